@@ -1,0 +1,1 @@
+//! Access requests, grants, decisions, key hierarchy, receipts.

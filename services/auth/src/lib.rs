@@ -1,0 +1,1 @@
+//! Accounts, passwords, sessions, tokens, agency approval, custody of signing keys.

@@ -1,0 +1,1 @@
+//! Records: sealing, segments on IPFS, FHIR R4, search index.

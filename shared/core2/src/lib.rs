@@ -1,0 +1,2 @@
+//! Stands in for the yanked `core2` crate, which one dependency of the IPFS client still names.
+pub use std::{error, io};

@@ -1,0 +1,69 @@
+//! Who an account is and how it stands.
+
+use crate::codes::codes;
+
+codes! {
+    /// The kind of an account.
+    Role {
+        /// A patient.
+        Patient = "patient",
+        /// An agency.
+        Agency = "agency",
+        /// An operator of the deployment.
+        Operator = "operator",
+    }
+}
+
+codes! {
+    /// What kind of agency it is.
+    AgencyType {
+        /// A doctor.
+        Doctor = "doctor",
+        /// A hospital.
+        Hospital = "hospital",
+        /// A laboratory.
+        Laboratory = "laboratory",
+        /// A pharmacy.
+        Pharmacy = "pharmacy",
+        /// An insurer.
+        Insurer = "insurer",
+        /// A government body.
+        Government = "government",
+        /// An auditor.
+        Auditor = "auditor",
+    }
+}
+
+codes! {
+    /// How an account stands.
+    Standing {
+        /// Signed up, not approved yet.
+        Pending = "pending",
+        /// In good standing.
+        Active = "active",
+        /// Stopped by an operator.
+        Suspended = "suspended",
+    }
+}
+
+codes! {
+    /// Who holds the keys that sign a patient's consents.
+    Custody {
+        /// auth, wrapped by the patient's password and recovery codes.
+        Server = "server",
+        /// The patient's own client.
+        Client = "client",
+    }
+}
+
+codes! {
+    /// The services that sign calls and ledger transactions.
+    ServiceRole {
+        /// Accounts and keys.
+        Auth = "auth",
+        /// Consents and keys of records.
+        AccessPolicy = "access-policy",
+        /// Records.
+        Storage = "storage",
+    }
+}

@@ -1,0 +1,227 @@
+//! Identifiers: a prefix that tells the kind, a dash, and 128 random bits as 32 lowercase hex digits.
+//!
+//! They name things without saying anything about them; none of them ever stands on the ledger in clear.
+
+use std::fmt;
+use std::str::FromStr;
+
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+use crate::random::Random;
+
+/// The text is not an identifier of the expected kind.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("not an identifier of the form `{prefix}-` and 32 lowercase hex digits")]
+pub struct ParseIdError {
+    prefix: &'static str,
+}
+
+fn hex_tail<'a>(text: &'a str, prefix: &str) -> Option<&'a str> {
+    let tail = text.strip_prefix(prefix)?.strip_prefix('-')?;
+    let hex = tail.len() == 32 && tail.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'));
+    hex.then_some(tail)
+}
+
+macro_rules! id {
+    ($(#[$doc:meta])* $name:ident, $prefix:literal $(, $special:literal)?) => {
+        $(#[$doc])*
+        #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        pub struct $name(String);
+
+        impl $name {
+            /// The kind's prefix, without the dash.
+            pub const PREFIX: &'static str = $prefix;
+
+            /// A fresh identifier of 128 random bits.
+            #[must_use]
+            pub fn random(random: &Random) -> Self {
+                Self(format!(concat!($prefix, "-{}"), hex::encode(random.bytes::<16>())))
+            }
+
+            /// Parses the exact written form.
+            pub fn parse(text: &str) -> Result<Self, ParseIdError> {
+                $(if text == $special { return Ok(Self(text.to_owned())); })?
+                match hex_tail(text, $prefix) {
+                    Some(_) => Ok(Self(text.to_owned())),
+                    None => Err(ParseIdError { prefix: $prefix }),
+                }
+            }
+
+            /// The written form.
+            #[must_use]
+            pub fn as_str(&self) -> &str {
+                &self.0
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(&self.0)
+            }
+        }
+        impl fmt::Debug for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(&self.0)
+            }
+        }
+        impl FromStr for $name {
+            type Err = ParseIdError;
+            fn from_str(text: &str) -> Result<Self, Self::Err> {
+                Self::parse(text)
+            }
+        }
+        impl AsRef<str> for $name {
+            fn as_ref(&self) -> &str {
+                &self.0
+            }
+        }
+        impl Serialize for $name {
+            fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+                serializer.serialize_str(&self.0)
+            }
+        }
+        impl<'de> Deserialize<'de> for $name {
+            fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+                let text = String::deserialize(deserializer)?;
+                Self::parse(&text).map_err(serde::de::Error::custom)
+            }
+        }
+        impl utoipa::PartialSchema for $name {
+            fn schema() -> utoipa::openapi::RefOr<utoipa::openapi::schema::Schema> {
+                crate::schema::text(concat!("^", $prefix, "-[0-9a-f]{32}$"), stringify!($name)).into()
+            }
+        }
+        impl utoipa::ToSchema for $name {}
+    };
+}
+
+id!(
+    /// A patient's pseudonym outside auth. The one special value `dir` is the directory of organisations,
+    /// practitioners and the like, which every active account reads.
+    PatientId, "pat", "dir"
+);
+id!(
+    /// An agency: doctor, hospital, laboratory, pharmacy, insurer, government or auditor.
+    AgencyId, "agy"
+);
+id!(
+    /// An operator of the deployment.
+    OperatorId, "op"
+);
+id!(
+    /// A grant of a patient to an agency or organisation.
+    GrantId, "grt"
+);
+id!(
+    /// An agency's request for access.
+    AccessRequestId, "req"
+);
+id!(
+    /// A record; also the logical id of its FHIR resource.
+    RecordId, "rec"
+);
+id!(
+    /// A storage write intent, under which data keys were handed out.
+    IntentId, "int"
+);
+id!(
+    /// A receipt of a read, a write or a denial.
+    ReceiptId, "rcp"
+);
+id!(
+    /// A login session: the family of refresh tokens that began with one password check.
+    SessionId, "ses"
+);
+
+impl PatientId {
+    /// The directory's pseudo-patient.
+    #[must_use]
+    pub fn directory() -> Self {
+        Self("dir".to_owned())
+    }
+
+    /// Whether this is the directory and no person.
+    #[must_use]
+    pub fn is_directory(&self) -> bool {
+        self.0 == "dir"
+    }
+}
+
+/// Any account that can hold a token.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub enum AccountId {
+    /// A patient.
+    Patient(PatientId),
+    /// An agency.
+    Agency(AgencyId),
+    /// An operator.
+    Operator(OperatorId),
+}
+
+impl AccountId {
+    /// Parses by prefix. The directory is no account.
+    pub fn parse(text: &str) -> Result<Self, ParseIdError> {
+        match text.split_once('-').map(|(prefix, _)| prefix) {
+            Some(PatientId::PREFIX) => PatientId::parse(text).map(Self::Patient),
+            Some(AgencyId::PREFIX) => AgencyId::parse(text).map(Self::Agency),
+            Some(OperatorId::PREFIX) => OperatorId::parse(text).map(Self::Operator),
+            _ => Err(ParseIdError { prefix: "pat|agy|op" }),
+        }
+    }
+
+    /// The written form.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        match self {
+            Self::Patient(id) => id.as_str(),
+            Self::Agency(id) => id.as_str(),
+            Self::Operator(id) => id.as_str(),
+        }
+    }
+}
+
+impl fmt::Display for AccountId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+impl FromStr for AccountId {
+    type Err = ParseIdError;
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        Self::parse(text)
+    }
+}
+impl Serialize for AccountId {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(self.as_str())
+    }
+}
+impl<'de> Deserialize<'de> for AccountId {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        Self::parse(&text).map_err(serde::de::Error::custom)
+    }
+}
+impl utoipa::PartialSchema for AccountId {
+    fn schema() -> utoipa::openapi::RefOr<utoipa::openapi::schema::Schema> {
+        crate::schema::text("^(pat|agy|op)-[0-9a-f]{32}$", "Account id").into()
+    }
+}
+impl utoipa::ToSchema for AccountId {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn kinds_do_not_mix() {
+        let random = Random::seeded(7);
+        let patient = PatientId::random(&random);
+        assert_eq!(PatientId::parse(patient.as_str()), Ok(patient.clone()));
+        assert!(AgencyId::parse(patient.as_str()).is_err());
+        assert!(PatientId::parse(&patient.as_str().to_uppercase()).is_err());
+        assert_eq!(AccountId::parse(patient.as_str()), Ok(AccountId::Patient(patient)));
+        assert!(AccountId::parse("dir").is_err());
+        assert!(PatientId::parse("dir").is_ok_and(|id| id.is_directory()));
+    }
+}

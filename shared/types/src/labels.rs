@@ -1,0 +1,77 @@
+//! Labels of a record: its category (what kind of record) and its compartment (how sensitive).
+//!
+//! One table maps every FHIR type to a category; sensitive codes move a record into a compartment.
+
+use crate::codes::codes;
+
+codes! {
+    /// What kind of record it is: the unit in which patients grant.
+    Category {
+        /// Who the patient is: Patient, RelatedPerson, Person.
+        Demographics = "demographics",
+        /// Visits and appointments.
+        Encounter = "encounter",
+        /// Problems, diagnoses, family history, risks.
+        Condition = "condition",
+        /// Allergies and intolerances.
+        Allergy = "allergy",
+        /// Laboratory results, specimens, laboratory reports.
+        Laboratory = "laboratory",
+        /// Vital signs.
+        VitalSigns = "vital-signs",
+        /// Social history and surveys.
+        SocialHistory = "social-history",
+        /// Every other observation.
+        Observation = "observation",
+        /// Prescriptions, dispenses, administrations.
+        Medication = "medication",
+        /// Immunizations.
+        Immunization = "immunization",
+        /// Procedures, service requests.
+        Procedure = "procedure",
+        /// Imaging studies, media and their reports.
+        Imaging = "imaging",
+        /// Care plans, teams and goals.
+        CarePlan = "care-plan",
+        /// Documents, notes, binaries.
+        Document = "document",
+        /// Devices and what they are used for.
+        Device = "device",
+        /// Claims, benefits, coverage, accounts.
+        Financial = "financial",
+        /// Organisations, practitioners, locations and the like.
+        Directory = "directory",
+        /// Everything without a category of its own.
+        Other = "other",
+    }
+}
+
+codes! {
+    /// How sensitive a record is: `normal`, or one of HL7's information sensitivity codes.
+    Compartment {
+        /// Nothing special.
+        Normal = "normal",
+        /// Substance abuse.
+        SubstanceAbuse = "ETH",
+        /// Psychiatry.
+        Psychiatry = "PSY",
+        /// HIV or AIDS.
+        Hiv = "HIV",
+        /// Sexually transmitted disease.
+        SexuallyTransmitted = "STD",
+        /// Substance use disorder.
+        SubstanceUse = "SUD",
+        /// Genetic disease.
+        Genetic = "GDIS",
+        /// Sexual assault, abuse or domestic violence.
+        Violence = "SDV",
+    }
+}
+
+impl Compartment {
+    /// Whether only the patient, and who is granted it by name, may see it.
+    #[must_use]
+    pub fn is_sensitive(self) -> bool {
+        self != Self::Normal
+    }
+}

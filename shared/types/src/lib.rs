@@ -1,0 +1,18 @@
+//! Ids, labels, wire formats, ledger formats and their verification: synchronous, no I/O.
+
+pub mod account;
+mod codes;
+pub mod digest;
+pub mod ids;
+pub mod labels;
+pub mod problem;
+pub mod purpose;
+pub mod random;
+pub mod schema;
+pub mod secret;
+pub mod time;
+pub mod wire;
+
+pub use digest::Digest;
+pub use random::Random;
+pub use time::{Clock, Timestamp};

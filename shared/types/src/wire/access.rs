@@ -1,0 +1,610 @@
+//! access-policy: access requests, grants, decisions, keys, receipts.
+
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+use crate::account::{AgencyType, Custody, Role, Standing};
+use crate::codes::codes;
+use crate::digest::Digest;
+use crate::ids::{AccessRequestId, AccountId, AgencyId, GrantId, IntentId, PatientId, ReceiptId, RecordId};
+use crate::labels::{Category, Compartment};
+use crate::purpose::{Action, Purpose};
+use crate::secret::{Bytes, Key32, SecretText};
+use crate::time::Timestamp;
+
+/// What a grant covers. Field order is that of the committed JCS text's keys only by coincidence: the
+/// commitment covers the JCS form.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Scope {
+    /// What may be done; not empty.
+    pub actions: Vec<Action>,
+    /// Kinds of record; not empty.
+    pub categories: Vec<Category>,
+    /// Compartments; `normal` unless named otherwise.
+    #[serde(default = "normal_only")]
+    pub compartments: Vec<Compartment>,
+    /// Why; not empty.
+    pub purposes: Vec<Purpose>,
+    /// From when.
+    pub from: Timestamp,
+    /// Until when (exclusive).
+    pub until: Timestamp,
+    /// Whether records created after the grant are covered.
+    #[serde(default = "yes")]
+    pub future_records: bool,
+}
+
+fn normal_only() -> Vec<Compartment> {
+    vec![Compartment::Normal]
+}
+fn yes() -> bool {
+    true
+}
+
+/// `POST /v1/access-requests`: an agency asks.
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct NewAccessRequest {
+    /// Whom it asks.
+    pub patient: PatientId,
+    /// What it asks for.
+    pub scope: Scope,
+    /// Shown to the patient, at most 500 characters.
+    #[serde(default)]
+    pub message: String,
+}
+
+codes! {
+    /// Where an access request stands. All but `open` are final.
+    AccessRequestState {
+        /// Waiting for the patient.
+        Open = "open",
+        /// A grant came of it.
+        Approved = "approved",
+        /// The patient said no.
+        Denied = "denied",
+        /// Nobody answered in time (30 days).
+        Expired = "expired",
+        /// The agency took it back.
+        Withdrawn = "withdrawn",
+    }
+}
+
+/// An access request as both sides see it.
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+pub struct AccessRequestView {
+    /// Its id.
+    pub id: AccessRequestId,
+    /// Who asks.
+    pub agency: AgencyId,
+    /// The agency's name as auth told it.
+    pub agency_name: String,
+    /// What kind of agency.
+    pub agency_type: AgencyType,
+    /// Who is asked.
+    pub patient: PatientId,
+    /// What is asked for.
+    pub scope: Scope,
+    /// The agency's words.
+    pub message: String,
+    /// Where it stands.
+    pub state: AccessRequestState,
+    /// The grant that came of it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub grant: Option<GrantId>,
+    /// When it was made.
+    pub created_at: Timestamp,
+}
+
+/// `POST /v1/grants`: the patient drafts a grant, unasked or in answer to a request.
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct NewGrant {
+    /// To whom: the agency itself, or an organisation whose staff it then covers.
+    pub grantee: AgencyId,
+    /// What is granted; answering a request, it may only be narrower than asked.
+    pub scope: Scope,
+    /// The request that it answers.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub request: Option<AccessRequestId>,
+    /// Client custody: kid of the consent key for this grantee.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub key: Option<Digest>,
+    /// Client custody: the root's certificate of that key.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub certificate: Option<String>,
+}
+
+/// A draft to be signed within five minutes.
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+pub struct GrantDraft {
+    /// The grant's id.
+    pub id: GrantId,
+    /// The ledger payload; `key` is absent when auth is to derive it.
+    pub payload: serde_json::Value,
+    /// The consent body that the commitment covers: JCS text.
+    pub body: String,
+    /// 32 random bytes.
+    pub salt: Bytes,
+    /// When the draft expires.
+    pub expires_at: Timestamp,
+}
+
+/// `PUT /v1/grants/{id}/signature`.
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct GrantSignature {
+    /// The signed transaction.
+    pub jws: String,
+    /// The root's certificate of the consent key.
+    pub certificate: String,
+    /// The key's signed registration, when the key is new.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub registration: Option<String>,
+}
+
+/// `POST /v1/grants/{id}/revocation`: the signed `consent.revoke`.
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct GrantRevocation {
+    /// The signed transaction.
+    pub jws: String,
+}
+
+codes! {
+    /// Where a grant stands.
+    GrantState {
+        /// Drafted, not signed.
+        Draft = "draft",
+        /// Signed, its block is not final yet: it does not act.
+        Pending = "pending",
+        /// In force within its period.
+        Active = "active",
+        /// The ledger refused it.
+        Refused = "refused",
+        /// Stopped for now by the patient, without a key.
+        Frozen = "frozen",
+        /// Revoked for ever.
+        Revoked = "revoked",
+        /// Its period is over.
+        Expired = "expired",
+    }
+}
+
+/// A grant as the patient and the grantee see it.
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+pub struct GrantView {
+    /// Its id.
+    pub id: GrantId,
+    /// Whose records.
+    pub patient: PatientId,
+    /// To whom.
+    pub grantee: AgencyId,
+    /// The grantee's name as auth told it.
+    pub grantee_name: String,
+    /// What is granted.
+    pub scope: Scope,
+    /// Where it stands.
+    pub state: GrantState,
+    /// Who holds the signing key.
+    pub custody: Custody,
+    /// Kid of the consent key, once signed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub key: Option<Digest>,
+    /// The ledger transaction that gave it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub txid: Option<Digest>,
+    /// The ledger transaction that revoked it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub revoked_by: Option<Digest>,
+    /// Height of the block that made it final.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub height: Option<u64>,
+    /// SHA-256 of the patient's root key: compare it with what the patient shows.
+    pub root_fingerprint: Digest,
+    /// The signed transaction, the certificate and the commitment's opening, for offline checking.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub evidence: Option<GrantEvidence>,
+    /// When it was drafted.
+    pub created_at: Timestamp,
+}
+
+/// Everything that makes a consent checkable without HBC.
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+pub struct GrantEvidence {
+    /// The signed transaction.
+    pub jws: String,
+    /// The root's certificate of the consent key.
+    pub certificate: String,
+    /// The committed JCS text.
+    pub body: String,
+    /// The commitment's salt.
+    pub salt: Bytes,
+}
+
+/// `PUT /v1/me/freeze` (all grants) or `PUT /v1/grants/{id}/freeze`.
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+pub struct FreezeView {
+    /// Since when.
+    pub since: Timestamp,
+    /// The frozen grant; absent: all.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub grant: Option<GrantId>,
+}
+
+/// `DELETE` of a freeze: signed by the root or a consent key, because a session alone may only stop.
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Unfreeze {
+    /// JWS with `typ` `hbc-unfreeze+jws` by the root key over `{chain, patient, grant, iat}`.
+    pub jws: String,
+}
+
+codes! {
+    /// What a receipt records.
+    AccessKind {
+        /// Keys were released to read.
+        Read = "read",
+        /// Data keys were made to write.
+        Write = "write",
+        /// A listing showed metadata.
+        List = "list",
+        /// An attempt was refused.
+        Denied = "denied",
+        /// Numbers of a failed write were voided.
+        Void = "void",
+    }
+}
+
+/// The body of a receipt: what is committed (JCS) into its leaf.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ReceiptBody {
+    /// Its id.
+    pub id: ReceiptId,
+    /// Whose records.
+    pub patient: PatientId,
+    /// The patient's receipt number: 1, 2, … without a gap.
+    pub n: u64,
+    /// Leaf hash of receipt n-1; absent for the first.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub prev: Option<Digest>,
+    /// What happened.
+    pub kind: AccessKind,
+    /// Who did it.
+    pub actor: AccountId,
+    /// The organisation for which they did it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub organisation: Option<AgencyId>,
+    /// Why.
+    pub purpose: Purpose,
+    /// Under which grant; absent for the patient and for denials.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub grant: Option<GrantId>,
+    /// The rule that decided.
+    pub rule: String,
+    /// Which records (id and version).
+    pub records: Vec<ReceiptRecord>,
+    /// Categories concerned.
+    pub categories: Vec<Category>,
+    /// When.
+    pub at: Timestamp,
+}
+
+/// A record named in a receipt.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ReceiptRecord {
+    /// The record.
+    pub record: RecordId,
+    /// Its version.
+    pub version: u32,
+}
+
+/// One line of the patient's access log.
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+pub struct AccessView {
+    /// The receipt's body.
+    pub receipt: ReceiptBody,
+    /// Name of the actor, where it is an agency.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub actor_name: Option<String>,
+    /// The receipt's leaf hash: `H("hbc/receipt/v1", salt, JCS body)` wrapped as an RFC 6962 leaf.
+    pub leaf: Digest,
+    /// The `access.receipts` transaction, once submitted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub txid: Option<Digest>,
+    /// Height of its block, once final; absent: unanchored since `receipt.at`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub height: Option<u64>,
+}
+
+/// `PUT /internal/v1/subjects/{account}` by auth: how an account stands.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Subject {
+    /// Its role.
+    pub role: Role,
+    /// How it stands.
+    pub standing: Standing,
+    /// Agencies: what kind.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub agency_type: Option<AgencyType>,
+    /// Agencies: name to show to patients.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
+    /// Agencies: the organisation they belong to.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub organisation: Option<AgencyId>,
+    /// Agencies: kid of the staff key on the ledger.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub staff_key: Option<Digest>,
+    /// Grows by one with each change: an older message never overwrites a newer one.
+    pub revision: u64,
+}
+
+/// `POST /internal/v1/patients` by auth: pins the root key and makes the first key-encryption key.
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct PinPatient {
+    /// The patient.
+    pub patient: PatientId,
+    /// Ed25519 root public key, 32 bytes.
+    pub root_public_key: Bytes,
+    /// Who holds it.
+    pub custody: Custody,
+}
+
+/// `PUT /internal/v1/denials/{session|subject}/{id}` by auth.
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct NewDenial {
+    /// When the row may be forgotten (sessions: when the last access token has expired).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub until: Option<Timestamp>,
+}
+
+/// The labels that decide about a record.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Labels {
+    /// Kind of record.
+    pub category: Category,
+    /// Sensitivity.
+    pub compartment: Compartment,
+}
+
+/// `POST /internal/v1/keys/data-keys` by storage: decide "may write", then make data keys.
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct DataKeysRequest {
+    /// The write intent: asking again under the same id gives the same answer.
+    pub intent: IntentId,
+    /// Whose records.
+    pub patient: PatientId,
+    /// Why.
+    pub purpose: Purpose,
+    /// The record versions to be written, at most 10,000.
+    pub items: Vec<DataKeyItem>,
+}
+
+/// A record version that needs a data key.
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct DataKeyItem {
+    /// The record.
+    pub record: RecordId,
+    /// Its version, from 1.
+    pub version: u32,
+    /// Its labels.
+    pub labels: Labels,
+}
+
+/// Fresh data keys, in the order of the items.
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+pub struct DataKeys {
+    /// One per item.
+    pub keys: Vec<DataKey>,
+    /// One per compartment touched.
+    pub tag_keys: Vec<TagKey>,
+    /// The receipt of this write; absent for the directory.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub receipt: Option<ReceiptId>,
+}
+
+/// A data key and its wrap.
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+pub struct DataKey {
+    /// The record's number in its (patient, compartment, category): 1, 2, …
+    pub n: u64,
+    /// The key that seals this record version and nothing else.
+    pub dek: Key32,
+    /// The key wrapped under the patient's key-encryption key: storage keeps it.
+    pub wrapped: Bytes,
+    /// Which key-encryption key wrapped it.
+    pub kek_epoch: u32,
+}
+
+/// The key of anchor tags of one compartment.
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+pub struct TagKey {
+    /// The compartment.
+    pub compartment: Compartment,
+    /// The epoch it belongs to.
+    pub kek_epoch: u32,
+    /// The HMAC key.
+    pub key: Key32,
+}
+
+/// `POST /internal/v1/keys/unwrap` by storage: decide "may read", write the receipt, release keys.
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct UnwrapRequest {
+    /// Whose records.
+    pub patient: PatientId,
+    /// Why.
+    pub purpose: Purpose,
+    /// What is to be opened, at most 10,000.
+    pub items: Vec<UnwrapItem>,
+}
+
+/// A wrapped data key with everything its wrap is bound to.
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct UnwrapItem {
+    /// The record.
+    pub record: RecordId,
+    /// Its version.
+    pub version: u32,
+    /// Its labels.
+    pub labels: Labels,
+    /// Its number.
+    pub n: u64,
+    /// When the record was created: grants without future records need it.
+    pub created_at: Timestamp,
+    /// The wrapped key.
+    pub wrapped: Bytes,
+    /// Which key-encryption key wrapped it.
+    pub kek_epoch: u32,
+}
+
+/// Released keys; what is not allowed is simply absent.
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+pub struct Unwrapped {
+    /// The keys of what is allowed.
+    pub keys: Vec<ReleasedKey>,
+    /// The state of the numbers of every label set touched: a gap in them is a withheld record.
+    pub numbers: NumbersStatement,
+    /// The receipt; absent for the directory.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub receipt: Option<ReceiptId>,
+    /// The patient's consent version at this release: streams compare it.
+    pub consent_version: u64,
+}
+
+/// One released data key.
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+pub struct ReleasedKey {
+    /// The record.
+    pub record: RecordId,
+    /// Its version.
+    pub version: u32,
+    /// The data key.
+    pub dek: Key32,
+}
+
+/// What numbers exist, signed by access-policy.
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+pub struct NumbersStatement {
+    /// Per label set.
+    pub sets: Vec<NumberSet>,
+    /// JWS (`typ` `hbc-numbers+jws`) of access-policy's service key over `{chain, patient, sets, iat}`.
+    pub jws: String,
+}
+
+/// The numbers of one (compartment, category) of a patient.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct NumberSet {
+    /// The labels.
+    pub labels: Labels,
+    /// The highest number handed out.
+    pub n_max: u64,
+    /// Handed out, not final yet.
+    pub open: Vec<u64>,
+    /// Never written.
+    pub voided: Vec<u64>,
+    /// Erased.
+    pub erased: Vec<u64>,
+}
+
+/// `POST /internal/v1/keys/void` by storage: the intent died; its numbers will never be used.
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct VoidRequest {
+    /// The dead intent; an unknown one is remembered and a late request for it refused.
+    pub intent: IntentId,
+}
+
+/// `POST /internal/v1/keys/anchored` by storage: these numbers stand on the ledger.
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct AnchoredRequest {
+    /// The intent whose numbers are final.
+    pub intent: IntentId,
+    /// The anchor's transaction.
+    pub txid: Digest,
+    /// Record commitments by number.
+    pub items: Vec<AnchoredItem>,
+}
+
+/// One number that became final.
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct AnchoredItem {
+    /// The labels.
+    pub labels: Labels,
+    /// The number.
+    pub n: u64,
+    /// The record's salted commitment.
+    pub commitment: Digest,
+}
+
+/// `POST /internal/v1/decisions` by storage: which labels may the caller list?
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct DecisionRequest {
+    /// Whose records.
+    pub patient: PatientId,
+    /// Why.
+    pub purpose: Purpose,
+    /// What the caller wants to do.
+    pub action: Action,
+    /// The label sets asked about.
+    pub labels: Vec<Labels>,
+}
+
+/// The label sets that are allowed; an empty list is a denial, and both leave a receipt.
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+pub struct DecisionAnswer {
+    /// What is allowed, and from which creation time on.
+    pub allowed: Vec<AllowedLabels>,
+    /// The receipt; absent for the directory.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub receipt: Option<ReceiptId>,
+    /// The rule that decided.
+    pub rule: String,
+    /// Whether the caller has any active relation to this patient: without one the patient's existence is not told.
+    pub known: bool,
+    /// The patient's consent version.
+    pub consent_version: u64,
+}
+
+/// An allowed label set and its limit.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct AllowedLabels {
+    /// The labels.
+    pub labels: Labels,
+    /// Only records created before this instant (a grant without future records).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub created_before: Option<Timestamp>,
+}
+
+/// `GET /internal/v1/patients/{id}/consent-version`.
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+pub struct ConsentVersion {
+    /// Grows with every grant, alteration, revocation, freeze and denial.
+    pub consent_version: u64,
+}
+
+/// `GET /v1/patients/{id}/root`: the pinned root key's fingerprint, for the patient and grantees.
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+pub struct RootView {
+    /// SHA-256 of the root public key.
+    pub root_fingerprint: Digest,
+    /// Who holds it.
+    pub custody: Custody,
+}
+
+/// A code that a patient types to prove presence; never stored in clear.
+pub type RecoveryCode = SecretText;

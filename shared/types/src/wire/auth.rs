@@ -1,0 +1,328 @@
+//! auth: accounts, sessions, agency approval, custody of signing keys.
+
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+use crate::account::{AgencyType, Custody, Role, Standing};
+use crate::digest::Digest;
+use crate::ids::{AccountId, AgencyId, GrantId, PatientId, SessionId};
+use crate::secret::{Bytes, SecretText};
+use crate::time::Timestamp;
+
+/// `POST /v1/patients`: a patient signs up.
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct NewPatient {
+    /// 3–64 characters of `a-z 0-9 . _ -`, unique.
+    pub username: String,
+    /// At least 15 characters (8 once a second factor is set up).
+    pub password: SecretText,
+    /// Contact data: it never leaves auth.
+    #[serde(default)]
+    pub contact: Contact,
+    /// Who holds the signing keys.
+    #[serde(default = "server_custody")]
+    pub custody: Custody,
+    /// Client custody only: the Ed25519 root key, 32 bytes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub root_public_key: Option<Bytes>,
+    /// Client custody only: signature of the root key over `hbc/root-pop/v1\n<chain>\n<kid>\n<username>\n`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub root_pop: Option<Bytes>,
+}
+
+fn server_custody() -> Custody {
+    Custody::Server
+}
+
+/// How to reach a person; all optional.
+#[derive(Clone, Debug, Default, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Contact {
+    /// Full name.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
+    /// E-mail address.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub email: Option<String>,
+    /// Telephone number.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub phone: Option<String>,
+    /// Postal address.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub address: Option<String>,
+}
+
+/// Answer to a patient's sign-up. Recovery codes are shown this once.
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+pub struct PatientCreated {
+    /// The pseudonym that everything outside auth knows.
+    pub id: PatientId,
+    /// Custody of the signing keys.
+    pub custody: Custody,
+    /// SHA-256 of the root public key: compare it with what access-policy shows.
+    pub root_fingerprint: Digest,
+    /// Server custody: codes that restore signing when the password is lost.
+    pub recovery_codes: Vec<SecretText>,
+}
+
+/// `POST /v1/agencies`: an agency signs up; it waits for approval.
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct NewAgency {
+    /// Name of the person or body.
+    pub name: String,
+    /// 3–64 characters of `a-z 0-9 . _ -`, unique.
+    pub username: String,
+    /// At least 15 characters.
+    pub password: SecretText,
+    /// Telephone number.
+    pub contact_number: String,
+    /// E-mail address.
+    pub email: String,
+    /// Postal address.
+    pub address: String,
+    /// What kind of agency.
+    pub agency_type: AgencyType,
+    /// Number of the licence to practise or operate.
+    pub licence_number: String,
+    /// The agency this one belongs to (a doctor's hospital); operators confirm it by approving.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub organisation: Option<AgencyId>,
+}
+
+/// Answer to an agency's sign-up.
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+pub struct AgencyCreated {
+    /// The agency's id.
+    pub id: AgencyId,
+    /// Always `pending`.
+    pub standing: Standing,
+}
+
+/// An agency as operators (all) and other accounts (public part) see it.
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+pub struct AgencyView {
+    /// The agency's id.
+    pub id: AgencyId,
+    /// Name of the person or body.
+    pub name: String,
+    /// What kind of agency.
+    pub agency_type: AgencyType,
+    /// How it stands.
+    pub standing: Standing,
+    /// The agency it belongs to.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub organisation: Option<AgencyId>,
+    /// Operators only: number of the licence.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub licence_number: Option<String>,
+    /// Operators only: contact data.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub contact: Option<Contact>,
+    /// Operators who have approved so far.
+    pub approvals: u32,
+    /// Approvals needed.
+    pub approvals_needed: u32,
+    /// Kid of the agency's staff key, once approved.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub staff_key: Option<Digest>,
+    /// Transactions of the staff profile on the ledger.
+    #[serde(default)]
+    pub transactions: Vec<Digest>,
+    /// What the ledger's staff commitment opens with: `H("hbc/staff/v1", salt, profile)`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub profile: Option<StaffProfile>,
+}
+
+/// The opening of a staff commitment.
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+pub struct StaffProfile {
+    /// 32 random bytes.
+    pub salt: Bytes,
+    /// The committed JCS text: name, agency type, organisation, licence number, agency id.
+    pub body: String,
+}
+
+/// `POST /v1/agencies/{id}/approvals` and `/suspensions`: an operator signs with a freshly checked password.
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct OperatorSignature {
+    /// The operator's password, which unwraps the signing key.
+    pub password: SecretText,
+    /// Second factor, where set up.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub totp: Option<SecretText>,
+}
+
+/// `POST /v1/sessions`: log in.
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Login {
+    /// The account's username.
+    pub username: String,
+    /// Its password.
+    pub password: SecretText,
+    /// Second factor, where set up.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub totp: Option<SecretText>,
+}
+
+/// `POST /v1/sessions/refresh`.
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Refresh {
+    /// The latest refresh token of the family.
+    pub refresh_token: SecretText,
+}
+
+/// Tokens of a session.
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+pub struct Tokens {
+    /// JWT for `Authorization: Bearer`.
+    pub access_token: SecretText,
+    /// Seconds until the access token expires.
+    pub expires_in: u32,
+    /// Opaque; good for one refresh.
+    pub refresh_token: SecretText,
+    /// Always `Bearer`.
+    pub token_type: String,
+    /// The account.
+    pub account: AccountId,
+    /// Its role.
+    pub role: Role,
+    /// The session.
+    pub session: SessionId,
+}
+
+/// `GET /v1/me`.
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+pub struct Me {
+    /// The account.
+    pub account: AccountId,
+    /// Its role.
+    pub role: Role,
+    /// Its username.
+    pub username: String,
+    /// How it stands.
+    pub standing: Standing,
+    /// Agencies: what kind.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub agency_type: Option<AgencyType>,
+    /// Contact data.
+    pub contact: Contact,
+    /// Patients: custody of the signing keys.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub custody: Option<Custody>,
+    /// Patients: SHA-256 of the root public key.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub root_fingerprint: Option<Digest>,
+    /// Whether a second factor is set up.
+    pub second_factor: bool,
+}
+
+/// `POST /v1/me/consent-keys`: a client with keys of its own registers a consent key on the ledger.
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct NewConsentKey {
+    /// The Ed25519 public key, 32 bytes.
+    pub key: Bytes,
+    /// Its signature over `hbc/pop/v1\n<chain>\n<kid>\n`.
+    pub pop: Bytes,
+}
+
+/// The key's registration as a ledger transaction.
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+pub struct ConsentKeyRegistered {
+    /// SHA-256 of the public key.
+    pub kid: Digest,
+    /// The signed `identity.key` transaction, for access-policy to submit before the first event.
+    pub registration: String,
+}
+
+/// `POST /v1/me/consent-signatures`: sign a draft after fresh re-authentication (server custody).
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ConsentSignatureRequest {
+    /// The account's password.
+    pub password: SecretText,
+    /// Second factor, where set up.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub totp: Option<SecretText>,
+    /// The draft's ledger payload (consent.grant or consent.alter), as a JSON object.
+    pub payload: serde_json::Value,
+    /// The draft's consent body: JCS text, exactly as given.
+    pub body: String,
+    /// The draft's salt, 32 bytes.
+    pub salt: Bytes,
+}
+
+/// What auth signed.
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+pub struct ConsentSignature {
+    /// The signed transaction.
+    pub jws: String,
+    /// Certificate of the consent key by the root key.
+    pub certificate: String,
+    /// The key's signed `identity.key` registration, when the key is new.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub registration: Option<String>,
+}
+
+/// `POST /v1/me/revocation-signatures`: sign a revocation without access-policy (server custody).
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct RevocationSignatureRequest {
+    /// The account's password.
+    pub password: SecretText,
+    /// Second factor, where set up.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub totp: Option<SecretText>,
+    /// Kid of the consent key.
+    pub key: Digest,
+    /// The grant.
+    pub grant: GrantId,
+}
+
+/// A signed `consent.revoke` transaction: give it to access-policy, or to any ledger node.
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+pub struct RevocationSignature {
+    /// The signed transaction.
+    pub jws: String,
+}
+
+/// `POST /v1/recoveries`: restore an account with a recovery code.
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Recovery {
+    /// The account's username.
+    pub username: String,
+    /// An unused recovery code.
+    pub code: SecretText,
+    /// The new password.
+    pub new_password: SecretText,
+}
+
+/// `POST /v1/me/totp`: a second factor is prepared.
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+pub struct TotpPrepared {
+    /// `otpauth://` URI for an authenticator.
+    pub uri: SecretText,
+}
+
+/// `PUT /v1/me/totp`: the second factor is confirmed by a first code.
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct TotpConfirm {
+    /// Six digits.
+    pub code: SecretText,
+}
+
+/// A suspension or logout as auth answers it: `final` once access-policy stored the denial.
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+pub struct Denial {
+    /// Since when.
+    pub since: Timestamp,
+    /// Whether every service knows it already.
+    pub effective: bool,
+}

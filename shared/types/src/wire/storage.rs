@@ -1,0 +1,110 @@
+//! storage: records and documents. FHIR resources travel under `/fhir` in their own shapes.
+
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+use crate::codes::codes;
+use crate::digest::Digest;
+use crate::ids::{PatientId, RecordId};
+use crate::labels::{Category, Compartment};
+use crate::time::Timestamp;
+
+codes! {
+    /// Where a record's anchor stands.
+    AnchorState {
+        /// Durable here, on its way to the ledger.
+        Pending = "pending",
+        /// In a final block.
+        Final = "final",
+    }
+}
+
+/// Answer to an upload: `201` once the record is sealed, pinned and committed.
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+pub struct RecordCreated {
+    /// The record.
+    pub id: RecordId,
+    /// Its version, from 1.
+    pub version: u32,
+    /// The IPFS object that holds its sealed bytes.
+    pub cid: String,
+    /// The record's salted commitment.
+    pub digest: Digest,
+    /// Where the anchor stands.
+    pub anchor: AnchorState,
+    /// Whether it existed already (idempotent repetition).
+    #[serde(default)]
+    pub existing: bool,
+}
+
+/// A record's description: labels and whereabouts, never content.
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+pub struct RecordView {
+    /// The record.
+    pub id: RecordId,
+    /// Its version.
+    pub version: u32,
+    /// Whose it is.
+    pub patient: PatientId,
+    /// FHIR type, or `Document`.
+    pub kind: String,
+    /// Its category.
+    pub category: Category,
+    /// Its compartment.
+    pub compartment: Compartment,
+    /// Its number in (patient, compartment, category).
+    pub n: u64,
+    /// First clinical day, where known (`YYYY-MM-DD`).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub date: Option<String>,
+    /// Media type of the received bytes.
+    pub media_type: String,
+    /// Length of the received bytes.
+    pub bytes: u64,
+    /// The IPFS object.
+    pub cid: String,
+    /// Where its sealed slice begins in that object.
+    pub offset: u64,
+    /// Length of its sealed slice.
+    pub length: u64,
+    /// The record's salted commitment.
+    pub digest: Digest,
+    /// Where the anchor stands.
+    pub anchor: AnchorState,
+    /// The anchor's transaction.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub txid: Option<Digest>,
+    /// Height of the anchor's block.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub height: Option<u64>,
+    /// When storage committed it.
+    pub created_at: Timestamp,
+}
+
+/// Query of `GET /v1/records`.
+#[derive(Clone, Debug, Default, Serialize, Deserialize, utoipa::IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub struct RecordQuery {
+    /// Whose records; the caller's own if absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub patient: Option<PatientId>,
+    /// Only this category.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub category: Option<Category>,
+    /// Only this FHIR type.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub kind: Option<String>,
+    /// Clinical day from (inclusive).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub from: Option<String>,
+    /// Clinical day to (inclusive).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub to: Option<String>,
+    /// At most this many, 1–1,000; default 100.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub limit: Option<u32>,
+    /// Cursor of the page before.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cursor: Option<String>,
+}

@@ -1,0 +1,1 @@
+//! End-to-end, contract, store and chaos tests on real parts.

@@ -1,0 +1,227 @@
+//! The outbox of ledger transactions: signed bytes that a service owes the ledger.
+//!
+//! [`enqueue`] runs in the transaction that makes the transaction necessary, so a crash can neither lose it nor
+//! invent it. `hbc_client::ledger` asks for what is [`due`], sends it, and tells what became of it. Rows of one
+//! author are handed out in the order they were enqueued.
+
+use hbc_types::outbox::{NewTransaction, OpenTransaction, TransactionState};
+use hbc_types::{Digest, Timestamp};
+use sqlx::Row;
+use sqlx::any::AnyRow;
+
+use crate::{DbError, ReadPool, Tx};
+
+/// Adds `transaction`, due at once. Enqueuing the same txid twice is harmless.
+pub async fn enqueue(tx: &mut Tx, transaction: &NewTransaction, now: Timestamp) -> Result<(), DbError> {
+    sqlx::query(
+        "INSERT INTO ledger_outbox (txid, author, kind, reference, jws, state, enqueued_at_ms, due_at_ms, attempts)
+         VALUES ($1, $2, $3, $4, $5, 'waiting', $6, $6, 0)
+         ON CONFLICT (txid) DO NOTHING",
+    )
+    .bind(transaction.txid.to_string())
+    .bind(transaction.author.to_string())
+    .bind(transaction.kind.clone())
+    .bind(transaction.reference.clone())
+    .bind(transaction.jws.clone())
+    .bind(now.ms())
+    .execute(tx)
+    .await?;
+    Ok(())
+}
+
+/// Up to `limit` unsettled transactions that are due, oldest first. One that waits for its time holds back the
+/// later ones of its author.
+pub async fn due(reads: &ReadPool, now: Timestamp, limit: u32) -> Result<Vec<OpenTransaction>, DbError> {
+    let rows = sqlx::query(
+        "SELECT seq, txid, author, kind, reference, jws, enqueued_at_ms, attempts, node, include_by_ms
+         FROM ledger_outbox AS o
+         WHERE settled_at_ms IS NULL AND due_at_ms <= $1
+           AND NOT EXISTS (SELECT 1 FROM ledger_outbox AS e
+                           WHERE e.author = o.author AND e.seq < o.seq AND e.settled_at_ms IS NULL
+                             AND e.state = 'waiting' AND e.due_at_ms > $1)
+         ORDER BY seq LIMIT $2",
+    )
+    .bind(now.ms())
+    .bind(i64::from(limit))
+    .fetch_all(reads)
+    .await?;
+    rows.iter().map(open_transaction).collect()
+}
+
+/// A node promised `txid` by `include_by`; it is due again at `look_again`.
+pub async fn submitted(
+    tx: &mut Tx,
+    txid: Digest,
+    node: &str,
+    include_by: Timestamp,
+    look_again: Timestamp,
+) -> Result<(), DbError> {
+    sqlx::query(
+        "UPDATE ledger_outbox SET state = 'submitted', node = $2, include_by_ms = $3, due_at_ms = $4,
+             attempts = attempts + 1
+         WHERE txid = $1 AND settled_at_ms IS NULL",
+    )
+    .bind(txid.to_string())
+    .bind(node.to_owned())
+    .bind(include_by.ms())
+    .bind(look_again.ms())
+    .execute(tx)
+    .await?;
+    Ok(())
+}
+
+/// No node took `txid` this time; it is due again at `again`.
+pub async fn postponed(tx: &mut Tx, txid: Digest, again: Timestamp) -> Result<(), DbError> {
+    sqlx::query(
+        "UPDATE ledger_outbox SET due_at_ms = $2, attempts = attempts + 1 WHERE txid = $1 AND settled_at_ms IS NULL",
+    )
+    .bind(txid.to_string())
+    .bind(again.ms())
+    .execute(tx)
+    .await?;
+    Ok(())
+}
+
+/// `txid` is in a final block. Returns what it was about, or nothing if it is not in this outbox or known to
+/// be final already. A refusal that was recorded before is overruled: the chain is the truth.
+pub async fn finalised(
+    tx: &mut Tx,
+    txid: Digest,
+    height: u64,
+    log_index: u64,
+    now: Timestamp,
+) -> Result<Option<Settled>, DbError> {
+    let row = sqlx::query(
+        "UPDATE ledger_outbox SET state = 'final', height = $2, log_index = $3, settled_at_ms = $4,
+             refused = NULL, excluded_by = NULL
+         WHERE txid = $1 AND state <> 'final'
+         RETURNING kind, reference",
+    )
+    .bind(txid.to_string())
+    .bind(number(height, "height")?)
+    .bind(number(log_index, "log_index")?)
+    .bind(now.ms())
+    .fetch_optional(tx)
+    .await?;
+    row.map(|row| settled(&row)).transpose()
+}
+
+/// The ledger excludes `txid` for ever. Returns what it was about, or nothing if it was settled before.
+pub async fn refused(
+    tx: &mut Tx,
+    txid: Digest,
+    reason: &str,
+    excluded_by: Option<Digest>,
+    now: Timestamp,
+) -> Result<Option<Settled>, DbError> {
+    let row = sqlx::query(
+        "UPDATE ledger_outbox SET state = 'refused', refused = $2, excluded_by = $3, settled_at_ms = $4
+         WHERE txid = $1 AND settled_at_ms IS NULL
+         RETURNING kind, reference",
+    )
+    .bind(txid.to_string())
+    .bind(reason.to_owned())
+    .bind(excluded_by.map(|txid| txid.to_string()))
+    .bind(now.ms())
+    .fetch_optional(tx)
+    .await?;
+    row.map(|row| settled(&row)).transpose()
+}
+
+/// What a settled transaction was about.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Settled {
+    /// The transaction's `type`.
+    pub kind: String,
+    /// The reference given to [`enqueue`].
+    pub reference: String,
+}
+
+/// How `txid` stands, or nothing if it is not in this outbox.
+pub async fn state(reads: &ReadPool, txid: Digest) -> Result<Option<TransactionState>, DbError> {
+    let row = sqlx::query(
+        "SELECT state, height, log_index, refused, excluded_by FROM ledger_outbox WHERE txid = $1",
+    )
+    .bind(txid.to_string())
+    .fetch_optional(reads)
+    .await?;
+    row.map(|row| transaction_state(&row)).transpose()
+}
+
+/// How many transactions are unsettled and when the oldest of them was enqueued.
+pub async fn backlog(reads: &ReadPool) -> Result<(u64, Option<Timestamp>), DbError> {
+    let row = sqlx::query(
+        "SELECT CAST(count(*) AS BIGINT) AS open, CAST(min(enqueued_at_ms) AS BIGINT) AS oldest
+         FROM ledger_outbox WHERE settled_at_ms IS NULL",
+    )
+    .fetch_one(reads)
+    .await?;
+    let open: i64 = row.try_get("open")?;
+    let oldest: Option<i64> = row.try_get("oldest")?;
+    Ok((u64::try_from(open).unwrap_or(0), oldest.map(Timestamp::from_ms)))
+}
+
+/// Forgets the signed bytes of transactions that are final since before `before`; their rows stay.
+pub async fn forget_bytes(tx: &mut Tx, before: Timestamp) -> Result<u64, DbError> {
+    let done = sqlx::query(
+        "UPDATE ledger_outbox SET jws = '' WHERE state = 'final' AND settled_at_ms < $1 AND jws <> ''",
+    )
+    .bind(before.ms())
+    .execute(tx)
+    .await?;
+    Ok(done.rows_affected())
+}
+
+fn settled(row: &AnyRow) -> Result<Settled, DbError> {
+    Ok(Settled { kind: row.try_get("kind")?, reference: row.try_get("reference")? })
+}
+
+fn transaction_state(row: &AnyRow) -> Result<TransactionState, DbError> {
+    let state: String = row.try_get("state")?;
+    Ok(match state.as_str() {
+        "waiting" => TransactionState::Waiting,
+        "submitted" => TransactionState::Submitted,
+        "final" => TransactionState::Final {
+            height: unsigned(row, "height")?,
+            log_index: unsigned(row, "log_index")?,
+        },
+        "refused" => TransactionState::Refused {
+            reason: row.try_get("refused")?,
+            excluded_by: row
+                .try_get::<Option<String>, _>("excluded_by")?
+                .map(|text| digest(&text, "excluded_by"))
+                .transpose()?,
+        },
+        _ => return Err(DbError::BadValue { column: "state" }),
+    })
+}
+
+fn open_transaction(row: &AnyRow) -> Result<OpenTransaction, DbError> {
+    let attempts: i64 = row.try_get("attempts")?;
+    let include_by: Option<i64> = row.try_get("include_by_ms")?;
+    Ok(OpenTransaction {
+        seq: row.try_get("seq")?,
+        txid: digest(&row.try_get::<String, _>("txid")?, "txid")?,
+        author: digest(&row.try_get::<String, _>("author")?, "author")?,
+        kind: row.try_get("kind")?,
+        reference: row.try_get("reference")?,
+        jws: row.try_get("jws")?,
+        enqueued_at: Timestamp::from_ms(row.try_get("enqueued_at_ms")?),
+        attempts: u32::try_from(attempts).unwrap_or(u32::MAX),
+        node: row.try_get("node")?,
+        include_by: include_by.map(Timestamp::from_ms),
+    })
+}
+
+fn digest(text: &str, column: &'static str) -> Result<Digest, DbError> {
+    Digest::parse(text).map_err(|_text| DbError::BadValue { column })
+}
+
+fn number(value: u64, column: &'static str) -> Result<i64, DbError> {
+    i64::try_from(value).map_err(|_range| DbError::BadValue { column })
+}
+
+fn unsigned(row: &AnyRow, column: &'static str) -> Result<u64, DbError> {
+    let value: i64 = row.try_get(column)?;
+    u64::try_from(value).map_err(|_negative| DbError::BadValue { column })
+}

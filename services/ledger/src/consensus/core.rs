@@ -1,0 +1,533 @@
+//! The agreement as a machine without I/O: [`Input`]s in, [`Output`]s out, in the order in which they must
+//! be done. It tells the time only by what it is told. The traps of the library underneath are met here:
+//! checks before `ProposedValue`, one height at a time and only on demand, `Decide` as a flag, no timers
+//! between heights, proposals answered late or not at all.
+
+use std::collections::{BTreeMap, HashSet, VecDeque};
+
+use ed25519_dalek::SigningKey;
+use malachite_core::{
+    Error as CoreError, Input as CoreInput, LocallyProposedValue, MisbehaviorEvidence, Params, ProposedValue,
+    State, process,
+};
+use malachite_types as mt;
+use mt::{Round, Validity, ValueOrigin, ValuePayload, VoteExtensionPolicy};
+
+use super::codec::{Kind, Message};
+use super::context::{Context, Height, SignedProposal};
+use super::host::Host;
+use super::texts::Texts;
+use super::types::{BlockBytes, BlockId, Certificate, Equivocation, Member, MemberId, MemberSet, Verdict};
+use super::wal::{Entry, Record};
+
+/// Distinct blocks looked at per height: an equivocating proposer gets two looks a round, not a thousand.
+const MAX_CHECKS: usize = 16;
+/// Messages kept per member for heights to come, and their bytes.
+const MAX_EARLY_MESSAGES: usize = 64;
+const MAX_EARLY_BYTES: usize = 20 << 20;
+
+/// How long the agreement waits, in milliseconds. Each later round waits `step_ms` longer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Timing {
+    /// For a proposal; at least five times the mean proof-of-work time.
+    pub propose_ms: u64,
+    /// For more prevotes once two thirds disagree.
+    pub prevote_ms: u64,
+    /// For more precommits once two thirds disagree.
+    pub precommit_ms: u64,
+    /// Before own votes are sent again.
+    pub rebroadcast_ms: u64,
+    /// Added per round.
+    pub step_ms: u64,
+    /// No timer runs longer.
+    pub longest_ms: u64,
+}
+
+impl Default for Timing {
+    fn default() -> Self {
+        Self {
+            propose_ms: 1_000,
+            prevote_ms: 300,
+            precommit_ms: 300,
+            rebroadcast_ms: 1_000,
+            step_ms: 250,
+            longest_ms: 10_000,
+        }
+    }
+}
+
+/// What happens to the agreement.
+#[derive(Debug)]
+pub enum Input {
+    /// A timer may be due.
+    Tick,
+    /// Whether transactions wait (or a heartbeat is due).
+    Work(bool),
+    /// A message of another member.
+    Message(MemberId, Message),
+    /// The block asked for by [`Output::Build`], with its work done.
+    Built {
+        /// The height it was asked for.
+        height: u64,
+        /// The round it was asked for.
+        round: u32,
+        /// What it commits to.
+        value: BlockId,
+        /// Its bytes.
+        block: BlockBytes,
+    },
+    /// There was nothing to build.
+    NotBuilt,
+    /// The answer to [`Output::Check`].
+    Checked {
+        /// The height that was asked.
+        height: u64,
+        /// The value that was asked.
+        value: BlockId,
+        /// The finding.
+        verdict: Verdict,
+    },
+    /// The store holds this height now, decided here or caught up; its state names the next members.
+    Committed {
+        /// The height.
+        height: u64,
+        /// Members of the next height.
+        members: MemberSet,
+    },
+}
+
+/// What is to be done, in this order.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Output {
+    /// Write to the log.
+    Append(Record),
+    /// Make the log durable before going on.
+    Sync,
+    /// To every other member.
+    Send(Message),
+    /// Make a block on the tip for this height and round, and find its work.
+    Build {
+        /// The height.
+        height: u64,
+        /// The round.
+        round: u32,
+    },
+    /// Find out whether these bytes are the value's and keep all rules.
+    Check {
+        /// The height.
+        height: u64,
+        /// The value they are said to be.
+        value: BlockId,
+        /// The bytes.
+        block: BlockBytes,
+    },
+    /// Decided: make block and certificate durable, then give [`Input::Committed`].
+    Commit {
+        /// The block.
+        block: BlockBytes,
+        /// Its certificate.
+        certificate: Certificate,
+    },
+    /// Empty the log.
+    ResetLog,
+    /// This member speaks of a later height: ask it for blocks.
+    Behind(MemberId, u64),
+    /// A member signed two things.
+    Evidence(Box<Equivocation>),
+}
+
+/// The agreement of one chain: takes inputs, never blocks, never fails.
+pub trait Agreement {
+    /// Takes one input at `now_ms` and says what is to be done.
+    fn handle(&mut self, now_ms: u64, input: Input) -> Vec<Output>;
+    /// When [`Input::Tick`] is wanted; none while the chain is idle.
+    fn next_deadline_ms(&self) -> Option<u64>;
+    /// The height being worked on or waited for: one above the store's.
+    fn height(&self) -> u64;
+    /// The round of the running height; none while idle.
+    fn round(&self) -> Option<u32>;
+}
+
+/// Who this node is.
+pub struct Identity {
+    /// The member's signing key.
+    pub key: SigningKey,
+    /// Chain and origin.
+    pub texts: Texts,
+    /// Time-outs.
+    pub timing: Timing,
+}
+
+/// Where the agreement takes up.
+pub struct Boot {
+    /// Height of the last block in the store.
+    pub tip: u64,
+    /// Members of the next height.
+    pub members: MemberSet,
+    /// What the log holds.
+    pub records: Vec<Record>,
+    /// The log was lost or damaged: sign nothing at the next height, the others decide it.
+    pub muted: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Phase {
+    Idle,
+    Running,
+    Decided,
+}
+
+struct Pending {
+    block: BlockBytes,
+    proposals: Vec<SignedProposal>,
+}
+
+/// [`Agreement`] by Malachite's core.
+pub struct Core {
+    state: State<Context>,
+    host: Host,
+    phase: Phase,
+    work: bool,
+    building: Option<u32>,
+    checking: BTreeMap<BlockId, Pending>,
+    checks: usize,
+    early: BTreeMap<MemberId, VecDeque<Message>>,
+}
+
+impl Core {
+    /// Takes up after a start: replays the log of the height that was running, if any.
+    #[must_use]
+    pub fn boot(now_ms: u64, identity: Identity, boot: Boot) -> (Self, Vec<Output>) {
+        let me = Member::new(identity.key.verifying_key().to_bytes());
+        let height = boot.tip + 1;
+        let params = Params {
+            address: me.id,
+            threshold_params: mt::ThresholdParams::default(),
+            value_payload: ValuePayload::ProposalAndParts,
+            enabled: true,
+        };
+        let state = State::new(Context, Height(height), boot.members.clone(), params, 4, 256);
+        let host = Host::new(me, identity.key, identity.texts, identity.timing, boot.members, height);
+        let mut core = Self {
+            state,
+            host,
+            phase: Phase::Idle,
+            work: false,
+            building: None,
+            checking: BTreeMap::new(),
+            checks: 0,
+            early: BTreeMap::new(),
+        };
+        core.host.now_ms = now_ms;
+        // A member alone has nobody to contradict it.
+        core.host.muted = boot.muted && core.host.members.len() > 1;
+        core.replay(boot.records);
+        let out = core.settle();
+        (core, out)
+    }
+
+    fn replay(&mut self, records: Vec<Record>) {
+        let height = self.host.height;
+        let records: Vec<_> = records.into_iter().filter(|record| record.height == height).collect();
+        if records.is_empty() {
+            return;
+        }
+        let mut inputs = Vec::new();
+        let mut logged = HashSet::new();
+        for record in records {
+            match Entry::read(&record) {
+                Ok(Entry::Vote(vote)) => inputs.push(CoreInput::Vote(vote)),
+                Ok(Entry::Proposal(proposal)) => inputs.push(CoreInput::Proposal(proposal)),
+                Ok(Entry::Timeout(timeout)) => inputs.push(CoreInput::TimeoutElapsed(timeout)),
+                Ok(Entry::Value(value)) => {
+                    inputs.push(CoreInput::ProposedValue(value, ValueOrigin::Consensus));
+                }
+                Ok(Entry::Polka(certificate)) => inputs.push(CoreInput::PolkaCertificate(certificate)),
+                Ok(Entry::Block(value, block)) => {
+                    self.host.blocks.insert(value, block);
+                }
+                Ok(Entry::Signed { step, round, text }) => {
+                    self.host.guard.entry((step, round)).or_insert(text);
+                }
+                Err(_) => self.host.muted = self.host.members.len() > 1,
+            }
+            logged.insert(record.payload);
+        }
+        self.host.logged = Some(logged);
+        self.start();
+        self.state.index_wal_entries(inputs.iter());
+        for input in inputs {
+            // Two timers with one name (rebroadcast) and late inputs are the library's to ignore.
+            self.process(input);
+        }
+        self.state.reset_entries_index();
+        self.host.logged = None;
+    }
+
+    /// Starts the waiting height.
+    fn start(&mut self) {
+        if self.host.members.is_empty() {
+            return;
+        }
+        self.phase = Phase::Running;
+        let (height, members) = (Height(self.host.height), self.host.members.clone());
+        self.process(CoreInput::StartHeight(height, members, false, None, VoteExtensionPolicy::Disabled));
+    }
+
+    /// Starts the height and then hears what came early.
+    fn start_and_listen(&mut self) {
+        self.start();
+        let height = self.host.height;
+        let waiting: Vec<_> = self
+            .early
+            .iter_mut()
+            .flat_map(|(member, queue)| {
+                let (now, later) = queue.drain(..).partition(|message| message.height() <= height);
+                *queue = later;
+                let now: VecDeque<Message> = now;
+                now.into_iter().filter(|message| message.height() == height).map(|message| (*member, message))
+            })
+            .collect();
+        for (member, message) in waiting {
+            self.message(member, message);
+        }
+    }
+
+    fn process(&mut self, input: CoreInput<Context>) {
+        let host = &mut self.host;
+        let result: Result<(), CoreError<Context>> = process!(
+            input: input,
+            state: &mut self.state,
+            metrics: &(),
+            with: effect => Ok::<_, std::convert::Infallible>(host.effect(effect))
+        );
+        match result {
+            Ok(()) => {}
+            Err(error @ CoreError::ReplayDivergence(..)) => {
+                tracing::error!(error = %error, height = self.host.height, "silent at this height");
+                self.host.muted = true;
+            }
+            Err(error) => tracing::warn!(error = %error, height = self.host.height, "input refused"),
+        }
+        let (proposals, votes) = (self.state.driver.proposals(), self.state.driver.votes());
+        if !proposals.evidence().is_empty() || !votes.evidence().is_empty() {
+            let (proposals, votes) = (proposals.evidence().clone(), votes.evidence().clone());
+            self.host.report(&MisbehaviorEvidence { proposals, votes });
+        }
+    }
+
+    fn message(&mut self, from: MemberId, message: Message) {
+        let next = self.host.height;
+        if message.height() < next || self.phase == Phase::Decided {
+            return;
+        }
+        if message.height() > next {
+            self.host.out.push(Output::Behind(from, message.height() - 1));
+            self.keep_early(from, message);
+            return;
+        }
+        if self.phase == Phase::Idle {
+            if !self.host.is_from_a_member(&message) {
+                return;
+            }
+            self.start_and_listen();
+        }
+        match message.0 {
+            Kind::Vote(vote) => self.process(CoreInput::Vote(vote)),
+            Kind::Polka(certificate) => self.process(CoreInput::PolkaCertificate(certificate)),
+            Kind::Round(certificate) => self.process(CoreInput::RoundCertificate(certificate)),
+            Kind::Proposal(proposal, block) => self.proposal(proposal, block),
+        }
+    }
+
+    fn keep_early(&mut self, from: MemberId, message: Message) {
+        if self.host.members.get(&from).is_none() {
+            return;
+        }
+        let queue = self.early.entry(from).or_default();
+        queue.push_back(message);
+        while queue.len() > MAX_EARLY_MESSAGES
+            || queue.iter().map(Message::weight).sum::<usize>() > MAX_EARLY_BYTES
+        {
+            queue.pop_front();
+        }
+    }
+
+    /// A proposal is heard only after its proposer, its signature and its block were checked.
+    fn proposal(&mut self, proposal: SignedProposal, block: BlockBytes) {
+        let message = &proposal.message;
+        let turn =
+            message.round.as_u32().and_then(|round| self.host.members.proposer(self.host.height, round));
+        if turn.is_none_or(|member| member.id != message.proposer)
+            || !self.host.proposal_is_authentic(message, &proposal.signature)
+        {
+            return;
+        }
+        let value = message.value;
+        let known = self.state.get_proposed_value_by_id(message.height, message.round, &value).is_some();
+        if known {
+            self.process(CoreInput::Proposal(proposal));
+            return;
+        }
+        if let Some(pending) = self.checking.get_mut(&value) {
+            if !pending.proposals.contains(&proposal) && pending.proposals.len() < MAX_CHECKS {
+                pending.proposals.push(proposal);
+            }
+            return;
+        }
+        if self.checks >= MAX_CHECKS {
+            return;
+        }
+        self.checks += 1;
+        self.checking.insert(value, Pending { block: block.clone(), proposals: vec![proposal] });
+        self.host.out.push(Output::Check { height: self.host.height, value, block });
+    }
+
+    fn checked(&mut self, height: u64, value: BlockId, verdict: Verdict) {
+        if height != self.host.height || self.phase != Phase::Running {
+            return;
+        }
+        let Some(pending) = self.checking.remove(&value) else { return };
+        let validity = match verdict {
+            Verdict::Damaged => return,
+            Verdict::Valid => Validity::Valid,
+            Verdict::Invalid => Validity::Invalid,
+        };
+        if validity.is_valid() {
+            self.hold(value, pending.block);
+        }
+        let Some(first) = pending.proposals.first() else { return };
+        let proposed = ProposedValue {
+            height: Height(height),
+            round: first.message.round,
+            valid_round: first.message.pol_round,
+            proposer: first.message.proposer,
+            value,
+            validity,
+        };
+        self.process(CoreInput::ProposedValue(proposed, ValueOrigin::Consensus));
+        for proposal in pending.proposals {
+            self.process(CoreInput::Proposal(proposal));
+        }
+    }
+
+    /// Keeps the bytes of a value, in the log too, before the value itself is logged.
+    fn hold(&mut self, value: BlockId, block: BlockBytes) {
+        let record = Entry::Block(value, block.clone()).record(self.host.height);
+        self.host.append(record);
+        self.host.blocks.insert(value, block);
+    }
+
+    fn built(&mut self, height: u64, round: u32, value: BlockId, block: BlockBytes) {
+        if height != self.host.height || self.phase != Phase::Running {
+            return;
+        }
+        if self.building == Some(round) {
+            self.building = None;
+        }
+        if !self.may_propose(round) {
+            return;
+        }
+        self.hold(value, block);
+        let proposed = LocallyProposedValue::new(Height(height), Round::new(round), value);
+        self.host.wanted_round = None;
+        self.process(CoreInput::Propose(proposed));
+    }
+
+    fn may_propose(&self, round: u32) -> bool {
+        self.host.wanted_round == Some(round)
+            && self.state.round() == Round::new(round)
+            && self.state.driver.step_is_propose()
+            && !self.host.has_proposed(round)
+            && !self.host.muted
+    }
+
+    fn committed(&mut self, height: u64, members: MemberSet) {
+        if height < self.host.height {
+            return;
+        }
+        self.host.move_to(height + 1, members);
+        self.phase = Phase::Idle;
+        self.building = None;
+        self.checking.clear();
+        self.checks = 0;
+        self.host.out.push(Output::ResetLog);
+        let next = self.host.height;
+        let awaited = self.early.values().flatten().any(|message| message.height() == next);
+        if self.work || awaited {
+            self.start_and_listen();
+        }
+    }
+
+    /// What follows from the input just handled: a decision to commit, or a block to build.
+    fn settle(&mut self) -> Vec<Output> {
+        if self.phase == Phase::Running {
+            self.settle_decision();
+        }
+        if self.phase == Phase::Running && self.building.is_none() {
+            // Round 0 waits for a transaction; a later round has waited long enough.
+            let wanted = self.host.wanted_round.filter(|round| self.work || *round > 0);
+            if let Some(round) = wanted.filter(|round| self.may_propose(*round)) {
+                self.building = Some(round);
+                self.host.out.push(Output::Build { height: self.host.height, round });
+            }
+        }
+        std::mem::take(&mut self.host.out)
+    }
+
+    fn settle_decision(&mut self) {
+        let Some(certificate) = self.host.decided.take() else { return };
+        self.host.clear_timers();
+        self.phase = Phase::Decided;
+        match self.host.blocks.get(&certificate.value).cloned() {
+            Some(block) => self.host.out.push(Output::Commit { block, certificate }),
+            None => {
+                // Every value is logged behind its bytes, so only a damaged log leads here: catch up instead.
+                tracing::error!(height = certificate.height, "decided a block whose bytes are lost");
+                let others = self.host.members.iter().find(|member| member.id != self.host.me.id);
+                if let Some(other) = others {
+                    self.host.out.push(Output::Behind(other.id, certificate.height));
+                }
+            }
+        }
+    }
+}
+
+impl Agreement for Core {
+    fn handle(&mut self, now_ms: u64, input: Input) -> Vec<Output> {
+        self.host.now_ms = self.host.now_ms.max(now_ms);
+        match input {
+            Input::Tick => {
+                while let Some(timeout) = self.host.take_due() {
+                    if self.phase == Phase::Running && self.host.decided.is_none() {
+                        self.process(CoreInput::TimeoutElapsed(timeout));
+                    }
+                }
+            }
+            Input::Work(work) => {
+                self.work = work;
+                if work && self.phase == Phase::Idle {
+                    self.start_and_listen();
+                }
+            }
+            Input::Message(from, message) => self.message(from, message),
+            Input::Built { height, round, value, block } => self.built(height, round, value, block),
+            Input::NotBuilt => self.building = None,
+            Input::Checked { height, value, verdict } => self.checked(height, value, verdict),
+            Input::Committed { height, members } => self.committed(height, members),
+        }
+        self.settle()
+    }
+
+    fn next_deadline_ms(&self) -> Option<u64> {
+        self.host.next_deadline_ms()
+    }
+
+    fn height(&self) -> u64 {
+        self.host.height
+    }
+
+    fn round(&self) -> Option<u32> {
+        (self.phase == Phase::Running).then(|| self.state.round().as_u32()).flatten()
+    }
+}

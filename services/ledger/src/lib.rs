@@ -1,0 +1,3 @@
+//! Agreement on proof-of-work blocks, transaction rules, proofs, attack detection.
+
+pub mod consensus;

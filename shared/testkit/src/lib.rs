@@ -1,1 +1,50 @@
-//! Starts the whole stack on free ports for tests, with fixed clocks and seeded randomness.
+//! Everything tests share: the whole stack on free ports, a private PostgreSQL, Synthea's bundles, fixed time and
+//! seeded randomness. Nothing here is used outside tests.
+
+pub mod postgres;
+pub mod stack;
+pub mod synthea;
+
+use std::io::Write as _;
+use std::net::TcpListener;
+use std::time::Duration;
+
+pub use hbc_types::{Clock, Random, Timestamp};
+pub use stack::Stack;
+
+/// Notes that the running test cannot do its work here, and why. The test then returns. The reasons are listed at the
+/// end of `make test`; where nothing may be skipped (`HBC_NO_SKIP` is set) this fails the test instead.
+pub fn skip(reason: &str) {
+    let test = std::thread::current().name().unwrap_or("a test").to_owned();
+    let strict = std::env::var_os("HBC_NO_SKIP").is_some_and(|value| !value.is_empty());
+    assert!(!strict, "{test} may not be skipped: {reason}");
+    eprintln!("SKIPPED {test}: {reason}");
+    if let Some(list) = std::env::var_os("HBC_SKIP_LIST")
+        && let Ok(mut file) = std::fs::File::options().create(true).append(true).open(list)
+    {
+        let _not_listed = writeln!(file, "{test}: {reason}");
+    }
+}
+
+/// `N` TCP ports on loopback that are free now.
+#[must_use]
+#[expect(clippy::missing_panics_doc, reason = "a machine without free ports cannot run tests at all")]
+#[expect(clippy::expect_used, reason = "a machine without free ports cannot run tests at all")]
+pub fn free_ports<const N: usize>() -> [u16; N] {
+    let held: [TcpListener; N] =
+        std::array::from_fn(|_| TcpListener::bind(("127.0.0.1", 0)).expect("a free port"));
+    held.map(|listener| listener.local_addr().expect("an address").port())
+}
+
+/// A plain HTTP client for talking to services as an outsider would: no retries, no tokens, ten minutes of patience.
+#[must_use]
+#[expect(clippy::missing_panics_doc, reason = "only a broken TLS set-up can fail here")]
+#[expect(clippy::expect_used, reason = "only a broken TLS set-up can fail here")]
+#[expect(clippy::disallowed_methods, reason = "tests must be able to do what our own client refuses to do")]
+pub fn http_client() -> reqwest::Client {
+    reqwest::Client::builder()
+        .connect_timeout(Duration::from_secs(5))
+        .timeout(Duration::from_secs(600))
+        .build()
+        .expect("an HTTP client")
+}

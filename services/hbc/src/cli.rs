@@ -1,0 +1,171 @@
+//! The command line.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+/// HBC: a health-record platform in which the patient decides who reads.
+#[derive(Debug, Parser)]
+#[command(name = "hbc", version, about)]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// The commands.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Make a deployment: keys, genesis, operators, secrets and configuration in an empty folder.
+    Init(Init),
+    /// Run a whole deployment on this machine: every service, ledger members and Kubo, until Ctrl-C.
+    Up(Up),
+    /// Run one service.
+    Serve(Serve),
+    /// Bring a service's database to the present schema, without serving.
+    Migrate(Serve),
+    /// Suspend or resume one process of a running deployment, or show them all.
+    #[command(subcommand)]
+    Node(Node),
+    /// Check a receipt or record proof offline. Exit code 0: good; 1: bad; 3: consistent, but the chain is not pinned.
+    Verify(Verify),
+    /// Write the services' OpenAPI documents, or check that the committed ones are current.
+    Openapi(OpenApi),
+    /// Play the whole story on a real synthetic patient, in a fresh folder, and stop everything again.
+    Demo(Demo),
+    /// Run a foreign program and end it when standard input closes (used by `up`).
+    #[command(hide = true)]
+    Guard(Guard),
+}
+
+/// `hbc init`.
+#[derive(Debug, Args)]
+pub struct Init {
+    /// A development deployment: one operator, little proof of work, logins kept in a file.
+    #[arg(long)]
+    pub dev: bool,
+    /// `default` (7101 and up), or `auto` for ports that are free now.
+    #[arg(long, value_enum, default_value_t = Ports::Default)]
+    pub ports: Ports,
+    /// The folder to make; it must not exist or be empty.
+    pub dir: PathBuf,
+}
+
+/// How ports are chosen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Ports {
+    /// The documented ones.
+    Default,
+    /// Whatever is free.
+    Auto,
+}
+
+/// `hbc up`.
+#[derive(Debug, Args)]
+pub struct Up {
+    /// Write a JSON file with all addresses once everything is ready.
+    #[arg(long)]
+    pub ready_file: Option<PathBuf>,
+    /// Also stop when standard input closes.
+    #[arg(long)]
+    pub until_input_closes: bool,
+    /// Say nothing on the terminal (the log files have it all).
+    #[arg(long)]
+    pub quiet: bool,
+    /// The deployment's folder.
+    pub dir: PathBuf,
+}
+
+/// The services of the one binary.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Role {
+    /// Accounts, sessions, tokens, custody of signing keys.
+    Auth,
+    /// Grants, decisions, keys, receipts.
+    AccessPolicy,
+    /// Records: sealed, pinned, anchored.
+    Storage,
+    /// One member's ledger node.
+    Ledger,
+}
+
+/// `hbc serve` and `hbc migrate`.
+#[derive(Debug, Args)]
+pub struct Serve {
+    /// Which service.
+    #[arg(value_enum)]
+    pub role: Role,
+    /// Its configuration file.
+    #[arg(long)]
+    pub config: PathBuf,
+    /// Also stop when standard input closes.
+    #[arg(long)]
+    pub until_input_closes: bool,
+}
+
+/// `hbc node`.
+#[derive(Debug, Subcommand)]
+pub enum Node {
+    /// End a process and keep it down.
+    Stop(NodeName),
+    /// Let a stopped process run again; returns when it is ready.
+    Start(NodeName),
+    /// `kill -9` a process; the supervisor starts it again (for tests of crashes).
+    #[command(hide = true)]
+    Kill(NodeName),
+    /// Show every process.
+    List {
+        /// The deployment's folder.
+        dir: PathBuf,
+    },
+}
+
+/// Which process of which deployment.
+#[derive(Debug, Args)]
+pub struct NodeName {
+    /// The process, such as `node-2`, `storage` or `kubo`.
+    pub name: String,
+    /// The deployment's folder.
+    pub dir: PathBuf,
+}
+
+/// `hbc verify`.
+#[derive(Debug, Args)]
+pub struct Verify {
+    /// The chain that is trusted: a `genesis.json`, or a chain id.
+    #[arg(long)]
+    pub trust: Option<String>,
+    /// The proof to check.
+    pub file: PathBuf,
+}
+
+/// `hbc openapi`.
+#[derive(Debug, Args)]
+pub struct OpenApi {
+    /// Write nothing; fail if a committed document differs.
+    #[arg(long)]
+    pub check: bool,
+    /// Where the documents lie.
+    #[arg(long, default_value = "openapi")]
+    pub dir: PathBuf,
+}
+
+/// `hbc demo`.
+#[derive(Debug, Args)]
+pub struct Demo {
+    /// Keep the folder, and say where it is, instead of removing it.
+    #[arg(long)]
+    pub keep: bool,
+}
+
+/// `hbc guard`.
+#[derive(Debug, Args)]
+pub struct Guard {
+    /// Where to record the program's process.
+    #[arg(long)]
+    pub pid_file: PathBuf,
+    /// The program and its arguments.
+    #[arg(last = true, required = true)]
+    pub command: Vec<String>,
+}

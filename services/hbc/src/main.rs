@@ -1,0 +1,72 @@
+//! The one binary of HBC: makes deployments, runs them, runs each service, checks proofs, plays the demonstration.
+//!
+//! It owns processes and files, no domain logic: that lives in the service libraries and in `hbc_types`.
+
+mod cli;
+mod deployment;
+mod guard;
+mod kubo;
+mod node;
+mod probe;
+mod process_id;
+mod secret_file;
+mod settings;
+mod stop;
+mod supervise;
+mod up;
+
+use std::process::ExitCode;
+
+use clap::Parser as _;
+
+use deployment::Deployment;
+
+fn main() -> ExitCode {
+    let cli = cli::Cli::parse();
+    match run(cli.command) {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("hbc: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(command: cli::Command) -> anyhow::Result<ExitCode> {
+    match command {
+        cli::Command::Guard(args) => {
+            let Some((program, rest)) = args.command.split_first() else { anyhow::bail!("no program given") };
+            runtime()?.block_on(guard::run(&args.pid_file, program, rest))
+        }
+        cli::Command::Up(args) => runtime()?.block_on(up::run(&args)).map(|()| ExitCode::SUCCESS),
+        cli::Command::Node(args) => node(args).map(|()| ExitCode::SUCCESS),
+        _ => anyhow::bail!("not there yet"),
+    }
+}
+
+fn node(command: cli::Node) -> anyhow::Result<()> {
+    match command {
+        cli::Node::Stop(which) => node::stop(&Deployment::at(&which.dir)?, &which.name),
+        cli::Node::Start(which) => node::start(&Deployment::at(&which.dir)?, &which.name),
+        cli::Node::Kill(which) => node::kill(&Deployment::at(&which.dir)?, &which.name),
+        cli::Node::List { dir } => {
+            for (name, standing) in node::standings(&Deployment::at(&dir)?)? {
+                let state = format!("{:?}", standing.state).to_lowercase();
+                let pid = standing.pid.map(|pid| format!("process {pid}")).unwrap_or_default();
+                say(&format!("{name:<14} {state:<10} {pid:<16} failures {}", standing.failures))?;
+            }
+            Ok(())
+        }
+    }
+}
+
+/// One line of result on standard output.
+fn say(line: &str) -> std::io::Result<()> {
+    use std::io::Write as _;
+    writeln!(std::io::stdout().lock(), "{line}")
+}
+
+fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {
+    use anyhow::Context as _;
+    tokio::runtime::Builder::new_multi_thread().enable_all().build().context("cannot start the runtime")
+}

@@ -1,0 +1,40 @@
+#!/bin/sh
+# Runs every test and ends with one summary that names what was skipped, and why.
+set -u
+cd "$(dirname "$0")/.."
+mkdir -p target
+log=target/test.log
+HBC_SKIP_LIST=$PWD/target/skipped.txt
+export HBC_SKIP_LIST
+rm -f "$HBC_SKIP_LIST"
+: >"$HBC_SKIP_LIST"
+began=$(date +%s)
+
+echo 'building the tests'
+cargo test --locked --workspace --no-run || exit 1
+echo 'running the tests'
+{
+    cargo test --locked --workspace --no-fail-fast 2>&1
+    echo "exit code $?"
+} | tee "$log" | grep -E '^(test .*FAILED|test .* has been running|test result|failures:|thread .* panicked|SKIPPED|     Running|error)' || true
+
+sum() { awk -v what="$1" '/^test result:/ { for (i = 1; i < NF; i++) if ($(i + 1) ~ "^" what) n += $i } END { print n + 0 }' "$log"; }
+passed=$(sum passed); failed=$(sum failed); ignored=$(sum ignored)
+skipped=$(sort -u "$HBC_SKIP_LIST" | grep -c .)
+echo
+echo "== Summary after $(( $(date +%s) - began )) s (everything: $log)"
+if [ "$skipped" -gt 0 ]; then
+    echo 'skipped:'
+    sort -u "$HBC_SKIP_LIST" | sed 's/^/  /'
+fi
+if [ "$ignored" -gt 0 ]; then
+    echo 'ignored unless asked for:'
+    grep -E '^test .* ignored' "$log" | sed 's/^test /  /'
+fi
+if [ "$failed" -gt 0 ]; then
+    echo 'failed:'
+    grep -E '^test .* FAILED' "$log" | sed 's/^test /  /'
+fi
+# A skipped test returned early and was counted as passed by the test runner.
+echo "$(( passed - skipped )) passed, $failed failed, $(( skipped + ignored )) skipped"
+[ "$failed" = 0 ] && grep -q '^exit code 0$' "$log"

@@ -1,0 +1,160 @@
+//! The shape of the workspace: who may depend on whom, and what only some crates may touch.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+
+/// Each crate and what of ours it may depend on. types ← client ← service ← services/*; types ← db ← services/*.
+const ALLOWED: [(&str, &[&str]); 12] = [
+    ("core2", &[]),
+    ("hbc-types", &[]),
+    ("hbc-client", &["hbc-types"]),
+    ("hbc-service", &["hbc-types", "hbc-client"]),
+    ("hbc-db", &["hbc-types"]),
+    ("hbc-testkit", &["hbc-types", "hbc-client"]),
+    ("hbc-auth", &["hbc-types", "hbc-client", "hbc-service", "hbc-db"]),
+    ("hbc-access-policy", &["hbc-types", "hbc-client", "hbc-service", "hbc-db"]),
+    ("hbc-ledger", &["hbc-types", "hbc-client", "hbc-service", "hbc-db"]),
+    ("hbc-storage", &["hbc-types", "hbc-client", "hbc-service", "hbc-db"]),
+    (
+        "hbc",
+        &[
+            "hbc-types",
+            "hbc-client",
+            "hbc-service",
+            "hbc-auth",
+            "hbc-access-policy",
+            "hbc-ledger",
+            "hbc-storage",
+        ],
+    ),
+    ("hbc-tests", &["hbc-types", "hbc-client", "hbc-testkit"]),
+];
+
+/// Libraries that must not spread.
+const CONFINED: [(&str, &[&str]); 4] = [
+    ("cedar-policy", &["hbc-access-policy"]),
+    ("ipfs-api-backend-hyper", &["hbc-storage"]),
+    ("ipfs-api-prelude", &["hbc-storage"]),
+    ("malachite-core", &["hbc-ledger"]),
+];
+
+struct Manifest {
+    dependencies: BTreeSet<String>,
+    dev_dependencies: BTreeSet<String>,
+}
+
+fn project() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
+}
+
+fn manifests() -> BTreeMap<String, Manifest> {
+    let read = |path: PathBuf| -> toml::Table { std::fs::read_to_string(path).unwrap().parse().unwrap() };
+    let workspace = read(project().join("Cargo.toml"));
+    let mut folders: Vec<String> = workspace["workspace"]["members"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|m| m.as_str().unwrap().to_owned())
+        .collect();
+    folders.push("shared/core2".to_owned());
+    let names = |table: &toml::Table, section: &str| -> BTreeSet<String> {
+        table
+            .get(section)
+            .and_then(toml::Value::as_table)
+            .map(|t| t.keys().cloned().collect())
+            .unwrap_or_default()
+    };
+    folders
+        .iter()
+        .map(|folder| {
+            let table = read(project().join(folder).join("Cargo.toml"));
+            assert!(!table.contains_key("target"), "{folder}: dependencies by target are not looked at here");
+            let mut dependencies = names(&table, "dependencies");
+            dependencies.extend(names(&table, "build-dependencies"));
+            let name = table["package"]["name"].as_str().unwrap().to_owned();
+            (name, Manifest { dependencies, dev_dependencies: names(&table, "dev-dependencies") })
+        })
+        .collect()
+}
+
+#[test]
+fn crates_depend_only_downward() {
+    let allowed: BTreeMap<_, _> = ALLOWED.into_iter().collect();
+    let manifests = manifests();
+    for (name, manifest) in &manifests {
+        let may =
+            allowed.get(name.as_str()).unwrap_or_else(|| panic!("`{name}` is not on the list of crates"));
+        for dependency in
+            manifest.dependencies.iter().filter(|dependency| manifests.contains_key(*dependency))
+        {
+            assert!(may.contains(&dependency.as_str()), "`{name}` may not depend on `{dependency}`");
+        }
+        for dependency in
+            manifest.dev_dependencies.iter().filter(|dependency| manifests.contains_key(*dependency))
+        {
+            let fine =
+                may.contains(&dependency.as_str()) || dependency == "hbc-testkit" || dependency == name;
+            assert!(fine, "the tests of `{name}` may not depend on `{dependency}`");
+        }
+    }
+    assert_eq!(manifests.len(), allowed.len());
+}
+
+#[test]
+fn heavy_and_old_libraries_stay_where_they_are_needed() {
+    for (library, homes) in CONFINED {
+        for (name, manifest) in manifests() {
+            let uses = manifest.dependencies.contains(library) || manifest.dev_dependencies.contains(library);
+            assert!(!uses || homes.contains(&name.as_str()), "`{name}` may not use `{library}`");
+        }
+    }
+}
+
+#[test]
+fn every_crate_takes_the_workspace_lints_and_opens_with_what_it_is() {
+    for folder in walk(&project(), &["src", "tests"]) {
+        let text = std::fs::read_to_string(&folder).unwrap();
+        assert!(text.starts_with("//!"), "`{}` does not say what it owns", folder.display());
+    }
+    for (name, _) in ALLOWED.iter().filter(|(name, _)| *name != "core2") {
+        let folder = manifest_folder(name);
+        let text = std::fs::read_to_string(folder.join("Cargo.toml")).unwrap();
+        assert!(text.contains("[lints]\nworkspace = true"), "`{name}` does not take the workspace's lints");
+    }
+}
+
+fn manifest_folder(name: &str) -> PathBuf {
+    let folder = match name {
+        "hbc" => "services/hbc".to_owned(),
+        "hbc-tests" => "tests".to_owned(),
+        _ => {
+            let short = name.trim_start_matches("hbc-");
+            let shared = format!("shared/{short}");
+            if project().join(&shared).exists() { shared } else { format!("services/{short}") }
+        }
+    };
+    project().join(folder)
+}
+
+/// All Rust files below the `roots` of every member.
+fn walk(project: &Path, roots: &[&str]) -> Vec<PathBuf> {
+    let mut files = Vec::new();
+    let mut folders: Vec<PathBuf> = ALLOWED
+        .iter()
+        .flat_map(|(name, _)| roots.iter().map(move |root| (name, root)))
+        .map(|(name, root)| manifest_folder(name).join(root))
+        .filter(|folder| folder.exists())
+        .collect();
+    assert!(folders.iter().all(|folder| folder.starts_with(project)));
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                folders.push(path);
+            } else if path.extension().is_some_and(|extension| extension == "rs") {
+                files.push(path);
+            }
+        }
+    }
+    files
+}

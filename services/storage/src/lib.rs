@@ -1,1 +1,3 @@
 //! Records: sealing, segments on IPFS, FHIR R4, search index.
+
+pub mod domain;

@@ -4,6 +4,7 @@ pub mod access;
 pub mod auth;
 pub mod ledger;
 pub mod storage;
+pub mod token;
 
 use serde::{Deserialize, Serialize};
 

@@ -1,0 +1,169 @@
+//! Who calls, as a handler's argument: [`Public`], [`Caller`], [`Patient`], [`Agency`], [`Operator`].
+//!
+//! The only place a token is taken from is `Authorization: Bearer`.
+
+use actix_web::dev::Payload;
+use actix_web::http::header::AUTHORIZATION;
+use actix_web::{FromRequest, HttpRequest, web};
+use futures_util::future::{LocalBoxFuture, Ready, ready};
+use hbc_types::account::Role;
+use hbc_types::ids::{AccountId, AgencyId, OperatorId, PatientId, SessionId};
+use hbc_types::problem::Slug;
+use hbc_types::secret::SecretText;
+use hbc_types::wire::token::AccessClaims;
+
+use crate::{Problem, TokenError, TokenVerifier};
+
+/// Marks an operation that anybody may call.
+#[derive(Clone, Copy, Debug)]
+pub struct Public;
+
+impl FromRequest for Public {
+    type Error = Problem;
+    type Future = Ready<Result<Self, Problem>>;
+    fn from_request(_request: &HttpRequest, _payload: &mut Payload) -> Self::Future {
+        ready(Ok(Self))
+    }
+}
+
+/// Any account with a valid token.
+#[derive(Clone, Debug)]
+pub struct Caller {
+    /// The account.
+    pub account: AccountId,
+    /// Its role.
+    pub role: Role,
+    /// The login session.
+    pub session: SessionId,
+    /// When credentials were last checked, Unix seconds.
+    pub auth_time: i64,
+    /// How they were checked.
+    pub amr: Vec<String>,
+    /// The token itself, to be sent along with calls made on the account's behalf.
+    pub token: SecretText,
+}
+
+impl Caller {
+    fn new(claims: AccessClaims, token: String) -> Self {
+        Self {
+            account: claims.sub,
+            role: claims.role,
+            session: claims.sid,
+            auth_time: claims.auth_time,
+            amr: claims.amr,
+            token: SecretText::new(token),
+        }
+    }
+}
+
+/// A caller, or nobody when no credentials were sent; bad credentials are still refused.
+#[derive(Clone, Debug)]
+pub struct MaybeCaller(pub Option<Caller>);
+
+/// A patient.
+#[derive(Clone, Debug)]
+pub struct Patient {
+    /// The patient's id.
+    pub id: PatientId,
+    /// The rest of what the token says.
+    pub caller: Caller,
+}
+
+/// An agency, whatever its standing.
+#[derive(Clone, Debug)]
+pub struct Agency {
+    /// The agency's id.
+    pub id: AgencyId,
+    /// The rest of what the token says.
+    pub caller: Caller,
+}
+
+/// An operator of the deployment.
+#[derive(Clone, Debug)]
+pub struct Operator {
+    /// The operator's id.
+    pub id: OperatorId,
+    /// The rest of what the token says.
+    pub caller: Caller,
+}
+
+fn unauthenticated() -> Problem {
+    Problem::new(Slug::Unauthenticated)
+}
+
+/// The bearer token of a request: nothing if there is no `Authorization` header at all.
+fn bearer(request: &HttpRequest) -> Result<Option<String>, Problem> {
+    let mut values = request.headers().get_all(AUTHORIZATION);
+    let Some(value) = values.next() else { return Ok(None) };
+    if values.next().is_some() {
+        return Err(unauthenticated());
+    }
+    let value = value.to_str().map_err(|_not_text| unauthenticated())?;
+    let (scheme, token) = value.split_once(' ').ok_or_else(unauthenticated)?;
+    if !scheme.eq_ignore_ascii_case("bearer") || token.is_empty() {
+        return Err(unauthenticated());
+    }
+    Ok(Some(token.to_owned()))
+}
+
+async fn maybe_caller(request: HttpRequest) -> Result<Option<Caller>, Problem> {
+    let Some(token) = bearer(&request)? else { return Ok(None) };
+    let Some(verifier) = request.app_data::<web::Data<TokenVerifier>>() else {
+        tracing::error!("A route asks for a caller, but the server was built without a token verifier");
+        return Err(Problem::new(Slug::Internal));
+    };
+    match verifier.verify(&token).await {
+        Ok(claims) => Ok(Some(Caller::new(claims, token))),
+        Err(TokenError::NoKeys) => Err(Problem::new(Slug::DependencyUnavailable)),
+        Err(error) => {
+            tracing::info!(token.refused = %error, "A token was refused");
+            Err(unauthenticated())
+        }
+    }
+}
+
+async fn caller(request: HttpRequest) -> Result<Caller, Problem> {
+    maybe_caller(request).await?.ok_or_else(unauthenticated)
+}
+
+impl FromRequest for MaybeCaller {
+    type Error = Problem;
+    type Future = LocalBoxFuture<'static, Result<Self, Problem>>;
+    fn from_request(request: &HttpRequest, _payload: &mut Payload) -> Self::Future {
+        let request = request.clone();
+        Box::pin(async move { Ok(Self(maybe_caller(request).await?)) })
+    }
+}
+
+impl FromRequest for Caller {
+    type Error = Problem;
+    type Future = LocalBoxFuture<'static, Result<Self, Problem>>;
+    fn from_request(request: &HttpRequest, _payload: &mut Payload) -> Self::Future {
+        Box::pin(caller(request.clone()))
+    }
+}
+
+macro_rules! role_extractor {
+    ($name:ident, $variant:ident, $who:literal) => {
+        impl FromRequest for $name {
+            type Error = Problem;
+            type Future = LocalBoxFuture<'static, Result<Self, Problem>>;
+            fn from_request(request: &HttpRequest, _payload: &mut Payload) -> Self::Future {
+                let request = request.clone();
+                Box::pin(async move {
+                    let caller = caller(request).await?;
+                    match &caller.account {
+                        AccountId::$variant(id) => Ok(Self { id: id.clone(), caller }),
+                        _ => {
+                            Err(Problem::new(Slug::Forbidden).detail(concat!("only ", $who, " may do this")))
+                        }
+                    }
+                })
+            }
+        }
+    };
+}
+
+role_extractor!(Patient, Patient, "patients");
+role_extractor!(Agency, Agency, "agencies");
+role_extractor!(Operator, Operator, "operators");

@@ -1,0 +1,277 @@
+//! What happens around every request: its id and trace, the service assertion, the answer's headers, problem
+//! documents, one log line, metrics. A handler that panics is answered `internal`, and the process goes on.
+
+use std::panic::AssertUnwindSafe;
+
+use actix_web::body::{BoxBody, MessageBody};
+use actix_web::dev::{Payload, ServiceRequest, ServiceResponse};
+use actix_web::http::StatusCode;
+use actix_web::http::header::{self, HeaderMap, HeaderName, HeaderValue};
+use actix_web::middleware::Next;
+use actix_web::{FromRequest, HttpMessage, HttpRequest, ResponseError, web};
+use futures_util::FutureExt;
+use futures_util::future::{Ready, ready};
+use hbc_client::context::{REQUEST_ID, RequestContext, TRACEPARENT};
+use hbc_types::Random;
+use hbc_types::problem::Slug;
+use hbc_types::wire::token::SERVICE_HEADER;
+use tracing::Instrument;
+
+use crate::service_assertion::VerifiedService;
+use crate::{Problem, ServiceVerifier};
+
+/// The request's id, as a handler's argument.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RequestId(pub String);
+
+impl FromRequest for RequestId {
+    type Error = Problem;
+    type Future = Ready<Result<Self, Problem>>;
+    fn from_request(request: &HttpRequest, _payload: &mut Payload) -> Self::Future {
+        ready(request.extensions().get::<Self>().cloned().ok_or_else(|| Problem::new(Slug::Internal)))
+    }
+}
+
+/// What the edge needs to know of its server.
+#[derive(Clone, Debug)]
+pub(crate) struct Edge {
+    pub(crate) service: &'static str,
+    pub(crate) body_limit_bytes: usize,
+    pub(crate) random: Random,
+}
+
+/// The middleware around everything.
+pub(crate) async fn around<B: MessageBody + 'static>(
+    mut request: ServiceRequest,
+    next: Next<B>,
+) -> Result<ServiceResponse<BoxBody>, actix_web::Error> {
+    let Some(edge) = request.app_data::<web::Data<Edge>>().cloned() else {
+        return Err(Problem::new(Slug::Internal).into());
+    };
+    let context = context(request.headers(), &edge.random);
+    request.extensions_mut().insert(RequestId(context.request_id.clone()));
+    let route = request.match_pattern().unwrap_or_else(|| "unmatched".to_owned());
+    let method = request.method().to_string();
+    let span = tracing::info_span!(
+        "request",
+        request.id = %context.request_id,
+        trace.parent = %context.traceparent,
+        http.method = %method,
+        http.route = %route
+    );
+    let started = tokio::time::Instant::now();
+    let own = request.request().clone();
+    let work = async {
+        let refused = verify_service(&mut request, edge.body_limit_bytes).await.err();
+        let response = match refused {
+            Some(problem) => ServiceResponse::new(own, problem.error_response()),
+            None => run(request, next).await,
+        };
+        let response = finish(response, &context.request_id);
+        record(&edge, &method, &route, response.status(), started.elapsed());
+        response
+    };
+    Ok(context.clone().scope(work.instrument(span)).await)
+}
+
+/// Calls the routes; an error or a panic becomes an answer.
+async fn run<B: MessageBody + 'static>(request: ServiceRequest, next: Next<B>) -> ServiceResponse<BoxBody> {
+    let own = request.request().clone();
+    match AssertUnwindSafe(next.call(request)).catch_unwind().await {
+        Ok(Ok(response)) => response.map_into_boxed_body(),
+        Ok(Err(error)) => ServiceResponse::from_err(error, own),
+        Err(_panic) => {
+            tracing::error!("A handler panicked");
+            ServiceResponse::new(own, Problem::new(Slug::Internal).error_response())
+        }
+    }
+}
+
+/// Checks the assertion in `HBC-Service`, if there is one, over the whole request, and puts the body back.
+async fn verify_service(request: &mut ServiceRequest, limit: usize) -> Result<(), Problem> {
+    let Some(assertion) = request.headers().get(SERVICE_HEADER) else { return Ok(()) };
+    let refused = || Problem::new(Slug::Unauthenticated);
+    let Some(verifier) = request.app_data::<web::Data<ServiceVerifier>>().cloned() else {
+        return Err(refused());
+    };
+    let assertion = assertion.to_str().map_err(|_not_text| refused())?.to_owned();
+    let body = request.take_payload().to_bytes(limit).await?;
+    let path = request.uri().path_and_query().map_or("/", |both| both.as_str()).to_owned();
+    let verified = verifier.verify(&assertion, request.method().as_str(), &path, &body).map_err(|error| {
+        tracing::warn!(assertion.refused = %error, "A service's assertion was refused");
+        refused()
+    })?;
+    request.extensions_mut().insert(VerifiedService(verified));
+    request.set_payload(Payload::from(body));
+    Ok(())
+}
+
+trait ReadWhole {
+    async fn to_bytes(self, limit: usize) -> Result<web::Bytes, Problem>;
+}
+
+impl ReadWhole for Payload {
+    async fn to_bytes(mut self, limit: usize) -> Result<web::Bytes, Problem> {
+        use futures_util::StreamExt;
+        let mut body = web::BytesMut::new();
+        while let Some(chunk) = self.next().await {
+            let chunk =
+                chunk.map_err(|_broken| Problem::new(Slug::MalformedRequest).detail("the body broke off"))?;
+            if body.len() + chunk.len() > limit {
+                return Err(Problem::new(Slug::TooLarge).detail(format!("at most {limit} bytes")));
+            }
+            body.extend_from_slice(&chunk);
+        }
+        Ok(body.freeze())
+    }
+}
+
+/// The id and trace a client sent, where they are acceptable, else fresh ones.
+fn context(headers: &HeaderMap, random: &Random) -> RequestContext {
+    let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
+    let acceptable = |id: &&str| {
+        (8..=64).contains(&id.len())
+            && id.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.'))
+    };
+    let request_id = match text(REQUEST_ID).filter(acceptable) {
+        Some(id) => id.to_owned(),
+        None => hex::encode(random.bytes::<16>()),
+    };
+    let trace = match text(TRACEPARENT).and_then(trace_id) {
+        Some(trace) => trace.to_owned(),
+        None => hex::encode(random.bytes::<16>()),
+    };
+    let traceparent = format!("00-{trace}-{}-01", hex::encode(random.bytes::<8>()));
+    RequestContext { request_id, traceparent }
+}
+
+/// The trace id of a W3C `traceparent`.
+fn trace_id(traceparent: &str) -> Option<&str> {
+    let mut parts = traceparent.split('-');
+    let (version, trace, span, flags) = (parts.next()?, parts.next()?, parts.next()?, parts.next()?);
+    let hex = |text: &str, length| {
+        text.len() == length && text.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'))
+    };
+    let shaped =
+        hex(version, 2) && hex(trace, 32) && hex(span, 16) && hex(flags, 2) && parts.next().is_none();
+    (shaped && version != "ff" && trace.bytes().any(|b| b != b'0')).then_some(trace)
+}
+
+/// Gives every failure a problem document with the request's id, and every answer its headers.
+fn finish(response: ServiceResponse<BoxBody>, request_id: &str) -> ServiceResponse<BoxBody> {
+    let problem = match response.response().error() {
+        Some(error) => match error.as_error::<Problem>() {
+            Some(problem) => Some(problem.clone()),
+            None if is_described(response.headers()) => None,
+            None => of_status(response.status(), Some(&error.to_string())),
+        },
+        None if is_described(response.headers()) => None,
+        None => of_status(response.status(), None),
+    };
+    let mut response = match problem {
+        Some(problem) => {
+            let allow = response.headers().get(header::ALLOW).cloned();
+            let mut answer = problem.respond(Some(request_id));
+            if let Some(allow) = allow {
+                answer.headers_mut().insert(header::ALLOW, allow);
+            }
+            response.into_response(answer)
+        }
+        None => response,
+    };
+    add_headers(response.headers_mut(), request_id);
+    response
+}
+
+/// Whether a failed answer already says what happened in a form of its own.
+fn is_described(headers: &HeaderMap) -> bool {
+    let media_type = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
+    media_type.is_some_and(|media_type| media_type.contains("json") || media_type.contains("xml"))
+}
+
+/// The problem for a failure that only has a status; nothing for a success. `words` come from the framework's
+/// extractors, which speak of the request only.
+fn of_status(status: StatusCode, words: Option<&str>) -> Option<Problem> {
+    let slug = match status.as_u16() {
+        0..400 => return None,
+        401 => Slug::Unauthenticated,
+        403 => Slug::Forbidden,
+        404 => Slug::NotFound,
+        405 => Slug::MethodNotAllowed,
+        408 => Slug::MalformedRequest,
+        412 => Slug::PreconditionFailed,
+        413 => Slug::TooLarge,
+        415 => Slug::UnsupportedMediaType,
+        422 => Slug::InvalidInput,
+        429 => Slug::TooManyRequests,
+        503 => Slug::Unavailable,
+        400..500 => Slug::MalformedRequest,
+        _ => Slug::Internal,
+    };
+    let problem = Problem::new(slug);
+    Some(match words {
+        Some(words) if matches!(slug, Slug::MalformedRequest | Slug::InvalidInput) => problem.detail(words),
+        _ => problem,
+    })
+}
+
+fn add_headers(headers: &mut HeaderMap, request_id: &str) {
+    const FIXED: [(HeaderName, &str); 4] = [
+        (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
+        (header::X_FRAME_OPTIONS, "DENY"),
+        (header::REFERRER_POLICY, "no-referrer"),
+        (header::STRICT_TRANSPORT_SECURITY, "max-age=31536000"),
+    ];
+    for (name, value) in FIXED {
+        headers.insert(name, HeaderValue::from_static(value));
+    }
+    if !headers.contains_key(header::CACHE_CONTROL) {
+        headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    }
+    if !headers.contains_key(header::CONTENT_SECURITY_POLICY) {
+        let nothing = HeaderValue::from_static("default-src 'none'; frame-ancestors 'none'");
+        headers.insert(header::CONTENT_SECURITY_POLICY, nothing);
+    }
+    if let Ok(id) = HeaderValue::from_str(request_id) {
+        headers.insert(HeaderName::from_static(REQUEST_ID), id);
+    }
+}
+
+fn record(edge: &Edge, method: &str, route: &str, status: StatusCode, took: std::time::Duration) {
+    let labels = [
+        ("service", edge.service.to_owned()),
+        ("method", method.to_owned()),
+        ("route", route.to_owned()),
+        ("status", status.as_str().to_owned()),
+    ];
+    metrics::counter!("hbc_requests_total", &labels).increment(1);
+    metrics::histogram!("hbc_request_seconds", &labels).record(took.as_secs_f64());
+    let took_ms = u64::try_from(took.as_millis()).unwrap_or(u64::MAX);
+    if status.is_server_error() {
+        tracing::warn!(http.status = status.as_u16(), http.took_ms = took_ms, "A request failed");
+    } else if matches!(route, "/livez" | "/readyz" | "/metrics") {
+        tracing::debug!(http.status = status.as_u16(), http.took_ms = took_ms, "A request was answered");
+    } else {
+        tracing::info!(http.status = status.as_u16(), http.took_ms = took_ms, "A request was answered");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_wellformed_traces_are_carried_on() {
+        let trace = "0af7651916cd43dd8448eb211c80319c";
+        assert_eq!(trace_id(&format!("00-{trace}-b7ad6b7169203331-01")), Some(trace));
+        for bad in [
+            String::new(),
+            format!("00-{trace}-b7ad6b7169203331"),
+            format!("ff-{trace}-b7ad6b7169203331-01"),
+            format!("00-{}-b7ad6b7169203331-01", "0".repeat(32)),
+            format!("00-{}-b7ad6b7169203331-01", trace.to_uppercase()),
+        ] {
+            assert_eq!(trace_id(&bad), None, "{bad}");
+        }
+    }
+}

@@ -1,0 +1,163 @@
+//! `Idempotency-Key`: the same request under the same key is done once and answered alike.
+//!
+//! A handler of a creating POST takes an [`IdempotencyKey`], asks [`IdempotencyKey::begin`], and either gives back
+//! the saved answer or works on with a [`Ticket`]. The saved answer must be stored in the transaction that does the
+//! work (`hbc_db::idempotency::save`); between processes that transaction's primary key decides who was first.
+
+use std::collections::HashSet;
+use std::future::Future;
+use std::sync::{LazyLock, Mutex, PoisonError};
+
+use actix_web::dev::Payload;
+use actix_web::http::StatusCode;
+use actix_web::http::header::LOCATION;
+use actix_web::{FromRequest, HttpRequest, HttpResponse};
+use futures_util::future::{Ready, ready};
+use hbc_types::problem::Slug;
+use hbc_types::saved::SavedAnswer;
+use hbc_types::{Digest, Timestamp};
+use sha2::{Digest as _, Sha256};
+
+use crate::Problem;
+
+/// Longest key that is taken.
+const LONGEST: usize = 128;
+
+/// Where saved answers are looked up: implemented by a service's store with `hbc_db::idempotency::find`.
+pub trait AnswerStore {
+    /// The answer saved under `id`.
+    fn saved_answer(&self, id: Digest) -> impl Future<Output = Result<Option<SavedAnswer>, Problem>> + Send;
+}
+
+/// The request's `Idempotency-Key`, if it has one: 1 to 128 visible ASCII characters.
+#[derive(Clone, Debug)]
+pub struct IdempotencyKey {
+    key: Option<String>,
+    method: String,
+    path: String,
+}
+
+impl FromRequest for IdempotencyKey {
+    type Error = Problem;
+    type Future = Ready<Result<Self, Problem>>;
+
+    fn from_request(request: &HttpRequest, _payload: &mut Payload) -> Self::Future {
+        let key = match request.headers().get("idempotency-key") {
+            None => Ok(None),
+            Some(value) => match value.to_str() {
+                Ok(key)
+                    if (1..=LONGEST).contains(&key.len()) && key.bytes().all(|b| b.is_ascii_graphic()) =>
+                {
+                    Ok(Some(key.to_owned()))
+                }
+                _ => Err(Problem::invalid("Idempotency-Key", "must be 1 to 128 visible ASCII characters")),
+            },
+        };
+        let (method, path) = (request.method().to_string(), request.path().to_owned());
+        ready(key.map(|key| Self { key, method, path }))
+    }
+}
+
+/// What [`IdempotencyKey::begin`] found.
+#[derive(Debug)]
+pub enum Begun {
+    /// The request was done before: give back this answer.
+    Answered(HttpResponse),
+    /// Nobody did it yet: do it, and save the answer with [`Ticket::answer`].
+    Fresh(Ticket),
+}
+
+/// The right to do a request; while it lives, the same request is answered `in_flight`.
+#[derive(Debug)]
+pub struct Ticket {
+    id: Option<Digest>,
+    fingerprint: Digest,
+}
+
+impl IdempotencyKey {
+    /// Begins the request of `caller` (its account, or another name for who asks) with a body of this digest.
+    pub async fn begin<S: AnswerStore>(
+        &self,
+        store: &S,
+        caller: &str,
+        body: Digest,
+    ) -> Result<Begun, Problem> {
+        let Some(key) = &self.key else { return Ok(Begun::Fresh(Ticket { id: None, fingerprint: body })) };
+        let id = self.id(caller, key);
+        if let Some(saved) = store.saved_answer(id).await? {
+            return replay(&saved, body).map(Begun::Answered);
+        }
+        if !IN_FLIGHT.lock().unwrap_or_else(PoisonError::into_inner).insert(id) {
+            return Err(Problem::new(Slug::InFlight));
+        }
+        let ticket = Ticket { id: Some(id), fingerprint: body };
+        // The first request may have finished between the look-up and the ticket.
+        match store.saved_answer(id).await? {
+            Some(saved) => replay(&saved, body).map(Begun::Answered),
+            None => Ok(Begun::Fresh(ticket)),
+        }
+    }
+
+    fn id(&self, caller: &str, key: &str) -> Digest {
+        let mut hash = Sha256::new();
+        for part in ["hbc/idempotency/v1", caller, &self.method, &self.path, key] {
+            hash.update((part.len() as u64).to_be_bytes());
+            hash.update(part);
+        }
+        Digest::from_bytes(hash.finalize().into())
+    }
+}
+
+impl Ticket {
+    /// The row to store in the transaction that does the work; nothing if the client sent no key.
+    #[must_use]
+    pub fn answer(
+        &self,
+        status: StatusCode,
+        location: Option<&str>,
+        body: &str,
+        now: Timestamp,
+    ) -> Option<SavedAnswer> {
+        Some(SavedAnswer {
+            id: self.id?,
+            fingerprint: self.fingerprint,
+            status: status.as_u16(),
+            location: location.map(str::to_owned),
+            body: body.to_owned(),
+            saved_at: now,
+        })
+    }
+
+    /// After the transaction failed on the saved answer's primary key: the answer of the rival that was first.
+    pub async fn lost<S: AnswerStore>(&self, store: &S) -> Result<HttpResponse, Problem> {
+        let Some(id) = self.id else { return Err(Problem::new(Slug::Conflict)) };
+        match store.saved_answer(id).await? {
+            Some(saved) => replay(&saved, self.fingerprint),
+            None => Err(Problem::new(Slug::InFlight)),
+        }
+    }
+}
+
+impl Drop for Ticket {
+    fn drop(&mut self) {
+        if let Some(id) = self.id {
+            IN_FLIGHT.lock().unwrap_or_else(PoisonError::into_inner).remove(&id);
+        }
+    }
+}
+
+/// The requests that this process is working on.
+static IN_FLIGHT: LazyLock<Mutex<HashSet<Digest>>> = LazyLock::new(Mutex::default);
+
+fn replay(saved: &SavedAnswer, body: Digest) -> Result<HttpResponse, Problem> {
+    if saved.fingerprint != body {
+        return Err(Problem::new(Slug::IdempotencyMismatch));
+    }
+    let status = StatusCode::from_u16(saved.status).map_err(|_range| Problem::new(Slug::Internal))?;
+    let mut answer = HttpResponse::build(status);
+    answer.content_type("application/json").insert_header(("idempotent-replayed", "true"));
+    if let Some(location) = &saved.location {
+        answer.insert_header((LOCATION, location.as_str()));
+    }
+    Ok(answer.body(saved.body.clone()))
+}

@@ -1,0 +1,236 @@
+//! Strict JSON input: a size cap before parsing, nesting of at most 64, no duplicate keys, no NUL, no lone
+//! surrogates, and, by `deny_unknown_fields` on our own types, no unknown fields.
+
+use std::collections::HashSet;
+use std::fmt;
+
+use actix_web::dev::{Decompress, Payload};
+use actix_web::http::header::CONTENT_TYPE;
+use actix_web::{FromRequest, HttpRequest, web};
+use futures_util::StreamExt;
+use futures_util::future::LocalBoxFuture;
+use hbc_types::Digest;
+use hbc_types::problem::Slug;
+use serde::de::{DeserializeOwned, DeserializeSeed, Deserializer, MapAccess, SeqAccess, Visitor};
+
+use crate::Problem;
+
+/// Deepest nesting that is read.
+pub(crate) const MAX_DEPTH: usize = 64;
+
+/// The largest JSON body of this server, as application data.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct JsonLimit(pub(crate) usize);
+
+/// A JSON body, strictly read.
+#[derive(Clone, Debug)]
+pub struct StrictJson<T> {
+    /// The value.
+    pub value: T,
+    digest: Digest,
+}
+
+impl<T> StrictJson<T> {
+    /// SHA-256 of the body as it was received (after decompression): the fingerprint for `Idempotency-Key`.
+    #[must_use]
+    pub const fn digest(&self) -> Digest {
+        self.digest
+    }
+
+    /// The value alone.
+    #[must_use]
+    pub fn into_value(self) -> T {
+        self.value
+    }
+}
+
+/// Reads `bytes` strictly; the problem names the field.
+pub fn parse_strict<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Problem> {
+    check(bytes)?;
+    let mut deserializer = serde_json::Deserializer::from_slice(bytes);
+    serde_path_to_error::deserialize(&mut deserializer).map_err(|error| {
+        let path = error.path().to_string();
+        let message = error.into_inner().to_string();
+        let message = message.split(" at line ").next().unwrap_or_default();
+        Problem::invalid(if path == "." { "body".to_owned() } else { path }, message)
+    })
+}
+
+/// Checks everything that does not depend on the expected type.
+fn check(bytes: &[u8]) -> Result<(), Problem> {
+    let mut deserializer = serde_json::Deserializer::from_slice(bytes);
+    Check { depth: 0 }.deserialize(&mut deserializer).and_then(|()| deserializer.end()).map_err(|error| {
+        Problem::new(Slug::MalformedRequest).detail(format!("the body is not acceptable JSON: {error}"))
+    })
+}
+
+/// Walks a document without keeping it.
+#[derive(Clone, Copy)]
+struct Check {
+    depth: usize,
+}
+
+impl Check {
+    fn deeper<E: serde::de::Error>(self) -> Result<Self, E> {
+        if self.depth >= MAX_DEPTH {
+            return Err(E::custom("nested too deeply"));
+        }
+        Ok(Self { depth: self.depth + 1 })
+    }
+}
+
+impl<'de> DeserializeSeed<'de> for Check {
+    type Value = ();
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
+        deserializer.deserialize_any(self)
+    }
+}
+
+fn no_nul<E: serde::de::Error>(text: &str) -> Result<(), E> {
+    if text.contains('\0') { Err(E::custom("NUL in a text")) } else { Ok(()) }
+}
+
+impl<'de> Visitor<'de> for Check {
+    type Value = ();
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("JSON")
+    }
+    fn visit_bool<E>(self, _value: bool) -> Result<(), E> {
+        Ok(())
+    }
+    fn visit_i64<E>(self, _value: i64) -> Result<(), E> {
+        Ok(())
+    }
+    fn visit_u64<E>(self, _value: u64) -> Result<(), E> {
+        Ok(())
+    }
+    fn visit_f64<E>(self, _value: f64) -> Result<(), E> {
+        Ok(())
+    }
+    fn visit_unit<E>(self) -> Result<(), E> {
+        Ok(())
+    }
+    fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<(), E> {
+        no_nul(text)
+    }
+    fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<(), A::Error> {
+        let inner = self.deeper()?;
+        while items.next_element_seed(inner)?.is_some() {}
+        Ok(())
+    }
+    fn visit_map<A: MapAccess<'de>>(self, mut fields: A) -> Result<(), A::Error> {
+        let inner = self.deeper()?;
+        let mut names = HashSet::new();
+        while let Some(name) = fields.next_key::<String>()? {
+            no_nul(&name)?;
+            if !names.insert(name) {
+                return Err(serde::de::Error::custom("a key occurs twice"));
+            }
+            fields.next_value_seed(inner)?;
+        }
+        Ok(())
+    }
+}
+
+impl<T: DeserializeOwned + 'static> FromRequest for StrictJson<T> {
+    type Error = Problem;
+    type Future = LocalBoxFuture<'static, Result<Self, Problem>>;
+
+    fn from_request(request: &HttpRequest, payload: &mut Payload) -> Self::Future {
+        let limit = request.app_data::<web::Data<JsonLimit>>().map_or(1024 * 1024, |limit| limit.0);
+        let is_json = is_json(request);
+        let payload = Decompress::from_headers(payload.take(), request.headers());
+        Box::pin(async move {
+            if !is_json {
+                return Err(Problem::new(Slug::UnsupportedMediaType).detail("send application/json"));
+            }
+            let body = read(payload, limit).await?;
+            Ok(Self { value: parse_strict(&body)?, digest: Digest::of(&body) })
+        })
+    }
+}
+
+fn is_json(request: &HttpRequest) -> bool {
+    let Some(value) = request.headers().get(CONTENT_TYPE).and_then(|value| value.to_str().ok()) else {
+        return false;
+    };
+    let essence = value.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
+    essence == "application/json" || (essence.starts_with("application/") && essence.ends_with("+json"))
+}
+
+/// Reads a body of at most `limit` bytes.
+async fn read<S>(mut payload: S, limit: usize) -> Result<Vec<u8>, Problem>
+where
+    S: futures_util::Stream<Item = Result<web::Bytes, actix_web::error::PayloadError>> + Unpin,
+{
+    let mut body = Vec::new();
+    while let Some(chunk) = payload.next().await {
+        let chunk = chunk.map_err(|_broken| {
+            Problem::new(Slug::MalformedRequest).detail("the body broke off or is not encoded as it says")
+        })?;
+        if body.len() + chunk.len() > limit {
+            return Err(Problem::new(Slug::TooLarge).detail(format!("at most {limit} bytes")));
+        }
+        body.extend_from_slice(&chunk);
+    }
+    Ok(body)
+}
+
+#[cfg(test)]
+mod tests {
+    use serde::Deserialize;
+
+    use super::*;
+
+    #[derive(Debug, Deserialize)]
+    #[serde(deny_unknown_fields)]
+    struct Sample {
+        #[expect(dead_code, reason = "only its reading matters")]
+        inner: Vec<Inner>,
+    }
+
+    #[derive(Debug, Deserialize)]
+    #[serde(deny_unknown_fields)]
+    struct Inner {
+        #[expect(dead_code, reason = "only its reading matters")]
+        count: u32,
+    }
+
+    #[test]
+    fn good_input_is_read() {
+        assert!(parse_strict::<Sample>(br#"{"inner":[{"count":1},{"count":2}]}"#).is_ok());
+    }
+
+    #[test]
+    fn a_wrong_field_is_named() {
+        let problem = parse_strict::<Sample>(br#"{"inner":[{"count":1},{"count":"x"}]}"#).unwrap_err();
+        assert_eq!(problem.document(None).errors[0].field, "inner[1].count");
+        let problem = parse_strict::<Sample>(br#"{"inner":[{"count":1,"extra":2}]}"#).unwrap_err();
+        assert!(problem.document(None).errors[0].field.starts_with("inner[0]"), "{problem:?}");
+    }
+
+    #[test]
+    fn what_parsers_disagree_on_is_refused() {
+        let deep = |n: usize| format!("{}{}", "[".repeat(n), "]".repeat(n));
+        let bad: Vec<Vec<u8>> = vec![
+            br#"{"inner":[],"inner":[]}"#.to_vec(),
+            br#"{"a":{"b":1,"b":2}}"#.to_vec(),
+            br#"{"a":"\u0000"}"#.to_vec(),
+            br#"{"\u0000":1}"#.to_vec(),
+            br#"{"a":"\ud800"}"#.to_vec(),
+            br#"{"a":"\udc00x"}"#.to_vec(),
+            b"{\"a\":\"\xff\"}".to_vec(),
+            br#"{"a":1} {"b":2}"#.to_vec(),
+            br#"{"a":1,}"#.to_vec(),
+            br#"{"a":NaN}"#.to_vec(),
+            b"".to_vec(),
+            deep(MAX_DEPTH + 1).into_bytes(),
+        ];
+        for text in bad {
+            let problem = check(&text).unwrap_err();
+            assert_eq!(problem.slug(), Slug::MalformedRequest, "{}", String::from_utf8_lossy(&text));
+        }
+        assert!(check(deep(MAX_DEPTH).as_bytes()).is_ok());
+    }
+}

@@ -1,0 +1,41 @@
+//! What every service shares: configuration, start and stop, problem+json, callers, idempotency, health.
+//!
+//! A service names its routes in one table (`fn table(routes: &mut Routes)`), and everything around them is here:
+//! [`Server`] puts request ids, traces, security headers, body limits, compression, problem documents, metrics,
+//! health and the OpenAPI pages around the table. Who may call is visible in a handler's argument types
+//! ([`Public`], [`Caller`], [`Patient`], [`Agency`], [`Operator`], [`Service`]).
+//!
+//! Nothing here knows a database, and nothing here knows a service.
+
+mod caller;
+pub mod config;
+mod edge;
+pub mod idempotency;
+mod json;
+mod limits;
+pub mod openapi;
+pub mod paging;
+mod problem;
+mod readiness;
+mod server;
+mod service_assertion;
+mod tasks;
+pub mod telemetry;
+mod token;
+
+pub use caller::{Agency, Caller, MaybeCaller, Operator, Patient, Public};
+pub use edge::RequestId;
+pub use idempotency::{AnswerStore, IdempotencyKey};
+pub use json::{StrictJson, parse_strict};
+pub use limits::{RateLimit, peer_address};
+pub use problem::Problem;
+pub use readiness::Readiness;
+pub use server::{Server, ServerBuilder, ServerSettings};
+pub use service_assertion::{
+    AllowedServices, AnyService, FromAccessPolicy, FromAuth, FromStorage, Service, ServiceVerifier,
+};
+pub use tasks::Tasks;
+pub use token::{TokenError, TokenVerifier};
+
+/// A service's route table is a function over this: `fn table(routes: &mut Routes<'_>)`.
+pub use utoipa_actix_web::service_config::ServiceConfig as Routes;

@@ -1,0 +1,72 @@
+//! Rate limits, per subject or per address.
+
+use std::hash::Hash;
+use std::net::IpAddr;
+use std::num::NonZeroU32;
+use std::time::Duration;
+
+use actix_web::HttpRequest;
+use governor::clock::{Clock as _, DefaultClock};
+use governor::{DefaultKeyedRateLimiter, Quota};
+use hbc_types::problem::Slug;
+
+use crate::Problem;
+
+/// Keys kept before stale ones are thrown out.
+const KEYS: usize = 100_000;
+
+/// So many requests per second and key, with a burst.
+pub struct RateLimit<K: Hash + Eq + Clone> {
+    limiter: DefaultKeyedRateLimiter<K>,
+}
+
+impl<K: Hash + Eq + Clone> std::fmt::Debug for RateLimit<K> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("RateLimit")
+    }
+}
+
+impl<K: Hash + Eq + Clone> RateLimit<K> {
+    /// `burst` requests at once, then one every `every`.
+    #[must_use]
+    pub fn new(burst: NonZeroU32, every: Duration) -> Self {
+        let quota = Quota::with_period(every).unwrap_or_else(|| Quota::per_second(NonZeroU32::MIN));
+        Self { limiter: DefaultKeyedRateLimiter::keyed(quota.allow_burst(burst)) }
+    }
+
+    /// Counts a request of `key`; `too_many_requests` with `Retry-After` when it is one too many.
+    pub fn check(&self, key: &K) -> Result<(), Problem> {
+        if self.limiter.len() > KEYS {
+            self.limiter.retain_recent();
+        }
+        self.limiter.check_key(key).map_err(|not_until| {
+            let wait = not_until.wait_time_from(DefaultClock::default().now());
+            Problem::new(Slug::TooManyRequests).retry_after(Duration::from_secs(wait.as_secs() + 1))
+        })
+    }
+}
+
+/// The address a request came from. It is for counting, never for logs.
+#[must_use]
+pub fn peer_address(request: &HttpRequest) -> Option<IpAddr> {
+    let address = request.peer_addr()?.ip();
+    // One household or host has a whole /64 in IPv6.
+    Some(match address {
+        IpAddr::V4(_) => address,
+        IpAddr::V6(v6) => IpAddr::V6(std::net::Ipv6Addr::from(u128::from(v6) & !u128::from(u64::MAX))),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_key_too_many_does_not_stop_another() {
+        let limit = RateLimit::new(NonZeroU32::new(2).unwrap(), Duration::from_secs(3600));
+        assert!(limit.check(&"a").is_ok());
+        assert!(limit.check(&"a").is_ok());
+        assert_eq!(limit.check(&"a").unwrap_err().slug(), Slug::TooManyRequests);
+        assert!(limit.check(&"b").is_ok());
+    }
+}

@@ -1,0 +1,39 @@
+//! What `/readyz` answers: a service is ready when every named part of it is.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, PoisonError, RwLock};
+
+use serde::Serialize;
+
+/// The parts a service needs, each with how it stands. Clones share the parts.
+#[derive(Clone, Debug, Default)]
+pub struct Readiness {
+    parts: Arc<RwLock<BTreeMap<&'static str, Part>>>,
+}
+
+/// How a part stands.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub(crate) struct Part {
+    /// Whether the service can do its work with it as it is.
+    pub(crate) ready: bool,
+    /// A few words, safe to show.
+    pub(crate) note: String,
+}
+
+impl Readiness {
+    /// Says how `part` stands. A part that was never spoken of does not count.
+    pub fn set(&self, part: &'static str, ready: bool, note: impl Into<String>) {
+        let entry = Part { ready, note: note.into() };
+        self.parts.write().unwrap_or_else(PoisonError::into_inner).insert(part, entry);
+    }
+
+    /// Whether every part is ready.
+    #[must_use]
+    pub fn is_ready(&self) -> bool {
+        self.parts.read().unwrap_or_else(PoisonError::into_inner).values().all(|part| part.ready)
+    }
+
+    pub(crate) fn parts(&self) -> BTreeMap<&'static str, Part> {
+        self.parts.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}

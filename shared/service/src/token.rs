@@ -1,0 +1,196 @@
+//! The one strict verifier of users' access tokens.
+//!
+//! EdDSA only; `typ` `at+jwt`; the key by `kid` from the deployment's own key set and nowhere else; `iss`, `aud`,
+//! `sub`, `iat`, `nbf` and `exp` required; five seconds of leeway; any other header field, so also `crit`, refused.
+
+use std::collections::HashMap;
+use std::sync::{Arc, PoisonError, RwLock};
+use std::time::Duration;
+
+use ed25519_dalek::VerifyingKey;
+use hbc_client::Endpoint;
+use hbc_client::jwt::{JwtError, Unverified};
+use hbc_types::Clock;
+use hbc_types::account::Role;
+use hbc_types::ids::AccountId;
+use hbc_types::wire::token::{ACCESS_TYP, AccessClaims, Jwks};
+use tokio::sync::Mutex;
+use tokio::time::Instant;
+
+/// How far clocks may differ.
+const LEEWAY_SECONDS: i64 = 5;
+/// Longest life of a token that is believed, whatever it says.
+const MAX_LIFE_SECONDS: i64 = 3600;
+/// Shortest time between two fetches of the key set.
+const FETCH_PAUSE: Duration = Duration::from_secs(5);
+/// How often the key set is fetched without being asked, so that a withdrawn key stops working.
+const REFRESH: Duration = Duration::from_secs(300);
+
+/// Why a token is refused. Callers get one answer; the kind is for the log and for tests.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
+pub enum TokenError {
+    /// Form, header or signature.
+    #[error("{0}")]
+    Jwt(#[from] JwtError),
+    /// The key is not in the key set.
+    #[error("the token's key is not known")]
+    UnknownKey,
+    /// Another issuer.
+    #[error("the token is by another issuer")]
+    Issuer,
+    /// For another deployment.
+    #[error("the token is for another audience")]
+    Audience,
+    /// Expired, not valid yet, or with a life that no token has.
+    #[error("the token is not valid now")]
+    Time,
+    /// The subject is not an account of the token's role.
+    #[error("the token's subject does not fit its role")]
+    Subject,
+    /// The key set was never fetched, because auth does not answer.
+    #[error("the keys that sign tokens are not known yet")]
+    NoKeys,
+}
+
+/// Verifies access tokens. Clones share the key set.
+#[derive(Clone)]
+pub struct TokenVerifier {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    issuer: String,
+    audience: String,
+    clock: Clock,
+    keys: RwLock<Option<HashMap<String, VerifyingKey>>>,
+    source: Option<Endpoint>,
+    fetched: Mutex<Option<Instant>>,
+}
+
+impl std::fmt::Debug for TokenVerifier {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("TokenVerifier").field("issuer", &self.inner.issuer).finish_non_exhaustive()
+    }
+}
+
+impl TokenVerifier {
+    /// With keys that are at hand: auth itself, and tests.
+    #[must_use]
+    pub fn with_keys(issuer: &str, audience: &str, keys: &[VerifyingKey], clock: Clock) -> Self {
+        let keys = keys.iter().map(|key| (hbc_client::jwt::kid(key).to_string(), *key)).collect();
+        Self::build(issuer, audience, Some(keys), None, clock)
+    }
+
+    /// With the key set that `auth` serves at `/.well-known/jwks.json`. It is fetched at the first token, when a
+    /// token names an unknown key (at most every five seconds), and by [`TokenVerifier::keep_fresh`].
+    #[must_use]
+    pub fn from_auth(issuer: &str, audience: &str, auth: Endpoint, clock: Clock) -> Self {
+        Self::build(issuer, audience, None, Some(auth), clock)
+    }
+
+    fn build(
+        issuer: &str,
+        audience: &str,
+        keys: Option<HashMap<String, VerifyingKey>>,
+        source: Option<Endpoint>,
+        clock: Clock,
+    ) -> Self {
+        let inner = Inner {
+            issuer: issuer.to_owned(),
+            audience: audience.to_owned(),
+            clock,
+            keys: RwLock::new(keys),
+            source,
+            fetched: Mutex::new(None),
+        };
+        Self { inner: Arc::new(inner) }
+    }
+
+    /// Checks `token` and gives its claims.
+    pub async fn verify(&self, token: &str) -> Result<AccessClaims, TokenError> {
+        let unverified = Unverified::parse(token, ACCESS_TYP)?;
+        let key = match self.key(unverified.kid()) {
+            Some(key) => key,
+            None => {
+                self.fetch(false).await;
+                self.key(unverified.kid()).ok_or_else(|| self.unknown_key())?
+            }
+        };
+        let claims: AccessClaims = unverified.open(&key)?;
+        self.check(&claims)?;
+        Ok(claims)
+    }
+
+    /// A loop for [`crate::Tasks`]: fetches the key set now and every five minutes.
+    pub async fn keep_fresh(self) {
+        loop {
+            self.fetch(true).await;
+            tokio::time::sleep(REFRESH).await;
+        }
+    }
+
+    fn check(&self, claims: &AccessClaims) -> Result<(), TokenError> {
+        let now = self.inner.clock.now().seconds();
+        if claims.iss != self.inner.issuer {
+            return Err(TokenError::Issuer);
+        }
+        if claims.aud != self.inner.audience {
+            return Err(TokenError::Audience);
+        }
+        let expired = claims.exp.saturating_add(LEEWAY_SECONDS) <= now;
+        let early = claims.nbf.max(claims.iat).saturating_sub(LEEWAY_SECONDS) > now;
+        let endless = claims.exp.saturating_sub(claims.iat) > MAX_LIFE_SECONDS;
+        if expired || early || endless {
+            return Err(TokenError::Time);
+        }
+        match (claims.role, &claims.sub) {
+            (Role::Patient, AccountId::Patient(_))
+            | (Role::Agency, AccountId::Agency(_))
+            | (Role::Operator, AccountId::Operator(_)) => Ok(()),
+            _ => Err(TokenError::Subject),
+        }
+    }
+
+    fn key(&self, kid: &str) -> Option<VerifyingKey> {
+        self.inner.keys.read().unwrap_or_else(PoisonError::into_inner).as_ref()?.get(kid).copied()
+    }
+
+    fn unknown_key(&self) -> TokenError {
+        match &*self.inner.keys.read().unwrap_or_else(PoisonError::into_inner) {
+            Some(_) => TokenError::UnknownKey,
+            None => TokenError::NoKeys,
+        }
+    }
+
+    /// Fetches the key set unless that was done a moment ago. A failure keeps the keys there are.
+    async fn fetch(&self, even_if_recent: bool) {
+        let Some(source) = &self.inner.source else { return };
+        let mut fetched = self.inner.fetched.lock().await;
+        let recent = fetched.is_some_and(|at| at.elapsed() < FETCH_PAUSE);
+        let have_keys = self.inner.keys.read().unwrap_or_else(PoisonError::into_inner).is_some();
+        if recent && have_keys && !even_if_recent {
+            return;
+        }
+        let answer =
+            source.get("/.well-known/jwks.json").deadline(Duration::from_secs(3)).fetch::<Jwks>().await;
+        match answer {
+            Ok(set) => {
+                *self.inner.keys.write().unwrap_or_else(PoisonError::into_inner) = Some(usable(&set));
+                *fetched = Some(Instant::now());
+            }
+            Err(error) => {
+                tracing::warn!(
+                    error = &error as &dyn std::error::Error,
+                    "The key set of auth could not be fetched"
+                );
+            }
+        }
+    }
+}
+
+/// The Ed25519 keys of a set, under the kid that follows from the key and not the one that is written beside it.
+fn usable(set: &Jwks) -> HashMap<String, VerifyingKey> {
+    let keys = set.keys.iter().filter(|jwk| jwk.kty == "OKP" && jwk.crv == "Ed25519" && jwk.alg == "EdDSA");
+    let keys = keys.filter_map(|jwk| VerifyingKey::from_bytes(&jwk.x.to_array::<32>()?).ok());
+    keys.map(|key| (hbc_client::jwt::kid(&key).to_string(), key)).collect()
+}

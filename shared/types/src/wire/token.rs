@@ -1,0 +1,106 @@
+//! Claims of the two signed tokens: what users carry to every service, and what services carry to each other.
+
+use serde::{Deserialize, Serialize};
+
+use crate::account::{Role, ServiceRole};
+use crate::digest::Digest;
+use crate::ids::{AccountId, SessionId};
+
+/// `typ` of a user's access token.
+pub const ACCESS_TYP: &str = "at+jwt";
+/// `typ` of a service's assertion.
+pub const SERVICE_TYP: &str = "hbc-service+jwt";
+/// Header that carries a service's assertion.
+pub const SERVICE_HEADER: &str = "HBC-Service";
+/// Seconds an access token lives.
+pub const ACCESS_SECONDS: i64 = 600;
+/// Seconds a service's assertion lives.
+pub const SERVICE_SECONDS: i64 = 60;
+
+/// Claims of a user's access token. Times are Unix seconds. They say who calls and nothing about rights.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AccessClaims {
+    /// The deployment's auth.
+    pub iss: String,
+    /// The deployment.
+    pub aud: String,
+    /// The account.
+    pub sub: AccountId,
+    /// Issued at.
+    pub iat: i64,
+    /// Not before.
+    pub nbf: i64,
+    /// Expires at.
+    pub exp: i64,
+    /// This token's id.
+    pub jti: String,
+    /// The login session.
+    pub sid: SessionId,
+    /// The account's role.
+    pub role: Role,
+    /// When credentials were last checked.
+    pub auth_time: i64,
+    /// How: `pwd`, `otp`.
+    pub amr: Vec<String>,
+}
+
+/// Claims of a service's assertion: good for one request.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ServiceClaims {
+    /// The calling service.
+    pub iss: ServiceRole,
+    /// The called service.
+    pub aud: ServiceRole,
+    /// HTTP method.
+    pub htm: String,
+    /// Path and query, as sent.
+    pub htu: String,
+    /// SHA-256 of the body.
+    pub bh: Digest,
+    /// Issued at, Unix seconds.
+    pub iat: i64,
+    /// Expires at, Unix seconds.
+    pub exp: i64,
+    /// Random; accepted once.
+    pub jti: String,
+}
+
+/// `GET /.well-known/jwks.json`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+pub struct Jwks {
+    /// The keys that sign access tokens now, or signed ones that may still be alive.
+    pub keys: Vec<Jwk>,
+}
+
+/// An Ed25519 public key (RFC 8037).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+pub struct Jwk {
+    /// Always `OKP`.
+    pub kty: String,
+    /// Always `Ed25519`.
+    pub crv: String,
+    /// The public key, unpadded base64url.
+    pub x: crate::secret::Bytes,
+    /// SHA-256 of the public key, lowercase hex.
+    pub kid: String,
+    /// Always `EdDSA`.
+    pub alg: String,
+    /// Always `sig`.
+    #[serde(rename = "use")]
+    pub key_use: String,
+}
+
+impl Jwk {
+    /// The JWK of a public key.
+    #[must_use]
+    pub fn of(public: &[u8; 32]) -> Self {
+        Self {
+            kty: "OKP".to_owned(),
+            crv: "Ed25519".to_owned(),
+            x: crate::secret::Bytes::from(public.as_slice()),
+            kid: Digest::of(public).to_string(),
+            alg: "EdDSA".to_owned(),
+            key_use: "sig".to_owned(),
+        }
+    }
+}

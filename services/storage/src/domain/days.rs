@@ -1,0 +1,145 @@
+//! Clinical days: when what a record tells of happened, and how anchors round it.
+//!
+//! Days come from clinical elements only, never from birth or death. An anchor shows its days on the ledger, so they
+//! are rounded outward: a span of more than 31 days to whole months, of more than 3 years to whole years.
+
+use serde_json::Value;
+use time::{Date, Duration, Month};
+
+/// Elements that tell when something happened, in the order in which they are believed.
+const ELEMENTS: [&str; 22] = [
+    "effectiveDateTime", "effectiveInstant", "effectivePeriod", "performedDateTime", "performedPeriod",
+    "occurrenceDateTime", "occurrencePeriod", "onsetDateTime", "onsetPeriod", "billablePeriod", "servicedDate",
+    "servicedPeriod", "period", "started", "whenHandedOver", "authoredOn", "recordedDate", "date", "recorded",
+    "created", "start", "sent",
+];
+
+/// A first and a last day, first ≤ last.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Days {
+    /// The first.
+    pub first: Date,
+    /// The last.
+    pub last: Date,
+}
+
+impl Days {
+    /// The days of a FHIR date, dateTime or instant: `2021`, `2021-04`, `2021-04-03…`.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        let year: i32 = text.get(..4)?.parse().ok()?;
+        let Some(rest) = text.get(4..).filter(|rest| !rest.is_empty()) else {
+            return Some(Self { first: day(year, 1, 1)?, last: day(year, 12, 31)? });
+        };
+        let month: u8 = rest.strip_prefix('-')?.get(..2)?.parse().ok()?;
+        let Some(rest) = rest.get(3..).filter(|rest| !rest.is_empty()) else {
+            return Some(Self { first: day(year, month, 1)?, last: month_end(year, month)? });
+        };
+        let number: u8 = rest.strip_prefix('-')?.get(..2)?.parse().ok()?;
+        let only = day(year, month, number)?;
+        Some(Self { first: only, last: only })
+    }
+
+    /// The clinical days of a resource.
+    #[must_use]
+    pub fn of(resource: &Value) -> Option<Self> {
+        ELEMENTS.iter().find_map(|name| match resource.get(*name)? {
+            Value::String(text) => Self::parse(text),
+            period @ Value::Object(_) => {
+                let end = |name: &str| period.get(name).and_then(Value::as_str).and_then(Self::parse);
+                let (start, end) = (end("start"), end("end"));
+                let (first, last) = (start.or(end)?, end.or(start)?);
+                (first.first <= last.last).then_some(Self { first: first.first, last: last.last })
+            }
+            _ => None,
+        })
+    }
+
+    /// Both spans in one.
+    #[must_use]
+    pub fn and(self, other: Self) -> Self {
+        Self { first: self.first.min(other.first), last: self.last.max(other.last) }
+    }
+
+    /// Rounded outward, as an anchor shows it.
+    #[must_use]
+    pub fn rounded(self) -> Self {
+        let span = self.last - self.first;
+        let (first, last) = if span > Duration::days(3 * 365) {
+            (day(self.first.year(), 1, 1), day(self.last.year(), 12, 31))
+        } else if span > Duration::days(31) {
+            let first = day(self.first.year(), u8::from(self.first.month()), 1);
+            (first, month_end(self.last.year(), u8::from(self.last.month())))
+        } else {
+            return self;
+        };
+        Self { first: first.unwrap_or(self.first), last: last.unwrap_or(self.last) }
+    }
+
+    /// Days since 1970-01-01 of both ends.
+    #[must_use]
+    pub fn numbers(self) -> (i32, i32) {
+        (number(self.first), number(self.last))
+    }
+}
+
+/// `YYYY-MM-DD`.
+#[must_use]
+pub fn text(date: Date) -> String {
+    format!("{:04}-{:02}-{:02}", date.year(), u8::from(date.month()), date.day())
+}
+
+fn number(date: Date) -> i32 {
+    let epoch = time::OffsetDateTime::UNIX_EPOCH.date();
+    date.to_julian_day() - epoch.to_julian_day()
+}
+
+fn day(year: i32, month: u8, day: u8) -> Option<Date> {
+    Date::from_calendar_date(year, Month::try_from(month).ok()?, day).ok()
+}
+
+fn month_end(year: i32, month: u8) -> Option<Date> {
+    day(year, month, Month::try_from(month).ok()?.length(year))
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn shown(days: Days) -> (String, String) {
+        (text(days.first), text(days.last))
+    }
+
+    fn pair(first: &str, last: &str) -> (String, String) {
+        (first.to_owned(), last.to_owned())
+    }
+
+    #[test]
+    fn partial_dates_span_what_they_leave_open() {
+        assert_eq!(shown(Days::parse("2020").unwrap()), pair("2020-01-01", "2020-12-31"));
+        assert_eq!(shown(Days::parse("2020-02").unwrap()), pair("2020-02-01", "2020-02-29"));
+        assert_eq!(shown(Days::parse("2020-02-03T10:00:00Z").unwrap()), pair("2020-02-03", "2020-02-03"));
+        for wrong in ["", "20", "2020-13", "2020-02-30", "2020/01", "x"] {
+            assert_eq!(Days::parse(wrong), None, "{wrong}");
+        }
+    }
+
+    #[test]
+    fn births_are_no_clinical_days() {
+        assert_eq!(Days::of(&json!({"resourceType": "Patient", "birthDate": "1950-01-02"})), None);
+        let visit = json!({"period": {"start": "2021-01-02T23:00:00+02:00", "end": "2021-01-03"}});
+        assert_eq!(shown(Days::of(&visit).unwrap()), pair("2021-01-02", "2021-01-03"));
+        assert_eq!(Days::of(&json!({"period": {"start": "2021-02-02", "end": "2021-01-03"}})), None);
+    }
+
+    #[test]
+    fn anchors_show_months_and_years() {
+        let span = |a: &str, b: &str| shown(Days::parse(a).unwrap().and(Days::parse(b).unwrap()).rounded());
+        assert_eq!(span("2021-01-05", "2021-02-05"), pair("2021-01-05", "2021-02-05"));
+        assert_eq!(span("2021-01-05", "2021-02-06"), pair("2021-01-01", "2021-02-28"));
+        assert_eq!(span("2018-05-05", "2021-06-06"), pair("2018-01-01", "2021-12-31"));
+        assert_eq!(Days::parse("1970-01-02").unwrap().numbers(), (1, 1));
+    }
+}

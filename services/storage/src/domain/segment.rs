@@ -1,0 +1,158 @@
+//! Segments: the sealed records of one patient and one compartment from one request, as one IPFS object.
+
+use cid::Cid;
+use hbc_types::chain::merkle;
+use hbc_types::hash::{RecordFacts, Salt};
+use hbc_types::ids::RecordId;
+use hbc_types::secret::Key32;
+use hbc_types::{Digest, hash};
+use hmac::{Hmac, KeyInit, Mac};
+use multihash_codetable::{Code, MultihashDigest};
+use sha2::Sha256;
+
+/// Up to this size a segment is one raw block.
+pub const BLOCK_BYTES: usize = 1024 * 1024;
+/// Multicodec `raw`.
+const RAW: u64 = 0x55;
+
+/// One sealed record on its way into a segment.
+#[derive(Clone, Debug)]
+pub struct SealedRecord {
+    /// The record.
+    pub id: RecordId,
+    /// Its version.
+    pub version: u32,
+    /// The commitment's salt.
+    pub salt: Salt,
+    /// SHA-256 of the received bytes.
+    pub received: Digest,
+    /// The sealed bytes.
+    pub sealed: Vec<u8>,
+}
+
+/// Where a record lies in its segment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Place {
+    /// Where its slice begins.
+    pub offset: u64,
+    /// How long it is.
+    pub length: u64,
+    /// SHA-256 of the slice.
+    pub sealed: Digest,
+    /// The record's commitment: a leaf of the segment's tree.
+    pub commitment: Digest,
+}
+
+/// A segment, ready to be pinned.
+#[derive(Clone, Debug)]
+pub struct Segment {
+    /// All slices, one after the other.
+    pub bytes: Vec<u8>,
+    /// SHA-256 of `bytes`.
+    pub digest: Digest,
+    /// The records' places, in order.
+    pub places: Vec<Place>,
+    /// RFC 6962 root over the commitments.
+    pub root: Digest,
+}
+
+impl Segment {
+    /// Concatenates sealed records and computes what the anchor says of them.
+    #[must_use]
+    pub fn of(records: &[SealedRecord]) -> Self {
+        let mut bytes = Vec::with_capacity(records.iter().map(|record| record.sealed.len()).sum());
+        let mut places = Vec::with_capacity(records.len());
+        for record in records {
+            let offset = bytes.len() as u64;
+            let length = record.sealed.len() as u64;
+            let sealed = Digest::of(&record.sealed);
+            let facts = RecordFacts {
+                id: record.id.as_str(),
+                version: record.version,
+                received: record.received,
+                sealed,
+                offset,
+                length,
+            };
+            places.push(Place { offset, length, sealed, commitment: hash::record(&record.salt, &facts) });
+            bytes.extend_from_slice(&record.sealed);
+        }
+        let root = root(places.iter().map(|place| place.commitment));
+        Self { digest: Digest::of(&bytes), bytes, places, root }
+    }
+
+    /// The CID of the segment as one raw block; nothing if it is too large for one.
+    #[must_use]
+    pub fn block_cid(&self) -> Option<Cid> {
+        (self.bytes.len() <= BLOCK_BYTES).then(|| raw_cid(&self.bytes))
+    }
+}
+
+/// CIDv1, codec raw, SHA-256 of `bytes`.
+#[must_use]
+pub fn raw_cid(bytes: &[u8]) -> Cid {
+    Cid::new_v1(RAW, Code::Sha2_256.digest(bytes))
+}
+
+/// RFC 6962 root over record commitments: each is the data of one leaf.
+#[must_use]
+pub fn root(commitments: impl Iterator<Item = Digest>) -> Digest {
+    let leaves: Vec<Digest> = commitments.map(|commitment| merkle::leaf_hash(commitment.as_bytes())).collect();
+    merkle::root(&leaves)
+}
+
+/// The anchor's tag: HMAC-SHA-256(tag key, "hbc/tag/v1" ‖ 0 ‖ root)[..16]. Only who holds the tag key can tell whose
+/// anchor it is.
+#[must_use]
+pub fn tag(key: &Key32, root: &Digest) -> [u8; 16] {
+    #[expect(clippy::expect_used, reason = "HMAC takes keys of every length")]
+    let mut mac = Hmac::<Sha256>::new_from_slice(key.expose()).expect("a key");
+    mac.update(b"hbc/tag/v1\0");
+    mac.update(root.as_bytes());
+    let bytes: [u8; 32] = mac.finalize().into_bytes().into();
+    let mut tag = [0; 16];
+    tag.copy_from_slice(bytes.first_chunk::<16>().unwrap_or(&[0; 16]));
+    tag
+}
+
+#[cfg(test)]
+mod tests {
+    use hbc_types::Random;
+
+    use super::*;
+
+    #[test]
+    fn the_cid_is_the_one_kubo_computes() {
+        assert_eq!(
+            raw_cid(b"hello world").to_string(),
+            "bafkreifzjut3te2nhyekklss27nh3k72ysco7y32koao5eei66wof36n5e"
+        );
+    }
+
+    #[test]
+    fn places_cover_the_bytes_and_commit_to_them() {
+        let random = Random::seeded(1);
+        let record = |length: usize| SealedRecord {
+            id: RecordId::random(&random),
+            version: 1,
+            salt: random.bytes(),
+            received: Digest::of(b"r"),
+            sealed: vec![5; length],
+        };
+        let records = vec![record(10), record(20), record(5)];
+        let segment = Segment::of(&records);
+        assert_eq!(segment.bytes.len(), 35);
+        assert_eq!(segment.places.iter().map(|place| place.offset).collect::<Vec<_>>(), [0, 10, 30]);
+        assert_eq!(segment.digest, Digest::of(&segment.bytes));
+        let mut reordered = records;
+        reordered.swap(0, 1);
+        assert_ne!(Segment::of(&reordered).root, segment.root);
+        assert_ne!(tag(&Key32::new([1; 32]), &segment.root), tag(&Key32::new([2; 32]), &segment.root));
+    }
+
+    #[test]
+    fn golden_tag() {
+        let tag = tag(&Key32::new([0x42; 32]), &Digest::from_bytes([0x24; 32]));
+        assert_eq!(hex::encode(tag), "f671c4fd099f3ec7de10350575d883e7");
+    }
+}

@@ -3,23 +3,30 @@
 //! It owns processes and files, no domain logic: that lives in the service libraries and in `hbc_types`.
 
 mod cli;
+mod demo;
 mod deployment;
 mod guard;
+mod init;
 mod kubo;
 mod node;
+mod openapi;
+mod ports;
 mod probe;
 mod process_id;
 mod secret_file;
+mod serve;
 mod settings;
 mod stop;
 mod supervise;
 mod up;
+mod verify;
 
 use std::process::ExitCode;
 
 use clap::Parser as _;
 
 use deployment::Deployment;
+use hbc_types::{Clock, Random};
 
 fn main() -> ExitCode {
     let cli = cli::Cli::parse();
@@ -33,14 +40,20 @@ fn main() -> ExitCode {
 }
 
 fn run(command: cli::Command) -> anyhow::Result<ExitCode> {
+    let done = |result: anyhow::Result<()>| result.map(|()| ExitCode::SUCCESS);
     match command {
+        cli::Command::Init(args) => done(init::run(&args, &Clock::system(), &Random::system())),
+        cli::Command::Up(args) => done(runtime()?.block_on(up::run(&args))),
+        cli::Command::Serve(args) => done(runtime()?.block_on(serve::serve(&args))),
+        cli::Command::Migrate(args) => done(runtime()?.block_on(serve::migrate(args.role, &args.config))),
+        cli::Command::Node(args) => done(node(args)),
+        cli::Command::Verify(args) => verify::run(&args),
+        cli::Command::Openapi(args) => done(openapi::run(&args.dir, args.check)),
+        cli::Command::Demo(args) => done(runtime()?.block_on(demo::run(&args))),
         cli::Command::Guard(args) => {
             let Some((program, rest)) = args.command.split_first() else { anyhow::bail!("no program given") };
             runtime()?.block_on(guard::run(&args.pid_file, program, rest))
         }
-        cli::Command::Up(args) => runtime()?.block_on(up::run(&args)).map(|()| ExitCode::SUCCESS),
-        cli::Command::Node(args) => node(args).map(|()| ExitCode::SUCCESS),
-        _ => anyhow::bail!("not there yet"),
     }
 }
 

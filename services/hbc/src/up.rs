@@ -169,7 +169,13 @@ fn introduce(deployment: &Deployment, settings: &Settings, took: Duration) {
     }
     eprintln!("\n  logs in {}", deployment.root().join("logs").display());
     if settings.dev {
-        eprintln!("  operators' logins in {}", deployment.secret("logins.json").display());
+        eprintln!("  operators' logins (secrets/logins.json):");
+        let logins = std::fs::read_to_string(deployment.secret("logins.json")).unwrap_or_default();
+        let logins: serde_json::Value = serde_json::from_str(&logins).unwrap_or_default();
+        for login in logins.get("operators").and_then(serde_json::Value::as_array).into_iter().flatten() {
+            let field = |name| login.get(name).and_then(serde_json::Value::as_str).unwrap_or_default();
+            eprintln!("    {}  {}", field("username"), field("password"));
+        }
     }
 }
 

@@ -1,0 +1,52 @@
+//! `hbc serve` and `hbc migrate`: one service of the one binary, from its configuration file.
+
+use std::path::Path;
+
+use anyhow::{Context as _, Result};
+use hbc_service::config;
+use hbc_service::telemetry::{self, TelemetrySettings};
+
+use crate::cli::{Role, Serve};
+use crate::stop;
+
+/// Serves until a signal (or the end of input, where asked) stops it.
+pub async fn serve(args: &Serve) -> Result<()> {
+    let stop = stop::requested(args.until_input_closes)?;
+    let path = &args.config;
+    // One arm per service: their configurations are types of their own.
+    match args.role {
+        Role::Auth => {
+            telemetry::init(&TelemetrySettings::default())?;
+            let config = config::load("auth", path)?;
+            hbc_auth::Application::build(config).await.context("auth cannot start")?.run_until_stopped(stop).await
+        }
+        Role::AccessPolicy => {
+            telemetry::init(&TelemetrySettings::default())?;
+            let config = config::load("access-policy", path)?;
+            let application = hbc_access_policy::Application::build(config).await;
+            application.context("access-policy cannot start")?.run_until_stopped(stop).await
+        }
+        Role::Storage => {
+            let config: hbc_storage::Config = config::load("storage", path)?;
+            telemetry::init(&config.telemetry)?;
+            let application = hbc_storage::Application::build(config).await;
+            application.context("storage cannot start")?.run_until_stopped(stop).await
+        }
+        Role::Ledger => {
+            telemetry::init(&TelemetrySettings::default())?;
+            let config = config::load("ledger", path)?;
+            let application = hbc_ledger::Application::build(config).await;
+            application.context("the ledger node cannot start")?.run_until_stopped(stop).await
+        }
+    }
+}
+
+/// Brings the service's database to the present schema.
+pub async fn migrate(role: Role, path: &Path) -> Result<()> {
+    match role {
+        Role::Auth => hbc_auth::migrate(&config::load("auth", path)?).await,
+        Role::AccessPolicy => hbc_access_policy::migrate(&config::load("access-policy", path)?).await,
+        Role::Storage => hbc_storage::migrate(&config::load("storage", path)?).await,
+        Role::Ledger => hbc_ledger::migrate(&config::load("ledger", path)?).await,
+    }
+}

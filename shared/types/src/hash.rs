@@ -154,11 +154,20 @@ mod tests {
         let salt = [7; 32];
         assert_eq!(
             consent_body(&salt, b"{}").to_string(),
-            "GOLDEN_CONSENT"
+            "af072cf157c7c67f75e640a2343248e1a69240a4b2558b8fcb8a4c17124a40d5"
         );
-        assert_eq!(receipt(&salt, b"{}").to_string(), "GOLDEN_RECEIPT");
-        assert_eq!(staff(&salt, b"{}").to_string(), "GOLDEN_STAFF");
-        assert_eq!(erase(&salt, b"{}").to_string(), "GOLDEN_ERASE");
+        assert_eq!(
+            receipt(&salt, b"{}").to_string(),
+            "b536e6edf53aa1d79457c3c1c8a8d1672b767d33f3c8e43d78515d1a493a6da7"
+        );
+        assert_eq!(
+            staff(&salt, b"{}").to_string(),
+            "fc8114f3ec906d03ab237b9a2b21ee0c18a735883db6cb7ffa09c69c3d947c14"
+        );
+        assert_eq!(
+            erase(&salt, b"{}").to_string(),
+            "9b00d075162863ce4b7c1d1ef71b23cca579c09a1326c9b976b921a4af12e744"
+        );
         let facts = RecordFacts {
             id: "rec-000102030405060708090a0b0c0d0e0f",
             version: 1,
@@ -167,13 +176,22 @@ mod tests {
             offset: 4096,
             length: 512,
         };
-        assert_eq!(record(&salt, &facts).to_string(), "GOLDEN_RECORD");
+        assert_eq!(
+            record(&salt, &facts).to_string(),
+            "ae3eb6f05da0b6c04880160ba5d0689d7ad6c04dfb66f2178c1d7c02fc29e53e"
+        );
         let key = state_key("service", "auth");
-        assert_eq!(key.to_string(), "GOLDEN_STATE_KEY");
+        assert_eq!(key.to_string(), "e1f8195023b06ad9400295e5652af5380fd73693755100946e1d8d91d41e345c");
         let leaf = state_leaf(&key, &Digest::of(b"{}"));
-        assert_eq!(leaf.to_string(), "GOLDEN_LEAF");
-        assert_eq!(state_node(&leaf, &Digest::ZERO).to_string(), "GOLDEN_NODE");
+        assert_eq!(leaf.to_string(), "7124a09fa6c6e78e1fdefc728f9c6187917c43af353c1b77e71786fd985e083e");
+        assert_eq!(
+            state_node(&leaf, &Digest::ZERO).to_string(),
+            "3233de19ca5bbc0114f82b002af6d4cdf5c09280190fd4606b07e53bd0830f7e"
+        );
         let empty = Digest::of(b"");
-        assert_eq!(state(&leaf, &empty, &empty).to_string(), "GOLDEN_STATE");
+        assert_eq!(
+            state(&leaf, &empty, &empty).to_string(),
+            "54ff0deca1c8192acdc5251ccc765483c5aada8ecfb9ac2c23e5a7e02430c045"
+        );
     }
 }

@@ -1,8 +1,11 @@
 //! Ids, labels, wire formats, ledger formats and their verification: synchronous, no I/O.
 
 pub mod account;
+pub mod chain;
+pub mod classify;
 mod codes;
 pub mod digest;
+pub mod hash;
 pub mod ids;
 pub mod labels;
 pub mod outbox;

@@ -483,7 +483,8 @@ mod tests {
                 oracle.push(i.to_be_bytes().to_vec());
             }
             let tree = Tree::of(&leaves(size));
-            prop_assert_eq!(tree.root().as_bytes().as_slice(), oracle.root().as_bytes().as_slice());
+            let (ours, theirs) = (tree.root(), oracle.root());
+            prop_assert_eq!(ours.as_bytes().as_slice(), theirs.as_bytes().as_slice());
             let path = tree.inclusion(index, size).unwrap();
             let bytes: Vec<u8> = path.iter().flat_map(|hash| *hash.as_bytes()).collect();
             let oracle_path = oracle.prove_inclusion(usize::try_from(index).unwrap());

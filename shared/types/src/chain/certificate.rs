@@ -1,0 +1,207 @@
+//! Signed objects that never stand on the ledger: the root key's certificate of a consent key, and a node's promise.
+
+use ed25519_dalek::SigningKey;
+use serde::{Deserialize, Serialize};
+
+use super::json::{self, JsonError};
+use super::jws::{self, Jws, JwsError};
+use super::keys::{KeyError, Kid, PublicKey};
+use crate::digest::Digest;
+use crate::labels::Category;
+use crate::purpose::Action;
+
+/// The `typ` of a consent-key certificate.
+pub const CONSENT_CERTIFICATE_TYP: &str = "hbc-consent-cert+jws";
+/// The `typ` of a promise.
+pub const PROMISE_TYP: &str = "hbc-promise+jws";
+/// Bytes of either at most.
+pub const MAX_BYTES: usize = 8 * 1024;
+
+/// Why a certificate or promise does not hold.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum CertificateError {
+    /// Not a JWS of this kind.
+    #[error("{0}")]
+    Jws(#[from] JwsError),
+    /// The signature is not that key's.
+    #[error("{0}")]
+    Signature(#[from] KeyError),
+    /// It is about something else.
+    #[error("it names another {0}")]
+    Other(&'static str),
+}
+
+impl From<JsonError> for CertificateError {
+    fn from(error: JsonError) -> Self {
+        Self::Jws(JwsError::Payload(error))
+    }
+}
+
+/// What a certified key may sign at most. All absent: the patient's own key, without limits.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Limits {
+    /// Only these actions.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub actions: Option<Vec<Action>>,
+    /// Only these categories.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub categories: Option<Vec<Category>>,
+    /// Not after this (Unix milliseconds).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub until_ms: Option<u64>,
+}
+
+/// The root key's word that a consent key speaks for it towards one grantee. Never on the ledger.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ConsentCertificate {
+    /// The chain on which the key signs.
+    pub chain: Digest,
+    /// The agency or organisation (`agy-…`) to which alone the key grants.
+    pub grantee: String,
+    /// When it was signed, Unix milliseconds.
+    pub iat: u64,
+    /// Fingerprint of the consent key.
+    pub key: Kid,
+    /// What the key may sign.
+    pub limits: Limits,
+    /// Fingerprint of the root key, which signs.
+    pub root: Kid,
+}
+
+impl ConsentCertificate {
+    /// Signs it with the root key, whose fingerprint it must name.
+    ///
+    /// # Errors
+    /// When it names another root.
+    pub fn sign(&self, root: &SigningKey) -> Result<String, CertificateError> {
+        if self.root != PublicKey::of(root).kid() {
+            return Err(CertificateError::Other("root"));
+        }
+        Ok(jws::sign(root, CONSENT_CERTIFICATE_TYP, self)?)
+    }
+
+    /// Reads a certificate and verifies it under the root key that the reader trusts.
+    ///
+    /// # Errors
+    /// When it is not exact, not signed by `root`, or for another chain.
+    pub fn verify(text: &str, root: &PublicKey, chain: &Digest) -> Result<Self, CertificateError> {
+        let certificate: Self = open(text, CONSENT_CERTIFICATE_TYP, root)?;
+        if certificate.root != root.kid() {
+            return Err(CertificateError::Other("root"));
+        }
+        if certificate.chain != *chain {
+            return Err(CertificateError::Other("chain"));
+        }
+        Ok(certificate)
+    }
+}
+
+/// A node's signed word that it stored a transaction durably and will see it into the chain.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PromiseClaims {
+    /// The chain.
+    pub chain: Digest,
+    /// When it was signed, Unix milliseconds.
+    pub iat: u64,
+    /// By when the transaction should be final, Unix milliseconds.
+    pub include_by: u64,
+    /// The member's name.
+    pub node: String,
+    /// The transaction.
+    pub txid: Digest,
+}
+
+impl PromiseClaims {
+    /// Signs it with the member's key.
+    ///
+    /// # Errors
+    /// When a number has no canonical form.
+    pub fn sign(&self, member: &SigningKey) -> Result<String, CertificateError> {
+        Ok(jws::sign(member, PROMISE_TYP, self)?)
+    }
+
+    /// Reads a promise and verifies it under the member's key.
+    ///
+    /// # Errors
+    /// When it is not exact, not signed by `member`, or for another chain.
+    pub fn verify(text: &str, member: &PublicKey, chain: &Digest) -> Result<Self, CertificateError> {
+        let claims: Self = open(text, PROMISE_TYP, member)?;
+        if claims.chain != *chain {
+            return Err(CertificateError::Other("chain"));
+        }
+        Ok(claims)
+    }
+}
+
+/// Opens a JWS of any `typ` over a canonical payload, verified under `key`.
+///
+/// # Errors
+/// When it is not exact or not signed by `key`.
+pub fn open<T>(text: &str, typ: &'static str, key: &PublicKey) -> Result<T, CertificateError>
+where
+    T: Serialize + serde::de::DeserializeOwned,
+{
+    let jws = Jws::parse(text.as_bytes(), typ, MAX_BYTES)?;
+    jws.verify(text.as_bytes(), key)?;
+    Ok(json::decode(&jws.payload)?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn key(n: u8) -> SigningKey {
+        SigningKey::from_bytes(&[n; 32])
+    }
+
+    fn certificate() -> ConsentCertificate {
+        ConsentCertificate {
+            chain: Digest::of(b"chain"),
+            grantee: "agy-00000000000000000000000000000001".into(),
+            iat: 5,
+            key: PublicKey::of(&key(2)).kid(),
+            limits: Limits::default(),
+            root: PublicKey::of(&key(1)).kid(),
+        }
+    }
+
+    #[test]
+    fn a_certificate_holds_under_its_root_and_chain_only() {
+        let text = certificate().sign(&key(1)).unwrap();
+        let (root, chain) = (PublicKey::of(&key(1)), Digest::of(b"chain"));
+        assert_eq!(ConsentCertificate::verify(&text, &root, &chain), Ok(certificate()));
+        let other_chain = ConsentCertificate::verify(&text, &root, &Digest::ZERO);
+        assert_eq!(other_chain, Err(CertificateError::Other("chain")));
+        assert!(ConsentCertificate::verify(&text, &PublicKey::of(&key(3)), &chain).is_err());
+        assert_eq!(certificate().sign(&key(3)), Err(CertificateError::Other("root")));
+    }
+
+    #[test]
+    fn a_promise_is_no_certificate_and_the_other_way_round() {
+        let claims = PromiseClaims {
+            chain: Digest::of(b"chain"),
+            iat: 5,
+            include_by: 9,
+            node: "node-1".into(),
+            txid: Digest::of(b"tx"),
+        };
+        let text = claims.sign(&key(1)).unwrap();
+        let (root, chain) = (PublicKey::of(&key(1)), Digest::of(b"chain"));
+        assert_eq!(PromiseClaims::verify(&text, &root, &chain), Ok(claims));
+        assert!(ConsentCertificate::verify(&text, &root, &chain).is_err());
+        let certificate = certificate().sign(&key(1)).unwrap();
+        assert!(PromiseClaims::verify(&certificate, &root, &chain).is_err());
+    }
+
+    #[test]
+    fn limits_are_part_of_what_is_signed() {
+        let limits = Limits { actions: Some(vec![Action::Read]), until_ms: Some(7), ..Limits::default() };
+        let limited = ConsentCertificate { limits, ..certificate() };
+        let text = limited.sign(&key(1)).unwrap();
+        let back = ConsentCertificate::verify(&text, &PublicKey::of(&key(1)), &Digest::of(b"chain"));
+        assert_eq!(back, Ok(limited));
+    }
+}

@@ -1,0 +1,177 @@
+//! Ed25519 public keys and signatures as the ledger writes them, fingerprints, and texts that are signed as they are.
+
+use std::fmt;
+
+use ed25519_dalek::{Signature, Signer as _, SigningKey, VerifyingKey};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+use crate::digest::Digest;
+
+/// The fingerprint of a key: SHA-256 of its 32 raw bytes. What `kid` says in every signed object.
+pub type Kid = Digest;
+
+macro_rules! hex_bytes {
+    ($(#[$doc:meta])* $name:ident, $length:literal, $error:literal) => {
+        $(#[$doc])*
+        #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        pub struct $name([u8; $length]);
+
+        impl $name {
+            /// Wraps raw bytes.
+            #[must_use]
+            pub const fn from_bytes(bytes: [u8; $length]) -> Self {
+                Self(bytes)
+            }
+
+            /// The raw bytes.
+            #[must_use]
+            pub const fn as_bytes(&self) -> &[u8; $length] {
+                &self.0
+            }
+
+            /// Parses lowercase hex of exactly this length.
+            ///
+            /// # Errors
+            /// For anything else.
+            pub fn parse(text: &str) -> Result<Self, KeyError> {
+                let mut bytes = [0; $length];
+                if text.bytes().any(|byte| byte.is_ascii_uppercase()) {
+                    return Err(KeyError::Text($error));
+                }
+                hex::decode_to_slice(text, &mut bytes).map_err(|_not_hex| KeyError::Text($error))?;
+                Ok(Self(bytes))
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(&hex::encode(self.0))
+            }
+        }
+
+        impl fmt::Debug for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                fmt::Display::fmt(self, f)
+            }
+        }
+
+        impl Serialize for $name {
+            fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+                serializer.collect_str(self)
+            }
+        }
+
+        impl<'de> Deserialize<'de> for $name {
+            fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+                let text = String::deserialize(deserializer)?;
+                Self::parse(&text).map_err(serde::de::Error::custom)
+            }
+        }
+    };
+}
+
+/// Why a key or signature does not serve.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum KeyError {
+    /// The text is not one.
+    #[error("{0}")]
+    Text(&'static str),
+    /// The 32 bytes are no point of the curve.
+    #[error("not an Ed25519 public key")]
+    NotAKey,
+    /// The signature is not this key's over this text.
+    #[error("the signature does not fit")]
+    Signature,
+}
+
+hex_bytes!(
+    /// A raw Ed25519 public key, 64 lowercase hex digits on the wire.
+    PublicKey, 32, "not a public key: expected 64 lowercase hex digits"
+);
+hex_bytes!(
+    /// An Ed25519 signature, 128 lowercase hex digits where it is not inside a JWS or a note.
+    SignatureBytes, 64, "not a signature: expected 128 lowercase hex digits"
+);
+hex_bytes!(
+    /// A 16-byte tag of an anchor: only who holds the tag key can tell whose it is.
+    Tag, 16, "not a tag: expected 32 lowercase hex digits"
+);
+
+impl PublicKey {
+    /// The public half of a signing key.
+    #[must_use]
+    pub fn of(key: &SigningKey) -> Self {
+        Self(key.verifying_key().to_bytes())
+    }
+
+    /// Its fingerprint.
+    #[must_use]
+    pub fn kid(&self) -> Kid {
+        Digest::of(&self.0)
+    }
+
+    /// Verifies strictly (RFC 8032 with small-order keys and non-canonical values refused), so that a signature cannot be
+    /// varied without its key.
+    ///
+    /// # Errors
+    /// [`KeyError::NotAKey`] or [`KeyError::Signature`].
+    pub fn verify(&self, text: &[u8], signature: &SignatureBytes) -> Result<(), KeyError> {
+        let key = VerifyingKey::from_bytes(&self.0).map_err(|_off_curve| KeyError::NotAKey)?;
+        key.verify_strict(text, &Signature::from_bytes(&signature.0))
+            .map_err(|_mismatch| KeyError::Signature)
+    }
+}
+
+impl SignatureBytes {
+    /// Signs `text`. Ed25519 is deterministic: one key and text, one signature.
+    #[must_use]
+    pub fn sign(key: &SigningKey, text: &[u8]) -> Self {
+        Self(key.sign(text).to_bytes())
+    }
+}
+
+/// A text to be signed as it is: its domain, the chain, then one line per field, each ended by a line feed. Fields carry
+/// no line feeds of their own.
+#[must_use]
+pub fn signed_text(domain: &str, chain: &Digest, fields: &[&str]) -> Vec<u8> {
+    let mut text = format!("{domain}\n{chain}\n");
+    for field in fields {
+        debug_assert!(!field.contains('\n'), "a field is one line");
+        text.push_str(field);
+        text.push('\n');
+    }
+    text.into_bytes()
+}
+
+/// What a key signs to prove that it is held by who registers it: `hbc/pop/v1\n<chain>\n<kid>\n`.
+#[must_use]
+pub fn possession_text(chain: &Digest, kid: &Kid) -> Vec<u8> {
+    signed_text("hbc/pop/v1", chain, &[&kid.to_string()])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn keys_parse_strictly_and_verify() {
+        let key = SigningKey::from_bytes(&[1; 32]);
+        let public = PublicKey::of(&key);
+        assert_eq!(public.to_string(), "8a88e3dd7409f195fd52db2d3cba5d72ca6709bf1d94121bf3748801b40f6f5c");
+        assert_eq!(PublicKey::parse(&public.to_string()), Ok(public));
+        assert!(PublicKey::parse(&public.to_string().to_uppercase()).is_err());
+        assert!(PublicKey::parse("8a").is_err());
+
+        let text = possession_text(&Digest::ZERO, &public.kid());
+        let signature = SignatureBytes::sign(&key, &text);
+        assert_eq!(public.verify(&text, &signature), Ok(()));
+        assert_eq!(public.verify(b"other", &signature), Err(KeyError::Signature));
+        assert_eq!(PublicKey::from_bytes([2; 32]).verify(&text, &signature), Err(KeyError::NotAKey));
+    }
+
+    #[test]
+    fn the_possession_text_is_three_lines() {
+        let text = String::from_utf8(possession_text(&Digest::ZERO, &Digest::of(b"k"))).unwrap();
+        assert_eq!(text, format!("hbc/pop/v1\n{}\n{}\n", Digest::ZERO, Digest::of(b"k")));
+    }
+}

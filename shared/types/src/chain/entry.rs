@@ -1,0 +1,276 @@
+//! What stands in the state map: one typed value per kind of entry, and its place.
+//!
+//! | kind | id | value |
+//! |---|---|---|
+//! | `members`, `operators` | empty | list of `{key, name}` by name: those of the next height |
+//! | `parameters` | empty | the parameters of the next height |
+//! | `service` | kid | [`ServiceEntry`] |
+//! | `staff` | kid | [`StaffEntry`] |
+//! | `key` | kid of a consent key | [`KeyEntry`] |
+//! | `grant` | `<kid>/<grant>` | [`GrantEntry`] |
+//! | `segment` | segment root | [`SeenEntry`] |
+//! | `receipts` | receipts root | [`ReceiptsEntry`] |
+//! | `erased` | segment root or record commitment | [`ErasedEntry`] |
+//! | `release` | digest | [`ReleaseEntry`] |
+//! | `changes` | subject | [`ChangesEntry`] |
+//! | `ballots` | subject | list of [`Voice`] by key |
+//! | `event` | ballot | [`SeenEntry`] |
+//!
+//! A grant is in force when its entry *and* its key's entry say `active`. Ids are text: digests in lowercase hex.
+
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+
+use super::genesis::{Named, Parameters, ServiceEntry};
+use super::json;
+use super::keys::{Kid, PublicKey};
+use super::payload::{KeyStatus, StaffStatus};
+use super::state::MapValue;
+use crate::account::Custody;
+use crate::codes::codes;
+use crate::digest::Digest;
+use crate::hash;
+use crate::ids::GrantId;
+
+codes! {
+    /// The kinds of entries.
+    Kind {
+        /// The members of the next height.
+        Members = "members",
+        /// The operators of the next height.
+        Operators = "operators",
+        /// The parameters of the next height.
+        Parameters = "parameters",
+        /// A service's key.
+        Service = "service",
+        /// A staff profile.
+        Staff = "staff",
+        /// A consent key.
+        Key = "key",
+        /// A grant.
+        Grant = "grant",
+        /// An anchored segment.
+        Segment = "segment",
+        /// A batch of receipts.
+        Receipts = "receipts",
+        /// An erased segment or record.
+        Erased = "erased",
+        /// A release of statistics.
+        Release = "release",
+        /// How often a subject changed.
+        Changes = "changes",
+        /// Voices that have not reached their threshold.
+        Ballots = "ballots",
+        /// A node's event.
+        Event = "event",
+    }
+}
+
+impl Kind {
+    /// Where the entry of this kind and id stands.
+    #[must_use]
+    pub fn key(self, id: &str) -> Digest {
+        hash::state_key(self.code(), id)
+    }
+
+    /// Where the entry of this kind under a digest stands.
+    #[must_use]
+    pub fn digest_key(self, id: &Digest) -> Digest {
+        let mut hex = [0; 64];
+        // 64 digits fit; were they not written, the id would be 64 zero bytes, which no caller can ask for.
+        let _ = hex::encode_to_slice(id.as_bytes(), &mut hex);
+        hash::domain_hash("hbc/state-key/v1", &[self.code().as_bytes(), &hex])
+    }
+}
+
+/// The id of a grant's entry.
+#[must_use]
+pub fn grant_id(key: &Kid, grant: &GrantId) -> String {
+    format!("{key}/{grant}")
+}
+
+/// A staff profile.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct StaffEntry {
+    /// Commitment to what stays off the chain.
+    pub commitment: Digest,
+    /// The organisation.
+    pub organisation: String,
+    /// The person's key.
+    #[serde(rename = "pub")]
+    pub public: PublicKey,
+    /// An agency type.
+    pub role: String,
+    /// How the profile stands.
+    pub status: StaffStatus,
+    /// The transaction that reached the threshold last.
+    pub txid: Digest,
+}
+
+/// A consent key.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct KeyEntry {
+    /// The key's last grant or alteration; null before its first.
+    pub prev: Option<Digest>,
+    /// The key itself.
+    #[serde(rename = "pub")]
+    pub public: PublicKey,
+    /// Grants and alterations so far.
+    pub seq: u64,
+    /// In use, or revoked for ever.
+    pub status: KeyStatus,
+    /// The transaction that registered it or, once revoked, the one that revoked it.
+    pub txid: Digest,
+}
+
+/// A grant.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct GrantEntry {
+    /// Commitment to its body; absent when it was revoked before it was seen.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub commitment: Option<Digest>,
+    /// Who held the key; absent when it was revoked before it was seen.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub custody: Option<Custody>,
+    /// The key's `seq` of its last event; 0 when it was revoked before it was seen.
+    pub seq: u64,
+    /// In force as far as the grant goes, or revoked for ever.
+    pub status: KeyStatus,
+    /// Its last transaction: the grant, the alteration or the revocation.
+    pub txid: Digest,
+}
+
+/// Something was seen.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SeenEntry {
+    /// In this transaction.
+    pub txid: Digest,
+}
+
+/// A batch of receipts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ReceiptsEntry {
+    /// Receipts in the batch.
+    pub count: u64,
+    /// The transaction.
+    pub txid: Digest,
+}
+
+/// Something can never be read again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ErasedEntry {
+    /// Commitment to the certificate.
+    pub commitment: Digest,
+    /// The first transaction that said so.
+    pub txid: Digest,
+}
+
+/// A release of statistics.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ReleaseEntry {
+    /// What time it covers.
+    pub period: String,
+    /// The transaction.
+    pub txid: Digest,
+}
+
+/// How often a subject changed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ChangesEntry {
+    /// How often: the next change's nonce.
+    pub count: u64,
+    /// The transaction that completed the last change.
+    pub txid: Digest,
+}
+
+/// A party's voice for a ballot that has not reached its threshold. One per party and subject; the latest counts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Voice {
+    /// What it is for: see [`super::payload::Payload::ballot`].
+    pub ballot: Digest,
+    /// Whose.
+    pub key: Kid,
+    /// In which transaction.
+    pub txid: Digest,
+}
+
+/// The value of an entry.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[expect(missing_docs, reason = "each variant is documented at its kind")]
+pub enum Entry {
+    Members(Arc<Vec<Named>>),
+    Operators(Arc<Vec<Named>>),
+    Parameters(Arc<Parameters>),
+    Service(Box<ServiceEntry>),
+    Staff(Box<StaffEntry>),
+    Key(Box<KeyEntry>),
+    Grant(Box<GrantEntry>),
+    Seen(SeenEntry),
+    Receipts(Box<ReceiptsEntry>),
+    Erased(Box<ErasedEntry>),
+    Release(Box<ReleaseEntry>),
+    Changes(Box<ChangesEntry>),
+    Ballots(Box<[Voice]>),
+}
+
+impl Entry {
+    /// The value's JCS form. A value that has none never gets into a map: every number in one comes from a payload or
+    /// counts transactions.
+    #[must_use]
+    pub fn to_bytes(&self) -> Vec<u8> {
+        let bytes = match self {
+            Self::Members(list) | Self::Operators(list) => json::encode(list.as_ref()),
+            Self::Parameters(entry) => json::encode(entry.as_ref()),
+            Self::Service(entry) => json::encode(entry),
+            Self::Staff(entry) => json::encode(entry),
+            Self::Key(entry) => json::encode(entry),
+            Self::Grant(entry) => json::encode(entry),
+            Self::Seen(entry) => return format!(r#"{{"txid":"{}"}}"#, entry.txid).into_bytes(),
+            Self::Receipts(entry) => json::encode(entry),
+            Self::Erased(entry) => json::encode(entry),
+            Self::Release(entry) => json::encode(entry),
+            Self::Changes(entry) => json::encode(entry),
+            Self::Ballots(voices) => json::encode(voices),
+        };
+        bytes.unwrap_or_default()
+    }
+}
+
+impl MapValue for Entry {
+    fn digest(&self) -> Digest {
+        Digest::of(&self.to_bytes())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_digest_is_its_hex_as_an_id() {
+        let digest = Digest::of(b"kid");
+        assert_eq!(Kind::Service.digest_key(&digest), Kind::Service.key(&digest.to_string()));
+    }
+
+    #[test]
+    fn the_short_form_is_the_canonical_one() {
+        let entry = SeenEntry { txid: Digest::of(b"tx") };
+        assert_eq!(Entry::Seen(entry).to_bytes(), json::encode(&entry).unwrap());
+    }
+
+    /// Entries are small, because there is one per segment for ever.
+    #[test]
+    fn an_entry_has_forty_bytes_at_most() {
+        assert!(size_of::<Entry>() <= 40, "{}", size_of::<Entry>());
+    }
+}

@@ -8,6 +8,7 @@
 pub mod certificate;
 pub mod checkpoint;
 pub mod consent;
+pub mod entry;
 pub mod genesis;
 pub mod header;
 pub mod json;
@@ -15,5 +16,6 @@ pub mod jws;
 pub mod keys;
 pub mod merkle;
 pub mod payload;
+pub mod proof;
 pub mod state;
 pub mod tx;

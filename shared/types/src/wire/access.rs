@@ -479,6 +479,12 @@ pub struct Unwrapped {
     /// The receipt; absent for the directory.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub receipt: Option<ReceiptId>,
+    /// Nothing was released: the rule that denied.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rule: Option<String>,
+    /// Whether the caller has any relation to this patient: without one the patient's existence is not told.
+    #[serde(default)]
+    pub known: bool,
     /// The patient's consent version at this release: streams compare it.
     pub consent_version: u64,
 }
@@ -594,6 +600,84 @@ pub struct AllowedLabels {
 #[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
 pub struct ConsentVersion {
     /// Grows with every grant, alteration, revocation, freeze and denial.
+    pub consent_version: u64,
+}
+
+/// A page of access requests.
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+pub struct AccessRequestPage {
+    /// Newest first.
+    pub items: Vec<AccessRequestView>,
+    /// Cursor of the next page; absent on the last.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub next: Option<String>,
+}
+
+/// A page of grants.
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+pub struct GrantPage {
+    /// Newest first.
+    pub items: Vec<GrantView>,
+    /// Cursor of the next page; absent on the last.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub next: Option<String>,
+}
+
+/// A page of the patient's access log.
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+pub struct AccessPage {
+    /// Newest first.
+    pub items: Vec<AccessView>,
+    /// Cursor of the next page; absent on the last.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub next: Option<String>,
+    /// The oldest receipt that is not in a final block yet was written then; absent when all are anchored.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unanchored_since: Option<Timestamp>,
+}
+
+/// `POST /v1/explain`: what would be decided, and why? Agencies ask about themselves, patients about anybody's access to
+/// their own records.
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ExplainRequest {
+    /// Whose records.
+    pub patient: PatientId,
+    /// Patients only: whose access; absent: the caller's own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub agency: Option<AgencyId>,
+    /// To do what.
+    pub action: Action,
+    /// Kind of record.
+    pub category: Category,
+    /// Sensitivity.
+    #[serde(default = "normal")]
+    pub compartment: Compartment,
+    /// Why.
+    pub purpose: Purpose,
+}
+
+fn normal() -> Compartment {
+    Compartment::Normal
+}
+
+/// The verdict with its reasons.
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+pub struct Explanation {
+    /// Whether it is allowed.
+    pub allowed: bool,
+    /// The rule that decides: the same that a refusal names.
+    pub rule: String,
+    /// The grant it rests on, or the one that comes nearest.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub grant: Option<GrantId>,
+    /// The ledger transaction of that grant.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub txid: Option<Digest>,
+    /// Only records created before this.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub created_before: Option<Timestamp>,
+    /// The consent version it was computed at.
     pub consent_version: u64,
 }
 

@@ -17,5 +17,6 @@ pub mod keys;
 pub mod merkle;
 pub mod payload;
 pub mod proof;
+pub mod rtree;
 pub mod state;
 pub mod tx;

@@ -1,0 +1,9 @@
+//! The ledger's rules without I/O: what transactions may do, what blocks must be, what waits for a block.
+
+pub mod anchors;
+pub mod block;
+pub mod expectation;
+pub mod mempool;
+pub mod rules;
+pub mod state;
+pub mod verification;

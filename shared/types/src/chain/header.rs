@@ -7,6 +7,8 @@
 use std::fmt;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use sha2::{Digest as _, Sha256};
 
 use super::keys::Kid;
@@ -285,6 +287,23 @@ impl Header {
     }
 }
 
+/// A header inside JSON: 360 lowercase hex digits.
+impl Serialize for Header {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&hex::encode(self.to_bytes()))
+    }
+}
+
+impl<'de> Deserialize<'de> for Header {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        let lower = text.len() == 2 * HEADER_BYTES && !text.bytes().any(|byte| byte.is_ascii_uppercase());
+        let bytes = lower.then(|| hex::decode(&text).ok()).flatten();
+        let bytes = bytes.ok_or_else(|| D::Error::custom("a header is 360 lowercase hex digits"))?;
+        Self::from_bytes(&bytes).map_err(D::Error::custom)
+    }
+}
+
 struct Reader<'a>(&'a [u8]);
 
 impl<'a> Reader<'a> {
@@ -387,8 +406,14 @@ mod tests {
     #[test]
     fn golden_header() {
         let header = sample().mine(&AtomicBool::new(false)).unwrap();
-        assert_eq!(hex::encode(header.to_bytes()), "4842433100010000000000000000000184fd9bac333ad79154348296204fa7f8c537a96e08983e5f73b3f5aca8e8edf71b5b9ccb3e8d006a5230de9bda23ff91edc794d4f56410560830b418528e446c836ff184e7b41b1e13cb5fd89fa1de98dbbab99e9d2918913ff43b86a5c7c21300000000000000024ba69735ca53765ed6a709edb56c6ea236b7193a3b29a6b390c346f0f4340e4e000001a0c4506c002000ffff01020304050607080000000000000080");
-        assert_eq!(header.hash().to_string(), "00f1406e16817401dadbec754bcf98dd4ece2e3dde6d942e47a76b0c44bb4972");
+        assert_eq!(
+            hex::encode(header.to_bytes()),
+            "4842433100010000000000000000000184fd9bac333ad79154348296204fa7f8c537a96e08983e5f73b3f5aca8e8edf71b5b9ccb3e8d006a5230de9bda23ff91edc794d4f56410560830b418528e446c836ff184e7b41b1e13cb5fd89fa1de98dbbab99e9d2918913ff43b86a5c7c21300000000000000024ba69735ca53765ed6a709edb56c6ea236b7193a3b29a6b390c346f0f4340e4e000001a0c4506c002000ffff01020304050607080000000000000080"
+        );
+        assert_eq!(
+            header.hash().to_string(),
+            "00f1406e16817401dadbec754bcf98dd4ece2e3dde6d942e47a76b0c44bb4972"
+        );
     }
 
     #[test]
@@ -403,7 +428,9 @@ mod tests {
         assert!(Target::from_zero_bits(233).is_err());
         let bytes = Target::from_compact(0x1d00_ffff).unwrap().to_bytes();
         assert_eq!(hex::encode(bytes), format!("00000000ffff{}", "0".repeat(52)));
-        for bad in [0, 0x1d00_0000, 0x1e00_00ff, 0x1e00_7fff, 0x1d80_0000, 0x02ff_ff00, 0x2101_0000, 0x2200_ffff] {
+        for bad in
+            [0, 0x1d00_0000, 0x1e00_00ff, 0x1e00_7fff, 0x1d80_0000, 0x02ff_ff00, 0x2101_0000, 0x2200_ffff]
+        {
             assert_eq!(Target::from_compact(bad), Err(HeaderError::Target), "{bad:08x}");
         }
     }
@@ -434,9 +461,12 @@ mod tests {
         let bytes = sample().to_bytes();
         assert_eq!(Header::from_bytes(&bytes), Ok(sample()));
         assert_eq!(Header::from_bytes(&bytes[1..]), Err(HeaderError::Length));
-        for (at, error) in
-            [(0, HeaderError::Magic), (5, HeaderError::Version(0)), (7, HeaderError::Flags), (161, HeaderError::Target)]
-        {
+        for (at, error) in [
+            (0, HeaderError::Magic),
+            (5, HeaderError::Version(0)),
+            (7, HeaderError::Flags),
+            (161, HeaderError::Target),
+        ] {
             let mut bytes = bytes;
             bytes[at] ^= 1;
             if at == 161 {
@@ -448,7 +478,8 @@ mod tests {
 
     #[test]
     fn blocks_decode_strictly() {
-        let block = Block { header: sample(), transactions: vec![b"one".to_vec(), Vec::new(), b"two".to_vec()] };
+        let block =
+            Block { header: sample(), transactions: vec![b"one".to_vec(), Vec::new(), b"two".to_vec()] };
         let bytes = block.to_bytes();
         assert_eq!(bytes.len(), block.encoded_len());
         assert_eq!(Block::from_bytes(&bytes), Ok(block));

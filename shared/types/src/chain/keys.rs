@@ -97,6 +97,11 @@ hex_bytes!(
     Tag, 16, "not a tag: expected 32 lowercase hex digits"
 );
 
+hex_bytes!(
+    /// The salt of a commitment, 64 lowercase hex digits on the wire.
+    SaltBytes, 32, "not a salt: expected 64 lowercase hex digits"
+);
+
 impl PublicKey {
     /// The public half of a signing key.
     #[must_use]
@@ -117,8 +122,7 @@ impl PublicKey {
     /// [`KeyError::NotAKey`] or [`KeyError::Signature`].
     pub fn verify(&self, text: &[u8], signature: &SignatureBytes) -> Result<(), KeyError> {
         let key = VerifyingKey::from_bytes(&self.0).map_err(|_off_curve| KeyError::NotAKey)?;
-        key.verify_strict(text, &Signature::from_bytes(&signature.0))
-            .map_err(|_mismatch| KeyError::Signature)
+        key.verify_strict(text, &Signature::from_bytes(&signature.0)).map_err(|_mismatch| KeyError::Signature)
     }
 }
 

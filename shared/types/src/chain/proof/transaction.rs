@@ -1,0 +1,276 @@
+//! That a transaction is final: it stands in the log that more than two thirds of the members certified.
+
+use serde::{Deserialize, Serialize};
+
+use super::ProofError;
+use crate::chain::checkpoint::Certificate;
+use crate::chain::genesis::{Genesis, Named, check_named, log_origin};
+use crate::chain::header::{Header, leading_zero_bits};
+use crate::chain::keys::{Kid, PublicKey};
+use crate::chain::state::MapProof;
+use crate::chain::tx::Tx;
+use crate::chain::{json, merkle};
+use crate::digest::Digest;
+use crate::hash;
+use crate::time::Timestamp;
+
+/// That a transaction is final, in which block, and when.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TransactionProof {
+    /// The raw key that signed the transaction; its fingerprint is the transaction's `kid`.
+    pub author: PublicKey,
+    /// The block that holds it.
+    pub block: BlockEvidence,
+    /// The chain.
+    pub chain: Digest,
+    /// A signed note of any height from the block's on.
+    pub checkpoint: String,
+    /// The founding document; needed when only a chain id is trusted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub genesis: Option<Genesis>,
+    /// The transaction's place in the log.
+    pub index: u64,
+    /// The path from there to the checkpoint's log root.
+    pub path: Vec<Digest>,
+    /// Changes of the members up to the checkpoint, each certified by the set before it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub sets: Vec<SetChange>,
+    /// The transaction, compact JWS.
+    pub transaction: String,
+}
+
+/// The block of a transaction.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct BlockEvidence {
+    /// Its header.
+    pub header: Header,
+    /// Its parent's header: where the parent's leaves end, the block's begin.
+    pub parent: Header,
+    /// Empty when the checkpoint is of this very block; otherwise the path of the header's leaf, which is the first leaf
+    /// of the next block (place `log_size`).
+    pub path: Vec<Digest>,
+}
+
+/// From the height after this one on, other members certify.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SetChange {
+    /// The second part of the state root.
+    pub anchors: Digest,
+    /// The note of this height, by the members before.
+    pub checkpoint: String,
+    /// The header of this height.
+    pub header: Header,
+    /// The state map's root, the first part of the state root.
+    pub map: Digest,
+    /// The members from the next height on.
+    pub members: Vec<Named>,
+    /// The third part of the state root.
+    pub pages: Digest,
+    /// That the map holds these members.
+    pub proof: MapProof,
+}
+
+/// Who signed a transaction, as far as genesis.json tells.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Author {
+    /// A service that the founders named.
+    Service(&'static str),
+    /// A founding member.
+    Member(String),
+    /// A founding operator.
+    Operator(String),
+    /// A key that the ledger registered later.
+    Registered,
+}
+
+/// A transaction that is final.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct VerifiedTransaction {
+    /// Its id.
+    pub txid: Digest,
+    /// Its `type`.
+    pub kind: &'static str,
+    /// When its author says it was signed.
+    pub signed_at: Timestamp,
+    /// Fingerprint of the key that signed it.
+    pub kid: Kid,
+    /// Whose key that is.
+    pub author: Author,
+    /// Height of its block.
+    pub height: u64,
+    /// Hash of its block.
+    pub block: Digest,
+    /// Time of its block.
+    pub time: Timestamp,
+    /// Leading zero bits of the block's hash.
+    pub zero_bits: u32,
+    /// Height of the checkpoint that certifies it.
+    pub certified_height: u64,
+    /// The members that signed that checkpoint.
+    pub signers: Vec<String>,
+    /// How many members there were.
+    pub members: usize,
+}
+
+impl TransactionProof {
+    /// Checks everything against the founding document, which must be the chain's.
+    pub(super) fn verify(&self, genesis: &Genesis) -> Result<(VerifiedTransaction, Tx), ProofError> {
+        let origin = log_origin(&genesis.origin, &self.chain);
+        let (members, changed_at) = self.members(genesis, &origin)?;
+        let certificate = Certificate::parse(&self.checkpoint)?;
+        certificate.check(&origin, members)?;
+        if certificate.checkpoint.height <= changed_at && changed_at > 0 {
+            return Err(ProofError::Members("the checkpoint is not after the last change"));
+        }
+
+        let tx = Tx::parse(self.transaction.as_bytes())?;
+        if tx.payload().chain() != self.chain {
+            return Err(ProofError::TransactionChain);
+        }
+        tx.verify_signature(&self.author).map_err(ProofError::Author)?;
+        let checkpoint = &certificate.checkpoint;
+        merkle::verify_inclusion(
+            &tx.txid(),
+            self.index,
+            checkpoint.log_size,
+            &self.path,
+            &checkpoint.log_root,
+        )
+        .map_err(ProofError::NotInLog)?;
+        self.block.verify(self.index, &certificate, &self.chain)?;
+
+        let header = &self.block.header;
+        let verified = VerifiedTransaction {
+            txid: tx.txid(),
+            kind: tx.payload().kind(),
+            signed_at: time(tx.payload().iat()),
+            kid: tx.kid(),
+            author: author(genesis, &self.author),
+            height: header.height,
+            block: header.hash(),
+            time: time(header.time_ms),
+            zero_bits: leading_zero_bits(header.hash().as_bytes()),
+            certified_height: checkpoint.height,
+            signers: certificate.signatures.iter().map(|line| line.member.clone()).collect(),
+            members: members.len(),
+        };
+        Ok((verified, tx))
+    }
+
+    /// The members that certify the checkpoint, and the height of the last change of members (0 for none).
+    fn members<'a>(&'a self, genesis: &'a Genesis, origin: &str) -> Result<(&'a [Named], u64), ProofError> {
+        let mut members = genesis.members.as_slice();
+        let mut height = 0;
+        for change in &self.sets {
+            if change.header.height <= height {
+                return Err(ProofError::Members("the changes are not in order"));
+            }
+            change.verify(members, origin)?;
+            members = &change.members;
+            height = change.header.height;
+        }
+        Ok((members, height))
+    }
+
+    /// The same proof as C2SP `tlog-proof` text.
+    #[must_use]
+    pub fn to_tlog_proof(&self) -> String {
+        super::tlog::encode(self.index, &self.path, &self.checkpoint)
+    }
+}
+
+impl SetChange {
+    fn verify(&self, before: &[Named], origin: &str) -> Result<(), ProofError> {
+        let certificate = Certificate::parse(&self.checkpoint)?;
+        certificate.check(origin, before)?;
+        if certificate.checkpoint.block != self.header.hash() {
+            return Err(ProofError::Members("the checkpoint is of another block"));
+        }
+        if self.header.state_root != hash::state(&self.map, &self.anchors, &self.pages) {
+            return Err(ProofError::Members("the header has another state root"));
+        }
+        if self.members.is_empty() || check_named(&self.members).is_err() {
+            return Err(ProofError::Members("not a list of members"));
+        }
+        let key = hash::state_key("members", "");
+        let value = Digest::of(&json::encode(&self.members)?);
+        self.proof.verify_present(&self.map, &key, &value).map_err(ProofError::MembersState)
+    }
+}
+
+impl BlockEvidence {
+    /// That the block is in the certified log and holds the leaf `index`.
+    fn verify(&self, index: u64, certificate: &Certificate, chain: &Digest) -> Result<(), ProofError> {
+        let (header, parent, checkpoint) = (&self.header, &self.parent, &certificate.checkpoint);
+        header.check_work()?;
+        if header.prev_hash != parent.hash() || parent.height.checked_add(1) != Some(header.height) {
+            return Err(ProofError::Block("the parent is another"));
+        }
+        if (parent.height == 0) != (parent.hash() == *chain) {
+            return Err(ProofError::Block("the parent at height 0 is not the chain's first block"));
+        }
+        // The block's first leaf is its parent's header; its transactions follow.
+        if index <= parent.log_size || index >= header.log_size {
+            return Err(ProofError::Block("the transaction is not among the block's leaves"));
+        }
+        if header.hash() == checkpoint.block {
+            let same = self.path.is_empty()
+                && header.height == checkpoint.height
+                && header.log_size == checkpoint.log_size
+                && header.log_root == checkpoint.log_root;
+            return if same { Ok(()) } else { Err(ProofError::Block("the checkpoint says otherwise")) };
+        }
+        if header.height >= checkpoint.height {
+            return Err(ProofError::Block("it is not before the checkpoint's"));
+        }
+        merkle::verify_inclusion(
+            &header.leaf_hash(),
+            header.log_size,
+            checkpoint.log_size,
+            &self.path,
+            &checkpoint.log_root,
+        )
+        .map_err(ProofError::HeaderNotInLog)
+    }
+}
+
+fn time(ms: u64) -> Timestamp {
+    Timestamp::from_ms(i64::try_from(ms).unwrap_or(i64::MAX))
+}
+
+fn author(genesis: &Genesis, key: &PublicKey) -> Author {
+    let named = |list: &[Named]| list.iter().find(|named| named.key == *key).map(|named| named.name.clone());
+    if let Some(service) = genesis.services.iter().find(|service| service.key == *key) {
+        return Author::Service(service.role.code());
+    }
+    if let Some(name) = named(&genesis.members) {
+        return Author::Member(name);
+    }
+    named(&genesis.operators).map_or(Author::Registered, Author::Operator)
+}
+
+impl VerifiedTransaction {
+    pub(super) fn facts(&self, facts: &mut Vec<(&'static str, String)>) {
+        let author = match &self.author {
+            Author::Service(role) => format!("service {role} (named in genesis.json)"),
+            Author::Member(name) => format!("member {name} (named in genesis.json)"),
+            Author::Operator(name) => format!("operator {name} (named in genesis.json)"),
+            Author::Registered => "a key registered on the ledger".to_owned(),
+        };
+        facts.push(("transaction", format!("{} {}", self.kind, self.txid)));
+        facts.push(("signed by", format!("{author}, fingerprint {}", self.kid)));
+        facts.push(("signed at", self.signed_at.to_string()));
+        facts.push(("block", format!("height {}, hash {}", self.height, self.block)));
+        facts.push(("block time", self.time.to_string()));
+        facts.push(("proof of work", format!("{} leading zero bits", self.zero_bits)));
+        let signers = self.signers.join(", ");
+        let (signed, members) = (self.signers.len(), self.members);
+        facts.push((
+            "certified",
+            format!("by {signed} of {members} members at height {}: {signers}", self.certified_height),
+        ));
+    }
+}

@@ -8,10 +8,28 @@ use time::{Date, Duration, Month};
 
 /// Elements that tell when something happened, in the order in which they are believed.
 const ELEMENTS: [&str; 22] = [
-    "effectiveDateTime", "effectiveInstant", "effectivePeriod", "performedDateTime", "performedPeriod",
-    "occurrenceDateTime", "occurrencePeriod", "onsetDateTime", "onsetPeriod", "billablePeriod", "servicedDate",
-    "servicedPeriod", "period", "started", "whenHandedOver", "authoredOn", "recordedDate", "date", "recorded",
-    "created", "start", "sent",
+    "effectiveDateTime",
+    "effectiveInstant",
+    "effectivePeriod",
+    "performedDateTime",
+    "performedPeriod",
+    "occurrenceDateTime",
+    "occurrencePeriod",
+    "onsetDateTime",
+    "onsetPeriod",
+    "billablePeriod",
+    "servicedDate",
+    "servicedPeriod",
+    "period",
+    "started",
+    "whenHandedOver",
+    "authoredOn",
+    "recordedDate",
+    "date",
+    "recorded",
+    "created",
+    "start",
+    "sent",
 ];
 
 /// A first and a last day, first ≤ last.

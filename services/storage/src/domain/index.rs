@@ -14,7 +14,7 @@ use hbc_types::secret::{Bytes, Key32};
 use hbc_types::wire::access::Labels;
 use hbc_types::{Digest, Random, Timestamp};
 use hkdf::Hkdf;
-use hmac::{Hmac, KeyInit as _, Mac};
+use hmac::{Hmac, Mac};
 use serde::{Deserialize, Serialize};
 use sha2::Sha256;
 use zeroize::Zeroizing;
@@ -163,7 +163,12 @@ impl IndexKey {
     }
 
     /// Seals a row's secret to its clear columns.
-    pub fn seal_row(&self, facts: &RowFacts<'_>, secret: &RowSecret, random: &Random) -> Result<Vec<u8>, RowError> {
+    pub fn seal_row(
+        &self,
+        facts: &RowFacts<'_>,
+        secret: &RowSecret,
+        random: &Random,
+    ) -> Result<Vec<u8>, RowError> {
         let plain = Zeroizing::new(serde_json::to_vec(secret).map_err(|_never| RowError)?);
         let nonce = random.bytes::<NONCE>();
         let payload = Payload { msg: &plain, aad: &facts.aad() };

@@ -1,5 +1,6 @@
 //! Segments: the sealed records of one patient and one compartment from one request, as one IPFS object.
 
+use bytes::Bytes;
 use cid::Cid;
 use hbc_types::chain::merkle;
 use hbc_types::hash::{RecordFacts, Salt};
@@ -47,7 +48,7 @@ pub struct Place {
 #[derive(Clone, Debug)]
 pub struct Segment {
     /// All slices, one after the other.
-    pub bytes: Vec<u8>,
+    pub bytes: Bytes,
     /// SHA-256 of `bytes`.
     pub digest: Digest,
     /// The records' places, in order.
@@ -57,9 +58,9 @@ pub struct Segment {
 }
 
 impl Segment {
-    /// Concatenates sealed records and computes what the anchor says of them.
+    /// Concatenates sealed records, taking their bytes, and computes what the anchor says of them.
     #[must_use]
-    pub fn of(records: &[SealedRecord]) -> Self {
+    pub fn of(records: &mut [SealedRecord]) -> Self {
         let mut bytes = Vec::with_capacity(records.iter().map(|record| record.sealed.len()).sum());
         let mut places = Vec::with_capacity(records.len());
         for record in records {
@@ -75,10 +76,10 @@ impl Segment {
                 length,
             };
             places.push(Place { offset, length, sealed, commitment: hash::record(&record.salt, &facts) });
-            bytes.extend_from_slice(&record.sealed);
+            bytes.append(&mut record.sealed);
         }
         let root = root(places.iter().map(|place| place.commitment));
-        Self { digest: Digest::of(&bytes), bytes, places, root }
+        Self { digest: Digest::of(&bytes), bytes: Bytes::from(bytes), places, root }
     }
 
     /// The CID of the segment as one raw block; nothing if it is too large for one.
@@ -97,7 +98,8 @@ pub fn raw_cid(bytes: &[u8]) -> Cid {
 /// RFC 6962 root over record commitments: each is the data of one leaf.
 #[must_use]
 pub fn root(commitments: impl Iterator<Item = Digest>) -> Digest {
-    let leaves: Vec<Digest> = commitments.map(|commitment| merkle::leaf_hash(commitment.as_bytes())).collect();
+    let leaves: Vec<Digest> =
+        commitments.map(|commitment| merkle::leaf_hash(commitment.as_bytes())).collect();
     merkle::root(&leaves)
 }
 
@@ -140,13 +142,13 @@ mod tests {
             sealed: vec![5; length],
         };
         let records = vec![record(10), record(20), record(5)];
-        let segment = Segment::of(&records);
+        let segment = Segment::of(&mut records.clone());
         assert_eq!(segment.bytes.len(), 35);
         assert_eq!(segment.places.iter().map(|place| place.offset).collect::<Vec<_>>(), [0, 10, 30]);
         assert_eq!(segment.digest, Digest::of(&segment.bytes));
         let mut reordered = records;
         reordered.swap(0, 1);
-        assert_ne!(Segment::of(&reordered).root, segment.root);
+        assert_ne!(Segment::of(&mut reordered).root, segment.root);
         assert_ne!(tag(&Key32::new([1; 32]), &segment.root), tag(&Key32::new([2; 32]), &segment.root));
     }
 

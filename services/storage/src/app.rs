@@ -1,0 +1,62 @@
+//! What every part of storage shares.
+
+use std::sync::Arc;
+
+use ed25519_dalek::SigningKey;
+use hbc_types::{Clock, Digest, Random};
+use tokio::sync::{Notify, watch};
+
+use crate::blob::BlobStore;
+use crate::domain::index::IndexKey;
+use crate::policy::Policy;
+use crate::spool::Spool;
+use crate::store::Store;
+
+/// The state of the service. Clones share it.
+#[derive(Clone)]
+pub struct App {
+    /// The database.
+    pub store: Store,
+    /// Where segments lie.
+    pub blobs: Arc<dyn BlobStore>,
+    /// Segments on their way there.
+    pub spool: Spool,
+    /// access-policy.
+    pub policy: Policy,
+    /// The key outside the database.
+    pub index: IndexKey,
+    /// Signs anchors.
+    pub signer: Arc<SigningKey>,
+    /// The chain that anchors are for.
+    pub chain: Digest,
+    /// The time.
+    pub clock: Clock,
+    /// Randomness.
+    pub random: Random,
+    /// Changes whenever anchors became final.
+    pub finals: Arc<watch::Sender<u64>>,
+    /// Wakes the reconcile loop before its time.
+    pub stir: Arc<Notify>,
+    /// Wakes the loop that sends the outbox.
+    pub outbox: Arc<Notify>,
+}
+
+impl std::fmt::Debug for App {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("App").field("chain", &self.chain).finish_non_exhaustive()
+    }
+}
+
+/// Runs work that takes the processor for longer than a moment away from the threads that serve requests.
+pub async fn blocking<T, E>(
+    work: impl FnOnce() -> Result<T, E> + Send + 'static,
+) -> Result<T, crate::error::Error>
+where
+    T: Send + 'static,
+    E: Into<crate::error::Error> + Send + 'static,
+{
+    match tokio::task::spawn_blocking(work).await {
+        Ok(outcome) => outcome.map_err(Into::into),
+        Err(_panicked) => Err(crate::error::Error::Fault("a computation panicked")),
+    }
+}

@@ -1,0 +1,181 @@
+//! Bundles: references, conditions, subjects.
+
+#![expect(clippy::needless_pass_by_value, reason = "the values are written once, where they are used")]
+
+use hbc_types::Random;
+use serde_json::{Value, json};
+
+use super::*;
+use crate::domain::json;
+
+fn account() -> PatientId {
+    PatientId::random(&Random::seeded(9))
+}
+
+fn planned(bundle: &Value, known: &Known, account: PatientId) -> Result<(Plan, Vec<u8>), BundleError> {
+    let body = serde_json::to_vec(bundle).unwrap();
+    let node = json::parse(&body).unwrap();
+    let bundle = Bundle::read(&body, &node)?;
+    let random = Random::seeded(1);
+    let setting = Setting { account, now: Timestamp::from_ms(0) };
+    let plan = plan(&bundle, known, &setting, || RecordId::random(&random))?;
+    drop(node);
+    Ok((plan, body))
+}
+
+fn entry(url: &str, resource: Value) -> Value {
+    let kind = resource["resourceType"].clone();
+    json!({"fullUrl": url, "resource": resource, "request": {"method": "POST", "url": kind}})
+}
+
+fn applied(plan: &Plan, body: &[u8], index: usize) -> Value {
+    let draft = &plan.drafts[index];
+    serde_json::from_slice(&draft.overlay.apply(&body[draft.received.clone()]).unwrap()).unwrap()
+}
+
+fn observation(subject: &str) -> Value {
+    json!({"resourceType": "Observation", "status": "final", "code": {"text": "x"},
+        "subject": {"reference": subject}})
+}
+
+fn transaction(entries: Vec<Value>) -> Value {
+    json!({"resourceType": "Bundle", "type": "transaction", "entry": entries})
+}
+
+fn issues(outcome: Result<(Plan, Vec<u8>), BundleError>) -> Vec<Issue> {
+    match outcome {
+        Err(BundleError::Invalid(issues)) => issues,
+        other => panic!("expected issues, got {other:?}"),
+    }
+}
+
+#[test]
+fn entries_find_each_other_and_the_directory() {
+    let doctor = Criteria::parse("Practitioner", "identifier=http://npi|1").unwrap();
+    let record = RecordId::random(&Random::seeded(77));
+    let known = Known { matches: HashMap::from([(doctor, vec![record.clone()])]), patient: None };
+    let mut seen = observation("urn:uuid:p");
+    seen["performer"] = json!([{"reference": "Practitioner?identifier=http://npi|1"}]);
+    seen["contained"] = json!([{"resourceType": "Patient", "id": "c"}]);
+    seen["focus"] = json!([{"reference": "#c"}, {"reference": "Patient/orig"}]);
+    let bundle = transaction(vec![
+        entry("urn:uuid:o", seen),
+        entry("urn:uuid:p", json!({"resourceType": "Patient", "id": "orig"})),
+    ]);
+    let (plan, body) = planned(&bundle, &known, account()).unwrap();
+    let patient = format!("Patient/{}", plan.drafts[1].id);
+    let seen = applied(&plan, &body, 0);
+    assert_eq!(seen["subject"]["reference"], patient);
+    assert_eq!(seen["performer"][0]["reference"], format!("Practitioner/{record}"));
+    assert_eq!(seen["focus"], json!([{"reference": "#c"}, {"reference": patient}]));
+}
+
+#[test]
+fn what_resolves_to_nothing_refuses_a_transaction_whole() {
+    let mut seen = observation("urn:uuid:nobody");
+    seen["performer"] = json!([{"reference": "Practitioner?identifier=http://npi|1"}]);
+    let found = issues(planned(&transaction(vec![entry("urn:uuid:o", seen)]), &Known::default(), account()));
+    let paths: Vec<_> = found.iter().map(|issue| issue.expression.as_str()).collect();
+    assert_eq!(paths, ["Bundle.entry[0].resource.performer[0]", "Bundle.entry[0].resource.subject"]);
+}
+
+#[test]
+fn another_subject_is_refused() {
+    for subject in
+        ["Patient/other", "http://example.org/Patient/7", "Patient/pat-00000000000000000000000000000000"]
+    {
+        let bundle = transaction(vec![
+            entry("urn:uuid:p", json!({"resourceType": "Patient"})),
+            entry("urn:uuid:o", observation(subject)),
+        ]);
+        let found = issues(planned(&bundle, &Known::default(), account()));
+        assert_eq!(found[0].expression, "Bundle.entry[1].resource.subject", "{subject}");
+    }
+    let two = transaction(vec![
+        entry("urn:uuid:p", json!({"resourceType": "Patient"})),
+        entry("urn:uuid:q", json!({"resourceType": "Patient"})),
+    ]);
+    assert_eq!(issues(planned(&two, &Known::default(), account()))[0].message, "a bundle is for one patient");
+}
+
+#[test]
+fn the_account_is_a_subject_by_its_own_name() {
+    let own = account();
+    let known = Known { patient: Some(RecordId::random(&Random::seeded(5))), ..Known::default() };
+    let bundle = transaction(vec![entry("urn:uuid:o", observation(&format!("Patient/{own}")))]);
+    let (plan, body) = planned(&bundle, &known, own.clone()).unwrap();
+    let patient = format!("Patient/{}", known.patient.clone().unwrap());
+    assert_eq!(applied(&plan, &body, 0)["subject"]["reference"], patient);
+    let again = transaction(vec![entry("urn:uuid:o", observation(&patient))]);
+    assert!(planned(&again, &known, own).is_ok());
+}
+
+#[test]
+fn a_second_patient_must_be_the_same_person() {
+    let record = RecordId::random(&Random::seeded(5));
+    let ssn = Criteria::parse("Patient", "identifier=urn:ssn|1").unwrap();
+    let known =
+        Known { matches: HashMap::from([(ssn, vec![record.clone()])]), patient: Some(record.clone()) };
+    let person = |value: &str| {
+        let patient =
+            json!({"resourceType": "Patient", "identifier": [{"system": "urn:ssn", "value": value}]});
+        transaction(vec![entry("urn:uuid:p", patient)])
+    };
+    let (plan, _) = planned(&person("1"), &known, account()).unwrap();
+    assert_eq!(plan.outcomes, [Outcome::Existing { kind: "Patient".to_owned(), id: record }]);
+    assert_eq!(
+        issues(planned(&person("2"), &known, account()))[0].expression,
+        "Bundle.entry[0].resource.identifier"
+    );
+}
+
+#[test]
+fn conditions_find_what_exists_here_or_in_the_bundle() {
+    let place = |url: &str, value: &str| {
+        let mut entry = entry(url, json!({"resourceType": "Location", "name": "L"}));
+        entry["request"]["ifNoneExist"] = json!(format!("identifier=urn:x|{value}"));
+        entry
+    };
+    let record = RecordId::random(&Random::seeded(5));
+    let criteria = Criteria::parse("Location", "identifier=urn:x|1").unwrap();
+    let known = Known { matches: HashMap::from([(criteria, vec![record.clone()])]), patient: None };
+    let bundle = json!({"resourceType": "Bundle", "type": "batch",
+        "entry": [place("urn:uuid:1", "1"), place("urn:uuid:2", "2"), place("urn:uuid:3", "2")]});
+    let (plan, _) = planned(&bundle, &known, PatientId::directory()).unwrap();
+    assert_eq!(plan.drafts.len(), 1);
+    assert_eq!(plan.outcomes[0], Outcome::Existing { kind: "Location".to_owned(), id: record });
+    assert_eq!(plan.outcomes[1], Outcome::Created(0));
+    let id = plan.drafts[0].id.clone();
+    assert_eq!(plan.outcomes[2], Outcome::Existing { kind: "Location".to_owned(), id });
+}
+
+#[test]
+fn a_batch_refuses_only_what_is_wrong() {
+    let bundle = json!({"resourceType": "Bundle", "type": "batch", "entry": [
+        entry("urn:uuid:1", json!({"resourceType": "Organization", "name": "A"})),
+        entry("urn:uuid:2", json!({"resourceType": "Organization", "nam": "B"})),
+        entry("urn:uuid:3", json!({"resourceType": "Condition", "subject": {"display": "x"}})),
+        {"resource": {"resourceType": "Organization"}, "request": {"method": "PUT", "url": "Organization/1"}},
+    ]});
+    let (plan, _) = planned(&bundle, &Known::default(), PatientId::directory()).unwrap();
+    assert_eq!(plan.drafts.len(), 1);
+    let refused = |index: usize| match &plan.outcomes[index] {
+        Outcome::Refused(issues) => issues[0].expression.clone(),
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(refused(1), "Organization.nam");
+    assert_eq!(refused(2), "Condition");
+    assert_eq!(refused(3), "request.method");
+}
+
+#[test]
+fn queries_are_read_as_they_come() {
+    let plain = Criteria::parse("Location", "identifier=https://github.com/s|a b").unwrap();
+    let escaped = Criteria::parse("Location", "identifier=https%3A%2F%2Fgithub.com%2Fs%7Ca%20b").unwrap();
+    assert_eq!(plain, escaped);
+    assert_eq!(Criteria::parse("Location", "identifier=x").unwrap().identifier.system, "");
+    for wrong in ["name=x", "identifier=", "identifier=%zz", "identifier=a&name=b"] {
+        assert_eq!(Criteria::parse("Location", wrong), None, "{wrong}");
+    }
+    assert_eq!(Criteria::parse("Nonsense", "identifier=x"), None);
+}

@@ -1,0 +1,163 @@
+//! What can go wrong here, without HTTP in it, and the one place where it becomes a problem.
+
+use hbc_client::ClientError;
+use hbc_db::DbError;
+use hbc_service::Problem;
+use hbc_types::problem::Slug;
+
+use crate::blob::BlobError;
+use crate::domain::bundle::BundleError;
+use crate::domain::json::JsonError;
+use crate::domain::validation::Issue;
+
+/// A request that is not done.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The database.
+    #[error(transparent)]
+    Db(#[from] DbError),
+    /// The block store.
+    #[error(transparent)]
+    Blob(#[from] BlobError),
+    /// Another service.
+    #[error(transparent)]
+    Neighbour(#[from] ClientError),
+    /// The body is not JSON that is taken.
+    #[error("the body is not acceptable JSON: {0}")]
+    Json(#[from] JsonError),
+    /// A bundle or resource that is not taken.
+    #[error(transparent)]
+    Bundle(#[from] BundleError),
+    /// A value that does not hold.
+    #[error("{field}: {message}")]
+    Invalid {
+        /// Which field.
+        field: String,
+        /// What is wrong, lowercase, without a full stop.
+        message: String,
+    },
+    /// There is no such thing, as far as the caller may know.
+    #[error("not found")]
+    NotFound,
+    /// The policies deny.
+    #[error("denied by `{rule}`")]
+    Denied {
+        /// The deciding rule.
+        rule: String,
+    },
+    /// The present state does not allow it.
+    #[error("{0}")]
+    Conflict(&'static str),
+    /// Stored bytes or rows do not match their hashes or keys.
+    #[error("stored data does not verify: {what}")]
+    Integrity {
+        /// What it was, without content.
+        what: &'static str,
+        /// Which record or object.
+        which: String,
+    },
+    /// The upload took too long and was given up: it may be sent again.
+    #[error("the upload was given up before it was committed")]
+    IntentDead,
+    /// The spool could not be written.
+    #[error("the spool cannot be written")]
+    Spool(#[source] std::io::Error),
+    /// A fault of the program.
+    #[error("{0}")]
+    Fault(&'static str),
+}
+
+impl From<sqlx::Error> for Error {
+    fn from(error: sqlx::Error) -> Self {
+        Self::Db(error.into())
+    }
+}
+
+impl Error {
+    /// An unacceptable value.
+    pub fn invalid(field: impl Into<String>, message: impl Into<String>) -> Self {
+        Self::Invalid { field: field.into(), message: message.into() }
+    }
+
+    /// Stored data that does not verify; told to whoever watches the logs.
+    pub fn integrity(what: &'static str, which: impl Into<String>) -> Self {
+        let which = which.into();
+        tracing::error!(
+            alarm = "integrity",
+            storage.what = what,
+            storage.which = which,
+            "Stored data does not verify: it is not served"
+        );
+        Self::Integrity { what, which }
+    }
+
+    /// Whether another attempt found the row of a rival first.
+    #[must_use]
+    pub const fn is_rival(&self) -> bool {
+        matches!(self, Self::Db(error) if error.is_unique_violation())
+    }
+}
+
+impl From<Error> for Problem {
+    fn from(error: Error) -> Self {
+        match error {
+            Error::Db(error) if error.is_transient() => {
+                tracing::warn!(error = &error as &dyn std::error::Error, "The database is not available");
+                Self::new(Slug::Unavailable)
+            }
+            Error::Db(error) if error.is_unique_violation() => Self::new(Slug::Conflict),
+            Error::Db(error) => Self::internal(&error),
+            Error::Blob(BlobError::Unavailable(cause)) => {
+                tracing::warn!(kubo.cause = cause, "IPFS is not available");
+                Self::new(Slug::DependencyUnavailable).detail("IPFS is not available")
+            }
+            Error::Blob(BlobError::Missing(cid)) => {
+                tracing::error!(alarm = "integrity", ipfs.cid = %cid, "IPFS has lost a segment");
+                Self::new(Slug::Integrity)
+            }
+            Error::Blob(BlobError::Corrupt(cid)) => {
+                tracing::error!(alarm = "integrity", ipfs.cid = %cid, "IPFS answered wrong bytes");
+                Self::new(Slug::Integrity)
+            }
+            Error::Neighbour(error) => error.into(),
+            Error::Json(error) => Self::new(Slug::MalformedRequest).detail(error.to_string()),
+            Error::Bundle(error) => bundle_problem(error),
+            Error::Invalid { field, message } => Self::invalid(field, message),
+            Error::NotFound => Self::new(Slug::NotFound),
+            Error::Denied { rule } => {
+                Self::new(Slug::Denied).detail(format!("denied by `{rule}`")).reference(rule)
+            }
+            Error::Conflict(why) => Self::new(Slug::Conflict).detail(why),
+            Error::Integrity { .. } => Self::new(Slug::Integrity),
+            Error::IntentDead => {
+                Self::new(Slug::Unavailable).detail("the upload was given up: send it again")
+            }
+            Error::Spool(error) => {
+                tracing::error!(error = &error as &dyn std::error::Error, "The spool cannot be written");
+                Self::new(Slug::Unavailable)
+            }
+            Error::Fault(what) => {
+                tracing::error!(storage.fault = what, "A request failed by a fault of the program");
+                Self::new(Slug::Internal)
+            }
+        }
+    }
+}
+
+fn bundle_problem(error: BundleError) -> Problem {
+    match error {
+        BundleError::Json(error) => Problem::new(Slug::MalformedRequest).detail(error.to_string()),
+        BundleError::Invalid(issues) => issues_problem(&issues),
+        BundleError::TooLarge => Problem::new(Slug::TooLarge).detail(error.to_string()),
+        BundleError::Schema(error) => Problem::internal(&error),
+        BundleError::Overlay(error) => Problem::internal(&error),
+    }
+}
+
+/// `invalid_input` with one field an issue.
+#[must_use]
+pub fn issues_problem(issues: &[Issue]) -> Problem {
+    issues.iter().fold(Problem::new(Slug::InvalidInput), |problem, issue| {
+        problem.field(issue.expression.clone(), issue.message.clone())
+    })
+}

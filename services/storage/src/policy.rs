@@ -1,0 +1,65 @@
+//! What storage asks of access-policy. The service key proves who asks; the user's token says for whom.
+
+use hbc_client::{ClientError, Endpoint, ServiceCaller};
+use hbc_types::account::ServiceRole;
+use hbc_types::secret::SecretText;
+use hbc_types::wire::access::{
+    AnchoredRequest, DataKeys, DataKeysRequest, DecisionAnswer, DecisionRequest, UnwrapRequest, Unwrapped,
+    VoidRequest,
+};
+
+/// access-policy, as storage meets it.
+#[derive(Clone, Debug)]
+pub struct Policy {
+    endpoint: Endpoint,
+    caller: ServiceCaller,
+}
+
+impl Policy {
+    /// The service at `url`, asked by `caller`.
+    pub fn new(url: &str, caller: ServiceCaller) -> Result<Self, ClientError> {
+        Ok(Self { endpoint: Endpoint::new(url)?, caller })
+    }
+
+    /// Decides "may write" and makes data keys. Asking again under the same intent gives the same answer.
+    pub async fn data_keys(
+        &self,
+        token: &SecretText,
+        request: &DataKeysRequest,
+    ) -> Result<DataKeys, ClientError> {
+        let call = self.endpoint.post("/internal/v1/keys/data-keys").json(request).bearer(token.expose());
+        call.signed(&self.caller, ServiceRole::AccessPolicy).idempotent().fetch().await
+    }
+
+    /// Decides "may read", writes the receipt, releases keys.
+    pub async fn unwrap(
+        &self,
+        token: &SecretText,
+        request: &UnwrapRequest,
+    ) -> Result<Unwrapped, ClientError> {
+        let call = self.endpoint.post("/internal/v1/keys/unwrap").json(request).bearer(token.expose());
+        call.signed(&self.caller, ServiceRole::AccessPolicy).fetch().await
+    }
+
+    /// Which labels may be listed.
+    pub async fn decide(
+        &self,
+        token: &SecretText,
+        request: &DecisionRequest,
+    ) -> Result<DecisionAnswer, ClientError> {
+        let call = self.endpoint.post("/internal/v1/decisions").json(request).bearer(token.expose());
+        call.signed(&self.caller, ServiceRole::AccessPolicy).fetch().await
+    }
+
+    /// The intent died.
+    pub async fn void(&self, request: &VoidRequest) -> Result<(), ClientError> {
+        let call = self.endpoint.post("/internal/v1/keys/void").json(request);
+        call.signed(&self.caller, ServiceRole::AccessPolicy).idempotent().done().await
+    }
+
+    /// The intent's numbers stand on the ledger.
+    pub async fn anchored(&self, request: &AnchoredRequest) -> Result<(), ClientError> {
+        let call = self.endpoint.post("/internal/v1/keys/anchored").json(request);
+        call.signed(&self.caller, ServiceRole::AccessPolicy).idempotent().done().await
+    }
+}

@@ -1,0 +1,291 @@
+//! The read path: nothing leaves before everything verified.
+//!
+//! row (its seal binds every label) → access-policy (decision, receipt, keys) → bytes from IPFS → hash of the slice →
+//! seal (key, record, version, patient, labels, number) → layout → hash of the received bytes → commitment.
+
+use std::collections::{BTreeMap, HashMap};
+
+use bytes::Bytes;
+use cid::Cid;
+use futures_util::future::try_join_all;
+use hbc_types::Digest;
+use hbc_types::hash::{self, RecordFacts};
+use hbc_types::ids::{PatientId, ReceiptId, RecordId};
+use hbc_types::purpose::{Action, Purpose};
+use hbc_types::secret::{Bytes as PublicBytes, Key32, SecretText};
+use hbc_types::wire::access::{
+    AllowedLabels, DecisionAnswer, DecisionRequest, Labels, UnwrapItem, UnwrapRequest,
+};
+
+use crate::app::{App, blocking};
+use crate::domain::index::{RowSecret, Token};
+use crate::domain::overlay::Overlay;
+use crate::domain::{plaintext, seal};
+use crate::error::Error;
+use crate::store::{Filter, RecordRow};
+use hbc_types::labels::{Category, Compartment};
+
+/// Records opened by one request at most: what fits in memory.
+const MAX_BYTES: u64 = 256 * 1024 * 1024;
+
+/// Who reads, and why.
+#[derive(Clone, Debug)]
+pub struct Reader {
+    /// The caller's token.
+    pub token: SecretText,
+    /// Why.
+    pub purpose: Purpose,
+}
+
+/// A row whose seal opened: its labels are what they were when it was written.
+#[derive(Clone, Debug)]
+pub struct TrustedRow {
+    /// The row.
+    pub row: RecordRow,
+    /// What it keeps sealed.
+    pub secret: RowSecret,
+}
+
+impl TrustedRow {
+    /// Its labels.
+    #[must_use]
+    pub fn labels(&self) -> Labels {
+        Labels { category: self.row.category, compartment: self.secret.compartment }
+    }
+
+    /// The salt of its commitment.
+    pub fn salt(&self) -> Result<[u8; 32], Error> {
+        self.secret.salt.to_array().ok_or_else(|| Error::integrity("a salt", self.row.id.as_str()))
+    }
+}
+
+/// An opened record.
+#[derive(Clone, Debug)]
+pub struct Opened {
+    /// Its row.
+    pub trusted: TrustedRow,
+    /// What is laid over the received bytes.
+    pub overlay: Overlay,
+    /// The bytes as they were received.
+    pub received: Bytes,
+}
+
+impl Opened {
+    /// The form that `/fhir` serves.
+    pub fn applied(&self) -> Result<Vec<u8>, Error> {
+        self.overlay
+            .apply(&self.received)
+            .map_err(|_overlay| Error::integrity("an overlay", self.trusted.row.id.as_str()))
+    }
+}
+
+/// Opens a row's seal and checks that its keyed columns belong to what it says.
+pub fn trust(app: &App, row: RecordRow) -> Result<TrustedRow, Error> {
+    let secret = app
+        .index
+        .open_row(&row.facts(), &row.sealed)
+        .map_err(|_row| Error::integrity("a record's row", row.id.as_str()))?;
+    if app.index.compartment(&secret.patient, secret.compartment) != row.compartment {
+        return Err(Error::integrity("a record's compartment", row.id.as_str()));
+    }
+    Ok(TrustedRow { row, secret })
+}
+
+/// A record's row, or 404.
+pub async fn find(app: &App, id: &RecordId, version: Option<u32>) -> Result<TrustedRow, Error> {
+    let row = app.store.record(id, version).await?.ok_or(Error::NotFound)?;
+    trust(app, row)
+}
+
+/// Asks whether labels may be read; both verdicts leave a receipt.
+pub async fn decide(
+    app: &App,
+    reader: &Reader,
+    patient: &PatientId,
+    labels: Vec<Labels>,
+) -> Result<DecisionAnswer, Error> {
+    let request =
+        DecisionRequest { patient: patient.clone(), purpose: reader.purpose, action: Action::Read, labels };
+    let answer = app.policy.decide(&reader.token, &request).await?;
+    if !answer.allowed.is_empty() {
+        Ok(answer)
+    } else if answer.known {
+        Err(Error::Denied { rule: answer.rule })
+    } else {
+        Err(Error::NotFound)
+    }
+}
+
+/// A page of the rows that the reader may see, and whether there may be more.
+pub async fn list(
+    app: &App,
+    reader: &Reader,
+    patient: &PatientId,
+    filter: &Filter,
+) -> Result<(Vec<TrustedRow>, bool), Error> {
+    let token = app.index.patient(patient);
+    let compartments: HashMap<Token, Compartment> =
+        Compartment::ALL.iter().map(|found| (app.index.compartment(patient, *found), *found)).collect();
+    let sets = app.store.label_sets(&token).await?;
+    let mut labels: Vec<Labels> = Vec::new();
+    for (category, token) in sets {
+        let compartment =
+            *compartments.get(&token).ok_or_else(|| Error::integrity("a compartment", category.code()))?;
+        if filter.category.is_none_or(|wanted| wanted == category) {
+            labels.push(Labels { category, compartment });
+        }
+    }
+    if labels.is_empty() {
+        // Nothing to show: who asks must still be allowed to know that.
+        let categories = filter.category.map_or(Category::ALL.to_vec(), |wanted| vec![wanted]);
+        let normal = |category| Labels { category, compartment: Compartment::Normal };
+        labels = categories.into_iter().map(normal).collect();
+    }
+    let answer = decide(app, reader, patient, labels).await?;
+    let limits: HashMap<Labels, AllowedLabels> =
+        answer.allowed.into_iter().map(|allowed| (allowed.labels, allowed)).collect();
+    let allowed: Vec<(Category, Token)> = limits
+        .keys()
+        .map(|labels| (labels.category, app.index.compartment(patient, labels.compartment)))
+        .collect();
+    let rows = app.store.list(&token, &allowed, filter).await?;
+    let more = rows.len() == filter.limit as usize;
+    let mut shown = Vec::with_capacity(rows.len());
+    for row in rows {
+        let trusted = trust(app, row)?;
+        if trusted.secret.patient != *patient {
+            return Err(Error::integrity("a record's owner", trusted.row.id.as_str()));
+        }
+        let before = limits.get(&trusted.labels()).and_then(|limit| limit.created_before);
+        if before.is_none_or(|before| trusted.row.created_at < before) {
+            shown.push(trusted);
+        }
+    }
+    Ok((shown, more))
+}
+
+/// Opens records of one patient. What the reader may not read is absent from the answer.
+pub async fn open(
+    app: &App,
+    reader: &Reader,
+    patient: &PatientId,
+    rows: Vec<TrustedRow>,
+) -> Result<(Vec<Opened>, Option<ReceiptId>), Error> {
+    if rows.is_empty() {
+        return Ok((Vec::new(), None));
+    }
+    if rows.iter().map(|row| row.row.length).sum::<u64>() > MAX_BYTES {
+        return Err(Error::invalid("_count", "the records are too large to be read at once"));
+    }
+    let items = rows.iter().map(|row| UnwrapItem {
+        record: row.row.id.clone(),
+        version: row.row.version,
+        labels: row.labels(),
+        n: row.row.n,
+        created_at: row.row.created_at,
+        wrapped: PublicBytes::from(row.row.wrapped.as_slice()),
+        kek_epoch: row.row.kek_epoch,
+    });
+    let request = UnwrapRequest { patient: patient.clone(), purpose: reader.purpose, items: items.collect() };
+    let unwrapped = app.policy.unwrap(&reader.token, &request).await?;
+    let mut keys: HashMap<(RecordId, u32), Key32> =
+        unwrapped.keys.into_iter().map(|key| ((key.record, key.version), key.dek)).collect();
+    let mut allowed = Vec::with_capacity(keys.len());
+    for row in rows {
+        if let Some(key) = keys.remove(&(row.row.id.clone(), row.row.version)) {
+            allowed.push((row, key));
+        }
+    }
+    let slices = fetch(app, &allowed).await?;
+    let opened = blocking(move || {
+        allowed
+            .into_iter()
+            .zip(slices)
+            .map(|((row, key), slice)| unseal(row, &key, &slice))
+            .collect::<Result<_, _>>()
+    });
+    Ok((opened.await?, unwrapped.receipt))
+}
+
+/// Opens one record. Who may not read it is told that there is nothing, or that the policies deny.
+pub async fn open_one(app: &App, reader: &Reader, row: TrustedRow) -> Result<Opened, Error> {
+    let patient = row.secret.patient.clone();
+    let (opened, _receipt) = open(app, reader, &patient, vec![row]).await?;
+    opened.into_iter().next().ok_or_else(|| Error::Denied { rule: "default".to_owned() })
+}
+
+/// The sealed slices of rows, in their order. Records that lie close together in one object are fetched as one range.
+async fn fetch(app: &App, rows: &[(TrustedRow, Key32)]) -> Result<Vec<Bytes>, Error> {
+    let mut objects: BTreeMap<&str, Vec<usize>> = BTreeMap::new();
+    for (index, (row, _)) in rows.iter().enumerate() {
+        objects.entry(&row.row.cid).or_default().push(index);
+    }
+    let mut ranges: Vec<(&str, u64, u64, Vec<usize>)> = Vec::new();
+    for (cid, mut indices) in objects {
+        let of = |index: &usize| rows.get(*index).map_or((0, 0), |(row, _)| (row.row.offset, row.row.length));
+        indices.sort_by_key(|index| of(index).0);
+        for index in indices {
+            let (offset, length) = of(&index);
+            let end = offset.checked_add(length).ok_or_else(|| Error::integrity("a slice", cid))?;
+            match ranges.last_mut() {
+                // A gap of up to 64 KiB is cheaper read than asked around.
+                Some((same, _, to, members)) if *same == cid && offset <= *to + 64 * 1024 => {
+                    *to = (*to).max(end);
+                    members.push(index);
+                }
+                _ => ranges.push((cid, offset, end, vec![index])),
+            }
+        }
+    }
+    let read = ranges.iter().map(|(cid, from, to, _)| async move {
+        let parsed = Cid::try_from(*cid).map_err(|_cid| Error::integrity("a CID", *cid))?;
+        Ok::<Bytes, Error>(app.blobs.read(parsed, *from, to - from).await?)
+    });
+    let parts = try_join_all(read).await?;
+    let mut slices = vec![Bytes::new(); rows.len()];
+    for ((cid, from, _, members), part) in ranges.iter().zip(parts) {
+        for index in members {
+            let (Some((row, _)), Some(slot)) = (rows.get(*index), slices.get_mut(*index)) else { continue };
+            let start = usize::try_from(row.row.offset - from).unwrap_or(usize::MAX);
+            let end = start.saturating_add(usize::try_from(row.row.length).unwrap_or(usize::MAX));
+            if end > part.len() {
+                return Err(Error::integrity("a slice", *cid));
+            }
+            *slot = part.slice(start..end);
+        }
+    }
+    Ok(slices)
+}
+
+/// Checks and opens one sealed slice.
+fn unseal(trusted: TrustedRow, key: &Key32, slice: &[u8]) -> Result<Opened, Error> {
+    let (row, secret) = (&trusted.row, &trusted.secret);
+    let wrong = |what| Error::integrity(what, row.id.as_str());
+    let sealed = Digest::of(slice);
+    if sealed != secret.sealed {
+        return Err(wrong("a sealed record"));
+    }
+    let context = seal::Context {
+        record: &row.id,
+        version: row.version,
+        patient: &secret.patient,
+        labels: trusted.labels(),
+        n: row.n,
+    };
+    let plain = seal::open(key, context, slice).map_err(|_seal| wrong("a record's seal"))?;
+    let decoded = plaintext::decode(&plain).map_err(|_layout| wrong("a record's layout"))?;
+    let received = Digest::of(decoded.received);
+    let facts = RecordFacts {
+        id: row.id.as_str(),
+        version: row.version,
+        received,
+        sealed,
+        offset: row.offset,
+        length: row.length,
+    };
+    if received != secret.received || hash::record(&trusted.salt()?, &facts) != row.commitment {
+        return Err(wrong("a record's commitment"));
+    }
+    let received = Bytes::copy_from_slice(decoded.received);
+    Ok(Opened { overlay: decoded.overlay, received, trusted })
+}

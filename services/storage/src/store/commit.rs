@@ -1,0 +1,232 @@
+//! The one transaction of an upload: records, segments, tokens, conditions, outbox and saved answer, or nothing.
+
+use std::sync::Arc;
+
+use hbc_db::{DbError, Tx};
+use hbc_types::ids::{IntentId, RecordId};
+use hbc_types::labels::Category;
+use hbc_types::outbox::NewTransaction;
+use hbc_types::saved::SavedAnswer;
+use hbc_types::{Digest, Timestamp};
+use sqlx::AssertSqlSafe;
+
+use crate::domain::index::Token;
+use crate::error::Error;
+use crate::store::{Store, stored};
+
+/// Rows of one statement: SQLite takes 32,766 parameters, PostgreSQL 65,535.
+const RECORDS_AT_ONCE: usize = 250;
+const TOKENS_AT_ONCE: usize = 500;
+
+/// Everything that one upload writes.
+#[derive(Debug)]
+pub struct Commit {
+    /// The upload's intent: it must still be open.
+    pub intent: IntentId,
+    /// When.
+    pub now: Timestamp,
+    /// The account's token.
+    pub patient: Token,
+    /// The IPFS objects.
+    pub segments: Vec<NewSegment>,
+    /// The records.
+    pub records: Vec<NewRecord>,
+    /// The account's Patient, if it is among the records.
+    pub subject: Option<RecordId>,
+    /// The anchor.
+    pub anchor: NewTransaction,
+    /// The answer under the request's `Idempotency-Key`.
+    pub saved: Option<SavedAnswer>,
+}
+
+/// A segment's row.
+#[derive(Debug)]
+pub struct NewSegment {
+    /// The IPFS object.
+    pub cid: String,
+    /// SHA-256 of the object.
+    pub digest: Digest,
+    /// Its length.
+    pub bytes: u64,
+    /// Records in it.
+    pub records: u64,
+    /// RFC 6962 root over their commitments.
+    pub root: Digest,
+    /// The anchor's tag, hex.
+    pub tag: String,
+}
+
+/// A record's row.
+#[derive(Debug)]
+pub struct NewRecord {
+    /// The record.
+    pub id: RecordId,
+    /// Its version.
+    pub version: u32,
+    /// The compartment's token.
+    pub compartment: Token,
+    /// Its category.
+    pub category: Category,
+    /// FHIR type, or `Document`.
+    pub kind: String,
+    /// First clinical day.
+    pub date0: Option<String>,
+    /// Last clinical day.
+    pub date1: Option<String>,
+    /// Its number.
+    pub n: u64,
+    /// The epoch of the key-encryption key.
+    pub kek_epoch: u32,
+    /// The wrapped data key.
+    pub wrapped: Vec<u8>,
+    /// What the row keeps sealed.
+    pub sealed: Vec<u8>,
+    /// The IPFS object.
+    pub cid: String,
+    /// Its place among the segment's records.
+    pub position: u32,
+    /// Where its slice begins.
+    pub offset: u64,
+    /// How long its slice is.
+    pub length: u64,
+    /// Its commitment.
+    pub commitment: Digest,
+    /// Its search tokens.
+    pub tokens: Vec<Token>,
+    /// The token of the condition it was created under.
+    pub condition: Option<Token>,
+}
+
+impl Store {
+    /// Commits an upload. [`Error::IntentDead`] if it was given up meanwhile; a unique violation if a rival created the
+    /// same conditional record, or the account's Patient, or answered the same `Idempotency-Key`, first.
+    pub async fn commit(&self, commit: Arc<Commit>) -> Result<(), Error> {
+        self.db.write(move |tx| Box::pin(async move { write(tx, &commit).await })).await
+    }
+}
+
+async fn write(tx: &mut Tx, commit: &Commit) -> Result<(), Error> {
+    let done = sqlx::query(
+        "UPDATE intents SET state = 'committed', settled_at_ms = $2 WHERE id = $1 AND state = 'open'",
+    )
+    .bind(commit.intent.as_str().to_owned())
+    .bind(commit.now.ms())
+    .execute(&mut *tx)
+    .await?;
+    if done.rows_affected() != 1 {
+        return Err(Error::IntentDead);
+    }
+    for (position, segment) in commit.segments.iter().enumerate() {
+        insert_segment(tx, commit, position, segment).await?;
+    }
+    for records in commit.records.chunks(RECORDS_AT_ONCE) {
+        insert_records(tx, commit, records).await?;
+    }
+    let pairs = |of: fn(&NewRecord) -> &[Token]| {
+        let rows =
+            commit.records.iter().flat_map(move |record| of(record).iter().map(move |t| (t, &record.id)));
+        rows.collect::<Vec<_>>()
+    };
+    insert_pairs(tx, "tokens (token, record)", &pairs(|record| &record.tokens)).await?;
+    insert_pairs(tx, "conditions (token, record)", &pairs(|record| record.condition.as_slice())).await?;
+    if let Some(subject) = &commit.subject {
+        insert_pairs(tx, "subjects (patient, record)", &[(&commit.patient, subject)]).await?;
+    }
+    hbc_db::outbox::enqueue(tx, &commit.anchor, commit.now).await?;
+    if let Some(saved) = &commit.saved {
+        hbc_db::idempotency::save(tx, saved).await?;
+    }
+    Ok(())
+}
+
+async fn insert_segment(
+    tx: &mut Tx,
+    commit: &Commit,
+    position: usize,
+    segment: &NewSegment,
+) -> Result<(), DbError> {
+    sqlx::query(
+        "INSERT INTO segments (cid, intent, position, digest, bytes, records, root, tag, txid, created_at_ms,
+             spooled_at_ms)
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $10)",
+    )
+    .bind(segment.cid.clone())
+    .bind(commit.intent.as_str().to_owned())
+    .bind(stored(position as u64)?)
+    .bind(segment.digest.to_string())
+    .bind(stored(segment.bytes)?)
+    .bind(stored(segment.records)?)
+    .bind(segment.root.to_string())
+    .bind(segment.tag.clone())
+    .bind(commit.anchor.txid.to_string())
+    .bind(commit.now.ms())
+    .execute(tx)
+    .await?;
+    Ok(())
+}
+
+async fn insert_records(tx: &mut Tx, commit: &Commit, records: &[NewRecord]) -> Result<(), DbError> {
+    const COLUMNS: &str = "records (id, version, patient, compartment, category, kind, date0, date1, n, kek_epoch, \
+                           wrapped, sealed, cid, position, slice_offset, slice_length, commitment, created_at_ms)";
+    let mut query = sqlx::query(AssertSqlSafe(insert(COLUMNS, records.len(), 18)));
+    for record in records {
+        query = query
+            .bind(record.id.as_str().to_owned())
+            .bind(i64::from(record.version))
+            .bind(commit.patient.clone())
+            .bind(record.compartment.clone())
+            .bind(record.category.code())
+            .bind(record.kind.clone())
+            .bind(record.date0.clone())
+            .bind(record.date1.clone())
+            .bind(stored(record.n)?)
+            .bind(i64::from(record.kek_epoch))
+            .bind(record.wrapped.clone())
+            .bind(record.sealed.clone())
+            .bind(record.cid.clone())
+            .bind(i64::from(record.position))
+            .bind(stored(record.offset)?)
+            .bind(stored(record.length)?)
+            .bind(record.commitment.to_string())
+            .bind(commit.now.ms());
+    }
+    query.execute(tx).await?;
+    Ok(())
+}
+
+async fn insert_pairs(
+    tx: &mut Tx,
+    table: &'static str,
+    pairs: &[(&Token, &RecordId)],
+) -> Result<(), DbError> {
+    for pairs in pairs.chunks(TOKENS_AT_ONCE) {
+        let mut query = sqlx::query(AssertSqlSafe(insert(table, pairs.len(), 2)));
+        for (token, record) in pairs {
+            query = query.bind((*token).clone()).bind(record.as_str().to_owned());
+        }
+        query.execute(&mut *tx).await?;
+    }
+    Ok(())
+}
+
+/// `INSERT INTO table (…) VALUES ($1, $2), ($3, $4), …`: of constants and numbers only.
+fn insert(table: &'static str, rows: usize, columns: usize) -> String {
+    let mut sql = format!("INSERT INTO {table} VALUES ");
+    for row in 0..rows {
+        sql.push_str(if row == 0 { "(" } else { ", (" });
+        for column in 0..columns {
+            let comma = if column == 0 { "" } else { ", " };
+            sql.push_str(&format!("{comma}${}", row * columns + column + 1));
+        }
+        sql.push(')');
+    }
+    sql
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn the_statement_numbers_its_parameters() {
+        assert_eq!(super::insert("t (a, b)", 2, 2), "INSERT INTO t (a, b) VALUES ($1, $2), ($3, $4)");
+    }
+}

@@ -8,7 +8,7 @@ use actix_web::dev::{Payload, ServiceRequest, ServiceResponse};
 use actix_web::http::StatusCode;
 use actix_web::http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use actix_web::middleware::Next;
-use actix_web::{FromRequest, HttpMessage, HttpRequest, ResponseError, web};
+use actix_web::{FromRequest, HttpMessage, HttpRequest, HttpResponse, ResponseError, web};
 use futures_util::FutureExt;
 use futures_util::future::{Ready, ready};
 use hbc_client::context::{REQUEST_ID, RequestContext, TRACEPARENT};
@@ -60,29 +60,63 @@ pub(crate) async fn around<B: MessageBody + 'static>(
         http.route = %route
     );
     let started = tokio::time::Instant::now();
-    let own = request.request().clone();
     let work = async {
         let refused = verify_service(&mut request, edge.body_limit_bytes).await.err();
-        let response = match refused {
-            Some(problem) => ServiceResponse::new(own, problem.error_response()),
+        let answered = match refused {
+            Some(problem) => Ok(request.into_response(HttpResponse::from_error(problem))),
             None => run(request, next).await,
         };
-        let response = finish(response, &context.request_id);
-        record(&edge, &method, &route, response.status(), started.elapsed());
-        response
+        let answered = match answered {
+            Ok(response) => Ok(finish(response, &context.request_id)),
+            Err(problem) => Err(Failed { problem, request_id: context.request_id.clone() }),
+        };
+        let status = answered.as_ref().map_or_else(ResponseError::status_code, ServiceResponse::status);
+        record(&edge, &method, &route, status, started.elapsed());
+        answered.map_err(actix_web::Error::from)
     };
-    Ok(context.clone().scope(work.instrument(span)).await)
+    context.clone().scope(work.instrument(span)).await
 }
 
-/// Calls the routes; an error or a panic becomes an answer.
-async fn run<B: MessageBody + 'static>(request: ServiceRequest, next: Next<B>) -> ServiceResponse<BoxBody> {
-    let own = request.request().clone();
+/// A request that ended without an answer, when there is no request any more to answer to.
+#[derive(Debug)]
+struct Failed {
+    problem: Problem,
+    request_id: String,
+}
+
+impl std::fmt::Display for Failed {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        std::fmt::Display::fmt(&self.problem, f)
+    }
+}
+
+impl ResponseError for Failed {
+    fn status_code(&self) -> StatusCode {
+        self.problem.status_code()
+    }
+
+    fn error_response(&self) -> HttpResponse {
+        let mut answer = self.problem.respond(Some(&self.request_id));
+        add_headers(answer.headers_mut(), &self.request_id);
+        answer
+    }
+}
+
+/// Calls the routes. (The request may not be cloned before: the router wants it for itself alone.)
+async fn run<B: MessageBody + 'static>(
+    request: ServiceRequest,
+    next: Next<B>,
+) -> Result<ServiceResponse<BoxBody>, Problem> {
     match AssertUnwindSafe(next.call(request)).catch_unwind().await {
-        Ok(Ok(response)) => response.map_into_boxed_body(),
-        Ok(Err(error)) => ServiceResponse::from_err(error, own),
+        Ok(Ok(response)) => Ok(response.map_into_boxed_body()),
+        Ok(Err(error)) => Err(match error.as_error::<Problem>() {
+            Some(problem) => problem.clone(),
+            None => of_status(error.as_response_error().status_code(), Some(&error.to_string()))
+                .unwrap_or_else(|| Problem::new(Slug::Internal)),
+        }),
         Err(_panic) => {
             tracing::error!("A handler panicked");
-            ServiceResponse::new(own, Problem::new(Slug::Internal).error_response())
+            Err(Problem::new(Slug::Internal))
         }
     }
 }

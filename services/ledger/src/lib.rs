@@ -1,3 +1,88 @@
-//! Agreement on proof-of-work blocks, transaction rules, proofs, attack detection.
+//! The ledger: agreement on proof-of-work blocks, the rules of transactions, proofs, attack detection.
+//!
+//! A node owns one SQLite file, one write-ahead log and one member key. It promises a transaction only once
+//! that is durable, votes only after its store was verified, and signs one text per height, round and step.
+//! From the outside in: [`routes`] (HTTP), [`node`] (tasks), [`store`] and [`files`] (disk), [`peers`] (the
+//! other members), [`chain`] (memory), [`consensus`] and [`domain`] (no I/O).
 
+pub mod chain;
+pub mod config;
 pub mod consensus;
+pub mod domain;
+pub mod files;
+pub mod node;
+pub mod peers;
+pub mod routes;
+pub mod store;
+
+use std::sync::Arc;
+
+use hbc_service::{Readiness, Server, Tasks};
+use hbc_types::Clock;
+
+pub use config::Config;
+use node::Node;
+use node::boot::Running;
+
+/// A ledger node that listens.
+pub struct Application {
+    server: Server,
+    running: Running,
+}
+
+impl Application {
+    /// Opens the store, verifies it, starts the node and listens.
+    pub async fn build(config: Config) -> anyhow::Result<Self> {
+        Self::build_with(config, Clock::system()).await
+    }
+
+    /// The same by a clock of one's own.
+    pub async fn build_with(config: Config, clock: Clock) -> anyhow::Result<Self> {
+        let running = Running::start(&config, clock).await?;
+        let readiness = Readiness::default();
+        let attacked = running.node.attack().is_some();
+        let note = if attacked { "the stored chain was changed" } else { "verified" };
+        readiness.set("store", !attacked, note);
+        let server = Server::build("ledger", &config.server, openapi(), routes::table, Tasks::new())
+            .state(routes::App::new(running.node.clone(), config.submissions_per_second))
+            .readiness(readiness)
+            .bind()?;
+        Ok(Self { server, running })
+    }
+
+    /// The port it listens on.
+    #[must_use]
+    pub const fn port(&self) -> u16 {
+        self.server.port()
+    }
+
+    /// The node, for whoever runs it in the same process.
+    #[must_use]
+    pub fn node(&self) -> Arc<Node> {
+        self.running.node.clone()
+    }
+
+    /// Answers until `stop` resolves, then stops the node.
+    pub async fn run_until_stopped(self, stop: impl Future<Output = ()>) -> anyhow::Result<()> {
+        let outcome = self.server.run_until_stopped(stop).await;
+        self.running.stop().await;
+        outcome
+    }
+}
+
+/// The service's OpenAPI document.
+#[must_use]
+pub fn openapi() -> utoipa::openapi::OpenApi {
+    hbc_service::openapi::document(
+        "HBC ledger",
+        "Signed transactions, blocks, checkpoints and proofs of one ledger node.",
+        routes::table,
+    )
+}
+
+/// Opens the store once, which brings its tables up to date.
+pub async fn migrate(config: &Config) -> anyhow::Result<()> {
+    let data = files::DataFolder::open(&config.data_dir)?;
+    store::Store::open(&data.database(), config.create_store).await?.close().await?;
+    Ok(())
+}

@@ -241,7 +241,7 @@ impl Sim {
                     let rest = std::mem::take(&mut self.slots[slot].unsynced);
                     self.slots[slot].synced.extend(rest);
                 }
-                Output::ResetLog => {
+                Output::ResetLog(_) => {
                     self.slots[slot].unsynced.clear();
                     self.slots[slot].synced.clear();
                 }

@@ -128,8 +128,8 @@ pub enum Output {
         /// Its certificate.
         certificate: Certificate,
     },
-    /// Empty the log.
-    ResetLog,
+    /// Empty the log: everything below this height is committed.
+    ResetLog(u64),
     /// This member speaks of a later height: ask it for blocks.
     Behind(MemberId, u64),
     /// A member signed two things.
@@ -451,8 +451,8 @@ impl Core {
         self.building = None;
         self.checking.clear();
         self.checks = 0;
-        self.host.out.push(Output::ResetLog);
         let next = self.host.height;
+        self.host.out.push(Output::ResetLog(next));
         let awaited = self.early.values().flatten().any(|message| message.height() == next);
         if self.work || awaited {
             self.start_and_listen();
@@ -512,7 +512,11 @@ impl Agreement for Core {
             }
             Input::Message(from, message) => self.message(from, message),
             Input::Built { height, round, value, block } => self.built(height, round, value, block),
-            Input::NotBuilt => self.building = None,
+            Input::NotBuilt => {
+                // Not asked again before somebody says that there is work.
+                self.building = None;
+                self.work = false;
+            }
             Input::Checked { height, value, verdict } => self.checked(height, value, verdict),
             Input::Committed { height, members } => self.committed(height, members),
         }

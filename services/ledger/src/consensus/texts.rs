@@ -4,10 +4,9 @@
 
 use std::fmt::Write as _;
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
 use ed25519_dalek::{Signature, Signer as _, SigningKey, VerifyingKey};
 use hbc_types::Digest;
+use hbc_types::chain::checkpoint::Checkpoint;
 use malachite_types::{NilOrVal, Round, VoteType};
 
 use super::context::{Proposal, Vote};
@@ -50,9 +49,20 @@ impl Texts {
     /// The checkpoint body of a block: what a precommit for it signs.
     #[must_use]
     pub fn checkpoint(&self, height: u64, round: u32, value: &BlockId) -> Vec<u8> {
-        let root = STANDARD.encode(value.log_root.as_bytes());
-        format!("{}\n{}\n{root}\nhbc-block {height} {round} {}\n", self.origin, value.log_size, value.hash)
-            .into_bytes()
+        self.statement(height, round, value).body().into_bytes()
+    }
+
+    /// The checkpoint of a block.
+    #[must_use]
+    pub fn statement(&self, height: u64, round: u32, value: &BlockId) -> Checkpoint {
+        Checkpoint {
+            origin: self.origin.clone(),
+            log_size: value.log_size,
+            log_root: value.log_root,
+            height,
+            round,
+            block: value.hash,
+        }
     }
 
     /// The text of a vote. Nil precommits and all prevotes have domains of their own.

@@ -18,6 +18,8 @@ use super::types::{BlockBytes, BlockId};
 
 const MAGIC: &[u8; 8] = b"HBCWAL1\n";
 const FRAME_BYTES: usize = 4 + 8 + 8;
+/// The payload of the first record of an emptied log.
+const FLOOR: &[u8] = &[0];
 
 /// One line of the log. Opaque outside the agreement.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -144,6 +146,9 @@ pub struct Recovered {
     pub records: Vec<Record>,
     /// What came after them.
     pub tail: Tail,
+    /// The first height that was not committed when the log was last emptied: a store that is further back
+    /// has lost blocks.
+    pub floor: u64,
 }
 
 /// The end of a log that was just opened.
@@ -200,11 +205,12 @@ impl Wal {
         self.file.sync_data()
     }
 
-    /// Forgets everything: the height is committed.
-    pub fn reset(&mut self) -> io::Result<()> {
+    /// Forgets everything: all heights below `floor` are committed.
+    pub fn reset(&mut self, floor: u64) -> io::Result<()> {
         let start = u64::try_from(MAGIC.len()).map_err(io::Error::other)?;
         self.file.set_len(start)?;
         self.file.seek(SeekFrom::Start(start))?;
+        self.file.write_all(&frame(&Record { height: floor, payload: FLOOR.to_vec() }))?;
         self.file.sync_data()
     }
 }
@@ -236,20 +242,24 @@ fn unframe(bytes: &[u8]) -> Option<(Record, usize)> {
 /// The records of a log file and how many of its bytes they take.
 #[must_use]
 pub fn scan(bytes: &[u8]) -> (Recovered, usize) {
-    let mut records = Vec::new();
+    let (mut records, mut floor) = (Vec::new(), 0);
     let Some(mut rest) = bytes.strip_prefix(MAGIC) else {
         let tail = if bytes.len() < MAGIC.len() { Tail::Torn } else { Tail::Damaged };
-        return (Recovered { records, tail }, 0);
+        return (Recovered { records, tail, floor }, 0);
     };
     while !rest.is_empty() {
         let Some((record, length)) = unframe(rest) else {
             let tail = if whole_record_follows(rest) { Tail::Damaged } else { Tail::Torn };
-            return (Recovered { records, tail }, bytes.len() - rest.len());
+            return (Recovered { records, tail, floor }, bytes.len() - rest.len());
         };
-        records.push(record);
+        if record.payload == FLOOR {
+            floor = record.height;
+        } else {
+            records.push(record);
+        }
         rest = rest.get(length..).unwrap_or_default();
     }
-    (Recovered { records, tail: Tail::Whole }, bytes.len())
+    (Recovered { records, tail: Tail::Whole, floor }, bytes.len())
 }
 
 /// True if a whole record starts somewhere in the first 64 KiB behind a damaged one.
@@ -309,10 +319,10 @@ mod tests {
         let path = folder.path().join("wal");
         let (mut wal, _) = Wal::open(&path).unwrap();
         wal.append(&record(1, b"x")).unwrap();
-        wal.reset().unwrap();
+        wal.reset(2).unwrap();
         wal.append(&record(2, b"y")).unwrap();
         wal.sync().unwrap();
         let (_, recovered) = Wal::open(&path).unwrap();
-        assert_eq!(recovered, Recovered { records: vec![record(2, b"y")], tail: Tail::Whole });
+        assert_eq!(recovered, Recovered { records: vec![record(2, b"y")], tail: Tail::Whole, floor: 2 });
     }
 }

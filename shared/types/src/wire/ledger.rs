@@ -209,3 +209,44 @@ pub struct KeyView {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last: Option<Digest>,
 }
+
+/// `GET /v1/grants/{key}/{grant}`: a grant as the final state knows it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct GrantStateView {
+    /// Kid of the consent key.
+    pub key: Digest,
+    /// The grant.
+    pub grant: String,
+    /// Whether it and its key are active.
+    pub in_force: bool,
+    /// Whether the grant itself is active.
+    pub live: bool,
+    /// Commitment to its body; absent when it was revoked before it was seen.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub commitment: Option<Digest>,
+    /// The key's `seq` of its last event.
+    pub seq: u64,
+    /// Its last transaction.
+    pub last: Digest,
+}
+
+/// `GET /v1/staff/{key}`: a staff profile as the final state knows it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct StaffView {
+    /// Kid of the person's key.
+    pub key: Digest,
+    /// The person's Ed25519 public key, hex.
+    pub public: String,
+    /// The organisation.
+    pub organisation: String,
+    /// Its agency type.
+    pub role: String,
+    /// `active`, `suspended` or `revoked`.
+    pub status: String,
+    /// Commitment to what stays off the chain.
+    pub commitment: Digest,
+    /// How often the profile changed: the nonce of the next change.
+    pub changes: u64,
+    /// The transaction that reached the threshold last.
+    pub last: Digest,
+}

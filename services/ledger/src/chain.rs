@@ -1,0 +1,263 @@
+//! The chain as this node has it in memory: verified, and what everything on disk is compared with. The rules
+//! are `domain::state` and `domain::block`; here stands what a node needs beside them: hashes by height, the
+//! log's tree, the tip's certificate.
+
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+
+use hbc_types::chain::entry::Kind;
+use hbc_types::chain::genesis::{Genesis, GenesisError, Named, log_origin};
+use hbc_types::chain::header::{Block, Header};
+use hbc_types::chain::keys::Kid;
+use hbc_types::chain::merkle::Tree;
+use hbc_types::chain::proof::{BlockEvidence, SetChange, TransactionProof};
+use hbc_types::chain::tx::Tx;
+use hbc_types::wire::ledger::BlockView;
+use hbc_types::{Digest, Timestamp};
+
+use crate::consensus::{BlockId, Member, MemberSet};
+use crate::domain::block::{BlockError, Built, Checked, build_block, check_block, replay_block};
+use crate::domain::state::{Place, State};
+
+/// A block that keeps all rules, with what it leads to.
+#[derive(Debug)]
+pub struct NextBlock {
+    /// The block.
+    pub block: Block,
+    /// What is agreed upon.
+    pub value: BlockId,
+    checked: Checked,
+}
+
+impl NextBlock {
+    /// Its transactions' ids, in order.
+    pub fn txids(&self) -> impl Iterator<Item = Digest> {
+        self.checked.txs.iter().map(|tx| tx.txid())
+    }
+}
+
+/// A block whose work is still to be found.
+#[derive(Debug)]
+pub struct Draft(Built);
+
+impl Draft {
+    /// True without transactions.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.0.txs.is_empty()
+    }
+
+    /// Finds the work; none if `stop` is set meanwhile.
+    #[must_use]
+    pub fn mine(self, stop: &AtomicBool) -> Option<NextBlock> {
+        let header = self.0.header.mine(stop)?;
+        let (block, checked) = self.0.finish(header);
+        Some(NextBlock { value: value_of(&block.header), block, checked })
+    }
+}
+
+/// What is agreed upon when a block with this header is.
+#[must_use]
+pub fn value_of(header: &Header) -> BlockId {
+    BlockId { hash: header.hash(), log_size: header.log_size, log_root: header.log_root }
+}
+
+/// The chain in memory.
+#[derive(Debug)]
+pub struct Chain {
+    genesis: Arc<Genesis>,
+    origin: String,
+    state: State,
+    hashes: Vec<Digest>,
+    /// The log's size after each block.
+    sizes: Vec<u64>,
+    log: Tree,
+    certificate: String,
+    /// Every change of members so far, certified by the set before it.
+    sets: Vec<SetChange>,
+}
+
+impl Chain {
+    /// The chain of only block 0.
+    pub fn found(genesis: Genesis) -> Result<Self, GenesisError> {
+        let state = State::genesis(&genesis)?;
+        let id = state.chain();
+        Ok(Self {
+            origin: log_origin(&genesis.origin, &id),
+            genesis: Arc::new(genesis),
+            state,
+            hashes: vec![id],
+            sizes: vec![0],
+            log: Tree::default(),
+            certificate: String::new(),
+            sets: Vec::new(),
+        })
+    }
+
+    /// The founding document.
+    #[must_use]
+    pub const fn genesis(&self) -> &Arc<Genesis> {
+        &self.genesis
+    }
+
+    /// SHA-256 of header 0.
+    #[must_use]
+    pub fn id(&self) -> Digest {
+        self.state.chain()
+    }
+
+    /// First line of every checkpoint.
+    #[must_use]
+    pub fn origin(&self) -> &str {
+        &self.origin
+    }
+
+    /// Header of the last block.
+    #[must_use]
+    pub fn tip(&self) -> &Header {
+        self.state.header()
+    }
+
+    /// Its height.
+    #[must_use]
+    pub fn height(&self) -> u64 {
+        self.state.height()
+    }
+
+    /// Its hash.
+    #[must_use]
+    pub fn tip_hash(&self) -> Digest {
+        self.state.tip()
+    }
+
+    /// Hashes of all blocks, by height.
+    #[must_use]
+    pub fn hashes(&self) -> &[Digest] {
+        &self.hashes
+    }
+
+    /// The last block's certificate: a signed note; empty at block 0.
+    #[must_use]
+    pub fn certificate(&self) -> &str {
+        &self.certificate
+    }
+
+    /// The state after the last block.
+    #[must_use]
+    pub const fn state(&self) -> &State {
+        &self.state
+    }
+
+    /// The log.
+    #[must_use]
+    pub const fn log(&self) -> &Tree {
+        &self.log
+    }
+
+    /// Members of the next height.
+    #[must_use]
+    pub fn members(&self) -> MemberSet {
+        let members = self.state.members();
+        MemberSet::new(members.iter().map(|named| Member::new(*named.key.as_bytes())).collect())
+    }
+
+    /// The log's size after a block.
+    #[must_use]
+    pub fn log_size_at(&self, height: u64) -> Option<u64> {
+        self.sizes.get(usize::try_from(height).ok()?).copied()
+    }
+
+    /// Picks from `candidates`, whose signatures were checked, what can be in the next block.
+    #[must_use]
+    pub fn draft(&self, candidates: &[Arc<Tx>], now: Timestamp, miner: &Kid) -> Draft {
+        Draft(build_block(&self.state, candidates, now, miner))
+    }
+
+    /// Checks a block against every rule. `now` is the clock, or none for a block that is certified.
+    /// `known` answers a transaction whose signature was verified before.
+    pub fn examine(
+        &self,
+        block: Block,
+        now: Option<Timestamp>,
+        known: &dyn Fn(&Digest) -> Option<Arc<Tx>>,
+    ) -> Result<NextBlock, BlockError> {
+        let own_time = i64::try_from(block.header.time_ms).unwrap_or(i64::MAX);
+        let now = now.unwrap_or(Timestamp::from_ms(own_time));
+        let checked = check_block(&self.state, &block, now, known)?;
+        Ok(NextBlock { value: value_of(&block.header), block, checked })
+    }
+
+    /// Makes an examined block the tip; false if it does not follow on this very tip.
+    #[must_use]
+    pub fn extend(&mut self, next: NextBlock, certificate: String) -> bool {
+        let parent = self.tip().leaf_hash();
+        let txids: Vec<Digest> = next.txids().collect();
+        let before = self.state.members().to_vec();
+        if self.state.commit(next.checked).is_err() {
+            return false;
+        }
+        self.grow(parent, &txids, certificate);
+        self.note_members(&before);
+        true
+    }
+
+    /// Takes a stored block up again: its hashes were verified and lead to a certified tip, so that only the
+    /// state has to be made anew.
+    pub fn replay(&mut self, block: &Block, certificate: String) -> Result<(), BlockError> {
+        let parent = self.tip().leaf_hash();
+        let before = self.state.members().to_vec();
+        replay_block(&mut self.state, block)?;
+        self.grow(parent, &block.txids(), certificate);
+        self.note_members(&before);
+        Ok(())
+    }
+
+    /// The proof that the transaction at `place` is final, from its block and the one before as stored. None if
+    /// they are not the chain's.
+    #[must_use]
+    pub fn prove(&self, place: &Place, block: &BlockView, parent: &BlockView) -> Option<TransactionProof> {
+        let header = Header::from_bytes(block.header.as_slice()).ok()?;
+        let parent = Header::from_bytes(parent.header.as_slice()).ok()?;
+        let transaction = block.transactions.get(usize::try_from(place.index).ok()?)?.clone();
+        let author = self.state.public_key(&Tx::parse(transaction.as_bytes()).ok()?.kid())?;
+        Some(TransactionProof {
+            author,
+            // The block's own checkpoint certifies it: no path from a later one is needed.
+            block: BlockEvidence { header, parent, path: Vec::new() },
+            chain: self.id(),
+            checkpoint: block.certificate.clone(),
+            genesis: Some((*self.genesis).clone()),
+            index: place.leaf,
+            path: self.log.inclusion(place.leaf, header.log_size)?,
+            sets: self.sets.iter().filter(|set| set.header.height < header.height).cloned().collect(),
+            transaction,
+        })
+    }
+
+    /// Remembers a change of members with its proof, while the state that proves it is at hand.
+    fn note_members(&mut self, before: &[Named]) {
+        if self.state.members() == before {
+            return;
+        }
+        let roots = self.state.roots();
+        self.sets.push(SetChange {
+            anchors: roots.anchors,
+            checkpoint: self.certificate.clone(),
+            header: *self.state.header(),
+            map: roots.map,
+            members: self.state.members().to_vec(),
+            pages: roots.pages,
+            proof: self.state.prove(Kind::Members, "").proof,
+        });
+    }
+
+    fn grow(&mut self, parent: Digest, txids: &[Digest], certificate: String) {
+        self.log.push(parent);
+        for txid in txids {
+            self.log.push(*txid);
+        }
+        self.hashes.push(self.state.tip());
+        self.sizes.push(self.log.size());
+        self.certificate = certificate;
+    }
+}

@@ -1,0 +1,90 @@
+//! What a ledger node is told: who it is, where its genesis, key and data lie, and where the others are.
+
+use std::path::PathBuf;
+
+use hbc_service::ServerSettings;
+use hbc_service::config::SecretFile;
+use serde::{Deserialize, Serialize};
+
+/// Configuration of one ledger node.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Config {
+    /// The member's name, as in the genesis.
+    pub name: String,
+    /// genesis.json of the deployment.
+    pub genesis_file: PathBuf,
+    /// The member's Ed25519 seed, 64 hex digits.
+    pub key_file: SecretFile,
+    /// Folder for the database, the log and the checkpoint.
+    pub data_dir: PathBuf,
+    /// How much is verified before each vote and each group of promises.
+    #[serde(default)]
+    pub verify: VerifyMode,
+    /// A promise says that the transaction is final within this time, in milliseconds.
+    #[serde(default = "include_within")]
+    pub include_within_ms: u64,
+    /// Blocks compared at random in each incremental verification.
+    #[serde(default = "sampled_blocks")]
+    pub sampled_blocks: u32,
+    /// Submissions per second and address.
+    #[serde(default = "submissions_per_second")]
+    pub submissions_per_second: u32,
+    /// Make the database if it is missing. Off, a node whose store vanished does not start.
+    #[serde(default = "yes")]
+    pub create_store: bool,
+    /// Where and how it listens.
+    #[serde(default)]
+    pub server: ServerSettings,
+    /// The other members.
+    #[serde(default)]
+    pub peers: Vec<PeerAddress>,
+}
+
+/// How much of the store is verified before it is relied upon.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum VerifyMode {
+    /// Every earlier block, on a fresh connection, each time.
+    Full,
+    /// The tip, foreign writes, a random sample; everything as soon as one of these is wrong.
+    #[default]
+    Incremental,
+}
+
+impl VerifyMode {
+    /// As `/v1/status` says it.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Full => "full",
+            Self::Incremental => "incremental",
+        }
+    }
+}
+
+/// Another member's address.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PeerAddress {
+    /// Its name in the genesis.
+    pub name: String,
+    /// Its base address, `http://host:port`.
+    pub url: String,
+}
+
+const fn include_within() -> u64 {
+    10_000
+}
+
+const fn sampled_blocks() -> u32 {
+    4
+}
+
+const fn submissions_per_second() -> u32 {
+    20_000
+}
+
+const fn yes() -> bool {
+    true
+}

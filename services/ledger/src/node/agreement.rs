@@ -1,0 +1,425 @@
+//! Carries out what the agreement says, in its order: log, sync, verify the store, send; build and check
+//! blocks on other threads; commit. One task; a disk that fails here ends the process, because a vote whose
+//! record is not on disk must not leave it.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use hbc_types::chain::checkpoint::Certificate as Note;
+use hbc_types::chain::header::{Block, HEADER_BYTES, MAX_TRANSACTIONS};
+use hbc_types::chain::keys::SignatureBytes;
+use hbc_types::wire::ledger::BlocksView;
+use tokio::sync::{mpsc, oneshot};
+
+use super::Node;
+use super::catch_up::CatchUp;
+use super::waiting::Impossible;
+use crate::chain::NextBlock;
+use crate::consensus::wal::Wal;
+use crate::consensus::{
+    Agreement, BlockBytes, BlockId, Certificate, Core, Equivocation, Input, MemberId, Message, Output,
+    Verdict,
+};
+use crate::domain::rules::Refusal;
+use crate::peers::{Item, PeerNews};
+use crate::store::{StoredBlock, StoredEvidence, StoredRefusal};
+
+/// Room for the header and lengths when candidates are chosen by bytes.
+const OVERHEAD_BYTES: usize = HEADER_BYTES + 4;
+/// How often heartbeat and promises are looked after.
+const TICK: Duration = Duration::from_millis(500);
+/// How often transactions that wait are told to the others again, in ticks.
+const TELL_AGAIN_TICKS: u32 = 6;
+/// How many of them at once.
+const TELL_AGAIN: usize = 2_000;
+
+/// What happens to the loop.
+pub enum Event {
+    /// A member's message.
+    Message(MemberId, Message),
+    /// Transactions were taken in.
+    Work,
+    /// A block with its work, or none.
+    Built(u64, u32, Option<Box<NextBlock>>),
+    /// A proposed block was examined.
+    Checked(u64, BlockId, Verdict, Option<Box<NextBlock>>),
+    /// Blocks of a peer, or none.
+    Blocks(MemberId, Option<BlocksView>),
+    /// End.
+    Stop(oneshot::Sender<()>),
+}
+
+/// The task that owns the agreement.
+pub struct Loop {
+    pub(super) node: Arc<Node>,
+    core: Core,
+    wal: Wal,
+    inbox: mpsc::Receiver<Event>,
+    news: mpsc::Receiver<PeerNews>,
+    started: Instant,
+    /// Examined or built blocks of this height.
+    ready: BTreeMap<BlockId, NextBlock>,
+    stop_mining: Arc<AtomicBool>,
+    pub(super) catch_up: CatchUp,
+    ticks: u32,
+}
+
+impl Loop {
+    /// The loop of a node whose agreement was just taken up.
+    #[must_use]
+    pub fn new(
+        node: Arc<Node>,
+        core: Core,
+        wal: Wal,
+        inbox: mpsc::Receiver<Event>,
+        news: mpsc::Receiver<PeerNews>,
+        started: Instant,
+    ) -> Self {
+        Self {
+            node,
+            core,
+            wal,
+            inbox,
+            news,
+            started,
+            ready: BTreeMap::new(),
+            stop_mining: Arc::new(AtomicBool::new(false)),
+            catch_up: CatchUp::default(),
+            ticks: 0,
+        }
+    }
+
+    /// Runs until it is told to stop.
+    pub async fn run(mut self, first: Vec<Output>) {
+        self.carry_out(first).await;
+        self.tell_work().await;
+        let mut tick = tokio::time::interval(TICK);
+        tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        loop {
+            let deadline = self.core.next_deadline_ms().map(|at| self.started + Duration::from_millis(at));
+            tokio::select! {
+                event = self.inbox.recv() => match event {
+                    Some(Event::Stop(done)) => {
+                        self.stop_mining.store(true, Ordering::Relaxed);
+                        let _nobody_waits = done.send(());
+                        return;
+                    }
+                    Some(event) => self.event(event).await,
+                    None => return,
+                },
+                Some(news) = self.news.recv() => self.peer_news(&news),
+                () = sleep_until(deadline) => self.feed(Input::Tick).await,
+                _ = tick.tick() => self.tick().await,
+            }
+        }
+    }
+
+    async fn event(&mut self, event: Event) {
+        if self.node.attack().is_some() {
+            self.stop_mining.store(true, Ordering::Relaxed);
+            return;
+        }
+        match event {
+            Event::Message(from, message) => {
+                if let Some(peer) = self.node.peers.iter().find(|peer| peer.id == from) {
+                    peer.heard_from(self.node.clock.now().ms());
+                }
+                self.feed(Input::Message(from, message)).await;
+            }
+            Event::Work => self.tell_work().await,
+            Event::Built(height, round, next) => self.built(height, round, next).await,
+            Event::Checked(height, value, verdict, next) => {
+                if let Some(next) = next {
+                    self.ready.insert(value, *next);
+                }
+                self.feed(Input::Checked { height, value, verdict }).await;
+            }
+            Event::Blocks(from, blocks) => self.take_blocks(from, blocks).await,
+            Event::Stop(_) => {}
+        }
+    }
+
+    fn peer_news(&mut self, news: &PeerNews) {
+        if news.heard.height > self.node.chain().height() && !news.heard.attacked {
+            self.fetch_blocks(news.member);
+        }
+    }
+
+    async fn tick(&mut self) {
+        if self.node.attack().is_some() {
+            return;
+        }
+        self.ticks = self.ticks.wrapping_add(1);
+        if self.ticks.is_multiple_of(TELL_AGAIN_TICKS) {
+            let promises = self.node.waiting().promises(TELL_AGAIN);
+            for tx in promises {
+                self.node.tell_all(&Item::Transaction(tx.bytes().into()));
+            }
+        }
+        self.tell_work().await;
+    }
+
+    fn now_ms(&self) -> u64 {
+        u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX)
+    }
+
+    /// Tells the agreement whether there is something to decide.
+    async fn tell_work(&mut self) {
+        let waits = !self.node.waiting().is_empty();
+        let work = waits || self.heartbeat_is_due();
+        self.feed(Input::Work(work)).await;
+    }
+
+    fn heartbeat_is_due(&self) -> bool {
+        let chain = self.node.chain();
+        let heartbeat = chain.state().parameters().heartbeat_ms;
+        self.node.clock.now().unsigned_ms() >= chain.tip().time_ms.saturating_add(heartbeat)
+    }
+
+    pub(super) async fn feed(&mut self, input: Input) {
+        let now = self.now_ms();
+        let outputs = self.core.handle(now, input);
+        self.carry_out(outputs).await;
+    }
+
+    async fn carry_out(&mut self, outputs: Vec<Output>) {
+        let mut queue = std::collections::VecDeque::from(outputs);
+        while let Some(output) = queue.pop_front() {
+            match output {
+                Output::Append(record) => or_die(self.wal.append(&record)),
+                Output::Sync => or_die(self.wal.sync()),
+                Output::ResetLog(height) => or_die(self.wal.reset(height)),
+                Output::Send(message) => {
+                    // Nothing leaves a node whose store is not what it was.
+                    if message.commits_the_sender() && !self.node.store_is_sound().await {
+                        return;
+                    }
+                    let item = Item::Agreement(message.height(), message.encode().into());
+                    self.node.tell_all(&item);
+                }
+                Output::Build { height, round } => self.build(height, round),
+                Output::Check { height, value, block } => self.check(height, value, block),
+                Output::Commit { block, certificate } => {
+                    let more = self.decided(&block, &certificate).await;
+                    queue.extend(more);
+                }
+                Output::Behind(member, _) => self.fetch_blocks(member),
+                Output::Evidence(evidence) => self.keep_evidence(&evidence).await,
+            }
+        }
+    }
+
+    fn build(&mut self, height: u64, round: u32) {
+        self.stop_mining.store(true, Ordering::Relaxed);
+        self.stop_mining = Arc::new(AtomicBool::new(false));
+        let (node, stop) = (self.node.clone(), self.stop_mining.clone());
+        let allow_empty = round > 0 || self.heartbeat_is_due();
+        tokio::task::spawn_blocking(move || {
+            let next = node.build_block(allow_empty, &stop).map(Box::new);
+            let _loop_ended = node.events.blocking_send(Event::Built(height, round, next));
+        });
+    }
+
+    async fn built(&mut self, height: u64, round: u32, next: Option<Box<NextBlock>>) {
+        let Some(next) = next.filter(|next| next.block.header.height == self.core.height()) else {
+            self.feed(Input::NotBuilt).await;
+            return;
+        };
+        let (value, block) = (next.value, BlockBytes::from(next.block.to_bytes()));
+        self.ready.insert(value, *next);
+        self.feed(Input::Built { height, round, value, block }).await;
+    }
+
+    fn check(&self, height: u64, value: BlockId, bytes: BlockBytes) {
+        let node = self.node.clone();
+        tokio::task::spawn_blocking(move || {
+            let (verdict, next) = node.check_block(value, &bytes);
+            let _loop_ended = node.events.blocking_send(Event::Checked(height, value, verdict, next));
+        });
+    }
+
+    /// Makes a decision durable and goes on to the next height.
+    async fn decided(&mut self, bytes: &BlockBytes, certificate: &Certificate) -> Vec<Output> {
+        let next = match self.ready.remove(&certificate.value) {
+            Some(next) => Some(next),
+            // After a restart the block comes from the log.
+            None => self.node.examine_certified(bytes),
+        };
+        let Some(next) = next else {
+            tracing::error!(height = certificate.height, "ALARM: a decided block breaks a rule on this node");
+            return Vec::new();
+        };
+        let note = self.node.note(certificate).to_note();
+        self.commit(next, note).await
+    }
+
+    /// Stores a block that is certified and takes it as the new tip.
+    pub(super) async fn commit(&mut self, next: NextBlock, note: String) -> Vec<Output> {
+        self.stop_mining.store(true, Ordering::Relaxed);
+        self.ready.clear();
+        let height = next.block.header.height;
+        self.node.commit_block(next, note).await;
+        let members = self.node.chain().members();
+        let work = !self.node.waiting().is_empty();
+        let now = self.now_ms();
+        let mut outputs = self.core.handle(now, Input::Work(work));
+        outputs.extend(self.core.handle(now, Input::Committed { height, members }));
+        outputs
+    }
+
+    pub(super) async fn carry_out_now(&mut self, outputs: Vec<Output>) {
+        Box::pin(self.carry_out(outputs)).await;
+    }
+
+    async fn keep_evidence(&self, evidence: &Equivocation) {
+        tracing::error!(member = %evidence.member, height = evidence.height, "ALARM: a member signed two things");
+        let detail = serde_json::json!({
+            "first": String::from_utf8_lossy(&evidence.first.0), "first_signature": hex::encode(evidence.first.1),
+            "second": String::from_utf8_lossy(&evidence.second.0), "second_signature": hex::encode(evidence.second.1),
+        });
+        let row = StoredEvidence {
+            kind: "equivocation",
+            member: Some(evidence.member.0),
+            height: evidence.height,
+            detail: detail.to_string().into_bytes(),
+        };
+        if let Err(error) = self.node.store.add_evidence(&row, self.node.clock.now().ms()).await {
+            tracing::error!(error = %error, "evidence could not be stored");
+        }
+    }
+}
+
+async fn sleep_until(deadline: Option<Instant>) {
+    match deadline {
+        Some(deadline) => tokio::time::sleep_until(deadline.into()).await,
+        None => std::future::pending().await,
+    }
+}
+
+/// The final transaction that excludes a refused one.
+#[must_use]
+pub fn excluded_by(refusal: &Refusal) -> Option<hbc_types::Digest> {
+    match refusal {
+        Refusal::Never { excluded_by, .. } => *excluded_by,
+        Refusal::NotYet(_) => None,
+    }
+}
+
+/// The log must not fail: what was signed and not recorded could be contradicted after a restart.
+fn or_die(result: std::io::Result<()>) {
+    if let Err(error) = result {
+        tracing::error!(error = %error, "the write-ahead log cannot be written; the node ends here");
+        std::process::abort();
+    }
+}
+
+impl Node {
+    /// To every other member.
+    pub fn tell_all(&self, item: &Item) {
+        for peer in &self.peers {
+            peer.tell(item.clone());
+        }
+    }
+
+    /// Makes a block of what waits and finds its work. None if nothing waits, or if stopped.
+    fn build_block(&self, allow_empty: bool, stop: &AtomicBool) -> Option<NextBlock> {
+        let draft = {
+            let chain = self.chain();
+            let bytes = usize::try_from(chain.state().parameters().max_block_bytes).ok()?;
+            let bytes = bytes.saturating_sub(OVERHEAD_BYTES);
+            let candidates = self.waiting().candidates(MAX_TRANSACTIONS, bytes);
+            let kid = hbc_types::Digest::from_bytes(self.id.0);
+            chain.draft(&candidates, self.clock.now(), &kid)
+        };
+        if draft.is_empty() && !allow_empty {
+            return None;
+        }
+        draft.mine(stop)
+    }
+
+    /// Looks at a proposed block: damaged, against the rules, or good.
+    fn check_block(&self, value: BlockId, bytes: &[u8]) -> (Verdict, Option<Box<NextBlock>>) {
+        let Ok(block) = Block::from_bytes(bytes) else { return (Verdict::Damaged, None) };
+        if crate::chain::value_of(&block.header) != value
+            || hbc_types::chain::merkle::root(&block.txids()) != block.header.tx_root
+        {
+            return (Verdict::Damaged, None);
+        }
+        let now = self.clock.now();
+        let chain = self.chain();
+        match chain.examine(block, Some(now), &|txid| self.waiting().get(txid).cloned()) {
+            Ok(next) => (Verdict::Valid, Some(Box::new(next))),
+            Err(error) => {
+                tracing::warn!(node = %self.name, value = %value.hash, error = %error, "a proposed block is refused");
+                (Verdict::Invalid, None)
+            }
+        }
+    }
+
+    /// Examines a block whose certificate was verified.
+    pub(super) fn examine_certified(&self, bytes: &[u8]) -> Option<NextBlock> {
+        let block = Block::from_bytes(bytes).ok()?;
+        let chain = self.chain();
+        chain.examine(block, None, &|txid| self.waiting().get(txid).cloned()).ok()
+    }
+
+    /// The signed note of a certificate.
+    pub(super) fn note(&self, certificate: &Certificate) -> Note {
+        let checkpoint = self.texts.statement(certificate.height, certificate.round, &certificate.value);
+        let votes: Vec<_> = certificate
+            .signatures
+            .iter()
+            .map(|(member, signature)| {
+                (hbc_types::Digest::from_bytes(member.0), SignatureBytes::from_bytes(*signature))
+            })
+            .collect();
+        Note::assemble(checkpoint, &votes, self.chain().state().members())
+    }
+
+    /// Database, checkpoint file, memory, in this order.
+    async fn commit_block(&self, next: NextBlock, note: String) {
+        let _nobody_verifies_meanwhile = self.gate.write().await;
+        let now = self.clock.now();
+        let mut bytes = next.block.to_bytes();
+        let body = bytes.split_off(HEADER_BYTES);
+        let stored =
+            StoredBlock { height: next.block.header.height, header: bytes, body, certificate: note.clone() };
+        let txids: Vec<_> = next.txids().collect();
+        if let Err(error) = self.store.commit(&stored, &txids, &[], now.ms()).await {
+            tracing::error!(error = %error, height = stored.height, "a decided block cannot be stored; the node ends here");
+            std::process::abort();
+        }
+        or_die(self.data.write_checkpoint(&note));
+        let impossible = {
+            let mut chain = self.chain_mut();
+            if !chain.extend(next, note) {
+                tracing::error!("a stored block does not follow on the tip; the node ends here");
+                std::process::abort();
+            }
+            self.waiting().settle(&chain, &txids, now.unsigned_ms())
+        };
+        tracing::debug!(node = %self.name, height = stored.height, transactions = txids.len(), "block committed");
+        self.refuse(&impossible, now.ms()).await;
+    }
+
+    /// Remembers promised transactions that became impossible.
+    pub(super) async fn refuse(&self, impossible: &[Impossible], now_ms: i64) {
+        if impossible.is_empty() {
+            return;
+        }
+        let refusals: Vec<StoredRefusal> = impossible
+            .iter()
+            .map(|Impossible { tx, error }| StoredRefusal {
+                txid: tx.txid(),
+                jws: tx.bytes().to_vec(),
+                reason: error.to_string(),
+                excluded_by: excluded_by(error),
+            })
+            .collect();
+        if let Err(error) = self.store.refuse(&refusals, now_ms).await {
+            tracing::error!(error = %error, "refusals could not be stored");
+        }
+    }
+}

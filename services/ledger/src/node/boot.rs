@@ -1,0 +1,388 @@
+//! Opening a node: genesis, key, store verified from the first block on, log replayed, promises taken up. A
+//! store that fails verification does not keep the node from starting; it starts as attacked, to say so.
+
+use std::path::Path;
+use std::sync::{Arc, Mutex, RwLock};
+use std::time::Instant;
+
+use anyhow::Context as _;
+use hbc_client::Endpoint;
+use hbc_types::chain::checkpoint::Certificate as Note;
+use hbc_types::chain::genesis::{Genesis, Named};
+use hbc_types::chain::header::{Block, HEADER_BYTES};
+use hbc_types::chain::keys::PublicKey;
+use hbc_types::chain::tx::Tx;
+use hbc_types::{Clock, Digest};
+use tokio::sync::{mpsc, oneshot};
+
+use super::admission;
+use super::agreement::{Event, Loop};
+use super::waiting::Waiting;
+use super::{Condition, Node};
+use crate::chain::{Chain, value_of};
+use crate::config::Config;
+use crate::consensus::texts::Texts;
+use crate::consensus::wal::{Tail, Wal};
+use crate::consensus::{Boot, Core, Identity, MemberId, Timing};
+use crate::domain::mempool::PoolLimits;
+use crate::domain::verification::{Fault, Verifier, Wrong};
+use crate::files::{AttackMark, DataFolder};
+use crate::peers::{self, PeerNews, Sender};
+use crate::store::{Store, StoreError, StoredBlock};
+
+/// Events that wait for the loop.
+const EVENTS: usize = 4_096;
+/// Submissions that wait for admission.
+const SUBMISSIONS: usize = 4_096;
+/// Blocks read at once.
+const BLOCKS_PER_READ: u32 = 256;
+/// Tries per millisecond that the slowest machine finds work with; the propose time-out follows from it.
+const SLOW_TRIES_PER_MS: u64 = 1_000;
+
+/// A node that runs.
+pub struct Running {
+    /// Its shared parts.
+    pub node: Arc<Node>,
+    thread: Option<std::thread::JoinHandle<()>>,
+}
+
+/// What was read from disk.
+struct Loaded {
+    chain: Chain,
+    fault: Option<Fault>,
+}
+
+impl Running {
+    /// Opens the node's store and starts its tasks on a thread of their own.
+    pub async fn start(config: &Config, clock: Clock) -> anyhow::Result<Self> {
+        let genesis = read_genesis(&config.genesis_file)?;
+        let key = config.key_file.signing_key().context("the member's key")?;
+        let public = PublicKey::of(&key);
+        let me = genesis.members.iter().find(|member| member.name == config.name);
+        anyhow::ensure!(
+            me.is_some_and(|member| member.key == public),
+            "the key is not that of member `{}`",
+            config.name
+        );
+        let genesis_text = String::from_utf8(genesis.to_bytes()?)?;
+        let data = DataFolder::open(&config.data_dir).context("the data folder")?;
+        let founded = Chain::found(genesis.clone())?;
+        let (store, mut fault) = open_store(&data, config.create_store).await?;
+        let loaded = match fault {
+            None => load(&store, &data, founded).await?,
+            Some(_) => Loaded { chain: founded, fault: None },
+        };
+        fault = fault.or(loaded.fault);
+        let chain = loaded.chain;
+        let (wal, recovered) = Wal::open(&data.wal()).context("the write-ahead log")?;
+        if fault.is_none() && recovered.floor > chain.height() + 1 {
+            fault = Some(Fault { height: chain.height() + 1, wrong: Wrong::Missing });
+        }
+        let condition = condition(&data, fault, &clock)?;
+        let members = genesis.members.clone();
+        let parts = Parts { config, key, genesis_text, data, store, chain, condition, clock };
+        parts.launch(wal, recovered, &members)
+    }
+
+    /// Stops the tasks and waits for them.
+    pub async fn stop(mut self) {
+        let (done, stopped) = oneshot::channel();
+        if self.node.events.send(Event::Stop(done)).await.is_ok() {
+            let _already_gone = stopped.await;
+        }
+        if let Some(thread) = self.thread.take() {
+            let _panicked = tokio::task::spawn_blocking(move || thread.join()).await;
+        }
+    }
+}
+
+struct Parts<'a> {
+    config: &'a Config,
+    key: ed25519_dalek::SigningKey,
+    genesis_text: String,
+    data: DataFolder,
+    store: Store,
+    chain: Chain,
+    condition: Condition,
+    clock: Clock,
+}
+
+impl Parts<'_> {
+    fn launch(
+        self,
+        wal: Wal,
+        recovered: crate::consensus::wal::Recovered,
+        members: &[Named],
+    ) -> anyhow::Result<Running> {
+        let Self { config, key, genesis_text, data, store, chain, condition, clock } = self;
+        let id = MemberId(*PublicKey::of(&key).kid().as_bytes());
+        let (events, inbox) = mpsc::channel(EVENTS);
+        let (submissions, submitted) = mpsc::channel(SUBMISSIONS);
+        let (news, heard) = mpsc::channel(EVENTS);
+        let sender = Sender { me: id, key: key.clone(), chain: chain.id(), clock: clock.clone() };
+        let (peers, deliveries) = connect(config, members, &sender, &news)?;
+        let texts = Texts { chain: chain.id(), origin: chain.origin().to_owned() };
+        let identity = Identity { key: key.clone(), texts: texts.clone(), timing: timing(&chain) };
+        let boot = Boot {
+            tip: chain.height(),
+            members: chain.members(),
+            records: recovered.records,
+            muted: recovered.tail == Tail::Damaged || (recovered.tail == Tail::New && chain.height() > 0),
+        };
+        let node = Arc::new(Node {
+            name: config.name.clone(),
+            id,
+            key,
+            genesis_text,
+            chain_id: chain.id(),
+            texts,
+            clock,
+            verify: config.verify,
+            sampled_blocks: config.sampled_blocks,
+            include_within_ms: config.include_within_ms,
+            store,
+            data,
+            peers,
+            gate: tokio::sync::RwLock::new(()),
+            waiting: Mutex::new(Waiting::new(PoolLimits::default())),
+            chain: RwLock::new(chain),
+            condition: RwLock::new(condition),
+            events,
+            submissions,
+        });
+        let shared = node.clone();
+        let thread =
+            std::thread::Builder::new().name(format!("ledger-{}", config.name)).spawn(move || {
+                let runtime =
+                    tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
+                match runtime {
+                    Ok(runtime) => {
+                        runtime
+                            .block_on(run(shared, wal, identity, boot, inbox, heard, submitted, deliveries));
+                        runtime.shutdown_background();
+                    }
+                    Err(error) => tracing::error!(error = %error, "the node's threads cannot be started"),
+                }
+            })?;
+        Ok(Running { node, thread: Some(thread) })
+    }
+}
+
+type Delivery = futures_util::future::BoxFuture<'static, ()>;
+
+#[expect(clippy::too_many_arguments, reason = "the ends of all channels meet here once")]
+async fn run(
+    node: Arc<Node>,
+    wal: Wal,
+    identity: Identity,
+    boot: Boot,
+    inbox: mpsc::Receiver<Event>,
+    heard: mpsc::Receiver<PeerNews>,
+    submitted: mpsc::Receiver<admission::Submission>,
+    deliveries: Vec<Delivery>,
+) {
+    let started = Instant::now();
+    let attacked = node.attack();
+    if attacked.is_none()
+        && let Err(error) = take_up_promises(&node).await
+    {
+        tracing::error!(error = %error, "promises could not be taken up");
+    }
+    for delivery in deliveries {
+        tokio::spawn(delivery);
+    }
+    tokio::spawn(admission::run(node.clone(), submitted));
+    if let Some(mark) = attacked {
+        let node = node.clone();
+        tokio::spawn(async move { node.tell_of_attack(&mark).await });
+    }
+    let (core, first) = Core::boot(0, identity, boot);
+    let first = if node.attack().is_some() { Vec::new() } else { first };
+    Loop::new(node, core, wal, inbox, heard, started).run(first).await;
+}
+
+fn connect(
+    config: &Config,
+    members: &[Named],
+    sender: &Sender,
+    news: &mpsc::Sender<PeerNews>,
+) -> anyhow::Result<(Vec<Arc<peers::Peer>>, Vec<Delivery>)> {
+    let (mut list, mut deliveries) = (Vec::new(), Vec::<Delivery>::new());
+    for address in config.peers.iter().filter(|address| address.name != config.name) {
+        let member = members.iter().find(|member| member.name == address.name);
+        let member = member.with_context(|| format!("peer `{}` is no member", address.name))?;
+        let id = MemberId(*member.kid().as_bytes());
+        let endpoint =
+            Endpoint::new(&address.url).with_context(|| format!("address of `{}`", address.name))?;
+        let (peer, task) = peers::connect(
+            id,
+            address.name.clone(),
+            address.url.clone(),
+            endpoint,
+            sender.clone(),
+            news.clone(),
+        );
+        list.push(peer);
+        deliveries.push(Box::pin(task));
+    }
+    Ok((list, deliveries))
+}
+
+/// Time-outs for the chain's work: a proposal has five times the mean time that a slow machine needs.
+fn timing(chain: &Chain) -> Timing {
+    let bits = chain.tip().target.zero_bits().min(40);
+    let mean_ms = (1_u64 << bits) / SLOW_TRIES_PER_MS;
+    let timing = Timing::default();
+    let propose_ms = timing.propose_ms.max(mean_ms * 5);
+    Timing { propose_ms, longest_ms: timing.longest_ms.max(propose_ms * 4), ..timing }
+}
+
+fn read_genesis(path: &Path) -> anyhow::Result<Genesis> {
+    let bytes = std::fs::read(path).with_context(|| format!("cannot read {}", path.display()))?;
+    Ok(Genesis::parse(&bytes)?)
+}
+
+/// Opens the database. One that is there but cannot be read is an attack, not a reason not to start.
+async fn open_store(data: &DataFolder, create: bool) -> anyhow::Result<(Store, Option<Fault>)> {
+    let path = data.database();
+    let existed = path.try_exists()?;
+    match Store::open(&path, create).await {
+        Ok(store) => Ok((store, None)),
+        Err(StoreError::Sql(sqlx::Error::Database(error))) if existed => {
+            tracing::error!(error = %error, "the database cannot be opened");
+            Ok((Store::substitute().await?, Some(Fault { height: 0, wrong: Wrong::Unreadable })))
+        }
+        Err(error) => Err(error).context("the ledger's database"),
+    }
+}
+
+/// Reads the whole chain, verifying everything, and compares it with the checkpoint file.
+async fn load(store: &Store, data: &DataFolder, founded: Chain) -> anyhow::Result<Loaded> {
+    let checkpoint = data.checkpoint()?;
+    let mut chain = founded;
+    let mut verifier = Verifier::new(&[]);
+    let mut reader = store.blocks(0).await?;
+    let mut certifiers: Vec<Named> = Vec::new();
+    let fault = loop {
+        let next = verifier.next_height();
+        let blocks = match reader.read(BLOCKS_PER_READ).await {
+            Ok(blocks) => blocks,
+            Err(error) => {
+                tracing::error!(error = %error, height = next, "the store cannot be read");
+                break Some(Fault { height: next, wrong: Wrong::Unreadable });
+            }
+        };
+        if blocks.is_empty() {
+            break None;
+        }
+        if let Some(fault) =
+            blocks.into_iter().find_map(|block| take(&mut chain, &mut verifier, &mut certifiers, block).err())
+        {
+            break Some(fault);
+        }
+    };
+    drop(reader);
+    if fault.is_none() && verifier.next_height() == 0 {
+        store_block_zero(store, &chain).await?;
+    }
+    let fault = fault.or_else(|| check_tip(&chain, &certifiers, checkpoint.as_deref()));
+    Ok(Loaded { chain, fault })
+}
+
+fn take(
+    chain: &mut Chain,
+    verifier: &mut Verifier<'_>,
+    certifiers: &mut Vec<Named>,
+    stored: StoredBlock,
+) -> Result<(), Fault> {
+    let header = verifier.check(stored.height, &stored.header, &stored.body, &mut |_| {})?;
+    if stored.height == 0 {
+        let same = header.hash() == chain.id() && stored.certificate.is_empty();
+        return if same { Ok(()) } else { Err(Fault { height: 0, wrong: Wrong::Hash }) };
+    }
+    let fault = |wrong| Fault { height: stored.height, wrong };
+    let note = Note::parse(&stored.certificate).map_err(|_form| fault(Wrong::Certificate))?;
+    let value = value_of(&header);
+    let statement = (note.checkpoint.block, note.checkpoint.log_size, note.checkpoint.log_root);
+    if statement != (value.hash, value.log_size, value.log_root) {
+        return Err(fault(Wrong::Certificate));
+    }
+    let mut bytes = stored.header;
+    bytes.extend_from_slice(&stored.body);
+    let block = Block::from_bytes(&bytes).map_err(|error| fault(Wrong::Header(error)))?;
+    *certifiers = chain.state().members().to_vec();
+    chain.replay(&block, stored.certificate).map_err(|error| {
+        tracing::error!(error = %error, height = stored.height, "a stored block breaks a rule");
+        fault(Wrong::Transactions)
+    })
+}
+
+/// The tip's certificate pins every block before it; the checkpoint file pins the tip itself.
+fn check_tip(chain: &Chain, certifiers: &[Named], checkpoint: Option<&str>) -> Option<Fault> {
+    let fault = |height, wrong| Some(Fault { height, wrong });
+    if chain.height() > 0 {
+        let certified =
+            Note::parse(chain.certificate()).is_ok_and(|n| n.check(chain.origin(), certifiers).is_ok());
+        if !certified {
+            return fault(chain.height(), Wrong::Certificate);
+        }
+    }
+    let checkpoint = checkpoint?;
+    let Ok(Note { checkpoint, .. }) = Note::parse(checkpoint) else {
+        return fault(chain.height(), Wrong::Certificate);
+    };
+    if checkpoint.height > chain.height() {
+        return fault(chain.height() + 1, Wrong::Missing);
+    }
+    let stored = usize::try_from(checkpoint.height).ok().and_then(|index| chain.hashes().get(index));
+    if stored == Some(&checkpoint.block) { None } else { fault(checkpoint.height, Wrong::Hash) }
+}
+
+async fn store_block_zero(store: &Store, chain: &Chain) -> Result<(), StoreError> {
+    let block = Block { header: *chain.tip(), transactions: Vec::new() };
+    let mut header = block.to_bytes();
+    let body = header.split_off(HEADER_BYTES);
+    store.commit(&StoredBlock { height: 0, header, body, certificate: String::new() }, &[], &[], 0).await
+}
+
+/// An earlier mark stays; a fault found now makes one.
+fn condition(data: &DataFolder, fault: Option<Fault>, clock: &Clock) -> anyhow::Result<Condition> {
+    let now = clock.now();
+    let mut attack = data.attack_mark()?;
+    if let (None, Some(fault)) = (&attack, fault) {
+        let mark =
+            AttackMark { first_bad_height: fault.height, evidence: fault.to_string(), found_at_ms: now.ms() };
+        tracing::error!(fault.height = fault.height, fault.what = %fault.wrong, "ALARM: the stored chain was changed");
+        data.mark_attacked(&mark)?;
+        attack = Some(mark);
+    }
+    let verified_at = attack.is_none().then_some(now);
+    Ok(Condition { attack, syncing: false, verified_at })
+}
+
+/// Promises of an earlier run wait again, and the others are told again.
+async fn take_up_promises(node: &Arc<Node>) -> Result<(), StoreError> {
+    let stored = node.store.promises().await?;
+    let mut txs = Vec::with_capacity(stored.len());
+    for promise in stored {
+        match Tx::parse(&promise.jws) {
+            Ok(tx) if tx.txid() == promise.txid => txs.push(Arc::new(tx)),
+            _ => tracing::error!(txid = %promise.txid, "a stored promise is not what was promised"),
+        }
+    }
+    if !txs.is_empty() {
+        let done: Vec<Digest> = {
+            let chain = node.chain();
+            txs.iter().map(|tx| tx.txid()).filter(|txid| chain.state().place(txid).is_some()).collect()
+        };
+        node.store.forget_promises(&done).await?;
+        node.take_in(txs, true);
+    }
+    let now = node.clock.now();
+    let impossible = {
+        let chain = node.chain();
+        node.waiting().rebuild(&chain, now.unsigned_ms())
+    };
+    node.refuse(&impossible, now.ms()).await;
+    Ok(())
+}

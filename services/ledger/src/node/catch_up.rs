@@ -1,0 +1,93 @@
+//! Catching up: a member speaks of a later height, so its blocks are fetched, each proved by its certificate
+//! and by following on this node's tip, and committed one after the other.
+
+use std::time::{Duration, Instant};
+
+use hbc_types::chain::checkpoint::Certificate as Note;
+use hbc_types::chain::header::{Block, Header};
+use hbc_types::wire::ledger::{BlockView, BlocksView};
+
+use super::agreement::{Event, Loop};
+use crate::chain::{NextBlock, value_of};
+use crate::consensus::MemberId;
+
+/// A fetch that takes longer is given up.
+const GIVE_UP: Duration = Duration::from_secs(20);
+/// Blocks asked for at once.
+const AT_ONCE: u32 = 100;
+
+/// Whether a fetch is under way.
+#[derive(Debug, Default)]
+pub struct CatchUp {
+    since: Option<Instant>,
+}
+
+impl Loop {
+    /// Asks a member for the blocks after the tip, unless that is being done.
+    pub(super) fn fetch_blocks(&mut self, member: MemberId) {
+        if self.catch_up.since.is_some_and(|since| since.elapsed() < GIVE_UP) {
+            return;
+        }
+        let Some(peer) = self.node.peers.iter().find(|peer| peer.id == member).cloned() else { return };
+        self.catch_up.since = Some(Instant::now());
+        let node = self.node.clone();
+        let from = node.chain().height() + 1;
+        tokio::spawn(async move {
+            let path = format!("/v1/blocks?from={from}&limit={AT_ONCE}");
+            let blocks = peer.endpoint.get(&path).once().deadline(GIVE_UP).fetch::<BlocksView>().await;
+            if let Err(error) = &blocks {
+                tracing::info!(peer = %peer.name, error = %error, "blocks could not be fetched");
+            }
+            let _loop_ended = node.events.send(Event::Blocks(member, blocks.ok())).await;
+        });
+    }
+
+    /// Takes the blocks that a member sent.
+    pub(super) async fn take_blocks(&mut self, from: MemberId, blocks: Option<BlocksView>) {
+        self.catch_up.since = None;
+        let Some(BlocksView { blocks, tip }) = blocks else { return };
+        let got_some = !blocks.is_empty();
+        for view in blocks {
+            if view.height <= self.node.chain().height() {
+                continue;
+            }
+            match self.examine_fetched(&view) {
+                Ok(next) => {
+                    let outputs = self.commit(next, view.certificate).await;
+                    self.carry_out_now(outputs).await;
+                }
+                Err(reason) => {
+                    tracing::error!(
+                        member = %from, height = view.height, reason = %reason,
+                        "ALARM: a member's block is not certified or does not continue this chain"
+                    );
+                    self.node.condition_mut().syncing = false;
+                    return;
+                }
+            }
+        }
+        let behind = got_some && self.node.chain().height() < tip;
+        self.node.condition_mut().syncing = behind;
+        if behind {
+            self.fetch_blocks(from);
+        }
+    }
+
+    fn examine_fetched(&self, view: &BlockView) -> Result<NextBlock, String> {
+        let note = Note::parse(&view.certificate).map_err(|error| error.to_string())?;
+        let header = Header::from_bytes(view.header.as_slice()).map_err(|error| error.to_string())?;
+        let chain = self.node.chain();
+        note.check(chain.origin(), chain.state().members()).map_err(|error| error.to_string())?;
+        let value = value_of(&header);
+        let certified = (note.checkpoint.height, note.checkpoint.block);
+        let roots = (note.checkpoint.log_size, note.checkpoint.log_root);
+        if certified != (header.height, value.hash) || roots != (value.log_size, value.log_root) {
+            return Err("the certificate is for another block".to_owned());
+        }
+        let transactions = view.transactions.iter().map(|jws| jws.clone().into_bytes()).collect();
+        let block = Block { header, transactions };
+        chain
+            .examine(block, None, &|txid| self.node.waiting().get(txid).cloned())
+            .map_err(|error| error.to_string())
+    }
+}

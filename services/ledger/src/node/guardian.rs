@@ -1,0 +1,180 @@
+//! Verify before append: the store is verified before each vote and each group of promises, and the node that
+//! finds its store changed says so, durably, and does nothing more that others rely upon.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use hbc_types::Digest;
+use hbc_types::chain::header::Header;
+use hbc_types::chain::payload::{NodeEvent, Payload};
+use hbc_types::chain::tx;
+use hbc_types::wire::ledger::SubmitTransaction;
+
+use super::Node;
+use crate::config::VerifyMode;
+use crate::domain::verification::{Fault, Verifier, Wrong};
+use crate::files::AttackMark;
+use crate::store::{StoreError, StoredBlock, StoredEvidence};
+
+/// Blocks read at once.
+const BLOCKS_PER_READ: u32 = 256;
+/// How often the others are told of an attack before giving up.
+const TELLINGS: u32 = 20;
+
+impl Node {
+    /// Verifies the store as configured. A fault marks the node as attacked; true if all is well.
+    pub async fn store_is_sound(self: &Arc<Self>) -> bool {
+        if self.attack().is_some() {
+            return false;
+        }
+        let result = match self.verify {
+            VerifyMode::Full => self.verify_all().await,
+            VerifyMode::Incremental => self.verify_some().await,
+        };
+        match result {
+            Ok(()) => true,
+            Err(fault) => {
+                self.mark_attacked(fault).await;
+                false
+            }
+        }
+    }
+
+    /// Recomputes every block's hash on a fresh connection.
+    pub async fn verify_all(&self) -> Result<(), Fault> {
+        let _no_commit_meanwhile = self.gate.read().await;
+        self.verify_all_now().await
+    }
+
+    async fn verify_all_now(&self) -> Result<(), Fault> {
+        let before = self.store.look().await.map_err(|error| unreadable(0, &error))?;
+        let (hashes, certificate) = {
+            let chain = self.chain();
+            (chain.hashes().to_vec(), chain.certificate().to_owned())
+        };
+        let mut verifier = Verifier::new(&hashes);
+        let mut reader = self.store.blocks(0).await.map_err(|error| unreadable(0, &error))?;
+        let mut last_certificate = String::new();
+        loop {
+            let next = verifier.next_height();
+            let blocks = reader.read(BLOCKS_PER_READ).await.map_err(|error| unreadable(next, &error))?;
+            let Some(last) = blocks.last() else { break };
+            last_certificate.clone_from(&last.certificate);
+            for block in &blocks {
+                verifier.check(block.height, &block.header, &block.body, &mut |_| {})?;
+            }
+            tokio::task::yield_now().await;
+        }
+        verifier.finish()?;
+        if last_certificate != certificate {
+            return Err(Fault {
+                height: verifier.next_height().saturating_sub(1),
+                wrong: Wrong::Certificate,
+            });
+        }
+        self.store.accept(before).await;
+        self.condition_mut().verified_at = Some(self.clock.now());
+        Ok(())
+    }
+
+    /// The tip, foreign writes and a random sample; everything if one of these is not as it was.
+    async fn verify_some(&self) -> Result<(), Fault> {
+        let _no_commit_meanwhile = self.gate.read().await;
+        let untouched = self.store.untouched().await.unwrap_or(false);
+        if untouched && self.sample_is_sound().await.unwrap_or(false) {
+            return Ok(());
+        }
+        tracing::info!(node = %self.name, "the store is not as it was left: everything is verified");
+        self.verify_all_now().await
+    }
+
+    async fn sample_is_sound(&self) -> Result<bool, StoreError> {
+        let (tip, certificate) = {
+            let chain = self.chain();
+            (chain.height(), chain.certificate().to_owned())
+        };
+        let stored = self.store.block(tip).await?;
+        if !stored.is_some_and(|block| block.certificate == certificate && self.is_mine(&block)) {
+            return Ok(false);
+        }
+        for _ in 0..self.sampled_blocks {
+            let height = u64::from_be_bytes(hbc_types::Random::system().bytes()) % (tip + 1);
+            if !self.store.block(height).await?.is_some_and(|block| self.is_mine(&block)) {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
+    /// True if a stored block is, by its bytes, the one that this node has at that height.
+    #[must_use]
+    pub fn is_mine(&self, block: &StoredBlock) -> bool {
+        let Ok(header) = Header::from_bytes(&block.header) else { return false };
+        let Ok(index) = usize::try_from(block.height) else { return false };
+        let known = self.chain().hashes().get(index).copied();
+        known == Some(header.hash()) && crate::domain::verification::body_fits(&header, &block.body)
+    }
+
+    /// Marks the node as attacked, durably, and tells the others once.
+    pub async fn mark_attacked(self: &Arc<Self>, fault: Fault) {
+        let mark = AttackMark {
+            first_bad_height: fault.height,
+            evidence: fault.to_string(),
+            found_at_ms: self.clock.now().ms(),
+        };
+        {
+            let mut condition = self.condition_mut();
+            if condition.attack.is_some() {
+                return;
+            }
+            condition.attack = Some(mark.clone());
+        }
+        tracing::error!(
+            node = %self.name,
+            fault.height = fault.height,
+            fault.what = %fault.wrong,
+            "ALARM: the stored chain was changed; this node stops voting and refuses writes"
+        );
+        if let Err(error) = self.data.mark_attacked(&mark) {
+            tracing::error!(error = %error, "the mark of the attack cannot be written");
+        }
+        let evidence = StoredEvidence {
+            kind: "store",
+            member: Some(self.id.0),
+            height: fault.height,
+            detail: serde_json::to_vec(&mark).unwrap_or_default(),
+        };
+        if let Err(error) = self.store.add_evidence(&evidence, mark.found_at_ms).await {
+            tracing::warn!(error = %error, "the evidence could not be stored in the changed database");
+        }
+        let node = self.clone();
+        tokio::spawn(async move { node.tell_of_attack(&mark).await });
+    }
+
+    /// Gives a signed `node.event` to a healthy peer.
+    pub async fn tell_of_attack(&self, mark: &AttackMark) {
+        let event = Payload::NodeEvent(NodeEvent {
+            chain: self.chain_id,
+            event: "attacked".to_owned(),
+            evidence: Digest::of(mark.evidence.as_bytes()),
+            height: mark.first_bad_height,
+            iat: u64::try_from(mark.found_at_ms).unwrap_or(0),
+            node: self.name.clone(),
+        });
+        let Ok(jws) = tx::sign(&self.key, &event) else { return };
+        for attempt in 0..TELLINGS {
+            for peer in &self.peers {
+                let body = SubmitTransaction { jws: jws.clone() };
+                if peer.endpoint.post("/v1/transactions").json(&body).done().await.is_ok() {
+                    return;
+                }
+            }
+            tokio::time::sleep(Duration::from_secs(u64::from(attempt + 1))).await;
+        }
+    }
+}
+
+fn unreadable(height: u64, error: &StoreError) -> Fault {
+    tracing::error!(error = %error, height, "the store cannot be read");
+    Fault { height, wrong: Wrong::Unreadable }
+}

@@ -1,0 +1,163 @@
+//! One ledger node: what its parts share. [`boot`] opens it, [`agreement`] decides blocks, [`admission`]
+//! takes transactions, [`guardian`] verifies the store, [`catch_up`] fetches what the others decided.
+
+pub mod admission;
+pub mod agreement;
+pub mod boot;
+pub mod catch_up;
+pub mod guardian;
+pub mod waiting;
+
+use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+
+use ed25519_dalek::SigningKey;
+use hbc_types::wire::ledger::NodeState;
+use hbc_types::{Clock, Digest, Timestamp};
+use tokio::sync::mpsc;
+
+use crate::chain::Chain;
+use crate::config::VerifyMode;
+use crate::consensus::texts::Texts;
+use crate::consensus::{MemberId, Message};
+use crate::files::{AttackMark, DataFolder};
+use crate::peers::{Heard, Peer};
+use crate::store::Store;
+use admission::Submission;
+use agreement::Event;
+use waiting::Waiting;
+
+/// A peer that was heard of within this time counts as seen.
+const SEEN_WITHIN_MS: i64 = 10_000;
+
+/// What the node tells about itself beyond its chain.
+#[derive(Debug, Default)]
+pub struct Condition {
+    /// Set once the store failed verification.
+    pub attack: Option<AttackMark>,
+    /// Fetching blocks from a peer.
+    pub syncing: bool,
+    /// When everything was verified last.
+    pub verified_at: Option<Timestamp>,
+}
+
+/// A running node, shared by its tasks and its HTTP handlers.
+pub struct Node {
+    /// The member's name.
+    pub name: String,
+    /// SHA-256 of its key.
+    pub id: MemberId,
+    /// Its key.
+    pub key: SigningKey,
+    /// genesis.json as it is hashed.
+    pub genesis_text: String,
+    /// The chain's id.
+    pub chain_id: Digest,
+    /// What signed texts name.
+    pub texts: Texts,
+    /// The time.
+    pub clock: Clock,
+    /// How much is verified.
+    pub verify: VerifyMode,
+    /// Blocks compared at random.
+    pub sampled_blocks: u32,
+    /// Promised time to finality.
+    pub include_within_ms: u64,
+    /// Its database.
+    pub store: Store,
+    /// Its files.
+    pub data: DataFolder,
+    /// The other members.
+    pub peers: Vec<Arc<Peer>>,
+    /// Taken for writing while a block is committed, for reading while the store is verified.
+    pub gate: tokio::sync::RwLock<()>,
+    chain: RwLock<Chain>,
+    waiting: Mutex<Waiting>,
+    condition: RwLock<Condition>,
+    events: mpsc::Sender<Event>,
+    submissions: mpsc::Sender<Submission>,
+}
+
+impl std::fmt::Debug for Node {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Node").field("name", &self.name).finish_non_exhaustive()
+    }
+}
+
+impl Node {
+    /// The chain in memory.
+    pub fn chain(&self) -> RwLockReadGuard<'_, Chain> {
+        self.chain.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn chain_mut(&self) -> RwLockWriteGuard<'_, Chain> {
+        self.chain.write().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What waits for a block. Taken after [`Self::chain`], never before.
+    pub fn waiting(&self) -> std::sync::MutexGuard<'_, Waiting> {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The mark of an attack, if there is one.
+    #[must_use]
+    pub fn attack(&self) -> Option<AttackMark> {
+        self.condition().attack.clone()
+    }
+
+    /// How the node stands.
+    pub fn condition(&self) -> RwLockReadGuard<'_, Condition> {
+        self.condition.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn condition_mut(&self) -> RwLockWriteGuard<'_, Condition> {
+        self.condition.write().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// As `/v1/status` says it.
+    #[must_use]
+    pub fn state(&self) -> NodeState {
+        let condition = self.condition();
+        match (&condition.attack, condition.syncing) {
+            (Some(_), _) => NodeState::Attacked,
+            (None, true) => NodeState::Syncing,
+            (None, false) => NodeState::Healthy,
+        }
+    }
+
+    /// What this node answers to an envelope.
+    #[must_use]
+    pub fn heard(&self) -> Heard {
+        Heard { height: self.chain().height(), attacked: self.condition().attack.is_some() }
+    }
+
+    /// Members heard of lately, this one included unless its store is attacked.
+    #[must_use]
+    pub fn members_seen(&self) -> usize {
+        let oldest = self.clock.now().ms().saturating_sub(SEEN_WITHIN_MS);
+        let fresh = |peer: &&Arc<Peer>| peer.is_reached() && !peer.is_attacked() && peer.seen_ms() >= oldest;
+        self.peers.iter().filter(fresh).count() + usize::from(self.attack().is_none())
+    }
+
+    /// Whether those are a quorum.
+    #[must_use]
+    pub fn sees_quorum(&self) -> bool {
+        self.members_seen() >= self.chain().members().quorum()
+    }
+
+    /// Peers that answer and say that they are well.
+    pub fn healthy_peers(&self) -> impl Iterator<Item = &Arc<Peer>> {
+        self.peers.iter().filter(|peer| peer.is_reached() && !peer.is_attacked())
+    }
+
+    /// Hands an agreement message over; false if too many wait.
+    #[must_use]
+    pub fn deliver(&self, from: MemberId, message: Message) -> bool {
+        self.events.try_send(Event::Message(from, message)).is_ok()
+    }
+
+    /// Hands transactions over for admission; false if too many wait.
+    #[must_use]
+    pub fn submit(&self, submission: Submission) -> bool {
+        self.submissions.try_send(submission).is_ok()
+    }
+}

@@ -1,0 +1,133 @@
+//! Blocks and checkpoints. Every block is hashed again before it is served.
+
+use actix_web::{HttpResponse, get, web};
+use hbc_service::{Problem, Public};
+use hbc_types::Digest;
+use hbc_types::problem::{ProblemDocument, Slug};
+use hbc_types::secret::Bytes;
+use hbc_types::wire::ledger::{BlockView, BlocksView};
+use serde::Deserialize;
+use utoipa::IntoParams;
+
+use super::App;
+use crate::domain::verification::{Fault, Wrong, transactions};
+use crate::store::StoredBlock;
+
+/// Blocks in one answer at most.
+const MAX_BLOCKS: u32 = 100;
+/// Their bytes at most; a single block is always served.
+const MAX_BYTES: usize = 8 << 20;
+
+/// Which blocks.
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+pub struct Range {
+    /// The first height.
+    #[serde(default)]
+    from: u64,
+    /// How many at most, 1 to 100.
+    #[serde(default = "max_blocks")]
+    limit: u32,
+}
+
+const fn max_blocks() -> u32 {
+    MAX_BLOCKS
+}
+
+impl App {
+    /// A block that is what this node agreed to; otherwise the node is attacked and says so.
+    pub(super) async fn block(&self, height: u64) -> Result<BlockView, Problem> {
+        let stored = self.node.store.block(height).await;
+        match stored {
+            Ok(Some(block)) if self.node.is_mine(&block) => self.view(block),
+            Ok(stored) => {
+                let wrong = if stored.is_some() { Wrong::Transactions } else { Wrong::Missing };
+                self.found_wrong(Fault { height, wrong }).await
+            }
+            Err(error) => {
+                tracing::error!(error = %error, height, "a block cannot be read");
+                self.found_wrong(Fault { height, wrong: Wrong::Unreadable }).await
+            }
+        }
+    }
+
+    async fn found_wrong(&self, fault: Fault) -> Result<BlockView, Problem> {
+        self.node.mark_attacked(fault).await;
+        Err(Problem::new(Slug::Integrity).detail("a stored block does not match its hash"))
+    }
+
+    fn view(&self, block: StoredBlock) -> Result<BlockView, Problem> {
+        let texts: Option<Vec<String>> = transactions(&block.body)
+            .map(|bytes| bytes.and_then(|bytes| String::from_utf8(bytes.to_vec()).ok()))
+            .collect();
+        let index = usize::try_from(block.height).ok();
+        let hash = index.and_then(|index| self.node.chain().hashes().get(index).copied());
+        Ok(BlockView {
+            height: block.height,
+            hash: hash.unwrap_or(Digest::ZERO),
+            header: Bytes::new(block.header),
+            transactions: texts.ok_or_else(|| Problem::new(Slug::Integrity))?,
+            certificate: block.certificate,
+        })
+    }
+}
+
+/// One block with its certificate.
+#[utoipa::path(tag = "blocks", operation_id = "read_block", security(()), params(("height" = u64, Path)),
+    responses((status = 200, body = BlockView), (status = 404, body = ProblemDocument),
+        (status = 502, body = ProblemDocument)))]
+#[get("/v1/blocks/{height}")]
+pub async fn read(
+    _public: Public,
+    height: web::Path<u64>,
+    app: web::Data<App>,
+) -> Result<HttpResponse, Problem> {
+    if *height > app.node.chain().height() {
+        return Err(Problem::new(Slug::NotFound));
+    }
+    Ok(HttpResponse::Ok().json(app.block(*height).await?))
+}
+
+/// Consecutive blocks.
+#[utoipa::path(tag = "blocks", operation_id = "list_blocks", security(()), params(Range),
+    responses((status = 200, body = BlocksView), (status = 422, body = ProblemDocument),
+        (status = 502, body = ProblemDocument)))]
+#[get("/v1/blocks")]
+pub async fn list(
+    _public: Public,
+    range: web::Query<Range>,
+    app: web::Data<App>,
+) -> Result<HttpResponse, Problem> {
+    if !(1..=MAX_BLOCKS).contains(&range.limit) {
+        return Err(Problem::invalid("limit", "1 to 100"));
+    }
+    let tip = app.node.chain().height();
+    let (mut blocks, mut bytes) = (Vec::new(), 0);
+    let mut reader = app.node.store.blocks(range.from).await.map_err(|error| Problem::internal(&error))?;
+    let mut next = range.from;
+    while blocks.len() < usize::try_from(range.limit).unwrap_or(0) && bytes < MAX_BYTES && next <= tip {
+        let stored = reader.read(1).await.map_err(|error| Problem::internal(&error))?.pop();
+        let Some(stored) = stored.filter(|block| block.height == next && app.node.is_mine(block)) else {
+            // Marks the node and answers why.
+            app.block(next).await?;
+            break;
+        };
+        bytes += stored.body.len();
+        blocks.push(app.view(stored)?);
+        next += 1;
+    }
+    Ok(HttpResponse::Ok().json(BlocksView { blocks, tip }))
+}
+
+/// The latest checkpoint: a C2SP signed note by more than two thirds of the members.
+#[utoipa::path(tag = "blocks", operation_id = "read_checkpoint", security(()),
+    responses((status = 200, body = String, content_type = "text/plain"),
+        (status = 404, body = ProblemDocument)))]
+#[get("/v1/checkpoint")]
+pub async fn checkpoint(_public: Public, app: web::Data<App>) -> Result<HttpResponse, Problem> {
+    let note = app.node.chain().certificate().to_owned();
+    if note.is_empty() {
+        return Err(Problem::new(Slug::NotFound).detail("no block is decided yet"));
+    }
+    Ok(HttpResponse::Ok().content_type("text/plain; charset=utf-8").body(note))
+}

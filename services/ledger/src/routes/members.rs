@@ -1,0 +1,78 @@
+//! What members tell each other: signed envelopes of agreement messages and waiting transactions.
+
+use std::sync::Arc;
+
+use actix_web::{HttpRequest, HttpResponse, post, web};
+use hbc_service::{Problem, Public};
+use hbc_types::Digest;
+use hbc_types::chain::tx::Tx;
+use hbc_types::problem::{ProblemDocument, Slug};
+
+use super::App;
+use crate::consensus::{MemberId, Message};
+use crate::node::admission::Submission;
+use crate::peers::{MAX_ENVELOPE_BYTES, MEMBER_HEADER, SIGNATURE_HEADER, Unpacked, is_genuine, unpack};
+
+/// Takes a member's envelope and answers with this node's height. Signed by the member over chain, sender,
+/// receiver and body.
+#[utoipa::path(tag = "members", operation_id = "receive_envelope", security(()),
+    request_body(content = Vec<u8>, content_type = "application/octet-stream"),
+    responses((status = 200, description = "Height and whether the store is attacked"),
+        (status = 400, body = ProblemDocument), (status = 401, body = ProblemDocument),
+        (status = 413, body = ProblemDocument), (status = 503, body = ProblemDocument)))]
+#[post("/internal/v1/consensus")]
+pub async fn receive(
+    _signed_by_a_member: Public,
+    request: HttpRequest,
+    body: web::Bytes,
+    app: web::Data<App>,
+) -> Result<HttpResponse, Problem> {
+    if body.len() > MAX_ENVELOPE_BYTES {
+        return Err(Problem::new(Slug::TooLarge));
+    }
+    let sender = app.sender(&request, &body)?;
+    let items = unpack(&body).ok_or_else(|| Problem::new(Slug::MalformedRequest))?;
+    if app.node.attack().is_none() {
+        app.take(sender, items)?;
+    }
+    Ok(HttpResponse::Ok().json(app.node.heard()))
+}
+
+impl App {
+    fn sender(&self, request: &HttpRequest, body: &[u8]) -> Result<MemberId, Problem> {
+        let refused = || Problem::new(Slug::Unauthenticated);
+        let header = |name| request.headers().get(name).and_then(|value| value.to_str().ok());
+        let kid = header(MEMBER_HEADER).and_then(|kid| Digest::parse(kid).ok()).ok_or_else(refused)?;
+        let signature = header(SIGNATURE_HEADER).ok_or_else(refused)?;
+        let id = MemberId(*kid.as_bytes());
+        let members = self.node.chain().members();
+        let member = members.get(&id).filter(|member| member.id != self.node.id).ok_or_else(refused)?;
+        if is_genuine(&self.node.chain_id, member, &self.node.id, body, signature) {
+            Ok(id)
+        } else {
+            Err(refused())
+        }
+    }
+
+    fn take(&self, sender: MemberId, items: Vec<Unpacked<'_>>) -> Result<(), Problem> {
+        let malformed = || Problem::new(Slug::MalformedRequest);
+        let mut txs = Vec::new();
+        for item in items {
+            match item {
+                Unpacked::Agreement(bytes) => {
+                    let message = Message::decode(bytes).map_err(|_codec| malformed())?;
+                    if !self.node.deliver(sender, message) {
+                        return Err(Problem::new(Slug::Unavailable));
+                    }
+                }
+                Unpacked::Transaction(bytes) => {
+                    txs.push(Arc::new(Tx::parse(bytes).map_err(|_form| malformed())?));
+                }
+            }
+        }
+        if !txs.is_empty() && !self.node.submit(Submission { txs, reply: None }) {
+            return Err(Problem::new(Slug::Unavailable));
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,77 @@
+//! The table of routes. What anybody may read or submit carries its own proof or signature; the members' own
+//! traffic is signed by members.
+
+pub mod blocks;
+pub mod members;
+pub mod state;
+pub mod status;
+pub mod transactions;
+
+use std::net::IpAddr;
+use std::num::NonZeroU32;
+use std::sync::Arc;
+use std::time::Duration;
+
+use actix_web::HttpRequest;
+use hbc_service::{Problem, RateLimit, Routes, peer_address};
+use hbc_types::Digest;
+use hbc_types::problem::Slug;
+
+use crate::node::Node;
+
+/// What handlers are given.
+#[derive(Debug)]
+pub struct App {
+    /// The node.
+    pub node: Arc<Node>,
+    submissions: RateLimit<IpAddr>,
+}
+
+impl App {
+    /// For this node, with so many submissions per second and address.
+    #[must_use]
+    pub fn new(node: Arc<Node>, submissions_per_second: u32) -> Self {
+        let burst = NonZeroU32::new(submissions_per_second).unwrap_or(NonZeroU32::MIN);
+        let every = Duration::from_secs(1) / burst.get();
+        Self { node, submissions: RateLimit::new(burst, every) }
+    }
+
+    fn count_submission(&self, request: &HttpRequest) -> Result<(), Problem> {
+        peer_address(request).map_or(Ok(()), |address| self.submissions.check(&address))
+    }
+
+    /// The problem of a node whose store was changed, with the peers to go to.
+    #[must_use]
+    pub fn attacked(&self) -> Problem {
+        let problem = Problem::new(Slug::NodeAttacked).detail("this node's stored chain was changed");
+        self.node.healthy_peers().fold(problem, |problem, peer| problem.reference(peer.url.clone()))
+    }
+
+    /// Refuses when the store failed verification.
+    fn refuse_if_attacked(&self) -> Result<(), Problem> {
+        if self.node.attack().is_some() { Err(self.attacked()) } else { Ok(()) }
+    }
+}
+
+fn digest(text: &str) -> Result<Digest, Problem> {
+    Digest::parse(text).map_err(|_not_a_digest| Problem::new(Slug::NotFound))
+}
+
+/// All routes.
+pub fn table(routes: &mut Routes<'_>) {
+    routes
+        .service(transactions::submit_batch)
+        .service(transactions::submit)
+        .service(transactions::proof)
+        .service(transactions::read)
+        .service(blocks::read)
+        .service(blocks::list)
+        .service(blocks::checkpoint)
+        .service(status::genesis)
+        .service(status::members)
+        .service(status::status)
+        .service(state::read_key)
+        .service(state::read_grant)
+        .service(state::read_staff)
+        .service(members::receive);
+}

@@ -1,0 +1,73 @@
+//! Who this node is and how it stands. An attacked node still answers here.
+
+use actix_web::{HttpResponse, get, web};
+use hbc_service::{Problem, Public};
+use hbc_types::secret::Bytes;
+use hbc_types::wire::ledger::{MemberView, MembersView, NodeStatus};
+
+use super::App;
+
+/// genesis.json, the founding document of the chain.
+#[utoipa::path(tag = "node", operation_id = "read_genesis", security(()),
+    responses((status = 200, content_type = "application/json", description = "genesis.json, canonical")))]
+#[get("/v1/genesis")]
+pub async fn genesis(_public: Public, app: web::Data<App>) -> Result<HttpResponse, Problem> {
+    Ok(HttpResponse::Ok().content_type("application/json").body(app.node.genesis_text.clone()))
+}
+
+/// The members of the next height.
+#[utoipa::path(tag = "node", operation_id = "list_members", security(()),
+    responses((status = 200, body = MembersView)))]
+#[get("/v1/members")]
+pub async fn members(_public: Public, app: web::Data<App>) -> Result<HttpResponse, Problem> {
+    let chain = app.node.chain();
+    let url = |name: &str| app.node.peers.iter().find(|peer| peer.name == name).map(|peer| peer.url.clone());
+    let members = chain
+        .state()
+        .members()
+        .iter()
+        .map(|member| MemberView {
+            name: member.name.clone(),
+            kid: member.kid(),
+            key: Bytes::new(member.key.as_bytes().to_vec()),
+            url: url(&member.name),
+        })
+        .collect();
+    Ok(HttpResponse::Ok().json(MembersView { members }))
+}
+
+/// How this node stands: its tip, its store, the members it hears.
+#[utoipa::path(tag = "node", operation_id = "read_status", security(()),
+    responses((status = 200, body = NodeStatus)))]
+#[get("/v1/status")]
+pub async fn status(_public: Public, app: web::Data<App>) -> Result<HttpResponse, Problem> {
+    Ok(HttpResponse::Ok().json(app.status()))
+}
+
+impl App {
+    fn status(&self) -> NodeStatus {
+        let node = &self.node;
+        let pending = node.waiting().len();
+        let attack = node.attack();
+        let attacked_peers =
+            node.peers.iter().filter(|peer| peer.is_attacked()).map(|peer| peer.name.clone()).collect();
+        let chain = node.chain();
+        NodeStatus {
+            node: node.name.clone(),
+            chain: node.chain_id,
+            state: node.state(),
+            height: chain.height(),
+            tip: chain.tip_hash(),
+            log_size: chain.log().size(),
+            pending: u64::try_from(pending).unwrap_or(u64::MAX),
+            members_seen: u32::try_from(node.members_seen()).unwrap_or(u32::MAX),
+            members: u32::try_from(chain.members().len()).unwrap_or(u32::MAX),
+            quorum: node.members_seen() >= chain.members().quorum(),
+            verify: node.verify.as_str().to_owned(),
+            first_bad_height: attack.as_ref().map(|mark| mark.first_bad_height),
+            evidence: attack.map(|mark| mark.evidence),
+            last_full_verification: node.condition().verified_at,
+            attacked_peers,
+        }
+    }
+}

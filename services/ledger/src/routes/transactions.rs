@@ -1,0 +1,225 @@
+//! Submitting transactions, and how they stand.
+
+use std::sync::Arc;
+
+use actix_web::http::header::CONTENT_TYPE;
+use actix_web::{HttpRequest, HttpResponse, get, post, web};
+use hbc_service::{Problem, Public, parse_strict};
+use hbc_types::Digest;
+use hbc_types::chain::certificate::PromiseClaims;
+use hbc_types::chain::proof::Document;
+use hbc_types::chain::tx::{Tx, TxError};
+use hbc_types::problem::{ProblemDocument, Slug};
+use hbc_types::time::Timestamp;
+use hbc_types::wire::ledger::{
+    BatchAnswer, BatchResult, Promise, SubmitBatch, SubmitTransaction, TransactionState, TransactionView,
+};
+use tokio::sync::oneshot;
+
+use super::{App, digest};
+use crate::domain::rules::Refusal;
+use crate::node::admission::{Accepted, Submission, SubmitError};
+
+/// Transactions in one batch at most.
+const MAX_BATCH: usize = 1_000;
+
+impl From<SubmitError> for Problem {
+    fn from(error: SubmitError) -> Self {
+        match error {
+            SubmitError::OtherChain => Self::new(Slug::OtherChain),
+            SubmitError::Signature => Self::new(Slug::BadSignature),
+            SubmitError::Rule(Refusal::Never { rule, excluded_by: Some(txid) }) => {
+                Self::new(Slug::Excluded).detail(rule.to_string()).reference(txid.to_string())
+            }
+            SubmitError::Rule(Refusal::Never { rule, excluded_by: None } | Refusal::NotYet(rule)) => {
+                Self::new(Slug::RuleViolation).detail(rule.to_string())
+            }
+            SubmitError::Full => Self::new(Slug::Unavailable).detail("too many transactions wait"),
+            SubmitError::Attacked => Self::new(Slug::NodeAttacked),
+            SubmitError::Store => Self::new(Slug::Unavailable).detail("the store cannot be written now"),
+        }
+    }
+}
+
+fn unreadable(error: &TxError) -> Problem {
+    Problem::new(Slug::MalformedRequest).detail(error.to_string())
+}
+
+/// Takes a signed transaction: a compact JWS as text, or `{"jws": …}`. The promise is given once the
+/// transaction is durable here; the same transaction again gets a promise again.
+#[utoipa::path(tag = "transactions", operation_id = "submit_transaction", security(()),
+    request_body(content((String = "text/plain"), (SubmitTransaction = "application/json"))),
+    responses(
+        (status = 202, body = Promise), (status = 400, body = ProblemDocument),
+        (status = 401, body = ProblemDocument), (status = 409, body = ProblemDocument),
+        (status = 422, body = ProblemDocument), (status = 429, body = ProblemDocument),
+        (status = 503, body = ProblemDocument)))]
+#[post("/v1/transactions")]
+pub async fn submit(
+    _public: Public,
+    request: HttpRequest,
+    body: web::Bytes,
+    app: web::Data<App>,
+) -> Result<HttpResponse, Problem> {
+    app.refuse_if_attacked()?;
+    app.count_submission(&request)?;
+    let text = request.headers().get(CONTENT_TYPE).and_then(|value| value.to_str().ok());
+    let jws = if text.is_some_and(|text| text.starts_with("text/plain")) {
+        body.to_vec()
+    } else {
+        parse_strict::<SubmitTransaction>(&body)?.jws.into_bytes()
+    };
+    let tx = Tx::parse(&jws).map_err(|error| unreadable(&error))?;
+    let mut answers = app.admit(vec![Arc::new(tx)]).await?;
+    let accepted = match answers.pop() {
+        Some(Ok(accepted)) => accepted,
+        Some(Err(SubmitError::Attacked)) => return Err(app.attacked()),
+        Some(Err(error)) => return Err(error.into()),
+        None => return Err(Problem::new(Slug::Unavailable)),
+    };
+    Ok(HttpResponse::Accepted().json(app.promise(&accepted)?))
+}
+
+/// Takes up to 1,000 transactions in order and answers each. One that cannot be taken does not keep the
+/// others out.
+#[utoipa::path(tag = "transactions", operation_id = "submit_transactions", security(()),
+    request_body = SubmitBatch,
+    responses((status = 202, body = BatchAnswer), (status = 400, body = ProblemDocument),
+        (status = 422, body = ProblemDocument), (status = 429, body = ProblemDocument),
+        (status = 503, body = ProblemDocument)))]
+#[post("/v1/transactions/batch")]
+pub async fn submit_batch(
+    _public: Public,
+    request: HttpRequest,
+    body: web::Bytes,
+    app: web::Data<App>,
+) -> Result<HttpResponse, Problem> {
+    app.refuse_if_attacked()?;
+    app.count_submission(&request)?;
+    let batch = web::block(move || {
+        let batch = parse_strict::<SubmitBatch>(&body)?;
+        if batch.transactions.len() > MAX_BATCH {
+            return Err(Problem::invalid("transactions", "at most 1000"));
+        }
+        Ok(batch.transactions.iter().map(|jws| Tx::parse(jws.as_bytes()).map(Arc::new)).collect::<Vec<_>>())
+    });
+    let parsed = batch.await.map_err(|cancelled| Problem::internal(&cancelled))??;
+    let txs = parsed.iter().filter_map(|tx| tx.as_ref().ok().cloned()).collect();
+    let mut answers = app.admit(txs).await?.into_iter();
+    let mut results = Vec::with_capacity(parsed.len());
+    for tx in parsed {
+        let answer = match tx {
+            Err(error) => Err(unreadable(&error)),
+            Ok(_) => match answers.next() {
+                Some(answer) => answer.map_err(Problem::from),
+                None => Err(Problem::new(Slug::Unavailable)),
+            },
+        };
+        results.push(match answer.and_then(|accepted| app.promise(&accepted)) {
+            Ok(promise) => BatchResult::Promise(promise),
+            Err(problem) => BatchResult::Problem(problem.document(None)),
+        });
+    }
+    Ok(HttpResponse::Accepted().json(BatchAnswer { results }))
+}
+
+impl App {
+    async fn admit(&self, txs: Vec<Arc<Tx>>) -> Result<Vec<Result<Accepted, SubmitError>>, Problem> {
+        if txs.is_empty() {
+            return Ok(Vec::new());
+        }
+        let (reply, answer) = oneshot::channel();
+        if !self.node.submit(Submission { txs, reply: Some(reply) }) {
+            return Err(SubmitError::Full.into());
+        }
+        answer.await.map_err(|_node_stops| Problem::new(Slug::Unavailable))
+    }
+
+    fn promise(&self, accepted: &Accepted) -> Result<Promise, Problem> {
+        let node = &self.node;
+        let (iat, within) = (node.clock.now().unsigned_ms(), node.include_within_ms);
+        let claims = PromiseClaims {
+            chain: node.chain_id,
+            iat,
+            include_by: iat.saturating_add(within),
+            node: node.name.clone(),
+            txid: accepted.txid,
+        };
+        let signature = claims.sign(&node.key).map_err(|error| Problem::internal(&error))?;
+        Ok(Promise {
+            txid: accepted.txid,
+            node: claims.node,
+            include_by: Timestamp::from_ms(i64::try_from(claims.include_by).unwrap_or(i64::MAX)),
+            quorum: node.sees_quorum(),
+            signature,
+            height: accepted.height,
+        })
+    }
+}
+
+/// How a transaction stands here.
+#[utoipa::path(tag = "transactions", operation_id = "read_transaction", security(()),
+    params(("txid" = Digest, Path)),
+    responses((status = 200, body = TransactionView), (status = 404, body = ProblemDocument),
+        (status = 502, body = ProblemDocument)))]
+#[get("/v1/transactions/{txid}")]
+pub async fn read(
+    _public: Public,
+    txid: web::Path<String>,
+    app: web::Data<App>,
+) -> Result<HttpResponse, Problem> {
+    let txid = digest(&txid)?;
+    let place = app.node.chain().state().place(&txid);
+    let mut view = TransactionView {
+        txid,
+        state: TransactionState::Pending,
+        jws: String::new(),
+        height: None,
+        index: None,
+        leaf_index: None,
+        refusal: None,
+    };
+    if let Some(place) = place {
+        let block = app.block(place.height).await?;
+        let jws = usize::try_from(place.index).ok().and_then(|index| block.transactions.get(index).cloned());
+        view.jws = jws.ok_or_else(|| Problem::new(Slug::Integrity))?;
+        view.state = TransactionState::Final;
+        (view.height, view.index) = (Some(place.height), Some(place.index));
+        view.leaf_index = Some(place.leaf);
+        return Ok(HttpResponse::Ok().json(view));
+    }
+    if let Some(tx) = app.node.waiting().get(&txid) {
+        tx.text().clone_into(&mut view.jws);
+        return Ok(HttpResponse::Ok().json(view));
+    }
+    let refusal = app.node.store.refusal(&txid).await.map_err(|error| Problem::internal(&error))?;
+    let refusal = refusal.ok_or_else(|| Problem::new(Slug::NotFound))?;
+    view.jws = String::from_utf8(refusal.jws).unwrap_or_default();
+    view.state = TransactionState::Refused;
+    view.refusal = Some(match refusal.excluded_by {
+        Some(by) => format!("{} (excluded by {by})", refusal.reason),
+        None => refusal.reason,
+    });
+    Ok(HttpResponse::Ok().json(view))
+}
+
+/// The proof that a transaction is final: a document that `hbc verify` checks offline.
+#[utoipa::path(tag = "transactions", operation_id = "prove_transaction", security(()),
+    params(("txid" = Digest, Path)),
+    responses((status = 200, content_type = "application/json", description = "A proof document"),
+        (status = 404, body = ProblemDocument), (status = 502, body = ProblemDocument)))]
+#[get("/v1/transactions/{txid}/proof")]
+pub async fn proof(
+    _public: Public,
+    txid: web::Path<String>,
+    app: web::Data<App>,
+) -> Result<HttpResponse, Problem> {
+    let txid = digest(&txid)?;
+    let place = app.node.chain().state().place(&txid).ok_or_else(|| Problem::new(Slug::NotFound))?;
+    let block = app.block(place.height).await?;
+    let parent = app.block(place.height.saturating_sub(1)).await?;
+    let proof = app.node.chain().prove(&place, &block, &parent);
+    let proof = proof.ok_or_else(|| Problem::new(Slug::Integrity))?;
+    let bytes = Document::Transaction(proof).to_bytes().map_err(|error| Problem::internal(&error))?;
+    Ok(HttpResponse::Ok().content_type("application/json").body(bytes))
+}

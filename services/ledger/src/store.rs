@@ -1,0 +1,410 @@
+//! All SQL of the ledger: one SQLite file per node, one writer connection, fresh connections for whatever is
+//! verified. Blocks are only ever added. Nothing read here is trusted before it was hashed: that is
+//! `domain::verification`'s work.
+
+use std::os::unix::fs::MetadataExt as _;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use hbc_types::Digest;
+use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection, SqliteJournalMode, SqliteRow, SqliteSynchronous};
+use sqlx::{AssertSqlSafe, ConnectOptions as _, Connection as _, QueryBuilder, Row as _, Sqlite};
+use tokio::sync::Mutex;
+
+/// Rows per statement when many are written.
+const ROWS_PER_STATEMENT: usize = 200;
+/// The journal is folded into the main file once it is larger than this, even without a block.
+const LARGEST_WAL_BYTES: u64 = 8 << 20;
+
+/// The store failed, or holds what it must not.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// SQLite failed.
+    #[error("the ledger's database failed")]
+    Sql(#[from] sqlx::Error),
+    /// The file system failed.
+    #[error("the ledger's files failed")]
+    Io(#[from] std::io::Error),
+    /// A value has the wrong shape.
+    #[error("a stored value has the wrong shape: {0}")]
+    Shape(&'static str),
+}
+
+/// A block as stored.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StoredBlock {
+    /// Its height.
+    pub height: u64,
+    /// The 180 header bytes.
+    pub header: Vec<u8>,
+    /// The transactions, as in the block.
+    pub body: Vec<u8>,
+    /// The certificate: a signed note; empty for block 0.
+    pub certificate: String,
+}
+
+/// A promised transaction.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StoredPromise {
+    /// Its id.
+    pub txid: Digest,
+    /// The compact JWS.
+    pub jws: Vec<u8>,
+}
+
+/// A promised transaction that became impossible.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StoredRefusal {
+    /// Its id.
+    pub txid: Digest,
+    /// The compact JWS.
+    pub jws: Vec<u8>,
+    /// Why.
+    pub reason: String,
+    /// The final transaction that excludes it.
+    pub excluded_by: Option<Digest>,
+}
+
+/// Something a member was caught at.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StoredEvidence {
+    /// `equivocation` or `store`.
+    pub kind: &'static str,
+    /// The member, if it is about one.
+    pub member: Option<[u8; 32]>,
+    /// The height it is about.
+    pub height: u64,
+    /// The proof.
+    pub detail: Vec<u8>,
+}
+
+/// Who the main file is and when it was last changed: a foreign write shows here.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Stamp {
+    device: u64,
+    inode: u64,
+    size: u64,
+    changed: (i64, i64),
+    modified: (i64, i64),
+    data_version: i64,
+}
+
+/// The open database of one node.
+#[derive(Debug)]
+pub struct Store {
+    path: PathBuf,
+    writer: Mutex<SqliteConnection>,
+    stamp: Mutex<Option<Stamp>>,
+}
+
+impl Store {
+    /// Opens the file, makes it if `create`, and brings its tables up to date.
+    pub async fn open(path: &Path, create: bool) -> Result<Self, StoreError> {
+        let mut writer = Self::options(path).create_if_missing(create).connect().await?;
+        sqlx::raw_sql(include_str!("../migrations/0001_ledger.sql")).execute(&mut writer).await?;
+        Ok(Self { path: path.to_owned(), writer: Mutex::new(writer), stamp: Mutex::new(None) })
+    }
+
+    /// An empty store in memory, for a node whose database cannot even be opened: it holds nothing, and the
+    /// node says so.
+    pub async fn substitute() -> Result<Self, StoreError> {
+        let mut writer = SqliteConnectOptions::new().in_memory(true).connect().await?;
+        sqlx::raw_sql(include_str!("../migrations/0001_ledger.sql")).execute(&mut writer).await?;
+        Ok(Self { path: PathBuf::new(), writer: Mutex::new(writer), stamp: Mutex::new(None) })
+    }
+
+    fn options(path: &Path) -> SqliteConnectOptions {
+        SqliteConnectOptions::new()
+            .filename(path)
+            .journal_mode(SqliteJournalMode::Wal)
+            .synchronous(SqliteSynchronous::Full)
+            .busy_timeout(Duration::from_secs(10))
+            .pragma("wal_autocheckpoint", "0")
+            .disable_statement_logging()
+    }
+
+    /// A connection of its own that has cached nothing and cannot write.
+    async fn fresh(&self) -> Result<SqliteConnection, StoreError> {
+        let options = SqliteConnectOptions::new()
+            .filename(&self.path)
+            .read_only(true)
+            .busy_timeout(Duration::from_secs(10))
+            .disable_statement_logging();
+        Ok(options.connect().await?)
+    }
+
+    /// A reader of the blocks from height `from` on, in order, on a fresh connection.
+    pub async fn blocks(&self, from: u64) -> Result<BlockReader, StoreError> {
+        Ok(BlockReader { connection: self.fresh().await?, next: from })
+    }
+
+    /// One block, on a fresh connection.
+    pub async fn block(&self, height: u64) -> Result<Option<StoredBlock>, StoreError> {
+        Ok(self.blocks(height).await?.read(1).await?.pop().filter(|block| block.height == height))
+    }
+
+    /// Adds the blocks of one commit, drops the promises they keep, remembers those they made impossible,
+    /// and folds the journal into the main file.
+    pub async fn commit(
+        &self,
+        block: &StoredBlock,
+        kept: &[Digest],
+        refused: &[StoredRefusal],
+        now_ms: i64,
+    ) -> Result<(), StoreError> {
+        let mut writer = self.writer.lock().await;
+        let mut tx = writer.begin_with("BEGIN IMMEDIATE").await?;
+        sqlx::query("INSERT INTO blocks (height, header, body, certificate) VALUES ($1, $2, $3, $4)")
+            .bind(signed(block.height)?)
+            .bind(block.header.as_slice())
+            .bind(block.body.as_slice())
+            .bind(block.certificate.as_str())
+            .execute(&mut *tx)
+            .await?;
+        delete_promises(&mut tx, kept.iter()).await?;
+        delete_promises(&mut tx, refused.iter().map(|refusal| &refusal.txid)).await?;
+        for refusal in refused {
+            sqlx::query(
+                "INSERT INTO refusals (txid, jws, reason, excluded_by, refused_at_ms)
+                 VALUES ($1, $2, $3, $4, $5) ON CONFLICT (txid) DO NOTHING",
+            )
+            .bind(refusal.txid.as_bytes().as_slice())
+            .bind(refusal.jws.as_slice())
+            .bind(refusal.reason.as_str())
+            .bind(refusal.excluded_by.map(|txid| txid.as_bytes().to_vec()))
+            .bind(now_ms)
+            .execute(&mut *tx)
+            .await?;
+        }
+        tx.commit().await?;
+        self.fold(&mut writer).await
+    }
+
+    /// Makes a group of promises durable: one commit for all.
+    pub async fn add_promises(&self, promises: &[StoredPromise], now_ms: i64) -> Result<(), StoreError> {
+        let mut writer = self.writer.lock().await;
+        let mut tx = writer.begin_with("BEGIN IMMEDIATE").await?;
+        for rows in promises.chunks(ROWS_PER_STATEMENT) {
+            let mut query = QueryBuilder::<Sqlite>::new("INSERT INTO promises (txid, jws, received_at_ms) ");
+            query.push_values(rows, |mut row, promise| {
+                row.push_bind(promise.txid.as_bytes().to_vec())
+                    .push_bind(promise.jws.clone())
+                    .push_bind(now_ms);
+            });
+            query.push(" ON CONFLICT (txid) DO NOTHING");
+            query.build().execute(&mut *tx).await?;
+        }
+        tx.commit().await?;
+        if self.wal_bytes() > LARGEST_WAL_BYTES {
+            self.fold(&mut writer).await?;
+        }
+        Ok(())
+    }
+
+    /// Promises not kept yet, oldest first.
+    pub async fn promises(&self) -> Result<Vec<StoredPromise>, StoreError> {
+        let mut connection = self.fresh().await?;
+        let rows =
+            sqlx::query("SELECT txid, jws FROM promises ORDER BY seq").fetch_all(&mut connection).await?;
+        rows.iter()
+            .map(|row| Ok(StoredPromise { txid: digest(row, "txid")?, jws: row.try_get("jws")? }))
+            .collect()
+    }
+
+    /// Takes back promises that turned out impossible outside of a block commit.
+    pub async fn refuse(&self, refused: &[StoredRefusal], now_ms: i64) -> Result<(), StoreError> {
+        let mut writer = self.writer.lock().await;
+        let mut tx = writer.begin_with("BEGIN IMMEDIATE").await?;
+        delete_promises(&mut tx, refused.iter().map(|refusal| &refusal.txid)).await?;
+        for refusal in refused {
+            sqlx::query(
+                "INSERT INTO refusals (txid, jws, reason, excluded_by, refused_at_ms)
+                 VALUES ($1, $2, $3, $4, $5) ON CONFLICT (txid) DO NOTHING",
+            )
+            .bind(refusal.txid.as_bytes().as_slice())
+            .bind(refusal.jws.as_slice())
+            .bind(refusal.reason.as_str())
+            .bind(refusal.excluded_by.map(|txid| txid.as_bytes().to_vec()))
+            .bind(now_ms)
+            .execute(&mut *tx)
+            .await?;
+        }
+        tx.commit().await?;
+        Ok(())
+    }
+
+    /// Drops promises that were kept already.
+    pub async fn forget_promises(&self, kept: &[Digest]) -> Result<(), StoreError> {
+        let mut writer = self.writer.lock().await;
+        delete_promises(&mut writer, kept.iter()).await
+    }
+
+    /// The refusal of a transaction that was promised once.
+    pub async fn refusal(&self, txid: &Digest) -> Result<Option<StoredRefusal>, StoreError> {
+        let mut connection = self.fresh().await?;
+        let row = sqlx::query("SELECT txid, jws, reason, excluded_by FROM refusals WHERE txid = $1")
+            .bind(txid.as_bytes().as_slice())
+            .fetch_optional(&mut connection)
+            .await?;
+        let Some(row) = row else { return Ok(None) };
+        let excluded_by: Option<Vec<u8>> = row.try_get("excluded_by")?;
+        let excluded_by = excluded_by.map(|bytes| to_digest(&bytes)).transpose()?;
+        Ok(Some(StoredRefusal {
+            txid: digest(&row, "txid")?,
+            jws: row.try_get("jws")?,
+            reason: row.try_get("reason")?,
+            excluded_by,
+        }))
+    }
+
+    /// Keeps evidence; the same twice is kept once.
+    pub async fn add_evidence(&self, evidence: &StoredEvidence, now_ms: i64) -> Result<(), StoreError> {
+        let mut writer = self.writer.lock().await;
+        sqlx::query(
+            "INSERT INTO evidence (digest, kind, member, height, detail, seen_at_ms)
+             VALUES ($1, $2, $3, $4, $5, $6) ON CONFLICT (digest) DO NOTHING",
+        )
+        .bind(Digest::of(&evidence.detail).as_bytes().as_slice())
+        .bind(evidence.kind)
+        .bind(evidence.member.map(|member| member.to_vec()))
+        .bind(signed(evidence.height)?)
+        .bind(evidence.detail.as_slice())
+        .bind(now_ms)
+        .execute(&mut *writer)
+        .await?;
+        Ok(())
+    }
+
+    /// How many rows of evidence there are.
+    pub async fn evidence_count(&self) -> Result<u64, StoreError> {
+        let mut connection = self.fresh().await?;
+        let row = sqlx::query("SELECT count(*) AS n FROM evidence").fetch_one(&mut connection).await?;
+        unsigned(row.try_get("n")?)
+    }
+
+    /// True if nobody but this store wrote to the main file since it was last verified or written here.
+    pub async fn untouched(&self) -> Result<bool, StoreError> {
+        let now = {
+            let mut writer = self.writer.lock().await;
+            self.read_stamp(&mut writer).await?
+        };
+        Ok(*self.stamp.lock().await == Some(now))
+    }
+
+    /// Takes the file as it is now for good: called after a full verification that began with `before`.
+    pub async fn accept(&self, before: Stamp) {
+        *self.stamp.lock().await = Some(before);
+    }
+
+    /// The file as it is now.
+    pub async fn look(&self) -> Result<Stamp, StoreError> {
+        let mut writer = self.writer.lock().await;
+        self.read_stamp(&mut writer).await
+    }
+
+    async fn read_stamp(&self, writer: &mut SqliteConnection) -> Result<Stamp, StoreError> {
+        let row = sqlx::query("PRAGMA data_version").fetch_one(&mut *writer).await?;
+        let file = std::fs::metadata(&self.path)?;
+        Ok(Stamp {
+            device: file.dev(),
+            inode: file.ino(),
+            size: file.size(),
+            changed: (file.ctime(), file.ctime_nsec()),
+            modified: (file.mtime(), file.mtime_nsec()),
+            data_version: row.try_get(0)?,
+        })
+    }
+
+    /// Folds the journal into the main file and empties it, so that what is read is the main file. A foreign
+    /// write that happened before stays visible: the stamp moves on only if it fitted.
+    async fn fold(&self, writer: &mut SqliteConnection) -> Result<(), StoreError> {
+        let mut stamp = self.stamp.lock().await;
+        let before = self.read_stamp(writer).await?;
+        sqlx::query(AssertSqlSafe("PRAGMA wal_checkpoint(TRUNCATE)")).fetch_all(&mut *writer).await?;
+        if *stamp == Some(before) {
+            *stamp = Some(self.read_stamp(writer).await?);
+        }
+        Ok(())
+    }
+
+    fn wal_bytes(&self) -> u64 {
+        let mut name = self.path.clone().into_os_string();
+        name.push("-wal");
+        std::fs::metadata(PathBuf::from(name)).map_or(0, |file| file.len())
+    }
+
+    /// Closes the writer in good order.
+    pub async fn close(self) -> Result<(), StoreError> {
+        self.writer.into_inner().close().await?;
+        Ok(())
+    }
+}
+
+/// Reads blocks in order, in large pieces.
+#[derive(Debug)]
+pub struct BlockReader {
+    connection: SqliteConnection,
+    next: u64,
+}
+
+impl BlockReader {
+    /// The next blocks, at most `limit`; empty at the end. Gaps are not hidden: the caller checks heights.
+    pub async fn read(&mut self, limit: u32) -> Result<Vec<StoredBlock>, StoreError> {
+        let rows = sqlx::query(
+            "SELECT height, header, body, certificate FROM blocks WHERE height >= $1 ORDER BY height LIMIT $2",
+        )
+        .bind(signed(self.next)?)
+        .bind(i64::from(limit))
+        .fetch_all(&mut self.connection)
+        .await?;
+        let blocks: Vec<StoredBlock> = rows.iter().map(stored_block).collect::<Result<_, _>>()?;
+        if let Some(last) = blocks.last() {
+            self.next = last.height.saturating_add(1);
+        }
+        Ok(blocks)
+    }
+}
+
+fn stored_block(row: &SqliteRow) -> Result<StoredBlock, StoreError> {
+    Ok(StoredBlock {
+        height: unsigned(row.try_get("height")?)?,
+        header: row.try_get("header")?,
+        body: row.try_get("body")?,
+        certificate: row.try_get("certificate")?,
+    })
+}
+
+async fn delete_promises(
+    tx: &mut SqliteConnection,
+    txids: impl Iterator<Item = &Digest>,
+) -> Result<(), StoreError> {
+    let txids: Vec<_> = txids.collect();
+    for some in txids.chunks(ROWS_PER_STATEMENT) {
+        let mut query = QueryBuilder::<Sqlite>::new("DELETE FROM promises WHERE txid IN (");
+        let mut list = query.separated(", ");
+        for txid in some {
+            list.push_bind(txid.as_bytes().to_vec());
+        }
+        query.push(")");
+        query.build().execute(&mut *tx).await?;
+    }
+    Ok(())
+}
+
+fn signed(number: u64) -> Result<i64, StoreError> {
+    i64::try_from(number).map_err(|_too_large| StoreError::Shape("height"))
+}
+
+fn unsigned(number: i64) -> Result<u64, StoreError> {
+    u64::try_from(number).map_err(|_negative| StoreError::Shape("height"))
+}
+
+fn to_digest(bytes: &[u8]) -> Result<Digest, StoreError> {
+    let bytes: [u8; 32] = bytes.try_into().map_err(|_wrong_length| StoreError::Shape("digest"))?;
+    Ok(Digest::from_bytes(bytes))
+}
+
+fn digest(row: &SqliteRow, column: &'static str) -> Result<Digest, StoreError> {
+    let bytes: Vec<u8> = row.try_get(column)?;
+    to_digest(&bytes)
+}

@@ -291,6 +291,71 @@ pub struct RevocationSignature {
     pub jws: String,
 }
 
+/// `POST /v1/me/unfreeze-signatures`: the root key's word that a freeze is over (server custody).
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct UnfreezeSignatureRequest {
+    /// The account's password.
+    pub password: SecretText,
+    /// Second factor, where set up.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub totp: Option<SecretText>,
+    /// The frozen grant; absent: the freeze of everything.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub grant: Option<GrantId>,
+}
+
+/// The signed order (`typ` `hbc-unfreeze+jws`): give it to access-policy.
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+pub struct UnfreezeSignature {
+    /// The signed order.
+    pub jws: String,
+}
+
+/// `PUT /v1/me/password`: every other session ends, signing keys are wrapped anew.
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct NewPassword {
+    /// The password so far.
+    pub password: SecretText,
+    /// Second factor, where set up.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub totp: Option<SecretText>,
+    /// The new one.
+    pub new_password: SecretText,
+}
+
+/// A freshly typed password, and the second factor where set up: what an operation asks for that a stolen session must
+/// not do.
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct FreshProof {
+    /// The account's password.
+    pub password: SecretText,
+    /// Second factor, where set up.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub totp: Option<SecretText>,
+}
+
+/// `GET /.well-known/oauth-authorization-server` (RFC 8414), the part that HBC has.
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+pub struct AuthorizationServer {
+    /// The issuer of access tokens.
+    pub issuer: String,
+    /// Where the key set is.
+    pub jwks_uri: String,
+    /// Where tokens are given.
+    pub token_endpoint: String,
+    /// Empty: there is no authorisation endpoint.
+    pub response_types_supported: Vec<String>,
+    /// `password` and `refresh_token`, at HBC's own endpoints.
+    pub grant_types_supported: Vec<String>,
+    /// `none`: users, not clients, are authenticated.
+    pub token_endpoint_auth_methods_supported: Vec<String>,
+    /// The OpenAPI document.
+    pub service_documentation: String,
+}
+
 /// `POST /v1/recoveries`: restore an account with a recovery code.
 #[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]

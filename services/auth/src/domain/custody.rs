@@ -1,0 +1,384 @@
+//! Custody of Ed25519 seeds: wrapped under a password or a recovery code, never under a server key alone.
+//!
+//! Under a password: wrap key = HKDF-SHA256(ikm = Argon2id(password, own 16-byte salt), no salt, info = domain);
+//! under a recovery code: wrap key = HKDF-SHA256(ikm = code, salt = own 16-byte salt, info = domain). In both cases
+//! AES-256-GCM with a random 12-byte nonce; AAD = domain ‖ 0x00 ‖ length-prefixed account id and raw public key, so that
+//! a wrap copied to another account does not open there.
+
+use aes_gcm::aead::{Aead, KeyInit, Payload};
+use aes_gcm::{Aes256Gcm, Nonce};
+use argon2::{Algorithm, Argon2, Params, Version};
+use ed25519_dalek::SigningKey;
+use hbc_types::hash::aad;
+use hbc_types::secret::{Key32, SecretText};
+use hbc_types::{Digest, Random};
+use hkdf::Hkdf;
+use sha2::Sha256;
+use zeroize::Zeroizing;
+
+/// Length of a wrapped seed: 32 bytes and the 16-byte tag.
+pub const WRAPPED_BYTES: usize = 48;
+
+/// What a wrapped key is for; the text is the domain of its key derivation and of its AAD.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum KeyUse {
+    /// A patient's root key.
+    Root,
+    /// An agency's staff key.
+    Staff,
+    /// An operator's signing key.
+    Operator,
+}
+
+impl KeyUse {
+    /// The domain.
+    #[must_use]
+    pub const fn domain(self) -> &'static str {
+        match self {
+            Self::Root => "hbc/root-key/v1",
+            Self::Staff => "hbc/staff-key/v1",
+            Self::Operator => "hbc/operator-key/v1",
+        }
+    }
+}
+
+/// The cost of Argon2id.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Cost {
+    /// Memory in KiB.
+    pub m_kib: u32,
+    /// Passes.
+    pub t: u32,
+    /// Lanes.
+    pub p: u32,
+}
+
+impl Cost {
+    /// 19 MiB, two passes, one lane: OWASP's first choice.
+    pub const STANDARD: Self = Self { m_kib: 19_456, t: 2, p: 1 };
+    /// Nothing above this is taken from a stored row or file: it would stall the pool.
+    const MAX_M_KIB: u32 = 262_144;
+    const MAX_T: u32 = 16;
+    const MAX_P: u32 = 4;
+
+    /// The Argon2id instance of this cost.
+    pub fn argon2(self) -> Result<Argon2<'static>, CustodyError> {
+        if self.m_kib > Self::MAX_M_KIB || self.t > Self::MAX_T || self.p > Self::MAX_P {
+            return Err(CustodyError::Cost);
+        }
+        let params =
+            Params::new(self.m_kib, self.t, self.p, Some(32)).map_err(|_out_of_range| CustodyError::Cost)?;
+        Ok(Argon2::new(Algorithm::Argon2id, Version::V0x13, params))
+    }
+}
+
+/// Whose key it is: what the AAD binds.
+#[derive(Clone, Copy, Debug)]
+pub struct KeyOwner<'a> {
+    /// What the key is for.
+    pub key_use: KeyUse,
+    /// The account's id.
+    pub account: &'a str,
+    /// The raw public key.
+    pub public_key: &'a [u8; 32],
+}
+
+impl KeyOwner<'_> {
+    fn aad(&self) -> Vec<u8> {
+        aad(self.key_use.domain(), &[self.account.as_bytes(), self.public_key])
+    }
+}
+
+/// A wrapped seed.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Wrapped {
+    /// Salt of the derivation.
+    pub salt: [u8; 16],
+    /// Nonce of AES-GCM.
+    pub nonce: [u8; 12],
+    /// Seed and tag.
+    pub ciphertext: Vec<u8>,
+}
+
+/// Why a key was not wrapped or did not open.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
+pub enum CustodyError {
+    /// Wrong password or code, or a changed row.
+    #[error("the wrapped key does not open")]
+    DoesNotOpen,
+    /// The stored cost is outside the bounds.
+    #[error("the cost of the password hash is out of bounds")]
+    Cost,
+    /// The wrapped seed belongs to another public key.
+    #[error("the wrapped key is another key")]
+    OtherKey,
+    /// Sealing failed.
+    #[error("the key could not be wrapped")]
+    Seal,
+}
+
+/// A fresh signing key.
+#[must_use]
+pub fn new_key(random: &Random) -> SigningKey {
+    let seed = Zeroizing::new(random.bytes::<32>());
+    SigningKey::from_bytes(&seed)
+}
+
+/// The raw public key of `key`.
+#[must_use]
+pub fn public_key(key: &SigningKey) -> [u8; 32] {
+    key.verifying_key().to_bytes()
+}
+
+/// The kid of a raw public key: its SHA-256.
+#[must_use]
+pub fn kid(public_key: &[u8; 32]) -> Digest {
+    Digest::of(public_key)
+}
+
+/// Wraps `key` under `password`. Takes as long as Argon2id does: call it on the password pool.
+pub fn wrap_with_password(
+    key: &SigningKey,
+    owner: KeyOwner<'_>,
+    password: &SecretText,
+    cost: Cost,
+    random: &Random,
+) -> Result<Wrapped, CustodyError> {
+    let salt = random.bytes::<16>();
+    let wrap_key = password_key(password, &salt, cost, owner.key_use)?;
+    seal(key, owner, &wrap_key, salt, random)
+}
+
+/// Opens what [`wrap_with_password`] made. Takes as long as Argon2id does.
+pub fn open_with_password(
+    wrapped: &Wrapped,
+    owner: KeyOwner<'_>,
+    password: &SecretText,
+    cost: Cost,
+) -> Result<SigningKey, CustodyError> {
+    let wrap_key = password_key(password, &wrapped.salt, cost, owner.key_use)?;
+    open(wrapped, owner, &wrap_key)
+}
+
+/// Wraps `key` under a recovery code of at least 120 random bits.
+pub fn wrap_with_code(
+    key: &SigningKey,
+    owner: KeyOwner<'_>,
+    code: &Zeroizing<[u8; 16]>,
+    random: &Random,
+) -> Result<Wrapped, CustodyError> {
+    let salt = random.bytes::<16>();
+    let wrap_key = code_key(code, &salt, owner.key_use)?;
+    seal(key, owner, &wrap_key, salt, random)
+}
+
+/// Opens what [`wrap_with_code`] made.
+pub fn open_with_code(
+    wrapped: &Wrapped,
+    owner: KeyOwner<'_>,
+    code: &Zeroizing<[u8; 16]>,
+) -> Result<SigningKey, CustodyError> {
+    let wrap_key = code_key(code, &wrapped.salt, owner.key_use)?;
+    open(wrapped, owner, &wrap_key)
+}
+
+/// The consent key of a root key for one grantee: seed = HKDF-SHA256(ikm = root seed, no salt, info =
+/// `hbc/consent-key/v1` ‖ 0x00 ‖ length-prefixed grantee id and counter u32). The counter gives a revoked key a successor.
+pub fn consent_key(root: &SigningKey, grantee: &str, counter: u32) -> Result<SigningKey, CustodyError> {
+    let seed = Zeroizing::new(root.to_bytes());
+    let info = aad("hbc/consent-key/v1", &[grantee.as_bytes(), &counter.to_be_bytes()]);
+    let derived = expand(None, seed.as_slice(), &info)?;
+    Ok(SigningKey::from_bytes(derived.expose()))
+}
+
+/// A 32-byte key for `purpose` from a server key: for what the server may open by itself (second factors).
+pub fn server_key(master: &Key32, purpose: &str) -> Result<Key32, CustodyError> {
+    expand(None, master.expose(), purpose.as_bytes())
+}
+
+/// Seals an answer that holds secrets under the password of the request it answers: only the same request can open it.
+/// Takes as long as Argon2id does.
+pub fn seal_answer(
+    plain: &[u8],
+    password: &SecretText,
+    cost: Cost,
+    random: &Random,
+) -> Result<Wrapped, CustodyError> {
+    let salt = random.bytes::<16>();
+    let key = stretched_key(password, &salt, cost, ANSWER_DOMAIN)?;
+    let (nonce, ciphertext) = seal_bytes(&key, plain, ANSWER_DOMAIN.as_bytes(), random)?;
+    Ok(Wrapped { salt, nonce, ciphertext })
+}
+
+/// Opens what [`seal_answer`] made.
+pub fn open_answer(
+    sealed: &Wrapped,
+    password: &SecretText,
+    cost: Cost,
+) -> Result<Zeroizing<Vec<u8>>, CustodyError> {
+    let key = stretched_key(password, &sealed.salt, cost, ANSWER_DOMAIN)?;
+    open_bytes(&key, &sealed.nonce, &sealed.ciphertext, ANSWER_DOMAIN.as_bytes())
+}
+
+const ANSWER_DOMAIN: &str = "hbc/saved-answer/v1";
+
+fn password_key(
+    password: &SecretText,
+    salt: &[u8; 16],
+    cost: Cost,
+    key_use: KeyUse,
+) -> Result<Key32, CustodyError> {
+    stretched_key(password, salt, cost, key_use.domain())
+}
+
+fn stretched_key(
+    password: &SecretText,
+    salt: &[u8; 16],
+    cost: Cost,
+    domain: &str,
+) -> Result<Key32, CustodyError> {
+    let mut stretched = Zeroizing::new([0_u8; 32]);
+    cost.argon2()?
+        .hash_password_into(password.expose().as_bytes(), salt, stretched.as_mut_slice())
+        .map_err(|_bad_length| CustodyError::Cost)?;
+    expand(None, stretched.as_slice(), domain.as_bytes())
+}
+
+fn code_key(code: &Zeroizing<[u8; 16]>, salt: &[u8; 16], key_use: KeyUse) -> Result<Key32, CustodyError> {
+    expand(Some(salt), code.as_slice(), key_use.domain().as_bytes())
+}
+
+fn expand(salt: Option<&[u8]>, ikm: &[u8], info: &[u8]) -> Result<Key32, CustodyError> {
+    let mut out = Zeroizing::new([0_u8; 32]);
+    Hkdf::<Sha256>::new(salt, ikm)
+        .expand(info, out.as_mut_slice())
+        .map_err(|_bad_length| CustodyError::Seal)?;
+    Ok(Key32::new(*out))
+}
+
+fn seal(
+    key: &SigningKey,
+    owner: KeyOwner<'_>,
+    wrap_key: &Key32,
+    salt: [u8; 16],
+    random: &Random,
+) -> Result<Wrapped, CustodyError> {
+    let seed = Zeroizing::new(key.to_bytes());
+    let (nonce, ciphertext) = seal_bytes(wrap_key, seed.as_slice(), &owner.aad(), random)?;
+    Ok(Wrapped { salt, nonce, ciphertext })
+}
+
+fn open(wrapped: &Wrapped, owner: KeyOwner<'_>, wrap_key: &Key32) -> Result<SigningKey, CustodyError> {
+    let plain = open_bytes(wrap_key, &wrapped.nonce, &wrapped.ciphertext, &owner.aad())?;
+    let seed: &[u8; 32] = plain.as_slice().try_into().map_err(|_length| CustodyError::DoesNotOpen)?;
+    let key = SigningKey::from_bytes(seed);
+    if public_key(&key) == *owner.public_key { Ok(key) } else { Err(CustodyError::OtherKey) }
+}
+
+/// AES-256-GCM under a fresh random nonce.
+pub fn seal_bytes(
+    key: &Key32,
+    plain: &[u8],
+    aad: &[u8],
+    random: &Random,
+) -> Result<([u8; 12], Vec<u8>), CustodyError> {
+    let nonce = random.bytes::<12>();
+    let cipher = Aes256Gcm::new_from_slice(key.expose()).map_err(|_length| CustodyError::Seal)?;
+    let sealed = cipher
+        .encrypt(&Nonce::from(nonce), Payload { msg: plain, aad })
+        .map_err(|_too_long| CustodyError::Seal)?;
+    Ok((nonce, sealed))
+}
+
+/// Opens what [`seal_bytes`] made.
+pub fn open_bytes(
+    key: &Key32,
+    nonce: &[u8; 12],
+    sealed: &[u8],
+    aad: &[u8],
+) -> Result<Zeroizing<Vec<u8>>, CustodyError> {
+    let cipher = Aes256Gcm::new_from_slice(key.expose()).map_err(|_length| CustodyError::Seal)?;
+    cipher
+        .decrypt(&Nonce::from(*nonce), Payload { msg: sealed, aad })
+        .map(Zeroizing::new)
+        .map_err(|_tag| CustodyError::DoesNotOpen)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    /// Cheap enough for many rounds; production uses [`Cost::STANDARD`].
+    const CHEAP: Cost = Cost { m_kib: 64, t: 1, p: 1 };
+
+    fn password(text: &str) -> SecretText {
+        SecretText::new(text.to_owned())
+    }
+
+    #[test]
+    fn a_wrapped_key_opens_only_with_its_password_for_its_account() {
+        let random = Random::seeded(1);
+        let key = new_key(&random);
+        let public = public_key(&key);
+        let owner = KeyOwner { key_use: KeyUse::Root, account: "pat-1", public_key: &public };
+        let wrapped = wrap_with_password(&key, owner, &password("right"), CHEAP, &random).unwrap();
+        assert_eq!(wrapped.ciphertext.len(), WRAPPED_BYTES);
+        let opened = open_with_password(&wrapped, owner, &password("right"), CHEAP).unwrap();
+        assert_eq!(opened.to_bytes(), key.to_bytes());
+        let wrong = open_with_password(&wrapped, owner, &password("wrong"), CHEAP);
+        assert_eq!(wrong.err(), Some(CustodyError::DoesNotOpen));
+        let stranger = KeyOwner { account: "pat-2", ..owner };
+        assert!(open_with_password(&wrapped, stranger, &password("right"), CHEAP).is_err());
+        let other_use = KeyOwner { key_use: KeyUse::Staff, ..owner };
+        assert!(open_with_password(&wrapped, other_use, &password("right"), CHEAP).is_err());
+    }
+
+    #[test]
+    fn the_operator_wrap_is_the_written_one() {
+        let random = Random::seeded(2);
+        let key = new_key(&random);
+        let public = public_key(&key);
+        let owner = KeyOwner { key_use: KeyUse::Operator, account: "op-1", public_key: &public };
+        let wrapped = wrap_with_password(&key, owner, &password("pw"), CHEAP, &random).unwrap();
+        let mut stretched = [0; 32];
+        CHEAP.argon2().unwrap().hash_password_into(b"pw", &wrapped.salt, &mut stretched).unwrap();
+        let mut wrap_key = [0; 32];
+        Hkdf::<Sha256>::new(None, &stretched).expand(b"hbc/operator-key/v1", &mut wrap_key).unwrap();
+        let mut written = b"hbc/operator-key/v1\0\0\0\0\x04op-1\0\0\0\x20".to_vec();
+        written.extend_from_slice(&public);
+        let seed = open_bytes(&Key32::new(wrap_key), &wrapped.nonce, &wrapped.ciphertext, &written).unwrap();
+        assert_eq!(seed.as_slice(), key.to_bytes());
+    }
+
+    #[test]
+    fn consent_keys_differ_by_grantee_and_counter_and_are_stable() {
+        let root = new_key(&Random::seeded(3));
+        let first = consent_key(&root, "agy-a", 0).unwrap();
+        assert_eq!(first.to_bytes(), consent_key(&root, "agy-a", 0).unwrap().to_bytes());
+        assert_ne!(first.to_bytes(), consent_key(&root, "agy-a", 1).unwrap().to_bytes());
+        assert_ne!(first.to_bytes(), consent_key(&root, "agy-b", 0).unwrap().to_bytes());
+        assert_ne!(first.to_bytes(), root.to_bytes());
+    }
+
+    #[test]
+    fn absurd_costs_are_refused() {
+        assert_eq!(Cost { m_kib: u32::MAX, t: 1, p: 1 }.argon2().err(), Some(CustodyError::Cost));
+        assert_eq!(Cost { m_kib: 1, t: 1, p: 1 }.argon2().err(), Some(CustodyError::Cost));
+    }
+
+    proptest! {
+        #[test]
+        fn a_flipped_bit_never_opens(seed in any::<u64>(), bit in 0_usize..(WRAPPED_BYTES * 8)) {
+            let random = Random::seeded(seed);
+            let key = new_key(&random);
+            let public = public_key(&key);
+            let owner = KeyOwner { key_use: KeyUse::Root, account: "pat-1", public_key: &public };
+            let code = Zeroizing::new(random.bytes::<16>());
+            let mut wrapped = wrap_with_code(&key, owner, &code, &random).unwrap();
+            prop_assert!(open_with_code(&wrapped, owner, &code).is_ok());
+            wrapped.ciphertext[bit / 8] ^= 1 << (bit % 8);
+            prop_assert!(open_with_code(&wrapped, owner, &code).is_err());
+        }
+    }
+}

@@ -1,0 +1,14 @@
+//! What auth knows without HTTP and without a database: passwords, custody of keys, codes, tokens, throttling,
+//! staff profiles and the checks before a consent is signed.
+
+pub mod common_passwords;
+pub mod consent;
+pub mod custody;
+pub mod input;
+pub mod password;
+pub mod recovery;
+pub mod refresh;
+pub mod staff;
+pub mod throttle;
+pub mod token;
+pub mod totp;

@@ -1,0 +1,149 @@
+//! Access tokens: EdDSA JWTs of ten minutes that say who calls and nothing about rights.
+
+use std::sync::Arc;
+
+use ed25519_dalek::SigningKey;
+use hbc_client::jwt;
+use hbc_types::account::Role;
+use hbc_types::ids::{AccountId, SessionId};
+use hbc_types::secret::SecretText;
+use hbc_types::wire::token::{ACCESS_SECONDS, ACCESS_TYP, AccessClaims, Jwk, Jwks};
+use hbc_types::{Random, Timestamp};
+
+/// How the credentials of a session were checked.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Amr {
+    /// Password alone.
+    Password,
+    /// Password and second factor.
+    PasswordAndCode,
+}
+
+impl Amr {
+    /// RFC 8176 names.
+    #[must_use]
+    pub fn names(self) -> Vec<String> {
+        match self {
+            Self::Password => vec!["pwd".to_owned()],
+            Self::PasswordAndCode => vec!["pwd".to_owned(), "otp".to_owned()],
+        }
+    }
+
+    /// The code in the database.
+    #[must_use]
+    pub const fn code(self) -> &'static str {
+        match self {
+            Self::Password => "pwd",
+            Self::PasswordAndCode => "pwd otp",
+        }
+    }
+
+    /// The way of a code.
+    #[must_use]
+    pub fn parse(code: &str) -> Option<Self> {
+        [Self::Password, Self::PasswordAndCode].into_iter().find(|amr| amr.code() == code)
+    }
+}
+
+/// For whom a token is.
+#[derive(Clone, Debug)]
+pub struct Bearer {
+    /// The account.
+    pub account: AccountId,
+    /// Its role.
+    pub role: Role,
+    /// The session.
+    pub session: SessionId,
+    /// When credentials were last checked.
+    pub auth_time: Timestamp,
+    /// How.
+    pub amr: Amr,
+}
+
+/// Signs access tokens. Clones share the key.
+#[derive(Clone)]
+pub struct TokenIssuer {
+    key: Arc<SigningKey>,
+    issuer: String,
+    audience: String,
+}
+
+impl std::fmt::Debug for TokenIssuer {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("TokenIssuer").field("issuer", &self.issuer).finish_non_exhaustive()
+    }
+}
+
+impl TokenIssuer {
+    /// An issuer with its key and the names that stand in every token.
+    #[must_use]
+    pub fn new(key: SigningKey, issuer: String, audience: String) -> Self {
+        Self { key: Arc::new(key), issuer, audience }
+    }
+
+    /// The issuer's name.
+    #[must_use]
+    pub fn issuer(&self) -> &str {
+        &self.issuer
+    }
+
+    /// The public half, for everybody.
+    #[must_use]
+    pub fn jwks(&self) -> Jwks {
+        Jwks { keys: vec![Jwk::of(&self.key.verifying_key().to_bytes())] }
+    }
+
+    /// A fresh token.
+    pub fn issue(
+        &self,
+        bearer: &Bearer,
+        now: Timestamp,
+        random: &Random,
+    ) -> Result<SecretText, jwt::JwtError> {
+        let claims = AccessClaims {
+            iss: self.issuer.clone(),
+            aud: self.audience.clone(),
+            sub: bearer.account.clone(),
+            iat: now.seconds(),
+            nbf: now.seconds(),
+            exp: now.seconds() + ACCESS_SECONDS,
+            jti: hex::encode(random.bytes::<16>()),
+            sid: bearer.session.clone(),
+            role: bearer.role,
+            auth_time: bearer.auth_time.seconds(),
+            amr: bearer.amr.names(),
+        };
+        jwt::sign(ACCESS_TYP, &self.key, &claims).map(SecretText::new)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use ed25519_dalek::VerifyingKey;
+    use hbc_types::ids::PatientId;
+
+    #[test]
+    fn a_token_opens_under_the_published_key_and_holds_no_rights() {
+        let random = Random::seeded(9);
+        let key = SigningKey::from_bytes(&random.bytes());
+        let issuer = TokenIssuer::new(key, "http://auth".to_owned(), "hbc-test".to_owned());
+        let bearer = Bearer {
+            account: AccountId::Patient(PatientId::random(&random)),
+            role: Role::Patient,
+            session: SessionId::random(&random),
+            auth_time: Timestamp::from_ms(5_000),
+            amr: Amr::PasswordAndCode,
+        };
+        let token = issuer.issue(&bearer, Timestamp::from_ms(9_999), &random).unwrap();
+        let jwk = issuer.jwks().keys.remove(0);
+        let public = VerifyingKey::from_bytes(&jwk.x.to_array().unwrap()).unwrap();
+        let open = jwt::Unverified::parse(token.expose(), ACCESS_TYP).unwrap();
+        assert_eq!(open.kid(), jwk.kid);
+        let claims: AccessClaims = open.open(&public).unwrap();
+        assert_eq!((claims.iat, claims.nbf, claims.exp, claims.auth_time), (9, 9, 609, 5));
+        assert_eq!(claims.sub, bearer.account);
+        assert_eq!(claims.amr, ["pwd", "otp"]);
+        assert!(jwt::Unverified::parse(token.expose(), "hbc-service+jwt").is_err());
+    }
+}

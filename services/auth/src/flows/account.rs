@@ -1,0 +1,158 @@
+//! One's own account: what it is, contact data, password.
+
+use hbc_types::account::{Role, Standing};
+use hbc_types::ids::{AccountId, SessionId};
+use hbc_types::secret::SecretText;
+use hbc_types::wire::auth::{Contact, Me, NewPassword};
+
+use crate::app::App;
+use crate::domain::custody::{self, CustodyError, KeyOwner, KeyUse};
+use crate::domain::input::Faults;
+use crate::domain::password;
+use crate::error::Error;
+use crate::flows::login::{Proof, Proven, prove};
+use crate::flows::{push, sessions};
+use crate::store::accounts::Account;
+use crate::store::wrapped_keys::WrappedKey;
+
+/// The account as its owner sees it. A patient whom access-policy does not know yet stands `pending`.
+pub async fn me(app: &App, account: &Account) -> Result<Me, Error> {
+    let known = account.role != Role::Patient || push::is_settled(app, account.id.as_str()).await?;
+    let is_patient = account.role == Role::Patient;
+    Ok(Me {
+        account: account.id.clone(),
+        role: account.role,
+        username: account.username.clone(),
+        standing: if known { account.standing } else { Standing::Pending },
+        agency_type: account.agency_type,
+        contact: account.contact.clone(),
+        custody: account.custody,
+        root_fingerprint: is_patient.then(|| custody::kid(&account.public_key)),
+        second_factor: account.second_factor_at.is_some(),
+    })
+}
+
+/// Replaces contact data. An agency's name is what its staff profile was approved for, and stays.
+pub async fn set_contact(app: &App, account: &Account, contact: &Contact) -> Result<(), Error> {
+    let mut faults = Faults::default();
+    let contact = faults.contact(contact, "");
+    if account.role == Role::Agency && contact.name != account.contact.name {
+        faults.add("name", "of an agency cannot be changed: its approval names it");
+    }
+    faults.into_result().map_err(Error::Invalid)?;
+    change(app, &account.id, move |account| account.contact = contact.clone()).await
+}
+
+/// Reads, changes and writes an account in one transaction.
+pub async fn change<F>(app: &App, id: &AccountId, change: F) -> Result<(), Error>
+where
+    F: FnOnce(&mut Account) + Clone + Send + 'static,
+{
+    let (rows, id) = (app.store.rows.clone(), id.clone());
+    app.store
+        .db
+        .write(move |tx| {
+            Box::pin(async move {
+                let mut account = rows.account(&mut *tx, id.as_str()).await?.ok_or(Error::NotFound)?;
+                change(&mut account);
+                Ok(rows.update_account(tx, &account).await?)
+            })
+        })
+        .await
+}
+
+/// What an account's key is for.
+#[must_use]
+pub const fn key_use(role: Role) -> KeyUse {
+    match role {
+        Role::Patient => KeyUse::Root,
+        Role::Agency => KeyUse::Staff,
+        Role::Operator => KeyUse::Operator,
+    }
+}
+
+/// Opens the signing key of an account whose password was checked just now.
+pub async fn open_key(
+    app: &App,
+    account: &Account,
+    password: SecretText,
+) -> Result<Option<ed25519_dalek::SigningKey>, Error> {
+    let stored = app.store.rows.wrapped_key(app.store.db.reads(), account.id.as_str()).await?;
+    let Some(stored) = stored else { return Ok(None) };
+    let (id, public_key, role) = (account.id.clone(), account.public_key, account.role);
+    let work = move || {
+        let owner = KeyOwner { key_use: key_use(role), account: id.as_str(), public_key: &public_key };
+        custody::open_with_password(&stored.wrapped, owner, &password, stored.cost)
+    };
+    Ok(Some(app.passwords.run(work).await??))
+}
+
+/// Changes the password: the wrapped key is wrapped anew, every other session ends.
+pub async fn change_password(
+    app: &App,
+    username: &str,
+    own_session: &SessionId,
+    new: NewPassword,
+    address: String,
+) -> Result<(), Error> {
+    let proof = Proof { password: new.password.clone(), totp: new.totp, address };
+    let Proven { account, .. } = prove(app, username, proof).await?;
+    let factor = account.second_factor_at.is_some();
+    password::check_new(&new.new_password, username, factor)
+        .map_err(|error| Error::invalid("new_password", error.to_string()))?;
+    let key = open_key(app, &account, new.password).await?;
+    let now = app.clock.now();
+    let (hash, wrapped) = rewrap(app, &account, key, new.new_password).await?;
+    let (rows, id, keep) = (app.store.rows.clone(), account.id.clone(), own_session.clone());
+    let old_hash = account.password_hash.clone();
+    let ended = app
+        .store
+        .db
+        .write(move |tx| {
+            Box::pin(async move {
+                let mut account = rows.account(&mut *tx, id.as_str()).await?.ok_or(Error::NotFound)?;
+                if account.password_hash != old_hash {
+                    return Err(Error::Conflict("the password was changed meanwhile"));
+                }
+                account.password_hash = hash;
+                account.password_changed_at = now;
+                rows.update_account(tx, &account).await?;
+                if let Some(key) = &wrapped {
+                    rows.put_wrapped_key(tx, key).await?;
+                }
+                sessions::end_all(&rows, tx, id.as_str(), Some(&keep), "password", now).await
+            })
+        })
+        .await?;
+    for session in ended {
+        push::drive(app, session.as_str()).await?;
+    }
+    Ok(())
+}
+
+/// The hash of a new password, and the account's key wrapped under it.
+pub async fn rewrap(
+    app: &App,
+    account: &Account,
+    key: Option<ed25519_dalek::SigningKey>,
+    new_password: SecretText,
+) -> Result<(String, Option<WrappedKey>), Error> {
+    let (cost, random, now) = (app.passwords.cost(), app.random.clone(), app.clock.now());
+    let (id, public_key, key_use) = (account.id.clone(), account.public_key, key_use(account.role));
+    let work = move || {
+        let hash = password::hash(&new_password, cost, &random)?;
+        let owner = KeyOwner { key_use, account: id.as_str(), public_key: &public_key };
+        let wrapped = match key {
+            Some(key) => Some(WrappedKey {
+                account: id.as_str().to_owned(),
+                key_use,
+                cost,
+                wrapped: custody::wrap_with_password(&key, owner, &new_password, cost, &random)?,
+                created_at: now,
+            }),
+            None => None,
+        };
+        Ok::<_, CustodyError>((hash, wrapped))
+    };
+    Ok(app.passwords.run(work).await??)
+}

@@ -1,0 +1,218 @@
+//! Agencies: sign-up, what others see of them, the listing.
+
+use hbc_types::account::{Role, Standing};
+use hbc_types::ids::{AccountId, AgencyId};
+use hbc_types::saved::SavedAnswer;
+use hbc_types::secret::Bytes;
+use hbc_types::wire::auth::{AgencyCreated, AgencyView, Contact, NewAgency, StaffProfile};
+
+use crate::app::App;
+use crate::domain::custody::{self, CustodyError, KeyOwner, KeyUse};
+use crate::domain::input::{Faults, Username};
+use crate::domain::password;
+use crate::domain::staff::{Profile, profile_body};
+use crate::error::Error;
+use crate::flows::push;
+use crate::store::StoreError;
+use crate::store::accounts::Account;
+use crate::store::pushes::PushKind;
+use crate::store::staff::AUTH;
+use crate::store::wrapped_keys::WrappedKey;
+
+/// Who looks at an agency.
+#[derive(Clone, Debug)]
+pub struct Viewer {
+    /// The account.
+    pub account: AccountId,
+    /// Its role.
+    pub role: Role,
+}
+
+impl Viewer {
+    fn is_operator(&self) -> bool {
+        self.role == Role::Operator
+    }
+
+    fn is(&self, agency: &AgencyId) -> bool {
+        self.account.as_str() == agency.as_str()
+    }
+}
+
+/// A sign-up that is checked and made but not stored yet.
+#[derive(Debug)]
+pub struct Prepared {
+    account: Account,
+    key: WrappedKey,
+    /// What the agency is answered.
+    pub answer: AgencyCreated,
+}
+
+/// Checks a sign-up and makes the staff key.
+pub async fn prepare(app: &App, new: NewAgency) -> Result<Prepared, Error> {
+    let mut faults = Faults::default();
+    let username = faults.username(&new.username);
+    let username = username.as_ref().map(Username::as_str).unwrap_or_default().to_owned();
+    if let Err(error) = password::check_new(&new.password, &username, false) {
+        faults.add("password", &error.to_string());
+    }
+    let name = faults.required("name", &new.name);
+    let phone = faults.required("contact_number", &new.contact_number);
+    faults.phone("contact_number", &phone);
+    let email = faults.required("email", &new.email);
+    faults.email("email", &email);
+    let address = faults.required("address", &new.address);
+    let licence_number = faults.required("licence_number", &new.licence_number);
+    if let Some(organisation) = &new.organisation
+        && active_organisation(app, organisation).await?.is_none()
+    {
+        faults.add("organisation", "is not an approved agency");
+    }
+    faults.into_result().map_err(Error::Invalid)?;
+    let id = AgencyId::random(&app.random);
+    let body = profile_body(&id, new.agency_type, &licence_number, &name, new.organisation.as_ref())
+        .map_err(|_cannot_be_written| Error::invalid("name", "cannot be written in a profile"))?;
+    let now = app.clock.now();
+    let (cost, random, key_id, password) =
+        (app.passwords.cost(), app.random.clone(), id.clone(), new.password);
+    let work = move || {
+        let key = custody::new_key(&random);
+        let public_key = custody::public_key(&key);
+        let owner = KeyOwner { key_use: KeyUse::Staff, account: key_id.as_str(), public_key: &public_key };
+        let wrapped = custody::wrap_with_password(&key, owner, &password, cost, &random)?;
+        let account = key_id.as_str().to_owned();
+        let key = WrappedKey { account, key_use: KeyUse::Staff, cost, wrapped, created_at: now };
+        Ok::<_, CustodyError>((password::hash(&password, cost, &random)?, public_key, key))
+    };
+    let (password_hash, public_key, key) = app.passwords.run(work).await??;
+    let account = Account {
+        id: AccountId::Agency(id.clone()),
+        role: Role::Agency,
+        username,
+        password_hash,
+        standing: Standing::Pending,
+        revision: 1,
+        contact: Contact { name: Some(name), email: Some(email), phone: Some(phone), address: Some(address) },
+        custody: None,
+        public_key,
+        agency_type: Some(new.agency_type),
+        organisation: new.organisation,
+        licence_number: Some(licence_number),
+        profile: Some(Profile { salt: app.random.bytes(), body }),
+        staff_round: 0,
+        created_at: now,
+        password_changed_at: now,
+        second_factor_at: None,
+    };
+    Ok(Prepared { account, key, answer: AgencyCreated { id, standing: Standing::Pending } })
+}
+
+/// Stores a sign-up; the agency waits for approval.
+pub async fn commit(
+    app: &App,
+    prepared: Prepared,
+    saved: Option<SavedAnswer>,
+) -> Result<AgencyCreated, Error> {
+    let Prepared { account, key, answer } = prepared;
+    let (rows, now) = (app.store.rows.clone(), account.created_at);
+    let outcome = app
+        .store
+        .db
+        .write(move |tx| {
+            Box::pin(async move {
+                if let Some(saved) = &saved {
+                    hbc_db::idempotency::save(tx, saved).await?;
+                }
+                rows.insert_account(tx, &account).await?;
+                rows.put_wrapped_key(tx, &key).await?;
+                Ok::<_, Error>(rows.owe(tx, PushKind::Subject, account.id.as_str(), now).await?)
+            })
+        })
+        .await;
+    match outcome {
+        Err(Error::Db(error)) if error.is_unique_violation() => return Err(Error::UsernameTaken),
+        outcome => outcome?,
+    }
+    push::drive(app, answer.id.as_str()).await?;
+    Ok(answer)
+}
+
+/// The agency with this id, if it is one.
+pub async fn find(app: &App, id: &AgencyId) -> Result<Option<Account>, Error> {
+    let account = app.store.rows.account(app.store.db.reads(), id.as_str()).await?;
+    Ok(account.filter(|account| account.role == Role::Agency))
+}
+
+/// An approved agency that others can belong to.
+pub async fn active_organisation(app: &App, id: &AgencyId) -> Result<Option<Account>, Error> {
+    Ok(find(app, id).await?.filter(|agency| agency.standing == Standing::Active))
+}
+
+/// An agency as `viewer` may see it: one that is not approved yet is unknown to everybody but operators and itself.
+pub async fn view_for(app: &App, id: &AgencyId, viewer: &Viewer) -> Result<AgencyView, Error> {
+    let agency = find(app, id).await?.ok_or(Error::NotFound)?;
+    if agency.standing == Standing::Pending && !viewer.is_operator() && !viewer.is(id) {
+        return Err(Error::NotFound);
+    }
+    view(app, &agency, viewer).await
+}
+
+/// What `viewer` sees of `agency`.
+pub async fn view(app: &App, agency: &Account, viewer: &Viewer) -> Result<AgencyView, Error> {
+    let (AccountId::Agency(id), Some(agency_type)) = (&agency.id, agency.agency_type) else {
+        return Err(Error::NotFound);
+    };
+    let signatures = match app.store.rows.staff_signatures(app.store.db.reads(), id).await {
+        Ok(signatures) => signatures,
+        Err(StoreError::Tampered(_alarmed)) => Vec::new(),
+        Err(error) => return Err(error.into()),
+    };
+    let round = if agency.standing == Standing::Active { agency.staff_round - 1 } else { agency.staff_round };
+    let approvals = signatures
+        .iter()
+        .filter(|signature| {
+            signature.round == round && signature.signer != AUTH && signature.status == "active"
+        })
+        .count();
+    let private = viewer.is_operator() || viewer.is(id);
+    let approved = agency.staff_round > 0;
+    Ok(AgencyView {
+        id: id.clone(),
+        name: agency.contact.name.clone().unwrap_or_default(),
+        agency_type,
+        standing: agency.standing,
+        organisation: agency.organisation.clone(),
+        licence_number: agency.licence_number.clone().filter(|_| private),
+        contact: private.then(|| agency.contact.clone()),
+        approvals: u32::try_from(approvals).unwrap_or(u32::MAX),
+        approvals_needed: app.approvals,
+        staff_key: approved.then(|| custody::kid(&agency.public_key)),
+        transactions: signatures
+            .iter()
+            .filter(|_| approved || private)
+            .map(|signature| signature.txid)
+            .collect(),
+        profile: agency.profile.as_ref().filter(|_| approved || private).map(|profile| StaffProfile {
+            salt: Bytes::from(profile.salt.as_slice()),
+            body: profile.body.clone(),
+        }),
+    })
+}
+
+/// One page of agencies after `after`: for operators of any standing, for others the active ones.
+pub async fn list(
+    app: &App,
+    viewer: &Viewer,
+    standing: Option<Standing>,
+    query: &str,
+    after: &str,
+    limit: u32,
+) -> Result<Vec<AgencyView>, Error> {
+    let standing = if viewer.is_operator() { standing } else { Some(Standing::Active) };
+    let reads = app.store.db.reads();
+    let agencies = app.store.rows.agencies(reads, standing, query, after, limit).await?;
+    let mut views = Vec::with_capacity(agencies.len());
+    for agency in &agencies {
+        views.push(view(app, agency, viewer).await?);
+    }
+    Ok(views)
+}

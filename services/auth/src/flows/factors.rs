@@ -1,0 +1,73 @@
+//! Setting up a second factor: prepared after a fresh password, counted once its first code was shown.
+
+use hbc_types::secret::SecretText;
+use hbc_types::wire::auth::TotpPrepared;
+
+use crate::app::App;
+use crate::domain::totp;
+use crate::error::Error;
+use crate::flows::login::{Proof, Proven, matching_step, prove};
+use crate::store::accounts::Account;
+use crate::store::factors::Factor;
+
+/// Prepares a second factor. One that counts already must be removed first.
+pub async fn prepare(app: &App, username: &str, proof: Proof) -> Result<TotpPrepared, Error> {
+    let Proven { account, .. } = prove(app, username, proof).await?;
+    if account.second_factor_at.is_some() {
+        return Err(Error::Conflict("a second factor is set up already"));
+    }
+    let secret = totp::generate(&app.random);
+    let id = account.id.as_str().to_owned();
+    let (nonce, sealed) = totp::seal(&app.keys.factors, &id, secret.as_slice(), &app.random)?;
+    let factor =
+        Factor { account: id, nonce, sealed, confirmed_at: None, last_step: 0, created_at: app.clock.now() };
+    let rows = app.store.rows.clone();
+    app.store
+        .db
+        .write(move |tx| Box::pin(async move { Ok::<_, Error>(rows.put_factor(tx, &factor).await?) }))
+        .await?;
+    Ok(TotpPrepared { uri: totp::uri(secret.as_slice(), "HBC", &account.username) })
+}
+
+/// Confirms the prepared factor by its first code: from now on it is asked for.
+pub async fn confirm(app: &App, account: &Account, code: &SecretText) -> Result<(), Error> {
+    let id = account.id.as_str();
+    let _one_at_a_time = app.attempts.lock(id).await;
+    let factor = app.store.rows.factor(app.store.db.reads(), id).await?;
+    let Some(mut factor) = factor.filter(|_| account.second_factor_at.is_none()) else {
+        return Err(Error::Conflict("no second factor is prepared"));
+    };
+    let now = app.clock.now();
+    factor.last_step = matching_step(app, &factor, code, now)?.ok_or(Error::SecondFactor)?;
+    factor.confirmed_at = Some(now);
+    let rows = app.store.rows.clone();
+    app.store
+        .db
+        .write(move |tx| {
+            Box::pin(async move {
+                let mut account = rows.account(&mut *tx, &factor.account).await?.ok_or(Error::NotFound)?;
+                account.second_factor_at = Some(now);
+                rows.put_factor(tx, &factor).await?;
+                Ok(rows.update_account(tx, &account).await?)
+            })
+        })
+        .await
+}
+
+/// Removes the second factor after password and code.
+pub async fn remove(app: &App, username: &str, proof: Proof) -> Result<(), Error> {
+    let Proven { account, .. } = prove(app, username, proof).await?;
+    let rows = app.store.rows.clone();
+    app.store
+        .db
+        .write(move |tx| {
+            Box::pin(async move {
+                let mut account =
+                    rows.account(&mut *tx, account.id.as_str()).await?.ok_or(Error::NotFound)?;
+                account.second_factor_at = None;
+                rows.delete_factor(tx, account.id.as_str()).await?;
+                Ok(rows.update_account(tx, &account).await?)
+            })
+        })
+        .await
+}

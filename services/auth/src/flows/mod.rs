@@ -1,0 +1,14 @@
+//! The work of each operation: parse, check, store in one transaction, then tell the neighbours.
+
+pub mod account;
+pub mod agencies;
+pub mod consents;
+pub mod factors;
+pub mod login;
+pub mod operators;
+pub mod passwords;
+pub mod patients;
+pub mod push;
+pub mod recovery;
+pub mod sessions;
+pub mod staff;

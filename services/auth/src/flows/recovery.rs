@@ -1,0 +1,83 @@
+//! A lost password: a recovery code opens the root key once more, under a new password.
+
+use ed25519_dalek::SigningKey;
+use hbc_types::account::Role;
+use hbc_types::secret::SecretText;
+use hbc_types::wire::auth::Recovery;
+
+use crate::app::App;
+use crate::domain::custody::{self, KeyOwner, KeyUse};
+use crate::domain::{password, recovery};
+use crate::error::Error;
+use crate::flows::login::Guard;
+use crate::flows::{account, push, sessions};
+use crate::store::StoreError;
+use crate::store::accounts::Account;
+use crate::store::wrapped_keys::CodeWrap;
+
+/// Restores an account. The second factor goes with the lost device, so the new password must stand alone; every session
+/// ends. Unknown users, wrong codes and used codes get one answer and are slowed down like wrong passwords.
+pub async fn recover(app: &App, request: Recovery, address: &str) -> Result<(), Error> {
+    let mut guard = Guard::enter(app, &request.username, address).await?;
+    password::check_new(&request.new_password, guard.username(), false)
+        .map_err(|error| Error::invalid("new_password", error.to_string()))?;
+    let opened = open(app, guard.username(), &request.code).await?;
+    let Some((account, root, mut code)) = opened else {
+        // As dear as the right code, which is followed by a hash and a wrap.
+        app.passwords.matches(request.new_password, None).await?;
+        return guard.fail(app, Error::BadCredentials).await;
+    };
+    let now = app.clock.now();
+    let (hash, wrapped) = account::rewrap(app, &account, Some(root), request.new_password).await?;
+    code.used_at = Some(now);
+    let (rows, id) = (app.store.rows.clone(), account.id.clone());
+    let ended = app
+        .store
+        .db
+        .write(move |tx| {
+            Box::pin(async move {
+                let mut account = rows.account(&mut *tx, id.as_str()).await?.ok_or(Error::NotFound)?;
+                rows.use_code(tx, &code).await?;
+                account.password_hash = hash;
+                account.password_changed_at = now;
+                account.second_factor_at = None;
+                rows.delete_factor(tx, id.as_str()).await?;
+                rows.update_account(tx, &account).await?;
+                if let Some(key) = &wrapped {
+                    rows.put_wrapped_key(tx, key).await?;
+                }
+                sessions::end_all(&rows, tx, id.as_str(), None, "recovery", now).await
+            })
+        })
+        .await?;
+    guard.succeed(app).await?;
+    tracing::info!(account.id = %account.id, "An account was restored with a recovery code");
+    for session in ended {
+        push::drive(app, session.as_str()).await?;
+    }
+    Ok(())
+}
+
+/// The patient, the root key and the code's row, if the code is an unused one of this account.
+async fn open(
+    app: &App,
+    username: &str,
+    code: &SecretText,
+) -> Result<Option<(Account, SigningKey, CodeWrap)>, Error> {
+    let reads = app.store.db.reads();
+    let account = match app.store.rows.account_by_name(reads, username).await {
+        Ok(account) => account.filter(|account| account.role == Role::Patient),
+        Err(StoreError::Tampered(_alarmed)) => None,
+        Err(error) => return Err(error.into()),
+    };
+    let (Some(account), Some(code)) = (account, recovery::parse(code)) else { return Ok(None) };
+    let wraps = app.store.rows.unused_codes(reads, account.id.as_str()).await?;
+    let owner =
+        KeyOwner { key_use: KeyUse::Root, account: account.id.as_str(), public_key: &account.public_key };
+    for wrap in wraps {
+        if let Ok(root) = custody::open_with_code(&wrap.wrapped, owner, &code) {
+            return Ok(Some((account, root, wrap)));
+        }
+    }
+    Ok(None)
+}

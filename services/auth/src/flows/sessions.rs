@@ -1,0 +1,239 @@
+//! Sessions: login, refresh, logout, and who is calling.
+
+use std::time::Duration;
+
+use hbc_db::Tx;
+use hbc_service::Caller;
+use hbc_types::account::Standing;
+use hbc_types::ids::SessionId;
+use hbc_types::secret::SecretText;
+use hbc_types::wire::auth::{Denial, Tokens};
+use hbc_types::wire::token::ACCESS_SECONDS;
+use hbc_types::{Digest, Timestamp};
+
+use crate::app::App;
+use crate::domain::refresh::{GRACE, RefreshToken};
+use crate::domain::token::Bearer;
+use crate::error::Error;
+use crate::flows::login::{Proof, prove};
+use crate::flows::push;
+use crate::store::Rows;
+use crate::store::accounts::Account;
+use crate::store::pushes::PushKind;
+use crate::store::sessions::{Session, StoredToken};
+
+/// Logs in.
+pub async fn log_in(app: &App, username: &str, proof: Proof) -> Result<Tokens, Error> {
+    let proven = prove(app, username, proof).await?;
+    if proven.account.standing == Standing::Suspended {
+        return Err(Error::Suspended);
+    }
+    let now = app.clock.now();
+    let session = Session {
+        id: SessionId::random(&app.random),
+        account: proven.account.id.clone(),
+        amr: proven.amr,
+        auth_time: now,
+        expires_at: now.plus(Duration::from_secs(u64::from(app.sessions.days) * 24 * 3600)),
+        ended_at: None,
+        end_reason: None,
+    };
+    let refresh = RefreshToken::random(&app.random);
+    let stored = stored(app, &session, refresh.hash(), now);
+    let (rows, new_session) = (app.store.rows.clone(), session.clone());
+    app.store
+        .db
+        .write(move |tx| {
+            Box::pin(async move {
+                rows.insert_session(tx, &new_session).await?;
+                Ok::<_, Error>(rows.insert_token(tx, &stored).await?)
+            })
+        })
+        .await?;
+    tokens(app, &proven.account, &session, &refresh, now)
+}
+
+fn stored(app: &App, session: &Session, hash: Digest, now: Timestamp) -> StoredToken {
+    let idle = now.plus(Duration::from_secs(u64::from(app.sessions.idle_hours) * 3600));
+    StoredToken { hash, session: session.id.clone(), expires_at: idle.min(session.expires_at), used_at: None }
+}
+
+fn tokens(
+    app: &App,
+    account: &Account,
+    session: &Session,
+    refresh: &RefreshToken,
+    now: Timestamp,
+) -> Result<Tokens, Error> {
+    let bearer = Bearer {
+        account: account.id.clone(),
+        role: account.role,
+        session: session.id.clone(),
+        auth_time: session.auth_time,
+        amr: session.amr,
+    };
+    Ok(Tokens {
+        access_token: app.issuer.issue(&bearer, now, &app.random)?,
+        expires_in: u32::try_from(ACCESS_SECONDS).unwrap_or(0),
+        refresh_token: refresh.write(),
+        token_type: "Bearer".to_owned(),
+        account: account.id.clone(),
+        role: account.role,
+        session: session.id.clone(),
+    })
+}
+
+/// What a refresh came to inside its transaction.
+#[derive(Debug)]
+enum Refreshed {
+    Granted(Box<(Account, Session)>),
+    Reused(SessionId),
+}
+
+/// Gives new tokens for the latest refresh token of a family. The token before it still gets the same answer for ten
+/// seconds; any other use of a used token ends the family.
+pub async fn refresh(app: &App, token: &SecretText) -> Result<Tokens, Error> {
+    let token = RefreshToken::parse(token).ok_or(Error::Unauthenticated)?;
+    let next = token.successor(&app.keys.refresh);
+    let (now, hash, next_hash) = (app.clock.now(), token.hash(), next.hash());
+    let job_app = app.clone();
+    let outcome = app
+        .store
+        .db
+        .write(move |tx| Box::pin(async move { rotate(&job_app, tx, hash, next_hash, now).await }))
+        .await?;
+    match outcome {
+        Refreshed::Granted(granted) => tokens(app, &granted.0, &granted.1, &next, now),
+        Refreshed::Reused(session) => {
+            tracing::warn!(session.id = %session, "A refresh token was used twice: its family is dead");
+            push::drive(app, session.as_str()).await?;
+            Err(Error::TokenReused)
+        }
+    }
+}
+
+async fn rotate(
+    app: &App,
+    tx: &mut Tx,
+    hash: Digest,
+    next_hash: Digest,
+    now: Timestamp,
+) -> Result<Refreshed, Error> {
+    let rows = &app.store.rows;
+    let mut token = rows.token(&mut *tx, hash).await?.ok_or(Error::Unauthenticated)?;
+    let session = rows.session(&mut *tx, token.session.as_str()).await?.ok_or(Error::Unauthenticated)?;
+    if !session.is_live(now) {
+        return Err(if token.used_at.is_some() { Error::TokenReused } else { Error::Unauthenticated });
+    }
+    let account = rows.account(&mut *tx, session.account.as_str()).await?.ok_or(Error::Unauthenticated)?;
+    if account.standing == Standing::Suspended {
+        return Err(Error::Suspended);
+    }
+    match token.used_at {
+        None if now >= token.expires_at => return Err(Error::Unauthenticated),
+        None => {
+            token.used_at = Some(now);
+            rows.use_token(tx, &token).await?;
+            rows.insert_token(tx, &stored(app, &session, next_hash, now)).await?;
+        }
+        Some(used_at) => {
+            let next = rows.token(&mut *tx, next_hash).await?;
+            let unused = next.is_some_and(|next| next.used_at.is_none());
+            if !unused || now.since(used_at) > GRACE {
+                let id = session.id.clone();
+                end(rows, tx, session, "reuse", now).await?;
+                return Ok(Refreshed::Reused(id));
+            }
+        }
+    }
+    Ok(Refreshed::Granted(Box::new((account, session))))
+}
+
+/// Ends a session and owes access-policy the news.
+async fn end(
+    rows: &Rows,
+    tx: &mut Tx,
+    mut session: Session,
+    reason: &str,
+    now: Timestamp,
+) -> Result<(), Error> {
+    session.ended_at = Some(now);
+    session.end_reason = Some(reason.to_owned());
+    rows.end_session(tx, &session).await?;
+    Ok(rows.owe(tx, PushKind::Session, session.id.as_str(), now).await?)
+}
+
+/// Ends every session of `account` but `except`, and says which.
+pub async fn end_all(
+    rows: &Rows,
+    tx: &mut Tx,
+    account: &str,
+    except: Option<&SessionId>,
+    reason: &str,
+    now: Timestamp,
+) -> Result<Vec<SessionId>, Error> {
+    let mut ended = Vec::new();
+    for session in rows.open_sessions(&mut *tx, account).await? {
+        if except != Some(&session.id) && session.is_live(now) {
+            ended.push(session.id.clone());
+            end(rows, tx, session, reason, now).await?;
+        }
+    }
+    Ok(ended)
+}
+
+/// Logs out. Doing it again changes nothing.
+pub async fn log_out(app: &App, caller: &Caller) -> Result<Denial, Error> {
+    let (rows, id, now) = (app.store.rows.clone(), caller.session.clone(), app.clock.now());
+    let account = caller.account.clone();
+    let since = app
+        .store
+        .db
+        .write(move |tx| {
+            Box::pin(async move {
+                let session = rows.session(&mut *tx, id.as_str()).await?.ok_or(Error::Unauthenticated)?;
+                if session.account != account {
+                    return Err(Error::Unauthenticated);
+                }
+                match session.ended_at {
+                    Some(ended_at) => Ok(ended_at),
+                    None => end(&rows, tx, session, "logout", now).await.map(|()| now),
+                }
+            })
+        })
+        .await?;
+    let effective = push::drive(app, caller.session.as_str()).await?;
+    Ok(Denial { since, effective })
+}
+
+/// The account and session behind a token, as they stand now: a token outlives a logout or a suspension, its session
+/// does not.
+pub async fn current(app: &App, caller: &Caller) -> Result<(Account, Session), Error> {
+    let reads = app.store.db.reads();
+    let session =
+        app.store.rows.session(reads, caller.session.as_str()).await?.ok_or(Error::Unauthenticated)?;
+    if session.account != caller.account || !session.is_live(app.clock.now()) {
+        return Err(Error::Unauthenticated);
+    }
+    let account =
+        app.store.rows.account(reads, caller.account.as_str()).await?.ok_or(Error::Unauthenticated)?;
+    if account.standing == Standing::Suspended {
+        return Err(Error::Suspended);
+    }
+    Ok((account, session))
+}
+
+/// Forgets sessions that are over since a day, and old marks of logins.
+pub async fn prune(app: &App) -> Result<(), Error> {
+    let (rows, now) = (app.store.rows.clone(), app.clock.now());
+    let day = Duration::from_secs(24 * 3600);
+    app.store
+        .db
+        .write(move |tx| {
+            Box::pin(async move {
+                rows.prune_sessions(tx, now.minus(day)).await?;
+                Ok(rows.prune_throttle(tx, now.minus(day), now.minus(day * 90)).await?)
+            })
+        })
+        .await
+}

@@ -1,0 +1,260 @@
+//! Approval and suspension of agencies: operators sign with keys that only their passwords open, auth signs beside them,
+//! and the ledger decides when it is enough.
+
+use ed25519_dalek::SigningKey;
+use hbc_db::Tx;
+use hbc_types::account::{Role, Standing};
+use hbc_types::chain::payload::StaffStatus;
+use hbc_types::ids::{AgencyId, OperatorId};
+use hbc_types::outbox::NewTransaction;
+use hbc_types::wire::auth::{AgencyView, Denial, OperatorSignature};
+use hbc_types::{Digest, Timestamp};
+
+use crate::app::App;
+use crate::domain::staff::{Signed, StaffChange, public_organisation};
+use crate::error::Error;
+use crate::flows::account::open_key;
+use crate::flows::agencies::{self, Viewer};
+use crate::flows::login::{Proof, prove};
+use crate::flows::{push, sessions};
+use crate::store::Rows;
+use crate::store::accounts::Account;
+use crate::store::pushes::PushKind;
+use crate::store::staff::{AUTH, StaffSignature};
+
+/// The `kind` of staff transactions in the outbox.
+const KIND: &str = "identity.staff";
+
+/// The operator's key, opened with a freshly checked password.
+async fn operator_key(
+    app: &App,
+    operator: &Account,
+    signature: OperatorSignature,
+    address: String,
+) -> Result<SigningKey, Error> {
+    let password = signature.password.clone();
+    let proof = Proof { password: signature.password, totp: signature.totp, address };
+    let proven = prove(app, &operator.username, proof).await?;
+    if proven.account.role != Role::Operator {
+        return Err(Error::Forbidden("only operators sign staff profiles"));
+    }
+    let key = open_key(app, &proven.account, password).await?;
+    key.ok_or(Error::Broken("an operator's signing key is missing"))
+}
+
+async fn change(app: &App, agency: &Account, status: StaffStatus) -> Result<StaffChange, Error> {
+    let organisation = match &agency.organisation {
+        Some(id) => agencies::find(app, id).await?.and_then(|organisation| organisation.contact.name),
+        None => None,
+    };
+    let agency_type = agency.agency_type.ok_or(Error::NotFound)?;
+    let name = agency.contact.name.as_deref().unwrap_or_default();
+    Ok(StaffChange {
+        chain: app.chain,
+        public_key: agency.public_key,
+        agency_type,
+        organisation: public_organisation(agency_type, name, organisation.as_deref()),
+        profile: agency.profile.clone().ok_or(Error::Broken("an agency has no profile"))?,
+        nonce: u64::try_from(agency.staff_round).unwrap_or(0),
+        status,
+    })
+}
+
+/// Adds an operator's approval; with the last one that is needed the ledger makes the agency active. Approving twice
+/// changes nothing.
+pub async fn approve(
+    app: &App,
+    operator: (&OperatorId, &Account),
+    agency: &AgencyId,
+    signature: OperatorSignature,
+    address: String,
+) -> Result<AgencyView, Error> {
+    let account = agencies::find(app, agency).await?.ok_or(Error::NotFound)?;
+    let key = operator_key(app, operator.1, signature, address).await?;
+    if account.standing == Standing::Active {
+        return Err(Error::Conflict("the agency is approved already"));
+    }
+    let now = app.clock.now();
+    let change = change(app, &account, StaffStatus::Active).await?;
+    let by_operator = change.sign(&key, now)?;
+    let by_auth = change.sign(&app.keys.service, now)?;
+    let (rows, id, signer, round) =
+        (app.store.rows.clone(), agency.clone(), operator.0.clone(), account.staff_round);
+    app.store
+        .db
+        .write(move |tx| {
+            Box::pin(async move {
+                let present = rows.account(&mut *tx, id.as_str()).await?.ok_or(Error::NotFound)?;
+                let signatures = rows.staff_signatures(&mut *tx, &id).await?;
+                let this_round: Vec<_> =
+                    signatures.iter().filter(|signature| signature.round == round).collect();
+                if present.staff_round != round
+                    || this_round.iter().any(|signature| signature.status != "active")
+                {
+                    return Err(Error::Conflict("an earlier change of the agency is not final yet"));
+                }
+                for (signer, signed) in [(AUTH, &by_auth), (signer.as_str(), &by_operator)] {
+                    if this_round.iter().all(|signature| signature.signer != signer) {
+                        add(&rows, tx, &id, round, signer, StaffStatus::Active, signed, now).await?;
+                    }
+                }
+                Ok(())
+            })
+        })
+        .await?;
+    let account = agencies::find(app, agency).await?.ok_or(Error::NotFound)?;
+    let viewer = Viewer { account: operator.1.id.clone(), role: Role::Operator };
+    agencies::view(app, &account, &viewer).await
+}
+
+/// Stores a signature and owes its transaction to the ledger.
+#[expect(clippy::too_many_arguments, reason = "it is one row and its transaction")]
+async fn add(
+    rows: &Rows,
+    tx: &mut Tx,
+    agency: &AgencyId,
+    round: i64,
+    signer: &str,
+    status: StaffStatus,
+    signed: &Signed,
+    now: Timestamp,
+) -> Result<(), Error> {
+    let signature = StaffSignature {
+        agency: agency.clone(),
+        round,
+        signer: signer.to_owned(),
+        status: status.code().to_owned(),
+        txid: signed.txid,
+        signed_at: now,
+        final_at: None,
+    };
+    rows.insert_staff_signature(tx, &signature).await?;
+    let transaction = NewTransaction {
+        txid: signed.txid,
+        author: signed.author,
+        kind: KIND.to_owned(),
+        reference: agency.as_str().to_owned(),
+        jws: signed.jws.clone(),
+    };
+    Ok(hbc_db::outbox::enqueue(tx, &transaction, now).await?)
+}
+
+/// Suspends an approved agency: one operator is enough, it acts before the ledger says so, and its sessions end.
+/// Suspending it again changes nothing.
+pub async fn suspend(
+    app: &App,
+    operator: (&OperatorId, &Account),
+    agency: &AgencyId,
+    signature: OperatorSignature,
+    address: String,
+) -> Result<Denial, Error> {
+    let account = agencies::find(app, agency).await?.ok_or(Error::NotFound)?;
+    let key = operator_key(app, operator.1, signature, address).await?;
+    if account.standing == Standing::Pending {
+        return Err(Error::Conflict("the agency is not approved"));
+    }
+    let now = app.clock.now();
+    let change = change(app, &account, StaffStatus::Suspended).await?;
+    let signed = change.sign(&key, now)?;
+    let (rows, id, signer) = (app.store.rows.clone(), agency.clone(), operator.0.clone());
+    let ended = app
+        .store
+        .db
+        .write(move |tx| {
+            Box::pin(async move {
+                let mut account = rows.account(&mut *tx, id.as_str()).await?.ok_or(Error::NotFound)?;
+                if account.standing != Standing::Active {
+                    return Ok(Vec::new());
+                }
+                if u64::try_from(account.staff_round).unwrap_or(0) != change.nonce {
+                    return Err(Error::Conflict("the agency changed meanwhile"));
+                }
+                account.standing = Standing::Suspended;
+                account.revision += 1;
+                rows.update_account(tx, &account).await?;
+                let (round, status) = (account.staff_round, StaffStatus::Suspended);
+                add(&rows, tx, &id, round, signer.as_str(), status, &signed, now).await?;
+                rows.owe(tx, PushKind::Subject, id.as_str(), now).await?;
+                rows.owe(tx, PushKind::Denial, id.as_str(), now).await?;
+                sessions::end_all(&rows, tx, id.as_str(), None, "suspended", now).await
+            })
+        })
+        .await?;
+    let effective = push::drive(app, agency.as_str()).await?;
+    for session in ended {
+        push::drive(app, session.as_str()).await?;
+    }
+    Ok(Denial { since: now, effective })
+}
+
+/// A staff transaction is in a final block: counts it, and when a round is complete lets it act. Runs in the transaction
+/// that applies the block. Returns the agency whose standing changed.
+pub async fn finalised(
+    rows: &Rows,
+    tx: &mut Tx,
+    txid: Digest,
+    approvals: u32,
+    now: Timestamp,
+) -> Result<Option<AgencyId>, Error> {
+    let Some(mut signature) = rows.staff_signature(&mut *tx, txid).await? else { return Ok(None) };
+    if signature.final_at.is_some() {
+        return Ok(None);
+    }
+    signature.final_at = Some(now);
+    rows.finalise_staff_signature(tx, &signature).await?;
+    let id = signature.agency.clone();
+    let mut account = rows.account(&mut *tx, id.as_str()).await?.ok_or(Error::NotFound)?;
+    if account.staff_round != signature.round {
+        return Ok(None);
+    }
+    if signature.status == StaffStatus::Active.code() {
+        let signatures = rows.staff_signatures(&mut *tx, &id).await?;
+        if !is_complete(&signatures, signature.round, approvals) {
+            return Ok(None);
+        }
+        account.standing = Standing::Active;
+        account.revision += 1;
+        rows.owe(tx, PushKind::Subject, id.as_str(), now).await?;
+        rows.owe(tx, PushKind::Denial, id.as_str(), now).await?;
+    }
+    account.staff_round += 1;
+    rows.update_account(tx, &account).await?;
+    Ok(Some(id))
+}
+
+/// Whether auth and enough different operators are final in `round`.
+fn is_complete(signatures: &[StaffSignature], round: i64, approvals: u32) -> bool {
+    let of_round =
+        || signatures.iter().filter(|signature| signature.round == round && signature.final_at.is_some());
+    let operators = of_round().filter(|signature| signature.signer != AUTH).count();
+    of_round().any(|signature| signature.signer == AUTH)
+        && operators >= usize::try_from(approvals).unwrap_or(usize::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn signature(signer: &str, round: i64, is_final: bool) -> StaffSignature {
+        StaffSignature {
+            agency: AgencyId::parse("agy-00000000000000000000000000000001").unwrap(),
+            round,
+            signer: signer.to_owned(),
+            status: "active".to_owned(),
+            txid: Digest::of(signer.as_bytes()),
+            signed_at: Timestamp::from_ms(1),
+            final_at: is_final.then(|| Timestamp::from_ms(2)),
+        }
+    }
+
+    #[test]
+    fn a_round_needs_auth_and_enough_operators_all_final() {
+        let complete = |list: &[StaffSignature]| is_complete(list, 0, 2);
+        let all = [signature(AUTH, 0, true), signature("op-1", 0, true), signature("op-2", 0, true)];
+        assert!(complete(&all));
+        assert!(!complete(&all[1..]));
+        assert!(!complete(&all[..2]));
+        assert!(!complete(&[all[0].clone(), all[1].clone(), signature("op-2", 0, false)]));
+        assert!(!complete(&[all[0].clone(), all[1].clone(), signature("op-2", 1, true)]));
+    }
+}

@@ -1,0 +1,131 @@
+//! Agencies as others see them, and what operators do about them.
+
+use actix_web::{HttpRequest, HttpResponse, get, post, web};
+use hbc_service::{Caller, Operator, Problem, StrictJson, paging};
+use hbc_types::account::Standing;
+use hbc_types::ids::AgencyId;
+use hbc_types::problem::ProblemDocument;
+use hbc_types::wire::Page;
+use hbc_types::wire::auth::{AgencyView, Denial, OperatorSignature};
+use serde::Deserialize;
+
+use super::{account, address, denial};
+use crate::app::App;
+use crate::flows::agencies::{self, Viewer};
+use crate::flows::staff;
+
+/// Which agencies are asked for.
+#[derive(Clone, Debug, Default, Deserialize, utoipa::IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub struct AgencyQuery {
+    /// Part of the name.
+    #[serde(default)]
+    query: Option<String>,
+    /// Operators only: how they stand. Others see the active ones.
+    #[serde(default)]
+    standing: Option<Standing>,
+    /// Items on the page: 1 to 200, 50 unless given.
+    #[serde(default)]
+    limit: Option<u32>,
+    /// `next` of the page before.
+    #[serde(default)]
+    cursor: Option<String>,
+}
+
+fn viewer(caller: &Caller) -> Viewer {
+    Viewer { account: caller.account.clone(), role: caller.role }
+}
+
+/// Lists agencies.
+#[utoipa::path(tag = "agencies", operation_id = "list_agencies", params(AgencyQuery), security(("user" = [])),
+    responses((status = 200, description = "A page of agencies", body = Page<AgencyView>),
+        (status = 401, description = "No valid token", body = ProblemDocument),
+        (status = 403, description = "The account is suspended", body = ProblemDocument),
+        (status = 422, description = "Some values are not acceptable", body = ProblemDocument)))]
+#[get("/v1/agencies")]
+pub async fn list(
+    caller: Caller,
+    query: web::Query<AgencyQuery>,
+    app: web::Data<App>,
+) -> Result<HttpResponse, Problem> {
+    account(&app, &caller).await?;
+    let query = query.into_inner();
+    let page = paging::PageQuery { limit: query.limit, cursor: query.cursor };
+    let limit = page.limit()?;
+    let after: String = page.after()?.unwrap_or_default();
+    let name = query.query.unwrap_or_default();
+    let items = agencies::list(&app, &viewer(&caller), query.standing, &name, &after, limit).await?;
+    let full = items.len() == usize::try_from(limit).unwrap_or(usize::MAX);
+    let next = items.last().filter(|_| full).and_then(|last| paging::cursor(&last.id));
+    Ok(HttpResponse::Ok().json(Page { items, next }))
+}
+
+/// Shows an agency: its public part, and everything to operators and itself.
+#[utoipa::path(tag = "agencies", operation_id = "show_agency", params(("id" = AgencyId, Path)),
+    security(("user" = [])),
+    responses((status = 200, description = "The agency", body = AgencyView),
+        (status = 401, description = "No valid token", body = ProblemDocument),
+        (status = 403, description = "The account is suspended", body = ProblemDocument),
+        (status = 404, description = "Unknown, or not approved yet", body = ProblemDocument)))]
+#[get("/v1/agencies/{id}")]
+pub async fn show(
+    caller: Caller,
+    id: web::Path<AgencyId>,
+    app: web::Data<App>,
+) -> Result<HttpResponse, Problem> {
+    account(&app, &caller).await?;
+    Ok(HttpResponse::Ok().json(agencies::view_for(&app, &id, &viewer(&caller)).await?))
+}
+
+/// Approves an agency: the operator signs its staff profile for the ledger, after the password.
+///
+/// The agency becomes active when the ledger has auth's signature and those of as many operators as the genesis says.
+#[utoipa::path(tag = "agencies", operation_id = "approve_agency", params(("id" = AgencyId, Path)),
+    request_body = OperatorSignature, security(("user" = [])),
+    responses((status = 200, description = "Signed", body = AgencyView),
+        (status = 401, description = "No valid token, or password or code is wrong", body = ProblemDocument),
+        (status = 403, description = "Not an operator", body = ProblemDocument),
+        (status = 404, description = "Unknown", body = ProblemDocument),
+        (status = 409, description = "Approved already, or a change is not final yet", body = ProblemDocument),
+        (status = 422, description = "Some values are not acceptable", body = ProblemDocument),
+        (status = 429, description = "Too many failures", body = ProblemDocument),
+        (status = 503, description = "Too busy", body = ProblemDocument)))]
+#[post("/v1/agencies/{id}/approvals")]
+pub async fn approve(
+    operator: Operator,
+    request: HttpRequest,
+    id: web::Path<AgencyId>,
+    body: StrictJson<OperatorSignature>,
+    app: web::Data<App>,
+) -> Result<HttpResponse, Problem> {
+    let own = account(&app, &operator.caller).await?;
+    let who = (&operator.id, &own);
+    let view = staff::approve(&app, who, &id, body.into_value(), address(&request)).await?;
+    Ok(HttpResponse::Ok().json(view))
+}
+
+/// Suspends an agency: its sessions end and access-policy denies it from its durable acceptance on.
+#[utoipa::path(tag = "agencies", operation_id = "suspend_agency", params(("id" = AgencyId, Path)),
+    request_body = OperatorSignature, security(("user" = [])),
+    responses((status = 200, description = "Suspended everywhere", body = Denial),
+        (status = 202, description = "Suspended here; access-policy is still being told", body = Denial),
+        (status = 401, description = "No valid token, or password or code is wrong", body = ProblemDocument),
+        (status = 403, description = "Not an operator", body = ProblemDocument),
+        (status = 404, description = "Unknown", body = ProblemDocument),
+        (status = 409, description = "Not approved", body = ProblemDocument),
+        (status = 422, description = "Some values are not acceptable", body = ProblemDocument),
+        (status = 429, description = "Too many failures", body = ProblemDocument),
+        (status = 503, description = "Too busy", body = ProblemDocument)))]
+#[post("/v1/agencies/{id}/suspensions")]
+pub async fn suspend(
+    operator: Operator,
+    request: HttpRequest,
+    id: web::Path<AgencyId>,
+    body: StrictJson<OperatorSignature>,
+    app: web::Data<App>,
+) -> Result<HttpResponse, Problem> {
+    let own = account(&app, &operator.caller).await?;
+    let who = (&operator.id, &own);
+    Ok(denial(&staff::suspend(&app, who, &id, body.into_value(), address(&request)).await?))
+}

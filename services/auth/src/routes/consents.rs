@@ -1,0 +1,106 @@
+//! Signatures of patients whose keys auth keeps, and registration of the keys of those who hold their own.
+
+use actix_web::{HttpRequest, HttpResponse, post, web};
+use hbc_service::{Patient, Problem, StrictJson};
+use hbc_types::problem::ProblemDocument;
+use hbc_types::wire::auth::{
+    ConsentKeyRegistered, ConsentSignature, ConsentSignatureRequest, NewConsentKey, RevocationSignature,
+    RevocationSignatureRequest, UnfreezeSignature, UnfreezeSignatureRequest,
+};
+
+use super::{account, address};
+use crate::app::App;
+use crate::flows::consents;
+
+/// Registers a consent key that the client holds.
+#[utoipa::path(tag = "consents", operation_id = "register_consent_key", request_body = NewConsentKey,
+    security(("user" = [])),
+    responses((status = 201, description = "The signed registration", body = ConsentKeyRegistered),
+        (status = 401, description = "No valid token, or the proof does not fit", body = ProblemDocument),
+        (status = 403, description = "Not a patient, or suspended", body = ProblemDocument),
+        (status = 409, description = "Server custody, or the key is another's", body = ProblemDocument),
+        (status = 422, description = "Some values are not acceptable", body = ProblemDocument)))]
+#[post("/v1/me/consent-keys")]
+pub async fn register_key(
+    patient: Patient,
+    body: StrictJson<NewConsentKey>,
+    app: web::Data<App>,
+) -> Result<HttpResponse, Problem> {
+    let account = account(&app, &patient.caller).await?;
+    let registered = consents::register_key(&app, &patient.id, &account, body.into_value()).await?;
+    Ok(HttpResponse::Created().json(registered))
+}
+
+/// Signs a draft of a consent, after the password.
+///
+/// The commitment is computed again from the body that was shown; nothing of the draft is changed but an absent `key`.
+#[utoipa::path(tag = "consents", operation_id = "sign_consent", request_body = ConsentSignatureRequest,
+    security(("user" = [])),
+    responses((status = 200, description = "Signed", body = ConsentSignature),
+        (status = 400, description = "For another chain, or too old", body = ProblemDocument),
+        (status = 401, description = "No valid token, or password or code is wrong", body = ProblemDocument),
+        (status = 403, description = "Not a patient, or suspended", body = ProblemDocument),
+        (status = 404, description = "The key is not the patient's", body = ProblemDocument),
+        (status = 409, description = "Client custody, or the key is revoked", body = ProblemDocument),
+        (status = 422, description = "Body and payload do not agree", body = ProblemDocument),
+        (status = 429, description = "Too many failures", body = ProblemDocument),
+        (status = 503, description = "Too busy", body = ProblemDocument)))]
+#[post("/v1/me/consent-signatures")]
+pub async fn sign_consent(
+    patient: Patient,
+    request: HttpRequest,
+    body: StrictJson<ConsentSignatureRequest>,
+    app: web::Data<App>,
+) -> Result<HttpResponse, Problem> {
+    let account = account(&app, &patient.caller).await?;
+    let address = address(&request);
+    let signed = consents::sign_draft(&app, &patient.id, &account, body.into_value(), address).await?;
+    Ok(HttpResponse::Ok().json(signed))
+}
+
+/// Signs a revocation, after the password. Any ledger node takes it.
+#[utoipa::path(tag = "consents", operation_id = "sign_revocation", request_body = RevocationSignatureRequest,
+    security(("user" = [])),
+    responses((status = 200, description = "Signed", body = RevocationSignature),
+        (status = 401, description = "No valid token, or password or code is wrong", body = ProblemDocument),
+        (status = 403, description = "Not a patient, or suspended", body = ProblemDocument),
+        (status = 404, description = "The key is not the patient's", body = ProblemDocument),
+        (status = 409, description = "Client custody", body = ProblemDocument),
+        (status = 422, description = "Some values are not acceptable", body = ProblemDocument),
+        (status = 429, description = "Too many failures", body = ProblemDocument),
+        (status = 503, description = "Too busy", body = ProblemDocument)))]
+#[post("/v1/me/revocation-signatures")]
+pub async fn sign_revocation(
+    patient: Patient,
+    request: HttpRequest,
+    body: StrictJson<RevocationSignatureRequest>,
+    app: web::Data<App>,
+) -> Result<HttpResponse, Problem> {
+    let account = account(&app, &patient.caller).await?;
+    let address = address(&request);
+    let signed = consents::sign_revocation(&app, &patient.id, &account, body.into_value(), address).await?;
+    Ok(HttpResponse::Ok().json(signed))
+}
+
+/// Signs that a freeze is over, after the password.
+#[utoipa::path(tag = "consents", operation_id = "sign_unfreeze", request_body = UnfreezeSignatureRequest,
+    security(("user" = [])),
+    responses((status = 200, description = "Signed", body = UnfreezeSignature),
+        (status = 401, description = "No valid token, or password or code is wrong", body = ProblemDocument),
+        (status = 403, description = "Not a patient, or suspended", body = ProblemDocument),
+        (status = 409, description = "Client custody", body = ProblemDocument),
+        (status = 422, description = "Some values are not acceptable", body = ProblemDocument),
+        (status = 429, description = "Too many failures", body = ProblemDocument),
+        (status = 503, description = "Too busy", body = ProblemDocument)))]
+#[post("/v1/me/unfreeze-signatures")]
+pub async fn sign_unfreeze(
+    patient: Patient,
+    request: HttpRequest,
+    body: StrictJson<UnfreezeSignatureRequest>,
+    app: web::Data<App>,
+) -> Result<HttpResponse, Problem> {
+    let account = account(&app, &patient.caller).await?;
+    let address = address(&request);
+    let signed = consents::sign_unfreeze(&app, &patient.id, &account, body.into_value(), address).await?;
+    Ok(HttpResponse::Ok().json(signed))
+}

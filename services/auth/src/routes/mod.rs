@@ -1,0 +1,62 @@
+//! The HTTP table of auth. A handler parses, authorises by its argument types, calls one flow, answers.
+
+pub mod agencies;
+pub mod consents;
+pub mod me;
+pub mod metadata;
+pub mod recoveries;
+pub mod sessions;
+pub mod sign_up;
+
+use actix_web::HttpRequest;
+use actix_web::http::StatusCode;
+use actix_web::{HttpResponse, HttpResponseBuilder};
+use hbc_service::{Caller, Problem, Routes, peer_address};
+use hbc_types::wire::auth::Denial;
+
+use crate::app::App;
+use crate::flows::sessions::current;
+use crate::store::accounts::Account;
+
+/// Every operation.
+pub fn table(routes: &mut Routes<'_>) {
+    routes
+        .service(sign_up::patient)
+        .service(sign_up::agency)
+        .service(sessions::log_in)
+        .service(sessions::refresh)
+        .service(sessions::log_out)
+        .service(recoveries::recover)
+        .service(me::show)
+        .service(me::set_contact)
+        .service(me::set_password)
+        .service(me::prepare_totp)
+        .service(me::confirm_totp)
+        .service(me::remove_totp)
+        .service(consents::register_key)
+        .service(consents::sign_consent)
+        .service(consents::sign_revocation)
+        .service(consents::sign_unfreeze)
+        .service(agencies::list)
+        .service(agencies::show)
+        .service(agencies::approve)
+        .service(agencies::suspend)
+        .service(metadata::jwks)
+        .service(metadata::authorization_server);
+}
+
+/// The address that failures are counted under.
+fn address(request: &HttpRequest) -> String {
+    peer_address(request).map(|address| address.to_string()).unwrap_or_default()
+}
+
+/// The caller's account as it stands now.
+async fn account(app: &App, caller: &Caller) -> Result<Account, Problem> {
+    Ok(current(app, caller).await?.0)
+}
+
+/// 200 once access-policy stored the denial, 202 while it is still being told.
+fn denial(denial: &Denial) -> HttpResponse {
+    let status = if denial.effective { StatusCode::OK } else { StatusCode::ACCEPTED };
+    HttpResponseBuilder::new(status).json(denial)
+}

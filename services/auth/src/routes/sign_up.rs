@@ -1,0 +1,153 @@
+//! Sign-up of patients and agencies.
+
+use actix_web::http::StatusCode;
+use actix_web::{HttpRequest, HttpResponse, post, web};
+use hbc_service::idempotency::{Begun, Ticket};
+use hbc_service::{AnswerStore, IdempotencyKey, Problem, Public, StrictJson};
+use hbc_types::Digest;
+use hbc_types::problem::ProblemDocument;
+use hbc_types::saved::SavedAnswer;
+use hbc_types::secret::{Bytes, SecretText};
+use hbc_types::wire::auth::{AgencyCreated, NewAgency, NewPatient, PatientCreated};
+use serde::{Deserialize, Serialize};
+
+use super::address;
+use crate::app::App;
+use crate::domain::custody::{Wrapped, open_answer, seal_answer};
+use crate::error::Error;
+use crate::flows::{agencies, patients};
+
+/// Saved answers of sign-ups: sealed under the password of the request, because recovery codes stand in them.
+struct SealedAnswers {
+    app: App,
+    password: SecretText,
+}
+
+/// A sealed answer as it is stored.
+#[derive(Serialize, Deserialize)]
+struct SealedBody {
+    salt: Bytes,
+    nonce: Bytes,
+    ciphertext: Bytes,
+}
+
+impl SealedAnswers {
+    /// The row to save with the sign-up; nothing if the client sent no key.
+    async fn save<T: Serialize>(&self, ticket: &Ticket, answer: &T) -> Result<Option<SavedAnswer>, Problem> {
+        let Some(mut saved) = ticket.answer(StatusCode::CREATED, None, "", self.app.clock.now()) else {
+            return Ok(None);
+        };
+        let plain = serde_json::to_vec(answer).map_err(|error| Problem::internal(&error))?;
+        let (password, cost, random) =
+            (self.password.clone(), self.app.passwords.cost(), self.app.random.clone());
+        let work = move || seal_answer(&plain, &password, cost, &random);
+        let sealed = self.app.passwords.run(work).await?.map_err(Error::from)?;
+        let body = SealedBody {
+            salt: Bytes::from(sealed.salt.as_slice()),
+            nonce: Bytes::from(sealed.nonce.as_slice()),
+            ciphertext: Bytes::new(sealed.ciphertext),
+        };
+        saved.body = serde_json::to_string(&body).map_err(|error| Problem::internal(&error))?;
+        Ok(Some(saved))
+    }
+
+    /// The body in clear; of another password's answer nothing, which the fingerprint refuses anyway.
+    async fn open(&self, body: &str) -> Result<String, Problem> {
+        let sealed: SealedBody = serde_json::from_str(body).map_err(|error| Problem::internal(&error))?;
+        let (Some(salt), Some(nonce)) = (sealed.salt.to_array(), sealed.nonce.to_array()) else {
+            return Ok(String::new());
+        };
+        let wrapped = Wrapped { salt, nonce, ciphertext: sealed.ciphertext.into_vec() };
+        let (password, cost) = (self.password.clone(), self.app.passwords.cost());
+        let plain = self.app.passwords.run(move || open_answer(&wrapped, &password, cost)).await?;
+        Ok(plain.map(|plain| String::from_utf8_lossy(&plain).into_owned()).unwrap_or_default())
+    }
+}
+
+impl AnswerStore for SealedAnswers {
+    async fn saved_answer(&self, id: Digest) -> Result<Option<SavedAnswer>, Problem> {
+        let found = hbc_db::idempotency::find(self.app.store.db.reads(), id).await.map_err(Error::from)?;
+        let Some(mut saved) = found else { return Ok(None) };
+        saved.body = self.open(&saved.body).await?;
+        Ok(Some(saved))
+    }
+}
+
+/// A patient signs up.
+///
+/// Recovery codes are shown in this answer only. The account stands `pending` in `/v1/me` until access-policy has
+/// pinned the root key, which is usually done when this answers.
+#[utoipa::path(tag = "accounts", operation_id = "sign_up_patient", request_body = NewPatient, security(()),
+    params(("Idempotency-Key" = Option<String>, Header, description = "The same key and body get the same answer")),
+    responses((status = 201, description = "Signed up", body = PatientCreated),
+        (status = 401, description = "The root key's proof does not fit", body = ProblemDocument),
+        (status = 409, description = "The username is taken, or the same request is under way", body = ProblemDocument),
+        (status = 422, description = "Some values are not acceptable", body = ProblemDocument),
+        (status = 429, description = "Too many sign-ups from this address", body = ProblemDocument),
+        (status = 503, description = "Too busy", body = ProblemDocument)))]
+#[post("/v1/patients")]
+pub async fn patient(
+    _anybody: Public,
+    request: HttpRequest,
+    key: IdempotencyKey,
+    body: StrictJson<NewPatient>,
+    app: web::Data<App>,
+) -> Result<HttpResponse, Problem> {
+    app.sign_ups.check(&address(&request))?;
+    let (answers, fingerprint) = remembered(&app, &body.value.password, body.digest());
+    let ticket = match key.begin(&answers, "sign-up", fingerprint).await? {
+        Begun::Answered(answer) => return Ok(answer),
+        Begun::Fresh(ticket) => ticket,
+    };
+    let prepared = patients::prepare(&app, body.into_value()).await?;
+    let saved = answers.save(&ticket, &prepared.answer).await?;
+    match patients::commit(&app, prepared, saved).await {
+        Err(Error::UsernameTaken) => lost(&ticket, &answers).await,
+        outcome => Ok(HttpResponse::Created().json(outcome?)),
+    }
+}
+
+/// An agency signs up; it can do nothing with data until operators approve it.
+#[utoipa::path(tag = "accounts", operation_id = "sign_up_agency", request_body = NewAgency, security(()),
+    params(("Idempotency-Key" = Option<String>, Header, description = "The same key and body get the same answer")),
+    responses((status = 201, description = "Signed up, waiting for approval", body = AgencyCreated),
+        (status = 409, description = "The username is taken, or the same request is under way", body = ProblemDocument),
+        (status = 422, description = "Some values are not acceptable", body = ProblemDocument),
+        (status = 429, description = "Too many sign-ups from this address", body = ProblemDocument),
+        (status = 503, description = "Too busy", body = ProblemDocument)))]
+#[post("/v1/agencies")]
+pub async fn agency(
+    _anybody: Public,
+    request: HttpRequest,
+    key: IdempotencyKey,
+    body: StrictJson<NewAgency>,
+    app: web::Data<App>,
+) -> Result<HttpResponse, Problem> {
+    app.sign_ups.check(&address(&request))?;
+    let (answers, fingerprint) = remembered(&app, &body.value.password, body.digest());
+    let ticket = match key.begin(&answers, "sign-up", fingerprint).await? {
+        Begun::Answered(answer) => return Ok(answer),
+        Begun::Fresh(ticket) => ticket,
+    };
+    let prepared = agencies::prepare(&app, body.into_value()).await?;
+    let saved = answers.save(&ticket, &prepared.answer).await?;
+    match agencies::commit(&app, prepared, saved).await {
+        Err(Error::UsernameTaken) => lost(&ticket, &answers).await,
+        outcome => Ok(HttpResponse::Created().json(outcome?)),
+    }
+}
+
+/// The saved answers that this password opens, and the request's fingerprint: keyed, because a plain hash of a body that
+/// holds a password is a cheap way to guess it.
+fn remembered(app: &App, password: &SecretText, body: Digest) -> (SealedAnswers, Digest) {
+    let answers = SealedAnswers { app: app.clone(), password: password.clone() };
+    (answers, app.store.rows.fingerprint(body))
+}
+
+/// The username is in use: by the same request, if it was answered meanwhile.
+async fn lost(ticket: &Ticket, answers: &SealedAnswers) -> Result<HttpResponse, Problem> {
+    match ticket.lost(answers).await {
+        Ok(answer) => Ok(answer),
+        Err(_not_the_same) => Err(Error::UsernameTaken.into()),
+    }
+}

@@ -1,0 +1,144 @@
+//! The index of consent keys: kid → account, and for keys in server custody the grantee and counter they derive from.
+
+use hbc_db::{Column, DbError, Tx};
+use hbc_types::ids::{AgencyId, PatientId};
+use hbc_types::{Digest, Timestamp};
+use sqlx::any::AnyRow;
+
+use super::row::Reader;
+use super::{Rows, StoreError};
+
+const TABLE: &str = "consent_keys";
+
+/// A consent key as stored.
+#[derive(Clone, Debug)]
+pub struct ConsentKey {
+    /// Its kid.
+    pub kid: Digest,
+    /// Whose.
+    pub account: PatientId,
+    /// Server custody: for which grantee, and the counter of the derivation.
+    pub derivation: Option<Derivation>,
+    /// The raw public key.
+    pub public_key: [u8; 32],
+    /// The signed `identity.key` transaction: always the same bytes.
+    pub registration: String,
+    /// When it was made.
+    pub created_at: Timestamp,
+    /// When the chain showed it revoked.
+    pub revoked_at: Option<Timestamp>,
+}
+
+/// What a consent key in server custody is derived from, beside the root key.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Derivation {
+    /// The grantee.
+    pub grantee: AgencyId,
+    /// 0 for the first key, one more for each successor.
+    pub counter: u32,
+}
+
+impl ConsentKey {
+    fn with_columns<T>(&self, work: impl FnOnce(&[Column<'_>]) -> T) -> T {
+        let kid = self.kid.to_string();
+        work(&[
+            (&kid).into(),
+            self.account.as_str().into(),
+            self.derivation.as_ref().map(|derivation| derivation.grantee.as_str()).into(),
+            self.derivation.as_ref().map(|derivation| i64::from(derivation.counter)).into(),
+            self.public_key.as_slice().into(),
+            (&self.registration).into(),
+            self.created_at.ms().into(),
+            self.revoked_at.map(Timestamp::ms).into(),
+        ])
+    }
+
+    fn read(row: &AnyRow, rows: &Rows) -> Result<Self, StoreError> {
+        let row = Reader(row);
+        let grantee = row.parsed_opt("grantee", |text| AgencyId::parse(text).ok())?;
+        let derivation = match grantee {
+            Some(grantee) => Some(Derivation { grantee, counter: row.small("counter")? }),
+            None => None,
+        };
+        let key = Self {
+            kid: row.parsed("kid", |text| Digest::parse(text).ok())?,
+            account: row.parsed("account", |text| PatientId::parse(text).ok())?,
+            derivation,
+            public_key: row.array("public_key")?,
+            registration: row.text("registration")?,
+            created_at: row.time("created_at_ms")?,
+            revoked_at: row.time_opt("revoked_at_ms")?,
+        };
+        let mac = row.bytes("mac")?;
+        key.with_columns(|columns| rows.check(TABLE, columns, &mac))?;
+        Ok(key)
+    }
+}
+
+impl Rows {
+    /// Adds a key. [`DbError::UniqueViolation`] means that the key, or the grantee's counter, is there already.
+    pub async fn insert_consent_key(&self, tx: &mut Tx, key: &ConsentKey) -> Result<(), StoreError> {
+        let mac = key.with_columns(|columns| self.seal(TABLE, columns));
+        sqlx::query(
+            "INSERT INTO consent_keys (kid, account, grantee, counter, public_key, registration, created_at_ms,
+                 revoked_at_ms, mac)
+             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)",
+        )
+        .bind(key.kid.to_string())
+        .bind(key.account.as_str().to_owned())
+        .bind(key.derivation.as_ref().map(|derivation| derivation.grantee.as_str().to_owned()))
+        .bind(key.derivation.as_ref().map(|derivation| i64::from(derivation.counter)))
+        .bind(key.public_key.to_vec())
+        .bind(key.registration.clone())
+        .bind(key.created_at.ms())
+        .bind(key.revoked_at.map(Timestamp::ms))
+        .bind(mac)
+        .execute(tx)
+        .await?;
+        Ok(())
+    }
+
+    /// The key with this kid.
+    pub async fn consent_key<'e, E>(&self, executor: E, kid: Digest) -> Result<Option<ConsentKey>, StoreError>
+    where
+        E: sqlx::Executor<'e, Database = sqlx::Any>,
+    {
+        let row = sqlx::query("SELECT * FROM consent_keys WHERE kid = $1")
+            .bind(kid.to_string())
+            .fetch_optional(executor)
+            .await?;
+        row.map(|row| ConsentKey::read(&row, self)).transpose()
+    }
+
+    /// The latest key of `account` for `grantee`, revoked or not.
+    pub async fn latest_consent_key<'e, E>(
+        &self,
+        executor: E,
+        account: &PatientId,
+        grantee: &AgencyId,
+    ) -> Result<Option<ConsentKey>, StoreError>
+    where
+        E: sqlx::Executor<'e, Database = sqlx::Any>,
+    {
+        let row = sqlx::query(
+            "SELECT * FROM consent_keys WHERE account = $1 AND grantee = $2 ORDER BY counter DESC LIMIT 1",
+        )
+        .bind(account.as_str().to_owned())
+        .bind(grantee.as_str().to_owned())
+        .fetch_optional(executor)
+        .await?;
+        row.map(|row| ConsentKey::read(&row, self)).transpose()
+    }
+
+    /// Writes a key back after [`ConsentKey::revoked_at`] was set.
+    pub async fn revoke_consent_key(&self, tx: &mut Tx, key: &ConsentKey) -> Result<(), StoreError> {
+        let mac = key.with_columns(|columns| self.seal(TABLE, columns));
+        let done = sqlx::query("UPDATE consent_keys SET revoked_at_ms = $2, mac = $3 WHERE kid = $1")
+            .bind(key.kid.to_string())
+            .bind(key.revoked_at.map(Timestamp::ms))
+            .bind(mac)
+            .execute(tx)
+            .await?;
+        Ok(DbError::one_row(done.rows_affected())?)
+    }
+}

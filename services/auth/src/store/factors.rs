@@ -1,0 +1,91 @@
+//! Second factors: one TOTP secret an account, sealed under a server key and bound to the account.
+
+use hbc_db::{Column, Tx};
+use hbc_types::Timestamp;
+
+use super::row::Reader;
+use super::{Rows, StoreError};
+
+const TABLE: &str = "factors";
+
+/// A second factor as stored.
+#[derive(Clone, Debug)]
+pub struct Factor {
+    /// Whose.
+    pub account: String,
+    /// Nonce of the sealed secret.
+    pub nonce: [u8; 12],
+    /// The sealed secret.
+    pub sealed: Vec<u8>,
+    /// Since when it counts; absent while prepared.
+    pub confirmed_at: Option<Timestamp>,
+    /// The last step whose code was used.
+    pub last_step: i64,
+    /// When it was made.
+    pub created_at: Timestamp,
+}
+
+impl Factor {
+    fn columns(&self) -> [Column<'_>; 6] {
+        [
+            (&self.account).into(),
+            self.nonce.as_slice().into(),
+            self.sealed.as_slice().into(),
+            self.confirmed_at.map(Timestamp::ms).into(),
+            self.last_step.into(),
+            self.created_at.ms().into(),
+        ]
+    }
+}
+
+impl Rows {
+    /// Adds or replaces the factor of its account.
+    pub async fn put_factor(&self, tx: &mut Tx, factor: &Factor) -> Result<(), StoreError> {
+        sqlx::query(
+            "INSERT INTO factors (account, nonce, sealed, confirmed_at_ms, last_step, created_at_ms, mac)
+             VALUES ($1, $2, $3, $4, $5, $6, $7)
+             ON CONFLICT (account) DO UPDATE SET nonce = excluded.nonce, sealed = excluded.sealed,
+                 confirmed_at_ms = excluded.confirmed_at_ms, last_step = excluded.last_step,
+                 created_at_ms = excluded.created_at_ms, mac = excluded.mac",
+        )
+        .bind(factor.account.clone())
+        .bind(factor.nonce.to_vec())
+        .bind(factor.sealed.clone())
+        .bind(factor.confirmed_at.map(Timestamp::ms))
+        .bind(factor.last_step)
+        .bind(factor.created_at.ms())
+        .bind(self.seal(TABLE, &factor.columns()))
+        .execute(tx)
+        .await?;
+        Ok(())
+    }
+
+    /// Removes the factor of `account`, if there is one.
+    pub async fn delete_factor(&self, tx: &mut Tx, account: &str) -> Result<(), StoreError> {
+        sqlx::query("DELETE FROM factors WHERE account = $1").bind(account.to_owned()).execute(tx).await?;
+        Ok(())
+    }
+
+    /// The factor of `account`.
+    pub async fn factor<'e, E>(&self, executor: E, account: &str) -> Result<Option<Factor>, StoreError>
+    where
+        E: sqlx::Executor<'e, Database = sqlx::Any>,
+    {
+        let row = sqlx::query("SELECT * FROM factors WHERE account = $1")
+            .bind(account.to_owned())
+            .fetch_optional(executor)
+            .await?;
+        let Some(row) = row else { return Ok(None) };
+        let row = Reader(&row);
+        let factor = Factor {
+            account: row.text("account")?,
+            nonce: row.array("nonce")?,
+            sealed: row.bytes("sealed")?,
+            confirmed_at: row.time_opt("confirmed_at_ms")?,
+            last_step: row.int("last_step")?,
+            created_at: row.time("created_at_ms")?,
+        };
+        self.check(TABLE, &factor.columns(), &row.bytes("mac")?)?;
+        Ok(Some(factor))
+    }
+}

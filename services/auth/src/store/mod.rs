@@ -1,0 +1,88 @@
+//! All SQL of auth. Functions that take an executor work on the read pool and inside a write job alike.
+//!
+//! Rows that give rights are read and written only through the types here, which seal and check their MAC: a row that
+//! another hand wrote comes back as [`StoreError::Tampered`] and is logged as an alarm where that happens.
+
+pub mod accounts;
+pub mod consent_keys;
+pub mod factors;
+pub mod pushes;
+mod row;
+pub mod sessions;
+pub mod staff;
+pub mod throttle;
+pub mod wrapped_keys;
+
+use hbc_db::{Column, Db, DbError, Migration, RowMac, RowMacError, migrations};
+
+/// The schema, embedded.
+pub const MIGRATIONS: &[Migration] = migrations![
+    1 "accounts" "../../migrations/0001_accounts.sql",
+    2 "keys" "../../migrations/0002_keys.sql",
+];
+
+/// What goes wrong in the store.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// The database failed.
+    #[error(transparent)]
+    Db(#[from] DbError),
+    /// A row was written or changed by another hand.
+    #[error(transparent)]
+    Tampered(#[from] RowMacError),
+}
+
+impl From<sqlx::Error> for StoreError {
+    fn from(error: sqlx::Error) -> Self {
+        Self::Db(error.into())
+    }
+}
+
+/// Seals and checks rows. Clones share the key.
+#[derive(Clone, Debug)]
+pub struct Rows {
+    mac: RowMac,
+}
+
+impl Rows {
+    /// Uses `mac`.
+    #[must_use]
+    pub const fn new(mac: RowMac) -> Self {
+        Self { mac }
+    }
+
+    /// A keyed fingerprint of a request's body.
+    #[must_use]
+    pub fn fingerprint(&self, body: hbc_types::Digest) -> hbc_types::Digest {
+        hbc_types::Digest::from_bytes(self.mac.seal("request_body", &[body.as_bytes().as_slice().into()]))
+    }
+
+    fn seal(&self, table: &'static str, columns: &[Column<'_>]) -> Vec<u8> {
+        self.mac.seal(table, columns).to_vec()
+    }
+
+    /// Checks a row's MAC; a mismatch is an alarm.
+    fn check(&self, table: &'static str, columns: &[Column<'_>], mac: &[u8]) -> Result<(), StoreError> {
+        self.mac.check(table, columns, mac).map_err(|error| {
+            alarm(table);
+            StoreError::Tampered(error)
+        })
+    }
+}
+
+fn alarm(table: &'static str) {
+    tracing::error!(
+        alarm = "row_tampered",
+        db.table = table,
+        "A row was not written by this service: whoever it would have let in is refused"
+    );
+}
+
+/// The database and the key that seals its rows.
+#[derive(Clone, Debug)]
+pub struct Store {
+    /// The database.
+    pub db: Db,
+    /// Access to its rows.
+    pub rows: Rows,
+}

@@ -1,0 +1,215 @@
+//! Sessions (families of refresh tokens) and the tokens themselves, of which only hashes are kept.
+
+use hbc_db::{Column, DbError, Tx};
+use hbc_types::ids::{AccountId, SessionId};
+use hbc_types::{Digest, Timestamp};
+use sqlx::any::AnyRow;
+
+use super::row::Reader;
+use super::{Rows, StoreError};
+use crate::domain::token::Amr;
+
+const SESSIONS: &str = "sessions";
+const TOKENS: &str = "refresh_tokens";
+
+/// A session as stored.
+#[derive(Clone, Debug)]
+pub struct Session {
+    /// Its id.
+    pub id: SessionId,
+    /// Whose.
+    pub account: AccountId,
+    /// How credentials were checked.
+    pub amr: Amr,
+    /// When.
+    pub auth_time: Timestamp,
+    /// When it ends by itself.
+    pub expires_at: Timestamp,
+    /// When it was ended.
+    pub ended_at: Option<Timestamp>,
+    /// Why: `logout`, `reuse`, `suspended`, `password`, `recovery`.
+    pub end_reason: Option<String>,
+}
+
+impl Session {
+    fn columns(&self) -> [Column<'_>; 7] {
+        [
+            self.id.as_str().into(),
+            self.account.as_str().into(),
+            self.amr.code().into(),
+            self.auth_time.ms().into(),
+            self.expires_at.ms().into(),
+            self.ended_at.map(Timestamp::ms).into(),
+            self.end_reason.as_ref().into(),
+        ]
+    }
+
+    /// Whether it counts at `now`.
+    #[must_use]
+    pub fn is_live(&self, now: Timestamp) -> bool {
+        self.ended_at.is_none() && now < self.expires_at
+    }
+
+    fn read(row: &AnyRow, rows: &Rows) -> Result<Self, StoreError> {
+        let row = Reader(row);
+        let session = Self {
+            id: row.parsed("id", |text| SessionId::parse(text).ok())?,
+            account: row.parsed("account", |text| AccountId::parse(text).ok())?,
+            amr: row.parsed("amr", Amr::parse)?,
+            auth_time: row.time("auth_time_ms")?,
+            expires_at: row.time("expires_at_ms")?,
+            ended_at: row.time_opt("ended_at_ms")?,
+            end_reason: row.text_opt("end_reason")?,
+        };
+        rows.check(SESSIONS, &session.columns(), &row.bytes("mac")?)?;
+        Ok(session)
+    }
+}
+
+/// A refresh token as stored.
+#[derive(Clone, Debug)]
+pub struct StoredToken {
+    /// Hash of the token.
+    pub hash: Digest,
+    /// Its family.
+    pub session: SessionId,
+    /// Until when it is good.
+    pub expires_at: Timestamp,
+    /// When it was used.
+    pub used_at: Option<Timestamp>,
+}
+
+impl StoredToken {
+    fn with_columns<T>(&self, work: impl FnOnce(&[Column<'_>]) -> T) -> T {
+        let hash = self.hash.to_string();
+        work(&[
+            (&hash).into(),
+            self.session.as_str().into(),
+            self.expires_at.ms().into(),
+            self.used_at.map(Timestamp::ms).into(),
+        ])
+    }
+}
+
+impl Rows {
+    /// Adds a session.
+    pub async fn insert_session(&self, tx: &mut Tx, session: &Session) -> Result<(), StoreError> {
+        sqlx::query(
+            "INSERT INTO sessions (id, account, amr, auth_time_ms, expires_at_ms, ended_at_ms, end_reason, mac)
+             VALUES ($1, $2, $3, $4, $5, $6, $7, $8)",
+        )
+        .bind(session.id.as_str().to_owned())
+        .bind(session.account.as_str().to_owned())
+        .bind(session.amr.code())
+        .bind(session.auth_time.ms())
+        .bind(session.expires_at.ms())
+        .bind(session.ended_at.map(Timestamp::ms))
+        .bind(session.end_reason.clone())
+        .bind(self.seal(SESSIONS, &session.columns()))
+        .execute(tx)
+        .await?;
+        Ok(())
+    }
+
+    /// The session with this id.
+    pub async fn session<'e, E>(&self, executor: E, id: &str) -> Result<Option<Session>, StoreError>
+    where
+        E: sqlx::Executor<'e, Database = sqlx::Any>,
+    {
+        let row = sqlx::query("SELECT * FROM sessions WHERE id = $1")
+            .bind(id.to_owned())
+            .fetch_optional(executor)
+            .await?;
+        row.map(|row| Session::read(&row, self)).transpose()
+    }
+
+    /// Sessions of `account` that nobody ended.
+    pub async fn open_sessions<'e, E>(&self, executor: E, account: &str) -> Result<Vec<Session>, StoreError>
+    where
+        E: sqlx::Executor<'e, Database = sqlx::Any>,
+    {
+        let rows = sqlx::query("SELECT * FROM sessions WHERE account = $1 AND ended_at_ms IS NULL")
+            .bind(account.to_owned())
+            .fetch_all(executor)
+            .await?;
+        rows.iter().map(|row| Session::read(row, self)).collect()
+    }
+
+    /// Writes a session back after [`Session::ended_at`] was set.
+    pub async fn end_session(&self, tx: &mut Tx, session: &Session) -> Result<(), StoreError> {
+        let done =
+            sqlx::query("UPDATE sessions SET ended_at_ms = $2, end_reason = $3, mac = $4 WHERE id = $1")
+                .bind(session.id.as_str().to_owned())
+                .bind(session.ended_at.map(Timestamp::ms))
+                .bind(session.end_reason.clone())
+                .bind(self.seal(SESSIONS, &session.columns()))
+                .execute(tx)
+                .await?;
+        Ok(DbError::one_row(done.rows_affected())?)
+    }
+
+    /// Adds a refresh token.
+    pub async fn insert_token(&self, tx: &mut Tx, token: &StoredToken) -> Result<(), StoreError> {
+        let mac = token.with_columns(|columns| self.seal(TOKENS, columns));
+        sqlx::query(
+            "INSERT INTO refresh_tokens (hash, session, expires_at_ms, used_at_ms, mac) VALUES ($1, $2, $3, $4, $5)",
+        )
+        .bind(token.hash.to_string())
+        .bind(token.session.as_str().to_owned())
+        .bind(token.expires_at.ms())
+        .bind(token.used_at.map(Timestamp::ms))
+        .bind(mac)
+        .execute(tx)
+        .await?;
+        Ok(())
+    }
+
+    /// The token with this hash.
+    pub async fn token<'e, E>(&self, executor: E, hash: Digest) -> Result<Option<StoredToken>, StoreError>
+    where
+        E: sqlx::Executor<'e, Database = sqlx::Any>,
+    {
+        let row = sqlx::query("SELECT * FROM refresh_tokens WHERE hash = $1")
+            .bind(hash.to_string())
+            .fetch_optional(executor)
+            .await?;
+        let Some(row) = row else { return Ok(None) };
+        let row = Reader(&row);
+        let token = StoredToken {
+            hash: row.parsed("hash", |text| Digest::parse(text).ok())?,
+            session: row.parsed("session", |text| SessionId::parse(text).ok())?,
+            expires_at: row.time("expires_at_ms")?,
+            used_at: row.time_opt("used_at_ms")?,
+        };
+        let mac = row.bytes("mac")?;
+        token.with_columns(|columns| self.check(TOKENS, columns, &mac))?;
+        Ok(Some(token))
+    }
+
+    /// Writes a token back after [`StoredToken::used_at`] was set; it must not have been used before.
+    pub async fn use_token(&self, tx: &mut Tx, token: &StoredToken) -> Result<(), StoreError> {
+        let mac = token.with_columns(|columns| self.seal(TOKENS, columns));
+        let done = sqlx::query(
+            "UPDATE refresh_tokens SET used_at_ms = $2, mac = $3 WHERE hash = $1 AND used_at_ms IS NULL",
+        )
+        .bind(token.hash.to_string())
+        .bind(token.used_at.map(Timestamp::ms))
+        .bind(mac)
+        .execute(tx)
+        .await?;
+        Ok(DbError::one_row(done.rows_affected())?)
+    }
+
+    /// Forgets sessions and tokens that expired before `before`.
+    pub async fn prune_sessions(&self, tx: &mut Tx, before: Timestamp) -> Result<u64, StoreError> {
+        let tokens = sqlx::query("DELETE FROM refresh_tokens WHERE expires_at_ms < $1")
+            .bind(before.ms())
+            .execute(&mut *tx)
+            .await?;
+        let sessions = sqlx::query("DELETE FROM sessions WHERE expires_at_ms < $1")
+            .bind(before.ms())
+            .execute(tx)
+            .await?;
+        Ok(tokens.rows_affected() + sessions.rows_affected())
+    }
+}

@@ -1,0 +1,190 @@
+//! Wrapped signing keys: one an account under its password, and a patient's root key once per recovery code.
+
+use hbc_db::{Column, DbError, Tx};
+use hbc_types::Timestamp;
+
+use super::row::{Reader, bad};
+use super::{Rows, StoreError};
+use crate::domain::custody::{Cost, KeyUse, Wrapped};
+
+const KEYS: &str = "wrapped_keys";
+const CODES: &str = "recovery_codes";
+
+/// A key wrapped under its account's password.
+#[derive(Clone, Debug)]
+pub struct WrappedKey {
+    /// Whose.
+    pub account: String,
+    /// What it is for.
+    pub key_use: KeyUse,
+    /// Cost of the password hash.
+    pub cost: Cost,
+    /// The wrap.
+    pub wrapped: Wrapped,
+    /// When it was made.
+    pub created_at: Timestamp,
+}
+
+impl WrappedKey {
+    fn columns(&self) -> [Column<'_>; 9] {
+        [
+            (&self.account).into(),
+            self.key_use.domain().into(),
+            i64::from(self.cost.m_kib).into(),
+            i64::from(self.cost.t).into(),
+            i64::from(self.cost.p).into(),
+            self.wrapped.salt.as_slice().into(),
+            self.wrapped.nonce.as_slice().into(),
+            self.wrapped.ciphertext.as_slice().into(),
+            self.created_at.ms().into(),
+        ]
+    }
+}
+
+/// A root key wrapped under a recovery code.
+#[derive(Clone, Debug)]
+pub struct CodeWrap {
+    /// Whose.
+    pub account: String,
+    /// Its place among the account's codes.
+    pub n: i64,
+    /// The wrap.
+    pub wrapped: Wrapped,
+    /// When it was made.
+    pub created_at: Timestamp,
+    /// When it was used.
+    pub used_at: Option<Timestamp>,
+}
+
+impl CodeWrap {
+    fn columns(&self) -> [Column<'_>; 7] {
+        [
+            (&self.account).into(),
+            self.n.into(),
+            self.wrapped.salt.as_slice().into(),
+            self.wrapped.nonce.as_slice().into(),
+            self.wrapped.ciphertext.as_slice().into(),
+            self.created_at.ms().into(),
+            self.used_at.map(Timestamp::ms).into(),
+        ]
+    }
+}
+
+impl Rows {
+    /// Adds or replaces the wrapped key of its account.
+    pub async fn put_wrapped_key(&self, tx: &mut Tx, key: &WrappedKey) -> Result<(), StoreError> {
+        sqlx::query(
+            "INSERT INTO wrapped_keys (account, key_use, m_kib, t, p, salt, nonce, ciphertext, created_at_ms, mac)
+             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)
+             ON CONFLICT (account) DO UPDATE SET key_use = excluded.key_use, m_kib = excluded.m_kib, t = excluded.t,
+                 p = excluded.p, salt = excluded.salt, nonce = excluded.nonce, ciphertext = excluded.ciphertext,
+                 created_at_ms = excluded.created_at_ms, mac = excluded.mac",
+        )
+        .bind(key.account.clone())
+        .bind(key.key_use.domain())
+        .bind(i64::from(key.cost.m_kib))
+        .bind(i64::from(key.cost.t))
+        .bind(i64::from(key.cost.p))
+        .bind(key.wrapped.salt.to_vec())
+        .bind(key.wrapped.nonce.to_vec())
+        .bind(key.wrapped.ciphertext.clone())
+        .bind(key.created_at.ms())
+        .bind(self.seal(KEYS, &key.columns()))
+        .execute(tx)
+        .await?;
+        Ok(())
+    }
+
+    /// The wrapped key of `account`.
+    pub async fn wrapped_key<'e, E>(
+        &self,
+        executor: E,
+        account: &str,
+    ) -> Result<Option<WrappedKey>, StoreError>
+    where
+        E: sqlx::Executor<'e, Database = sqlx::Any>,
+    {
+        let row = sqlx::query("SELECT * FROM wrapped_keys WHERE account = $1")
+            .bind(account.to_owned())
+            .fetch_optional(executor)
+            .await?;
+        let Some(row) = row else { return Ok(None) };
+        let row = Reader(&row);
+        let key_use = row.text("key_use")?;
+        let key = WrappedKey {
+            account: row.text("account")?,
+            key_use: [KeyUse::Root, KeyUse::Staff, KeyUse::Operator]
+                .into_iter()
+                .find(|known| known.domain() == key_use)
+                .ok_or_else(|| bad("key_use"))?,
+            cost: Cost { m_kib: row.small("m_kib")?, t: row.small("t")?, p: row.small("p")? },
+            wrapped: wrapped(&row)?,
+            created_at: row.time("created_at_ms")?,
+        };
+        self.check(KEYS, &key.columns(), &row.bytes("mac")?)?;
+        Ok(Some(key))
+    }
+
+    /// Adds a recovery code's wrap.
+    pub async fn insert_code(&self, tx: &mut Tx, code: &CodeWrap) -> Result<(), StoreError> {
+        sqlx::query(
+            "INSERT INTO recovery_codes (account, n, salt, nonce, ciphertext, created_at_ms, used_at_ms, mac)
+             VALUES ($1, $2, $3, $4, $5, $6, $7, $8)",
+        )
+        .bind(code.account.clone())
+        .bind(code.n)
+        .bind(code.wrapped.salt.to_vec())
+        .bind(code.wrapped.nonce.to_vec())
+        .bind(code.wrapped.ciphertext.clone())
+        .bind(code.created_at.ms())
+        .bind(code.used_at.map(Timestamp::ms))
+        .bind(self.seal(CODES, &code.columns()))
+        .execute(tx)
+        .await?;
+        Ok(())
+    }
+
+    /// The unused codes' wraps of `account`.
+    pub async fn unused_codes<'e, E>(&self, executor: E, account: &str) -> Result<Vec<CodeWrap>, StoreError>
+    where
+        E: sqlx::Executor<'e, Database = sqlx::Any>,
+    {
+        let rows =
+            sqlx::query("SELECT * FROM recovery_codes WHERE account = $1 AND used_at_ms IS NULL ORDER BY n")
+                .bind(account.to_owned())
+                .fetch_all(executor)
+                .await?;
+        rows.iter()
+            .map(|row| {
+                let row = Reader(row);
+                let code = CodeWrap {
+                    account: row.text("account")?,
+                    n: row.int("n")?,
+                    wrapped: wrapped(&row)?,
+                    created_at: row.time("created_at_ms")?,
+                    used_at: row.time_opt("used_at_ms")?,
+                };
+                self.check(CODES, &code.columns(), &row.bytes("mac")?)?;
+                Ok(code)
+            })
+            .collect()
+    }
+
+    /// Writes a code back after [`CodeWrap::used_at`] was set; of two rivals one gets [`DbError::RowCount`].
+    pub async fn use_code(&self, tx: &mut Tx, code: &CodeWrap) -> Result<(), StoreError> {
+        let done = sqlx::query(
+            "UPDATE recovery_codes SET used_at_ms = $3, mac = $4 WHERE account = $1 AND n = $2 AND used_at_ms IS NULL",
+        )
+        .bind(code.account.clone())
+        .bind(code.n)
+        .bind(code.used_at.map(Timestamp::ms))
+        .bind(self.seal(CODES, &code.columns()))
+        .execute(tx)
+        .await?;
+        Ok(DbError::one_row(done.rows_affected())?)
+    }
+}
+
+fn wrapped(row: &Reader<'_>) -> Result<Wrapped, StoreError> {
+    Ok(Wrapped { salt: row.array("salt")?, nonce: row.array("nonce")?, ciphertext: row.bytes("ciphertext")? })
+}

@@ -63,7 +63,7 @@ pub(crate) async fn around<B: MessageBody + 'static>(
     let work = async {
         let refused = verify_service(&mut request, edge.body_limit_bytes).await.err();
         let answered = match refused {
-            Some(problem) => Ok(request.into_response(HttpResponse::from_error(problem))),
+            Some(problem) => Ok(request.error_response(problem)),
             None => run(request, next).await,
         };
         let answered = match answered {

@@ -23,7 +23,10 @@ pub fn run(folder: &Path, check: bool) -> Result<()> {
         if check {
             let committed = std::fs::read_to_string(&path).unwrap_or_default();
             if committed != text {
-                bail!("`{}` is not what the route table says; run `make openapi` and commit it", path.display());
+                bail!(
+                    "`{}` is not what the route table says; run `make openapi` and commit it",
+                    path.display()
+                );
             }
         } else {
             std::fs::write(&path, text).with_context(|| format!("cannot write `{}`", path.display()))?;

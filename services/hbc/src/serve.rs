@@ -16,13 +16,17 @@ pub async fn serve(args: &Serve) -> Result<()> {
     // One arm per service: their configurations are types of their own.
     match args.role {
         Role::Auth => {
-            telemetry::init(&TelemetrySettings::default())?;
-            let config = config::load("auth", path)?;
-            hbc_auth::Application::build(config).await.context("auth cannot start")?.run_until_stopped(stop).await
+            let config: hbc_auth::config::Config = config::load("auth", path)?;
+            telemetry::init(&config.telemetry)?;
+            hbc_auth::Application::build(config)
+                .await
+                .context("auth cannot start")?
+                .run_until_stopped(stop)
+                .await
         }
         Role::AccessPolicy => {
-            telemetry::init(&TelemetrySettings::default())?;
-            let config = config::load("access-policy", path)?;
+            let config: hbc_access_policy::config::Config = config::load("access-policy", path)?;
+            telemetry::init(&config.telemetry)?;
             let application = hbc_access_policy::Application::build(config).await;
             application.context("access-policy cannot start")?.run_until_stopped(stop).await
         }

@@ -5,8 +5,10 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
 use hbc_types::wire::access::GrantView;
-use hbc_types::wire::ledger::{BlockView, NodeState, NodeStatus, Promise, SubmitTransaction, TransactionView};
 use hbc_types::wire::ledger::TransactionState;
+use hbc_types::wire::ledger::{
+    BlockView, NodeState, NodeStatus, Promise, SubmitTransaction, TransactionView,
+};
 
 use super::consent;
 use super::world::{Person, World};
@@ -15,7 +17,12 @@ use super::world::{Person, World};
 const VICTIM: &str = "node-3";
 
 /// Changes the byte, then sends one signed transaction to the victim and to the next node.
-pub async fn one_byte(world: &mut World, doctor: &Person, patient: &Person, granted: &GrantView) -> Result<()> {
+pub async fn one_byte(
+    world: &mut World,
+    doctor: &Person,
+    patient: &Person,
+    granted: &GrantView,
+) -> Result<()> {
     world.console.step("Somebody edits one byte in the database file of one ledger node");
     let new = consent::small_grant(doctor)?;
     let second = consent::give(world, patient, &new).await?;
@@ -25,7 +32,9 @@ pub async fn one_byte(world: &mut World, doctor: &Person, patient: &Person, gran
     let stored = block.transactions.first().context("the block is empty")?;
     let file = world.stack.deployment.data(VICTIM).join("ledger.db");
     let place = change_byte(&file, stored.as_bytes())?;
-    world.console.fact("changed", format!("byte {place} of {VICTIM}/ledger.db (a consent in block {height})"));
+    world
+        .console
+        .fact("changed", format!("byte {place} of {VICTIM}/ledger.db (a consent in block {height})"));
 
     let body = SubmitTransaction { jws };
     let refused = node(world, VICTIM)?.post("/v1/transactions").once().json(&body).fetch::<Promise>().await;
@@ -50,7 +59,9 @@ pub async fn one_byte(world: &mut World, doctor: &Person, patient: &Person, gran
     };
     let wait = world.console.wait("waiting for the block", wait);
     let height = tokio::time::timeout(Duration::from_secs(60), wait).await.context("no block")??;
-    world.console.fact("the same write", format!("accepted by {}, final in block {}", next.0, height.unwrap_or(0)));
+    world
+        .console
+        .fact("the same write", format!("accepted by {}, final in block {}", next.0, height.unwrap_or(0)));
     show_nodes(world).await?;
     world.console.proves("the edited node names itself, votes and writes no more; the other three go on");
     Ok(())

@@ -8,8 +8,8 @@ use hbc_types::labels::{Category, Compartment};
 use hbc_types::purpose::{Action, Purpose};
 use hbc_types::wire::Page;
 use hbc_types::wire::access::{
-    AccessKind, AccessRequestView, AccessView, GrantDraft, GrantRevocation, GrantSignature, GrantState, GrantView,
-    NewAccessRequest, NewGrant, Scope,
+    AccessKind, AccessRequestView, AccessView, GrantDraft, GrantRevocation, GrantSignature, GrantState,
+    GrantView, NewAccessRequest, NewGrant, Scope,
 };
 use hbc_types::wire::auth::{
     ConsentSignature, ConsentSignatureRequest, RevocationSignature, RevocationSignatureRequest,
@@ -69,7 +69,8 @@ pub async fn ask_and_approve(world: &mut World, doctor: &Person, patient: &Perso
     world.console.step("The patient approves with her password; the consent goes onto the ledger");
     let call = world.access.get("/v1/access-requests");
     let page: Page<AccessRequestView> = patient.signs(call).fetch().await.context("no list of requests")?;
-    let open = page.items.into_iter().find(|open| open.id == request.id).context("the request is not shown")?;
+    let open =
+        page.items.into_iter().find(|open| open.id == request.id).context("the request is not shown")?;
     world.console.fact("asked by", format!("{} ({})", open.agency_name, open.agency_type));
     let new = NewGrant {
         grantee: open.agency.clone(),
@@ -83,7 +84,9 @@ pub async fn ask_and_approve(world: &mut World, doctor: &Person, patient: &Perso
     if let (Some(txid), Some(height)) = (grant.txid, grant.height) {
         world.console.fact("on the ledger", format!("transaction {txid} in block {height}"));
     }
-    world.console.proves("a consent acts only once the patient's own key signed it and a block made it final");
+    world
+        .console
+        .proves("a consent acts only once the patient's own key signed it and a block made it final");
     Ok(grant)
 }
 
@@ -100,14 +103,22 @@ pub async fn give(world: &World, patient: &Person, new: &NewGrant) -> Result<Gra
     };
     let call = world.auth.post("/v1/me/consent-signatures").json(&asked);
     let signed: ConsentSignature = patient.signs(call).fetch().await.context("auth did not sign")?;
-    let signature =
-        GrantSignature { jws: signed.jws, certificate: signed.certificate, registration: signed.registration };
+    let signature = GrantSignature {
+        jws: signed.jws,
+        certificate: signed.certificate,
+        registration: signed.registration,
+    };
     let call = world.access.put(&format!("/v1/grants/{}/signature", draft.id)).json(&signature);
     patient.signs(call).done().await.context("the signed consent was refused")?;
     until_state(world, patient, &draft.id, GrantState::Active).await
 }
 
-async fn until_state(world: &World, patient: &Person, grant: &GrantId, wanted: GrantState) -> Result<GrantView> {
+async fn until_state(
+    world: &World,
+    patient: &Person,
+    grant: &GrantId,
+    wanted: GrantState,
+) -> Result<GrantView> {
     let wait = async {
         loop {
             let call = world.access.get(&format!("/v1/grants/{grant}"));
@@ -151,7 +162,8 @@ pub async fn doctor_reads(
         world.console.fact(category, format!("{count} records"));
     }
     world.console.fact("of the patient's", format!("{} records", all.len()));
-    let observation = seen.iter().find(|record| record.kind == "Observation").context("no observation is seen")?;
+    let observation =
+        seen.iter().find(|record| record.kind == "Observation").context("no observation is seen")?;
     let received = format!("/v1/records/{}/received", observation.id);
     let read = |purpose: &str| doctor.signs(world.storage.get(&received).header("hbc-purpose", purpose));
     let began = Instant::now();
@@ -162,14 +174,19 @@ pub async fn doctor_reads(
         bail!("the received bytes are not those of the bundle");
     }
     let short: String = text.split_whitespace().collect::<Vec<_>>().join(" ").chars().take(60).collect();
-    world.console.fact("one observation", format!("{short}… ({} bytes, {} ms)", text.len(), took.as_millis()));
+    world
+        .console
+        .fact("one observation", format!("{short}… ({} bytes, {} ms)", text.len(), took.as_millis()));
     let status = refusal(read("HPAYMT").send().await, "a read for payment")?;
     world.console.fact("the same read for payment", format!("refused ({status})"));
     let other = all.iter().find(|record| !granted(record)).context("nothing lies outside the grant")?;
-    let call = world.storage.get(&format!("/v1/records/{}/received", other.id)).header("hbc-purpose", "TREAT");
+    let call =
+        world.storage.get(&format!("/v1/records/{}/received", other.id)).header("hbc-purpose", "TREAT");
     let status = refusal(doctor.signs(call).send().await, "a read outside the grant")?;
     world.console.fact(&format!("a record of {}", other.category), format!("refused ({status})"));
-    world.console.proves("exactly what was granted is readable, byte for byte, and only for the granted purpose");
+    world
+        .console
+        .proves("exactly what was granted is readable, byte for byte, and only for the granted purpose");
     Ok(observation.clone())
 }
 
@@ -181,7 +198,8 @@ pub async fn access_log(world: &mut World, doctor: &Person, patient: &Person) ->
             let page: Page<AccessView> =
                 patient.signs(world.access.get("/v1/me/accesses?limit=100")).fetch().await?;
             let of_doctor = |access: &&AccessView| access.receipt.actor == doctor.account;
-            let read = page.items.iter().filter(of_doctor).find(|access| access.receipt.kind == AccessKind::Read);
+            let read =
+                page.items.iter().filter(of_doctor).find(|access| access.receipt.kind == AccessKind::Read);
             if let Some(read) = read.filter(|read| read.height.is_some()) {
                 let read = read.clone();
                 return Ok::<_, anyhow::Error>((page.items, read));
@@ -205,7 +223,9 @@ pub async fn access_log(world: &mut World, doctor: &Person, patient: &Person) ->
     if !denied {
         bail!("the refused reads are not in the log");
     }
-    world.console.proves("no key leaves without a receipt; refused attempts are there too, numbered without a gap");
+    world
+        .console
+        .proves("no key leaves without a receipt; refused attempts are there too, numbered without a gap");
     Ok(read)
 }
 
@@ -232,7 +252,8 @@ pub async fn revoke(
 ) -> Result<()> {
     world.console.step("The patient revokes");
     let jws = sign_revocation(world, patient, grant).await?;
-    let call = world.access.post(&format!("/v1/grants/{}/revocation", grant.id)).json(&GrantRevocation { jws });
+    let call =
+        world.access.post(&format!("/v1/grants/{}/revocation", grant.id)).json(&GrantRevocation { jws });
     let began = Instant::now();
     patient.signs(call).done().await.context("the revocation was refused")?;
     world.console.fact("revoked in", format!("{} ms", began.elapsed().as_millis()));

@@ -21,7 +21,9 @@ use world::World;
 pub async fn run(args: &Demo) -> Result<()> {
     let random = Random::system();
     let mut console = Console::new();
-    console::line("HBC: the patient decides who reads. Everything below runs on this machine, on real parts.");
+    console::line(
+        "HBC: the patient decides who reads. Everything below runs on this machine, on real parts.",
+    );
     console.step("A deployment of its own: four ledger members, three services, a private IPFS daemon");
     let stack = console.wait("starting", Stack::start(args.keep, &random)).await?;
     let mut world = World::new(console, stack, random)?;
@@ -48,8 +50,13 @@ pub async fn run(args: &Demo) -> Result<()> {
 }
 
 async fn story(world: &mut World) -> Result<()> {
-    let addresses: Vec<String> =
-        world.stack.settings.services.iter().map(|service| format!("{} :{}", service.name, service.port)).collect();
+    let addresses: Vec<String> = world
+        .stack
+        .settings
+        .services
+        .iter()
+        .map(|service| format!("{} :{}", service.name, service.port))
+        .collect();
     world.console.fact("processes", addresses.join(", "));
     world.console.fact("folder", world.stack.deployment.root().display());
     world.console.proves("one command makes keys, genesis, secrets and configuration, and runs every part");

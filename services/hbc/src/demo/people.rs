@@ -56,11 +56,15 @@ pub async fn doctor(world: &mut World, operator: &Person) -> Result<Person> {
     let call = world.auth.post(&path).idempotency_key(&world.key()).json(&approval);
     operator.signs(call).done().await.context("the approval failed")?;
     let view = active_agency(world, operator, created.id.as_str()).await?;
-    world.console.fact("approved by", format!("{} of {} operators needed", view.approvals, view.approvals_needed));
+    world
+        .console
+        .fact("approved by", format!("{} of {} operators needed", view.approvals, view.approvals_needed));
     if let Some(key) = view.staff_key {
         world.console.fact("staff key on the ledger", key);
     }
-    world.console.proves("agencies do nothing before operators signed for them, on the ledger, without a name on it");
+    world
+        .console
+        .proves("agencies do nothing before operators signed for them, on the ledger, without a name on it");
     world.login("dr.voss", &password).await
 }
 
@@ -76,7 +80,8 @@ async fn active_agency(world: &World, operator: &Person, id: &str) -> Result<Age
             tokio::time::sleep(Duration::from_millis(100)).await;
         }
     };
-    let limit = tokio::time::timeout(Duration::from_secs(60), world.console.wait("waiting for the block", wait));
+    let limit =
+        tokio::time::timeout(Duration::from_secs(60), world.console.wait("waiting for the block", wait));
     limit.await.context("the approval does not become final")?
 }
 
@@ -102,6 +107,8 @@ pub async fn patient(world: &mut World) -> Result<Person> {
     world.console.fact("known elsewhere only as", &created.id);
     world.console.fact("root key's fingerprint", created.root_fingerprint);
     world.console.fact("recovery codes", created.recovery_codes.len());
-    world.console.proves("name and contact stay in auth; the signing key opens only with the password or a code");
+    world
+        .console
+        .proves("name and contact stay in auth; the signing key opens only with the password or a code");
     world.login("ms.stiedemann", &password).await
 }

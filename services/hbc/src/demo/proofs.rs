@@ -26,7 +26,9 @@ pub async fn check_offline(
         std::fs::write(&file, &proof).context("cannot write a proof")?;
         check_file(world, name, &file, &proof).await?;
     }
-    world.console.proves("whoever holds a proof and genesis.json needs no server of ours; one changed bit shows");
+    world
+        .console
+        .proves("whoever holds a proof and genesis.json needs no server of ours; one changed bit shows");
     Ok(())
 }
 

@@ -14,7 +14,8 @@ use serde_json::Value;
 use super::world::{Person, World};
 
 const HOSPITALS: &[u8] = include_bytes!("../../data/synthea/0-hospitalInformation1625911868739.json.bz2");
-const PRACTITIONERS: &[u8] = include_bytes!("../../data/synthea/0-practitionerInformation1625911868739.json.bz2");
+const PRACTITIONERS: &[u8] =
+    include_bytes!("../../data/synthea/0-practitionerInformation1625911868739.json.bz2");
 const PATIENT: &[u8] = include_bytes!("../../data/synthea/098fc002-b87e-49dc-4b8e-8900a1bc8661.json.bz2");
 
 /// How long one bundle may take on a slow machine.
@@ -41,7 +42,9 @@ pub async fn upload_directory(world: &mut World, operator: &Person) -> Result<()
 
 /// The patient's own bundle; answers all records, final on the ledger.
 pub async fn upload_patient(world: &mut World, patient: &Person) -> Result<Vec<RecordView>> {
-    world.console.step("The patient uploads her bundle: a life of laboratory results, visits and prescriptions");
+    world
+        .console
+        .step("The patient uploads her bundle: a life of laboratory results, visits and prescriptions");
     let id = patient.patient()?;
     let uploaded = upload(world, patient, "the patient's bundle", id.as_str(), unpack(PATIENT)?).await?;
     let records = wait_until_final(world, patient).await?;
@@ -57,7 +60,9 @@ pub async fn upload_patient(world: &mut World, patient: &Person) -> Result<Vec<R
     }
     let height = records.iter().filter_map(|record| record.height).max().context("no record has a block")?;
     show_block(world, height).await?;
-    world.console.proves("every record is encrypted under a key of its own, pinned, and anchored in a final block");
+    world
+        .console
+        .proves("every record is encrypted under a key of its own, pinned, and anchored in a final block");
     Ok(records)
 }
 
@@ -82,7 +87,9 @@ async fn upload(world: &World, person: &Person, name: &str, owner: &str, bundle:
     }
     let seconds = began.elapsed().as_secs_f64();
     let rate = f64::from(u32::try_from(all)?) / seconds;
-    world.console.fact(name, format!("{all} resources, {} kB, {seconds:.1} s ({rate:.0} a second)", bytes / 1000));
+    world
+        .console
+        .fact(name, format!("{all} resources, {} kB, {seconds:.1} s ({rate:.0} a second)", bytes / 1000));
     Ok(all)
 }
 

@@ -68,7 +68,8 @@ impl World {
     /// Logs in.
     pub async fn login(&self, username: &str, password: &SecretText) -> Result<Person> {
         let login = Login { username: username.to_owned(), password: password.clone(), totp: None };
-        let tokens: Tokens = self.auth.post("/v1/sessions").json(&login).fetch().await.context("login failed")?;
+        let tokens: Tokens =
+            self.auth.post("/v1/sessions").json(&login).fetch().await.context("login failed")?;
         Ok(Person { account: tokens.account, token: tokens.access_token, password: password.clone() })
     }
 }

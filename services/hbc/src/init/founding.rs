@@ -47,7 +47,8 @@ struct Login<'a> {
 impl Founding {
     /// Founds a chain on `keys`.
     pub fn new(dev: bool, keys: &Keys, clock: &Clock, random: &Random) -> Result<Self> {
-        let (approvals, zero_bits) = if dev { (APPROVALS_DEV, ZERO_BITS_DEV) } else { (APPROVALS, ZERO_BITS) };
+        let (approvals, zero_bits) =
+            if dev { (APPROVALS_DEV, ZERO_BITS_DEV) } else { (APPROVALS, ZERO_BITS) };
         let mut logins = Vec::new();
         let mut operators = Vec::new();
         let mut named = Vec::new();
@@ -61,7 +62,9 @@ impl Founding {
             logins.push((username, password));
         }
         let genesis = Genesis {
-            members: by_name(keys.nodes.iter().map(|(name, key)| Named { key: public(key), name: name.clone() })),
+            members: by_name(
+                keys.nodes.iter().map(|(name, key)| Named { key: public(key), name: name.clone() }),
+            ),
             operators: by_name(named.into_iter()),
             origin: "hbc.example".to_owned(),
             parameters: Parameters::with_zero_bits(zero_bits, u64::from(approvals))?,
@@ -83,7 +86,8 @@ impl Founding {
         if self.dev {
             let operators =
                 self.logins.iter().map(|(username, password)| Login { username, password }).collect();
-            let text = serde_json::to_vec_pretty(&Logins { operators }).context("the logins cannot be written")?;
+            let text =
+                serde_json::to_vec_pretty(&Logins { operators }).context("the logins cannot be written")?;
             secret_file::write(&place.secret("logins.json"), &text)?;
         }
         Ok(())

@@ -74,7 +74,11 @@ fn make_folders(place: &Deployment) -> Result<()> {
 fn settings(dev: bool, program: &Path, ports: &PortPlan) -> Settings {
     let mut services: Vec<ServiceSettings> = (1..)
         .zip(&ports.nodes)
-        .map(|(number, port)| ServiceSettings { name: format!("node-{number}"), role: Role::Ledger, port: *port })
+        .map(|(number, port)| ServiceSettings {
+            name: format!("node-{number}"),
+            role: Role::Ledger,
+            port: *port,
+        })
         .collect();
     let service = |name: &str, role, port| ServiceSettings { name: name.to_owned(), role, port };
     services.extend([
@@ -93,7 +97,9 @@ fn introduce(deployment: &Deployment, dev: bool, founding: &Founding) -> Result<
     if dev {
         crate::say(&format!("operators' logins in {}", deployment.secret("logins.json").display()))?;
     } else {
-        crate::say("The operators' passwords, shown this once. Give each to its operator and to nobody else:")?;
+        crate::say(
+            "The operators' passwords, shown this once. Give each to its operator and to nobody else:",
+        )?;
         for (username, password) in &founding.logins {
             crate::say(&format!("  {username}  {}", password.expose()))?;
         }

@@ -65,8 +65,8 @@ impl Plan<'_> {
     fn auth(&self) -> hbc_auth::config::Config {
         hbc_auth::config::Config {
             server: Self::server(self.ports.auth),
-            database: self.database("auth"),
-            database_file: None,
+            telemetry: TelemetrySettings::default(),
+            database_url: self.database("auth"),
             genesis_file: self.home.genesis(),
             service_key_file: self.secret("auth.key"),
             token_key_file: self.secret("token.key"),
@@ -78,6 +78,24 @@ impl Plan<'_> {
             ledger_urls: self.ledger_urls(),
             passwords: hbc_auth::config::PasswordSettings::default(),
             sessions: hbc_auth::config::SessionSettings::default(),
+        }
+    }
+
+    fn access_policy(&self) -> hbc_access_policy::config::Config {
+        hbc_access_policy::config::Config {
+            database_url: self.database("access-policy"),
+            genesis_file: self.home.genesis(),
+            service_key_file: self.secret("access-policy.key"),
+            master_key_file: self.secret("master.key"),
+            rows_key_file: self.secret("rows-policy.key"),
+            auth_url: Self::url(self.ports.auth),
+            issuer: Self::url(self.ports.auth),
+            audience: self.audience(),
+            ledger_urls: self.ledger_urls(),
+            receipt_batch_ms: 2_000,
+            // Ten thousand keys in one request.
+            server: ServerSettings { json_limit_bytes: 8 << 20, ..Self::server(self.ports.access_policy) },
+            telemetry: TelemetrySettings::default(),
         }
     }
 
@@ -109,10 +127,9 @@ impl Plan<'_> {
     }
 
     fn node(&self, name: &str, port: u16) -> hbc_ledger::config::Config {
-        let peers = (1..).zip(&self.ports.nodes).map(|(number, port)| PeerAddress {
-            name: format!("node-{number}"),
-            url: Self::url(*port),
-        });
+        let peers = (1..)
+            .zip(&self.ports.nodes)
+            .map(|(number, port)| PeerAddress { name: format!("node-{number}"), url: Self::url(*port) });
         let peers = peers.filter(|peer| peer.name != name);
         hbc_ledger::config::Config {
             name: name.to_owned(),
@@ -120,7 +137,6 @@ impl Plan<'_> {
             key_file: self.secret(&format!("{name}.key")),
             data_dir: self.home.data(name),
             verify: VerifyMode::Full,
-            heartbeat_seconds: 600,
             include_within_ms: 10_000,
             sampled_blocks: 4,
             submissions_per_second: 20_000,

@@ -1,0 +1,12 @@
+//! Four members over HTTP in one process: what they decide, survive, refuse and notice.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::cast_possible_truncation,
+    reason = "test code"
+)]
+
+mod agreement;
+mod net;

@@ -1,0 +1,239 @@
+//! A consortium of nodes in one process: each on its own thread, folder, key and port, talking HTTP.
+
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use ed25519_dalek::SigningKey;
+use hbc_client::Endpoint;
+use hbc_ledger::Application;
+use hbc_ledger::config::{Config, PeerAddress, VerifyMode};
+use hbc_service::ServerSettings;
+use hbc_service::config::SecretFile;
+use hbc_types::account::ServiceRole;
+use hbc_types::chain::genesis::{Genesis, Named, Parameters, ServiceKey};
+use hbc_types::chain::keys::PublicKey;
+use hbc_types::chain::payload::{Payload, Receipts};
+use hbc_types::chain::tx;
+use hbc_types::wire::ledger::{
+    BlocksView, NodeStatus, Promise, SubmitTransaction, TransactionState, TransactionView,
+};
+use hbc_types::{Clock, Digest};
+use tokio::sync::oneshot;
+
+pub struct Running {
+    stop: oneshot::Sender<()>,
+    thread: std::thread::JoinHandle<()>,
+}
+
+pub struct Net {
+    pub folder: tempfile::TempDir,
+    pub genesis: Genesis,
+    pub chain: Digest,
+    pub keys: Vec<SigningKey>,
+    pub ports: Vec<u16>,
+    pub running: Vec<Option<Running>>,
+    verify: VerifyMode,
+    next_root: u64,
+}
+
+pub fn service_key(role: ServiceRole) -> SigningKey {
+    SigningKey::from_bytes(&match role {
+        ServiceRole::Auth => [201; 32],
+        ServiceRole::AccessPolicy => [202; 32],
+        ServiceRole::Storage => [203; 32],
+    })
+}
+
+fn genesis(keys: &[SigningKey], zero_bits: u32) -> Genesis {
+    let named = |name: String, key: &SigningKey| Named { key: PublicKey::of(key), name };
+    let service = |role| ServiceKey { key: PublicKey::of(&service_key(role)), role };
+    Genesis {
+        members: (1..).zip(keys).map(|(n, key)| named(format!("node-{n}"), key)).collect(),
+        operators: vec![named("operator-1".into(), &SigningKey::from_bytes(&[101; 32]))],
+        origin: "hbc.test".into(),
+        parameters: Parameters::with_zero_bits(zero_bits, 1).unwrap(),
+        services: vec![
+            service(ServiceRole::AccessPolicy),
+            service(ServiceRole::Auth),
+            service(ServiceRole::Storage),
+        ],
+        time_ms: Clock::system().now().unsigned_ms() - 1_000,
+    }
+}
+
+impl Net {
+    /// `count` members, none started.
+    pub fn new(count: usize, verify: VerifyMode) -> Self {
+        let keys: Vec<_> = (1..=count).map(|n| SigningKey::from_bytes(&[n as u8; 32])).collect();
+        let genesis = genesis(&keys, 4);
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::write(folder.path().join("genesis.json"), genesis.to_bytes().unwrap()).unwrap();
+        for (n, key) in (1..).zip(&keys) {
+            write_secret(&folder.path().join(format!("node-{n}.key")), &hex::encode(key.to_bytes()));
+        }
+        let ports = hbc_testkit::free_ports::<8>()[..count].to_vec();
+        Self {
+            chain: genesis.chain_id().unwrap(),
+            running: (0..count).map(|_| None).collect(),
+            folder,
+            genesis,
+            keys,
+            ports,
+            verify,
+            next_root: 0,
+        }
+    }
+
+    /// All started.
+    pub fn start(count: usize, verify: VerifyMode) -> Self {
+        let mut net = Self::new(count, verify);
+        for index in 0..count {
+            net.run(index);
+        }
+        net
+    }
+
+    pub fn data(&self, index: usize) -> PathBuf {
+        self.folder.path().join(format!("data-{}", index + 1))
+    }
+
+    fn config(&self, index: usize) -> Config {
+        let peers = (0..self.ports.len())
+            .filter(|other| *other != index)
+            .map(|other| PeerAddress {
+                name: format!("node-{}", other + 1),
+                url: format!("http://127.0.0.1:{}", self.ports[other]),
+            })
+            .collect();
+        Config {
+            name: format!("node-{}", index + 1),
+            genesis_file: self.folder.path().join("genesis.json"),
+            key_file: SecretFile::new(self.folder.path().join(format!("node-{}.key", index + 1))),
+            data_dir: self.data(index),
+            verify: self.verify,
+            include_within_ms: 10_000,
+            sampled_blocks: 2,
+            submissions_per_second: 100_000,
+            create_store: true,
+            server: ServerSettings {
+                port: self.ports[index],
+                workers: 1,
+                shutdown_seconds: 1,
+                ..ServerSettings::default()
+            },
+            peers,
+        }
+    }
+
+    /// Starts a node and waits until it listens.
+    pub fn run(&mut self, index: usize) {
+        let config = self.config(index);
+        let (stop, stopped) = oneshot::channel::<()>();
+        let (ready, listening) = std::sync::mpsc::channel();
+        let thread = std::thread::spawn(move || {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+            runtime.block_on(async {
+                let app = Application::build(config).await.expect("the node starts");
+                ready.send(()).unwrap();
+                app.run_until_stopped(async {
+                    let _ = stopped.await;
+                })
+                .await
+                .expect("the node ends well");
+            });
+        });
+        listening.recv_timeout(Duration::from_secs(60)).expect("the node listens");
+        self.running[index] = Some(Running { stop, thread });
+    }
+
+    /// Stops a node and waits until it is gone.
+    pub fn stop(&mut self, index: usize) {
+        if let Some(running) = self.running[index].take() {
+            let _ = running.stop.send(());
+            running.thread.join().expect("the node's thread ends well");
+        }
+    }
+
+    pub fn endpoint(&self, index: usize) -> Endpoint {
+        Endpoint::new(&format!("http://127.0.0.1:{}", self.ports[index])).unwrap()
+    }
+
+    /// A transaction that is valid and new: access-policy anchors receipts.
+    pub fn transaction(&mut self) -> String {
+        self.next_root += 1;
+        let payload = Payload::Receipts(Receipts {
+            chain: self.chain,
+            count: 1,
+            iat: Clock::system().now().unsigned_ms(),
+            root: Digest::of(&self.next_root.to_be_bytes()),
+        });
+        tx::sign(&service_key(ServiceRole::AccessPolicy), &payload).unwrap()
+    }
+
+    pub async fn submit(&self, index: usize, jws: &str) -> Result<Promise, hbc_client::ClientError> {
+        let body = SubmitTransaction { jws: jws.to_owned() };
+        self.endpoint(index).post("/v1/transactions").json(&body).fetch().await
+    }
+
+    pub async fn status(&self, index: usize) -> NodeStatus {
+        self.endpoint(index).get("/v1/status").fetch().await.unwrap()
+    }
+
+    pub async fn view(&self, index: usize, txid: &Digest) -> Option<TransactionView> {
+        self.endpoint(index).get(&format!("/v1/transactions/{txid}")).fetch().await.ok()
+    }
+
+    /// Waits until the transaction is final on a node; answers its height.
+    pub async fn finality(&self, index: usize, txid: &Digest) -> u64 {
+        let started = Instant::now();
+        loop {
+            let view = self.view(index, txid).await;
+            if let Some(view) = view.filter(|view| view.state == TransactionState::Final) {
+                return view.height.unwrap();
+            }
+            assert!(started.elapsed() < Duration::from_secs(60), "{txid} is not final on node {}", index + 1);
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    }
+
+    /// Waits until these nodes have one tip.
+    pub async fn one_tip(&self, indices: &[usize]) -> NodeStatus {
+        let started = Instant::now();
+        loop {
+            let mut all = Vec::new();
+            for index in indices {
+                all.push(self.status(*index).await);
+            }
+            if all.windows(2).all(|two| two[0].tip == two[1].tip) {
+                return all.remove(0);
+            }
+            assert!(started.elapsed() < Duration::from_secs(60), "the tips stay different: {all:?}");
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+
+    pub async fn blocks(&self, index: usize, from: u64) -> BlocksView {
+        self.endpoint(index).get(&format!("/v1/blocks?from={from}&limit=100")).fetch().await.unwrap()
+    }
+}
+
+impl Drop for Net {
+    fn drop(&mut self) {
+        for index in 0..self.running.len() {
+            if let Some(running) = self.running[index].take() {
+                let _ = running.stop.send(());
+                let _ = running.thread.join();
+            }
+        }
+    }
+}
+
+pub fn write_secret(path: &Path, text: &str) {
+    use std::os::unix::fs::PermissionsExt as _;
+    std::fs::write(path, text).unwrap();
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600)).unwrap();
+}
+
+pub fn txid(jws: &str) -> Digest {
+    tx::txid(jws.as_bytes())
+}

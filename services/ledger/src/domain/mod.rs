@@ -7,3 +7,6 @@ pub mod mempool;
 pub mod rules;
 pub mod state;
 pub mod verification;
+
+#[cfg(test)]
+mod tests;

@@ -467,6 +467,29 @@ mod tests {
     }
 
     #[test]
+    fn a_grown_tree_still_proves_what_it_was() {
+        let leaves = leaves(33);
+        let tree = Tree::of(&leaves);
+        for size in 1..=33 {
+            let earlier_root = root_at(&tree, size).unwrap();
+            assert_eq!(earlier_root, naive(&leaves[..usize::try_from(size).unwrap()]));
+            for (index, leaf) in (0..size).zip(&leaves) {
+                let path = tree.inclusion(index, size).unwrap();
+                assert_eq!(verify_inclusion(leaf, index, size, &path, &earlier_root), Ok(()));
+            }
+            for later in size..=33 {
+                let later_root = root_at(&tree, later).unwrap();
+                let path = tree.consistency(size, later).unwrap();
+                assert_eq!(verify_consistency(size, later, &path, &earlier_root, &later_root), Ok(()));
+                let other = verify_consistency(size, later, &path, &later_root, &earlier_root);
+                assert_eq!(other.is_ok(), size == later);
+            }
+        }
+        assert_eq!(tree.inclusion(0, 34), None);
+        assert_eq!(tree.consistency(1, 34), None);
+    }
+
+    #[test]
     fn a_frontier_of_another_length_is_refused() {
         let bytes = Tree::of(&leaves(5)).frontier().to_bytes();
         assert!(Frontier::from_bytes(&bytes[..bytes.len() - 1]).is_err());

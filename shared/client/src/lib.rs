@@ -8,6 +8,7 @@ pub mod context;
 mod error;
 pub mod http;
 pub mod jwt;
+pub mod ledger;
 mod service_caller;
 
 pub use call::{Answer, Call, Endpoint};

@@ -4,7 +4,7 @@
 //! invent it. `hbc_client::ledger` asks for what is [`due`], sends it, and tells what became of it. Rows of one
 //! author are handed out in the order they were enqueued.
 
-use hbc_types::outbox::{NewTransaction, OpenTransaction, TransactionState};
+use hbc_types::outbox::{NewTransaction, OpenTransaction, SubmitOutcome, TransactionState};
 use hbc_types::{Digest, Timestamp};
 use sqlx::Row;
 use sqlx::any::AnyRow;
@@ -126,6 +126,29 @@ pub async fn refused(
     .fetch_optional(tx)
     .await?;
     row.map(|row| settled(&row)).transpose()
+}
+
+/// Stores what became of attempts to submit. Returns the transactions that are refused for good, with what they
+/// were about.
+pub async fn record(
+    tx: &mut Tx,
+    outcomes: &[SubmitOutcome],
+    now: Timestamp,
+) -> Result<Vec<(Digest, Settled)>, DbError> {
+    let mut settled = Vec::new();
+    for outcome in outcomes {
+        match outcome {
+            SubmitOutcome::Submitted { txid, node, include_by, look_again } => {
+                submitted(tx, *txid, node, *include_by, *look_again).await?;
+            }
+            SubmitOutcome::Postponed { txid, again } => postponed(tx, *txid, *again).await?,
+            SubmitOutcome::Refused { txid, reason, excluded_by } => {
+                let about = refused(tx, *txid, reason, *excluded_by, now).await?;
+                settled.extend(about.map(|about| (*txid, about)));
+            }
+        }
+    }
+    Ok(settled)
 }
 
 /// What a settled transaction was about.

@@ -78,3 +78,35 @@ pub struct FollowPosition {
     /// The follower's own state at that height, as JSON; opaque to the database.
     pub state: String,
 }
+
+/// What became of an attempt to submit a transaction.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum SubmitOutcome {
+    /// A node promised it.
+    Submitted {
+        /// The transaction.
+        txid: Digest,
+        /// The node.
+        node: String,
+        /// By when it promised to have it in a block.
+        include_by: Timestamp,
+        /// When it is due again if it is not final by then.
+        look_again: Timestamp,
+    },
+    /// No node took it this time.
+    Postponed {
+        /// The transaction.
+        txid: Digest,
+        /// When it is due again.
+        again: Timestamp,
+    },
+    /// More than a third of the members exclude it: at least one honest one does.
+    Refused {
+        /// The transaction.
+        txid: Digest,
+        /// Slug of the problem.
+        reason: String,
+        /// The final transaction that excludes it, where one does.
+        excluded_by: Option<Digest>,
+    },
+}

@@ -1,0 +1,11 @@
+//! What this service decides and computes, without HTTP and without SQL.
+
+pub mod consent;
+pub mod decision;
+pub mod grant;
+pub mod keys;
+pub mod numbers;
+pub mod policy;
+pub mod receipts;
+pub mod rights;
+pub mod scope;

@@ -1,0 +1,353 @@
+//! The policy engine: Cedar with a handful of static policies and the candidate grant in the request.
+//!
+//! It answers one question at a time and knows nothing of databases or HTTP. Policies are validated strictly against
+//! their schema when the service starts; a policy that cannot be evaluated makes the whole answer a denial, because
+//! Cedar itself would skip it, and a skipped `forbid` would open a door.
+
+use std::collections::{HashMap, HashSet};
+
+use cedar_policy::{
+    Authorizer, Context, Decision, Entities, Entity, EntityId, EntityTypeName, EntityUid, Policy, PolicyId,
+    PolicySet, Request, RestrictedExpression, Schema, ValidationMode, Validator,
+};
+use hbc_types::Timestamp;
+use hbc_types::account::{AgencyType, Role, Standing};
+use hbc_types::ids::{AccountId, AgencyId, PatientId};
+use hbc_types::purpose::{Action, Purpose};
+use hbc_types::wire::access::Labels;
+
+use crate::domain::grant::Grant;
+
+/// The schema, as committed.
+pub const SCHEMA: &str = include_str!("access.cedarschema");
+/// The policies, as committed.
+pub const POLICIES: &str = include_str!("access.cedar");
+
+/// The rule of a denial that no policy decided: nothing permitted it.
+pub const NO_GRANT: &str = "no-grant";
+/// The rule of a denial because the policies could not be evaluated.
+pub const EVALUATION_FAILED: &str = "evaluation-failed";
+
+/// The policies cannot be used: the service must not start.
+#[derive(Debug, thiserror::Error)]
+pub enum PolicyLoadError {
+    /// Schema or policies do not parse.
+    #[error("the policies cannot be read: {0}")]
+    Parse(String),
+    /// Strict validation found something.
+    #[error("the policies do not fit their schema: {0}")]
+    Validation(String),
+}
+
+/// An account as this service's own rows describe it; nothing comes from token claims but the id.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Principal {
+    /// Who calls.
+    pub account: AccountId,
+    /// How the account stands; `Suspended` also for one that auth never told of.
+    pub standing: Standing,
+    /// Whether the session was ended or the account denied.
+    pub session_ended: bool,
+    /// Agencies: what kind.
+    pub agency_type: Option<AgencyType>,
+    /// The organisation they belong to, if that one is active.
+    pub organisation: Option<AgencyId>,
+}
+
+impl Principal {
+    /// The role that the account's id tells.
+    #[must_use]
+    pub const fn role(&self) -> Role {
+        match self.account {
+            AccountId::Patient(_) => Role::Patient,
+            AccountId::Agency(_) => Role::Agency,
+            AccountId::Operator(_) => Role::Operator,
+        }
+    }
+
+    /// Whether a grant to `grantee` covers this account.
+    #[must_use]
+    pub fn is_covered_by(&self, grantee: &AgencyId) -> bool {
+        match &self.account {
+            AccountId::Agency(id) => id == grantee || self.organisation.as_ref() == Some(grantee),
+            AccountId::Patient(_) | AccountId::Operator(_) => false,
+        }
+    }
+}
+
+/// One question: may `principal` do `action` with records so labelled, for `purpose`, under `grant`?
+#[derive(Clone, Copy, Debug)]
+pub struct Question<'a> {
+    /// Who calls.
+    pub principal: &'a Principal,
+    /// What they want to do.
+    pub action: Action,
+    /// Whose records.
+    pub patient: &'a PatientId,
+    /// Their labels.
+    pub labels: Labels,
+    /// Why.
+    pub purpose: Purpose,
+    /// When.
+    pub now: Timestamp,
+    /// The grant that might open them.
+    pub grant: Option<&'a Grant>,
+}
+
+/// What the policies say.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Ruling {
+    /// Whether it is allowed.
+    pub allowed: bool,
+    /// The policies that decided, in the order of the file; [`NO_GRANT`] when none did.
+    pub rules: Vec<String>,
+}
+
+impl Ruling {
+    /// The first deciding rule.
+    #[must_use]
+    pub fn rule(&self) -> &str {
+        self.rules.first().map_or(NO_GRANT, String::as_str)
+    }
+}
+
+/// The loaded policies.
+#[derive(Debug)]
+pub struct PolicyEngine {
+    authorizer: Authorizer,
+    policies: PolicySet,
+    schema: Schema,
+    order: HashMap<PolicyId, usize>,
+    names: Names,
+}
+
+/// Parsed once: reading Cedar's names costs more than a decision.
+#[derive(Debug)]
+struct Names {
+    patient: EntityTypeName,
+    agency: EntityTypeName,
+    operator: EntityTypeName,
+    records: EntityUid,
+    read: EntityUid,
+    write: EntityUid,
+    answer: EntityUid,
+}
+
+impl PolicyEngine {
+    /// Loads and strictly validates the committed policies.
+    pub fn load() -> Result<Self, PolicyLoadError> {
+        Self::from_texts(SCHEMA, POLICIES)
+    }
+
+    fn from_texts(schema: &str, policies: &str) -> Result<Self, PolicyLoadError> {
+        let parse = |error: &dyn std::error::Error| PolicyLoadError::Parse(error.to_string());
+        let (schema, warnings) = Schema::from_cedarschema_str(schema).map_err(|error| parse(&error))?;
+        if let Some(warning) = warnings.into_iter().next() {
+            return Err(PolicyLoadError::Validation(warning.to_string()));
+        }
+        let parsed: PolicySet = policies.parse().map_err(|error| parse(&error))?;
+        let mut named: Vec<Policy> = parsed.policies().cloned().collect();
+        // Parsed policies are called policy0, policy1, …: that number is their place in the file.
+        named.sort_by_key(|policy| {
+            policy.id().to_string().trim_start_matches("policy").parse::<usize>().unwrap_or(usize::MAX)
+        });
+        let mut set = PolicySet::new();
+        let mut order = HashMap::new();
+        for (place, policy) in named.into_iter().enumerate() {
+            let id = policy
+                .annotation("id")
+                .map(PolicyId::new)
+                .ok_or_else(|| PolicyLoadError::Validation("a policy has no @id".to_owned()))?;
+            order.insert(id.clone(), place);
+            set.add(policy.new_id(id)).map_err(|error| parse(&error))?;
+        }
+        let result = Validator::new(schema.clone()).validate(&set, ValidationMode::Strict);
+        if !result.validation_passed_without_warnings() {
+            return Err(PolicyLoadError::Validation(result.to_string()));
+        }
+        let names = Names::parse().map_err(|error| parse(&error))?;
+        Ok(Self { authorizer: Authorizer::new(), policies: set, schema, order, names })
+    }
+
+    /// The ids of all policies, in the order of the file.
+    #[must_use]
+    pub fn rules(&self) -> Vec<String> {
+        let mut rules: Vec<_> = self.order.iter().collect();
+        rules.sort_by_key(|(_, place)| **place);
+        rules.into_iter().map(|(id, _)| id.to_string()).collect()
+    }
+
+    /// Decides. An error of any kind is a denial and an alarm in the log.
+    #[must_use]
+    pub fn rule(&self, question: &Question<'_>) -> Ruling {
+        let (request, entities) = match self.request(question) {
+            Ok(request) => request,
+            Err(error) => return failed(&error),
+        };
+        let response = self.authorizer.is_authorized(&request, &self.policies, &entities);
+        if let Some(error) = response.diagnostics().errors().next() {
+            return failed(&error.to_string());
+        }
+        let mut rules: Vec<&PolicyId> = response.diagnostics().reason().collect();
+        rules.sort_by_key(|id| self.order.get(*id).copied().unwrap_or(usize::MAX));
+        let mut rules: Vec<String> = rules.into_iter().map(ToString::to_string).collect();
+        let allowed = response.decision() == Decision::Allow;
+        if !allowed && rules.is_empty() {
+            rules.push(NO_GRANT.to_owned());
+        }
+        Ruling { allowed, rules }
+    }
+
+    fn request(&self, question: &Question<'_>) -> Result<(Request, Entities), String> {
+        let text = |error: &dyn std::error::Error| error.to_string();
+        let names = &self.names;
+        let who = names.account(&question.principal.account);
+        let principal = Entity::new(who.clone(), names.principal(question.principal), HashSet::new())
+            .map_err(|error| text(&error))?;
+        let records = Entity::new(names.records.clone(), names.record_attributes(question), HashSet::new())
+            .map_err(|error| text(&error))?;
+        let mut context = vec![
+            ("purpose".to_owned(), string(question.purpose.code())),
+            ("now".to_owned(), RestrictedExpression::new_long(question.now.ms())),
+        ];
+        if let Some(grant) = question.grant {
+            context.push(("grant".to_owned(), names.grant(grant).map_err(|error| text(&error))?));
+        }
+        let context = Context::from_pairs(context).map_err(|error| text(&error))?;
+        let action = names.action(question.action).clone();
+        let request = Request::new(who, action, names.records.clone(), context, Some(&self.schema))
+            .map_err(|error| text(&error))?;
+        let entities = Entities::from_entities([principal, records], None).map_err(|error| text(&error))?;
+        Ok((request, entities))
+    }
+}
+
+fn failed(error: &str) -> Ruling {
+    tracing::error!(alarm = "policy_evaluation", error, "A decision was denied because the policies failed");
+    Ruling { allowed: false, rules: vec![EVALUATION_FAILED.to_owned()] }
+}
+
+fn string(text: &str) -> RestrictedExpression {
+    RestrictedExpression::new_string(text.to_owned())
+}
+
+fn strings<'a>(texts: impl Iterator<Item = &'a str>) -> RestrictedExpression {
+    RestrictedExpression::new_set(texts.map(string))
+}
+
+impl Names {
+    fn parse() -> Result<Self, cedar_policy::ParseErrors> {
+        let action: EntityTypeName = "Action".parse()?;
+        let act = |name: &str| EntityUid::from_type_name_and_id(action.clone(), EntityId::new(name));
+        Ok(Self {
+            patient: "Patient".parse()?,
+            agency: "Agency".parse()?,
+            operator: "Operator".parse()?,
+            records: EntityUid::from_type_name_and_id("Records".parse()?, EntityId::new("asked")),
+            read: act("read"),
+            write: act("write"),
+            answer: act("answer"),
+        })
+    }
+
+    const fn action(&self, action: Action) -> &EntityUid {
+        match action {
+            Action::Read => &self.read,
+            Action::Write => &self.write,
+            Action::Answer => &self.answer,
+        }
+    }
+
+    fn account(&self, account: &AccountId) -> EntityUid {
+        let kind = match account {
+            AccountId::Patient(_) => &self.patient,
+            AccountId::Agency(_) => &self.agency,
+            AccountId::Operator(_) => &self.operator,
+        };
+        EntityUid::from_type_name_and_id(kind.clone(), EntityId::new(account.as_str()))
+    }
+
+    fn agency_ref(&self, id: &AgencyId) -> RestrictedExpression {
+        let uid = EntityUid::from_type_name_and_id(self.agency.clone(), EntityId::new(id.as_str()));
+        RestrictedExpression::new_entity_uid(uid)
+    }
+
+    fn patient_ref(&self, id: &PatientId) -> RestrictedExpression {
+        let uid = EntityUid::from_type_name_and_id(self.patient.clone(), EntityId::new(id.as_str()));
+        RestrictedExpression::new_entity_uid(uid)
+    }
+
+    fn principal(&self, principal: &Principal) -> HashMap<String, RestrictedExpression> {
+        let mut attributes = HashMap::from([
+            ("standing".to_owned(), string(principal.standing.code())),
+            ("session_ended".to_owned(), RestrictedExpression::new_bool(principal.session_ended)),
+        ]);
+        if let AccountId::Agency(_) = principal.account {
+            // An agency without a known kind gets none that a policy names.
+            let kind = principal.agency_type.map_or("unknown", AgencyType::code);
+            attributes.insert("kind".to_owned(), string(kind));
+            if let Some(organisation) = &principal.organisation {
+                attributes.insert("organisation".to_owned(), self.agency_ref(organisation));
+            }
+        }
+        attributes
+    }
+
+    fn record_attributes(&self, question: &Question<'_>) -> HashMap<String, RestrictedExpression> {
+        let directory = question.patient.is_directory();
+        let mut attributes = HashMap::from([
+            ("directory".to_owned(), RestrictedExpression::new_bool(directory)),
+            ("category".to_owned(), string(question.labels.category.code())),
+            ("compartment".to_owned(), string(question.labels.compartment.code())),
+        ]);
+        if !directory {
+            attributes.insert("patient".to_owned(), self.patient_ref(question.patient));
+        }
+        attributes
+    }
+
+    fn grant(
+        &self,
+        grant: &Grant,
+    ) -> Result<RestrictedExpression, cedar_policy::ExpressionConstructionError> {
+        let scope = &grant.scope;
+        let yes = RestrictedExpression::new_bool;
+        let fields = [
+            ("grantee", self.agency_ref(&grant.grantee)),
+            ("patient", self.patient_ref(&grant.patient)),
+            ("final", yes(grant.final_height.is_some())),
+            ("frozen", yes(grant.frozen_at.is_some())),
+            ("revoked", yes(grant.revoked_at.is_some() || grant.ended_at.is_some())),
+            ("actions", strings(scope.actions.iter().map(|action| action.code()))),
+            ("categories", strings(scope.categories.iter().map(|category| category.code()))),
+            ("compartments", strings(scope.compartments.iter().map(|compartment| compartment.code()))),
+            ("purposes", strings(scope.purposes.iter().map(|purpose| purpose.code()))),
+            ("from", RestrictedExpression::new_long(scope.from.ms())),
+            ("until", RestrictedExpression::new_long(scope.until.ms())),
+        ];
+        RestrictedExpression::new_record(fields.map(|(name, value)| (name.to_owned(), value)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_committed_policies_fit_their_schema() {
+        let engine = PolicyEngine::load().unwrap();
+        assert!(engine.rules().contains(&"own-records".to_owned()));
+        assert!(engine.rules().len() >= 10);
+    }
+
+    #[test]
+    fn a_policy_about_something_unknown_does_not_load() {
+        let extra = format!(
+            "{POLICIES}\n@id(\"x\") permit (principal, action, resource) when {{ resource.colour }};"
+        );
+        assert!(matches!(PolicyEngine::from_texts(SCHEMA, &extra), Err(PolicyLoadError::Validation(_))));
+        let nameless = format!("{POLICIES}\nforbid (principal, action, resource);");
+        assert!(matches!(PolicyEngine::from_texts(SCHEMA, &nameless), Err(PolicyLoadError::Validation(_))));
+        assert!(matches!(PolicyEngine::from_texts(SCHEMA, "permit"), Err(PolicyLoadError::Parse(_))));
+    }
+}

@@ -1,0 +1,386 @@
+//! The rows that give or take rights, as one text under one MAC per patient (and one per account, one per bucket of
+//! ended sessions). The key is outside the database: whoever can write every table still cannot make, revive, widen or
+//! hide a grant, swap a root or unfreeze anything without every later decision about that patient being a denial.
+//!
+//! The patient's MAC covers the pin and **every live grant**, so that a row added by hand fails like a row removed by
+//! hand. Grants that ended are outside: bringing one back adds a row. Its cost grows with the living grants only.
+
+use hbc_types::account::{AgencyType, Custody, Role, Standing};
+use hbc_types::ids::{AccountId, AgencyId, PatientId, SessionId};
+use hbc_types::secret::Key32;
+use hbc_types::wire::access::{Labels, Subject};
+use hbc_types::{Digest, Timestamp, hash};
+
+use hbc_db::{Column, RowMac, RowMacError};
+
+use crate::domain::grant::Grant;
+use crate::domain::policy::Principal;
+
+/// A patient's pin.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Pin {
+    /// Whose.
+    pub patient: PatientId,
+    /// The root public key; empty for the directory.
+    pub root_public_key: Vec<u8>,
+    /// Its SHA-256; all zero for the directory.
+    pub root_fingerprint: Digest,
+    /// Who holds the root key.
+    pub custody: Custody,
+    /// Grows with everything that changes rights.
+    pub consent_version: u64,
+    /// The epoch of new key-encryption keys.
+    pub kek_epoch: u32,
+    /// Since when everything is frozen.
+    pub frozen_at: Option<Timestamp>,
+    /// When it was pinned.
+    pub pinned_at: Timestamp,
+}
+
+/// A pin with the patient's live grants, in the order of their ids.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Rights {
+    /// The pin.
+    pub pin: Pin,
+    /// The live grants.
+    pub grants: Vec<Grant>,
+}
+
+impl Rights {
+    /// The grants that may cover `principal`, widest first, with a freeze of everything laid over them.
+    #[must_use]
+    pub fn candidates(&self, principal: &Principal) -> Vec<Grant> {
+        let mut grants: Vec<Grant> =
+            self.grants.iter().filter(|grant| principal.is_covered_by(&grant.grantee)).cloned().collect();
+        for grant in &mut grants {
+            grant.frozen_at = grant.frozen_at.or(self.pin.frozen_at);
+        }
+        grants.sort_by_key(|grant| (!grant.scope.future_records, std::cmp::Reverse(grant.given_at)));
+        grants
+    }
+
+    fn text(&self) -> Vec<u8> {
+        let mut parts = pin_parts(&self.pin);
+        for grant in &self.grants {
+            parts.extend(grant_parts(grant));
+        }
+        let borrowed: Vec<&[u8]> = parts.iter().map(Vec::as_slice).collect();
+        hash::aad("hbc/rights/v1", &borrowed)
+    }
+}
+
+fn time(at: Option<Timestamp>) -> Vec<u8> {
+    at.map_or_else(Vec::new, |at| at.ms().to_be_bytes().to_vec())
+}
+
+fn text(text: Option<&str>) -> Vec<u8> {
+    text.unwrap_or_default().as_bytes().to_vec()
+}
+
+fn digest(digest: Option<&Digest>) -> Vec<u8> {
+    digest.map_or_else(Vec::new, |digest| digest.as_bytes().to_vec())
+}
+
+fn pin_parts(pin: &Pin) -> Vec<Vec<u8>> {
+    vec![
+        text(Some(pin.patient.as_str())),
+        pin.root_public_key.clone(),
+        digest(Some(&pin.root_fingerprint)),
+        text(Some(pin.custody.code())),
+        pin.consent_version.to_be_bytes().to_vec(),
+        pin.kek_epoch.to_be_bytes().to_vec(),
+        time(pin.frozen_at),
+        time(Some(pin.pinned_at)),
+    ]
+}
+
+fn grant_parts(grant: &Grant) -> Vec<Vec<u8>> {
+    vec![
+        b"grant".to_vec(),
+        text(Some(grant.id.as_str())),
+        text(Some(grant.patient.as_str())),
+        text(Some(grant.grantee.as_str())),
+        text(grant.request.as_ref().map(AsRef::as_ref)),
+        scope_text(grant),
+        text(Some(grant.custody.code())),
+        time(Some(grant.given_at)),
+        time(Some(grant.draft_expires_at)),
+        digest(grant.kid.as_ref()),
+        grant.seq.unwrap_or_default().to_be_bytes().to_vec(),
+        digest(grant.txid.as_ref()),
+        time(grant.signed_at),
+        numbers_text(&grant.numbers),
+        grant.final_height.map_or_else(Vec::new, |height| height.to_be_bytes().to_vec()),
+        time(grant.frozen_at),
+        time(grant.revoked_at),
+        digest(grant.revoked_by.as_ref()),
+    ]
+}
+
+/// The scope by its meaning, so that it does not matter how a JSON text was spaced.
+fn scope_text(grant: &Grant) -> Vec<u8> {
+    let scope = &grant.scope;
+    let mut text = String::new();
+    let lists = [
+        scope.actions.iter().map(|code| code.code()).collect::<Vec<_>>(),
+        scope.categories.iter().map(|code| code.code()).collect(),
+        scope.compartments.iter().map(|code| code.code()).collect(),
+        scope.purposes.iter().map(|code| code.code()).collect(),
+    ];
+    for list in lists {
+        text.push_str(&list.join(","));
+        text.push(';');
+    }
+    text.push_str(&format!("{};{};{}", scope.from.ms(), scope.until.ms(), scope.future_records));
+    text.into_bytes()
+}
+
+/// `compartment/category=n` for each set, in their order: how limits are stored and covered.
+#[must_use]
+pub fn numbers_text(numbers: &std::collections::BTreeMap<Labels, u64>) -> Vec<u8> {
+    let sets = numbers
+        .iter()
+        .map(|(labels, n)| format!("{}/{}={n}", labels.compartment.code(), labels.category.code()));
+    sets.collect::<Vec<_>>().join(",").into_bytes()
+}
+
+/// An account as auth told of it, with a denial that auth sent.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Account {
+    /// Which account.
+    pub id: AccountId,
+    /// What auth says.
+    pub subject: Subject,
+    /// Since when it is denied.
+    pub denied_at: Option<Timestamp>,
+    /// Until when; absent: until lifted.
+    pub denied_until: Option<Timestamp>,
+    /// When the row last changed.
+    pub updated_at: Timestamp,
+}
+
+impl Account {
+    /// Whether a denial holds at `now`.
+    #[must_use]
+    pub fn is_denied(&self, now: Timestamp) -> bool {
+        self.denied_at.is_some() && self.denied_until.is_none_or(|until| now < until)
+    }
+
+    /// What auth has said of an account that it only denied so far.
+    #[must_use]
+    pub fn unknown(id: AccountId, at: Timestamp) -> Self {
+        let role = match id {
+            AccountId::Patient(_) => Role::Patient,
+            AccountId::Agency(_) => Role::Agency,
+            AccountId::Operator(_) => Role::Operator,
+        };
+        let subject = Subject {
+            role,
+            standing: Standing::Suspended,
+            agency_type: None,
+            name: None,
+            organisation: None,
+            staff_key: None,
+            revision: 0,
+        };
+        Self { id, subject, denied_at: None, denied_until: None, updated_at: at }
+    }
+
+    fn text(&self) -> Vec<u8> {
+        let subject = &self.subject;
+        let parts = [
+            text(Some(self.id.as_str())),
+            text(Some(subject.role.code())),
+            text(Some(subject.standing.code())),
+            text(subject.agency_type.map(AgencyType::code)),
+            // A name may be empty; absent it is not.
+            vec![u8::from(subject.name.is_some())],
+            text(subject.name.as_deref()),
+            text(subject.organisation.as_ref().map(AgencyId::as_str)),
+            digest(subject.staff_key.as_ref()),
+            subject.revision.to_be_bytes().to_vec(),
+            time(self.denied_at),
+            time(self.denied_until),
+            time(Some(self.updated_at)),
+        ];
+        let borrowed: Vec<&[u8]> = parts.iter().map(Vec::as_slice).collect();
+        hash::aad("hbc/account/v1", &borrowed)
+    }
+}
+
+/// How many buckets of ended sessions there are.
+pub const BUCKETS: u16 = 256;
+
+/// The ended sessions of one bucket with the time until which each must be remembered.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct EndedSessions {
+    /// Which bucket.
+    pub bucket: u16,
+    /// Sessions and when they may be forgotten (Unix ms), in the order of their ids.
+    pub sessions: std::collections::BTreeMap<SessionId, i64>,
+}
+
+impl EndedSessions {
+    /// The bucket of a session: the first byte of its id.
+    #[must_use]
+    pub fn bucket_of(session: &SessionId) -> u16 {
+        let digits = session.as_str().get(4..6).unwrap_or("00");
+        u16::from_str_radix(digits, 16).unwrap_or(0)
+    }
+
+    /// Ends a session, and forgets those whose tokens have all expired.
+    pub fn end(&mut self, session: SessionId, until: Timestamp, now: Timestamp) {
+        self.sessions.retain(|_, until| *until > now.ms());
+        let entry = self.sessions.entry(session).or_insert(0);
+        *entry = (*entry).max(until.ms());
+    }
+
+    /// Whether `session` was ended.
+    #[must_use]
+    pub fn has_ended(&self, session: &SessionId) -> bool {
+        self.sessions.contains_key(session)
+    }
+
+    /// The sessions as the database has them.
+    #[must_use]
+    pub fn text(&self) -> String {
+        let entries = self.sessions.iter().map(|(session, until)| format!("{session}={until}"));
+        entries.collect::<Vec<_>>().join(",")
+    }
+
+    /// Reads what [`EndedSessions::text`] wrote.
+    #[must_use]
+    pub fn parse(bucket: u16, text: &str) -> Option<Self> {
+        let mut sessions = std::collections::BTreeMap::new();
+        for entry in text.split(',').filter(|entry| !entry.is_empty()) {
+            let (session, until) = entry.split_once('=')?;
+            sessions.insert(SessionId::parse(session).ok()?, until.parse().ok()?);
+        }
+        Some(Self { bucket, sessions })
+    }
+}
+
+/// Seals and checks the rows.
+#[derive(Clone, Debug)]
+pub struct RightsSeal(RowMac);
+
+impl RightsSeal {
+    /// With the key that stands outside the database.
+    #[must_use]
+    pub const fn new(key: Key32) -> Self {
+        Self(RowMac::new(key))
+    }
+
+    /// The MAC of a patient's rights.
+    #[must_use]
+    pub fn rights(&self, rights: &Rights) -> [u8; RowMac::BYTES] {
+        self.0.seal("patients", &[Column::Bytes(&rights.text())])
+    }
+
+    /// Checks the MAC of a patient's rights.
+    pub fn check_rights(&self, rights: &Rights, mac: &[u8]) -> Result<(), RowMacError> {
+        self.0.check("patients", &[Column::Bytes(&rights.text())], mac)
+    }
+
+    /// The MAC of an account.
+    #[must_use]
+    pub fn account(&self, account: &Account) -> [u8; RowMac::BYTES] {
+        self.0.seal("subjects", &[Column::Bytes(&account.text())])
+    }
+
+    /// Checks the MAC of an account.
+    pub fn check_account(&self, account: &Account, mac: &[u8]) -> Result<(), RowMacError> {
+        self.0.check("subjects", &[Column::Bytes(&account.text())], mac)
+    }
+
+    /// The MAC of a bucket of ended sessions.
+    #[must_use]
+    pub fn sessions(&self, ended: &EndedSessions) -> [u8; RowMac::BYTES] {
+        let text = ended.text();
+        self.0.seal("session_denials", &[Column::Integer(i64::from(ended.bucket)), Column::Text(&text)])
+    }
+
+    /// Checks the MAC of a bucket of ended sessions.
+    pub fn check_sessions(&self, ended: &EndedSessions, mac: &[u8]) -> Result<(), RowMacError> {
+        let text = ended.text();
+        let columns = [Column::Integer(i64::from(ended.bucket)), Column::Text(&text)];
+        self.0.check("session_denials", &columns, mac)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::grant::tests::active;
+    use hbc_types::Random;
+
+    fn rights() -> Rights {
+        let grant = active();
+        let pin = Pin {
+            patient: grant.patient.clone(),
+            root_public_key: vec![1; 32],
+            root_fingerprint: Digest::of(&[1; 32]),
+            custody: Custody::Server,
+            consent_version: 3,
+            kek_epoch: 1,
+            frozen_at: None,
+            pinned_at: Timestamp::from_ms(1),
+        };
+        Rights { pin, grants: vec![grant] }
+    }
+
+    #[test]
+    fn every_change_to_a_rights_row_breaks_the_mac() {
+        let seal = RightsSeal::new(Key32::new([5; 32]));
+        let sealed = seal.rights(&rights());
+        assert!(seal.check_rights(&rights(), &sealed).is_ok());
+        let changes: Vec<fn(&mut Rights)> = vec![
+            |rights| rights.grants.clear(),
+            |rights| rights.grants.push(active()),
+            |rights| rights.pin.root_fingerprint = Digest::ZERO,
+            |rights| rights.pin.root_public_key = vec![2; 32],
+            |rights| rights.pin.consent_version += 1,
+            |rights| rights.pin.kek_epoch += 1,
+            |rights| rights.pin.frozen_at = Some(Timestamp::from_ms(5)),
+            |rights| rights.grants[0].scope.future_records = false,
+            |rights| rights.grants[0].scope.until = Timestamp::from_ms(2_000_000),
+            |rights| rights.grants[0].scope.actions.push(hbc_types::purpose::Action::Write),
+            |rights| rights.grants[0].grantee = AgencyId::random(&Random::seeded(99)),
+            |rights| rights.grants[0].final_height = None,
+            |rights| rights.grants[0].frozen_at = Some(Timestamp::from_ms(9)),
+            |rights| rights.grants[0].given_at = Timestamp::from_ms(9),
+        ];
+        for (nth, change) in changes.into_iter().enumerate() {
+            let mut changed = rights();
+            change(&mut changed);
+            assert!(seal.check_rights(&changed, &sealed).is_err(), "change {nth}");
+        }
+    }
+
+    #[test]
+    fn ended_sessions_are_remembered_until_their_tokens_died() {
+        let random = Random::seeded(2);
+        let (one, two) = (SessionId::random(&random), SessionId::random(&random));
+        let mut ended = EndedSessions { bucket: EndedSessions::bucket_of(&one), ..EndedSessions::default() };
+        ended.end(one.clone(), Timestamp::from_ms(100), Timestamp::from_ms(0));
+        assert!(ended.has_ended(&one) && !ended.has_ended(&two));
+        assert_eq!(EndedSessions::parse(ended.bucket, &ended.text()), Some(ended.clone()));
+        ended.end(two.clone(), Timestamp::from_ms(300), Timestamp::from_ms(200));
+        assert!(!ended.has_ended(&one) && ended.has_ended(&two));
+        assert!(EndedSessions::parse(0, "ses-x=1").is_none());
+    }
+
+    #[test]
+    fn a_freeze_of_everything_lies_over_each_candidate() {
+        let mut rights = rights();
+        rights.pin.frozen_at = Some(Timestamp::from_ms(50));
+        let principal = Principal {
+            account: AccountId::Agency(rights.grants[0].grantee.clone()),
+            standing: Standing::Active,
+            session_ended: false,
+            agency_type: Some(AgencyType::Doctor),
+            organisation: None,
+        };
+        assert_eq!(rights.candidates(&principal)[0].frozen_at, rights.pin.frozen_at);
+    }
+}

@@ -1,0 +1,127 @@
+//! What a grant covers: whether a scope makes sense, and whether one is no wider than another.
+
+use std::time::Duration;
+
+use hbc_types::Timestamp;
+use hbc_types::wire::access::Scope;
+
+/// A grant or request of more than ten years is a slip of the pen.
+const LONGEST: Duration = Duration::from_secs(3653 * 24 * 60 * 60);
+
+/// A field of a scope that does not hold.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{field}: {message}")]
+pub struct ScopeError {
+    /// The field's name within the scope.
+    pub field: &'static str,
+    /// What is wrong with it.
+    pub message: &'static str,
+}
+
+const fn wrong(field: &'static str, message: &'static str) -> ScopeError {
+    ScopeError { field, message }
+}
+
+/// Sorts the lists and drops repetitions, so that equal scopes have equal texts, and checks what is left.
+pub fn normalise(mut scope: Scope, now: Timestamp) -> Result<Scope, ScopeError> {
+    tidy(&mut scope.actions);
+    tidy(&mut scope.categories);
+    tidy(&mut scope.compartments);
+    tidy(&mut scope.purposes);
+    if scope.actions.is_empty() {
+        return Err(wrong("actions", "at least one is needed"));
+    }
+    if scope.categories.is_empty() {
+        return Err(wrong("categories", "at least one is needed"));
+    }
+    if scope.compartments.is_empty() {
+        return Err(wrong("compartments", "at least one is needed"));
+    }
+    if scope.purposes.is_empty() {
+        return Err(wrong("purposes", "at least one is needed"));
+    }
+    if scope.until <= scope.from {
+        return Err(wrong("until", "must be later than `from`"));
+    }
+    if scope.until <= now {
+        return Err(wrong("until", "must be in the future"));
+    }
+    if scope.until.since(scope.from) > LONGEST {
+        return Err(wrong("until", "must be within ten years of `from`"));
+    }
+    Ok(scope)
+}
+
+fn tidy<T: Ord>(list: &mut Vec<T>) {
+    list.sort();
+    list.dedup();
+}
+
+/// The first field in which `inner` is wider than `outer`, if there is one.
+#[must_use]
+pub fn wider_field(inner: &Scope, outer: &Scope) -> Option<&'static str> {
+    fn within<T: PartialEq>(inner: &[T], outer: &[T]) -> bool {
+        inner.iter().all(|item| outer.contains(item))
+    }
+    let checks = [
+        ("actions", within(&inner.actions, &outer.actions)),
+        ("categories", within(&inner.categories, &outer.categories)),
+        ("compartments", within(&inner.compartments, &outer.compartments)),
+        ("purposes", within(&inner.purposes, &outer.purposes)),
+        ("from", inner.from >= outer.from),
+        ("until", inner.until <= outer.until),
+        ("future_records", outer.future_records || !inner.future_records),
+    ];
+    checks.into_iter().find(|(_, holds)| !holds).map(|(field, _)| field)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use hbc_types::labels::{Category, Compartment};
+    use hbc_types::purpose::{Action, Purpose};
+
+    fn scope() -> Scope {
+        Scope {
+            actions: vec![Action::Read],
+            categories: vec![Category::VitalSigns, Category::Laboratory, Category::Laboratory],
+            compartments: vec![Compartment::Normal],
+            purposes: vec![Purpose::Treatment],
+            from: Timestamp::from_ms(1_000),
+            until: Timestamp::from_ms(9_000),
+            future_records: true,
+        }
+    }
+
+    #[test]
+    fn lists_are_sorted_and_unique() {
+        let scope = normalise(scope(), Timestamp::from_ms(2_000)).unwrap();
+        assert_eq!(scope.categories, vec![Category::Laboratory, Category::VitalSigns]);
+    }
+
+    #[test]
+    fn what_makes_no_sense_is_refused_by_name() {
+        let now = Timestamp::from_ms(2_000);
+        let empty = Scope { actions: vec![], ..scope() };
+        assert_eq!(normalise(empty, now).unwrap_err().field, "actions");
+        let turned = Scope { until: Timestamp::from_ms(10), ..scope() };
+        assert_eq!(normalise(turned, now).unwrap_err().field, "until");
+        assert_eq!(normalise(scope(), Timestamp::from_ms(9_000)).unwrap_err().field, "until");
+        let endless = Scope { until: Timestamp::from_ms(i64::MAX), ..scope() };
+        assert_eq!(normalise(endless, now).unwrap_err().field, "until");
+    }
+
+    #[test]
+    fn wider_is_named() {
+        let outer = scope();
+        assert_eq!(wider_field(&outer, &outer), None);
+        let wider = Scope { actions: vec![Action::Read, Action::Write], ..scope() };
+        assert_eq!(wider_field(&wider, &outer), Some("actions"));
+        assert_eq!(wider_field(&outer, &wider), None);
+        let longer = Scope { until: Timestamp::from_ms(9_001), ..scope() };
+        assert_eq!(wider_field(&longer, &outer), Some("until"));
+        let past_only = Scope { future_records: false, ..scope() };
+        assert_eq!(wider_field(&outer, &past_only), Some("future_records"));
+        assert_eq!(wider_field(&past_only, &outer), None);
+    }
+}

@@ -1,0 +1,172 @@
+//! What auth tells: accounts, pins of root keys, denials.
+
+use std::time::Duration;
+
+use hbc_db::Lock;
+use hbc_types::account::{Custody, Role, Standing};
+use hbc_types::chain::keys::PublicKey;
+use hbc_types::ids::{AccountId, PatientId, SessionId};
+use hbc_types::labels::Compartment;
+use hbc_types::wire::access::{PinPatient, Subject};
+use hbc_types::{Digest, Timestamp};
+
+use crate::app::App;
+use crate::domain::keys::KekId;
+use crate::domain::rights::{Account, EndedSessions, Pin};
+use crate::error::Error;
+use crate::store;
+
+/// A session that was ended without an end is remembered this long: longer than any access token lives.
+const SESSION_MEMORY: Duration = Duration::from_secs(60 * 60);
+
+/// Stores how an account stands, unless something newer is known.
+pub async fn put_subject(app: &App, id: AccountId, subject: Subject) -> Result<(), Error> {
+    if !role_fits(&id, subject.role) {
+        return Err(Error::invalid("role", "is not the one of this id"));
+    }
+    if matches!(id, AccountId::Agency(_)) != subject.agency_type.is_some() {
+        return Err(Error::invalid("agency_type", "belongs to agencies, and each has one"));
+    }
+    let (now, lock) = (app.clock.now(), vec![Lock::exclusive(id.as_str())]);
+    let this = app.clone();
+    app.db
+        .write_locked(lock, move |tx| {
+            Box::pin(async move {
+                let known = store::accounts::account(tx, &this.seal, id.as_str()).await?;
+                if known.as_ref().is_some_and(|known| known.subject.revision >= subject.revision.max(1)) {
+                    return Ok(());
+                }
+                let mut account = known.unwrap_or_else(|| Account::unknown(id.clone(), now));
+                account.subject = subject.clone();
+                account.updated_at = now;
+                store::accounts::put_account(tx, &this.seal, &account).await
+            })
+        })
+        .await
+}
+
+const fn role_fits(id: &AccountId, role: Role) -> bool {
+    matches!(
+        (id, role),
+        (AccountId::Patient(_), Role::Patient)
+            | (AccountId::Agency(_), Role::Agency)
+            | (AccountId::Operator(_), Role::Operator)
+    )
+}
+
+/// Pins a patient's root key and makes the first key-encryption key with it. Says whether that was news; another root
+/// for a pinned patient is refused.
+pub async fn pin(app: &App, request: PinPatient) -> Result<bool, Error> {
+    let PinPatient { patient, root_public_key, custody } = request;
+    if patient.is_directory() {
+        return Err(Error::invalid("patient", "is nobody's account"));
+    }
+    let raw: [u8; 32] =
+        root_public_key.to_array().ok_or_else(|| Error::invalid("root_public_key", "must have 32 bytes"))?;
+    if ed25519_dalek::VerifyingKey::from_bytes(&raw).map_or(true, |key| key.is_weak()) {
+        return Err(Error::invalid("root_public_key", "is not an acceptable Ed25519 key"));
+    }
+    let fingerprint = PublicKey::from_bytes(raw).kid();
+    pin_root(app, patient, raw.to_vec(), fingerprint, custody).await
+}
+
+/// Makes the directory's pseudo-patient on the first start. It has no root key.
+pub async fn make_directory(app: &App) -> Result<bool, Error> {
+    pin_root(app, PatientId::directory(), Vec::new(), Digest::ZERO, Custody::Server).await
+}
+
+async fn pin_root(
+    app: &App,
+    patient: PatientId,
+    root: Vec<u8>,
+    fingerprint: Digest,
+    custody: Custody,
+) -> Result<bool, Error> {
+    let (now, this) = (app.clock.now(), app.clone());
+    app.db
+        .write_locked(vec![Lock::exclusive(patient.as_str())], move |tx| {
+            Box::pin(async move {
+                if let Some(rights) = store::rights::rights(tx, &this.seal, &patient).await? {
+                    let same = rights.pin.root_public_key == root && rights.pin.custody == custody;
+                    return if same { Ok(false) } else { Err(Error::Conflict("another root key is pinned")) };
+                }
+                let pin = Pin {
+                    patient: patient.clone(),
+                    root_public_key: root.clone(),
+                    root_fingerprint: fingerprint,
+                    custody,
+                    consent_version: 1,
+                    kek_epoch: 1,
+                    frozen_at: None,
+                    pinned_at: now,
+                };
+                store::rights::insert_pin(tx, &this.seal, &pin).await?;
+                let id = KekId { patient, compartment: Compartment::Normal, epoch: 1 };
+                let (_kek, wrapped) = this.master.new_kek(&id, &fingerprint, &this.random);
+                store::keys::insert_kek(tx, &id, &wrapped, now).await?;
+                Ok(true)
+            })
+        })
+        .await
+}
+
+/// Ends a session: its access tokens count for nothing from now on.
+pub async fn end_session(app: &App, session: SessionId, until: Option<Timestamp>) -> Result<(), Error> {
+    let now = app.clock.now();
+    let until = until.unwrap_or_else(|| now.plus(SESSION_MEMORY));
+    let this = app.clone();
+    app.db
+        .write_locked(vec![Lock::exclusive(session.as_str())], move |tx| {
+            Box::pin(async move {
+                let bucket = EndedSessions::bucket_of(&session);
+                let mut ended = store::accounts::ended_sessions(tx, &this.seal, bucket).await?;
+                ended.end(session, until, now);
+                store::accounts::put_ended_sessions(tx, &this.seal, &ended).await
+            })
+        })
+        .await
+}
+
+/// Denies an account everything until it is lifted, or until a time. An unknown account is remembered as denied.
+pub async fn deny_subject(app: &App, id: AccountId, until: Option<Timestamp>) -> Result<(), Error> {
+    change_denial(app, id, true, until).await
+}
+
+/// Lifts the denial of an account.
+pub async fn lift_denial(app: &App, id: AccountId) -> Result<(), Error> {
+    change_denial(app, id, false, None).await
+}
+
+async fn change_denial(
+    app: &App,
+    id: AccountId,
+    denied: bool,
+    until: Option<Timestamp>,
+) -> Result<(), Error> {
+    let (now, this) = (app.clock.now(), app.clone());
+    app.db
+        .write_locked(vec![Lock::exclusive(id.as_str())], move |tx| {
+            Box::pin(async move {
+                let known = store::accounts::account(tx, &this.seal, id.as_str()).await?;
+                if known.is_none() && !denied {
+                    return Ok(());
+                }
+                let mut account = known.unwrap_or_else(|| Account::unknown(id, now));
+                account.denied_at = denied.then(|| account.denied_at.unwrap_or(now));
+                account.denied_until = if denied { until } else { None };
+                account.updated_at = now;
+                store::accounts::put_account(tx, &this.seal, &account).await
+            })
+        })
+        .await
+}
+
+/// Whether an account may act at all: the refusal that every operation of the public API answers first.
+pub fn refusal(standing: Standing, session_ended: bool, is_agency: bool) -> Option<Error> {
+    match standing {
+        _ if session_ended => Some(Error::Suspended),
+        Standing::Active => None,
+        Standing::Pending if is_agency => Some(Error::AgencyUnverified),
+        Standing::Pending | Standing::Suspended => Some(Error::Suspended),
+    }
+}

@@ -1,0 +1,547 @@
+//! Grants: drafting, signing, revoking, freezing. A revocation and a freeze act when their transaction is durable, before
+//! the call returns; a grant acts when its block is final, which only `flows::ledger` can say.
+
+use hbc_db::{Lock, Tx};
+use hbc_types::account::{Custody, Role, Standing};
+use hbc_types::chain::keys::PublicKey;
+use hbc_types::chain::tx::Tx as LedgerTx;
+use hbc_types::ids::{AccountId, GrantId, PatientId};
+use hbc_types::outbox::NewTransaction;
+use hbc_types::saved::SavedAnswer;
+use hbc_types::wire::access::{
+    AccessRequestState, FreezeView, GrantDraft, GrantRevocation, GrantSignature, GrantView, NewGrant,
+    RootView, Unfreeze,
+};
+use hbc_types::{Digest, Timestamp};
+
+use crate::app::{App, Who};
+use crate::domain::consent::{
+    Accepted, ConsentError, Draft, KnownKey, Signed, Trust, Wish, accept, accept_revocation, accept_unfreeze,
+    draft,
+};
+use crate::domain::grant::{Grant, NumberLimits, Signature};
+use crate::domain::rights::{Pin, Rights};
+use crate::domain::scope::{normalise, wider_field};
+use crate::error::Error;
+use crate::flows::requests::{Save, active_caller, side};
+use crate::flows::views::{self, Names};
+use crate::store;
+use crate::store::grants::{StoredGrant, StoredKey};
+use crate::store::listings::PageKey;
+
+/// `reference` of a registration in the outbox.
+pub const REGISTRATION: &str = "registration";
+
+async fn rights_of(app: &App, tx: &mut Tx, patient: &PatientId) -> Result<Rights, Error> {
+    store::rights::rights(tx, &app.seal, patient).await?.ok_or(Error::NotFound)
+}
+
+fn root_key(pin: &Pin) -> Result<PublicKey, Error> {
+    let raw: Result<[u8; 32], _> = pin.root_public_key.as_slice().try_into();
+    raw.map(PublicKey::from_bytes).map_err(|_directory| Error::NotFound)
+}
+
+/// A grant that belongs to this patient.
+async fn own_grant(tx: &mut Tx, patient: &PatientId, id: &GrantId) -> Result<StoredGrant, Error> {
+    let stored = store::grants::find(tx, id).await?.ok_or(Error::NotFound)?;
+    if stored.grant.patient == *patient { Ok(stored) } else { Err(Error::NotFound) }
+}
+
+// ---- drafting ----
+
+/// `POST /v1/grants`.
+pub async fn draft_grant(
+    app: &App,
+    who: Who,
+    patient: PatientId,
+    new: NewGrant,
+    save: Save<GrantDraft>,
+) -> Result<GrantDraft, Error> {
+    let (this, now) = (app.clone(), app.clock.now());
+    let scope = normalise(new.scope.clone(), now)?;
+    if scope.purposes.contains(&hbc_types::purpose::Purpose::PatientRequest) {
+        return Err(Error::invalid("scope.purposes", "PATRQT is the patient's own purpose"));
+    }
+    let new = NewGrant { scope, ..new };
+    app.db
+        .write(move |tx| {
+            Box::pin(async move {
+                active_caller(&this, tx, &who, now).await?;
+                let rights = rights_of(&this, tx, &patient).await?;
+                check_grantee(&this, tx, &new, now).await?;
+                check_request(tx, &patient, &new).await?;
+                let key = consent_key(&this, tx, &rights.pin, &new, now).await?;
+                let wish = Wish {
+                    patient: patient.clone(),
+                    grantee: new.grantee.clone(),
+                    scope: new.scope.clone(),
+                    request: new.request.clone(),
+                    custody: rights.pin.custody,
+                    key,
+                };
+                let draft = draft(&wish, this.chain, now, &this.random)?;
+                store::grants::insert_draft(tx, &draft).await?;
+                let view = GrantDraft {
+                    id: draft.grant.id,
+                    payload: draft.payload,
+                    body: draft.body,
+                    salt: draft.salt.as_slice().into(),
+                    expires_at: draft.grant.draft_expires_at,
+                };
+                if let Some(saved) = save(&view)? {
+                    hbc_db::idempotency::save(tx, &saved).await?;
+                }
+                Ok(view)
+            })
+        })
+        .await
+}
+
+async fn check_grantee(app: &App, tx: &mut Tx, new: &NewGrant, now: Timestamp) -> Result<(), Error> {
+    let account = store::accounts::account(tx, &app.seal, new.grantee.as_str()).await?;
+    let active = account.is_some_and(|account| {
+        account.subject.role == Role::Agency
+            && account.subject.standing == Standing::Active
+            && !account.is_denied(now)
+    });
+    if active { Ok(()) } else { Err(Error::invalid("grantee", "is no approved agency")) }
+}
+
+/// A grant that answers a request is for the agency that asked, and no wider than it asked.
+async fn check_request(tx: &mut Tx, patient: &PatientId, new: &NewGrant) -> Result<(), Error> {
+    let Some(id) = &new.request else { return Ok(()) };
+    let request = store::requests::find(tx, id).await?;
+    let request = request
+        .filter(|request| request.patient == *patient)
+        .ok_or_else(|| Error::invalid("request", "is no request to you"))?;
+    if request.state != AccessRequestState::Open {
+        return Err(Error::Conflict("the request is closed"));
+    }
+    if request.agency != new.grantee {
+        return Err(Error::invalid("grantee", "is not who asked"));
+    }
+    match wider_field(&new.scope, &request.scope) {
+        None => Ok(()),
+        Some(field) => Err(Error::invalid("scope", format!("`{field}` is wider than asked"))),
+    }
+}
+
+/// The consent key that the draft names: the known live one for this grantee, or the one that a client with its own keys
+/// brings with its certificate.
+async fn consent_key(
+    app: &App,
+    tx: &mut Tx,
+    pin: &Pin,
+    new: &NewGrant,
+    now: Timestamp,
+) -> Result<Option<KnownKey>, Error> {
+    let known = |key: StoredKey| KnownKey { kid: key.kid, last_seq: key.last.0, last_txid: key.last.1 };
+    let Some(kid) = new.key else {
+        if pin.custody == Custody::Client {
+            return match store::grants::live_key(tx, &pin.patient, &new.grantee).await? {
+                Some(key) => Ok(Some(known(key))),
+                None => Err(Error::invalid("key", "who holds their own keys names one")),
+            };
+        }
+        return Ok(store::grants::live_key(tx, &pin.patient, &new.grantee).await?.map(known));
+    };
+    if pin.custody == Custody::Server {
+        return Err(Error::invalid("key", "auth holds your keys"));
+    }
+    let text =
+        new.certificate.as_deref().ok_or_else(|| Error::invalid("certificate", "is needed with `key`"))?;
+    let certificate =
+        hbc_types::chain::certificate::ConsentCertificate::verify(text, &root_key(pin)?, &app.chain)
+            .map_err(ConsentError::from)?;
+    if certificate.key != kid || certificate.grantee != new.grantee.as_str() {
+        return Err(Error::invalid("certificate", "is for another key or grantee"));
+    }
+    if certificate.limits.until_ms.is_some_and(|until| until <= now.unsigned_ms()) {
+        return Err(Error::invalid("certificate", "its limit in time has passed"));
+    }
+    match store::grants::key(tx, kid).await? {
+        Some(key) if key.revoked_at.is_some() => Err(ConsentError::KeyRevoked.into()),
+        Some(key) if key.patient != pin.patient || key.grantee != new.grantee => {
+            Err(Error::invalid("key", "belongs to another grantee"))
+        }
+        Some(key) => Ok(Some(known(key))),
+        None => Ok(Some(KnownKey { kid, last_seq: 0, last_txid: None })),
+    }
+}
+
+// ---- signing ----
+
+/// `PUT /v1/grants/{id}/signature`.
+pub async fn sign(
+    app: &App,
+    who: Who,
+    patient: PatientId,
+    id: GrantId,
+    signature: GrantSignature,
+) -> Result<GrantView, Error> {
+    let (this, now) = (app.clone(), app.clock.now());
+    let view = app
+        .db
+        .write_locked(vec![Lock::exclusive(patient.as_str())], move |tx| {
+            Box::pin(async move {
+                active_caller(&this, tx, &who, now).await?;
+                let stored = own_grant(tx, &patient, &id).await?;
+                let mut rights = rights_of(&this, tx, &patient).await?;
+                if let Some(jws) = &stored.jws {
+                    // The same signature again is answered alike; another one for the same draft is refused.
+                    if *jws != signature.jws {
+                        return Err(Error::Conflict("the grant is signed already"));
+                    }
+                    return views::grant(&this, tx, &mut Names::default(), stored, &rights.pin, now).await;
+                }
+                let grant = sign_in(&this, tx, &rights.pin, stored, &signature, now).await?;
+                rights.grants.push(grant);
+                store::rights::commit(tx, &this.seal, rights).await?;
+                let stored = own_grant(tx, &patient, &id).await?;
+                let rights = rights_of(&this, tx, &patient).await?;
+                views::grant(&this, tx, &mut Names::default(), stored, &rights.pin, now).await
+            })
+        })
+        .await?;
+    app.outbox_filled.notify_one();
+    Ok(view)
+}
+
+/// Checks a signature against its draft and stores everything that comes of it but the MAC.
+async fn sign_in(
+    app: &App,
+    tx: &mut Tx,
+    pin: &Pin,
+    stored: StoredGrant,
+    signature: &GrantSignature,
+    now: Timestamp,
+) -> Result<Grant, Error> {
+    let draft = Draft::try_from(stored)?;
+    let kid = LedgerTx::parse(signature.jws.as_bytes())
+        .map_err(|error| ConsentError::Form(error.to_string()))?
+        .kid();
+    let known = store::grants::key(tx, kid).await?;
+    let accepted = accept(
+        &draft,
+        &Signed {
+            jws: &signature.jws,
+            certificate: &signature.certificate,
+            registration: signature.registration.as_deref(),
+        },
+        &Trust {
+            chain: app.chain,
+            root: root_key(pin)?,
+            auth: &app.auth_keys,
+            known: known.as_ref().map(|key| key.public_key),
+            now,
+        },
+    )?;
+    let key = next_event(known, &draft.grant, &accepted)?;
+    let mut grant = draft.grant;
+    let numbers = number_limits(tx, &grant).await?;
+    let txid = accepted.event.txid();
+    grant.sign(Signature { kid, seq: accepted.consent.seq, txid, numbers }, now)?;
+    if let Some(by) = store::grants::early_revocation(tx, kid, &grant.id).await? {
+        grant.revoke(by, now)?;
+    }
+    store::grants::update(tx, &grant).await.map_err(second_for_seq)?;
+    store::grants::put_evidence(tx, &grant.id, &signature.jws, &signature.certificate).await?;
+    store::grants::put_key(tx, &key, now).await?;
+    if let Some(request) = &grant.request
+        && !store::requests::close(tx, request, AccessRequestState::Approved, Some(&grant.id), now).await?
+    {
+        return Err(Error::Conflict("the request is closed"));
+    }
+    enqueue_signed(tx, kid, &accepted, &grant.id, now).await?;
+    Ok(grant)
+}
+
+fn second_for_seq(error: Error) -> Error {
+    match error {
+        Error::Db(error) if error.is_unique_violation() => {
+            Error::Conflict("another event of this key was signed first")
+        }
+        error => error,
+    }
+}
+
+/// The key after this event, which must be its next one.
+fn next_event(known: Option<StoredKey>, grant: &Grant, accepted: &Accepted) -> Result<StoredKey, Error> {
+    let consent = &accepted.consent;
+    let mut key = known.unwrap_or_else(|| StoredKey {
+        kid: consent.key,
+        patient: grant.patient.clone(),
+        grantee: grant.grantee.clone(),
+        public_key: accepted.key,
+        last: (0, None),
+        last_final: (0, None),
+        revoked_at: None,
+    });
+    if key.patient != grant.patient || key.grantee != grant.grantee {
+        return Err(ConsentError::Signature("the key belongs to another consent".to_owned()).into());
+    }
+    if key.revoked_at.is_some() {
+        return Err(ConsentError::KeyRevoked.into());
+    }
+    if (consent.seq, consent.prev) != (key.last.0 + 1, key.last.1) {
+        return Err(Error::Conflict("another event of this key was signed first"));
+    }
+    key.last = (consent.seq, Some(accepted.event.txid()));
+    Ok(key)
+}
+
+/// What exists now: the limit of a grant without future records.
+async fn number_limits(tx: &mut Tx, grant: &Grant) -> Result<NumberLimits, Error> {
+    if grant.scope.future_records {
+        return Ok(NumberLimits::new());
+    }
+    let sets = store::keys::sets(tx, &grant.patient).await?;
+    Ok(sets.into_iter().map(|(labels, set)| (labels, set.n_max)).collect())
+}
+
+/// The registration goes before the event; both under the consent key's name, so that they are sent in this order.
+async fn enqueue_signed(
+    tx: &mut Tx,
+    author: Digest,
+    accepted: &Accepted,
+    grant: &GrantId,
+    now: Timestamp,
+) -> Result<(), Error> {
+    let registration = accepted.registration.iter().map(|registration| (registration, REGISTRATION));
+    for (event, reference) in registration.chain([(&accepted.event, grant.as_str())]) {
+        enqueue(tx, author, event, reference, now).await?;
+    }
+    Ok(())
+}
+
+async fn enqueue(
+    tx: &mut Tx,
+    author: Digest,
+    event: &LedgerTx,
+    reference: &str,
+    now: Timestamp,
+) -> Result<(), Error> {
+    let transaction = NewTransaction {
+        txid: event.txid(),
+        author,
+        kind: event.payload().kind().to_owned(),
+        reference: reference.to_owned(),
+        jws: event.text().to_owned(),
+    };
+    Ok(hbc_db::outbox::enqueue(tx, &transaction, now).await?)
+}
+
+// ---- stopping ----
+
+/// Applies a change to one of the patient's signed grants and renews the MAC. `change` says whether it changed anything.
+pub async fn change_grant(
+    app: &App,
+    tx: &mut Tx,
+    mut rights: Rights,
+    mut grant: Grant,
+    new_epoch: bool,
+    change: impl FnOnce(&mut Grant) -> Result<bool, crate::domain::grant::TransitionError>,
+) -> Result<bool, Error> {
+    if !change(&mut grant)? {
+        return Ok(false);
+    }
+    store::grants::update(tx, &grant).await?;
+    rights.grants.retain(|live| live.id != grant.id);
+    rights.grants.push(grant);
+    if new_epoch {
+        rights.pin.kek_epoch = rights.pin.kek_epoch.saturating_add(1);
+    }
+    store::rights::commit(tx, &app.seal, rights).await?;
+    Ok(true)
+}
+
+/// The grant as the MAC covers it while it lives; an ended one as it is stored.
+pub fn protected(rights: &Rights, stored: &StoredGrant) -> Result<Grant, Error> {
+    if let Some(live) = rights.grants.iter().find(|live| live.id == stored.grant.id) {
+        return Ok(live.clone());
+    }
+    Ok(stored.grant.clone())
+}
+
+/// `POST /v1/grants/{id}/revocation`: it acts before this returns, whatever the ledger's state.
+pub async fn revoke(
+    app: &App,
+    who: Who,
+    patient: PatientId,
+    id: GrantId,
+    revocation: GrantRevocation,
+) -> Result<GrantView, Error> {
+    let (this, now) = (app.clone(), app.clock.now());
+    let view = app
+        .db
+        .write_locked(vec![Lock::exclusive(patient.as_str())], move |tx| {
+            Box::pin(async move {
+                active_caller(&this, tx, &who, now).await?;
+                let stored = own_grant(tx, &patient, &id).await?;
+                let rights = rights_of(&this, tx, &patient).await?;
+                let grant = protected(&rights, &stored)?;
+                let kid = grant.kid.ok_or(crate::domain::grant::TransitionError::NotSigned)?;
+                let key = store::grants::key(tx, kid).await?.ok_or(Error::NotFound)?;
+                let key = key_of_kid(&key, kid)?;
+                let event = accept_revocation(&revocation.jws, &grant, &key, this.chain, now)?;
+                let by = event.txid();
+                if change_grant(&this, tx, rights, grant, true, |grant| grant.revoke(by, now)).await? {
+                    enqueue(tx, kid, &event, id.as_str(), now).await?;
+                }
+                let stored = own_grant(tx, &patient, &id).await?;
+                let rights = rights_of(&this, tx, &patient).await?;
+                views::grant(&this, tx, &mut Names::default(), stored, &rights.pin, now).await
+            })
+        })
+        .await?;
+    app.outbox_filled.notify_one();
+    Ok(view)
+}
+
+/// The raw key, if the stored one really has this fingerprint.
+fn key_of_kid(key: &StoredKey, kid: Digest) -> Result<PublicKey, Error> {
+    if key.public_key.kid() == kid {
+        Ok(key.public_key)
+    } else {
+        Err(hbc_db::RowMacError { table: "consent_keys" }.into())
+    }
+}
+
+/// `PUT /v1/grants/{id}/freeze` and `PUT /v1/me/freeze`: a session is enough to stop.
+pub async fn freeze(
+    app: &App,
+    who: Who,
+    patient: PatientId,
+    id: Option<GrantId>,
+) -> Result<FreezeView, Error> {
+    let (this, now) = (app.clone(), app.clock.now());
+    app.db
+        .write_locked(vec![Lock::exclusive(patient.as_str())], move |tx| {
+            Box::pin(async move {
+                active_caller(&this, tx, &who, now).await?;
+                let mut rights = rights_of(&this, tx, &patient).await?;
+                let Some(id) = &id else {
+                    let since = *rights.pin.frozen_at.get_or_insert(now);
+                    if since == now {
+                        store::rights::commit(tx, &this.seal, rights).await?;
+                    }
+                    return Ok(FreezeView { since, grant: None });
+                };
+                let stored = own_grant(tx, &patient, id).await?;
+                let grant = protected(&rights, &stored)?;
+                let since = grant.frozen_at.unwrap_or(now);
+                change_grant(&this, tx, rights, grant, false, |grant| grant.freeze(now)).await?;
+                Ok(FreezeView { since, grant: Some(id.clone()) })
+            })
+        })
+        .await
+}
+
+/// The freeze of everything, if there is one.
+pub async fn freeze_state(app: &App, who: &Who, patient: &PatientId) -> Result<FreezeView, Error> {
+    let mut tx = app.db.reads().begin().await?;
+    active_caller(app, &mut tx, who, app.clock.now()).await?;
+    let rights = rights_of(app, &mut tx, patient).await?;
+    let since = rights.pin.frozen_at.ok_or(Error::NotFound)?;
+    Ok(FreezeView { since, grant: None })
+}
+
+/// `DELETE` of either freeze: only the root key's word lifts it.
+pub async fn unfreeze(
+    app: &App,
+    who: Who,
+    patient: PatientId,
+    id: Option<GrantId>,
+    order: Unfreeze,
+) -> Result<(), Error> {
+    let (this, now) = (app.clone(), app.clock.now());
+    app.db
+        .write_locked(vec![Lock::exclusive(patient.as_str())], move |tx| {
+            Box::pin(async move {
+                active_caller(&this, tx, &who, now).await?;
+                let mut rights = rights_of(&this, tx, &patient).await?;
+                let trust = Trust {
+                    chain: this.chain,
+                    root: root_key(&rights.pin)?,
+                    auth: &this.auth_keys,
+                    known: None,
+                    now,
+                };
+                let Some(id) = &id else {
+                    let since = rights.pin.frozen_at.ok_or(Error::Conflict("nothing is frozen"))?;
+                    accept_unfreeze(&order.jws, &patient, None, since, &trust)?;
+                    rights.pin.frozen_at = None;
+                    store::rights::commit(tx, &this.seal, rights).await?;
+                    return Ok(());
+                };
+                let stored = own_grant(tx, &patient, id).await?;
+                let grant = protected(&rights, &stored)?;
+                let since = grant.frozen_at.ok_or(Error::Conflict("the grant is not frozen"))?;
+                accept_unfreeze(&order.jws, &patient, Some(id), since, &trust)?;
+                change_grant(&this, tx, rights, grant, false, |grant| grant.unfreeze().map(|()| true))
+                    .await?;
+                Ok(())
+            })
+        })
+        .await
+}
+
+// ---- looking ----
+
+/// One grant, for its patient and for whom it covers.
+pub async fn get(app: &App, who: &Who, id: &GrantId) -> Result<GrantView, Error> {
+    let now = app.clock.now();
+    let mut tx = app.db.reads().begin().await?;
+    let principal = active_caller(app, &mut tx, who, now).await?;
+    let stored = store::grants::find(&mut tx, id).await?.ok_or(Error::NotFound)?;
+    let theirs = match &who.account {
+        AccountId::Patient(patient) => *patient == stored.grant.patient,
+        AccountId::Agency(_) => {
+            stored.grant.signed_at.is_some() && principal.is_covered_by(&stored.grant.grantee)
+        }
+        AccountId::Operator(_) => false,
+    };
+    if !theirs {
+        return Err(Error::NotFound);
+    }
+    let rights = rights_of(app, &mut tx, &stored.grant.patient).await?;
+    views::grant(app, &mut tx, &mut Names::default(), stored, &rights.pin, now).await
+}
+
+/// One page of the caller's grants.
+pub async fn list(app: &App, who: &Who, after: Option<PageKey>, limit: u32) -> Result<Vec<GrantView>, Error> {
+    let now = app.clock.now();
+    let mut tx = app.db.reads().begin().await?;
+    let principal = active_caller(app, &mut tx, who, now).await?;
+    let found = store::listings::grants(&mut tx, &side(&principal)?, after, limit).await?;
+    let mut names = Names::default();
+    let mut pins = std::collections::HashMap::new();
+    let mut items = Vec::with_capacity(found.len());
+    for stored in found {
+        let patient = stored.grant.patient.clone();
+        if !pins.contains_key(&patient) {
+            pins.insert(patient.clone(), rights_of(app, &mut tx, &patient).await?.pin);
+        }
+        if let Some(pin) = pins.get(&patient) {
+            items.push(views::grant(app, &mut tx, &mut names, stored, pin, now).await?);
+        }
+    }
+    Ok(items)
+}
+
+/// `GET /v1/patients/{id}/root`, for the patient and for whom a live grant covers.
+pub async fn root(app: &App, who: &Who, patient: &PatientId) -> Result<RootView, Error> {
+    let mut tx = app.db.reads().begin().await?;
+    let principal = active_caller(app, &mut tx, who, app.clock.now()).await?;
+    let rights = rights_of(app, &mut tx, patient).await?;
+    let own = who.account == AccountId::Patient(patient.clone());
+    if patient.is_directory() || !(own || !rights.candidates(&principal).is_empty()) {
+        return Err(Error::NotFound);
+    }
+    Ok(RootView { root_fingerprint: rights.pin.root_fingerprint, custody: rights.pin.custody })
+}
+
+/// The answer to save for a repetition of a creating request.
+pub fn saved<T>(make: impl Fn(&T) -> Result<Option<SavedAnswer>, Error> + Send + Sync + 'static) -> Save<T> {
+    std::sync::Arc::new(make)
+}

@@ -1,0 +1,215 @@
+//! What final blocks change here. A block reaches these functions only after its certificate was verified; a single
+//! node's word counts for nothing.
+
+use hbc_db::{Lock, Tx};
+use hbc_types::chain::payload::{Consent, ConsentKey, KeyStatus, Payload, Revoke};
+use hbc_types::chain::tx::Tx as LedgerTx;
+use hbc_types::ids::{GrantId, PatientId};
+use hbc_types::{Digest, Timestamp};
+
+use crate::app::App;
+use crate::domain::consent::Draft;
+use crate::error::Error;
+use crate::flows::consents::{change_grant, protected};
+use crate::store;
+use crate::store::grants::StoredGrant;
+
+/// The patients whose rights these transactions may change, for their locks.
+pub async fn touched(app: &App, txs: &[LedgerTx]) -> Result<Vec<PatientId>, Error> {
+    let mut conn = app.db.reads().acquire().await.map_err(hbc_db::DbError::from)?;
+    let mut patients = Vec::new();
+    for tx in txs {
+        let kid = match tx.payload() {
+            Payload::Grant(consent) | Payload::Alter(consent) => consent.key,
+            Payload::Revoke(revoke) => revoke.key,
+            Payload::ConsentKey(key) => key.key,
+            _ => continue,
+        };
+        if let Some(key) = store::grants::key(&mut conn, kid).await? {
+            patients.push(key.patient);
+        }
+    }
+    Ok(patients)
+}
+
+/// The locks for applying a block.
+#[must_use]
+pub fn locks(patients: &[PatientId]) -> Vec<Lock> {
+    patients.iter().map(|patient| Lock::exclusive(patient.as_str())).collect()
+}
+
+/// Applies one final transaction.
+pub async fn apply(app: &App, db: &mut Tx, tx: &LedgerTx, height: u64, now: Timestamp) -> Result<(), Error> {
+    match tx.payload() {
+        Payload::Grant(consent) => granted(app, db, tx.txid(), consent, height, now).await,
+        Payload::Revoke(revoke) => revoked(app, db, tx.txid(), revoke, now).await,
+        Payload::ConsentKey(key) if key.status == KeyStatus::Revoked => {
+            key_revoked(app, db, tx.txid(), key, now).await
+        }
+        Payload::Receipts(_) => store::receipts::batch_final(db, tx.txid(), height).await,
+        _ => Ok(()),
+    }
+}
+
+/// A grant is final: from now on it acts, unless it was revoked before.
+async fn granted(
+    app: &App,
+    db: &mut Tx,
+    txid: Digest,
+    consent: &Consent,
+    height: u64,
+    now: Timestamp,
+) -> Result<(), Error> {
+    if let Some(mut key) = store::grants::key(db, consent.key).await? {
+        // A client may have sent an event of its own to a node: its next draft here continues after it.
+        key.last_final = (consent.seq, Some(txid));
+        if key.last.0 <= consent.seq {
+            key.last = key.last_final;
+        }
+        store::grants::put_key(db, &key, now).await?;
+    }
+    let Some(id) = store::grants::find_by_txid(db, txid).await? else { return Ok(()) };
+    with_grant(app, db, &id, false, |stored, grant| {
+        check_stored(stored, consent)?;
+        Ok(grant.make_final(height)?)
+    })
+    .await
+}
+
+/// An ended grant is not under the patient's MAC; before its row may live again it must say what was signed.
+fn check_stored(stored: &StoredGrant, consent: &Consent) -> Result<(), Error> {
+    let draft = Draft::try_from(stored.clone())?;
+    let signed = draft.commitment() == consent.commitment
+        && draft.grant.kid == Some(consent.key)
+        && draft.grant.id == consent.grant
+        && draft.grant.given_at.unsigned_ms() == consent.iat;
+    if signed { Ok(()) } else { Err(hbc_db::RowMacError { table: "grants" }.into()) }
+}
+
+/// A revocation is final: it acts even if it was never sent here.
+async fn revoked(app: &App, db: &mut Tx, txid: Digest, revoke: &Revoke, now: Timestamp) -> Result<(), Error> {
+    let stored = store::grants::find(db, &revoke.grant).await?;
+    match stored.filter(|stored| stored.grant.kid == Some(revoke.key)) {
+        Some(_) => with_grant(app, db, &revoke.grant, true, |_, grant| Ok(grant.revoke(txid, now)?)).await,
+        None => store::grants::remember_revocation(db, revoke.key, &revoke.grant, txid).await,
+    }
+}
+
+/// A consent key is revoked: all its grants end.
+async fn key_revoked(
+    app: &App,
+    db: &mut Tx,
+    txid: Digest,
+    revoked: &ConsentKey,
+    now: Timestamp,
+) -> Result<(), Error> {
+    let Some(mut key) = store::grants::key(db, revoked.key).await? else { return Ok(()) };
+    if key.revoked_at.is_some() {
+        return Ok(());
+    }
+    key.revoked_at = Some(now);
+    store::grants::put_key(db, &key, now).await?;
+    let Some(rights) = store::rights::rights(db, &app.seal, &key.patient).await? else { return Ok(()) };
+    let its: Vec<GrantId> = rights
+        .grants
+        .iter()
+        .filter(|grant| grant.kid == Some(revoked.key))
+        .map(|grant| grant.id.clone())
+        .collect();
+    for id in its {
+        with_grant(app, db, &id, true, |_, grant| Ok(grant.revoke(txid, now)?)).await?;
+    }
+    Ok(())
+}
+
+async fn with_grant(
+    app: &App,
+    db: &mut Tx,
+    id: &GrantId,
+    new_epoch: bool,
+    change: impl FnOnce(&StoredGrant, &mut crate::domain::grant::Grant) -> Result<bool, Error>,
+) -> Result<(), Error> {
+    let stored = store::grants::find(db, id).await?.ok_or(Error::NotFound)?;
+    let Some(rights) = store::rights::rights(db, &app.seal, &stored.grant.patient).await? else {
+        return Ok(());
+    };
+    let mut grant = protected(&rights, &stored)?;
+    if !change(&stored, &mut grant)? {
+        return Ok(());
+    }
+    change_grant(app, db, rights, grant, new_epoch, |_changed| Ok(true)).await?;
+    Ok(())
+}
+
+/// The ledger refused a transaction of ours for ever.
+pub async fn refused(
+    app: &App,
+    db: &mut Tx,
+    kind: &str,
+    reference: &str,
+    reason: &str,
+    now: Timestamp,
+) -> Result<(), Error> {
+    if kind != "consent.grant" {
+        return Ok(());
+    }
+    let Ok(id) = GrantId::parse(reference) else { return Ok(()) };
+    let Some(stored) = store::grants::find(db, &id).await? else { return Ok(()) };
+    if let Some(kid) = stored.grant.kid
+        && let Some(mut key) = store::grants::key(db, kid).await?
+    {
+        // The place is free again.
+        key.last = key.last_final;
+        store::grants::put_key(db, &key, now).await?;
+    }
+    with_grant(app, db, &id, false, |_, grant| Ok(grant.refuse(reason, now)?)).await
+}
+
+/// Ends grants whose period is over and forgets what nobody needs any more.
+pub async fn sweep(app: &App) -> Result<(), Error> {
+    let (this, now) = (app.clone(), app.clock.now());
+    app.db
+        .write(move |db| {
+            Box::pin(async move {
+                store::requests::expire(db, now).await?;
+                store::grants::forget_drafts(db, now.minus(std::time::Duration::from_secs(3600))).await?;
+                store::receipts::forget_folds(db, now).await?;
+                let day = std::time::Duration::from_secs(24 * 60 * 60);
+                hbc_db::idempotency::prune(db, now.minus(day)).await?;
+                let _this = &this;
+                Ok::<(), Error>(())
+            })
+        })
+        .await?;
+    let mut conn = app.db.reads().acquire().await.map_err(hbc_db::DbError::from)?;
+    let patients = store::grants::patients_with_expired(&mut conn, now).await?;
+    drop(conn);
+    for patient in patients {
+        sweep_patient(app, patient, now).await?;
+    }
+    Ok(())
+}
+
+async fn sweep_patient(app: &App, patient: PatientId, now: Timestamp) -> Result<(), Error> {
+    let this = app.clone();
+    app.db
+        .write_locked(vec![Lock::exclusive(patient.as_str())], move |db| {
+            Box::pin(async move {
+                let Some(mut rights) = store::rights::rights(db, &this.seal, &patient).await? else {
+                    return Ok(());
+                };
+                let mut changed = false;
+                for grant in &mut rights.grants {
+                    if grant.sweep(now) {
+                        store::grants::update(db, grant).await?;
+                        changed = true;
+                    }
+                }
+                if changed {
+                    store::rights::commit(db, &this.seal, rights).await?;
+                }
+                Ok::<(), Error>(())
+            })
+        })
+        .await
+}

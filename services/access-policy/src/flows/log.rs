@@ -1,0 +1,135 @@
+//! The patient's access log: receipts, their batches, and the way from a receipt to the ledger.
+
+use hbc_types::chain::keys::SaltBytes;
+use hbc_types::chain::merkle;
+use hbc_types::chain::payload::{Payload, Receipts};
+use hbc_types::chain::proof::{Document, Opening, ReceiptProof, TransactionProof};
+use hbc_types::chain::tx;
+use hbc_types::ids::{AccountId, PatientId, ReceiptId};
+use hbc_types::outbox::NewTransaction;
+use hbc_types::wire::access::{AccessView, ReceiptBody};
+use hbc_types::{Digest, Timestamp};
+
+use crate::app::{App, Who};
+use crate::domain::receipts::{BATCH_LEAVES, gather, path};
+use crate::error::Error;
+use crate::flows::requests::active_caller;
+use crate::flows::views::Names;
+use crate::store;
+use crate::store::receipts::{Placed, PlacedBatch};
+
+/// A page of the caller's own log, newest first, below receipt number `before`.
+pub async fn page(
+    app: &App,
+    who: &Who,
+    patient: &PatientId,
+    before: u64,
+    limit: u32,
+) -> Result<(Vec<AccessView>, Option<Timestamp>), Error> {
+    let mut tx = app.db.reads().begin().await?;
+    active_caller(app, &mut tx, who, app.clock.now()).await?;
+    let found = store::receipts::page(&mut tx, patient, before, limit).await?;
+    let since = store::receipts::unanchored_since(&mut tx, patient).await?;
+    let mut names = Names::default();
+    let mut items = Vec::with_capacity(found.len());
+    for placed in found {
+        let receipt = body(&placed)?;
+        let actor_name = match &receipt.actor {
+            AccountId::Agency(id) => Some(names.of(app, &mut tx, id).await?.0),
+            AccountId::Patient(_) | AccountId::Operator(_) => None,
+        };
+        let (txid, height) = placed.batch.map_or((None, None), |batch| (Some(batch.txid), batch.height));
+        items.push(AccessView { receipt, actor_name, leaf: placed.leaf, txid, height });
+    }
+    Ok((items, since))
+}
+
+fn body(placed: &Placed) -> Result<ReceiptBody, Error> {
+    serde_json::from_str(&placed.text).map_err(|_other| hbc_db::DbError::BadValue { column: "body" }.into())
+}
+
+/// A receipt with its place in a final batch: everything of its proof but the transaction's.
+#[derive(Debug)]
+pub struct Located {
+    /// The body.
+    pub body: serde_json::Value,
+    /// The salt.
+    pub salt: [u8; 32],
+    /// Where it stands.
+    pub batch: PlacedBatch,
+    /// The path to the batch's root.
+    pub path: Vec<Digest>,
+}
+
+/// Finds the caller's own receipt and its path; one that is not in a final block yet has no proof.
+pub async fn locate(app: &App, who: &Who, patient: &PatientId, id: &ReceiptId) -> Result<Located, Error> {
+    let bad = |column| Error::Db(hbc_db::DbError::BadValue { column });
+    let mut tx = app.db.reads().begin().await?;
+    active_caller(app, &mut tx, who, app.clock.now()).await?;
+    let placed = store::receipts::find(&mut tx, patient, id).await?.ok_or(Error::NotFound)?;
+    let salt: [u8; 32] = placed.salt.as_slice().try_into().map_err(|_length| bad("salt"))?;
+    if crate::domain::receipts::leaf(&salt, placed.text.as_bytes()) != placed.leaf {
+        return Err(hbc_db::RowMacError { table: "receipts" }.into());
+    }
+    let batch = placed
+        .batch
+        .filter(|batch| batch.height.is_some())
+        .ok_or(Error::Conflict("the receipt is not in a final block yet"))?;
+    let leaves = store::receipts::batch_leaves(&mut tx, batch.txid).await?;
+    let path = path(&leaves, batch.place).ok_or_else(|| bad("place"))?;
+    merkle::verify_inclusion(&placed.leaf, batch.place, batch.count, &path, &batch.root)
+        .map_err(|_differs| hbc_db::RowMacError { table: "receipts" })?;
+    let body = serde_json::from_str(&placed.text).map_err(|_other| bad("body"))?;
+    Ok(Located { body, salt, batch, path })
+}
+
+/// The offline document, once the ledger gave the proof of the transaction. It is verified before it is handed out.
+pub fn document(app: &App, located: Located, anchor: TransactionProof) -> Result<Vec<u8>, Error> {
+    let proof = ReceiptProof {
+        anchor,
+        index: located.batch.place,
+        path: located.path,
+        receipt: Opening { body: located.body, salt: SaltBytes::from_bytes(located.salt) },
+    };
+    let unverified = |error: hbc_types::chain::proof::ProofError| Error::Unverified(error.to_string());
+    let bytes = Document::Receipt(proof).to_bytes().map_err(unverified)?;
+    let trust = hbc_types::chain::proof::Trust::Genesis(Box::new(app.genesis.clone()));
+    hbc_types::chain::proof::verify(&bytes, &trust).map_err(unverified)?;
+    Ok(bytes)
+}
+
+/// Gathers waiting receipts into one batch and owes it to the ledger; says how many it took.
+pub async fn gather_batch(app: &App) -> Result<u64, Error> {
+    let (this, now) = (app.clone(), app.clock.now());
+    let count = app
+        .db
+        .write(move |db| {
+            Box::pin(async move {
+                let leaves = store::receipts::waiting(db, BATCH_LEAVES).await?;
+                let Some(batch) = gather(&leaves) else { return Ok::<u64, Error>(0) };
+                let payload = Payload::Receipts(Receipts {
+                    chain: this.chain,
+                    count: batch.count,
+                    iat: now.unsigned_ms(),
+                    root: batch.root,
+                });
+                let jws = tx::sign(&this.service_key, &payload)?;
+                let txid = tx::txid(jws.as_bytes());
+                store::receipts::insert_batch(db, &batch, txid, now).await?;
+                let transaction = NewTransaction {
+                    txid,
+                    author: hbc_types::chain::keys::PublicKey::of(&this.service_key).kid(),
+                    kind: payload.kind().to_owned(),
+                    reference: String::new(),
+                    jws,
+                };
+                hbc_db::outbox::enqueue(db, &transaction, now).await?;
+                Ok(batch.count)
+            })
+        })
+        .await?;
+    if count > 0 {
+        app.outbox_filled.notify_one();
+    }
+    Ok(count)
+}

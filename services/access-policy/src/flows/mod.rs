@@ -1,0 +1,12 @@
+//! What the service does, one transaction each: reads rows, asks the domain, writes rows. No HTTP here, and none inside a
+//! transaction.
+
+pub mod accounts;
+pub mod consents;
+pub mod decide;
+pub mod explain;
+pub mod keys;
+pub mod ledger;
+pub mod log;
+pub mod requests;
+pub mod views;

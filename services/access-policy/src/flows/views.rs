@@ -1,0 +1,92 @@
+//! Grants and access requests as their two sides see them.
+
+use std::collections::HashMap;
+
+use hbc_db::Tx;
+use hbc_types::Timestamp;
+use hbc_types::account::AgencyType;
+use hbc_types::ids::AgencyId;
+use hbc_types::wire::access::{AccessRequestView, GrantState, GrantView};
+
+use crate::app::App;
+use crate::domain::rights::Pin;
+use crate::error::Error;
+use crate::store;
+use crate::store::grants::StoredGrant;
+use crate::store::requests::AccessRequest;
+
+/// Names of agencies, asked once each.
+#[derive(Debug, Default)]
+pub struct Names(HashMap<AgencyId, (String, AgencyType)>);
+
+impl Names {
+    /// Name and kind of an agency; an unknown one has an empty name.
+    pub async fn of(&mut self, app: &App, tx: &mut Tx, id: &AgencyId) -> Result<(String, AgencyType), Error> {
+        if let Some(known) = self.0.get(id) {
+            return Ok(known.clone());
+        }
+        let account = store::accounts::account(tx, &app.seal, id.as_str()).await?;
+        let found = account.map_or((String::new(), AgencyType::Auditor), |account| {
+            let name = account.subject.name.unwrap_or_default();
+            (name, account.subject.agency_type.unwrap_or(AgencyType::Auditor))
+        });
+        self.0.insert(id.clone(), found.clone());
+        Ok(found)
+    }
+}
+
+/// A grant for either side; `pin` is its patient's.
+pub async fn grant(
+    app: &App,
+    tx: &mut Tx,
+    names: &mut Names,
+    stored: StoredGrant,
+    pin: &Pin,
+    now: Timestamp,
+) -> Result<GrantView, Error> {
+    let (grantee_name, _kind) = names.of(app, tx, &stored.grant.grantee).await?;
+    let evidence = stored.evidence();
+    let grant = stored.grant;
+    let state = match grant.state(now) {
+        GrantState::Active | GrantState::Pending if pin.frozen_at.is_some() => GrantState::Frozen,
+        state => state,
+    };
+    Ok(GrantView {
+        id: grant.id,
+        patient: grant.patient,
+        grantee: grant.grantee,
+        grantee_name,
+        scope: grant.scope,
+        state,
+        custody: grant.custody,
+        key: grant.kid,
+        txid: grant.txid,
+        revoked_by: grant.revoked_by,
+        height: grant.final_height,
+        root_fingerprint: pin.root_fingerprint,
+        evidence,
+        created_at: grant.given_at,
+    })
+}
+
+/// An access request for either side.
+pub async fn request(
+    app: &App,
+    tx: &mut Tx,
+    names: &mut Names,
+    request: AccessRequest,
+) -> Result<AccessRequestView, Error> {
+    let (agency_name, agency_type) = names.of(app, tx, &request.agency).await?;
+    Ok(AccessRequestView {
+        id: request.id,
+        agency: request.agency,
+        agency_name,
+        agency_type,
+        patient: request.patient,
+        scope: request.scope,
+        message: request.message,
+        state: request.state,
+        grant: request.grant,
+        created_at: request.created_at,
+    })
+}

@@ -1,0 +1,155 @@
+//! Access requests.
+
+use std::sync::Arc;
+
+use actix_web::http::StatusCode;
+use actix_web::{HttpResponse, get, post, web};
+use hbc_service::idempotency::Begun;
+use hbc_service::paging::{PageQuery, cursor};
+use hbc_service::{Agency, Caller, IdempotencyKey, Patient, Problem, StrictJson};
+use hbc_types::ids::AccessRequestId;
+use hbc_types::problem::ProblemDocument;
+use hbc_types::wire::access::{AccessRequestPage, AccessRequestState, AccessRequestView, NewAccessRequest};
+use serde::Deserialize;
+
+use crate::app::{App, Who};
+use crate::flows::requests;
+use crate::routes::{answer, failed, save_created};
+use crate::store::listings::PageKey;
+
+/// An agency asks a patient for access.
+#[utoipa::path(
+    tag = "access requests", operation_id = "ask_for_access", request_body = NewAccessRequest,
+    security(("user" = [])),
+    responses(
+        (status = 201, description = "The patient sees it", body = AccessRequestView),
+        (status = 401, body = ProblemDocument), (status = 403, body = ProblemDocument),
+        (status = 404, description = "No such patient", body = ProblemDocument),
+        (status = 409, body = ProblemDocument), (status = 422, body = ProblemDocument),
+    )
+)]
+#[post("/v1/access-requests")]
+pub async fn ask(
+    agency: Agency,
+    key: IdempotencyKey,
+    body: StrictJson<NewAccessRequest>,
+    app: web::Data<App>,
+) -> Result<HttpResponse, Problem> {
+    let ticket = match key.begin(app.as_ref(), agency.id.as_str(), body.digest()).await? {
+        Begun::Answered(answer) => return Ok(answer),
+        Begun::Fresh(ticket) => Arc::new(ticket),
+    };
+    let save = save_created(&ticket, app.clock.now());
+    let who = Who::from(&agency.caller);
+    match requests::ask(&app, who, agency.id, body.into_value(), save).await {
+        Ok(view) => Ok(answer(StatusCode::CREATED, &view)),
+        Err(error) => failed(&app, &ticket, error).await,
+    }
+}
+
+/// Which requests to list.
+#[derive(Clone, Debug, Default, Deserialize, utoipa::IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub struct RequestQuery {
+    /// Only those in this state.
+    #[serde(default)]
+    pub state: Option<AccessRequestState>,
+    /// Items on the page: 1 to 200, 50 unless given.
+    #[serde(default)]
+    pub limit: Option<u32>,
+    /// `next` of the page before.
+    #[serde(default)]
+    pub cursor: Option<String>,
+}
+
+/// Requests to the calling patient, or by the calling agency.
+#[utoipa::path(
+    tag = "access requests", operation_id = "list_access_requests", params(RequestQuery),
+    security(("user" = [])),
+    responses(
+        (status = 200, body = AccessRequestPage),
+        (status = 401, body = ProblemDocument), (status = 403, body = ProblemDocument),
+        (status = 404, body = ProblemDocument), (status = 422, body = ProblemDocument),
+    )
+)]
+#[get("/v1/access-requests")]
+pub async fn list(
+    caller: Caller,
+    query: web::Query<RequestQuery>,
+    app: web::Data<App>,
+) -> Result<HttpResponse, Problem> {
+    let RequestQuery { state, limit, cursor: at } = query.into_inner();
+    let page = PageQuery { limit, cursor: at };
+    let (limit, after) = (page.limit()?, page.after::<PageKey>()?);
+    let items = requests::list(&app, &Who::from(&caller), state, after, limit).await?;
+    let full = u32::try_from(items.len()).unwrap_or(u32::MAX) == limit;
+    let last = items.last().filter(|_| full);
+    let next =
+        last.and_then(|last| cursor(&PageKey { at: last.created_at.ms(), id: last.id.as_str().to_owned() }));
+    Ok(answer(StatusCode::OK, &AccessRequestPage { items, next }))
+}
+
+/// One request, for its patient and its agency.
+#[utoipa::path(
+    tag = "access requests", operation_id = "get_access_request", security(("user" = [])),
+    params(("id" = AccessRequestId, Path)),
+    responses(
+        (status = 200, body = AccessRequestView),
+        (status = 401, body = ProblemDocument), (status = 403, body = ProblemDocument),
+        (status = 404, body = ProblemDocument),
+    )
+)]
+#[get("/v1/access-requests/{id}")]
+pub async fn get(
+    caller: Caller,
+    id: web::Path<AccessRequestId>,
+    app: web::Data<App>,
+) -> Result<HttpResponse, Problem> {
+    let view = requests::get(&app, &Who::from(&caller), &id).await?;
+    Ok(answer(StatusCode::OK, &view))
+}
+
+/// The patient says no. To approve, draft a grant that names the request.
+#[utoipa::path(
+    tag = "access requests", operation_id = "deny_access_request", security(("user" = [])),
+    params(("id" = AccessRequestId, Path)),
+    responses(
+        (status = 200, body = AccessRequestView),
+        (status = 401, body = ProblemDocument), (status = 403, body = ProblemDocument),
+        (status = 404, body = ProblemDocument),
+        (status = 409, description = "It is closed", body = ProblemDocument),
+    )
+)]
+#[post("/v1/access-requests/{id}/denial")]
+pub async fn deny(
+    patient: Patient,
+    id: web::Path<AccessRequestId>,
+    app: web::Data<App>,
+) -> Result<HttpResponse, Problem> {
+    let who = Who::from(&patient.caller);
+    let view = requests::deny(&app, who, patient.id, id.into_inner()).await?;
+    Ok(answer(StatusCode::OK, &view))
+}
+
+/// The agency takes its request back.
+#[utoipa::path(
+    tag = "access requests", operation_id = "withdraw_access_request", security(("user" = [])),
+    params(("id" = AccessRequestId, Path)),
+    responses(
+        (status = 200, body = AccessRequestView),
+        (status = 401, body = ProblemDocument), (status = 403, body = ProblemDocument),
+        (status = 404, body = ProblemDocument),
+        (status = 409, description = "It is closed", body = ProblemDocument),
+    )
+)]
+#[post("/v1/access-requests/{id}/withdrawal")]
+pub async fn withdraw(
+    agency: Agency,
+    id: web::Path<AccessRequestId>,
+    app: web::Data<App>,
+) -> Result<HttpResponse, Problem> {
+    let who = Who::from(&agency.caller);
+    let view = requests::withdraw(&app, who, agency.id, id.into_inner()).await?;
+    Ok(answer(StatusCode::OK, &view))
+}

@@ -1,0 +1,157 @@
+//! Grants: draft, sign, revoke, look.
+
+use std::sync::Arc;
+
+use actix_web::http::StatusCode;
+use actix_web::{HttpResponse, get, post, put, web};
+use hbc_service::idempotency::Begun;
+use hbc_service::paging::{PageQuery, cursor};
+use hbc_service::{Caller, IdempotencyKey, Patient, Problem, StrictJson};
+use hbc_types::ids::{GrantId, PatientId};
+use hbc_types::problem::ProblemDocument;
+use hbc_types::wire::access::{
+    GrantDraft, GrantPage, GrantRevocation, GrantSignature, GrantView, NewGrant, RootView,
+};
+
+use crate::app::{App, Who};
+use crate::flows::consents;
+use crate::routes::{answer, failed, save_created};
+use crate::store::listings::PageKey;
+
+/// Drafts a grant, unasked or in answer to a request. Nothing acts until it is signed and final.
+#[utoipa::path(
+    tag = "grants", operation_id = "draft_grant", request_body = NewGrant, security(("user" = [])),
+    responses(
+        (status = 201, description = "Sign it within five minutes", body = GrantDraft),
+        (status = 401, body = ProblemDocument), (status = 403, body = ProblemDocument),
+        (status = 404, body = ProblemDocument), (status = 409, body = ProblemDocument),
+        (status = 422, body = ProblemDocument),
+    )
+)]
+#[post("/v1/grants")]
+pub async fn draft(
+    patient: Patient,
+    key: IdempotencyKey,
+    body: StrictJson<NewGrant>,
+    app: web::Data<App>,
+) -> Result<HttpResponse, Problem> {
+    let ticket = match key.begin(app.as_ref(), patient.id.as_str(), body.digest()).await? {
+        Begun::Answered(answer) => return Ok(answer),
+        Begun::Fresh(ticket) => Arc::new(ticket),
+    };
+    let save = save_created(&ticket, app.clock.now());
+    let who = Who::from(&patient.caller);
+    match consents::draft_grant(&app, who, patient.id, body.into_value(), save).await {
+        Ok(draft) => Ok(answer(StatusCode::CREATED, &draft)),
+        Err(error) => failed(&app, &ticket, error).await,
+    }
+}
+
+/// Grants of the calling patient, or those that cover the calling agency.
+#[utoipa::path(
+    tag = "grants", operation_id = "list_grants", params(PageQuery), security(("user" = [])),
+    responses(
+        (status = 200, body = GrantPage),
+        (status = 401, body = ProblemDocument), (status = 403, body = ProblemDocument),
+        (status = 404, body = ProblemDocument), (status = 422, body = ProblemDocument),
+    )
+)]
+#[get("/v1/grants")]
+pub async fn list(
+    caller: Caller,
+    page: web::Query<PageQuery>,
+    app: web::Data<App>,
+) -> Result<HttpResponse, Problem> {
+    let (limit, after) = (page.limit()?, page.after::<PageKey>()?);
+    let items = consents::list(&app, &Who::from(&caller), after, limit).await?;
+    let full = u32::try_from(items.len()).unwrap_or(u32::MAX) == limit;
+    let last = items.last().filter(|_| full);
+    let next =
+        last.and_then(|last| cursor(&PageKey { at: last.created_at.ms(), id: last.id.as_str().to_owned() }));
+    Ok(answer(StatusCode::OK, &GrantPage { items, next }))
+}
+
+/// One grant with its evidence, for its patient and for whom it covers.
+#[utoipa::path(
+    tag = "grants", operation_id = "get_grant", security(("user" = [])), params(("id" = GrantId, Path)),
+    responses(
+        (status = 200, body = GrantView),
+        (status = 401, body = ProblemDocument), (status = 403, body = ProblemDocument),
+        (status = 404, body = ProblemDocument),
+    )
+)]
+#[get("/v1/grants/{id}")]
+pub async fn get(
+    caller: Caller,
+    id: web::Path<GrantId>,
+    app: web::Data<App>,
+) -> Result<HttpResponse, Problem> {
+    let view = consents::get(&app, &Who::from(&caller), &id).await?;
+    Ok(answer(StatusCode::OK, &view))
+}
+
+/// Takes the patient's signature over a draft. The grant is `pending` until its block is final.
+#[utoipa::path(
+    tag = "grants", operation_id = "sign_grant", request_body = GrantSignature, security(("user" = [])),
+    params(("id" = GrantId, Path)),
+    responses(
+        (status = 200, body = GrantView), (status = 400, description = "Of another chain", body = ProblemDocument),
+        (status = 401, description = "No token, or a signature that does not count", body = ProblemDocument),
+        (status = 403, body = ProblemDocument), (status = 404, body = ProblemDocument),
+        (status = 409, description = "Signed already, expired, or another event took its place", body = ProblemDocument),
+        (status = 422, body = ProblemDocument),
+    )
+)]
+#[put("/v1/grants/{id}/signature")]
+pub async fn sign(
+    patient: Patient,
+    id: web::Path<GrantId>,
+    body: StrictJson<GrantSignature>,
+    app: web::Data<App>,
+) -> Result<HttpResponse, Problem> {
+    let who = Who::from(&patient.caller);
+    let view = consents::sign(&app, who, patient.id, id.into_inner(), body.into_value()).await?;
+    Ok(answer(StatusCode::OK, &view))
+}
+
+/// Takes the signed revocation. It acts before this answers, whatever the ledger's state.
+#[utoipa::path(
+    tag = "grants", operation_id = "revoke_grant", request_body = GrantRevocation, security(("user" = [])),
+    params(("id" = GrantId, Path)),
+    responses(
+        (status = 200, body = GrantView), (status = 400, body = ProblemDocument),
+        (status = 401, body = ProblemDocument), (status = 403, body = ProblemDocument),
+        (status = 404, body = ProblemDocument), (status = 409, body = ProblemDocument),
+        (status = 422, body = ProblemDocument),
+    )
+)]
+#[post("/v1/grants/{id}/revocation")]
+pub async fn revoke(
+    patient: Patient,
+    id: web::Path<GrantId>,
+    body: StrictJson<GrantRevocation>,
+    app: web::Data<App>,
+) -> Result<HttpResponse, Problem> {
+    let who = Who::from(&patient.caller);
+    let view = consents::revoke(&app, who, patient.id, id.into_inner(), body.into_value()).await?;
+    Ok(answer(StatusCode::OK, &view))
+}
+
+/// The fingerprint of the patient's pinned root key, for the patient and for whom a grant covers.
+#[utoipa::path(
+    tag = "grants", operation_id = "get_root", security(("user" = [])), params(("id" = PatientId, Path)),
+    responses(
+        (status = 200, body = RootView),
+        (status = 401, body = ProblemDocument), (status = 403, body = ProblemDocument),
+        (status = 404, body = ProblemDocument),
+    )
+)]
+#[get("/v1/patients/{id}/root")]
+pub async fn root(
+    caller: Caller,
+    id: web::Path<PatientId>,
+    app: web::Data<App>,
+) -> Result<HttpResponse, Problem> {
+    let view = consents::root(&app, &Who::from(&caller), &id).await?;
+    Ok(answer(StatusCode::OK, &view))
+}

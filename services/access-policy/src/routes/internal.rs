@@ -1,0 +1,254 @@
+//! What auth and storage call. A service's own word opens nothing that belongs to a user: the key operations take the
+//! user's token as well.
+
+use actix_web::http::StatusCode;
+use actix_web::{HttpResponse, delete, get, post, put, web};
+use hbc_service::{AnyService, Caller, FromAuth, FromStorage, Problem, Service, StrictJson};
+use hbc_types::ids::{AccountId, PatientId, SessionId};
+use hbc_types::problem::{ProblemDocument, Slug};
+use hbc_types::wire::access::{
+    AnchoredRequest, ConsentVersion, DataKeys, DataKeysRequest, DecisionAnswer, DecisionRequest, NewDenial,
+    PinPatient, Subject, UnwrapRequest, Unwrapped, VoidRequest,
+};
+
+use crate::app::{App, Who};
+use crate::error::Error;
+use crate::flows::{accounts, decide, keys};
+use crate::routes::answer;
+
+fn no_content() -> HttpResponse {
+    HttpResponse::NoContent().finish()
+}
+
+/// auth says how an account stands; an older message never overwrites a newer one.
+#[utoipa::path(
+    tag = "internal", operation_id = "put_subject", request_body = Subject, security(("service" = [])),
+    params(("id" = AccountId, Path)),
+    responses(
+        (status = 204, description = "Durably stored"),
+        (status = 401, body = ProblemDocument), (status = 403, body = ProblemDocument),
+        (status = 422, body = ProblemDocument),
+    )
+)]
+#[put("/internal/v1/subjects/{id}")]
+pub async fn put_subject(
+    _auth: Service<FromAuth>,
+    id: web::Path<AccountId>,
+    body: StrictJson<Subject>,
+    app: web::Data<App>,
+) -> Result<HttpResponse, Problem> {
+    accounts::put_subject(&app, id.into_inner(), body.into_value()).await?;
+    Ok(no_content())
+}
+
+/// auth pins a patient's root key; the first key-encryption key is made with it.
+#[utoipa::path(
+    tag = "internal", operation_id = "pin_patient", request_body = PinPatient, security(("service" = [])),
+    responses(
+        (status = 201, description = "Pinned"), (status = 200, description = "Pinned before, the same"),
+        (status = 401, body = ProblemDocument), (status = 403, body = ProblemDocument),
+        (status = 409, description = "Another root is pinned", body = ProblemDocument),
+        (status = 422, body = ProblemDocument),
+    )
+)]
+#[post("/internal/v1/patients")]
+pub async fn pin_patient(
+    _auth: Service<FromAuth>,
+    body: StrictJson<PinPatient>,
+    app: web::Data<App>,
+) -> Result<HttpResponse, Problem> {
+    let new = accounts::pin(&app, body.into_value()).await?;
+    let status = if new { StatusCode::CREATED } else { StatusCode::OK };
+    Ok(HttpResponse::build(status).finish())
+}
+
+/// What a denial is of.
+enum Denied {
+    Session(SessionId),
+    Subject(AccountId),
+}
+
+fn denied(kind: &str, id: &str) -> Result<Denied, Problem> {
+    let unknown = |_other| Problem::new(Slug::NotFound);
+    match kind {
+        "session" => Ok(Denied::Session(SessionId::parse(id).map_err(unknown)?)),
+        "subject" => Ok(Denied::Subject(AccountId::parse(id).map_err(unknown)?)),
+        _ => Err(Problem::new(Slug::NotFound)),
+    }
+}
+
+/// auth ends a session or stops an account: `kind` is `session` or `subject`.
+#[utoipa::path(
+    tag = "internal", operation_id = "put_denial", request_body = NewDenial, security(("service" = [])),
+    params(("kind" = String, Path), ("id" = String, Path)),
+    responses(
+        (status = 204, description = "Durably stored; it acts"),
+        (status = 401, body = ProblemDocument), (status = 403, body = ProblemDocument),
+        (status = 404, body = ProblemDocument), (status = 422, body = ProblemDocument),
+    )
+)]
+#[put("/internal/v1/denials/{kind}/{id}")]
+pub async fn put_denial(
+    _auth: Service<FromAuth>,
+    path: web::Path<(String, String)>,
+    body: StrictJson<NewDenial>,
+    app: web::Data<App>,
+) -> Result<HttpResponse, Problem> {
+    let (kind, id) = path.into_inner();
+    match denied(&kind, &id)? {
+        Denied::Session(session) => accounts::end_session(&app, session, body.value.until).await?,
+        Denied::Subject(account) => accounts::deny_subject(&app, account, body.value.until).await?,
+    }
+    Ok(no_content())
+}
+
+/// auth lifts the denial of an account. An ended session stays ended.
+#[utoipa::path(
+    tag = "internal", operation_id = "delete_denial", security(("service" = [])),
+    params(("kind" = String, Path), ("id" = String, Path)),
+    responses(
+        (status = 204, description = "Lifted"),
+        (status = 401, body = ProblemDocument), (status = 403, body = ProblemDocument),
+        (status = 404, body = ProblemDocument), (status = 409, body = ProblemDocument),
+    )
+)]
+#[delete("/internal/v1/denials/{kind}/{id}")]
+pub async fn delete_denial(
+    _auth: Service<FromAuth>,
+    path: web::Path<(String, String)>,
+    app: web::Data<App>,
+) -> Result<HttpResponse, Problem> {
+    let (kind, id) = path.into_inner();
+    match denied(&kind, &id)? {
+        Denied::Session(_) => Err(Error::Conflict("an ended session stays ended").into()),
+        Denied::Subject(account) => {
+            accounts::lift_denial(&app, account).await?;
+            Ok(no_content())
+        }
+    }
+}
+
+/// May the caller write? Then data keys with their numbers and wraps, the same again for the same intent.
+#[utoipa::path(
+    tag = "internal", operation_id = "make_data_keys", request_body = DataKeysRequest,
+    security(("service" = [], "user" = [])),
+    responses(
+        (status = 200, body = DataKeys),
+        (status = 401, body = ProblemDocument),
+        (status = 403, description = "Denied; the receipt of it is written", body = ProblemDocument),
+        (status = 404, body = ProblemDocument), (status = 409, body = ProblemDocument),
+        (status = 422, body = ProblemDocument), (status = 503, body = ProblemDocument),
+    )
+)]
+#[post("/internal/v1/keys/data-keys")]
+pub async fn data_keys(
+    _storage: Service<FromStorage>,
+    caller: Caller,
+    body: StrictJson<DataKeysRequest>,
+    app: web::Data<App>,
+) -> Result<HttpResponse, Problem> {
+    let keys = keys::data_keys(&app, Who::from(&caller), body.into_value()).await?;
+    Ok(answer(StatusCode::OK, &keys))
+}
+
+/// May the caller read? Then the keys of what is allowed, with the receipt written first.
+#[utoipa::path(
+    tag = "internal", operation_id = "unwrap_keys", request_body = UnwrapRequest,
+    security(("service" = [], "user" = [])),
+    responses(
+        (status = 200, description = "What is not allowed is absent", body = Unwrapped),
+        (status = 401, body = ProblemDocument), (status = 403, body = ProblemDocument),
+        (status = 422, body = ProblemDocument), (status = 503, body = ProblemDocument),
+    )
+)]
+#[post("/internal/v1/keys/unwrap")]
+pub async fn unwrap(
+    _storage: Service<FromStorage>,
+    caller: Caller,
+    body: StrictJson<UnwrapRequest>,
+    app: web::Data<App>,
+) -> Result<HttpResponse, Problem> {
+    let keys = keys::unwrap(&app, Who::from(&caller), body.into_value()).await?;
+    Ok(answer(StatusCode::OK, &keys))
+}
+
+/// The intent died: its numbers are void for ever.
+#[utoipa::path(
+    tag = "internal", operation_id = "void_numbers", request_body = VoidRequest, security(("service" = [])),
+    responses(
+        (status = 204, description = "Void"),
+        (status = 401, body = ProblemDocument), (status = 403, body = ProblemDocument),
+        (status = 409, description = "The intent is anchored", body = ProblemDocument),
+        (status = 422, body = ProblemDocument),
+    )
+)]
+#[post("/internal/v1/keys/void")]
+pub async fn void(
+    _storage: Service<FromStorage>,
+    body: StrictJson<VoidRequest>,
+    app: web::Data<App>,
+) -> Result<HttpResponse, Problem> {
+    keys::void(&app, body.into_value()).await?;
+    Ok(no_content())
+}
+
+/// These numbers stand on the ledger: they are never voided from now on.
+#[utoipa::path(
+    tag = "internal", operation_id = "anchor_numbers", request_body = AnchoredRequest, security(("service" = [])),
+    responses(
+        (status = 204, description = "Recorded"),
+        (status = 401, body = ProblemDocument), (status = 403, body = ProblemDocument),
+        (status = 404, body = ProblemDocument), (status = 409, body = ProblemDocument),
+        (status = 422, body = ProblemDocument),
+    )
+)]
+#[post("/internal/v1/keys/anchored")]
+pub async fn anchored(
+    _storage: Service<FromStorage>,
+    body: StrictJson<AnchoredRequest>,
+    app: web::Data<App>,
+) -> Result<HttpResponse, Problem> {
+    keys::anchored(&app, body.into_value()).await?;
+    Ok(no_content())
+}
+
+/// Which label sets may the caller list? Both answers leave a receipt.
+#[utoipa::path(
+    tag = "internal", operation_id = "decide", request_body = DecisionRequest,
+    security(("service" = [], "user" = [])),
+    responses(
+        (status = 200, body = DecisionAnswer),
+        (status = 401, body = ProblemDocument), (status = 403, body = ProblemDocument),
+        (status = 422, body = ProblemDocument), (status = 503, body = ProblemDocument),
+    )
+)]
+#[post("/internal/v1/decisions")]
+pub async fn decisions(
+    _storage: Service<FromStorage>,
+    caller: Caller,
+    body: StrictJson<DecisionRequest>,
+    app: web::Data<App>,
+) -> Result<HttpResponse, Problem> {
+    let decision = decide::decisions(&app, Who::from(&caller), body.into_value()).await?;
+    Ok(answer(StatusCode::OK, &decision))
+}
+
+/// The patient's consent version: long reads compare it as they go.
+#[utoipa::path(
+    tag = "internal", operation_id = "get_consent_version", security(("service" = [])),
+    params(("id" = PatientId, Path)),
+    responses(
+        (status = 200, body = ConsentVersion),
+        (status = 401, body = ProblemDocument), (status = 403, body = ProblemDocument),
+        (status = 404, body = ProblemDocument),
+    )
+)]
+#[get("/internal/v1/patients/{id}/consent-version")]
+pub async fn consent_version(
+    _service: Service<AnyService>,
+    id: web::Path<PatientId>,
+    app: web::Data<App>,
+) -> Result<HttpResponse, Problem> {
+    let version = decide::consent_version(&app, &id).await?;
+    Ok(answer(StatusCode::OK, &version))
+}

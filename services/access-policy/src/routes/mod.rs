@@ -1,0 +1,76 @@
+//! The route table. A handler reads its input, says by its argument types who may call, runs one flow, answers.
+
+pub mod access_requests;
+pub mod accesses;
+pub mod explain;
+pub mod freezes;
+pub mod grants;
+pub mod internal;
+
+use actix_web::HttpResponse;
+use actix_web::http::StatusCode;
+use hbc_service::idempotency::Ticket;
+use hbc_service::{Problem, Routes};
+use serde::Serialize;
+
+use crate::error::Error;
+use crate::flows::requests::Save;
+
+/// Every operation of this service.
+pub fn table(routes: &mut Routes<'_>) {
+    routes
+        .service(access_requests::ask)
+        .service(access_requests::list)
+        .service(access_requests::get)
+        .service(access_requests::deny)
+        .service(access_requests::withdraw)
+        .service(grants::draft)
+        .service(grants::list)
+        .service(grants::get)
+        .service(grants::sign)
+        .service(grants::revoke)
+        .service(freezes::freeze_grant)
+        .service(freezes::unfreeze_grant)
+        .service(freezes::freeze_all)
+        .service(freezes::freeze_state)
+        .service(freezes::unfreeze_all)
+        .service(grants::root)
+        .service(accesses::list)
+        .service(accesses::proof)
+        .service(explain::explain)
+        .service(internal::put_subject)
+        .service(internal::pin_patient)
+        .service(internal::put_denial)
+        .service(internal::delete_denial)
+        .service(internal::data_keys)
+        .service(internal::unwrap)
+        .service(internal::void)
+        .service(internal::anchored)
+        .service(internal::decisions)
+        .service(internal::consent_version);
+}
+
+/// Health data and keys are never kept by anything in between.
+fn answer<T: Serialize>(status: StatusCode, body: &T) -> HttpResponse {
+    HttpResponse::build(status).insert_header(("Cache-Control", "no-store")).json(body)
+}
+
+/// How the answer of a creating request is saved in the transaction that does it. The ticket stays with the handler.
+fn save_created<T: Serialize + 'static>(
+    ticket: &std::sync::Arc<Ticket>,
+    now: hbc_types::Timestamp,
+) -> Save<T> {
+    let ticket = std::sync::Arc::clone(ticket);
+    std::sync::Arc::new(move |body: &T| {
+        let text = serde_json::to_string(body).map_err(|error| Error::invalid("body", error.to_string()))?;
+        Ok(ticket.answer(StatusCode::CREATED, None, &text, now))
+    })
+}
+
+/// A creating request failed: if a rival with the same key was first, its answer; else the problem.
+async fn failed(app: &crate::app::App, ticket: &Ticket, error: Error) -> Result<HttpResponse, Problem> {
+    match error {
+        Error::Db(error) if error.is_unique_violation() => ticket.lost(app).await,
+        error => Err(error.into()),
+    }
+}

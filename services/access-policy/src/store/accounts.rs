@@ -1,0 +1,156 @@
+//! Accounts, denials and ended sessions.
+
+use hbc_db::{DbError, Tx};
+use hbc_types::Timestamp;
+use hbc_types::account::{AgencyType, Role, Standing};
+use hbc_types::ids::{AccountId, SessionId};
+use hbc_types::wire::access::Subject;
+use sqlx::Row;
+use sqlx::any::AnyRow;
+
+use crate::domain::policy::Principal;
+use crate::domain::rights::{Account, BUCKETS, EndedSessions, RightsSeal};
+use crate::error::Error;
+use crate::store::row;
+
+/// The account, if auth ever told of it; its MAC is checked.
+pub async fn account(tx: &mut Tx, seal: &RightsSeal, id: &str) -> Result<Option<Account>, Error> {
+    let row = sqlx::query(
+        "SELECT id, role, standing, agency_type, name, organisation, staff_key, revision, denied_at_ms,
+             denied_until_ms, updated_at_ms, mac
+         FROM subjects WHERE id = $1",
+    )
+    .bind(id.to_owned())
+    .fetch_optional(tx)
+    .await?;
+    row.map(|row| checked(&row, seal)).transpose()
+}
+
+fn checked(row: &AnyRow, seal: &RightsSeal) -> Result<Account, Error> {
+    let account = read(row)?;
+    seal.check_account(&account, &row.try_get::<Vec<u8>, _>("mac")?)?;
+    Ok(account)
+}
+
+fn read(row: &AnyRow) -> Result<Account, DbError> {
+    Ok(Account {
+        id: row::parsed(row, "id")?,
+        subject: Subject {
+            role: row::code(row, "role", Role::parse)?,
+            standing: row::code(row, "standing", Standing::parse)?,
+            agency_type: row::code_option(row, "agency_type", AgencyType::parse)?,
+            name: row.try_get("name")?,
+            organisation: row::parsed_option(row, "organisation")?,
+            staff_key: row::parsed_option(row, "staff_key")?,
+            revision: row::number(row, "revision")?,
+        },
+        denied_at: row::time_option(row, "denied_at_ms")?,
+        denied_until: row::time_option(row, "denied_until_ms")?,
+        updated_at: row::time(row, "updated_at_ms")?,
+    })
+}
+
+/// Writes an account with a fresh MAC.
+pub async fn put_account(tx: &mut Tx, seal: &RightsSeal, account: &Account) -> Result<(), Error> {
+    let subject = &account.subject;
+    sqlx::query(
+        "INSERT INTO subjects (id, role, standing, agency_type, name, organisation, staff_key, revision,
+             denied_at_ms, denied_until_ms, updated_at_ms, mac)
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)
+         ON CONFLICT (id) DO UPDATE SET role = excluded.role, standing = excluded.standing,
+             agency_type = excluded.agency_type, name = excluded.name, organisation = excluded.organisation,
+             staff_key = excluded.staff_key, revision = excluded.revision,
+             denied_at_ms = excluded.denied_at_ms, denied_until_ms = excluded.denied_until_ms,
+             updated_at_ms = excluded.updated_at_ms, mac = excluded.mac",
+    )
+    .bind(account.id.as_str().to_owned())
+    .bind(subject.role.code())
+    .bind(subject.standing.code())
+    .bind(subject.agency_type.map(AgencyType::code))
+    .bind(subject.name.clone())
+    .bind(subject.organisation.as_ref().map(|id| id.as_str().to_owned()))
+    .bind(row::digest_text(subject.staff_key.as_ref()))
+    .bind(row::stored(subject.revision, "revision")?)
+    .bind(row::ms(account.denied_at))
+    .bind(row::ms(account.denied_until))
+    .bind(account.updated_at.ms())
+    .bind(seal.account(account).to_vec())
+    .execute(tx)
+    .await?;
+    Ok(())
+}
+
+/// The sessions that ended in this bucket. A bucket that is not there was deleted by hand.
+pub async fn ended_sessions(tx: &mut Tx, seal: &RightsSeal, bucket: u16) -> Result<EndedSessions, Error> {
+    let row = sqlx::query("SELECT sessions, mac FROM session_denials WHERE bucket = $1")
+        .bind(i64::from(bucket))
+        .fetch_optional(tx)
+        .await?
+        .ok_or(hbc_db::RowMacError { table: "session_denials" })?;
+    let text: String = row.try_get("sessions")?;
+    let ended = EndedSessions::parse(bucket, &text).ok_or(DbError::BadValue { column: "sessions" })?;
+    seal.check_sessions(&ended, &row.try_get::<Vec<u8>, _>("mac")?)?;
+    Ok(ended)
+}
+
+/// Writes a bucket with a fresh MAC.
+pub async fn put_ended_sessions(tx: &mut Tx, seal: &RightsSeal, ended: &EndedSessions) -> Result<(), Error> {
+    let done = sqlx::query("UPDATE session_denials SET sessions = $2, mac = $3 WHERE bucket = $1")
+        .bind(i64::from(ended.bucket))
+        .bind(ended.text())
+        .bind(seal.sessions(ended).to_vec())
+        .execute(tx)
+        .await?;
+    Ok(DbError::one_row(done.rows_affected())?)
+}
+
+/// Makes the buckets of a fresh database. They are made only while no account is known: later a missing one is an alarm.
+pub async fn make_buckets(tx: &mut Tx, seal: &RightsSeal) -> Result<(), Error> {
+    let row = sqlx::query(
+        "SELECT (SELECT CAST(count(*) AS BIGINT) FROM subjects) AS accounts,
+                (SELECT CAST(count(*) AS BIGINT) FROM session_denials) AS buckets",
+    )
+    .fetch_one(&mut *tx)
+    .await?;
+    if row.try_get::<i64, _>("accounts")? > 0 || row.try_get::<i64, _>("buckets")? > 0 {
+        return Ok(());
+    }
+    for bucket in 0..BUCKETS {
+        let empty = EndedSessions { bucket, ..EndedSessions::default() };
+        sqlx::query("INSERT INTO session_denials (bucket, sessions, mac) VALUES ($1, $2, $3)")
+            .bind(i64::from(bucket))
+            .bind(empty.text())
+            .bind(seal.sessions(&empty).to_vec())
+            .execute(&mut *tx)
+            .await?;
+    }
+    Ok(())
+}
+
+/// The caller as decisions see it: an account that auth never told of is suspended.
+pub async fn principal(
+    tx: &mut Tx,
+    seal: &RightsSeal,
+    id: &AccountId,
+    session: &SessionId,
+    now: Timestamp,
+) -> Result<Principal, Error> {
+    let account = account(tx, seal, id.as_str()).await?;
+    let account = account.unwrap_or_else(|| Account::unknown(id.clone(), now));
+    let ended = ended_sessions(tx, seal, EndedSessions::bucket_of(session)).await?;
+    let mut organisation = account.subject.organisation.clone();
+    if let Some(its) = &organisation {
+        let its = self::account(tx, seal, its.as_str()).await?;
+        if !its.is_some_and(|its| its.subject.standing == Standing::Active && !its.is_denied(now)) {
+            organisation = None;
+        }
+    }
+    let standing = if account.is_denied(now) { Standing::Suspended } else { account.subject.standing };
+    Ok(Principal {
+        account: id.clone(),
+        standing,
+        session_ended: ended.has_ended(session),
+        agency_type: account.subject.agency_type,
+        organisation,
+    })
+}

@@ -1,0 +1,321 @@
+//! Key-encryption keys, record numbers and write intents.
+
+use std::collections::BTreeMap;
+
+use hbc_db::{DbError, Tx};
+use hbc_types::ids::{AccountId, IntentId, PatientId, ReceiptId};
+use hbc_types::labels::{Category, Compartment};
+use hbc_types::purpose::Purpose;
+use hbc_types::wire::access::Labels;
+use hbc_types::{Digest, Timestamp};
+use sqlx::Row;
+use sqlx::any::AnyRow;
+
+use crate::domain::keys::KekId;
+use crate::domain::numbers::{NumberRange, Piece, RangeState, SetState};
+use crate::error::Error;
+use crate::store::row;
+
+/// The wrap of a KEK, if that one was made.
+pub async fn kek(tx: &mut Tx, id: &KekId) -> Result<Option<Vec<u8>>, Error> {
+    let row =
+        sqlx::query("SELECT wrapped FROM keks WHERE patient = $1 AND compartment = $2 AND kek_epoch = $3")
+            .bind(id.patient.as_str().to_owned())
+            .bind(id.compartment.code())
+            .bind(i64::from(id.epoch))
+            .fetch_optional(tx)
+            .await?;
+    Ok(row.map(|row| row.try_get("wrapped")).transpose()?)
+}
+
+/// Stores the wrap of a new KEK.
+pub async fn insert_kek(tx: &mut Tx, id: &KekId, wrapped: &[u8], now: Timestamp) -> Result<(), Error> {
+    sqlx::query(
+        "INSERT INTO keks (patient, compartment, kek_epoch, wrapped, created_at_ms) VALUES ($1, $2, $3, $4, $5)",
+    )
+    .bind(id.patient.as_str().to_owned())
+    .bind(id.compartment.code())
+    .bind(i64::from(id.epoch))
+    .bind(wrapped.to_vec())
+    .bind(now.ms())
+    .execute(tx)
+    .await?;
+    Ok(())
+}
+
+fn labels(row: &AnyRow) -> Result<Labels, DbError> {
+    Ok(Labels {
+        category: row::code(row, "category", Category::parse)?,
+        compartment: row::code(row, "compartment", Compartment::parse)?,
+    })
+}
+
+/// Takes the next `count` numbers of a label set for an intent.
+pub async fn take_numbers(
+    tx: &mut Tx,
+    patient: &PatientId,
+    labels: Labels,
+    count: u64,
+    intent: &IntentId,
+) -> Result<NumberRange, Error> {
+    let row = sqlx::query(
+        "INSERT INTO number_sets (patient, compartment, category, n_max) VALUES ($1, $2, $3, $4)
+         ON CONFLICT (patient, compartment, category)
+         DO UPDATE SET n_max = number_sets.n_max + excluded.n_max
+         RETURNING n_max",
+    )
+    .bind(patient.as_str().to_owned())
+    .bind(labels.compartment.code())
+    .bind(labels.category.code())
+    .bind(row::stored(count, "n_max")?)
+    .fetch_one(&mut *tx)
+    .await?;
+    let last = row::number(&row, "n_max")?;
+    let first = last.saturating_sub(count) + 1;
+    let range = NumberRange { labels, first, last, intent: intent.clone(), state: RangeState::Open };
+    insert_range(tx, patient, &range, None).await?;
+    Ok(range)
+}
+
+async fn insert_range(
+    tx: &mut Tx,
+    patient: &PatientId,
+    range: &NumberRange,
+    settled: Option<(Digest, Vec<u8>)>,
+) -> Result<(), Error> {
+    let (txid, commitments) = settled.unzip();
+    sqlx::query(
+        "INSERT INTO number_ranges (patient, compartment, category, first_n, last_n, intent, state, txid,
+             commitments)
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)",
+    )
+    .bind(patient.as_str().to_owned())
+    .bind(range.labels.compartment.code())
+    .bind(range.labels.category.code())
+    .bind(row::stored(range.first, "first_n")?)
+    .bind(row::stored(range.last, "last_n")?)
+    .bind(range.intent.as_str().to_owned())
+    .bind(range.state.code())
+    .bind(txid.map(|txid| txid.to_string()))
+    .bind(commitments)
+    .execute(tx)
+    .await?;
+    Ok(())
+}
+
+/// All ranges of an intent.
+pub async fn ranges(tx: &mut Tx, intent: &IntentId) -> Result<Vec<NumberRange>, Error> {
+    let rows = sqlx::query(
+        "SELECT compartment, category, first_n, last_n, intent, state FROM number_ranges WHERE intent = $1
+         ORDER BY compartment, category, first_n",
+    )
+    .bind(intent.as_str().to_owned())
+    .fetch_all(tx)
+    .await?;
+    let read = |row: &AnyRow| {
+        Ok(NumberRange {
+            labels: labels(row)?,
+            first: row::number(row, "first_n")?,
+            last: row::number(row, "last_n")?,
+            intent: row::parsed(row, "intent")?,
+            state: row::code(row, "state", RangeState::parse)?,
+        })
+    };
+    rows.iter().map(read).collect()
+}
+
+/// Replaces an open range by its pieces after some of its numbers became final.
+pub async fn settle_range(
+    tx: &mut Tx,
+    patient: &PatientId,
+    range: &NumberRange,
+    pieces: Vec<Piece>,
+    txid: Digest,
+) -> Result<(), Error> {
+    let done = sqlx::query(
+        "DELETE FROM number_ranges
+         WHERE patient = $1 AND compartment = $2 AND category = $3 AND first_n = $4 AND state = 'open'",
+    )
+    .bind(patient.as_str().to_owned())
+    .bind(range.labels.compartment.code())
+    .bind(range.labels.category.code())
+    .bind(row::stored(range.first, "first_n")?)
+    .execute(&mut *tx)
+    .await?;
+    DbError::one_row(done.rows_affected())?;
+    for piece in pieces {
+        let state = if piece.commitments.is_some() { RangeState::Final } else { RangeState::Open };
+        let part = NumberRange { first: piece.first, last: piece.last, state, ..range.clone() };
+        insert_range(tx, patient, &part, piece.commitments.map(|bytes| (txid, bytes))).await?;
+    }
+    Ok(())
+}
+
+/// Voids the open ranges of an intent and says how many they were.
+pub async fn void_ranges(tx: &mut Tx, intent: &IntentId) -> Result<u64, Error> {
+    let done = sqlx::query("UPDATE number_ranges SET state = 'void' WHERE intent = $1 AND state = 'open'")
+        .bind(intent.as_str().to_owned())
+        .execute(tx)
+        .await?;
+    Ok(done.rows_affected())
+}
+
+/// The number state of one label set; a set without numbers has none.
+pub async fn set(tx: &mut Tx, patient: &PatientId, labels: Labels) -> Result<SetState, Error> {
+    let rows = sqlx::query(
+        "SELECT s.compartment, s.category, s.n_max, r.first_n, r.last_n, r.state
+         FROM number_sets AS s
+         LEFT JOIN number_ranges AS r ON r.patient = s.patient AND r.compartment = s.compartment
+             AND r.category = s.category AND r.state <> 'final'
+         WHERE s.patient = $1 AND s.compartment = $2 AND s.category = $3",
+    )
+    .bind(patient.as_str().to_owned())
+    .bind(labels.compartment.code())
+    .bind(labels.category.code())
+    .fetch_all(tx)
+    .await?;
+    Ok(sets_of(&rows)?.remove(&labels).unwrap_or(SetState { n_max: 0, unsettled: Vec::new() }))
+}
+
+/// The number states of all label sets of a patient.
+pub async fn sets(tx: &mut Tx, patient: &PatientId) -> Result<BTreeMap<Labels, SetState>, Error> {
+    let rows = sqlx::query(
+        "SELECT s.compartment, s.category, s.n_max, r.first_n, r.last_n, r.state
+         FROM number_sets AS s
+         LEFT JOIN number_ranges AS r ON r.patient = s.patient AND r.compartment = s.compartment
+             AND r.category = s.category AND r.state <> 'final'
+         WHERE s.patient = $1",
+    )
+    .bind(patient.as_str().to_owned())
+    .fetch_all(tx)
+    .await?;
+    Ok(sets_of(&rows)?)
+}
+
+fn sets_of(rows: &[AnyRow]) -> Result<BTreeMap<Labels, SetState>, DbError> {
+    let mut sets = BTreeMap::new();
+    for row in rows {
+        let n_max = row::number(row, "n_max")?;
+        let set = sets.entry(labels(row)?).or_insert(SetState { n_max, unsettled: Vec::new() });
+        if let Some(first) = row::number_option(row, "first_n")? {
+            let last = row::number(row, "last_n")?;
+            set.unsettled.push((first, last, row::code(row, "state", RangeState::parse)?));
+        }
+    }
+    Ok(sets)
+}
+
+/// A write intent that got numbers.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Intent {
+    /// Its id.
+    pub id: IntentId,
+    /// Whose records.
+    pub patient: PatientId,
+    /// Who writes.
+    pub actor: AccountId,
+    /// Why.
+    pub purpose: Purpose,
+    /// Digest of the request.
+    pub fingerprint: Digest,
+    /// Compartment of the KEK that wraps the seed.
+    pub compartment: Compartment,
+    /// Epoch of all its KEKs.
+    pub kek_epoch: u32,
+    /// The wrapped seed; gone when the intent is closed.
+    pub seed: Option<Vec<u8>>,
+    /// The receipt of the write.
+    pub receipt: Option<ReceiptId>,
+}
+
+/// What is known of an intent.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum IntentState {
+    /// It got numbers and is not settled.
+    Open(Box<Intent>),
+    /// All its numbers are final.
+    Anchored,
+    /// It is dead, possibly before it ever asked.
+    Void,
+}
+
+/// An intent by its id.
+pub async fn intent(tx: &mut Tx, id: &IntentId) -> Result<Option<IntentState>, Error> {
+    let row = sqlx::query("SELECT * FROM intents WHERE id = $1")
+        .bind(id.as_str().to_owned())
+        .fetch_optional(tx)
+        .await?;
+    let Some(row) = row else { return Ok(None) };
+    let state: String = row.try_get("state")?;
+    Ok(Some(match state.as_str() {
+        "void" => IntentState::Void,
+        "anchored" => IntentState::Anchored,
+        _ => IntentState::Open(Box::new(read_intent(&row)?)),
+    }))
+}
+
+fn read_intent(row: &AnyRow) -> Result<Intent, DbError> {
+    let epoch = row::number(row, "kek_epoch")?;
+    let actor: String = row.try_get("actor")?;
+    Ok(Intent {
+        id: row::parsed(row, "id")?,
+        patient: row::parsed(row, "patient")?,
+        actor: AccountId::parse(&actor).map_err(|_other| DbError::BadValue { column: "actor" })?,
+        purpose: row::code(row, "purpose", Purpose::parse)?,
+        fingerprint: row::parsed(row, "fingerprint")?,
+        compartment: row::code(row, "compartment", Compartment::parse)?,
+        kek_epoch: u32::try_from(epoch).map_err(|_range| DbError::BadValue { column: "kek_epoch" })?,
+        seed: row.try_get("seed")?,
+        receipt: row::parsed_option(row, "receipt")?,
+    })
+}
+
+/// Stores an intent that got numbers.
+pub async fn insert_intent(tx: &mut Tx, intent: &Intent, now: Timestamp) -> Result<(), Error> {
+    sqlx::query(
+        "INSERT INTO intents (id, state, patient, actor, purpose, fingerprint, compartment, kek_epoch, seed,
+             receipt, created_at_ms)
+         VALUES ($1, 'open', $2, $3, $4, $5, $6, $7, $8, $9, $10)",
+    )
+    .bind(intent.id.as_str().to_owned())
+    .bind(intent.patient.as_str().to_owned())
+    .bind(intent.actor.as_str().to_owned())
+    .bind(intent.purpose.code())
+    .bind(intent.fingerprint.to_string())
+    .bind(intent.compartment.code())
+    .bind(i64::from(intent.kek_epoch))
+    .bind(intent.seed.clone())
+    .bind(intent.receipt.as_ref().map(|id| id.as_str().to_owned()))
+    .bind(now.ms())
+    .execute(tx)
+    .await?;
+    Ok(())
+}
+
+/// Remembers an intent that died before it ever asked.
+pub async fn insert_dead_intent(tx: &mut Tx, id: &IntentId, now: Timestamp) -> Result<(), Error> {
+    sqlx::query("INSERT INTO intents (id, state, created_at_ms, closed_at_ms) VALUES ($1, 'void', $2, $2)")
+        .bind(id.as_str().to_owned())
+        .bind(now.ms())
+        .execute(tx)
+        .await?;
+    Ok(())
+}
+
+/// Closes an open intent as `anchored` or `void`, and forgets its seed.
+pub async fn close_intent(
+    tx: &mut Tx,
+    id: &IntentId,
+    state: &'static str,
+    now: Timestamp,
+) -> Result<(), Error> {
+    let done = sqlx::query(
+        "UPDATE intents SET state = $2, seed = NULL, closed_at_ms = $3 WHERE id = $1 AND state = 'open'",
+    )
+    .bind(id.as_str().to_owned())
+    .bind(state)
+    .bind(now.ms())
+    .execute(tx)
+    .await?;
+    Ok(DbError::one_row(done.rows_affected())?)
+}

@@ -1,0 +1,24 @@
+//! All SQL of access-policy. Functions take the connection of a transaction and never begin one: what belongs together is
+//! decided in `flows`.
+//!
+//! Rows that give or take rights are only read through functions that check their MAC, and only written through functions
+//! that renew it.
+
+pub mod accounts;
+pub mod grants;
+pub mod keys;
+pub mod listings;
+pub mod receipts;
+pub mod requests;
+pub mod rights;
+mod row;
+
+use hbc_db::Migration;
+
+/// The schema, step by step.
+pub const MIGRATIONS: &[Migration] = hbc_db::migrations![
+    1 "accounts" "../../migrations/0001_accounts.sql",
+    2 "consents" "../../migrations/0002_consents.sql",
+    3 "keys" "../../migrations/0003_keys.sql",
+    4 "receipts" "../../migrations/0004_receipts.sql",
+];

@@ -1,0 +1,260 @@
+//! Receipts, their chain heads, batches, and the folding of equal denials.
+
+use hbc_db::{DbError, Tx};
+use hbc_types::ids::{PatientId, ReceiptId};
+use hbc_types::{Digest, Timestamp};
+use sqlx::Row;
+use sqlx::any::AnyRow;
+
+use crate::domain::receipts::{Batch, Head, Receipt, Span};
+use crate::error::Error;
+use crate::store::row;
+
+/// The end of a patient's chain of receipts.
+pub async fn head(tx: &mut Tx, patient: &PatientId) -> Result<Head, Error> {
+    let row = sqlx::query("SELECT n, leaf FROM receipt_heads WHERE patient = $1")
+        .bind(patient.as_str().to_owned())
+        .fetch_optional(tx)
+        .await?
+        .ok_or(Error::NotFound)?;
+    Ok(Head { n: row::number(&row, "n")?, leaf: row::parsed_option(&row, "leaf")? })
+}
+
+/// Appends a receipt and moves the head; a rival that was faster makes it fail.
+pub async fn append(tx: &mut Tx, receipt: &Receipt) -> Result<(), Error> {
+    let body = &receipt.body;
+    let n = row::stored(body.n, "n")?;
+    sqlx::query(
+        "INSERT INTO receipts (patient, n, id, actor, body, salt, leaf, at_ms)
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8)",
+    )
+    .bind(body.patient.as_str().to_owned())
+    .bind(n)
+    .bind(body.id.as_str().to_owned())
+    .bind(body.actor.as_str().to_owned())
+    .bind(receipt.text.clone())
+    .bind(receipt.salt.to_vec())
+    .bind(receipt.leaf.to_string())
+    .bind(body.at.ms())
+    .execute(&mut *tx)
+    .await?;
+    let done = sqlx::query("UPDATE receipt_heads SET n = $2, leaf = $3 WHERE patient = $1 AND n = $2 - 1")
+        .bind(body.patient.as_str().to_owned())
+        .bind(n)
+        .bind(receipt.leaf.to_string())
+        .execute(tx)
+        .await?;
+    Ok(DbError::one_row(done.rows_affected())?)
+}
+
+/// The receipt that stands for an equal denial of the last minute; counts this one to it.
+pub async fn folded(tx: &mut Tx, fingerprint: Digest, now: Timestamp) -> Result<Option<ReceiptId>, Error> {
+    let row = sqlx::query(
+        "UPDATE denial_folds SET count = count + 1 WHERE fingerprint = $1 AND until_ms > $2 RETURNING receipt",
+    )
+    .bind(fingerprint.to_string())
+    .bind(now.ms())
+    .fetch_optional(tx)
+    .await?;
+    Ok(row.map(|row| row::parsed(&row, "receipt")).transpose()?)
+}
+
+/// Lets `receipt` stand for equal denials until `until`.
+pub async fn fold_until(
+    tx: &mut Tx,
+    fingerprint: Digest,
+    receipt: &ReceiptId,
+    until: Timestamp,
+) -> Result<(), Error> {
+    sqlx::query(
+        "INSERT INTO denial_folds (fingerprint, receipt, until_ms, count) VALUES ($1, $2, $3, 1)
+         ON CONFLICT (fingerprint) DO UPDATE SET receipt = excluded.receipt, until_ms = excluded.until_ms, count = 1",
+    )
+    .bind(fingerprint.to_string())
+    .bind(receipt.as_str().to_owned())
+    .bind(until.ms())
+    .execute(tx)
+    .await?;
+    Ok(())
+}
+
+/// Forgets folds that are over.
+pub async fn forget_folds(tx: &mut Tx, now: Timestamp) -> Result<u64, Error> {
+    let done = sqlx::query("DELETE FROM denial_folds WHERE until_ms < $1").bind(now.ms()).execute(tx).await?;
+    Ok(done.rows_affected())
+}
+
+/// Up to `limit` leaves that are in no batch yet, in the order of (patient, n).
+pub async fn waiting(tx: &mut Tx, limit: u32) -> Result<Vec<(PatientId, u64, Digest)>, Error> {
+    let rows = sqlx::query(
+        "SELECT r.patient, r.n, r.leaf
+         FROM receipt_heads AS h JOIN receipts AS r ON r.patient = h.patient AND r.n > h.batched_n
+         WHERE h.n > h.batched_n ORDER BY r.patient, r.n LIMIT $1",
+    )
+    .bind(i64::from(limit))
+    .fetch_all(tx)
+    .await?;
+    let read =
+        |row: &AnyRow| Ok((row::parsed(row, "patient")?, row::number(row, "n")?, row::parsed(row, "leaf")?));
+    rows.iter().map(read).collect()
+}
+
+/// Stores a batch and moves its patients' marks.
+pub async fn insert_batch(tx: &mut Tx, batch: &Batch, txid: Digest, now: Timestamp) -> Result<(), Error> {
+    let id = txid.to_string();
+    sqlx::query(
+        "INSERT INTO receipt_batches (id, root, count, txid, created_at_ms) VALUES ($1, $2, $3, $4, $5)",
+    )
+    .bind(id.clone())
+    .bind(batch.root.to_string())
+    .bind(row::stored(batch.count, "count")?)
+    .bind(id.clone())
+    .bind(now.ms())
+    .execute(&mut *tx)
+    .await?;
+    for span in &batch.spans {
+        insert_span(tx, span, &id).await?;
+    }
+    Ok(())
+}
+
+async fn insert_span(tx: &mut Tx, span: &Span, batch: &str) -> Result<(), Error> {
+    let (first, last) = (row::stored(span.first, "first_n")?, row::stored(span.last, "last_n")?);
+    sqlx::query(
+        "INSERT INTO receipt_spans (patient, first_n, last_n, batch, place) VALUES ($1, $2, $3, $4, $5)",
+    )
+    .bind(span.patient.as_str().to_owned())
+    .bind(first)
+    .bind(last)
+    .bind(batch.to_owned())
+    .bind(row::stored(span.place, "place")?)
+    .execute(&mut *tx)
+    .await?;
+    let done =
+        sqlx::query("UPDATE receipt_heads SET batched_n = $2 WHERE patient = $1 AND batched_n = $3 - 1")
+            .bind(span.patient.as_str().to_owned())
+            .bind(last)
+            .bind(first)
+            .execute(tx)
+            .await?;
+    Ok(DbError::one_row(done.rows_affected())?)
+}
+
+/// A batch's transaction is final.
+pub async fn batch_final(tx: &mut Tx, txid: Digest, height: u64) -> Result<(), Error> {
+    sqlx::query("UPDATE receipt_batches SET height = $2 WHERE txid = $1 AND height IS NULL")
+        .bind(txid.to_string())
+        .bind(row::stored(height, "height")?)
+        .execute(tx)
+        .await?;
+    Ok(())
+}
+
+/// A receipt with its place in a batch.
+#[derive(Clone, Debug)]
+pub struct Placed {
+    /// The body's JCS text.
+    pub text: String,
+    /// The salt.
+    pub salt: Vec<u8>,
+    /// The leaf hash.
+    pub leaf: Digest,
+    /// Its batch, if it is in one.
+    pub batch: Option<PlacedBatch>,
+}
+
+/// Where a receipt stands in a batch.
+#[derive(Clone, Debug)]
+pub struct PlacedBatch {
+    /// Place of the leaf.
+    pub place: u64,
+    /// Root of the batch.
+    pub root: Digest,
+    /// How many leaves it has.
+    pub count: u64,
+    /// Its transaction.
+    pub txid: Digest,
+    /// Height of its block, once final.
+    pub height: Option<u64>,
+}
+
+fn placed(row: &AnyRow) -> Result<Placed, DbError> {
+    let n = row::number(row, "n")?;
+    let batch = match row::number_option(row, "place")? {
+        None => None,
+        Some(place) => Some(PlacedBatch {
+            place: place + n.saturating_sub(row::number(row, "first_n")?),
+            root: row::parsed(row, "root")?,
+            count: row::number(row, "count")?,
+            txid: row::parsed(row, "txid")?,
+            height: row::number_option(row, "height")?,
+        }),
+    };
+    Ok(Placed {
+        text: row.try_get("body")?,
+        salt: row.try_get("salt")?,
+        leaf: row::parsed(row, "leaf")?,
+        batch,
+    })
+}
+
+/// One receipt of this patient.
+pub async fn find(tx: &mut Tx, patient: &PatientId, id: &ReceiptId) -> Result<Option<Placed>, Error> {
+    let row = sqlx::query(
+        "SELECT r.n, r.body, r.salt, r.leaf, s.first_n, s.place, b.root, b.count, b.txid, b.height
+         FROM receipts AS r
+         LEFT JOIN receipt_spans AS s ON s.patient = r.patient AND s.first_n <= r.n AND s.last_n >= r.n
+         LEFT JOIN receipt_batches AS b ON b.id = s.batch
+         WHERE r.id = $1 AND r.patient = $2",
+    )
+    .bind(id.as_str().to_owned())
+    .bind(patient.as_str().to_owned())
+    .fetch_optional(tx)
+    .await?;
+    Ok(row.map(|row| placed(&row)).transpose()?)
+}
+
+/// A page of this patient's receipts, newest first, below number `before`.
+pub async fn page(tx: &mut Tx, patient: &PatientId, before: u64, limit: u32) -> Result<Vec<Placed>, Error> {
+    let rows = sqlx::query(
+        "SELECT r.n, r.body, r.salt, r.leaf, s.first_n, s.place, b.root, b.count, b.txid, b.height
+         FROM receipts AS r
+         LEFT JOIN receipt_spans AS s ON s.patient = r.patient AND s.first_n <= r.n AND s.last_n >= r.n
+         LEFT JOIN receipt_batches AS b ON b.id = s.batch
+         WHERE r.patient = $1 AND r.n < $2 ORDER BY r.n DESC LIMIT $3",
+    )
+    .bind(patient.as_str().to_owned())
+    .bind(i64::try_from(before).unwrap_or(i64::MAX))
+    .bind(i64::from(limit))
+    .fetch_all(tx)
+    .await?;
+    Ok(rows.iter().map(placed).collect::<Result<_, _>>()?)
+}
+
+/// All leaves of a batch in their order.
+pub async fn batch_leaves(tx: &mut Tx, txid: Digest) -> Result<Vec<Digest>, Error> {
+    let rows = sqlx::query(
+        "SELECT r.leaf FROM receipt_spans AS s
+         JOIN receipts AS r ON r.patient = s.patient AND r.n >= s.first_n AND r.n <= s.last_n
+         WHERE s.batch = $1 ORDER BY s.place, r.n",
+    )
+    .bind(txid.to_string())
+    .fetch_all(tx)
+    .await?;
+    Ok(rows.iter().map(|row| row::parsed(row, "leaf")).collect::<Result<_, _>>()?)
+}
+
+/// Since when the oldest receipt of this patient waits for a final block.
+pub async fn unanchored_since(tx: &mut Tx, patient: &PatientId) -> Result<Option<Timestamp>, Error> {
+    let row = sqlx::query(
+        "SELECT CAST(min(r.at_ms) AS BIGINT) AS since
+         FROM receipts AS r
+         WHERE r.patient = $1 AND r.n > (
+             SELECT COALESCE(max(s.last_n), 0) FROM receipt_spans AS s JOIN receipt_batches AS b ON b.id = s.batch
+             WHERE s.patient = $1 AND b.height IS NOT NULL)",
+    )
+    .bind(patient.as_str().to_owned())
+    .fetch_one(tx)
+    .await?;
+    Ok(row::time_option(&row, "since")?)
+}

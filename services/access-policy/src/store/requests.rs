@@ -1,0 +1,125 @@
+//! Access requests.
+
+use hbc_db::{DbError, Tx};
+use hbc_types::Timestamp;
+use hbc_types::ids::{AccessRequestId, AgencyId, GrantId, PatientId};
+use hbc_types::wire::access::{AccessRequestState, Scope};
+use sqlx::Row;
+use sqlx::any::AnyRow;
+
+use crate::error::Error;
+use crate::store::row;
+
+/// An access request.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AccessRequest {
+    /// Its id.
+    pub id: AccessRequestId,
+    /// Who asks.
+    pub agency: AgencyId,
+    /// Who is asked.
+    pub patient: PatientId,
+    /// For what.
+    pub scope: Scope,
+    /// The agency's words.
+    pub message: String,
+    /// Where it stands.
+    pub state: AccessRequestState,
+    /// What came of it.
+    pub grant: Option<GrantId>,
+    /// When it was made.
+    pub created_at: Timestamp,
+    /// When it expires by itself.
+    pub expires_at: Timestamp,
+}
+
+pub(super) fn read(row: &AnyRow) -> Result<AccessRequest, DbError> {
+    let scope: String = row.try_get("scope")?;
+    Ok(AccessRequest {
+        id: row::parsed(row, "id")?,
+        agency: row::parsed(row, "agency")?,
+        patient: row::parsed(row, "patient")?,
+        scope: serde_json::from_str(&scope).map_err(|_other| DbError::BadValue { column: "scope" })?,
+        message: row.try_get("message")?,
+        state: row::code(row, "state", AccessRequestState::parse)?,
+        grant: row::parsed_option(row, "grant_id")?,
+        created_at: row::time(row, "created_at_ms")?,
+        expires_at: row::time(row, "expires_at_ms")?,
+    })
+}
+
+/// Stores a new request.
+pub async fn insert(tx: &mut Tx, request: &AccessRequest) -> Result<(), Error> {
+    let scope = serde_json::to_string(&request.scope)
+        .map_err(|_unreachable| DbError::BadValue { column: "scope" })?;
+    sqlx::query(
+        "INSERT INTO access_requests (id, agency, patient, scope, message, state, created_at_ms, expires_at_ms)
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8)",
+    )
+    .bind(request.id.as_str().to_owned())
+    .bind(request.agency.as_str().to_owned())
+    .bind(request.patient.as_str().to_owned())
+    .bind(scope)
+    .bind(request.message.clone())
+    .bind(request.state.code())
+    .bind(request.created_at.ms())
+    .bind(request.expires_at.ms())
+    .execute(tx)
+    .await?;
+    Ok(())
+}
+
+/// How many open requests this agency has with this patient.
+pub async fn open_between(tx: &mut Tx, agency: &AgencyId, patient: &PatientId) -> Result<u64, Error> {
+    let row = sqlx::query(
+        "SELECT CAST(count(*) AS BIGINT) AS open FROM access_requests
+         WHERE agency = $1 AND patient = $2 AND closed_at_ms IS NULL",
+    )
+    .bind(agency.as_str().to_owned())
+    .bind(patient.as_str().to_owned())
+    .fetch_one(tx)
+    .await?;
+    Ok(row::number(&row, "open")?)
+}
+
+/// One request.
+pub async fn find(tx: &mut Tx, id: &AccessRequestId) -> Result<Option<AccessRequest>, Error> {
+    let row = sqlx::query("SELECT * FROM access_requests WHERE id = $1")
+        .bind(id.as_str().to_owned())
+        .fetch_optional(tx)
+        .await?;
+    Ok(row.map(|row| read(&row)).transpose()?)
+}
+
+/// Closes an open request for ever; says whether it was open.
+pub async fn close(
+    tx: &mut Tx,
+    id: &AccessRequestId,
+    state: AccessRequestState,
+    grant: Option<&GrantId>,
+    now: Timestamp,
+) -> Result<bool, Error> {
+    let done = sqlx::query(
+        "UPDATE access_requests SET state = $2, grant_id = $3, closed_at_ms = $4
+         WHERE id = $1 AND closed_at_ms IS NULL",
+    )
+    .bind(id.as_str().to_owned())
+    .bind(state.code())
+    .bind(grant.map(|id| id.as_str().to_owned()))
+    .bind(now.ms())
+    .execute(tx)
+    .await?;
+    Ok(done.rows_affected() == 1)
+}
+
+/// Expires what nobody answered in time.
+pub async fn expire(tx: &mut Tx, now: Timestamp) -> Result<u64, Error> {
+    let done = sqlx::query(
+        "UPDATE access_requests SET state = 'expired', closed_at_ms = $1
+         WHERE closed_at_ms IS NULL AND expires_at_ms <= $1",
+    )
+    .bind(now.ms())
+    .execute(tx)
+    .await?;
+    Ok(done.rows_affected())
+}

@@ -1,0 +1,87 @@
+//! Pins and live grants of a patient, read and written together under one MAC.
+
+use hbc_db::{DbError, Tx};
+use hbc_types::account::Custody;
+use hbc_types::ids::PatientId;
+use sqlx::Row;
+use sqlx::any::AnyRow;
+
+use crate::domain::rights::{Pin, Rights, RightsSeal};
+use crate::error::Error;
+use crate::store::{grants, row};
+
+/// The patient's pin and live grants, checked; nothing if no root was pinned.
+pub async fn rights(tx: &mut Tx, seal: &RightsSeal, patient: &PatientId) -> Result<Option<Rights>, Error> {
+    let row = sqlx::query(
+        "SELECT id, root_public_key, root_fingerprint, custody, consent_version, kek_epoch, frozen_at_ms,
+             pinned_at_ms, mac
+         FROM patients WHERE id = $1",
+    )
+    .bind(patient.as_str().to_owned())
+    .fetch_optional(&mut *tx)
+    .await?;
+    let Some(row) = row else { return Ok(None) };
+    let rights = Rights { pin: read_pin(&row)?, grants: grants::live(tx, patient).await? };
+    seal.check_rights(&rights, &row.try_get::<Vec<u8>, _>("mac")?)?;
+    Ok(Some(rights))
+}
+
+fn read_pin(row: &AnyRow) -> Result<Pin, DbError> {
+    let epoch = row::number(row, "kek_epoch")?;
+    Ok(Pin {
+        patient: row::parsed(row, "id")?,
+        root_public_key: row.try_get("root_public_key")?,
+        root_fingerprint: row::parsed(row, "root_fingerprint")?,
+        custody: row::code(row, "custody", Custody::parse)?,
+        consent_version: row::number(row, "consent_version")?,
+        kek_epoch: u32::try_from(epoch).map_err(|_range| DbError::BadValue { column: "kek_epoch" })?,
+        frozen_at: row::time_option(row, "frozen_at_ms")?,
+        pinned_at: row::time(row, "pinned_at_ms")?,
+    })
+}
+
+/// Pins a patient who was not pinned before.
+pub async fn insert_pin(tx: &mut Tx, seal: &RightsSeal, pin: &Pin) -> Result<(), Error> {
+    let rights = Rights { pin: pin.clone(), grants: Vec::new() };
+    sqlx::query(
+        "INSERT INTO patients (id, root_public_key, root_fingerprint, custody, consent_version, kek_epoch,
+             frozen_at_ms, pinned_at_ms, mac)
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)",
+    )
+    .bind(pin.patient.as_str().to_owned())
+    .bind(pin.root_public_key.clone())
+    .bind(pin.root_fingerprint.to_string())
+    .bind(pin.custody.code())
+    .bind(row::stored(pin.consent_version, "consent_version")?)
+    .bind(i64::from(pin.kek_epoch))
+    .bind(row::ms(pin.frozen_at))
+    .bind(pin.pinned_at.ms())
+    .bind(seal.rights(&rights).to_vec())
+    .execute(&mut *tx)
+    .await?;
+    sqlx::query("INSERT INTO receipt_heads (patient, n, leaf, batched_n) VALUES ($1, 0, NULL, 0)")
+        .bind(pin.patient.as_str().to_owned())
+        .execute(tx)
+        .await?;
+    Ok(())
+}
+
+/// Stores changed rights: the next consent version, and a MAC over the grants that are still live. The changed grants
+/// themselves have been written by [`grants::update`] in the same transaction.
+pub async fn commit(tx: &mut Tx, seal: &RightsSeal, mut rights: Rights) -> Result<u64, Error> {
+    rights.pin.consent_version += 1;
+    rights.grants.retain(crate::domain::grant::Grant::is_live);
+    rights.grants.sort_by(|a, b| a.id.cmp(&b.id));
+    let done = sqlx::query(
+        "UPDATE patients SET consent_version = $2, kek_epoch = $3, frozen_at_ms = $4, mac = $5 WHERE id = $1",
+    )
+    .bind(rights.pin.patient.as_str().to_owned())
+    .bind(row::stored(rights.pin.consent_version, "consent_version")?)
+    .bind(i64::from(rights.pin.kek_epoch))
+    .bind(row::ms(rights.pin.frozen_at))
+    .bind(seal.rights(&rights).to_vec())
+    .execute(tx)
+    .await?;
+    DbError::one_row(done.rows_affected())?;
+    Ok(rights.pin.consent_version)
+}

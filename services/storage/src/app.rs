@@ -3,8 +3,9 @@
 use std::sync::Arc;
 
 use ed25519_dalek::SigningKey;
+use hbc_client::ledger::{Finality, LedgerClient};
 use hbc_types::{Clock, Digest, Random};
-use tokio::sync::{Notify, watch};
+use tokio::sync::Notify;
 
 use crate::blob::BlobStore;
 use crate::domain::index::IndexKey;
@@ -33,12 +34,12 @@ pub struct App {
     pub clock: Clock,
     /// Randomness.
     pub random: Random,
-    /// Changes whenever anchors became final.
-    pub finals: Arc<watch::Sender<u64>>,
+    /// Who waits for anchors, and how the ledger stands.
+    pub finality: Finality,
+    /// The ledger nodes.
+    pub ledger: LedgerClient,
     /// Wakes the reconcile loop before its time.
     pub stir: Arc<Notify>,
-    /// Wakes the loop that sends the outbox.
-    pub outbox: Arc<Notify>,
 }
 
 impl std::fmt::Debug for App {

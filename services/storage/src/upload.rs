@@ -115,11 +115,19 @@ async fn write_under(
     let cids = try_join_all(parts.iter().map(|part| app.blobs.put(part.segment.bytes.clone()))).await?;
     let (commit, stored) = {
         let (app, upload, intent) = (app.clone(), Arc::clone(&upload), intent.clone());
+        let cids = cids.clone();
         blocking(move || assemble(&app, &upload, &intent, &keys, &parts, &cids)).await?
     };
     let commit = Commit { saved: answer(&stored), ..commit };
-    app.store.commit(Arc::new(commit)).await?;
-    app.outbox.notify_one();
+    match app.store.commit(Arc::new(commit)).await {
+        Err(Error::IntentDead) => {
+            // The reconcile loop may have taken the pins away before they were made.
+            try_join_all(cids.iter().map(|cid| app.blobs.unpin(*cid))).await?;
+            return Err(Error::IntentDead);
+        }
+        outcome => outcome?,
+    }
+    app.finality.wake();
     Ok(stored)
 }
 

@@ -203,7 +203,10 @@ impl Entry {
             Some(query) => match Criteria::parse(kind, query) {
                 Some(criteria) => Some(criteria),
                 None => {
-                    return Ok(refused("request.ifNoneExist", "only `identifier=system|value` is understood"));
+                    return Ok(refused(
+                        "request.ifNoneExist",
+                        "only `identifier=system|value` is understood",
+                    ));
                 }
             },
             None => None,
@@ -471,7 +474,7 @@ impl Planner<'_> {
             return Ok(None);
         }
         if text.starts_with("urn:") {
-            return Err(format!("`{text}` is no entry of this bundle"));
+            return Err("names no entry of this bundle".to_owned());
         }
         if text.contains('?') {
             let target = self.conditional(text)?;
@@ -485,12 +488,12 @@ impl Planner<'_> {
 
     fn conditional(&self, text: &str) -> Result<String, String> {
         let criteria = Criteria::of_reference(text)
-            .ok_or_else(|| format!("`{text}` is not of the form `Type?identifier=system|value`"))?;
+            .ok_or_else(|| "is not of the form `Type?identifier=system|value`".to_owned())?;
         let found = self.known.matches.get(&criteria).map(Vec::as_slice).unwrap_or_default();
         match (found, self.identified.get(&criteria)) {
             ([only], _) | ([], Some(only)) => Ok(format!("{}/{only}", criteria.kind)),
-            ([], None) => Err(format!("nothing is known that meets `{text}`")),
-            _ => Err(format!("several records meet `{text}`")),
+            ([], None) => Err("no record is known that meets this condition".to_owned()),
+            _ => Err("several records meet this condition".to_owned()),
         }
     }
 

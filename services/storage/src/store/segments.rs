@@ -20,12 +20,8 @@ pub struct SegmentRow {
     pub position: u32,
     /// SHA-256 of the object.
     pub digest: Digest,
-    /// Its length.
-    pub bytes: u64,
     /// Its root.
     pub root: Digest,
-    /// Its tag, hex.
-    pub tag: String,
     /// The anchor's transaction.
     pub txid: Digest,
     /// Height of the anchor's block, once final.
@@ -36,7 +32,7 @@ impl Store {
     /// A segment.
     pub async fn segment(&self, cid: &str) -> Result<Option<SegmentRow>, Error> {
         let row = sqlx::query(
-            "SELECT cid, intent, position, digest, bytes, root, tag, txid, height FROM segments WHERE cid = $1",
+            "SELECT cid, intent, position, digest, root, txid, height FROM segments WHERE cid = $1",
         )
         .bind(cid.to_owned())
         .fetch_optional(self.db.reads())
@@ -56,7 +52,7 @@ impl Store {
     /// The segments of a transaction, in their order in it.
     pub async fn anchored_segments(&self, txid: Digest) -> Result<Vec<SegmentRow>, Error> {
         let rows = sqlx::query(
-            "SELECT cid, intent, position, digest, bytes, root, tag, txid, height FROM segments
+            "SELECT cid, intent, position, digest, root, txid, height FROM segments
              WHERE txid = $1 ORDER BY position",
         )
         .bind(txid.to_string())
@@ -112,7 +108,7 @@ impl Store {
     /// Segments that lie in the spool since before `before`: at most 100.
     pub async fn spooled(&self, before: Timestamp) -> Result<Vec<SegmentRow>, Error> {
         let rows = sqlx::query(
-            "SELECT cid, intent, position, digest, bytes, root, tag, txid, height FROM segments
+            "SELECT cid, intent, position, digest, root, txid, height FROM segments
              WHERE spooled_at_ms IS NOT NULL AND spooled_at_ms < $1 ORDER BY spooled_at_ms LIMIT 100",
         )
         .bind(before.ms())
@@ -140,7 +136,7 @@ impl Store {
     /// A page of committed segments in the order of their CIDs, for the check of pins.
     pub async fn segments_after(&self, cid: &str, limit: u32) -> Result<Vec<SegmentRow>, Error> {
         let rows = sqlx::query(
-            "SELECT cid, intent, position, digest, bytes, root, tag, txid, height FROM segments
+            "SELECT cid, intent, position, digest, root, txid, height FROM segments
              WHERE cid > $1 ORDER BY cid LIMIT $2",
         )
         .bind(cid.to_owned())
@@ -175,9 +171,7 @@ fn segment_row(row: &AnyRow) -> Result<SegmentRow, DbError> {
         intent: intent(row)?,
         position: number(row, "position")?,
         digest: digest(row, "digest")?,
-        bytes: number(row, "bytes")?,
         root: digest(row, "root")?,
-        tag: row.try_get("tag")?,
         txid: digest(row, "txid")?,
         height: row
             .try_get::<Option<i64>, _>("height")?

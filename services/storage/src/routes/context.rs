@@ -1,0 +1,111 @@
+//! What requests say beside path and body: for whom (`HBC-Patient`), why (`HBC-Purpose`), how long to wait (`Prefer`).
+
+use std::time::Duration;
+
+use actix_web::HttpRequest;
+use hbc_client::ledger::Settlement;
+use hbc_service::{Caller, Problem};
+use hbc_types::Digest;
+use hbc_types::account::Role;
+use hbc_types::ids::{AccountId, PatientId};
+use hbc_types::outbox::TransactionState;
+use hbc_types::problem::Slug;
+use hbc_types::purpose::Purpose;
+use hbc_types::wire::storage::AnchorState;
+
+use crate::app::App;
+use crate::create::Author;
+use crate::read::Reader;
+
+/// Longest wait for a block.
+const LONGEST_WAIT_SECONDS: u64 = 30;
+
+/// A header's text.
+pub fn header<'r>(request: &'r HttpRequest, name: &str) -> Result<Option<&'r str>, Problem> {
+    let Some(value) = request.headers().get(name) else { return Ok(None) };
+    value.to_str().map(Some).map_err(|_not_ascii| Problem::invalid(name, "must be visible ASCII"))
+}
+
+/// The account that a request is for: the one that `HBC-Patient` names, or the caller's own.
+pub fn account(request: &HttpRequest, caller: &Caller) -> Result<PatientId, Problem> {
+    match (header(request, "HBC-Patient")?, &caller.account) {
+        (Some(text), _) => {
+            PatientId::parse(text).map_err(|error| Problem::invalid("HBC-Patient", error.to_string()))
+        }
+        (None, AccountId::Patient(own)) => Ok(own.clone()),
+        (None, _) => Err(Problem::invalid("HBC-Patient", "names the account that this is for")),
+    }
+}
+
+/// Why: `HBC-Purpose`. Patients need not say it, and nobody who reads or writes the directory.
+pub fn purpose(
+    request: &HttpRequest,
+    caller: &Caller,
+    patient: Option<&PatientId>,
+) -> Result<Purpose, Problem> {
+    match header(request, "HBC-Purpose")? {
+        Some(code) => Purpose::parse(code).ok_or_else(|| {
+            Problem::invalid("HBC-Purpose", "must be an HL7 v3 PurposeOfUse code that is known here")
+        }),
+        None if caller.role == Role::Patient => Ok(Purpose::PatientRequest),
+        None if patient.is_some_and(PatientId::is_directory) => Ok(Purpose::Treatment),
+        None => Err(Problem::new(Slug::PurposeRequired)),
+    }
+}
+
+/// Who reads a patient's records, and why.
+pub fn reader(
+    request: &HttpRequest,
+    caller: &Caller,
+    patient: Option<&PatientId>,
+) -> Result<Reader, Problem> {
+    Ok(Reader { token: caller.token.clone(), purpose: purpose(request, caller, patient)? })
+}
+
+/// Who writes, for whom and why.
+pub fn author(request: &HttpRequest, caller: &Caller) -> Result<Author, Problem> {
+    let account = account(request, caller)?;
+    let purpose = purpose(request, caller, Some(&account))?;
+    Ok(Author { account, token: caller.token.clone(), purpose })
+}
+
+/// `Prefer: wait=N`, and whether `return=minimal` is preferred.
+pub struct Prefer {
+    /// How long to wait for the block.
+    pub wait: Duration,
+    /// Whether no body is wanted.
+    pub minimal: bool,
+}
+
+/// The preferences of a request; unknown ones are ignored, as RFC 7240 wants it.
+pub fn prefer(request: &HttpRequest) -> Prefer {
+    let mut found = Prefer { wait: Duration::ZERO, minimal: false };
+    let values = request.headers().get_all("prefer").filter_map(|value| value.to_str().ok());
+    for preference in values.flat_map(|value| value.split([',', ';'])) {
+        match preference.trim().split_once('=') {
+            Some(("wait", seconds)) => {
+                let seconds: u64 = seconds.trim_matches('"').parse().unwrap_or(0);
+                found.wait = Duration::from_secs(seconds.min(LONGEST_WAIT_SECONDS));
+            }
+            Some(("return", "minimal")) => found.minimal = true,
+            _ => {}
+        }
+    }
+    found
+}
+
+/// Waits until an anchor is final, at most as long as was asked for.
+pub async fn wait_for(app: &App, txid: Digest, wait: Duration) -> AnchorState {
+    if wait.is_zero() {
+        return AnchorState::Pending;
+    }
+    let waiter = app.finality.register(txid);
+    let known = hbc_db::outbox::state(app.store.db().reads(), txid).await;
+    if matches!(known, Ok(Some(TransactionState::Final { .. }))) {
+        return AnchorState::Final;
+    }
+    match waiter.settled(wait).await {
+        Some(Settlement::Final { .. }) => AnchorState::Final,
+        _ => AnchorState::Pending,
+    }
+}

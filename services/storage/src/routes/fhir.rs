@@ -1,0 +1,160 @@
+//! Creating under `/fhir`: single resources, batches and transactions.
+
+use actix_web::http::StatusCode;
+use actix_web::{HttpRequest, HttpResponse, post, web};
+use bytes::Bytes;
+use hbc_service::Problem;
+use hbc_service::idempotency::{Begun, IdempotencyKey, Ticket};
+use hbc_types::Digest;
+use hbc_types::problem::{ProblemDocument, Slug};
+use hbc_types::wire::storage::AnchorState;
+
+use crate::app::App;
+use crate::create::{self, Author, Created};
+use crate::domain::bundle::{Bundle, Criteria, Outcome};
+use crate::error::Error;
+use crate::routes::context::{author, header, prefer, wait_for};
+use crate::routes::fhir_answer::{
+    FHIR_JSON, FhirCaller, FhirProblem, is_fhir_json, resource, response_bundle,
+};
+
+/// Works on a batch or transaction bundle. One bundle is for one account: the caller's own, or the one that
+/// `HBC-Patient` names (`dir` for the directory).
+#[utoipa::path(tag = "fhir", operation_id = "fhir_bundle", security(("user" = [])),
+    request_body(content = serde_json::Value, content_type = "application/fhir+json"),
+    params(("HBC-Patient" = Option<String>, Header, description = "The account the bundle is for"),
+        ("HBC-Purpose" = Option<String>, Header, description = "Why (HL7 v3 PurposeOfUse)"),
+        ("Prefer" = Option<String>, Header, description = "`wait=N`: up to N seconds for the block"),
+        ("Idempotency-Key" = Option<String>, Header, description = "Makes a repetition harmless")),
+    responses((status = 200, description = "Response bundle", content_type = "application/fhir+json"),
+        (status = 400, body = ProblemDocument), (status = 401, body = ProblemDocument),
+        (status = 403, body = ProblemDocument), (status = 404, body = ProblemDocument),
+        (status = 413, body = ProblemDocument), (status = 415, body = ProblemDocument),
+        (status = 422, description = "OperationOutcome with FHIRPath", content_type = "application/fhir+json"),
+        (status = 503, body = ProblemDocument)))]
+#[post("/fhir")]
+pub async fn upload_bundle(
+    caller: FhirCaller,
+    key: IdempotencyKey,
+    request: HttpRequest,
+    body: Bytes,
+    app: web::Data<App>,
+) -> Result<HttpResponse, FhirProblem> {
+    is_fhir_json(&request)?;
+    let author = author(&request, &caller.0)?;
+    let ticket = match begin(&app, &key, &caller, &body).await? {
+        Begun::Answered(answer) => return Ok(answer),
+        Begun::Fresh(ticket) => ticket,
+    };
+    let bundle = create::read_bundle(body.clone()).await?;
+    let kind = bundle.kind;
+    let answer = |created: &Created| response_bundle(kind, created);
+    let save = |created: &Created| ticket.answer(StatusCode::OK, None, &answer(created), created.now);
+    let created = match create::create(&app, &author, &body, bundle, save).await {
+        Err(error) if error.is_rival() => return Ok(ticket.lost(&app.store).await?),
+        outcome => outcome?,
+    };
+    let mut response = HttpResponse::Ok();
+    response.content_type(FHIR_JSON).insert_header(("cache-control", "no-store"));
+    if let Some(first) = created.stored.first() {
+        let state = wait_for(&app, first.txid, prefer(&request).wait).await;
+        response
+            .insert_header(("hbc-anchor", state.code()))
+            .insert_header(("hbc-txid", first.txid.to_string()));
+    }
+    Ok(response.body(answer(&created)))
+}
+
+/// Creates a resource.
+#[utoipa::path(tag = "fhir", operation_id = "fhir_create", security(("user" = [])),
+    request_body(content = serde_json::Value, content_type = "application/fhir+json"),
+    params(("type" = String, Path, description = "FHIR R4 resource type"),
+        ("If-None-Exist" = Option<String>, Header, description = "`identifier=system|value`"),
+        ("HBC-Patient" = Option<String>, Header, description = "The account the record is for"),
+        ("HBC-Purpose" = Option<String>, Header, description = "Why (HL7 v3 PurposeOfUse)"),
+        ("Prefer" = Option<String>, Header, description = "`wait=N`, `return=minimal`"),
+        ("Idempotency-Key" = Option<String>, Header, description = "Makes a repetition harmless")),
+    responses((status = 201, description = "The resource as created", content_type = "application/fhir+json"),
+        (status = 200, description = "It exists already"),
+        (status = 400, body = ProblemDocument), (status = 401, body = ProblemDocument),
+        (status = 403, body = ProblemDocument), (status = 404, body = ProblemDocument),
+        (status = 413, body = ProblemDocument), (status = 415, body = ProblemDocument),
+        (status = 422, description = "OperationOutcome with FHIRPath", content_type = "application/fhir+json"),
+        (status = 503, body = ProblemDocument)))]
+#[post("/fhir/{type}")]
+pub async fn create_resource(
+    caller: FhirCaller,
+    key: IdempotencyKey,
+    kind: web::Path<String>,
+    request: HttpRequest,
+    body: Bytes,
+    app: web::Data<App>,
+) -> Result<HttpResponse, FhirProblem> {
+    let kind = kind.into_inner();
+    if hbc_types::classify::type_category(&kind).is_none() {
+        return Err(Problem::new(Slug::NotFound).into());
+    }
+    is_fhir_json(&request)?;
+    let author = author(&request, &caller.0)?;
+    let ticket = match begin(&app, &key, &caller, &body).await? {
+        Begun::Answered(answer) => return Ok(answer),
+        Begun::Fresh(ticket) => ticket,
+    };
+    let condition = condition(&request, &kind)?;
+    let bundle = create::read_single(body.clone(), kind, condition).await?;
+    create_single(&app, &author, &request, &body, bundle, ticket).await
+}
+
+/// Creates one resource and answers it.
+pub async fn create_single(
+    app: &App,
+    author: &Author,
+    request: &HttpRequest,
+    body: &Bytes,
+    bundle: Bundle,
+    ticket: Ticket,
+) -> Result<HttpResponse, FhirProblem> {
+    let save = |created: &Created| {
+        // The saved answer has no body: nothing of a record lies in the database in clear.
+        let location = location(created)?;
+        ticket.answer(StatusCode::CREATED, Some(&location), "", created.now)
+    };
+    let created = match create::create(app, author, body, bundle, save).await {
+        Err(error) if error.is_rival() => return Ok(ticket.lost(&app.store).await?),
+        outcome => outcome?,
+    };
+    let prefer = prefer(request);
+    let state = match created.stored.first() {
+        Some(stored) => wait_for(app, stored.txid, prefer.wait).await,
+        None => AnchorState::Pending,
+    };
+    let status = if created.stored.is_empty() { StatusCode::OK } else { StatusCode::CREATED };
+    let body = created.applied.clone().filter(|_body| !prefer.minimal).unwrap_or_default();
+    let mut answer = resource(status, 1, created.now, body.to_vec());
+    for (name, value) in [("location", location(&created)), ("hbc-anchor", Some(state.code().to_owned()))]
+        .into_iter()
+        .chain(created.stored.first().map(|stored| ("hbc-cid", Some(stored.cid.clone()))))
+    {
+        let value = value.and_then(|value| value.parse().ok());
+        if let (Ok(name), Some(value)) = (actix_web::http::header::HeaderName::try_from(name), value) {
+            answer.headers_mut().insert(name, value);
+        }
+    }
+    Ok(answer)
+}
+
+fn location(created: &Created) -> Option<String> {
+    let outcome: &Outcome = created.outcomes.first()?;
+    created.record(outcome).map(|(kind, id, _)| format!("/fhir/{kind}/{id}/_history/1"))
+}
+
+async fn begin(app: &App, key: &IdempotencyKey, caller: &FhirCaller, body: &Bytes) -> Result<Begun, Problem> {
+    key.begin(&app.store, caller.0.account.as_str(), Digest::of(body)).await
+}
+
+fn condition(request: &HttpRequest, kind: &str) -> Result<Option<Criteria>, FhirProblem> {
+    let Some(query) = header(request, "If-None-Exist")? else { return Ok(None) };
+    let criteria = Criteria::parse(kind, query.trim_start_matches('?'));
+    let refuse = || Error::invalid("If-None-Exist", "only `identifier=system|value` is understood");
+    Ok(Some(criteria.ok_or_else(refuse)?))
+}

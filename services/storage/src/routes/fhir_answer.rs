@@ -1,0 +1,175 @@
+//! FHIR's shapes of answers: OperationOutcome for problems, `application/fhir+json`, response bundles.
+
+use std::fmt;
+
+use actix_web::body::BoxBody;
+use actix_web::dev::Payload;
+use actix_web::http::StatusCode;
+use actix_web::http::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderValue};
+use actix_web::{FromRequest, HttpRequest, HttpResponse, ResponseError};
+use futures_util::future::LocalBoxFuture;
+use hbc_service::{Caller, Problem};
+use hbc_types::Timestamp;
+use hbc_types::problem::{Slug, TYPE_PREFIX};
+use serde_json::{Value, json};
+
+use crate::create::Created;
+use crate::domain::bundle::{BundleKind, Outcome};
+use crate::domain::validation::Issue;
+use crate::error::{Error, issues_problem};
+
+/// The media type of FHIR JSON.
+pub const FHIR_JSON: &str = "application/fhir+json";
+
+/// A problem, answered as an OperationOutcome.
+#[derive(Debug)]
+pub struct FhirProblem(pub Problem);
+
+impl fmt::Display for FhirProblem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+impl From<Problem> for FhirProblem {
+    fn from(problem: Problem) -> Self {
+        Self(problem)
+    }
+}
+
+impl From<Error> for FhirProblem {
+    fn from(error: Error) -> Self {
+        Self(error.into())
+    }
+}
+
+impl ResponseError for FhirProblem {
+    fn status_code(&self) -> StatusCode {
+        self.0.status_code()
+    }
+
+    fn error_response(&self) -> HttpResponse<BoxBody> {
+        let answer = self.0.respond(None);
+        let body = outcome(&self.0).to_string();
+        let mut answer = answer.set_body(BoxBody::new(body));
+        answer.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(FHIR_JSON));
+        answer
+    }
+}
+
+/// A problem as an OperationOutcome: one issue for each field, or one for all.
+#[must_use]
+pub fn outcome(problem: &Problem) -> Value {
+    let document = problem.document(None);
+    let slug = document.kind.strip_prefix(TYPE_PREFIX).unwrap_or_default().to_owned();
+    let details = json!({
+        "coding": [{"system": TYPE_PREFIX.trim_end_matches(':'), "code": slug}],
+        "text": document.title,
+    });
+    let issue = |diagnostics: Option<String>, expression: Option<String>| {
+        let mut issue = json!({"severity": "error", "code": issue_code(problem.slug()), "details": details});
+        if let (Value::Object(issue), Some(text)) = (&mut issue, diagnostics) {
+            issue.insert("diagnostics".to_owned(), Value::from(text));
+        }
+        if let (Value::Object(issue), Some(path)) = (&mut issue, expression) {
+            issue.insert("expression".to_owned(), json!([path]));
+        }
+        issue
+    };
+    let mut issues: Vec<Value> = document
+        .errors
+        .into_iter()
+        .map(|error| issue(Some(format!("{} {}", error.field, error.message)), Some(error.field)))
+        .collect();
+    if issues.is_empty() {
+        issues.push(issue(document.detail, None));
+    }
+    json!({"resourceType": "OperationOutcome", "issue": issues})
+}
+
+/// FHIR's issue type for a problem.
+fn issue_code(slug: Slug) -> &'static str {
+    match slug.status() {
+        400 => "structure",
+        401 => "login",
+        403 => "forbidden",
+        404 => "not-found",
+        405 | 415 => "not-supported",
+        409 | 412 | 428 => "conflict",
+        410 => "deleted",
+        413 => "too-long",
+        422 => "invalid",
+        429 => "throttled",
+        503 => "transient",
+        _ => "exception",
+    }
+}
+
+/// Any account; refused credentials are answered as an OperationOutcome.
+#[derive(Debug)]
+pub struct FhirCaller(pub Caller);
+
+impl FromRequest for FhirCaller {
+    type Error = FhirProblem;
+    type Future = LocalBoxFuture<'static, Result<Self, FhirProblem>>;
+    fn from_request(request: &HttpRequest, payload: &mut Payload) -> Self::Future {
+        let caller = Caller::from_request(request, payload);
+        Box::pin(async move { Ok(Self(caller.await?)) })
+    }
+}
+
+/// A body of at most the server's limit.
+pub fn is_fhir_json(request: &HttpRequest) -> Result<(), Problem> {
+    let given = request.headers().get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    let essence = given.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
+    if essence == FHIR_JSON || essence == "application/json" {
+        Ok(())
+    } else {
+        Err(Problem::new(Slug::UnsupportedMediaType).detail("send application/fhir+json"))
+    }
+}
+
+/// A resource, with the headers that FHIR wants.
+#[must_use]
+pub fn resource(status: StatusCode, version: u32, updated: Timestamp, body: Vec<u8>) -> HttpResponse {
+    HttpResponse::build(status)
+        .content_type(FHIR_JSON)
+        .insert_header((CACHE_CONTROL, "no-store"))
+        .insert_header(("etag", format!("W/\"{version}\"")))
+        .insert_header(("last-modified", http_date(updated)))
+        .body(body)
+}
+
+/// An HTTP date.
+fn http_date(at: Timestamp) -> String {
+    let since = std::time::Duration::from_millis(at.unsigned_ms());
+    actix_web::http::header::HttpDate::from(std::time::UNIX_EPOCH + since).to_string()
+}
+
+/// The answer to a batch or transaction.
+#[must_use]
+pub fn response_bundle(kind: BundleKind, created: &Created) -> String {
+    let kind = match kind {
+        BundleKind::Batch => "batch-response",
+        BundleKind::Transaction => "transaction-response",
+    };
+    let entries: Vec<Value> = created.outcomes.iter().map(|outcome| entry(created, outcome)).collect();
+    json!({"resourceType": "Bundle", "type": kind, "entry": entries}).to_string()
+}
+
+fn entry(created: &Created, entry: &Outcome) -> Value {
+    match (created.record(entry), entry) {
+        (Some((kind, id, new)), _) => json!({"response": {
+            "status": if new { "201 Created" } else { "200 OK" },
+            "location": format!("{kind}/{id}/_history/1"),
+            "etag": "W/\"1\"",
+            "lastModified": created.now.to_string(),
+        }}),
+        (None, Outcome::Refused(issues)) => refused(issues),
+        (None, _) => json!({"response": {"status": "500 Internal Server Error"}}),
+    }
+}
+
+fn refused(issues: &[Issue]) -> Value {
+    json!({"response": {"status": "422 Unprocessable Entity", "outcome": outcome(&issues_problem(issues))}})
+}

@@ -1,0 +1,348 @@
+//! Reading under `/fhir`: capability statement, read, vread, search, `$everything`.
+
+use actix_web::http::StatusCode;
+use actix_web::http::header::CACHE_CONTROL;
+use actix_web::{HttpRequest, HttpResponse, get, web};
+use hbc_service::{Caller, Problem, Public, paging};
+use hbc_types::classify;
+use hbc_types::ids::{AccountId, PatientId, RecordId};
+use hbc_types::labels::Category;
+use hbc_types::problem::{ProblemDocument, Slug};
+use serde_json::{Value, json};
+
+use crate::app::App;
+use crate::domain::days::{self, Days};
+use crate::read::{self, Opened};
+use crate::routes::context::reader;
+use crate::routes::fhir_answer::{FHIR_JSON, FhirCaller, FhirProblem, resource};
+use crate::routes::records::DOCUMENT;
+use crate::routes::records_read::{After, find};
+use crate::store::Filter;
+
+/// Resources on a page unless the client says otherwise.
+const DEFAULT: u32 = 50;
+/// Resources on a page at most.
+const MOST: u32 = 500;
+
+/// What this server can do.
+#[utoipa::path(tag = "fhir", operation_id = "fhir_metadata", security(()),
+    responses((status = 200, description = "CapabilityStatement", content_type = "application/fhir+json")))]
+#[get("/fhir/metadata")]
+pub async fn metadata(_anybody: Public) -> HttpResponse {
+    HttpResponse::Ok().content_type(FHIR_JSON).body(capability_statement().to_string())
+}
+
+/// The capability statement: every type alike, with the interactions of the route table.
+fn capability_statement() -> Value {
+    let parameters = json!([
+        {"name": "patient", "type": "reference"}, {"name": "category", "type": "token"},
+        {"name": "date", "type": "date"},
+    ]);
+    let interactions =
+        json!([{"code": "create"}, {"code": "read"}, {"code": "vread"}, {"code": "search-type"}]);
+    let resources: Vec<Value> = classify::TYPES
+        .iter()
+        .map(|(name, _)| {
+            let mut resource = json!({"type": name, "interaction": interactions, "versioning": "versioned",
+                "conditionalCreate": true, "searchParam": parameters});
+            if let (Value::Object(members), "Patient") = (&mut resource, *name) {
+                let everything = "http://hl7.org/fhir/OperationDefinition/Patient-everything";
+                let operation = json!([{"name": "everything", "definition": everything}]);
+                members.insert("operation".to_owned(), operation);
+            }
+            resource
+        })
+        .collect();
+    json!({
+        "resourceType": "CapabilityStatement",
+        "status": "active",
+        "date": "2026-11-23",
+        "kind": "instance",
+        "software": {"name": "HBC storage", "version": env!("CARGO_PKG_VERSION")},
+        "implementation": {"description": "HBC: records that the patient decides about"},
+        "fhirVersion": "4.0.1",
+        "format": ["application/fhir+json"],
+        "rest": [{
+            "mode": "server",
+            "security": {"description": "Bearer tokens of HBC auth; `HBC-Purpose` says why"},
+            "resource": resources,
+            "interaction": [{"code": "transaction"}, {"code": "batch"}],
+        }],
+    })
+}
+
+/// Reads a resource in its applied form. `Patient/{account}` is the account's Patient.
+#[utoipa::path(tag = "fhir", operation_id = "fhir_read", security(("user" = [])),
+    params(("type" = String, Path, description = "FHIR R4 resource type"),
+        ("id" = String, Path, description = "The record, or for Patient the account"),
+        ("HBC-Purpose" = Option<String>, Header, description = "Why (HL7 v3 PurposeOfUse)")),
+    responses((status = 200, description = "The resource", content_type = "application/fhir+json"),
+        (status = 400, body = ProblemDocument), (status = 401, body = ProblemDocument),
+        (status = 403, body = ProblemDocument), (status = 404, body = ProblemDocument),
+        (status = 502, body = ProblemDocument), (status = 503, body = ProblemDocument)))]
+#[get("/fhir/{type}/{id}")]
+pub async fn read_resource(
+    caller: FhirCaller,
+    path: web::Path<(String, String)>,
+    request: HttpRequest,
+    app: web::Data<App>,
+) -> Result<HttpResponse, FhirProblem> {
+    let (kind, id) = path.into_inner();
+    let id = match PatientId::parse(&id) {
+        Ok(account) if kind == "Patient" => patient_record(&app, &account).await?,
+        _ => id,
+    };
+    one(&app, &request, &caller.0, &kind, &id, None).await
+}
+
+/// Reads a version of a resource.
+#[utoipa::path(tag = "fhir", operation_id = "fhir_vread", security(("user" = [])),
+    params(("type" = String, Path, description = "FHIR R4 resource type"),
+        ("id" = RecordId, Path, description = "The record"), ("version" = u32, Path, description = "Its version"),
+        ("HBC-Purpose" = Option<String>, Header, description = "Why (HL7 v3 PurposeOfUse)")),
+    responses((status = 200, description = "The resource", content_type = "application/fhir+json"),
+        (status = 400, body = ProblemDocument), (status = 401, body = ProblemDocument),
+        (status = 403, body = ProblemDocument), (status = 404, body = ProblemDocument),
+        (status = 502, body = ProblemDocument), (status = 503, body = ProblemDocument)))]
+#[get("/fhir/{type}/{id}/_history/{version}")]
+pub async fn read_version(
+    caller: FhirCaller,
+    path: web::Path<(String, String, u32)>,
+    request: HttpRequest,
+    app: web::Data<App>,
+) -> Result<HttpResponse, FhirProblem> {
+    let (kind, id, version) = path.into_inner();
+    if version == 0 {
+        return Err(Problem::new(Slug::NotFound).into());
+    }
+    one(&app, &request, &caller.0, &kind, &id, Some(version)).await
+}
+
+async fn one(
+    app: &App,
+    request: &HttpRequest,
+    caller: &Caller,
+    kind: &str,
+    id: &str,
+    version: Option<u32>,
+) -> Result<HttpResponse, FhirProblem> {
+    let (reader, row) = find(app, request, caller, id, version).await?;
+    if row.row.kind != kind || kind == DOCUMENT {
+        return Err(Problem::new(Slug::NotFound).into());
+    }
+    let opened = read::open_one(app, &reader, row).await?;
+    let row = &opened.trusted.row;
+    Ok(resource(StatusCode::OK, row.version, row.created_at, opened.applied()?))
+}
+
+/// The record of an account's Patient; an id that names nothing if it has none.
+async fn patient_record(app: &App, account: &PatientId) -> Result<String, FhirProblem> {
+    let record = app.store.patient_record(&app.index.patient(account)).await?;
+    Ok(record.map(|record| record.as_str().to_owned()).unwrap_or_default())
+}
+
+/// Searches one type: `patient`, `category`, `date` (with prefixes, repeatable), `_count`.
+#[utoipa::path(tag = "fhir", operation_id = "fhir_search", security(("user" = [])),
+    params(("type" = String, Path, description = "FHIR R4 resource type"),
+        ("patient" = Option<String>, Query, description = "Account or Patient; the caller's own if absent"),
+        ("category" = Option<String>, Query, description = "HBC category"),
+        ("date" = Option<String>, Query, description = "Clinical date, with a prefix such as `ge`"),
+        ("_count" = Option<u32>, Query, description = "1 to 500, 50 unless given"),
+        ("_cursor" = Option<String>, Query, description = "From the link `next`"),
+        ("HBC-Purpose" = Option<String>, Header, description = "Why (HL7 v3 PurposeOfUse)")),
+    responses((status = 200, description = "Bundle of type searchset", content_type = "application/fhir+json"),
+        (status = 400, body = ProblemDocument), (status = 401, body = ProblemDocument),
+        (status = 403, body = ProblemDocument), (status = 404, body = ProblemDocument),
+        (status = 422, body = ProblemDocument), (status = 502, body = ProblemDocument),
+        (status = 503, body = ProblemDocument)))]
+#[get("/fhir/{type}")]
+pub async fn search_type(
+    caller: FhirCaller,
+    kind: web::Path<String>,
+    query: web::Query<Vec<(String, String)>>,
+    request: HttpRequest,
+    app: web::Data<App>,
+) -> Result<HttpResponse, FhirProblem> {
+    let kind = kind.into_inner();
+    let category = classify::type_category(&kind).ok_or_else(|| Problem::new(Slug::NotFound))?;
+    let (subject, mut filter) = parse(&query)?;
+    filter.kind = Some(kind);
+    let patient = match (subject, &caller.0.account) {
+        (Some(subject), _) => account_of(&app, &subject).await?,
+        (None, _) if category == Category::Directory => PatientId::directory(),
+        (None, AccountId::Patient(own)) => own.clone(),
+        (None, _) => {
+            return Err(Problem::invalid("patient", "names the account whose records are asked for").into());
+        }
+    };
+    page(&app, &request, &caller.0, &patient, &filter).await
+}
+
+/// Everything that the caller may read of a patient.
+#[utoipa::path(tag = "fhir", operation_id = "fhir_everything", security(("user" = [])),
+    params(("id" = String, Path, description = "Account or Patient"),
+        ("_count" = Option<u32>, Query, description = "1 to 500, 50 unless given"),
+        ("_cursor" = Option<String>, Query, description = "From the link `next`"),
+        ("HBC-Purpose" = Option<String>, Header, description = "Why (HL7 v3 PurposeOfUse)")),
+    responses((status = 200, description = "Bundle of type searchset", content_type = "application/fhir+json"),
+        (status = 400, body = ProblemDocument), (status = 401, body = ProblemDocument),
+        (status = 403, body = ProblemDocument), (status = 404, body = ProblemDocument),
+        (status = 422, body = ProblemDocument), (status = 502, body = ProblemDocument),
+        (status = 503, body = ProblemDocument)))]
+#[get("/fhir/Patient/{id}/$everything")]
+pub async fn read_everything(
+    caller: FhirCaller,
+    id: web::Path<String>,
+    query: web::Query<Vec<(String, String)>>,
+    request: HttpRequest,
+    app: web::Data<App>,
+) -> Result<HttpResponse, FhirProblem> {
+    let (subject, filter) = parse(&query)?;
+    if subject.is_some() {
+        return Err(Problem::invalid("patient", "is named by the path").into());
+    }
+    let patient = account_of(&app, &id).await?;
+    page(&app, &request, &caller.0, &patient, &filter).await
+}
+
+/// The account that a search names: `pat-…`, `Patient/pat-…`, or the Patient resource of an account.
+async fn account_of(app: &App, text: &str) -> Result<PatientId, FhirProblem> {
+    let id = text.strip_prefix("Patient/").unwrap_or(text);
+    if let Ok(account) = PatientId::parse(id) {
+        return Ok(account);
+    }
+    let record = RecordId::parse(id).map_err(|_text| Problem::invalid("patient", "names no patient"))?;
+    let row = read::find(app, &record, None).await?;
+    if row.row.kind == "Patient" { Ok(row.secret.patient) } else { Err(Problem::new(Slug::NotFound).into()) }
+}
+
+/// The parameters of a search: the patient and the rest.
+fn parse(query: &[(String, String)]) -> Result<(Option<String>, Filter), Problem> {
+    let mut filter = Filter { limit: DEFAULT, ..Filter::default() };
+    let mut subject = None;
+    for (name, value) in query {
+        match name.as_str() {
+            "patient" | "subject" => subject = Some(value.clone()),
+            "category" => {
+                let code = value.rsplit('|').next().unwrap_or_default();
+                let known = Category::parse(code);
+                filter.category =
+                    Some(known.ok_or_else(|| Problem::invalid("category", "is not known here"))?);
+            }
+            "date" => bound(&mut filter, value)?,
+            "_count" => {
+                let count = value.parse().ok().filter(|count| (1..=MOST).contains(count));
+                let refuse = || Problem::invalid("_count", format!("must be 1 to {MOST}"));
+                filter.limit = count.ok_or_else(refuse)?;
+            }
+            "_cursor" => filter.after = After::parse(Some(value))?,
+            "_format" => {}
+            other => return Err(Problem::invalid(other, "is no search parameter here")),
+        }
+    }
+    Ok((subject, filter))
+}
+
+/// Narrows a filter by one `date` with its prefix.
+fn bound(filter: &mut Filter, value: &str) -> Result<(), Problem> {
+    let refuse = || Problem::invalid("date", "must be a date, with one of the prefixes eq ge gt le lt sa eb");
+    let digit = value.find(|c: char| c.is_ascii_digit()).ok_or_else(refuse)?;
+    let (prefix, text) = value.split_at_checked(digit).ok_or_else(refuse)?;
+    let found = Days::parse(text).ok_or_else(refuse)?;
+    let (from, to) = match prefix {
+        "" | "eq" => (Some(found.first), Some(found.last)),
+        "ge" => (Some(found.first), None),
+        "gt" | "sa" => (Some(found.last.next_day().ok_or_else(refuse)?), None),
+        "le" => (None, Some(found.last)),
+        "lt" | "eb" => (None, Some(found.first.previous_day().ok_or_else(refuse)?)),
+        _ => return Err(refuse()),
+    };
+    if let Some(from) = from.map(days::text) {
+        filter.from = Some(filter.from.take().map_or(from.clone(), |known| known.max(from)));
+    }
+    if let Some(to) = to.map(days::text) {
+        filter.to = Some(filter.to.take().map_or(to.clone(), |known| known.min(to)));
+    }
+    Ok(())
+}
+
+/// One page of a search, as a searchset.
+async fn page(
+    app: &App,
+    request: &HttpRequest,
+    caller: &Caller,
+    patient: &PatientId,
+    filter: &Filter,
+) -> Result<HttpResponse, FhirProblem> {
+    let reader = reader(request, caller, Some(patient))?;
+    let (rows, more) = read::list(app, &reader, patient, filter).await?;
+    let cursor = rows.last().filter(|_| more).and_then(|row| paging::cursor(&After::row(row)));
+    let rows = rows.into_iter().filter(|row| row.row.kind != DOCUMENT).collect();
+    let (opened, _receipt) = read::open(app, &reader, patient, rows).await?;
+    let body = searchset(request, &opened, cursor.as_deref())?;
+    Ok(HttpResponse::Ok().content_type(FHIR_JSON).insert_header((CACHE_CONTROL, "no-store")).body(body))
+}
+
+/// The resources are put in as the bytes that they are: `0.10` stays `0.10`.
+fn searchset(request: &HttpRequest, opened: &[Opened], cursor: Option<&str>) -> Result<Vec<u8>, FhirProblem> {
+    let connection = request.connection_info();
+    let base = format!("{}://{}", connection.scheme(), connection.host());
+    let own = format!("{base}{}", request.uri());
+    let mut links = vec![json!({"relation": "self", "url": own})];
+    if let Some(cursor) = cursor {
+        let kept = request
+            .query_string()
+            .split('&')
+            .filter(|part| !part.is_empty() && !part.starts_with("_cursor="));
+        let query: Vec<String> = kept.map(str::to_owned).chain([format!("_cursor={cursor}")]).collect();
+        let url = format!("{base}{}?{}", request.path(), query.join("&"));
+        links.push(json!({"relation": "next", "url": url}));
+    }
+    let mut body = Vec::new();
+    let head = format!(
+        "{{\"resourceType\":\"Bundle\",\"type\":\"searchset\",\"link\":{},\"entry\":[",
+        Value::from(links)
+    );
+    body.extend_from_slice(head.as_bytes());
+    for (index, found) in opened.iter().enumerate() {
+        let row = &found.trusted.row;
+        let url = Value::from(format!("{base}/fhir/{}/{}", row.kind, row.id));
+        let comma = if index == 0 { "" } else { "," };
+        body.extend_from_slice(format!("{comma}{{\"fullUrl\":{url},\"resource\":").as_bytes());
+        body.extend_from_slice(&found.applied()?);
+        body.extend_from_slice(b",\"search\":{\"mode\":\"match\"}}");
+    }
+    body.extend_from_slice(b"]}");
+    Ok(body)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn date_prefixes_narrow_the_filter() {
+        let of = |values: &[&str]| {
+            let query: Vec<_> = values.iter().map(|value| ("date".to_owned(), (*value).to_owned())).collect();
+            parse(&query).map(|(_, filter)| (filter.from, filter.to))
+        };
+        let day = |text: &str| Some(text.to_owned());
+        assert_eq!(of(&["2020-02"]).unwrap(), (day("2020-02-01"), day("2020-02-29")));
+        assert_eq!(of(&["ge2020-01-05", "lt2020-02-01"]).unwrap(), (day("2020-01-05"), day("2020-01-31")));
+        assert_eq!(of(&["gt2020", "sa2019"]).unwrap(), (day("2021-01-01"), None));
+        assert!(of(&["xx2020"]).is_err());
+        assert!(of(&["ge"]).is_err());
+    }
+
+    #[test]
+    fn the_capability_statement_is_valid_fhir() {
+        let issues = crate::domain::validation::validators().unwrap().check(&capability_statement()).unwrap();
+        assert_eq!(issues, []);
+    }
+
+    #[test]
+    fn unknown_parameters_are_refused() {
+        assert!(parse(&[("code".to_owned(), "x".to_owned())]).is_err());
+        assert!(parse(&[("_count".to_owned(), "0".to_owned())]).is_err());
+    }
+}

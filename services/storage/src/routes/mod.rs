@@ -1,0 +1,29 @@
+//! The table of storage's routes. The capability statement and the OpenAPI document are made from it.
+
+mod context;
+mod fhir;
+mod fhir_answer;
+mod fhir_read;
+mod proof;
+mod records;
+mod records_read;
+
+use hbc_service::Routes;
+
+/// Every route.
+pub fn table(routes: &mut Routes<'_>) {
+    routes
+        .service(fhir_read::metadata)
+        .service(fhir::upload_bundle)
+        .service(fhir_read::read_everything)
+        .service(fhir_read::read_version)
+        .service(fhir_read::read_resource)
+        .service(fhir_read::search_type)
+        .service(fhir::create_resource)
+        .service(records::create_record)
+        .service(records_read::list_records)
+        .service(records_read::get_record)
+        .service(records_read::get_received)
+        .service(records_read::get_content)
+        .service(proof::get_record_proof);
+}

@@ -1,0 +1,87 @@
+//! `GET /v1/records/{id}/proof`: the document that proves, offline and with public keys only, that a record is anchored.
+
+use actix_web::http::header::{CACHE_CONTROL, CONTENT_DISPOSITION};
+use actix_web::{HttpRequest, HttpResponse, get, web};
+use hbc_service::{Caller, Problem};
+use hbc_types::chain::keys::SaltBytes;
+use hbc_types::chain::merkle::{self, Tree};
+use hbc_types::chain::proof::{Document, RecordFacts, RecordProof, TransactionProof};
+use hbc_types::ids::RecordId;
+use hbc_types::problem::{ProblemDocument, Slug};
+
+use crate::app::App;
+use crate::error::Error;
+use crate::read::TrustedRow;
+use crate::routes::records_read::{describe, find};
+
+/// The record's proof: its commitment opened, its place in the segment, the anchor's place in the certified log. `409`
+/// while the anchor is not final.
+#[utoipa::path(tag = "records", operation_id = "get_record_proof", security(("user" = [])),
+    params(("id" = RecordId, Path, description = "The record"),
+        ("HBC-Purpose" = Option<String>, Header, description = "Why (HL7 v3 PurposeOfUse)")),
+    responses((status = 200, description = "Proof document (`hbc-proof-record/v1`)", content_type = "application/json"),
+        (status = 400, body = ProblemDocument), (status = 401, body = ProblemDocument),
+        (status = 403, body = ProblemDocument), (status = 404, body = ProblemDocument),
+        (status = 409, body = ProblemDocument), (status = 502, body = ProblemDocument),
+        (status = 503, body = ProblemDocument)))]
+#[get("/v1/records/{id}/proof")]
+pub async fn get_record_proof(
+    caller: Caller,
+    id: web::Path<String>,
+    request: HttpRequest,
+    app: web::Data<App>,
+) -> Result<HttpResponse, Problem> {
+    let (reader, row) = find(&app, &request, &caller, &id, None).await?;
+    describe(&app, &reader, &row).await?;
+    if row.row.height.is_none() {
+        return Err(Problem::new(Slug::Conflict).detail("the anchor is not final yet"));
+    }
+    let anchor = transaction(&app, &row).await?;
+    let document = Document::Record(record(&app, &row, anchor).await?);
+    let bytes = document.to_bytes().map_err(|error| Problem::internal(&error))?;
+    Ok(HttpResponse::Ok()
+        .content_type("application/json")
+        .insert_header((CACHE_CONTROL, "no-store"))
+        .insert_header((CONTENT_DISPOSITION, format!("attachment; filename=\"{}.proof.json\"", row.row.id)))
+        .body(bytes))
+}
+
+/// The anchor's proof, from whichever node has it. It proves itself: whoever reads it checks it.
+async fn transaction(app: &App, row: &TrustedRow) -> Result<TransactionProof, Problem> {
+    let bytes = app.ledger.proof(row.row.txid).await?;
+    match Document::parse(&bytes) {
+        Ok(Document::Transaction(proof)) => Ok(proof),
+        Ok(_) | Err(_) => {
+            tracing::warn!("A ledger node answered something that is no proof of a transaction");
+            Err(Problem::new(Slug::DependencyUnavailable))
+        }
+    }
+}
+
+async fn record(app: &App, trusted: &TrustedRow, anchor: TransactionProof) -> Result<RecordProof, Error> {
+    let TrustedRow { row, secret } = trusted;
+    let segment = app.store.segment(&row.cid).await?.ok_or(Error::Fault("a record without a segment"))?;
+    let commitments = app.store.commitments(&row.cid).await?;
+    let leaves: Vec<_> = commitments.iter().map(|found| merkle::leaf_hash(found.as_bytes())).collect();
+    let tree = Tree::of(&leaves);
+    if tree.root() != segment.root {
+        return Err(Error::integrity("a segment's root", row.cid.as_str()));
+    }
+    let path = merkle::inclusion_path(&tree, u64::from(row.position), leaves.len() as u64)
+        .map_err(|_never| Error::integrity("a record's place", row.id.as_str()))?;
+    Ok(RecordProof {
+        anchor,
+        index: u64::from(row.position),
+        path,
+        record: RecordFacts {
+            id: row.id.clone(),
+            length: row.length,
+            offset: row.offset,
+            received: secret.received,
+            salt: SaltBytes::from_bytes(trusted.salt()?),
+            sealed: secret.sealed,
+            version: row.version,
+        },
+        segment: u64::from(segment.position),
+    })
+}

@@ -1,0 +1,117 @@
+//! `POST /v1/records`: documents of any media type.
+
+use actix_web::http::StatusCode;
+use actix_web::http::header::CONTENT_TYPE;
+use actix_web::{HttpRequest, HttpResponse, post, web};
+use bytes::Bytes;
+use hbc_service::idempotency::{Begun, IdempotencyKey};
+use hbc_service::{Caller, Problem};
+use hbc_types::Digest;
+use hbc_types::ids::RecordId;
+use hbc_types::labels::{Category, Compartment};
+use hbc_types::problem::{ProblemDocument, Slug};
+use hbc_types::wire::access::Labels;
+use hbc_types::wire::storage::{AnchorState, DocumentQuery, RecordCreated};
+
+use crate::app::App;
+use crate::create;
+use crate::domain::bundle::Draft;
+use crate::domain::days::Days;
+use crate::domain::overlay::Overlay;
+use crate::routes::context::{author, prefer, wait_for};
+use crate::upload::Stored;
+
+/// What documents are called where FHIR resources name their type.
+pub const DOCUMENT: &str = "Document";
+/// Longest media type.
+const MEDIA_TYPE_BYTES: usize = 200;
+
+/// Stores a document: the body as it is, with its `Content-Type`.
+#[utoipa::path(tag = "records", operation_id = "create_record", security(("user" = [])),
+    params(DocumentQuery,
+        ("HBC-Patient" = Option<String>, Header, description = "The account the document is for"),
+        ("HBC-Purpose" = Option<String>, Header, description = "Why (HL7 v3 PurposeOfUse)"),
+        ("Prefer" = Option<String>, Header, description = "`wait=N`: up to N seconds for the block"),
+        ("Idempotency-Key" = Option<String>, Header, description = "Makes a repetition harmless")),
+    request_body(content = Vec<u8>, content_type = "application/octet-stream"),
+    responses((status = 201, body = RecordCreated), (status = 400, body = ProblemDocument),
+        (status = 401, body = ProblemDocument), (status = 403, body = ProblemDocument),
+        (status = 404, body = ProblemDocument), (status = 413, body = ProblemDocument),
+        (status = 415, body = ProblemDocument), (status = 422, body = ProblemDocument),
+        (status = 503, body = ProblemDocument)))]
+#[post("/v1/records")]
+pub async fn create_record(
+    caller: Caller,
+    key: IdempotencyKey,
+    query: web::Query<DocumentQuery>,
+    request: HttpRequest,
+    body: Bytes,
+    app: web::Data<App>,
+) -> Result<HttpResponse, Problem> {
+    let author = author(&request, &caller)?;
+    let draft = draft(&app, &request, &query, &body)?;
+    let ticket = match key.begin(&app.store, caller.account.as_str(), Digest::of(&body)).await? {
+        Begun::Answered(answer) => return Ok(answer),
+        Begun::Fresh(ticket) => ticket,
+    };
+    let now = app.clock.now();
+    let save = |stored: &[Stored]| {
+        let view = view(stored.first()?, AnchorState::Pending);
+        let body = serde_json::to_string(&view).ok()?;
+        ticket.answer(StatusCode::CREATED, Some(&location(&view)), &body, now)
+    };
+    let stored = match create::write(&app, &author, &body, vec![draft], now, save).await {
+        Err(error) if error.is_rival() => return ticket.lost(&app.store).await,
+        outcome => outcome?,
+    };
+    let stored = stored.first().ok_or_else(|| Problem::new(Slug::Internal))?;
+    let view = view(stored, wait_for(&app, stored.txid, prefer(&request).wait).await);
+    Ok(HttpResponse::Created().insert_header(("location", location(&view))).json(view))
+}
+
+fn draft(app: &App, request: &HttpRequest, query: &DocumentQuery, body: &Bytes) -> Result<Draft, Problem> {
+    let media_type = request.headers().get(CONTENT_TYPE).and_then(|value| value.to_str().ok());
+    let media_type = media_type
+        .filter(|text| text.len() <= MEDIA_TYPE_BYTES && text.contains('/'))
+        .ok_or_else(|| Problem::new(Slug::UnsupportedMediaType).detail("send the document's Content-Type"))?;
+    if body.is_empty() {
+        return Err(Problem::invalid("body", "is empty"));
+    }
+    let category = query.category.unwrap_or(Category::Document);
+    if category == Category::Directory {
+        return Err(Problem::invalid("category", "documents do not belong in the directory"));
+    }
+    let days = match &query.date {
+        Some(text) => {
+            Some(Days::parse(text).ok_or_else(|| Problem::invalid("date", "must be a day: `YYYY-MM-DD`"))?)
+        }
+        None => None,
+    };
+    Ok(Draft {
+        id: RecordId::random(&app.random),
+        kind: DOCUMENT.to_owned(),
+        media_type: media_type.to_owned(),
+        received: 0..body.len(),
+        overlay: Overlay::default(),
+        labels: Labels { category, compartment: query.compartment.unwrap_or(Compartment::Normal) },
+        days,
+        codes: Vec::new(),
+        identifiers: Vec::new(),
+        condition: None,
+    })
+}
+
+fn view(stored: &Stored, anchor: AnchorState) -> RecordCreated {
+    RecordCreated {
+        id: stored.id.clone(),
+        version: 1,
+        cid: stored.cid.clone(),
+        digest: stored.commitment,
+        anchor,
+        existing: false,
+    }
+}
+
+fn location(view: &RecordCreated) -> String {
+    format!("/v1/records/{}", view.id)
+}

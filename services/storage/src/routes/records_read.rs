@@ -1,0 +1,226 @@
+//! Reading under `/v1/records`: listings, descriptions, received bytes, content.
+
+use actix_web::http::header::{CACHE_CONTROL, CONTENT_DISPOSITION, CONTENT_TYPE};
+use actix_web::{HttpRequest, HttpResponse, get, web};
+use hbc_service::{Caller, Problem, paging};
+use hbc_types::Timestamp;
+use hbc_types::ids::{AccountId, PatientId, RecordId};
+use hbc_types::problem::ProblemDocument;
+use hbc_types::wire::Page;
+use hbc_types::wire::storage::{AnchorState, RecordQuery, RecordView};
+use serde::{Deserialize, Serialize};
+
+use crate::app::App;
+use crate::domain::days::{self, Days};
+use crate::error::Error;
+use crate::read::{self, Opened, TrustedRow};
+use crate::routes::context::reader;
+use crate::routes::records::DOCUMENT;
+use crate::store::Filter;
+
+/// Items on a page unless the client says otherwise.
+const DEFAULT: u32 = 100;
+/// Items on a page at most.
+const MOST: u32 = 1_000;
+
+/// Where a page of records ends.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct After {
+    /// When the last record was created.
+    pub at: i64,
+    /// Its id.
+    pub id: String,
+}
+
+impl After {
+    /// After this row.
+    #[must_use]
+    pub fn row(row: &TrustedRow) -> Self {
+        Self { at: row.row.created_at.ms(), id: row.row.id.as_str().to_owned() }
+    }
+
+    /// Reads a cursor.
+    pub fn parse(cursor: Option<&String>) -> Result<Option<(Timestamp, String)>, Problem> {
+        let query = paging::PageQuery { limit: None, cursor: cursor.cloned() };
+        let after: Option<Self> = query.after()?;
+        Ok(after.map(|after| (Timestamp::from_ms(after.at), after.id)))
+    }
+}
+
+/// Lists records that the caller may see, oldest first. What they may not see is absent.
+#[utoipa::path(tag = "records", operation_id = "list_records", security(("user" = [])), params(RecordQuery,
+        ("HBC-Purpose" = Option<String>, Header, description = "Why (HL7 v3 PurposeOfUse)")),
+    responses((status = 200, body = Page<RecordView>), (status = 400, body = ProblemDocument),
+        (status = 401, body = ProblemDocument), (status = 403, body = ProblemDocument),
+        (status = 404, body = ProblemDocument), (status = 422, body = ProblemDocument),
+        (status = 503, body = ProblemDocument)))]
+#[get("/v1/records")]
+pub async fn list_records(
+    caller: Caller,
+    query: web::Query<RecordQuery>,
+    request: HttpRequest,
+    app: web::Data<App>,
+) -> Result<HttpResponse, Problem> {
+    let patient = match (&query.patient, &caller.account) {
+        (Some(patient), _) => patient.clone(),
+        (None, AccountId::Patient(own)) => own.clone(),
+        (None, _) => {
+            return Err(Problem::invalid("patient", "names the account whose records are asked for"));
+        }
+    };
+    let reader = reader(&request, &caller, Some(&patient))?;
+    let filter = filter(&query)?;
+    let (rows, more) = read::list(&app, &reader, &patient, &filter).await?;
+    let next = rows.last().filter(|_| more).and_then(|row| paging::cursor(&After::row(row)));
+    let items: Vec<RecordView> = rows.iter().map(view).collect();
+    Ok(HttpResponse::Ok().insert_header((CACHE_CONTROL, "no-store")).json(Page { items, next }))
+}
+
+fn filter(query: &RecordQuery) -> Result<Filter, Problem> {
+    let day = |name: &'static str, text: &Option<String>, first: bool| match text {
+        None => Ok(None),
+        Some(text) => match Days::parse(text) {
+            Some(found) => Ok(Some(days::text(if first { found.first } else { found.last }))),
+            None => Err(Problem::invalid(name, "must be a day: `YYYY-MM-DD`")),
+        },
+    };
+    let limit = query.limit.unwrap_or(DEFAULT);
+    if !(1..=MOST).contains(&limit) {
+        return Err(Problem::invalid("limit", format!("must be 1 to {MOST}")));
+    }
+    Ok(Filter {
+        category: query.category,
+        kind: query.kind.clone(),
+        from: day("from", &query.from, true)?,
+        to: day("to", &query.to, false)?,
+        after: After::parse(query.cursor.as_ref())?,
+        limit,
+    })
+}
+
+fn view(trusted: &TrustedRow) -> RecordView {
+    let TrustedRow { row, secret } = trusted;
+    RecordView {
+        id: row.id.clone(),
+        version: row.version,
+        patient: secret.patient.clone(),
+        kind: row.kind.clone(),
+        category: row.category,
+        compartment: secret.compartment,
+        n: row.n,
+        date: row.date0.clone(),
+        media_type: secret.media_type.clone(),
+        bytes: secret.bytes,
+        cid: row.cid.clone(),
+        offset: row.offset,
+        length: row.length,
+        digest: row.commitment,
+        anchor: if row.height.is_some() { AnchorState::Final } else { AnchorState::Pending },
+        txid: Some(row.txid),
+        height: row.height,
+        created_at: row.created_at,
+    }
+}
+
+/// Finds the record that a path names. Who must say why, and does not, learns nothing.
+pub async fn find(
+    app: &App,
+    request: &HttpRequest,
+    caller: &Caller,
+    id: &str,
+    version: Option<u32>,
+) -> Result<(read::Reader, TrustedRow), Problem> {
+    let found = match RecordId::parse(id) {
+        Ok(id) => read::find(app, &id, version).await,
+        Err(_names_nothing) => Err(Error::NotFound),
+    };
+    let patient = found.as_ref().ok().map(|row| row.secret.patient.clone());
+    let reader =
+        reader(request, caller, patient.as_ref().filter(|patient: &&PatientId| patient.is_directory()))?;
+    Ok((reader, found?))
+}
+
+/// Describes a record: labels and whereabouts, never content.
+#[utoipa::path(tag = "records", operation_id = "get_record", security(("user" = [])),
+    params(("id" = RecordId, Path, description = "The record"),
+        ("HBC-Purpose" = Option<String>, Header, description = "Why (HL7 v3 PurposeOfUse)")),
+    responses((status = 200, body = RecordView), (status = 400, body = ProblemDocument),
+        (status = 401, body = ProblemDocument), (status = 403, body = ProblemDocument),
+        (status = 404, body = ProblemDocument), (status = 502, body = ProblemDocument),
+        (status = 503, body = ProblemDocument)))]
+#[get("/v1/records/{id}")]
+pub async fn get_record(
+    caller: Caller,
+    id: web::Path<String>,
+    request: HttpRequest,
+    app: web::Data<App>,
+) -> Result<HttpResponse, Problem> {
+    let (reader, row) = find(&app, &request, &caller, &id, None).await?;
+    describe(&app, &reader, &row).await?;
+    Ok(HttpResponse::Ok().insert_header((CACHE_CONTROL, "no-store")).json(view(&row)))
+}
+
+/// Decides whether a record may be described to a reader.
+pub async fn describe(app: &App, reader: &read::Reader, row: &TrustedRow) -> Result<(), Error> {
+    let answer = read::decide(app, reader, &row.secret.patient, vec![row.labels()]).await?;
+    let before = answer.allowed.first().and_then(|allowed| allowed.created_before);
+    if before.is_none_or(|before| row.row.created_at < before) {
+        Ok(())
+    } else {
+        Err(Error::Denied { rule: answer.rule })
+    }
+}
+
+/// The bytes exactly as they were received.
+#[utoipa::path(tag = "records", operation_id = "get_received", security(("user" = [])),
+    params(("id" = RecordId, Path, description = "The record"),
+        ("HBC-Purpose" = Option<String>, Header, description = "Why (HL7 v3 PurposeOfUse)")),
+    responses((status = 200, description = "The bytes, with their media type"),
+        (status = 400, body = ProblemDocument), (status = 401, body = ProblemDocument),
+        (status = 403, body = ProblemDocument), (status = 404, body = ProblemDocument),
+        (status = 502, body = ProblemDocument), (status = 503, body = ProblemDocument)))]
+#[get("/v1/records/{id}/received")]
+pub async fn get_received(
+    caller: Caller,
+    id: web::Path<String>,
+    request: HttpRequest,
+    app: web::Data<App>,
+) -> Result<HttpResponse, Problem> {
+    let (reader, row) = find(&app, &request, &caller, &id, None).await?;
+    let opened = read::open_one(&app, &reader, row).await?;
+    let bytes = opened.received.clone();
+    Ok(attachment(&opened, bytes.to_vec()))
+}
+
+/// The content: a document's bytes, or a FHIR resource in its applied form.
+#[utoipa::path(tag = "records", operation_id = "get_content", security(("user" = [])),
+    params(("id" = RecordId, Path, description = "The record"),
+        ("HBC-Purpose" = Option<String>, Header, description = "Why (HL7 v3 PurposeOfUse)")),
+    responses((status = 200, description = "The content, with its media type"),
+        (status = 400, body = ProblemDocument), (status = 401, body = ProblemDocument),
+        (status = 403, body = ProblemDocument), (status = 404, body = ProblemDocument),
+        (status = 502, body = ProblemDocument), (status = 503, body = ProblemDocument)))]
+#[get("/v1/records/{id}/content")]
+pub async fn get_content(
+    caller: Caller,
+    id: web::Path<String>,
+    request: HttpRequest,
+    app: web::Data<App>,
+) -> Result<HttpResponse, Problem> {
+    let (reader, row) = find(&app, &request, &caller, &id, None).await?;
+    let opened = read::open_one(&app, &reader, row).await?;
+    let bytes =
+        if opened.trusted.row.kind == DOCUMENT { opened.received.to_vec() } else { opened.applied()? };
+    Ok(attachment(&opened, bytes))
+}
+
+/// Bytes that a browser must save and not show: their media type is what the sender said.
+fn attachment(opened: &Opened, bytes: Vec<u8>) -> HttpResponse {
+    HttpResponse::Ok()
+        .insert_header((CONTENT_TYPE, opened.trusted.secret.media_type.as_str()))
+        .insert_header((CONTENT_DISPOSITION, "attachment"))
+        .insert_header((CACHE_CONTROL, "no-store"))
+        .insert_header(("x-content-type-options", "nosniff"))
+        .body(bytes)
+}

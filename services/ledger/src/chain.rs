@@ -12,7 +12,6 @@ use hbc_types::chain::keys::Kid;
 use hbc_types::chain::merkle::Tree;
 use hbc_types::chain::proof::{BlockEvidence, SetChange, TransactionProof};
 use hbc_types::chain::tx::Tx;
-use hbc_types::wire::ledger::BlockView;
 use hbc_types::{Digest, Timestamp};
 
 use crate::consensus::{BlockId, Member, MemberSet};
@@ -212,20 +211,23 @@ impl Chain {
         Ok(())
     }
 
-    /// The proof that the transaction at `place` is final, from its block and the one before as stored. None if
-    /// they are not the chain's.
+    /// The proof that the transaction at `place` is final: itself, its block's header with the certificate, and
+    /// the header before. None if they are not the chain's.
     #[must_use]
-    pub fn prove(&self, place: &Place, block: &BlockView, parent: &BlockView) -> Option<TransactionProof> {
-        let header = Header::from_bytes(block.header.as_slice()).ok()?;
-        let parent = Header::from_bytes(parent.header.as_slice()).ok()?;
-        let transaction = block.transactions.get(usize::try_from(place.index).ok()?)?.clone();
+    pub fn prove(
+        &self,
+        place: &Place,
+        transaction: String,
+        (header, certificate): (Header, String),
+        (parent, _): (Header, String),
+    ) -> Option<TransactionProof> {
         let author = self.state.public_key(&Tx::parse(transaction.as_bytes()).ok()?.kid())?;
         Some(TransactionProof {
             author,
             // The block's own checkpoint certifies it: no path from a later one is needed.
             block: BlockEvidence { header, parent, path: Vec::new() },
             chain: self.id(),
-            checkpoint: block.certificate.clone(),
+            checkpoint: certificate,
             genesis: Some((*self.genesis).clone()),
             index: place.leaf,
             path: self.log.inclusion(place.leaf, header.log_size)?,

@@ -206,9 +206,19 @@ fn gather(first: Option<Item>, inbox: &mut mpsc::Receiver<Item>, peer_height: u6
 }
 
 async fn post(peer: &Peer, sender: &Sender, body: Vec<u8>) -> Result<Heard, hbc_client::ClientError> {
-    let text = envelope_text(&sender.chain, &sender.me, &peer.id, &body);
+    send_envelope(&peer.endpoint, &peer.id, sender, body).await
+}
+
+/// Sends one envelope and waits for the answer.
+pub async fn send_envelope(
+    endpoint: &Endpoint,
+    receiver: &MemberId,
+    sender: &Sender,
+    body: Vec<u8>,
+) -> Result<Heard, hbc_client::ClientError> {
+    let text = envelope_text(&sender.chain, &sender.me, receiver, &body);
     let signature = STANDARD.encode(sign(&sender.key, &text));
-    peer.endpoint
+    endpoint
         .post(PATH)
         .deadline(Duration::from_secs(5))
         .header(MEMBER_HEADER, &sender.me.to_string())
@@ -238,7 +248,7 @@ pub fn is_genuine(
 }
 
 /// Appends an item: kind u8, length u32, bytes.
-fn pack(body: &mut Vec<u8>, item: &Item) {
+pub fn pack(body: &mut Vec<u8>, item: &Item) {
     let (kind, bytes) = match item {
         Item::Agreement(_, bytes) => (1, bytes),
         Item::Transaction(bytes) => (2, bytes),

@@ -2,14 +2,15 @@
 //! no optional trailing parts; a nil round, an unknown tag or a spare byte is refused. Internal format: the
 //! signed texts of [`super::texts`] and the block itself are what outlives a version.
 
+use ed25519_dalek::SigningKey;
 use hbc_types::Digest;
 use malachite_types::{NilOrVal, PolkaSignature, Round, RoundCertificateType, RoundSignature, VoteType};
 
 use super::context::{
     Height, PolkaCertificate, Proposal, RoundCertificate, SignedProposal, SignedVote, Vote,
 };
-use super::texts::Texts;
-use super::types::{BlockBytes, BlockId, MemberId};
+use super::texts::{Texts, sign};
+use super::types::{BlockBytes, BlockId, Member, MemberId};
 
 /// Signatures in one certificate message at most: far more members than a consortium has.
 const MAX_SIGNATURES: usize = 256;
@@ -47,6 +48,40 @@ impl Message {
     #[must_use]
     pub fn commits_the_sender(&self) -> bool {
         matches!(self.0, Kind::Vote(_) | Kind::Proposal(..))
+    }
+
+    /// A proposal as the holder of `key` would make it: for tests and tools that speak for a member.
+    #[must_use]
+    pub fn proposal(
+        texts: &Texts,
+        key: &SigningKey,
+        (height, round): (u64, u32),
+        value: BlockId,
+        block: BlockBytes,
+    ) -> Self {
+        let proposer = Member::new(key.verifying_key().to_bytes()).id;
+        let (height, round) = (Height(height), Round::new(round));
+        let message = Proposal { height, round, value, pol_round: Round::Nil, proposer };
+        let signature = sign(key, &texts.proposal(&message));
+        Self(Kind::Proposal(SignedProposal::new(message, signature), block))
+    }
+
+    /// A vote as the holder of `key` would cast it, or with a signature from elsewhere: for tests and tools
+    /// that speak for a member.
+    #[must_use]
+    pub fn vote(
+        texts: &Texts,
+        key: &SigningKey,
+        (height, round): (u64, u32),
+        precommit: bool,
+        value: Option<BlockId>,
+    ) -> Self {
+        let kind = if precommit { VoteType::Precommit } else { VoteType::Prevote };
+        let voter = Member::new(key.verifying_key().to_bytes()).id;
+        let value = value.map_or(NilOrVal::Nil, NilOrVal::Val);
+        let message = Vote { kind, height: Height(height), round: Round::new(round), value, voter };
+        let signature = sign(key, &texts.vote(&message));
+        Self(Kind::Vote(SignedVote::new(message, signature)))
     }
 
     /// What the sender itself signed here, for whoever compares: (member, step and round, text). The step

@@ -3,6 +3,8 @@
 use actix_web::{HttpResponse, get, web};
 use hbc_service::{Problem, Public};
 use hbc_types::Digest;
+use hbc_types::chain::header::Header;
+use hbc_types::chain::merkle::leaf_hash;
 use hbc_types::problem::{ProblemDocument, Slug};
 use hbc_types::secret::Bytes;
 use hbc_types::wire::ledger::{BlockView, BlocksView};
@@ -10,6 +12,7 @@ use serde::Deserialize;
 use utoipa::IntoParams;
 
 use super::App;
+use crate::domain::state::Place;
 use crate::domain::verification::{Fault, Wrong, transactions};
 use crate::store::StoredBlock;
 
@@ -51,7 +54,29 @@ impl App {
         }
     }
 
-    async fn found_wrong(&self, fault: Fault) -> Result<BlockView, Problem> {
+    /// A final transaction's text, if its stored bytes still hash to its id.
+    pub(super) async fn transaction(&self, txid: &Digest, place: &Place) -> Result<String, Problem> {
+        let stored = self.node.store.block(place.height).await.ok().flatten();
+        let index = usize::try_from(place.index).unwrap_or(usize::MAX);
+        let bytes = stored.as_ref().and_then(|block| transactions(&block.body).nth(index).flatten());
+        match bytes.filter(|bytes| leaf_hash(bytes) == *txid).map(|bytes| String::from_utf8(bytes.to_vec())) {
+            Some(Ok(text)) => Ok(text),
+            _ => self.found_wrong(Fault { height: place.height, wrong: Wrong::Transactions }).await,
+        }
+    }
+
+    /// A header and its certificate, if the stored bytes are still what this node agreed to.
+    pub(super) async fn header(&self, height: u64) -> Result<(Header, String), Problem> {
+        let stored = self.node.store.block(height).await.ok().flatten();
+        let known = usize::try_from(height).ok().and_then(|i| self.node.chain().hashes().get(i).copied());
+        let header = stored.as_ref().and_then(|block| Header::from_bytes(&block.header).ok());
+        match (stored, header.filter(|header| Some(header.hash()) == known)) {
+            (Some(stored), Some(header)) => Ok((header, stored.certificate)),
+            _ => self.found_wrong(Fault { height, wrong: Wrong::Hash }).await,
+        }
+    }
+
+    async fn found_wrong<T>(&self, fault: Fault) -> Result<T, Problem> {
         self.node.mark_attacked(fault).await;
         Err(Problem::new(Slug::Integrity).detail("a stored block does not match its hash"))
     }

@@ -180,9 +180,7 @@ pub async fn read(
         refusal: None,
     };
     if let Some(place) = place {
-        let block = app.block(place.height).await?;
-        let jws = usize::try_from(place.index).ok().and_then(|index| block.transactions.get(index).cloned());
-        view.jws = jws.ok_or_else(|| Problem::new(Slug::Integrity))?;
+        view.jws = app.transaction(&txid, &place).await?;
         view.state = TransactionState::Final;
         (view.height, view.index) = (Some(place.height), Some(place.index));
         view.leaf_index = Some(place.leaf);
@@ -216,9 +214,10 @@ pub async fn proof(
 ) -> Result<HttpResponse, Problem> {
     let txid = digest(&txid)?;
     let place = app.node.chain().state().place(&txid).ok_or_else(|| Problem::new(Slug::NotFound))?;
-    let block = app.block(place.height).await?;
-    let parent = app.block(place.height.saturating_sub(1)).await?;
-    let proof = app.node.chain().prove(&place, &block, &parent);
+    let transaction = app.transaction(&txid, &place).await?;
+    let header = app.header(place.height).await?;
+    let parent = app.header(place.height.saturating_sub(1)).await?;
+    let proof = app.node.chain().prove(&place, transaction, header, parent);
     let proof = proof.ok_or_else(|| Problem::new(Slug::Integrity))?;
     let bytes = Document::Transaction(proof).to_bytes().map_err(|error| Problem::internal(&error))?;
     Ok(HttpResponse::Ok().content_type("application/json").body(bytes))

@@ -8,5 +8,7 @@
     reason = "test code"
 )]
 
+mod adversary;
 mod agreement;
 mod net;
+mod tampering;

@@ -212,6 +212,16 @@ impl Net {
         }
     }
 
+    /// Rows of evidence in a node's database.
+    pub async fn evidence(&self, index: usize) -> i64 {
+        use sqlx::{ConnectOptions as _, Row as _};
+        let path = self.data(index).join("ledger.db");
+        let options = sqlx::sqlite::SqliteConnectOptions::new().filename(path).read_only(true);
+        let mut connection = options.connect().await.unwrap();
+        let count = sqlx::query("SELECT count(*) FROM evidence").fetch_one(&mut connection).await.unwrap();
+        count.get(0)
+    }
+
     pub async fn blocks(&self, index: usize, from: u64) -> BlocksView {
         self.endpoint(index).get(&format!("/v1/blocks?from={from}&limit=100")).fetch().await.unwrap()
     }

@@ -16,7 +16,7 @@ impl Ground {
     /// A good block: a registration, and the grant that needs it.
     fn good(&mut self) -> Block {
         let (registration, granted) = (self.registration("k"), self.grant("k", 1));
-        let txs = [self.tx("k", &granted), self.tx("auth", &registration)];
+        let txs = [signed("k", &granted), signed("auth", &registration)];
         let (block, _) = self.mined(&txs);
         assert_eq!(block.transactions.len(), 2, "the grant waits for the registration inside the block");
         block
@@ -134,8 +134,10 @@ fn one_unsigned_consent_spoils_the_block() {
     let mut transactions = block.transactions;
     let text = String::from_utf8(transactions[1].clone()).unwrap();
     let (signed, signature) = text.rsplit_once('.').unwrap();
-    let first = if signature.starts_with('A') { "B" } else { "A" };
-    transactions[1] = format!("{signed}.{first}{}", &signature[1..]).into_bytes();
+    let mut other = signature.to_owned().into_bytes();
+    other[0] = if other[0] == b'A' { b'B' } else { b'A' };
+    let other = String::from_utf8(other).unwrap();
+    transactions[1] = format!("{signed}.{other}").into_bytes();
     let forged = ground.forge(transactions);
     assert_eq!(ground.refusal(&forged), BlockError::Signature { index: 1 });
     assert_eq!(ground.state.height(), 0);
@@ -146,7 +148,7 @@ fn one_unsigned_consent_spoils_the_block() {
 fn a_consent_signed_by_another_key_spoils_the_block() {
     let mut ground = Ground::new();
     let (registration, granted) = (ground.registration("k"), ground.grant("k", 1));
-    let txs = [ground.tx("auth", &registration), ground.tx("m1", &granted)];
+    let txs = [signed("auth", &registration), signed("m1", &granted)];
     let forged = ground.forge(txs.iter().map(|tx| tx.bytes().to_vec()).collect());
     let refusal = Refusal::Never { rule: Rule::Signer, excluded_by: None };
     assert_eq!(ground.refusal(&forged), BlockError::Refused { index: 1, refusal });
@@ -158,7 +160,7 @@ fn a_wrong_number_spoils_the_block() {
     let registration = ground.registration("k");
     ground.make_final("auth", &registration);
     let gap = Consent { seq: 2, prev: Some(Digest::of(b"x")), ..ground.consent("k", 1) };
-    let tx = ground.tx("k", &Payload::Grant(gap));
+    let tx = signed("k", &Payload::Grant(gap));
     let forged = ground.forge(vec![tx.bytes().to_vec()]);
     let refusal = Refusal::NotYet(Rule::SequenceAhead);
     assert_eq!(ground.refusal(&forged), BlockError::Refused { index: 0, refusal });
@@ -168,7 +170,7 @@ fn a_wrong_number_spoils_the_block() {
 fn the_order_in_a_block_is_the_order_of_the_rules() {
     let mut ground = Ground::new();
     let (registration, granted) = (ground.registration("k"), ground.grant("k", 1));
-    let txs = [ground.tx("k", &granted), ground.tx("auth", &registration)];
+    let txs = [signed("k", &granted), signed("auth", &registration)];
     let forged = ground.forge(txs.iter().map(|tx| tx.bytes().to_vec()).collect());
     let refusal = Refusal::NotYet(Rule::KeyUnknown);
     assert_eq!(ground.refusal(&forged), BlockError::Refused { index: 0, refusal });
@@ -178,7 +180,7 @@ fn the_order_in_a_block_is_the_order_of_the_rules() {
 fn a_transaction_twice_spoils_the_block() {
     let mut ground = Ground::new();
     let anchor = ground.anchor(&["a"]);
-    let tx = ground.tx("storage", &anchor);
+    let tx = signed("storage", &anchor);
     let forged = ground.forge(vec![tx.bytes().to_vec(); 2]);
     let refusal = Refusal::Never { rule: Rule::Final, excluded_by: Some(tx.txid()) };
     assert_eq!(ground.refusal(&forged), BlockError::Refused { index: 1, refusal });
@@ -214,13 +216,13 @@ fn too_much_is_refused() {
 fn known_transactions_are_not_verified_again_but_must_be_the_same() {
     let mut ground = Ground::new();
     let anchor = ground.anchor(&["a"]);
-    let tx = ground.tx("storage", &anchor);
+    let tx = signed("storage", &anchor);
     let block = ground.mined(&[Arc::clone(&tx)]).0;
     let known = |txid: &Digest| (*txid == tx.txid()).then(|| Arc::clone(&tx));
     let checked = check_block(&ground.state, &block, ground.now(), &known).unwrap();
     assert!(Arc::ptr_eq(&checked.txs[0], &tx));
     let other = ground.anchor(&["b"]);
-    let other = ground.tx("storage", &other);
+    let other = signed("storage", &other);
     let liar = |_: &Digest| Some(Arc::clone(&other));
     let checked = check_block(&ground.state, &block, ground.now(), &liar).unwrap();
     assert_eq!(checked.txs[0].txid(), tx.txid());
@@ -234,15 +236,15 @@ fn a_builder_takes_turns_and_says_what_can_never_be() {
     let mut txs = Vec::new();
     for number in 0..1000 {
         let anchor = ground.anchor(&[&format!("root {number}")]);
-        txs.push(ground.tx("storage", &anchor));
+        txs.push(signed("storage", &anchor));
     }
     let twice = ground.anchor(&["root 0"]);
-    txs.insert(1, ground.tx("storage", &twice));
+    txs.insert(1, signed("storage", &twice));
     let (granted, registration) = (ground.grant("k", 1), ground.registration("k"));
-    txs.push(ground.tx("k", &granted));
-    txs.push(ground.tx("auth", &registration));
+    txs.push(signed("k", &granted));
+    txs.push(signed("auth", &registration));
     let waiting = ground.grant("unregistered", 1);
-    txs.push(ground.tx("unregistered", &waiting));
+    txs.push(signed("unregistered", &waiting));
 
     let built = ground.build(&txs);
     let kinds: Vec<_> = built.txs.iter().map(|tx| tx.payload().kind()).collect();
@@ -268,10 +270,10 @@ fn a_patients_consent_overtakes_a_flood() {
     let mut txs = Vec::new();
     for number in 0..1000 {
         let anchor = ground.anchor(&[&format!("root {number}")]);
-        txs.push(ground.tx("storage", &anchor));
+        txs.push(signed("storage", &anchor));
     }
     let granted = ground.grant("k", 1);
-    txs.push(ground.tx("k", &granted));
+    txs.push(signed("k", &granted));
     let built = ground.build(&txs);
     assert!(built.txs.iter().any(|tx| tx.payload().kind() == "consent.grant"));
 }
@@ -282,7 +284,7 @@ fn a_rebuilt_state_is_the_same() {
     for number in 0..5 {
         let (registration, anchor) =
             (ground.registration(&format!("k{number}")), ground.anchor(&[&format!("{number}")]));
-        let txs = [ground.tx("auth", &registration), ground.tx("storage", &anchor)];
+        let txs = [signed("auth", &registration), signed("storage", &anchor)];
         ground.block(&txs);
     }
     ground.votes(&["m1", "m2", "m3"], "member:m5", &public("m5").to_string());

@@ -65,6 +65,11 @@ pub fn genesis() -> Genesis {
     }
 }
 
+/// A payload signed by somebody.
+pub fn signed(signer: &str, payload: &Payload) -> Arc<Tx> {
+    Arc::new(Tx::parse(sign(&secret(signer), payload).unwrap().as_bytes()).unwrap())
+}
+
 /// A chain of one node, with everybody's keys at hand.
 pub struct Ground {
     pub state: State,
@@ -95,13 +100,9 @@ impl Ground {
         self.iat
     }
 
-    pub fn tx(&self, signer: &str, payload: &Payload) -> Arc<Tx> {
-        Arc::new(Tx::parse(sign(&secret(signer), payload).unwrap().as_bytes()).unwrap())
-    }
-
     /// What the rules say about a transaction in the next block, alone.
     pub fn verdict(&self, signer: &str, payload: &Payload) -> Result<(), Refusal> {
-        self.state.draft(self.now().unsigned_ms()).apply(&self.tx(signer, payload))
+        self.state.draft(self.now().unsigned_ms()).apply(&signed(signer, payload))
     }
 
     pub fn build(&self, txs: &[Arc<Tx>]) -> Built {
@@ -124,7 +125,7 @@ impl Ground {
 
     /// Makes one transaction final.
     pub fn make_final(&mut self, signer: &str, payload: &Payload) -> Digest {
-        let tx = self.tx(signer, payload);
+        let tx = signed(signer, payload);
         self.block(&[Arc::clone(&tx)]);
         tx.txid()
     }
@@ -210,7 +211,7 @@ impl Ground {
             .iter()
             .map(|member| {
                 let vote = self.vote(subject, value);
-                self.tx(member, &vote)
+                signed(member, &vote)
             })
             .collect();
         self.block(&txs);
@@ -280,13 +281,13 @@ fn a_transaction_is_final_once() {
     assert_eq!((place.height, place.index, place.leaf), (1, 0, 1));
     assert_eq!(ground.state.place(&Digest::ZERO), None);
 
-    let tx = ground.tx("access-policy", &payload);
+    let tx = signed("access-policy", &payload);
     let mut draft = ground.state.draft(ground.now().unsigned_ms());
     let mut other = payload.clone();
     if let Payload::Erase(erase) = &mut other {
         erase.iat += 1;
     }
-    let other = ground.tx("access-policy", &other);
+    let other = signed("access-policy", &other);
     assert_eq!(draft.apply(&other), Ok(()));
     assert_eq!(draft.apply(&other), excluded(Rule::Final, other.txid()), "nor twice in one block");
     assert_eq!(draft.apply(&tx), excluded(Rule::Final, txid));

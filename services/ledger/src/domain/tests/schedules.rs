@@ -131,7 +131,7 @@ proptest! {
         let mut txs: Vec<Arc<Tx>> = Vec::new();
         for step in steps {
             if let Some((signer, payload)) = payload(&mut ground, step) {
-                txs.push(ground.tx(&signer, &payload));
+                txs.push(signed(&signer, &payload));
             }
         }
         txs.sort_by_key(|tx| hbc_types::hash::domain_hash("order", &[&seed.to_be_bytes(), tx.txid().as_bytes()]));

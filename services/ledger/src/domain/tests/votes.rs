@@ -21,7 +21,7 @@ impl Ground {
             .iter()
             .map(|member| {
                 let payload = self.service_key(name, role, status);
-                self.tx(member, &payload)
+                signed(member, &payload)
             })
             .collect();
         self.block(&votes);
@@ -47,7 +47,7 @@ impl Ground {
             .iter()
             .map(|signer| {
                 let payload = self.staff(name, status);
-                self.tx(signer, &payload)
+                signed(signer, &payload)
             })
             .collect();
         self.block(&voices);
@@ -162,10 +162,10 @@ fn a_block_is_judged_by_the_members_before_it() {
     let mut txs = Vec::new();
     for member in ["m1", "m2", "m3"] {
         let vote = ground.vote("member:m5", &key);
-        txs.push(ground.tx(member, &vote));
+        txs.push(signed(member, &vote));
     }
     let vote = ground.vote("parameter:heartbeat_ms", "5000");
-    let (mut draft, newcomer) = (ground.state.draft(ground.now().unsigned_ms()), ground.tx("m5", &vote));
+    let (mut draft, newcomer) = (ground.state.draft(ground.now().unsigned_ms()), signed("m5", &vote));
     for tx in &txs {
         draft.apply(tx).unwrap();
     }
@@ -229,7 +229,7 @@ fn two_changes_in_one_block_both_act() {
     for member in ["m1", "m2", "m3"] {
         for (subject, key) in [("member:m5", &five), ("member:m6", &six)] {
             let vote = ground.vote(subject, key);
-            txs.push(ground.tx(member, &vote));
+            txs.push(signed(member, &vote));
         }
     }
     ground.block(&txs);
@@ -244,7 +244,7 @@ fn one_key_cannot_get_two_names_in_one_block() {
     for (subject, members) in [("member:m5", ["m1", "m2", "m3"]), ("operator:o5", ["m1", "m2", "m3"])] {
         for member in members {
             let vote = ground.vote(subject, &key);
-            txs.push(ground.tx(member, &vote));
+            txs.push(signed(member, &vote));
         }
     }
     let mut draft = ground.state.draft(ground.now().unsigned_ms());

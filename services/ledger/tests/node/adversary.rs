@@ -1,0 +1,213 @@
+//! A member that lies: two blocks for one height, a consent nobody signed, too little work, a replayed vote.
+//! The test speaks for node-4, which does not run; the other three must stay one chain and go on.
+
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+
+use hbc_ledger::chain::{Chain, NextBlock, value_of};
+use hbc_ledger::config::VerifyMode;
+use hbc_ledger::consensus::texts::Texts;
+use hbc_ledger::consensus::{BlockBytes, Member, MemberId, Message};
+use hbc_ledger::domain::block::BlockError;
+use hbc_ledger::peers::{Item, Sender, pack, send_envelope};
+use hbc_types::chain::genesis::log_origin;
+use hbc_types::chain::header::{Block, Header};
+use hbc_types::chain::keys::PublicKey;
+use hbc_types::chain::merkle;
+use hbc_types::chain::tx::Tx;
+use hbc_types::{Clock, Digest};
+
+use crate::net::{Net, txid};
+
+const LIAR: usize = 3;
+const HONEST: [usize; 3] = [0, 1, 2];
+
+struct Adversary {
+    chain: Chain,
+    texts: Texts,
+    sender: Sender,
+}
+
+impl Adversary {
+    /// Brings the chain to a height at which node-4 is the first to propose, and learns it.
+    async fn at_its_turn(net: &mut Net) -> Self {
+        let id = |key: &ed25519_dalek::SigningKey| Member::new(key.verifying_key().to_bytes()).id;
+        loop {
+            let status = net.one_tip(&HONEST).await;
+            let chain = Chain::found(net.genesis.clone()).unwrap();
+            let turn = chain.members().proposer(status.height + 1, 0).unwrap().id;
+            if status.height > 0 && turn == id(&net.keys[LIAR]) {
+                break;
+            }
+            let jws = net.transaction();
+            net.submit(0, &jws).await.unwrap();
+            net.finality(0, &txid(&jws)).await;
+        }
+        let mut chain = Chain::found(net.genesis.clone()).unwrap();
+        for view in net.blocks(0, 1).await.blocks {
+            let header = Header::from_bytes(view.header.as_slice()).unwrap();
+            let transactions = view.transactions.into_iter().map(String::into_bytes).collect();
+            chain.replay(&Block { header, transactions }, view.certificate).unwrap();
+        }
+        let texts = Texts { chain: net.chain, origin: log_origin("hbc.test", &net.chain) };
+        let sender = Sender {
+            me: id(&net.keys[LIAR]),
+            key: net.keys[LIAR].clone(),
+            chain: net.chain,
+            clock: Clock::system(),
+        };
+        Self { chain, texts, sender }
+    }
+
+    fn block(&self, transactions: &[&str], dated_ms: i64) -> NextBlock {
+        let txs: Vec<_> =
+            transactions.iter().map(|jws| Arc::new(Tx::parse(jws.as_bytes()).unwrap())).collect();
+        let kid = PublicKey::of(&self.sender.key).kid();
+        let now = Clock::system().now();
+        let now = hbc_types::Timestamp::from_ms(now.ms() + dated_ms);
+        self.chain.draft(&txs, now, &kid).mine(&AtomicBool::new(false)).unwrap()
+    }
+
+    /// The same block with other transactions, roots made to fit, and its work found.
+    fn forge(&self, transactions: Vec<Vec<u8>>) -> Block {
+        let mut block = self.block(&[], 0).block;
+        block.transactions = transactions;
+        let txids = block.txids();
+        let mut log = self.chain.log().frontier().clone();
+        log.push(self.chain.tip().leaf_hash());
+        txids.iter().for_each(|txid| log.push(*txid));
+        block.header.tx_root = merkle::root(&txids);
+        (block.header.log_size, block.header.log_root) = (log.size(), log.root());
+        block.header.nonce = 0;
+        block.header = block.header.mine(&AtomicBool::new(false)).unwrap();
+        block
+    }
+
+    async fn tell(&self, net: &Net, index: usize, message: &Message) {
+        let receiver = MemberId(*PublicKey::of(&net.keys[index]).kid().as_bytes());
+        let mut body = Vec::new();
+        pack(&mut body, &Item::Agreement(message.height(), message.encode().into()));
+        send_envelope(&net.endpoint(index), &receiver, &self.sender, body).await.unwrap();
+    }
+
+    fn propose(&self, block: &Block, round: u32) -> Message {
+        let bytes = BlockBytes::from(block.to_bytes());
+        let height = block.header.height;
+        Message::proposal(&self.texts, &self.sender.key, (height, round), value_of(&block.header), bytes)
+    }
+
+    /// What the honest nodes decided at the adversary's height, after a transaction went through.
+    async fn outcome(&self, net: &mut Net) -> (Digest, Vec<String>) {
+        let jws = net.transaction();
+        net.submit(0, &jws).await.unwrap();
+        for index in HONEST {
+            net.finality(index, &txid(&jws)).await;
+        }
+        net.one_tip(&HONEST).await;
+        let height = self.chain.height() + 1;
+        let mut decided = Vec::new();
+        for index in HONEST {
+            decided.push(net.blocks(index, height).await.blocks.remove(0));
+        }
+        assert!(decided.windows(2).all(|two| two[0].hash == two[1].hash), "one chain");
+        let block = decided.remove(0);
+        (block.hash, block.transactions)
+    }
+}
+
+async fn three_of_four() -> Net {
+    let mut net = Net::new(4, VerifyMode::Incremental);
+    for index in HONEST {
+        net.run(index);
+    }
+    net
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn of_two_blocks_for_one_height_at_most_one_is_decided_and_the_liar_is_known() {
+    let mut net = three_of_four().await;
+    let liar = Adversary::at_its_turn(&mut net).await;
+    let (one, two) = (liar.block(&[], 0), liar.block(&[], 5));
+    assert_ne!(one.value, two.value);
+    for (index, first, second) in [(0, &one, &two), (1, &two, &one), (2, &one, &two)] {
+        liar.tell(&net, index, &liar.propose(&first.block, 0)).await;
+        liar.tell(&net, index, &liar.propose(&second.block, 0)).await;
+        let at = (liar.chain.height() + 1, 0);
+        for precommit in [false, true] {
+            for value in [Some(one.value), Some(two.value), None] {
+                let vote = Message::vote(&liar.texts, &liar.sender.key, at, precommit, value);
+                liar.tell(&net, index, &vote).await;
+            }
+        }
+    }
+    liar.outcome(&mut net).await;
+    let known = net.evidence(0).await + net.evidence(1).await + net.evidence(2).await;
+    assert!(known > 0, "nobody kept evidence");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn a_block_with_a_transaction_that_its_author_did_not_sign_is_accepted_by_nobody() {
+    let mut net = three_of_four().await;
+    let liar = Adversary::at_its_turn(&mut net).await;
+    // The words of access-policy over a signature made for other words.
+    let (genuine, other) = (net.transaction(), net.transaction());
+    let head = genuine.rsplit_once('.').unwrap().0;
+    let unsigned = format!("{head}.{}", other.rsplit_once('.').unwrap().1);
+    let block = liar.forge(vec![unsigned.clone().into_bytes()]);
+    let verdict = liar.chain.examine(block.clone(), None, &|_| None);
+    assert!(verdict.is_err(), "an unsigned transaction is examined as good");
+    for index in HONEST {
+        liar.tell(&net, index, &liar.propose(&block, 0)).await;
+    }
+    let (hash, transactions) = liar.outcome(&mut net).await;
+    assert_ne!(hash, block.header.hash());
+    assert!(!transactions.contains(&unsigned));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn a_header_with_too_little_work_is_accepted_by_nobody() {
+    let mut net = three_of_four().await;
+    let liar = Adversary::at_its_turn(&mut net).await;
+    let mut block = liar.block(&[], 0).block;
+    while block.header.check_work().is_ok() {
+        block.header.nonce += 1;
+    }
+    let verdict = liar.chain.examine(block.clone(), None, &|_| None);
+    assert!(matches!(verdict, Err(BlockError::Work)), "{verdict:?}");
+    for index in HONEST {
+        liar.tell(&net, index, &liar.propose(&block, 0)).await;
+    }
+    let (hash, _) = liar.outcome(&mut net).await;
+    assert_ne!(hash, block.header.hash());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn a_replayed_vote_and_a_strangers_envelope_change_nothing() {
+    let mut net = three_of_four().await;
+    let liar = Adversary::at_its_turn(&mut net).await;
+    let block = liar.block(&[], 0);
+    let at = (liar.chain.height() + 1, 0);
+    // Votes in the name of the others, signed by the liar; then its own genuine vote many times.
+    let vote = Message::vote(&liar.texts, &liar.sender.key, at, true, Some(block.value));
+    let honest = Member::new(net.keys[0].verifying_key().to_bytes()).id;
+    let mut bytes = vote.encode();
+    let place = bytes.windows(32).position(|window| window == liar.sender.me.0).unwrap();
+    bytes[place..place + 32].copy_from_slice(&honest.0);
+    let stolen = Message::decode(&bytes).unwrap();
+    for index in HONEST {
+        for _ in 0..3 {
+            liar.tell(&net, index, &stolen).await;
+            liar.tell(&net, index, &vote).await;
+        }
+    }
+    let stranger = Sender {
+        key: ed25519_dalek::SigningKey::from_bytes(&[77; 32]),
+        me: MemberId([7; 32]),
+        ..liar.sender.clone()
+    };
+    let receiver = MemberId(*PublicKey::of(&net.keys[0]).kid().as_bytes());
+    let refused = send_envelope(&net.endpoint(0), &receiver, &stranger, Vec::new()).await.unwrap_err();
+    assert_eq!(refused.slug(), Some(hbc_types::problem::Slug::Unauthenticated));
+    let (hash, _) = liar.outcome(&mut net).await;
+    assert_ne!(hash, block.value.hash);
+}

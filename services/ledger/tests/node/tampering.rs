@@ -1,0 +1,132 @@
+//! A changed store: seen before the next write, marked for good, refused with the way to the healthy nodes.
+
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use hbc_ledger::config::VerifyMode;
+use hbc_types::problem::Slug;
+use hbc_types::wire::ledger::NodeState;
+use sqlx::{ConnectOptions as _, Connection as _};
+
+use crate::net::{Net, txid};
+
+/// Changes one byte of `needle` where it stands in the file.
+fn flip(path: &Path, needle: &[u8]) {
+    use std::os::unix::fs::FileExt as _;
+    let bytes = std::fs::read(path).unwrap();
+    let at = bytes.windows(needle.len()).position(|window| window == needle).expect("it is in the main file");
+    let file = std::fs::OpenOptions::new().write(true).open(path).unwrap();
+    file.write_all_at(&[bytes[at] ^ 1], at as u64).unwrap();
+}
+
+async fn a_hex_edit_is_seen_before_the_next_write(verify: VerifyMode) {
+    let mut net = Net::start(4, verify);
+    let jws = net.transaction();
+    net.submit(1, &jws).await.unwrap();
+    for index in 0..4 {
+        net.finality(index, &txid(&jws)).await;
+    }
+    let height = net.finality(1, &txid(&jws)).await;
+    let payload = jws.split('.').nth(1).unwrap();
+    flip(&net.data(1).join("ledger.db"), &payload.as_bytes()[20..44]);
+
+    let next = net.transaction();
+    let error = net.submit(1, &next).await.unwrap_err();
+    assert_eq!(error.slug(), Some(Slug::NodeAttacked), "{error}");
+    let hbc_client::ClientError::Problem(problem) = error else { panic!("a problem") };
+    assert!(!problem.document.references.is_empty(), "the healthy peers are named");
+    let status = net.status(1).await;
+    assert_eq!((status.state, status.first_bad_height), (NodeState::Attacked, Some(height)));
+
+    // The others go on, know of it, and have it on the chain.
+    net.submit(0, &next).await.unwrap();
+    for index in [0, 2, 3] {
+        net.finality(index, &txid(&next)).await;
+    }
+    wait_for_event(&net, "node-2").await;
+    assert!(net.status(0).await.attacked_peers.contains(&"node-2".to_owned()));
+    assert!(net.endpoint(1).get(&format!("/v1/transactions/{}", txid(&jws))).once().send().await.is_err());
+
+    // A restart does not make it well.
+    net.stop(1);
+    net.run(1);
+    assert_eq!(net.status(1).await.state, NodeState::Attacked);
+    let jws = net.transaction();
+    assert!(net.submit(1, &jws).await.is_err());
+}
+
+async fn wait_for_event(net: &Net, node: &str) {
+    let started = Instant::now();
+    loop {
+        let blocks = net.blocks(0, 1).await.blocks;
+        let told = blocks.iter().flat_map(|block| &block.transactions).any(|jws| {
+            let tx = hbc_types::chain::tx::Tx::parse(jws.as_bytes()).unwrap();
+            matches!(tx.payload(), hbc_types::chain::payload::Payload::NodeEvent(event)
+                if event.node == node && event.event == "attacked")
+        });
+        if told {
+            return;
+        }
+        assert!(started.elapsed() < Duration::from_secs(30), "the attack is not on the chain");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn a_hex_edit_is_seen_when_everything_is_verified() {
+    a_hex_edit_is_seen_before_the_next_write(VerifyMode::Full).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn a_hex_edit_is_seen_by_incremental_verification() {
+    a_hex_edit_is_seen_before_the_next_write(VerifyMode::Incremental).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn a_deleted_tip_is_seen_by_the_checkpoint_file() {
+    let mut net = Net::start(4, VerifyMode::Incremental);
+    let mut height = 0;
+    for _ in 0..2 {
+        let jws = net.transaction();
+        net.submit(2, &jws).await.unwrap();
+        height = net.finality(2, &txid(&jws)).await;
+    }
+    net.stop(2);
+    let options = sqlx::sqlite::SqliteConnectOptions::new().filename(net.data(2).join("ledger.db"));
+    let mut connection = options.connect().await.unwrap();
+    sqlx::raw_sql("DROP TRIGGER blocks_stay").execute(&mut connection).await.unwrap();
+    let deleted = sqlx::query("DELETE FROM blocks WHERE height = (SELECT max(height) FROM blocks)");
+    deleted.execute(&mut connection).await.unwrap();
+    connection.close().await.unwrap();
+    net.run(2);
+    let status = net.status(2).await;
+    assert_eq!(status.state, NodeState::Attacked, "{status:?}");
+    assert!(status.first_bad_height.unwrap() >= height, "{status:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn a_changed_certificate_or_checkpoint_is_seen_at_the_start() {
+    let mut net = Net::start(1, VerifyMode::Full);
+    let jws = net.transaction();
+    net.submit(0, &jws).await.unwrap();
+    net.finality(0, &txid(&jws)).await;
+    net.stop(0);
+    let path = net.data(0).join("checkpoint");
+    let note = std::fs::read_to_string(&path).unwrap();
+    std::fs::write(&path, note.replacen("hbc-block 1", "hbc-block 9", 1)).unwrap();
+    net.run(0);
+    assert_eq!(net.status(0).await.state, NodeState::Attacked);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn touching_the_file_alone_is_no_attack() {
+    let mut net = Net::start(1, VerifyMode::Incremental);
+    for _ in 0..2 {
+        let jws = net.transaction();
+        net.submit(0, &jws).await.unwrap();
+        net.finality(0, &txid(&jws)).await;
+        let file = std::fs::File::options().write(true).open(net.data(0).join("ledger.db")).unwrap();
+        file.set_modified(std::time::SystemTime::UNIX_EPOCH).unwrap();
+    }
+    assert_eq!(net.status(0).await.state, NodeState::Healthy);
+}

@@ -283,11 +283,17 @@ fn record(edge: &Edge, method: &str, route: &str, status: StatusCode, took: std:
     let took_ms = u64::try_from(took.as_millis()).unwrap_or(u64::MAX);
     if status.is_server_error() {
         tracing::warn!(http.status = status.as_u16(), http.took_ms = took_ms, "A request failed");
-    } else if matches!(route, "/livez" | "/readyz" | "/metrics") {
+    } else if is_background(route) && status.is_success() {
         tracing::debug!(http.status = status.as_u16(), http.took_ms = took_ms, "A request was answered");
     } else {
         tracing::info!(http.status = status.as_u16(), http.took_ms = took_ms, "A request was answered");
     }
+}
+
+/// What neighbours and monitors ask all the time: one line a call would hide everything else.
+fn is_background(route: &str) -> bool {
+    let polled = ["/livez", "/readyz", "/metrics", "/v1/checkpoint", "/v1/status", "/.well-known/jwks.json"];
+    route.starts_with("/internal/") || polled.contains(&route)
 }
 
 #[cfg(test)]

@@ -86,7 +86,8 @@ impl Checkpoint {
     /// # Errors
     /// [`CheckpointError::Form`].
     pub fn parse(body: &str) -> Result<Self, CheckpointError> {
-        let mut lines = body.strip_suffix('\n').ok_or(CheckpointError::Form("no line feed at the end"))?.split('\n');
+        let mut lines =
+            body.strip_suffix('\n').ok_or(CheckpointError::Form("no line feed at the end"))?.split('\n');
         let (Some(origin), Some(size), Some(root), Some(block), None) =
             (lines.next(), lines.next(), lines.next(), lines.next(), lines.next())
         else {
@@ -110,7 +111,11 @@ impl Checkpoint {
             round: u32::try_from(number(round)?).map_err(|_large| CheckpointError::Form("not a round"))?,
             block: Digest::parse(hash).map_err(|_no_hash| CheckpointError::Form("not a block hash"))?,
         };
-        if checkpoint.body() == body { Ok(checkpoint) } else { Err(CheckpointError::Form("not its one form")) }
+        if checkpoint.body() == body {
+            Ok(checkpoint)
+        } else {
+            Err(CheckpointError::Form("not its one form"))
+        }
     }
 
     /// A member's signature for the block.
@@ -249,7 +254,11 @@ impl Certificate {
             return Err(CheckpointError::Form("too many signatures"));
         }
         let certificate = Self { checkpoint, signatures };
-        if certificate.to_note() == note { Ok(certificate) } else { Err(CheckpointError::Form("not its one form")) }
+        if certificate.to_note() == note {
+            Ok(certificate)
+        } else {
+            Err(CheckpointError::Form("not its one form"))
+        }
     }
 
     /// That it certifies: the right log; members of this height, in order, each once; every signature fits; more than two
@@ -325,7 +334,10 @@ mod tests {
         let note = certificate(&[1, 2, 4]).to_note();
         assert_eq!(note, include_str!("../../tests/data/checkpoint.txt"));
         let vkey = verifier_key(&checkpoint().origin, &sample(4).members[0]);
-        assert_eq!(vkey, "hbc.example/hbc/0123456789abcdef/node-1+5da79299+AYqI4910CfGV/VLbLTy6XXLKZwm/HZQSG/N0iAG0D29c");
+        assert_eq!(
+            vkey,
+            "hbc.example/hbc/0123456789abcdef/node-1+5da79299+AYqI4910CfGV/VLbLTy6XXLKZwm/HZQSG/N0iAG0D29c"
+        );
         let parsed = Certificate::parse(&note).unwrap();
         assert_eq!(parsed, certificate(&[4, 1, 2]));
         assert_eq!(check(&parsed), Ok(()));

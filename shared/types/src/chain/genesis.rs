@@ -250,7 +250,10 @@ impl Genesis {
         let approvers = u64::try_from(self.operators.len()).unwrap_or(u64::MAX);
         rule(approvers >= self.parameters.approvals, "fewer operators than approvals")?;
         let order = |service: &ServiceKey| (service.role.code(), service.key);
-        rule(self.services.is_sorted_by(|one, next| order(one) < order(next)), "services ascend by role and key")?;
+        rule(
+            self.services.is_sorted_by(|one, next| order(one) < order(next)),
+            "services ascend by role and key",
+        )?;
         for role in [ServiceRole::Auth, ServiceRole::AccessPolicy, ServiceRole::Storage] {
             rule(self.services.iter().any(|service| service.role == role), "a service has no key")?;
         }
@@ -370,8 +373,14 @@ pub(crate) mod tests {
         let genesis = sample(4);
         let file = String::from_utf8(genesis.to_bytes().unwrap()).unwrap();
         assert_eq!(file, include_str!("../../tests/data/genesis.json").trim_end());
-        assert_eq!(hex::encode(genesis.header().unwrap().to_bytes()), "48424331000100000000000000000000da44a484f6058104b51cad5b815d96648b69d362225184652a0abab520e5f0bfe3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b85500000000000000009a111d4e4105a2cc54d13ea9c3de290bdbd4d35bb7bdadabdbb3ec2a3dc3b186000001a0c4506c002000ffff00000000000000000000000000000000");
-        assert_eq!(genesis.chain_id().unwrap().to_string(), "0341e8558097e9aaee03acac248537234220004b76186e9a25f74b1e925a324b");
+        assert_eq!(
+            hex::encode(genesis.header().unwrap().to_bytes()),
+            "48424331000100000000000000000000da44a484f6058104b51cad5b815d96648b69d362225184652a0abab520e5f0bfe3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b85500000000000000009a111d4e4105a2cc54d13ea9c3de290bdbd4d35bb7bdadabdbb3ec2a3dc3b186000001a0c4506c002000ffff00000000000000000000000000000000"
+        );
+        assert_eq!(
+            genesis.chain_id().unwrap().to_string(),
+            "0341e8558097e9aaee03acac248537234220004b76186e9a25f74b1e925a324b"
+        );
         assert_eq!(Genesis::parse(file.as_bytes()).unwrap(), genesis);
         assert_eq!(Genesis::parse(format!("{file}\n").as_bytes()).unwrap(), genesis);
         assert!(Genesis::parse(format!("{file}\n\n").as_bytes()).is_err());

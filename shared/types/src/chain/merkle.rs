@@ -414,7 +414,10 @@ pub fn verify_consistency(
     }
     let unused = rest.count();
     if unused > 0 {
-        return Err(MerkleError::PathLength { expected: path.len().saturating_sub(unused), found: path.len() });
+        return Err(MerkleError::PathLength {
+            expected: path.len().saturating_sub(unused),
+            found: path.len(),
+        });
     }
     if old == *earlier_root && new == *later_root { Ok(()) } else { Err(MerkleError::Root) }
 }

@@ -116,7 +116,9 @@ impl MemberVote {
         let (kind, name) = self.subject.split_once(':').ok_or(wrong("subject", "names no kind"))?;
         let key = || match self.value.as_str() {
             "none" => Ok(None),
-            hex => PublicKey::parse(hex).map(Some).map_err(|_not_hex| wrong("value", "not a public key or `none`")),
+            hex => PublicKey::parse(hex)
+                .map(Some)
+                .map_err(|_not_hex| wrong("value", "not a public key or `none`")),
         };
         match kind {
             "member" | "operator" if !is_name(name) => Err(wrong("subject", "not a name")),
@@ -444,7 +446,9 @@ impl Payload {
         demand(self.iat() <= MAX_INTEGER, "iat", "too large")?;
         match self {
             Self::MemberVote(vote) => vote.change().map(|_| ()),
-            Self::ServiceKey(change) => demand(change.public.kid() == change.key, "pub", "its fingerprint is not `key`"),
+            Self::ServiceKey(change) => {
+                demand(change.public.kid() == change.key, "pub", "its fingerprint is not `key`")
+            }
             Self::Staff(staff) => check_staff(staff),
             Self::ConsentKey(key) => check_consent_key(key),
             Self::Anchor(anchor) => check_anchor(anchor),
@@ -480,7 +484,11 @@ fn check_consent_key(key: &ConsentKey) -> Result<(), PayloadError> {
         (KeyStatus::Active, Some(public), Some(pop)) => {
             demand(public.kid() == key.key, "pub", "its fingerprint is not `key`")?;
             let text = possession_text(&key.chain, &key.key);
-            demand(public.verify(&text, pop).is_ok(), "pop", "not the key's signature over the possession text")
+            demand(
+                public.verify(&text, pop).is_ok(),
+                "pop",
+                "not the key's signature over the possession text",
+            )
         }
         (KeyStatus::Revoked, None, None) => Ok(()),
         (KeyStatus::Active, ..) => refuse("pop", "a registration carries `pub` and `pop`"),
@@ -492,7 +500,11 @@ fn check_consent_key(key: &ConsentKey) -> Result<(), PayloadError> {
 const DAYS: std::ops::RangeInclusive<i32> = -62_091..=2_932_896;
 
 fn check_anchor(anchor: &Anchor) -> Result<(), PayloadError> {
-    demand(DAYS.contains(&anchor.day0) && DAYS.contains(&anchor.day1), "day0", "outside the years 1800 to 9999")?;
+    demand(
+        DAYS.contains(&anchor.day0) && DAYS.contains(&anchor.day1),
+        "day0",
+        "outside the years 1800 to 9999",
+    )?;
     demand(anchor.day0 <= anchor.day1, "day1", "before day0")?;
     demand((1..=MAX_SEGMENTS).contains(&anchor.segments.len()), "segments", "1 to 256")?;
     for segment in &anchor.segments {
@@ -526,118 +538,4 @@ fn is_cid(text: &str) -> bool {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use ed25519_dalek::SigningKey;
-
-    fn vote(subject: &str, value: &str) -> Result<Change, PayloadError> {
-        MemberVote { chain: Digest::ZERO, iat: 1, nonce: 0, subject: subject.into(), value: value.into() }.change()
-    }
-
-    #[test]
-    fn votes_name_one_change_or_none() {
-        let key = PublicKey::from_bytes([9; 32]);
-        let name = || "node-5".to_owned();
-        assert_eq!(vote("member:node-5", &key.to_string()), Ok(Change::Member { name: name(), key: Some(key) }));
-        assert_eq!(vote("operator:node-5", "none"), Ok(Change::Operator { name: name(), key: None }));
-        let target = Change::Parameter { name: "target".into(), value: 7 };
-        assert_eq!(vote("parameter:target", "7"), Ok(target));
-        for (subject, value) in [
-            ("member:node 5", "none"),
-            ("member:", "none"),
-            ("member", "none"),
-            ("robot:a", "none"),
-            ("member:a", ""),
-            ("parameter:colour", "1"),
-            ("parameter:target", "07"),
-            ("parameter:target", "+7"),
-            ("parameter:target", "-1"),
-            ("parameter:target", "9007199254740992"),
-        ] {
-            assert!(vote(subject, value).is_err(), "{subject} {value}");
-        }
-    }
-
-    fn registration(chain: Digest) -> ConsentKey {
-        let key = SigningKey::from_bytes(&[5; 32]);
-        let public = PublicKey::of(&key);
-        let pop = SignatureBytes::sign(&key, &possession_text(&chain, &public.kid()));
-        let status = KeyStatus::Active;
-        ConsentKey { chain, iat: 1, key: public.kid(), pop: Some(pop), public: Some(public), status }
-    }
-
-    #[test]
-    fn a_registration_proves_possession_for_this_chain() {
-        let good = registration(Digest::ZERO);
-        assert_eq!(Payload::ConsentKey(good.clone()).check(), Ok(()));
-        let other_chain = ConsentKey { chain: Digest::of(b"other"), ..good.clone() };
-        assert!(Payload::ConsentKey(other_chain).check().is_err());
-        let other_key = ConsentKey { key: Digest::of(b"other"), ..good.clone() };
-        assert!(Payload::ConsentKey(other_key).check().is_err());
-        let without = ConsentKey { pop: None, ..good.clone() };
-        assert!(Payload::ConsentKey(without).check().is_err());
-        let revoked = ConsentKey { status: KeyStatus::Revoked, ..good.clone() };
-        assert!(Payload::ConsentKey(revoked).check().is_err());
-        let revoked = ConsentKey { status: KeyStatus::Revoked, pop: None, public: None, ..good };
-        assert_eq!(Payload::ConsentKey(revoked).check(), Ok(()));
-    }
-
-    fn anchor() -> Anchor {
-        let segment = |n: u8| Segment {
-            bytes: 1000,
-            cid: "bafkreifzjut3te2nhyekklss27nh3k72ysco7y32koao5eei66wof36n5e".into(),
-            digest: Digest::of(&[n]),
-            records: 3,
-            root: Digest::of(&[n, n]),
-            tag: Tag::from_bytes([n; 16]),
-        };
-        Anchor { chain: Digest::ZERO, day0: -100, day1: 20_000, iat: 1, segments: vec![segment(1), segment(2)] }
-    }
-
-    #[test]
-    fn anchors_stay_inside_their_limits() {
-        assert_eq!(Payload::Anchor(anchor()).check(), Ok(()));
-        let spoil: [fn(&mut Anchor); 8] = [
-            |anchor| anchor.segments.clear(),
-            |anchor| anchor.segments = vec![anchor.segments[0].clone(); 257],
-            |anchor| anchor.segments[1].root = anchor.segments[0].root,
-            |anchor| anchor.segments[0].cid = "QmOld".into(),
-            |anchor| anchor.segments[0].records = 0,
-            |anchor| anchor.segments[0].bytes = 0,
-            |anchor| anchor.day0 = anchor.day1 + 1,
-            |anchor| anchor.day0 = i32::MIN,
-        ];
-        for (case, spoil) in spoil.into_iter().enumerate() {
-            let mut bad = anchor();
-            spoil(&mut bad);
-            assert!(Payload::Anchor(bad).check().is_err(), "case {case}");
-        }
-    }
-
-    #[test]
-    fn ballots_differ_in_everything_but_the_time() {
-        let one = Payload::Anchor(anchor());
-        let later = Payload::Anchor(Anchor { iat: 99, ..anchor() });
-        let other = Payload::Anchor(Anchor { day1: 20_001, ..anchor() });
-        assert_eq!(one.ballot(), later.ballot());
-        assert_ne!(one.ballot(), other.ballot());
-    }
-
-    #[test]
-    fn consents_number_their_events() {
-        let first = Consent {
-            chain: Digest::ZERO,
-            commitment: Digest::of(b"c"),
-            custody: Custody::Client,
-            grant: GrantId::parse("grt-00000000000000000000000000000001").unwrap(),
-            iat: 1,
-            key: Digest::of(b"k"),
-            prev: None,
-            seq: 1,
-        };
-        assert_eq!(Payload::Grant(first.clone()).check(), Ok(()));
-        assert!(Payload::Grant(Consent { seq: 0, ..first.clone() }).check().is_err());
-        assert!(Payload::Grant(Consent { seq: 2, ..first.clone() }).check().is_err());
-        assert!(Payload::Grant(Consent { prev: Some(Digest::ZERO), ..first }).check().is_err());
-    }
-}
+mod tests;

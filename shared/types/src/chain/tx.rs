@@ -51,6 +51,17 @@ impl Tx {
         Ok(Self { bytes: bytes.to_vec(), jws, txid: merkle::leaf_hash(bytes), payload })
     }
 
+    /// Reads a final transaction: the members checked its form before they decided its block, so it is not checked again.
+    ///
+    /// # Errors
+    /// When the bytes are no transaction at all.
+    pub fn read_final(bytes: &[u8]) -> Result<Self, TxError> {
+        let jws = Jws::parse(bytes, TYP, MAX_TX_BYTES)?;
+        let payload: Payload = serde_json::from_slice(&jws.payload)
+            .map_err(|error| JwsError::from(JsonError::Shape(error.to_string())))?;
+        Ok(Self { bytes: bytes.to_vec(), jws, txid: merkle::leaf_hash(bytes), payload })
+    }
+
     /// Its id: the leaf hash of its bytes.
     #[must_use]
     pub const fn txid(&self) -> Digest {
@@ -196,7 +207,10 @@ mod tests {
     #[test]
     fn golden_transaction() {
         let text = sign(&key(1), &receipts(1_790_000_000_000)).unwrap();
-        assert_eq!(text, "eyJhbGciOiJFZERTQSIsImtpZCI6IjM0NzUwZjk4YmQ1OWZjZmM5NDZkYTQ1YWFhYmU5MzNiZTE1NGE0YjUwOTRlMWM0YWJmNDI4NjY1MDVmM2M5N2UiLCJ0eXAiOiJoYmMtdHgrandzIn0.eyJjaGFpbiI6Ijk0MTQ4ODZiMWViZjAyNWRiMDY3YTRjYmQxM2EwOTAzZmJkOTczM2E1MzcyYmJhMWI1OGJkNzJjMTY5OWI3OTgiLCJjb3VudCI6MiwiaWF0IjoxNzkwMDAwMDAwMDAwLCJyb290IjoiNDgxMzQ5NGQxMzdlMTYzMWJiYTMwMWQ1YWNhYjZlN2JiN2FhNzRjZTExODVkNDU2NTY1ZWY1MWQ3Mzc2NzdiMiIsInR5cGUiOiJhY2Nlc3MucmVjZWlwdHMifQ.MLCt4ZZjV0Uki5HI6smFQ_GcTQLJrhn40fMuagywSUrLcoIyYLSakWuiYKcz1yHjIROXVEhUXQZ1aRckOldaDg");
+        assert_eq!(
+            text,
+            "eyJhbGciOiJFZERTQSIsImtpZCI6IjM0NzUwZjk4YmQ1OWZjZmM5NDZkYTQ1YWFhYmU5MzNiZTE1NGE0YjUwOTRlMWM0YWJmNDI4NjY1MDVmM2M5N2UiLCJ0eXAiOiJoYmMtdHgrandzIn0.eyJjaGFpbiI6Ijk0MTQ4ODZiMWViZjAyNWRiMDY3YTRjYmQxM2EwOTAzZmJkOTczM2E1MzcyYmJhMWI1OGJkNzJjMTY5OWI3OTgiLCJjb3VudCI6MiwiaWF0IjoxNzkwMDAwMDAwMDAwLCJyb290IjoiNDgxMzQ5NGQxMzdlMTYzMWJiYTMwMWQ1YWNhYjZlN2JiN2FhNzRjZTExODVkNDU2NTY1ZWY1MWQ3Mzc2NzdiMiIsInR5cGUiOiJhY2Nlc3MucmVjZWlwdHMifQ.MLCt4ZZjV0Uki5HI6smFQ_GcTQLJrhn40fMuagywSUrLcoIyYLSakWuiYKcz1yHjIROXVEhUXQZ1aRckOldaDg"
+        );
         let tx = Tx::parse(text.as_bytes()).unwrap();
         assert_eq!(tx.txid().to_string(), "a060b125380614fe03f0afe67bf1be557a2f26a2cfc1f7f5456061169385885e");
         assert_eq!(tx.kid(), PublicKey::of(&key(1)).kid());

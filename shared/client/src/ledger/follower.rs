@@ -61,6 +61,7 @@ impl<J: Journal> Follower<J> {
             let round = self.ask(&view).await;
             self.report(&view, &round);
             if let Some(best) = &round.best
+                && self.finality.health().alarm.is_none()
                 && best.checkpoint.height > view.height()
                 && let Err(error) = self.catch_up(&mut view, best).await
             {
@@ -201,6 +202,9 @@ impl<J: Journal> Follower<J> {
     }
 
     fn alarm(&self, what: &str) {
+        if self.finality.health().alarm.is_some() {
+            return;
+        }
         tracing::error!(ledger.alarm = what, "The ledger is not followed any further");
         self.finality.update(|health| health.alarm = Some(what.to_owned()));
     }

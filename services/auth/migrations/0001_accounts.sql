@@ -13,7 +13,7 @@ CREATE TABLE accounts (
     phone                  TEXT,
     address                TEXT,
     custody                TEXT,
-    public_key             BYTEA,
+    public_key             BYTEA  NOT NULL,
     agency_type            TEXT,
     organisation           TEXT,
     licence_number         TEXT,
@@ -25,6 +25,7 @@ CREATE TABLE accounts (
     second_factor_at_ms    BIGINT,
     mac                    BYTEA  NOT NULL
 );
+CREATE INDEX accounts_by_key ON accounts (public_key);
 CREATE INDEX accounts_by_role ON accounts (role, standing, id);
 
 CREATE TABLE factors (

@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use ed25519_dalek::SigningKey;
+use hbc_client::ledger::Finality;
 use hbc_client::{Endpoint, ServiceCaller};
 use hbc_service::RateLimit;
 use hbc_types::secret::Key32;
@@ -37,6 +38,8 @@ pub struct App {
     pub access_policy: AccessPolicy,
     /// How long sessions live.
     pub sessions: SessionSettings,
+    /// Settlements and health of the ledger.
+    pub finality: Finality,
     /// Sign-ups by address.
     pub sign_ups: Arc<RateLimit<String>>,
     /// One password check at a time for an account from an address.

@@ -15,6 +15,7 @@ pub mod config;
 pub mod domain;
 pub mod error;
 pub mod flows;
+pub mod journal;
 pub mod routes;
 pub mod store;
 pub mod worker;
@@ -82,7 +83,7 @@ impl Application {
         let verifier =
             TokenVerifier::with_keys(&config.issuer, &config.audience, &[token_key], app.clock.clone());
         let (tasks, readiness) = (Tasks::new(), Readiness::default());
-        worker::start(&app, &config, &genesis, &tasks, &readiness)?;
+        worker::start(&app, &config, genesis, &tasks, &readiness)?;
         let server = Server::build("auth", &config.server, openapi(), routes::table, tasks)
             .state(app)
             .tokens(verifier)
@@ -157,6 +158,7 @@ fn assemble(config: &Config, genesis: &Genesis, db: Db, surroundings: Surroundin
         approvals: u32::try_from(genesis.parameters.approvals)?,
         access_policy: AccessPolicy { endpoint: Endpoint::new(&config.access_policy_url)?, caller },
         sessions: config.sessions.clone(),
+        finality: hbc_client::ledger::Finality::default(),
         sign_ups: Arc::new(sign_ups),
         attempts: app::KeyedLocks::default(),
         clock,

@@ -4,8 +4,8 @@
 use ed25519_dalek::SigningKey;
 use hbc_db::Tx;
 use hbc_types::account::{Role, Standing};
-use hbc_types::chain::payload::StaffStatus;
-use hbc_types::ids::{AgencyId, OperatorId};
+use hbc_types::chain::payload::{Staff, StaffStatus};
+use hbc_types::ids::{AccountId, AgencyId, OperatorId};
 use hbc_types::outbox::NewTransaction;
 use hbc_types::wire::auth::{AgencyView, Denial, OperatorSignature};
 use hbc_types::{Digest, Timestamp};
@@ -102,6 +102,7 @@ pub async fn approve(
             })
         })
         .await?;
+    app.finality.wake();
     let account = agencies::find(app, agency).await?.ok_or(Error::NotFound)?;
     let viewer = Viewer { account: operator.1.id.clone(), role: Role::Operator };
     agencies::view(app, &account, &viewer).await
@@ -180,6 +181,7 @@ pub async fn suspend(
             })
         })
         .await?;
+    app.finality.wake();
     let effective = push::drive(app, agency.as_str()).await?;
     for session in ended {
         push::drive(app, session.as_str()).await?;
@@ -187,39 +189,50 @@ pub async fn suspend(
     Ok(Denial { since: now, effective })
 }
 
-/// A staff transaction is in a final block: counts it, and when a round is complete lets it act. Runs in the transaction
-/// that applies the block. Returns the agency whose standing changed.
+/// A staff transaction is in a final block: counts it, and when a round is complete lets it act. A suspension acts whoever
+/// sent it: an operator may give it straight to a ledger node. Runs in the transaction that applies the block.
 pub async fn finalised(
     rows: &Rows,
     tx: &mut Tx,
     txid: Digest,
+    change: &Staff,
     approvals: u32,
     now: Timestamp,
-) -> Result<Option<AgencyId>, Error> {
-    let Some(mut signature) = rows.staff_signature(&mut *tx, txid).await? else { return Ok(None) };
-    if signature.final_at.is_some() {
-        return Ok(None);
+) -> Result<(), Error> {
+    let signature = rows.staff_signature(&mut *tx, txid).await?;
+    if let Some(mut signature) = signature.filter(|signature| signature.final_at.is_none()) {
+        signature.final_at = Some(now);
+        rows.finalise_staff_signature(tx, &signature).await?;
     }
-    signature.final_at = Some(now);
-    rows.finalise_staff_signature(tx, &signature).await?;
-    let id = signature.agency.clone();
-    let mut account = rows.account(&mut *tx, id.as_str()).await?.ok_or(Error::NotFound)?;
-    if account.staff_round != signature.round {
-        return Ok(None);
+    let Some(mut account) = rows.agency_by_key(&mut *tx, change.public.as_bytes()).await? else {
+        return Ok(());
+    };
+    let AccountId::Agency(id) = account.id.clone() else { return Ok(()) };
+    if u64::try_from(account.staff_round).ok() != Some(change.nonce) {
+        return Ok(());
     }
-    if signature.status == StaffStatus::Active.code() {
-        let signatures = rows.staff_signatures(&mut *tx, &id).await?;
-        if !is_complete(&signatures, signature.round, approvals) {
-            return Ok(None);
+    let standing = match change.status {
+        StaffStatus::Suspended | StaffStatus::Revoked => Standing::Suspended,
+        StaffStatus::Active => {
+            let signatures = rows.staff_signatures(&mut *tx, &id).await?;
+            if !is_complete(&signatures, account.staff_round, approvals) {
+                return Ok(());
+            }
+            Standing::Active
         }
-        account.standing = Standing::Active;
+    };
+    account.staff_round += 1;
+    if account.standing != standing {
+        account.standing = standing;
         account.revision += 1;
         rows.owe(tx, PushKind::Subject, id.as_str(), now).await?;
         rows.owe(tx, PushKind::Denial, id.as_str(), now).await?;
     }
-    account.staff_round += 1;
     rows.update_account(tx, &account).await?;
-    Ok(Some(id))
+    if standing == Standing::Suspended {
+        sessions::end_all(rows, tx, id.as_str(), None, "suspended", now).await?;
+    }
+    Ok(())
 }
 
 /// Whether auth and enough different operators are final in `round`.

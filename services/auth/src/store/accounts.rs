@@ -199,6 +199,22 @@ impl Rows {
         row.map(|row| Account::read(&row, self)).transpose()
     }
 
+    /// The agency whose staff key this is.
+    pub async fn agency_by_key<'e, E>(
+        &self,
+        executor: E,
+        public_key: &[u8; 32],
+    ) -> Result<Option<Account>, StoreError>
+    where
+        E: sqlx::Executor<'e, Database = sqlx::Any>,
+    {
+        let row = sqlx::query("SELECT * FROM accounts WHERE public_key = $1 AND role = 'agency'")
+            .bind(public_key.to_vec())
+            .fetch_optional(executor)
+            .await?;
+        row.map(|row| Account::read(&row, self)).transpose()
+    }
+
     /// Up to `limit` agencies after `after` by id, of one standing or of all, whose name holds `query` (folded). A row
     /// that another hand wrote is left out (and alarmed about).
     pub async fn agencies<'e, E>(

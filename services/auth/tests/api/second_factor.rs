@@ -1,0 +1,79 @@
+//! TOTP: prepared, confirmed, asked for, never good twice.
+
+use hbc_auth::domain::totp::code_at;
+use reqwest::Method;
+use serde_json::json;
+
+use crate::app::{PASSWORD, TestApp, each};
+
+/// Reads the secret out of an `otpauth://` address.
+fn secret(uri: &str) -> Vec<u8> {
+    const ALPHABET: &str = "ABCDEFGHIJKLMNOPQRSTUVWXYZ234567";
+    let text = uri.split("secret=").nth(1).unwrap().split('&').next().unwrap();
+    let (mut bytes, mut buffer, mut bits) = (Vec::new(), 0_u32, 0_u32);
+    for character in text.chars() {
+        buffer = (buffer << 5) | u32::try_from(ALPHABET.find(character).unwrap()).unwrap();
+        bits += 5;
+        if bits >= 8 {
+            bits -= 8;
+            bytes.push(u8::try_from((buffer >> bits) & 0xff).unwrap());
+        }
+    }
+    bytes
+}
+
+async fn set_up(app: &TestApp, token: &str) -> Vec<u8> {
+    let prepared = app.post("/v1/me/totp", token, json!({"password": PASSWORD})).await.expect(201);
+    let secret = secret(&prepared.text("uri"));
+    app.put("/v1/me/totp", token, json!({"code": "000000"})).await.refused(401, "second_factor");
+    app.put("/v1/me/totp", token, json!({"code": code_at(&secret, app.clock.now())})).await.expect(204);
+    app.wait(30);
+    secret
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn once_confirmed_the_code_is_needed_and_good_once() {
+    each(|app| async move {
+        app.agency("drbob").await;
+        let token = app.login("drbob").await;
+        app.put("/v1/me/totp", &token, json!({"code": "123456"})).await.refused(409, "conflict");
+        let secret = set_up(&app, &token).await;
+        app.try_login("drbob", PASSWORD).await.refused(401, "second_factor");
+        let code = code_at(&secret, app.clock.now());
+        let form = json!({"username": "drbob", "password": PASSWORD, "totp": code});
+        let tokens = app.post("/v1/sessions", "", form.clone()).await.expect(201);
+        app.post("/v1/sessions", "", form).await.refused(401, "second_factor");
+        app.wait(60);
+        assert_eq!(app.get("/v1/me", &tokens.text("access_token")).await.body["second_factor"], true);
+        let short = json!({"password": PASSWORD, "totp": code_at(&secret, app.clock.now()), "new_password": "birches 7"});
+        app.put("/v1/me/password", &tokens.text("access_token"), short).await.expect(204);
+        app.wait(30);
+        let off = json!({"password": "birches 7", "totp": code_at(&secret, app.clock.now())});
+        app.call(Method::DELETE, "/v1/me/totp", Some(&tokens.text("access_token")), Some(&off)).await.expect(204);
+        app.try_login("drbob", "birches 7").await.expect(201);
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_factor_removed_or_copied_by_hand_lets_nobody_in() {
+    each(|app| async move {
+        app.agency("drbob").await;
+        app.agency("drmallory").await;
+        let mallory = set_up(&app, &app.login("drmallory").await).await;
+        set_up(&app, &app.login("drbob").await).await;
+        app.by_hand(
+            "UPDATE factors SET nonce = (SELECT f.nonce FROM factors f JOIN accounts a ON a.id = f.account WHERE a.username = 'drmallory'),
+                sealed = (SELECT f.sealed FROM factors f JOIN accounts a ON a.id = f.account WHERE a.username = 'drmallory'),
+                mac = (SELECT f.mac FROM factors f JOIN accounts a ON a.id = f.account WHERE a.username = 'drmallory')
+             WHERE account = (SELECT id FROM accounts WHERE username = 'drbob')",
+        )
+        .await;
+        let form = json!({"username": "drbob", "password": PASSWORD, "totp": code_at(&mallory, app.clock.now())});
+        app.post("/v1/sessions", "", form.clone()).await.refused(403, "forbidden");
+        app.by_hand("DELETE FROM factors WHERE account = (SELECT id FROM accounts WHERE username = 'drbob')").await;
+        app.post("/v1/sessions", "", form).await.refused(403, "forbidden");
+        app.try_login("drbob", PASSWORD).await.refused(403, "forbidden");
+    })
+    .await;
+}

@@ -1,0 +1,161 @@
+//! Login, throttling, refresh rotation, logout, keys.
+
+use hbc_client::jwt::Unverified;
+use hbc_types::wire::token::{ACCESS_TYP, AccessClaims, Jwks};
+use reqwest::Method;
+use serde_json::json;
+
+use crate::app::{PASSWORD, TestApp, each};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_published_key_opens_the_token() {
+    each(|app| async move {
+        let id = app.patient("alice").await.text("id");
+        let token = app.login("alice").await;
+        let jwks = app.get("/.well-known/jwks.json", "").await.expect(200);
+        let jwks: Jwks = serde_json::from_value(jwks.body).unwrap();
+        let key = ed25519_dalek::VerifyingKey::from_bytes(&jwks.keys[0].x.to_array().unwrap()).unwrap();
+        let claims: AccessClaims = Unverified::parse(&token, ACCESS_TYP).unwrap().open(&key).unwrap();
+        assert_eq!(claims.sub.as_str(), id);
+        assert_eq!((claims.iss.as_str(), claims.aud.as_str()), ("http://auth.test", "hbc-test"));
+        assert_eq!(claims.exp - claims.iat, 600);
+        let metadata = app.get("/.well-known/oauth-authorization-server", "").await.expect(200);
+        assert_eq!(metadata.text("jwks_uri"), "http://auth.test/.well-known/jwks.json");
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn unknown_users_and_wrong_passwords_look_alike_and_ten_failures_close_the_door() {
+    each(|mut app| async move {
+        app.patient("alice").await;
+        let mut unknown =
+            app.try_login("nobody", "wrong wrong wrong wrong").await.refused(401, "bad_credentials");
+        let mut wrong =
+            app.try_login("alice", "wrong wrong wrong wrong").await.refused(401, "bad_credentials");
+        unknown.body["instance"] = json!(null);
+        wrong.body["instance"] = json!(null);
+        assert_eq!(unknown.body, wrong.body);
+        let early = app.try_login("alice", PASSWORD).await.refused(429, "too_many_requests");
+        assert_eq!(early.headers["retry-after"], "1");
+        for _failure in 2..10 {
+            app.wait(10);
+            app.try_login("alice", "wrong wrong wrong wrong").await.refused(401, "bad_credentials");
+        }
+        app.wait(10);
+        let closed =
+            app.try_login("alice", "wrong wrong wrong wrong").await.refused(429, "too_many_requests");
+        assert_eq!(closed.headers["retry-after"], "900");
+        app.restart().await;
+        app.wait(60);
+        app.try_login("alice", PASSWORD).await.refused(429, "too_many_requests");
+        app.wait(840);
+        app.try_login("alice", PASSWORD).await.expect(201);
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn guesses_at_once_are_looked_at_one_by_one() {
+    each(|app| async move {
+        app.patient("alice").await;
+        let guess = || app.try_login("alice", "wrong wrong wrong wrong");
+        let (a, b, c, d) = tokio::join!(guess(), guess(), guess(), guess());
+        let mut statuses = [a.status, b.status, c.status, d.status];
+        statuses.sort_unstable();
+        assert_eq!(statuses, [401, 429, 429, 429]);
+    })
+    .await;
+}
+
+async fn refresh(app: &TestApp, token: &str) -> crate::app::Reply {
+    app.post("/v1/sessions/refresh", "", json!({"refresh_token": token})).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn refresh_tokens_rotate_and_reuse_kills_the_family() {
+    each(|app| async move {
+        app.patient("alice").await;
+        let first = app.try_login("alice", PASSWORD).await.expect(201);
+        let second = refresh(&app, &first.text("refresh_token")).await.expect(200);
+        assert_eq!(first.text("session"), second.text("session"));
+        app.wait(9);
+        let again = refresh(&app, &first.text("refresh_token")).await.expect(200);
+        assert_eq!(again.text("refresh_token"), second.text("refresh_token"), "a lost answer is given again");
+        app.wait(2);
+        app.access_policy_answers(204).await;
+        refresh(&app, &first.text("refresh_token")).await.refused(401, "token_reused");
+        refresh(&app, &second.text("refresh_token")).await.refused(401, "unauthenticated");
+        app.get("/v1/me", &second.text("access_token")).await.refused(401, "unauthenticated");
+        let told = app.told().await;
+        assert!(told.iter().any(|request| request.url.path().ends_with(&second.text("session"))));
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_token_whose_successor_was_used_gets_no_grace() {
+    each(|app| async move {
+        app.patient("alice").await;
+        let first = app.try_login("alice", PASSWORD).await.expect(201);
+        let second = refresh(&app, &first.text("refresh_token")).await.expect(200);
+        let third = refresh(&app, &second.text("refresh_token")).await.expect(200);
+        refresh(&app, &first.text("refresh_token")).await.refused(401, "token_reused");
+        refresh(&app, &third.text("refresh_token")).await.refused(401, "unauthenticated");
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn parallel_refreshes_of_one_token_agree() {
+    each(|app| async move {
+        app.patient("alice").await;
+        let token = app.try_login("alice", PASSWORD).await.expect(201).text("refresh_token");
+        let (a, b) = tokio::join!(refresh(&app, &token), refresh(&app, &token));
+        assert_eq!(a.expect(200).text("refresh_token"), b.expect(200).text("refresh_token"));
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn sessions_and_refresh_tokens_end_by_themselves() {
+    each(|app| async move {
+        app.patient("alice").await;
+        let tokens = app.try_login("alice", PASSWORD).await.expect(201);
+        app.wait(11 * 60);
+        app.get("/v1/me", &tokens.text("access_token")).await.refused(401, "unauthenticated");
+        app.wait(24 * 3600);
+        refresh(&app, &tokens.text("refresh_token")).await.refused(401, "unauthenticated");
+        refresh(&app, "hbr_AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA")
+            .await
+            .refused(401, "unauthenticated");
+        refresh(&app, "nonsense").await.refused(401, "unauthenticated");
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn logout_is_pushed_and_says_whether_it_arrived() {
+    each(|app| async move {
+        app.patient("alice").await;
+        let tokens = app.try_login("alice", PASSWORD).await.expect(201);
+        let token = tokens.text("access_token");
+        app.access_policy_answers(503).await;
+        let out = app.call(Method::DELETE, "/v1/sessions/current", Some(&token), None).await.expect(202);
+        assert_eq!(out.body["effective"], false);
+        app.get("/v1/me", &token).await.refused(401, "unauthenticated");
+        refresh(&app, &tokens.text("refresh_token")).await.refused(401, "unauthenticated");
+        app.access_policy_answers(204).await;
+        app.wait(2);
+        app.pushes_settle().await;
+        let told = app.told().await;
+        let denial = told
+            .iter()
+            .find(|request| request.url.path().starts_with("/internal/v1/denials/session/"))
+            .unwrap();
+        assert!(String::from_utf8_lossy(&denial.body).contains("until"));
+        let again = app.call(Method::DELETE, "/v1/sessions/current", Some(&token), None).await.expect(200);
+        assert_eq!(again.text("since"), out.text("since"));
+    })
+    .await;
+}

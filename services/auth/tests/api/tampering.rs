@@ -1,0 +1,113 @@
+//! Rows written by another hand: denied, whoever wrote them.
+
+use serde_json::json;
+
+use crate::app::{OPERATOR_PASSWORD, PASSWORD, each};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_password_hash_copied_from_another_account_lets_nobody_in() {
+    each(|app| async move {
+        app.patient("alice").await;
+        let mallory = json!({"username": "mallory", "password": "a password that mallory knows well"});
+        app.post("/v1/patients", "", mallory).await.expect(201);
+        app.by_hand(
+            "UPDATE accounts SET password_hash = (SELECT password_hash FROM accounts WHERE username = 'mallory')
+             WHERE username = 'alice'",
+        )
+        .await;
+        app.try_login("alice", "a password that mallory knows well").await.refused(401, "bad_credentials");
+        app.wait(1);
+        app.by_hand("UPDATE accounts SET mac = (SELECT mac FROM accounts WHERE username = 'mallory') WHERE username = 'alice'")
+            .await;
+        app.try_login("alice", "a password that mallory knows well").await.refused(401, "bad_credentials");
+        app.try_login("mallory", "a password that mallory knows well").await.expect(201);
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_refresh_row_copied_to_another_account_opens_nothing() {
+    each(|app| async move {
+        app.patient("alice").await;
+        app.patient("mallory").await;
+        app.login("alice").await;
+        let tokens = app.try_login("mallory", PASSWORD).await.expect(201);
+        app.by_hand(
+            "UPDATE sessions SET account = (SELECT id FROM accounts WHERE username = 'alice')
+             WHERE account = (SELECT id FROM accounts WHERE username = 'mallory')",
+        )
+        .await;
+        let form = json!({"refresh_token": tokens.text("refresh_token")});
+        app.post("/v1/sessions/refresh", "", form.clone()).await.refused(403, "forbidden");
+        app.get("/v1/me", &tokens.text("access_token")).await.refused(403, "forbidden");
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_refresh_token_moved_to_another_session_opens_nothing() {
+    each(|app| async move {
+        app.patient("alice").await;
+        app.patient("mallory").await;
+        app.login("alice").await;
+        let tokens = app.try_login("mallory", PASSWORD).await.expect(201);
+        app.by_hand(
+            "UPDATE refresh_tokens SET session = (SELECT s.id FROM sessions s JOIN accounts a ON a.id = s.account
+                WHERE a.username = 'alice')",
+        )
+        .await;
+        let form = json!({"refresh_token": tokens.text("refresh_token")});
+        app.post("/v1/sessions/refresh", "", form).await.refused(403, "forbidden");
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_agency_made_active_by_hand_stays_out() {
+    each(|app| async move {
+        let id = app.agency("drbob").await;
+        app.agency("drmallory").await;
+        app.by_hand("UPDATE accounts SET standing = 'active', revision = 9 WHERE username = 'drbob'").await;
+        app.try_login("drbob", PASSWORD).await.refused(401, "bad_credentials");
+        app.access_policy_answers(204).await;
+        app.by_hand("UPDATE pushes SET done_at_ms = NULL, due_at_ms = 0").await;
+        tokio::time::sleep(std::time::Duration::from_millis(900)).await;
+        assert!(app.told().await.iter().all(|request| !request.url.path().contains(&id)));
+        let operator = app.login("operator-0").await;
+        let list = app.get("/v1/agencies", &operator).await.expect(200);
+        assert_eq!(list.body["items"].as_array().unwrap().len(), 1, "the forged row is not listed");
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_signing_key_copied_from_another_account_does_not_open() {
+    each(|app| async move {
+        app.patient("alice").await;
+        app.patient("mallory").await;
+        app.by_hand(
+            "UPDATE wrapped_keys SET salt = (SELECT w.salt FROM wrapped_keys w JOIN accounts a ON a.id = w.account WHERE a.username = 'mallory'),
+                nonce = (SELECT w.nonce FROM wrapped_keys w JOIN accounts a ON a.id = w.account WHERE a.username = 'mallory'),
+                ciphertext = (SELECT w.ciphertext FROM wrapped_keys w JOIN accounts a ON a.id = w.account WHERE a.username = 'mallory')
+             WHERE account = (SELECT id FROM accounts WHERE username = 'alice')",
+        )
+        .await;
+        let token = app.login("alice").await;
+        app.post("/v1/me/unfreeze-signatures", &token, json!({"password": PASSWORD})).await.refused(403, "forbidden");
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_forged_final_signature_approves_nobody() {
+    each(|app| async move {
+        let id = app.agency("drbob").await;
+        app.approve("operator-0", &id).await.expect(200);
+        app.by_hand("UPDATE staff_signatures SET final_at_ms = 5").await;
+        let token = app.login("operator-1").await;
+        let body = json!({"password": OPERATOR_PASSWORD});
+        app.post(&format!("/v1/agencies/{id}/approvals"), &token, body).await.refused(403, "forbidden");
+        assert_eq!(app.get(&format!("/v1/agencies/{id}"), &token).await.text("standing"), "pending");
+    })
+    .await;
+}

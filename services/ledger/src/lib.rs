@@ -16,6 +16,7 @@ pub mod routes;
 pub mod store;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use hbc_service::{Readiness, Server, Tasks};
 use hbc_types::Clock;
@@ -40,10 +41,13 @@ impl Application {
     pub async fn build_with(config: Config, clock: Clock) -> anyhow::Result<Self> {
         let running = Running::start(&config, clock).await?;
         let readiness = Readiness::default();
-        let attacked = running.node.attack().is_some();
-        let note = if attacked { "the stored chain was changed" } else { "verified" };
-        readiness.set("store", !attacked, note);
-        let server = Server::build("ledger", &config.server, openapi(), routes::table, Tasks::new())
+        let tasks = Tasks::new();
+        say_ready(&running.node, &readiness);
+        tasks.spawn_supervised("readiness", {
+            let (node, readiness) = (running.node.clone(), readiness.clone());
+            move || keep_saying(node.clone(), readiness.clone())
+        });
+        let server = Server::build("ledger", &config.server, openapi(), routes::table, tasks)
             .state(routes::App::new(running.node.clone(), config.submissions_per_second))
             .readiness(readiness)
             .bind()?;
@@ -67,6 +71,20 @@ impl Application {
         let outcome = self.server.run_until_stopped(stop).await;
         self.running.stop().await;
         outcome
+    }
+}
+
+/// A node without a quorum is ready: it promises, and what it promised becomes final later.
+fn say_ready(node: &Node, readiness: &Readiness) {
+    let attacked = node.attack().is_some();
+    readiness.set("store", !attacked, if attacked { "the stored chain was changed" } else { "verified" });
+    readiness.set("quorum", true, if node.sees_quorum() { "seen" } else { "not seen" });
+}
+
+async fn keep_saying(node: Arc<Node>, readiness: Readiness) {
+    loop {
+        say_ready(&node, &readiness);
+        tokio::time::sleep(Duration::from_secs(1)).await;
     }
 }
 

@@ -31,7 +31,7 @@ const QUEUE: usize = 1_024;
 /// Once an envelope is this large it goes out.
 const FULL_ENVELOPE_BYTES: usize = 1 << 20;
 /// A peer that was not spoken to is asked for its height this often.
-const PING: Duration = Duration::from_secs(3);
+const PING: Duration = Duration::from_secs(4);
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
 const LONGEST_PAUSE: Duration = Duration::from_secs(2);
 
@@ -40,8 +40,8 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(2);
 pub enum Item {
     /// An agreement message of a height.
     Agreement(u64, Arc<[u8]>),
-    /// A transaction that waits: a compact JWS.
-    Transaction(Arc<[u8]>),
+    /// Transactions that wait: compact JWS.
+    Transactions(Arc<[Arc<[u8]>]>),
 }
 
 /// What a member answers to an envelope: where it stands.
@@ -249,10 +249,13 @@ pub fn is_genuine(
 
 /// Appends an item: kind u8, length u32, bytes.
 pub fn pack(body: &mut Vec<u8>, item: &Item) {
-    let (kind, bytes) = match item {
-        Item::Agreement(_, bytes) => (1, bytes),
-        Item::Transaction(bytes) => (2, bytes),
-    };
+    match item {
+        Item::Agreement(_, bytes) => pack_one(body, 1, bytes),
+        Item::Transactions(all) => all.iter().for_each(|bytes| pack_one(body, 2, bytes)),
+    }
+}
+
+fn pack_one(body: &mut Vec<u8>, kind: u8, bytes: &[u8]) {
     body.push(kind);
     body.extend_from_slice(&u32::try_from(bytes.len()).unwrap_or(u32::MAX).to_be_bytes());
     body.extend_from_slice(bytes);
@@ -292,7 +295,7 @@ mod tests {
     fn an_envelope_reads_back_and_a_cut_one_does_not() {
         let mut body = Vec::new();
         pack(&mut body, &Item::Agreement(3, b"vote".as_slice().into()));
-        pack(&mut body, &Item::Transaction(b"a.b.c".as_slice().into()));
+        pack(&mut body, &Item::Transactions([Arc::from(b"a.b.c".as_slice())].into()));
         assert_eq!(unpack(&body), Some(vec![Unpacked::Agreement(b"vote"), Unpacked::Transaction(b"a.b.c")]));
         assert_eq!(unpack(&body[..body.len() - 1]), None);
         assert_eq!(unpack(&[9, 0, 0, 0, 0]), None);

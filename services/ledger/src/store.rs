@@ -143,15 +143,8 @@ impl Store {
         Ok(self.blocks(height).await?.read(1).await?.pop().filter(|block| block.height == height))
     }
 
-    /// Adds the blocks of one commit, drops the promises they keep, remembers those they made impossible,
-    /// and folds the journal into the main file.
-    pub async fn commit(
-        &self,
-        block: &StoredBlock,
-        kept: &[Digest],
-        refused: &[StoredRefusal],
-        now_ms: i64,
-    ) -> Result<(), StoreError> {
+    /// Adds a block, drops the promises that it keeps, and folds the journal into the main file.
+    pub async fn commit(&self, block: &StoredBlock, kept: &[Digest]) -> Result<(), StoreError> {
         let mut writer = self.writer.lock().await;
         let mut tx = writer.begin_with("BEGIN IMMEDIATE").await?;
         sqlx::query("INSERT INTO blocks (height, header, body, certificate) VALUES ($1, $2, $3, $4)")
@@ -162,20 +155,6 @@ impl Store {
             .execute(&mut *tx)
             .await?;
         delete_promises(&mut tx, kept.iter()).await?;
-        delete_promises(&mut tx, refused.iter().map(|refusal| &refusal.txid)).await?;
-        for refusal in refused {
-            sqlx::query(
-                "INSERT INTO refusals (txid, jws, reason, excluded_by, refused_at_ms)
-                 VALUES ($1, $2, $3, $4, $5) ON CONFLICT (txid) DO NOTHING",
-            )
-            .bind(refusal.txid.as_bytes().as_slice())
-            .bind(refusal.jws.as_slice())
-            .bind(refusal.reason.as_str())
-            .bind(refusal.excluded_by.map(|txid| txid.as_bytes().to_vec()))
-            .bind(now_ms)
-            .execute(&mut *tx)
-            .await?;
-        }
         tx.commit().await?;
         self.fold(&mut writer).await
     }

@@ -488,14 +488,14 @@ fn survive(name: &str, seeds: std::ops::Range<u64>, plan: Plan) -> (u32, BTreeSe
 
 #[test]
 fn four_honest_members_agree_through_drops_doubles_delays_and_crashes() {
-    let (crashes, _) = survive("rough", 0..150, ROUGH);
+    let (crashes, _) = survive("rough", 0..300, ROUGH);
     assert!(crashes > 100, "the simulator must crash members, it did {crashes} times");
 }
 
 #[test]
 fn one_liar_of_four_neither_forks_nor_stops_the_chain() {
-    let (_, accused) = survive("one liar", 1_000..1_100, Plan { liars: 1, ..ROUGH });
-    assert!(accused.len() > 20, "the liar must be seen lying, it was in {} runs", accused.len());
+    let (_, accused) = survive("one liar", 1_000..1_200, Plan { liars: 1, ..ROUGH });
+    assert!(accused.len() > 50, "the liar must be seen lying, it was in {} runs", accused.len());
 }
 
 #[test]

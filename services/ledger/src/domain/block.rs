@@ -294,8 +294,8 @@ pub fn check_block(
     Ok(Checked { header: *header, hash: header.hash(), txs, log, work })
 }
 
-/// Applies a block that the members decided and whose bytes are verified: its signatures are not looked at again, all
-/// else is.
+/// Applies a block that the members decided and whose bytes are verified: the form and signatures of its transactions are
+/// not looked at again, all else is.
 ///
 /// # Errors
 /// The first thing that is wrong; the state is unchanged then.
@@ -306,7 +306,7 @@ pub fn replay_block(state: &mut State, block: &Block) -> Result<(), BlockError> 
     let txids = block.txids();
     let log = check_roots(state, header, &txids)?;
     let all: Vec<usize> = (0..block.transactions.len()).collect();
-    let txs: Vec<Arc<Tx>> = parse(block, &all)?.into_iter().map(Arc::new).collect();
+    let txs: Vec<Arc<Tx>> = parse(block, &all, Tx::read_final)?.into_iter().map(Arc::new).collect();
     let work = check_rules(state, header, &txs)?;
     let checked = Checked { header: *header, hash: header.hash(), txs, log, work };
     state.commit(checked).map_err(|_another_tip| BlockError::PrevHash)
@@ -364,7 +364,7 @@ fn verified(
         txids.iter().map(|txid| known(txid).filter(|tx| tx.txid() == *txid)).collect();
     let places: Vec<usize> =
         known.iter().enumerate().filter(|(_, tx)| tx.is_none()).map(|(index, _)| index).collect();
-    let parsed = parse(block, &places)?;
+    let parsed = parse(block, &places, Tx::parse)?;
     let introduced: HashMap<Kid, PublicKey> = known
         .iter()
         .flatten()
@@ -380,10 +380,14 @@ fn verified(
 }
 
 /// Parses the transactions at these places, on all cores when they are many.
-fn parse(block: &Block, places: &[usize]) -> Result<Vec<Tx>, BlockError> {
+fn parse(
+    block: &Block,
+    places: &[usize],
+    read: fn(&[u8]) -> Result<Tx, TxError>,
+) -> Result<Vec<Tx>, BlockError> {
     let one = |index: &usize| {
         let bytes = block.transactions.get(*index).map(Vec::as_slice).unwrap_or_default();
-        Tx::parse(bytes).map_err(|error| BlockError::Form { index: *index, error })
+        read(bytes).map_err(|error| BlockError::Form { index: *index, error })
     };
     if places.len() < PARALLEL_FROM {
         return places.iter().map(one).collect();

@@ -12,7 +12,6 @@ use tokio::sync::{mpsc, oneshot};
 use super::Node;
 use super::agreement::Event;
 use crate::domain::rules::Refusal;
-use crate::peers::Item;
 use crate::store::StoredPromise;
 
 /// Transactions made durable by one commit at most.
@@ -145,9 +144,7 @@ async fn settle(
             stored = false;
         } else {
             node.take_in(taken.clone(), true);
-            for tx in &taken {
-                node.tell_all(&Item::Transaction(tx.bytes().into()));
-            }
+            node.tell_of(&taken);
             let _loop_ended = node.events.send(Event::Work).await;
         }
     }

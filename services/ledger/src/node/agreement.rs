@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use hbc_types::chain::checkpoint::Certificate as Note;
 use hbc_types::chain::header::{Block, HEADER_BYTES, MAX_TRANSACTIONS};
 use hbc_types::chain::keys::SignatureBytes;
+use hbc_types::chain::tx::Tx;
 use hbc_types::wire::ledger::BlocksView;
 use tokio::sync::{mpsc, oneshot};
 
@@ -34,6 +35,9 @@ const TICK: Duration = Duration::from_millis(500);
 const TELL_AGAIN_TICKS: u32 = 6;
 /// How many of them at once.
 const TELL_AGAIN: usize = 2_000;
+
+/// How many in one queue entry: at most 4 MiB of the largest.
+const TOLD_AT_ONCE: usize = 16;
 
 /// What happens to the loop.
 pub enum Event {
@@ -154,9 +158,7 @@ impl Loop {
         self.ticks = self.ticks.wrapping_add(1);
         if self.ticks.is_multiple_of(TELL_AGAIN_TICKS) {
             let promises = self.node.waiting().promises(TELL_AGAIN);
-            for tx in promises {
-                self.node.tell_all(&Item::Transaction(tx.bytes().into()));
-            }
+            self.node.tell_of(&promises);
         }
         self.tell_work().await;
     }
@@ -323,6 +325,13 @@ impl Node {
         }
     }
 
+    /// Tells the others of transactions that wait.
+    pub(super) fn tell_of(&self, txs: &[Arc<Tx>]) {
+        for some in txs.chunks(TOLD_AT_ONCE) {
+            self.tell_all(&Item::Transactions(some.iter().map(|tx| tx.bytes().into()).collect()));
+        }
+    }
+
     /// Makes a block of what waits and finds its work. None if nothing waits, or if stopped.
     fn build_block(&self, allow_empty: bool, stop: &AtomicBool) -> Option<NextBlock> {
         let draft = {
@@ -387,7 +396,11 @@ impl Node {
         let stored =
             StoredBlock { height: next.block.header.height, header: bytes, body, certificate: note.clone() };
         let txids: Vec<_> = next.txids().collect();
-        if let Err(error) = self.store.commit(&stored, &txids, &[], now.ms()).await {
+        let kept: Vec<_> = {
+            let waiting = self.waiting();
+            txids.iter().filter(|txid| waiting.is_promised(txid)).copied().collect()
+        };
+        if let Err(error) = self.store.commit(&stored, &kept).await {
             tracing::error!(error = %error, height = stored.height, "a decided block cannot be stored; the node ends here");
             std::process::abort();
         }

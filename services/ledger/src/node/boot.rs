@@ -191,14 +191,20 @@ async fn run(
     for delivery in deliveries {
         tokio::spawn(delivery);
     }
-    tokio::spawn(admission::run(node.clone(), submitted));
+    let mut admission = tokio::spawn(admission::run(node.clone(), submitted));
     if let Some(mark) = attacked {
         let node = node.clone();
         tokio::spawn(async move { node.tell_of_attack(&mark).await });
     }
     let (core, first) = Core::boot(0, identity, boot);
     let first = if node.attack().is_some() { Vec::new() } else { first };
-    Loop::new(node, core, wal, inbox, heard, started).run(first).await;
+    tokio::select! {
+        () = Loop::new(node, core, wal, inbox, heard, started).run(first) => {}
+        _ended = &mut admission => {
+            tracing::error!("admission ended; the node ends here");
+            std::process::abort();
+        }
+    }
 }
 
 fn connect(
@@ -342,7 +348,7 @@ async fn store_block_zero(store: &Store, chain: &Chain) -> Result<(), StoreError
     let block = Block { header: *chain.tip(), transactions: Vec::new() };
     let mut header = block.to_bytes();
     let body = header.split_off(HEADER_BYTES);
-    store.commit(&StoredBlock { height: 0, header, body, certificate: String::new() }, &[], &[], 0).await
+    store.commit(&StoredBlock { height: 0, header, body, certificate: String::new() }, &[]).await
 }
 
 /// An earlier mark stays; a fault found now makes one.

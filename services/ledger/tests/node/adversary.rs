@@ -10,11 +10,14 @@ use hbc_ledger::consensus::texts::Texts;
 use hbc_ledger::consensus::{BlockBytes, Member, MemberId, Message};
 use hbc_ledger::domain::block::BlockError;
 use hbc_ledger::peers::{Item, Sender, pack, send_envelope};
+use hbc_types::account::Custody;
 use hbc_types::chain::genesis::log_origin;
 use hbc_types::chain::header::{Block, Header};
 use hbc_types::chain::keys::PublicKey;
 use hbc_types::chain::merkle;
-use hbc_types::chain::tx::Tx;
+use hbc_types::chain::payload::{Consent, Payload};
+use hbc_types::chain::tx::{self, Tx};
+use hbc_types::ids::GrantId;
 use hbc_types::{Clock, Digest};
 
 use crate::net::{Net, txid};
@@ -115,7 +118,28 @@ impl Adversary {
     }
 }
 
-async fn three_of_four() -> Net {
+/// A grant in the name of a key, over a signature that the key made for other words.
+fn unsigned_consent(chain: Digest) -> String {
+    let key = ed25519_dalek::SigningKey::from_bytes(&[55; 32]);
+    let sign = |iat| {
+        let grant = Payload::Grant(Consent {
+            chain,
+            commitment: Digest::of(b"everything for everybody"),
+            custody: Custody::Client,
+            grant: GrantId::parse("grt-00000000000000000000000000000001").unwrap(),
+            iat,
+            key: PublicKey::of(&key).kid(),
+            prev: None,
+            seq: 1,
+        });
+        tx::sign(&key, &grant).unwrap()
+    };
+    let now = Clock::system().now().unsigned_ms();
+    let (wanted, signed) = (sign(now), sign(now + 1));
+    format!("{}.{}", wanted.rsplit_once('.').unwrap().0, signed.rsplit_once('.').unwrap().1)
+}
+
+fn three_of_four() -> Net {
     let mut net = Net::new(4, VerifyMode::Incremental);
     for index in HONEST {
         net.run(index);
@@ -125,7 +149,7 @@ async fn three_of_four() -> Net {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
 async fn of_two_blocks_for_one_height_at_most_one_is_decided_and_the_liar_is_known() {
-    let mut net = three_of_four().await;
+    let mut net = three_of_four();
     let liar = Adversary::at_its_turn(&mut net).await;
     let (one, two) = (liar.block(&[], 0), liar.block(&[], 5));
     assert_ne!(one.value, two.value);
@@ -146,16 +170,13 @@ async fn of_two_blocks_for_one_height_at_most_one_is_decided_and_the_liar_is_kno
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
-async fn a_block_with_a_transaction_that_its_author_did_not_sign_is_accepted_by_nobody() {
-    let mut net = three_of_four().await;
+async fn a_block_with_an_unsigned_consent_is_accepted_by_nobody() {
+    let mut net = three_of_four();
     let liar = Adversary::at_its_turn(&mut net).await;
-    // The words of access-policy over a signature made for other words.
-    let (genuine, other) = (net.transaction(), net.transaction());
-    let head = genuine.rsplit_once('.').unwrap().0;
-    let unsigned = format!("{head}.{}", other.rsplit_once('.').unwrap().1);
+    let unsigned = unsigned_consent(net.chain);
     let block = liar.forge(vec![unsigned.clone().into_bytes()]);
     let verdict = liar.chain.examine(block.clone(), None, &|_| None);
-    assert!(verdict.is_err(), "an unsigned transaction is examined as good");
+    assert!(matches!(verdict, Err(BlockError::Signature { index: 0 })), "{verdict:?}");
     for index in HONEST {
         liar.tell(&net, index, &liar.propose(&block, 0)).await;
     }
@@ -166,7 +187,7 @@ async fn a_block_with_a_transaction_that_its_author_did_not_sign_is_accepted_by_
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
 async fn a_header_with_too_little_work_is_accepted_by_nobody() {
-    let mut net = three_of_four().await;
+    let mut net = three_of_four();
     let liar = Adversary::at_its_turn(&mut net).await;
     let mut block = liar.block(&[], 0).block;
     while block.header.check_work().is_ok() {
@@ -183,7 +204,7 @@ async fn a_header_with_too_little_work_is_accepted_by_nobody() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
 async fn a_replayed_vote_and_a_strangers_envelope_change_nothing() {
-    let mut net = three_of_four().await;
+    let mut net = three_of_four();
     let liar = Adversary::at_its_turn(&mut net).await;
     let block = liar.block(&[], 0);
     let at = (liar.chain.height() + 1, 0);

@@ -33,13 +33,14 @@ pub async fn enqueue(tx: &mut Tx, transaction: &NewTransaction, now: Timestamp) 
 /// later ones of its author.
 pub async fn due(reads: &ReadPool, now: Timestamp, limit: u32) -> Result<Vec<OpenTransaction>, DbError> {
     let rows = sqlx::query(
-        "SELECT seq, txid, author, kind, reference, jws, enqueued_at_ms, attempts, node, include_by_ms
+        "SELECT o.seq, o.txid, o.author, o.kind, o.reference, o.jws, o.enqueued_at_ms, o.attempts, o.node,
+                o.include_by_ms
          FROM ledger_outbox AS o
-         WHERE settled_at_ms IS NULL AND due_at_ms <= $1
-           AND NOT EXISTS (SELECT 1 FROM ledger_outbox AS e
-                           WHERE e.author = o.author AND e.seq < o.seq AND e.settled_at_ms IS NULL
-                             AND e.state = 'waiting' AND e.due_at_ms > $1)
-         ORDER BY seq LIMIT $2",
+         LEFT JOIN (SELECT author, min(seq) AS seq FROM ledger_outbox
+                    WHERE settled_at_ms IS NULL AND state = 'waiting' AND due_at_ms > $1
+                    GROUP BY author) AS held ON held.author = o.author
+         WHERE o.settled_at_ms IS NULL AND o.due_at_ms <= $1 AND (held.seq IS NULL OR o.seq < held.seq)
+         ORDER BY o.seq LIMIT $2",
     )
     .bind(now.ms())
     .bind(i64::from(limit))

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use anyhow::{Context as _, Result};
 use hbc_service::config;
-use hbc_service::telemetry::{self, TelemetrySettings};
+use hbc_service::telemetry;
 
 use crate::cli::{Role, Serve};
 use crate::stop;
@@ -37,8 +37,8 @@ pub async fn serve(args: &Serve) -> Result<()> {
             application.context("storage cannot start")?.run_until_stopped(stop).await
         }
         Role::Ledger => {
-            telemetry::init(&TelemetrySettings::default())?;
-            let config = config::load("ledger", path)?;
+            let config: hbc_ledger::Config = config::load("ledger", path)?;
+            telemetry::init(&config.telemetry)?;
             let application = hbc_ledger::Application::build(config).await;
             application.context("the ledger node cannot start")?.run_until_stopped(stop).await
         }

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use hbc_service::ServerSettings;
 use hbc_service::config::SecretFile;
+use hbc_service::telemetry::TelemetrySettings;
 use serde::{Deserialize, Serialize};
 
 /// Configuration of one ledger node.
@@ -36,6 +37,9 @@ pub struct Config {
     /// Where and how it listens.
     #[serde(default)]
     pub server: ServerSettings,
+    /// How it logs.
+    #[serde(default)]
+    pub telemetry: TelemetrySettings,
     /// The other members.
     #[serde(default)]
     pub peers: Vec<PeerAddress>,

@@ -142,6 +142,7 @@ impl Plan<'_> {
             submissions_per_second: 20_000,
             create_store: true,
             server: Self::server(port),
+            telemetry: hbc_service::telemetry::TelemetrySettings::default(),
             peers: peers.collect(),
         }
     }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use actix_web::http::header::CONTENT_TYPE;
+use actix_web::http::header::{ACCEPT, CONTENT_TYPE};
 use actix_web::{HttpRequest, HttpResponse, get, post, web};
 use hbc_service::{Problem, Public, parse_strict};
 use hbc_types::Digest;
@@ -201,14 +201,17 @@ pub async fn read(
     Ok(HttpResponse::Ok().json(view))
 }
 
-/// The proof that a transaction is final: a document that `hbc verify` checks offline.
+/// The proof that a transaction is final: a document that `hbc verify` checks offline, or, to whoever accepts
+/// `text/plain`, the same as C2SP `tlog-proof`.
 #[utoipa::path(tag = "transactions", operation_id = "prove_transaction", security(()),
     params(("txid" = Digest, Path)),
-    responses((status = 200, content_type = "application/json", description = "A proof document"),
+    responses((status = 200, description = "A proof",
+            content((String = "application/json"), (String = "text/plain"))),
         (status = 404, body = ProblemDocument), (status = 502, body = ProblemDocument)))]
 #[get("/v1/transactions/{txid}/proof")]
 pub async fn proof(
     _public: Public,
+    request: HttpRequest,
     txid: web::Path<String>,
     app: web::Data<App>,
 ) -> Result<HttpResponse, Problem> {
@@ -219,6 +222,10 @@ pub async fn proof(
     let parent = app.header(place.height.saturating_sub(1)).await?;
     let proof = app.node.chain().prove(&place, transaction, header, parent);
     let proof = proof.ok_or_else(|| Problem::new(Slug::Integrity))?;
+    let wanted = request.headers().get(ACCEPT).and_then(|value| value.to_str().ok());
+    if wanted.is_some_and(|accept| accept.starts_with("text/plain")) {
+        return Ok(HttpResponse::Ok().content_type("text/plain; charset=utf-8").body(proof.to_tlog_proof()));
+    }
     let bytes = Document::Transaction(proof).to_bytes().map_err(|error| Problem::internal(&error))?;
     Ok(HttpResponse::Ok().content_type("application/json").body(bytes))
 }

@@ -29,6 +29,9 @@ async fn a_promise_becomes_final_and_its_proof_holds_offline() {
     let verified = proof::verify(&answer.body, &Trust::Genesis(Box::new(net.genesis.clone()))).unwrap();
     assert_eq!(verified.transaction.txid, promise.txid);
     assert!(verified.transaction.signers.len() >= 3);
+    let text = net.endpoint(2).get(&path).header("accept", "text/plain").send().await.unwrap();
+    let text = std::str::from_utf8(&text.body).unwrap();
+    assert!(text.starts_with("c2sp.org/tlog-proof@v1\n"), "{text}");
     // The same transaction again is answered with its height, and makes no second block.
     let again = net.submit(3, &jws).await.unwrap();
     assert_eq!(again.height, Some(verified.transaction.height));

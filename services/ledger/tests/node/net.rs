@@ -121,6 +121,7 @@ impl Net {
                 shutdown_seconds: 1,
                 ..ServerSettings::default()
             },
+            telemetry: hbc_service::telemetry::TelemetrySettings::default(),
             peers,
         }
     }

@@ -21,7 +21,8 @@ pub fn run(args: &Verify) -> Result<ExitCode> {
     let file = read(&args.file)?;
     match verify(&file, &trust) {
         Ok(verified) => {
-            let verdict = if verified.pinned { "valid" } else { "consistent, chain not pinned (use --trust)" };
+            let verdict =
+                if verified.pinned { "valid" } else { "consistent, chain not pinned (use --trust)" };
             crate::say(verdict)?;
             for (name, value) in verified.facts() {
                 crate::say(&format!("  {name:<16} {value}"))?;

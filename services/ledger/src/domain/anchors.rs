@@ -1,13 +1,17 @@
-//! The anchors of a chain in the order they became final, and the roots over them.
+//! The anchors of a chain in the order they became final, the R-tree pages over them, and the roots over both. The tree
+//! itself, its answers and their proofs are in [`hbc_types::chain::rtree`].
+
+use std::sync::Arc;
 
 use hbc_types::Digest;
 use hbc_types::chain::merkle::Frontier;
-use hbc_types::chain::rtree::AnchorLeaf;
+use hbc_types::chain::rtree::{AnchorLeaf, Completeness, PAGE_ANCHORS, Page, Query};
 
 /// All anchors so far.
 #[derive(Debug, Default)]
 pub struct Anchors {
     leaves: Vec<AnchorLeaf>,
+    sealed: Vec<Arc<Page>>,
     root: Frontier,
     pages: Frontier,
 }
@@ -16,6 +20,7 @@ pub struct Anchors {
 #[derive(Debug)]
 pub struct AnchorDraft {
     new: Vec<AnchorLeaf>,
+    sealed: Vec<Arc<Page>>,
     root: Frontier,
     pages: Frontier,
 }
@@ -27,6 +32,18 @@ impl Anchors {
         &self.leaves
     }
 
+    /// The anchors that answer a question, with the proof that there are no others.
+    #[must_use]
+    pub fn prove(&self, query: &Query) -> Completeness {
+        Completeness::prove(self.sealed.iter().map(Arc::as_ref), self.tail(), query)
+    }
+
+    /// The anchors after the last sealed page.
+    fn tail(&self) -> &[AnchorLeaf] {
+        let sealed = self.sealed.len().saturating_mul(PAGE_ANCHORS);
+        self.leaves.get(sealed..).unwrap_or_default()
+    }
+
     /// The root over the anchors and the root over the sealed pages.
     #[must_use]
     pub fn roots(&self) -> (Digest, Digest) {
@@ -34,23 +51,94 @@ impl Anchors {
     }
 
     pub(super) fn draft(&self) -> AnchorDraft {
-        AnchorDraft { new: Vec::new(), root: self.root.clone(), pages: self.pages.clone() }
+        AnchorDraft {
+            new: Vec::new(),
+            sealed: Vec::new(),
+            root: self.root.clone(),
+            pages: self.pages.clone(),
+        }
     }
 
     pub(super) fn commit(&mut self, draft: AnchorDraft) {
         self.leaves.extend(draft.new);
+        self.sealed.extend(draft.sealed);
         self.root = draft.root;
         self.pages = draft.pages;
     }
 }
 
 impl AnchorDraft {
-    pub(super) fn push(&mut self, _before: &Anchors, leaf: AnchorLeaf) {
+    /// Adds an anchor to those of `before`, and seals the page that it fills.
+    pub(super) fn push(&mut self, before: &Anchors, leaf: AnchorLeaf) {
         self.root.push(leaf.leaf_hash());
         self.new.push(leaf);
+        let tail = before.tail();
+        // Where the open run begins among the new ones, once this block has sealed a page of its own.
+        let done = self.sealed.len().saturating_mul(PAGE_ANCHORS).saturating_sub(tail.len());
+        let old = if self.sealed.is_empty() { tail } else { &[] };
+        let new = self.new.get(done..).unwrap_or_default();
+        if old.len().saturating_add(new.len()) < PAGE_ANCHORS {
+            return;
+        }
+        if let Some(page) = Page::seal(&[old, new].concat()) {
+            self.pages.push(page.leaf_hash());
+            self.sealed.push(Arc::new(page));
+        }
     }
 
     pub(super) fn roots(&self) -> (Digest, Digest) {
         (self.root.root(), self.pages.root())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use hbc_types::chain::merkle;
+
+    use super::*;
+
+    fn leaf(number: u32) -> AnchorLeaf {
+        let day0 = i32::try_from(number % 900).unwrap();
+        AnchorLeaf {
+            day0,
+            day1: day0 + 3,
+            height: u64::from(number / 50),
+            txid: Digest::of(&number.to_be_bytes()),
+        }
+    }
+
+    /// However the anchors are spread over blocks, the roots are those of the whole list.
+    #[test]
+    fn pages_are_sealed_across_and_inside_blocks() {
+        let all: Vec<AnchorLeaf> = (0..13_000).map(leaf).collect();
+        let mut anchors = Anchors::default();
+        let mut rest = all.as_slice();
+        for size in [1, 4094, 1, 0, 4096, 4100, 700, 8] {
+            let (block, after) = rest.split_at(size);
+            rest = after;
+            let dropped = {
+                let mut draft = anchors.draft();
+                block.iter().for_each(|leaf| draft.push(&anchors, *leaf));
+                draft.roots()
+            };
+            let mut draft = anchors.draft();
+            block.iter().for_each(|leaf| draft.push(&anchors, *leaf));
+            assert_eq!(draft.roots(), dropped);
+            anchors.commit(draft);
+
+            let so_far = anchors.leaves();
+            assert_eq!(so_far, &all[..all.len() - rest.len()]);
+            let hashes: Vec<Digest> = so_far.iter().map(AnchorLeaf::leaf_hash).collect();
+            let pages: Vec<Digest> =
+                so_far.chunks_exact(PAGE_ANCHORS).map(|run| Page::seal(run).unwrap().leaf_hash()).collect();
+            assert_eq!(anchors.roots(), (merkle::root(&hashes), merkle::root(&pages)));
+        }
+        assert_eq!(rest, []);
+        let query = Query { from: 100, to: 120, as_of: 200 };
+        let (root, pages) = anchors.roots();
+        let found = anchors.prove(&query).verify(&query, &root, &pages).unwrap();
+        let mut expected: Vec<_> = all.iter().filter(|leaf| query.matches(leaf)).copied().collect();
+        expected.sort_unstable();
+        assert_eq!(found, expected);
     }
 }

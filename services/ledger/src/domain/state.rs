@@ -2,7 +2,7 @@
 //! map itself, so nothing counts that the header's state root does not commit to. What a transaction may do is in
 //! [`super::rules`], what a block must be in [`super::block`].
 //!
-//! Memory: about 330 bytes per key or grant, 270 per segment, 80 per transaction (its place), 48 per anchor.
+//! Memory: about 330 bytes per key or grant, 270 per segment, 80 per transaction (its place), 100 per anchor.
 
 use std::collections::HashMap;
 use std::sync::Arc;

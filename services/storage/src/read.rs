@@ -10,7 +10,7 @@ use cid::Cid;
 use futures_util::future::try_join_all;
 use hbc_types::Digest;
 use hbc_types::hash::{self, RecordFacts};
-use hbc_types::ids::{PatientId, ReceiptId, RecordId};
+use hbc_types::ids::{PatientId, RecordId};
 use hbc_types::purpose::{Action, Purpose};
 use hbc_types::secret::{Bytes as PublicBytes, Key32, SecretText};
 use hbc_types::wire::access::{
@@ -164,15 +164,26 @@ pub async fn list(
     Ok((shown, more))
 }
 
+/// What was opened, and what access-policy said.
+#[derive(Debug)]
+pub struct OpenedAll {
+    /// The records that the reader may read, in the order asked for.
+    pub records: Vec<Opened>,
+    /// Whether the reader may know of the patient at all.
+    pub known: bool,
+    /// The rule of a denial.
+    pub rule: Option<String>,
+}
+
 /// Opens records of one patient. What the reader may not read is absent from the answer.
 pub async fn open(
     app: &App,
     reader: &Reader,
     patient: &PatientId,
     rows: Vec<TrustedRow>,
-) -> Result<(Vec<Opened>, Option<ReceiptId>), Error> {
+) -> Result<OpenedAll, Error> {
     if rows.is_empty() {
-        return Ok((Vec::new(), None));
+        return Ok(OpenedAll { records: Vec::new(), known: true, rule: None });
     }
     if rows.iter().map(|row| row.row.length).sum::<u64>() > MAX_BYTES {
         return Err(Error::invalid("_count", "the records are too large to be read at once"));
@@ -198,20 +209,23 @@ pub async fn open(
     }
     let slices = fetch(app, &allowed).await?;
     let opened = blocking(move || {
-        allowed
-            .into_iter()
-            .zip(slices)
-            .map(|((row, key), slice)| unseal(row, &key, &slice))
-            .collect::<Result<_, _>>()
+        let pairs = allowed.into_iter().zip(slices);
+        pairs.map(|((row, key), slice)| unseal(row, &key, &slice)).collect::<Result<_, Error>>()
     });
-    Ok((opened.await?, unwrapped.receipt))
+    Ok(OpenedAll { records: opened.await?, known: unwrapped.known, rule: unwrapped.rule })
 }
 
-/// Opens one record. Who may not read it is told that there is nothing, or that the policies deny.
+/// Opens one record. Who may not read it is told so, or that there is nothing; a wrap that opens for nobody was moved
+/// or changed.
 pub async fn open_one(app: &App, reader: &Reader, row: TrustedRow) -> Result<Opened, Error> {
-    let patient = row.secret.patient.clone();
-    let (opened, _receipt) = open(app, reader, &patient, vec![row]).await?;
-    opened.into_iter().next().ok_or_else(|| Error::Denied { rule: "default".to_owned() })
+    let (patient, id) = (row.secret.patient.clone(), row.row.id.clone());
+    let opened = open(app, reader, &patient, vec![row]).await?;
+    match (opened.records.into_iter().next(), opened.known, opened.rule) {
+        (Some(record), _, _) => Ok(record),
+        (None, false, _) => Err(Error::NotFound),
+        (None, true, Some(rule)) => Err(Error::Denied { rule }),
+        (None, true, None) => Err(Error::integrity("a wrapped key", id.as_str())),
+    }
 }
 
 /// The sealed slices of rows, in their order. Records that lie close together in one object are fetched as one range.

@@ -278,7 +278,7 @@ async fn page(
     let (rows, more) = read::list(app, &reader, patient, filter).await?;
     let cursor = rows.last().filter(|_| more).and_then(|row| paging::cursor(&After::row(row)));
     let rows = rows.into_iter().filter(|row| row.row.kind != DOCUMENT).collect();
-    let (opened, _receipt) = read::open(app, &reader, patient, rows).await?;
+    let opened = read::open(app, &reader, patient, rows).await?.records;
     let body = searchset(request, &opened, cursor.as_deref())?;
     Ok(HttpResponse::Ok().content_type(FHIR_JSON).insert_header((CACHE_CONTROL, "no-store")).body(body))
 }

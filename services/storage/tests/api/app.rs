@@ -1,0 +1,253 @@
+//! The service on a free port with a database, keys, a block store and neighbours of its own.
+
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use hbc_db::testing::{TestDatabase, databases};
+use hbc_service::ServerSettings;
+use hbc_service::config::SecretFile;
+use hbc_service::telemetry::TelemetrySettings;
+use hbc_storage::Application;
+use hbc_storage::blob::BlobStore;
+use hbc_storage::blob::memory::Memory;
+use hbc_storage::config::{Config, KuboSettings, ReconcileSettings};
+use hbc_types::ids::{AccountId, AgencyId, OperatorId, PatientId};
+use hbc_types::{Clock, Random};
+use reqwest::Method;
+use reqwest::header::HeaderMap;
+use serde_json::{Value, json};
+use tokio::sync::oneshot;
+
+use crate::world::{AUDIENCE, ISSUER, STORAGE_KEY, World, genesis};
+
+/// An answer.
+#[derive(Debug)]
+pub struct Reply {
+    pub status: u16,
+    pub headers: HeaderMap,
+    pub bytes: Vec<u8>,
+}
+
+impl Reply {
+    pub fn json(&self) -> Value {
+        serde_json::from_slice(&self.bytes).unwrap_or(Value::Null)
+    }
+
+    /// The slug of a problem, or of an OperationOutcome.
+    pub fn slug(&self) -> String {
+        let body = self.json();
+        let problem =
+            body["type"].as_str().map(|kind| kind.trim_start_matches("urn:hbc:problem:").to_owned());
+        let outcome = || body["issue"][0]["details"]["coding"][0]["code"].as_str().map(str::to_owned);
+        problem.or_else(outcome).unwrap_or_default()
+    }
+
+    pub fn header(&self, name: &str) -> String {
+        self.headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default().to_owned()
+    }
+
+    #[track_caller]
+    pub fn expect(self, status: u16) -> Self {
+        assert_eq!(self.status, status, "{}", String::from_utf8_lossy(&self.bytes));
+        self
+    }
+
+    #[track_caller]
+    pub fn refused(self, status: u16, slug: &str) -> Self {
+        assert_eq!((self.status, self.slug().as_str()), (status, slug), "{:?}", self.json());
+        self
+    }
+}
+
+/// The service and everything around it.
+pub struct TestApp {
+    pub world: World,
+    pub blobs: Arc<Memory>,
+    pub database: TestDatabase,
+    pub config: Config,
+    pub random: Random,
+    http: reqwest::Client,
+    base: String,
+    stop: Option<oneshot::Sender<()>>,
+    running: Option<tokio::task::JoinHandle<anyhow::Result<()>>>,
+    folder: tempfile::TempDir,
+}
+
+/// Runs `test` on a fresh service for every engine at hand.
+pub async fn each<F: Future<Output = ()>>(test: impl Fn(TestApp) -> F) {
+    for database in databases(&[]).await {
+        test(TestApp::spawn(database).await).await;
+    }
+}
+
+fn secret(folder: &Path, name: &str, text: &str) -> SecretFile {
+    let path = folder.join(name);
+    std::fs::write(&path, text).unwrap();
+    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600)).unwrap();
+    SecretFile::new(path)
+}
+
+impl TestApp {
+    async fn spawn(database: TestDatabase) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path();
+        let world = World::start().await;
+        std::fs::write(path.join("genesis.json"), genesis().to_bytes().unwrap()).unwrap();
+        let config = Config {
+            server: ServerSettings { workers: 2, ..ServerSettings::default() },
+            telemetry: TelemetrySettings { filter: "off".to_owned(), ..TelemetrySettings::default() },
+            database: database.url.clone(),
+            database_file: None,
+            genesis_file: path.join("genesis.json"),
+            service_key_file: secret(path, "storage.key", &hex::encode([STORAGE_KEY; 32])),
+            index_key_file: secret(path, "index.key", &hex::encode([0x31; 32])),
+            spool_dir: path.join("spool"),
+            issuer: ISSUER.to_owned(),
+            audience: AUDIENCE.to_owned(),
+            auth_url: world.server.uri(),
+            access_policy_url: world.server.uri(),
+            ledger_urls: vec![world.server.uri()],
+            kubo: KuboSettings {
+                url: "http://127.0.0.1:9".to_owned(),
+                user: "storage".to_owned(),
+                token_file: secret(path, "kubo.token", "unused"),
+                timeout_seconds: 5,
+                calls: 8,
+            },
+            reconcile: ReconcileSettings { every_seconds: 1, intent_seconds: 2, spool_seconds: 0 },
+        };
+        let mut app = Self {
+            world,
+            blobs: Arc::new(Memory::default()),
+            database,
+            config,
+            random: Random::system(),
+            http: hbc_testkit::http_client(),
+            base: String::new(),
+            stop: None,
+            running: None,
+            folder,
+        };
+        app.start(Arc::<Memory>::clone(&app.blobs)).await;
+        app
+    }
+
+    /// Starts the service on a block store.
+    pub async fn start(&mut self, blobs: Arc<dyn BlobStore>) {
+        let built =
+            Application::build_with(self.config.clone(), blobs, Clock::system(), Random::system()).await;
+        let application = built.unwrap();
+        self.base = format!("http://127.0.0.1:{}", application.port());
+        let (stop, stopped) = oneshot::channel::<()>();
+        let until = async move {
+            stopped.await.ok();
+        };
+        self.running = Some(tokio::spawn(application.run_until_stopped(until)));
+        self.stop = Some(stop);
+    }
+
+    /// Stops the service.
+    pub async fn stop(&mut self) {
+        drop(self.stop.take());
+        if let Some(running) = self.running.take() {
+            running.await.unwrap().unwrap();
+        }
+    }
+
+    pub fn spool(&self) -> std::path::PathBuf {
+        self.folder.path().join("spool")
+    }
+
+    pub fn patient(&self) -> AccountId {
+        AccountId::Patient(PatientId::random(&self.random))
+    }
+
+    pub fn agency(&self) -> AccountId {
+        AccountId::Agency(AgencyId::random(&self.random))
+    }
+
+    pub fn operator(&self) -> AccountId {
+        AccountId::Operator(OperatorId::random(&self.random))
+    }
+
+    /// Sends a request as `account`, or as nobody.
+    pub async fn call(
+        &self,
+        method: Method,
+        path: &str,
+        account: Option<&AccountId>,
+        headers: &[(&str, &str)],
+        body: Vec<u8>,
+    ) -> Reply {
+        let mut request = self.http.request(method, format!("{}{path}", self.base)).body(body);
+        if let Some(account) = account {
+            request = request.bearer_auth(self.world.token(account));
+        }
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        let response = request.send().await.unwrap();
+        let (status, headers) = (response.status().as_u16(), response.headers().clone());
+        Reply { status, headers, bytes: response.bytes().await.unwrap().to_vec() }
+    }
+
+    pub async fn get(&self, account: &AccountId, path: &str) -> Reply {
+        let purpose: &[(&str, &str)] =
+            if matches!(account, AccountId::Agency(_)) { &[("HBC-Purpose", "TREAT")] } else { &[] };
+        self.call(Method::GET, path, Some(account), purpose, Vec::new()).await
+    }
+
+    /// Uploads FHIR JSON.
+    pub async fn fhir(
+        &self,
+        account: &AccountId,
+        path: &str,
+        headers: &[(&str, &str)],
+        body: &[u8],
+    ) -> Reply {
+        let mut all = vec![("content-type", "application/fhir+json")];
+        all.extend_from_slice(headers);
+        self.call(Method::POST, path, Some(account), &all, body.to_vec()).await
+    }
+
+    /// Uploads Synthea's facility bundles into the directory.
+    pub async fn directory(&self) {
+        let operator = self.operator();
+        for name in [hbc_testkit::synthea::HOSPITALS, hbc_testkit::synthea::PRACTITIONERS] {
+            let body = hbc_testkit::synthea::bundle(name).unwrap();
+            self.fhir(&operator, "/fhir", &[("HBC-Patient", "dir")], &body).await.expect(200);
+        }
+    }
+
+    /// Uploads one observation and gives its id.
+    pub async fn observation(&self, account: &AccountId, category: &str) -> String {
+        let body = observation(category).to_string();
+        let reply = self.fhir(account, "/fhir/Observation", &[], body.as_bytes()).await.expect(201);
+        reply.json()["id"].as_str().unwrap().to_owned()
+    }
+}
+
+/// A small observation.
+pub fn observation(category: &str) -> Value {
+    json!({
+        "resourceType": "Observation", "status": "final",
+        "category": [{"coding": [{
+            "system": "http://terminology.hl7.org/CodeSystem/observation-category", "code": category}]}],
+        "code": {"coding": [{"system": "http://loinc.org", "code": "718-7"}]},
+        "effectiveDateTime": "2021-05-06T07:08:09Z",
+        "valueQuantity": {"value": 13.5, "unit": "g/dL"},
+    })
+}
+
+/// Tries until something holds, for up to ten seconds.
+pub async fn eventually<F: Future<Output = bool>>(what: &str, mut holds: impl FnMut() -> F) {
+    for _ in 0..200 {
+        if holds().await {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    panic!("never: {what}");
+}

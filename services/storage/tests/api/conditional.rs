@@ -1,0 +1,118 @@
+//! Conditional creates and repeated requests: however many at once, one record.
+
+use std::collections::HashSet;
+
+use futures_util::future::join_all;
+use serde_json::{Value, json};
+
+use crate::app::{each, eventually, observation};
+
+fn organisation() -> String {
+    json!({"resourceType": "Organization", "name": "Clinic",
+        "identifier": [{"system": "urn:places", "value": "7"}]})
+    .to_string()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn parallel_conditional_creates_make_one_record() {
+    each(|app| async move {
+        let operator = app.operator();
+        let headers = [("HBC-Patient", "dir"), ("If-None-Exist", "identifier=urn:places|7")];
+        let body = organisation();
+        let calls = (0..12).map(|_| app.fhir(&operator, "/fhir/Organization", &headers, body.as_bytes()));
+        let replies = join_all(calls).await;
+        let ids: HashSet<String> = replies
+            .iter()
+            .map(|reply| {
+                assert!(matches!(reply.status, 200 | 201), "{} {:?}", reply.status, reply.json());
+                reply.header("location")
+            })
+            .collect();
+        assert_eq!(ids.len(), 1, "{ids:?}");
+        assert_eq!(replies.iter().filter(|reply| reply.status == 201).count(), 1);
+        // The losers' pins are taken back and their numbers voided.
+        eventually("one pin", || async { app.blobs.pins().len() == 1 }).await;
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn parallel_batches_make_every_place_once() {
+    each(|app| async move {
+        let operator = app.operator();
+        let entries: Vec<Value> = (0..20)
+            .map(|n| {
+                json!({"fullUrl": format!("urn:uuid:{n}"),
+                    "resource": {"resourceType": "Location", "name": format!("Room {n}"),
+                        "identifier": [{"system": "urn:rooms", "value": n.to_string()}]},
+                    "request": {"method": "POST", "url": "Location",
+                        "ifNoneExist": format!("identifier=urn:rooms|{n}")}})
+            })
+            .collect();
+        let bundle = json!({"resourceType": "Bundle", "type": "batch", "entry": entries}).to_string();
+        let headers = [("HBC-Patient", "dir")];
+        let replies =
+            join_all((0..4).map(|_| app.fhir(&operator, "/fhir", &headers, bundle.as_bytes()))).await;
+        let locations: HashSet<Vec<String>> = replies
+            .into_iter()
+            .map(|reply| {
+                let body = reply.expect(200).json();
+                let entries = body["entry"].as_array().unwrap().clone();
+                entries
+                    .iter()
+                    .map(|entry| entry["response"]["location"].as_str().unwrap().to_owned())
+                    .collect()
+            })
+            .collect();
+        assert_eq!(locations.len(), 1, "every batch names the same records");
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_repeated_key_is_done_once() {
+    each(|app| async move {
+        let patient = app.patient();
+        let body = observation("laboratory").to_string();
+        let key = [("Idempotency-Key", "k-1")];
+        let first = app.fhir(&patient, "/fhir/Observation", &key, body.as_bytes()).await.expect(201);
+        let again = app.fhir(&patient, "/fhir/Observation", &key, body.as_bytes()).await.expect(201);
+        assert_eq!(first.header("location"), again.header("location"));
+        assert_eq!(again.header("idempotent-replayed"), "true");
+        let other = observation("vital-signs").to_string();
+        app.fhir(&patient, "/fhir/Observation", &key, other.as_bytes()).await.expect(422);
+        let listed = app.get(&patient, "/v1/records").await.expect(200).json();
+        assert_eq!(listed["items"].as_array().unwrap().len(), 1);
+        // Another caller's key of the same name is another key.
+        app.fhir(&app.patient(), "/fhir/Observation", &key, body.as_bytes()).await.expect(201);
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_account_has_one_patient() {
+    each(|app| async move {
+        let patient = app.patient();
+        let person = |value: &str| {
+            json!({"resourceType": "Patient", "identifier": [{"system": "urn:ssn", "value": value}]})
+                .to_string()
+        };
+        let calls = (0..6).map(|_| {
+            let (app, patient, body) = (&app, &patient, person("1"));
+            async move { app.fhir(patient, "/fhir/Patient", &[], body.as_bytes()).await }
+        });
+        let ids: HashSet<String> = join_all(calls)
+            .await
+            .into_iter()
+            .map(|reply| {
+                assert!(matches!(reply.status, 200 | 201), "{:?}", reply.json());
+                reply.header("location")
+            })
+            .collect();
+        assert_eq!(ids.len(), 1);
+        app.fhir(&patient, "/fhir/Patient", &[], person("2").as_bytes()).await.refused(422, "invalid_input");
+        let own = app.get(&patient, &format!("/fhir/Patient/{patient}")).await.expect(200).json();
+        assert!(ids.iter().next().unwrap().contains(own["id"].as_str().unwrap()));
+    })
+    .await;
+}

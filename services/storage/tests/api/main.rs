@@ -1,0 +1,11 @@
+//! Storage over HTTP, with its neighbours played by [`world`].
+
+#![cfg(test)]
+
+mod app;
+mod conditional;
+mod failures;
+mod imports;
+mod matrix;
+mod reads;
+mod world;

@@ -1,0 +1,119 @@
+//! Every operation of the OpenAPI document: anonymous, by a stranger, by its rightful caller.
+
+use std::collections::BTreeSet;
+
+use hbc_types::ids::AccountId;
+use reqwest::Method;
+
+use crate::app::{TestApp, each, observation};
+
+/// An operation with a real path, and what it takes to be called well.
+struct Operation {
+    name: &'static str,
+    method: Method,
+    path: String,
+    body: Vec<u8>,
+    good: u16,
+}
+
+fn operations(patient: &AccountId, id: &str) -> Vec<Operation> {
+    let resource = observation("laboratory").to_string().into_bytes();
+    let bundle = format!(
+        "{{\"resourceType\":\"Bundle\",\"type\":\"batch\",\"entry\":[{{\"resource\":{},\
+         \"request\":{{\"method\":\"POST\",\"url\":\"Observation\"}}}}]}}",
+        observation("laboratory")
+    );
+    let get = |name, path: String| Operation { name, method: Method::GET, path, body: Vec::new(), good: 200 };
+    let post = |name, path: &str, body, good| Operation {
+        name,
+        method: Method::POST,
+        path: path.to_owned(),
+        body,
+        good,
+    };
+    vec![
+        post("POST /fhir", "/fhir", bundle.into_bytes(), 200),
+        post("POST /fhir/{type}", "/fhir/Observation", resource, 201),
+        post("POST /v1/records", "/v1/records", b"text".to_vec(), 201),
+        get("GET /fhir/{type}", format!("/fhir/Observation?patient={patient}")),
+        get("GET /fhir/{type}/{id}", format!("/fhir/Observation/{id}")),
+        get("GET /fhir/{type}/{id}/_history/{version}", format!("/fhir/Observation/{id}/_history/1")),
+        get("GET /fhir/Patient/{id}/$everything", format!("/fhir/Patient/{patient}/$everything")),
+        get("GET /v1/records", format!("/v1/records?patient={patient}")),
+        get("GET /v1/records/{id}", format!("/v1/records/{id}")),
+        get("GET /v1/records/{id}/content", format!("/v1/records/{id}/content")),
+        get("GET /v1/records/{id}/received", format!("/v1/records/{id}/received")),
+        get("GET /v1/records/{id}/proof", format!("/v1/records/{id}/proof")),
+    ]
+}
+
+async fn call(app: &TestApp, operation: &Operation, account: Option<&AccountId>, patient: &AccountId) -> u16 {
+    let headers = [
+        ("content-type", "application/fhir+json"),
+        ("HBC-Purpose", "TREAT"),
+        ("HBC-Patient", patient.as_str()),
+    ];
+    app.call(operation.method.clone(), &operation.path, account, &headers, operation.body.clone())
+        .await
+        .status
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_operation_knows_who_may_call_it() {
+    each(|app| async move {
+        let patient = app.patient();
+        let body = observation("laboratory").to_string();
+        let wait = [("Prefer", "wait=20")];
+        let made = app.fhir(&patient, "/fhir/Observation", &wait, body.as_bytes()).await.expect(201);
+        assert_eq!(made.header("hbc-anchor"), "final");
+        let id = made.json()["id"].as_str().unwrap().to_owned();
+        let all = operations(&patient, &id);
+        let document = hbc_storage::openapi();
+        let documented: BTreeSet<String> =
+            hbc_service::openapi::operations(&document).into_iter().map(|(name, _)| name).collect();
+        let mut tried: BTreeSet<String> = all.iter().map(|operation| operation.name.to_owned()).collect();
+        tried.insert("GET /fhir/metadata".to_owned());
+        assert_eq!(tried, documented);
+        assert_eq!(hbc_service::openapi::public_operations(&document), ["GET /fhir/metadata"]);
+        for operation in &all {
+            assert_eq!(call(&app, operation, None, &patient).await, 401, "anonymous {}", operation.name);
+            for stranger in [app.patient(), app.agency(), app.operator()] {
+                let status = call(&app, operation, Some(&stranger), &patient).await;
+                assert!(matches!(status, 403 | 404), "{stranger} got {status} from {}", operation.name);
+            }
+            let status = call(&app, operation, Some(&patient), &patient).await;
+            assert_eq!(status, operation.good, "rightful {}", operation.name);
+        }
+        assert_eq!(app.call(Method::GET, "/fhir/metadata", None, &[], Vec::new()).await.status, 200);
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn refusals_under_fhir_are_operation_outcomes() {
+    each(|app| async move {
+        let patient = app.patient();
+        let reply = app
+            .call(Method::GET, "/fhir/Patient/x", None, &[], Vec::new())
+            .await
+            .refused(401, "unauthenticated");
+        assert_eq!(reply.json()["resourceType"], "OperationOutcome");
+        let wrong = br#"{"resourceType":"Patient","gender":"m"}"#;
+        let reply = app.fhir(&patient, "/fhir/Patient", &[], wrong).await.refused(422, "invalid_input");
+        assert_eq!(reply.json()["issue"][0]["expression"][0], "Patient.gender");
+        assert_eq!(reply.header("content-type"), "application/fhir+json");
+        app.fhir(&patient, "/fhir/Patient", &[], b"{").await.refused(400, "malformed_request");
+        app.fhir(&patient, "/fhir/Patient", &[], br#"{"a":1,"a":2}"#).await.refused(400, "malformed_request");
+        app.fhir(&patient, "/fhir/Nonsense", &[], wrong).await.refused(404, "not_found");
+        app.fhir(&patient, "/fhir/Observation", &[], wrong).await.refused(422, "invalid_input");
+        let plain = [("content-type", "text/plain")];
+        let reply = app.call(Method::POST, "/fhir/Patient", Some(&patient), &plain, b"x".to_vec()).await;
+        reply.refused(415, "unsupported_media_type");
+        app.get(&patient, "/fhir/Observation?code=1").await.refused(422, "invalid_input");
+        // An agency must say why, before it learns whether there is anything.
+        let agency = app.agency();
+        let reply = app.call(Method::GET, "/v1/records/rec-1", Some(&agency), &[], Vec::new()).await;
+        reply.refused(400, "purpose_required");
+    })
+    .await;
+}

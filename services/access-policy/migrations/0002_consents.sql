@@ -61,7 +61,8 @@ CREATE INDEX grants_expiry ON grants (until_ms) WHERE ended_at_ms IS NULL AND si
 CREATE INDEX grants_drafts ON grants (draft_expires_at_ms) WHERE signed_at_ms IS NULL;
 CREATE INDEX grants_patient ON grants (patient, given_at_ms, id);
 CREATE INDEX grants_grantee ON grants (grantee, given_at_ms, id);
-CREATE UNIQUE INDEX grants_seq ON grants (kid, seq) WHERE signed_at_ms IS NOT NULL AND refused IS NULL;
+-- Not unique: that a key's place is taken once is checked under the patient's lock, and the chain may overrule it.
+CREATE INDEX grants_key ON grants (kid, seq) WHERE kid IS NOT NULL;
 
 -- Revocations of grants that this service does not know (yet): they kill the grant for ever.
 CREATE TABLE orphan_revocations (

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use ed25519_dalek::SigningKey;
+use hbc_client::ledger::Finality;
 use hbc_db::{Db, Lock};
 use hbc_service::{AnswerStore, Caller, Problem};
 use hbc_types::account::ServiceRole;
@@ -11,7 +12,6 @@ use hbc_types::chain::keys::PublicKey;
 use hbc_types::ids::{AccountId, PatientId, SessionId};
 use hbc_types::saved::SavedAnswer;
 use hbc_types::{Clock, Digest, Random};
-use tokio::sync::Notify;
 
 use crate::domain::keys::MasterKey;
 use crate::domain::policy::PolicyEngine;
@@ -43,8 +43,8 @@ pub struct Core {
     pub clock: Clock,
     /// Randomness.
     pub random: Random,
-    /// Wakes the loop that sends transactions to the ledger.
-    pub outbox_filled: Arc<Notify>,
+    /// How the ledger stands; wakes the loop that sends transactions to it.
+    pub finality: Finality,
 }
 
 impl std::ops::Deref for App {

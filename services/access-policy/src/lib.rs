@@ -22,11 +22,11 @@ pub mod store;
 pub mod worker;
 
 use std::future::Future;
-use std::sync::Arc;
 
 use anyhow::Context as _;
 use ed25519_dalek::VerifyingKey;
 use hbc_client::Endpoint;
+use hbc_client::ledger::Finality;
 use hbc_db::{Db, DbOptions};
 use hbc_service::{Readiness, Server, ServiceVerifier, Tasks, TokenVerifier};
 use hbc_types::account::ServiceRole;
@@ -103,8 +103,8 @@ impl Application {
         let app = assemble(&config, genesis, db, &surroundings)?;
         worker::prepare(&app).await?;
         let (tasks, readiness) = (Tasks::new(), Readiness::default());
-        let ledger = Ledger::new(&config, &app, &readiness)?;
-        worker::start(&tasks, &app, &ledger, config.batch_interval());
+        let ledger = Ledger::new(&config, &app)?;
+        worker::start(&tasks, &app, &ledger, &readiness, config.batch_interval());
         // A request for 10,000 keys has some 3 MB.
         let mut settings = config.server.clone();
         settings.json_limit_bytes = settings.json_limit_bytes.max(KEYS_JSON_BYTES);
@@ -162,7 +162,7 @@ fn assemble(config: &Config, genesis: Genesis, db: Db, surroundings: &Surroundin
         genesis,
         clock: surroundings.clock.clone(),
         random: surroundings.random.clone(),
-        outbox_filled: Arc::default(),
+        finality: Finality::default(),
     }))
 }
 

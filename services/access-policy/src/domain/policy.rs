@@ -236,7 +236,7 @@ fn strings<'a>(texts: impl Iterator<Item = &'a str>) -> RestrictedExpression {
 }
 
 impl Names {
-    fn parse() -> Result<Self, cedar_policy::ParseErrors> {
+    fn parse() -> Result<Self, Box<cedar_policy::ParseErrors>> {
         let action: EntityTypeName = "Action".parse()?;
         let act = |name: &str| EntityUid::from_type_name_and_id(action.clone(), EntityId::new(name));
         Ok(Self {

@@ -203,7 +203,7 @@ pub async fn sign(
             })
         })
         .await?;
-    app.outbox_filled.notify_one();
+    app.finality.wake();
     Ok(view)
 }
 
@@ -244,7 +244,7 @@ async fn sign_in(
     if let Some(by) = store::grants::early_revocation(tx, kid, &grant.id).await? {
         grant.revoke(by, now)?;
     }
-    store::grants::update(tx, &grant).await.map_err(second_for_seq)?;
+    store::grants::update(tx, &grant).await?;
     store::grants::put_evidence(tx, &grant.id, &signature.jws, &signature.certificate).await?;
     store::grants::put_key(tx, &key, now).await?;
     if let Some(request) = &grant.request
@@ -254,15 +254,6 @@ async fn sign_in(
     }
     enqueue_signed(tx, kid, &accepted, &grant.id, now).await?;
     Ok(grant)
-}
-
-fn second_for_seq(error: Error) -> Error {
-    match error {
-        Error::Db(error) if error.is_unique_violation() => {
-            Error::Conflict("another event of this key was signed first")
-        }
-        error => error,
-    }
 }
 
 /// The key after this event, which must be its next one.
@@ -394,7 +385,7 @@ pub async fn revoke(
             })
         })
         .await?;
-    app.outbox_filled.notify_one();
+    app.finality.wake();
     Ok(view)
 }
 
@@ -535,7 +526,8 @@ pub async fn root(app: &App, who: &Who, patient: &PatientId) -> Result<RootView,
     let principal = active_caller(app, &mut tx, who, app.clock.now()).await?;
     let rights = rights_of(app, &mut tx, patient).await?;
     let own = who.account == AccountId::Patient(patient.clone());
-    if patient.is_directory() || !(own || !rights.candidates(&principal).is_empty()) {
+    let related = own || !rights.candidates(&principal).is_empty();
+    if patient.is_directory() || !related {
         return Err(Error::NotFound);
     }
     Ok(RootView { root_fingerprint: rights.pin.root_fingerprint, custody: rights.pin.custody })

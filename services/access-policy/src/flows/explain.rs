@@ -23,16 +23,14 @@ pub async fn explain(app: &App, who: &Who, request: &ExplainRequest) -> Result<E
     }
     let agency = matches!(subject.account, AccountId::Agency(_));
     if let Some(error) = refusal(asked.principal.standing, asked.principal.session_ended, agency) {
-        return Ok(explanation(
-            &asked,
-            Verdict::Denied { rule: refusal_rule(&error).to_owned(), grant: None },
-        ));
+        let denied = Verdict::Denied { rule: refusal_rule(&error).to_owned(), grant: None };
+        return Ok(explanation(&asked, &denied));
     }
     let labels = Labels { category: request.category, compartment: request.compartment };
     let labels = std::iter::once(labels);
     let verdicts = verdicts(app, &asked, &request.patient, request.action, request.purpose, labels, now);
     let verdict = verdicts.into_values().next().ok_or(Error::NotFound)?;
-    Ok(explanation(&asked, verdict))
+    Ok(explanation(&asked, &verdict))
 }
 
 /// Whom the question is about: agencies ask about themselves; patients, for their own records, about anybody.
@@ -51,13 +49,13 @@ fn nobody() -> Result<SessionId, Error> {
     SessionId::parse("ses-00000000000000000000000000000000").map_err(|_unreachable| Error::NotFound)
 }
 
-fn explanation(asked: &Asked, verdict: Verdict) -> Explanation {
+fn explanation(asked: &Asked, verdict: &Verdict) -> Explanation {
     let grant = verdict.grant().cloned();
     let txid = grant
         .as_ref()
         .and_then(|id| asked.candidates.iter().find(|candidate| candidate.id == *id))
         .and_then(|candidate| candidate.txid);
-    let created_before = match &verdict {
+    let created_before = match verdict {
         Verdict::Allowed { limit, .. } => limit.as_ref().map(|limit| limit.created_before),
         Verdict::Denied { .. } => None,
     };

@@ -1,10 +1,15 @@
 //! What final blocks change here. A block reaches these functions only after its certificate was verified; a single
 //! node's word counts for nothing.
 
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use hbc_client::ledger::FinalBlock;
 use hbc_db::{Lock, Tx};
 use hbc_types::chain::payload::{Consent, ConsentKey, KeyStatus, Payload, Revoke};
 use hbc_types::chain::tx::Tx as LedgerTx;
 use hbc_types::ids::{GrantId, PatientId};
+use hbc_types::outbox::{FollowPosition, SubmitOutcome};
 use hbc_types::{Digest, Timestamp};
 
 use crate::app::App;
@@ -13,6 +18,91 @@ use crate::error::Error;
 use crate::flows::consents::{change_grant, protected};
 use crate::store;
 use crate::store::grants::StoredGrant;
+
+/// Whether a transaction can mean anything here; the others, record anchors mostly, are passed over.
+const fn concerns_us(payload: &Payload) -> bool {
+    matches!(
+        payload,
+        Payload::Grant(_) | Payload::Alter(_) | Payload::Revoke(_) | Payload::ConsentKey(_) | Payload::Receipts(_)
+    )
+}
+
+/// Applies a verified final block: its effects, what it settles in the outbox, and the position, in one transaction.
+pub async fn apply_block(app: &App, block: &FinalBlock, position: FollowPosition) -> Result<(), Error> {
+    let height = block.height();
+    let relevant: Vec<(Digest, u64, Option<LedgerTx>)> = block
+        .transactions
+        .iter()
+        .filter(|final_tx| final_tx.tx.as_ref().is_none_or(|tx| concerns_us(tx.payload())))
+        .map(|final_tx| (final_tx.txid, final_tx.log_index, final_tx.tx.clone()))
+        .collect();
+    let txs: Vec<LedgerTx> = relevant.iter().filter_map(|(_, _, tx)| tx.clone()).collect();
+    let locks = locks(&touched(app, &txs).await?);
+    let (this, now, relevant) = (app.clone(), app.clock.now(), Arc::new(relevant));
+    app.db
+        .write_locked(locks, move |db| {
+            Box::pin(async move {
+                for (txid, log_index, tx) in relevant.iter() {
+                    hbc_db::outbox::finalised(db, *txid, height, *log_index, now).await?;
+                    let Some(tx) = tx else { continue };
+                    passing_over_tampered(apply(&this, db, tx, height, now).await)?;
+                }
+                hbc_db::follow::advance(db, &this.chain.to_string(), &position, now).await?;
+                Ok::<(), Error>(())
+            })
+        })
+        .await
+}
+
+/// A patient whose rows were changed by hand is denied everywhere already; the chain goes on for everybody else.
+fn passing_over_tampered(result: Result<(), Error>) -> Result<(), Error> {
+    match result {
+        Err(Error::Tampered(error)) => {
+            tracing::error!(
+                alarm = "tampered_row",
+                db.table = error.table,
+                "A final transaction about rows that were changed by another hand is not applied"
+            );
+            Ok(())
+        }
+        result => result,
+    }
+}
+
+/// Stores what became of attempts to submit, and what refusals mean here.
+pub async fn record(app: &App, outcomes: Vec<SubmitOutcome>) -> Result<(), Error> {
+    let (this, now) = (app.clone(), app.clock.now());
+    let reasons: HashMap<Digest, String> = outcomes
+        .iter()
+        .filter_map(|outcome| match outcome {
+            SubmitOutcome::Refused { txid, reason, .. } => Some((*txid, reason.clone())),
+            SubmitOutcome::Submitted { .. } | SubmitOutcome::Postponed { .. } => None,
+        })
+        .collect();
+    let mut patients = Vec::new();
+    let mut conn = app.db.reads().acquire().await.map_err(hbc_db::DbError::from)?;
+    for txid in reasons.keys() {
+        if let Some(id) = store::grants::find_by_txid(&mut conn, *txid).await?
+            && let Some(stored) = store::grants::find(&mut conn, &id).await?
+        {
+            patients.push(stored.grant.patient);
+        }
+    }
+    drop(conn);
+    let (outcomes, reasons) = (Arc::new(outcomes), Arc::new(reasons));
+    app.db
+        .write_locked(locks(&patients), move |db| {
+            Box::pin(async move {
+                for (txid, settled) in hbc_db::outbox::record(db, &outcomes, now).await? {
+                    let reason = reasons.get(&txid).map_or("refused", String::as_str);
+                    let result = refused(&this, db, &settled.kind, &settled.reference, reason, now).await;
+                    passing_over_tampered(result)?;
+                }
+                Ok::<(), Error>(())
+            })
+        })
+        .await
+}
 
 /// The patients whose rights these transactions may change, for their locks.
 pub async fn touched(app: &App, txs: &[LedgerTx]) -> Result<Vec<PatientId>, Error> {
@@ -167,7 +257,7 @@ pub async fn refused(
 
 /// Ends grants whose period is over and forgets what nobody needs any more.
 pub async fn sweep(app: &App) -> Result<(), Error> {
-    let (this, now) = (app.clone(), app.clock.now());
+    let now = app.clock.now();
     app.db
         .write(move |db| {
             Box::pin(async move {
@@ -176,7 +266,6 @@ pub async fn sweep(app: &App) -> Result<(), Error> {
                 store::receipts::forget_folds(db, now).await?;
                 let day = std::time::Duration::from_secs(24 * 60 * 60);
                 hbc_db::idempotency::prune(db, now.minus(day)).await?;
-                let _this = &this;
                 Ok::<(), Error>(())
             })
         })

@@ -129,7 +129,7 @@ pub async fn gather_batch(app: &App) -> Result<u64, Error> {
         })
         .await?;
     if count > 0 {
-        app.outbox_filled.notify_one();
+        app.finality.wake();
     }
     Ok(count)
 }

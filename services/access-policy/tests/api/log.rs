@@ -1,0 +1,134 @@
+//! The patient's access log: denials too, folded; batches and their paths.
+
+use std::time::Duration;
+
+use hbc_types::account::AgencyType;
+use hbc_types::labels::Category;
+use hbc_types::purpose::Purpose;
+use hbc_types::wire::access::{AccessPage, Explanation};
+use serde_json::json;
+
+use crate::world::{labels, world, worlds};
+
+#[tokio::test]
+async fn denials_are_in_the_log_and_equal_ones_of_a_minute_share_a_receipt() {
+    for w in worlds().await {
+        let (patient, doctor) = (w.patient().await, w.agency(AgencyType::Doctor).await);
+        let written = w.write(&patient.user, &patient.id, &[labels(Category::Laboratory)]).await;
+        let first = w.read(&doctor.user, &written).await.receipt;
+        let second = w.read(&doctor.user, &written).await.receipt;
+        assert_eq!(first, second);
+        let other: hbc_types::wire::access::Unwrapped =
+            w.try_read(&doctor.user, &written, Purpose::Payment).await.ok();
+        assert_ne!(other.receipt, first);
+        w.clock.advance(Duration::from_secs(61));
+        assert_ne!(w.read(&doctor.user, &written).await.receipt, first);
+        let page: AccessPage = w.get("/v1/me/accesses", &patient.user).await.ok();
+        let denied: Vec<_> = page.items.iter().filter(|item| item.receipt.kind.code() == "denied").collect();
+        assert_eq!(denied.len(), 3);
+        assert!(denied.iter().all(|item| item.receipt.rule == "no-grant"));
+    }
+}
+
+#[tokio::test]
+async fn listings_leave_receipts_and_tell_what_may_be_seen() {
+    for w in worlds().await {
+        let (patient, doctor) = (w.patient().await, w.agency(AgencyType::Doctor).await);
+        let before = w.decision(&doctor.user, &patient.id).await;
+        assert!(before.allowed.is_empty() && !before.known && before.receipt.is_some());
+        w.grant(&patient, &doctor, w.scope()).await;
+        let after = w.decision(&doctor.user, &patient.id).await;
+        assert_eq!(after.allowed.len(), 2);
+        assert!(after.known && after.receipt.is_some());
+        let own = w.decision(&patient.user, &patient.id).await;
+        assert_eq!((own.allowed.len(), own.rule.as_str()), (3, "own-records"));
+        let nobody = hbc_types::ids::PatientId::random(&w.random);
+        let unknown = w.decision(&doctor.user, &nobody).await;
+        assert!(unknown.allowed.is_empty() && !unknown.known && unknown.receipt.is_none());
+    }
+}
+
+#[tokio::test]
+async fn receipts_are_gathered_and_become_provable_when_their_batch_is_final() {
+    for w in worlds().await {
+        let (patient, other) = (w.patient().await, w.patient().await);
+        for who in [&patient, &other, &patient] {
+            w.write(&who.user, &who.id, &[labels(Category::Laboratory)]).await;
+        }
+        let gathered = hbc_access_policy::flows::log::gather_batch(&w.app).await.unwrap();
+        let page: AccessPage = w.get("/v1/me/accesses", &patient.user).await.ok();
+        // The background loop may have been faster.
+        assert!(gathered == 3 || page.items.iter().all(|item| item.txid.is_some()));
+        assert!(page.unanchored_since.is_some());
+        let receipt = &page.items[0].receipt;
+        let path = format!("/v1/me/accesses/{}/proof", receipt.id);
+        assert_eq!(w.get(&path, &patient.user).await.problem(), "409 conflict");
+        assert_eq!(w.get(&path, &other.user).await.problem(), "404 not_found");
+        // The loop that sends them finds no node and looks again later.
+        let later = w.now().plus(Duration::from_secs(3600));
+        for open in hbc_db::outbox::due(w.app.db.reads(), later, 100).await.unwrap() {
+            w.finalise(&[&open.jws]).await;
+        }
+        let page: AccessPage = w.get("/v1/me/accesses", &patient.user).await.ok();
+        assert!(page.items.iter().all(|item| item.height.is_some()));
+        assert_eq!(page.unanchored_since, None);
+        let who = hbc_access_policy::app::Who {
+            account: patient.user.account.clone(),
+            session: patient.user.session.clone(),
+        };
+        for item in &page.items {
+            let found =
+                hbc_access_policy::flows::log::locate(&w.app, &who, &patient.id, &item.receipt.id).await.unwrap();
+            assert_eq!(found.batch.txid, item.txid.unwrap());
+        }
+        // No ledger node answers in this test.
+        assert_eq!(w.get(&path, &patient.user).await.status, 503);
+    }
+}
+
+#[tokio::test]
+async fn the_log_is_paged_newest_first() {
+    let w = world().await;
+    let patient = w.patient().await;
+    for _ in 0..5 {
+        w.write(&patient.user, &patient.id, &[labels(Category::Laboratory)]).await;
+    }
+    let (mut seen, mut path) = (Vec::new(), "/v1/me/accesses?limit=2".to_owned());
+    loop {
+        let page: AccessPage = w.get(&path, &patient.user).await.ok();
+        seen.extend(page.items.iter().map(|item| item.receipt.n));
+        let Some(next) = page.next else { break };
+        path = format!("/v1/me/accesses?limit=2&cursor={next}");
+    }
+    assert_eq!(seen, [5, 4, 3, 2, 1]);
+}
+
+#[tokio::test]
+async fn explain_says_what_a_call_would_be_told() {
+    let w = world().await;
+    let (patient, doctor) = (w.patient().await, w.agency(AgencyType::Doctor).await);
+    let grant = w.grant(&patient, &doctor, w.scope()).await;
+    let written = w.write(&patient.user, &patient.id, &[labels(Category::Laboratory)]).await;
+    for purpose in [Purpose::Treatment, Purpose::Payment] {
+        let question = json!({
+            "patient": patient.id, "action": "read", "category": "laboratory", "purpose": purpose,
+        });
+        let mine: Explanation = w.post("/v1/explain", &doctor.user, &question).await.ok();
+        let mut about = question.clone();
+        about["agency"] = json!(doctor.id);
+        let theirs: Explanation = w.post("/v1/explain", &patient.user, &about).await.ok();
+        assert_eq!((mine.allowed, &mine.rule), (theirs.allowed, &theirs.rule));
+        assert_eq!((mine.grant.as_ref(), mine.txid), (Some(&grant.id), grant.txid));
+        let read: hbc_types::wire::access::Unwrapped =
+            w.try_read(&doctor.user, &written, purpose).await.ok();
+        assert_eq!(mine.allowed, !read.keys.is_empty());
+        if let Some(rule) = read.rule {
+            assert_eq!(mine.rule, rule);
+        }
+    }
+    let stranger = w.agency(AgencyType::Doctor).await;
+    let question = json!({
+        "patient": patient.id, "agency": doctor.id, "action": "read", "category": "laboratory", "purpose": "TREAT",
+    });
+    assert_eq!(w.post("/v1/explain", &stranger.user, &question).await.problem(), "404 not_found");
+}

@@ -1,0 +1,9 @@
+//! The service over HTTP, with users and services as its neighbours see them.
+
+mod consents;
+mod keys;
+mod log;
+mod matrix;
+mod requests;
+mod tampering;
+mod world;

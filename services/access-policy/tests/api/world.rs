@@ -1,0 +1,575 @@
+//! A running service with its neighbours' keys: users get tokens, services sign calls, final blocks are applied by hand.
+
+use std::path::Path;
+use std::time::Duration;
+
+use ed25519_dalek::SigningKey;
+use hbc_access_policy::app::App;
+use hbc_access_policy::{Application, Config, Surroundings};
+use hbc_client::ledger::FinalBlock;
+use hbc_client::ledger::FinalTransaction;
+use hbc_client::{ServiceCaller, jwt};
+use hbc_service::config::SecretFile;
+use hbc_service::{ServerSettings, telemetry::TelemetrySettings};
+use hbc_types::account::{AgencyType, Custody, Role, ServiceRole, Standing};
+use hbc_types::chain::certificate::{ConsentCertificate, Limits};
+use hbc_types::chain::consent::UnfreezeOrder;
+use hbc_types::chain::genesis::{Genesis, Named, Parameters, ServiceKey};
+use hbc_types::chain::keys::{PublicKey, SignatureBytes, possession_text};
+use hbc_types::chain::payload::{Consent, ConsentKey, KeyStatus, Payload, Revoke};
+use hbc_types::chain::tx::{self, Tx};
+use hbc_types::ids::{AccountId, AgencyId, GrantId, IntentId, OperatorId, PatientId, RecordId, SessionId};
+use hbc_types::labels::{Category, Compartment};
+use hbc_types::outbox::FollowPosition;
+use hbc_types::purpose::{Action, Purpose};
+use hbc_types::wire::access::{
+    DataKeyItem, DataKeys, DataKeysRequest, DecisionAnswer, DecisionRequest, GrantDraft, GrantSignature, GrantView,
+    Labels, NewDenial, NewGrant, PinPatient, Scope, Subject, Unwrapped, UnwrapItem, UnwrapRequest,
+};
+use hbc_types::wire::token::{ACCESS_SECONDS, ACCESS_TYP, AccessClaims, SERVICE_HEADER};
+use hbc_types::{Clock, Digest, Random, Timestamp};
+use reqwest::{Method, StatusCode};
+use serde::Serialize;
+use serde_json::Value;
+
+pub const START: i64 = 1_800_000_000_000;
+
+/// An answer of the service.
+#[derive(Debug)]
+pub struct Answer {
+    pub status: StatusCode,
+    pub body: Vec<u8>,
+}
+
+impl Answer {
+    pub fn json<T: serde::de::DeserializeOwned>(&self) -> T {
+        let text = String::from_utf8_lossy(&self.body);
+        serde_json::from_slice(&self.body).unwrap_or_else(|error| panic!("{error}: {} {text}", self.status))
+    }
+
+    pub fn ok<T: serde::de::DeserializeOwned>(&self) -> T {
+        assert!(self.status.is_success(), "{} {}", self.status, String::from_utf8_lossy(&self.body));
+        self.json()
+    }
+
+    /// Status and slug, the first reference appended.
+    pub fn problem(&self) -> String {
+        let document: Value = self.json();
+        let slug = document["type"].as_str().unwrap_or_default().trim_start_matches("urn:hbc:problem:").to_owned();
+        let rule = document["references"].get(0).and_then(Value::as_str).map(|rule| format!(" {rule}"));
+        format!("{} {slug}{}", self.status.as_u16(), rule.unwrap_or_default())
+    }
+}
+
+/// Who calls.
+#[derive(Clone, Debug)]
+pub struct User {
+    pub account: AccountId,
+    pub session: SessionId,
+}
+
+/// A patient with the keys that only they have.
+#[derive(Clone, Debug)]
+pub struct PatientUser {
+    pub id: PatientId,
+    pub root: SigningKey,
+    pub user: User,
+}
+
+/// An agency.
+#[derive(Clone, Debug)]
+pub struct AgencyUser {
+    pub id: AgencyId,
+    pub user: User,
+}
+
+pub struct World {
+    pub app: App,
+    pub clock: Clock,
+    pub random: Random,
+    pub chain: Digest,
+    base: String,
+    http: reqwest::Client,
+    auth: SigningKey,
+    storage: SigningKey,
+    tokens: SigningKey,
+    stop: Option<tokio::sync::oneshot::Sender<()>>,
+    height: std::sync::atomic::AtomicU64,
+    _folder: tempfile::TempDir,
+    _database: hbc_db::testing::TestDatabase,
+}
+
+impl Drop for World {
+    fn drop(&mut self) {
+        if let Some(stop) = self.stop.take() {
+            let _gone = stop.send(());
+        }
+    }
+}
+
+/// A world on each engine that is at hand.
+pub async fn worlds() -> Vec<World> {
+    let mut all = Vec::new();
+    for database in hbc_db::testing::databases(hbc_access_policy::store::MIGRATIONS).await {
+        all.push(World::on(database).await);
+    }
+    all
+}
+
+/// A world on SQLite.
+pub async fn world() -> World {
+    World::on(hbc_db::testing::sqlite(hbc_access_policy::store::MIGRATIONS).await).await
+}
+
+fn secret(folder: &Path, name: &str, bytes: [u8; 32]) -> SecretFile {
+    use std::os::unix::fs::PermissionsExt;
+    let path = folder.join(name);
+    std::fs::write(&path, hex::encode(bytes)).unwrap();
+    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600)).unwrap();
+    SecretFile::new(path)
+}
+
+fn genesis(auth: &SigningKey, policy: &SigningKey, storage: &SigningKey) -> Genesis {
+    let named = |name: &str, seed: u8| Named {
+        key: PublicKey::of(&SigningKey::from_bytes(&[seed; 32])),
+        name: name.to_owned(),
+    };
+    let service = |role, key: &SigningKey| ServiceKey { key: PublicKey::of(key), role };
+    Genesis {
+        members: vec![named("node-1", 101), named("node-2", 102), named("node-3", 103), named("node-4", 104)],
+        operators: vec![named("operator-1", 111)],
+        origin: "hbc.example".to_owned(),
+        parameters: Parameters::with_zero_bits(8, 1).unwrap(),
+        services: vec![
+            service(ServiceRole::AccessPolicy, policy),
+            service(ServiceRole::Auth, auth),
+            service(ServiceRole::Storage, storage),
+        ],
+        time_ms: START as u64 - 1_000_000,
+    }
+}
+
+impl World {
+    async fn on(database: hbc_db::testing::TestDatabase) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let key = |seed: u8| SigningKey::from_bytes(&[seed; 32]);
+        let (auth, policy, storage, tokens) = (key(1), key(2), key(3), key(4));
+        let genesis = genesis(&auth, &policy, &storage);
+        let genesis_file = folder.path().join("genesis.json");
+        let mut text = genesis.to_bytes().unwrap();
+        text.push(b'\n');
+        std::fs::write(&genesis_file, text).unwrap();
+        let clock = Clock::fixed(Timestamp::from_ms(START));
+        let config = Config {
+            database_url: database.url.clone(),
+            genesis_file,
+            service_key_file: secret(folder.path(), "policy.key", [2; 32]),
+            master_key_file: secret(folder.path(), "master.key", [5; 32]),
+            rows_key_file: secret(folder.path(), "rows.key", [6; 32]),
+            auth_url: "http://127.0.0.1:9".to_owned(),
+            issuer: "https://auth.test".to_owned(),
+            audience: "hbc-test".to_owned(),
+            ledger_urls: vec!["http://127.0.0.1:9".to_owned()],
+            receipt_batch_ms: 5_000,
+            server: ServerSettings { workers: 2, ..ServerSettings::default() },
+            telemetry: TelemetrySettings { filter: "error".to_owned(), ..TelemetrySettings::default() },
+        };
+        let surroundings = Surroundings {
+            clock: clock.clone(),
+            random: Random::system(),
+            token_keys: Some(vec![tokens.verifying_key()]),
+        };
+        let application = Application::build_in(config, surroundings).await.unwrap();
+        let (app, base) = (application.app().clone(), format!("http://127.0.0.1:{}", application.port()));
+        let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
+        tokio::spawn(application.run_until_stopped(async move {
+            let _dropped = stopped.await;
+        }));
+        Self {
+            app,
+            clock,
+            random: Random::system(),
+            chain: genesis.chain_id().unwrap(),
+            base,
+            http: hbc_client::http::client().unwrap(),
+            auth,
+            storage,
+            tokens,
+            stop: Some(stop),
+            height: std::sync::atomic::AtomicU64::new(0),
+            _folder: folder,
+            _database: database,
+        }
+    }
+
+    pub fn base(&self) -> String {
+        self.base.clone()
+    }
+
+    pub fn now(&self) -> Timestamp {
+        self.clock.now()
+    }
+
+    pub fn token(&self, user: &User) -> String {
+        let now = self.now().seconds();
+        let role = match user.account {
+            AccountId::Patient(_) => Role::Patient,
+            AccountId::Agency(_) => Role::Agency,
+            AccountId::Operator(_) => Role::Operator,
+        };
+        let claims = AccessClaims {
+            iss: "https://auth.test".to_owned(),
+            aud: "hbc-test".to_owned(),
+            sub: user.account.clone(),
+            iat: now,
+            nbf: now,
+            exp: now + ACCESS_SECONDS,
+            jti: hex::encode(self.random.bytes::<16>()),
+            sid: user.session.clone(),
+            role,
+            auth_time: now,
+            amr: vec!["pwd".to_owned()],
+        };
+        jwt::sign(ACCESS_TYP, &self.tokens, &claims).unwrap()
+    }
+
+    /// A call by a user, a service, both or nobody.
+    pub async fn call(
+        &self,
+        method: Method,
+        path: &str,
+        user: Option<&User>,
+        service: Option<ServiceRole>,
+        body: Option<Vec<u8>>,
+    ) -> Answer {
+        let mut request = self.http.request(method.clone(), format!("{}{path}", self.base));
+        if let Some(user) = user {
+            request = request.bearer_auth(self.token(user));
+        }
+        if let Some(role) = service {
+            let key = if role == ServiceRole::Auth { self.auth.clone() } else { self.storage.clone() };
+            let caller = ServiceCaller::new(role, key, self.clock.clone(), self.random.clone());
+            let bytes = body.clone().unwrap_or_default();
+            let assertion = caller.assertion(ServiceRole::AccessPolicy, method.as_str(), path, &bytes).unwrap();
+            request = request.header(SERVICE_HEADER, assertion);
+        }
+        if let Some(body) = body {
+            request = request.header("content-type", "application/json").body(body);
+        }
+        let response = request.send().await.unwrap();
+        Answer { status: response.status(), body: response.bytes().await.unwrap().to_vec() }
+    }
+
+    pub async fn get(&self, path: &str, user: &User) -> Answer {
+        self.call(Method::GET, path, Some(user), None, None).await
+    }
+
+    pub async fn send<T: Serialize>(&self, method: Method, path: &str, user: &User, body: &T) -> Answer {
+        self.call(method, path, Some(user), None, Some(serde_json::to_vec(body).unwrap())).await
+    }
+
+    pub async fn post<T: Serialize>(&self, path: &str, user: &User, body: &T) -> Answer {
+        self.send(Method::POST, path, user, body).await
+    }
+
+    pub async fn auth<T: Serialize>(&self, method: Method, path: &str, body: &T) -> Answer {
+        let body = Some(serde_json::to_vec(body).unwrap());
+        self.call(method, path, None, Some(ServiceRole::Auth), body).await
+    }
+
+    pub async fn storage<T: Serialize>(&self, path: &str, user: Option<&User>, body: &T) -> Answer {
+        let body = Some(serde_json::to_vec(body).unwrap());
+        self.call(Method::POST, path, user, Some(ServiceRole::Storage), body).await
+    }
+
+    pub fn user(&self, account: AccountId) -> User {
+        User { account, session: SessionId::random(&self.random) }
+    }
+
+    pub async fn subject(&self, account: &AccountId, subject: &Subject) {
+        let path = format!("/internal/v1/subjects/{account}");
+        let answer = self.auth(Method::PUT, &path, subject).await;
+        assert_eq!(answer.status, 204, "{}", String::from_utf8_lossy(&answer.body));
+    }
+
+    pub async fn patient(&self) -> PatientUser {
+        let id = PatientId::random(&self.random);
+        let root = SigningKey::from_bytes(&self.random.bytes());
+        let user = self.user(AccountId::Patient(id.clone()));
+        self.subject(&user.account, &subject(Role::Patient, Standing::Active, None)).await;
+        let pin = PinPatient {
+            patient: id.clone(),
+            root_public_key: root.verifying_key().as_bytes().as_slice().into(),
+            custody: Custody::Server,
+        };
+        assert_eq!(self.auth(Method::POST, "/internal/v1/patients", &pin).await.status, 201);
+        assert_eq!(self.auth(Method::POST, "/internal/v1/patients", &pin).await.status, 200);
+        PatientUser { id, root, user }
+    }
+
+    pub async fn agency(&self, kind: AgencyType) -> AgencyUser {
+        self.agency_of(kind, Standing::Active, None).await
+    }
+
+    pub async fn agency_of(
+        &self,
+        kind: AgencyType,
+        standing: Standing,
+        organisation: Option<&AgencyId>,
+    ) -> AgencyUser {
+        let id = AgencyId::random(&self.random);
+        let user = self.user(AccountId::Agency(id.clone()));
+        let subject = Subject { organisation: organisation.cloned(), ..subject(Role::Agency, standing, Some(kind)) };
+        self.subject(&user.account, &subject).await;
+        AgencyUser { id, user }
+    }
+
+    pub async fn operator(&self) -> User {
+        let user = self.user(AccountId::Operator(OperatorId::random(&self.random)));
+        self.subject(&user.account, &subject(Role::Operator, Standing::Active, None)).await;
+        user
+    }
+
+    pub async fn deny(&self, kind: &str, id: &str) {
+        let path = format!("/internal/v1/denials/{kind}/{id}");
+        assert_eq!(self.auth(Method::PUT, &path, &NewDenial { until: None }).await.status, 204);
+    }
+
+    /// Laboratory and vital signs, read, treatment, 30 days.
+    pub fn scope(&self) -> Scope {
+        Scope {
+            actions: vec![Action::Read],
+            categories: vec![Category::Laboratory, Category::VitalSigns],
+            compartments: vec![Compartment::Normal],
+            purposes: vec![Purpose::Treatment],
+            from: self.now(),
+            until: self.now().plus(Duration::from_secs(30 * 86_400)),
+            future_records: true,
+        }
+    }
+
+    pub fn new_grant(&self, agency: &AgencyUser, scope: Scope) -> NewGrant {
+        NewGrant { grantee: agency.id.clone(), scope, request: None, key: None, certificate: None }
+    }
+
+    pub async fn draft(&self, patient: &PatientUser, new: &NewGrant) -> GrantDraft {
+        self.post("/v1/grants", &patient.user, new).await.ok()
+    }
+
+    /// What auth answers for a draft: the key for this grantee, certified and registered, and its signature.
+    pub fn signature(&self, patient: &PatientUser, draft: &GrantDraft, key: &SigningKey) -> GrantSignature {
+        let grantee = serde_json::from_str::<Value>(&draft.body).unwrap()["grantee"].as_str().unwrap().to_owned();
+        let kid = PublicKey::of(key).kid();
+        let certificate = ConsentCertificate {
+            chain: self.chain,
+            grantee,
+            iat: self.now().unsigned_ms(),
+            key: kid,
+            limits: Limits::default(),
+            root: PublicKey::of(&patient.root).kid(),
+        };
+        let registration = Payload::ConsentKey(ConsentKey {
+            chain: self.chain,
+            iat: self.now().unsigned_ms(),
+            key: kid,
+            pop: Some(SignatureBytes::sign(key, &possession_text(&self.chain, &kid))),
+            public: Some(PublicKey::of(key)),
+            status: KeyStatus::Active,
+        });
+        GrantSignature {
+            jws: tx::sign(key, &self.payload(draft, kid)).unwrap(),
+            certificate: certificate.sign(&patient.root).unwrap(),
+            registration: Some(tx::sign(&self.auth, &registration).unwrap()),
+        }
+    }
+
+    pub fn payload(&self, draft: &GrantDraft, kid: Digest) -> Payload {
+        let field = |name: &str| draft.payload[name].clone();
+        Payload::Grant(Consent {
+            chain: serde_json::from_value(field("chain")).unwrap(),
+            commitment: serde_json::from_value(field("commitment")).unwrap(),
+            custody: serde_json::from_value(field("custody")).unwrap(),
+            grant: draft.id.clone(),
+            iat: serde_json::from_value(field("iat")).unwrap(),
+            key: kid,
+            prev: serde_json::from_value(field("prev")).unwrap(),
+            seq: serde_json::from_value(field("seq")).unwrap(),
+        })
+    }
+
+    /// The consent key of this patient for this agency.
+    pub fn consent_key(&self, patient: &PatientUser, agency: &AgencyId) -> SigningKey {
+        let seed = hbc_types::hash::domain_hash("test", &[patient.root.as_bytes(), agency.as_str().as_bytes()]);
+        SigningKey::from_bytes(seed.as_bytes())
+    }
+
+    pub async fn put_signature(&self, patient: &PatientUser, id: &GrantId, signature: &GrantSignature) -> Answer {
+        self.send(Method::PUT, &format!("/v1/grants/{id}/signature"), &patient.user, signature).await
+    }
+
+    /// Drafts and signs; the grant is pending.
+    pub async fn sign(&self, patient: &PatientUser, agency: &AgencyUser, scope: Scope) -> GrantView {
+        let draft = self.draft(patient, &self.new_grant(agency, scope)).await;
+        let signature = self.signature(patient, &draft, &self.consent_key(patient, &agency.id));
+        self.put_signature(patient, &draft.id, &signature).await.ok()
+    }
+
+    /// Drafts, signs and makes final.
+    pub async fn grant(&self, patient: &PatientUser, agency: &AgencyUser, scope: Scope) -> GrantView {
+        let view = self.sign(patient, agency, scope).await;
+        self.finalise(&[&view.evidence.as_ref().unwrap().jws]).await;
+        let view: GrantView = self.get(&format!("/v1/grants/{}", view.id), &patient.user).await.ok();
+        assert_eq!(view.state.code(), "active");
+        view
+    }
+
+    /// A final block with these transactions arrives.
+    pub async fn finalise(&self, transactions: &[&str]) {
+        let height = 1 + self.height.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
+        let transactions = transactions.iter().zip(0_u32..).map(|(jws, index)| {
+            let tx = Tx::parse(jws.as_bytes()).unwrap();
+            FinalTransaction {
+                txid: tx.txid(),
+                index,
+                log_index: u64::from(index),
+                jws: (*jws).to_owned(),
+                tx: Some(tx),
+            }
+        });
+        let mut header = self.app.genesis.header().unwrap();
+        header.height = height;
+        let block = FinalBlock {
+            hash: header.hash(),
+            header,
+            certificate: String::new(),
+            transactions: transactions.collect(),
+        };
+        let position = FollowPosition { height, block_hash: block.hash, state: "{}".to_owned() };
+        hbc_access_policy::flows::ledger::apply_block(&self.app, &block, position).await.unwrap();
+    }
+
+    pub fn revocation(&self, patient: &PatientUser, agency: &AgencyUser, grant: &GrantId) -> String {
+        let key = self.consent_key(patient, &agency.id);
+        let payload = Payload::Revoke(Revoke {
+            chain: self.chain,
+            grant: grant.clone(),
+            iat: self.now().unsigned_ms(),
+            key: PublicKey::of(&key).kid(),
+        });
+        tx::sign(&key, &payload).unwrap()
+    }
+
+    pub async fn revoke(&self, patient: &PatientUser, agency: &AgencyUser, grant: &GrantId) -> Answer {
+        let body = serde_json::json!({"jws": self.revocation(patient, agency, grant)});
+        self.post(&format!("/v1/grants/{grant}/revocation"), &patient.user, &body).await
+    }
+
+    pub fn unfreeze(&self, patient: &PatientUser, grant: Option<&GrantId>) -> Value {
+        let order = UnfreezeOrder {
+            chain: self.chain,
+            grant: grant.cloned(),
+            iat: self.now().unsigned_ms(),
+            patient: patient.id.clone(),
+        };
+        serde_json::json!({"jws": order.sign(&patient.root).unwrap()})
+    }
+
+    pub async fn write(&self, user: &User, patient: &PatientId, items: &[Labels]) -> Written {
+        let request = self.data_keys_request(user, patient, items);
+        let keys: DataKeys = self.storage("/internal/v1/keys/data-keys", Some(user), &request).await.ok();
+        Written { request, keys, at: self.now() }
+    }
+
+    pub fn data_keys_request(&self, user: &User, patient: &PatientId, items: &[Labels]) -> DataKeysRequest {
+        let purpose = purpose_of(user);
+        let item = |labels: &Labels| DataKeyItem {
+            record: RecordId::random(&self.random),
+            version: 1,
+            labels: *labels,
+        };
+        DataKeysRequest {
+            intent: IntentId::random(&self.random),
+            patient: patient.clone(),
+            purpose,
+            items: items.iter().map(item).collect(),
+        }
+    }
+
+    pub async fn read(&self, user: &User, written: &Written) -> Unwrapped {
+        self.try_read(user, written, purpose_of(user)).await.ok()
+    }
+
+    pub async fn try_read(&self, user: &User, written: &Written, purpose: Purpose) -> Answer {
+        self.storage("/internal/v1/keys/unwrap", Some(user), &written.unwrap_request(purpose)).await
+    }
+
+    pub async fn decide(&self, user: &User, patient: &PatientId, purpose: Purpose) -> Answer {
+        let request = DecisionRequest {
+            patient: patient.clone(),
+            purpose,
+            action: Action::Read,
+            labels: vec![labels(Category::Laboratory), labels(Category::VitalSigns), labels(Category::Condition)],
+        };
+        self.storage("/internal/v1/decisions", Some(user), &request).await
+    }
+
+    pub async fn decision(&self, user: &User, patient: &PatientId) -> DecisionAnswer {
+        self.decide(user, patient, purpose_of(user)).await.ok()
+    }
+
+    /// Runs SQL behind the service's back.
+    pub async fn by_hand(&self, sql: &'static str) -> u64 {
+        self.app
+            .db
+            .write(move |db| {
+                Box::pin(async move { Ok::<u64, hbc_db::DbError>(sqlx::query(sql).execute(db).await?.rows_affected()) })
+            })
+            .await
+            .unwrap()
+    }
+}
+
+pub fn purpose_of(user: &User) -> Purpose {
+    match user.account {
+        AccountId::Patient(_) => Purpose::PatientRequest,
+        AccountId::Agency(_) | AccountId::Operator(_) => Purpose::Treatment,
+    }
+}
+
+pub fn subject(role: Role, standing: Standing, agency_type: Option<AgencyType>) -> Subject {
+    Subject {
+        role,
+        standing,
+        agency_type,
+        name: agency_type.map(|_| "Dr. Example".to_owned()),
+        organisation: None,
+        staff_key: None,
+        revision: 1,
+    }
+}
+
+pub fn labels(category: Category) -> Labels {
+    Labels { category, compartment: Compartment::Normal }
+}
+
+/// Records that were given keys.
+pub struct Written {
+    pub request: DataKeysRequest,
+    pub keys: DataKeys,
+    pub at: Timestamp,
+}
+
+impl Written {
+    pub fn unwrap_request(&self, purpose: Purpose) -> UnwrapRequest {
+        let items = self.request.items.iter().zip(&self.keys.keys).map(|(item, key)| UnwrapItem {
+            record: item.record.clone(),
+            version: item.version,
+            labels: item.labels,
+            n: key.n,
+            created_at: self.at,
+            wrapped: key.wrapped.clone(),
+            kek_epoch: key.kek_epoch,
+        });
+        UnwrapRequest { patient: self.request.patient.clone(), purpose, items: items.collect() }
+    }
+}

@@ -71,21 +71,18 @@ fn node<'a>(world: &'a World, name: &str) -> Result<&'a hbc_client::Endpoint> {
     world.nodes.iter().find(|(node, _)| node == name).map(|(_, node)| node).context("no such node")
 }
 
-/// Finds the transaction in the file and changes one letter of its payload.
+/// Finds the transaction inside its stored block and changes one letter of its payload.
 fn change_byte(file: &Path, transaction: &[u8]) -> Result<usize> {
     use std::os::unix::fs::FileExt as _;
-    // A database page may end within the transaction: its first letters are enough to find it.
-    let needle = transaction.get(..64).context("the transaction is too short")?;
     let bytes = std::fs::read(file).with_context(|| format!("cannot read `{}`", file.display()))?;
-    // The header is alike in many; take one whose key and payload follow.
-    let needle_start = transaction.iter().position(|byte| *byte == b'.').context("no compact JWS")?;
-    let payload = transaction.get(needle_start..).and_then(|rest| rest.get(..96)).unwrap_or(needle);
-    let place = bytes
-        .windows(payload.len())
-        .position(|window| window == payload)
-        .context("the transaction is not in the file (is it still in the write-ahead log?)")?
-        + payload.len()
-        - 1;
+    // In a block each transaction follows its length; elsewhere (a promise kept before) it does not. Its first part is
+    // enough to find it: the rest may lie on another page.
+    let mut needle = u32::try_from(transaction.len())?.to_be_bytes().to_vec();
+    let payload = transaction.iter().position(|byte| *byte == b'.').context("no compact JWS")?;
+    needle.extend_from_slice(transaction.get(..payload + 64).context("the transaction is too short")?);
+    let start = bytes.windows(needle.len()).position(|window| window == needle);
+    let start = start.context("the transaction is not in the file (is it still in the write-ahead log?)")?;
+    let place = start + needle.len() - 1;
     let old = bytes.get(place).copied().context("no such byte")?;
     let new = if old == b'A' { b'B' } else { b'A' };
     let file = std::fs::File::options().write(true).open(file).context("cannot open the database file")?;

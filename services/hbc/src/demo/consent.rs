@@ -265,7 +265,7 @@ pub async fn revoke(
     Ok(())
 }
 
-/// A small grant for the last act: survey answers for one day.
+/// A small grant for the last act: vital signs for one day.
 pub fn small_grant(doctor: &Person) -> Result<NewGrant> {
     Ok(NewGrant {
         grantee: doctor.agency()?,

@@ -44,6 +44,8 @@ pub struct App {
     pub sign_ups: Arc<RateLimit<String>>,
     /// One password check at a time for an account from an address.
     pub attempts: KeyedLocks,
+    /// One conversation with access-policy at a time about a subject.
+    pub pushing: KeyedLocks,
 }
 
 /// Keys that never leave the process.

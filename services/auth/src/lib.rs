@@ -62,6 +62,7 @@ impl Default for Surroundings {
 #[derive(Debug)]
 pub struct Application {
     server: Server,
+    app: App,
 }
 
 impl Application {
@@ -85,17 +86,23 @@ impl Application {
         let (tasks, readiness) = (Tasks::new(), Readiness::default());
         worker::start(&app, &config, genesis, &tasks, &readiness)?;
         let server = Server::build("auth", &config.server, openapi(), routes::table, tasks)
-            .state(app)
+            .state(app.clone())
             .tokens(verifier)
             .readiness(readiness)
             .bind()?;
-        Ok(Self { server })
+        Ok(Self { server, app })
     }
 
     /// The port it listens on.
     #[must_use]
     pub const fn port(&self) -> u16 {
         self.server.port()
+    }
+
+    /// What its operations work with.
+    #[must_use]
+    pub const fn app(&self) -> &App {
+        &self.app
     }
 
     /// Answers until `stop` resolves.
@@ -161,6 +168,7 @@ fn assemble(config: &Config, genesis: &Genesis, db: Db, surroundings: Surroundin
         finality: hbc_client::ledger::Finality::default(),
         sign_ups: Arc::new(sign_ups),
         attempts: app::KeyedLocks::default(),
+        pushing: app::KeyedLocks::default(),
         clock,
         random,
     })

@@ -4,7 +4,7 @@ use hbc_types::secret::SecretText;
 use hbc_types::wire::auth::TotpPrepared;
 
 use crate::app::App;
-use crate::domain::totp;
+use crate::domain::{password, totp};
 use crate::error::Error;
 use crate::flows::login::{Proof, Proven, matching_step, prove};
 use crate::store::accounts::Account;
@@ -54,9 +54,12 @@ pub async fn confirm(app: &App, account: &Account, code: &SecretText) -> Result<
         .await
 }
 
-/// Removes the second factor after password and code.
+/// Removes the second factor after password and code; the password must be one that stands alone.
 pub async fn remove(app: &App, username: &str, proof: Proof) -> Result<(), Error> {
+    let password = proof.password.clone();
     let Proven { account, .. } = prove(app, username, proof).await?;
+    password::check_new(&password, username, false)
+        .map_err(|error| Error::invalid("password", error.to_string()))?;
     let rows = app.store.rows.clone();
     app.store
         .db

@@ -24,6 +24,8 @@ const LONGEST_PAUSE_S: u64 = 30;
 
 /// Sends what is owed about `subject`, in order. Returns whether access-policy knows all of it now.
 pub async fn drive(app: &App, subject: &str) -> Result<bool, Error> {
+    // One at a time for a subject: an older message must not overtake a newer one.
+    let _alone = app.pushing.lock(subject).await;
     let owed = app.store.rows.open_pushes(app.store.db.reads(), subject).await?;
     for push in owed {
         if !settle(app, push).await? {

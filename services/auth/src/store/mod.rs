@@ -86,3 +86,65 @@ pub struct Store {
     /// Access to its rows.
     pub rows: Rows,
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::{Arc, Mutex};
+
+    use hbc_types::secret::Key32;
+    use tracing::field::{Field, Visit};
+    use tracing::span::{Attributes, Id, Record};
+    use tracing::{Event, Level, Metadata, Subscriber};
+
+    use super::*;
+
+    /// Keeps the alarms that are logged.
+    #[derive(Clone, Default)]
+    struct Alarms(Arc<Mutex<Vec<(Level, String)>>>);
+
+    struct Named<'a>(&'a str, Option<String>);
+
+    impl Visit for Named<'_> {
+        fn record_debug(&mut self, field: &Field, value: &dyn std::fmt::Debug) {
+            if field.name() == self.0 {
+                self.1 = Some(format!("{value:?}"));
+            }
+        }
+    }
+
+    impl Subscriber for Alarms {
+        fn enabled(&self, _metadata: &Metadata<'_>) -> bool {
+            true
+        }
+        fn new_span(&self, _span: &Attributes<'_>) -> Id {
+            Id::from_u64(1)
+        }
+        fn record(&self, _span: &Id, _values: &Record<'_>) {}
+        fn record_follows_from(&self, _span: &Id, _follows: &Id) {}
+        fn event(&self, event: &Event<'_>) {
+            let mut alarm = Named("alarm", None);
+            event.record(&mut alarm);
+            if let Some(alarm) = alarm.1 {
+                self.0.lock().unwrap().push((*event.metadata().level(), alarm));
+            }
+        }
+        fn enter(&self, _span: &Id) {}
+        fn exit(&self, _span: &Id) {}
+    }
+
+    #[test]
+    fn a_row_of_another_hand_is_refused_with_an_alarm_in_the_log() {
+        let rows = Rows::new(RowMac::new(Key32::new([1; 32])));
+        let row = ["pat-1".into(), "hash".into()];
+        let mac = rows.seal("accounts", &row);
+        let alarms = Alarms::default();
+        tracing::subscriber::with_default(alarms.clone(), || {
+            assert!(rows.check("accounts", &row, &mac).is_ok());
+            assert!(alarms.0.lock().unwrap().is_empty());
+            let copied = ["pat-2".into(), "hash".into()];
+            let refused = rows.check("accounts", &copied, &mac);
+            assert!(matches!(refused, Err(StoreError::Tampered(_))));
+        });
+        assert_eq!(*alarms.0.lock().unwrap(), [(Level::ERROR, "\"row_tampered\"".to_owned())]);
+    }
+}

@@ -2,7 +2,7 @@
 
 use hbc_types::Digest;
 use hbc_types::chain::payload::{Payload, StaffStatus};
-use hbc_types::chain::tx::Tx;
+use hbc_types::chain::tx::{self, Tx};
 use hbc_types::hash;
 use reqwest::Method;
 use serde_json::json;
@@ -67,7 +67,7 @@ async fn an_agency_waits_for_two_operators_and_the_ledger() {
         let signers: std::collections::HashSet<Digest> = txs.iter().map(Tx::kid).collect();
         let expected: std::collections::HashSet<Digest> = app.genesis.operators[..2]
             .iter()
-            .map(|operator| operator.kid())
+            .map(hbc_types::chain::genesis::Named::kid)
             .chain([app.genesis.services[1].key.kid()])
             .collect();
         assert_eq!(signers, expected);
@@ -137,6 +137,47 @@ async fn a_suspension_takes_one_operator_and_acts_at_once() {
         app.login("drbob").await;
         let Payload::Staff(staff) = outbox(&app).await.last().unwrap().payload().clone() else { panic!() };
         assert_eq!((staff.status, staff.nonce), (StaffStatus::Active, 2));
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_suspension_given_straight_to_the_ledger_acts_here_too() {
+    each(|app| async move {
+        let id = app.approved_agency("drbob").await;
+        let token = app.login("drbob").await;
+        let Payload::Staff(mut staff) = outbox(&app).await[0].payload().clone() else { panic!() };
+        staff.status = StaffStatus::Suspended;
+        staff.nonce = 1;
+        let operator = ed25519_dalek::SigningKey::from_bytes(&[33; 32]);
+        let jws = tx::sign(&operator, &Payload::Staff(staff)).unwrap();
+        app.access_policy_answers(204).await;
+        app.ledger_decides(&[Tx::parse(jws.as_bytes()).unwrap()]).await;
+        app.pushes_settle().await;
+        app.get("/v1/me", &token).await.refused(401, "unauthenticated");
+        app.try_login("drbob", PASSWORD).await.refused(403, "suspended");
+        let told = app.told().await;
+        assert!(
+            told.iter().any(|request| request.url.path() == format!("/internal/v1/denials/subject/{id}"))
+        );
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn transactions_that_are_not_auths_change_nothing_here() {
+    each(|app| async move {
+        let id = app.agency("drbob").await;
+        app.approve("operator-0", &id).await.expect(200);
+        let half = app.waiting().await;
+        app.ledger_decides(&half).await;
+        app.ledger_decides(&half).await;
+        app.ledger_decides(&[]).await;
+        let operator = app.login("operator-0").await;
+        assert_eq!(app.get(&format!("/v1/agencies/{id}"), &operator).await.text("standing"), "pending");
+        app.approve("operator-1", &id).await.expect(200);
+        app.ledger_agrees().await;
+        assert_eq!(app.get(&format!("/v1/agencies/{id}"), &operator).await.text("standing"), "active");
     })
     .await;
 }

@@ -5,23 +5,24 @@ use std::path::Path;
 use std::time::Duration;
 
 use ed25519_dalek::SigningKey;
+use hbc_auth::app::App;
 use hbc_auth::bootstrap::{OperatorsFile, operator};
 use hbc_auth::config::{Config, PasswordSettings, SessionSettings};
-use hbc_auth::domain::custody::{Cost, server_key};
-use hbc_auth::flows::staff;
-use hbc_auth::store::{MIGRATIONS, Rows};
+use hbc_auth::domain::custody::Cost;
+use hbc_auth::journal::AuthJournal;
+use hbc_auth::store::MIGRATIONS;
 use hbc_auth::{Application, Surroundings};
-use hbc_db::RowMac;
+use hbc_client::ledger::{FinalBlock, FinalTransaction, Journal};
 use hbc_db::testing::{TestDatabase, databases};
 use hbc_service::ServerSettings;
 use hbc_service::config::SecretFile;
 use hbc_types::account::ServiceRole;
 use hbc_types::chain::genesis::{Genesis, Named, Parameters, ServiceKey};
 use hbc_types::chain::keys::PublicKey;
-use hbc_types::chain::payload::Payload;
 use hbc_types::chain::tx::Tx;
 use hbc_types::ids::OperatorId;
-use hbc_types::secret::{Key32, SecretText};
+use hbc_types::outbox::FollowPosition;
+use hbc_types::secret::SecretText;
 use hbc_types::{Clock, Digest, Random, Timestamp};
 use reqwest::Method;
 use serde_json::{Value, json};
@@ -33,7 +34,6 @@ use wiremock::{Mock, MockServer, Request, ResponseTemplate};
 pub const PASSWORD: &str = "nine teapots under moonlight";
 /// Operators' passwords.
 pub const OPERATOR_PASSWORD: &str = "a walk beneath tall birches";
-const ROWS_KEY: [u8; 32] = [0x51; 32];
 
 /// An answer.
 #[derive(Debug)]
@@ -78,6 +78,7 @@ pub struct TestApp {
     random: Random,
     http: reqwest::Client,
     base: String,
+    app: Option<App>,
     stop: Option<oneshot::Sender<()>>,
     running: Option<tokio::task::JoinHandle<anyhow::Result<()>>>,
     config: Config,
@@ -148,7 +149,7 @@ impl TestApp {
             genesis_file: path.join("genesis.json"),
             service_key_file: secret("auth.key", 201),
             token_key_file: secret("token.key", 0x77),
-            rows_key_file: secret("rows.key", ROWS_KEY[0]),
+            rows_key_file: secret("rows.key", 0x51),
             operators_file: Some(write_secret(
                 path,
                 "operators.json",
@@ -169,6 +170,7 @@ impl TestApp {
             random,
             http: hbc_client::http::client().unwrap(),
             base: String::new(),
+            app: None,
             stop: None,
             running: None,
             config,
@@ -190,6 +192,7 @@ impl TestApp {
         };
         let application = Application::build_in(self.config.clone(), surroundings).await.unwrap();
         self.base = format!("http://127.0.0.1:{}", application.port());
+        self.app = Some(application.app().clone());
         let (stop, stopped) = oneshot::channel::<()>();
         let until = async move {
             stopped.await.ok();
@@ -210,11 +213,6 @@ impl TestApp {
     /// The chain's id.
     pub fn chain(&self) -> Digest {
         self.genesis.chain_id().unwrap()
-    }
-
-    /// The rows as the service reads them.
-    pub fn rows(&self) -> Rows {
-        Rows::new(RowMac::new(server_key(&Key32::new(ROWS_KEY), "hbc/rows-key/v1").unwrap()))
     }
 
     /// From now on access-policy answers everything with `status`.
@@ -293,6 +291,18 @@ impl TestApp {
         self.post("/v1/agencies", "", Self::agency_form(username)).await.expect(201).text("id")
     }
 
+    /// Tries to log in from another address of this machine.
+    #[expect(clippy::disallowed_methods, reason = "the project's client has no source address to choose")]
+    pub async fn try_login_from(&self, address: &str, username: &str, password: &str) -> u16 {
+        let client = reqwest::Client::builder()
+            .local_address(Some(address.parse().unwrap()))
+            .no_proxy()
+            .build()
+            .unwrap();
+        let form = json!({"username": username, "password": password});
+        client.post(format!("{}/v1/sessions", self.base)).json(&form).send().await.unwrap().status().as_u16()
+    }
+
     /// Tries to log in.
     pub async fn try_login(&self, username: &str, password: &str) -> Reply {
         self.post("/v1/sessions", "", json!({"username": username, "password": password})).await
@@ -311,29 +321,44 @@ impl TestApp {
         self.post(&path, &token, json!({"password": OPERATOR_PASSWORD})).await
     }
 
-    /// Lets every transaction in the outbox become final, as the follower would, and waits until access-policy knows.
-    pub async fn ledger_agrees(&self) {
+    /// The transactions in the outbox that are not final yet.
+    pub async fn waiting(&self) -> Vec<Tx> {
         let all: Vec<String> =
             sqlx::query_scalar("SELECT jws FROM ledger_outbox WHERE settled_at_ms IS NULL ORDER BY seq")
                 .fetch_all(self.database.db.reads())
                 .await
                 .unwrap();
-        for jws in all {
-            let tx = Tx::parse(jws.as_bytes()).unwrap();
-            let Payload::Staff(change) = tx.payload().clone() else { panic!("{tx:?}") };
-            let (rows, txid, now) = (self.rows(), tx.txid(), self.clock.now());
-            self.database
-                .db
-                .write(move |tx| {
-                    Box::pin(async move {
-                        hbc_db::outbox::finalised(tx, txid, 1, 1, now).await?;
-                        staff::finalised(&rows, tx, txid, &change, 2, now).await
-                    })
-                })
-                .await
-                .unwrap();
-        }
+        all.iter().map(|jws| Tx::parse(jws.as_bytes()).unwrap()).collect()
+    }
+
+    /// Lets every transaction in the outbox become final, and waits until access-policy knows.
+    pub async fn ledger_agrees(&self) {
+        let waiting = self.waiting().await;
+        self.ledger_decides(&waiting).await;
         self.pushes_settle().await;
+    }
+
+    /// Applies the next block of the chain, with these transactions, as the follower would.
+    pub async fn ledger_decides(&self, transactions: &[Tx]) {
+        let journal = AuthJournal::new(self.app.clone().unwrap());
+        let height = journal.position().await.unwrap().map_or(0, |position| position.height) + 1;
+        let mut header = self.genesis.header().unwrap();
+        header.height = height;
+        let hash = header.hash();
+        let transactions = transactions
+            .iter()
+            .zip(0_u32..)
+            .map(|(tx, index)| FinalTransaction {
+                txid: tx.txid(),
+                index,
+                log_index: u64::from(index),
+                jws: tx.text().to_owned(),
+                tx: Some(tx.clone()),
+            })
+            .collect();
+        let block = FinalBlock { hash, header, certificate: String::new(), transactions };
+        let position = FollowPosition { height, block_hash: hash, state: String::new() };
+        journal.apply(&block, position).await.unwrap();
     }
 
     /// Waits until nothing is owed to access-policy.

@@ -5,8 +5,8 @@ use hbc_types::chain::certificate::ConsentCertificate;
 use hbc_types::chain::consent::UnfreezeOrder;
 use hbc_types::chain::json;
 use hbc_types::chain::keys::{PublicKey, possession_text, signed_text};
-use hbc_types::chain::payload::Payload;
-use hbc_types::chain::tx::Tx;
+use hbc_types::chain::payload::{ConsentKey, KeyStatus, Payload};
+use hbc_types::chain::tx::{self, Tx};
 use hbc_types::secret::Bytes;
 use hbc_types::{Digest, hash};
 use serde_json::{Value, json};
@@ -134,6 +134,37 @@ async fn another_patients_key_revokes_nothing() {
         form["payload"]["key"] = json!(kid);
         app.by_hand("UPDATE consent_keys SET grantee = 'agy-00000000000000000000000000000009'").await;
         app.post("/v1/me/consent-signatures", &token, form).await.refused(403, "forbidden");
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_key_that_the_chain_shows_revoked_gets_a_successor() {
+    each(|app| async move {
+        let alice = app.patient("alice").await.text("id");
+        let token = app.login("alice").await;
+        let path = "/v1/me/consent-signatures";
+        let first = app.post(path, &token, draft(&app, &alice, GRANTEE)).await.expect(200);
+        let kid = Tx::parse(first.text("jws").as_bytes()).unwrap().kid();
+        let revoked = Payload::ConsentKey(ConsentKey {
+            chain: app.chain(),
+            iat: 1,
+            key: kid,
+            pop: None,
+            public: None,
+            status: KeyStatus::Revoked,
+        });
+        let jws = tx::sign(&SigningKey::from_bytes(&[201; 32]), &revoked).unwrap();
+        app.ledger_decides(&[Tx::parse(jws.as_bytes()).unwrap()]).await;
+        let mut named = draft(&app, &alice, GRANTEE);
+        named["payload"]["key"] = json!(kid);
+        app.post(path, &token, named).await.refused(409, "conflict");
+        let second = app.post(path, &token, draft(&app, &alice, GRANTEE)).await.expect(200);
+        assert_ne!(Tx::parse(second.text("jws").as_bytes()).unwrap().kid(), kid);
+        assert_ne!(first.text("registration"), second.text("registration"));
+        // What the old key granted can still be revoked.
+        let body = json!({"password": PASSWORD, "key": kid, "grant": GRANT});
+        app.post("/v1/me/revocation-signatures", &token, body).await.expect(200);
     })
     .await;
 }

@@ -1,5 +1,13 @@
 //! auth over HTTP, on every engine at hand, with access-policy played by a mock.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test that finds something else than it expects fails"
+)]
+
 mod accounts;
 mod agencies;
 mod app;

@@ -48,9 +48,19 @@ async fn once_confirmed_the_code_is_needed_and_good_once() {
         let short = json!({"password": PASSWORD, "totp": code_at(&secret, app.clock.now()), "new_password": "birches 7"});
         app.put("/v1/me/password", &tokens.text("access_token"), short).await.expect(204);
         app.wait(30);
-        let off = json!({"password": "birches 7", "totp": code_at(&secret, app.clock.now())});
-        app.call(Method::DELETE, "/v1/me/totp", Some(&tokens.text("access_token")), Some(&off)).await.expect(204);
-        app.try_login("drbob", "birches 7").await.expect(201);
+        let token = tokens.text("access_token");
+        let off = |password: &str| json!({"password": password, "totp": code_at(&secret, app.clock.now())});
+        let too_short = Some(off("birches 7"));
+        let refused = app.call(Method::DELETE, "/v1/me/totp", Some(&token), too_short.as_ref()).await;
+        refused.refused(422, "invalid_input");
+        app.wait(30);
+        let mut long = off("birches 7");
+        long["new_password"] = json!("tall birches beside the lake");
+        app.put("/v1/me/password", &token, long).await.expect(204);
+        app.wait(30);
+        let stands = off("tall birches beside the lake");
+        app.call(Method::DELETE, "/v1/me/totp", Some(&token), Some(&stands)).await.expect(204);
+        app.try_login("drbob", "tall birches beside the lake").await.expect(201);
     })
     .await;
 }

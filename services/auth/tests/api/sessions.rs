@@ -56,6 +56,28 @@ async fn unknown_users_and_wrong_passwords_look_alike_and_ten_failures_close_the
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_stranger_slows_himself_down_and_not_the_owner() {
+    each(|app| async move {
+        app.patient("alice").await;
+        app.login("alice").await;
+        for stranger in 2..6 {
+            for _failure in 0..10 {
+                app.try_login_from(&format!("127.0.0.{stranger}"), "alice", "wrong wrong wrong wrong").await;
+                app.wait(10);
+            }
+        }
+        assert_eq!(app.try_login_from("127.0.0.2", "alice", PASSWORD).await, 429, "closed to this stranger");
+        app.try_login("alice", PASSWORD).await.expect(201);
+        // A stranger at an address never seen waits a little, and is not shut out.
+        app.try_login_from("127.0.0.9", "alice", "wrong wrong wrong wrong").await;
+        assert_eq!(app.try_login_from("127.0.0.10", "alice", PASSWORD).await, 429);
+        app.wait(10);
+        assert_eq!(app.try_login_from("127.0.0.10", "alice", PASSWORD).await, 201);
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn guesses_at_once_are_looked_at_one_by_one() {
     each(|app| async move {
         app.patient("alice").await;

@@ -20,6 +20,7 @@ use std::time::Duration;
 
 use hbc_service::{Readiness, Server, Tasks};
 use hbc_types::Clock;
+use utoipa::openapi::security::{ApiKey, ApiKeyValue, SecurityScheme};
 
 pub use config::Config;
 use node::Node;
@@ -91,11 +92,18 @@ async fn keep_saying(node: Arc<Node>, readiness: Readiness) {
 /// The service's OpenAPI document.
 #[must_use]
 pub fn openapi() -> utoipa::openapi::OpenApi {
-    hbc_service::openapi::document(
+    let mut document = hbc_service::openapi::document(
         "HBC ledger",
         "Signed transactions, blocks, checkpoints and proofs of one ledger node.",
         routes::table,
-    )
+    );
+    let signature = ApiKeyValue::with_description(
+        "HBC-Member-Signature",
+        "Signature of the member named in HBC-Member over chain, sender, receiver and body",
+    );
+    let scheme = SecurityScheme::ApiKey(ApiKey::Header(signature));
+    document.components.get_or_insert_default().add_security_scheme("member", scheme);
+    document
 }
 
 /// Opens the store once, which brings its tables up to date.

@@ -30,6 +30,27 @@ pub enum StoreError {
     Shape(&'static str),
 }
 
+impl StoreError {
+    /// True if the file itself is not what it was: corrupt, not a database, a table gone, a value misshapen,
+    /// or no file at all. False for what may pass: a full disk, too many open files, a lock.
+    #[must_use]
+    pub fn is_damage(&self) -> bool {
+        /// SQLite's result codes for an SQL error (a table is missing), a corrupt file and a foreign one.
+        const DAMAGE: [i32; 3] = [1, 11, 26];
+        match self {
+            Self::Sql(sqlx::Error::Database(error)) => {
+                let code = error.code().and_then(|code| code.parse::<i32>().ok());
+                code.is_some_and(|code| DAMAGE.contains(&(code & 0xff)))
+            }
+            Self::Sql(sqlx::Error::ColumnDecode { .. } | sqlx::Error::ColumnNotFound(_)) | Self::Shape(_) => {
+                true
+            }
+            Self::Sql(_) => false,
+            Self::Io(error) => error.kind() == std::io::ErrorKind::NotFound,
+        }
+    }
+}
+
 /// A block as stored.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StoredBlock {

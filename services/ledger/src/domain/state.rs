@@ -46,14 +46,20 @@ pub struct Authority {
     pub operators: Arc<Vec<Named>>,
     /// The parameters.
     pub parameters: Arc<Parameters>,
-    /// The raw keys of members and operators.
-    keys: Arc<HashMap<Kid, PublicKey>>,
+    /// The raw keys of all members and operators there ever were: what those who left have signed stays provable.
+    keys: HashMap<Kid, PublicKey>,
 }
 
 impl Authority {
     fn new(members: Arc<Vec<Named>>, operators: Arc<Vec<Named>>, parameters: Arc<Parameters>) -> Self {
-        let keys = members.iter().chain(operators.iter()).map(|named| (named.kid(), named.key)).collect();
-        Self { members, operators, parameters, keys: Arc::new(keys) }
+        let mut authority = Self { members, operators, parameters, keys: HashMap::new() };
+        authority.note_keys();
+        authority
+    }
+
+    fn note_keys(&mut self) {
+        let named = self.members.iter().chain(self.operators.iter());
+        self.keys.extend(named.map(|named| (named.kid(), named.key)));
     }
 }
 
@@ -195,7 +201,8 @@ impl State {
         &self.anchors
     }
 
-    /// The raw key of any party that the state knows: member, operator, service, consent key or staff.
+    /// The raw key of any party that the state knows or knew: member, operator, service, consent key or staff. Whether it
+    /// may sign anything is for the rules.
     #[must_use]
     pub fn public_key(&self, kid: &Kid) -> Option<PublicKey> {
         let found = self.authority.keys.get(kid).copied();
@@ -303,10 +310,10 @@ impl State {
         let (members, operators, parameters) = authority_of(&self.map, &self.authority);
         let same = Arc::ptr_eq(&members, &self.authority.members)
             && Arc::ptr_eq(&operators, &self.authority.operators);
-        if same {
-            self.authority.parameters = parameters;
-        } else {
-            self.authority = Authority::new(members, operators, parameters);
+        self.authority.parameters = parameters;
+        if !same {
+            (self.authority.members, self.authority.operators) = (members, operators);
+            self.authority.note_keys();
         }
     }
 }

@@ -11,6 +11,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::Node;
 use super::agreement::Event;
+use super::guardian::Soundness;
 use crate::domain::rules::Refusal;
 use crate::store::StoredPromise;
 
@@ -104,14 +105,17 @@ async fn admit_promised(node: &Arc<Node>, group: Vec<Submission>) {
     }
     let all: Vec<_> = group.iter().flat_map(|submission| submission.txs.iter().cloned()).collect();
     let txids: Vec<_> = all.iter().map(|tx| tx.txid()).collect();
-    let outcome = if node.store_is_sound().await {
-        let judge = node.clone();
-        match tokio::task::spawn_blocking(move || judge.judge(&all)).await {
-            Ok(judged) => settle(node, judged, &txids).await,
-            Err(_panicked) => txids.iter().map(|_| Err(SubmitError::Store)).collect(),
+    let refuse_all = |error: SubmitError| txids.iter().map(|_| Err(error.clone())).collect::<Vec<_>>();
+    let outcome = match node.store_is_sound().await {
+        Soundness::Attacked => refuse_all(SubmitError::Attacked),
+        Soundness::Unknown => refuse_all(SubmitError::Store),
+        Soundness::Sound => {
+            let judge = node.clone();
+            match tokio::task::spawn_blocking(move || judge.judge(&all)).await {
+                Ok(judged) => settle(node, judged, &txids).await,
+                Err(_panicked) => refuse_all(SubmitError::Store),
+            }
         }
-    } else {
-        txids.iter().map(|_| Err(SubmitError::Attacked)).collect::<Vec<_>>()
     };
     let mut outcome = outcome.into_iter();
     for submission in group {

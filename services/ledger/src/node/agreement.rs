@@ -16,6 +16,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::Node;
 use super::catch_up::CatchUp;
+use super::guardian::Soundness;
 use super::waiting::Impossible;
 use crate::chain::NextBlock;
 use crate::consensus::wal::Wal;
@@ -195,8 +196,13 @@ impl Loop {
                 Output::ResetLog(height) => or_die(self.wal.reset(height)),
                 Output::Send(message) => {
                     // Nothing leaves a node whose store is not what it was.
-                    if message.commits_the_sender() && !self.node.store_is_sound().await {
-                        return;
+                    if message.commits_the_sender() {
+                        match self.node.store_is_sound().await {
+                            Soundness::Sound => {}
+                            Soundness::Attacked => return,
+                            // It is sent again when the rebroadcast is due.
+                            Soundness::Unknown => continue,
+                        }
                     }
                     let item = Item::Agreement(message.height(), message.encode().into());
                     self.node.tell_all(&item);

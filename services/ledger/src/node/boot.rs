@@ -254,7 +254,7 @@ async fn open_store(data: &DataFolder, create: bool) -> anyhow::Result<(Store, O
     let existed = path.try_exists()?;
     match Store::open(&path, create).await {
         Ok(store) => Ok((store, None)),
-        Err(StoreError::Sql(sqlx::Error::Database(error))) if existed => {
+        Err(error) if existed && error.is_damage() => {
             tracing::error!(error = %error, "the database cannot be opened");
             Ok((Store::substitute().await?, Some(Fault { height: 0, wrong: Wrong::Unreadable })))
         }
@@ -273,10 +273,11 @@ async fn load(store: &Store, data: &DataFolder, founded: Chain) -> anyhow::Resul
         let next = verifier.next_height();
         let blocks = match reader.read(BLOCKS_PER_READ).await {
             Ok(blocks) => blocks,
-            Err(error) => {
+            Err(error) if error.is_damage() => {
                 tracing::error!(error = %error, height = next, "the store cannot be read");
                 break Some(Fault { height: next, wrong: Wrong::Unreadable });
             }
+            Err(error) => return Err(error).context("the ledger's database"),
         };
         if blocks.is_empty() {
             break None;

@@ -21,43 +21,84 @@ const BLOCKS_PER_READ: u32 = 256;
 /// How often the others are told of an attack before giving up.
 const TELLINGS: u32 = 20;
 
+/// What verification found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Soundness {
+    /// All as it was.
+    Sound,
+    /// The store was changed: the node is attacked.
+    Attacked,
+    /// The store could not be read just now: neither vote nor promise, but try again.
+    Unknown,
+}
+
+/// Why verification did not succeed.
+enum Failure {
+    Fault(Fault),
+    Trouble(StoreError),
+}
+
+impl From<Fault> for Failure {
+    fn from(fault: Fault) -> Self {
+        Self::Fault(fault)
+    }
+}
+
 impl Node {
-    /// Verifies the store as configured. A fault marks the node as attacked; true if all is well.
-    pub async fn store_is_sound(self: &Arc<Self>) -> bool {
+    /// Verifies the store as configured. A fault marks the node as attacked.
+    pub async fn store_is_sound(self: &Arc<Self>) -> Soundness {
         if self.attack().is_some() {
-            return false;
+            return Soundness::Attacked;
         }
         let result = match self.verify {
             VerifyMode::Full => self.verify_all().await,
             VerifyMode::Incremental => self.verify_some().await,
         };
         match result {
-            Ok(()) => true,
-            Err(fault) => {
+            Ok(()) => Soundness::Sound,
+            Err(Failure::Trouble(error)) => {
+                tracing::error!(node = %self.name, error = %error, "the store cannot be verified just now");
+                Soundness::Unknown
+            }
+            Err(Failure::Fault(fault)) => {
                 self.mark_attacked(fault).await;
-                false
+                Soundness::Attacked
+            }
+        }
+    }
+
+    /// Sorts an error of reading a block: damage marks the node as attacked.
+    pub async fn reading_failed(self: &Arc<Self>, height: u64, error: StoreError) -> Soundness {
+        match unreadable(height, error) {
+            Failure::Fault(fault) => {
+                self.mark_attacked(fault).await;
+                Soundness::Attacked
+            }
+            Failure::Trouble(error) => {
+                tracing::error!(node = %self.name, error = %error, height, "a block cannot be read just now");
+                Soundness::Unknown
             }
         }
     }
 
     /// Recomputes every block's hash on a fresh connection.
-    pub async fn verify_all(&self) -> Result<(), Fault> {
+    async fn verify_all(&self) -> Result<(), Failure> {
         let _no_commit_meanwhile = self.gate.read().await;
         self.verify_all_now().await
     }
 
-    async fn verify_all_now(&self) -> Result<(), Fault> {
-        let before = self.store.look().await.map_err(|error| unreadable(0, &error))?;
+    async fn verify_all_now(&self) -> Result<(), Failure> {
+        let before = self.store.look().await.map_err(|error| unreadable(0, error))?;
         let (hashes, certificate) = {
             let chain = self.chain();
             (chain.hashes().to_vec(), chain.certificate().to_owned())
         };
         let mut verifier = Verifier::new(&hashes);
-        let mut reader = self.store.blocks(0).await.map_err(|error| unreadable(0, &error))?;
+        let mut reader = self.store.blocks(0).await.map_err(|error| unreadable(0, error))?;
         let mut last_certificate = String::new();
         loop {
             let next = verifier.next_height();
-            let blocks = reader.read(BLOCKS_PER_READ).await.map_err(|error| unreadable(next, &error))?;
+            let blocks = reader.read(BLOCKS_PER_READ).await.map_err(|error| unreadable(next, error))?;
             let Some(last) = blocks.last() else { break };
             last_certificate.clone_from(&last.certificate);
             for block in &blocks {
@@ -67,10 +108,8 @@ impl Node {
         }
         verifier.finish()?;
         if last_certificate != certificate {
-            return Err(Fault {
-                height: verifier.next_height().saturating_sub(1),
-                wrong: Wrong::Certificate,
-            });
+            let height = verifier.next_height().saturating_sub(1);
+            return Err(Fault { height, wrong: Wrong::Certificate }.into());
         }
         self.store.accept(before).await;
         self.condition_mut().verified_at = Some(self.clock.now());
@@ -78,7 +117,7 @@ impl Node {
     }
 
     /// The tip, foreign writes and a random sample; everything if one of these is not as it was.
-    async fn verify_some(&self) -> Result<(), Fault> {
+    async fn verify_some(&self) -> Result<(), Failure> {
         let _no_commit_meanwhile = self.gate.read().await;
         let untouched = self.store.untouched().await.unwrap_or(false);
         if untouched && self.sample_is_sound().await.unwrap_or(false) {
@@ -174,7 +213,10 @@ impl Node {
     }
 }
 
-fn unreadable(height: u64, error: &StoreError) -> Fault {
+fn unreadable(height: u64, error: StoreError) -> Failure {
+    if !error.is_damage() {
+        return Failure::Trouble(error);
+    }
     tracing::error!(error = %error, height, "the store cannot be read");
-    Fault { height, wrong: Wrong::Unreadable }
+    Failure::Fault(Fault { height, wrong: Wrong::Unreadable })
 }

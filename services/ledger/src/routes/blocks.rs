@@ -14,7 +14,8 @@ use utoipa::IntoParams;
 use super::App;
 use crate::domain::state::Place;
 use crate::domain::verification::{Fault, Wrong, transactions};
-use crate::store::StoredBlock;
+use crate::node::guardian::Soundness;
+use crate::store::{StoreError, StoredBlock};
 
 /// Blocks in one answer at most.
 const MAX_BLOCKS: u32 = 100;
@@ -47,16 +48,16 @@ impl App {
                 let wrong = if stored.is_some() { Wrong::Transactions } else { Wrong::Missing };
                 self.found_wrong(Fault { height, wrong }).await
             }
-            Err(error) => {
-                tracing::error!(error = %error, height, "a block cannot be read");
-                self.found_wrong(Fault { height, wrong: Wrong::Unreadable }).await
-            }
+            Err(error) => Err(self.reading_failed(height, error).await),
         }
     }
 
     /// A final transaction's text, if its stored bytes still hash to its id.
     pub(super) async fn transaction(&self, txid: &Digest, place: &Place) -> Result<String, Problem> {
-        let stored = self.node.store.block(place.height).await.ok().flatten();
+        let stored = match self.node.store.block(place.height).await {
+            Ok(stored) => stored,
+            Err(error) => return Err(self.reading_failed(place.height, error).await),
+        };
         let index = usize::try_from(place.index).unwrap_or(usize::MAX);
         let bytes = stored.as_ref().and_then(|block| transactions(&block.body).nth(index).flatten());
         match bytes.filter(|bytes| leaf_hash(bytes) == *txid).map(|bytes| String::from_utf8(bytes.to_vec())) {
@@ -67,12 +68,22 @@ impl App {
 
     /// A header and its certificate, if the stored bytes are still what this node agreed to.
     pub(super) async fn header(&self, height: u64) -> Result<(Header, String), Problem> {
-        let stored = self.node.store.block(height).await.ok().flatten();
+        let stored = match self.node.store.block(height).await {
+            Ok(stored) => stored,
+            Err(error) => return Err(self.reading_failed(height, error).await),
+        };
         let known = usize::try_from(height).ok().and_then(|i| self.node.chain().hashes().get(i).copied());
         let header = stored.as_ref().and_then(|block| Header::from_bytes(&block.header).ok());
         match (stored, header.filter(|header| Some(header.hash()) == known)) {
             (Some(stored), Some(header)) => Ok((header, stored.certificate)),
             _ => self.found_wrong(Fault { height, wrong: Wrong::Hash }).await,
+        }
+    }
+
+    async fn reading_failed(&self, height: u64, error: StoreError) -> Problem {
+        match self.node.reading_failed(height, error).await {
+            Soundness::Attacked => Problem::new(Slug::Integrity).detail("a stored block cannot be read"),
+            Soundness::Sound | Soundness::Unknown => Problem::new(Slug::Unavailable),
         }
     }
 

@@ -15,7 +15,7 @@ use crate::peers::{MAX_ENVELOPE_BYTES, MEMBER_HEADER, SIGNATURE_HEADER, Unpacked
 
 /// Takes a member's envelope and answers with this node's height. Signed by the member over chain, sender,
 /// receiver and body.
-#[utoipa::path(tag = "members", operation_id = "receive_envelope", security(()),
+#[utoipa::path(tag = "members", operation_id = "receive_envelope", security(("member" = [])),
     request_body(content = Vec<u8>, content_type = "application/octet-stream"),
     responses((status = 200, description = "Height and whether the store is attacked"),
         (status = 400, body = ProblemDocument), (status = 401, body = ProblemDocument),

@@ -143,3 +143,57 @@ async fn one_member_alone_works_and_restarts_from_its_store() {
         assert_eq!(net.view(0, &txid).await.unwrap().state, TransactionState::Final);
     }
 }
+
+/// 64 writers, each sure of its transaction only when it is final, while one node is stopped and another one
+/// stopped and started again: every transaction is on the chain exactly once, on one chain.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn sixty_four_writers_survive_a_stop_and_a_restart() {
+    let mut net = Net::start(4, VerifyMode::Incremental);
+    let all: Vec<String> = (0..64).map(|_| net.transaction()).collect();
+    let endpoints: Vec<_> = (0..4).map(|index| net.endpoint(index)).collect();
+    let writers: Vec<_> = all
+        .iter()
+        .cloned()
+        .enumerate()
+        .map(|(writer, jws)| tokio::spawn(write_until_final(endpoints.clone(), writer, jws)))
+        .collect();
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    net.stop(3);
+    net.stop(1);
+    net.run(1);
+    for writer in writers {
+        writer.await.unwrap();
+    }
+    let tip = net.one_tip(&[0, 1, 2]).await;
+    net.run(3);
+    assert_eq!(net.one_tip(&[0, 1, 2, 3]).await.tip, tip.tip);
+    let mut times = std::collections::HashMap::new();
+    let mut from = 1;
+    while from <= tip.height {
+        for block in net.blocks(3, from).await.blocks {
+            for jws in block.transactions {
+                *times.entry(jws).or_insert(0) += 1;
+            }
+            from = block.height + 1;
+        }
+    }
+    assert!(all.iter().all(|jws| times.get(jws) == Some(&1)), "each exactly once");
+}
+
+/// As an outbox does it: the same bytes to one node after the other until one says that they are final.
+async fn write_until_final(nodes: Vec<hbc_client::Endpoint>, first: usize, jws: String) {
+    let path = format!("/v1/transactions/{}", txid(&jws));
+    for attempt in 0..600 {
+        let node = &nodes[(first + attempt / 20) % nodes.len()];
+        if attempt % 20 == 0 {
+            let body = hbc_types::wire::ledger::SubmitTransaction { jws: jws.clone() };
+            let _refused_or_gone = node.post("/v1/transactions").json(&body).done().await;
+        }
+        let view = node.get(&path).once().fetch::<hbc_types::wire::ledger::TransactionView>().await;
+        if view.is_ok_and(|view| view.state == TransactionState::Final) {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    panic!("{jws} is not final");
+}

@@ -130,3 +130,19 @@ async fn touching_the_file_alone_is_no_attack() {
     }
     assert_eq!(net.status(0).await.state, NodeState::Healthy);
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn a_database_that_is_none_any_more_starts_as_attacked() {
+    let mut net = Net::start(1, VerifyMode::Full);
+    let jws = net.transaction();
+    net.submit(0, &jws).await.unwrap();
+    net.finality(0, &txid(&jws)).await;
+    net.stop(0);
+    let path = net.data(0).join("ledger.db");
+    let mut bytes = std::fs::read(&path).unwrap();
+    bytes[..16].copy_from_slice(b"SQLite format 9\0");
+    std::fs::write(&path, bytes).unwrap();
+    net.run(0);
+    let status = net.status(0).await;
+    assert_eq!((status.state, status.first_bad_height), (NodeState::Attacked, Some(0)), "{status:?}");
+}

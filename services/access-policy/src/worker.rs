@@ -104,7 +104,8 @@ async fn say_ready(app: App, readiness: Readiness) {
             Err(_) => readiness.set("database", false, "does not answer as it should"),
         }
         let health = app.finality.health();
-        let note = format!("{} of {} nodes answer, {} blocks behind", health.nodes_up, health.nodes, health.lag());
+        let note =
+            format!("{} of {} nodes answer, {} blocks behind", health.nodes_up, health.nodes, health.lag());
         readiness.set("ledger", true, note);
         tokio::time::sleep(GLANCE).await;
     }

@@ -23,7 +23,11 @@ use crate::store::grants::StoredGrant;
 const fn concerns_us(payload: &Payload) -> bool {
     matches!(
         payload,
-        Payload::Grant(_) | Payload::Alter(_) | Payload::Revoke(_) | Payload::ConsentKey(_) | Payload::Receipts(_)
+        Payload::Grant(_)
+            | Payload::Alter(_)
+            | Payload::Revoke(_)
+            | Payload::ConsentKey(_)
+            | Payload::Receipts(_)
     )
 }
 

@@ -120,8 +120,10 @@ async fn of_two_drafts_for_one_place_one_is_signed() {
         let first = w.draft(&patient, &w.new_grant(&doctor, w.scope())).await;
         let second = w.draft(&patient, &w.new_grant(&doctor, w.scope())).await;
         let (one, two) = (w.signature(&patient, &first, &key), w.signature(&patient, &second, &key));
-        let (one, two) =
-            tokio::join!(w.put_signature(&patient, &first.id, &one), w.put_signature(&patient, &second.id, &two));
+        let (one, two) = tokio::join!(
+            w.put_signature(&patient, &first.id, &one),
+            w.put_signature(&patient, &second.id, &two)
+        );
         let mut statuses = [one.status.as_u16(), two.status.as_u16()];
         statuses.sort_unstable();
         assert_eq!(statuses, [200, 409]);
@@ -186,10 +188,8 @@ async fn a_freeze_stops_at_once_and_only_the_root_key_lifts_it() {
 async fn scope_is_what_is_read_and_nothing_else() {
     let w = world().await;
     let (patient, doctor) = (w.patient().await, w.agency(AgencyType::Doctor).await);
-    let sensitive = hbc_types::wire::access::Labels {
-        category: Category::Laboratory,
-        compartment: Compartment::Hiv,
-    };
+    let sensitive =
+        hbc_types::wire::access::Labels { category: Category::Laboratory, compartment: Compartment::Hiv };
     let all = [labels(Category::Laboratory), labels(Category::Condition), sensitive];
     let written = w.write(&patient.user, &patient.id, &all).await;
     w.grant(&patient, &doctor, w.scope()).await;

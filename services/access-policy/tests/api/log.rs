@@ -77,8 +77,9 @@ async fn receipts_are_gathered_and_become_provable_when_their_batch_is_final() {
             session: patient.user.session.clone(),
         };
         for item in &page.items {
-            let found =
-                hbc_access_policy::flows::log::locate(&w.app, &who, &patient.id, &item.receipt.id).await.unwrap();
+            let found = hbc_access_policy::flows::log::locate(&w.app, &who, &patient.id, &item.receipt.id)
+                .await
+                .unwrap();
             assert_eq!(found.batch.txid, item.txid.unwrap());
         }
         // No ledger node answers in this test.
@@ -119,8 +120,7 @@ async fn explain_says_what_a_call_would_be_told() {
         let theirs: Explanation = w.post("/v1/explain", &patient.user, &about).await.ok();
         assert_eq!((mine.allowed, &mine.rule), (theirs.allowed, &theirs.rule));
         assert_eq!((mine.grant.as_ref(), mine.txid), (Some(&grant.id), grant.txid));
-        let read: hbc_types::wire::access::Unwrapped =
-            w.try_read(&doctor.user, &written, purpose).await.ok();
+        let read: hbc_types::wire::access::Unwrapped = w.try_read(&doctor.user, &written, purpose).await.ok();
         assert_eq!(mine.allowed, !read.keys.is_empty());
         if let Some(rule) = read.rule {
             assert_eq!(mine.rule, rule);

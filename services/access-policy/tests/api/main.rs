@@ -1,5 +1,7 @@
 //! The service over HTTP, with users and services as its neighbours see them.
 
+#![cfg(test)]
+
 mod consents;
 mod keys;
 mod log;

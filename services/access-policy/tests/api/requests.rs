@@ -13,7 +13,8 @@ use serde_json::json;
 use crate::world::{AgencyUser, PatientUser, World, world, worlds};
 
 async fn ask(w: &World, agency: &AgencyUser, patient: &PatientUser) -> AccessRequestView {
-    let new = NewAccessRequest { patient: patient.id.clone(), scope: w.scope(), message: "please".to_owned() };
+    let new =
+        NewAccessRequest { patient: patient.id.clone(), scope: w.scope(), message: "please".to_owned() };
     w.post("/v1/access-requests", &agency.user, &new).await.ok()
 }
 
@@ -50,7 +51,8 @@ async fn a_request_is_seen_by_both_sides_and_approved_narrowed() {
         let done: AccessRequestView =
             w.get(&format!("/v1/access-requests/{}", request.id), &doctor.user).await.ok();
         assert_eq!((done.state.code(), done.grant), ("approved", Some(grant.id)));
-        let denied = w.post(&format!("/v1/access-requests/{}/denial", request.id), &patient.user, &json!({})).await;
+        let denied =
+            w.post(&format!("/v1/access-requests/{}/denial", request.id), &patient.user, &json!({})).await;
         assert_eq!(denied.problem(), "409 conflict");
     }
 }
@@ -59,14 +61,19 @@ async fn a_request_is_seen_by_both_sides_and_approved_narrowed() {
 async fn a_request_ends_once_by_denial_withdrawal_or_time() {
     for w in worlds().await {
         let (patient, doctor) = (w.patient().await, w.agency(AgencyType::Doctor).await);
-        let (one, two, three) =
-            (ask(&w, &doctor, &patient).await, ask(&w, &doctor, &patient).await, ask(&w, &doctor, &patient).await);
+        let (one, two, three) = (
+            ask(&w, &doctor, &patient).await,
+            ask(&w, &doctor, &patient).await,
+            ask(&w, &doctor, &patient).await,
+        );
         let path = |id: &_, what: &str| format!("/v1/access-requests/{id}/{what}");
-        let denied: AccessRequestView = w.post(&path(&one.id, "denial"), &patient.user, &json!({})).await.ok();
+        let denied: AccessRequestView =
+            w.post(&path(&one.id, "denial"), &patient.user, &json!({})).await.ok();
         assert_eq!(denied.state.code(), "denied");
         let late = w.post(&path(&one.id, "withdrawal"), &doctor.user, &json!({})).await;
         assert_eq!(late.problem(), "409 conflict");
-        let gone: AccessRequestView = w.post(&path(&two.id, "withdrawal"), &doctor.user, &json!({})).await.ok();
+        let gone: AccessRequestView =
+            w.post(&path(&two.id, "withdrawal"), &doctor.user, &json!({})).await.ok();
         assert_eq!(gone.state.code(), "withdrawn");
         w.clock.advance(Duration::from_secs(31 * 86_400));
         hbc_access_policy::flows::ledger::sweep(&w.app).await.unwrap();

@@ -23,8 +23,8 @@ use hbc_types::labels::{Category, Compartment};
 use hbc_types::outbox::FollowPosition;
 use hbc_types::purpose::{Action, Purpose};
 use hbc_types::wire::access::{
-    DataKeyItem, DataKeys, DataKeysRequest, DecisionAnswer, DecisionRequest, GrantDraft, GrantSignature, GrantView,
-    Labels, NewDenial, NewGrant, PinPatient, Scope, Subject, Unwrapped, UnwrapItem, UnwrapRequest,
+    DataKeyItem, DataKeys, DataKeysRequest, DecisionAnswer, DecisionRequest, GrantDraft, GrantSignature,
+    GrantView, Labels, NewDenial, NewGrant, PinPatient, Scope, Subject, UnwrapItem, UnwrapRequest, Unwrapped,
 };
 use hbc_types::wire::token::{ACCESS_SECONDS, ACCESS_TYP, AccessClaims, SERVICE_HEADER};
 use hbc_types::{Clock, Digest, Random, Timestamp};
@@ -55,7 +55,8 @@ impl Answer {
     /// Status and slug, the first reference appended.
     pub fn problem(&self) -> String {
         let document: Value = self.json();
-        let slug = document["type"].as_str().unwrap_or_default().trim_start_matches("urn:hbc:problem:").to_owned();
+        let slug =
+            document["type"].as_str().unwrap_or_default().trim_start_matches("urn:hbc:problem:").to_owned();
         let rule = document["references"].get(0).and_then(Value::as_str).map(|rule| format!(" {rule}"));
         format!("{} {slug}{}", self.status.as_u16(), rule.unwrap_or_default())
     }
@@ -250,7 +251,8 @@ impl World {
             let key = if role == ServiceRole::Auth { self.auth.clone() } else { self.storage.clone() };
             let caller = ServiceCaller::new(role, key, self.clock.clone(), self.random.clone());
             let bytes = body.clone().unwrap_or_default();
-            let assertion = caller.assertion(ServiceRole::AccessPolicy, method.as_str(), path, &bytes).unwrap();
+            let assertion =
+                caller.assertion(ServiceRole::AccessPolicy, method.as_str(), path, &bytes).unwrap();
             request = request.header(SERVICE_HEADER, assertion);
         }
         if let Some(body) = body {
@@ -319,7 +321,8 @@ impl World {
     ) -> AgencyUser {
         let id = AgencyId::random(&self.random);
         let user = self.user(AccountId::Agency(id.clone()));
-        let subject = Subject { organisation: organisation.cloned(), ..subject(Role::Agency, standing, Some(kind)) };
+        let subject =
+            Subject { organisation: organisation.cloned(), ..subject(Role::Agency, standing, Some(kind)) };
         self.subject(&user.account, &subject).await;
         AgencyUser { id, user }
     }
@@ -358,7 +361,8 @@ impl World {
 
     /// What auth answers for a draft: the key for this grantee, certified and registered, and its signature.
     pub fn signature(&self, patient: &PatientUser, draft: &GrantDraft, key: &SigningKey) -> GrantSignature {
-        let grantee = serde_json::from_str::<Value>(&draft.body).unwrap()["grantee"].as_str().unwrap().to_owned();
+        let grantee =
+            serde_json::from_str::<Value>(&draft.body).unwrap()["grantee"].as_str().unwrap().to_owned();
         let kid = PublicKey::of(key).kid();
         let certificate = ConsentCertificate {
             chain: self.chain,
@@ -399,11 +403,17 @@ impl World {
 
     /// The consent key of this patient for this agency.
     pub fn consent_key(&self, patient: &PatientUser, agency: &AgencyId) -> SigningKey {
-        let seed = hbc_types::hash::domain_hash("test", &[patient.root.as_bytes(), agency.as_str().as_bytes()]);
+        let seed =
+            hbc_types::hash::domain_hash("test", &[patient.root.as_bytes(), agency.as_str().as_bytes()]);
         SigningKey::from_bytes(seed.as_bytes())
     }
 
-    pub async fn put_signature(&self, patient: &PatientUser, id: &GrantId, signature: &GrantSignature) -> Answer {
+    pub async fn put_signature(
+        &self,
+        patient: &PatientUser,
+        id: &GrantId,
+        signature: &GrantSignature,
+    ) -> Answer {
         self.send(Method::PUT, &format!("/v1/grants/{id}/signature"), &patient.user, signature).await
     }
 
@@ -508,7 +518,11 @@ impl World {
             patient: patient.clone(),
             purpose,
             action: Action::Read,
-            labels: vec![labels(Category::Laboratory), labels(Category::VitalSigns), labels(Category::Condition)],
+            labels: vec![
+                labels(Category::Laboratory),
+                labels(Category::VitalSigns),
+                labels(Category::Condition),
+            ],
         };
         self.storage("/internal/v1/decisions", Some(user), &request).await
     }
@@ -522,7 +536,9 @@ impl World {
         self.app
             .db
             .write(move |db| {
-                Box::pin(async move { Ok::<u64, hbc_db::DbError>(sqlx::query(sql).execute(db).await?.rows_affected()) })
+                Box::pin(async move {
+                    Ok::<u64, hbc_db::DbError>(sqlx::query(sql).execute(db).await?.rows_affected())
+                })
             })
             .await
             .unwrap()

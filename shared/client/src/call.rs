@@ -34,8 +34,11 @@ impl Endpoint {
     /// A service at `base` that shares the connections of `http`.
     pub fn with_client(base: &str, http: reqwest::Client) -> Result<Self, ClientError> {
         let base = Url::parse(base).map_err(|error| ClientError::BadCall(error.to_string()))?;
-        if base.cannot_be_a_base() || base.path() != "/" || base.query().is_some() {
-            return Err(ClientError::BadCall("the address must have neither path nor query".to_owned()));
+        let plain = matches!(base.scheme(), "http" | "https") && base.path() == "/" && base.query().is_none();
+        if !plain {
+            return Err(ClientError::BadCall(
+                "the address must be http://host:port and nothing more".to_owned(),
+            ));
         }
         Ok(Self { base, http })
     }
@@ -50,7 +53,7 @@ impl Endpoint {
     pub fn call(&self, method: Method, path: &str) -> Call {
         Call {
             http: self.http.clone(),
-            url: self.base.join(path).map_err(|error| ClientError::BadCall(error.to_string())),
+            url: self.url(path),
             method,
             headers: HeaderMap::new(),
             body: Ok(Bytes::new()),
@@ -58,6 +61,14 @@ impl Endpoint {
             attempts: 1,
             deadline: http::DEADLINE,
         }
+    }
+
+    /// The whole address of `path`; a path cannot lead to another host.
+    fn url(&self, path: &str) -> Result<Url, ClientError> {
+        if !path.starts_with('/') || path.starts_with("//") {
+            return Err(ClientError::BadCall("a path begins with one slash".to_owned()));
+        }
+        self.base.join(path).map_err(|error| ClientError::BadCall(error.to_string()))
     }
 
     /// `GET path`, tried again where that may help.
@@ -107,6 +118,15 @@ pub struct Call {
 }
 
 impl Call {
+    /// With `query` as the query string; absent fields are left out.
+    pub fn query<T: Serialize + ?Sized>(mut self, query: &T) -> Self {
+        self.url = self.url.and_then(|url| {
+            let request = self.http.request(self.method.clone(), url).query(query).build()?;
+            Ok(request.url().clone())
+        });
+        self
+    }
+
     /// With `value` as JSON body.
     pub fn json<T: Serialize + ?Sized>(mut self, value: &T) -> Self {
         let body = serde_json::to_vec(value).map(Bytes::from);

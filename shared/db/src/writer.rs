@@ -27,7 +27,7 @@ use crate::{Db, DbError, DbOptions, Engine, JobFuture, Lock, Tx};
 /// How long one job may hold the writer before it is abandoned.
 const JOB_LIMIT: Duration = Duration::from_secs(30);
 /// How long a group may keep taking in more jobs.
-const GROUP_TIME: Duration = Duration::from_millis(50);
+const GROUP_TIME: Duration = Duration::from_millis(10);
 /// How often a conflicting PostgreSQL transaction is repeated.
 const ATTEMPTS: u32 = 12;
 

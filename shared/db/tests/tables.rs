@@ -1,5 +1,7 @@
 //! The tables that every service has, on every engine at hand: outbox, chain position, saved answers.
 
+#![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, missing_docs, reason = "test code")]
+
 use std::time::Duration;
 
 use hbc_db::testing::{TestDatabase, databases};
@@ -135,7 +137,8 @@ async fn what_is_settled_is_never_due_again_and_told_once() {
         assert_eq!((settled.len(), settled[0].1.reference.as_str()), (1, "segment-2"));
         assert!(record(db, vec![refusal()]).await.is_empty());
         let state = outbox::state(db.reads(), txid(2)).await.unwrap();
-        let refused = TransactionState::Refused { reason: "excluded".to_owned(), excluded_by: Some(txid(50)) };
+        let refused =
+            TransactionState::Refused { reason: "excluded".to_owned(), excluded_by: Some(txid(50)) };
         assert_eq!(state, Some(refused));
         assert!(due(db, NOW.plus(Duration::from_secs(3600))).await.is_empty());
         assert_eq!(outbox::backlog(db.reads()).await.unwrap(), (0, None));
@@ -166,7 +169,10 @@ async fn the_position_moves_one_block_at_a_time_with_what_the_block_does() {
         advance(position(2)).await.unwrap();
         for wrong in [1, 2, 4] {
             let refused = advance(position(wrong)).await;
-            assert!(matches!(refused, Err(DbError::RowCount { expected: 1, found: 0 })), "{wrong}: {refused:?}");
+            assert!(
+                matches!(refused, Err(DbError::RowCount { expected: 1, found: 0 })),
+                "{wrong}: {refused:?}"
+            );
         }
         assert_eq!(follow::position(db.reads(), "chain").await.unwrap(), Some(position(2)));
         assert_eq!(follow::position(db.reads(), "other").await.unwrap(), None);

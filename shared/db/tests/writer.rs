@@ -1,5 +1,7 @@
 //! The group-commit writer on every engine at hand: what is durable, what is rolled back, who is told what.
 
+#![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, missing_docs, reason = "test code")]
+
 use std::error::Error;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -65,7 +67,10 @@ async fn a_failing_job_takes_no_neighbour_down() {
             match id % 3 {
                 0 => assert!(matches!(outcome, Err(DbError::UniqueViolation(_))), "{id}: {outcome:?}"),
                 1 => {
-                    assert!(matches!(outcome, Err(DbError::BadValue { column: "mine" })), "{id}: {outcome:?}")
+                    assert!(
+                        matches!(outcome, Err(DbError::BadValue { column: "mine" })),
+                        "{id}: {outcome:?}"
+                    );
                 }
                 _ => assert!(outcome.is_ok(), "{id}: {outcome:?}"),
             }
@@ -257,4 +262,42 @@ async fn waiting_jobs_are_finished_at_closing_and_later_ones_refused() {
     assert!(matches!(late, Err(DbError::Closed)));
     let again = Db::connect(&database.url, DbOptions::default()).await.unwrap();
     assert_eq!(count(&again).await, i64::try_from(stored).unwrap());
+}
+
+#[tokio::test]
+async fn who_waited_for_a_lock_sees_what_its_holder_did() {
+    for database in databases(STEPS).await {
+        let db = &database.db;
+        let (entered, go) = (Arc::new(tokio::sync::Notify::new()), Arc::new(tokio::sync::Notify::new()));
+        let (signal, wait) = (Arc::clone(&entered), Arc::clone(&go));
+        let revoke = db.write_locked(vec![Lock::exclusive("pat-1")], move |tx| {
+            Box::pin(async move {
+                signal.notify_one();
+                wait.notified().await;
+                insert(tx, 1).await
+            })
+        });
+        let look = |lock: Lock| {
+            db.write_locked(vec![lock], |tx| {
+                Box::pin(async move {
+                    let there: i64 = sqlx::query_scalar("SELECT CAST(count(*) AS BIGINT) FROM things")
+                        .fetch_one(tx)
+                        .await?;
+                    Ok::<_, DbError>(there)
+                })
+            })
+        };
+        let after = async {
+            entered.notified().await;
+            let release = async {
+                tokio::time::sleep(std::time::Duration::from_millis(200)).await;
+                go.notify_one();
+            };
+            futures_util::future::join(look(Lock::shared("pat-1")), release).await.0
+        };
+        let (revoked, seen) = futures_util::future::join(revoke, after).await;
+        revoked.unwrap();
+        assert_eq!(seen.unwrap(), 1, "a release that waited must see the revocation");
+        assert_eq!(look(Lock::shared("pat-2")).await.unwrap(), 1);
+    }
 }

@@ -23,6 +23,8 @@ const LEEWAY_SECONDS: i64 = 5;
 const MAX_LIFE_SECONDS: i64 = 3600;
 /// Shortest time between two fetches of the key set.
 const FETCH_PAUSE: Duration = Duration::from_secs(5);
+/// The same while there is no key set at all, because auth did not answer yet.
+const FIRST_FETCH_PAUSE: Duration = Duration::from_millis(500);
 /// How often the key set is fetched without being asked, so that a withdrawn key stops working.
 const REFRESH: Duration = Duration::from_secs(300);
 
@@ -125,7 +127,7 @@ impl TokenVerifier {
     pub async fn keep_fresh(self) {
         loop {
             self.fetch(true).await;
-            tokio::time::sleep(REFRESH).await;
+            tokio::time::sleep(if self.has_keys() { REFRESH } else { FIRST_FETCH_PAUSE }).await;
         }
     }
 
@@ -155,28 +157,28 @@ impl TokenVerifier {
         self.inner.keys.read().unwrap_or_else(PoisonError::into_inner).as_ref()?.get(kid).copied()
     }
 
+    fn has_keys(&self) -> bool {
+        self.inner.keys.read().unwrap_or_else(PoisonError::into_inner).is_some()
+    }
+
     fn unknown_key(&self) -> TokenError {
-        match &*self.inner.keys.read().unwrap_or_else(PoisonError::into_inner) {
-            Some(_) => TokenError::UnknownKey,
-            None => TokenError::NoKeys,
-        }
+        if self.has_keys() { TokenError::UnknownKey } else { TokenError::NoKeys }
     }
 
     /// Fetches the key set unless that was done a moment ago. A failure keeps the keys there are.
     async fn fetch(&self, even_if_recent: bool) {
         let Some(source) = &self.inner.source else { return };
         let mut fetched = self.inner.fetched.lock().await;
-        let recent = fetched.is_some_and(|at| at.elapsed() < FETCH_PAUSE);
-        let have_keys = self.inner.keys.read().unwrap_or_else(PoisonError::into_inner).is_some();
-        if recent && have_keys && !even_if_recent {
+        let pause = if self.has_keys() { FETCH_PAUSE } else { FIRST_FETCH_PAUSE };
+        if fetched.is_some_and(|at| at.elapsed() < pause) && !even_if_recent {
             return;
         }
-        let answer =
-            source.get("/.well-known/jwks.json").deadline(Duration::from_secs(3)).fetch::<Jwks>().await;
+        let call = source.get("/.well-known/jwks.json").once().deadline(Duration::from_secs(3));
+        let answer = call.fetch::<Jwks>().await;
+        *fetched = Some(Instant::now());
         match answer {
             Ok(set) => {
                 *self.inner.keys.write().unwrap_or_else(PoisonError::into_inner) = Some(usable(&set));
-                *fetched = Some(Instant::now());
             }
             Err(error) => {
                 tracing::warn!(

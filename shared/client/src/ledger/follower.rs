@@ -123,7 +123,7 @@ impl<J: Journal> Follower<J> {
             match view.certificate(&note) {
                 Ok(certificate) => round.compare(certificate, view),
                 Err(error) => {
-                    tracing::warn!(error = %error, "A node showed a checkpoint that does not certify")
+                    tracing::warn!(error = %error, "A node showed a checkpoint that does not certify");
                 }
             }
         }

@@ -1,9 +1,11 @@
 //! What every part of storage shares.
 
-use std::sync::Arc;
+use std::collections::HashSet;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use ed25519_dalek::SigningKey;
 use hbc_client::ledger::{Finality, LedgerClient};
+use hbc_types::ids::IntentId;
 use hbc_types::{Clock, Digest, Random};
 use tokio::sync::Notify;
 
@@ -40,11 +42,49 @@ pub struct App {
     pub ledger: LedgerClient,
     /// Wakes the reconcile loop before its time.
     pub stir: Arc<Notify>,
+    /// Uploads that this process is working on: however long they take, they are not dead.
+    pub under_way: UnderWay,
 }
 
 impl std::fmt::Debug for App {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("App").field("chain", &self.chain).finish_non_exhaustive()
+    }
+}
+
+/// The intents that this process is working on. Clones share them.
+#[derive(Clone, Debug, Default)]
+pub struct UnderWay(Arc<Mutex<HashSet<IntentId>>>);
+
+impl UnderWay {
+    /// Work on an intent begins; it ends with the value returned.
+    #[must_use]
+    pub fn begin(&self, intent: &IntentId) -> Working {
+        self.lock().insert(intent.clone());
+        Working { under_way: self.clone(), intent: intent.clone() }
+    }
+
+    /// Whether an intent is being worked on.
+    #[must_use]
+    pub fn contains(&self, intent: &IntentId) -> bool {
+        self.lock().contains(intent)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashSet<IntentId>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// An intent being worked on.
+#[derive(Debug)]
+pub struct Working {
+    under_way: UnderWay,
+    intent: IntentId,
+}
+
+impl Drop for Working {
+    fn drop(&mut self) {
+        self.under_way.lock().remove(&self.intent);
     }
 }
 

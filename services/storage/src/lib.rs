@@ -40,7 +40,7 @@ use hbc_types::{Clock, Random};
 use tokio::sync::Notify;
 use utoipa::openapi::OpenApi;
 
-use crate::app::App;
+use crate::app::{App, UnderWay};
 use crate::blob::BlobStore;
 use crate::blob::kubo::Kubo;
 pub use crate::config::Config;
@@ -162,6 +162,7 @@ fn state(
         finality: Finality::default(),
         ledger: LedgerClient::new(Arc::new(genesis), &config.ledger_urls)?,
         stir: Arc::new(Notify::new()),
+        under_way: UnderWay::default(),
         clock,
         random,
     })

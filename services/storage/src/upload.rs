@@ -79,6 +79,7 @@ pub async fn write(
     answer: impl FnOnce(&[Stored]) -> Option<SavedAnswer>,
 ) -> Result<Vec<Stored>, Error> {
     let intent = IntentId::random(&app.random);
+    let _working = app.under_way.begin(&intent);
     app.store.begin_intent(&intent, app.clock.now()).await?;
     let outcome = write_under(app, &intent, upload, answer).await;
     if outcome.is_err() {

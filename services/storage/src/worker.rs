@@ -66,6 +66,9 @@ async fn round(app: &App, settings: &ReconcileSettings, readiness: &Readiness, c
 pub async fn bury(app: &App, settings: &ReconcileSettings) -> Result<(), Error> {
     let before = app.clock.now().minus(Duration::from_secs(settings.intent_seconds));
     for intent in app.store.unsettled_intents(before).await? {
+        if app.under_way.contains(&intent) {
+            continue;
+        }
         app.store.kill_intent(&intent).await?;
         // It may have been committed a moment ago: then it is alive for good.
         if app.store.intent_state(&intent).await?.as_deref() == Some("dead") {

@@ -170,14 +170,15 @@ impl Failure {
         self.text.contains("not pinned")
     }
 
-    /// A read that failed because the block is not there, or because its bytes no longer are what they were.
+    /// A read of which the daemon itself says that it failed: the block is not there, or what lies there cannot be read.
     fn read(self, cid: Cid) -> BlobError {
         if self.text.contains("not found") || self.text.contains("could not find") {
             BlobError::Missing(cid)
-        } else if self.text.contains("hash mismatch") || self.text.contains("unexpected EOF") {
-            BlobError::Corrupt(cid)
-        } else {
+        } else if ["context", "HTTP", "shutting down", "closed"].iter().any(|word| self.text.contains(word)) {
             BlobError::Unavailable(self.text)
+        } else {
+            tracing::warn!(ipfs.cid = %cid, kubo.cause = self.text, "IPFS cannot read what it stored");
+            BlobError::Corrupt(cid)
         }
     }
 }

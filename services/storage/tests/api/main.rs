@@ -6,6 +6,7 @@ mod app;
 mod conditional;
 mod failures;
 mod imports;
+mod kubo;
 mod matrix;
 mod reads;
 mod world;

@@ -198,7 +198,8 @@ pub async fn view(app: &App, agency: &Account, viewer: &Viewer) -> Result<Agency
     })
 }
 
-/// One page of agencies after `after`: for operators of any standing, for others the active ones.
+/// One page of agencies after `after`, and where the next one begins: for operators of any standing, for others the
+/// active ones.
 pub async fn list(
     app: &App,
     viewer: &Viewer,
@@ -206,13 +207,13 @@ pub async fn list(
     query: &str,
     after: &str,
     limit: u32,
-) -> Result<Vec<AgencyView>, Error> {
+) -> Result<(Vec<AgencyView>, Option<String>), Error> {
     let standing = if viewer.is_operator() { standing } else { Some(Standing::Active) };
     let reads = app.store.db.reads();
-    let agencies = app.store.rows.agencies(reads, standing, query, after, limit).await?;
+    let (agencies, next) = app.store.rows.agencies(reads, standing, query, after, limit).await?;
     let mut views = Vec::with_capacity(agencies.len());
     for agency in &agencies {
         views.push(view(app, agency, viewer).await?);
     }
-    Ok(views)
+    Ok((views, next))
 }

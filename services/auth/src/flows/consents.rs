@@ -36,12 +36,19 @@ impl From<DraftError> for Error {
 }
 
 /// A patient whose password was checked just now, with the root key open.
-struct Opened {
+pub struct Opened {
     patient: PatientId,
-    root: SigningKey,
+    /// The root key.
+    pub root: SigningKey,
 }
 
-async fn open_root(app: &App, patient: &PatientId, account: &Account, proof: Proof) -> Result<Opened, Error> {
+/// Checks the password and opens the root key, where it is in server custody.
+pub async fn open_root(
+    app: &App,
+    patient: &PatientId,
+    account: &Account,
+    proof: Proof,
+) -> Result<Opened, Error> {
     if account.custody != Some(Custody::Server) {
         return Err(Error::Conflict("the signing keys are held by the client"));
     }

@@ -185,7 +185,7 @@ async fn make(
 }
 
 /// Wraps a root key under a password and under fresh recovery codes.
-pub fn wrap_root(
+fn wrap_root(
     root: &SigningKey,
     patient: &PatientId,
     password: &SecretText,
@@ -197,17 +197,28 @@ pub fn wrap_root(
     let owner = KeyOwner { key_use: KeyUse::Root, account: patient.as_str(), public_key: &public_key };
     let wrapped = custody::wrap_with_password(root, owner, password, cost, random)?;
     let account = patient.as_str().to_owned();
-    let key = WrappedKey { account: account.clone(), key_use: KeyUse::Root, cost, wrapped, created_at: now };
+    let key = WrappedKey { account, key_use: KeyUse::Root, cost, wrapped, created_at: now };
+    let (codes, written) = wrap_under_codes(root, patient, now, random)?;
+    Ok(ServerKeys { key, codes, written })
+}
+
+/// Wraps a root key under fresh recovery codes; the codes in clear are for one showing.
+pub fn wrap_under_codes(
+    root: &SigningKey,
+    patient: &PatientId,
+    now: Timestamp,
+    random: &Random,
+) -> Result<(Vec<CodeWrap>, Vec<SecretText>), CustodyError> {
+    let public_key = custody::public_key(root);
+    let owner = KeyOwner { key_use: KeyUse::Root, account: patient.as_str(), public_key: &public_key };
     let mut codes = Vec::with_capacity(recovery::CODES);
     let mut written = Vec::with_capacity(recovery::CODES);
-    for n in 1_i64.. {
-        if written.len() == recovery::CODES {
-            break;
-        }
+    for n in (1_i64..).take(recovery::CODES) {
         let code = recovery::generate(random);
         let wrapped = custody::wrap_with_code(root, owner, &code, random)?;
+        let account = patient.as_str().to_owned();
+        codes.push(CodeWrap { account, n, wrapped, created_at: now, used_at: None });
         written.push(recovery::write(&code));
-        codes.push(CodeWrap { account: account.clone(), n, wrapped, created_at: now, used_at: None });
     }
-    Ok(ServerKeys { key, codes, written })
+    Ok((codes, written))
 }

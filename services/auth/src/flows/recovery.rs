@@ -1,15 +1,20 @@
 //! A lost password: a recovery code opens the root key once more, under a new password.
 
+use std::sync::Arc;
+
 use ed25519_dalek::SigningKey;
 use hbc_types::account::Role;
+use hbc_types::ids::PatientId;
 use hbc_types::secret::SecretText;
-use hbc_types::wire::auth::Recovery;
+use hbc_types::wire::auth::{Recovery, RecoveryCodes};
 
 use crate::app::App;
 use crate::domain::custody::{self, KeyOwner, KeyUse};
 use crate::domain::{password, recovery};
 use crate::error::Error;
-use crate::flows::login::Guard;
+use crate::flows::consents::open_root;
+use crate::flows::login::{Guard, Proof};
+use crate::flows::patients::wrap_under_codes;
 use crate::flows::{account, push, sessions};
 use crate::store::StoreError;
 use crate::store::accounts::Account;
@@ -56,6 +61,32 @@ pub async fn recover(app: &App, request: Recovery, address: &str) -> Result<(), 
         push::drive(app, session.as_str()).await?;
     }
     Ok(())
+}
+
+/// Makes fresh codes after the password; the earlier ones are void.
+pub async fn renew_codes(
+    app: &App,
+    patient: &PatientId,
+    account: &Account,
+    proof: Proof,
+) -> Result<RecoveryCodes, Error> {
+    let opened = open_root(app, patient, account, proof).await?;
+    let now = app.clock.now();
+    let (codes, written) = wrap_under_codes(&opened.root, patient, now, &app.random)?;
+    let (rows, id, codes) = (app.store.rows.clone(), patient.clone(), Arc::new(codes));
+    app.store
+        .db
+        .write(move |tx| {
+            Box::pin(async move {
+                rows.delete_codes(tx, id.as_str()).await?;
+                for code in codes.iter() {
+                    rows.insert_code(tx, code).await?;
+                }
+                Ok::<_, Error>(())
+            })
+        })
+        .await?;
+    Ok(RecoveryCodes { recovery_codes: written })
 }
 
 /// The patient, the root key and the code's row, if the code is an unused one of this account.

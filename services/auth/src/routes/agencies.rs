@@ -55,9 +55,8 @@ pub async fn list(
     let limit = page.limit()?;
     let after: String = page.after()?.unwrap_or_default();
     let name = query.query.unwrap_or_default();
-    let items = agencies::list(&app, &viewer(&caller), query.standing, &name, &after, limit).await?;
-    let full = items.len() == usize::try_from(limit).unwrap_or(usize::MAX);
-    let next = items.last().filter(|_| full).and_then(|last| paging::cursor(&last.id));
+    let (items, next) = agencies::list(&app, &viewer(&caller), query.standing, &name, &after, limit).await?;
+    let next = next.and_then(|last| paging::cursor(&last));
     Ok(HttpResponse::Ok().json(Page { items, next }))
 }
 

@@ -27,6 +27,7 @@ pub fn table(routes: &mut Routes<'_>) {
         .service(sessions::refresh)
         .service(sessions::log_out)
         .service(recoveries::recover)
+        .service(recoveries::renew)
         .service(me::show)
         .service(me::set_contact)
         .service(me::set_password)

@@ -1,12 +1,13 @@
 //! Lost passwords.
 
 use actix_web::{HttpRequest, HttpResponse, post, web};
-use hbc_service::{Problem, Public, StrictJson};
+use hbc_service::{Patient, Problem, Public, StrictJson};
 use hbc_types::problem::ProblemDocument;
-use hbc_types::wire::auth::Recovery;
+use hbc_types::wire::auth::{FreshProof, Recovery, RecoveryCodes};
 
-use super::address;
+use super::{account, address};
 use crate::app::App;
+use crate::flows::login::Proof;
 use crate::flows::recovery;
 
 /// Restores a patient's account with a recovery code.
@@ -29,4 +30,28 @@ pub async fn recover(
 ) -> Result<HttpResponse, Problem> {
     recovery::recover(&app, body.into_value(), &address(&request)).await?;
     Ok(HttpResponse::NoContent().finish())
+}
+
+/// Makes fresh recovery codes, after the password; the earlier ones are void.
+#[utoipa::path(tag = "accounts", operation_id = "renew_recovery_codes", request_body = FreshProof,
+    security(("user" = [])),
+    responses((status = 201, description = "The codes, shown in this answer only", body = RecoveryCodes),
+        (status = 401, description = "No valid token, or password or code is wrong", body = ProblemDocument),
+        (status = 403, description = "Not a patient, or suspended", body = ProblemDocument),
+        (status = 409, description = "Client custody", body = ProblemDocument),
+        (status = 422, description = "Some values are not acceptable", body = ProblemDocument),
+        (status = 429, description = "Too many failures", body = ProblemDocument),
+        (status = 503, description = "Too busy", body = ProblemDocument)))]
+#[post("/v1/me/recovery-codes")]
+pub async fn renew(
+    patient: Patient,
+    request: HttpRequest,
+    body: StrictJson<FreshProof>,
+    app: web::Data<App>,
+) -> Result<HttpResponse, Problem> {
+    let account = account(&app, &patient.caller).await?;
+    let FreshProof { password, totp } = body.into_value();
+    let proof = Proof { password, totp, address: address(&request) };
+    let codes = recovery::renew_codes(&app, &patient.id, &account, proof).await?;
+    Ok(HttpResponse::Created().json(codes))
 }

@@ -215,8 +215,8 @@ impl Rows {
         row.map(|row| Account::read(&row, self)).transpose()
     }
 
-    /// Up to `limit` agencies after `after` by id, of one standing or of all, whose name holds `query` (folded). A row
-    /// that another hand wrote is left out (and alarmed about).
+    /// Up to `limit` agencies after `after` by id, of one standing or of all, whose name holds `query` (folded), and
+    /// after which id the next page begins. A row that another hand wrote is left out (and alarmed about).
     pub async fn agencies<'e, E>(
         &self,
         executor: E,
@@ -224,7 +224,7 @@ impl Rows {
         query: &str,
         after: &str,
         limit: u32,
-    ) -> Result<Vec<Account>, StoreError>
+    ) -> Result<(Vec<Account>, Option<String>), StoreError>
     where
         E: sqlx::Executor<'e, Database = sqlx::Any>,
     {
@@ -251,6 +251,8 @@ impl Rows {
                 Err(error) => return Err(error),
             }
         }
-        Ok(accounts)
+        let full = rows.len() == usize::try_from(limit).unwrap_or(usize::MAX);
+        let next = rows.last().filter(|_| full).map(|last| Reader(last).text("id")).transpose()?;
+        Ok((accounts, next))
     }
 }

@@ -144,6 +144,15 @@ impl Rows {
         Ok(())
     }
 
+    /// Removes every code of `account`.
+    pub async fn delete_codes(&self, tx: &mut Tx, account: &str) -> Result<(), StoreError> {
+        sqlx::query("DELETE FROM recovery_codes WHERE account = $1")
+            .bind(account.to_owned())
+            .execute(tx)
+            .await?;
+        Ok(())
+    }
+
     /// The unused codes' wraps of `account`.
     pub async fn unused_codes<'e, E>(&self, executor: E, account: &str) -> Result<Vec<CodeWrap>, StoreError>
     where

@@ -178,3 +178,23 @@ async fn a_recovery_code_restores_signing_once() {
     })
     .await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn renewed_recovery_codes_replace_the_old_ones() {
+    each(|app| async move {
+        let old = app.patient("alice").await.body["recovery_codes"][0].clone();
+        let token = app.login("alice").await;
+        app.post("/v1/me/recovery-codes", &token, json!({"password": "wrong wrong wrong"}))
+            .await
+            .refused(401, "bad_credentials");
+        app.wait(1);
+        let renewed = app.post("/v1/me/recovery-codes", &token, json!({"password": PASSWORD})).await.expect(201);
+        let form = |code: &serde_json::Value| {
+            json!({"username": "alice", "code": code, "new_password": "seven grey herons stand still"})
+        };
+        app.post("/v1/recoveries", "", form(&old)).await.refused(401, "bad_credentials");
+        app.wait(1);
+        app.post("/v1/recoveries", "", form(&renewed.body["recovery_codes"][7])).await.expect(204);
+    })
+    .await;
+}

@@ -21,6 +21,7 @@ const OF_ROLE: &[(&str, &str, &[&str])] = &[
     ("POST", "/v1/me/consent-keys", &["drbob", "operator-0"]),
     ("POST", "/v1/me/consent-signatures", &["drbob", "operator-0"]),
     ("POST", "/v1/me/revocation-signatures", &["drbob", "operator-0"]),
+    ("POST", "/v1/me/recovery-codes", &["drbob", "operator-0"]),
     ("POST", "/v1/me/unfreeze-signatures", &["drbob", "operator-0"]),
     ("POST", "/v1/agencies/agy-00000000000000000000000000000000/approvals", &["alice", "drbob"]),
     ("POST", "/v1/agencies/agy-00000000000000000000000000000000/suspensions", &["alice", "drbob"]),
@@ -68,7 +69,7 @@ async fn nobody_gets_in_without_a_token() {
                 tried += 1;
             }
         }
-        assert_eq!(tried, 15);
+        assert_eq!(tried, 16);
     })
     .await;
 }

@@ -81,6 +81,19 @@ async fn an_agency_made_active_by_hand_stays_out() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_used_recovery_code_made_unused_by_hand_opens_nothing() {
+    each(|app| async move {
+        let code = app.patient("alice").await.body["recovery_codes"][0].clone();
+        let form =
+            json!({"username": "alice", "code": code, "new_password": "seven grey herons stand still"});
+        app.post("/v1/recoveries", "", form.clone()).await.expect(204);
+        app.by_hand("UPDATE recovery_codes SET used_at_ms = NULL").await;
+        app.post("/v1/recoveries", "", form).await.refused(403, "forbidden");
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_signing_key_copied_from_another_account_does_not_open() {
     each(|app| async move {
         app.patient("alice").await;

@@ -368,6 +368,13 @@ pub struct Recovery {
     pub new_password: SecretText,
 }
 
+/// `POST /v1/me/recovery-codes`: fresh codes, shown this once; the earlier ones are void.
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+pub struct RecoveryCodes {
+    /// The codes.
+    pub recovery_codes: Vec<SecretText>,
+}
+
 /// `POST /v1/me/totp`: a second factor is prepared.
 #[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
 pub struct TotpPrepared {

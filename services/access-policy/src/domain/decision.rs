@@ -131,3 +131,214 @@ fn past_only(grant: &Grant) -> Option<PastOnly> {
     (!grant.scope.future_records)
         .then(|| PastOnly { created_before: grant.given_at, numbers: grant.numbers.clone() })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::grant::tests::active;
+    use hbc_types::Random;
+    use hbc_types::account::{AgencyType, Standing};
+    use hbc_types::ids::{AccountId, AgencyId, OperatorId};
+    use hbc_types::labels::{Category, Compartment};
+
+    type Change<T> = fn(&mut T);
+
+    /// One (grant, request) pair: what differs from the base case, and the verdict.
+    struct Pair {
+        name: &'static str,
+        grant: Change<Grant>,
+        request: Change<Request>,
+        /// The rule, with `+` before it where it allows.
+        verdict: &'static str,
+    }
+
+    struct Request {
+        principal: Principal,
+        patient: Option<PatientId>,
+        action: Action,
+        purpose: Purpose,
+        labels: Labels,
+        now: i64,
+    }
+
+    const SAME_GRANT: Change<Grant> = |_| {};
+    const SAME_REQUEST: Change<Request> = |_| {};
+
+    fn doctor(grant: &Grant) -> Principal {
+        Principal {
+            account: AccountId::Agency(grant.grantee.clone()),
+            standing: Standing::Active,
+            session_ended: false,
+            agency_type: Some(AgencyType::Doctor),
+            organisation: None,
+        }
+    }
+
+    fn stranger() -> AgencyId {
+        AgencyId::random(&Random::seeded(77))
+    }
+
+    const fn pair(
+        name: &'static str,
+        grant: Change<Grant>,
+        request: Change<Request>,
+        verdict: &'static str,
+    ) -> Pair {
+        Pair { name, grant, request, verdict }
+    }
+
+    /// The base case: a final grant for laboratory and vital signs, normal, TREAT, read, 0 to 1,000 s; its grantee, a
+    /// doctor in good standing, reads laboratory for TREAT at 500 s.
+    #[rustfmt::skip]
+    fn table() -> Vec<Pair> {
+        vec![
+            pair("as granted", SAME_GRANT, SAME_REQUEST, "+grant"),
+            pair("the other category", SAME_GRANT, |r| r.labels.category = Category::VitalSigns, "+grant"),
+            pair("first instant", SAME_GRANT, |r| r.now = 0, "+grant"),
+            pair("last instant", SAME_GRANT, |r| r.now = 999_999, "+grant"),
+            pair("end is exclusive", SAME_GRANT, |r| r.now = 1_000_000, "outside-period"),
+            pair("long after", SAME_GRANT, |r| r.now = 9_000_000, "outside-period"),
+            pair("before its time", |g| g.scope.from = Timestamp::from_ms(600_000), SAME_REQUEST, "outside-period"),
+            pair("begins now", |g| g.scope.from = Timestamp::from_ms(500_000), SAME_REQUEST, "+grant"),
+            pair("another category", SAME_GRANT, |r| r.labels.category = Category::Condition, "category-not-granted"),
+            pair("demographics", SAME_GRANT, |r| r.labels.category = Category::Demographics, "category-not-granted"),
+            pair("financial", SAME_GRANT, |r| r.labels.category = Category::Financial, "category-not-granted"),
+            pair("category added", |g| g.scope.categories.push(Category::Condition), |r| r.labels.category = Category::Condition, "+grant"),
+            pair("category taken", |g| g.scope.categories.retain(|c| *c != Category::Laboratory), SAME_REQUEST, "category-not-granted"),
+            pair("payment", SAME_GRANT, |r| r.purpose = Purpose::Payment, "purpose-not-granted"),
+            pair("research", SAME_GRANT, |r| r.purpose = Purpose::Research, "purpose-not-granted"),
+            pair("emergency is not treatment", SAME_GRANT, |r| r.purpose = Purpose::EmergencyTreatment, "purpose-not-granted"),
+            pair("the patient's own purpose", SAME_GRANT, |r| r.purpose = Purpose::PatientRequest, "purpose-not-granted"),
+            pair("payment granted", |g| g.scope.purposes = vec![Purpose::Payment], |r| r.purpose = Purpose::Payment, "+grant"),
+            pair("payment alone is not treatment", |g| g.scope.purposes = vec![Purpose::Payment], SAME_REQUEST, "purpose-not-granted"),
+            pair("both purposes", |g| g.scope.purposes.push(Purpose::Research), |r| r.purpose = Purpose::Research, "+grant"),
+            pair("writing", SAME_GRANT, |r| r.action = Action::Write, "write-not-granted"),
+            pair("answering", SAME_GRANT, |r| r.action = Action::Answer, "answer-not-granted"),
+            pair("writing granted", |g| g.scope.actions.push(Action::Write), |r| r.action = Action::Write, "+grant"),
+            pair("writing alone is not reading", |g| g.scope.actions = vec![Action::Write], SAME_REQUEST, "read-not-granted"),
+            pair("answers alone are not reading", |g| g.scope.actions = vec![Action::Answer], SAME_REQUEST, "read-not-granted"),
+            pair("answers granted", |g| g.scope.actions = vec![Action::Answer], |r| r.action = Action::Answer, "+grant"),
+            pair("sensitive, not named", SAME_GRANT, |r| r.labels.compartment = Compartment::Hiv, "compartment-not-granted"),
+            pair("sensitive, named", |g| g.scope.compartments.push(Compartment::Hiv), |r| r.labels.compartment = Compartment::Hiv, "+grant"),
+            pair("another sensitive one named", |g| g.scope.compartments.push(Compartment::Hiv), |r| r.labels.compartment = Compartment::Psychiatry, "compartment-not-granted"),
+            pair("only a sensitive one named", |g| g.scope.compartments = vec![Compartment::Hiv], SAME_REQUEST, "compartment-not-granted"),
+            pair("pending", |g| g.final_height = None, SAME_REQUEST, "no-grant"),
+            pair("frozen", |g| g.frozen_at = Some(Timestamp::from_ms(1)), SAME_REQUEST, "grant-frozen"),
+            pair("revoked", |g| g.revoked_at = Some(Timestamp::from_ms(1)), SAME_REQUEST, "grant-revoked"),
+            pair("ended", |g| g.ended_at = Some(Timestamp::from_ms(1)), SAME_REQUEST, "grant-revoked"),
+            pair("revoked and frozen and over", |g| { g.revoked_at = Some(Timestamp::from_ms(1)); g.frozen_at = Some(Timestamp::from_ms(1)); }, |r| r.now = 9_000_000, "grant-revoked"),
+            pair("for another agency", |g| g.grantee = stranger(), SAME_REQUEST, "no-grant"),
+            pair("for the organisation", |g| g.grantee = stranger(), |r| r.principal.organisation = Some(stranger()), "+grant"),
+            pair("of another patient", |g| g.patient = PatientId::random(&Random::seeded(5)), SAME_REQUEST, "no-grant"),
+            pair("suspended", SAME_GRANT, |r| r.principal.standing = Standing::Suspended, "account-not-active"),
+            pair("not approved yet", SAME_GRANT, |r| r.principal.standing = Standing::Pending, "account-not-active"),
+            pair("session ended", SAME_GRANT, |r| r.principal.session_ended = true, "session-ended"),
+            pair("a government reads", SAME_GRANT, |r| r.principal.agency_type = Some(AgencyType::Government), "government-never-reads"),
+            pair("a government gets an answer", |g| g.scope.actions.push(Action::Answer), |r| { r.principal.agency_type = Some(AgencyType::Government); r.action = Action::Answer; }, "+grant"),
+            pair("an insurer with a grant", SAME_GRANT, |r| r.principal.agency_type = Some(AgencyType::Insurer), "+grant"),
+            pair("no kind at all", SAME_GRANT, |r| r.principal.agency_type = None, "+grant"),
+            pair("an operator", SAME_GRANT, |r| r.principal.account = AccountId::Operator(OperatorId::random(&Random::seeded(6))), "no-grant"),
+            pair("another patient", SAME_GRANT, |r| r.principal.account = AccountId::Patient(PatientId::random(&Random::seeded(8))), "no-grant"),
+            pair("the patient", SAME_GRANT, |r| r.principal.account = AccountId::Patient(active().patient), "+own-records"),
+            pair("the patient, sensitive", SAME_GRANT, |r| { r.principal.account = AccountId::Patient(active().patient); r.labels.compartment = Compartment::Violence; }, "+own-records"),
+            pair("the patient writes", SAME_GRANT, |r| { r.principal.account = AccountId::Patient(active().patient); r.action = Action::Write; }, "+own-records"),
+            pair("the patient, suspended", SAME_GRANT, |r| { r.principal.account = AccountId::Patient(active().patient); r.principal.standing = Standing::Suspended; }, "account-not-active"),
+            pair("the directory", SAME_GRANT, |r| r.patient = Some(PatientId::directory()), "+directory-read"),
+            pair("the directory, suspended", SAME_GRANT, |r| { r.patient = Some(PatientId::directory()); r.principal.standing = Standing::Suspended; }, "account-not-active"),
+            pair("the directory by a government", SAME_GRANT, |r| { r.patient = Some(PatientId::directory()); r.principal.agency_type = Some(AgencyType::Government); }, "+directory-read"),
+            pair("an agency writes the directory", SAME_GRANT, |r| { r.patient = Some(PatientId::directory()); r.action = Action::Write; }, "+directory-write-agency"),
+            pair("an unapproved agency writes the directory", SAME_GRANT, |r| { r.patient = Some(PatientId::directory()); r.action = Action::Write; r.principal.standing = Standing::Pending; }, "account-not-active"),
+            pair("an operator writes the directory", SAME_GRANT, |r| { r.patient = Some(PatientId::directory()); r.action = Action::Write; r.principal.account = AccountId::Operator(OperatorId::random(&Random::seeded(6))); r.principal.agency_type = None; }, "+directory-write-operator"),
+            pair("a patient writes the directory", SAME_GRANT, |r| { r.patient = Some(PatientId::directory()); r.action = Action::Write; r.principal.account = AccountId::Patient(active().patient); }, "no-grant"),
+        ]
+    }
+
+    fn verdict(engine: &PolicyEngine, pair: &Pair) -> String {
+        let base = active();
+        let mut grant = base.clone();
+        (pair.grant)(&mut grant);
+        let mut request = Request {
+            principal: doctor(&base),
+            patient: None,
+            action: Action::Read,
+            purpose: Purpose::Treatment,
+            labels: Labels { category: Category::Laboratory, compartment: Compartment::Normal },
+            now: 500_000,
+        };
+        (pair.request)(&mut request);
+        let patient = request.patient.clone().unwrap_or_else(|| base.patient.clone());
+        // As in production: only grants that could cover the caller are candidates, and the directory has none.
+        let candidates: Vec<Grant> = std::iter::once(grant)
+            .filter(|grant| request.principal.is_covered_by(&grant.grantee) && !patient.is_directory())
+            .collect();
+        let situation = Situation {
+            principal: &request.principal,
+            patient: &patient,
+            candidates: &candidates,
+            action: request.action,
+            purpose: request.purpose,
+            now: Timestamp::from_ms(request.now),
+        };
+        let verdict = decide(engine, &situation, request.labels);
+        format!("{}{}", if verdict.is_allowed() { "+" } else { "" }, verdict.rule())
+    }
+
+    #[test]
+    fn every_pair_of_grant_and_request_has_its_verdict() {
+        let engine = PolicyEngine::load().unwrap();
+        let table = table();
+        assert!(table.len() >= 40);
+        for pair in &table {
+            assert_eq!(verdict(&engine, pair), pair.verdict, "{}", pair.name);
+        }
+    }
+
+    #[test]
+    fn every_policy_decides_at_least_one_pair() {
+        let decided: std::collections::BTreeSet<String> =
+            table().iter().map(|pair| pair.verdict.trim_start_matches('+').to_owned()).collect();
+        for rule in PolicyEngine::load().unwrap().rules() {
+            assert!(decided.contains(&rule), "{rule}");
+        }
+    }
+
+    #[test]
+    fn without_the_filter_of_candidates_the_policies_say_the_same() {
+        let engine = PolicyEngine::load().unwrap();
+        let mut grant = active();
+        grant.grantee = stranger();
+        let principal = doctor(&active());
+        let situation = Situation {
+            principal: &principal,
+            patient: &grant.patient.clone(),
+            candidates: &[grant],
+            action: Action::Read,
+            purpose: Purpose::Treatment,
+            now: Timestamp::from_ms(500_000),
+        };
+        let labels = Labels { category: Category::Laboratory, compartment: Compartment::Normal };
+        assert!(!decide(&engine, &situation, labels).is_allowed());
+    }
+
+    #[test]
+    fn the_widest_of_several_grants_opens() {
+        let engine = PolicyEngine::load().unwrap();
+        let (mut narrow, mut other) = (active(), active());
+        narrow.scope.purposes = vec![Purpose::Payment];
+        other.scope.future_records = false;
+        let principal = doctor(&narrow);
+        let situation = Situation {
+            principal: &principal,
+            patient: &other.patient.clone(),
+            candidates: &[narrow, other],
+            action: Action::Read,
+            purpose: Purpose::Treatment,
+            now: Timestamp::from_ms(500_000),
+        };
+        let labels = Labels { category: Category::Laboratory, compartment: Compartment::Normal };
+        let Verdict::Allowed { limit: Some(limit), .. } = decide(&engine, &situation, labels) else {
+            panic!("the second grant opens, with its limit");
+        };
+        assert!(!limit.covers(labels, 1, Timestamp::from_ms(0)), "it saw no numbers");
+    }
+}

@@ -3,6 +3,7 @@
 #![cfg(test)]
 
 mod consents;
+mod figures;
 mod keys;
 mod log;
 mod matrix;

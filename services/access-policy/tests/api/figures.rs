@@ -1,0 +1,40 @@
+//! Figures, by hand: `cargo test --release -p hbc-access-policy --test api figures -- --ignored --nocapture`.
+
+use std::time::{Duration, Instant};
+
+use hbc_types::account::AgencyType;
+use hbc_types::labels::Category;
+use hbc_types::purpose::Purpose;
+
+use crate::world::{labels, world};
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "it measures; the figures mean something in a release build on a quiet machine"]
+async fn unwraps_by_eight_clients() {
+    let w = world().await;
+    let (patient, doctor) = (w.patient().await, w.agency(AgencyType::Doctor).await);
+    let written = w.write(&patient.user, &patient.id, &[labels(Category::Laboratory)]).await;
+    w.grant(&patient, &doctor, w.scope()).await;
+    for clients in [1, 8] {
+        let until = Instant::now() + Duration::from_secs(4);
+        let client = async || {
+            let mut times = Vec::new();
+            while Instant::now() < until {
+                let began = Instant::now();
+                assert_eq!(w.try_read(&doctor.user, &written, Purpose::Treatment).await.status, 200);
+                times.push(began.elapsed());
+            }
+            times
+        };
+        let all = futures_util::future::join_all((0..clients).map(|_| client())).await;
+        let mut times: Vec<Duration> = all.into_iter().flatten().collect();
+        times.sort_unstable();
+        let rate = times.len() / 4;
+        let (p50, p99) = (times[times.len() / 2], times[times.len() * 99 / 100]);
+        println!("unwrap, durable receipt, {clients} clients: {rate}/s, p50 {p50:?}, p99 {p99:?}");
+    }
+    let request = w.data_keys_request(&patient.user, &patient.id, &vec![labels(Category::Laboratory); 500]);
+    let began = Instant::now();
+    assert_eq!(w.storage("/internal/v1/keys/data-keys", Some(&patient.user), &request).await.status, 200);
+    println!("500 data keys: {:?}", began.elapsed());
+}

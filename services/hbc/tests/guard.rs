@@ -1,5 +1,7 @@
 //! `hbc guard` ends its program with itself, and the program's end is its own.
 
+#![expect(clippy::unwrap_used, reason = "what a test helper cannot do fails the test")]
+
 use std::io::Read as _;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};

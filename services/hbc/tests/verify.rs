@@ -1,5 +1,7 @@
 //! `hbc verify` by its exit codes: 0 proven, 1 not, 3 consistent but not pinned; with the network out of reach.
 
+#![expect(clippy::unwrap_used, reason = "what a test helper cannot do fails the test")]
+
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 

@@ -36,6 +36,7 @@ impl Console {
     }
 
     /// One thing that came out.
+    #[expect(clippy::unused_self, reason = "facts are told between the steps of one console")]
     pub fn fact(&self, name: &str, value: impl std::fmt::Display) {
         line(&format!("      {name:<28} {value}"));
     }

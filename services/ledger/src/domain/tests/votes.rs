@@ -139,6 +139,39 @@ fn a_voice_is_for_one_change_only() {
 }
 
 #[test]
+fn voices_for_service_keys_and_profiles_are_for_one_change_too() {
+    let mut ground = Ground::new();
+    let (active, revoked) = (KeyStatus::Active, KeyStatus::Revoked);
+    let late_key = ground.service_key("new", ServiceRole::Storage, revoked);
+    ground.service_votes(&["m1", "m2", "m3"], "new", ServiceRole::Storage, active);
+    assert!(matches!(
+        ground.verdict("m4", &late_key),
+        Err(Refusal::Never { rule: Rule::NonceTaken, excluded_by: Some(_) })
+    ));
+    let late_profile = ground.staff("doctor", StaffStatus::Active);
+    ground.staff_voices(&["auth", "o1", "o2"], "doctor", StaffStatus::Active);
+    let acted = ground.state.staff(&kid("doctor")).unwrap().txid;
+    assert_eq!(ground.verdict("o3", &late_profile), excluded(Rule::NonceTaken, acted));
+    let mut early = ground.staff("doctor", StaffStatus::Active);
+    if let Payload::Staff(staff) = &mut early {
+        staff.nonce += 1;
+    }
+    assert_eq!(ground.verdict("o3", &early), not_yet(Rule::NonceAhead));
+}
+
+#[test]
+fn voices_are_gone_when_the_change_acts() {
+    let mut ground = Ground::new();
+    let subject = "parameter:heartbeat_ms";
+    let ballots = |ground: &Ground| ground.state.prove(hbc_types::chain::entry::Kind::Ballots, subject).value;
+    ground.votes(&["m4"], subject, "6000");
+    ground.votes(&["m1", "m2"], subject, "5000");
+    assert!(ballots(&ground).is_some());
+    ground.votes(&["m3"], subject, "5000");
+    assert_eq!(ballots(&ground), None);
+}
+
+#[test]
 fn members_come_and_go_from_the_next_height_on() {
     let mut ground = Ground::new();
     let key = public("m5").to_string();

@@ -7,7 +7,7 @@ mod chain;
 use std::sync::Arc;
 use std::time::Duration;
 
-use chain::{Builder, Memory, Mood, NOW_MS, Node, author, genesis, nodes, transaction, urls};
+use chain::{Builder, Memory, Mood, NOW_MS, Node, author, genesis, nodes, transaction, urls, vote};
 use hbc_client::ledger::{Finality, Follower, Health, LedgerClient, OutboxDriver, Settlement};
 use hbc_types::outbox::TransactionState;
 use hbc_types::problem::Slug;
@@ -137,6 +137,38 @@ async fn two_certified_blocks_at_one_height_stop_everything() {
     nodes[1].serve(&[]);
     tokio::time::sleep(Duration::from_millis(2500)).await;
     assert!(running.memory.applied().is_empty());
+}
+
+#[tokio::test]
+async fn members_change_by_their_votes_and_across_restarts() {
+    let nodes = nodes().await;
+    let mut chain = Builder::new();
+    // Two voices, then a third that changed its mind and back: the fifth member joins from block 4 on.
+    chain.push(&[vote(1, "node-5", Some(5)), vote(2, "node-5", Some(5))], ALL);
+    chain.push(&[vote(3, "node-5", Some(6))], ALL);
+    let early = chain.blocks.clone();
+    chain.push(&[vote(3, "node-5", Some(5))], ALL);
+    chain.members(&[1, 2, 3, 4, 5]);
+    chain.push(&[transaction(1)], &[2, 3, 4, 5]);
+    // The first member leaves.
+    chain.push(&(2..=5).map(|n| vote(n, "node-1", None)).collect::<Vec<_>>(), &[2, 3, 4, 5]);
+    chain.members(&[2, 3, 4, 5]);
+    chain.push(&[transaction(2)], &[2, 4, 5]);
+    nodes.iter().for_each(|node| node.serve(&early));
+    let memory = Memory::default();
+    let running = follow(&nodes, memory.clone());
+    until(&running, |health| health.applied == 2).await;
+    drop(running);
+    nodes.iter().for_each(|node| node.serve(&chain.blocks));
+    let again = follow(&nodes, memory.clone());
+    until(&again, |health| health.applied == 6).await;
+    // Three of those who founded the chain are no quorum of the members there are now.
+    let mut stolen = chain.clone();
+    stolen.members(&[1, 2, 3, 4]);
+    stolen.push(&[transaction(3)], &[1, 2, 3]);
+    nodes.iter().for_each(|node| node.serve(&stolen.blocks));
+    tokio::time::sleep(Duration::from_millis(2500)).await;
+    assert_eq!(memory.applied(), [1, 2, 3, 4, 5, 6]);
 }
 
 #[tokio::test]

@@ -1,13 +1,18 @@
 //! The chain as this service verified it: synchronous, no I/O.
 //!
 //! A block is taken when it follows the last one, does its work, commits to its transactions and to the whole log, and
-//! carries a certificate of more than two thirds of the members over exactly it.
+//! carries a certificate of more than two thirds of the members over exactly it. Members change by the votes that stand in
+//! the blocks: the set that a block leaves certifies the next one.
+
+use std::collections::BTreeMap;
 
 use hbc_types::Digest;
-use hbc_types::chain::checkpoint::{Certificate, CheckpointError};
+use hbc_types::chain::checkpoint::{Certificate, CheckpointError, quorum};
 use hbc_types::chain::genesis::{Genesis, GenesisError, Named, log_origin};
 use hbc_types::chain::header::{Header, HeaderError};
+use hbc_types::chain::keys::Kid;
 use hbc_types::chain::merkle::{self, Frontier};
+use hbc_types::chain::payload::{Change, Payload};
 use hbc_types::chain::tx::{Tx, txid};
 use hbc_types::outbox::FollowPosition;
 use hbc_types::wire::ledger::BlockView;
@@ -89,16 +94,22 @@ pub struct ChainView {
     chain: Digest,
     origin: String,
     members: Vec<Named>,
+    voices: Voices,
     tip: Header,
     tip_hash: Digest,
     log: Frontier,
 }
+
+/// Members' latest voices on changes of the members that did not act yet: subject → member → ballot.
+type Voices = BTreeMap<String, BTreeMap<Kid, Digest>>;
 
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Stored {
     header: Header,
     frontier: String,
+    members: Vec<Named>,
+    voices: Voices,
 }
 
 impl ChainView {
@@ -110,6 +121,7 @@ impl ChainView {
             chain,
             origin: log_origin(&genesis.origin, &chain),
             members: genesis.members.clone(),
+            voices: Voices::new(),
             tip,
             tip_hash: chain,
             log: Frontier::new(),
@@ -131,12 +143,18 @@ impl ChainView {
             return Err(ChainError::Position("its parts do not fit each other"));
         }
         let first = Self::genesis(genesis)?;
-        Ok(Self { tip: stored.header, tip_hash: position.block_hash, log, ..first })
+        let (members, voices) = (stored.members, stored.voices);
+        Ok(Self { tip: stored.header, tip_hash: position.block_hash, log, members, voices, ..first })
     }
 
     /// The position to store.
     pub fn position(&self) -> Result<FollowPosition, ChainError> {
-        let stored = Stored { header: self.tip, frontier: hex::encode(self.log.to_bytes()) };
+        let stored = Stored {
+            header: self.tip,
+            frontier: hex::encode(self.log.to_bytes()),
+            members: self.members.clone(),
+            voices: self.voices.clone(),
+        };
         let state = serde_json::to_string(&stored).map_err(|_never| ChainError::Position("not writable"))?;
         Ok(FollowPosition { height: self.tip.height, block_hash: self.tip_hash, state })
     }
@@ -215,6 +233,29 @@ impl ChainView {
                 tx: Tx::parse(jws.as_bytes()).ok(),
                 jws,
             });
-        Ok(FinalBlock { hash, header, certificate: block.certificate, transactions: transactions.collect() })
+        let transactions: Vec<FinalTransaction> = transactions.collect();
+        self.count_votes(&transactions);
+        Ok(FinalBlock { hash, header, certificate: block.certificate, transactions })
+    }
+
+    /// "member.vote: acts at > 2/3 of the members", from the next height on. The members certified that every vote in
+    /// the block is valid; here they are only counted.
+    fn count_votes(&mut self, transactions: &[FinalTransaction]) {
+        let mut next = self.members.clone();
+        for tx in transactions.iter().filter_map(|transaction| transaction.tx.as_ref()) {
+            let Payload::MemberVote(vote) = tx.payload() else { continue };
+            let Ok(Change::Member { name, key }) = vote.change() else { continue };
+            let ballot = tx.payload().ballot();
+            let voices = self.voices.entry(vote.subject.clone()).or_default();
+            voices.insert(tx.kid(), ballot);
+            let same = |member: &&Named| voices.get(&member.kid()) == Some(&ballot);
+            if self.members.iter().filter(same).count() >= quorum(self.members.len()) {
+                self.voices.remove(&vote.subject);
+                next.retain(|member| member.name != name);
+                next.extend(key.map(|key| Named { key, name }));
+                next.sort_by(|one, other| one.name.cmp(&other.name));
+            }
+        }
+        self.members = next;
     }
 }

@@ -38,6 +38,8 @@ enum FollowError {
 /// What the nodes showed in one round.
 struct Round {
     best: Option<Certificate>,
+    /// Highest height that a checkpoint names which the members known here did not sign.
+    hint: u64,
     fork: bool,
     up: usize,
     says_quorum: bool,
@@ -60,10 +62,10 @@ impl<J: Journal> Follower<J> {
         loop {
             let round = self.ask(&view).await;
             self.report(&view, &round);
-            if let Some(best) = &round.best
+            let target = round.target(&view);
+            if target > view.height()
                 && self.finality.health().alarm.is_none()
-                && best.checkpoint.height > view.height()
-                && let Err(error) = self.catch_up(&mut view, best).await
+                && let Err(error) = self.catch_up(&mut view, target).await
             {
                 tracing::warn!(error = %error, "The chain could not be followed this time");
             }
@@ -89,6 +91,7 @@ impl<J: Journal> Follower<J> {
         };
         match view {
             Ok(view) => {
+                self.ledger.set_members(view.members());
                 self.finality.update(|health| health.applied = view.height());
                 Some(view)
             }
@@ -110,7 +113,8 @@ impl<J: Journal> Follower<J> {
             }
             answers
         });
-        let mut round = Round { best: None, fork: false, up: 0, says_quorum: false, attacked: Vec::new() };
+        let mut round =
+            Round { best: None, hint: 0, fork: false, up: 0, says_quorum: false, attacked: Vec::new() };
         for (checkpoint, status) in join_all(asks).await {
             if let Ok(status) = status {
                 round.up += usize::from(matches!(status.state, NodeState::Healthy | NodeState::Syncing));
@@ -123,7 +127,12 @@ impl<J: Journal> Follower<J> {
             match view.certificate(&note) {
                 Ok(certificate) => round.compare(certificate, view),
                 Err(error) => {
-                    tracing::warn!(error = %error, "A node showed a checkpoint that does not certify");
+                    // It may be signed by members who joined in a block that was not followed yet.
+                    let unproven = Certificate::parse(&note).map_or(0, |note| note.checkpoint.height);
+                    round.hint = round.hint.max(unproven);
+                    if unproven <= view.height() {
+                        tracing::warn!(error = %error, "A node showed a checkpoint that does not certify");
+                    }
                 }
             }
         }
@@ -148,10 +157,10 @@ impl<J: Journal> Follower<J> {
     }
 
     /// Takes blocks up to the certified height, from whichever node gives good ones.
-    async fn catch_up(&self, view: &mut ChainView, best: &Certificate) -> Result<(), FollowError> {
+    async fn catch_up(&self, view: &mut ChainView, target: u64) -> Result<(), FollowError> {
         let mut wrong = None;
         for index in self.ledger.order(None) {
-            while view.height() < best.checkpoint.height {
+            while view.height() < target {
                 let Ok(answer) = self.ledger.blocks(index, view.height() + 1, BLOCKS).await else { break };
                 if answer.blocks.is_empty() {
                     break;
@@ -166,7 +175,7 @@ impl<J: Journal> Follower<J> {
                     Err(error @ FollowError::Journal(_)) => return Err(error),
                 }
             }
-            if view.height() >= best.checkpoint.height {
+            if view.height() >= target {
                 return Ok(());
             }
         }
@@ -185,6 +194,7 @@ impl<J: Journal> Follower<J> {
             // The view moves only after the journal did: a failure leaves both where they were.
             self.journal.apply(&block, position).await.map_err(FollowError::Journal)?;
             *view = next;
+            self.ledger.set_members(view.members());
             self.settle(&block);
         }
         Ok(())
@@ -211,6 +221,15 @@ impl<J: Journal> Follower<J> {
 }
 
 impl Round {
+    /// The height to follow to. An unproven height is a reason to ask for blocks, each of which proves itself.
+    fn target(&self, view: &ChainView) -> u64 {
+        match &self.best {
+            Some(best) if best.checkpoint.height > view.height() => best.checkpoint.height,
+            _ if self.fork => 0,
+            _ => self.hint,
+        }
+    }
+
     /// Keeps the higher of two certificates; two blocks of one height are the end of trust.
     fn compare(&mut self, found: Certificate, view: &ChainView) {
         let (height, block) = (found.checkpoint.height, found.checkpoint.block);

@@ -4,13 +4,13 @@
 use std::collections::HashMap;
 use std::future::Future;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
 
 use hbc_types::Digest;
 use hbc_types::chain::certificate::PromiseClaims;
 use hbc_types::chain::checkpoint::quorum;
-use hbc_types::chain::genesis::Genesis;
+use hbc_types::chain::genesis::{Genesis, Named};
 use hbc_types::wire::ledger::{
     BatchAnswer, BatchResult, BlockView, BlocksView, KeyView, MembersView, NodeStatus, Promise, SubmitBatch,
     SubmitTransaction, TransactionView,
@@ -36,6 +36,7 @@ pub struct LedgerClient {
 struct Inner {
     genesis: Arc<Genesis>,
     chain: Digest,
+    members: RwLock<Vec<Named>>,
     nodes: Vec<Node>,
     sticky: Mutex<HashMap<Digest, usize>>,
     next: AtomicUsize,
@@ -66,8 +67,9 @@ impl LedgerClient {
         if nodes.is_empty() {
             return Err(ClientError::BadCall("a ledger needs at least one node".to_owned()));
         }
+        let members = RwLock::new(genesis.members.clone());
         let (sticky, next) = (Mutex::default(), AtomicUsize::new(0));
-        Ok(Self { inner: Arc::new(Inner { genesis, chain, nodes, sticky, next }) })
+        Ok(Self { inner: Arc::new(Inner { genesis, chain, members, nodes, sticky, next }) })
     }
 
     /// The chain's id.
@@ -91,13 +93,25 @@ impl LedgerClient {
     /// Votes that make a block final.
     #[must_use]
     pub fn quorum(&self) -> usize {
-        quorum(self.inner.genesis.members.len())
+        quorum(self.member_count())
     }
 
     /// Members of whom at least one is honest: more than a third.
     #[must_use]
     pub fn honest(&self) -> usize {
-        self.inner.genesis.members.len().saturating_sub(self.quorum()).saturating_add(1)
+        self.member_count().saturating_sub(self.quorum()).saturating_add(1)
+    }
+
+    fn member_count(&self) -> usize {
+        self.inner.members.read().unwrap_or_else(PoisonError::into_inner).len()
+    }
+
+    /// The members as the followed chain knows them: their promises and refusals count from now on.
+    pub(super) fn set_members(&self, members: &[Named]) {
+        let mut known = self.inner.members.write().unwrap_or_else(PoisonError::into_inner);
+        if *known != members {
+            *known = members.to_vec();
+        }
     }
 
     /// Address of node `index`.
@@ -211,10 +225,12 @@ impl LedgerClient {
         if promise.txid != hbc_types::chain::tx::txid(jws.as_bytes()) {
             return Err(refuse("is for another transaction"));
         }
-        let members = &self.inner.genesis.members;
-        let member = members.iter().find(|member| member.name == promise.node);
-        let member = member.ok_or_else(|| refuse("is by no member"))?;
-        let claims = PromiseClaims::verify(&promise.signature, &member.key, &self.inner.chain)
+        let key = {
+            let members = self.inner.members.read().unwrap_or_else(PoisonError::into_inner);
+            members.iter().find(|member| member.name == promise.node).map(|member| member.key)
+        };
+        let key = key.ok_or_else(|| refuse("is by no member"))?;
+        let claims = PromiseClaims::verify(&promise.signature, &key, &self.inner.chain)
             .map_err(|error| refuse(&format!("is not signed: {error}")))?;
         let same = claims.txid == promise.txid
             && claims.node == promise.node

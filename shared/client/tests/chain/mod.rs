@@ -14,7 +14,7 @@ use hbc_types::chain::genesis::{Genesis, Named, Parameters, ServiceKey, log_orig
 use hbc_types::chain::header::{Header, miner_id};
 use hbc_types::chain::keys::PublicKey;
 use hbc_types::chain::merkle::{self, Frontier};
-use hbc_types::chain::payload::{Payload, Receipts};
+use hbc_types::chain::payload::{MemberVote, Payload, Receipts};
 use hbc_types::chain::tx;
 use hbc_types::outbox::{FollowPosition, OpenTransaction, SubmitOutcome, TransactionState};
 use hbc_types::problem::{ProblemDocument, Slug, TYPE_PREFIX};
@@ -60,6 +60,18 @@ pub fn transaction(n: u64) -> String {
     tx::sign(&key(21), &payload).unwrap()
 }
 
+/// A member's vote that `name` gets this key (by seed), or leaves.
+pub fn vote(voter: u8, name: &str, seed: Option<u8>) -> String {
+    let payload = Payload::MemberVote(MemberVote {
+        chain: genesis().chain_id().unwrap(),
+        iat: u64::try_from(NOW_MS).unwrap() + u64::from(voter),
+        nonce: 0,
+        subject: format!("member:{name}"),
+        value: seed.map_or("none".to_owned(), |seed| PublicKey::of(&key(seed)).to_string()),
+    });
+    tx::sign(&key(voter), &payload).unwrap()
+}
+
 pub fn author() -> Digest {
     PublicKey::of(&key(21)).kid()
 }
@@ -68,16 +80,23 @@ pub fn author() -> Digest {
 #[derive(Clone)]
 pub struct Builder {
     pub genesis: Genesis,
+    members: Vec<Named>,
     tip: Header,
     log: Frontier,
     pub blocks: Vec<BlockView>,
 }
 
 impl Builder {
+    /// From now on these members, by seed, certify.
+    pub fn members(&mut self, seeds: &[u8]) {
+        self.members = seeds.iter().map(|n| named(&format!("node-{n}"), *n)).collect();
+    }
+
     pub fn new() -> Self {
         let genesis = genesis();
         let tip = genesis.header().unwrap();
-        Self { genesis, tip, log: Frontier::new(), blocks: Vec::new() }
+        let members = genesis.members.clone();
+        Self { genesis, members, tip, log: Frontier::new(), blocks: Vec::new() }
     }
 
     /// Appends a block with these transactions, signed by the members with these seeds.
@@ -112,7 +131,7 @@ impl Builder {
             .iter()
             .map(|seed| (PublicKey::of(&key(*seed)).kid(), checkpoint.sign(&key(*seed))))
             .collect();
-        let certificate = Certificate::assemble(checkpoint, &votes, &self.genesis.members);
+        let certificate = Certificate::assemble(checkpoint, &votes, &self.members);
         self.blocks.push(BlockView {
             height: header.height,
             hash: header.hash(),

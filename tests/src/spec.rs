@@ -33,6 +33,8 @@ pub enum Access {
     User,
     /// A service.
     Service,
+    /// A member of the ledger.
+    Member,
 }
 
 impl Operation {
@@ -86,7 +88,9 @@ fn access(operation: &Value) -> Access {
         .filter_map(Value::as_object)
         .flat_map(|requirement| requirement.keys().map(String::as_str))
         .collect();
-    if schemes.contains(&"service") {
+    if schemes.contains(&"member") {
+        Access::Member
+    } else if schemes.contains(&"service") {
         Access::Service
     } else if schemes.contains(&"user") {
         Access::User

@@ -1,5 +1,7 @@
 //! The shape of the workspace: who may depend on whom, and what only some crates may touch.
 
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, missing_docs, reason = "test code")]
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 

@@ -1,5 +1,7 @@
 //! The whole stack as processes: it starts, survives kills, and leaves nothing behind.
 
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, missing_docs, reason = "test code")]
+
 use std::time::Duration;
 
 use anyhow::Result;

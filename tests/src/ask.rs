@@ -1,0 +1,118 @@
+//! Requests as anybody could send them, with or without credentials, and their raw answers.
+
+use anyhow::{Context as _, Result};
+use hbc_types::account::ServiceRole;
+use reqwest::Method;
+use reqwest::header::{CONTENT_TYPE, HeaderMap};
+use serde::Serialize;
+use serde_json::Value;
+
+use crate::TestApp;
+
+/// A request without credentials.
+#[derive(Clone, Debug)]
+pub struct Ask {
+    /// The process that is asked.
+    pub process: &'static str,
+    /// The method.
+    pub method: Method,
+    /// Path and query.
+    pub path: String,
+    /// Headers.
+    pub headers: Vec<(String, String)>,
+    /// Body.
+    pub body: Vec<u8>,
+}
+
+/// Whose request it is.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Credentials<'a> {
+    /// A user's token.
+    pub token: Option<&'a str>,
+    /// A service that signs the request.
+    pub service: Option<ServiceRole>,
+}
+
+/// An answer as it came.
+#[derive(Clone, Debug)]
+pub struct Reply {
+    /// HTTP status.
+    pub status: u16,
+    /// Headers.
+    pub headers: HeaderMap,
+    /// Body.
+    pub body: Vec<u8>,
+}
+
+impl Reply {
+    /// The body as JSON; null if it is none.
+    #[must_use]
+    pub fn json(&self) -> Value {
+        serde_json::from_slice(&self.body).unwrap_or_default()
+    }
+
+    /// A header's text, empty if it is not there.
+    #[must_use]
+    pub fn header(&self, name: &str) -> &str {
+        self.headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default()
+    }
+
+    /// The media type without parameters.
+    #[must_use]
+    pub fn media_type(&self) -> &str {
+        self.header("content-type").split(';').next().unwrap_or_default().trim()
+    }
+}
+
+impl Ask {
+    /// A request to a process.
+    #[must_use]
+    pub fn new(process: &'static str, method: Method, path: impl Into<String>) -> Self {
+        Self { process, method, path: path.into(), headers: Vec::new(), body: Vec::new() }
+    }
+
+    /// With a header.
+    #[must_use]
+    pub fn header(mut self, name: &str, value: &str) -> Self {
+        self.headers.push((name.to_owned(), value.to_owned()));
+        self
+    }
+
+    /// With a body of a media type.
+    #[must_use]
+    pub fn body(mut self, media_type: &str, body: impl Into<Vec<u8>>) -> Self {
+        self.body = body.into();
+        self.headers.retain(|(name, _)| name != CONTENT_TYPE.as_str());
+        self.header(CONTENT_TYPE.as_str(), media_type)
+    }
+
+    /// With a JSON body.
+    pub fn json(self, value: &impl Serialize) -> Result<Self> {
+        let body = serde_json::to_vec(value).context("the body cannot be written")?;
+        Ok(self.body("application/json", body))
+    }
+}
+
+impl TestApp {
+    /// Sends a request once.
+    pub async fn send(&self, ask: &Ask, who: Credentials<'_>) -> Result<Reply> {
+        let url = format!("{}{}", self.stack().url(ask.process), ask.path);
+        let mut request = self.http.request(ask.method.clone(), url).body(ask.body.clone());
+        for (name, value) in &ask.headers {
+            request = request.header(name, value);
+        }
+        if let Some(token) = who.token {
+            request = request.bearer_auth(token);
+        }
+        if let Some(role) = who.service {
+            let audience = ServiceRole::parse(ask.process).context("only services take assertions")?;
+            let signer = self.service(role)?;
+            let assertion = signer.assertion(audience, ask.method.as_str(), &ask.path, &ask.body)?;
+            request = request.header("HBC-Service", assertion);
+        }
+        let answer =
+            request.send().await.with_context(|| format!("no answer to {} {}", ask.method, ask.path))?;
+        let (status, headers) = (answer.status().as_u16(), answer.headers().clone());
+        Ok(Reply { status, headers, body: answer.bytes().await?.to_vec() })
+    }
+}

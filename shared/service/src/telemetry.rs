@@ -49,6 +49,15 @@ pub fn init(settings: &TelemetrySettings) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// For the process's `main`: a panic is logged by its place alone, because its message may quote what a log must not
+/// hold.
+pub fn hide_panic_messages() {
+    std::panic::set_hook(Box::new(|panic| {
+        let (file, line) = panic.location().map_or(("unknown", 0), |place| (place.file(), place.line()));
+        tracing::error!(panic.file = file, panic.line = line, "A thread panicked");
+    }));
+}
+
 /// The process's metrics; the recorder is installed at the first call.
 pub(crate) fn metrics() -> Option<&'static PrometheusHandle> {
     static HANDLE: OnceLock<Option<PrometheusHandle>> = OnceLock::new();

@@ -27,6 +27,8 @@ const BATCH_BYTES: usize = 512 * 1024;
 const GRACE: Duration = Duration::from_millis(500);
 /// Longest pause between two attempts.
 const LONGEST: Duration = Duration::from_secs(30);
+/// Attempts (a quarter of an hour of them) after which a transaction that is only not valid yet counts as refused.
+const PATIENCE: u32 = 40;
 
 /// The loop that empties one service's outbox. Clones work for the same journal.
 #[derive(Clone, Debug)]
@@ -162,7 +164,7 @@ impl<J: Journal> OutboxDriver<J> {
                     useful = false;
                     self.ledger.penalise(index, &error, &mut None);
                 }
-                Err(ClientError::Problem(problem)) => entry.refused(*problem),
+                Err(ClientError::Problem(problem)) => entry.refused(*problem, transaction.attempts),
                 Err(_) => {}
             }
         }
@@ -195,11 +197,15 @@ impl<J: Journal> OutboxDriver<J> {
 }
 
 impl Said {
-    /// Sorts a refusal: `rule_violation` may become valid (a key that is not registered yet), the rest never does.
-    fn refused(&mut self, problem: RemoteProblem) {
-        match problem.slug() {
-            Some(Slug::RuleViolation | Slug::BadSignature | Slug::BadTime) | None => self.not_yet = true,
-            Some(_) => self.refusals.push(problem),
+    /// Sorts a refusal. Some may become valid (a key that is not registered yet): they are tried for some
+    /// [`PATIENCE`]. The rest never does.
+    fn refused(&mut self, problem: RemoteProblem, attempts: u32) {
+        let may_pass =
+            matches!(problem.slug(), Some(Slug::RuleViolation | Slug::BadSignature | Slug::BadTime) | None);
+        if may_pass && attempts < PATIENCE {
+            self.not_yet = true;
+        } else {
+            self.refusals.push(problem);
         }
     }
 }

@@ -79,6 +79,12 @@ impl From<sqlx::Error> for Error {
 }
 
 impl Error {
+    /// Whether a row was changed by another hand: its MAC differs, or it cannot even be read.
+    #[must_use]
+    pub const fn is_tampering(&self) -> bool {
+        matches!(self, Self::Tampered(_) | Self::Db(DbError::BadValue { .. }))
+    }
+
     /// An unacceptable value.
     pub fn invalid(field: &'static str, message: impl Into<String>) -> Self {
         Self::Invalid { field, message: message.into() }
@@ -93,15 +99,9 @@ impl From<Error> for Problem {
                 Self::new(Slug::Unavailable)
             }
             Error::Db(error) if error.is_unique_violation() => Self::new(Slug::Conflict),
+            Error::Db(DbError::BadValue { column }) => tampered(column),
             Error::Db(error) => Self::internal(&error),
-            Error::Tampered(error) => {
-                tracing::error!(
-                    alarm = "tampered_row",
-                    db.table = error.table,
-                    "A row that gives or takes rights was changed by another hand: everything about it is denied"
-                );
-                Self::new(Slug::Denied).detail("denied by `integrity`").reference(INTEGRITY_RULE)
-            }
+            Error::Tampered(error) => tampered(error.table),
             Error::Key(error) => {
                 tracing::error!(alarm = "key_does_not_open", "A stored key does not open where it should");
                 let _cause: UnwrapError = error;
@@ -129,6 +129,16 @@ impl From<Error> for Problem {
             }
         }
     }
+}
+
+/// `place` is a table or, for a value that cannot be read, a column.
+fn tampered(place: &'static str) -> Problem {
+    tracing::error!(
+        alarm = "tampered_row",
+        db.place = place,
+        "A row that gives or takes rights was changed by another hand: everything about it is denied"
+    );
+    Problem::new(Slug::Denied).detail("denied by `integrity`").reference(INTEGRITY_RULE)
 }
 
 fn consent_problem(error: &ConsentError) -> Problem {

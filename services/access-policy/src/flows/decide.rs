@@ -186,7 +186,9 @@ pub async fn note_tampering<T>(
     purpose: Purpose,
     result: Result<T, Error>,
 ) -> Result<T, Error> {
-    let Err(Error::Tampered(_)) = &result else { return result };
+    if !result.as_ref().is_err_and(Error::is_tampering) {
+        return result;
+    }
     let occurrence = Occurrence {
         patient: patient.clone(),
         kind: AccessKind::Denied,

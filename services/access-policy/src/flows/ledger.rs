@@ -61,10 +61,10 @@ pub async fn apply_block(app: &App, block: &FinalBlock, position: FollowPosition
 /// A patient whose rows were changed by hand is denied everywhere already; the chain goes on for everybody else.
 fn passing_over_tampered(result: Result<(), Error>) -> Result<(), Error> {
     match result {
-        Err(Error::Tampered(error)) => {
+        Err(error) if error.is_tampering() => {
             tracing::error!(
                 alarm = "tampered_row",
-                db.table = error.table,
+                error = &error as &dyn std::error::Error,
                 "A final transaction about rows that were changed by another hand is not applied"
             );
             Ok(())
@@ -278,7 +278,13 @@ pub async fn sweep(app: &App) -> Result<(), Error> {
     let patients = store::grants::patients_with_expired(&mut conn, now).await?;
     drop(conn);
     for patient in patients {
-        sweep_patient(app, patient, now).await?;
+        // One patient's broken rows must not keep the others' grants alive.
+        if let Err(error) = sweep_patient(app, patient, now).await {
+            tracing::error!(
+                error = &error as &dyn std::error::Error,
+                "A patient's grants could not be swept"
+            );
+        }
     }
     Ok(())
 }

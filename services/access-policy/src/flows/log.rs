@@ -84,7 +84,9 @@ pub async fn locate(app: &App, who: &Who, patient: &PatientId, id: &ReceiptId) -
 }
 
 /// The offline document, once the ledger gave the proof of the transaction. It is verified before it is handed out.
-pub fn document(app: &App, located: Located, anchor: TransactionProof) -> Result<Vec<u8>, Error> {
+pub fn document(app: &App, located: Located, mut anchor: TransactionProof) -> Result<Vec<u8>, Error> {
+    // With genesis.json inside it can be checked by chain id alone.
+    anchor.genesis.get_or_insert_with(|| app.genesis.clone());
     let proof = ReceiptProof {
         anchor,
         index: located.batch.place,

@@ -87,10 +87,7 @@ pub async fn ended_sessions(tx: &mut Tx, seal: &RightsSeal, bucket: u16) -> Resu
         .fetch_optional(tx)
         .await?
         .ok_or(hbc_db::RowMacError { table: "session_denials" })?;
-    let text: String = row.try_get("sessions")?;
-    let ended = EndedSessions::parse(bucket, &text).ok_or(DbError::BadValue { column: "sessions" })?;
-    seal.check_sessions(&ended, &row.try_get::<Vec<u8>, _>("mac")?)?;
-    Ok(ended)
+    read_sessions(&row, seal, bucket, "mac")
 }
 
 /// Writes a bucket with a fresh MAC.
@@ -127,6 +124,45 @@ pub async fn make_buckets(tx: &mut Tx, seal: &RightsSeal) -> Result<(), Error> {
     Ok(())
 }
 
+/// The account and its session's bucket in one query: every decision asks for both.
+async fn account_and_sessions(
+    tx: &mut Tx,
+    seal: &RightsSeal,
+    id: &AccountId,
+    bucket: u16,
+) -> Result<(Option<Account>, EndedSessions), Error> {
+    let row = sqlx::query(
+        "SELECT d.sessions, d.mac AS sessions_mac, s.id, s.role, s.standing, s.agency_type, s.name, s.organisation,
+             s.staff_key, s.revision, s.denied_at_ms, s.denied_until_ms, s.updated_at_ms, s.mac
+         FROM session_denials AS d LEFT JOIN subjects AS s ON s.id = $2
+         WHERE d.bucket = $1",
+    )
+    .bind(i64::from(bucket))
+    .bind(id.as_str().to_owned())
+    .fetch_optional(tx)
+    .await?
+    .ok_or(hbc_db::RowMacError { table: "session_denials" })?;
+    let ended = read_sessions(&row, seal, bucket, "sessions_mac")?;
+    let known = row.try_get::<Option<String>, _>("id")?.is_some();
+    let account = known.then(|| checked(&row, seal)).transpose()?;
+    if account.as_ref().is_some_and(|account| account.id != *id) {
+        return Err(hbc_db::RowMacError { table: "subjects" }.into());
+    }
+    Ok((account, ended))
+}
+
+fn read_sessions(
+    row: &AnyRow,
+    seal: &RightsSeal,
+    bucket: u16,
+    mac: &'static str,
+) -> Result<EndedSessions, Error> {
+    let text: String = row.try_get("sessions")?;
+    let ended = EndedSessions::parse(bucket, &text).ok_or(DbError::BadValue { column: "sessions" })?;
+    seal.check_sessions(&ended, &row.try_get::<Vec<u8>, _>(mac)?)?;
+    Ok(ended)
+}
+
 /// The caller as decisions see it: an account that auth never told of is suspended.
 pub async fn principal(
     tx: &mut Tx,
@@ -135,9 +171,8 @@ pub async fn principal(
     session: &SessionId,
     now: Timestamp,
 ) -> Result<Principal, Error> {
-    let account = account(tx, seal, id.as_str()).await?;
+    let (account, ended) = account_and_sessions(tx, seal, id, EndedSessions::bucket_of(session)).await?;
     let account = account.unwrap_or_else(|| Account::unknown(id.clone(), now));
-    let ended = ended_sessions(tx, seal, EndedSessions::bucket_of(session)).await?;
     let mut organisation = account.subject.organisation.clone();
     if let Some(its) = &organisation {
         let its = self::account(tx, seal, its.as_str()).await?;

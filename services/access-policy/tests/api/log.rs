@@ -3,12 +3,13 @@
 use std::time::Duration;
 
 use hbc_types::account::AgencyType;
+use hbc_types::chain::proof::{self, Content, Trust};
 use hbc_types::labels::Category;
 use hbc_types::purpose::Purpose;
-use hbc_types::wire::access::{AccessPage, Explanation};
+use hbc_types::wire::access::{AccessPage, Explanation, GrantView};
 use serde_json::json;
 
-use crate::world::{labels, world, worlds};
+use crate::world::{labels, world, world_with_ledger, worlds};
 
 #[tokio::test]
 async fn denials_are_in_the_log_and_equal_ones_of_a_minute_share_a_receipt() {
@@ -131,4 +132,48 @@ async fn explain_says_what_a_call_would_be_told() {
         "patient": patient.id, "agency": doctor.id, "action": "read", "category": "laboratory", "purpose": "TREAT",
     });
     assert_eq!(w.post("/v1/explain", &stranger.user, &question).await.problem(), "404 not_found");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn with_a_ledger_grants_become_final_and_receipts_prove_themselves_offline() {
+    let w = world_with_ledger().await;
+    let (patient, doctor) = (w.patient().await, w.agency(AgencyType::Doctor).await);
+    let written = w.write(&patient.user, &patient.id, &[labels(Category::Laboratory)]).await;
+    let grant = w.sign(&patient, &doctor, w.scope()).await;
+    let path = format!("/v1/grants/{}", grant.id);
+    let active = async || {
+        let view: GrantView = w.get(&path, &patient.user).await.ok();
+        view.state.code() == "active" && view.height.is_some()
+    };
+    eventually(active).await;
+    let receipt = w.read(&doctor.user, &written).await.receipt.unwrap();
+    let path = format!("/v1/me/accesses/{receipt}/proof");
+    eventually(async || w.get(&path, &patient.user).await.status == 200).await;
+    let file = w.get(&path, &patient.user).await.body;
+    let trust = Trust::Genesis(Box::new(w.app.genesis.clone()));
+    let verified = proof::verify(&file, &trust).unwrap();
+    let Content::Receipt(body) = verified.content else { panic!("not a receipt") };
+    assert_eq!(body["actor"], json!(doctor.id));
+    assert_eq!(body["records"][0]["record"], json!(written.request.items[0].record));
+    assert_eq!(verified.transaction.signers.len(), 3);
+    assert!(!proof::verify(&file, &Trust::Nothing).unwrap().pinned);
+    for bit in (0..file.len() * 8).step_by(97) {
+        let mut flipped = file.clone();
+        flipped[bit / 8] ^= 1 << (bit % 8);
+        assert!(proof::verify(&flipped, &trust).is_err(), "bit {bit}");
+    }
+    // A revocation acts at once, and becomes final as well.
+    assert_eq!(w.revoke(&patient, &doctor, &grant.id).await.status, 200);
+    assert!(w.read(&doctor.user, &written).await.keys.is_empty());
+    eventually(async || hbc_db::outbox::backlog(w.app.db.reads()).await.unwrap().0 == 0).await;
+}
+
+async fn eventually(holds: impl AsyncFn() -> bool) {
+    for _ in 0..200 {
+        if holds().await {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    panic!("it did not come to hold within ten seconds");
 }

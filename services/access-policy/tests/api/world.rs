@@ -96,6 +96,7 @@ pub struct World {
     tokens: SigningKey,
     stop: Option<tokio::sync::oneshot::Sender<()>>,
     height: std::sync::atomic::AtomicU64,
+    _ledger: Option<wiremock::MockServer>,
     _folder: tempfile::TempDir,
     _database: hbc_db::testing::TestDatabase,
 }
@@ -112,14 +113,19 @@ impl Drop for World {
 pub async fn worlds() -> Vec<World> {
     let mut all = Vec::new();
     for database in hbc_db::testing::databases(hbc_access_policy::store::MIGRATIONS).await {
-        all.push(World::on(database).await);
+        all.push(World::on(database, false).await);
     }
     all
 }
 
 /// A world on SQLite.
 pub async fn world() -> World {
-    World::on(hbc_db::testing::sqlite(hbc_access_policy::store::MIGRATIONS).await).await
+    World::on(hbc_db::testing::sqlite(hbc_access_policy::store::MIGRATIONS).await, false).await
+}
+
+/// A world on SQLite whose ledger answers; in the others no node does, and final blocks are applied by hand.
+pub async fn world_with_ledger() -> World {
+    World::on(hbc_db::testing::sqlite(hbc_access_policy::store::MIGRATIONS).await, true).await
 }
 
 fn secret(folder: &Path, name: &str, bytes: [u8; 32]) -> SecretFile {
@@ -151,7 +157,7 @@ fn genesis(auth: &SigningKey, policy: &SigningKey, storage: &SigningKey) -> Gene
 }
 
 impl World {
-    async fn on(database: hbc_db::testing::TestDatabase) -> Self {
+    async fn on(database: hbc_db::testing::TestDatabase, with_ledger: bool) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let key = |seed: u8| SigningKey::from_bytes(&[seed; 32]);
         let (auth, policy, storage, tokens) = (key(1), key(2), key(3), key(4));
@@ -161,6 +167,10 @@ impl World {
         text.push(b'\n');
         std::fs::write(&genesis_file, text).unwrap();
         let clock = Clock::fixed(Timestamp::from_ms(START));
+        let ledger = match with_ledger {
+            true => Some(crate::node::start(genesis.clone(), clock.clone()).await),
+            false => None,
+        };
         let config = Config {
             database_url: database.url.clone(),
             genesis_file,
@@ -170,8 +180,10 @@ impl World {
             auth_url: "http://127.0.0.1:9".to_owned(),
             issuer: "https://auth.test".to_owned(),
             audience: "hbc-test".to_owned(),
-            ledger_urls: vec!["http://127.0.0.1:9".to_owned()],
-            receipt_batch_ms: 5_000,
+            ledger_urls: vec![
+                ledger.as_ref().map_or("http://127.0.0.1:9".to_owned(), wiremock::MockServer::uri),
+            ],
+            receipt_batch_ms: if with_ledger { 200 } else { 5_000 },
             server: ServerSettings { workers: 2, ..ServerSettings::default() },
             telemetry: TelemetrySettings { filter: "error".to_owned(), ..TelemetrySettings::default() },
         };
@@ -198,6 +210,7 @@ impl World {
             tokens,
             stop: Some(stop),
             height: std::sync::atomic::AtomicU64::new(0),
+            _ledger: ledger,
             _folder: folder,
             _database: database,
         }
@@ -351,6 +364,7 @@ impl World {
         }
     }
 
+    #[expect(clippy::unused_self, reason = "it reads like the other steps")]
     pub fn new_grant(&self, agency: &AgencyUser, scope: Scope) -> NewGrant {
         NewGrant { grantee: agency.id.clone(), scope, request: None, key: None, certificate: None }
     }
@@ -387,6 +401,7 @@ impl World {
         }
     }
 
+    #[expect(clippy::unused_self, reason = "it reads like the other steps")]
     pub fn payload(&self, draft: &GrantDraft, kid: Digest) -> Payload {
         let field = |name: &str| draft.payload[name].clone();
         Payload::Grant(Consent {
@@ -402,6 +417,7 @@ impl World {
     }
 
     /// The consent key of this patient for this agency.
+    #[expect(clippy::unused_self, reason = "it reads like the other steps")]
     pub fn consent_key(&self, patient: &PatientUser, agency: &AgencyId) -> SigningKey {
         let seed =
             hbc_types::hash::domain_hash("test", &[patient.root.as_bytes(), agency.as_str().as_bytes()]);

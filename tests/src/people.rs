@@ -156,6 +156,11 @@ impl TestApp {
     pub async fn doctor(&self) -> Result<Person> {
         let doctor = self.pending_agency(AgencyType::Doctor).await?;
         self.approve(&self.operator().await?, doctor.agency()?).await?;
+        until("access-policy knows of the approval", || async {
+            let call = self.access.get("/v1/access-requests");
+            Ok(doctor.signs(call).once().done().await.is_ok().then_some(()))
+        })
+        .await?;
         Ok(doctor)
     }
 

@@ -8,7 +8,7 @@ use hbc_types::problem::Slug;
 use crate::blob::BlobError;
 use crate::domain::bundle::BundleError;
 use crate::domain::json::JsonError;
-use crate::domain::validation::Issue;
+use crate::domain::validation::{Issue, SchemaError};
 
 /// A request that is not done.
 #[derive(Debug, thiserror::Error)]
@@ -65,6 +65,12 @@ pub enum Error {
     /// A fault of the program.
     #[error("{0}")]
     Fault(&'static str),
+}
+
+impl From<SchemaError> for Error {
+    fn from(error: SchemaError) -> Self {
+        Self::Bundle(error.into())
+    }
 }
 
 impl From<sqlx::Error> for Error {

@@ -175,6 +175,12 @@ fn start(tasks: &Tasks, readiness: &Readiness, config: &Config, app: &App) {
     tasks.spawn_supervised("ledger follower", move || follower.clone().run());
     let driver = OutboxDriver::new(app.ledger.clone(), journal, app.finality.clone(), app.clock.clone());
     tasks.spawn_supervised("ledger outbox", move || driver.clone().run());
+    tasks.spawn_supervised("schemas", || async {
+        if app::blocking(domain::validation::warm_up).await.is_err() {
+            tracing::error!("The FHIR schemas cannot be compiled: uploads will be refused");
+        }
+        std::future::pending::<()>().await;
+    });
     let (app, settings, readiness) = (app.clone(), config.reconcile.clone(), readiness.clone());
     tasks.spawn_supervised("reconcile", move || {
         worker::reconcile(app.clone(), settings.clone(), readiness.clone())

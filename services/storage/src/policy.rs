@@ -2,10 +2,11 @@
 
 use hbc_client::{ClientError, Endpoint, ServiceCaller};
 use hbc_types::account::ServiceRole;
+use hbc_types::ids::PatientId;
 use hbc_types::secret::SecretText;
 use hbc_types::wire::access::{
-    AnchoredRequest, DataKeys, DataKeysRequest, DecisionAnswer, DecisionRequest, UnwrapRequest, Unwrapped,
-    VoidRequest,
+    AnchoredRequest, ConsentVersion, DataKeys, DataKeysRequest, DecisionAnswer, DecisionRequest,
+    UnwrapRequest, Unwrapped, VoidRequest,
 };
 
 /// access-policy, as storage meets it.
@@ -49,6 +50,13 @@ impl Policy {
     ) -> Result<DecisionAnswer, ClientError> {
         let call = self.endpoint.post("/internal/v1/decisions").json(request).bearer(token.expose());
         call.signed(&self.caller, ServiceRole::AccessPolicy).fetch().await
+    }
+
+    /// The patient's consent version: it grows with whatever gives or takes rights.
+    pub async fn consent_version(&self, patient: &PatientId) -> Result<u64, ClientError> {
+        let call = self.endpoint.get(&format!("/internal/v1/patients/{patient}/consent-version"));
+        let answer: ConsentVersion = call.signed(&self.caller, ServiceRole::AccessPolicy).fetch().await?;
+        Ok(answer.consent_version)
     }
 
     /// The intent died.

@@ -8,6 +8,8 @@ use std::collections::{BTreeMap, HashMap};
 use bytes::Bytes;
 use cid::Cid;
 use futures_util::future::try_join_all;
+use futures_util::stream::{self, Stream};
+use hbc_service::Problem;
 use hbc_types::Digest;
 use hbc_types::hash::{self, RecordFacts};
 use hbc_types::ids::{PatientId, RecordId};
@@ -68,6 +70,8 @@ pub struct Opened {
     pub overlay: Overlay,
     /// The bytes as they were received.
     pub received: Bytes,
+    /// The patient's consent version when the key was released.
+    pub consent_version: u64,
 }
 
 impl Opened {
@@ -208,9 +212,10 @@ pub async fn open(
         }
     }
     let slices = fetch(app, &allowed).await?;
+    let version = unwrapped.consent_version;
     let opened = blocking(move || {
         let pairs = allowed.into_iter().zip(slices);
-        pairs.map(|((row, key), slice)| unseal(row, &key, &slice)).collect::<Result<_, Error>>()
+        pairs.map(|((row, key), slice)| unseal(row, &key, &slice, version)).collect::<Result<_, Error>>()
     });
     Ok(OpenedAll { records: opened.await?, known: unwrapped.known, rule: unwrapped.rule })
 }
@@ -226,6 +231,41 @@ pub async fn open_one(app: &App, reader: &Reader, row: TrustedRow) -> Result<Ope
         (None, true, Some(rule)) => Err(Error::Denied { rule }),
         (None, true, None) => Err(Error::integrity("a wrapped key", id.as_str())),
     }
+}
+
+/// Bytes of an opened record that leave between two looks at the patient's consent.
+const STEP: usize = 1024 * 1024;
+
+/// The bytes of an opened record, a MiB at a time. Before each further one it is asked whether anything about the
+/// patient's consent changed, and if so, decided anew: a revocation stops a download that is under way.
+pub fn stream(
+    app: App,
+    reader: Reader,
+    opened: &Opened,
+    bytes: Bytes,
+) -> impl Stream<Item = Result<Bytes, Problem>> + use<> {
+    let (row, version) = (opened.trusted.clone(), opened.consent_version);
+    let state = (app, reader, row, version, bytes);
+    stream::try_unfold((state, true), |((app, reader, row, version, mut rest), first)| async move {
+        if rest.is_empty() {
+            return Ok(None);
+        }
+        let version = if first { version } else { still_allowed(&app, &reader, &row, version).await? };
+        let step = rest.split_to(rest.len().min(STEP));
+        Ok(Some((step, ((app, reader, row, version, rest), false))))
+    })
+}
+
+async fn still_allowed(app: &App, reader: &Reader, row: &TrustedRow, version: u64) -> Result<u64, Error> {
+    let patient = &row.secret.patient;
+    if patient.is_directory() {
+        return Ok(version);
+    }
+    let now = app.policy.consent_version(patient).await?;
+    if now != version {
+        decide(app, reader, patient, vec![row.labels()]).await?;
+    }
+    Ok(now)
 }
 
 /// The sealed slices of rows, in their order. Records that lie close together in one object are fetched as one range.
@@ -272,7 +312,7 @@ async fn fetch(app: &App, rows: &[(TrustedRow, Key32)]) -> Result<Vec<Bytes>, Er
 }
 
 /// Checks and opens one sealed slice.
-fn unseal(trusted: TrustedRow, key: &Key32, slice: &[u8]) -> Result<Opened, Error> {
+fn unseal(trusted: TrustedRow, key: &Key32, slice: &[u8], consent_version: u64) -> Result<Opened, Error> {
     let (row, secret) = (&trusted.row, &trusted.secret);
     let wrong = |what| Error::integrity(what, row.id.as_str());
     let sealed = Digest::of(slice);
@@ -301,5 +341,5 @@ fn unseal(trusted: TrustedRow, key: &Key32, slice: &[u8]) -> Result<Opened, Erro
         return Err(wrong("a record's commitment"));
     }
     let received = Bytes::copy_from_slice(decoded.received);
-    Ok(Opened { overlay: decoded.overlay, received, trusted })
+    Ok(Opened { overlay: decoded.overlay, received, consent_version, trusted })
 }

@@ -1,6 +1,6 @@
 //! Labels of a record: its category (what kind of record) and its compartment (how sensitive).
 //!
-//! One table maps every FHIR type to a category; sensitive codes move a record into a compartment.
+//! [`crate::classify`] is the one table that maps every FHIR type to a category and sensitive codes to a compartment.
 
 use crate::codes::codes;
 

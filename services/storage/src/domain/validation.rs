@@ -68,6 +68,36 @@ pub fn validators() -> Result<&'static Validators, SchemaError> {
     SHARED.get_or_init(Validators::unpack).as_ref().map_err(|error| *error)
 }
 
+/// The types of which most records are: compiled before the first upload comes.
+const COMMON: [&str; 20] = [
+    "Observation",
+    "Patient",
+    "Encounter",
+    "Condition",
+    "DiagnosticReport",
+    "DocumentReference",
+    "Claim",
+    "ExplanationOfBenefit",
+    "Procedure",
+    "MedicationRequest",
+    "Immunization",
+    "Provenance",
+    "CarePlan",
+    "CareTeam",
+    "AllergyIntolerance",
+    "ImagingStudy",
+    "Organization",
+    "Practitioner",
+    "PractitionerRole",
+    "Location",
+];
+
+/// Compiles the schemas of the usual types, so that the first upload need not wait for them.
+pub fn warm_up() -> Result<(), SchemaError> {
+    let validators = validators()?;
+    COMMON.iter().try_for_each(|name| validators.of_type(name).map(|_compiled| ()))
+}
+
 impl Validators {
     fn unpack() -> Result<Self, SchemaError> {
         let mut text = Vec::new();

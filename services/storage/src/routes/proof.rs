@@ -5,7 +5,7 @@ use actix_web::{HttpRequest, HttpResponse, get, web};
 use hbc_service::{Caller, Problem};
 use hbc_types::chain::keys::SaltBytes;
 use hbc_types::chain::merkle::{self, Tree};
-use hbc_types::chain::proof::{Document, RecordFacts, RecordProof, TransactionProof};
+use hbc_types::chain::proof::{self, Document, RecordFacts, RecordProof, TransactionProof, Trust};
 use hbc_types::ids::RecordId;
 use hbc_types::problem::{ProblemDocument, Slug};
 
@@ -39,6 +39,12 @@ pub async fn get_record_proof(
     let anchor = transaction(&app, &row).await?;
     let document = Document::Record(record(&app, &row, anchor).await?);
     let bytes = document.to_bytes().map_err(|error| Problem::internal(&error))?;
+    // Nothing is handed out that does not verify: neither our own rows nor a node's answer are simply believed.
+    let genesis = Trust::Genesis(Box::new(app.ledger.genesis().as_ref().clone()));
+    if let Err(error) = proof::verify(&bytes, &genesis) {
+        tracing::error!(error = &error as &dyn std::error::Error, "A record's proof does not verify");
+        return Err(Error::integrity("a record's proof", row.row.id.as_str()).into());
+    }
     Ok(HttpResponse::Ok()
         .content_type("application/json")
         .insert_header((CACHE_CONTROL, "no-store"))

@@ -1,7 +1,9 @@
 //! Reading under `/v1/records`: listings, descriptions, received bytes, content.
 
+use actix_web::body::SizedStream;
 use actix_web::http::header::{CACHE_CONTROL, CONTENT_DISPOSITION, CONTENT_TYPE};
 use actix_web::{HttpRequest, HttpResponse, get, web};
+use bytes::Bytes;
 use hbc_service::{Caller, Problem, paging};
 use hbc_types::Timestamp;
 use hbc_types::ids::{AccountId, PatientId, RecordId};
@@ -13,7 +15,7 @@ use serde::{Deserialize, Serialize};
 use crate::app::App;
 use crate::domain::days::{self, Days};
 use crate::error::Error;
-use crate::read::{self, Opened, TrustedRow};
+use crate::read::{self, Opened, Reader, TrustedRow};
 use crate::routes::context::reader;
 use crate::routes::records::DOCUMENT;
 use crate::store::Filter;
@@ -190,7 +192,7 @@ pub async fn get_received(
     let (reader, row) = find(&app, &request, &caller, &id, None).await?;
     let opened = read::open_one(&app, &reader, row).await?;
     let bytes = opened.received.clone();
-    Ok(attachment(&opened, bytes.to_vec()))
+    Ok(attachment(&app, reader, &opened, bytes))
 }
 
 /// The content: a document's bytes, or a FHIR resource in its applied form.
@@ -210,17 +212,18 @@ pub async fn get_content(
 ) -> Result<HttpResponse, Problem> {
     let (reader, row) = find(&app, &request, &caller, &id, None).await?;
     let opened = read::open_one(&app, &reader, row).await?;
-    let bytes =
-        if opened.trusted.row.kind == DOCUMENT { opened.received.to_vec() } else { opened.applied()? };
-    Ok(attachment(&opened, bytes))
+    let document = opened.trusted.row.kind == DOCUMENT;
+    let bytes = if document { opened.received.clone() } else { Bytes::from(opened.applied()?) };
+    Ok(attachment(&app, reader, &opened, bytes))
 }
 
 /// Bytes that a browser must save and not show: their media type is what the sender said.
-fn attachment(opened: &Opened, bytes: Vec<u8>) -> HttpResponse {
+fn attachment(app: &App, reader: Reader, opened: &Opened, bytes: Bytes) -> HttpResponse {
+    let length = bytes.len() as u64;
     HttpResponse::Ok()
         .insert_header((CONTENT_TYPE, opened.trusted.secret.media_type.as_str()))
         .insert_header((CONTENT_DISPOSITION, "attachment"))
         .insert_header((CACHE_CONTROL, "no-store"))
         .insert_header(("x-content-type-options", "nosniff"))
-        .body(bytes)
+        .body(SizedStream::new(length, read::stream(app.clone(), reader, opened, bytes)))
 }

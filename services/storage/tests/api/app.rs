@@ -199,6 +199,12 @@ impl TestApp {
         self.call(Method::GET, path, Some(account), purpose, Vec::new()).await
     }
 
+    /// Begins a download for treatment, without compression.
+    pub async fn begin(&self, account: &AccountId, path: &str) -> reqwest::Response {
+        let request = self.http.get(format!("{}{path}", self.base)).bearer_auth(self.world.token(account));
+        request.header("HBC-Purpose", "TREAT").send().await.unwrap()
+    }
+
     /// Uploads FHIR JSON.
     pub async fn fhir(
         &self,

@@ -185,3 +185,29 @@ async fn the_directory_is_read_by_all_and_written_by_the_verified() {
     })
     .await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_download_under_way_stops_when_consent_is_revoked() {
+    each(|app| async move {
+        let (patient, doctor) = (app.patient(), app.agency());
+        app.world.grant(grant(&doctor, &patient, &[Category::Imaging], Action::Read));
+        let body: Vec<u8> =
+            (0..24_u32 << 20).map(|i| i.wrapping_mul(2_654_435_761).to_le_bytes()[3]).collect();
+        let headers = [("content-type", "image/x-raw")];
+        let path = "/v1/records?category=imaging";
+        let made =
+            app.call(Method::POST, path, Some(&patient), &headers, body.clone()).await.expect(201).json();
+        let path = format!("/v1/records/{}/received", made["id"].as_str().unwrap());
+        let whole = app.get(&doctor, &path).await.expect(200);
+        assert!(whole.bytes == body);
+        assert_eq!(app.world.looks(), 23, "once before each further MiB");
+        let mut download = app.begin(&doctor, &path).await;
+        let mut got = download.chunk().await.unwrap().unwrap().len();
+        app.world.revoke_all();
+        while let Ok(Some(chunk)) = download.chunk().await {
+            got += chunk.len();
+        }
+        assert!(got < body.len(), "{got} bytes left after the revocation");
+    })
+    .await;
+}

@@ -27,8 +27,8 @@ use hbc_types::problem::{ProblemDocument, Slug, TYPE_PREFIX};
 use hbc_types::purpose::{Action, Purpose};
 use hbc_types::secret::{Bytes, Key32};
 use hbc_types::wire::access::{
-    AllowedLabels, AnchoredRequest, DataKey, DataKeys, DataKeysRequest, DecisionAnswer, DecisionRequest,
-    Labels, NumbersStatement, ReleasedKey, TagKey, UnwrapRequest, Unwrapped, VoidRequest,
+    AllowedLabels, AnchoredRequest, ConsentVersion, DataKey, DataKeys, DataKeysRequest, DecisionAnswer,
+    DecisionRequest, Labels, NumbersStatement, ReleasedKey, TagKey, UnwrapRequest, Unwrapped, VoidRequest,
 };
 use hbc_types::wire::ledger::{BatchAnswer, BatchResult, BlockView, BlocksView, Promise, SubmitBatch};
 use hbc_types::wire::token::{ACCESS_TYP, AccessClaims, Jwk, Jwks};
@@ -67,6 +67,10 @@ struct Inner {
     released: usize,
     chain: Option<Chain>,
     ledger_down: bool,
+    /// Grows with each change of grants.
+    version: u64,
+    /// How often the consent version was asked for.
+    looks: usize,
 }
 
 /// Everything around storage.
@@ -104,7 +108,9 @@ impl World {
     }
 
     pub fn revoke_all(&self) {
-        self.lock().grants.clear();
+        let mut inner = self.lock();
+        inner.grants.clear();
+        inner.version += 1;
     }
 
     pub fn verify_agency(&self, agency: &AccountId) {
@@ -117,6 +123,11 @@ impl World {
 
     pub fn anchored(&self) -> Vec<AnchoredRequest> {
         self.lock().anchored.clone()
+    }
+
+    /// How often the consent version was asked for.
+    pub fn looks(&self) -> usize {
+        self.lock().looks
     }
 
     /// Keys that were released to be read with.
@@ -194,6 +205,10 @@ impl Respond for Answers {
             "/internal/v1/keys/data-keys" => inner.data_keys(caller(request), &body(request)),
             "/internal/v1/keys/unwrap" => inner.unwrap(caller(request), &body(request)),
             "/internal/v1/decisions" => inner.decide(caller(request), &body(request)),
+            path if path.ends_with("/consent-version") => {
+                inner.looks += 1;
+                ok(&ConsentVersion { consent_version: inner.version + 1 })
+            }
             "/internal/v1/keys/void" => {
                 inner.voided.insert(body::<VoidRequest>(request).intent.to_string());
                 ResponseTemplate::new(204)
@@ -327,7 +342,7 @@ impl Inner {
             receipt: None,
             rule: denied.then(|| "no-grant".to_owned()),
             known: self.knows(&caller, patient),
-            consent_version: 1,
+            consent_version: self.version + 1,
         })
     }
 
@@ -341,7 +356,7 @@ impl Inner {
             receipt: None,
             rule: "test".to_owned(),
             known: self.knows(&caller, &request.patient),
-            consent_version: 1,
+            consent_version: self.version + 1,
         })
     }
 }

@@ -202,3 +202,24 @@ proptest! {
         prop_assert!(answer.is_err() || answer == Ok(index.scan(&other)));
     }
 }
+
+/// The vector of docs/FORMATS.md.
+#[test]
+fn golden_page() {
+    let run: Vec<AnchorLeaf> = (0..4096_u32)
+        .map(|number| {
+            let day0 = i32::try_from(number % 900).unwrap();
+            let txid = Digest::of(&number.to_be_bytes());
+            AnchorLeaf { day0, day1: day0 + 3, height: u64::from(number / 50), txid }
+        })
+        .collect();
+    let page = Page::seal(&run).unwrap();
+    let (bounds, top) = page.top();
+    assert_eq!(bounds, Bounds { day0: 0, day1: 902, height0: 0, height1: 81 });
+    assert_eq!(top.to_string(), "01c3141bbd87f7e9ebaaf60070664ed6fd7abddc86cc812b1e6d51be6d2f54ab");
+    assert_eq!(page.run.to_string(), "e2550e0fbfd5fb6818ccffe8d74f908a66a05ccb02e92e6264b3809abbb8cd4b");
+    assert_eq!(
+        page.leaf_hash().to_string(),
+        "09b715532a1421377b5e4b6a394d8f6579effe9750b2bf74b2a42a7a1a2c1432"
+    );
+}

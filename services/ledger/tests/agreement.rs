@@ -187,7 +187,7 @@ impl Sim {
         };
         let tip = self.slots[slot].chain.len() as u64;
         let records = self.slots[slot].synced.clone();
-        let boot = Boot { tip, members: self.set.clone(), records, muted: false };
+        let boot = Boot { tip, members: self.set.clone(), records };
         let (core, outputs) = Core::boot(self.now, identity, boot);
         self.slots[slot].core = Some(core);
         self.carry_out(slot, outputs);
@@ -488,14 +488,14 @@ fn survive(name: &str, seeds: std::ops::Range<u64>, plan: Plan) -> (u32, BTreeSe
 
 #[test]
 fn four_honest_members_agree_through_drops_doubles_delays_and_crashes() {
-    let (crashes, _) = survive("rough", 0..300, ROUGH);
+    let (crashes, _) = survive("rough", 0..200, ROUGH);
     assert!(crashes > 100, "the simulator must crash members, it did {crashes} times");
 }
 
 #[test]
 fn one_liar_of_four_neither_forks_nor_stops_the_chain() {
-    let (_, accused) = survive("one liar", 1_000..1_200, Plan { liars: 1, ..ROUGH });
-    assert!(accused.len() > 50, "the liar must be seen lying, it was in {} runs", accused.len());
+    let (_, accused) = survive("one liar", 1_000..1_120, Plan { liars: 1, ..ROUGH });
+    assert!(accused.len() > 30, "the liar must be seen lying, it was in {} runs", accused.len());
 }
 
 #[test]

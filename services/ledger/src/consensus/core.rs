@@ -166,8 +166,6 @@ pub struct Boot {
     pub members: MemberSet,
     /// What the log holds.
     pub records: Vec<Record>,
-    /// The log was lost or damaged: sign nothing at the next height, the others decide it.
-    pub muted: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -219,8 +217,6 @@ impl Core {
             early: BTreeMap::new(),
         };
         core.host.now_ms = now_ms;
-        // A member alone has nobody to contradict it.
-        core.host.muted = boot.muted && core.host.members.len() > 1;
         core.replay(boot.records);
         let out = core.settle();
         (core, out)
@@ -249,7 +245,8 @@ impl Core {
                 Ok(Entry::Signed { step, round, text }) => {
                     self.host.guard.entry((step, round)).or_insert(text);
                 }
-                Err(_) => self.host.muted = self.host.members.len() > 1,
+                // A member alone has nobody to contradict it.
+                Ok(Entry::Muted) | Err(_) => self.host.muted = self.host.members.len() > 1,
             }
             logged.insert(record.payload);
         }

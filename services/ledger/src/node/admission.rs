@@ -12,6 +12,7 @@ use tokio::sync::{mpsc, oneshot};
 use super::Node;
 use super::agreement::Event;
 use super::guardian::Soundness;
+use crate::chain::Chain;
 use crate::domain::rules::Refusal;
 use crate::store::StoredPromise;
 
@@ -165,6 +166,16 @@ async fn settle(
         .collect()
 }
 
+/// A refusal by something that only waits is not for good: that may itself come to nothing.
+pub(super) fn finally(chain: &Chain, refusal: Refusal) -> Refusal {
+    match refusal {
+        Refusal::Never { rule, excluded_by: Some(by) } if chain.state().place(&by).is_none() => {
+            Refusal::NotYet(rule)
+        }
+        refusal => refusal,
+    }
+}
+
 impl Node {
     fn judge(&self, txs: &[Arc<Tx>]) -> Vec<Judged> {
         let signed = self.check_signatures(txs);
@@ -199,7 +210,7 @@ impl Node {
                         here.insert(txid, true);
                         Judged::Take(tx.clone())
                     }
-                    Err(error) => Judged::Refused(SubmitError::Rule(error)),
+                    Err(refusal) => Judged::Refused(SubmitError::Rule(finally(&chain, refusal))),
                 }
             })
             .collect()

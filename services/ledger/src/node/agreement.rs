@@ -170,7 +170,10 @@ impl Loop {
 
     /// Tells the agreement whether there is something to decide.
     async fn tell_work(&mut self) {
-        let waits = !self.node.waiting().is_empty();
+        if self.node.attack().is_some() {
+            return;
+        }
+        let waits = self.node.waiting().has_work();
         let work = waits || self.heartbeat_is_due();
         self.feed(Input::Work(work)).await;
     }
@@ -270,7 +273,7 @@ impl Loop {
         let height = next.block.header.height;
         self.node.commit_block(next, note).await;
         let members = self.node.chain().members();
-        let work = !self.node.waiting().is_empty();
+        let work = self.node.waiting().has_work();
         let now = self.now_ms();
         let mut outputs = self.core.handle(now, Input::Work(work));
         outputs.extend(self.core.handle(now, Input::Committed { height, members }));

@@ -110,7 +110,7 @@ struct Parts<'a> {
 impl Parts<'_> {
     fn launch(
         self,
-        wal: Wal,
+        mut wal: Wal,
         recovered: crate::consensus::wal::Recovered,
         members: &[Named],
     ) -> anyhow::Result<Running> {
@@ -121,14 +121,17 @@ impl Parts<'_> {
         let (news, heard) = mpsc::channel(EVENTS);
         let sender = Sender { me: id, key: key.clone(), chain: chain.id(), clock: clock.clone() };
         let (peers, deliveries) = connect(config, members, &sender, &news)?;
+        let mut records = recovered.records;
+        // Without its log a node does not know what it signed: the others decide the next height.
+        if recovered.tail == Tail::Damaged || (recovered.tail == Tail::New && chain.height() > 0) {
+            tracing::error!(
+                "the write-ahead log is missing or damaged; nothing is signed at the next height"
+            );
+            records.push(wal.mute(chain.height() + 1)?);
+        }
         let texts = Texts { chain: chain.id(), origin: chain.origin().to_owned() };
         let identity = Identity { key: key.clone(), texts: texts.clone(), timing: timing(&chain) };
-        let boot = Boot {
-            tip: chain.height(),
-            members: chain.members(),
-            records: recovered.records,
-            muted: recovered.tail == Tail::Damaged || (recovered.tail == Tail::New && chain.height() > 0),
-        };
+        let boot = Boot { tip: chain.height(), members: chain.members(), records };
         let node = Arc::new(Node {
             name: config.name.clone(),
             id,

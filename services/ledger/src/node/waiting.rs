@@ -7,6 +7,7 @@ use hbc_types::Digest;
 use hbc_types::chain::keys::{Kid, PublicKey};
 use hbc_types::chain::tx::Tx;
 
+use super::admission::finally;
 use crate::chain::Chain;
 use crate::domain::expectation::Expectation;
 use crate::domain::mempool::{Mempool, PoolError, PoolLimits, Waiting as Item};
@@ -46,6 +47,8 @@ pub struct Waiting {
     /// Promised by this node: durable in its store.
     promised: HashSet<Digest>,
     keys: HashMap<Kid, PublicKey>,
+    /// Waiting, but not possible on the expected state as far as this node knows the chain.
+    unfit: HashSet<Digest>,
     blocks_since: u32,
 }
 
@@ -58,6 +61,7 @@ impl Waiting {
             expected: Expectation::default(),
             promised: HashSet::new(),
             keys: HashMap::new(),
+            unfit: HashSet::new(),
             blocks_since: 0,
         }
     }
@@ -72,6 +76,12 @@ impl Waiting {
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.pool.is_empty()
+    }
+
+    /// True if something waits that a block can take.
+    #[must_use]
+    pub fn has_work(&self) -> bool {
+        self.pool.len() > self.unfit.len()
     }
 
     /// A waiting transaction.
@@ -117,6 +127,7 @@ impl Waiting {
     /// Takes one out that can never be in a block.
     pub fn remove(&mut self, txid: &Digest) -> Option<Arc<Tx>> {
         self.promised.remove(txid);
+        self.unfit.remove(txid);
         self.pool.remove(txid)
     }
 
@@ -149,20 +160,135 @@ impl Waiting {
         Vec::new()
     }
 
-    /// Makes the expected state anew from the final one.
+    /// Makes the expected state anew from the final one. What can never be final is taken out and answered;
+    /// what is only not possible *yet* stays: this node may be behind, and a promise is a promise.
     pub fn rebuild(&mut self, chain: &Chain, now_ms: u64) -> Vec<Impossible> {
         self.blocks_since = 0;
         self.expected = Expectation::default();
+        self.unfit.clear();
         let mut impossible = Vec::new();
         for tx in self.pool.in_order() {
-            if let Err(error) = self.expected.apply(chain.state(), tx, now_ms) {
-                impossible.push(Impossible { tx: tx.clone(), error });
+            match self.expected.apply(chain.state(), tx, now_ms).map_err(|refusal| finally(chain, refusal)) {
+                Ok(()) => {}
+                Err(Refusal::NotYet(_)) => {
+                    self.unfit.insert(tx.txid());
+                }
+                Err(error @ Refusal::Never { .. }) => {
+                    impossible.push(Impossible { tx: tx.clone(), error });
+                }
             }
         }
         for Impossible { tx, .. } in &impossible {
-            self.promised.remove(&tx.txid());
-            self.pool.remove(&tx.txid());
+            self.remove(&tx.txid());
         }
         impossible
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use ed25519_dalek::SigningKey;
+    use hbc_types::account::{Custody, ServiceRole};
+    use hbc_types::chain::genesis::{Genesis, Named, Parameters, ServiceKey};
+    use hbc_types::chain::payload::{Consent, Payload, Receipts};
+    use hbc_types::chain::tx::sign;
+    use hbc_types::ids::GrantId;
+
+    use super::*;
+
+    fn key(n: u8) -> SigningKey {
+        SigningKey::from_bytes(&[n; 32])
+    }
+
+    fn chain() -> Chain {
+        let named = |name: &str, n| Named { key: PublicKey::of(&key(n)), name: name.to_owned() };
+        let service = |role, n| ServiceKey { key: PublicKey::of(&key(n)), role };
+        let genesis = Genesis {
+            members: vec![named("node-1", 1)],
+            operators: vec![named("operator-1", 2)],
+            origin: "hbc.test".to_owned(),
+            parameters: Parameters::with_zero_bits(0, 1).unwrap(),
+            services: vec![
+                service(ServiceRole::AccessPolicy, 3),
+                service(ServiceRole::Auth, 4),
+                service(ServiceRole::Storage, 5),
+            ],
+            time_ms: 1_000,
+        };
+        Chain::found(genesis).unwrap()
+    }
+
+    fn tx(n: u8, payload: &Payload) -> Arc<Tx> {
+        Arc::new(Tx::parse(sign(&key(n), payload).unwrap().as_bytes()).unwrap())
+    }
+
+    /// A grant whose key this node has not seen registered: it may be behind the chain.
+    fn grant_of_an_unknown_key(chain: &Chain) -> Arc<Tx> {
+        let grant = Consent {
+            chain: chain.id(),
+            commitment: Digest::of(b"body"),
+            custody: Custody::Client,
+            grant: GrantId::parse("grt-00000000000000000000000000000001").unwrap(),
+            iat: 2_000,
+            key: PublicKey::of(&key(9)).kid(),
+            prev: None,
+            seq: 1,
+        };
+        tx(9, &Payload::Grant(grant))
+    }
+
+    fn receipts(chain: &Chain, signer: u8) -> Arc<Tx> {
+        let payload = Receipts { chain: chain.id(), count: 1, iat: 2_000, root: Digest::of(b"root") };
+        tx(signer, &Payload::Receipts(payload))
+    }
+
+    #[test]
+    fn what_is_not_possible_yet_stays_promised_and_asks_for_no_block() {
+        let chain = chain();
+        let mut waiting = Waiting::new(PoolLimits::default());
+        let early = grant_of_an_unknown_key(&chain);
+        waiting.insert(early.clone(), true);
+        assert!(waiting.rebuild(&chain, 2_000).is_empty());
+        assert!(waiting.is_promised(&early.txid()) && !waiting.has_work());
+        let possible = receipts(&chain, 3);
+        waiting.insert(possible.clone(), false);
+        assert!(waiting.has_work());
+        waiting.settle(&chain, &[possible.txid()], 2_000);
+        assert!(!waiting.has_work());
+        assert_eq!(waiting.promises(10), [early]);
+    }
+
+    #[test]
+    fn what_only_another_waiting_transaction_excludes_is_not_refused_for_good() {
+        let chain = chain();
+        let mut waiting = Waiting::new(PoolLimits::default());
+        let same_root = Receipts { chain: chain.id(), count: 2, iat: 2_001, root: Digest::of(b"root") };
+        let second = tx(3, &Payload::Receipts(same_root));
+        waiting.insert(receipts(&chain, 3), false);
+        waiting.insert(second.clone(), true);
+        assert!(waiting.rebuild(&chain, 3_000).is_empty());
+        assert!(waiting.is_promised(&second.txid()));
+    }
+
+    #[test]
+    fn what_the_final_state_excludes_is_answered_and_forgotten() {
+        let mut chain = chain();
+        let first = receipts(&chain, 3);
+        let draft = chain.draft(
+            std::slice::from_ref(&first),
+            hbc_types::Timestamp::from_ms(2_000),
+            &PublicKey::of(&key(1)).kid(),
+        );
+        let next = draft.mine(&std::sync::atomic::AtomicBool::new(false)).unwrap();
+        assert!(chain.extend(next, String::new()));
+        let mut waiting = Waiting::new(PoolLimits::default());
+        let same_root = Receipts { chain: chain.id(), count: 2, iat: 2_001, root: Digest::of(b"root") };
+        let second = tx(3, &Payload::Receipts(same_root));
+        waiting.insert(second.clone(), true);
+        let impossible = waiting.rebuild(&chain, 3_000);
+        assert_eq!(impossible.len(), 1);
+        assert!(matches!(&impossible[0].error,
+            Refusal::Never { excluded_by: Some(by), .. } if *by == first.txid()));
+        assert!(waiting.is_empty() && !waiting.is_promised(&second.txid()));
     }
 }

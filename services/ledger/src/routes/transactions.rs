@@ -105,7 +105,11 @@ pub async fn submit_batch(
     });
     let parsed = batch.await.map_err(|cancelled| Problem::internal(&cancelled))??;
     let txs = parsed.iter().filter_map(|tx| tx.as_ref().ok().cloned()).collect();
-    let mut answers = app.admit(txs).await?.into_iter();
+    let answers = app.admit(txs).await?;
+    if answers.iter().any(|answer| matches!(answer, Err(SubmitError::Attacked))) {
+        return Err(app.attacked());
+    }
+    let mut answers = answers.into_iter();
     let mut results = Vec::with_capacity(parsed.len());
     for tx in parsed {
         let answer = match tx {

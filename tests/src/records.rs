@@ -6,8 +6,10 @@ use anyhow::{Context as _, Result, ensure};
 use hbc_client::{Call, ClientError};
 use hbc_types::wire::Page;
 use hbc_types::wire::storage::{AnchorState, RecordCreated, RecordView};
+use reqwest::Method;
 use serde_json::Value;
 
+use crate::ask::{Ask, Credentials};
 use crate::wait::until_within;
 use crate::{Person, TestApp};
 
@@ -17,9 +19,13 @@ const UPLOAD_LIMIT: Duration = Duration::from_secs(300);
 impl TestApp {
     /// Posts a bundle for `owner` (an account's id, or `dir`); answers the response bundle.
     pub async fn upload_bundle(&self, person: &Person, owner: &str, bundle: Vec<u8>) -> Result<Value> {
-        let call = self.storage.post("/fhir").idempotency_key(&self.key()).once().deadline(UPLOAD_LIMIT);
-        let call = call.header("hbc-patient", owner).body("application/fhir+json", bundle);
-        person.signs(call).fetch().await.context("the bundle was refused")
+        let ask = Ask::new("storage", Method::POST, "/fhir").body("application/fhir+json", bundle);
+        let ask = ask.header("idempotency-key", &self.key()).header("hbc-patient", owner);
+        let who = Credentials { token: Some(person.token()), service: None };
+        let reply = self.send(&ask, who).await?;
+        let text = String::from_utf8_lossy(&reply.body);
+        ensure!(reply.status == 200, "the bundle was refused: {} {text:.2000}", reply.status);
+        Ok(reply.json())
     }
 
     /// The upload of a document, to be sent.

@@ -17,6 +17,11 @@ pub async fn explain(app: &App, who: &Who, request: &ExplainRequest) -> Result<E
     active_caller(app, &mut tx, who, now).await?;
     let subject = subject(who, request)?;
     let mut asked = ask(app, &mut tx, &subject, &request.patient, now).await?;
+    let own_records = who.account == AccountId::Patient(request.patient.clone());
+    if !own_records && !asked.is_known() {
+        // Not even a verdict: it would tell whether there is such a patient.
+        return Err(Error::NotFound);
+    }
     if subject.account != who.account {
         // Somebody else's session is not known; it is taken as alive.
         asked.principal.session_ended = false;

@@ -1,0 +1,146 @@
+//! auth: accounts and sessions are one's own; agencies are approved by operators.
+
+use anyhow::Result;
+use ed25519_dalek::{Signer as _, SigningKey};
+use hbc_tests::Person;
+use hbc_tests::people::signature;
+use hbc_types::account::AgencyType;
+use hbc_types::chain::keys::{PublicKey, possession_text};
+use hbc_types::secret::Bytes;
+use serde_json::{Value, json};
+
+use crate::case::Case;
+use crate::world::World;
+
+const FORBIDDEN: [u16; 1] = [403];
+/// The second failure within a second is not even looked at.
+const WRONG_PASSWORD: [u16; 2] = [401, 429];
+const OWN: &str = "it is about the caller, whoever that is";
+
+fn proof(person: &Person) -> Value {
+    json!({"password": person.password})
+}
+
+fn public(world: &World) -> Vec<Case> {
+    let (app, leaver, (rita, code)) = (&world.app, &world.leaver, &world.rita);
+    vec![
+        Case::new("auth GET /.well-known/jwks.json", &[]),
+        Case::new("auth GET /.well-known/oauth-authorization-server", &[]),
+        Case::new("auth POST /v1/patients", &[]).json(&app.new_patient()),
+        Case::new("auth POST /v1/agencies", &[]).json(&app.new_agency(AgencyType::Laboratory)),
+        Case::new("auth POST /v1/sessions", &[])
+            .json(&json!({"username": leaver.username, "password": leaver.password})),
+        // Failures slow down whoever is named: they name nobody here.
+        Case::new("auth POST /v1/sessions", &[])
+            .json(&json!({"username": app.username("nobody"), "password": rita.password}))
+            .anybody_gets(&[401]),
+        Case::new("auth POST /v1/sessions/refresh", &[])
+            .json(&json!({"refresh_token": world.bob.tokens.refresh_token})),
+        Case::new("auth POST /v1/sessions/refresh", &[])
+            .json(&json!({"refresh_token": world.bob.password}))
+            .anybody_gets(&[401]),
+        Case::new("auth POST /v1/recoveries", &[])
+            .json(&json!({"username": app.username("nobody"), "code": code, "new_password": app.password()}))
+            .anybody_gets(&[401]),
+        Case::new("auth POST /v1/recoveries", &[])
+            .json(&json!({"username": rita.username, "code": code, "new_password": app.password()})),
+    ]
+}
+
+fn agencies(world: &World) -> Result<Vec<Case>> {
+    let World { alice, bob, dora, pia, otto, operator, .. } = world;
+    let waiting = pia.agency()?.as_str();
+    let word = signature(operator);
+    let signed = |name, agency| {
+        Case::new(name, &[agency])
+            .json(&word)
+            .stranger_with(alice, &signature(alice), &FORBIDDEN)
+            .stranger_with(dora, &signature(dora), &FORBIDDEN)
+            .stranger_with(pia, &signature(pia), &FORBIDDEN)
+            .rightful(operator)
+    };
+    Ok(vec![
+        Case::new("auth GET /v1/agencies", &[])
+            .query(&format!("query={}", pia.username))
+            .sees_nothing(bob)
+            .sees_nothing(dora)
+            .rightful(operator),
+        Case::new("auth GET /v1/agencies/{id}", &[waiting])
+            .stranger(bob, &[404])
+            .stranger(dora, &[404])
+            .rightful(operator)
+            .rightful(pia),
+        signed("auth POST /v1/agencies/{id}/approvals", waiting),
+        signed("auth POST /v1/agencies/{id}/suspensions", otto.agency()?.as_str()),
+    ])
+}
+
+fn signatures(world: &World) -> Vec<Case> {
+    let World { app, alice, bob, carol, dora, operator, chain, .. } = world;
+    let key = SigningKey::from_bytes(&app.random.bytes());
+    let public = PublicKey::of(&key);
+    let pop = key.sign(&possession_text(chain, &public.kid())).to_bytes();
+    let registration =
+        json!({"key": Bytes::from(public.as_bytes().as_slice()), "pop": Bytes::from(pop.as_slice())});
+    let revoked = |password| json!({"password": password, "key": world.grant.key, "grant": world.grant.id});
+    let refused = |case: Case| case.stranger(dora, &FORBIDDEN).stranger(operator, &FORBIDDEN);
+    vec![
+        refused(Case::new("auth POST /v1/me/consent-keys", &[]).json(&registration))
+            .stranger(alice, &[409])
+            .rightful(carol),
+        // The draft is not the other patient's.
+        refused(Case::new("auth POST /v1/me/consent-signatures", &[]).json(&world.draft(&alice.password)))
+            .stranger_with(bob, &world.draft(&bob.password), &[403, 404, 422])
+            .rightful(alice),
+        refused(Case::new("auth POST /v1/me/revocation-signatures", &[]).json(&revoked(&alice.password)))
+            .stranger_with(bob, &revoked(&bob.password), &[404])
+            .rightful(alice),
+        refused(Case::new("auth POST /v1/me/unfreeze-signatures", &[]).json(&proof(alice)))
+            .stranger_with(carol, &proof(carol), &[409])
+            .rightful(alice),
+        refused(Case::new("auth POST /v1/me/recovery-codes", &[]).json(&proof(alice)))
+            .stranger_with(carol, &proof(carol), &[409])
+            .rightful(alice),
+    ]
+}
+
+fn own(world: &World) -> Vec<Case> {
+    let World { app, bob, leaver, .. } = world;
+    let (tess, _) = &world.tess;
+    let with_code = |later_seconds| json!({"password": tess.password, "totp": world.code(later_seconds)});
+    vec![
+        Case::new("auth GET /v1/me", &[]).for_everybody(OWN).rightful(leaver),
+        Case::new("auth PUT /v1/me/contact", &[])
+            .json(&json!({"name": "Lee Aver"}))
+            .for_everybody(OWN)
+            .rightful(leaver),
+        Case::new("auth PUT /v1/me/password", &[])
+            .json(&json!({"password": leaver.password, "new_password": app.password()}))
+            .stranger(bob, &WRONG_PASSWORD)
+            .rightful(leaver),
+        // Only whoever holds the prepared secret knows the code, and each is good once.
+        Case::new("auth PUT /v1/me/totp", &[])
+            .json(&json!({"code": world.code(0)}))
+            .stranger(bob, &[409])
+            .rightful(tess),
+        Case::new("auth DELETE /v1/me/totp", &[])
+            .json(&with_code(30))
+            .stranger(bob, &WRONG_PASSWORD)
+            .rightful(tess),
+        Case::new("auth POST /v1/me/totp", &[])
+            .json(&proof(tess))
+            .stranger(bob, &WRONG_PASSWORD)
+            .rightful(tess),
+        Case::new("auth DELETE /v1/sessions/current", &[]).for_everybody(OWN).rightful(leaver),
+        // The session is over.
+        Case::new("auth GET /v1/me", &[]).stranger(leaver, &[401, 403]).rightful(bob),
+    ]
+}
+
+pub fn cases(world: &World) -> Result<Vec<Case>> {
+    let mut all = public(world);
+    all.extend(signatures(world));
+    all.extend(own(world));
+    all.extend(agencies(world)?);
+    Ok(all)
+}

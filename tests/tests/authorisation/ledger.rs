@@ -1,0 +1,38 @@
+//! The ledger: public, because what is submitted carries its signature and what is read its proof.
+
+use anyhow::{Context as _, Result};
+use hbc_tests::chain::transactions;
+use serde_json::json;
+
+use crate::case::Case;
+use crate::world::World;
+
+pub async fn cases(world: &World) -> Result<Vec<Case>> {
+    let node = world.app.node("node-1")?;
+    let last = transactions(node).await?.pop().context("no transaction is final")?;
+    let txid = last.txid.to_string();
+    let key = world.grant.key.context("the grant has no key")?.to_string();
+    let staff = world.dora_view.staff_key.context("the doctor has no staff key")?.to_string();
+    Ok(vec![
+        Case::new("ledger GET /v1/blocks", &[]),
+        Case::new("ledger GET /v1/blocks/{height}", &["1"]),
+        Case::new("ledger GET /v1/checkpoint", &[]),
+        Case::new("ledger GET /v1/genesis", &[]),
+        Case::new("ledger GET /v1/members", &[]),
+        Case::new("ledger GET /v1/status", &[]),
+        Case::new("ledger GET /v1/keys/{kid}", &[&key]),
+        Case::new("ledger GET /v1/grants/{key}/{grant}", &[&key, world.grant.id.as_str()]),
+        Case::new("ledger GET /v1/staff/{key}", &[&staff]),
+        Case::new("ledger GET /v1/transactions/{txid}", &[&txid]),
+        Case::new("ledger GET /v1/transactions/{txid}/proof", &[&txid]),
+        // What is final already is promised again.
+        Case::new("ledger POST /v1/transactions", &[]).json(&json!({"jws": last.jws})),
+        Case::new("ledger POST /v1/transactions/batch", &[]).json(&json!({"transactions": [last.jws]})),
+        // Members sign their messages; whoever is none is nobody here.
+        Case::new("ledger POST /internal/v1/consensus", &[])
+            .body("application/octet-stream", [0; 8])
+            .stranger(&world.alice, &[401])
+            .stranger(&world.operator, &[401])
+            .anybody_gets(&[401]),
+    ])
+}

@@ -1,0 +1,77 @@
+//! storage: records belong to patients; others need a grant, and strangers learn nothing.
+
+use serde_json::json;
+
+use crate::case::Case;
+use crate::world::{World, observation};
+
+/// Who has nothing to do with alice is not told that there is such a patient.
+const STRANGER: [u16; 2] = [403, 404];
+
+fn for_strangers(case: Case, world: &World) -> Case {
+    case.stranger(&world.bob, &STRANGER)
+        .stranger(&world.otto, &STRANGER)
+        .stranger(&world.pia, &STRANGER)
+        .stranger(&world.operator, &STRANGER)
+}
+
+fn reads(world: &World) -> Vec<Case> {
+    let (alice, document, observation) =
+        (world.alice.account.as_str(), world.document.as_str(), world.observation.as_str());
+    let covered = [
+        Case::new("storage GET /fhir/{type}", &["Observation"]).query(&format!("patient={alice}")),
+        Case::new("storage GET /fhir/{type}/{id}", &["Observation", observation]),
+        Case::new("storage GET /fhir/{type}/{id}/_history/{version}", &["Observation", observation, "1"]),
+        Case::new("storage GET /fhir/Patient/{id}/$everything", &[alice]),
+        Case::new("storage GET /v1/records", &[]).query(&format!("patient={alice}")),
+        Case::new("storage GET /v1/records/{id}", &[observation]),
+        Case::new("storage GET /v1/records/{id}/received", &[observation]),
+        Case::new("storage GET /v1/records/{id}/content", &[observation]),
+        Case::new("storage GET /v1/records/{id}/proof", &[observation]),
+    ];
+    let outside = [
+        Case::new("storage GET /v1/records/{id}", &[document]),
+        Case::new("storage GET /v1/records/{id}/received", &[document]),
+        Case::new("storage GET /v1/records/{id}/content", &[document]),
+        Case::new("storage GET /v1/records/{id}/proof", &[document]),
+    ];
+    let covered = covered.map(|case| for_strangers(case, world).rightful(&world.alice).rightful(&world.dora));
+    // The doctor's grant is for something else.
+    let outside =
+        outside.map(|case| for_strangers(case, world).stranger(&world.dora, &[403]).rightful(&world.alice));
+    covered.into_iter().chain(outside).collect()
+}
+
+fn writes(world: &World) -> Vec<Case> {
+    let alice = world.alice.account.as_str();
+    let resource = observation(&world.alice);
+    let bundle = json!({"resourceType": "Bundle", "type": "batch",
+        "entry": [{"resource": resource, "request": {"method": "POST", "url": "Observation"}}]});
+    let all = [
+        Case::new("storage POST /fhir", &[]).body("application/fhir+json", bundle.to_string()),
+        Case::new("storage POST /fhir/{type}", &["Observation"])
+            .body("application/fhir+json", resource.to_string()),
+        Case::new("storage POST /v1/records", &[]).body("application/pdf", "%PDF-1.7 a letter"),
+    ];
+    let all = all.map(|case| {
+        // The doctor may read and nothing else.
+        let case = for_strangers(case.header("hbc-patient", alice), world).stranger(&world.dora, &[403]);
+        case.rightful(&world.alice)
+    });
+    let directory = json!({"resourceType": "Organization", "name": "Harbour Clinic"}).to_string();
+    let directory = Case::new("storage POST /fhir/{type}", &["Organization"])
+        .body("application/fhir+json", directory)
+        .header("hbc-patient", "dir")
+        .stranger(&world.bob, &STRANGER)
+        .stranger(&world.pia, &STRANGER)
+        .rightful(&world.dora)
+        .rightful(&world.operator);
+    all.into_iter().chain([directory]).collect()
+}
+
+pub fn cases(world: &World) -> Vec<Case> {
+    let mut all = vec![Case::new("storage GET /fhir/metadata", &[])];
+    all.extend(reads(world));
+    all.extend(writes(world));
+    all
+}

@@ -1,0 +1,184 @@
+//! The people of the cases and what they have done before.
+
+use anyhow::{Context as _, Result};
+use ed25519_dalek::{Signer as _, SigningKey};
+use hbc_tests::consents::new_grant;
+use hbc_tests::{Person, TestApp};
+use hbc_types::Digest;
+use hbc_types::account::{AgencyType, Custody};
+use hbc_types::chain::keys::{PublicKey, signed_text};
+use hbc_types::ids::RecordId;
+use hbc_types::labels::Category;
+use hbc_types::secret::{Bytes, SecretText};
+use hbc_types::wire::access::{AccessRequestView, GrantDraft, GrantView};
+use hbc_types::wire::auth::{AgencyView, ConsentSignatureRequest, TotpPrepared};
+use serde_json::{Value, json};
+
+/// Who tries, and what there is to try it on.
+pub struct World {
+    /// The stack.
+    pub app: TestApp,
+    /// The chain.
+    pub chain: Digest,
+    /// A patient with records, a grant and requests: whose things the cases are about.
+    pub alice: Person,
+    /// Another patient.
+    pub bob: Person,
+    /// A patient who holds the keys alone.
+    pub carol: Person,
+    /// A patient for what ends sessions and changes passwords.
+    pub leaver: Person,
+    /// A patient with a prepared second factor, and its secret.
+    pub tess: (Person, Vec<u8>),
+    /// A patient on whom the services' own calls are tried.
+    pub ina: Person,
+    /// A patient who lost the password, with a recovery code.
+    pub rita: (Person, SecretText),
+    /// The doctor with alice's grant.
+    pub dora: Person,
+    /// dora's agency as operators see it.
+    pub dora_view: AgencyView,
+    /// A doctor whom alice is about to grant something.
+    pub nora: Person,
+    /// A doctor in good standing with nobody's consent.
+    pub otto: Person,
+    /// An agency that waits for approval.
+    pub pia: Person,
+    /// The operator.
+    pub operator: Person,
+    /// alice's grant to dora, active.
+    pub grant: GrantView,
+    /// A draft of alice's that waits for auth's signature.
+    pub waiting: GrantDraft,
+    /// dora's open requests to alice: one to be denied, one to be withdrawn.
+    pub requests: [AccessRequestView; 2],
+    /// alice's document.
+    pub document: RecordId,
+    /// alice's observation, which the grant covers.
+    pub observation: String,
+}
+
+/// A heart rate of this account.
+pub fn observation(account: &Person) -> Value {
+    json!({
+        "resourceType": "Observation", "status": "final",
+        "category": [{"coding": [{
+            "system": "http://terminology.hl7.org/CodeSystem/observation-category", "code": "vital-signs"}]}],
+        "code": {"coding": [{"system": "http://loinc.org", "code": "8867-4", "display": "Heart rate"}]},
+        "subject": {"reference": format!("Patient/{}", account.account)},
+        "effectiveDateTime": "2024-03-01T08:00:00Z",
+        "valueQuantity": {"value": 61, "unit": "/min", "system": "http://unitsofmeasure.org", "code": "/min"},
+    })
+}
+
+impl World {
+    /// Plays what the cases build on.
+    pub async fn new(app: TestApp) -> Result<Self> {
+        let chain = hbc_tests::chain::status(app.node("node-1")?).await?.chain;
+        let operator = app.operator().await?;
+        let alice = app.patient().await?;
+        let doctor = async || -> Result<(Person, AgencyView)> {
+            let doctor = app.pending_agency(AgencyType::Doctor).await?;
+            let view = app.approve(&operator, doctor.agency()?).await?;
+            Ok((doctor, view))
+        };
+        let (dora, dora_view) = doctor().await?;
+        let (nora, otto) = (doctor().await?.0, doctor().await?.0);
+        let (rita, created) = app.sign_up_patient(&app.new_patient()).await?;
+        let code = created.recovery_codes.first().context("no recovery codes")?.clone();
+
+        let call = app.storage.post("/fhir/Patient").body(
+            "application/fhir+json",
+            json!({"resourceType": "Patient", "gender": "female"}).to_string().into_bytes(),
+        );
+        alice.signs(call).done().await.context("alice's Patient")?;
+        let call = app
+            .storage
+            .post("/fhir/Observation")
+            .body("application/fhir+json", observation(&alice).to_string().into_bytes());
+        let made: Value = alice.signs(call).fetch().await.context("alice's Observation")?;
+        let document = app.upload(&alice, b"%PDF-1.7 alice's letter").await?.id;
+        app.until_anchored(&alice).await?;
+        let grant = app.grant(&alice, &dora, app.scope(&[Category::VitalSigns])).await?;
+        let requests = [
+            app.ask(&dora, &alice, app.scope(&[Category::Laboratory])).await?,
+            app.ask(&dora, &alice, app.scope(&[Category::Medication])).await?,
+        ];
+        app.until_receipts_anchored(&alice).await?;
+        let unsigned = new_grant(&nora, app.scope(&[Category::Imaging]))?;
+        Ok(Self {
+            waiting: app.draft(&alice, &unsigned).await?,
+            bob: app.patient().await?,
+            carol: carol(&app, &chain).await?,
+            leaver: app.patient().await?,
+            ina: app.patient().await?,
+            tess: tess(&app).await?,
+            rita: (rita, code),
+            pia: app.pending_agency(AgencyType::Insurer).await?,
+            observation: made["id"].as_str().context("no id")?.to_owned(),
+            chain,
+            alice,
+            dora,
+            dora_view,
+            nora,
+            otto,
+            operator,
+            grant,
+            requests,
+            document,
+            app,
+        })
+    }
+
+    /// The code of tess's second factor, this much later.
+    pub fn code(&self, later_seconds: u64) -> String {
+        let now = self.app.clock.now().unsigned_ms() / 1000;
+        let totp = totp_rs::Builder::new().with_secret(self.tess.1.clone()).with_skew(1).build_noncompliant();
+        totp.generate(now + later_seconds).to_string()
+    }
+
+    /// What asks auth to sign the waiting draft, with this password.
+    pub fn draft(&self, password: &SecretText) -> ConsentSignatureRequest {
+        ConsentSignatureRequest {
+            password: password.clone(),
+            totp: None,
+            payload: self.waiting.payload.clone(),
+            body: self.waiting.body.clone(),
+            salt: self.waiting.salt.clone(),
+        }
+    }
+}
+
+async fn carol(app: &TestApp, chain: &Digest) -> Result<Person> {
+    let root = SigningKey::from_bytes(&app.random.bytes());
+    let public = PublicKey::of(&root);
+    let mut new = app.new_patient();
+    let text = signed_text("hbc/root-pop/v1", chain, &[&public.kid().to_string(), &new.username]);
+    new.custody = Custody::Client;
+    new.root_public_key = Some(Bytes::from(public.as_bytes().as_slice()));
+    new.root_pop = Some(Bytes::from(root.sign(&text).to_bytes().as_slice()));
+    Ok(app.sign_up_patient(&new).await?.0)
+}
+
+async fn tess(app: &TestApp) -> Result<(Person, Vec<u8>)> {
+    let tess = app.patient().await?;
+    let call = app.auth.post("/v1/me/totp").json(&json!({"password": tess.password}));
+    let prepared: TotpPrepared = tess.signs(call).fetch().await.context("no second factor")?;
+    let (_, secret) = prepared.uri.expose().split_once("secret=").context("no secret in the address")?;
+    let secret = secret.split('&').next().unwrap_or_default();
+    Ok((tess, base32(secret)))
+}
+
+/// Reads base 32 without padding.
+fn base32(text: &str) -> Vec<u8> {
+    let (mut bytes, mut buffer, mut bits) = (Vec::new(), 0_u32, 0_u32);
+    for digit in text.chars().filter_map(|c| "ABCDEFGHIJKLMNOPQRSTUVWXYZ234567".find(c)) {
+        buffer = (buffer << 5) | u32::try_from(digit).unwrap_or_default();
+        bits += 5;
+        if bits >= 8 {
+            bits -= 8;
+            bytes.push(u8::try_from((buffer >> bits) & 0xff).unwrap_or_default());
+        }
+    }
+    bytes
+}

@@ -1,10 +1,11 @@
--- What auth tells about accounts. `mac` covers every other column under a key outside the database.
+-- What auth tells about accounts. `mac` covers every other column under a key outside the database; `name` is sealed
+-- under one, too, so that a copy of the database names nobody.
 CREATE TABLE subjects (
     id              TEXT   NOT NULL PRIMARY KEY,
     role            TEXT   NOT NULL,
     standing        TEXT   NOT NULL,
     agency_type     TEXT,
-    name            TEXT,
+    name            BYTEA,
     organisation    TEXT,
     staff_key       TEXT,
     revision        BIGINT NOT NULL,

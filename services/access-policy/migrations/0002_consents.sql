@@ -1,9 +1,10 @@
+-- `message` is sealed: people write names.
 CREATE TABLE access_requests (
     id            TEXT   NOT NULL PRIMARY KEY,
     agency        TEXT   NOT NULL,
     patient       TEXT   NOT NULL,
     scope         TEXT   NOT NULL,
-    message       TEXT   NOT NULL,
+    message       BYTEA  NOT NULL,
     state         TEXT   NOT NULL,
     grant_id      TEXT,
     created_at_ms BIGINT NOT NULL,

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use ed25519_dalek::SigningKey;
 use hbc_client::ledger::Finality;
-use hbc_db::{Db, Lock};
+use hbc_db::{Db, DbError, Lock};
 use hbc_service::{AnswerStore, Caller, Problem};
 use hbc_types::account::ServiceRole;
 use hbc_types::chain::genesis::Genesis;
@@ -16,6 +16,7 @@ use hbc_types::{Clock, Digest, Random};
 use crate::domain::keys::MasterKey;
 use crate::domain::policy::PolicyEngine;
 use crate::domain::rights::RightsSeal;
+use crate::error::Error;
 
 /// The service's state. Clones share it.
 #[derive(Clone)]
@@ -74,9 +75,17 @@ impl App {
     }
 }
 
+/// What saved answers are sealed for.
+pub const SAVED_ANSWER: &str = "saved answer";
+
 impl AnswerStore for App {
     async fn saved_answer(&self, id: Digest) -> Result<Option<SavedAnswer>, Problem> {
-        hbc_db::idempotency::find(self.db.reads(), id).await.map_err(|error| Problem::internal(&error))
+        let saved = hbc_db::idempotency::find(self.db.reads(), id).await;
+        let Some(saved) = saved.map_err(|error| Problem::internal(&error))? else { return Ok(None) };
+        let unreadable = || Problem::from(Error::Db(DbError::BadValue { column: "body" }));
+        let hidden = hex::decode(&saved.body).map_err(|_not_hex| unreadable())?;
+        let body = self.seal.show(SAVED_ANSWER, &hidden).map_err(|_tag| unreadable())?;
+        Ok(Some(SavedAnswer { body, ..saved }))
     }
 }
 

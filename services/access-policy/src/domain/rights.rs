@@ -11,10 +11,18 @@ use hbc_types::secret::Key32;
 use hbc_types::wire::access::{Labels, Subject};
 use hbc_types::{Digest, Timestamp, hash};
 
+use aes_gcm::aead::{Aead, KeyInit, Payload};
+use aes_gcm::{Aes256Gcm, Nonce};
 use hbc_db::{Column, RowMac, RowMacError};
+use hkdf::Hkdf;
+use sha2::Sha256;
+use zeroize::Zeroizing;
 
 use crate::domain::grant::Grant;
 use crate::domain::policy::Principal;
+
+/// Bytes of a nonce.
+const NONCE_BYTES: usize = 12;
 
 /// A patient's pin.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -260,51 +268,94 @@ impl EndedSessions {
     }
 }
 
+/// A sealed text does not open: it was changed, or belongs to another row.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("a sealed text does not open")]
+pub struct SealedTextError;
+
 /// Seals and checks the rows.
-#[derive(Clone, Debug)]
-pub struct RightsSeal(RowMac);
+#[derive(Clone)]
+pub struct RightsSeal {
+    macs: RowMac,
+    texts: Aes256Gcm,
+}
+
+impl std::fmt::Debug for RightsSeal {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("RightsSeal(…)")
+    }
+}
 
 impl RightsSeal {
     /// With the key that stands outside the database.
     #[must_use]
-    pub const fn new(key: Key32) -> Self {
-        Self(RowMac::new(key))
+    pub fn new(key: Key32) -> Self {
+        let mut text_key = Zeroizing::new([0; 32]);
+        #[expect(clippy::expect_used, reason = "32 bytes is one HKDF block")]
+        Hkdf::<Sha256>::new(None, key.expose())
+            .expand(b"hbc/row-text-key/v1", &mut *text_key)
+            .expect("one block");
+        Self { macs: RowMac::new(key), texts: Aes256Gcm::new((&*text_key).into()) }
+    }
+
+    /// Seals a text that may name people, for the row that `context` names: `nonce 12 ‖ ciphertext ‖ tag 16`. The nonce is
+    /// a MAC of row and text, so that it never meets another text; the same text in the same row looks the same.
+    #[must_use]
+    pub fn hide(&self, context: &str, text: &str) -> Vec<u8> {
+        let mac = self.macs.seal("text", &[Column::Text(context), Column::Text(text)]);
+        let mut nonce = [0; NONCE_BYTES];
+        for (to, from) in nonce.iter_mut().zip(mac) {
+            *to = from;
+        }
+        let payload = Payload { msg: text.as_bytes(), aad: context.as_bytes() };
+        #[expect(clippy::expect_used, reason = "GCM refuses only messages of gigabytes")]
+        let sealed = self.texts.encrypt(&Nonce::from(nonce), payload).expect("a short text can be sealed");
+        [nonce.as_slice(), &sealed].concat()
+    }
+
+    /// Opens what [`RightsSeal::hide`] sealed for the same row.
+    pub fn show(&self, context: &str, hidden: &[u8]) -> Result<String, SealedTextError> {
+        let (nonce, sealed) = hidden.split_at_checked(NONCE_BYTES).ok_or(SealedTextError)?;
+        let nonce: [u8; NONCE_BYTES] = nonce.try_into().map_err(|_length| SealedTextError)?;
+        let payload = Payload { msg: sealed, aad: context.as_bytes() };
+        let text = self.texts.decrypt(&Nonce::from(nonce), payload).map_err(|_tag| SealedTextError)?;
+        String::from_utf8(text).map_err(|_not_ours| SealedTextError)
     }
 
     /// The MAC of a patient's rights.
     #[must_use]
     pub fn rights(&self, rights: &Rights) -> [u8; RowMac::BYTES] {
-        self.0.seal("patients", &[Column::Bytes(&rights.text())])
+        self.macs.seal("patients", &[Column::Bytes(&rights.text())])
     }
 
     /// Checks the MAC of a patient's rights.
     pub fn check_rights(&self, rights: &Rights, mac: &[u8]) -> Result<(), RowMacError> {
-        self.0.check("patients", &[Column::Bytes(&rights.text())], mac)
+        self.macs.check("patients", &[Column::Bytes(&rights.text())], mac)
     }
 
     /// The MAC of an account.
     #[must_use]
     pub fn account(&self, account: &Account) -> [u8; RowMac::BYTES] {
-        self.0.seal("subjects", &[Column::Bytes(&account.text())])
+        self.macs.seal("subjects", &[Column::Bytes(&account.text())])
     }
 
     /// Checks the MAC of an account.
     pub fn check_account(&self, account: &Account, mac: &[u8]) -> Result<(), RowMacError> {
-        self.0.check("subjects", &[Column::Bytes(&account.text())], mac)
+        self.macs.check("subjects", &[Column::Bytes(&account.text())], mac)
     }
 
     /// The MAC of a bucket of ended sessions.
     #[must_use]
     pub fn sessions(&self, ended: &EndedSessions) -> [u8; RowMac::BYTES] {
         let text = ended.text();
-        self.0.seal("session_denials", &[Column::Integer(i64::from(ended.bucket)), Column::Text(&text)])
+        self.macs.seal("session_denials", &[Column::Integer(i64::from(ended.bucket)), Column::Text(&text)])
     }
 
     /// Checks the MAC of a bucket of ended sessions.
     pub fn check_sessions(&self, ended: &EndedSessions, mac: &[u8]) -> Result<(), RowMacError> {
         let text = ended.text();
         let columns = [Column::Integer(i64::from(ended.bucket)), Column::Text(&text)];
-        self.0.check("session_denials", &columns, mac)
+        self.macs.check("session_denials", &columns, mac)
     }
 }
 
@@ -355,6 +406,18 @@ mod tests {
             change(&mut changed);
             assert!(seal.check_rights(&changed, &sealed).is_err(), "change {nth}");
         }
+    }
+
+    #[test]
+    fn hidden_texts_open_only_in_their_row() {
+        let seal = RightsSeal::new(Key32::new([5; 32]));
+        let hidden = seal.hide("agy-1", "Dr. Ada Example");
+        assert_eq!(seal.show("agy-1", &hidden).as_deref(), Ok("Dr. Ada Example"));
+        assert_eq!(seal.show("agy-2", &hidden), Err(SealedTextError));
+        assert_eq!(seal.show("agy-1", &hidden[1..]), Err(SealedTextError));
+        assert_eq!(seal.show("agy-1", b"short"), Err(SealedTextError));
+        assert_ne!(seal.hide("agy-1", "Dr. Ada Example")[..12], seal.hide("agy-1", "Dr. Bob Example")[..12]);
+        assert!(!hidden.windows(3).any(|part| part == b"Ada"));
     }
 
     #[test]

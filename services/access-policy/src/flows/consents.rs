@@ -69,7 +69,7 @@ pub async fn draft_grant(
                 active_caller(&this, tx, &who, now).await?;
                 let rights = rights_of(&this, tx, &patient).await?;
                 check_grantee(&this, tx, &new, now).await?;
-                check_request(tx, &patient, &new).await?;
+                check_request(&this, tx, &patient, &new).await?;
                 let key = consent_key(&this, tx, &rights.pin, &new, now).await?;
                 let wish = Wish {
                     patient: patient.clone(),
@@ -108,9 +108,9 @@ async fn check_grantee(app: &App, tx: &mut Tx, new: &NewGrant, now: Timestamp) -
 }
 
 /// A grant that answers a request is for the agency that asked, and no wider than it asked.
-async fn check_request(tx: &mut Tx, patient: &PatientId, new: &NewGrant) -> Result<(), Error> {
+async fn check_request(app: &App, tx: &mut Tx, patient: &PatientId, new: &NewGrant) -> Result<(), Error> {
     let Some(id) = &new.request else { return Ok(()) };
-    let request = store::requests::find(tx, id).await?;
+    let request = store::requests::find(tx, &app.seal, id).await?;
     let request = request
         .filter(|request| request.patient == *patient)
         .ok_or_else(|| Error::invalid("request", "is no request to you"))?;

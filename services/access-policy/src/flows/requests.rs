@@ -77,7 +77,7 @@ pub async fn ask(
                 if store::requests::open_between(tx, &request.agency, &request.patient).await? >= MOST_OPEN {
                     return Err(Error::Conflict("too many open requests to this patient"));
                 }
-                store::requests::insert(tx, &request).await?;
+                store::requests::insert(tx, &this.seal, &request).await?;
                 let view = views::request(&this, tx, &mut Names::default(), request).await?;
                 if let Some(saved) = save(&view)? {
                     hbc_db::idempotency::save(tx, &saved).await?;
@@ -112,7 +112,7 @@ pub async fn list(
     let principal = active_caller(app, &mut tx, who, app.clock.now()).await?;
     let side = side(&principal)?;
     let code = state.map(AccessRequestState::code);
-    let found = store::listings::requests(&mut tx, &side, code, after, limit).await?;
+    let found = store::listings::requests(&mut tx, &app.seal, &side, code, after, limit).await?;
     let mut names = Names::default();
     let mut items = Vec::with_capacity(found.len());
     for request in found {
@@ -125,7 +125,7 @@ pub async fn list(
 pub async fn get(app: &App, who: &Who, id: &AccessRequestId) -> Result<AccessRequestView, Error> {
     let mut tx = app.db.reads().begin().await?;
     active_caller(app, &mut tx, who, app.clock.now()).await?;
-    let request = store::requests::find(&mut tx, id).await?.ok_or(Error::NotFound)?;
+    let request = store::requests::find(&mut tx, &app.seal, id).await?.ok_or(Error::NotFound)?;
     let theirs = match &who.account {
         AccountId::Patient(id) => *id == request.patient,
         AccountId::Agency(id) => *id == request.agency,
@@ -169,7 +169,7 @@ async fn close(
         .write(move |tx| {
             Box::pin(async move {
                 active_caller(&this, tx, &who, now).await?;
-                let request = store::requests::find(tx, &id).await?.ok_or(Error::NotFound)?;
+                let request = store::requests::find(tx, &this.seal, &id).await?.ok_or(Error::NotFound)?;
                 if !is_theirs(&request) {
                     return Err(Error::NotFound);
                 }
@@ -177,7 +177,7 @@ async fn close(
                 if request.state != state && !store::requests::close(tx, &id, state, None, now).await? {
                     return Err(Error::Conflict("the request is closed"));
                 }
-                let request = store::requests::find(tx, &id).await?.ok_or(Error::NotFound)?;
+                let request = store::requests::find(tx, &this.seal, &id).await?.ok_or(Error::NotFound)?;
                 views::request(&this, tx, &mut Names::default(), request).await
             })
         })

@@ -39,7 +39,7 @@ pub async fn ask(
         Begun::Answered(answer) => return Ok(answer),
         Begun::Fresh(ticket) => Arc::new(ticket),
     };
-    let save = save_created(&ticket, app.clock.now());
+    let save = save_created(&app, &ticket);
     let who = Who::from(&agency.caller);
     match requests::ask(&app, who, agency.id, body.into_value(), save).await {
         Ok(view) => Ok(answer(StatusCode::CREATED, &view)),

@@ -39,7 +39,7 @@ pub async fn draft(
         Begun::Answered(answer) => return Ok(answer),
         Begun::Fresh(ticket) => Arc::new(ticket),
     };
-    let save = save_created(&ticket, app.clock.now());
+    let save = save_created(&app, &ticket);
     let who = Who::from(&patient.caller);
     match consents::draft_grant(&app, who, patient.id, body.into_value(), save).await {
         Ok(draft) => Ok(answer(StatusCode::CREATED, &draft)),

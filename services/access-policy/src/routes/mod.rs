@@ -7,12 +7,15 @@ pub mod freezes;
 pub mod grants;
 pub mod internal;
 
+use std::sync::Arc;
+
 use actix_web::HttpResponse;
 use actix_web::http::StatusCode;
 use hbc_service::idempotency::Ticket;
 use hbc_service::{Problem, Routes};
 use serde::Serialize;
 
+use crate::app::{App, SAVED_ANSWER};
 use crate::error::Error;
 use crate::flows::requests::Save;
 
@@ -55,20 +58,19 @@ fn answer<T: Serialize>(status: StatusCode, body: &T) -> HttpResponse {
     HttpResponse::build(status).insert_header(("Cache-Control", "no-store")).json(body)
 }
 
-/// How the answer of a creating request is saved in the transaction that does it. The ticket stays with the handler.
-fn save_created<T: Serialize + 'static>(
-    ticket: &std::sync::Arc<Ticket>,
-    now: hbc_types::Timestamp,
-) -> Save<T> {
-    let ticket = std::sync::Arc::clone(ticket);
-    std::sync::Arc::new(move |body: &T| {
+/// How the answer of a creating request is saved in the transaction that does it: sealed, because answers carry names
+/// and people's own words. The ticket stays with the handler.
+fn save_created<T: Serialize + 'static>(app: &App, ticket: &Arc<Ticket>) -> Save<T> {
+    let (app, ticket, now) = (app.clone(), Arc::clone(ticket), app.clock.now());
+    Arc::new(move |body: &T| {
         let text = serde_json::to_string(body).map_err(|error| Error::invalid("body", error.to_string()))?;
-        Ok(ticket.answer(StatusCode::CREATED, None, &text, now))
+        let hidden = hex::encode(app.seal.hide(SAVED_ANSWER, &text));
+        Ok(ticket.answer(StatusCode::CREATED, None, &hidden, now))
     })
 }
 
 /// A creating request failed: if a rival with the same key was first, its answer; else the problem.
-async fn failed(app: &crate::app::App, ticket: &Ticket, error: Error) -> Result<HttpResponse, Problem> {
+async fn failed(app: &App, ticket: &Ticket, error: Error) -> Result<HttpResponse, Problem> {
     match error {
         Error::Db(error) if error.is_unique_violation() => ticket.lost(app).await,
         error => Err(error.into()),

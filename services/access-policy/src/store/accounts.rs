@@ -27,19 +27,22 @@ pub async fn account(tx: &mut Tx, seal: &RightsSeal, id: &str) -> Result<Option<
 }
 
 fn checked(row: &AnyRow, seal: &RightsSeal) -> Result<Account, Error> {
-    let account = read(row)?;
+    let account = read(row, seal)?;
     seal.check_account(&account, &row.try_get::<Vec<u8>, _>("mac")?)?;
     Ok(account)
 }
 
-fn read(row: &AnyRow) -> Result<Account, DbError> {
+fn read(row: &AnyRow, seal: &RightsSeal) -> Result<Account, DbError> {
+    let id: String = row.try_get("id")?;
+    let name = row.try_get::<Option<Vec<u8>>, _>("name")?;
+    let name = name.map(|hidden| seal.show(&id, &hidden)).transpose();
     Ok(Account {
         id: row::parsed(row, "id")?,
         subject: Subject {
             role: row::code(row, "role", Role::parse)?,
             standing: row::code(row, "standing", Standing::parse)?,
             agency_type: row::code_option(row, "agency_type", AgencyType::parse)?,
-            name: row.try_get("name")?,
+            name: name.map_err(|_sealed_text| DbError::BadValue { column: "name" })?,
             organisation: row::parsed_option(row, "organisation")?,
             staff_key: row::parsed_option(row, "staff_key")?,
             revision: row::number(row, "revision")?,
@@ -67,7 +70,7 @@ pub async fn put_account(tx: &mut Tx, seal: &RightsSeal, account: &Account) -> R
     .bind(subject.role.code())
     .bind(subject.standing.code())
     .bind(subject.agency_type.map(AgencyType::code))
-    .bind(subject.name.clone())
+    .bind(subject.name.as_deref().map(|name| seal.hide(account.id.as_str(), name)))
     .bind(subject.organisation.as_ref().map(|id| id.as_str().to_owned()))
     .bind(row::digest_text(subject.staff_key.as_ref()))
     .bind(row::stored(subject.revision, "revision")?)

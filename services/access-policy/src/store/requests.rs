@@ -7,6 +7,7 @@ use hbc_types::wire::access::{AccessRequestState, Scope};
 use sqlx::Row;
 use sqlx::any::AnyRow;
 
+use crate::domain::rights::RightsSeal;
 use crate::error::Error;
 use crate::store::row;
 
@@ -33,14 +34,16 @@ pub struct AccessRequest {
     pub expires_at: Timestamp,
 }
 
-pub(super) fn read(row: &AnyRow) -> Result<AccessRequest, DbError> {
+pub(super) fn read(row: &AnyRow, seal: &RightsSeal) -> Result<AccessRequest, DbError> {
+    let id: String = row.try_get("id")?;
+    let message = seal.show(&id, &row.try_get::<Vec<u8>, _>("message")?);
     let scope: String = row.try_get("scope")?;
     Ok(AccessRequest {
         id: row::parsed(row, "id")?,
         agency: row::parsed(row, "agency")?,
         patient: row::parsed(row, "patient")?,
         scope: serde_json::from_str(&scope).map_err(|_other| DbError::BadValue { column: "scope" })?,
-        message: row.try_get("message")?,
+        message: message.map_err(|_sealed_text| DbError::BadValue { column: "message" })?,
         state: row::code(row, "state", AccessRequestState::parse)?,
         grant: row::parsed_option(row, "grant_id")?,
         created_at: row::time(row, "created_at_ms")?,
@@ -49,7 +52,7 @@ pub(super) fn read(row: &AnyRow) -> Result<AccessRequest, DbError> {
 }
 
 /// Stores a new request.
-pub async fn insert(tx: &mut Tx, request: &AccessRequest) -> Result<(), Error> {
+pub async fn insert(tx: &mut Tx, seal: &RightsSeal, request: &AccessRequest) -> Result<(), Error> {
     let scope = serde_json::to_string(&request.scope)
         .map_err(|_unreachable| DbError::BadValue { column: "scope" })?;
     sqlx::query(
@@ -60,7 +63,7 @@ pub async fn insert(tx: &mut Tx, request: &AccessRequest) -> Result<(), Error> {
     .bind(request.agency.as_str().to_owned())
     .bind(request.patient.as_str().to_owned())
     .bind(scope)
-    .bind(request.message.clone())
+    .bind(seal.hide(request.id.as_str(), &request.message))
     .bind(request.state.code())
     .bind(request.created_at.ms())
     .bind(request.expires_at.ms())
@@ -83,12 +86,16 @@ pub async fn open_between(tx: &mut Tx, agency: &AgencyId, patient: &PatientId) -
 }
 
 /// One request.
-pub async fn find(tx: &mut Tx, id: &AccessRequestId) -> Result<Option<AccessRequest>, Error> {
+pub async fn find(
+    tx: &mut Tx,
+    seal: &RightsSeal,
+    id: &AccessRequestId,
+) -> Result<Option<AccessRequest>, Error> {
     let row = sqlx::query("SELECT * FROM access_requests WHERE id = $1")
         .bind(id.as_str().to_owned())
         .fetch_optional(tx)
         .await?;
-    Ok(row.map(|row| read(&row)).transpose()?)
+    Ok(row.map(|row| read(&row, seal)).transpose()?)
 }
 
 /// Closes an open request for ever; says whether it was open.

@@ -118,3 +118,25 @@ async fn a_repeated_request_with_one_key_is_made_once() {
     let page: AccessRequestPage = w.get("/v1/access-requests", &doctor.user).await.ok();
     assert_eq!(page.items.len(), 1);
 }
+
+#[tokio::test]
+async fn names_and_messages_are_not_readable_in_the_database() {
+    let w = world().await;
+    let (patient, doctor) = (w.patient().await, w.agency(AgencyType::Doctor).await);
+    let new = NewAccessRequest {
+        patient: patient.id.clone(),
+        scope: w.scope(),
+        message: "your visit, Mrs. Sample".to_owned(),
+    };
+    let call = hbc_client::Endpoint::new(&w.base()).unwrap().post("/v1/access-requests");
+    let call = call.json(&new).bearer(&w.token(&doctor.user)).idempotency_key("k2");
+    let view: AccessRequestView = call.fetch().await.unwrap();
+    assert_eq!(
+        (view.agency_name.as_str(), view.message.as_str()),
+        ("Dr. Example", "your visit, Mrs. Sample")
+    );
+    let stored = w.stored_bytes();
+    let holds = |text: &str| stored.windows(text.len()).any(|part| part == text.as_bytes());
+    assert!(holds(patient.id.as_str()), "the search finds what is there");
+    assert!(!holds("Dr. Example") && !holds("Sample"));
+}

@@ -98,7 +98,7 @@ pub struct World {
     height: std::sync::atomic::AtomicU64,
     _ledger: Option<wiremock::MockServer>,
     _folder: tempfile::TempDir,
-    _database: hbc_db::testing::TestDatabase,
+    database: hbc_db::testing::TestDatabase,
 }
 
 impl Drop for World {
@@ -212,8 +212,15 @@ impl World {
             height: std::sync::atomic::AtomicU64::new(0),
             _ledger: ledger,
             _folder: folder,
-            _database: database,
+            database: database,
         }
+    }
+
+    /// Everything that lies in the database's folder.
+    pub fn stored_bytes(&self) -> Vec<u8> {
+        let file = Path::new(self.database.url.trim_start_matches("sqlite:"));
+        let files = std::fs::read_dir(file.parent().unwrap()).unwrap();
+        files.flat_map(|file| std::fs::read(file.unwrap().path()).unwrap()).collect()
     }
 
     pub fn base(&self) -> String {

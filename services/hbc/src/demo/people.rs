@@ -35,11 +35,11 @@ pub async fn doctor(world: &mut World, operator: &Person) -> Result<Person> {
     world.console.step("A doctor signs up, and an operator approves");
     let password = world.password();
     let asked = NewAgency {
-        name: "Dr. Eleanor Voss".to_owned(),
-        username: "dr.voss".to_owned(),
+        name: "Demonstration Practice".to_owned(),
+        username: "demo.practice".to_owned(),
         password: password.clone(),
         contact_number: "+1 617 555 0142".to_owned(),
-        email: "voss@practice.example".to_owned(),
+        email: "desk@practice.example".to_owned(),
         address: "12 Harbour Street, Boston".to_owned(),
         agency_type: AgencyType::Doctor,
         licence_number: "MA-204417".to_owned(),
@@ -65,7 +65,7 @@ pub async fn doctor(world: &mut World, operator: &Person) -> Result<Person> {
     world
         .console
         .proves("agencies do nothing before operators signed for them, on the ledger, without a name on it");
-    world.login("dr.voss", &password).await
+    world.login("demo.practice", &password).await
 }
 
 /// Waits until the agency's staff profile is final and its standing active.

@@ -11,6 +11,8 @@ use crate::stop;
 
 /// Serves until a signal (or the end of input, where asked) stops it.
 pub async fn serve(args: &Serve) -> Result<()> {
+    // A panic's message may quote what it choked on; where it happened is enough for the log.
+    telemetry::hide_panic_messages();
     let stop = stop::requested(args.until_input_closes)?;
     let path = &args.config;
     // One arm per service: their configurations are types of their own.

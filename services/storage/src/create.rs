@@ -146,6 +146,11 @@ pub async fn write(
 /// What the store knows of a bundle's conditions and references: in the account, and for the directory's types there.
 async fn look_up(app: &App, account: &PatientId, bundle: &Bundle) -> Result<Known, Error> {
     let directory = PatientId::directory();
+    // The Patient first: its identifiers were committed together with it, so the look-up after this one finds them.
+    let patient = match account.is_directory() {
+        true => None,
+        false => app.store.patient_record(&app.index.patient(account)).await?,
+    };
     let criteria: Vec<Criteria> = bundle.criteria().into_iter().collect();
     let mut tokens = HashMap::new();
     for criteria in &criteria {
@@ -165,9 +170,5 @@ async fn look_up(app: &App, account: &PatientId, bundle: &Bundle) -> Result<Know
             matches.entry(criteria.clone()).or_default().extend(records);
         }
     }
-    let patient = match account.is_directory() {
-        true => None,
-        false => app.store.patient_record(&app.index.patient(account)).await?,
-    };
     Ok(Known { matches, patient })
 }

@@ -21,14 +21,20 @@ use crate::store::SegmentRow;
 const REPORTS: u32 = 100;
 /// Segments whose pins are looked at in one round.
 const PINS: u32 = 50;
+/// Rounds between two looks at old saved answers.
+const PRUNE_ROUNDS: u64 = 100;
 /// How long saved answers are kept.
 const SAVED_ANSWERS: Duration = Duration::from_secs(7 * 24 * 3600);
 
 /// The loop.
 pub async fn reconcile(app: App, settings: ReconcileSettings, readiness: Readiness) {
-    let mut checked = String::new();
+    let (mut checked, mut rounds) = (String::new(), 0_u64);
     loop {
         round(&app, &settings, &readiness, &mut checked).await;
+        if rounds.is_multiple_of(PRUNE_ROUNDS) {
+            log("saved answers", prune(&app).await);
+        }
+        rounds = rounds.wrapping_add(1);
         let pause = tokio::time::sleep(Duration::from_secs(settings.every_seconds.max(1)));
         tokio::select! {
             () = pause => {}
@@ -43,22 +49,20 @@ async fn round(app: &App, settings: &ReconcileSettings, readiness: &Readiness, c
         Ok(()) => readiness.set("ipfs", true, "answers"),
         Err(error) => readiness.set("ipfs", false, error.to_string()),
     }
-    let steps = [
-        ("dead uploads", bury(app, settings).await),
-        ("final numbers", report(app).await),
-        ("spooled segments", unspool(app, settings).await),
-        ("pins", check_pins(app, checked).await),
-        ("saved answers", prune(app).await),
-    ];
-    for (step, outcome) in steps {
-        if let Err(error) = outcome {
-            let error: &dyn std::error::Error = &error;
-            tracing::warn!(
-                error,
-                storage.step = step,
-                "A step of the reconcile loop failed; it will be tried again"
-            );
-        }
+    log("dead uploads", bury(app, settings).await);
+    log("final numbers", report(app).await);
+    log("spooled segments", unspool(app, settings).await);
+    log("pins", check_pins(app, checked).await);
+}
+
+fn log(step: &'static str, outcome: Result<(), Error>) {
+    if let Err(error) = outcome {
+        let error: &dyn std::error::Error = &error;
+        tracing::warn!(
+            error,
+            storage.step = step,
+            "A step of the reconcile loop failed; it will be tried again"
+        );
     }
 }
 
@@ -72,7 +76,8 @@ pub async fn bury(app: &App, settings: &ReconcileSettings) -> Result<(), Error> 
         app.store.kill_intent(&intent).await?;
         // It may have been committed a moment ago: then it is alive for good.
         if app.store.intent_state(&intent).await?.as_deref() == Some("dead") {
-            bury_one(app, &intent).await?;
+            // One that fails does not hold up the others.
+            log("a dead upload", bury_one(app, &intent).await);
         }
     }
     Ok(())
@@ -95,7 +100,7 @@ async fn bury_one(app: &App, intent: &IntentId) -> Result<(), Error> {
 /// Tells access-policy which numbers are final: they can no longer be voided.
 pub async fn report(app: &App) -> Result<(), Error> {
     for (intent, txid) in app.store.unreported(REPORTS).await? {
-        report_one(app, &intent, txid).await?;
+        log("an upload's final numbers", report_one(app, &intent, txid).await);
     }
     Ok(())
 }

@@ -522,5 +522,4 @@ impl Planner<'_> {
 const PATIENT_OF_BUNDLE: &str = "\u{1}patient";
 
 #[cfg(test)]
-#[path = "bundle_tests.rs"]
 mod tests;

@@ -385,3 +385,84 @@ impl<'a> Reader<'a> {
         Ok(RoundCertificate { height, round, cert_type, round_signatures })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn value(n: u8) -> BlockId {
+        BlockId { hash: Digest::of(&[n]), log_size: u64::from(n), log_root: Digest::of(&[n, n]) }
+    }
+
+    fn samples() -> Vec<Message> {
+        let texts = Texts { chain: Digest::of(b"chain"), origin: "test/hbc/0".to_owned() };
+        let key = SigningKey::from_bytes(&[3; 32]);
+        let block = BlockBytes::from(b"a block".as_slice());
+        let signature = [8; 64];
+        let voter = MemberId([4; 32]);
+        let polka = PolkaCertificate {
+            height: Height(5),
+            round: Round::new(1),
+            value_id: value(2),
+            polka_signatures: vec![PolkaSignature::new(voter, signature)],
+        };
+        let skip = RoundCertificate {
+            height: Height(5),
+            round: Round::new(2),
+            cert_type: RoundCertificateType::Skip,
+            round_signatures: vec![
+                RoundSignature::new(VoteType::Prevote, NilOrVal::Nil, voter, signature),
+                RoundSignature::new(VoteType::Precommit, NilOrVal::Val(value(1)), voter, signature),
+            ],
+        };
+        vec![
+            Message::vote(&texts, &key, (5, 0), false, None),
+            Message::vote(&texts, &key, (5, 7), true, Some(value(1))),
+            Message::proposal(&texts, &key, (5, 1), value(9), block),
+            Message(Kind::Polka(polka)),
+            Message(Kind::Round(skip)),
+        ]
+    }
+
+    #[test]
+    fn messages_read_back_and_cut_or_longer_ones_do_not() {
+        for message in samples() {
+            let bytes = message.encode();
+            assert_eq!(Message::decode(&bytes), Ok(message.clone()));
+            assert_eq!(message.height(), 5);
+            for cut in 0..bytes.len() {
+                assert_eq!(Message::decode(&bytes[..cut]), Err(CodecError), "{message:?} cut at {cut}");
+            }
+            let mut longer = bytes;
+            longer.push(0);
+            assert_eq!(Message::decode(&longer), Err(CodecError));
+        }
+    }
+
+    #[test]
+    fn a_vote_in_no_round_is_refused() {
+        let mut bytes = samples()[0].encode();
+        bytes[10..14].copy_from_slice(&u32::MAX.to_be_bytes());
+        assert_eq!(Message::decode(&bytes), Err(CodecError));
+    }
+
+    proptest! {
+        #[test]
+        fn any_bytes_are_read_or_refused(bytes in prop::collection::vec(any::<u8>(), 0..400)) {
+            if let Ok(message) = Message::decode(&bytes) {
+                prop_assert_eq!(message.encode(), bytes);
+            }
+        }
+
+        #[test]
+        fn a_flipped_bit_never_reads_as_the_same(which in 0_usize..5, place in any::<prop::sample::Index>()) {
+            let message = samples().remove(which);
+            let mut bytes = message.encode();
+            let bit = place.index(bytes.len() * 8);
+            bytes[bit / 8] ^= 1 << (bit % 8);
+            prop_assert_ne!(Message::decode(&bytes), Ok(message));
+        }
+    }
+}

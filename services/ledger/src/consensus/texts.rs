@@ -146,3 +146,74 @@ pub fn fits(member: &Member, text: &[u8], signature: &[u8; 64]) -> bool {
 pub fn sign(key: &SigningKey, text: &[u8]) -> [u8; 64] {
     key.sign(text).to_bytes()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::context::Height;
+    use super::*;
+
+    fn key(n: u8) -> SigningKey {
+        SigningKey::from_bytes(&[n; 32])
+    }
+
+    fn member(n: u8) -> Member {
+        Member::new(key(n).verifying_key().to_bytes())
+    }
+
+    fn texts() -> Texts {
+        Texts { chain: Digest::of(b"chain"), origin: "hbc.test/hbc/0123456789abcdef".to_owned() }
+    }
+
+    fn value() -> BlockId {
+        BlockId { hash: Digest::of(b"block"), log_size: 7, log_root: Digest::of(b"log") }
+    }
+
+    fn certificate(signers: &[u8]) -> Certificate {
+        let text = texts().checkpoint(3, 0, &value());
+        let signatures = signers.iter().map(|n| (member(*n).id, sign(&key(*n), &text))).collect();
+        Certificate { height: 3, round: 0, value: value(), signatures }
+    }
+
+    #[test]
+    fn a_certificate_needs_more_than_two_thirds_of_the_members_each_once() {
+        let members = MemberSet::new((1..=4).map(member).collect());
+        let verify = |certificate: &Certificate| texts().verify(certificate, &members);
+        assert_eq!(verify(&certificate(&[1, 2, 3])), Ok(()));
+        assert!(matches!(verify(&certificate(&[1, 2])), Err(CertificateError::TooFew { signed: 2, .. })));
+        assert!(matches!(verify(&certificate(&[1, 2, 2])), Err(CertificateError::Twice(_))));
+        assert!(matches!(verify(&certificate(&[1, 2, 9])), Err(CertificateError::Stranger(_))));
+        let mut bent = certificate(&[1, 2, 3]);
+        bent.signatures[1].1[5] ^= 1;
+        assert!(matches!(verify(&bent), Err(CertificateError::BadSignature(_))));
+        let moved = Certificate { round: 1, ..certificate(&[1, 2, 3]) };
+        assert!(matches!(verify(&moved), Err(CertificateError::BadSignature(_))));
+    }
+
+    #[test]
+    fn no_two_steps_rounds_or_values_share_a_text() {
+        let mut all = std::collections::BTreeSet::new();
+        let mut count = 0;
+        for kind in [VoteType::Prevote, VoteType::Precommit] {
+            for (height, round) in [(1, 0), (1, 1), (2, 0)] {
+                for value in [NilOrVal::Nil, NilOrVal::Val(value())] {
+                    let (height, round) = (Height(height), Round::new(round));
+                    all.insert(texts().vote(&Vote { kind, height, round, value, voter: member(1).id }));
+                    count += 1;
+                }
+            }
+        }
+        for pol_round in [Round::Nil, Round::new(0)] {
+            let (height, round, proposer) = (Height(1), Round::new(1), member(1).id);
+            all.insert(texts().proposal(&Proposal { height, round, value: value(), pol_round, proposer }));
+            count += 1;
+        }
+        assert_eq!(all.len(), count);
+    }
+
+    #[test]
+    fn what_a_precommit_signs_is_the_checkpoint() {
+        let text = String::from_utf8(texts().checkpoint(3, 2, &value())).unwrap();
+        let checkpoint = Checkpoint::parse(&text).unwrap();
+        assert_eq!((checkpoint.height, checkpoint.round, checkpoint.log_size), (3, 2, 7));
+    }
+}

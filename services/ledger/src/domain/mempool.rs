@@ -97,11 +97,14 @@ impl<T: Waiting> Mempool<T> {
         if self.waiting.contains_key(&transaction.txid()) {
             return Err(PoolError::Duplicate);
         }
+        let own = self.authors.get(&transaction.author()).map_or(0, VecDeque::len);
+        if own >= self.limits.count / 2 {
+            return Err(PoolError::Full);
+        }
         let (count, bytes) = (self.waiting.len() + 1, self.bytes + transaction.bytes());
         if count <= self.limits.count && bytes <= self.limits.bytes {
             return Ok(());
         }
-        let own = self.authors.get(&transaction.author()).map_or(0, VecDeque::len);
         let reserve = count <= self.limits.count + self.limits.count / 10
             && bytes <= self.limits.bytes + self.limits.bytes / 10;
         if own < SMALL_AUTHOR && reserve { Ok(()) } else { Err(PoolError::Full) }
@@ -204,10 +207,13 @@ mod tests {
     #[test]
     fn a_full_pool_still_lets_small_authors_in() {
         let mut pool = pool(100);
-        for number in 0..100 {
-            pool.insert(Arc::new(Item(1, number))).unwrap();
+        for author in [1, 9] {
+            for number in 0..50 {
+                pool.insert(Arc::new(Item(author, number))).unwrap();
+            }
+            let half = pool.insert(Arc::new(Item(author, 50)));
+            assert_eq!(half, Err(PoolError::Full), "nobody holds more than half");
         }
-        assert_eq!(pool.insert(Arc::new(Item(1, 100))), Err(PoolError::Full));
         assert_eq!(pool.insert(Arc::new(Item(2, 0))), Ok(()));
         for number in 1..10 {
             pool.insert(Arc::new(Item(2, number))).unwrap();

@@ -12,5 +12,6 @@
 
 mod adversary;
 mod agreement;
+mod http;
 mod net;
 mod tampering;

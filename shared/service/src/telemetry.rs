@@ -33,8 +33,8 @@ pub enum LogFormat {
     Text,
 }
 
-/// Libraries whose chatter could carry what must not be logged.
-const QUIET: &str = "sqlx=warn,hyper=warn,reqwest=warn,h2=warn,actix_server=warn,actix_http=warn,ipfs_api_prelude=warn,rustls=warn";
+/// Libraries whose chatter could carry what must not be logged, or drowns what should be seen.
+const QUIET: &str = "arc_malachitebft_core_consensus=warn,arc_malachitebft_core_driver=warn,sqlx=warn,hyper=warn,reqwest=warn,h2=warn,actix_server=warn,actix_http=warn,ipfs_api_prelude=warn,rustls=warn";
 
 /// Starts logging for this process. Calling it again, as tests do, changes nothing.
 pub fn init(settings: &TelemetrySettings) -> anyhow::Result<()> {

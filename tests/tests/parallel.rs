@@ -11,6 +11,7 @@ use hbc_tests::wait::until;
 use hbc_tests::{Person, TestApp};
 use hbc_types::chain::payload::Payload;
 use hbc_types::wire::storage::RecordCreated;
+use tokio::sync::watch;
 
 const UPLOADS: usize = 64;
 
@@ -18,20 +19,30 @@ fn content(number: usize) -> Vec<u8> {
     format!("%PDF-1.7 document {number} ").repeat(40).into_bytes()
 }
 
-/// Uploads every document under the keys given, all at once.
-async fn upload_all(app: &TestApp, patient: &Person, keys: &[String]) -> Result<Vec<RecordCreated>> {
+/// Uploads every document under the keys given, all at once; counts those that are acknowledged.
+async fn upload_all(
+    app: &TestApp,
+    patient: &Person,
+    keys: &[String],
+    acknowledged: &watch::Sender<usize>,
+) -> Result<Vec<RecordCreated>> {
     let owner = patient.patient()?.as_str();
-    let calls = keys.iter().enumerate().map(|(number, key)| {
+    let calls = keys.iter().enumerate().map(|(number, key)| async move {
         let call = app.document(patient, owner, content(number)).idempotency_key(key);
-        call.fetch::<RecordCreated>()
+        let created = call.fetch::<RecordCreated>().await?;
+        acknowledged.send_modify(|count| *count += 1);
+        Ok(created)
     });
-    Ok(try_join_all(calls).await?)
+    try_join_all(calls).await
 }
 
-/// One node is killed, one is stopped and started again.
-async fn trouble(app: &TestApp) -> Result<()> {
-    tokio::task::block_in_place(|| app.stack().stop("node-3"))?;
+/// While uploads are under way one node is killed, and one is stopped and started again. Answers how many uploads were
+/// acknowledged when both were down.
+async fn trouble(app: &TestApp, mut acknowledged: watch::Receiver<usize>) -> Result<usize> {
+    acknowledged.wait_for(|count| *count > 0).await?;
     tokio::task::block_in_place(|| app.stack().kill("node-2"))?;
+    tokio::task::block_in_place(|| app.stack().stop("node-3"))?;
+    let before = *acknowledged.borrow();
     tokio::task::block_in_place(|| app.stack().resume("node-2"))?;
     until("three nodes have a quorum again", || async {
         let seen = join_all(
@@ -41,7 +52,8 @@ async fn trouble(app: &TestApp) -> Result<()> {
         Ok(seen.await.into_iter().all(|quorum| quorum.unwrap_or(false)).then_some(()))
     })
     .await?;
-    tokio::task::block_in_place(|| app.stack().resume("node-3"))
+    tokio::task::block_in_place(|| app.stack().resume("node-3"))?;
+    Ok(before)
 }
 
 /// How often each CID stands in an anchor, as this node has it.
@@ -62,10 +74,12 @@ async fn every_one_of_64_uploads_is_anchored_once_whatever_happens_to_two_nodes(
     let Some(app) = TestApp::start().await? else { return Ok(()) };
     let patient = app.patient().await?;
     let keys: Vec<String> = (0..UPLOADS).map(|_| app.key()).collect();
-    let (uploaded, troubled) = tokio::join!(upload_all(&app, &patient, &keys), trouble(&app));
+    let (acknowledged, watched) = watch::channel(0);
+    let uploads = upload_all(&app, &patient, &keys, &acknowledged);
+    let (uploaded, troubled) = tokio::join!(uploads, trouble(&app, watched));
     let created = uploaded?;
-    troubled?;
-    let again = upload_all(&app, &patient, &keys).await?;
+    eprintln!("{} of {UPLOADS} uploads were acknowledged when the nodes were down", troubled?);
+    let again = upload_all(&app, &patient, &keys, &acknowledged).await?;
     for (first, second) in created.iter().zip(&again) {
         assert_eq!((&first.id, &first.cid), (&second.id, &second.cid), "the same key made another record");
     }

@@ -172,6 +172,11 @@ impl Case {
                     "{} by {}: {} instead of {:?}: {body}",
                     self.name, caller.name, reply.status, caller.expected
                 ));
+            } else if operation.access != Access::Public
+                && matches!(reply.status, 200..=203)
+                && reply.header("cache-control") != "no-store"
+            {
+                wrong.push(format!("{} by {}: what is personal may be cached", self.name, caller.name));
             } else if !operation.statuses().contains(&reply.status) {
                 wrong.push(format!("{} by {}: {} is not documented", self.name, caller.name, reply.status));
             }

@@ -179,3 +179,41 @@ fn queries_are_read_as_they_come() {
     }
     assert_eq!(Criteria::parse("Nonsense", "identifier=x"), None);
 }
+
+/// Every Synthea bundle under `HBC_TEST_FHIR_DIR` is planned without a refusal, its references all resolved.
+#[test]
+#[ignore = "needs HBC_TEST_FHIR_DIR"]
+fn the_reference_bundles_are_planned_whole() {
+    use std::io::Read;
+    #[expect(clippy::disallowed_methods, reason = "names the data of this test only")]
+    let folder = std::env::var("HBC_TEST_FHIR_DIR").unwrap();
+    let mut files: Vec<_> = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
+    files.retain(|path| path.extension().is_some_and(|extension| extension == "bz2"));
+    files.sort();
+    let (mut known, mut records, mut references, mut sensitive) = (Known::default(), 0, 0, 0);
+    for file in files {
+        let mut body = Vec::new();
+        bzip2_rs::DecoderReader::new(std::fs::File::open(&file).unwrap()).read_to_end(&mut body).unwrap();
+        let value: Value = serde_json::from_slice(&body).unwrap();
+        let facility = value["type"] == "batch";
+        let account = if facility { PatientId::directory() } else { account() };
+        let (plan, body) = planned(&value, &known, account).unwrap();
+        for (index, draft) in plan.drafts.iter().enumerate() {
+            records += 1;
+            references += draft.overlay.replacements().len();
+            sensitive += usize::from(draft.labels.compartment.is_sensitive());
+            let text = applied(&plan, &body, index).to_string();
+            for open in ["\"reference\":\"urn:", "?identifier="] {
+                assert!(!text.contains(open), "{}: {} keeps {open}", file.display(), draft.kind);
+            }
+            if facility {
+                for identifier in &draft.identifiers {
+                    let criteria = Criteria { kind: draft.kind.clone(), identifier: identifier.clone() };
+                    known.matches.entry(criteria).or_default().push(draft.id.clone());
+                }
+            }
+        }
+    }
+    println!("{records} records, {references} replacements, {sensitive} in sensitive compartments");
+    assert!(records > 0);
+}

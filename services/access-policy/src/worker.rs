@@ -3,7 +3,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use hbc_client::ledger::{FinalBlock, Follower, Journal, JournalError, LedgerClient, OutboxDriver};
+use hbc_client::ledger::{
+    ChainView, FinalBlock, Follower, Journal, JournalError, LedgerClient, OutboxDriver,
+};
 use hbc_service::{Readiness, Tasks};
 use hbc_types::chain::proof::{Document, TransactionProof};
 use hbc_types::outbox::{FollowPosition, OpenTransaction, SubmitOutcome};
@@ -17,6 +19,10 @@ use crate::store;
 
 /// How often what is over is swept away.
 const SWEEP: Duration = Duration::from_secs(30);
+/// How often the whole chain is compared with what stands here.
+const AUDIT: Duration = Duration::from_secs(60 * 60);
+/// Between two requests for blocks of that comparison.
+const AUDIT_PAUSE: Duration = Duration::from_millis(50);
 /// How often readiness is said anew.
 const GLANCE: Duration = Duration::from_secs(2);
 
@@ -66,6 +72,8 @@ pub fn start(tasks: &Tasks, app: &App, ledger: &Ledger, readiness: &Readiness, b
     tasks.spawn_supervised("ledger follower", move || follower.clone().run());
     let driver = OutboxDriver::new(client, journal, app.finality.clone(), app.clock.clone());
     tasks.spawn_supervised("ledger outbox", move || driver.clone().run());
+    let (this, client) = (app.clone(), ledger.client.clone());
+    tasks.spawn_supervised("ledger audit", move || audit(this.clone(), client.clone()));
     let (this, readiness) = (app.clone(), readiness.clone());
     tasks.spawn_supervised("readiness", move || say_ready(this.clone(), readiness.clone()));
 }
@@ -94,6 +102,48 @@ async fn sweep(app: App) {
         }
         tokio::time::sleep(SWEEP).await;
     }
+}
+
+/// At start and hourly: every block that was applied is fetched and verified again, and its effects are looked for.
+async fn audit(app: App, client: LedgerClient) {
+    loop {
+        match audit_once(&app, &client).await {
+            Ok(0) => tokio::time::sleep(AUDIT).await,
+            Ok(missing) => {
+                tracing::error!(alarm = "restored_state", missing, "Rows here were older than the chain");
+                tokio::time::sleep(AUDIT).await;
+            }
+            Err(error) => {
+                tracing::warn!(error = %error, "The chain could not be compared to its end; it is tried again");
+                tokio::time::sleep(SWEEP).await;
+            }
+        }
+    }
+}
+
+/// Walks the chain from its beginning to the height that was applied; says how many effects were missing.
+async fn audit_once(app: &App, client: &LedgerClient) -> anyhow::Result<u64> {
+    let position = hbc_db::follow::position(app.db.reads(), &app.chain.to_string()).await?;
+    let applied = position.map_or(0, |position| position.height);
+    let mut view = ChainView::genesis(&app.genesis)?;
+    let mut missing = 0;
+    while view.height() < applied {
+        let before = view.height();
+        for node in 0..client.node_count() {
+            let Ok(page) = client.blocks(node, view.height() + 1, 100).await else { continue };
+            for block in page.blocks {
+                // A node that gives another block gives nothing; the next one is asked.
+                let Ok(block) = view.take(block) else { break };
+                missing += flows::ledger::audit_block(app, &block).await?;
+                if view.height() >= applied {
+                    return Ok(missing);
+                }
+            }
+        }
+        anyhow::ensure!(view.height() > before, "no node gave the next blocks");
+        tokio::time::sleep(AUDIT_PAUSE).await;
+    }
+    Ok(missing)
 }
 
 /// A ledger that does not answer makes nothing here unready: decisions go on, what waits for it waits.

@@ -132,6 +132,60 @@ pub fn locks(patients: &[PatientId]) -> Vec<Lock> {
     patients.iter().map(|patient| Lock::exclusive(patient.as_str())).collect()
 }
 
+/// Whether a final transaction's effect stands here: rows that were set back to an older state of theirs, MACs included,
+/// are found by this and by nothing else.
+async fn stands(db: &mut Tx, tx: &LedgerTx) -> Result<bool, Error> {
+    match tx.payload() {
+        Payload::Grant(_) => match store::grants::find_by_txid(db, tx.txid()).await? {
+            Some(id) => {
+                let stored = store::grants::find(db, &id).await?;
+                Ok(stored.is_some_and(|stored| stored.grant.final_height.is_some()))
+            }
+            None => Ok(true),
+        },
+        Payload::Revoke(revoke) => {
+            let stored = store::grants::find(db, &revoke.grant).await?;
+            let of_key = stored.filter(|stored| stored.grant.kid == Some(revoke.key));
+            Ok(of_key.is_none_or(|stored| stored.grant.revoked_at.is_some()))
+        }
+        Payload::ConsentKey(key) if key.status == KeyStatus::Revoked => {
+            let stored = store::grants::key(db, key.key).await?;
+            Ok(stored.is_none_or(|stored| stored.revoked_at.is_some()))
+        }
+        _ => Ok(true),
+    }
+}
+
+/// Compares a block that was applied before with what stands here, and applies again what does not; says how many.
+pub async fn audit_block(app: &App, block: &FinalBlock) -> Result<u64, Error> {
+    let mut missing = 0;
+    for tx in block.transactions.iter().filter_map(|final_tx| final_tx.tx.as_ref()) {
+        if !concerns_us(tx.payload()) {
+            continue;
+        }
+        let mut conn = app.db.reads().acquire().await.map_err(hbc_db::DbError::from)?;
+        if stands(&mut conn, tx).await? {
+            continue;
+        }
+        drop(conn);
+        missing += 1;
+        tracing::error!(
+            alarm = "restored_state",
+            ledger.txid = %tx.txid(),
+            ledger.height = block.height(),
+            "A final transaction had no effect here any more: rows were set back; it is applied again"
+        );
+        let locks = locks(&touched(app, std::slice::from_ref(tx)).await?);
+        let (this, tx, height, now) = (app.clone(), Arc::new(tx.clone()), block.height(), app.clock.now());
+        app.db
+            .write_locked(locks, move |db| {
+                Box::pin(async move { passing_over_tampered(apply(&this, db, &tx, height, now).await) })
+            })
+            .await?;
+    }
+    Ok(missing)
+}
+
 /// Applies one final transaction.
 pub async fn apply(app: &App, db: &mut Tx, tx: &LedgerTx, height: u64, now: Timestamp) -> Result<(), Error> {
     match tx.payload() {

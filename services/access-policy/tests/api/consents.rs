@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use hbc_types::account::{AgencyType, Role, Standing};
+use hbc_types::account::{AgencyType, Custody, Role, Standing};
 use hbc_types::chain::keys::PublicKey;
 use hbc_types::chain::tx;
 use hbc_types::labels::{Category, Compartment};
@@ -323,4 +323,63 @@ async fn a_refused_grant_leaves_its_place_to_the_next() {
     assert_eq!(revived.state.code(), "active");
     let last = w.draft(&patient, &w.new_grant(&doctor, w.scope())).await;
     assert_eq!((&last.payload["seq"], &last.payload["prev"]), (&2.into(), &serde_json::json!(view.txid)));
+}
+
+#[tokio::test]
+async fn a_patient_with_keys_of_their_own_names_and_certifies_them() {
+    let w = world().await;
+    let (patient, doctor) = (w.patient_with(Custody::Client).await, w.agency(AgencyType::Doctor).await);
+    let mut new = w.new_grant(&doctor, w.scope());
+    assert_eq!(w.post("/v1/grants", &patient.user, &new).await.problem(), "422 invalid_input");
+    let key = w.consent_key(&patient, &doctor.id);
+    let kid = PublicKey::of(&key).kid();
+    new.key = Some(kid);
+    assert_eq!(w.post("/v1/grants", &patient.user, &new).await.problem(), "422 invalid_input");
+    let certificate = w.certificate(&patient, doctor.id.as_str(), kid);
+    let stranger = w.patient_with(Custody::Client).await;
+    new.certificate = Some(w.certificate(&stranger, doctor.id.as_str(), kid));
+    assert_eq!(w.post("/v1/grants", &patient.user, &new).await.problem(), "401 bad_signature");
+    new.certificate = Some(certificate);
+    let draft = w.draft(&patient, &new).await;
+    assert_eq!(
+        (&draft.payload["key"], &draft.payload["custody"]),
+        (&serde_json::json!(kid), &"client".into())
+    );
+    let other_key = w.signature(&patient, &draft, &w.consent_key(&stranger, &doctor.id));
+    assert_eq!(w.put_signature(&patient, &draft.id, &other_key).await.problem(), "409 conflict");
+    let signature = w.signature(&patient, &draft, &key);
+    assert_eq!(w.put_signature(&patient, &draft.id, &signature).await.status, 200);
+    w.finalise(&[&signature.jws]).await;
+    // From then on the key is known.
+    let next = w.draft(&patient, &w.new_grant(&doctor, w.scope())).await;
+    assert_eq!((&next.payload["key"], &next.payload["seq"]), (&serde_json::json!(kid), &2.into()));
+    // Who leaves their keys with auth names none.
+    let keyless = w.patient().await;
+    assert_eq!(w.post("/v1/grants", &keyless.user, &new).await.problem(), "422 invalid_input");
+}
+
+#[tokio::test]
+async fn the_end_of_a_key_ends_its_grants() {
+    let w = world().await;
+    let (patient, doctor) = (w.patient().await, w.agency(AgencyType::Doctor).await);
+    let written = w.write(&patient.user, &patient.id, &[labels(Category::Laboratory)]).await;
+    let grant = w.grant(&patient, &doctor, w.scope()).await;
+    let end = hbc_types::chain::payload::Payload::ConsentKey(hbc_types::chain::payload::ConsentKey {
+        chain: w.chain,
+        iat: w.now().unsigned_ms(),
+        key: grant.key.unwrap(),
+        pop: None,
+        public: None,
+        status: hbc_types::chain::payload::KeyStatus::Revoked,
+    });
+    let end = tx::sign(&w.consent_key(&patient, &doctor.id), &end).unwrap();
+    w.finalise(&[&end]).await;
+    assert!(w.read(&doctor.user, &written).await.keys.is_empty());
+    let view: GrantView = w.get(&format!("/v1/grants/{}", grant.id), &patient.user).await.ok();
+    assert_eq!(view.state.code(), "revoked");
+    // The next draft waits for a new key.
+    let next = w.draft(&patient, &w.new_grant(&doctor, w.scope())).await;
+    assert_eq!((next.payload.get("key"), &next.payload["seq"]), (None, &1.into()));
+    let old = w.signature(&patient, &next, &w.consent_key(&patient, &doctor.id));
+    assert_eq!(w.put_signature(&patient, &next.id, &old).await.problem(), "409 conflict");
 }

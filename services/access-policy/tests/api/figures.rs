@@ -38,3 +38,39 @@ async fn unwraps_by_eight_clients() {
     assert_eq!(w.storage("/internal/v1/keys/data-keys", Some(&patient.user), &request).await.status, 200);
     println!("500 data keys: {:?}", began.elapsed());
 }
+
+#[test]
+#[ignore = "it measures; the figures mean something in a release build on a quiet machine"]
+fn one_decision() {
+    use hbc_access_policy::domain::policy::{PolicyEngine, Principal, Question};
+    use hbc_types::Timestamp;
+    use hbc_types::account::Standing;
+    use hbc_types::ids::{AccountId, AgencyId, PatientId};
+    use hbc_types::purpose::Action;
+
+    let random = hbc_types::Random::seeded(1);
+    let engine = PolicyEngine::load().unwrap();
+    let patient = PatientId::random(&random);
+    let principal = Principal {
+        account: AccountId::Agency(AgencyId::random(&random)),
+        standing: Standing::Active,
+        session_ended: false,
+        agency_type: Some(AgencyType::Doctor),
+        organisation: None,
+    };
+    let question = Question {
+        principal: &principal,
+        action: Action::Read,
+        patient: &patient,
+        labels: labels(Category::Laboratory),
+        purpose: Purpose::Treatment,
+        now: Timestamp::from_ms(1),
+        grant: None,
+    };
+    let began = Instant::now();
+    let rounds = 2_000;
+    for _ in 0..rounds {
+        assert!(!engine.rule(&question).allowed);
+    }
+    println!("one decision without a grant: {:?}", began.elapsed() / rounds);
+}

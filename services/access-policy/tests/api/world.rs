@@ -315,6 +315,10 @@ impl World {
     }
 
     pub async fn patient(&self) -> PatientUser {
+        self.patient_with(Custody::Server).await
+    }
+
+    pub async fn patient_with(&self, custody: Custody) -> PatientUser {
         let id = PatientId::random(&self.random);
         let root = SigningKey::from_bytes(&self.random.bytes());
         let user = self.user(AccountId::Patient(id.clone()));
@@ -322,7 +326,7 @@ impl World {
         let pin = PinPatient {
             patient: id.clone(),
             root_public_key: root.verifying_key().as_bytes().as_slice().into(),
-            custody: Custody::Server,
+            custody,
         };
         assert_eq!(self.auth(Method::POST, "/internal/v1/patients", &pin).await.status, 201);
         assert_eq!(self.auth(Method::POST, "/internal/v1/patients", &pin).await.status, 200);
@@ -380,19 +384,24 @@ impl World {
         self.post("/v1/grants", &patient.user, new).await.ok()
     }
 
-    /// What auth answers for a draft: the key for this grantee, certified and registered, and its signature.
-    pub fn signature(&self, patient: &PatientUser, draft: &GrantDraft, key: &SigningKey) -> GrantSignature {
-        let grantee =
-            serde_json::from_str::<Value>(&draft.body).unwrap()["grantee"].as_str().unwrap().to_owned();
-        let kid = PublicKey::of(key).kid();
+    /// The root's word for a consent key.
+    pub fn certificate(&self, patient: &PatientUser, grantee: &str, kid: Digest) -> String {
         let certificate = ConsentCertificate {
             chain: self.chain,
-            grantee,
+            grantee: grantee.to_owned(),
             iat: self.now().unsigned_ms(),
             key: kid,
             limits: Limits::default(),
             root: PublicKey::of(&patient.root).kid(),
         };
+        certificate.sign(&patient.root).unwrap()
+    }
+
+    /// What auth answers for a draft: the key for this grantee, certified and registered, and its signature.
+    pub fn signature(&self, patient: &PatientUser, draft: &GrantDraft, key: &SigningKey) -> GrantSignature {
+        let grantee =
+            serde_json::from_str::<Value>(&draft.body).unwrap()["grantee"].as_str().unwrap().to_owned();
+        let kid = PublicKey::of(key).kid();
         let registration = Payload::ConsentKey(ConsentKey {
             chain: self.chain,
             iat: self.now().unsigned_ms(),
@@ -403,7 +412,7 @@ impl World {
         });
         GrantSignature {
             jws: tx::sign(key, &self.payload(draft, kid)).unwrap(),
-            certificate: certificate.sign(&patient.root).unwrap(),
+            certificate: self.certificate(patient, &grantee, kid),
             registration: Some(tx::sign(&self.auth, &registration).unwrap()),
         }
     }
@@ -457,7 +466,7 @@ impl World {
     }
 
     /// A final block with these transactions arrives.
-    pub async fn finalise(&self, transactions: &[&str]) {
+    pub async fn finalise(&self, transactions: &[&str]) -> FinalBlock {
         let height = 1 + self.height.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
         let transactions = transactions.iter().zip(0_u32..).map(|(jws, index)| {
             let tx = Tx::parse(jws.as_bytes()).unwrap();
@@ -479,6 +488,7 @@ impl World {
         };
         let position = FollowPosition { height, block_hash: block.hash, state: "{}".to_owned() };
         hbc_access_policy::flows::ledger::apply_block(&self.app, &block, position).await.unwrap();
+        block
     }
 
     pub fn revocation(&self, patient: &PatientUser, agency: &AgencyUser, grant: &GrantId) -> String {

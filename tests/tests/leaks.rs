@@ -318,6 +318,10 @@ async fn nothing_secret_or_personal_lies_where_it_must_not() -> Result<()> {
         // Kubo keeps the secrets of its own in its own folder.
         let kubo = |name: &str| name == "kubo/config" || name == "kubo/swarm.key";
         found.extend(search(&written, &keys, kubo));
+        assert!(
+            !search(&written, &keys, |name| !kubo(name)).is_empty(),
+            "the search finds keys where they are"
+        );
         // The ledger, IPFS, storage and the logs know no patient, not even by the pseudonym.
         let knows_patients = |name: &str| in_auth(name) || name.starts_with("data/access-policy/");
         found.extend(search(&written, &ids, knows_patients));

@@ -1,3 +1,5 @@
+//! Making, checking and replaying blocks.
+
 use hbc_types::chain::header::{Header, Target};
 use hbc_types::chain::merkle;
 

@@ -1,3 +1,5 @@
+//! The rules of consents and their keys.
+
 use hbc_types::chain::entry::Kind;
 use hbc_types::chain::payload::Payload;
 

@@ -1,3 +1,5 @@
+//! The rules of anchors, erasures, receipts and releases.
+
 use hbc_types::chain::entry::Kind;
 use hbc_types::chain::payload::{Erase, Receipts, Release};
 

@@ -1,3 +1,5 @@
+//! The rules of what several signers decide together.
+
 use hbc_types::chain::payload::{NodeEvent, ServiceKeyChange, Staff, StaffStatus};
 
 use super::*;

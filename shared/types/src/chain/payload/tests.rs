@@ -1,3 +1,5 @@
+//! Payloads: their exact JSON and the limits of their fields.
+
 use super::*;
 use ed25519_dalek::SigningKey;
 

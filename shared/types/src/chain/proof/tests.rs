@@ -1,3 +1,5 @@
+//! Proof documents: whole ones pass, changed ones are refused with the reason.
+
 use std::sync::atomic::AtomicBool;
 
 use proptest::prelude::*;

@@ -1,3 +1,5 @@
+//! Pages of the R-tree and answers that leave nothing out.
+
 use std::sync::OnceLock;
 
 use proptest::prelude::*;

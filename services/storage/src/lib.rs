@@ -121,6 +121,7 @@ impl Application {
             .state(app)
             .tokens(tokens)
             .readiness(readiness)
+            .dialect(routes::fhir_dialect())
             .bind()?;
         Ok(Self { server, db })
     }

@@ -38,6 +38,32 @@ pub(crate) struct Edge {
     pub(crate) service: &'static str,
     pub(crate) body_limit_bytes: usize,
     pub(crate) random: Random,
+    pub(crate) dialect: Option<Dialect>,
+}
+
+/// Another form of problems for the paths under one prefix, such as FHIR's OperationOutcome.
+#[derive(Clone, Copy, Debug)]
+pub struct Dialect {
+    /// The paths: this one, and all below it.
+    pub prefix: &'static str,
+    /// The media type of the form.
+    pub media_type: &'static str,
+    /// A problem in that form.
+    pub body: fn(&Problem) -> String,
+}
+
+impl Edge {
+    /// The answer to a request for `path` that failed.
+    fn respond(&self, problem: &Problem, path: &str, request_id: &str) -> HttpResponse {
+        let answer = problem.respond(Some(request_id));
+        let speaks = |dialect: &Dialect| {
+            path.strip_prefix(dialect.prefix).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+        };
+        let Some(dialect) = self.dialect.filter(speaks) else { return answer };
+        let mut answer = answer.set_body(BoxBody::new((dialect.body)(problem)));
+        answer.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(dialect.media_type));
+        answer
+    }
 }
 
 /// The middleware around everything.
@@ -51,7 +77,11 @@ pub(crate) async fn around<B: MessageBody + 'static>(
     let context = context(request.headers(), &edge.random);
     request.extensions_mut().insert(RequestId(context.request_id.clone()));
     let route = request.match_pattern().unwrap_or_else(|| "unmatched".to_owned());
-    let method = request.method().to_string();
+    // A client may invent methods: they must not become labels without end.
+    let method = match request.method().as_str() {
+        known @ ("GET" | "HEAD" | "POST" | "PUT" | "PATCH" | "DELETE" | "OPTIONS") => known.to_owned(),
+        _ => "other".to_owned(),
+    };
     let span = tracing::info_span!(
         "request",
         request.id = %context.request_id,
@@ -60,6 +90,7 @@ pub(crate) async fn around<B: MessageBody + 'static>(
         http.route = %route
     );
     let started = tokio::time::Instant::now();
+    let path = request.path().to_owned();
     let work = async {
         let refused = verify_service(&mut request, edge.body_limit_bytes).await.err();
         let answered = match refused {
@@ -67,8 +98,10 @@ pub(crate) async fn around<B: MessageBody + 'static>(
             None => run(request, next).await,
         };
         let answered = match answered {
-            Ok(response) => Ok(finish(response, &context.request_id)),
-            Err(problem) => Err(Failed { problem, request_id: context.request_id.clone() }),
+            Ok(response) => Ok(finish(response, &edge, &context.request_id)),
+            Err(problem) => {
+                Err(Failed { problem, edge: edge.clone(), path, request_id: context.request_id.clone() })
+            }
         };
         let status = answered.as_ref().map_or_else(ResponseError::status_code, ServiceResponse::status);
         record(&edge, &method, &route, status, started.elapsed());
@@ -81,6 +114,8 @@ pub(crate) async fn around<B: MessageBody + 'static>(
 #[derive(Debug)]
 struct Failed {
     problem: Problem,
+    edge: web::Data<Edge>,
+    path: String,
     request_id: String,
 }
 
@@ -96,7 +131,7 @@ impl ResponseError for Failed {
     }
 
     fn error_response(&self) -> HttpResponse {
-        let mut answer = self.problem.respond(Some(&self.request_id));
+        let mut answer = self.edge.respond(&self.problem, &self.path, &self.request_id);
         add_headers(answer.headers_mut(), &self.request_id);
         answer
     }
@@ -192,7 +227,7 @@ fn trace_id(traceparent: &str) -> Option<&str> {
 }
 
 /// Gives every failure a problem document with the request's id, and every answer its headers.
-fn finish(response: ServiceResponse<BoxBody>, request_id: &str) -> ServiceResponse<BoxBody> {
+fn finish(response: ServiceResponse<BoxBody>, edge: &Edge, request_id: &str) -> ServiceResponse<BoxBody> {
     let problem = match response.response().error() {
         Some(error) => match error.as_error::<Problem>() {
             Some(problem) => Some(problem.clone()),
@@ -205,7 +240,7 @@ fn finish(response: ServiceResponse<BoxBody>, request_id: &str) -> ServiceRespon
     let mut response = match problem {
         Some(problem) => {
             let allow = response.headers().get(header::ALLOW).cloned();
-            let mut answer = problem.respond(Some(request_id));
+            let mut answer = edge.respond(&problem, response.request().path(), request_id);
             if let Some(allow) = allow {
                 answer.headers_mut().insert(header::ALLOW, allow);
             }

@@ -24,7 +24,7 @@ pub mod telemetry;
 mod token;
 
 pub use caller::{Agency, Caller, MaybeCaller, Operator, Patient, Public};
-pub use edge::RequestId;
+pub use edge::{Dialect, RequestId};
 pub use idempotency::{AnswerStore, IdempotencyKey};
 pub use json::{StrictJson, parse_strict};
 pub use limits::{RateLimit, peer_address};

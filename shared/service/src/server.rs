@@ -16,7 +16,7 @@ use utoipa::openapi::OpenApi;
 use utoipa_actix_web::AppExt;
 use utoipa_swagger_ui::SwaggerUi;
 
-use crate::edge::Edge;
+use crate::edge::{Dialect, Edge};
 use crate::json::JsonLimit;
 use crate::{Problem, Readiness, Routes, ServiceVerifier, Tasks, TokenVerifier, openapi, telemetry};
 
@@ -65,6 +65,7 @@ pub struct ServerBuilder {
     readiness: Readiness,
     tasks: Tasks,
     random: Random,
+    dialect: Option<Dialect>,
 }
 
 impl std::fmt::Debug for ServerBuilder {
@@ -98,6 +99,12 @@ impl ServerBuilder {
     /// With the parts that `/readyz` speaks of.
     pub fn readiness(mut self, readiness: Readiness) -> Self {
         self.readiness = readiness;
+        self
+    }
+
+    /// With another form of problems under one prefix, whoever finds them: the router and the edge too.
+    pub const fn dialect(mut self, dialect: Dialect) -> Self {
+        self.dialect = Some(dialect);
         self
     }
 
@@ -156,6 +163,7 @@ impl Parts {
             service: builder.name,
             body_limit_bytes: builder.settings.body_limit_bytes,
             random: builder.random,
+            dialect: builder.dialect,
         };
         Ok(Self {
             table: builder.table,
@@ -285,6 +293,7 @@ impl Server {
             readiness: Readiness::default(),
             tasks,
             random: Random::system(),
+            dialect: None,
         }
     }
 

@@ -8,7 +8,7 @@ use actix_web::http::StatusCode;
 use actix_web::http::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderValue};
 use actix_web::{FromRequest, HttpRequest, HttpResponse, ResponseError};
 use futures_util::future::LocalBoxFuture;
-use hbc_service::{Caller, Problem};
+use hbc_service::{Caller, Dialect, Problem};
 use hbc_types::Timestamp;
 use hbc_types::problem::{Slug, TYPE_PREFIX};
 use serde_json::{Value, json};
@@ -20,6 +20,12 @@ use crate::error::{Error, issues_problem};
 
 /// The media type of FHIR JSON.
 pub const FHIR_JSON: &str = "application/fhir+json";
+
+/// Problems under `/fhir` are OperationOutcomes, those of the router and the edge too.
+#[must_use]
+pub const fn fhir_dialect() -> Dialect {
+    Dialect { prefix: "/fhir", media_type: FHIR_JSON, body: |problem| outcome(problem).to_string() }
+}
 
 /// A problem, answered as an OperationOutcome.
 #[derive(Debug)]

@@ -8,6 +8,7 @@ mod proof;
 mod records;
 mod records_read;
 
+pub use fhir_answer::fhir_dialect;
 use hbc_service::Routes;
 
 /// Every route.

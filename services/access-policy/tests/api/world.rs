@@ -212,7 +212,7 @@ impl World {
             height: std::sync::atomic::AtomicU64::new(0),
             _ledger: ledger,
             _folder: folder,
-            database: database,
+            database,
         }
     }
 

@@ -84,7 +84,7 @@ impl Peer {
     /// Queues something; drops it if the peer does not keep up.
     pub fn tell(&self, item: Item) {
         if self.queue.try_send(item).is_err() {
-            tracing::debug!(peer = %self.name, "queue full, message dropped");
+            tracing::debug!(peer.name = %self.name, "Queue full, message dropped");
         }
     }
 
@@ -180,7 +180,7 @@ async fn deliver(
             }
             Err(error) => {
                 if peer.reached.swap(false, Ordering::Relaxed) {
-                    tracing::info!(peer = %peer.name, error = %error, "a peer does not answer");
+                    tracing::info!(peer.name = %peer.name, error = %error, "A peer does not answer");
                 }
                 tokio::time::sleep(pause).await;
                 pause = (pause * 2).min(LONGEST_PAUSE);

@@ -301,10 +301,10 @@ impl Core {
         match result {
             Ok(()) => {}
             Err(error @ CoreError::ReplayDivergence(..)) => {
-                tracing::error!(error = %error, height = self.host.height, "silent at this height");
+                tracing::error!(error = %error, block.height = self.host.height, "Silent at this height");
                 self.host.muted = true;
             }
-            Err(error) => tracing::warn!(error = %error, height = self.host.height, "input refused"),
+            Err(error) => tracing::warn!(error = %error, block.height = self.host.height, "Input refused"),
         }
         let (proposals, votes) = (self.state.driver.proposals(), self.state.driver.votes());
         if !proposals.evidence().is_empty() || !votes.evidence().is_empty() {
@@ -480,7 +480,7 @@ impl Core {
             Some(block) => self.host.out.push(Output::Commit { block, certificate }),
             None => {
                 // Every value is logged behind its bytes, so only a damaged log leads here: catch up instead.
-                tracing::error!(height = certificate.height, "decided a block whose bytes are lost");
+                tracing::error!(block.height = certificate.height, "Decided a block whose bytes are lost");
                 let others = self.host.members.iter().find(|member| member.id != self.host.me.id);
                 if let Some(other) = others {
                     self.host.out.push(Output::Behind(other.id, certificate.height));

@@ -237,7 +237,12 @@ impl Host {
         match self.guard.get(&(step, round)) {
             Some(signed) if *signed == text => return sign(&self.key, &text),
             Some(_) => {
-                tracing::error!(height = self.height, round, step, "refused to sign a second text");
+                tracing::error!(
+                    block.height = self.height,
+                    block.round = round,
+                    block.step = step,
+                    "Refused to sign a second text"
+                );
                 self.muted = true;
                 return NO_SIGNATURE;
             }

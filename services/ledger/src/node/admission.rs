@@ -145,7 +145,7 @@ async fn settle(
         let rows: Vec<_> =
             taken.iter().map(|tx| StoredPromise { txid: tx.txid(), jws: tx.bytes().to_vec() }).collect();
         if let Err(error) = node.store.add_promises(&rows, node.clock.now().ms()).await {
-            tracing::error!(error = %error, "promises cannot be stored");
+            tracing::error!(error = %error, "Promises cannot be stored");
             stored = false;
         } else {
             node.take_in(taken.clone(), true);

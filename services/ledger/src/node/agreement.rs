@@ -259,7 +259,10 @@ impl Loop {
             None => self.node.examine_certified(bytes),
         };
         let Some(next) = next else {
-            tracing::error!(height = certificate.height, "ALARM: a decided block breaks a rule on this node");
+            tracing::error!(
+                block.height = certificate.height,
+                "ALARM: a decided block breaks a rule on this node"
+            );
             return Vec::new();
         };
         let note = self.node.note(certificate).to_note();
@@ -285,7 +288,7 @@ impl Loop {
     }
 
     async fn keep_evidence(&self, evidence: &Equivocation) {
-        tracing::error!(member = %evidence.member, height = evidence.height, "ALARM: a member signed two things");
+        tracing::error!(member.id = %evidence.member, block.height = evidence.height, "ALARM: a member signed two things");
         let detail = serde_json::json!({
             "first": String::from_utf8_lossy(&evidence.first.0), "first_signature": hex::encode(evidence.first.1),
             "second": String::from_utf8_lossy(&evidence.second.0), "second_signature": hex::encode(evidence.second.1),
@@ -297,7 +300,7 @@ impl Loop {
             detail: detail.to_string().into_bytes(),
         };
         if let Err(error) = self.node.store.add_evidence(&row, self.node.clock.now().ms()).await {
-            tracing::error!(error = %error, "evidence could not be stored");
+            tracing::error!(error = %error, "Evidence could not be stored");
         }
     }
 }
@@ -321,7 +324,7 @@ pub fn excluded_by(refusal: &Refusal) -> Option<hbc_types::Digest> {
 /// The log must not fail: what was signed and not recorded could be contradicted after a restart.
 fn or_die(result: std::io::Result<()>) {
     if let Err(error) = result {
-        tracing::error!(error = %error, "the write-ahead log cannot be written; the node ends here");
+        tracing::error!(error = %error, "The write-ahead log cannot be written; the node ends here");
         std::process::abort();
     }
 }
@@ -370,7 +373,7 @@ impl Node {
         match chain.examine(block, Some(now), &|txid| self.waiting().get(txid).cloned()) {
             Ok(next) => (Verdict::Valid, Some(Box::new(next))),
             Err(error) => {
-                tracing::warn!(node = %self.name, value = %value.hash, error = %error, "a proposed block is refused");
+                tracing::warn!(node.name = %self.name, block.hash = %value.hash, error = %error, "A proposed block is refused");
                 (Verdict::Invalid, None)
             }
         }
@@ -410,19 +413,19 @@ impl Node {
             txids.iter().filter(|txid| waiting.is_promised(txid)).copied().collect()
         };
         if let Err(error) = self.store.commit(&stored, &kept).await {
-            tracing::error!(error = %error, height = stored.height, "a decided block cannot be stored; the node ends here");
+            tracing::error!(error = %error, block.height = stored.height, "A decided block cannot be stored; the node ends here");
             std::process::abort();
         }
         or_die(self.data.write_checkpoint(&note));
         let impossible = {
             let mut chain = self.chain_mut();
             if !chain.extend(next, note) {
-                tracing::error!("a stored block does not follow on the tip; the node ends here");
+                tracing::error!("A stored block does not follow on the tip; the node ends here");
                 std::process::abort();
             }
             self.waiting().settle(&chain, &txids, now.unsigned_ms())
         };
-        tracing::debug!(node = %self.name, height = stored.height, transactions = txids.len(), "block committed");
+        tracing::info!(node.name = %self.name, block.height = stored.height, block.transactions = txids.len(), "A block is final");
         self.refuse(&impossible, now.ms()).await;
     }
 
@@ -441,7 +444,7 @@ impl Node {
             })
             .collect();
         if let Err(error) = self.store.refuse(&refusals, now_ms).await {
-            tracing::error!(error = %error, "refusals could not be stored");
+            tracing::error!(error = %error, "Refusals could not be stored");
         }
     }
 }

@@ -125,7 +125,7 @@ impl Parts<'_> {
         // Without its log a node does not know what it signed: the others decide the next height.
         if recovered.tail == Tail::Damaged || (recovered.tail == Tail::New && chain.height() > 0) {
             tracing::error!(
-                "the write-ahead log is missing or damaged; nothing is signed at the next height"
+                "The write-ahead log is missing or damaged; nothing is signed at the next height"
             );
             records.push(wal.mute(chain.height() + 1)?);
         }
@@ -158,14 +158,19 @@ impl Parts<'_> {
             std::thread::Builder::new().name(format!("ledger-{}", config.name)).spawn(move || {
                 let runtime =
                     tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
-                match runtime {
-                    Ok(runtime) => {
-                        runtime
-                            .block_on(run(shared, wal, identity, boot, inbox, heard, submitted, deliveries));
-                        runtime.shutdown_background();
-                    }
-                    Err(error) => tracing::error!(error = %error, "the node's threads cannot be started"),
+                let Ok(runtime) = runtime else {
+                    tracing::error!("The node's threads cannot be started; the node ends here");
+                    std::process::abort();
+                };
+                let whole = run(shared, wal, identity, boot, inbox, heard, submitted, deliveries);
+                let ended =
+                    std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| runtime.block_on(whole)));
+                if ended.is_err() {
+                    // Half a node, answering but not deciding, is worse than one that is started again.
+                    tracing::error!("The agreement panicked; the node ends here");
+                    std::process::abort();
                 }
+                runtime.shutdown_background();
             })?;
         Ok(Running { node, thread: Some(thread) })
     }
@@ -189,7 +194,8 @@ async fn run(
     if attacked.is_none()
         && let Err(error) = take_up_promises(&node).await
     {
-        tracing::error!(error = %error, "promises could not be taken up");
+        tracing::error!(error = %error, "Promises cannot be taken up; the node ends here, to be started again");
+        std::process::abort();
     }
     for delivery in deliveries {
         tokio::spawn(delivery);
@@ -204,7 +210,7 @@ async fn run(
     tokio::select! {
         () = Loop::new(node, core, wal, inbox, heard, started).run(first) => {}
         _ended = &mut admission => {
-            tracing::error!("admission ended; the node ends here");
+            tracing::error!("Admission ended; the node ends here");
             std::process::abort();
         }
     }
@@ -258,7 +264,7 @@ async fn open_store(data: &DataFolder, create: bool) -> anyhow::Result<(Store, O
     match Store::open(&path, create).await {
         Ok(store) => Ok((store, None)),
         Err(error) if existed && error.is_damage() => {
-            tracing::error!(error = %error, "the database cannot be opened");
+            tracing::error!(error = %error, "The database cannot be opened");
             Ok((Store::substitute().await?, Some(Fault { height: 0, wrong: Wrong::Unreadable })))
         }
         Err(error) => Err(error).context("the ledger's database"),
@@ -277,7 +283,7 @@ async fn load(store: &Store, data: &DataFolder, founded: Chain) -> anyhow::Resul
         let blocks = match reader.read(BLOCKS_PER_READ).await {
             Ok(blocks) => blocks,
             Err(error) if error.is_damage() => {
-                tracing::error!(error = %error, height = next, "the store cannot be read");
+                tracing::error!(error = %error, block.height = next, "The store cannot be read");
                 break Some(Fault { height: next, wrong: Wrong::Unreadable });
             }
             Err(error) => return Err(error).context("the ledger's database"),
@@ -322,7 +328,7 @@ fn take(
     let block = Block::from_bytes(&bytes).map_err(|error| fault(Wrong::Header(error)))?;
     *certifiers = chain.state().members().to_vec();
     chain.replay(&block, stored.certificate).map_err(|error| {
-        tracing::error!(error = %error, height = stored.height, "a stored block breaks a rule");
+        tracing::error!(error = %error, block.height = stored.height, "A stored block breaks a rule");
         fault(Wrong::Transactions)
     })
 }
@@ -377,7 +383,7 @@ async fn take_up_promises(node: &Arc<Node>) -> Result<(), StoreError> {
     for promise in stored {
         match Tx::parse(&promise.jws) {
             Ok(tx) if tx.txid() == promise.txid => txs.push(Arc::new(tx)),
-            _ => tracing::error!(txid = %promise.txid, "a stored promise is not what was promised"),
+            _ => tracing::error!(ledger.txid = %promise.txid, "A stored promise is not what was promised"),
         }
     }
     if !txs.is_empty() {

@@ -36,7 +36,7 @@ impl Loop {
             let path = format!("/v1/blocks?from={from}&limit={AT_ONCE}");
             let blocks = peer.endpoint.get(&path).once().deadline(GIVE_UP).fetch::<BlocksView>().await;
             if let Err(error) = &blocks {
-                tracing::info!(peer = %peer.name, error = %error, "blocks could not be fetched");
+                tracing::info!(peer.name = %peer.name, error = %error, "Blocks could not be fetched");
             }
             let _loop_ended = node.events.send(Event::Blocks(member, blocks.ok())).await;
         });
@@ -58,7 +58,7 @@ impl Loop {
                 }
                 Err(reason) => {
                     tracing::error!(
-                        member = %from, height = view.height, reason = %reason,
+                        member.id = %from, block.height = view.height, block.reason = %reason,
                         "ALARM: a member's block is not certified or does not continue this chain"
                     );
                     self.node.condition_mut().syncing = false;

@@ -57,7 +57,7 @@ impl Node {
         match result {
             Ok(()) => Soundness::Sound,
             Err(Failure::Trouble(error)) => {
-                tracing::error!(node = %self.name, error = %error, "the store cannot be verified just now");
+                tracing::error!(node.name = %self.name, error = %error, "The store cannot be verified just now");
                 Soundness::Unknown
             }
             Err(Failure::Fault(fault)) => {
@@ -75,7 +75,7 @@ impl Node {
                 Soundness::Attacked
             }
             Failure::Trouble(error) => {
-                tracing::error!(node = %self.name, error = %error, height, "a block cannot be read just now");
+                tracing::error!(node.name = %self.name, error = %error, block.height = height, "A block cannot be read just now");
                 Soundness::Unknown
             }
         }
@@ -123,7 +123,7 @@ impl Node {
         if untouched && self.sample_is_sound().await.unwrap_or(false) {
             return Ok(());
         }
-        tracing::info!(node = %self.name, "the store is not as it was left: everything is verified");
+        tracing::info!(node.name = %self.name, "The store is not as it was left: everything is verified");
         self.verify_all_now().await
     }
 
@@ -169,13 +169,13 @@ impl Node {
             condition.attack = Some(mark.clone());
         }
         tracing::error!(
-            node = %self.name,
+            node.name = %self.name,
             fault.height = fault.height,
             fault.what = %fault.wrong,
             "ALARM: the stored chain was changed; this node stops voting and refuses writes"
         );
         if let Err(error) = self.data.mark_attacked(&mark) {
-            tracing::error!(error = %error, "the mark of the attack cannot be written");
+            tracing::error!(error = %error, "The mark of the attack cannot be written");
         }
         let evidence = StoredEvidence {
             kind: "store",
@@ -184,7 +184,7 @@ impl Node {
             detail: serde_json::to_vec(&mark).unwrap_or_default(),
         };
         if let Err(error) = self.store.add_evidence(&evidence, mark.found_at_ms).await {
-            tracing::warn!(error = %error, "the evidence could not be stored in the changed database");
+            tracing::warn!(error = %error, "The evidence could not be stored in the changed database");
         }
         let node = self.clone();
         tokio::spawn(async move { node.tell_of_attack(&mark).await });
@@ -217,6 +217,6 @@ fn unreadable(height: u64, error: StoreError) -> Failure {
     if !error.is_damage() {
         return Failure::Trouble(error);
     }
-    tracing::error!(error = %error, height, "the store cannot be read");
+    tracing::error!(error = %error, block.height = height, "The store cannot be read");
     Failure::Fault(Fault { height, wrong: Wrong::Unreadable })
 }

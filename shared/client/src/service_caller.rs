@@ -8,13 +8,13 @@ use hbc_types::wire::token::{SERVICE_SECONDS, SERVICE_TYP, ServiceClaims};
 use hbc_types::{Clock, Digest, Random};
 
 use crate::ClientError;
-use crate::jwt;
+use crate::jwt::Signer;
 
 /// Signs the calls of one service. Clones share the key.
 #[derive(Clone)]
 pub struct ServiceCaller {
     role: ServiceRole,
-    key: Arc<SigningKey>,
+    signer: Arc<Signer>,
     clock: Clock,
     random: Random,
 }
@@ -28,8 +28,9 @@ impl std::fmt::Debug for ServiceCaller {
 impl ServiceCaller {
     /// A caller for `role` with its service key.
     #[must_use]
+    #[expect(clippy::needless_pass_by_value, reason = "the caller's copy of the key is wiped")]
     pub fn new(role: ServiceRole, key: SigningKey, clock: Clock, random: Random) -> Self {
-        Self { role, key: Arc::new(key), clock, random }
+        Self { role, signer: Arc::new(Signer::new(&key)), clock, random }
     }
 
     /// The service that calls.
@@ -57,6 +58,6 @@ impl ServiceCaller {
             exp: now + SERVICE_SECONDS,
             jti: hex::encode(self.random.bytes::<16>()),
         };
-        jwt::sign(SERVICE_TYP, &self.key, &claims).map_err(|error| ClientError::BadCall(error.to_string()))
+        self.signer.sign(SERVICE_TYP, &claims).map_err(|error| ClientError::BadCall(error.to_string()))
     }
 }

@@ -12,7 +12,7 @@ use actix_web::dev::Payload;
 use actix_web::{FromRequest, HttpMessage, HttpRequest};
 use ed25519_dalek::VerifyingKey;
 use futures_util::future::{Ready, ready};
-use hbc_client::jwt::{self, JwtError, Unverified};
+use hbc_client::jwt::{Expected, JwtError, TrustedKey, Unverified};
 use hbc_types::account::ServiceRole;
 use hbc_types::problem::Slug;
 use hbc_types::wire::token::{SERVICE_SECONDS, SERVICE_TYP, ServiceClaims};
@@ -21,6 +21,8 @@ use hbc_types::{Clock, Digest, Timestamp};
 use crate::Problem;
 
 const LEEWAY_SECONDS: i64 = 5;
+/// Registered claims that an assertion must hold; the others are required by [`ServiceClaims`].
+const REQUIRED: &[&str] = &["iss", "aud", "exp"];
 /// Assertions remembered at most; they live 60 seconds.
 const REMEMBERED: usize = 500_000;
 
@@ -29,7 +31,7 @@ const REMEMBERED: usize = 500_000;
 pub(crate) enum AssertionError {
     /// Form, header or signature.
     #[error("{0}")]
-    Jwt(#[from] JwtError),
+    Jwt(JwtError),
     /// The key is no service's.
     #[error("the assertion's key is no service's")]
     UnknownKey,
@@ -50,6 +52,23 @@ pub(crate) enum AssertionError {
     Replay,
 }
 
+impl From<JwtError> for AssertionError {
+    fn from(error: JwtError) -> Self {
+        match error {
+            JwtError::Issuer => Self::Issuer,
+            JwtError::Audience => Self::Audience,
+            other => Self::Jwt(other),
+        }
+    }
+}
+
+/// A service whose assertions are believed under one key and in no other name.
+struct Peer {
+    role: ServiceRole,
+    key: TrustedKey,
+    expected: Expected,
+}
+
 /// Verifies the assertions of services. Clones share the memory of those that were used.
 #[derive(Clone)]
 pub struct ServiceVerifier {
@@ -58,7 +77,7 @@ pub struct ServiceVerifier {
 
 struct Inner {
     audience: ServiceRole,
-    keys: HashMap<String, (ServiceRole, VerifyingKey)>,
+    peers: HashMap<String, Peer>,
     clock: Clock,
     started: Timestamp,
     used: Mutex<HashMap<String, i64>>,
@@ -74,9 +93,13 @@ impl ServiceVerifier {
     /// For calls to `audience`, by the services whose `keys` the genesis names.
     #[must_use]
     pub fn new(audience: ServiceRole, keys: &[(ServiceRole, VerifyingKey)], clock: Clock) -> Self {
-        let keys = keys.iter().map(|(role, key)| (jwt::kid(key).to_string(), (*role, *key))).collect();
-        let started = clock.now();
-        Self { inner: Arc::new(Inner { audience, keys, clock, started, used: Mutex::default() }) }
+        let peers = keys.iter().filter_map(|(role, key)| {
+            let key = TrustedKey::new(key).ok()?;
+            let expected = Expected::new(role.code(), audience.code(), REQUIRED);
+            Some((key.kid().to_owned(), Peer { role: *role, key, expected }))
+        });
+        let (peers, started) = (peers.collect(), clock.now());
+        Self { inner: Arc::new(Inner { audience, peers, clock, started, used: Mutex::default() }) }
     }
 
     /// Checks an assertion against the request it came with, and remembers it.
@@ -88,20 +111,14 @@ impl ServiceVerifier {
         body: &[u8],
     ) -> Result<ServiceRole, AssertionError> {
         let unverified = Unverified::parse(assertion, SERVICE_TYP)?;
-        let (role, key) = self.inner.keys.get(unverified.kid()).ok_or(AssertionError::UnknownKey)?;
-        let claims: ServiceClaims = unverified.open(key)?;
-        if claims.iss != *role {
-            return Err(AssertionError::Issuer);
-        }
-        if claims.aud != self.inner.audience {
-            return Err(AssertionError::Audience);
-        }
+        let peer = self.inner.peers.get(unverified.kid()).ok_or(AssertionError::UnknownKey)?;
+        let claims: ServiceClaims = unverified.verify(&peer.key, &peer.expected)?;
         if claims.htm != method || claims.htu != path_and_query || claims.bh != Digest::of(body) {
             return Err(AssertionError::Request);
         }
         self.check_time(&claims)?;
         self.use_once(&claims)?;
-        Ok(*role)
+        Ok(peer.role)
     }
 
     fn check_time(&self, claims: &ServiceClaims) -> Result<(), AssertionError> {
@@ -196,7 +213,7 @@ mod tests {
     use std::time::Duration;
 
     use ed25519_dalek::SigningKey;
-    use hbc_client::ServiceCaller;
+    use hbc_client::{ServiceCaller, jwt};
     use hbc_types::Random;
 
     use super::*;

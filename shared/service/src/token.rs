@@ -2,6 +2,7 @@
 //!
 //! EdDSA only; `typ` `at+jwt`; the key by `kid` from the deployment's own key set and nowhere else; `iss`, `aud`,
 //! `sub`, `iat`, `nbf` and `exp` required; five seconds of leeway; any other header field, so also `crit`, refused.
+//! Signature, issuer and audience are checked in [`hbc_client::jwt`], the times by the [`Clock`] here.
 
 use std::collections::HashMap;
 use std::sync::{Arc, PoisonError, RwLock};
@@ -9,7 +10,7 @@ use std::time::Duration;
 
 use ed25519_dalek::VerifyingKey;
 use hbc_client::Endpoint;
-use hbc_client::jwt::{JwtError, Unverified};
+use hbc_client::jwt::{Expected, JwtError, TrustedKey, Unverified};
 use hbc_types::Clock;
 use hbc_types::account::Role;
 use hbc_types::ids::AccountId;
@@ -19,6 +20,8 @@ use tokio::time::Instant;
 
 /// How far clocks may differ.
 const LEEWAY_SECONDS: i64 = 5;
+/// Registered claims that a token must hold; `iat` and HBC's own are required by [`AccessClaims`].
+const REQUIRED: &[&str] = &["iss", "aud", "sub", "exp", "nbf"];
 /// Longest life of a token that is believed, whatever it says.
 const MAX_LIFE_SECONDS: i64 = 3600;
 /// Shortest time between two fetches of the key set.
@@ -33,7 +36,7 @@ const REFRESH: Duration = Duration::from_secs(300);
 pub enum TokenError {
     /// Form, header or signature.
     #[error("{0}")]
-    Jwt(#[from] JwtError),
+    Jwt(JwtError),
     /// The key is not in the key set.
     #[error("the token's key is not known")]
     UnknownKey,
@@ -54,6 +57,19 @@ pub enum TokenError {
     NoKeys,
 }
 
+impl From<JwtError> for TokenError {
+    fn from(error: JwtError) -> Self {
+        match error {
+            JwtError::Issuer => Self::Issuer,
+            JwtError::Audience => Self::Audience,
+            other => Self::Jwt(other),
+        }
+    }
+}
+
+/// The keys that tokens are believed under, by kid.
+type Keys = HashMap<String, Arc<TrustedKey>>;
+
 /// Verifies access tokens. Clones share the key set.
 #[derive(Clone)]
 pub struct TokenVerifier {
@@ -62,9 +78,9 @@ pub struct TokenVerifier {
 
 struct Inner {
     issuer: String,
-    audience: String,
+    expected: Expected,
     clock: Clock,
-    keys: RwLock<Option<HashMap<String, VerifyingKey>>>,
+    keys: RwLock<Option<Keys>>,
     source: Option<Endpoint>,
     fetched: Mutex<Option<Instant>>,
 }
@@ -79,8 +95,7 @@ impl TokenVerifier {
     /// With keys that are at hand: auth itself, and tests.
     #[must_use]
     pub fn with_keys(issuer: &str, audience: &str, keys: &[VerifyingKey], clock: Clock) -> Self {
-        let keys = keys.iter().map(|key| (hbc_client::jwt::kid(key).to_string(), *key)).collect();
-        Self::build(issuer, audience, Some(keys), None, clock)
+        Self::build(issuer, audience, Some(trusted(keys.iter().copied())), None, clock)
     }
 
     /// With the key set that `auth` serves at `/.well-known/jwks.json`. It is fetched at the first token, when a
@@ -93,13 +108,13 @@ impl TokenVerifier {
     fn build(
         issuer: &str,
         audience: &str,
-        keys: Option<HashMap<String, VerifyingKey>>,
+        keys: Option<Keys>,
         source: Option<Endpoint>,
         clock: Clock,
     ) -> Self {
         let inner = Inner {
             issuer: issuer.to_owned(),
-            audience: audience.to_owned(),
+            expected: Expected::new(issuer, audience, REQUIRED),
             clock,
             keys: RwLock::new(keys),
             source,
@@ -118,7 +133,7 @@ impl TokenVerifier {
                 self.key(unverified.kid()).ok_or_else(|| self.unknown_key())?
             }
         };
-        let claims: AccessClaims = unverified.open(&key)?;
+        let claims: AccessClaims = unverified.verify(&key, &self.inner.expected)?;
         self.check(&claims)?;
         Ok(claims)
     }
@@ -133,12 +148,6 @@ impl TokenVerifier {
 
     fn check(&self, claims: &AccessClaims) -> Result<(), TokenError> {
         let now = self.inner.clock.now().seconds();
-        if claims.iss != self.inner.issuer {
-            return Err(TokenError::Issuer);
-        }
-        if claims.aud != self.inner.audience {
-            return Err(TokenError::Audience);
-        }
         let expired = claims.exp.saturating_add(LEEWAY_SECONDS) <= now;
         let early = claims.nbf.max(claims.iat).saturating_sub(LEEWAY_SECONDS) > now;
         let endless = claims.exp.saturating_sub(claims.iat) > MAX_LIFE_SECONDS;
@@ -153,8 +162,8 @@ impl TokenVerifier {
         }
     }
 
-    fn key(&self, kid: &str) -> Option<VerifyingKey> {
-        self.inner.keys.read().unwrap_or_else(PoisonError::into_inner).as_ref()?.get(kid).copied()
+    fn key(&self, kid: &str) -> Option<Arc<TrustedKey>> {
+        self.inner.keys.read().unwrap_or_else(PoisonError::into_inner).as_ref()?.get(kid).cloned()
     }
 
     fn has_keys(&self) -> bool {
@@ -190,9 +199,14 @@ impl TokenVerifier {
     }
 }
 
-/// The Ed25519 keys of a set, under the kid that follows from the key and not the one that is written beside it.
-fn usable(set: &Jwks) -> HashMap<String, VerifyingKey> {
+/// The Ed25519 keys of a set.
+fn usable(set: &Jwks) -> Keys {
     let keys = set.keys.iter().filter(|jwk| jwk.kty == "OKP" && jwk.crv == "Ed25519" && jwk.alg == "EdDSA");
-    let keys = keys.filter_map(|jwk| VerifyingKey::from_bytes(&jwk.x.to_array::<32>()?).ok());
-    keys.map(|key| (hbc_client::jwt::kid(&key).to_string(), key)).collect()
+    trusted(keys.filter_map(|jwk| VerifyingKey::from_bytes(&jwk.x.to_array::<32>()?).ok()))
+}
+
+/// Keys under the kid that follows from each and not one that is written beside it; weak ones are left out.
+fn trusted(keys: impl Iterator<Item = VerifyingKey>) -> Keys {
+    let keys = keys.filter_map(|key| TrustedKey::new(&key).ok());
+    keys.map(|key| (key.kid().to_owned(), Arc::new(key))).collect()
 }

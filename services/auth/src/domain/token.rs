@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use ed25519_dalek::SigningKey;
+use ed25519_dalek::{SigningKey, VerifyingKey};
 use hbc_client::jwt;
 use hbc_types::account::Role;
 use hbc_types::ids::{AccountId, SessionId};
@@ -63,7 +63,8 @@ pub struct Bearer {
 /// Signs access tokens. Clones share the key.
 #[derive(Clone)]
 pub struct TokenIssuer {
-    key: Arc<SigningKey>,
+    signer: Arc<jwt::Signer>,
+    public: VerifyingKey,
     issuer: String,
     audience: String,
 }
@@ -77,8 +78,9 @@ impl std::fmt::Debug for TokenIssuer {
 impl TokenIssuer {
     /// An issuer with its key and the names that stand in every token.
     #[must_use]
+    #[expect(clippy::needless_pass_by_value, reason = "the caller's copy of the key is wiped")]
     pub fn new(key: SigningKey, issuer: String, audience: String) -> Self {
-        Self { key: Arc::new(key), issuer, audience }
+        Self { signer: Arc::new(jwt::Signer::new(&key)), public: key.verifying_key(), issuer, audience }
     }
 
     /// The issuer's name.
@@ -90,7 +92,7 @@ impl TokenIssuer {
     /// The public half, for everybody.
     #[must_use]
     pub fn jwks(&self) -> Jwks {
-        Jwks { keys: vec![Jwk::of(&self.key.verifying_key().to_bytes())] }
+        Jwks { keys: vec![Jwk::of(&self.public.to_bytes())] }
     }
 
     /// A fresh token.
@@ -113,14 +115,13 @@ impl TokenIssuer {
             auth_time: bearer.auth_time.seconds(),
             amr: bearer.amr.names(),
         };
-        jwt::sign(ACCESS_TYP, &self.key, &claims).map(SecretText::new)
+        self.signer.sign(ACCESS_TYP, &claims).map(SecretText::new)
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use ed25519_dalek::VerifyingKey;
     use hbc_types::ids::PatientId;
 
     #[test]

@@ -36,7 +36,7 @@ const ALLOWED: [(&str, &[&str]); 12] = [
 const CONFINED: [(&str, &[&str]); 4] = [
     ("cedar-policy", &["hbc-access-policy"]),
     ("ipfs-api-backend-hyper", &["hbc-storage"]),
-    ("ipfs-api-prelude", &["hbc-storage"]),
+    ("jsonwebtoken", &["hbc-client"]),
     ("malachite-core", &["hbc-ledger"]),
 ];
 

@@ -117,3 +117,27 @@ async fn refusals_under_fhir_are_operation_outcomes() {
     })
     .await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_router_and_edge_refuse_under_fhir_is_an_operation_outcome_too() {
+    let fhir = ("content-type", "application/fhir+json");
+    let cases: [(Method, &str, &[(&str, &str)], u16); 4] = [
+        (Method::DELETE, "/fhir", &[], 405),
+        (Method::GET, "/fhir/a/b/c/d/e", &[], 404),
+        (Method::GET, "/fhir/Observation/x", &[("HBC-Service", "x.y.z")], 401),
+        (Method::POST, "/fhir/Observation", &[("Idempotency-Key", ""), fhir], 422),
+    ];
+    each(|app| {
+        let cases = cases.clone();
+        async move {
+            let patient = app.patient();
+            for (method, path, headers, status) in cases {
+                let reply = app.call(method, path, Some(&patient), headers, Vec::new()).await;
+                assert_eq!(reply.status, status, "{path}");
+                assert_eq!(reply.header("content-type"), "application/fhir+json", "{path}");
+                assert_eq!(reply.json()["resourceType"], "OperationOutcome", "{path}");
+            }
+        }
+    })
+    .await;
+}

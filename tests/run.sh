@@ -33,7 +33,7 @@ echo 'running the tests'
 {
     cargo test --locked --workspace --no-fail-fast 2>&1
     echo "exit code $?"
-} 9>&- | tee "$log" | grep -E '^(test .*FAILED|test .* has been running|test result|failures:|thread .* panicked|SKIPPED|     Running|error)' || true
+} 9>&- | tee "$log" | grep --line-buffered -E '^(test .*FAILED|test .* has been running|test result|failures:|thread .* panicked|SKIPPED|     Running|error)' || true
 
 sum() { awk -v what="$1" '/^test result:/ { for (i = 1; i < NF; i++) if ($(i + 1) ~ "^" what) n += $i } END { print n + 0 }' "$log"; }
 passed=$(sum passed); failed=$(sum failed); ignored=$(sum ignored)

@@ -165,7 +165,12 @@ fn end_leftovers(deployment: &Deployment, journal: &Journal) -> Result<()> {
         {
             journal.say(&format!("ended {name} (process {}), left over from an earlier run", leftover.pid()));
         }
-        std::fs::remove_file(&path).with_context(|| format!("cannot remove `{}`", path.display()))?;
+        match std::fs::remove_file(&path) {
+            Ok(()) => {}
+            // A guard that was ending by itself has removed its own record meanwhile.
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+            Err(error) => return Err(error).with_context(|| format!("cannot remove `{}`", path.display())),
+        }
     }
     Ok(())
 }

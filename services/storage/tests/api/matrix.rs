@@ -118,14 +118,21 @@ async fn refusals_under_fhir_are_operation_outcomes() {
     .await;
 }
 
+/// Method, path, headers, and the status with which it is refused.
+type Refused = (Method, &'static str, &'static [(&'static str, &'static str)], u16);
+
 #[tokio::test(flavor = "multi_thread")]
 async fn what_router_and_edge_refuse_under_fhir_is_an_operation_outcome_too() {
-    let fhir = ("content-type", "application/fhir+json");
-    let cases: [(Method, &str, &[(&str, &str)], u16); 4] = [
+    let cases: [Refused; 4] = [
         (Method::DELETE, "/fhir", &[], 405),
         (Method::GET, "/fhir/a/b/c/d/e", &[], 404),
         (Method::GET, "/fhir/Observation/x", &[("HBC-Service", "x.y.z")], 401),
-        (Method::POST, "/fhir/Observation", &[("Idempotency-Key", ""), fhir], 422),
+        (
+            Method::POST,
+            "/fhir/Observation",
+            &[("Idempotency-Key", ""), ("content-type", "application/fhir+json")],
+            422,
+        ),
     ];
     each(|app| {
         let cases = cases.clone();

@@ -8,6 +8,7 @@ use anyhow::{Context as _, Result};
 use hbc_client::{Endpoint, ServiceCaller};
 use hbc_testkit::Stack;
 use hbc_types::account::ServiceRole;
+use hbc_types::problem::Slug;
 use hbc_types::{Clock, Random};
 use tokio::sync::Mutex;
 
@@ -142,6 +143,15 @@ impl TestApp {
     /// The first operator, logged in.
     pub async fn operator(&self) -> Result<Person> {
         let login = self.stack.operator()?;
-        self.login(&login.username, &login.password).await
+        let operator = self.login(&login.username, &login.password).await?;
+        crate::wait::until("access-policy knows the operator", || async {
+            let call =
+                self.storage.get("/v1/records?patient=dir&limit=1").header("hbc-purpose", "TREAT").once();
+            let answer = operator.signs(call).done().await;
+            let unknown = answer.is_err_and(|error| error.slug() == Some(Slug::Suspended));
+            Ok((!unknown).then_some(()))
+        })
+        .await?;
+        Ok(operator)
     }
 }

@@ -67,6 +67,8 @@ fn a_program_that_does_not_listen_is_killed() {
 fn output_and_exit_code_are_the_programs() {
     let folder = tempfile::tempdir().unwrap();
     let mut guard = guard(&folder.path().join("program.pid"), "echo hello; exit 7");
+    // Waiting would close the pipe, and its end is what ends the program early.
+    let _held = guard.stdin.take();
     let status = guard.wait().unwrap();
     let mut said = String::new();
     guard.stdout.take().unwrap().read_to_string(&mut said).unwrap();

@@ -259,7 +259,7 @@ async fn one_nodes_refusal_is_not_believed_and_two_are() {
 #[tokio::test]
 async fn what_may_become_valid_is_tried_again() {
     let nodes = nodes().await;
-    nodes.iter().for_each(|node| node.feel(Mood::Refuse(Slug::RuleViolation)));
+    nodes.iter().for_each(|node| node.feel(Mood::Refuse(Slug::NotYet)));
     let memory = Memory::default();
     let running = drive(&nodes, memory.clone());
     let txid = memory.enqueue(&transaction(11));
@@ -270,6 +270,19 @@ async fn what_may_become_valid_is_tried_again() {
     nodes.iter().for_each(|node| node.feel(Mood::Promise));
     running.clock.advance(Duration::from_secs(1));
     eventually(|| memory.state(txid) == TransactionState::Submitted).await;
+}
+
+#[tokio::test]
+async fn what_breaks_a_rule_for_good_is_not_tried_again() {
+    let nodes = nodes().await;
+    nodes.iter().for_each(|node| node.feel(Mood::Refuse(Slug::RuleViolation)));
+    let memory = Memory::default();
+    let running = drive(&nodes, memory.clone());
+    let txid = memory.enqueue(&transaction(14));
+    let waiting = running.finality.register(txid);
+    running.finality.wake();
+    let refused = Settlement::Refused { reason: "rule_violation".to_owned() };
+    assert_eq!(waiting.settled(LONG).await, Some(refused));
 }
 
 #[tokio::test]

@@ -79,6 +79,8 @@ problems! {
     Duplicate = "duplicate", 409, "Already there", false;
     /// A final transaction excludes this one.
     Excluded = "excluded", 409, "Excluded by a final transaction", false;
+    /// A ledger transaction that may become valid: an earlier one is missing or still waits.
+    NotYet = "not_yet", 409, "The ledger's rules do not allow this transaction yet", true;
     /// The first request with this Idempotency-Key is still being worked on.
     InFlight = "in_flight", 409, "The same request is still under way", true;
     /// The record was erased.
@@ -93,8 +95,8 @@ problems! {
     InvalidInput = "invalid_input", 422, "Some values are not acceptable", false;
     /// The Idempotency-Key was used with another body.
     IdempotencyMismatch = "idempotency_mismatch", 422, "Idempotency-Key was used with another body", false;
-    /// A ledger transaction breaks a rule of the ledger.
-    RuleViolation = "rule_violation", 422, "The ledger's rules refuse this transaction", false;
+    /// A ledger transaction breaks a rule of the ledger and never becomes valid.
+    RuleViolation = "rule_violation", 422, "The ledger's rules refuse this transaction for good", false;
     /// A precondition header is required.
     PreconditionRequired = "precondition_required", 428, "A precondition is required", false;
     /// Too many requests or failures.

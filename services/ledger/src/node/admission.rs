@@ -166,12 +166,17 @@ async fn settle(
         .collect()
 }
 
-/// A refusal by something that only waits is not for good: that may itself come to nothing.
-pub(super) fn finally(chain: &Chain, refusal: Refusal) -> Refusal {
+/// A refusal by something that only waits is not for good: that may itself come to nothing. What excludes for good is
+/// final, or the final state refuses by itself.
+pub(super) fn finally(chain: &Chain, tx: &Tx, time_ms: u64, refusal: Refusal) -> Refusal {
     match refusal {
         Refusal::Never { rule, excluded_by: Some(by) } if chain.state().place(&by).is_none() => {
             Refusal::NotYet(rule)
         }
+        Refusal::Never { rule, excluded_by: None } => match chain.state().draft(time_ms).apply(tx) {
+            Err(for_good @ Refusal::Never { .. }) => for_good,
+            Ok(()) | Err(Refusal::NotYet(_)) => Refusal::NotYet(rule),
+        },
         refusal => refusal,
     }
 }
@@ -210,7 +215,7 @@ impl Node {
                         here.insert(txid, true);
                         Judged::Take(tx.clone())
                     }
-                    Err(refusal) => Judged::Refused(SubmitError::Rule(finally(&chain, refusal))),
+                    Err(refusal) => Judged::Refused(SubmitError::Rule(finally(&chain, tx, now, refusal))),
                 }
             })
             .collect()

@@ -168,7 +168,8 @@ impl Waiting {
         self.unfit.clear();
         let mut impossible = Vec::new();
         for tx in self.pool.in_order() {
-            match self.expected.apply(chain.state(), tx, now_ms).map_err(|refusal| finally(chain, refusal)) {
+            let outcome = self.expected.apply(chain.state(), tx, now_ms);
+            match outcome.map_err(|refusal| finally(chain, tx, now_ms, refusal)) {
                 Ok(()) => {}
                 Err(Refusal::NotYet(_)) => {
                     self.unfit.insert(tx.txid());

@@ -7,6 +7,7 @@ use actix_web::{HttpRequest, HttpResponse, get, post, web};
 use hbc_service::{Problem, Public, parse_strict};
 use hbc_types::Digest;
 use hbc_types::chain::certificate::PromiseClaims;
+use hbc_types::chain::merkle::leaf_hash;
 use hbc_types::chain::proof::Document;
 use hbc_types::chain::tx::{Tx, TxError};
 use hbc_types::problem::{ProblemDocument, Slug};
@@ -31,9 +32,10 @@ impl From<SubmitError> for Problem {
             SubmitError::Rule(Refusal::Never { rule, excluded_by: Some(txid) }) => {
                 Self::new(Slug::Excluded).detail(rule.to_string()).reference(txid.to_string())
             }
-            SubmitError::Rule(Refusal::Never { rule, excluded_by: None } | Refusal::NotYet(rule)) => {
+            SubmitError::Rule(Refusal::Never { rule, excluded_by: None }) => {
                 Self::new(Slug::RuleViolation).detail(rule.to_string())
             }
+            SubmitError::Rule(Refusal::NotYet(rule)) => Self::new(Slug::NotYet).detail(rule.to_string()),
             SubmitError::Full => Self::new(Slug::Unavailable).detail("too many transactions wait"),
             SubmitError::Attacked => Self::new(Slug::NodeAttacked),
             SubmitError::Store => Self::new(Slug::Unavailable).detail("the store cannot be written now"),
@@ -196,6 +198,9 @@ pub async fn read(
     }
     let refusal = app.node.store.refusal(&txid).await.map_err(|error| Problem::internal(&error))?;
     let refusal = refusal.ok_or_else(|| Problem::new(Slug::NotFound))?;
+    if leaf_hash(&refusal.jws) != txid {
+        return Err(Problem::new(Slug::Integrity).detail("a stored refusal is of another transaction"));
+    }
     view.jws = String::from_utf8(refusal.jws).unwrap_or_default();
     view.state = TransactionState::Refused;
     view.refusal = Some(match refusal.excluded_by {

@@ -139,6 +139,30 @@ async fn a_key_and_its_grant_are_taken_together_and_looked_up() {
     assert_eq!((view.in_force, view.commitment, view.seq), (true, Some(commitment), 1));
     let view: KeyView = net.endpoint(3).get(&format!("/v1/keys/{kid}")).fetch().await.unwrap();
     assert_eq!((view.live, view.seq, view.last), (true, 1, Some(txid(&given))));
+    // Its third event before the second is too early; its second twice is too late.
+    let later = |seq, grant: &str| {
+        let grant = GrantId::parse(grant).unwrap();
+        let custody = Custody::Client;
+        let prev = Some(txid(&given));
+        tx::sign(
+            &key,
+            &Payload::Grant(Consent { chain, commitment, custody, grant, iat: now(), key: kid, prev, seq }),
+        )
+        .unwrap()
+    };
+    let early = later(3, "grt-00000000000000000000000000000008");
+    assert_eq!(slug(net.submit(3, &early).await), Slug::NotYet);
+    let wrong = Payload::Alter(Consent {
+        chain,
+        commitment,
+        custody: Custody::Client,
+        grant: GrantId::parse("grt-00000000000000000000000000000009").unwrap(),
+        iat: now(),
+        key: kid,
+        prev: Some(txid(&given)),
+        seq: 2,
+    });
+    assert_eq!(slug(net.submit(3, &tx::sign(&key, &wrong).unwrap()).await), Slug::RuleViolation);
     let revoke = Payload::Revoke(Revoke { chain, grant: grant.clone(), iat: now(), key: kid });
     let revoke = tx::sign(&key, &revoke).unwrap();
     net.submit(1, &revoke).await.unwrap();

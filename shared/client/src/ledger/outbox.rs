@@ -27,8 +27,11 @@ const BATCH_BYTES: usize = 512 * 1024;
 const GRACE: Duration = Duration::from_millis(500);
 /// Longest pause between two attempts.
 const LONGEST: Duration = Duration::from_secs(30);
-/// Attempts (a quarter of an hour of them) after which a transaction that is only not valid yet counts as refused.
+/// Attempts (a quarter of an hour of them) after which a signature that no node can check, or a time that none takes,
+/// counts as refused. What the rules allow only later (`not_yet`) is tried for ever.
 const PATIENCE: u32 = 40;
+/// Attempts at one node after which the next one is asked first: a node that is far behind finds everything too early.
+const AT_ONE_NODE: u32 = 4;
 
 /// The loop that empties one service's outbox. Clones work for the same journal.
 #[derive(Clone, Debug)]
@@ -121,9 +124,14 @@ impl<J: Journal> OutboxDriver<J> {
             .collect()
     }
 
-    /// The author's node first; a node whose promise ran out comes last.
+    /// The author's node first; a node whose promise ran out comes last, and so does one that postponed too often.
     fn node_order(&self, author: Digest, transactions: &[OpenTransaction]) -> Vec<usize> {
         let mut order = self.ledger.order(Some(author));
+        let attempts = transactions.iter().map(|transaction| transaction.attempts).max().unwrap_or(0);
+        let turns = usize::try_from(attempts / AT_ONE_NODE).unwrap_or(0);
+        if let Some(turn) = turns.checked_rem(order.len()) {
+            order.rotate_left(turn);
+        }
         if transactions.iter().any(|transaction| transaction.node.is_some()) && order.len() > 1 {
             order.rotate_left(1);
         }
@@ -197,12 +205,15 @@ impl<J: Journal> OutboxDriver<J> {
 }
 
 impl Said {
-    /// Sorts a refusal. Some may become valid (a key that is not registered yet): they are tried for some
-    /// [`PATIENCE`]. The rest never does.
+    /// Sorts a refusal. What is not valid yet waits; a signature by a key that no node knows yet is tried for some
+    /// [`PATIENCE`]; the rest is refused for good.
     fn refused(&mut self, problem: RemoteProblem, attempts: u32) {
-        let may_pass =
-            matches!(problem.slug(), Some(Slug::RuleViolation | Slug::BadSignature | Slug::BadTime) | None);
-        if may_pass && attempts < PATIENCE {
+        let may_pass = match problem.slug() {
+            Some(Slug::NotYet) => true,
+            Some(Slug::BadSignature | Slug::BadTime) | None => attempts < PATIENCE,
+            Some(_) => false,
+        };
+        if may_pass {
             self.not_yet = true;
         } else {
             self.refusals.push(problem);

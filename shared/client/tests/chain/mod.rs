@@ -212,6 +212,9 @@ impl Answers {
             first_bad_height: None,
             evidence: None,
             last_full_verification: None,
+            scrub_period_s: 600,
+            scrub_blocks: 0,
+            last_full_scrub: None,
             attacked_peers: Vec::new(),
         })
     }

@@ -170,6 +170,15 @@ pub struct NodeStatus {
     /// When the whole store was last verified.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_full_verification: Option<Timestamp>,
+    /// Within this many seconds the node reads all stored bytes again.
+    #[serde(default)]
+    pub scrub_period_s: u64,
+    /// Blocks that the pass under way has read.
+    #[serde(default)]
+    pub scrub_blocks: u64,
+    /// When the last whole pass ended.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_full_scrub: Option<Timestamp>,
     /// Nodes this one knows to be attacked, by signed events.
     #[serde(default)]
     pub attacked_peers: Vec<String>,

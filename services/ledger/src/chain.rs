@@ -16,6 +16,7 @@ use hbc_types::{Digest, Timestamp};
 
 use crate::consensus::{BlockId, Member, MemberSet};
 use crate::domain::block::{BlockError, Built, Checked, build_block, check_block, replay_block};
+use crate::domain::comparison::Known;
 use crate::domain::state::{Place, State};
 
 /// A block that keeps all rules, with what it leads to.
@@ -68,6 +69,8 @@ pub struct Chain {
     origin: String,
     state: State,
     hashes: Vec<Digest>,
+    /// SHA-256 of each block's certificate, by height.
+    certificates: Vec<Digest>,
     /// The log's size after each block.
     sizes: Vec<u64>,
     log: Tree,
@@ -86,6 +89,7 @@ impl Chain {
             genesis: Arc::new(genesis),
             state,
             hashes: vec![id],
+            certificates: vec![Digest::of(b"")],
             sizes: vec![0],
             log: Tree::default(),
             certificate: String::new(),
@@ -133,6 +137,13 @@ impl Chain {
     #[must_use]
     pub fn hashes(&self) -> &[Digest] {
         &self.hashes
+    }
+
+    /// What any stored row of this height must be.
+    #[must_use]
+    pub fn known(&self, height: u64) -> Option<Known> {
+        let index = usize::try_from(height).ok()?;
+        Some(Known { hash: *self.hashes.get(index)?, certificate: *self.certificates.get(index)? })
     }
 
     /// The last block's certificate: a signed note; empty at block 0.
@@ -260,6 +271,7 @@ impl Chain {
         }
         self.hashes.push(self.state.tip());
         self.sizes.push(self.log.size());
+        self.certificates.push(Digest::of(certificate.as_bytes()));
         self.certificate = certificate;
     }
 }

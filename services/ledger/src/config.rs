@@ -28,6 +28,9 @@ pub struct Config {
     /// Blocks compared at random in each incremental verification.
     #[serde(default = "sampled_blocks")]
     pub sampled_blocks: u32,
+    /// Within this many seconds all stored bytes are read again and compared, in pieces.
+    #[serde(default = "scrub_period_s")]
+    pub scrub_period_s: u64,
     /// Submissions per second and address.
     #[serde(default = "submissions_per_second")]
     pub submissions_per_second: u32,
@@ -83,6 +86,10 @@ const fn include_within() -> u64 {
 
 const fn sampled_blocks() -> u32 {
     4
+}
+
+const fn scrub_period_s() -> u64 {
+    600
 }
 
 const fn submissions_per_second() -> u32 {

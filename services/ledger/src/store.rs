@@ -6,6 +6,7 @@ use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use futures_util::TryStreamExt as _;
 use hbc_types::Digest;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection, SqliteJournalMode, SqliteRow, SqliteSynchronous};
 use sqlx::{AssertSqlSafe, ConnectOptions as _, Connection as _, QueryBuilder, Row as _, Sqlite};
@@ -13,6 +14,10 @@ use tokio::sync::Mutex;
 
 /// Rows per statement when many are written.
 const ROWS_PER_STATEMENT: usize = 200;
+/// Bytes of blocks in memory at once when many are read.
+const BYTES_PER_READ: usize = 8 << 20;
+/// Rows that the database hands over ahead of the reader: a block may have 8 MiB.
+const ROWS_AHEAD: usize = 2;
 /// The journal is folded into the main file once it is larger than this, even without a block.
 const LARGEST_WAL_BYTES: u64 = 8 << 20;
 
@@ -62,6 +67,15 @@ pub struct StoredBlock {
     pub body: Vec<u8>,
     /// The certificate: a signed note; empty for block 0.
     pub certificate: String,
+}
+
+impl StoredBlock {
+    /// The bytes of its row.
+    #[must_use]
+    pub fn bytes(&self) -> u64 {
+        let bytes = self.header.len() + self.body.len() + self.certificate.len();
+        u64::try_from(bytes).unwrap_or(u64::MAX)
+    }
 }
 
 /// A promised transaction.
@@ -149,6 +163,7 @@ impl Store {
         let options = SqliteConnectOptions::new()
             .filename(&self.path)
             .read_only(true)
+            .row_buffer_size(ROWS_AHEAD)
             .busy_timeout(Duration::from_secs(10))
             .disable_statement_logging();
         Ok(options.connect().await?)
@@ -327,6 +342,12 @@ impl Store {
         Ok(())
     }
 
+    /// Size of the main file.
+    #[must_use]
+    pub fn main_file_bytes(&self) -> u64 {
+        std::fs::metadata(&self.path).map_or(0, |file| file.len())
+    }
+
     fn wal_bytes(&self) -> u64 {
         let mut name = self.path.clone().into_os_string();
         name.push("-wal");
@@ -348,16 +369,33 @@ pub struct BlockReader {
 }
 
 impl BlockReader {
-    /// The next blocks, at most `limit`; empty at the end. Gaps are not hidden: the caller checks heights.
+    /// The next blocks, at most `limit` and about 8 MiB; empty at the end. Gaps are not hidden: the caller checks
+    /// heights.
     pub async fn read(&mut self, limit: u32) -> Result<Vec<StoredBlock>, StoreError> {
-        let rows = sqlx::query(
+        self.read_within(limit, BYTES_PER_READ).await
+    }
+
+    /// The same, ending with the block that reaches `most_bytes`.
+    pub async fn read_within(
+        &mut self,
+        limit: u32,
+        most_bytes: usize,
+    ) -> Result<Vec<StoredBlock>, StoreError> {
+        let most_bytes = u64::try_from(most_bytes).unwrap_or(u64::MAX);
+        let mut rows = sqlx::query(
             "SELECT height, header, body, certificate FROM blocks WHERE height >= $1 ORDER BY height LIMIT $2",
         )
         .bind(signed(self.next)?)
         .bind(i64::from(limit))
-        .fetch_all(&mut self.connection)
-        .await?;
-        let blocks: Vec<StoredBlock> = rows.iter().map(stored_block).collect::<Result<_, _>>()?;
+        .fetch(&mut self.connection);
+        let (mut blocks, mut bytes): (Vec<StoredBlock>, u64) = (Vec::new(), 0);
+        while bytes < most_bytes {
+            let Some(row) = rows.try_next().await? else { break };
+            let block = stored_block(&row)?;
+            bytes += block.bytes();
+            blocks.push(block);
+        }
+        drop(rows);
         if let Some(last) = blocks.last() {
             self.next = last.height.saturating_add(1);
         }

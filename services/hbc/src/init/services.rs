@@ -139,6 +139,7 @@ impl Plan<'_> {
             verify: VerifyMode::Full,
             include_within_ms: 10_000,
             sampled_blocks: 4,
+            scrub_period_s: 600,
             submissions_per_second: 20_000,
             create_store: true,
             server: Self::server(port),

@@ -2,6 +2,7 @@
 
 pub mod anchors;
 pub mod block;
+pub mod comparison;
 pub mod expectation;
 pub mod mempool;
 pub mod rules;

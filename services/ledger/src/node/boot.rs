@@ -3,7 +3,7 @@
 
 use std::path::Path;
 use std::sync::{Arc, Mutex, RwLock};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 use hbc_client::Endpoint;
@@ -18,7 +18,7 @@ use tokio::sync::{mpsc, oneshot};
 use super::admission;
 use super::agreement::{Event, Loop};
 use super::waiting::Waiting;
-use super::{Condition, Node};
+use super::{Condition, Node, scrub};
 use crate::chain::{Chain, value_of};
 use crate::config::Config;
 use crate::consensus::texts::Texts;
@@ -142,6 +142,7 @@ impl Parts<'_> {
             clock,
             verify: config.verify,
             sampled_blocks: config.sampled_blocks,
+            scrub_period: Duration::from_secs(config.scrub_period_s.max(1)),
             include_within_ms: config.include_within_ms,
             store,
             data,
@@ -201,6 +202,7 @@ async fn run(
         tokio::spawn(delivery);
     }
     let mut admission = tokio::spawn(admission::run(node.clone(), submitted));
+    let mut scrub = tokio::spawn(scrub::run(node.clone()));
     if let Some(mark) = attacked {
         let node = node.clone();
         tokio::spawn(async move { node.tell_of_attack(&mark).await });
@@ -211,6 +213,10 @@ async fn run(
         () = Loop::new(node, core, wal, inbox, heard, started).run(first) => {}
         _ended = &mut admission => {
             tracing::error!("Admission ended; the node ends here");
+            std::process::abort();
+        }
+        _ended = &mut scrub => {
+            tracing::error!("The scrub ended; the node ends here");
             std::process::abort();
         }
     }
@@ -318,6 +324,11 @@ fn take(
     }
     let fault = |wrong| Fault { height: stored.height, wrong };
     let note = Note::parse(&stored.certificate).map_err(|_form| fault(Wrong::Certificate))?;
+    // Every certificate, not the tip's alone: each is served as a proof.
+    note.check(chain.origin(), chain.state().members()).map_err(|error| {
+        tracing::error!(error = %error, block.height = stored.height, "A stored certificate does not hold");
+        fault(Wrong::Certificate)
+    })?;
     let value = value_of(&header);
     let statement = (note.checkpoint.block, note.checkpoint.log_size, note.checkpoint.log_root);
     if statement != (value.hash, value.log_size, value.log_root) {
@@ -373,7 +384,7 @@ fn condition(data: &DataFolder, fault: Option<Fault>, clock: &Clock) -> anyhow::
         attack = Some(mark);
     }
     let verified_at = attack.is_none().then_some(now);
-    Ok(Condition { attack, syncing: false, verified_at })
+    Ok(Condition { attack, verified_at, ..Condition::default() })
 }
 
 /// Promises of an earlier run wait again, and the others are told again.

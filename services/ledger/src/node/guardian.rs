@@ -5,13 +5,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use hbc_types::Digest;
-use hbc_types::chain::header::Header;
 use hbc_types::chain::payload::{NodeEvent, Payload};
 use hbc_types::chain::tx;
 use hbc_types::wire::ledger::SubmitTransaction;
 
 use super::Node;
 use crate::config::VerifyMode;
+use crate::domain::comparison::compare;
 use crate::domain::verification::{Fault, Verifier, Wrong};
 use crate::files::AttackMark;
 use crate::store::{StoreError, StoredBlock, StoredEvidence};
@@ -33,8 +33,10 @@ pub enum Soundness {
 }
 
 /// Why verification did not succeed.
-enum Failure {
+pub(super) enum Failure {
+    /// The store is not what it was.
     Fault(Fault),
+    /// It could not be read.
     Trouble(StoreError),
 }
 
@@ -89,28 +91,24 @@ impl Node {
 
     async fn verify_all_now(&self) -> Result<(), Failure> {
         let before = self.store.look().await.map_err(|error| unreadable(0, error))?;
-        let (hashes, certificate) = {
-            let chain = self.chain();
-            (chain.hashes().to_vec(), chain.certificate().to_owned())
-        };
+        let hashes = self.chain().hashes().to_vec();
         let mut verifier = Verifier::new(&hashes);
         let mut reader = self.store.blocks(0).await.map_err(|error| unreadable(0, error))?;
-        let mut last_certificate = String::new();
         loop {
             let next = verifier.next_height();
             let blocks = reader.read(BLOCKS_PER_READ).await.map_err(|error| unreadable(next, error))?;
-            let Some(last) = blocks.last() else { break };
-            last_certificate.clone_from(&last.certificate);
+            if blocks.is_empty() {
+                break;
+            }
             for block in &blocks {
                 verifier.check(block.height, &block.header, &block.body, &mut |_| {})?;
+                if self.certificate_differs(block) {
+                    return Err(Fault { height: block.height, wrong: Wrong::Certificate }.into());
+                }
             }
             tokio::task::yield_now().await;
         }
         verifier.finish()?;
-        if last_certificate != certificate {
-            let height = verifier.next_height().saturating_sub(1);
-            return Err(Fault { height, wrong: Wrong::Certificate }.into());
-        }
         self.store.accept(before).await;
         self.condition_mut().verified_at = Some(self.clock.now());
         Ok(())
@@ -128,12 +126,8 @@ impl Node {
     }
 
     async fn sample_is_sound(&self) -> Result<bool, StoreError> {
-        let (tip, certificate) = {
-            let chain = self.chain();
-            (chain.height(), chain.certificate().to_owned())
-        };
-        let stored = self.store.block(tip).await?;
-        if !stored.is_some_and(|block| block.certificate == certificate && self.is_mine(&block)) {
+        let tip = self.chain().height();
+        if !self.store.block(tip).await?.is_some_and(|block| self.is_mine(&block)) {
             return Ok(false);
         }
         for _ in 0..self.sampled_blocks {
@@ -148,10 +142,20 @@ impl Node {
     /// True if a stored block is, by its bytes, the one that this node has at that height.
     #[must_use]
     pub fn is_mine(&self, block: &StoredBlock) -> bool {
-        let Ok(header) = Header::from_bytes(&block.header) else { return false };
-        let Ok(index) = usize::try_from(block.height) else { return false };
-        let known = self.chain().hashes().get(index).copied();
-        known == Some(header.hash()) && crate::domain::verification::body_fits(&header, &block.body)
+        self.fault_in(block).is_none()
+    }
+
+    /// What is wrong with a stored block, by its bytes and what memory knows of that height.
+    #[must_use]
+    pub fn fault_in(&self, block: &StoredBlock) -> Option<Fault> {
+        let fault = |wrong| Fault { height: block.height, wrong };
+        let Some(known) = self.chain().known(block.height) else { return Some(fault(Wrong::Spare)) };
+        compare(&known, &block.header, &block.body, &block.certificate).err().map(fault)
+    }
+
+    fn certificate_differs(&self, block: &StoredBlock) -> bool {
+        let known = self.chain().known(block.height);
+        known.is_some_and(|known| known.certificate != Digest::of(block.certificate.as_bytes()))
     }
 
     /// Marks the node as attacked, durably, and tells the others once.
@@ -213,7 +217,7 @@ impl Node {
     }
 }
 
-fn unreadable(height: u64, error: StoreError) -> Failure {
+pub(super) fn unreadable(height: u64, error: StoreError) -> Failure {
     if !error.is_damage() {
         return Failure::Trouble(error);
     }

@@ -6,6 +6,7 @@ pub mod agreement;
 pub mod boot;
 pub mod catch_up;
 pub mod guardian;
+pub mod scrub;
 pub mod waiting;
 
 use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
@@ -38,6 +39,8 @@ pub struct Condition {
     pub syncing: bool,
     /// When everything was verified last.
     pub verified_at: Option<Timestamp>,
+    /// How far the rolling scrub is.
+    pub scrub: scrub::Progress,
 }
 
 /// A running node, shared by its tasks and its HTTP handlers.
@@ -60,6 +63,8 @@ pub struct Node {
     pub verify: VerifyMode,
     /// Blocks compared at random.
     pub sampled_blocks: u32,
+    /// Within this time all stored bytes are read again.
+    pub scrub_period: std::time::Duration,
     /// Promised time to finality.
     pub include_within_ms: u64,
     /// Its database.

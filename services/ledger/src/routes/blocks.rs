@@ -43,11 +43,11 @@ impl App {
     pub(super) async fn block(&self, height: u64) -> Result<BlockView, Problem> {
         let stored = self.node.store.block(height).await;
         match stored {
-            Ok(Some(block)) if self.node.is_mine(&block) => self.view(block),
-            Ok(stored) => {
-                let wrong = if stored.is_some() { Wrong::Transactions } else { Wrong::Missing };
-                self.found_wrong(Fault { height, wrong }).await
-            }
+            Ok(Some(block)) => match self.node.fault_in(&block) {
+                None => self.view(block),
+                Some(fault) => self.found_wrong(fault).await,
+            },
+            Ok(None) => self.found_wrong(Fault { height, wrong: Wrong::Missing }).await,
             Err(error) => Err(self.reading_failed(height, error).await),
         }
     }
@@ -72,11 +72,14 @@ impl App {
             Ok(stored) => stored,
             Err(error) => return Err(self.reading_failed(height, error).await),
         };
-        let known = usize::try_from(height).ok().and_then(|i| self.node.chain().hashes().get(i).copied());
-        let header = stored.as_ref().and_then(|block| Header::from_bytes(&block.header).ok());
-        match (stored, header.filter(|header| Some(header.hash()) == known)) {
-            (Some(stored), Some(header)) => Ok((header, stored.certificate)),
-            _ => self.found_wrong(Fault { height, wrong: Wrong::Hash }).await,
+        let fault = |wrong| Fault { height, wrong };
+        let Some(stored) = stored else { return self.found_wrong(fault(Wrong::Missing)).await };
+        if let Some(fault) = self.node.fault_in(&stored) {
+            return self.found_wrong(fault).await;
+        }
+        match Header::from_bytes(&stored.header) {
+            Ok(header) => Ok((header, stored.certificate)),
+            Err(error) => self.found_wrong(fault(Wrong::Header(error))).await,
         }
     }
 
@@ -139,10 +142,16 @@ pub async fn list(
     }
     let tip = app.node.chain().height();
     let (mut blocks, mut bytes) = (Vec::new(), 0);
-    let mut reader = app.node.store.blocks(range.from).await.map_err(|error| Problem::internal(&error))?;
     let mut next = range.from;
+    let mut reader = match app.node.store.blocks(next).await {
+        Ok(reader) => reader,
+        Err(error) => return Err(app.reading_failed(next, error).await),
+    };
     while blocks.len() < usize::try_from(range.limit).unwrap_or(0) && bytes < MAX_BYTES && next <= tip {
-        let stored = reader.read(1).await.map_err(|error| Problem::internal(&error))?.pop();
+        let stored = match reader.read(1).await {
+            Ok(mut blocks) => blocks.pop(),
+            Err(error) => return Err(app.reading_failed(next, error).await),
+        };
         let Some(stored) = stored.filter(|block| block.height == next && app.node.is_mine(block)) else {
             // Marks the node and answers why.
             app.block(next).await?;

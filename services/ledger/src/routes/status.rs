@@ -51,6 +51,10 @@ impl App {
         let attack = node.attack();
         let attacked_peers =
             node.peers.iter().filter(|peer| peer.is_attacked()).map(|peer| peer.name.clone()).collect();
+        let (verified_at, scrub) = {
+            let condition = node.condition();
+            (condition.verified_at, condition.scrub)
+        };
         let chain = node.chain();
         NodeStatus {
             node: node.name.clone(),
@@ -66,7 +70,10 @@ impl App {
             verify: node.verify.as_str().to_owned(),
             first_bad_height: attack.as_ref().map(|mark| mark.first_bad_height),
             evidence: attack.map(|mark| mark.evidence),
-            last_full_verification: node.condition().verified_at,
+            last_full_verification: verified_at,
+            scrub_period_s: node.scrub_period.as_secs(),
+            scrub_blocks: scrub.blocks,
+            last_full_scrub: scrub.finished_at,
             attacked_peers,
         }
     }

@@ -14,4 +14,5 @@ mod adversary;
 mod agreement;
 mod http;
 mod net;
+mod scrub;
 mod tampering;

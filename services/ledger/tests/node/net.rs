@@ -34,6 +34,8 @@ pub struct Net {
     pub running: Vec<Option<Running>>,
     verify: VerifyMode,
     next_root: u64,
+    /// Long, unless a test is about the scrub.
+    pub scrub_period_s: u64,
 }
 
 pub fn service_key(role: ServiceRole) -> SigningKey {
@@ -81,6 +83,7 @@ impl Net {
             ports,
             verify,
             next_root: 0,
+            scrub_period_s: 3_600,
         }
     }
 
@@ -113,6 +116,7 @@ impl Net {
             verify: self.verify,
             include_within_ms: 10_000,
             sampled_blocks: 2,
+            scrub_period_s: self.scrub_period_s,
             submissions_per_second: 100_000,
             create_store: true,
             server: ServerSettings {

@@ -1,0 +1,92 @@
+//! Whether a stored row is, byte by byte, the block that this node has in memory; and how a rolling scrub is
+//! paced. No I/O.
+
+use std::time::Duration;
+
+use hbc_types::Digest;
+use hbc_types::chain::header::Header;
+
+use super::verification::{Wrong, body_fits};
+
+/// What memory keeps of a block: enough to know any changed byte of its row. The hash covers the header and,
+/// through its roots, the transactions and everything before; the certificate has a digest of its own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Known {
+    /// SHA-256 of the header.
+    pub hash: Digest,
+    /// SHA-256 of the certificate's text.
+    pub certificate: Digest,
+}
+
+/// Compares one row with what is known of its block.
+pub fn compare(known: &Known, header: &[u8], body: &[u8], certificate: &str) -> Result<(), Wrong> {
+    let parsed = Header::from_bytes(header).map_err(Wrong::Header)?;
+    if parsed.hash() != known.hash {
+        return Err(Wrong::Hash);
+    }
+    if !body_fits(&parsed, body) {
+        return Err(Wrong::Transactions);
+    }
+    if Digest::of(certificate.as_bytes()) != known.certificate {
+        return Err(Wrong::Certificate);
+    }
+    Ok(())
+}
+
+/// How long a scrub rests after a piece of `bytes` out of `total` that took `took`, so that the whole takes
+/// about `period`; it rests at least as long as it works.
+#[must_use]
+pub fn rest(period: Duration, total: u64, bytes: u64, took: Duration) -> Duration {
+    let whole = u128::from(total.max(bytes).max(1));
+    let share = period.as_nanos().saturating_mul(u128::from(bytes)).checked_div(whole).unwrap_or(0);
+    let share = Duration::from_nanos(u64::try_from(share).unwrap_or(u64::MAX));
+    share.saturating_sub(took).max(took)
+}
+
+#[cfg(test)]
+mod tests {
+    use hbc_types::chain::genesis::Genesis;
+    use hbc_types::chain::header::{Block, HEADER_BYTES};
+    use hbc_types::chain::merkle;
+
+    use super::*;
+
+    #[test]
+    fn every_changed_byte_of_a_row_is_seen() {
+        let text = include_bytes!("../../../../shared/types/tests/data/genesis.json");
+        let mut header = Genesis::parse(text).unwrap().header().unwrap();
+        let transactions = vec![b"one".to_vec(), b"two".to_vec()];
+        let mut block = Block { header, transactions };
+        header.tx_root = merkle::root(&block.txids());
+        block.header = header;
+        let certificate = "a note\n".to_owned();
+        let known = Known { hash: header.hash(), certificate: Digest::of(certificate.as_bytes()) };
+        let bytes = block.to_bytes();
+        let check = |bytes: &[u8], certificate: &str| {
+            let (header, body) = bytes.split_at(HEADER_BYTES);
+            compare(&known, header, body, certificate)
+        };
+        assert_eq!(check(&bytes, &certificate), Ok(()));
+        for place in 0..bytes.len() {
+            let mut changed = bytes.clone();
+            changed[place] ^= 1;
+            assert!(check(&changed, &certificate).is_err(), "byte {place}");
+        }
+        let mut longer = bytes.clone();
+        longer.push(0);
+        assert_eq!(check(&longer, &certificate), Err(Wrong::Transactions));
+        assert_eq!(check(&bytes, "a note \n"), Err(Wrong::Certificate));
+        assert_eq!(check(&bytes, ""), Err(Wrong::Certificate));
+    }
+
+    #[test]
+    fn a_pass_takes_its_period_and_never_more_than_half_the_time() {
+        let (period, ms) = (Duration::from_secs(600), Duration::from_millis);
+        // A hundred pieces of one percent each: six seconds apiece, work included.
+        assert_eq!(rest(period, 200, 2, ms(10)), ms(5_990));
+        // Too much for the period: it takes longer, and rests as long as it works.
+        assert_eq!(rest(Duration::from_secs(1), 200, 2, ms(100)), ms(100));
+        assert_eq!(rest(period, 0, 0, ms(3)), ms(3));
+        assert_eq!(rest(Duration::MAX, u64::MAX, u64::MAX, ms(0)), Duration::from_nanos(u64::MAX));
+    }
+}

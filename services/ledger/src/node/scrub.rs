@@ -1,0 +1,110 @@
+//! The rolling scrub: all bytes of the chain are read again, over and over, in pieces paced by bytes, each on a
+//! connection of its own that has cached nothing, and compared with what memory knows. No signature is checked
+//! twice. A vote never waits for it; a commit waits for the piece under way at most.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use hbc_types::Timestamp;
+
+use super::Node;
+use super::guardian::{Failure, unreadable};
+use crate::domain::comparison::rest;
+use crate::domain::verification::{Fault, Wrong};
+
+/// A piece ends after so many blocks or bytes.
+const PIECE_BLOCKS: u32 = 512;
+const PIECE_BYTES: usize = 2 << 20;
+/// How long a pass waits where the store cannot be read, or while the node is attacked.
+const PAUSE: Duration = Duration::from_secs(1);
+
+/// How far the scrub is.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Progress {
+    /// Blocks read by the pass under way.
+    pub blocks: u64,
+    /// When the last whole pass ended.
+    pub finished_at: Option<Timestamp>,
+}
+
+/// What a piece covered.
+enum Piece {
+    Read { next: u64, bytes: u64 },
+    End,
+}
+
+/// Runs until the node ends: one pass after the other, each spread over the period.
+pub async fn run(node: Arc<Node>) {
+    let period = node.scrub_period;
+    loop {
+        let started = Instant::now();
+        if node.scrub_once(period).await {
+            tokio::time::sleep(period.saturating_sub(started.elapsed())).await;
+        } else {
+            tokio::time::sleep(PAUSE).await;
+        }
+    }
+}
+
+impl Node {
+    /// One pass from block 0 to the tip; false if it found a fault or the node is attacked anyway.
+    async fn scrub_once(self: &Arc<Self>, period: Duration) -> bool {
+        let total = self.store.main_file_bytes();
+        let mut next = 0;
+        loop {
+            if self.attack().is_some() {
+                return false;
+            }
+            let started = Instant::now();
+            match self.scrub_piece(next).await {
+                Ok(Piece::Read { next: after, bytes }) => {
+                    next = after;
+                    self.condition_mut().scrub.blocks = next;
+                    tokio::time::sleep(rest(period, total, bytes, started.elapsed())).await;
+                }
+                Ok(Piece::End) => break,
+                Err(Failure::Fault(fault)) => {
+                    self.mark_attacked(fault).await;
+                    return false;
+                }
+                Err(Failure::Trouble(error)) => {
+                    tracing::error!(node.name = %self.name, error = %error, "The scrub cannot read the store just now");
+                    tokio::time::sleep(PAUSE).await;
+                }
+            }
+        }
+        let mut condition = self.condition_mut();
+        condition.scrub.finished_at = Some(self.clock.now());
+        tracing::debug!(node.name = %self.name, scrub.blocks = next, "All stored blocks were read again");
+        true
+    }
+
+    /// Reads and compares some blocks from `next` on. No block is committed meanwhile, so that everything up to
+    /// the tip must be there, and nothing above it.
+    async fn scrub_piece(&self, next: u64) -> Result<Piece, Failure> {
+        let _no_commit_meanwhile = self.gate.read().await;
+        let tip = self.chain().height();
+        let mut reader = self.store.blocks(next).await.map_err(|error| unreadable(next, error))?;
+        let blocks = reader.read_within(PIECE_BLOCKS, PIECE_BYTES).await;
+        let blocks = blocks.map_err(|error| unreadable(next, error))?;
+        let (mut expected, mut bytes) = (next, 0);
+        for block in &blocks {
+            if block.height > tip && expected > tip {
+                return Err(Fault { height: expected, wrong: Wrong::Spare }.into());
+            }
+            if block.height != expected {
+                return Err(Fault { height: expected, wrong: Wrong::Missing }.into());
+            }
+            if let Some(fault) = self.fault_in(block) {
+                return Err(fault.into());
+            }
+            bytes += block.bytes();
+            expected += 1;
+        }
+        match (blocks.is_empty(), next > tip) {
+            (false, _) => Ok(Piece::Read { next: expected, bytes }),
+            (true, true) => Ok(Piece::End),
+            (true, false) => Err(Fault { height: next, wrong: Wrong::Missing }.into()),
+        }
+    }
+}

@@ -1,0 +1,98 @@
+//! The rolling scrub and start-up verification: what nobody reads or writes is read again all the same.
+
+use std::time::{Duration, Instant};
+
+use hbc_ledger::config::VerifyMode;
+use hbc_types::problem::Slug;
+use hbc_types::wire::ledger::{NodeState, NodeStatus};
+
+use crate::net::{Net, txid};
+use crate::tampering::flip;
+
+/// Some blocks on one node that scrubs every second.
+async fn some_blocks(verify: VerifyMode) -> (Net, Vec<String>) {
+    let mut net = Net::new(1, verify);
+    net.scrub_period_s = 1;
+    net.run(0);
+    let mut sent = Vec::new();
+    for _ in 0..4 {
+        let jws = net.transaction();
+        net.submit(0, &jws).await.unwrap();
+        net.finality(0, &txid(&jws)).await;
+        sent.push(jws);
+    }
+    (net, sent)
+}
+
+async fn until(net: &Net, what: &str, holds: impl Fn(&NodeStatus) -> bool) -> NodeStatus {
+    let started = Instant::now();
+    loop {
+        let status = net.status(0).await;
+        if holds(&status) {
+            return status;
+        }
+        assert!(started.elapsed() < Duration::from_secs(60), "not within a minute: {what}: {status:?}");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn an_idle_node_reads_everything_again_within_its_period_and_says_so() {
+    let (net, _) = some_blocks(VerifyMode::Incremental).await;
+    let first = until(&net, "a pass ends", |status| status.last_full_scrub.is_some()).await;
+    assert_eq!(first.scrub_period_s, 1);
+    let next = until(&net, "another", |status| status.last_full_scrub > first.last_full_scrub).await;
+    assert_eq!((next.state, next.scrub_blocks), (NodeState::Healthy, next.height + 1));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn a_changed_old_body_is_found_by_an_idle_node() {
+    for verify in [VerifyMode::Incremental, VerifyMode::Full] {
+        let (net, sent) = some_blocks(verify).await;
+        let height = net.finality(0, &txid(&sent[1])).await;
+        let signed = sent[1].rsplit('.').next().unwrap();
+        flip(&net.data(0).join("ledger.db"), &signed.as_bytes()[..40]);
+        let status = until(&net, "attacked", |status| status.state == NodeState::Attacked).await;
+        assert_eq!(status.first_bad_height, Some(height), "{status:?}");
+    }
+}
+
+/// The signature part of a block's certificate, as it stands in the file.
+async fn signature(net: &Net, height: u64) -> String {
+    let certificate = net.blocks(0, height).await.blocks.remove(0).certificate;
+    certificate.trim_end().rsplit(' ').next().and_then(|line| line.get(20..60)).unwrap().to_owned()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn a_changed_old_certificate_is_found_by_an_idle_node() {
+    let (net, _) = some_blocks(VerifyMode::Incremental).await;
+    let signature = signature(&net, 2).await;
+    flip(&net.data(0).join("ledger.db"), signature.as_bytes());
+    let status = until(&net, "attacked", |status| status.state == NodeState::Attacked).await;
+    assert_eq!(status.first_bad_height, Some(2), "{status:?}");
+    assert!(status.evidence.unwrap().contains("certificate"));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn a_changed_old_certificate_is_found_at_the_start_and_never_served() {
+    let (mut net, sent) = some_blocks(VerifyMode::Incremental).await;
+    let found = signature(&net, 2).await;
+    net.stop(0);
+    flip(&net.data(0).join("ledger.db"), found.as_bytes());
+    net.run(0);
+    let status = net.status(0).await;
+    assert_eq!((status.state, status.first_bad_height), (NodeState::Attacked, Some(2)), "{status:?}");
+
+    let mut net = Net::new(1, VerifyMode::Incremental);
+    net.run(0);
+    for jws in sent.iter().map(|_| net.transaction()).collect::<Vec<_>>() {
+        net.submit(0, &jws).await.unwrap();
+        net.finality(0, &txid(&jws)).await;
+    }
+    let found = signature(&net, 1).await;
+    flip(&net.data(0).join("ledger.db"), found.as_bytes());
+    let error = net.endpoint(0).get("/v1/blocks/1").once().send().await.unwrap_err();
+    assert_eq!(error.slug(), Some(Slug::Integrity), "{error}");
+    let status = net.status(0).await;
+    assert_eq!((status.state, status.first_bad_height), (NodeState::Attacked, Some(1)), "{status:?}");
+}

@@ -1,14 +1,17 @@
 //! Catching up: a member speaks of a later height, so its blocks are fetched, each proved by its certificate
 //! and by following on this node's tip, and committed one after the other.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use hbc_types::Digest;
 use hbc_types::chain::checkpoint::Certificate as Note;
 use hbc_types::chain::header::{Block, Header};
+use hbc_types::chain::tx::Tx;
 use hbc_types::wire::ledger::{BlockView, BlocksView};
 
 use super::agreement::{Event, Loop};
-use crate::chain::{NextBlock, value_of};
+use crate::chain::{Chain, NextBlock, value_of};
 use crate::consensus::MemberId;
 
 /// A fetch that takes longer is given up.
@@ -51,7 +54,11 @@ impl Loop {
             if view.height <= self.node.chain().height() {
                 continue;
             }
-            match self.examine_fetched(&view) {
+            let examined = {
+                let known = |txid: &Digest| self.node.waiting().get(txid).cloned();
+                examine_fetched(&self.node.chain(), &view, &known)
+            };
+            match examined {
                 Ok(next) => {
                     let outputs = self.commit(next, view.certificate).await;
                     self.carry_out_now(outputs).await;
@@ -72,22 +79,27 @@ impl Loop {
             self.fetch_blocks(from);
         }
     }
+}
 
-    fn examine_fetched(&self, view: &BlockView) -> Result<NextBlock, String> {
-        let note = Note::parse(&view.certificate).map_err(|error| error.to_string())?;
-        let header = Header::from_bytes(view.header.as_slice()).map_err(|error| error.to_string())?;
-        let chain = self.node.chain();
-        note.check(chain.origin(), chain.state().members()).map_err(|error| error.to_string())?;
-        let value = value_of(&header);
-        let certified = (note.checkpoint.height, note.checkpoint.block);
-        let roots = (note.checkpoint.log_size, note.checkpoint.log_root);
-        if certified != (header.height, value.hash) || roots != (value.log_size, value.log_root) {
-            return Err("the certificate is for another block".to_owned());
-        }
-        let transactions = view.transactions.iter().map(|jws| jws.clone().into_bytes()).collect();
-        let block = Block { header, transactions };
-        chain
-            .examine(block, None, &|txid| self.node.waiting().get(txid).cloned())
-            .map_err(|error| error.to_string())
+/// Checks a block that a member sent, whoever that is: certified by this chain's members of that height, and by every
+/// rule a block that follows on the tip. `known` answers a transaction whose signature was verified before.
+///
+/// # Errors
+/// Why it is not taken.
+pub fn examine_fetched(
+    chain: &Chain,
+    view: &BlockView,
+    known: &dyn Fn(&Digest) -> Option<Arc<Tx>>,
+) -> Result<NextBlock, String> {
+    let note = Note::parse(&view.certificate).map_err(|error| error.to_string())?;
+    let header = Header::from_bytes(view.header.as_slice()).map_err(|error| error.to_string())?;
+    note.check(chain.origin(), chain.state().members()).map_err(|error| error.to_string())?;
+    let value = value_of(&header);
+    let certified = (note.checkpoint.height, note.checkpoint.block);
+    let roots = (note.checkpoint.log_size, note.checkpoint.log_root);
+    if certified != (header.height, value.hash) || roots != (value.log_size, value.log_root) {
+        return Err("the certificate is for another block".to_owned());
     }
+    let transactions = view.transactions.iter().map(|jws| jws.clone().into_bytes()).collect();
+    chain.examine(Block { header, transactions }, None, known).map_err(|error| error.to_string())
 }

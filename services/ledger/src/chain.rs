@@ -5,6 +5,7 @@
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
+use hbc_types::chain::checkpoint::Certificate;
 use hbc_types::chain::entry::Kind;
 use hbc_types::chain::genesis::{Genesis, GenesisError, Named, log_origin};
 use hbc_types::chain::header::{Block, Header};
@@ -17,6 +18,7 @@ use hbc_types::{Digest, Timestamp};
 use crate::consensus::{BlockId, Member, MemberSet};
 use crate::domain::block::{BlockError, Built, Checked, build_block, check_block, replay_block};
 use crate::domain::comparison::Known;
+use crate::domain::register::{Added, Register};
 use crate::domain::state::{Place, State};
 
 /// A block that keeps all rules, with what it leads to.
@@ -77,6 +79,7 @@ pub struct Chain {
     certificate: String,
     /// Every change of members so far, certified by the set before it.
     sets: Vec<SetChange>,
+    register: Register,
 }
 
 impl Chain {
@@ -84,6 +87,7 @@ impl Chain {
     pub fn found(genesis: Genesis) -> Result<Self, GenesisError> {
         let state = State::genesis(&genesis)?;
         let id = state.chain();
+        let first = Block { header: *state.header(), transactions: Vec::new() };
         Ok(Self {
             origin: log_origin(&genesis.origin, &id),
             genesis: Arc::new(genesis),
@@ -94,6 +98,7 @@ impl Chain {
             log: Tree::default(),
             certificate: String::new(),
             sets: Vec::new(),
+            register: Register::begin(&first.header, first.encoded_len()),
         })
     }
 
@@ -171,6 +176,28 @@ impl Chain {
         MemberSet::new(members.iter().map(|named| Member::new(*named.key.as_bytes())).collect())
     }
 
+    /// What the blocks say beyond the state.
+    #[must_use]
+    pub const fn register(&self) -> &Register {
+        &self.register
+    }
+
+    /// Height and place in its block of the transaction at this place in the log.
+    #[must_use]
+    pub fn at_leaf(&self, leaf: u64) -> Option<(u64, u32)> {
+        let height = self.sizes.partition_point(|size| *size <= leaf);
+        let before = self.sizes.get(height.checked_sub(1)?)?;
+        let index = leaf.checked_sub(*before)?.checked_sub(1)?;
+        Some((u64::try_from(height).ok()?, u32::try_from(index).ok()?)).filter(|_| height < self.sizes.len())
+    }
+
+    /// How many transactions a block has.
+    #[must_use]
+    pub fn transactions_at(&self, height: u64) -> Option<u64> {
+        let Some(before) = height.checked_sub(1) else { return self.log_size_at(0) };
+        self.log_size_at(height)?.checked_sub(self.log_size_at(before)?)?.checked_sub(1)
+    }
+
     /// The log's size after a block.
     #[must_use]
     pub fn log_size_at(&self, height: u64) -> Option<u64> {
@@ -201,13 +228,13 @@ impl Chain {
     #[must_use]
     pub fn extend(&mut self, next: NextBlock, certificate: String) -> bool {
         let parent = self.tip().leaf_hash();
-        let txids: Vec<Digest> = next.txids().collect();
         let before = self.state.members().to_vec();
+        let (txs, bytes) = (next.checked.txs.clone(), next.block.encoded_len());
         if self.state.commit(next.checked).is_err() {
             return false;
         }
-        self.grow(parent, &txids, certificate);
-        self.note_members(&before);
+        self.grow(parent, &txs, certificate);
+        self.note(&before, &txs, bytes);
         true
     }
 
@@ -216,9 +243,9 @@ impl Chain {
     pub fn replay(&mut self, block: &Block, certificate: String) -> Result<(), BlockError> {
         let parent = self.tip().leaf_hash();
         let before = self.state.members().to_vec();
-        replay_block(&mut self.state, block)?;
-        self.grow(parent, &block.txids(), certificate);
-        self.note_members(&before);
+        let txs = replay_block(&mut self.state, block)?;
+        self.grow(parent, &txs, certificate);
+        self.note(&before, &txs, block.encoded_len());
         Ok(())
     }
 
@@ -247,6 +274,17 @@ impl Chain {
         })
     }
 
+    fn note(&mut self, before: &[Named], txs: &[Arc<Tx>], bytes: usize) {
+        self.note_members(before);
+        let height = self.height();
+        let start = height.checked_sub(1).and_then(|parent| self.log_size_at(parent)).unwrap_or_default();
+        let round = Certificate::parse(&self.certificate).map_or(0, |note| note.checkpoint.round);
+        let header = *self.state.header();
+        let first_leaf = start.saturating_add(1);
+        let added = Added { header: &header, txs, bytes, round, first_leaf, members: before };
+        self.register.note(&self.state, &added);
+    }
+
     /// Remembers a change of members with its proof, while the state that proves it is at hand.
     fn note_members(&mut self, before: &[Named]) {
         if self.state.members() == before {
@@ -264,10 +302,10 @@ impl Chain {
         });
     }
 
-    fn grow(&mut self, parent: Digest, txids: &[Digest], certificate: String) {
+    fn grow(&mut self, parent: Digest, txs: &[Arc<Tx>], certificate: String) {
         self.log.push(parent);
-        for txid in txids {
-            self.log.push(*txid);
+        for tx in txs {
+            self.log.push(tx.txid());
         }
         self.hashes.push(self.state.tip());
         self.sizes.push(self.log.size());

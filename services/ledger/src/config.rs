@@ -11,12 +11,19 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Config {
-    /// The member's name, as in the genesis.
+    /// The member's name, as in the genesis or in the vote that adds it.
     pub name: String,
     /// genesis.json of the deployment.
     pub genesis_file: PathBuf,
     /// The member's Ed25519 seed, 64 hex digits.
     pub key_file: SecretFile,
+    /// While the key is changed: the next one. The node signs with whichever is in the set of members.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub next_key_file: Option<SecretFile>,
+    /// Its own base address as the other members reach it, `http://host:port`. They learn it from this node, signed;
+    /// without it they must have it in their configuration.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub address: Option<String>,
     /// Folder for the database, the log and the checkpoint.
     pub data_dir: PathBuf,
     /// How much is verified before each vote and each group of promises.
@@ -43,7 +50,7 @@ pub struct Config {
     /// How it logs.
     #[serde(default)]
     pub telemetry: TelemetrySettings,
-    /// The other members.
+    /// Other nodes and where they are; a member's own announcement wins over it.
     #[serde(default)]
     pub peers: Vec<PeerAddress>,
 }
@@ -70,11 +77,11 @@ impl VerifyMode {
     }
 }
 
-/// Another member's address.
+/// Another node's address.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct PeerAddress {
-    /// Its name in the genesis.
+    /// Its name.
     pub name: String,
     /// Its base address, `http://host:port`.
     pub url: String,

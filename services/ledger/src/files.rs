@@ -52,6 +52,17 @@ impl DataFolder {
         self.replace("checkpoint", note.as_bytes())
     }
 
+    /// Announcements of addresses, as written by [`Self::write_addresses`]. What cannot be read is announced again.
+    pub fn addresses(&self) -> io::Result<Vec<String>> {
+        let text = read_if_there(&self.0.join("addresses"))?;
+        Ok(text.and_then(|text| serde_json::from_str(&text).ok()).unwrap_or_default())
+    }
+
+    /// Replaces the file of announcements durably.
+    pub fn write_addresses(&self, announcements: &[String]) -> io::Result<()> {
+        self.replace("addresses", &serde_json::to_vec(announcements).map_err(io::Error::other)?)
+    }
+
     /// The mark of an attack. A mark that cannot be read is still a mark.
     pub fn attack_mark(&self) -> io::Result<Option<AttackMark>> {
         let Some(text) = read_if_there(&self.0.join("attacked"))? else { return Ok(None) };

@@ -1,24 +1,31 @@
 //! How members talk: one queue and one task per peer, one signed envelope per delivery, the receiver's
 //! height as the answer. An envelope is signed over domain, chain, sender, receiver and body; it carries no
 //! clock, since stale messages fall by height and round and blocks prove themselves by certificate.
+//!
+//! A peer is a name and an address; whose key it has, and whether it is a member at all, changes with the set.
+//! Observers send and get no envelopes: they ask for the status that everybody may read.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
-use std::time::Duration;
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::time::{Duration, Instant};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use ed25519_dalek::SigningKey;
-use hbc_client::Endpoint;
+use hbc_client::{ClientError, Endpoint};
+use hbc_types::problem::Slug;
+use hbc_types::wire::ledger::{AddressesView, AnnounceAddress, NodeStatus};
 use hbc_types::{Clock, Digest};
 use serde::{Deserialize, Serialize};
-use tokio::sync::mpsc;
+use tokio::sync::{Notify, mpsc};
 
 use crate::consensus::texts::{fits, sign};
 use crate::consensus::{Member, MemberId};
 
 /// Where envelopes are delivered.
 pub const PATH: &str = "/internal/v1/consensus";
+/// Where addresses are announced.
+pub const ADDRESSES_PATH: &str = "/internal/v1/addresses";
 /// Kid of the sending member.
 pub const MEMBER_HEADER: &str = "hbc-member";
 /// Its signature over [`envelope_text`], base64.
@@ -32,6 +39,11 @@ const QUEUE: usize = 1_024;
 const FULL_ENVELOPE_BYTES: usize = 1 << 20;
 /// A peer that was not spoken to is asked for its height this often.
 const PING: Duration = Duration::from_secs(4);
+/// An observer asks this often, and so is one asked.
+const GLANCE: Duration = Duration::from_secs(1);
+/// An address that was taken is announced again after this; one that was not, sooner.
+const ANNOUNCE_AGAIN: Duration = Duration::from_secs(60);
+const ANNOUNCE_SOON: Duration = Duration::from_secs(2);
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
 const LONGEST_PAUSE: Duration = Duration::from_secs(2);
 
@@ -54,38 +66,53 @@ pub struct Heard {
     pub attacked: bool,
 }
 
-/// A peer answered.
+/// What a peer's answers bring.
 #[derive(Clone, Debug)]
-pub struct PeerNews {
-    /// Which one.
-    pub member: MemberId,
-    /// What it said.
-    pub heard: Heard,
+pub enum PeerNews {
+    /// Where it stands.
+    Stands(Arc<Peer>, Heard),
+    /// What members announced to it.
+    Addresses(Vec<String>),
 }
 
-/// Another member, as this node reaches it.
+/// Another node, as this one reaches it.
 #[derive(Debug)]
 pub struct Peer {
-    /// Its id.
-    pub id: MemberId,
-    /// Its name in the genesis.
+    /// Its name.
     pub name: String,
     /// Its base address.
     pub url: String,
     /// For fetching blocks.
     pub endpoint: Endpoint,
+    /// Named in the configuration: kept whoever the members are.
+    pub configured: bool,
+    /// Its id in the present set; none while it is no member.
+    seat: Mutex<Option<MemberId>>,
     queue: mpsc::Sender<Item>,
     reached: AtomicBool,
     attacked: AtomicBool,
+    height: AtomicU64,
     seen_ms: AtomicI64,
+    ended: Notify,
 }
 
 impl Peer {
-    /// Queues something; drops it if the peer does not keep up.
+    /// Queues something; drops it if the peer does not keep up, or is no member.
     pub fn tell(&self, item: Item) {
-        if self.queue.try_send(item).is_err() {
+        if self.id().is_some() && self.queue.try_send(item).is_err() {
             tracing::debug!(peer.name = %self.name, "Queue full, message dropped");
         }
+    }
+
+    /// Its id in the present set of members.
+    #[must_use]
+    pub fn id(&self) -> Option<MemberId> {
+        *self.seat.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Notes its place in a new set of members.
+    pub fn sits(&self, id: Option<MemberId>) {
+        *self.seat.lock().unwrap_or_else(PoisonError::into_inner) = id;
     }
 
     /// True if the last envelope was answered.
@@ -100,6 +127,12 @@ impl Peer {
         self.attacked.load(Ordering::Relaxed)
     }
 
+    /// Height of its tip when it last answered.
+    #[must_use]
+    pub fn height(&self) -> u64 {
+        self.height.load(Ordering::Relaxed)
+    }
+
     /// Notes that it spoke to us.
     pub fn heard_from(&self, now_ms: i64) {
         self.seen_ms.store(now_ms, Ordering::Relaxed);
@@ -109,6 +142,50 @@ impl Peer {
     #[must_use]
     pub fn seen_ms(&self) -> i64 {
         self.seen_ms.load(Ordering::Relaxed)
+    }
+
+    /// Ends the task that delivers to it.
+    pub fn end(&self) {
+        self.ended.notify_one();
+    }
+
+    fn stands(&self, heard: &Heard, now_ms: i64) {
+        self.reached.store(true, Ordering::Relaxed);
+        self.attacked.store(heard.attacked, Ordering::Relaxed);
+        self.height.store(heard.height, Ordering::Relaxed);
+        self.heard_from(now_ms);
+    }
+}
+
+/// The other nodes that this one speaks to, by name.
+#[derive(Debug, Default)]
+pub struct Peers(RwLock<Arc<[Arc<Peer>]>>);
+
+impl Peers {
+    /// All of them now.
+    #[must_use]
+    pub fn all(&self) -> Arc<[Arc<Peer>]> {
+        self.0.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// The one that holds this key in the present set.
+    #[must_use]
+    pub fn by_id(&self, id: &MemberId) -> Option<Arc<Peer>> {
+        self.all().iter().find(|peer| peer.id().as_ref() == Some(id)).cloned()
+    }
+
+    /// The one with this name.
+    #[must_use]
+    pub fn named(&self, name: &str) -> Option<Arc<Peer>> {
+        self.all().iter().find(|peer| peer.name == name).cloned()
+    }
+
+    /// Keeps those for which `keep` holds and adds one; the tasks of the others end.
+    pub fn change(&self, keep: impl Fn(&Peer) -> bool, added: Option<Arc<Peer>>) {
+        let mut list = self.0.write().unwrap_or_else(PoisonError::into_inner);
+        let (kept, gone): (Vec<_>, Vec<_>) = list.iter().cloned().partition(|peer| keep(peer));
+        gone.iter().for_each(|peer| peer.end());
+        *list = kept.into_iter().chain(added).collect();
     }
 }
 
@@ -125,68 +202,165 @@ pub struct Sender {
     pub clock: Clock,
 }
 
+/// What this node says of itself to peers: who it is in the present set, and where it can be reached. Clones share it.
+#[derive(Clone, Default)]
+pub struct This {
+    inner: Arc<RwLock<(Option<Arc<Sender>>, Option<Arc<str>>)>>,
+}
+
+impl This {
+    /// The present seat; none for an observer.
+    #[must_use]
+    pub fn seat(&self) -> Option<Arc<Sender>> {
+        self.inner.read().unwrap_or_else(PoisonError::into_inner).0.clone()
+    }
+
+    fn announcement(&self) -> Option<Arc<str>> {
+        self.inner.read().unwrap_or_else(PoisonError::into_inner).1.clone()
+    }
+
+    /// Takes a new seat, and what is announced from it.
+    pub fn change(&self, seat: Option<Sender>, announcement: Option<String>) {
+        *self.inner.write().unwrap_or_else(PoisonError::into_inner) =
+            (seat.map(Arc::new), announcement.map(Arc::from));
+    }
+}
+
+/// How to reach a peer.
+pub struct Introduction {
+    /// Its name.
+    pub name: String,
+    /// Its base address.
+    pub url: String,
+    /// The same, to call.
+    pub endpoint: Endpoint,
+    /// Whether the configuration names it.
+    pub configured: bool,
+}
+
 /// Makes a peer and the task that delivers to it.
 pub fn connect(
-    id: MemberId,
-    name: String,
-    url: String,
-    endpoint: Endpoint,
-    sender: Sender,
+    introduction: Introduction,
+    this: This,
+    clock: Clock,
     news: mpsc::Sender<PeerNews>,
 ) -> (Arc<Peer>, impl Future<Output = ()> + Send) {
+    let Introduction { name, url, endpoint, configured } = introduction;
     let (queue, inbox) = mpsc::channel(QUEUE);
     let peer = Arc::new(Peer {
-        id,
         name,
         url,
         endpoint,
+        configured,
+        seat: Mutex::new(None),
         queue,
         reached: AtomicBool::new(false),
         attacked: AtomicBool::new(false),
+        height: AtomicU64::new(0),
         seen_ms: AtomicI64::new(0),
+        ended: Notify::new(),
     });
-    let task = deliver(peer.clone(), inbox, sender, news);
+    let delivery =
+        Delivery { peer: peer.clone(), this, clock, news, inbox, announced: None, reply_height: 0 };
+    let task = async move {
+        let peer = delivery.peer.clone();
+        tokio::select! {
+            () = delivery.run() => {}
+            () = peer.ended.notified() => {}
+        }
+    };
     (peer, task)
 }
 
-async fn deliver(
+/// The task of one peer.
+struct Delivery {
     peer: Arc<Peer>,
-    mut inbox: mpsc::Receiver<Item>,
-    sender: Sender,
+    this: This,
+    clock: Clock,
     news: mpsc::Sender<PeerNews>,
-) {
-    let mut pause = FIRST_PAUSE;
-    let mut reply_height = 0;
-    let mut first_round = true;
-    loop {
-        let wait = if first_round { Duration::ZERO } else { PING };
-        first_round = false;
-        let first = match tokio::time::timeout(wait, inbox.recv()).await {
-            Ok(Some(item)) => Some(item),
-            Ok(None) => return,
-            Err(_elapsed) => None,
-        };
-        let body = gather(first, &mut inbox, reply_height);
-        match post(&peer, &sender, body).await {
-            Ok(heard) => {
-                peer.reached.store(true, Ordering::Relaxed);
-                peer.attacked.store(heard.attacked, Ordering::Relaxed);
-                peer.heard_from(sender.clock.now().ms());
-                reply_height = heard.height;
-                pause = FIRST_PAUSE;
-                if news.send(PeerNews { member: peer.id, heard }).await.is_err() {
-                    return;
+    inbox: mpsc::Receiver<Item>,
+    /// What was announced last, and when it is due again.
+    announced: Option<(Arc<str>, Instant)>,
+    reply_height: u64,
+}
+
+impl Delivery {
+    async fn run(mut self) {
+        let mut pause = FIRST_PAUSE;
+        let mut wait = Duration::ZERO;
+        loop {
+            let first = match tokio::time::timeout(wait, self.inbox.recv()).await {
+                Ok(Some(item)) => Some(item),
+                Ok(None) => return,
+                Err(_elapsed) => None,
+            };
+            match self.speak(first).await {
+                Ok(heard) => {
+                    self.peer.stands(&heard, self.clock.now().ms());
+                    self.reply_height = heard.height;
+                    pause = FIRST_PAUSE;
+                    if self.news.send(PeerNews::Stands(self.peer.clone(), heard)).await.is_err() {
+                        return;
+                    }
+                    self.announce().await;
+                }
+                Err(error) => {
+                    if self.peer.reached.swap(false, Ordering::Relaxed) {
+                        tracing::info!(peer.name = %self.peer.name, error = %error, "A peer does not answer");
+                    }
+                    tokio::time::sleep(pause).await;
+                    pause = (pause * 2).min(LONGEST_PAUSE);
                 }
             }
-            Err(error) => {
-                if peer.reached.swap(false, Ordering::Relaxed) {
-                    tracing::info!(peer.name = %peer.name, error = %error, "A peer does not answer");
-                }
-                tokio::time::sleep(pause).await;
-                pause = (pause * 2).min(LONGEST_PAUSE);
-            }
+            let between_members = self.this.seat().is_some() && self.peer.id().is_some();
+            wait = if between_members { PING } else { GLANCE };
         }
     }
+
+    /// Members send each other what waits; whoever is none is only asked, and only asks, where the other stands. So
+    /// does a member whom the other does not know as one: its set may be older or newer.
+    async fn speak(&mut self, first: Option<Item>) -> Result<Heard, ClientError> {
+        let (Some(seat), Some(id)) = (self.this.seat(), self.peer.id()) else {
+            while self.inbox.try_recv().is_ok() {}
+            return glance(&self.peer.endpoint).await;
+        };
+        let body = gather(first, &mut self.inbox, self.reply_height);
+        match send_envelope(&self.peer.endpoint, &id, &seat, body).await {
+            Err(error) if error.slug() == Some(Slug::Unauthenticated) => glance(&self.peer.endpoint).await,
+            outcome => outcome,
+        }
+    }
+
+    /// Says where this node can be reached, when that is due, and learns the same of others.
+    async fn announce(&mut self) {
+        let Some(announcement) = self.this.announcement() else { return };
+        let due = match &self.announced {
+            Some((before, due)) => *before != announcement || Instant::now() >= *due,
+            None => true,
+        };
+        if !due {
+            return;
+        }
+        let body = AnnounceAddress { announcement: announcement.to_string() };
+        let call =
+            self.peer.endpoint.post(ADDRESSES_PATH).json(&body).once().deadline(Duration::from_secs(5));
+        let next = match call.fetch::<AddressesView>().await {
+            Ok(view) => {
+                let _loop_ended = self.news.send(PeerNews::Addresses(view.announcements)).await;
+                ANNOUNCE_AGAIN
+            }
+            // Nobody voted for this node yet, or the peer is behind.
+            Err(_refused_or_gone) => ANNOUNCE_SOON,
+        };
+        self.announced = Some((announcement, Instant::now() + next));
+    }
+}
+
+/// Where a node stands, as it tells anybody.
+async fn glance(endpoint: &Endpoint) -> Result<Heard, ClientError> {
+    let call = endpoint.get("/v1/status").once().deadline(Duration::from_secs(5));
+    let status: NodeStatus = call.fetch().await?;
+    Ok(Heard { height: status.height, attacked: status.first_bad_height.is_some() })
 }
 
 /// Packs what waits into one envelope; messages about heights that the peer has are left out.
@@ -205,17 +379,13 @@ fn gather(first: Option<Item>, inbox: &mut mpsc::Receiver<Item>, peer_height: u6
     body
 }
 
-async fn post(peer: &Peer, sender: &Sender, body: Vec<u8>) -> Result<Heard, hbc_client::ClientError> {
-    send_envelope(&peer.endpoint, &peer.id, sender, body).await
-}
-
 /// Sends one envelope and waits for the answer.
 pub async fn send_envelope(
     endpoint: &Endpoint,
     receiver: &MemberId,
     sender: &Sender,
     body: Vec<u8>,
-) -> Result<Heard, hbc_client::ClientError> {
+) -> Result<Heard, ClientError> {
     let text = envelope_text(&sender.chain, &sender.me, receiver, &body);
     let signature = STANDARD.encode(sign(&sender.key, &text));
     endpoint

@@ -34,5 +34,10 @@ pub async fn cases(world: &World) -> Result<Vec<Case>> {
             .stranger(&world.alice, &[401])
             .stranger(&world.operator, &[401])
             .anybody_gets(&[401]),
+        Case::new("ledger POST /internal/v1/addresses", &[])
+            .json(&json!({"announcement": "a.b.c"}))
+            .stranger(&world.alice, &[401])
+            .stranger(&world.operator, &[401])
+            .anybody_gets(&[401]),
     ])
 }

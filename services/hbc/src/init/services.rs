@@ -135,6 +135,8 @@ impl Plan<'_> {
             name: name.to_owned(),
             genesis_file: self.home.genesis(),
             key_file: self.secret(&format!("{name}.key")),
+            next_key_file: None,
+            address: Some(Self::url(port)),
             data_dir: self.home.data(name),
             verify: VerifyMode::Full,
             include_within_ms: 10_000,

@@ -87,6 +87,13 @@ pub enum Input {
         /// The finding.
         verdict: Verdict,
     },
+    /// From the next [`Input::Committed`] on the node signs with this key, or, without one, only follows.
+    Seat {
+        /// The key that is in the set then.
+        key: Option<SigningKey>,
+        /// Time-outs for the parameters in force then.
+        timing: Timing,
+    },
     /// The store holds this height now, decided here or caught up; its state names the next members.
     Committed {
         /// The height.
@@ -190,6 +197,8 @@ pub struct Core {
     checking: BTreeMap<BlockId, Pending>,
     checks: usize,
     early: BTreeMap<MemberId, VecDeque<Message>>,
+    /// Who this node is from the next committed height on, if that changes.
+    seat: Option<(Option<SigningKey>, Timing)>,
 }
 
 impl Core {
@@ -198,13 +207,7 @@ impl Core {
     pub fn boot(now_ms: u64, identity: Identity, boot: Boot) -> (Self, Vec<Output>) {
         let me = Member::new(identity.key.verifying_key().to_bytes());
         let height = boot.tip + 1;
-        let params = Params {
-            address: me.id,
-            threshold_params: mt::ThresholdParams::default(),
-            value_payload: ValuePayload::ProposalAndParts,
-            enabled: true,
-        };
-        let state = State::new(Context, Height(height), boot.members.clone(), params, 4, 256);
+        let state = fresh(me.id, height, boot.members.clone());
         let host = Host::new(me, identity.key, identity.texts, identity.timing, boot.members, height);
         let mut core = Self {
             state,
@@ -215,6 +218,7 @@ impl Core {
             checking: BTreeMap::new(),
             checks: 0,
             early: BTreeMap::new(),
+            seat: None,
         };
         core.host.now_ms = now_ms;
         core.replay(boot.records);
@@ -225,7 +229,7 @@ impl Core {
     fn replay(&mut self, records: Vec<Record>) {
         let height = self.host.height;
         let records: Vec<_> = records.into_iter().filter(|record| record.height == height).collect();
-        if records.is_empty() {
+        if records.is_empty() || !self.host.is_seated() {
             return;
         }
         let mut inputs = Vec::new();
@@ -263,7 +267,7 @@ impl Core {
 
     /// Starts the waiting height.
     fn start(&mut self) {
-        if self.host.members.is_empty() {
+        if !self.host.is_seated() {
             return;
         }
         self.phase = Phase::Running;
@@ -321,6 +325,9 @@ impl Core {
         if message.height() > next {
             self.host.out.push(Output::Behind(from, message.height() - 1));
             self.keep_early(from, message);
+            return;
+        }
+        if !self.host.is_seated() {
             return;
         }
         if self.phase == Phase::Idle {
@@ -444,6 +451,7 @@ impl Core {
             return;
         }
         self.host.move_to(height + 1, members);
+        self.take_seat();
         self.phase = Phase::Idle;
         self.building = None;
         self.checking.clear();
@@ -453,6 +461,20 @@ impl Core {
         let awaited = self.early.values().flatten().any(|message| message.height() == next);
         if self.work || awaited {
             self.start_and_listen();
+        }
+    }
+
+    /// Signs with another key, or with none, from this height on. What the log's guard holds is by height, round and
+    /// step, whichever key signed it.
+    fn take_seat(&mut self) {
+        let Some((key, timing)) = self.seat.take() else { return };
+        self.host.timing = timing;
+        self.host.seated = key.is_some();
+        let Some(key) = key else { return };
+        let me = Member::new(key.verifying_key().to_bytes());
+        if me.id != self.host.me.id {
+            self.state = fresh(me.id, self.host.height, self.host.members.clone());
+            (self.host.me, self.host.key) = (me, key);
         }
     }
 
@@ -490,6 +512,17 @@ impl Core {
     }
 }
 
+/// The library's state for a member that has done nothing yet.
+fn fresh(address: MemberId, height: u64, members: MemberSet) -> State<Context> {
+    let params = Params {
+        address,
+        threshold_params: mt::ThresholdParams::default(),
+        value_payload: ValuePayload::ProposalAndParts,
+        enabled: true,
+    };
+    State::new(Context, Height(height), members, params, 4, 256)
+}
+
 impl Agreement for Core {
     fn handle(&mut self, now_ms: u64, input: Input) -> Vec<Output> {
         self.host.now_ms = self.host.now_ms.max(now_ms);
@@ -515,6 +548,7 @@ impl Agreement for Core {
                 self.work = false;
             }
             Input::Checked { height, value, verdict } => self.checked(height, value, verdict),
+            Input::Seat { key, timing } => self.seat = Some((key, timing)),
             Input::Committed { height, members } => self.committed(height, members),
         }
         self.settle()

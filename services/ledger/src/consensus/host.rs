@@ -43,6 +43,8 @@ pub(super) struct Host {
     /// The round for which the library wants a value from us.
     pub(super) wanted_round: Option<u32>,
     pub(super) decided: Option<Certificate>,
+    /// False while the node only follows.
+    pub(super) seated: bool,
     /// Signs nothing at this height: what was signed before is not known for sure.
     pub(super) muted: bool,
     /// During replay: the records that the log already holds.
@@ -75,6 +77,7 @@ impl Host {
             blocks: BTreeMap::new(),
             wanted_round: None,
             decided: None,
+            seated: true,
             muted: false,
             logged: None,
             guard: BTreeMap::new(),
@@ -96,6 +99,11 @@ impl Host {
         self.decided = None;
         self.muted = false;
         self.unsynced = false;
+    }
+
+    /// Whether this node's key is one of the height's.
+    pub(super) fn is_seated(&self) -> bool {
+        self.seated && self.members.get(&self.me.id).is_some()
     }
 
     pub(super) fn clear_timers(&mut self) {

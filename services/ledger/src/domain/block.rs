@@ -297,9 +297,11 @@ pub fn check_block(
 /// Applies a block that the members decided and whose bytes are verified: the form and signatures of its transactions are
 /// not looked at again, all else is.
 ///
+/// Answers the transactions.
+///
 /// # Errors
 /// The first thing that is wrong; the state is unchanged then.
-pub fn replay_block(state: &mut State, block: &Block) -> Result<(), BlockError> {
+pub fn replay_block(state: &mut State, block: &Block) -> Result<Vec<Arc<Tx>>, BlockError> {
     let header = &block.header;
     check_header(state, header)?;
     check_limits(state, block)?;
@@ -308,8 +310,9 @@ pub fn replay_block(state: &mut State, block: &Block) -> Result<(), BlockError> 
     let all: Vec<usize> = (0..block.transactions.len()).collect();
     let txs: Vec<Arc<Tx>> = parse(block, &all, Tx::read_final)?.into_iter().map(Arc::new).collect();
     let work = check_rules(state, header, &txs)?;
-    let checked = Checked { header: *header, hash: header.hash(), txs, log, work };
-    state.commit(checked).map_err(|_another_tip| BlockError::PrevHash)
+    let checked = Checked { header: *header, hash: header.hash(), txs: txs.clone(), log, work };
+    state.commit(checked).map_err(|_another_tip| BlockError::PrevHash)?;
+    Ok(txs)
 }
 
 fn check_header(state: &State, header: &Header) -> Result<(), BlockError> {

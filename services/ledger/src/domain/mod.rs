@@ -5,6 +5,7 @@ pub mod block;
 pub mod comparison;
 pub mod expectation;
 pub mod mempool;
+pub mod register;
 pub mod rules;
 pub mod state;
 pub mod verification;

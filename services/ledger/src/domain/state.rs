@@ -8,7 +8,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use hbc_types::account::ServiceRole;
-use hbc_types::chain::entry::{ChangesEntry, Entry, GrantEntry, KeyEntry, Kind, StaffEntry, grant_id};
+use hbc_types::chain::entry::{ChangesEntry, Entry, GrantEntry, KeyEntry, Kind, StaffEntry, Voice, grant_id};
 use hbc_types::chain::genesis::{Genesis, GenesisError, Named, Parameters, ServiceEntry};
 use hbc_types::chain::header::Header;
 use hbc_types::chain::keys::{Kid, PublicKey};
@@ -248,6 +248,24 @@ impl State {
     #[must_use]
     pub fn changes(&self, subject: &str) -> u64 {
         changes(&self.map, subject).map_or(0, |entry| entry.count)
+    }
+
+    /// Voices on a subject that have not reached their threshold.
+    #[must_use]
+    pub fn voices(&self, subject: &str) -> &[Voice] {
+        match self.map.get(&Kind::Ballots.key(subject)) {
+            Some(Entry::Ballots(voices)) => voices,
+            _ => &[],
+        }
+    }
+
+    /// The transaction with which a node's event came to count.
+    #[must_use]
+    pub fn event(&self, ballot: &Digest) -> Option<Digest> {
+        match self.map.get(&Kind::Event.digest_key(ballot)) {
+            Some(Entry::Seen(entry)) => Some(entry.txid),
+            _ => None,
+        }
     }
 
     /// Where a final transaction stands.

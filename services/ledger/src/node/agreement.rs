@@ -15,6 +15,7 @@ use hbc_types::wire::ledger::BlocksView;
 use tokio::sync::{mpsc, oneshot};
 
 use super::Node;
+use super::boot::timing;
 use super::catch_up::CatchUp;
 use super::guardian::Soundness;
 use super::waiting::Impossible;
@@ -25,7 +26,7 @@ use crate::consensus::{
     Verdict,
 };
 use crate::domain::rules::Refusal;
-use crate::peers::{Item, PeerNews};
+use crate::peers::{Item, Peer, PeerNews};
 use crate::store::{StoredBlock, StoredEvidence, StoredRefusal};
 
 /// Room for the header and lengths when candidates are chosen by bytes.
@@ -51,7 +52,9 @@ pub enum Event {
     /// A proposed block was examined.
     Checked(u64, BlockId, Verdict, Option<Box<NextBlock>>),
     /// Blocks of a peer, or none.
-    Blocks(MemberId, Option<BlocksView>),
+    Blocks(Arc<Peer>, Option<BlocksView>),
+    /// A member's announcement of its address was taken.
+    Address(String),
     /// End.
     Stop(oneshot::Sender<()>),
 }
@@ -114,7 +117,7 @@ impl Loop {
                     Some(event) => self.event(event).await,
                     None => return,
                 },
-                Some(news) = self.news.recv() => self.peer_news(&news),
+                Some(news) = self.news.recv() => self.peer_news(news),
                 () = sleep_until(deadline) => self.feed(Input::Tick).await,
                 _ = tick.tick() => self.tick().await,
             }
@@ -128,7 +131,7 @@ impl Loop {
         }
         match event {
             Event::Message(from, message) => {
-                if let Some(peer) = self.node.peers.iter().find(|peer| peer.id == from) {
+                if let Some(peer) = self.node.peers.by_id(&from) {
                     peer.heard_from(self.node.clock.now().ms());
                 }
                 self.feed(Input::Message(from, message)).await;
@@ -142,13 +145,19 @@ impl Loop {
                 self.feed(Input::Checked { height, value, verdict }).await;
             }
             Event::Blocks(from, blocks) => self.take_blocks(from, blocks).await,
+            Event::Address(name) => self.node.meet_announced(&name),
             Event::Stop(_) => {}
         }
     }
 
-    fn peer_news(&mut self, news: &PeerNews) {
-        if news.heard.height > self.node.chain().height() && !news.heard.attacked {
-            self.fetch_blocks(news.member);
+    fn peer_news(&mut self, news: PeerNews) {
+        match news {
+            PeerNews::Stands(peer, heard) => {
+                if heard.height > self.node.chain().height() && !heard.attacked {
+                    self.fetch_blocks(peer);
+                }
+            }
+            PeerNews::Addresses(announcements) => self.node.take_addresses(&announcements),
         }
     }
 
@@ -216,7 +225,11 @@ impl Loop {
                     let more = self.decided(&block, &certificate).await;
                     queue.extend(more);
                 }
-                Output::Behind(member, _) => self.fetch_blocks(member),
+                Output::Behind(member, _) => {
+                    if let Some(peer) = self.node.peers.by_id(&member) {
+                        self.fetch_blocks(peer);
+                    }
+                }
                 Output::Evidence(evidence) => self.keep_evidence(&evidence).await,
             }
         }
@@ -279,6 +292,8 @@ impl Loop {
         let work = self.node.waiting().has_work();
         let now = self.now_ms();
         let mut outputs = self.core.handle(now, Input::Work(work));
+        let (key, timing) = (self.node.seat().map(|seat| seat.key.clone()), timing(&self.node.chain()));
+        outputs.extend(self.core.handle(now, Input::Seat { key, timing }));
         outputs.extend(self.core.handle(now, Input::Committed { height, members }));
         outputs
     }
@@ -332,13 +347,17 @@ fn or_die(result: std::io::Result<()>) {
 impl Node {
     /// To every other member.
     pub fn tell_all(&self, item: &Item) {
-        for peer in &self.peers {
+        for peer in self.peers.all().iter() {
             peer.tell(item.clone());
         }
     }
 
     /// Tells the others of transactions that wait.
     pub(super) fn tell_of(&self, txs: &[Arc<Tx>]) {
+        if self.seat().is_none() {
+            self.hand_on(txs);
+            return;
+        }
         for some in txs.chunks(TOLD_AT_ONCE) {
             self.tell_all(&Item::Transactions(some.iter().map(|tx| tx.bytes().into()).collect()));
         }
@@ -351,7 +370,7 @@ impl Node {
             let bytes = usize::try_from(chain.state().parameters().max_block_bytes).ok()?;
             let bytes = bytes.saturating_sub(OVERHEAD_BYTES);
             let candidates = self.waiting().candidates(MAX_TRANSACTIONS, bytes);
-            let kid = hbc_types::Digest::from_bytes(self.id.0);
+            let kid = hbc_types::Digest::from_bytes(self.seat()?.me.0);
             chain.draft(&candidates, self.clock.now(), &kid)
         };
         if draft.is_empty() && !allow_empty {
@@ -423,6 +442,7 @@ impl Node {
                 tracing::error!("A stored block does not follow on the tip; the node ends here");
                 std::process::abort();
             }
+            self.take_seat(&chain);
             self.waiting().settle(&chain, &txids, now.unsigned_ms())
         };
         tracing::info!(node.name = %self.name, block.height = stored.height, block.transactions = txids.len(), "A block is final");

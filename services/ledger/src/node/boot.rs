@@ -6,28 +6,29 @@ use std::sync::{Arc, Mutex, RwLock};
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
-use hbc_client::Endpoint;
+use hbc_service::config::SecretFile;
 use hbc_types::chain::checkpoint::Certificate as Note;
-use hbc_types::chain::genesis::{Genesis, Named};
+use hbc_types::chain::genesis::{Genesis, Named, is_name};
 use hbc_types::chain::header::{Block, HEADER_BYTES};
-use hbc_types::chain::keys::PublicKey;
 use hbc_types::chain::tx::Tx;
 use hbc_types::{Clock, Digest};
 use tokio::sync::{mpsc, oneshot};
 
+use super::addresses::{AddressBook, endpoint};
 use super::admission;
 use super::agreement::{Event, Loop};
+use super::seat::Keyring;
 use super::waiting::Waiting;
 use super::{Condition, Node, scrub};
 use crate::chain::{Chain, value_of};
-use crate::config::Config;
+use crate::config::{Config, PeerAddress};
 use crate::consensus::texts::Texts;
 use crate::consensus::wal::{Tail, Wal};
-use crate::consensus::{Boot, Core, Identity, MemberId, Timing};
+use crate::consensus::{Boot, Core, Identity, Timing};
 use crate::domain::mempool::PoolLimits;
 use crate::domain::verification::{Fault, Verifier, Wrong};
 use crate::files::{AttackMark, DataFolder};
-use crate::peers::{self, PeerNews, Sender};
+use crate::peers::{PeerNews, Peers, This};
 use crate::store::{Store, StoreError, StoredBlock};
 
 /// Events that wait for the loop.
@@ -56,14 +57,8 @@ impl Running {
     /// Opens the node's store and starts its tasks on a thread of their own.
     pub async fn start(config: &Config, clock: Clock) -> anyhow::Result<Self> {
         let genesis = read_genesis(&config.genesis_file)?;
-        let key = config.key_file.signing_key().context("the member's key")?;
-        let public = PublicKey::of(&key);
-        let me = genesis.members.iter().find(|member| member.name == config.name);
-        anyhow::ensure!(
-            me.is_some_and(|member| member.key == public),
-            "the key is not that of member `{}`",
-            config.name
-        );
+        let keyring = keyring(config)?;
+        check_addresses(config)?;
         let genesis_text = String::from_utf8(genesis.to_bytes()?)?;
         let data = DataFolder::open(&config.data_dir).context("the data folder")?;
         let founded = Chain::found(genesis.clone())?;
@@ -79,9 +74,17 @@ impl Running {
             fault = Some(Fault { height: chain.height() + 1, wrong: Wrong::Missing });
         }
         let condition = condition(&data, fault, &clock)?;
-        let members = genesis.members.clone();
-        let parts = Parts { config, key, genesis_text, data, store, chain, condition, clock };
-        parts.launch(wal, recovered, &members)
+        if let Some(member) = keyring.mistaken_for(chain.state().members()) {
+            anyhow::bail!("the key is that of member `{}`, not of `{}`", member.name, config.name);
+        }
+        if keyring.seat(chain.state().members()).is_none() {
+            tracing::warn!(
+                node.name = %config.name,
+                "No key of this node is in the set of members: it observes until it is voted in"
+            );
+        }
+        let parts = Parts { config, keyring, genesis_text, data, store, chain, condition, clock };
+        parts.launch(wal, recovered)
     }
 
     /// Stops the tasks and waits for them.
@@ -98,7 +101,7 @@ impl Running {
 
 struct Parts<'a> {
     config: &'a Config,
-    key: ed25519_dalek::SigningKey,
+    keyring: Keyring,
     genesis_text: String,
     data: DataFolder,
     store: Store,
@@ -108,19 +111,11 @@ struct Parts<'a> {
 }
 
 impl Parts<'_> {
-    fn launch(
-        self,
-        mut wal: Wal,
-        recovered: crate::consensus::wal::Recovered,
-        members: &[Named],
-    ) -> anyhow::Result<Running> {
-        let Self { config, key, genesis_text, data, store, chain, condition, clock } = self;
-        let id = MemberId(*PublicKey::of(&key).kid().as_bytes());
+    fn launch(self, mut wal: Wal, recovered: crate::consensus::wal::Recovered) -> anyhow::Result<Running> {
+        let Self { config, keyring, genesis_text, data, store, chain, condition, clock } = self;
         let (events, inbox) = mpsc::channel(EVENTS);
         let (submissions, submitted) = mpsc::channel(SUBMISSIONS);
         let (news, heard) = mpsc::channel(EVENTS);
-        let sender = Sender { me: id, key: key.clone(), chain: chain.id(), clock: clock.clone() };
-        let (peers, deliveries) = connect(config, members, &sender, &news)?;
         let mut records = recovered.records;
         // Without its log a node does not know what it signed: the others decide the next height.
         if recovered.tail == Tail::Damaged || (recovered.tail == Tail::New && chain.height() > 0) {
@@ -130,12 +125,19 @@ impl Parts<'_> {
             records.push(wal.mute(chain.height() + 1)?);
         }
         let texts = Texts { chain: chain.id(), origin: chain.origin().to_owned() };
-        let identity = Identity { key: key.clone(), texts: texts.clone(), timing: timing(&chain) };
+        let seat = keyring.seat(chain.state().members()).cloned();
+        // A key that is not in the set signs nothing.
+        let key = seat.clone().unwrap_or_else(|| keyring.newest().clone());
+        let identity = Identity { key, texts: texts.clone(), timing: timing(&chain) };
+        let addresses = known_addresses(&data, &chain, &clock);
         let boot = Boot { tip: chain.height(), members: chain.members(), records };
         let node = Arc::new(Node {
             name: config.name.clone(),
-            id,
-            key,
+            keyring,
+            this: This::default(),
+            address: config.address.clone(),
+            addresses: Mutex::new(addresses),
+            news,
             genesis_text,
             chain_id: chain.id(),
             texts,
@@ -146,7 +148,7 @@ impl Parts<'_> {
             include_within_ms: config.include_within_ms,
             store,
             data,
-            peers,
+            peers: Peers::default(),
             gate: tokio::sync::RwLock::new(()),
             waiting: Mutex::new(Waiting::new(PoolLimits::default())),
             chain: RwLock::new(chain),
@@ -154,6 +156,8 @@ impl Parts<'_> {
             events,
             submissions,
         });
+        node.sit(seat.as_ref());
+        let configured = config.peers.clone();
         let shared = node.clone();
         let thread =
             std::thread::Builder::new().name(format!("ledger-{}", config.name)).spawn(move || {
@@ -163,7 +167,7 @@ impl Parts<'_> {
                     tracing::error!("The node's threads cannot be started; the node ends here");
                     std::process::abort();
                 };
-                let whole = run(shared, wal, identity, boot, inbox, heard, submitted, deliveries);
+                let whole = run(shared, wal, identity, boot, inbox, heard, submitted, configured);
                 let ended =
                     std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| runtime.block_on(whole)));
                 if ended.is_err() {
@@ -177,8 +181,6 @@ impl Parts<'_> {
     }
 }
 
-type Delivery = futures_util::future::BoxFuture<'static, ()>;
-
 #[expect(clippy::too_many_arguments, reason = "the ends of all channels meet here once")]
 async fn run(
     node: Arc<Node>,
@@ -188,7 +190,7 @@ async fn run(
     inbox: mpsc::Receiver<Event>,
     heard: mpsc::Receiver<PeerNews>,
     submitted: mpsc::Receiver<admission::Submission>,
-    deliveries: Vec<Delivery>,
+    configured: Vec<PeerAddress>,
 ) {
     let started = Instant::now();
     let attacked = node.attack();
@@ -198,9 +200,10 @@ async fn run(
         tracing::error!(error = %error, "Promises cannot be taken up; the node ends here, to be started again");
         std::process::abort();
     }
-    for delivery in deliveries {
-        tokio::spawn(delivery);
+    for PeerAddress { name, url } in configured {
+        node.meet(&name, url, true);
     }
+    node.meet_all_announced();
     let mut admission = tokio::spawn(admission::run(node.clone(), submitted));
     let mut scrub = tokio::spawn(scrub::run(node.clone()));
     if let Some(mark) = attacked {
@@ -222,35 +225,40 @@ async fn run(
     }
 }
 
-fn connect(
-    config: &Config,
-    members: &[Named],
-    sender: &Sender,
-    news: &mpsc::Sender<PeerNews>,
-) -> anyhow::Result<(Vec<Arc<peers::Peer>>, Vec<Delivery>)> {
-    let (mut list, mut deliveries) = (Vec::new(), Vec::<Delivery>::new());
-    for address in config.peers.iter().filter(|address| address.name != config.name) {
-        let member = members.iter().find(|member| member.name == address.name);
-        let member = member.with_context(|| format!("peer `{}` is no member", address.name))?;
-        let id = MemberId(*member.kid().as_bytes());
-        let endpoint =
-            Endpoint::new(&address.url).with_context(|| format!("address of `{}`", address.name))?;
-        let (peer, task) = peers::connect(
-            id,
-            address.name.clone(),
-            address.url.clone(),
-            endpoint,
-            sender.clone(),
-            news.clone(),
-        );
-        list.push(peer);
-        deliveries.push(Box::pin(task));
+/// The node's keys: the one in use and, while it is changed, the next.
+fn keyring(config: &Config) -> anyhow::Result<Keyring> {
+    anyhow::ensure!(is_name(&config.name), "`{}` is no member's name", config.name);
+    let key = config.key_file.signing_key().context("the member's key")?;
+    let next = config.next_key_file.as_ref().map(SecretFile::signing_key).transpose();
+    Ok(Keyring::new(config.name.clone(), key, next.context("the member's next key")?))
+}
+
+/// That the addresses in the configuration are some.
+fn check_addresses(config: &Config) -> anyhow::Result<()> {
+    for PeerAddress { name, url } in &config.peers {
+        anyhow::ensure!(is_name(name), "peer `{name}` has no member's name");
+        anyhow::ensure!(endpoint(url).is_some(), "the address of `{name}` must be http://host:port");
     }
-    Ok((list, deliveries))
+    let own = config.address.as_deref();
+    anyhow::ensure!(own.is_none_or(|url| endpoint(url).is_some()), "`address` must be http://host:port");
+    Ok(())
+}
+
+/// What was announced before the node stopped, as far as it still counts.
+fn known_addresses(data: &DataFolder, chain: &Chain, clock: &Clock) -> AddressBook {
+    let mut parties = chain.register().candidates();
+    parties.extend(chain.state().members().iter().cloned());
+    let mut book = AddressBook::default();
+    for text in data.addresses().unwrap_or_default() {
+        if let Err(error) = book.take(&text, &chain.id(), &parties, clock.now().unsigned_ms()) {
+            tracing::info!(error = %error, "A stored announcement does not count any more");
+        }
+    }
+    book
 }
 
 /// Time-outs for the chain's work: a proposal has five times the mean time that a slow machine needs.
-fn timing(chain: &Chain) -> Timing {
+pub(super) fn timing(chain: &Chain) -> Timing {
     let bits = chain.tip().target.zero_bits().min(40);
     let mean_ms = (1_u64 << bits) / SLOW_TRIES_PER_MS;
     let timing = Timing::default();

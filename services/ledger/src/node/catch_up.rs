@@ -12,7 +12,7 @@ use hbc_types::wire::ledger::{BlockView, BlocksView};
 
 use super::agreement::{Event, Loop};
 use crate::chain::{Chain, NextBlock, value_of};
-use crate::consensus::MemberId;
+use crate::peers::Peer;
 
 /// A fetch that takes longer is given up.
 const GIVE_UP: Duration = Duration::from_secs(20);
@@ -27,11 +27,10 @@ pub struct CatchUp {
 
 impl Loop {
     /// Asks a member for the blocks after the tip, unless that is being done.
-    pub(super) fn fetch_blocks(&mut self, member: MemberId) {
+    pub(super) fn fetch_blocks(&mut self, peer: Arc<Peer>) {
         if self.catch_up.since.is_some_and(|since| since.elapsed() < GIVE_UP) {
             return;
         }
-        let Some(peer) = self.node.peers.iter().find(|peer| peer.id == member).cloned() else { return };
         self.catch_up.since = Some(Instant::now());
         let node = self.node.clone();
         let from = node.chain().height() + 1;
@@ -41,12 +40,12 @@ impl Loop {
             if let Err(error) = &blocks {
                 tracing::info!(peer.name = %peer.name, error = %error, "Blocks could not be fetched");
             }
-            let _loop_ended = node.events.send(Event::Blocks(member, blocks.ok())).await;
+            let _loop_ended = node.events.send(Event::Blocks(peer, blocks.ok())).await;
         });
     }
 
     /// Takes the blocks that a member sent.
-    pub(super) async fn take_blocks(&mut self, from: MemberId, blocks: Option<BlocksView>) {
+    pub(super) async fn take_blocks(&mut self, from: Arc<Peer>, blocks: Option<BlocksView>) {
         self.catch_up.since = None;
         let Some(BlocksView { blocks, tip }) = blocks else { return };
         let got_some = !blocks.is_empty();
@@ -65,7 +64,7 @@ impl Loop {
                 }
                 Err(reason) => {
                     tracing::error!(
-                        member.id = %from, block.height = view.height, block.reason = %reason,
+                        peer.name = %from.name, block.height = view.height, block.reason = %reason,
                         "ALARM: a member's block is not certified or does not continue this chain"
                     );
                     self.node.condition_mut().syncing = false;

@@ -183,7 +183,7 @@ impl Node {
         }
         let evidence = StoredEvidence {
             kind: "store",
-            member: Some(self.id.0),
+            member: self.seat().map(|seat| seat.me.0),
             height: fault.height,
             detail: serde_json::to_vec(&mark).unwrap_or_default(),
         };
@@ -204,9 +204,11 @@ impl Node {
             iat: u64::try_from(mark.found_at_ms).unwrap_or(0),
             node: self.name.clone(),
         });
-        let Ok(jws) = tx::sign(&self.key, &event) else { return };
+        // The event counts by a member's signature only.
+        let Some(seat) = self.seat() else { return };
+        let Ok(jws) = tx::sign(&seat.key, &event) else { return };
         for attempt in 0..TELLINGS {
-            for peer in &self.peers {
+            for peer in self.peers.all().iter() {
                 let body = SubmitTransaction { jws: jws.clone() };
                 if peer.endpoint.post("/v1/transactions").json(&body).done().await.is_ok() {
                     return;

@@ -1,18 +1,20 @@
 //! One ledger node: what its parts share. [`boot`] opens it, [`agreement`] decides blocks, [`admission`]
 //! takes transactions, [`guardian`] verifies the store, [`catch_up`] fetches what the others decided.
 
+pub mod addresses;
 pub mod admission;
 pub mod agreement;
 pub mod boot;
 pub mod catch_up;
 pub mod guardian;
+pub mod handing_on;
 pub mod scrub;
+pub mod seat;
 pub mod waiting;
 
 use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
-use ed25519_dalek::SigningKey;
-use hbc_types::wire::ledger::NodeState;
+use hbc_types::wire::ledger::{NodeRole, NodeState};
 use hbc_types::{Clock, Digest, Timestamp};
 use tokio::sync::mpsc;
 
@@ -21,10 +23,12 @@ use crate::config::VerifyMode;
 use crate::consensus::texts::Texts;
 use crate::consensus::{MemberId, Message};
 use crate::files::{AttackMark, DataFolder};
-use crate::peers::{Heard, Peer};
+use crate::peers::{Heard, Peer, PeerNews, Peers, Sender, This};
 use crate::store::Store;
+use addresses::AddressBook;
 use admission::Submission;
 use agreement::Event;
+use seat::Keyring;
 use waiting::Waiting;
 
 /// A peer that was heard of within this time counts as seen.
@@ -47,10 +51,15 @@ pub struct Condition {
 pub struct Node {
     /// The member's name.
     pub name: String,
-    /// SHA-256 of its key.
-    pub id: MemberId,
-    /// Its key.
-    pub key: SigningKey,
+    /// Its keys.
+    pub keyring: Keyring,
+    /// Who it is in the present set, and what it announces.
+    pub this: This,
+    /// Its base address as it announces it.
+    pub address: Option<String>,
+    /// What the others announced.
+    pub addresses: Mutex<AddressBook>,
+    news: mpsc::Sender<PeerNews>,
     /// genesis.json as it is hashed.
     pub genesis_text: String,
     /// The chain's id.
@@ -71,8 +80,8 @@ pub struct Node {
     pub store: Store,
     /// Its files.
     pub data: DataFolder,
-    /// The other members.
-    pub peers: Vec<Arc<Peer>>,
+    /// The nodes it speaks to.
+    pub peers: Peers,
     /// Taken for writing while a block is committed, for reading while the store is verified.
     pub gate: tokio::sync::RwLock<()>,
     chain: RwLock<Chain>,
@@ -135,12 +144,27 @@ impl Node {
         Heard { height: self.chain().height(), attacked: self.condition().attack.is_some() }
     }
 
-    /// Members heard of lately, this one included unless its store is attacked.
+    /// Who this node is in the present set; none for an observer.
+    #[must_use]
+    pub fn seat(&self) -> Option<Arc<Sender>> {
+        self.this.seat()
+    }
+
+    /// As `/v1/status` says it.
+    #[must_use]
+    pub fn role(&self) -> NodeRole {
+        if self.seat().is_some() { NodeRole::Member } else { NodeRole::Observer }
+    }
+
+    /// Members heard of lately, this one included if it is one and its store is not attacked.
     #[must_use]
     pub fn members_seen(&self) -> usize {
         let oldest = self.clock.now().ms().saturating_sub(SEEN_WITHIN_MS);
-        let fresh = |peer: &&Arc<Peer>| peer.is_reached() && !peer.is_attacked() && peer.seen_ms() >= oldest;
-        self.peers.iter().filter(fresh).count() + usize::from(self.attack().is_none())
+        let fresh = |peer: &&Arc<Peer>| {
+            peer.id().is_some() && peer.is_reached() && !peer.is_attacked() && peer.seen_ms() >= oldest
+        };
+        let this = self.seat().is_some() && self.attack().is_none();
+        self.peers.all().iter().filter(fresh).count() + usize::from(this)
     }
 
     /// Whether those are a quorum.
@@ -149,9 +173,11 @@ impl Node {
         self.members_seen() >= self.chain().members().quorum()
     }
 
-    /// Peers that answer and say that they are well.
-    pub fn healthy_peers(&self) -> impl Iterator<Item = &Arc<Peer>> {
-        self.peers.iter().filter(|peer| peer.is_reached() && !peer.is_attacked())
+    /// Members that answer and say that they are well.
+    #[must_use]
+    pub fn healthy_peers(&self) -> Vec<Arc<Peer>> {
+        let well = |peer: &&Arc<Peer>| peer.id().is_some() && peer.is_reached() && !peer.is_attacked();
+        self.peers.all().iter().filter(well).cloned().collect()
     }
 
     /// Hands an agreement message over; false if too many wait.

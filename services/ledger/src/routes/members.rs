@@ -1,15 +1,17 @@
-//! What members tell each other: signed envelopes of agreement messages and waiting transactions.
+//! What members tell each other: signed envelopes of agreement messages and waiting transactions, and where they are.
 
 use std::sync::Arc;
 
 use actix_web::{HttpRequest, HttpResponse, post, web};
-use hbc_service::{Problem, Public};
+use hbc_service::{Problem, Public, parse_strict};
 use hbc_types::Digest;
 use hbc_types::chain::tx::Tx;
 use hbc_types::problem::{ProblemDocument, Slug};
+use hbc_types::wire::ledger::{AddressesView, AnnounceAddress};
 
 use super::App;
 use crate::consensus::{MemberId, Message};
+use crate::node::addresses::AddressError;
 use crate::node::admission::Submission;
 use crate::peers::{MAX_ENVELOPE_BYTES, MEMBER_HEADER, SIGNATURE_HEADER, Unpacked, is_genuine, unpack};
 
@@ -38,6 +40,32 @@ pub async fn receive(
     Ok(HttpResponse::Ok().json(app.node.heard()))
 }
 
+/// Takes a member's announcement of its own address, and answers with those of the others. It is signed by the present
+/// key of the member that it names, or by one that is being voted in under that name.
+#[utoipa::path(tag = "members", operation_id = "announce_address", security(("member" = [])),
+    request_body = AnnounceAddress,
+    responses((status = 200, body = AddressesView), (status = 400, body = ProblemDocument),
+        (status = 401, body = ProblemDocument), (status = 422, body = ProblemDocument),
+        (status = 429, body = ProblemDocument)))]
+#[post("/internal/v1/addresses")]
+pub async fn announce(
+    _signed_by_a_member: Public,
+    request: HttpRequest,
+    body: web::Bytes,
+    app: web::Data<App>,
+) -> Result<HttpResponse, Problem> {
+    app.count_submission(&request)?;
+    let AnnounceAddress { announcement } = parse_strict(&body)?;
+    match app.node.take_address(&announcement) {
+        Ok(()) => {}
+        Err(error @ AddressError::Address) => {
+            return Err(Problem::invalid("announcement", error.to_string()));
+        }
+        Err(error) => return Err(Problem::new(Slug::Unauthenticated).detail(error.to_string())),
+    }
+    Ok(HttpResponse::Ok().json(AddressesView { announcements: app.node.announcements() }))
+}
+
 impl App {
     fn sender(&self, request: &HttpRequest, body: &[u8]) -> Result<MemberId, Problem> {
         let refused = || Problem::new(Slug::Unauthenticated);
@@ -46,12 +74,11 @@ impl App {
         let signature = header(SIGNATURE_HEADER).ok_or_else(refused)?;
         let id = MemberId(*kid.as_bytes());
         let members = self.node.chain().members();
-        let member = members.get(&id).filter(|member| member.id != self.node.id).ok_or_else(refused)?;
-        if is_genuine(&self.node.chain_id, member, &self.node.id, body, signature) {
-            Ok(id)
-        } else {
-            Err(refused())
-        }
+        let keyring = &self.node.keyring;
+        let member = members.get(&id).filter(|member| !keyring.holds(&member.id)).ok_or_else(refused)?;
+        // While this node's key is changed, the sender may know the one or the other.
+        let genuine = keyring.ids().any(|own| is_genuine(&self.node.chain_id, member, &own, body, signature));
+        if genuine { Ok(id) } else { Err(refused()) }
     }
 
     fn take(&self, sender: MemberId, items: Vec<Unpacked<'_>>) -> Result<(), Problem> {

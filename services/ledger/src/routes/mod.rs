@@ -44,12 +44,24 @@ impl App {
     #[must_use]
     pub fn attacked(&self) -> Problem {
         let problem = Problem::new(Slug::NodeAttacked).detail("this node's stored chain was changed");
-        self.node.healthy_peers().fold(problem, |problem, peer| problem.reference(peer.url.clone()))
+        self.with_members(problem)
     }
 
-    /// Refuses when the store failed verification.
-    fn refuse_if_attacked(&self) -> Result<(), Problem> {
-        if self.node.attack().is_some() { Err(self.attacked()) } else { Ok(()) }
+    fn with_members(&self, problem: Problem) -> Problem {
+        let members = self.node.healthy_peers();
+        members.iter().fold(problem, |problem, peer| problem.reference(peer.url.clone()))
+    }
+
+    /// Refuses when the store failed verification, and when this node's word is not a member's.
+    fn refuse_writes(&self) -> Result<(), Problem> {
+        if self.node.attack().is_some() {
+            return Err(self.attacked());
+        }
+        if self.node.seat().is_none() {
+            let problem = Problem::new(Slug::Unavailable).detail("this node is an observer: go to a member");
+            return Err(self.with_members(problem));
+        }
+        Ok(())
     }
 }
 
@@ -73,5 +85,6 @@ pub fn table(routes: &mut Routes<'_>) {
         .service(state::read_key)
         .service(state::read_grant)
         .service(state::read_staff)
-        .service(members::receive);
+        .service(members::receive)
+        .service(members::announce);
 }

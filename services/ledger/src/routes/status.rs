@@ -21,7 +21,6 @@ pub async fn genesis(_public: Public, app: web::Data<App>) -> Result<HttpRespons
 #[get("/v1/members")]
 pub async fn members(_public: Public, app: web::Data<App>) -> Result<HttpResponse, Problem> {
     let chain = app.node.chain();
-    let url = |name: &str| app.node.peers.iter().find(|peer| peer.name == name).map(|peer| peer.url.clone());
     let members = chain
         .state()
         .members()
@@ -30,7 +29,7 @@ pub async fn members(_public: Public, app: web::Data<App>) -> Result<HttpRespons
             name: member.name.clone(),
             kid: member.kid(),
             key: Bytes::new(member.key.as_bytes().to_vec()),
-            url: url(&member.name),
+            url: app.node.url_of(&member.name),
         })
         .collect();
     Ok(HttpResponse::Ok().json(MembersView { members }))
@@ -50,7 +49,7 @@ impl App {
         let pending = node.waiting().len();
         let attack = node.attack();
         let attacked_peers =
-            node.peers.iter().filter(|peer| peer.is_attacked()).map(|peer| peer.name.clone()).collect();
+            node.peers.all().iter().filter(|peer| peer.is_attacked()).map(|peer| peer.name.clone()).collect();
         let (verified_at, scrub) = {
             let condition = node.condition();
             (condition.verified_at, condition.scrub)
@@ -59,6 +58,7 @@ impl App {
         NodeStatus {
             node: node.name.clone(),
             chain: node.chain_id,
+            role: node.role(),
             state: node.state(),
             height: chain.height(),
             tip: chain.tip_hash(),

@@ -63,7 +63,7 @@ pub async fn submit(
     body: web::Bytes,
     app: web::Data<App>,
 ) -> Result<HttpResponse, Problem> {
-    app.refuse_if_attacked()?;
+    app.refuse_writes()?;
     app.count_submission(&request)?;
     let text = request.headers().get(CONTENT_TYPE).and_then(|value| value.to_str().ok());
     let jws = if text.is_some_and(|text| text.starts_with("text/plain")) {
@@ -96,7 +96,7 @@ pub async fn submit_batch(
     body: web::Bytes,
     app: web::Data<App>,
 ) -> Result<HttpResponse, Problem> {
-    app.refuse_if_attacked()?;
+    app.refuse_writes()?;
     app.count_submission(&request)?;
     let batch = web::block(move || {
         let batch = parse_strict::<SubmitBatch>(&body)?;
@@ -151,7 +151,8 @@ impl App {
             node: node.name.clone(),
             txid: accepted.txid,
         };
-        let signature = claims.sign(&node.key).map_err(|error| Problem::internal(&error))?;
+        let seat = node.seat().ok_or_else(|| Problem::new(Slug::Unavailable))?;
+        let signature = claims.sign(&seat.key).map_err(|error| Problem::internal(&error))?;
         Ok(Promise {
             txid: accepted.txid,
             node: claims.node,

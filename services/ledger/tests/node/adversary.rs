@@ -46,12 +46,7 @@ impl Adversary {
             net.submit(0, &jws).await.unwrap();
             net.finality(0, &txid(&jws)).await;
         }
-        let mut chain = Chain::found(net.genesis.clone()).unwrap();
-        for view in net.blocks(0, 1).await.blocks {
-            let header = Header::from_bytes(view.header.as_slice()).unwrap();
-            let transactions = view.transactions.into_iter().map(String::into_bytes).collect();
-            chain.replay(&Block { header, transactions }, view.certificate).unwrap();
-        }
+        let chain = chain_of(net, 0).await;
         let texts = Texts { chain: net.chain, origin: log_origin("hbc.test", &net.chain) };
         let sender = Sender {
             me: id(&net.keys[LIAR]),
@@ -116,6 +111,17 @@ impl Adversary {
         let block = decided.remove(0);
         (block.hash, block.transactions)
     }
+}
+
+/// The chain as a node serves it, replayed.
+pub async fn chain_of(net: &Net, index: usize) -> Chain {
+    let mut chain = Chain::found(net.genesis.clone()).unwrap();
+    for view in net.blocks(index, 1).await.blocks {
+        let header = Header::from_bytes(view.header.as_slice()).unwrap();
+        let transactions = view.transactions.into_iter().map(String::into_bytes).collect();
+        chain.replay(&Block { header, transactions }, view.certificate).unwrap();
+    }
+    chain
 }
 
 /// A grant in the name of a key, over a signature that the key made for other words.

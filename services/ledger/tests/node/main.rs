@@ -13,6 +13,7 @@
 mod adversary;
 mod agreement;
 mod http;
+mod members;
 mod net;
 mod scrub;
 mod tampering;

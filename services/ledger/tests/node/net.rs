@@ -36,6 +36,10 @@ pub struct Net {
     next_root: u64,
     /// Long, unless a test is about the scrub.
     pub scrub_period_s: u64,
+    /// Members of the genesis; nodes after them know the first founder's address only.
+    founders: usize,
+    /// Keys that nodes hold beside their first, by index.
+    pub next_keys: std::collections::BTreeMap<usize, SigningKey>,
 }
 
 pub fn service_key(role: ServiceRole) -> SigningKey {
@@ -74,6 +78,7 @@ impl Net {
             write_secret(&folder.path().join(format!("node-{n}.key")), &hex::encode(key.to_bytes()));
         }
         let ports = hbc_testkit::free_ports::<8>()[..count].to_vec();
+        let founders = count;
         Self {
             chain: genesis.chain_id().unwrap(),
             running: (0..count).map(|_| None).collect(),
@@ -84,6 +89,8 @@ impl Net {
             verify,
             next_root: 0,
             scrub_period_s: 3_600,
+            founders,
+            next_keys: std::collections::BTreeMap::new(),
         }
     }
 
@@ -101,7 +108,13 @@ impl Net {
     }
 
     fn config(&self, index: usize) -> Config {
-        let peers = (0..self.ports.len())
+        let known = if index < self.founders { self.founders } else { 1 };
+        let next_key_file = self.next_keys.get(&index).map(|key| {
+            let path = self.folder.path().join(format!("node-{}.next.key", index + 1));
+            write_secret(&path, &hex::encode(key.to_bytes()));
+            SecretFile::new(path)
+        });
+        let peers = (0..known)
             .filter(|other| *other != index)
             .map(|other| PeerAddress {
                 name: format!("node-{}", other + 1),
@@ -112,6 +125,8 @@ impl Net {
             name: format!("node-{}", index + 1),
             genesis_file: self.folder.path().join("genesis.json"),
             key_file: SecretFile::new(self.folder.path().join(format!("node-{}.key", index + 1))),
+            next_key_file,
+            address: Some(format!("http://127.0.0.1:{}", self.ports[index])),
             data_dir: self.data(index),
             verify: self.verify,
             include_within_ms: 10_000,

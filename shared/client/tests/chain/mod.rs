@@ -20,7 +20,7 @@ use hbc_types::outbox::{FollowPosition, OpenTransaction, SubmitOutcome, Transact
 use hbc_types::problem::{ProblemDocument, Slug, TYPE_PREFIX};
 use hbc_types::secret::Bytes;
 use hbc_types::wire::ledger::{
-    BatchAnswer, BatchResult, BlockView, BlocksView, NodeState, NodeStatus, Promise, SubmitBatch,
+    BatchAnswer, BatchResult, BlockView, BlocksView, NodeRole, NodeState, NodeStatus, Promise, SubmitBatch,
 };
 use hbc_types::{Digest, Timestamp};
 use wiremock::{Mock, MockServer, Request, Respond, ResponseTemplate};
@@ -200,6 +200,7 @@ impl Answers {
         ResponseTemplate::new(200).set_body_json(NodeStatus {
             node: self.name.clone(),
             chain: genesis().chain_id().unwrap(),
+            role: NodeRole::Member,
             state: if attacked { NodeState::Attacked } else { NodeState::Healthy },
             height: 0,
             tip: Digest::ZERO,

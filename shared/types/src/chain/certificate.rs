@@ -1,8 +1,10 @@
-//! Signed objects that never stand on the ledger: the root key's certificate of a consent key, and a node's promise.
+//! Signed objects that never stand on the ledger: the root key's certificate of a consent key, a node's promise, and
+//! where a member can be reached.
 
 use ed25519_dalek::SigningKey;
 use serde::{Deserialize, Serialize};
 
+use super::genesis::Named;
 use super::json::{self, JsonError};
 use super::jws::{self, Jws, JwsError};
 use super::keys::{KeyError, Kid, PublicKey};
@@ -14,7 +16,9 @@ use crate::purpose::Action;
 pub const CONSENT_CERTIFICATE_TYP: &str = "hbc-consent-cert+jws";
 /// The `typ` of a promise.
 pub const PROMISE_TYP: &str = "hbc-promise+jws";
-/// Bytes of either at most.
+/// The `typ` of a member's announcement of its address.
+pub const ADDRESS_TYP: &str = "hbc-address+jws";
+/// Bytes of any of them at most.
 pub const MAX_BYTES: usize = 8 * 1024;
 
 /// Why a certificate or promise does not hold.
@@ -136,6 +140,53 @@ impl PromiseClaims {
     }
 }
 
+/// A member's signed word where it can be reached. The latest of a name counts.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct AddressClaims {
+    /// The chain.
+    pub chain: Digest,
+    /// When it was signed, Unix milliseconds.
+    pub iat: u64,
+    /// The member's name.
+    pub node: String,
+    /// Its base address, `http://host:port` or `https://host`.
+    pub url: String,
+}
+
+impl AddressClaims {
+    /// Signs it with the member's key.
+    ///
+    /// # Errors
+    /// When a number has no canonical form.
+    pub fn sign(&self, member: &SigningKey) -> Result<String, CertificateError> {
+        Ok(jws::sign(member, ADDRESS_TYP, self)?)
+    }
+
+    /// The fingerprint that an announcement says it is signed by; nothing is verified.
+    ///
+    /// # Errors
+    /// When it is not a JWS of this kind.
+    pub fn signer(text: &str) -> Result<Kid, CertificateError> {
+        Ok(Jws::parse(text.as_bytes(), ADDRESS_TYP, MAX_BYTES)?.kid)
+    }
+
+    /// Reads an announcement and verifies it under the key of the member that it names.
+    ///
+    /// # Errors
+    /// When it is not exact, not signed by `member`'s key, for another chain or of another name.
+    pub fn verify(text: &str, member: &Named, chain: &Digest) -> Result<Self, CertificateError> {
+        let claims: Self = open(text, ADDRESS_TYP, &member.key)?;
+        if claims.chain != *chain {
+            return Err(CertificateError::Other("chain"));
+        }
+        if claims.node != member.name {
+            return Err(CertificateError::Other("member"));
+        }
+        Ok(claims)
+    }
+}
+
 /// Opens a JWS of any `typ` over a canonical payload, verified under `key`.
 ///
 /// # Errors
@@ -194,6 +245,22 @@ mod tests {
         assert!(ConsentCertificate::verify(&text, &root, &chain).is_err());
         let certificate = certificate().sign(&key(1)).unwrap();
         assert!(PromiseClaims::verify(&certificate, &root, &chain).is_err());
+    }
+
+    #[test]
+    fn an_address_is_its_members_word_on_its_chain_and_under_its_name() {
+        let chain = Digest::of(b"chain");
+        let claims =
+            AddressClaims { chain, iat: 5, node: "node-1".into(), url: "http://127.0.0.1:7103".into() };
+        let text = claims.sign(&key(1)).unwrap();
+        let member = |n, name: &str| Named { key: PublicKey::of(&key(n)), name: name.into() };
+        assert_eq!(AddressClaims::signer(&text), Ok(PublicKey::of(&key(1)).kid()));
+        assert_eq!(AddressClaims::verify(&text, &member(1, "node-1"), &chain), Ok(claims));
+        assert!(AddressClaims::verify(&text, &member(2, "node-1"), &chain).is_err());
+        let renamed = AddressClaims::verify(&text, &member(1, "node-2"), &chain);
+        assert_eq!(renamed, Err(CertificateError::Other("member")));
+        let elsewhere = AddressClaims::verify(&text, &member(1, "node-1"), &Digest::ZERO);
+        assert_eq!(elsewhere, Err(CertificateError::Other("chain")));
     }
 
     #[test]

@@ -136,6 +136,16 @@ codes! {
     }
 }
 
+codes! {
+    /// What a node may do at the next height.
+    NodeRole {
+        /// Its key is in the set: it proposes, votes and promises.
+        Member = "member",
+        /// It follows, verifies and serves reads.
+        Observer = "observer",
+    }
+}
+
 /// `GET /v1/status`.
 #[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
 pub struct NodeStatus {
@@ -143,6 +153,8 @@ pub struct NodeStatus {
     pub node: String,
     /// The chain.
     pub chain: Digest,
+    /// Whether it is a member of the next height.
+    pub role: NodeRole,
     /// How its store stands.
     pub state: NodeState,
     /// Height of its tip.
@@ -258,4 +270,19 @@ pub struct StaffView {
     pub changes: u64,
     /// The transaction that reached the threshold last.
     pub last: Digest,
+}
+
+/// `POST /internal/v1/addresses`: where a node can be reached, in its own signed words.
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct AnnounceAddress {
+    /// JWS (`typ` `hbc-address+jws`) of the member's key over `{chain, iat, node, url}`.
+    pub announcement: String,
+}
+
+/// The answer: what the others announced.
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+pub struct AddressesView {
+    /// The latest announcement of each member that this node knows.
+    pub announcements: Vec<String>,
 }

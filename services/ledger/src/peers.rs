@@ -204,25 +204,29 @@ pub struct Sender {
 
 /// What this node says of itself to peers: who it is in the present set, and where it can be reached. Clones share it.
 #[derive(Clone, Default)]
-pub struct This {
-    inner: Arc<RwLock<(Option<Arc<Sender>>, Option<Arc<str>>)>>,
+pub struct This(Arc<RwLock<Speaker>>);
+
+#[derive(Default)]
+struct Speaker {
+    seat: Option<Arc<Sender>>,
+    announcement: Option<Arc<str>>,
 }
 
 impl This {
     /// The present seat; none for an observer.
     #[must_use]
     pub fn seat(&self) -> Option<Arc<Sender>> {
-        self.inner.read().unwrap_or_else(PoisonError::into_inner).0.clone()
+        self.0.read().unwrap_or_else(PoisonError::into_inner).seat.clone()
     }
 
     fn announcement(&self) -> Option<Arc<str>> {
-        self.inner.read().unwrap_or_else(PoisonError::into_inner).1.clone()
+        self.0.read().unwrap_or_else(PoisonError::into_inner).announcement.clone()
     }
 
     /// Takes a new seat, and what is announced from it.
     pub fn change(&self, seat: Option<Sender>, announcement: Option<String>) {
-        *self.inner.write().unwrap_or_else(PoisonError::into_inner) =
-            (seat.map(Arc::new), announcement.map(Arc::from));
+        *self.0.write().unwrap_or_else(PoisonError::into_inner) =
+            Speaker { seat: seat.map(Arc::new), announcement: announcement.map(Arc::from) };
     }
 }
 

@@ -250,11 +250,9 @@ async fn the_target_is_raised_and_lowered_and_no_other_is_taken() {
     let mut net = Net::start(4, VerifyMode::Incremental);
     let header =
         |view: &hbc_types::wire::ledger::BlockView| Header::from_bytes(view.header.as_slice()).unwrap();
-    let mut nonce = 0;
-    for bits in [9, 4] {
+    for (nonce, bits) in [(0, 9), (1, 4)] {
         let value = Target::from_zero_bits(bits).unwrap().compact();
         let acted = net.change_by(0, 3, "parameter:target", &value.to_string(), nonce).await;
-        nonce += 1;
         let height = net.write(1, &[0, 1, 2, 3]).await;
         let (before, after) = (net.blocks(2, acted).await.blocks, net.blocks(2, height).await.blocks);
         assert_ne!(header(&before[0]).target.compact(), value, "the block of the change has the old one");

@@ -11,6 +11,7 @@ use hbc_types::chain::genesis::{Genesis, GenesisError, Named, log_origin};
 use hbc_types::chain::header::{Block, Header};
 use hbc_types::chain::keys::Kid;
 use hbc_types::chain::merkle::Tree;
+use hbc_types::chain::payload::Payload;
 use hbc_types::chain::proof::{BlockEvidence, SetChange, TransactionProof};
 use hbc_types::chain::tx::Tx;
 use hbc_types::{Digest, Timestamp};
@@ -18,6 +19,7 @@ use hbc_types::{Digest, Timestamp};
 use crate::consensus::{BlockId, Member, MemberSet};
 use crate::domain::block::{BlockError, Built, Checked, build_block, check_block, replay_block};
 use crate::domain::comparison::Known;
+use crate::domain::events::Events;
 use crate::domain::register::{Added, Register};
 use crate::domain::state::{Place, State};
 
@@ -77,6 +79,7 @@ pub struct Chain {
     sizes: Vec<u64>,
     log: Tree,
     certificate: String,
+    events: Events,
     /// Every change of members so far, certified by the set before it.
     sets: Vec<SetChange>,
     register: Register,
@@ -97,6 +100,7 @@ impl Chain {
             sizes: vec![0],
             log: Tree::default(),
             certificate: String::new(),
+            events: Events::default(),
             sets: Vec::new(),
             register: Register::begin(&first.header, first.encoded_len()),
         })
@@ -155,6 +159,12 @@ impl Chain {
     #[must_use]
     pub fn certificate(&self) -> &str {
         &self.certificate
+    }
+
+    /// What members told about nodes.
+    #[must_use]
+    pub const fn events(&self) -> &Events {
+        &self.events
     }
 
     /// The state after the last block.
@@ -275,6 +285,7 @@ impl Chain {
     }
 
     fn note(&mut self, before: &[Named], txs: &[Arc<Tx>], bytes: usize) {
+        self.note_events(txs);
         self.note_members(before);
         let height = self.height();
         let start = height.checked_sub(1).and_then(|parent| self.log_size_at(parent)).unwrap_or_default();
@@ -283,6 +294,16 @@ impl Chain {
         let first_leaf = start.saturating_add(1);
         let added = Added { header: &header, txs, bytes, round, first_leaf, members: before };
         self.register.note(&self.state, &added);
+    }
+
+    fn note_events(&mut self, txs: &[Arc<Tx>]) {
+        for tx in txs {
+            if let Payload::NodeEvent(event) = tx.payload() {
+                let ballot = tx.payload().ballot();
+                let acted = self.state.acted(&ballot).map(|_by| self.state.height());
+                self.events.note(event, ballot, tx.kid(), acted);
+            }
+        }
     }
 
     /// Remembers a change of members with its proof, while the state that proves it is at hand.

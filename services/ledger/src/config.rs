@@ -38,6 +38,9 @@ pub struct Config {
     /// Within this many seconds all stored bytes are read again and compared, in pieces.
     #[serde(default = "scrub_period_s")]
     pub scrub_period_s: u64,
+    /// Mean time in seconds between two questions to other members about an old block.
+    #[serde(default = "challenge_period_s")]
+    pub challenge_period_s: u64,
     /// Submissions per second and address.
     #[serde(default = "submissions_per_second")]
     pub submissions_per_second: u32,
@@ -97,6 +100,10 @@ const fn sampled_blocks() -> u32 {
 
 const fn scrub_period_s() -> u64 {
     600
+}
+
+const fn challenge_period_s() -> u64 {
+    60
 }
 
 const fn submissions_per_second() -> u32 {

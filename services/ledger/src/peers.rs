@@ -16,6 +16,7 @@ use hbc_client::{ClientError, Endpoint};
 use hbc_types::problem::Slug;
 use hbc_types::wire::ledger::{AddressesView, AnnounceAddress, NodeStatus};
 use hbc_types::{Clock, Digest};
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use tokio::sync::{Notify, mpsc};
 
@@ -390,14 +391,26 @@ pub async fn send_envelope(
     sender: &Sender,
     body: Vec<u8>,
 ) -> Result<Heard, ClientError> {
+    post_signed(endpoint, PATH, receiver, sender, "application/octet-stream", body).await
+}
+
+/// Posts a body in the member's name and waits for the answer.
+pub async fn post_signed<T: DeserializeOwned>(
+    endpoint: &Endpoint,
+    path: &str,
+    receiver: &MemberId,
+    sender: &Sender,
+    media_type: &str,
+    body: Vec<u8>,
+) -> Result<T, ClientError> {
     let text = envelope_text(&sender.chain, &sender.me, receiver, &body);
     let signature = STANDARD.encode(sign(&sender.key, &text));
     endpoint
-        .post(PATH)
+        .post(path)
         .deadline(Duration::from_secs(5))
         .header(MEMBER_HEADER, &sender.me.to_string())
         .header(SIGNATURE_HEADER, &signature)
-        .body("application/octet-stream", body)
+        .body(media_type, body)
         .fetch()
         .await
 }

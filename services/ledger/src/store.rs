@@ -16,6 +16,8 @@ use tokio::sync::Mutex;
 const ROWS_PER_STATEMENT: usize = 200;
 /// Bytes of blocks in memory at once when many are read.
 const BYTES_PER_READ: usize = 8 << 20;
+/// Pieces of evidence of one kind against one member: a liar does not fill the disk.
+const MOST_EVIDENCE: i64 = 1_000;
 /// Rows that the database hands over ahead of the reader: a block may have 8 MiB.
 const ROWS_AHEAD: usize = 2;
 /// The journal is folded into the main file once it is larger than this, even without a block.
@@ -103,7 +105,7 @@ pub struct StoredRefusal {
 /// Something a member was caught at.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StoredEvidence {
-    /// `equivocation` or `store`.
+    /// `equivocation`, `challenge-failed` or `store`.
     pub kind: &'static str,
     /// The member, if it is about one.
     pub member: Option<[u8; 32]>,
@@ -272,12 +274,14 @@ impl Store {
         }))
     }
 
-    /// Keeps evidence; the same twice is kept once.
+    /// Keeps evidence; the same twice is kept once, and of one kind against one member the first thousand.
     pub async fn add_evidence(&self, evidence: &StoredEvidence, now_ms: i64) -> Result<(), StoreError> {
         let mut writer = self.writer.lock().await;
         sqlx::query(
             "INSERT INTO evidence (digest, kind, member, height, detail, seen_at_ms)
-             VALUES ($1, $2, $3, $4, $5, $6) ON CONFLICT (digest) DO NOTHING",
+             SELECT $1, $2, $3, $4, $5, $6
+             WHERE (SELECT count(*) FROM evidence WHERE kind = $2 AND member IS $3) < $7
+             ON CONFLICT (digest) DO NOTHING",
         )
         .bind(Digest::of(&evidence.detail).as_bytes().as_slice())
         .bind(evidence.kind)
@@ -285,9 +289,25 @@ impl Store {
         .bind(signed(evidence.height)?)
         .bind(evidence.detail.as_slice())
         .bind(now_ms)
+        .bind(MOST_EVIDENCE)
         .execute(&mut *writer)
         .await?;
         Ok(())
+    }
+
+    /// A piece of evidence by its digest, if it still hashes to it.
+    pub async fn evidence(&self, digest: &Digest) -> Result<Option<Vec<u8>>, StoreError> {
+        let mut connection = self.fresh().await?;
+        let row = sqlx::query("SELECT detail FROM evidence WHERE digest = $1")
+            .bind(digest.as_bytes().as_slice())
+            .fetch_optional(&mut connection)
+            .await?;
+        let detail: Option<Vec<u8>> = row.map(|row| row.try_get("detail")).transpose()?;
+        match detail {
+            Some(detail) if Digest::of(&detail) == *digest => Ok(Some(detail)),
+            Some(_) => Err(StoreError::Shape("evidence")),
+            None => Ok(None),
+        }
     }
 
     /// How many rows of evidence there are.

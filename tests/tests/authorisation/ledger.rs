@@ -25,6 +25,8 @@ pub async fn cases(world: &World) -> Result<Vec<Case>> {
         Case::new("ledger GET /v1/staff/{key}", &[&staff]),
         Case::new("ledger GET /v1/transactions/{txid}", &[&txid]),
         Case::new("ledger GET /v1/transactions/{txid}/proof", &[&txid]),
+        // Nobody was caught at anything here.
+        Case::new("ledger GET /v1/evidence/{digest}", &[&txid]).anybody_gets(&[404]),
         // What is final already is promised again.
         Case::new("ledger POST /v1/transactions", &[]).json(&json!({"jws": last.jws})),
         Case::new("ledger POST /v1/transactions/batch", &[]).json(&json!({"transactions": [last.jws]})),
@@ -36,6 +38,11 @@ pub async fn cases(world: &World) -> Result<Vec<Case>> {
             .anybody_gets(&[401]),
         Case::new("ledger POST /internal/v1/addresses", &[])
             .json(&json!({"announcement": "a.b.c"}))
+            .stranger(&world.alice, &[401])
+            .stranger(&world.operator, &[401])
+            .anybody_gets(&[401]),
+        Case::new("ledger POST /internal/v1/challenges", &[])
+            .json(&json!({"height": 1, "nonce": txid}))
             .stranger(&world.alice, &[401])
             .stranger(&world.operator, &[401])
             .anybody_gets(&[401]),

@@ -142,6 +142,7 @@ impl Plan<'_> {
             include_within_ms: 10_000,
             sampled_blocks: 4,
             scrub_period_s: 600,
+            challenge_period_s: 60,
             submissions_per_second: 20_000,
             create_store: true,
             server: Self::server(port),

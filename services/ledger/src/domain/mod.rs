@@ -3,6 +3,7 @@
 pub mod anchors;
 pub mod block;
 pub mod comparison;
+pub mod events;
 pub mod expectation;
 pub mod mempool;
 pub mod register;

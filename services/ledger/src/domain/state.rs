@@ -244,6 +244,15 @@ impl State {
         service(&self.map, kid)
     }
 
+    /// The transaction with which an event of a node acted, by its ballot.
+    #[must_use]
+    pub fn acted(&self, ballot: &Digest) -> Option<Digest> {
+        match self.map.get(&Kind::Event.digest_key(ballot)) {
+            Some(Entry::Seen(entry)) => Some(entry.txid),
+            _ => None,
+        }
+    }
+
     /// How often a subject changed: the nonce of its next change.
     #[must_use]
     pub fn changes(&self, subject: &str) -> u64 {

@@ -8,8 +8,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use hbc_types::chain::checkpoint::Certificate as Note;
+use hbc_types::chain::evidence::{DoubleVote, Evidence, Signed};
 use hbc_types::chain::header::{Block, HEADER_BYTES, MAX_TRANSACTIONS};
-use hbc_types::chain::keys::SignatureBytes;
+use hbc_types::chain::keys::{PublicKey, SignatureBytes};
 use hbc_types::chain::tx::Tx;
 use hbc_types::wire::ledger::BlocksView;
 use tokio::sync::{mpsc, oneshot};
@@ -27,7 +28,7 @@ use crate::consensus::{
 };
 use crate::domain::rules::Refusal;
 use crate::peers::{Item, Peer, PeerNews};
-use crate::store::{StoredBlock, StoredEvidence, StoredRefusal};
+use crate::store::{StoredBlock, StoredRefusal};
 
 /// Room for the header and lengths when candidates are chosen by bytes.
 const OVERHEAD_BYTES: usize = HEADER_BYTES + 4;
@@ -230,7 +231,7 @@ impl Loop {
                         self.fetch_blocks(peer);
                     }
                 }
-                Output::Evidence(evidence) => self.keep_evidence(&evidence).await,
+                Output::Evidence(evidence) => self.keep_evidence(&evidence),
             }
         }
     }
@@ -302,21 +303,24 @@ impl Loop {
         Box::pin(self.carry_out(outputs)).await;
     }
 
-    async fn keep_evidence(&self, evidence: &Equivocation) {
+    fn keep_evidence(&self, evidence: &Equivocation) {
         tracing::error!(member.id = %evidence.member, block.height = evidence.height, "ALARM: a member signed two things");
-        let detail = serde_json::json!({
-            "first": String::from_utf8_lossy(&evidence.first.0), "first_signature": hex::encode(evidence.first.1),
-            "second": String::from_utf8_lossy(&evidence.second.0), "second_signature": hex::encode(evidence.second.1),
-        });
-        let row = StoredEvidence {
-            kind: "equivocation",
-            member: Some(evidence.member.0),
-            height: evidence.height,
-            detail: detail.to_string().into_bytes(),
+        let chain = self.node.chain_id;
+        let member = self.node.chain().members().get(&evidence.member).copied();
+        let signed = |(text, signature): &(Vec<u8>, [u8; 64])| {
+            let text = String::from_utf8(text.clone()).ok()?;
+            Some(Signed { signature: SignatureBytes::from_bytes(*signature), text })
         };
-        if let Err(error) = self.node.store.add_evidence(&row, self.node.clock.now().ms()).await {
-            tracing::error!(error = %error, "Evidence could not be stored");
-        }
+        let (Some(member), Some(one), Some(other)) =
+            (member, signed(&evidence.first), signed(&evidence.second))
+        else {
+            return;
+        };
+        let public = PublicKey::from_bytes(member.public_key);
+        let votes = DoubleVote::new(chain, public, evidence.height, one, other);
+        let node = self.node.clone();
+        // Its own event goes through admission, which waits for this loop.
+        tokio::spawn(async move { node.accuse(Evidence::DoubleVote(votes)).await });
     }
 }
 

@@ -19,7 +19,7 @@ use super::admission;
 use super::agreement::{Event, Loop};
 use super::seat::Keyring;
 use super::waiting::Waiting;
-use super::{Condition, Node, scrub};
+use super::{Condition, Node, challenge, scrub, witness};
 use crate::chain::{Chain, value_of};
 use crate::config::{Config, PeerAddress};
 use crate::consensus::texts::Texts;
@@ -145,6 +145,7 @@ impl Parts<'_> {
             verify: config.verify,
             sampled_blocks: config.sampled_blocks,
             scrub_period: Duration::from_secs(config.scrub_period_s.max(1)),
+            challenge_period: Duration::from_secs(config.challenge_period_s.max(1)),
             include_within_ms: config.include_within_ms,
             store,
             data,
@@ -205,7 +206,11 @@ async fn run(
     }
     node.meet_all_announced();
     let mut admission = tokio::spawn(admission::run(node.clone(), submitted));
-    let mut scrub = tokio::spawn(scrub::run(node.clone()));
+    let watch = [
+        tokio::spawn(scrub::run(node.clone())),
+        tokio::spawn(challenge::run(node.clone())),
+        tokio::spawn(witness::run(node.clone())),
+    ];
     if let Some(mark) = attacked {
         let node = node.clone();
         tokio::spawn(async move { node.tell_of_attack(&mark).await });
@@ -218,8 +223,8 @@ async fn run(
             tracing::error!("Admission ended; the node ends here");
             std::process::abort();
         }
-        _ended = &mut scrub => {
-            tracing::error!("The scrub ended; the node ends here");
+        _ended = futures_util::future::select_all(watch) => {
+            tracing::error!("A watching task ended; the node ends here");
             std::process::abort();
         }
     }

@@ -69,6 +69,15 @@ impl Node {
         }
     }
 
+    /// Verifies everything because of one wrong row, to name the first bad height; the node is attacked either way.
+    pub(super) async fn suspect(self: &Arc<Self>, seen: Fault) {
+        let fault = match self.verify_all().await {
+            Err(Failure::Fault(fault)) => fault,
+            Ok(()) | Err(Failure::Trouble(_)) => seen,
+        };
+        self.mark_attacked(fault).await;
+    }
+
     /// Sorts an error of reading a block: damage marks the node as attacked.
     pub async fn reading_failed(self: &Arc<Self>, height: u64, error: StoreError) -> Soundness {
         match unreadable(height, error) {

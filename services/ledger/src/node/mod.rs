@@ -6,11 +6,13 @@ pub mod admission;
 pub mod agreement;
 pub mod boot;
 pub mod catch_up;
+pub mod challenge;
 pub mod guardian;
 pub mod handing_on;
 pub mod scrub;
 pub mod seat;
 pub mod waiting;
+pub mod witness;
 
 use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
@@ -74,6 +76,8 @@ pub struct Node {
     pub sampled_blocks: u32,
     /// Within this time all stored bytes are read again.
     pub scrub_period: std::time::Duration,
+    /// Mean time between two challenges.
+    pub challenge_period: std::time::Duration,
     /// Promised time to finality.
     pub include_within_ms: u64,
     /// Its database.

@@ -7,7 +7,7 @@ use hbc_service::{Problem, Public, parse_strict};
 use hbc_types::Digest;
 use hbc_types::chain::tx::Tx;
 use hbc_types::problem::{ProblemDocument, Slug};
-use hbc_types::wire::ledger::{AddressesView, AnnounceAddress};
+use hbc_types::wire::ledger::{AddressesView, AnnounceAddress, Challenge, ChallengeAnswer};
 
 use super::App;
 use crate::consensus::{MemberId, Message};
@@ -64,6 +64,31 @@ pub async fn announce(
         Err(error) => return Err(Problem::new(Slug::Unauthenticated).detail(error.to_string())),
     }
     Ok(HttpResponse::Ok().json(AddressesView { announcements: app.node.announcements() }))
+}
+
+/// Answers a member's question for a stored block with a signed digest of the bytes on disk. Signed like an
+/// envelope. Each member may ask once a second.
+#[utoipa::path(tag = "members", operation_id = "answer_challenge", security(("member" = [])),
+    request_body = Challenge,
+    responses((status = 200, body = ChallengeAnswer), (status = 400, body = ProblemDocument),
+        (status = 401, body = ProblemDocument), (status = 404, body = ProblemDocument),
+        (status = 422, body = ProblemDocument), (status = 429, body = ProblemDocument),
+        (status = 503, body = ProblemDocument)))]
+#[post("/internal/v1/challenges")]
+pub async fn challenge(
+    _signed_by_a_member: Public,
+    request: HttpRequest,
+    body: web::Bytes,
+    app: web::Data<App>,
+) -> Result<HttpResponse, Problem> {
+    let sender = app.sender(&request, &body)?;
+    app.challenges.check(&sender)?;
+    if app.node.attack().is_some() {
+        return Err(app.attacked());
+    }
+    let challenge = parse_strict::<Challenge>(&body)?;
+    let answer = app.node.answer(&challenge).await.ok_or_else(|| Problem::new(Slug::NotFound))?;
+    Ok(HttpResponse::Ok().json(answer))
 }
 
 impl App {

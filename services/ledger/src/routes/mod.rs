@@ -2,6 +2,7 @@
 //! traffic is signed by members.
 
 pub mod blocks;
+pub mod evidence;
 pub mod members;
 pub mod state;
 pub mod status;
@@ -17,7 +18,11 @@ use hbc_service::{Problem, RateLimit, Routes, peer_address};
 use hbc_types::Digest;
 use hbc_types::problem::Slug;
 
+use crate::consensus::MemberId;
 use crate::node::Node;
+
+/// Challenges that a member may put at once; then one a second.
+const CHALLENGES_AT_ONCE: NonZeroU32 = NonZeroU32::MIN.saturating_add(7);
 
 /// What handlers are given.
 #[derive(Debug)]
@@ -25,6 +30,7 @@ pub struct App {
     /// The node.
     pub node: Arc<Node>,
     submissions: RateLimit<IpAddr>,
+    challenges: RateLimit<MemberId>,
 }
 
 impl App {
@@ -33,7 +39,8 @@ impl App {
     pub fn new(node: Arc<Node>, submissions_per_second: u32) -> Self {
         let burst = NonZeroU32::new(submissions_per_second).unwrap_or(NonZeroU32::MIN);
         let every = Duration::from_secs(1) / burst.get();
-        Self { node, submissions: RateLimit::new(burst, every) }
+        let challenges = RateLimit::new(CHALLENGES_AT_ONCE, Duration::from_secs(1));
+        Self { node, submissions: RateLimit::new(burst, every), challenges }
     }
 
     fn count_submission(&self, request: &HttpRequest) -> Result<(), Problem> {
@@ -86,5 +93,7 @@ pub fn table(routes: &mut Routes<'_>) {
         .service(state::read_grant)
         .service(state::read_staff)
         .service(members::receive)
-        .service(members::announce);
+        .service(members::announce)
+        .service(evidence::read)
+        .service(members::challenge);
 }

@@ -3,9 +3,14 @@
 use actix_web::{HttpResponse, get, web};
 use hbc_service::{Problem, Public};
 use hbc_types::secret::Bytes;
-use hbc_types::wire::ledger::{MemberView, MembersView, NodeStatus};
+use hbc_types::wire::ledger::{MemberView, MembersView, NodeEventView, NodeStatus};
 
 use super::App;
+use crate::chain::Chain;
+use crate::domain::events::Told;
+
+/// Events shown.
+const MAX_EVENTS: usize = 32;
 
 /// genesis.json, the founding document of the chain.
 #[utoipa::path(tag = "node", operation_id = "read_genesis", security(()),
@@ -75,6 +80,21 @@ impl App {
             scrub_blocks: scrub.blocks,
             last_full_scrub: scrub.finished_at,
             attacked_peers,
+            events: events(&chain),
         }
     }
+}
+
+fn events(chain: &Chain) -> Vec<NodeEventView> {
+    let acted = chain.events().iter().filter_map(|told| told.acted.map(|block| (told, block)));
+    let view = |(told, block): (&Told, u64)| NodeEventView {
+        node: told.event.node.clone(),
+        event: told.event.event.clone(),
+        height: told.event.height,
+        evidence: told.event.evidence,
+        block,
+    };
+    let mut latest: Vec<_> = acted.rev().take(MAX_EVENTS).map(view).collect();
+    latest.reverse();
+    latest
 }

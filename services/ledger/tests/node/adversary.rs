@@ -11,11 +11,12 @@ use hbc_ledger::consensus::{BlockBytes, Member, MemberId, Message};
 use hbc_ledger::domain::block::BlockError;
 use hbc_ledger::peers::{Item, Sender, pack, send_envelope};
 use hbc_types::account::Custody;
+use hbc_types::chain::evidence::Evidence;
 use hbc_types::chain::genesis::log_origin;
 use hbc_types::chain::header::{Block, Header};
 use hbc_types::chain::keys::PublicKey;
 use hbc_types::chain::merkle;
-use hbc_types::chain::payload::{Consent, Payload};
+use hbc_types::chain::payload::{Consent, NodeEvent, Payload};
 use hbc_types::chain::tx::{self, Tx};
 use hbc_types::ids::GrantId;
 use hbc_types::{Clock, Digest};
@@ -171,8 +172,53 @@ async fn of_two_blocks_for_one_height_at_most_one_is_decided_and_the_liar_is_kno
         }
     }
     liar.outcome(&mut net).await;
-    let known = net.evidence(0).await + net.evidence(1).await + net.evidence(2).await;
-    assert!(known > 0, "nobody kept evidence");
+    // What the honest three saw is final, the same document on each, and anybody can check it.
+    let event = net.told(0, "node-4", "equivocation").await;
+    let kid = PublicKey::of(&net.keys[LIAR]).kid();
+    for index in HONEST {
+        assert_eq!(net.told(index, "node-4", "equivocation").await, event);
+        let document = net.document(index, &event.evidence).await;
+        assert_eq!(Digest::of(&document), event.evidence);
+        let accused = Evidence::parse(&document).unwrap().verify(&net.chain).unwrap();
+        assert_eq!((accused.member, accused.height), (kid, liar.chain.height() + 1));
+        assert!(net.evidence(index).await < 20, "bounded however much it signs");
+    }
+    // It lies on at the next heights, and is told of no second time.
+    for _ in 0..3 {
+        liar.outcome(&mut net).await;
+    }
+    let again = net.status(0).await.events;
+    assert_eq!(again.iter().filter(|event| event.event == "equivocation").count(), 1, "{again:?}");
+}
+
+/// A member tells of what it cannot show, of what proves nothing, and in another's name: no other voice joins it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn a_false_accusation_finds_no_second_voice() {
+    let mut net = three_of_four();
+    let liar = Adversary::at_its_turn(&mut net).await;
+    let mut told = Vec::new();
+    for number in 0..50_u64 {
+        let event = Payload::NodeEvent(NodeEvent {
+            chain: net.chain,
+            event: ["equivocation", "challenge-failed"][number as usize % 2].to_owned(),
+            evidence: Digest::of(&number.to_be_bytes()),
+            height: 1,
+            iat: Clock::system().now().unsigned_ms(),
+            node: "node-1".to_owned(),
+        });
+        let jws = tx::sign(&liar.sender.key, &event).unwrap();
+        net.submit(1, &jws).await.unwrap();
+        told.push(txid(&jws));
+    }
+    for txid in &told {
+        net.finality(1, txid).await;
+    }
+    liar.outcome(&mut net).await;
+    for index in HONEST {
+        let status = net.status(index).await;
+        assert!(status.events.is_empty(), "{:?}", status.events);
+        assert_eq!(net.evidence(index).await, 0);
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]

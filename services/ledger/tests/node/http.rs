@@ -178,6 +178,9 @@ fn only_members_envelopes_are_not_public() {
     let operations = hbc_service::openapi::operations(&document);
     let closed: Vec<_> =
         operations.iter().filter(|(_, public)| !public).map(|(name, _)| name.as_str()).collect();
-    assert_eq!(closed, ["POST /internal/v1/addresses", "POST /internal/v1/consensus"]);
-    assert_eq!(operations.len(), 15);
+    assert_eq!(
+        closed,
+        ["POST /internal/v1/addresses", "POST /internal/v1/challenges", "POST /internal/v1/consensus"]
+    );
+    assert_eq!(operations.len(), 17);
 }

@@ -12,6 +12,7 @@
 
 mod adversary;
 mod agreement;
+mod challenges;
 mod http;
 mod members;
 mod net;

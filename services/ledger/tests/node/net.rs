@@ -15,7 +15,7 @@ use hbc_types::chain::keys::PublicKey;
 use hbc_types::chain::payload::{Payload, Receipts};
 use hbc_types::chain::tx;
 use hbc_types::wire::ledger::{
-    BlocksView, NodeStatus, Promise, SubmitTransaction, TransactionState, TransactionView,
+    BlocksView, NodeEventView, NodeStatus, Promise, SubmitTransaction, TransactionState, TransactionView,
 };
 use hbc_types::{Clock, Digest};
 use tokio::sync::oneshot;
@@ -40,6 +40,8 @@ pub struct Net {
     founders: usize,
     /// Keys that nodes hold beside their first, by index.
     pub next_keys: std::collections::BTreeMap<usize, SigningKey>,
+    /// Long, unless a test is about challenges.
+    pub challenge_period_s: u64,
 }
 
 pub fn service_key(role: ServiceRole) -> SigningKey {
@@ -91,6 +93,7 @@ impl Net {
             scrub_period_s: 3_600,
             founders,
             next_keys: std::collections::BTreeMap::new(),
+            challenge_period_s: 3_600,
         }
     }
 
@@ -132,6 +135,7 @@ impl Net {
             include_within_ms: 10_000,
             sampled_blocks: 2,
             scrub_period_s: self.scrub_period_s,
+            challenge_period_s: self.challenge_period_s,
             submissions_per_second: 100_000,
             create_store: true,
             server: ServerSettings {
@@ -229,6 +233,32 @@ impl Net {
             }
             assert!(started.elapsed() < Duration::from_secs(60), "the tips stay different: {all:?}");
             tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+
+    /// Waits until an event about a node acts, as this node knows it.
+    pub async fn told(&self, index: usize, node: &str, event: &str) -> NodeEventView {
+        let started = Instant::now();
+        loop {
+            let events = self.status(index).await.events;
+            if let Some(told) = events.into_iter().find(|told| told.node == node && told.event == event) {
+                return told;
+            }
+            assert!(started.elapsed() < Duration::from_secs(60), "{event} of {node} is not known");
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    }
+
+    /// Waits until a node serves a piece of evidence.
+    pub async fn document(&self, index: usize, digest: &Digest) -> Vec<u8> {
+        let started = Instant::now();
+        loop {
+            let path = format!("/v1/evidence/{digest}");
+            if let Ok(answer) = self.endpoint(index).get(&path).send().await {
+                return answer.body.to_vec();
+            }
+            assert!(started.elapsed() < Duration::from_secs(60), "node {} cannot show it", index + 1);
+            tokio::time::sleep(Duration::from_millis(50)).await;
         }
     }
 

@@ -217,6 +217,7 @@ impl Answers {
             scrub_blocks: 0,
             last_full_scrub: None,
             attacked_peers: Vec::new(),
+            events: Vec::new(),
         })
     }
 

@@ -9,6 +9,7 @@ pub mod certificate;
 pub mod checkpoint;
 pub mod consent;
 pub mod entry;
+pub mod evidence;
 pub mod genesis;
 pub mod header;
 pub mod json;

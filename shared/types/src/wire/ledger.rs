@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
+use crate::chain::keys::SignatureBytes;
 use crate::codes::codes;
 use crate::digest::Digest;
 use crate::secret::Bytes;
@@ -194,6 +195,45 @@ pub struct NodeStatus {
     /// Nodes this one knows to be attacked, by signed events.
     #[serde(default)]
     pub attacked_peers: Vec<String>,
+    /// What final `node.event` transactions say about nodes, the latest last.
+    #[serde(default)]
+    pub events: Vec<NodeEventView>,
+}
+
+/// An event of a node that acts: told by the node itself or by more than a third of the members.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct NodeEventView {
+    /// The node.
+    pub node: String,
+    /// `attacked`, `equivocation`, `challenge-failed` …
+    pub event: String,
+    /// The height that it is about.
+    pub height: u64,
+    /// SHA-256 of the evidence: `GET /v1/evidence/{digest}`.
+    pub evidence: Digest,
+    /// Height of the block in which it acted.
+    pub block: u64,
+}
+
+/// `POST /internal/v1/challenges`: a member asks another for a stored block.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Challenge {
+    /// Height of the block.
+    pub height: u64,
+    /// Drawn at random for this question.
+    pub nonce: Digest,
+}
+
+/// The answer to a challenge.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ChallengeAnswer {
+    /// `H("hbc/challenge/v1", nonce, header, body)` over the bytes on disk; zero without such a row.
+    pub answer: Digest,
+    /// The member's signature over chain, height, nonce and answer, hex.
+    #[schema(value_type = String)]
+    pub signature: SignatureBytes,
 }
 
 /// `GET /v1/members`.

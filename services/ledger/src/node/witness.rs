@@ -1,0 +1,183 @@
+//! Bearing witness against a member: what this node caught it at becomes a document and a `node.event`; what
+//! another member tells on the chain is fetched from it, checked, and told as well. It acts once more than a
+//! third of the members said so. Nothing here weighs on votes.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use hbc_types::Digest;
+use hbc_types::chain::evidence::{CHALLENGE_FAILED, EQUIVOCATION, Evidence, MAX_EVIDENCE_BYTES};
+use hbc_types::chain::payload::{NodeEvent, Payload};
+use hbc_types::chain::tx::{self, Tx};
+
+use super::Node;
+use super::admission::Submission;
+use crate::consensus::MemberId;
+use crate::domain::events::Told;
+use crate::store::StoredEvidence;
+
+/// How often what others told is looked after.
+const LOOK: Duration = Duration::from_millis(500);
+/// How long a member may take to hand over what it told of.
+const FETCH: Duration = Duration::from_secs(5);
+/// How often one document is asked for.
+const TRIES: u32 = 5;
+/// Documents whose tries are counted.
+const COUNTED: usize = 1_024;
+/// A member that is known to lie is not told of again for so many heights.
+const SPARED_HEIGHTS: u64 = 100;
+
+/// Runs until the node ends: one document at a time, so that a liar who tells of thousands costs one fetch.
+pub async fn run(node: Arc<Node>) {
+    let mut tries: HashMap<Digest, u32> = HashMap::new();
+    loop {
+        tokio::time::sleep(LOOK).await;
+        if node.attack().is_some() {
+            continue;
+        }
+        let open = node
+            .open_accusations()
+            .into_iter()
+            .find(|told| tries.get(&told.event.evidence).is_none_or(|tried| *tried < TRIES));
+        let Some(told) = open else { continue };
+        if tries.len() >= COUNTED {
+            tries.clear();
+        }
+        *tries.entry(told.event.evidence).or_default() += 1;
+        if let Some(evidence) = node.obtain(&told).await {
+            tries.insert(told.event.evidence, TRIES);
+            node.keep_and_tell(&evidence).await;
+        }
+    }
+}
+
+impl Node {
+    /// What this node caught a member at: kept, and told to all.
+    pub(super) async fn accuse(self: &Arc<Self>, evidence: Evidence) {
+        let accused = match evidence.verify(&self.chain_id) {
+            Ok(accused) => accused,
+            Err(error) => {
+                tracing::error!(error = %error, "What was caught proves nothing");
+                return;
+            }
+        };
+        tracing::error!(
+            node.name = %self.name, member.id = %accused.member, block.height = accused.height,
+            event = evidence.event(), "ALARM: a member was caught"
+        );
+        self.keep_and_tell(&evidence).await;
+    }
+
+    /// Events of other members' telling whose document this node has not confirmed yet. Those that act already are
+    /// only kept, so that every member can show them.
+    fn open_accusations(&self) -> Vec<Told> {
+        let Some(seat) = self.seat() else { return Vec::new() };
+        let me = Digest::from_bytes(seat.me.0);
+        let chain = self.chain();
+        let events = chain.events();
+        events
+            .iter()
+            .filter(|told| !told.voices.contains(&me) && told.event.node != self.name)
+            .filter(|told| [EQUIVOCATION, CHALLENGE_FAILED].contains(&told.event.event.as_str()))
+            .filter(|told| {
+                let NodeEvent { node, event, height, .. } = &told.event;
+                told.acted.is_some() || !events.is_known(node, event, *height, SPARED_HEIGHTS)
+            })
+            .cloned()
+            .collect()
+    }
+
+    /// The document of an event, from this node's store or from those who told it, if it proves what they say.
+    async fn obtain(&self, told: &Told) -> Option<Evidence> {
+        let digest = told.event.evidence;
+        if let Ok(Some(document)) = self.store.evidence(&digest).await {
+            return self.confirm(told, &document).await;
+        }
+        for voice in &told.voices {
+            let Some(peer) = self.peers.by_id(&MemberId(*voice.as_bytes())) else { continue };
+            let call = peer.endpoint.get(&format!("/v1/evidence/{digest}")).once().deadline(FETCH);
+            match call.send().await {
+                Ok(answer) if answer.body.len() <= MAX_EVIDENCE_BYTES => {
+                    if let Some(evidence) = self.confirm(told, &answer.body).await {
+                        return Some(evidence);
+                    }
+                    tracing::warn!(peer.name = %peer.name, "A member told of evidence that proves nothing");
+                }
+                Ok(_) => tracing::warn!(peer.name = %peer.name, "A member's evidence is too large"),
+                Err(error) => {
+                    tracing::info!(peer.name = %peer.name, error = %error, "Evidence could not be fetched");
+                }
+            }
+        }
+        None
+    }
+
+    /// Checks that a document is the one told of, and proves just that.
+    async fn confirm(&self, told: &Told, document: &[u8]) -> Option<Evidence> {
+        if Digest::of(document) != told.event.evidence {
+            return None;
+        }
+        let evidence = Evidence::parse(document).ok()?;
+        let accused = evidence.verify(&self.chain_id).ok()?;
+        let name = self.member_name(&accused.member)?;
+        let same = (name.as_str(), accused.height, evidence.event())
+            == (told.event.node.as_str(), told.event.height, told.event.event.as_str());
+        if !same {
+            return None;
+        }
+        if let Evidence::Answer(answer) = &evidence {
+            let own = self.store.block(answer.height).await.ok().flatten()?;
+            if !self.is_mine(&own) || !answer.contradicts(&own.header, &own.body) {
+                return None;
+            }
+        }
+        Some(evidence)
+    }
+
+    fn member_name(&self, kid: &Digest) -> Option<String> {
+        let chain = self.chain();
+        let member = chain.state().members().iter().find(|member| member.kid() == *kid);
+        member.map(|member| member.name.clone())
+    }
+
+    /// Keeps a document that was verified and gives this node's voice.
+    async fn keep_and_tell(self: &Arc<Self>, evidence: &Evidence) {
+        let accused = evidence.accused();
+        let Ok(document) = evidence.to_bytes() else { return };
+        let now = self.clock.now();
+        let row = StoredEvidence {
+            kind: evidence.event(),
+            member: Some(*accused.member.as_bytes()),
+            height: accused.height,
+            detail: document,
+        };
+        if let Err(error) = self.store.add_evidence(&row, now.ms()).await {
+            tracing::error!(error = %error, "Evidence could not be stored");
+            return;
+        }
+        let Some(name) = self.member_name(&accused.member) else { return };
+        if self.chain().events().is_known(&name, evidence.event(), accused.height, SPARED_HEIGHTS) {
+            return;
+        }
+        let event = Payload::NodeEvent(NodeEvent {
+            chain: self.chain_id,
+            event: evidence.event().to_owned(),
+            evidence: Digest::of(&row.detail),
+            height: accused.height,
+            iat: now.unsigned_ms(),
+            node: name,
+        });
+        let Some(seat) = self.seat() else { return };
+        let signed = tx::sign(&seat.key, &event).ok().and_then(|jws| Tx::parse(jws.as_bytes()).ok());
+        let Some(tx) = signed else { return };
+        let (reply, answer) = tokio::sync::oneshot::channel();
+        if !self.submit(Submission { txs: vec![Arc::new(tx)], reply: Some(reply) }) {
+            return;
+        }
+        match answer.await.ok().and_then(|mut answers| answers.pop()) {
+            Some(Ok(_)) | None => {}
+            Some(Err(error)) => tracing::info!(error = %error, "An event is not told a second time"),
+        }
+    }
+}

@@ -140,6 +140,7 @@ async fn settle(
             Judged::Final(_) | Judged::Promised | Judged::Refused(_) => None,
         })
         .collect();
+    let taken = node.waiting().with_predecessors(&taken);
     let mut stored = true;
     if !taken.is_empty() {
         let rows: Vec<_> =

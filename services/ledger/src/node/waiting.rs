@@ -5,13 +5,14 @@ use std::sync::Arc;
 
 use hbc_types::Digest;
 use hbc_types::chain::keys::{Kid, PublicKey};
+use hbc_types::chain::payload::Payload;
 use hbc_types::chain::tx::Tx;
 
 use super::admission::finally;
 use crate::chain::Chain;
 use crate::domain::expectation::Expectation;
 use crate::domain::mempool::{Mempool, PoolError, PoolLimits, Waiting as Item};
-use crate::domain::rules::Refusal;
+use crate::domain::rules::{Refusal, Rule};
 
 /// Up to so many waiting transactions the expected state is made anew after each block; above it now and then.
 const CHEAP: usize = 1_024;
@@ -27,6 +28,14 @@ impl Item for Tx {
     }
     fn bytes(&self) -> usize {
         Self::bytes(self).len() + 4
+    }
+}
+
+/// The event that a consent builds on.
+fn previous(tx: &Tx) -> Option<Digest> {
+    match tx.payload() {
+        Payload::Grant(consent) | Payload::Alter(consent) => consent.prev,
+        _ => None,
     }
 }
 
@@ -179,10 +188,62 @@ impl Waiting {
                 }
             }
         }
+        self.add_followers(&mut impossible);
         for Impossible { tx, .. } in &impossible {
             self.remove(&tx.txid());
         }
         impossible
+    }
+
+    /// An event names the one before it. When that is excluded for good, so is whatever builds on it, by the same
+    /// final transaction: it must be answered now, because nothing would ever bring its turn.
+    fn add_followers(&self, impossible: &mut Vec<Impossible>) {
+        if impossible.is_empty() {
+            return;
+        }
+        let mut followers: HashMap<Digest, Vec<&Arc<Tx>>> = HashMap::new();
+        for tx in self.pool.in_order() {
+            if let Some(before) = previous(tx) {
+                followers.entry(before).or_default().push(tx);
+            }
+        }
+        let mut listed: HashSet<Digest> = impossible.iter().map(|known| known.tx.txid()).collect();
+        let mut next = 0;
+        while let Some(Impossible { tx: first, error }) = impossible.get(next) {
+            let excluded_by = match error {
+                Refusal::Never { excluded_by, .. } => *excluded_by,
+                Refusal::NotYet(_) => None,
+            };
+            let error = Refusal::Never { rule: Rule::Previous, excluded_by };
+            for tx in followers.remove(&first.txid()).unwrap_or_default() {
+                if listed.insert(tx.txid()) {
+                    impossible.push(Impossible { tx: tx.clone(), error });
+                }
+            }
+            next += 1;
+        }
+    }
+
+    /// These and the waiting events that they build on, earlier ones first: whoever promises an event answers for
+    /// what it builds on too, or would be left with a promise that nothing can keep.
+    #[must_use]
+    pub fn with_predecessors(&self, txs: &[Arc<Tx>]) -> Vec<Arc<Tx>> {
+        let mut all: Vec<Arc<Tx>> = Vec::with_capacity(txs.len());
+        let mut listed: HashSet<Digest> = txs.iter().map(|tx| tx.txid()).collect();
+        for tx in txs {
+            let place = all.len();
+            all.push(tx.clone());
+            let mut before = previous(tx);
+            while let Some(earlier) = before.and_then(|txid| self.pool.get(&txid)) {
+                let txid = earlier.txid();
+                if self.promised.contains(&txid) || !listed.insert(txid) {
+                    break;
+                }
+                all.insert(place, earlier.clone());
+                before = previous(earlier);
+            }
+        }
+        all
     }
 }
 
@@ -191,7 +252,7 @@ mod tests {
     use ed25519_dalek::SigningKey;
     use hbc_types::account::{Custody, ServiceRole};
     use hbc_types::chain::genesis::{Genesis, Named, Parameters, ServiceKey};
-    use hbc_types::chain::payload::{Consent, Payload, Receipts};
+    use hbc_types::chain::payload::{Consent, Receipts};
     use hbc_types::chain::tx::sign;
     use hbc_types::ids::GrantId;
 

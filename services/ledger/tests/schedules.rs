@@ -5,6 +5,7 @@
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
+    clippy::panic,
     clippy::indexing_slicing,
     clippy::cast_possible_truncation,
     reason = "test code"
@@ -303,7 +304,8 @@ impl Replica {
         let key =
             key.or_else(|| self.chain.state().public_key(&tx.kid())).or_else(|| self.waiting.key(&tx.kid()));
         let signed = key.is_some_and(|key| tx.verify_signature(&key).is_ok());
-        if !known && !(signed && self.waiting.expect(&self.chain, tx, now).is_ok()) {
+        let possible = known || signed && self.waiting.expect(&self.chain, tx, now).is_ok();
+        if !possible {
             return false;
         }
         if !promise {

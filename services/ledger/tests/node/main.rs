@@ -13,6 +13,7 @@
 mod adversary;
 mod agreement;
 mod challenges;
+mod clocks;
 mod http;
 mod members;
 mod net;

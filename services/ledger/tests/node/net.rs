@@ -110,7 +110,7 @@ impl Net {
         self.folder.path().join(format!("data-{}", index + 1))
     }
 
-    fn config(&self, index: usize) -> Config {
+    pub fn config(&self, index: usize) -> Config {
         let known = if index < self.founders { self.founders } else { 1 };
         let next_key_file = self.next_keys.get(&index).map(|key| {
             let path = self.folder.path().join(format!("node-{}.next.key", index + 1));
@@ -151,13 +151,18 @@ impl Net {
 
     /// Starts a node and waits until it listens.
     pub fn run(&mut self, index: usize) {
+        self.run_by(index, Clock::system());
+    }
+
+    /// The same by a clock of its own.
+    pub fn run_by(&mut self, index: usize, clock: Clock) {
         let config = self.config(index);
         let (stop, stopped) = oneshot::channel::<()>();
         let (ready, listening) = std::sync::mpsc::channel();
         let thread = std::thread::spawn(move || {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
             runtime.block_on(async {
-                let app = Application::build(config).await.expect("the node starts");
+                let app = Application::build_with(config, clock).await.expect("the node starts");
                 ready.send(()).unwrap();
                 app.run_until_stopped(async {
                     let _ = stopped.await;
@@ -184,11 +189,16 @@ impl Net {
 
     /// A transaction that is valid and new: access-policy anchors receipts.
     pub fn transaction(&mut self) -> String {
+        self.transaction_dated(0)
+    }
+
+    /// The same, signed so many milliseconds from now.
+    pub fn transaction_dated(&mut self, ms: i64) -> String {
         self.next_root += 1;
         let payload = Payload::Receipts(Receipts {
             chain: self.chain,
             count: 1,
-            iat: Clock::system().now().unsigned_ms(),
+            iat: Clock::system().now().unsigned_ms().saturating_add_signed(ms),
             root: Digest::of(&self.next_root.to_be_bytes()),
         });
         tx::sign(&service_key(ServiceRole::AccessPolicy), &payload).unwrap()

@@ -33,6 +33,9 @@ pub enum Command {
     Openapi(OpenApi),
     /// Play the whole story on a real synthetic patient, in a fresh folder, and stop everything again.
     Demo(Demo),
+    /// Measure what this machine makes of HBC, beside what it could do at most.
+    #[command(subcommand)]
+    Bench(Bench),
     /// Run a foreign program and end it when standard input closes (used by `up`).
     #[command(hide = true)]
     Guard(Guard),
@@ -157,6 +160,46 @@ pub struct Demo {
     /// Keep the folder, and say where it is, instead of removing it.
     #[arg(long)]
     pub keep: bool,
+}
+
+/// `hbc bench`.
+#[derive(Debug, Subcommand)]
+pub enum Bench {
+    /// The ledger: accepted and final transactions per second, latencies, verification, memory.
+    Ledger(BenchLedger),
+}
+
+/// `hbc bench ledger`.
+#[derive(Debug, Args)]
+pub struct BenchLedger {
+    /// Members that must agree.
+    #[arg(long, default_value_t = 4)]
+    pub members: u16,
+    /// Transactions of each load.
+    #[arg(long, default_value_t = 40_000)]
+    pub transactions: usize,
+    /// Transactions in one request.
+    #[arg(long, default_value_t = 500)]
+    pub batch: usize,
+    /// Transactions in the stored chain that is verified from the first byte to the last.
+    #[arg(long, default_value_t = 200_000)]
+    pub stored: usize,
+    /// Blocks of one transaction each, over which the paper's algorithm is measured.
+    #[arg(long, default_value_t = 10_000)]
+    pub blocks: usize,
+    /// Verify every earlier block before each promise and vote, not only what may have changed.
+    #[arg(long)]
+    pub full: bool,
+    /// Also write the figures to this file.
+    #[arg(long)]
+    pub json: Option<PathBuf>,
+}
+
+impl BenchLedger {
+    /// As configurations say it.
+    pub const fn verify_name(&self) -> &'static str {
+        if self.full { "full" } else { "incremental" }
+    }
 }
 
 /// `hbc guard`.

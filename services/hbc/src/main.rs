@@ -2,6 +2,7 @@
 //!
 //! It owns processes and files, no domain logic: that lives in the service libraries and in `hbc_types`.
 
+mod bench;
 mod cli;
 mod demo;
 mod deployment;
@@ -13,6 +14,7 @@ mod openapi;
 mod ports;
 mod probe;
 mod process_id;
+mod scratch;
 mod secret_file;
 mod serve;
 mod settings;
@@ -50,6 +52,7 @@ fn run(command: cli::Command) -> anyhow::Result<ExitCode> {
         cli::Command::Verify(args) => verify::run(&args),
         cli::Command::Openapi(args) => done(openapi::run(&args.dir, args.check)),
         cli::Command::Demo(args) => done(runtime()?.block_on(demo::run(&args))),
+        cli::Command::Bench(cli::Bench::Ledger(args)) => done(runtime()?.block_on(bench::ledger(&args))),
         cli::Command::Guard(args) => {
             let Some((program, rest)) = args.command.split_first() else { anyhow::bail!("no program given") };
             runtime()?.block_on(guard::run(&args.pid_file, program, rest))

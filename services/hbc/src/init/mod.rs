@@ -3,8 +3,8 @@
 //! Everything is made in a folder beside the wished one and renamed at the end, so that an interrupted run leaves no
 //! half deployment that somebody might start.
 
-mod founding;
-mod keys;
+pub mod founding;
+pub mod keys;
 mod services;
 
 use std::path::{Path, PathBuf};
@@ -33,10 +33,7 @@ pub fn run(args: &Init, clock: &Clock, random: &Random) -> Result<()> {
     let keys = Keys::generate(NODES, random);
     let founding = Founding::new(args.dev, &keys, clock, random)?;
     let place = Deployment::at(draft.path())?;
-    make_folders(&place)?;
-    keys.write(&place)?;
-    founding.write(&place)?;
-    services::write(&place, &deployment, &ports, &founding)?;
+    lay_out(&place, &deployment, &ports, &keys, &founding)?;
     let settings = settings(args.dev, &program, &ports);
     if let Some(settings) = &settings.kubo {
         kubo::init(settings, &place.kubo(), keys.kubo_token.expose(), random)?;
@@ -58,15 +55,29 @@ fn refuse_existing(folder: &Path) -> Result<()> {
     }
 }
 
-fn make_folders(place: &Deployment) -> Result<()> {
+/// Writes into `place` all that the services read and the folders they write to, with paths as they will be in `home`.
+pub fn lay_out(
+    place: &Deployment,
+    home: &Deployment,
+    ports: &PortPlan,
+    keys: &Keys,
+    founding: &Founding,
+) -> Result<()> {
+    make_folders(place, keys)?;
+    keys.write(place)?;
+    founding.write(place)?;
+    services::write(place, home, ports, founding)
+}
+
+fn make_folders(place: &Deployment, keys: &Keys) -> Result<()> {
     for name in ["secrets", "config", "logs", "run"] {
         secret_file::make_folder(&place.root().join(name))?;
     }
     for name in ["auth", "access-policy", "storage"] {
         secret_file::make_folder(&place.data(name))?;
     }
-    for number in 1..=NODES {
-        secret_file::make_folder(&place.data(&format!("node-{number}")))?;
+    for (name, _) in &keys.nodes {
+        secret_file::make_folder(&place.data(name))?;
     }
     secret_file::make_folder(&place.kubo())
 }

@@ -1,0 +1,233 @@
+//! What must hold whatever bytes come in: one function per kind of input, each of them run by `cargo fuzz` and, over the
+//! kept inputs, by the ordinary tests. Nothing here may panic but an assertion, and every assertion is a promise.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::cast_possible_truncation,
+    missing_docs,
+    reason = "test code"
+)]
+
+mod fixture;
+mod script;
+
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+
+use hbc_ledger::consensus::{Message, wal};
+use hbc_ledger::node::catch_up::examine_fetched;
+use hbc_types::chain::checkpoint::Certificate as Note;
+use hbc_types::chain::genesis::Genesis;
+use hbc_types::chain::header::{Block, Header};
+use hbc_types::chain::json;
+use hbc_types::chain::merkle;
+use hbc_types::chain::payload::Payload;
+use hbc_types::chain::proof::tlog::TlogProof;
+use hbc_types::chain::proof::{self, Document, Trust};
+use hbc_types::chain::tx::{self, Tx};
+use hbc_types::wire::ledger::BlocksView;
+
+use fixture::{KNOWN_HEIGHT, fixture};
+
+/// A kind of input: its name and what must hold for it.
+pub type Target = (&'static str, fn(&[u8]));
+
+/// Every target.
+pub const TARGETS: [Target; 6] = [
+    ("header", header),
+    ("transaction", transaction),
+    ("note", note),
+    ("proof", proof),
+    ("message", message),
+    ("sync", sync),
+];
+
+/// Headers, blocks and founding documents: what parses is the one way to write it.
+pub fn header(data: &[u8]) {
+    if let Ok(header) = Header::from_bytes(data) {
+        assert_eq!(header.to_bytes(), data);
+        let work = header.check_work().is_ok();
+        assert_eq!(work, header.hash().as_bytes() <= &header.target.to_bytes());
+        assert_eq!(header.leaf_hash(), merkle::leaf_hash(data));
+    }
+    if let Ok(block) = Block::from_bytes(data) {
+        assert_eq!(block.to_bytes(), data);
+        assert_eq!(block.encoded_len(), data.len());
+    }
+    if let Ok(genesis) = Genesis::parse(data) {
+        assert_eq!(genesis.to_bytes().unwrap(), data.strip_suffix(b"\n").unwrap_or(data));
+        assert_eq!(genesis.header().unwrap().hash(), genesis.chain_id().unwrap());
+    }
+}
+
+/// Transactions: one form each, whatever a lenient reader would also take; and a foreign signature never fits.
+pub fn transaction(data: &[u8]) {
+    if json::check(data).is_ok() {
+        let value: serde_json::Value = serde_json::from_slice(data).unwrap();
+        assert_eq!(json::encode(&value).unwrap(), data, "canonical is what encodes back");
+    }
+    let Ok(tx) = Tx::parse(data) else { return };
+    assert_eq!((tx.bytes(), tx.txid()), (data, tx::txid(data)));
+    assert_eq!(Tx::read_final(data).as_ref(), Ok(&tx));
+    for key in &fixture().keys {
+        if tx.verify_signature(key).is_ok() {
+            let again = tx::sign(&fixture::secret_of(key), tx.payload()).unwrap();
+            assert_eq!(again.as_bytes(), data, "nobody but the key's holder makes this");
+        }
+    }
+}
+
+/// Signed notes and tlog-proofs: one form each; a quorum's signatures are over what was certified and nothing else.
+pub fn note(data: &[u8]) {
+    let Ok(text) = std::str::from_utf8(data) else { return };
+    let fixture = fixture();
+    if let Ok(note) = Note::parse(text) {
+        assert_eq!(note.to_note(), text);
+        if note.check(fixture.chain.origin(), &fixture.genesis.members).is_ok() {
+            let checkpoint = &note.checkpoint;
+            let known = &fixture.blocks[usize::try_from(checkpoint.height).unwrap()];
+            assert_eq!(checkpoint.block, known.hash);
+            assert_eq!(Note::parse(&known.certificate).unwrap().checkpoint, *checkpoint);
+        }
+    }
+    if let Ok(proof) = TlogProof::parse(text) {
+        assert_eq!(proof::tlog::encode(proof.index, &proof.path, &proof.certificate.to_note()), text);
+        for block in &fixture.blocks {
+            for (place, jws) in block.transactions.iter().enumerate() {
+                let covered =
+                    proof.verify(jws.as_bytes(), fixture.chain.origin(), &fixture.genesis.members).is_ok();
+                let index = fixture.prove(block.height, place).index;
+                assert!(!covered || proof.index == index, "covers a transaction at a wrong place");
+            }
+        }
+    }
+}
+
+/// Proof documents: one form each, and with the chain pinned they prove only what is in the chain.
+pub fn proof(data: &[u8]) {
+    let fixture = fixture();
+    if let Ok(document) = Document::parse(data) {
+        assert_eq!(document.to_bytes().unwrap(), data);
+    }
+    let pinned = Trust::Genesis(Box::new(fixture.genesis.clone()));
+    let by_id = Trust::Chain(fixture.chain.id());
+    for trust in [&pinned, &by_id] {
+        if let Ok(verified) = proof::verify(data, trust) {
+            assert!(verified.pinned && verified.chain == fixture.chain.id());
+            let transaction = &verified.transaction;
+            let block = &fixture.blocks[usize::try_from(transaction.height).unwrap()];
+            assert!(block.transactions.iter().any(|jws| tx::txid(jws.as_bytes()) == transaction.txid));
+        }
+    }
+    if let Ok(verified) = proof::verify(data, &Trust::Nothing) {
+        assert!(!verified.pinned, "trusted nothing, so nothing is pinned");
+    }
+}
+
+/// What members send each other and what the log keeps: by itself, and as a script against a running member.
+pub fn message(data: &[u8]) {
+    match data.split_first() {
+        Some((0, rest)) => {
+            if let Ok(message) = Message::decode(rest) {
+                assert_eq!(message.encode(), rest);
+                assert!(message.weight() + 1_024 >= rest.len() / 2, "weighs about what it holds");
+            }
+        }
+        Some((1, rest)) => {
+            let (recovered, kept) = wal::scan(rest);
+            assert!(kept <= rest.len());
+            let (again, same) = wal::scan(&rest[..kept]);
+            assert_eq!((again.records, again.floor, same), (recovered.records, recovered.floor, kept));
+        }
+        Some((_, rest)) => script::run(rest),
+        None => {}
+    }
+}
+
+/// Blocks that a member answers with: taken only if certified; and with every root made to fit, only if all rules hold.
+pub fn sync(data: &[u8]) {
+    let fixture = fixture();
+    let nobody = |_: &_| None;
+    match data.split_first() {
+        Some((0, rest)) => {
+            let Ok(view) = serde_json::from_slice::<BlocksView>(rest) else { return };
+            for view in view.blocks.iter().take(4) {
+                if let Ok(next) = examine_fetched(&fixture.chain, view, &nobody) {
+                    assert_eq!(next.value.hash, fixture.blocks[KNOWN_HEIGHT + 1].hash, "one chain");
+                }
+            }
+        }
+        Some((1, rest)) => {
+            let Ok(mut block) = Block::from_bytes(rest) else { return };
+            let _refused = fixture.chain.examine(block.clone(), None, &nobody);
+            fixture.make_fit(&mut block);
+            let _verdict = fixture.chain.examine(block, None, &nobody);
+        }
+        // Payloads, one a line behind its signer's number: whatever a builder builds of them its peers accept.
+        Some((_, rest)) => {
+            let mut txs = Vec::new();
+            for line in rest.split(|byte| *byte == b'\n').take(16) {
+                let Some((signer, payload)) = line.split_first() else { continue };
+                let Ok(payload) = json::decode::<Payload>(payload) else { continue };
+                let key = &fixture.keys[usize::from(*signer) % fixture.keys.len()];
+                let jws = tx::sign(&fixture::secret_of(key), &payload).unwrap();
+                if let Ok(tx) = Tx::parse(jws.as_bytes()) {
+                    txs.push(Arc::new(tx));
+                }
+            }
+            let now = fixture.now();
+            let draft = fixture.chain.draft(&txs, now, &fixture.genesis.members[0].kid());
+            let built = draft.mine(&AtomicBool::new(false)).unwrap();
+            let verdict = fixture.chain.examine(built.block, Some(now), &nobody);
+            assert!(verdict.is_ok(), "{:?}", verdict.err());
+        }
+        None => {}
+    }
+}
+
+/// Real bytes of every kind: (target, name, bytes).
+pub fn seeds() -> Vec<(&'static str, String, Vec<u8>)> {
+    let fixture = fixture();
+    let mut seeds = Vec::new();
+    let mut add = |target, name: String, bytes: Vec<u8>| seeds.push((target, name, bytes));
+    add("header", "genesis".to_owned(), fixture.genesis.to_bytes().unwrap());
+    for view in &fixture.blocks {
+        let height = view.height;
+        let block = fixture::block_of(view);
+        add("header", format!("header-{height}"), view.header.as_slice().to_vec());
+        add("header", format!("block-{height}"), block.to_bytes());
+        add("sync", format!("block-{height}"), [&[1], block.to_bytes().as_slice()].concat());
+        if height == 0 {
+            continue;
+        }
+        add("note", format!("note-{height}"), view.certificate.clone().into_bytes());
+        let answer = BlocksView { blocks: vec![view.clone()], tip: 9 };
+        add(
+            "sync",
+            format!("answer-{height}"),
+            [&[0], serde_json::to_vec(&answer).unwrap().as_slice()].concat(),
+        );
+        let mut lines = vec![2_u8];
+        for (place, jws) in view.transactions.iter().enumerate() {
+            let tx = Tx::parse(jws.as_bytes()).unwrap();
+            add("transaction", format!("tx-{height}-{place}"), jws.clone().into_bytes());
+            add("transaction", format!("payload-{height}-{place}"), json::encode(tx.payload()).unwrap());
+            let signer = fixture.keys.iter().position(|key| key.kid() == tx.kid()).unwrap();
+            lines.push(signer as u8);
+            lines.extend(json::encode(tx.payload()).unwrap());
+            lines.push(b'\n');
+            let proof = fixture.prove(height, place);
+            add("note", format!("tlog-{height}-{place}"), proof.to_tlog_proof().into_bytes());
+            let document = Document::Transaction(proof).to_bytes().unwrap();
+            add("proof", format!("transaction-{height}-{place}"), document);
+        }
+        add("sync", format!("payloads-{height}"), lines);
+    }
+    for (number, bytes) in script::seeds().into_iter().enumerate() {
+        add("message", format!("seed-{number}"), bytes);
+    }
+    seeds
+}

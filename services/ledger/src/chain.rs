@@ -34,6 +34,11 @@ pub struct NextBlock {
 }
 
 impl NextBlock {
+    /// Its transactions, in order.
+    pub fn txs(&self) -> impl Iterator<Item = &Tx> {
+        self.checked.txs.iter().map(AsRef::as_ref)
+    }
+
     /// Its transactions' ids, in order.
     pub fn txids(&self) -> impl Iterator<Item = Digest> {
         self.checked.txs.iter().map(|tx| tx.txid())

@@ -5,7 +5,7 @@
 //! A peer is a name and an address; whose key it has, and whether it is a member at all, changes with the set.
 //! Observers send and get no envelopes: they ask for the status that everybody may read.
 
-use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
@@ -36,6 +36,8 @@ pub const MAX_ENVELOPE_BYTES: usize = 12 << 20;
 
 /// Envelopes that wait for one peer; what does not fit is dropped, the agreement sends again.
 const QUEUE: usize = 1_024;
+/// Their bytes, and one item more: a member that is slow or silent costs no more than that.
+const QUEUE_BYTES: usize = 32 << 20;
 /// Once an envelope is this large it goes out.
 const FULL_ENVELOPE_BYTES: usize = 1 << 20;
 /// A peer that was not spoken to is asked for its height this often.
@@ -55,6 +57,16 @@ pub enum Item {
     Agreement(u64, Arc<[u8]>),
     /// Transactions that wait: compact JWS.
     Transactions(Arc<[Arc<[u8]>]>),
+}
+
+impl Item {
+    /// Bytes that it keeps in memory, roughly.
+    fn weight(&self) -> usize {
+        match self {
+            Self::Agreement(_, bytes) => bytes.len(),
+            Self::Transactions(all) => all.iter().map(|bytes| bytes.len()).sum(),
+        }
+    }
 }
 
 /// What a member answers to an envelope: where it stands.
@@ -90,6 +102,7 @@ pub struct Peer {
     /// Its id in the present set; none while it is no member.
     seat: Mutex<Option<MemberId>>,
     queue: mpsc::Sender<Item>,
+    queued_bytes: AtomicUsize,
     reached: AtomicBool,
     attacked: AtomicBool,
     height: AtomicU64,
@@ -100,9 +113,21 @@ pub struct Peer {
 impl Peer {
     /// Queues something; drops it if the peer does not keep up, or is no member.
     pub fn tell(&self, item: Item) {
-        if self.id().is_some() && self.queue.try_send(item).is_err() {
+        if self.id().is_none() {
+            return;
+        }
+        let weight = item.weight();
+        let before = self.queued_bytes.fetch_add(weight, Ordering::Relaxed);
+        if before >= QUEUE_BYTES || self.queue.try_send(item).is_err() {
+            self.queued_bytes.fetch_sub(weight, Ordering::Relaxed);
             tracing::debug!(peer.name = %self.name, "Queue full, message dropped");
         }
+    }
+
+    /// Notes that something left the queue.
+    fn took(&self, item: Item) -> Item {
+        self.queued_bytes.fetch_sub(item.weight(), Ordering::Relaxed);
+        item
     }
 
     /// Its id in the present set of members.
@@ -259,6 +284,7 @@ pub fn connect(
         configured,
         seat: Mutex::new(None),
         queue,
+        queued_bytes: AtomicUsize::new(0),
         reached: AtomicBool::new(false),
         attacked: AtomicBool::new(false),
         height: AtomicU64::new(0),
@@ -295,7 +321,7 @@ impl Delivery {
         let mut wait = Duration::ZERO;
         loop {
             let first = match tokio::time::timeout(wait, self.inbox.recv()).await {
-                Ok(Some(item)) => Some(item),
+                Ok(Some(item)) => Some(self.peer.took(item)),
                 Ok(None) => return,
                 Err(_elapsed) => None,
             };
@@ -326,10 +352,12 @@ impl Delivery {
     /// does a member whom the other does not know as one: its set may be older or newer.
     async fn speak(&mut self, first: Option<Item>) -> Result<Heard, ClientError> {
         let (Some(seat), Some(id)) = (self.this.seat(), self.peer.id()) else {
-            while self.inbox.try_recv().is_ok() {}
+            while let Ok(item) = self.inbox.try_recv() {
+                self.peer.took(item);
+            }
             return glance(&self.peer.endpoint).await;
         };
-        let body = gather(first, &mut self.inbox, self.reply_height);
+        let body = gather(&self.peer, first, &mut self.inbox, self.reply_height);
         match send_envelope(&self.peer.endpoint, &id, &seat, body).await {
             Err(error) if error.slug() == Some(Slug::Unauthenticated) => glance(&self.peer.endpoint).await,
             outcome => outcome,
@@ -369,7 +397,7 @@ async fn glance(endpoint: &Endpoint) -> Result<Heard, ClientError> {
 }
 
 /// Packs what waits into one envelope; messages about heights that the peer has are left out.
-fn gather(first: Option<Item>, inbox: &mut mpsc::Receiver<Item>, peer_height: u64) -> Vec<u8> {
+fn gather(peer: &Peer, first: Option<Item>, inbox: &mut mpsc::Receiver<Item>, peer_height: u64) -> Vec<u8> {
     let mut body = Vec::new();
     let mut next = first;
     while let Some(item) = next {
@@ -379,7 +407,7 @@ fn gather(first: Option<Item>, inbox: &mut mpsc::Receiver<Item>, peer_height: u6
         if body.len() >= FULL_ENVELOPE_BYTES {
             break;
         }
-        next = inbox.try_recv().ok();
+        next = inbox.try_recv().ok().map(|item| peer.took(item));
     }
     body
 }
@@ -486,6 +514,35 @@ mod tests {
         assert_eq!(unpack(&body), Some(vec![Unpacked::Agreement(b"vote"), Unpacked::Transaction(b"a.b.c")]));
         assert_eq!(unpack(&body[..body.len() - 1]), None);
         assert_eq!(unpack(&[9, 0, 0, 0, 0]), None);
+    }
+
+    #[tokio::test]
+    async fn a_peer_that_never_answers_costs_a_bounded_queue() {
+        let introduction = Introduction {
+            name: "node-2".to_owned(),
+            url: "http://127.0.0.1:1".to_owned(),
+            endpoint: Endpoint::new("http://127.0.0.1:1").unwrap(),
+            configured: true,
+        };
+        let (news, _heard) = mpsc::channel(1);
+        // The task that would deliver is never run: nothing leaves the queue.
+        let (peer, _delivery) = connect(introduction, This::default(), Clock::system(), news);
+        peer.sits(Some(MemberId([1; 32])));
+        let block: Arc<[u8]> = vec![0; 8 << 20].into();
+        (0..1_000).for_each(|height| peer.tell(Item::Agreement(height, block.clone())));
+        assert_eq!(peer.queued_bytes.load(Ordering::Relaxed), 32 << 20);
+        let vote: Arc<[u8]> = vec![0; 200].into();
+        let other = Introduction {
+            name: "node-3".to_owned(),
+            url: "http://127.0.0.1:1".to_owned(),
+            endpoint: Endpoint::new("http://127.0.0.1:1").unwrap(),
+            configured: true,
+        };
+        let (news, _heard) = mpsc::channel(1);
+        let (peer, _delivery) = connect(other, This::default(), Clock::system(), news);
+        peer.sits(Some(MemberId([2; 32])));
+        (0..100_000).for_each(|height| peer.tell(Item::Agreement(height, vote.clone())));
+        assert_eq!(peer.queued_bytes.load(Ordering::Relaxed), QUEUE * 200);
     }
 
     #[test]

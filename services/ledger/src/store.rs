@@ -389,6 +389,11 @@ pub struct BlockReader {
 }
 
 impl BlockReader {
+    /// Goes on from this height.
+    pub const fn seek(&mut self, height: u64) {
+        self.next = height;
+    }
+
     /// The next blocks, at most `limit` and about 8 MiB; empty at the end. Gaps are not hidden: the caller checks
     /// heights.
     pub async fn read(&mut self, limit: u32) -> Result<Vec<StoredBlock>, StoreError> {

@@ -20,8 +20,13 @@ use super::texts::Texts;
 use super::types::{BlockBytes, BlockId, Certificate, Equivocation, Member, MemberId, MemberSet, Verdict};
 use super::wal::{Entry, Record};
 
-/// Distinct blocks looked at per height: an equivocating proposer gets two looks a round, not a thousand.
-const MAX_CHECKS: usize = 16;
+/// Distinct blocks looked at per round: an equivocating proposer gets two looks, not a thousand, and takes none from the
+/// proposers of other rounds.
+const MAX_CHECKS: usize = 2;
+/// Proposals of one block that wait for its check.
+const MAX_PROPOSALS: usize = 16;
+/// Proposals of rounds further ahead are dropped, as the library drops votes.
+const MAX_ROUNDS_AHEAD: u32 = 10;
 /// Messages kept per member for heights to come, and their bytes.
 const MAX_EARLY_MESSAGES: usize = 64;
 const MAX_EARLY_BYTES: usize = 20 << 20;
@@ -195,7 +200,8 @@ pub struct Core {
     work: bool,
     building: Option<u32>,
     checking: BTreeMap<BlockId, Pending>,
-    checks: usize,
+    /// Blocks looked at, by round of this height.
+    checks: BTreeMap<u32, usize>,
     early: BTreeMap<MemberId, VecDeque<Message>>,
     /// Who this node is from the next committed height on, if that changes.
     seat: Option<(Option<SigningKey>, Timing)>,
@@ -216,7 +222,7 @@ impl Core {
             work: false,
             building: None,
             checking: BTreeMap::new(),
-            checks: 0,
+            checks: BTreeMap::new(),
             early: BTreeMap::new(),
             seat: None,
         };
@@ -340,7 +346,12 @@ impl Core {
             Kind::Vote(vote) => self.process(CoreInput::Vote(vote)),
             Kind::Polka(certificate) => self.process(CoreInput::PolkaCertificate(certificate)),
             Kind::Round(certificate) => self.process(CoreInput::RoundCertificate(certificate)),
-            Kind::Proposal(proposal, block) => self.proposal(proposal, block),
+            // From its proposer only: whoever passes it on could spoil the bytes and use up the looks.
+            Kind::Proposal(proposal, block) => {
+                if proposal.message.proposer == from {
+                    self.proposal(proposal, block);
+                }
+            }
         }
     }
 
@@ -360,9 +371,11 @@ impl Core {
     /// A proposal is heard only after its proposer, its signature and its block were checked.
     fn proposal(&mut self, proposal: SignedProposal, block: BlockBytes) {
         let message = &proposal.message;
-        let turn =
-            message.round.as_u32().and_then(|round| self.host.members.proposer(self.host.height, round));
-        if turn.is_none_or(|member| member.id != message.proposer)
+        let Some(round) = message.round.as_u32() else { return };
+        let own = self.state.round().as_u32().unwrap_or(0);
+        let turn = self.host.members.proposer(self.host.height, round);
+        if round > own.saturating_add(MAX_ROUNDS_AHEAD)
+            || turn.is_none_or(|member| member.id != message.proposer)
             || !self.host.proposal_is_authentic(message, &proposal.signature)
         {
             return;
@@ -374,15 +387,16 @@ impl Core {
             return;
         }
         if let Some(pending) = self.checking.get_mut(&value) {
-            if !pending.proposals.contains(&proposal) && pending.proposals.len() < MAX_CHECKS {
+            if !pending.proposals.contains(&proposal) && pending.proposals.len() < MAX_PROPOSALS {
                 pending.proposals.push(proposal);
             }
             return;
         }
-        if self.checks >= MAX_CHECKS {
+        let looks = self.checks.entry(round).or_default();
+        if *looks >= MAX_CHECKS {
             return;
         }
-        self.checks += 1;
+        *looks += 1;
         self.checking.insert(value, Pending { block: block.clone(), proposals: vec![proposal] });
         self.host.out.push(Output::Check { height: self.host.height, value, block });
     }
@@ -455,7 +469,7 @@ impl Core {
         self.phase = Phase::Idle;
         self.building = None;
         self.checking.clear();
-        self.checks = 0;
+        self.checks.clear();
         let next = self.host.height;
         self.host.out.push(Output::ResetLog(next));
         let awaited = self.early.values().flatten().any(|message| message.height() == next);

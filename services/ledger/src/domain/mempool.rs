@@ -113,6 +113,15 @@ impl<T: Waiting> Mempool<T> {
     /// Takes a transaction in.
     pub fn insert(&mut self, transaction: Arc<T>) -> Result<(), PoolError> {
         self.admits(&transaction)?;
+        self.keep(transaction)
+    }
+
+    /// Takes a transaction in even where there is no room: this node promised it. A group of submissions is at most
+    /// some thousand more than the limits.
+    pub fn keep(&mut self, transaction: Arc<T>) -> Result<(), PoolError> {
+        if self.waiting.contains_key(&transaction.txid()) {
+            return Err(PoolError::Duplicate);
+        }
         let (txid, author) = (transaction.txid(), transaction.author());
         self.bytes += transaction.bytes();
         self.arrivals.insert(self.next, txid);

@@ -7,6 +7,7 @@ pub mod events;
 pub mod expectation;
 pub mod mempool;
 pub mod register;
+pub mod reliance;
 pub mod rules;
 pub mod state;
 pub mod verification;

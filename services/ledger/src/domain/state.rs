@@ -277,6 +277,12 @@ impl State {
         }
     }
 
+    /// The transaction with which a subject changed last.
+    #[must_use]
+    pub fn changed_by(&self, subject: &str) -> Option<Digest> {
+        changes(&self.map, subject).map(|entry| entry.txid)
+    }
+
     /// Where a final transaction stands.
     #[must_use]
     pub fn place(&self, txid: &Digest) -> Option<Place> {

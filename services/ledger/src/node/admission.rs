@@ -13,6 +13,7 @@ use super::Node;
 use super::agreement::Event;
 use super::guardian::Soundness;
 use crate::chain::Chain;
+use crate::domain::reliance;
 use crate::domain::rules::Refusal;
 use crate::store::StoredPromise;
 
@@ -107,7 +108,8 @@ async fn admit_promised(node: &Arc<Node>, group: Vec<Submission>) {
     let all: Vec<_> = group.iter().flat_map(|submission| submission.txs.iter().cloned()).collect();
     let txids: Vec<_> = all.iter().map(|tx| tx.txid()).collect();
     let refuse_all = |error: SubmitError| txids.iter().map(|_| Err(error.clone())).collect::<Vec<_>>();
-    let outcome = match node.store_is_sound().await {
+    let relied = reliance::heights(node.chain().state(), all.iter().map(AsRef::as_ref));
+    let outcome = match node.store_is_sound(&relied).await {
         Soundness::Attacked => refuse_all(SubmitError::Attacked),
         Soundness::Unknown => refuse_all(SubmitError::Store),
         Soundness::Sound => {

@@ -26,6 +26,7 @@ use crate::consensus::{
     Agreement, BlockBytes, BlockId, Certificate, Core, Equivocation, Input, MemberId, Message, Output,
     Verdict,
 };
+use crate::domain::reliance;
 use crate::domain::rules::Refusal;
 use crate::peers::{Item, Peer, PeerNews};
 use crate::store::{StoredBlock, StoredRefusal};
@@ -72,6 +73,8 @@ pub struct Loop {
     ready: BTreeMap<BlockId, NextBlock>,
     stop_mining: Arc<AtomicBool>,
     pub(super) catch_up: CatchUp,
+    /// When the next block may be begun at the earliest: so long after the last as the parameters ask.
+    spaced: Option<Instant>,
     ticks: u32,
 }
 
@@ -96,6 +99,7 @@ impl Loop {
             ready: BTreeMap::new(),
             stop_mining: Arc::new(AtomicBool::new(false)),
             catch_up: CatchUp::default(),
+            spaced: None,
             ticks: 0,
         }
     }
@@ -120,12 +124,19 @@ impl Loop {
                 },
                 Some(news) = self.news.recv() => self.peer_news(news),
                 () = sleep_until(deadline) => self.feed(Input::Tick).await,
+                () = sleep_until(self.spaced) => {
+                    self.spaced = None;
+                    self.tell_work().await;
+                }
                 _ = tick.tick() => self.tick().await,
             }
         }
     }
 
     async fn event(&mut self, event: Event) {
+        if let Event::Message(from, message) = &event {
+            self.node.inbound.done(from, message.weight());
+        }
         if self.node.attack().is_some() {
             self.stop_mining.store(true, Ordering::Relaxed);
             return;
@@ -155,7 +166,7 @@ impl Loop {
         match news {
             PeerNews::Stands(peer, heard) => {
                 if heard.height > self.node.chain().height() && !heard.attacked {
-                    self.fetch_blocks(peer);
+                    self.fetch_blocks(&peer);
                 }
             }
             PeerNews::Addresses(announcements) => self.node.take_addresses(&announcements),
@@ -184,7 +195,7 @@ impl Loop {
             return;
         }
         let waits = self.node.waiting().has_work();
-        let work = waits || self.heartbeat_is_due();
+        let work = self.spaced.is_none() && (waits || self.heartbeat_is_due());
         self.feed(Input::Work(work)).await;
     }
 
@@ -210,7 +221,11 @@ impl Loop {
                 Output::Send(message) => {
                     // Nothing leaves a node whose store is not what it was.
                     if message.commits_the_sender() {
-                        match self.node.store_is_sound().await {
+                        let relied = {
+                            let chain = self.node.chain();
+                            reliance::heights(chain.state(), self.ready.values().flat_map(NextBlock::txs))
+                        };
+                        match self.node.store_is_sound(&relied).await {
                             Soundness::Sound => {}
                             Soundness::Attacked => return,
                             // It is sent again when the rebroadcast is due.
@@ -228,7 +243,7 @@ impl Loop {
                 }
                 Output::Behind(member, _) => {
                     if let Some(peer) = self.node.peers.by_id(&member) {
-                        self.fetch_blocks(peer);
+                        self.fetch_blocks(&peer);
                     }
                 }
                 Output::Evidence(evidence) => self.keep_evidence(&evidence),
@@ -288,9 +303,12 @@ impl Loop {
         self.stop_mining.store(true, Ordering::Relaxed);
         self.ready.clear();
         let height = next.block.header.height;
+        let decided = Instant::now();
         self.node.commit_block(next, note).await;
         let members = self.node.chain().members();
-        let work = self.node.waiting().has_work();
+        let spacing = Duration::from_millis(self.node.chain().state().parameters().min_spacing_ms);
+        self.spaced = decided.checked_add(spacing).filter(|due| *due > Instant::now());
+        let work = self.spaced.is_none() && self.node.waiting().has_work();
         let now = self.now_ms();
         let mut outputs = self.core.handle(now, Input::Work(work));
         let (key, timing) = (self.node.seat().map(|seat| seat.key.clone()), timing(&self.node.chain()));

@@ -154,6 +154,7 @@ impl Parts<'_> {
             waiting: Mutex::new(Waiting::new(PoolLimits::default())),
             chain: RwLock::new(chain),
             condition: RwLock::new(condition),
+            inbound: super::inbound::Inbound::default(),
             events,
             submissions,
         });

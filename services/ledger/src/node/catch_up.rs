@@ -1,6 +1,7 @@
 //! Catching up: a member speaks of a later height, so its blocks are fetched, each proved by its certificate
 //! and by following on this node's tip, and committed one after the other.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -19,21 +20,46 @@ const GIVE_UP: Duration = Duration::from_secs(20);
 /// Blocks asked for at once.
 const AT_ONCE: u32 = 100;
 
-/// Whether a fetch is under way.
+/// A peer that gave nothing, or something wrong, is asked again only after this, unless there is no other.
+const PASSED_OVER: Duration = Duration::from_secs(60);
+
+/// Whether a fetch is under way, and who is of no use.
 #[derive(Debug, Default)]
 pub struct CatchUp {
     since: Option<Instant>,
+    failed: HashMap<String, Instant>,
+}
+
+impl CatchUp {
+    fn failed_lately(&self, name: &str) -> bool {
+        self.failed.get(name).is_some_and(|at| at.elapsed() < PASSED_OVER)
+    }
+
+    /// The peer to ask: the one that spoke of later blocks, unless it failed lately and another has some too.
+    fn choose(&self, speaker: &Arc<Peer>, others: &[Arc<Peer>], height: u64) -> Arc<Peer> {
+        let ahead = others.iter().filter(|peer| peer.height() > height);
+        let candidates = || std::iter::once(speaker).chain(ahead.clone());
+        let fresh = |peer: &&Arc<Peer>| !self.failed_lately(&peer.name);
+        let answers = candidates().filter(fresh).find(|peer| peer.is_reached());
+        answers.or_else(|| candidates().find(fresh)).unwrap_or(speaker).clone()
+    }
 }
 
 impl Loop {
-    /// Asks a member for the blocks after the tip, unless that is being done.
-    pub(super) fn fetch_blocks(&mut self, peer: Arc<Peer>) {
+    /// Fetches the blocks after the tip, unless that is being done: from the peer that speaks of them, or from another.
+    pub(super) fn fetch_blocks(&mut self, speaker: &Arc<Peer>) {
         if self.catch_up.since.is_some_and(|since| since.elapsed() < GIVE_UP) {
             return;
         }
-        self.catch_up.since = Some(Instant::now());
         let node = self.node.clone();
-        let from = node.chain().height() + 1;
+        let height = node.chain().height();
+        let peer = self.catch_up.choose(speaker, &node.healthy_peers(), height);
+        if self.catch_up.failed_lately(&peer.name) && !peer.is_reached() {
+            // It only says so: it never answered.
+            return;
+        }
+        self.catch_up.since = Some(Instant::now());
+        let from = height.saturating_add(1);
         tokio::spawn(async move {
             let path = format!("/v1/blocks?from={from}&limit={AT_ONCE}");
             let blocks = peer.endpoint.get(&path).once().deadline(GIVE_UP).fetch::<BlocksView>().await;
@@ -44,11 +70,35 @@ impl Loop {
         });
     }
 
-    /// Takes the blocks that a member sent.
+    /// Takes the blocks that a member sent. One that sent nothing of use is passed over, and another is asked at once.
     pub(super) async fn take_blocks(&mut self, from: Arc<Peer>, blocks: Option<BlocksView>) {
         self.catch_up.since = None;
-        let Some(BlocksView { blocks, tip }) = blocks else { return };
-        let got_some = !blocks.is_empty();
+        let before = self.node.chain().height();
+        let tip = blocks.as_ref().map_or(0, |view| view.tip);
+        let whole = match blocks {
+            Some(view) => self.take_all(&from, view.blocks).await,
+            None => false,
+        };
+        let height = self.node.chain().height();
+        if !whole || (height == before && tip > height) {
+            self.catch_up.failed.insert(from.name.clone(), Instant::now());
+        } else {
+            self.catch_up.failed.remove(&from.name);
+        }
+        let ahead = self
+            .node
+            .healthy_peers()
+            .into_iter()
+            .find(|peer| peer.height() > height && !self.catch_up.failed_lately(&peer.name));
+        let next = if whole && height > before && height < tip { Some(from) } else { ahead };
+        self.node.condition_mut().syncing = next.is_some();
+        if let Some(peer) = next {
+            self.fetch_blocks(&peer);
+        }
+    }
+
+    /// Commits blocks as long as they hold; false at the first that does not.
+    async fn take_all(&mut self, from: &Arc<Peer>, blocks: Vec<BlockView>) -> bool {
         for view in blocks {
             if view.height <= self.node.chain().height() {
                 continue;
@@ -67,16 +117,11 @@ impl Loop {
                         peer.name = %from.name, block.height = view.height, block.reason = %reason,
                         "ALARM: a member's block is not certified or does not continue this chain"
                     );
-                    self.node.condition_mut().syncing = false;
-                    return;
+                    return false;
                 }
             }
         }
-        let behind = got_some && self.node.chain().height() < tip;
-        self.node.condition_mut().syncing = behind;
-        if behind {
-            self.fetch_blocks(from);
-        }
+        true
     }
 }
 

@@ -1,6 +1,7 @@
 //! Verify before append: the store is verified before each vote and each group of promises, and the node that
 //! finds its store changed says so, durably, and does nothing more that others rely upon.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -16,6 +17,8 @@ use crate::domain::verification::{Fault, Verifier, Wrong};
 use crate::files::AttackMark;
 use crate::store::{StoreError, StoredBlock, StoredEvidence};
 
+/// Blocks that are read again because transactions rely on them, for one group or vote.
+const MOST_RELIED: usize = 64;
 /// Blocks read at once.
 const BLOCKS_PER_READ: u32 = 256;
 /// How often the others are told of an attack before giving up.
@@ -47,14 +50,14 @@ impl From<Fault> for Failure {
 }
 
 impl Node {
-    /// Verifies the store as configured. A fault marks the node as attacked.
-    pub async fn store_is_sound(self: &Arc<Self>) -> Soundness {
+    /// Verifies the store as configured, with the blocks that what comes next relies on. A fault marks the node as attacked.
+    pub async fn store_is_sound(self: &Arc<Self>, relied: &BTreeSet<u64>) -> Soundness {
         if self.attack().is_some() {
             return Soundness::Attacked;
         }
         let result = match self.verify {
             VerifyMode::Full => self.verify_all().await,
-            VerifyMode::Incremental => self.verify_some().await,
+            VerifyMode::Incremental => self.verify_some(relied).await,
         };
         match result {
             Ok(()) => Soundness::Sound,
@@ -123,15 +126,38 @@ impl Node {
         Ok(())
     }
 
-    /// The tip, foreign writes and a random sample; everything if one of these is not as it was.
-    async fn verify_some(&self) -> Result<(), Failure> {
+    /// The tip, foreign writes, a random sample and what is relied on; everything if one of these is not as it was.
+    async fn verify_some(&self, relied: &BTreeSet<u64>) -> Result<(), Failure> {
         let _no_commit_meanwhile = self.gate.read().await;
         let untouched = self.store.untouched().await.unwrap_or(false);
-        if untouched && self.sample_is_sound().await.unwrap_or(false) {
+        let sound = untouched
+            && self.sample_is_sound().await.unwrap_or(false)
+            && self.relied_are_sound(relied).await.unwrap_or(false);
+        if sound {
             return Ok(());
         }
         tracing::info!(node.name = %self.name, "The store is not as it was left: everything is verified");
         self.verify_all_now().await
+    }
+
+    /// Reads the blocks that are relied on again, on one fresh connection; of too many a random choice.
+    async fn relied_are_sound(&self, relied: &BTreeSet<u64>) -> Result<bool, StoreError> {
+        let mut heights: Vec<u64> = relied.iter().copied().collect();
+        let random = hbc_types::Random::system();
+        while heights.len() > MOST_RELIED {
+            let index = u64::from_be_bytes(random.bytes()) % u64::try_from(heights.len()).unwrap_or(1);
+            heights.swap_remove(usize::try_from(index).unwrap_or(0));
+        }
+        let Some(first) = heights.first() else { return Ok(true) };
+        let mut reader = self.store.blocks(*first).await?;
+        for height in heights {
+            reader.seek(height);
+            let block = reader.read(1).await?.pop().filter(|block| block.height == height);
+            if !block.is_some_and(|block| self.is_mine(&block)) {
+                return Ok(false);
+            }
+        }
+        Ok(true)
     }
 
     async fn sample_is_sound(&self) -> Result<bool, StoreError> {

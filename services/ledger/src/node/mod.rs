@@ -9,6 +9,7 @@ pub mod catch_up;
 pub mod challenge;
 pub mod guardian;
 pub mod handing_on;
+pub mod inbound;
 pub mod scrub;
 pub mod seat;
 pub mod waiting;
@@ -91,6 +92,8 @@ pub struct Node {
     chain: RwLock<Chain>,
     waiting: Mutex<Waiting>,
     condition: RwLock<Condition>,
+    /// What of each member waits for the agreement.
+    pub inbound: inbound::Inbound,
     events: mpsc::Sender<Event>,
     submissions: mpsc::Sender<Submission>,
 }
@@ -187,7 +190,15 @@ impl Node {
     /// Hands an agreement message over; false if too many wait.
     #[must_use]
     pub fn deliver(&self, from: MemberId, message: Message) -> bool {
-        self.events.try_send(Event::Message(from, message)).is_ok()
+        let weight = message.weight();
+        if !self.inbound.admit(from, weight) {
+            return false;
+        }
+        let taken = self.events.try_send(Event::Message(from, message)).is_ok();
+        if !taken {
+            self.inbound.done(&from, weight);
+        }
+        taken
     }
 
     /// Hands transactions over for admission; false if too many wait.

@@ -129,8 +129,9 @@ impl Waiting {
         if let Some(key) = tx.payload().introduces() {
             self.keys.insert(key.kid(), key);
         }
-        // Full or double was asked before; a race only drops what others still hold.
-        let _room_was_asked_for = self.pool.insert(tx);
+        // A promise is a promise: what was made durable waits even where its own group filled the pool. Of what others
+        // pass on, a surplus only drops what they still hold.
+        let _full_or_double = if promised { self.pool.keep(tx) } else { self.pool.insert(tx) };
     }
 
     /// Takes one out that can never be in a block.
@@ -160,9 +161,6 @@ impl Waiting {
             foreign |= self.remove(txid).is_none();
         }
         self.blocks_since += 1;
-        if self.pool.is_empty() {
-            self.keys.clear();
-        }
         if self.pool.len() <= CHEAP || foreign || self.blocks_since >= AT_LEAST_EVERY {
             return self.rebuild(chain, now_ms);
         }
@@ -175,6 +173,8 @@ impl Waiting {
         self.blocks_since = 0;
         self.expected = Expectation::default();
         self.unfit.clear();
+        let introduced = self.pool.in_order().filter_map(|tx| tx.payload().introduces());
+        self.keys = introduced.map(|key| (key.kid(), key)).collect();
         let mut impossible = Vec::new();
         for tx in self.pool.in_order() {
             let outcome = self.expected.apply(chain.state(), tx, now_ms);

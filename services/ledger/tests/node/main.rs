@@ -12,6 +12,7 @@
 
 mod adversary;
 mod agreement;
+mod bounds;
 mod challenges;
 mod clocks;
 mod http;

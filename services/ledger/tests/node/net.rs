@@ -72,8 +72,14 @@ fn genesis(keys: &[SigningKey], zero_bits: u32) -> Genesis {
 impl Net {
     /// `count` members, none started.
     pub fn new(count: usize, verify: VerifyMode) -> Self {
+        Self::with(count, verify, |_as_it_is| {})
+    }
+
+    /// The same with another genesis.
+    pub fn with(count: usize, verify: VerifyMode, change: impl FnOnce(&mut Genesis)) -> Self {
         let keys: Vec<_> = (1..=count).map(|n| SigningKey::from_bytes(&[n as u8; 32])).collect();
-        let genesis = genesis(&keys, 4);
+        let mut genesis = genesis(&keys, 4);
+        change(&mut genesis);
         let folder = tempfile::tempdir().unwrap();
         std::fs::write(folder.path().join("genesis.json"), genesis.to_bytes().unwrap()).unwrap();
         for (n, key) in (1..).zip(&keys) {

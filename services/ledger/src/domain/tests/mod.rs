@@ -3,6 +3,7 @@
 mod block;
 mod consent;
 mod facts;
+mod reliance;
 mod schedules;
 mod votes;
 

@@ -1,0 +1,183 @@
+//! What a bad member may cost: counted, not timed. And what a chain does by the clock.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use hbc_ledger::config::VerifyMode;
+use hbc_ledger::consensus::texts::Texts;
+use hbc_ledger::consensus::{Member, MemberId, Message};
+use hbc_ledger::peers::{Item, Sender, pack, send_envelope};
+use hbc_types::chain::genesis::log_origin;
+use hbc_types::chain::header::Header;
+use hbc_types::chain::payload::{Payload, Receipts};
+use hbc_types::{Clock, Timestamp};
+use tokio::io::AsyncReadExt as _;
+
+use crate::net::{Net, txid};
+
+/// A server that takes every connection, reads what comes and never says a word; counts requests for blocks.
+async fn silent(port: u16) -> Arc<AtomicUsize> {
+    let listener = tokio::net::TcpListener::bind(("127.0.0.1", port)).await.unwrap();
+    let asked = Arc::new(AtomicUsize::new(0));
+    let counter = asked.clone();
+    tokio::spawn(async move {
+        while let Ok((mut stream, _)) = listener.accept().await {
+            let counter = counter.clone();
+            tokio::spawn(async move {
+                let mut buffer = vec![0; 65_536];
+                while let Ok(read) = stream.read(&mut buffer).await {
+                    if read == 0 {
+                        return;
+                    }
+                    let blocks = buffer[..read].starts_with(b"GET /v1/blocks");
+                    counter.fetch_add(usize::from(blocks), Ordering::Relaxed);
+                }
+            });
+        }
+    });
+    asked
+}
+
+fn sender(net: &Net, index: usize) -> Sender {
+    let me = Member::new(net.keys[index].verifying_key().to_bytes()).id;
+    Sender { me, key: net.keys[index].clone(), chain: net.chain, clock: Clock::system() }
+}
+
+/// Node-4 speaks of heights that nobody has, to a node that is behind, and gives no blocks when asked.
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn a_member_that_speaks_of_blocks_and_never_gives_any_does_not_keep_a_node_behind() {
+    let mut net = Net::new(4, VerifyMode::Incremental);
+    for index in [0, 1, 2] {
+        net.run(index);
+    }
+    let mut last = None;
+    for _ in 0..3 {
+        let jws = net.transaction();
+        net.submit(0, &jws).await.unwrap();
+        net.finality(0, &txid(&jws)).await;
+        last = Some(txid(&jws));
+    }
+    net.stop(2);
+    let asked = silent(net.ports[3]).await;
+    // Nothing is decided while node-3 is away: it is behind with an empty folder, and hears the liar first.
+    std::fs::remove_dir_all(net.data(2)).unwrap();
+    net.run(2);
+    let liar = sender(&net, 3);
+    let texts = Texts { chain: net.chain, origin: log_origin("hbc.test", &net.chain) };
+    let receiver: MemberId = sender(&net, 2).me;
+    let (mut told, started) = (0, Instant::now());
+    while net.view(2, &last.unwrap()).await.is_none() {
+        let vote = Message::vote(&texts, &liar.key, (1_000_000 + told, 0), true, None);
+        let mut body = Vec::new();
+        pack(&mut body, &Item::Agreement(vote.height(), vote.encode().into()));
+        send_envelope(&net.endpoint(2), &receiver, &liar, body).await.unwrap();
+        told += 1;
+        assert!(started.elapsed() < Duration::from_secs(90), "kept behind");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    let asked = asked.load(Ordering::Relaxed);
+    assert!(asked <= 3, "asked {asked} times after {told} lies");
+}
+
+/// Votes for far heights and rounds, junk and unknown keys' transactions, a thousand of each: nothing of it stays.
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn a_flood_of_junk_from_a_member_leaves_nothing_behind() {
+    let mut net = Net::new(4, VerifyMode::Incremental);
+    for index in [0, 1, 2] {
+        net.run(index);
+    }
+    let first = net.transaction();
+    net.submit(0, &first).await.unwrap();
+    net.finality(0, &txid(&first)).await;
+    let liar = sender(&net, 3);
+    let texts = Texts { chain: net.chain, origin: log_origin("hbc.test", &net.chain) };
+    let receiver = sender(&net, 0).me;
+    let stranger = ed25519_dalek::SigningKey::from_bytes(&[99; 32]);
+    let height = net.status(0).await.height + 1;
+    for envelope in 0..50_u32 {
+        let mut body = Vec::new();
+        for number in (envelope * 20)..(envelope * 20 + 20) {
+            let far = Message::vote(&texts, &liar.key, (height + 5 + u64::from(number), 0), true, None);
+            let junk_round = Message::vote(&texts, &liar.key, (height, 100 + number), false, None);
+            for vote in [far, junk_round] {
+                pack(&mut body, &Item::Agreement(vote.height(), vote.encode().into()));
+            }
+            let unknown = Payload::Receipts(Receipts {
+                chain: net.chain,
+                count: u64::from(number),
+                iat: Clock::system().now().unsigned_ms(),
+                root: hbc_types::Digest::of(&number.to_be_bytes()),
+            });
+            let unknown = hbc_types::chain::tx::sign(&stranger, &unknown).unwrap();
+            pack(&mut body, &Item::Transactions([Arc::from(unknown.into_bytes())].into()));
+        }
+        // What does not fit any more is refused with 503: that is the bound at work.
+        let _full = send_envelope(&net.endpoint(0), &receiver, &liar, body).await;
+    }
+    let jws = net.transaction();
+    net.submit(0, &jws).await.unwrap();
+    for index in [0, 1, 2] {
+        net.finality(index, &txid(&jws)).await;
+    }
+    let status = net.status(0).await;
+    assert_eq!(status.pending, 0, "a stranger's transactions wait nowhere");
+    let log = std::fs::metadata(net.data(0).join("wal")).unwrap().len();
+    assert!(log < 64 << 10, "the log of votes has {log} bytes");
+    let evidence = net.evidence(0).await;
+    assert!(evidence < 20, "{evidence} rows of evidence");
+}
+
+/// A heartbeat when nothing happens, by the node's clock; nothing before it is due.
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn an_idle_chain_is_silent_until_its_heartbeat_is_due() {
+    let mut net = Net::new(1, VerifyMode::Incremental);
+    let heartbeat = Duration::from_millis(net.genesis.parameters.heartbeat_ms);
+    assert_eq!(heartbeat, Duration::from_secs(600), "the default");
+    let start = i64::try_from(net.genesis.time_ms).unwrap();
+    let clock = Clock::fixed(Timestamp::from_ms(start));
+    net.run_by(0, clock.clone());
+    for beat in 1..=3_u64 {
+        clock.advance(heartbeat.checked_sub(Duration::from_millis(1)).unwrap());
+        // Two looks of the loop, which come every half second, find nothing to do.
+        tokio::time::sleep(Duration::from_millis(1_100)).await;
+        assert_eq!(net.status(0).await.height, beat - 1, "too early");
+        clock.advance(Duration::from_millis(1));
+        let started = Instant::now();
+        while net.status(0).await.height < beat {
+            assert!(started.elapsed() < Duration::from_secs(60), "no heartbeat");
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+    let blocks = net.blocks(0, 1).await.blocks;
+    let times: Vec<u64> =
+        blocks.iter().map(|block| Header::from_bytes(block.header.as_slice()).unwrap().time_ms).collect();
+    assert_eq!(times, (1..=3).map(|beat| net.genesis.time_ms + beat * 600_000).collect::<Vec<_>>());
+    assert!(blocks.iter().all(|block| block.transactions.is_empty()));
+}
+
+/// However much waits, two blocks have the time between them that the parameters ask, and are not dated ahead for it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn blocks_keep_their_distance_under_load() {
+    let spacing_ms = 1_500;
+    let mut net = Net::with(4, VerifyMode::Incremental, |genesis| {
+        genesis.parameters.min_spacing_ms = spacing_ms;
+    });
+    for index in 0..4 {
+        net.run(index);
+    }
+    let mut last = None;
+    for turn in 0..6 {
+        let jws = net.transaction();
+        net.submit(turn % 4, &jws).await.unwrap();
+        net.finality(turn % 4, &txid(&jws)).await;
+        last = Some(txid(&jws));
+    }
+    let tip = net.finality(0, &last.unwrap()).await;
+    let now = Clock::system().now().unsigned_ms();
+    let blocks = net.blocks(0, 1).await.blocks;
+    let times: Vec<u64> =
+        blocks.iter().map(|block| Header::from_bytes(block.header.as_slice()).unwrap().time_ms).collect();
+    assert!(times.windows(2).all(|two| two[1] - two[0] >= spacing_ms), "{times:?}");
+    assert!(tip >= 6 && times.iter().all(|time| *time <= now), "dated ahead: {times:?} at {now}");
+}

@@ -16,6 +16,13 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use ed25519_dalek::SigningKey;
+use hbc_ledger::consensus::texts::Texts;
+use hbc_ledger::consensus::{
+    Agreement as _, BlockBytes, BlockId, Boot, Core, Identity, Input, Member, MemberSet, Message, Output,
+    Timing,
+};
+use hbc_types::Digest;
 use sim::{Plan, Sim};
 
 const ROUGH: Plan = Plan {
@@ -186,4 +193,39 @@ fn control_two_liars_of_four_fork_the_chain() {
         forks += sim.forks();
     }
     assert!(forks > 0, "a simulator that cannot see a fork proves nothing");
+}
+
+/// A member proposes twenty blocks in each of its rounds: two are looked at in each, and the others' are still looked at.
+#[test]
+fn a_flood_of_proposals_uses_up_nobody_elses_looks() {
+    let keys: Vec<_> = (1..=4).map(|n| SigningKey::from_bytes(&[n; 32])).collect();
+    let set = MemberSet::new(keys.iter().map(|k| Member::new(k.verifying_key().to_bytes())).collect());
+    let texts = Texts { chain: Digest::of(b"chain"), origin: "test/hbc/0000".to_owned() };
+    let key_of = |round: u32| {
+        let id = set.proposer(1, round).unwrap().id;
+        keys.iter().find(|key| Member::new(key.verifying_key().to_bytes()).id == id).unwrap().clone()
+    };
+    // This node proposes in round 3, the liar in 0, 4 and 8, an honest one in 1.
+    let identity = Identity { key: key_of(3), texts: texts.clone(), timing: Timing::default() };
+    let boot = Boot { tip: 0, members: set.clone(), records: Vec::new() };
+    let (mut core, _) = Core::boot(0, identity, boot);
+    core.handle(0, Input::Work(true));
+    let mut looks = |from: &SigningKey, signer: &SigningKey, round: u32, number: u32| {
+        let block: BlockBytes = format!("block {round} {number}").into_bytes().into();
+        let hash = Digest::of(&block);
+        let value = BlockId { hash, log_size: 1, log_root: hash };
+        let message = Message::proposal(&texts, signer, (1, round), value, block);
+        let from = Member::new(from.verifying_key().to_bytes()).id;
+        let outputs = core.handle(1, Input::Message(from, message));
+        outputs.iter().filter(|output| matches!(output, Output::Check { .. })).count()
+    };
+    for round in [0, 4, 8] {
+        let liar = key_of(round);
+        let seen: usize = (0..20).map(|number| looks(&liar, &liar, round, number)).sum();
+        assert_eq!(seen, 2, "round {round}");
+    }
+    let (liar, honest) = (key_of(0), key_of(1));
+    assert_eq!(looks(&liar, &liar, 12, 0), 0, "more than ten rounds ahead");
+    assert_eq!(looks(&liar, &honest, 1, 0), 0, "passed on by somebody else");
+    assert_eq!(looks(&honest, &honest, 1, 0), 1);
 }

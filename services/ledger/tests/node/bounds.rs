@@ -181,3 +181,30 @@ async fn blocks_keep_their_distance_under_load() {
     assert!(times.windows(2).all(|two| two[1] - two[0] >= spacing_ms), "{times:?}");
     assert!(tip >= 6 && times.iter().all(|time| *time <= now), "dated ahead: {times:?} at {now}");
 }
+
+/// Six hundred blocks behind, six pieces; the member that gives them goes away on the way.
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn a_node_hundreds_of_blocks_behind_catches_up_though_a_giver_dies() {
+    let mut net = Net::new(4, VerifyMode::Incremental);
+    let height = 600;
+    net.prefill(&[0, 1, 2], height).await;
+    for index in [0, 1, 2, 3] {
+        net.run(index);
+    }
+    let (started, mut stopped) = (Instant::now(), false);
+    loop {
+        let status = net.status(3).await;
+        if status.height > 150 && !stopped {
+            net.stop(0);
+            stopped = true;
+        }
+        if status.height >= height {
+            break;
+        }
+        assert!(started.elapsed() < Duration::from_secs(180), "stays behind: {status:?}");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    assert!(stopped, "it went away on the way");
+    let own = net.blocks(3, height).await.blocks.remove(0).hash;
+    assert_eq!(own, net.blocks(1, height).await.blocks.remove(0).hash);
+}

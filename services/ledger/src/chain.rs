@@ -1,6 +1,8 @@
 //! The chain as this node has it in memory: verified, and what everything on disk is compared with. The rules
 //! are `domain::state` and `domain::block`; here stands what a node needs beside them: hashes by height, the
-//! log's tree, the tip's certificate.
+//! log's tree, the tip's certificate. Proofs out of it are in `chain/proofs.rs`.
+
+mod proofs;
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -12,7 +14,7 @@ use hbc_types::chain::header::{Block, Header};
 use hbc_types::chain::keys::Kid;
 use hbc_types::chain::merkle::Tree;
 use hbc_types::chain::payload::Payload;
-use hbc_types::chain::proof::{BlockEvidence, SetChange, TransactionProof};
+use hbc_types::chain::proof::SetChange;
 use hbc_types::chain::tx::Tx;
 use hbc_types::{Digest, Timestamp};
 
@@ -21,7 +23,8 @@ use crate::domain::block::{BlockError, Built, Checked, build_block, check_block,
 use crate::domain::comparison::Known;
 use crate::domain::events::Events;
 use crate::domain::register::{Added, Register};
-use crate::domain::state::{Place, State};
+use crate::domain::state::State;
+pub use proofs::{AnchorsView, CertifiedHeader, EntryName};
 
 /// A block that keeps all rules, with what it leads to.
 #[derive(Debug)]
@@ -264,31 +267,6 @@ impl Chain {
         Ok(())
     }
 
-    /// The proof that the transaction at `place` is final: itself, its block's header with the certificate, and
-    /// the header before. None if they are not the chain's.
-    #[must_use]
-    pub fn prove(
-        &self,
-        place: &Place,
-        transaction: String,
-        (header, certificate): (Header, String),
-        (parent, _): (Header, String),
-    ) -> Option<TransactionProof> {
-        let author = self.state.public_key(&Tx::parse(transaction.as_bytes()).ok()?.kid())?;
-        Some(TransactionProof {
-            author,
-            // The block's own checkpoint certifies it: no path from a later one is needed.
-            block: BlockEvidence { header, parent, path: Vec::new() },
-            chain: self.id(),
-            checkpoint: certificate,
-            genesis: Some((*self.genesis).clone()),
-            index: place.leaf,
-            path: self.log.inclusion(place.leaf, header.log_size)?,
-            sets: self.sets.iter().filter(|set| set.header.height < header.height).cloned().collect(),
-            transaction,
-        })
-    }
-
     fn note(&mut self, before: &[Named], txs: &[Arc<Tx>], bytes: usize) {
         self.note_events(txs);
         self.note_members(before);
@@ -339,3 +317,6 @@ impl Chain {
         self.certificate = certificate;
     }
 }
+
+#[cfg(test)]
+pub(crate) mod tests;

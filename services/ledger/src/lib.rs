@@ -3,9 +3,11 @@
 //! A node owns one SQLite file, one write-ahead log and one member key. It promises a transaction only once
 //! that is durable, votes only after its store was verified, and signs one text per height, round and step.
 //! From the outside in: [`routes`] (HTTP), [`node`] (tasks), [`store`] and [`files`] (disk), [`peers`] (the
-//! other members), [`chain`] (memory), [`consensus`] and [`domain`] (no I/O).
+//! other members), [`chain`] (memory), [`chain_file`] (a chain in a
+//! file), [`consensus`] and [`domain`] (no I/O).
 
 pub mod chain;
+pub mod chain_file;
 pub mod config;
 pub mod consensus;
 pub mod domain;
@@ -51,6 +53,7 @@ impl Application {
         let server = Server::build("ledger", &config.server, openapi(), routes::table, tasks)
             .state(routes::App::new(running.node.clone(), config.submissions_per_second))
             .readiness(readiness)
+            .ends_with_caller()
             .bind()?;
         Ok(Self { server, running })
     }

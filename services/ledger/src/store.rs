@@ -162,13 +162,7 @@ impl Store {
 
     /// A connection of its own that has cached nothing and cannot write.
     async fn fresh(&self) -> Result<SqliteConnection, StoreError> {
-        let options = SqliteConnectOptions::new()
-            .filename(&self.path)
-            .read_only(true)
-            .row_buffer_size(ROWS_AHEAD)
-            .busy_timeout(Duration::from_secs(10))
-            .disable_statement_logging();
-        Ok(options.connect().await?)
+        read_only(&self.path).await
     }
 
     /// A reader of the blocks from height `from` on, in order, on a fresh connection.
@@ -388,10 +382,25 @@ pub struct BlockReader {
     next: u64,
 }
 
+async fn read_only(path: &Path) -> Result<SqliteConnection, StoreError> {
+    let options = SqliteConnectOptions::new()
+        .filename(path)
+        .read_only(true)
+        .row_buffer_size(ROWS_AHEAD)
+        .busy_timeout(Duration::from_secs(10))
+        .disable_statement_logging();
+    Ok(options.connect().await?)
+}
+
 impl BlockReader {
     /// Goes on from this height.
     pub const fn seek(&mut self, height: u64) {
         self.next = height;
+    }
+
+    /// Reads a database that no node need have open, from height `from` on; writes nothing.
+    pub async fn open(path: &Path, from: u64) -> Result<Self, StoreError> {
+        Ok(Self { connection: read_only(path).await?, next: from })
     }
 
     /// The next blocks, at most `limit` and about 8 MiB; empty at the end. Gaps are not hidden: the caller checks

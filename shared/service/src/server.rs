@@ -66,6 +66,7 @@ pub struct ServerBuilder {
     tasks: Tasks,
     random: Random,
     dialect: Option<Dialect>,
+    half_closed: bool,
 }
 
 impl std::fmt::Debug for ServerBuilder {
@@ -108,6 +109,13 @@ impl ServerBuilder {
         self
     }
 
+    /// A request ends where it waits once its caller has closed the connection. For services whose handlers may be dropped
+    /// at any such place.
+    pub const fn ends_with_caller(mut self) -> Self {
+        self.half_closed = false;
+        self
+    }
+
     /// Listens, without answering yet.
     pub fn bind(self) -> anyhow::Result<Server> {
         let address = (self.settings.host.as_str(), self.settings.port);
@@ -117,7 +125,7 @@ impl ServerBuilder {
         let cores = std::thread::available_parallelism().map_or(1, std::num::NonZeroUsize::get);
         let workers = if self.settings.workers == 0 { cores.min(4) } else { self.settings.workers };
         let shutdown = self.settings.shutdown_seconds;
-        let (name, tasks) = (self.name, self.tasks.clone());
+        let (name, tasks, half_closed) = (self.name, self.tasks.clone(), self.half_closed);
         telemetry::metrics();
         let parts = Arc::new(Parts::of(self)?);
         let server = HttpServer::new(move || {
@@ -131,6 +139,7 @@ impl ServerBuilder {
                 .wrap(from_fn(crate::edge::around))
         })
         .workers(workers)
+        .h1_allow_half_closed(half_closed)
         .keep_alive(Duration::from_secs(75))
         .client_request_timeout(Duration::from_secs(10))
         .shutdown_timeout(shutdown)
@@ -294,6 +303,7 @@ impl Server {
             tasks,
             random: Random::system(),
             dialect: None,
+            half_closed: true,
         }
     }
 

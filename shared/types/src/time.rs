@@ -182,9 +182,55 @@ impl fmt::Debug for Clock {
     }
 }
 
+/// The Julian day of 1970-01-01.
+const JULIAN_EPOCH: i32 = 2_440_588;
+
+/// A day written `YYYY-MM-DD`, as days since 1970-01-01. None for any other text.
+#[must_use]
+pub fn parse_day(text: &str) -> Option<i32> {
+    let mut parts = text.split('-');
+    let (Some(year), Some(month), Some(day), None) = (parts.next(), parts.next(), parts.next(), parts.next())
+    else {
+        return None;
+    };
+    let digits = |part: &str, length: usize| {
+        let plain = part.len() == length && part.bytes().all(|byte| byte.is_ascii_digit());
+        plain.then(|| part.parse::<u16>().ok()).flatten()
+    };
+    let month = time::Month::try_from(u8::try_from(digits(month, 2)?).ok()?).ok()?;
+    let day = u8::try_from(digits(day, 2)?).ok()?;
+    let date = time::Date::from_calendar_date(i32::from(digits(year, 4)?), month, day).ok()?;
+    Some(date.to_julian_day() - JULIAN_EPOCH)
+}
+
+/// Days since 1970-01-01, written `YYYY-MM-DD`; outside the years 0 to 9999, the number.
+#[must_use]
+pub fn day_text(day: i32) -> String {
+    let date = day.checked_add(JULIAN_EPOCH).and_then(|day| time::Date::from_julian_day(day).ok());
+    let date = date.filter(|date| (0..=9999).contains(&date.year()));
+    date.map_or_else(|| format!("day {day}"), |date| date.to_string())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn days_are_numbered_from_1970() {
+        for (text, number) in
+            [("1970-01-01", 0), ("1969-12-31", -1), ("2026-11-24", 20_781), ("2024-02-29", 19_782)]
+        {
+            assert_eq!(parse_day(text), Some(number));
+            assert_eq!(day_text(number), text);
+        }
+        for text in
+            ["", "2026", "2026-11", "2026-1-2", "2023-02-29", "2026-13-01", "2026-11-24Z", "+026-01-01"]
+        {
+            assert_eq!(parse_day(text), None, "{text}");
+        }
+        assert_eq!(day_text(i32::MAX), "day 2147483647");
+        assert_eq!(day_text(i32::MIN), "day -2147483648");
+    }
 
     #[test]
     fn text_and_number_agree() {

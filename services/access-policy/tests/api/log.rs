@@ -155,7 +155,7 @@ async fn with_a_ledger_grants_become_final_and_receipts_prove_themselves_offline
     let Content::Receipt(body) = verified.content else { panic!("not a receipt") };
     assert_eq!(body["actor"], json!(doctor.id));
     assert_eq!(body["records"][0]["record"], json!(written.request.items[0].record));
-    assert_eq!(verified.transaction.signers.len(), 3);
+    assert_eq!(verified.transaction.unwrap().certified.signers.len(), 3);
     assert!(!proof::verify(&file, &Trust::Nothing).unwrap().pinned);
     for bit in (0..file.len() * 8).step_by(97) {
         let mut flipped = file.clone();

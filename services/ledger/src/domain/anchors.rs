@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use hbc_types::Digest;
 use hbc_types::chain::merkle::Frontier;
-use hbc_types::chain::rtree::{AnchorLeaf, Completeness, PAGE_ANCHORS, Page, Query};
+use hbc_types::chain::rtree::{AnchorLeaf, PAGE_ANCHORS, Page};
 
 /// All anchors so far.
 #[derive(Debug, Default)]
@@ -32,14 +32,15 @@ impl Anchors {
         &self.leaves
     }
 
-    /// The anchors that answer a question, with the proof that there are no others.
+    /// The sealed pages, in order.
     #[must_use]
-    pub fn prove(&self, query: &Query) -> Completeness {
-        Completeness::prove(self.sealed.iter().map(Arc::as_ref), self.tail(), query)
+    pub fn pages(&self) -> &[Arc<Page>] {
+        &self.sealed
     }
 
     /// The anchors after the last sealed page.
-    fn tail(&self) -> &[AnchorLeaf] {
+    #[must_use]
+    pub fn tail(&self) -> &[AnchorLeaf] {
         let sealed = self.sealed.len().saturating_mul(PAGE_ANCHORS);
         self.leaves.get(sealed..).unwrap_or_default()
     }
@@ -94,6 +95,7 @@ impl AnchorDraft {
 #[cfg(test)]
 mod tests {
     use hbc_types::chain::merkle;
+    use hbc_types::chain::rtree::{Completeness, Query};
 
     use super::*;
 
@@ -136,7 +138,9 @@ mod tests {
         assert_eq!(rest, []);
         let query = Query { from: 100, to: 120, as_of: 200 };
         let (root, pages) = anchors.roots();
-        let found = anchors.prove(&query).verify(&query, &root, &pages).unwrap();
+        let sealed = anchors.pages().iter().map(Arc::as_ref);
+        let proof = Completeness::prove(sealed, anchors.tail(), &query, usize::MAX).unwrap();
+        let found = proof.verify(&query, &root, &pages).unwrap();
         let mut expected: Vec<_> = all.iter().filter(|leaf| query.matches(leaf)).copied().collect();
         expected.sort_unstable();
         assert_eq!(found, expected);

@@ -1,6 +1,7 @@
 //! The ledger's rules without I/O: what transactions may do, what blocks must be, what waits for a block.
 
 pub mod anchors;
+pub mod audit;
 pub mod block;
 pub mod comparison;
 pub mod events;
@@ -13,4 +14,4 @@ pub mod state;
 pub mod verification;
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

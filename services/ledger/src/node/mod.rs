@@ -9,6 +9,7 @@ pub mod catch_up;
 pub mod challenge;
 pub mod guardian;
 pub mod handing_on;
+pub mod history;
 pub mod inbound;
 pub mod scrub;
 pub mod seat;

@@ -1,5 +1,7 @@
 //! Blocks and checkpoints. Every block is hashed again before it is served.
 
+use std::sync::Arc;
+
 use actix_web::{HttpResponse, get, web};
 use hbc_service::{Problem, Public};
 use hbc_types::Digest;
@@ -12,6 +14,7 @@ use serde::Deserialize;
 use utoipa::IntoParams;
 
 use super::App;
+use crate::chain::CertifiedHeader;
 use crate::domain::state::Place;
 use crate::domain::verification::{Fault, Wrong, transactions};
 use crate::node::guardian::Soundness;
@@ -83,15 +86,29 @@ impl App {
         }
     }
 
-    async fn reading_failed(&self, height: u64, error: StoreError) -> Problem {
-        match self.node.reading_failed(height, error).await {
+    /// A header with the certificate that counts for it: what proofs are made of.
+    pub(super) async fn certified(&self, height: u64) -> Result<CertifiedHeader, Problem> {
+        let (header, note) = self.header(height).await?;
+        let certified = CertifiedHeader { header, note };
+        if self.node.chain().is_certified(&certified) {
+            return Ok(certified);
+        }
+        self.found_wrong(Fault { height, wrong: Wrong::Certificate }).await
+    }
+
+    pub(super) async fn reading_failed(&self, height: u64, error: StoreError) -> Problem {
+        let node = Arc::clone(&self.node);
+        // On a task of its own, so that a caller who leaves now does not keep the alarm from being raised.
+        let sorted = tokio::spawn(async move { node.reading_failed(height, error).await }).await;
+        match sorted.unwrap_or(Soundness::Unknown) {
             Soundness::Attacked => Problem::new(Slug::Integrity).detail("a stored block cannot be read"),
             Soundness::Sound | Soundness::Unknown => Problem::new(Slug::Unavailable),
         }
     }
 
-    async fn found_wrong<T>(&self, fault: Fault) -> Result<T, Problem> {
-        self.node.mark_attacked(fault).await;
+    pub(super) async fn found_wrong<T>(&self, fault: Fault) -> Result<T, Problem> {
+        let node = Arc::clone(&self.node);
+        let _panicked = tokio::spawn(async move { node.mark_attacked(fault).await }).await;
         Err(Problem::new(Slug::Integrity).detail("a stored block does not match its hash"))
     }
 

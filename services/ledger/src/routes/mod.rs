@@ -4,6 +4,7 @@
 pub mod blocks;
 pub mod evidence;
 pub mod members;
+pub mod proofs;
 pub mod state;
 pub mod status;
 pub mod transactions;
@@ -20,6 +21,10 @@ use hbc_types::problem::Slug;
 
 use crate::consensus::MemberId;
 use crate::node::Node;
+use crate::node::history::History;
+
+/// Answers about anchors that are made at once; more wait.
+const ANSWERS: usize = 2;
 
 /// Challenges that a member may put at once; then one a second.
 const CHALLENGES_AT_ONCE: NonZeroU32 = NonZeroU32::MIN.saturating_add(7);
@@ -31,6 +36,8 @@ pub struct App {
     pub node: Arc<Node>,
     submissions: RateLimit<IpAddr>,
     challenges: RateLimit<MemberId>,
+    history: History,
+    answers: tokio::sync::Semaphore,
 }
 
 impl App {
@@ -39,8 +46,13 @@ impl App {
     pub fn new(node: Arc<Node>, submissions_per_second: u32) -> Self {
         let burst = NonZeroU32::new(submissions_per_second).unwrap_or(NonZeroU32::MIN);
         let every = Duration::from_secs(1) / burst.get();
-        let challenges = RateLimit::new(CHALLENGES_AT_ONCE, Duration::from_secs(1));
-        Self { node, submissions: RateLimit::new(burst, every), challenges }
+        Self {
+            node,
+            submissions: RateLimit::new(burst, every),
+            challenges: RateLimit::new(CHALLENGES_AT_ONCE, Duration::from_secs(1)),
+            history: History::default(),
+            answers: tokio::sync::Semaphore::new(ANSWERS),
+        }
     }
 
     fn count_submission(&self, request: &HttpRequest) -> Result<(), Problem> {
@@ -86,6 +98,12 @@ pub fn table(routes: &mut Routes<'_>) {
         .service(blocks::read)
         .service(blocks::list)
         .service(blocks::checkpoint)
+        .service(proofs::prove_consistency)
+        .service(proofs::prove_grant)
+        .service(proofs::prove_key)
+        .service(proofs::prove_staff)
+        .service(proofs::prove_entry)
+        .service(proofs::prove_anchors)
         .service(status::genesis)
         .service(status::members)
         .service(status::status)

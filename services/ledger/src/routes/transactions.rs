@@ -228,9 +228,9 @@ pub async fn proof(
     let txid = digest(&txid)?;
     let place = app.node.chain().state().place(&txid).ok_or_else(|| Problem::new(Slug::NotFound))?;
     let transaction = app.transaction(&txid, &place).await?;
-    let header = app.header(place.height).await?;
-    let parent = app.header(place.height.saturating_sub(1)).await?;
-    let proof = app.node.chain().prove(&place, transaction, header, parent);
+    let block = app.certified(place.height).await?;
+    let (parent, _) = app.header(place.height.saturating_sub(1)).await?;
+    let proof = app.node.chain().prove(&place, transaction, block, parent);
     let proof = proof.ok_or_else(|| Problem::new(Slug::Integrity))?;
     let wanted = request.headers().get(ACCEPT).and_then(|value| value.to_str().ok());
     if wanted.is_some_and(|accept| accept.starts_with("text/plain")) {

@@ -27,14 +27,15 @@ async fn a_promise_becomes_final_and_its_proof_holds_offline() {
     let path = format!("/v1/transactions/{}/proof", promise.txid);
     let answer = net.endpoint(2).get(&path).send().await.unwrap();
     let verified = proof::verify(&answer.body, &Trust::Genesis(Box::new(net.genesis.clone()))).unwrap();
-    assert_eq!(verified.transaction.txid, promise.txid);
-    assert!(verified.transaction.signers.len() >= 3);
+    let proven = verified.transaction.unwrap();
+    assert_eq!(proven.txid, promise.txid);
+    assert!(proven.certified.signers.len() >= 3);
     let text = net.endpoint(2).get(&path).header("accept", "text/plain").send().await.unwrap();
     let text = std::str::from_utf8(&text.body).unwrap();
     assert!(text.starts_with("c2sp.org/tlog-proof@v1\n"), "{text}");
     // The same transaction again is answered with its height, and makes no second block.
     let again = net.submit(3, &jws).await.unwrap();
-    assert_eq!(again.height, Some(verified.transaction.height));
+    assert_eq!(again.height, Some(proven.height));
     let note = net.endpoint(1).get("/v1/checkpoint").send().await.unwrap();
     let note = Certificate::parse(std::str::from_utf8(&note.body).unwrap()).unwrap();
     note.check(&hbc_types::chain::genesis::log_origin("hbc.test", &net.chain), &net.genesis.members).unwrap();

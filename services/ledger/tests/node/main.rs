@@ -18,5 +18,6 @@ mod clocks;
 mod http;
 mod members;
 mod net;
+mod proofs;
 mod scrub;
 mod tampering;

@@ -360,7 +360,7 @@ async fn a_proof_spans_a_member_added_one_removed_and_a_key_changed() {
         let answer = net.endpoint(2).get(&path).send().await.unwrap();
         let document = String::from_utf8(answer.body.to_vec()).unwrap();
         let verified = proof::verify(document.as_bytes(), &trust).unwrap();
-        assert_eq!(verified.transaction.txid, txid(jws));
+        assert_eq!(verified.transaction.unwrap().txid, txid(jws));
         assert_eq!(document.matches("\"pages\"").count(), changes);
     }
 }

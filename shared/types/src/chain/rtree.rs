@@ -29,6 +29,12 @@ pub const FANOUT: usize = 16;
 const LEVELS: usize = 3;
 /// Anchors in a slice.
 const SLICE_ANCHORS: usize = PAGE_ANCHORS / FANOUT;
+/// An anchor's JSON has no more bytes than this, its comma included.
+const ANCHOR_TEXT_BYTES: usize = 146;
+/// So has a node's, whether it is closed or opened, its children not counted.
+const NODE_TEXT_BYTES: usize = 220;
+/// And the run of a page.
+const RUN_TEXT_BYTES: usize = 90;
 /// A run of 4,096 leaves is a complete subtree of this level.
 const PAGE_LEVEL: u8 = 12;
 
@@ -187,32 +193,49 @@ impl Page {
     }
 
     /// Opens the node `index` of `level` (0: bottom) as far as the question reaches.
-    fn open(&self, level: usize, index: usize, query: &Query) -> Node {
+    fn open(&self, level: usize, index: usize, query: &Query, room: &mut Room) -> Option<Node> {
         let first = index.saturating_mul(FANOUT);
         let Some(below) = level.checked_sub(1) else {
-            let anchors = self.packed.iter().skip(first).take(FANOUT).copied().collect();
-            return Node::Anchors(anchors);
+            let anchors: Vec<_> = self.packed.iter().skip(first).take(FANOUT).copied().collect();
+            room.take(anchors.len().saturating_mul(ANCHOR_TEXT_BYTES))?;
+            return Some(Node::Anchors(anchors));
         };
         let children = self.levels.get(below).map(Vec::as_slice).unwrap_or_default();
         let children = children.iter().enumerate().skip(first).take(FANOUT);
-        let children = children.map(|(at, (bounds, hash))| {
-            if query.meets(bounds) {
-                Child::Open(self.open(below, at, query))
-            } else {
-                Child::Closed { bounds: *bounds, hash: *hash }
-            }
-        });
-        Node::Children(children.collect())
+        let children =
+            children.map(|(at, (bounds, hash))| self.child(below, at, (*bounds, *hash), query, room));
+        Some(Node::Children(children.collect::<Option<_>>()?))
     }
 
-    fn prove(&self, query: &Query) -> PageProof {
-        let (bounds, hash) = self.top();
-        let page = if query.meets(&bounds) {
-            Child::Open(self.open(LEVELS - 1, 0, query))
+    fn child(
+        &self,
+        level: usize,
+        index: usize,
+        (bounds, hash): (Bounds, Digest),
+        query: &Query,
+        room: &mut Room,
+    ) -> Option<Child> {
+        room.take(NODE_TEXT_BYTES)?;
+        if query.meets(&bounds) {
+            Some(Child::Open(self.open(level, index, query, room)?))
         } else {
-            Child::Closed { bounds, hash }
-        };
-        PageProof { page, run: self.run }
+            Some(Child::Closed { bounds, hash })
+        }
+    }
+
+    fn prove(&self, query: &Query, room: &mut Room) -> Option<PageProof> {
+        room.take(RUN_TEXT_BYTES)?;
+        Some(PageProof { page: self.child(LEVELS - 1, 0, self.top(), query, room)?, run: self.run })
+    }
+}
+
+/// How many bytes of text a proof may still have.
+struct Room(usize);
+
+impl Room {
+    fn take(&mut self, bytes: usize) -> Option<()> {
+        self.0 = self.0.checked_sub(bytes)?;
+        Some(())
     }
 }
 
@@ -287,10 +310,18 @@ pub enum RtreeError {
 }
 
 impl Completeness {
-    /// The proof for a question, from all pages and the anchors after the last one.
-    pub fn prove<'a>(pages: impl IntoIterator<Item = &'a Page>, tail: &[AnchorLeaf], query: &Query) -> Self {
-        let pages = pages.into_iter().map(|page| page.prove(query)).collect();
-        Self { pages, tail: tail.to_vec() }
+    /// The proof for a question, from all pages and the anchors after the last one; None when its text would have more
+    /// than `max_bytes`, as counted by the longest numbers: no more memory than that is used to find out.
+    pub fn prove<'a>(
+        pages: impl IntoIterator<Item = &'a Page>,
+        tail: &[AnchorLeaf],
+        query: &Query,
+        max_bytes: usize,
+    ) -> Option<Self> {
+        let mut room = Room(max_bytes);
+        room.take(tail.len().saturating_mul(ANCHOR_TEXT_BYTES))?;
+        let pages = pages.into_iter().map(|page| page.prove(query, &mut room)).collect::<Option<_>>()?;
+        Some(Self { pages, tail: tail.to_vec() })
     }
 
     /// Checks the proof against the roots `anchors` and `pages` of a state root, and answers the anchors that match, sorted.

@@ -188,6 +188,20 @@ impl Content {
                     format!("fingerprint {root}: compare it with what the patient shows"),
                 ));
             }
+            Self::Consistency { from, to } => {
+                let (first, last) = (from.height, to.height);
+                facts.push((
+                    "proves",
+                    format!("the log only grew from height {first} to height {last}: nothing was taken back"),
+                ));
+                for (name, end) in [("from", from), ("to", to)] {
+                    facts.push((name, format!("height {}, hash {}", end.height, end.block)));
+                    facts.push(("log", format!("{} leaves, root {}", end.log_size, end.log_root)));
+                    facts.push(("certified", end.certified_by()));
+                }
+            }
+            Self::State(state) => state.facts(facts),
+            Self::Anchors(anchors) => anchors.facts(facts),
         }
     }
 }

@@ -2,18 +2,30 @@
 //!
 //! A document is one canonical JSON object and one line feed, nothing before, between or after, so that a file with any
 //! bit changed is either refused as it is read or says something that its hashes and signatures do not. `format` names
-//! what it proves: a transaction is final, a receipt or a record is covered by one, a consent was given.
+//! what it proves: a transaction is final, a receipt or a record is covered by one, a consent was given; the log only grew
+//! between two checkpoints; what the state said about an entry after a block; which anchors some days have.
 //!
 //! Trust begins at a pinned `genesis.json` or chain id. Without a pin a document can only be found consistent in itself.
 
+mod anchors;
+mod consistency;
 mod content;
+mod founding;
+mod note;
+mod state;
 pub mod tlog;
 mod transaction;
 
 use serde::{Deserialize, Serialize};
 
+pub use anchors::{AnchorsFacts, AnchorsProof};
+pub use consistency::ConsistencyProof;
 pub use content::{ConsentProof, Opening, ReceiptProof, RecordFacts, RecordProof};
-pub use transaction::{Author, BlockEvidence, SetChange, TransactionProof, VerifiedTransaction};
+use founding::Ground;
+pub use founding::{CertifiedBlock, CertifiedState, SetChange, StateEvidence};
+pub use note::{VerifiedNote, verify_note, verify_tlog};
+pub use state::{EntryProof, StateFacts, StateProof, Verdict};
+pub use transaction::{Author, BlockEvidence, TransactionProof, VerifiedTransaction};
 
 use super::certificate::CertificateError;
 use super::checkpoint::CheckpointError;
@@ -22,10 +34,13 @@ use super::header::HeaderError;
 use super::json::{self, JsonError};
 use super::keys::{KeyError, Kid};
 use super::merkle::MerkleError;
+use super::rtree::RtreeError;
 use super::state::MapError;
 use super::tx::TxError;
 use crate::digest::Digest;
 
+/// The first bytes of an exported chain.
+pub const CHAIN_MAGIC: &[u8; 8] = b"HBCCHAIN";
 /// Bytes of a document at most.
 pub const MAX_DOCUMENT_BYTES: usize = 4 * 1024 * 1024;
 
@@ -52,6 +67,9 @@ pub enum ProofError {
     /// Checked by chain id alone or unpinned, a proof must carry genesis.json.
     #[error("the proof carries no genesis.json: check it with a genesis.json as trust")]
     GenesisMissing,
+    /// A text that carries no genesis.json needs one.
+    #[error("this text names no members: check it with a genesis.json as trust")]
+    GenesisNeeded,
     /// The genesis.json inside founds no chain.
     #[error(transparent)]
     Genesis(#[from] GenesisError),
@@ -93,6 +111,28 @@ pub enum ProofError {
     /// A change of members is not in the certified state.
     #[error("change of members: {0}")]
     MembersState(MapError),
+    /// The later log does not begin with the earlier one.
+    #[error("the later log does not begin with the earlier one: {0}")]
+    NotConsistent(MerkleError),
+    /// Two blocks of one height were certified: more than a third of the members signed both.
+    #[error(
+        "two different blocks of height {height} are certified: keep both files, they convict who signed both"
+    )]
+    Fork {
+        /// The height.
+        height: u64,
+    },
+    /// An entry is not what the certified state says.
+    #[error("the entry `{kind}` is not what the certified state says: {error}")]
+    NotInState {
+        /// Its kind.
+        kind: &'static str,
+        /// Why.
+        error: MapError,
+    },
+    /// The anchors are not all.
+    #[error("the anchors are not shown to be all: {0}")]
+    Anchors(#[from] RtreeError),
     /// The transaction is not of the kind that the document needs.
     #[error("the transaction is a `{found}`, not a `{expected}`")]
     Kind {
@@ -136,6 +176,15 @@ pub enum Document {
     /// A consent was given: its body, its key's certificate, its final transaction.
     #[serde(rename = "hbc-proof-consent/v1")]
     Consent(ConsentProof),
+    /// The log only grew between two checkpoints.
+    #[serde(rename = "hbc-proof-consistency/v1")]
+    Consistency(ConsistencyProof),
+    /// What the state says about an entry after a block.
+    #[serde(rename = "hbc-proof-state/v1")]
+    State(StateProof),
+    /// All anchors of some days.
+    #[serde(rename = "hbc-proof-anchors/v1")]
+    Anchors(AnchorsProof),
 }
 
 impl Document {
@@ -161,13 +210,18 @@ impl Document {
         Ok(bytes)
     }
 
-    const fn transaction(&self) -> &TransactionProof {
-        match self {
-            Self::Transaction(proof) => proof,
-            Self::Receipt(proof) => &proof.anchor,
-            Self::Record(proof) => &proof.anchor,
-            Self::Consent(proof) => &proof.anchor,
-        }
+    /// The chain that it names, and the genesis.json that it carries.
+    const fn founding(&self) -> (Digest, Option<&Genesis>) {
+        let (chain, genesis) = match self {
+            Self::Transaction(proof) => (proof.chain, &proof.genesis),
+            Self::Receipt(ReceiptProof { anchor, .. })
+            | Self::Record(RecordProof { anchor, .. })
+            | Self::Consent(ConsentProof { anchor, .. }) => (anchor.chain, &anchor.genesis),
+            Self::Consistency(proof) => (proof.chain, &proof.genesis),
+            Self::State(proof) => (proof.chain, &proof.genesis),
+            Self::Anchors(proof) => (proof.chain, &proof.genesis),
+        };
+        (chain, genesis.as_ref())
     }
 }
 
@@ -189,16 +243,16 @@ pub struct Verified {
     pub pinned: bool,
     /// The chain.
     pub chain: Digest,
-    /// The final transaction.
-    pub transaction: VerifiedTransaction,
-    /// What it covers.
+    /// The final transaction, where the document is about one.
+    pub transaction: Option<VerifiedTransaction>,
+    /// What is proved.
     pub content: Content,
 }
 
-/// What the final transaction covers.
+/// What a document proves.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Content {
-    /// Itself.
+    /// The transaction itself.
     Transaction,
     /// A receipt with this body.
     Receipt(serde_json::Value),
@@ -211,6 +265,17 @@ pub enum Content {
         /// The committed body.
         body: serde_json::Value,
     },
+    /// The log only grew.
+    Consistency {
+        /// The earlier checkpoint.
+        from: CertifiedBlock,
+        /// The later one.
+        to: CertifiedBlock,
+    },
+    /// What the state says.
+    State(Box<StateFacts>),
+    /// All anchors of some days.
+    Anchors(Box<AnchorsFacts>),
 }
 
 /// Checks a document against what is trusted.
@@ -219,52 +284,77 @@ pub enum Content {
 /// The first reason for which it proves nothing.
 pub fn verify(file: &[u8], trust: &Trust) -> Result<Verified, ProofError> {
     let document = Document::parse(file)?;
-    let proof = document.transaction();
-    let (genesis, pinned) = founding(proof, trust)?;
-    let (transaction, tx) = proof.verify(genesis)?;
-    let content = match &document {
-        Document::Transaction(_) => Content::Transaction,
-        Document::Receipt(receipt) => receipt.verify(tx.payload())?,
-        Document::Record(record) => record.verify(tx.payload())?,
-        Document::Consent(consent) => consent.verify(&tx)?,
+    let (chain, carried) = document.founding();
+    let ground = Ground::find(chain, carried, trust)?;
+    let about = |anchor: &TransactionProof| anchor.verify(&ground);
+    let (transaction, content) = match &document {
+        Document::Transaction(proof) => (Some(about(proof)?.0), Content::Transaction),
+        Document::Receipt(receipt) => {
+            let (transaction, tx) = about(&receipt.anchor)?;
+            (Some(transaction), receipt.verify(tx.payload())?)
+        }
+        Document::Record(record) => {
+            let (transaction, tx) = about(&record.anchor)?;
+            (Some(transaction), record.verify(tx.payload())?)
+        }
+        Document::Consent(consent) => {
+            let (transaction, tx) = about(&consent.anchor)?;
+            (Some(transaction), consent.verify(&tx)?)
+        }
+        Document::Consistency(proof) => (None, proof.verify(&ground)?),
+        Document::State(proof) => (None, proof.verify(&ground)?),
+        Document::Anchors(proof) => (None, proof.verify(&ground)?),
     };
-    Ok(Verified { pinned, chain: proof.chain, transaction, content })
+    Ok(Verified { pinned: ground.pinned, chain, transaction, content })
 }
 
-/// The genesis to check with, and whether it is the trusted one.
-fn founding<'a>(proof: &'a TransactionProof, trust: &'a Trust) -> Result<(&'a Genesis, bool), ProofError> {
-    let pinned_id = match trust {
-        Trust::Genesis(genesis) => Some(genesis.chain_id()?),
-        Trust::Chain(id) => Some(*id),
-        Trust::Nothing => None,
-    };
-    if let Some(pinned) = pinned_id.filter(|pinned| *pinned != proof.chain) {
-        return Err(ProofError::OtherChain { pinned, found: proof.chain });
-    }
-    if let Some(genesis) = &proof.genesis {
-        let founds = genesis.chain_id()?;
-        if founds != proof.chain {
-            return Err(ProofError::GenesisMismatch { founds, named: proof.chain });
+/// What a file is, by how it begins.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum FileKind {
+    /// A proof document, JSON.
+    Document,
+    /// A C2SP `tlog-proof`.
+    TlogProof,
+    /// An exported chain.
+    Chain,
+    /// Anything else can only be a checkpoint.
+    Checkpoint,
+}
+
+impl FileKind {
+    /// Told by the first bytes; 32 are enough.
+    #[must_use]
+    pub fn of(start: &[u8]) -> Self {
+        if start.starts_with(CHAIN_MAGIC) {
+            Self::Chain
+        } else if start.starts_with(b"{") {
+            Self::Document
+        } else if start.starts_with(tlog::FIRST_LINE.as_bytes()) {
+            Self::TlogProof
+        } else {
+            Self::Checkpoint
         }
     }
-    let genesis = match (trust, &proof.genesis) {
-        (Trust::Genesis(genesis), _) => genesis,
-        (_, Some(genesis)) => genesis,
-        (_, None) => return Err(ProofError::GenesisMissing),
-    };
-    Ok((genesis, pinned_id.is_some()))
 }
 
 impl Verified {
     /// What is proved, as labels and values to print.
     #[must_use]
     pub fn facts(&self) -> Vec<(&'static str, String)> {
-        let pinned = if self.pinned { "the pinned one" } else { "NOT PINNED: anybody could have founded it" };
-        let mut facts = vec![("chain", format!("{} ({pinned})", self.chain))];
+        let mut facts = vec![("chain", chain_line(&self.chain, self.pinned))];
         self.content.facts(&mut facts);
-        self.transaction.facts(&mut facts);
+        if let Some(transaction) = &self.transaction {
+            transaction.facts(&mut facts);
+        }
         facts
     }
+}
+
+/// The chain's id and whether it is the pinned one, in words.
+#[must_use]
+pub fn chain_line(chain: &Digest, pinned: bool) -> String {
+    let words = if pinned { "the pinned one" } else { "NOT PINNED: anybody could have founded it" };
+    format!("{chain} ({words})")
 }
 
 #[cfg(test)]

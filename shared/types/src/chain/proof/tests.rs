@@ -1,5 +1,7 @@
 //! Proof documents: whole ones pass, changed ones are refused with the reason.
 
+mod views;
+
 use std::sync::atomic::AtomicBool;
 
 use proptest::prelude::*;
@@ -167,13 +169,14 @@ fn a_receipt_is_proved_under_its_own_and_under_later_checkpoints() {
         assert!(verified.pinned);
         assert_eq!(verified.chain, chain.id);
         assert_eq!(verified.content, Content::Receipt(proof.receipt.body.clone()));
-        let transaction = &verified.transaction;
-        assert_eq!((transaction.height, transaction.certified_height), (1, under as u64));
+        let facts = verified.facts();
+        let transaction = verified.transaction.unwrap();
+        assert_eq!((transaction.height, transaction.certified.height), (1, under as u64));
         assert_eq!(transaction.author, Author::Service("access-policy"));
         assert_eq!(transaction.kind, "access.receipts");
-        assert_eq!(transaction.signers, ["node-1", "node-2", "node-3", "node-4"]);
+        assert_eq!(transaction.certified.signers, ["node-1", "node-2", "node-3", "node-4"]);
         assert!(transaction.zero_bits >= 8);
-        assert!(verified.facts().iter().all(|(_, value)| !value.contains("NOT PINNED")));
+        assert!(facts.iter().all(|(_, value)| !value.contains("NOT PINNED")));
     }
 }
 
@@ -351,7 +354,7 @@ fn a_consent_is_proved_with_its_certificate() {
     let check =
         |proof: &ConsentProof| verify(&Document::Consent(proof.clone()).to_bytes().unwrap(), &chain.trust());
     let verified = check(&good).unwrap();
-    assert_eq!(verified.transaction.author, Author::Registered);
+    assert_eq!(verified.transaction.as_ref().unwrap().author, Author::Registered);
     assert!(
         matches!(verified.content, Content::Consent { root: kid, .. } if kid == PublicKey::of(&root).kid())
     );
@@ -395,7 +398,10 @@ fn a_change_of_members_travels_in_the_proof() {
     let check = |proof: &TransactionProof| {
         verify(&Document::Transaction(proof.clone()).to_bytes().unwrap(), &chain.trust())
     };
-    assert_eq!(check(&with).unwrap().transaction.signers, ["node-1", "node-2", "node-3", "node-5"]);
+    assert_eq!(
+        check(&with).unwrap().transaction.unwrap().certified.signers,
+        ["node-1", "node-2", "node-3", "node-5"]
+    );
     assert_eq!(
         check(&without),
         Err(ProofError::Checkpoint(super::CheckpointError::Stranger("node-5".into())))

@@ -18,7 +18,7 @@ use crate::chain::genesis::Named;
 use crate::chain::merkle::{self, MAX_PATH};
 use crate::digest::Digest;
 
-const FIRST_LINE: &str = "c2sp.org/tlog-proof@v1";
+pub(super) const FIRST_LINE: &str = "c2sp.org/tlog-proof@v1";
 
 /// Writes the text.
 #[must_use]
@@ -73,10 +73,19 @@ impl TlogProof {
     /// # Errors
     /// Why not.
     pub fn verify(&self, transaction: &[u8], origin: &str, members: &[Named]) -> Result<(), ProofError> {
+        self.verify_leaf(&merkle::leaf_hash(transaction), origin, members)
+    }
+
+    /// The same for whoever knows only the transaction's id, which is its leaf hash.
+    pub(super) fn verify_leaf(
+        &self,
+        txid: &Digest,
+        origin: &str,
+        members: &[Named],
+    ) -> Result<(), ProofError> {
         self.certificate.check(origin, members)?;
         let checkpoint = &self.certificate.checkpoint;
-        let leaf = merkle::leaf_hash(transaction);
-        merkle::verify_inclusion(&leaf, self.index, checkpoint.log_size, &self.path, &checkpoint.log_root)
+        merkle::verify_inclusion(txid, self.index, checkpoint.log_size, &self.path, &checkpoint.log_root)
             .map_err(ProofError::NotInLog)
     }
 }

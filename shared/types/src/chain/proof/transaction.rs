@@ -3,15 +3,14 @@
 use serde::{Deserialize, Serialize};
 
 use super::ProofError;
+use super::founding::{CertifiedBlock, Ground, SetChange, time};
 use crate::chain::checkpoint::Certificate;
-use crate::chain::genesis::{Genesis, Named, check_named, log_origin};
+use crate::chain::genesis::{Genesis, Named};
 use crate::chain::header::{Header, leading_zero_bits};
 use crate::chain::keys::{Kid, PublicKey};
-use crate::chain::state::MapProof;
+use crate::chain::merkle;
 use crate::chain::tx::Tx;
-use crate::chain::{json, merkle};
 use crate::digest::Digest;
-use crate::hash;
 use crate::time::Timestamp;
 
 /// That a transaction is final, in which block, and when.
@@ -53,26 +52,6 @@ pub struct BlockEvidence {
     pub path: Vec<Digest>,
 }
 
-/// From the height after this one on, other members certify.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct SetChange {
-    /// The second part of the state root.
-    pub anchors: Digest,
-    /// The note of this height, by the members before.
-    pub checkpoint: String,
-    /// The header of this height.
-    pub header: Header,
-    /// The state map's root, the first part of the state root.
-    pub map: Digest,
-    /// The members from the next height on.
-    pub members: Vec<Named>,
-    /// The third part of the state root.
-    pub pages: Digest,
-    /// That the map holds these members.
-    pub proof: MapProof,
-}
-
 /// Who signed a transaction, as far as genesis.json tells.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Author {
@@ -107,24 +86,16 @@ pub struct VerifiedTransaction {
     pub time: Timestamp,
     /// Leading zero bits of the block's hash.
     pub zero_bits: u32,
-    /// Height of the checkpoint that certifies it.
-    pub certified_height: u64,
-    /// The members that signed that checkpoint.
-    pub signers: Vec<String>,
-    /// How many members there were.
-    pub members: usize,
+    /// The checkpoint that certifies it, of its block or a later one.
+    pub certified: CertifiedBlock,
 }
 
 impl TransactionProof {
     /// Checks everything against the founding document, which must be the chain's.
-    pub(super) fn verify(&self, genesis: &Genesis) -> Result<(VerifiedTransaction, Tx), ProofError> {
-        let origin = log_origin(&genesis.origin, &self.chain);
-        let (members, changed_at) = self.members(genesis, &origin)?;
-        let certificate = Certificate::parse(&self.checkpoint)?;
-        certificate.check(&origin, members)?;
-        if certificate.checkpoint.height <= changed_at && changed_at > 0 {
-            return Err(ProofError::Members("the checkpoint is not after the last change"));
-        }
+    pub(super) fn verify(&self, ground: &Ground<'_>) -> Result<(VerifiedTransaction, Tx), ProofError> {
+        let members = ground.members(&self.sets)?;
+        let (certificate, certified) = ground.certify(&self.checkpoint, &members)?;
+        members.end_before(certified.height)?;
 
         let tx = Tx::parse(self.transaction.as_bytes())?;
         if tx.payload().chain() != self.chain {
@@ -148,56 +119,20 @@ impl TransactionProof {
             kind: tx.payload().kind(),
             signed_at: time(tx.payload().iat()),
             kid: tx.kid(),
-            author: author(genesis, &self.author),
+            author: author(ground.genesis, &self.author),
             height: header.height,
             block: header.hash(),
             time: time(header.time_ms),
             zero_bits: leading_zero_bits(header.hash().as_bytes()),
-            certified_height: checkpoint.height,
-            signers: certificate.signatures.iter().map(|line| line.member.clone()).collect(),
-            members: members.len(),
+            certified,
         };
         Ok((verified, tx))
-    }
-
-    /// The members that certify the checkpoint, and the height of the last change of members (0 for none).
-    fn members<'a>(&'a self, genesis: &'a Genesis, origin: &str) -> Result<(&'a [Named], u64), ProofError> {
-        let mut members = genesis.members.as_slice();
-        let mut height = 0;
-        for change in &self.sets {
-            if change.header.height <= height {
-                return Err(ProofError::Members("the changes are not in order"));
-            }
-            change.verify(members, origin)?;
-            members = &change.members;
-            height = change.header.height;
-        }
-        Ok((members, height))
     }
 
     /// The same proof as C2SP `tlog-proof` text.
     #[must_use]
     pub fn to_tlog_proof(&self) -> String {
         super::tlog::encode(self.index, &self.path, &self.checkpoint)
-    }
-}
-
-impl SetChange {
-    fn verify(&self, before: &[Named], origin: &str) -> Result<(), ProofError> {
-        let certificate = Certificate::parse(&self.checkpoint)?;
-        certificate.check(origin, before)?;
-        if certificate.checkpoint.block != self.header.hash() {
-            return Err(ProofError::Members("the checkpoint is of another block"));
-        }
-        if self.header.state_root != hash::state(&self.map, &self.anchors, &self.pages) {
-            return Err(ProofError::Members("the header has another state root"));
-        }
-        if self.members.is_empty() || check_named(&self.members).is_err() {
-            return Err(ProofError::Members("not a list of members"));
-        }
-        let key = hash::state_key("members", "");
-        let value = Digest::of(&json::encode(&self.members)?);
-        self.proof.verify_present(&self.map, &key, &value).map_err(ProofError::MembersState)
     }
 }
 
@@ -237,10 +172,6 @@ impl BlockEvidence {
     }
 }
 
-fn time(ms: u64) -> Timestamp {
-    Timestamp::from_ms(i64::try_from(ms).unwrap_or(i64::MAX))
-}
-
 fn author(genesis: &Genesis, key: &PublicKey) -> Author {
     let named = |list: &[Named]| list.iter().find(|named| named.key == *key).map(|named| named.name.clone());
     if let Some(service) = genesis.services.iter().find(|service| service.key == *key) {
@@ -266,11 +197,6 @@ impl VerifiedTransaction {
         facts.push(("block", format!("height {}, hash {}", self.height, self.block)));
         facts.push(("block time", self.time.to_string()));
         facts.push(("proof of work", format!("{} leading zero bits", self.zero_bits)));
-        let signers = self.signers.join(", ");
-        let (signed, members) = (self.signers.len(), self.members);
-        facts.push((
-            "certified",
-            format!("by {signed} of {members} members at height {}: {signers}", self.certified_height),
-        ));
+        facts.push(("certified", self.certified.certified_by()));
     }
 }

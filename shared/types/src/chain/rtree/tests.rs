@@ -42,7 +42,7 @@ impl Index {
 
     fn prove(&self, query: &Query) -> Completeness {
         let tail = &self.all[self.pages.len() * PAGE_ANCHORS..];
-        Completeness::prove(&self.pages, tail, query)
+        Completeness::prove(&self.pages, tail, query, usize::MAX).unwrap()
     }
 
     fn verify(&self, proof: &Completeness, query: &Query) -> Result<Vec<AnchorLeaf>, RtreeError> {
@@ -153,6 +153,28 @@ fn a_page_cannot_be_left_out_or_closed() {
     assert!(index.verify(&proof, &narrow).is_err());
 }
 
+/// What is counted as text is never less than the text, and a proof that fits its limit is the whole proof.
+#[test]
+fn a_proof_stays_within_its_limit() {
+    let mut all = anchors(2 * 4096 + 100, 5);
+    for (at, anchor) in all.iter_mut().enumerate().filter(|(at, _)| at % 3 == 0) {
+        // The longest numbers there can be.
+        (anchor.day0, anchor.day1) = (i32::MIN, -2_000_000_000);
+        anchor.height = u64::MAX - u64::try_from(at).unwrap();
+    }
+    let index = Index::of(all);
+    let tail = &index.all[2 * PAGE_ANCHORS..];
+    let everything = Query { from: i32::MIN, to: i32::MAX, as_of: u64::MAX };
+    let nothing = Query { from: i32::MAX, to: i32::MAX, as_of: 0 };
+    for query in [everything, nothing, Query { from: 12_000, to: 12_100, as_of: u64::MAX }] {
+        let whole = index.prove(&query);
+        let bytes = serde_json::to_vec(&whole).unwrap().len();
+        let prove = |limit| Completeness::prove(&index.pages, tail, &query, limit);
+        assert_eq!(prove(bytes - 32), None, "{query:?}");
+        assert_eq!(prove(2 * bytes), Some(whole), "{query:?}");
+    }
+}
+
 /// All opened bottom nodes of a proof.
 fn bottoms(proof: &mut Completeness) -> Vec<&mut Vec<AnchorLeaf>> {
     fn below<'a>(child: &'a mut Child, all: &mut Vec<&'a mut Vec<AnchorLeaf>>) {
@@ -195,6 +217,46 @@ proptest! {
             _ => anchors[at].txid = Digest::of(b"another"),
         }
         prop_assert!(index.verify(&proof, &query).is_err());
+    }
+
+    #[test]
+    fn another_height_of_asking_answers_for_itself_or_not_at_all(one in query(), as_of in 0_u64..400) {
+        let index = small();
+        let other = Query { as_of, ..one };
+        let answer = index.verify(&index.prove(&one), &other);
+        prop_assert!(answer.is_err() || answer == Ok(index.scan(&other)));
+    }
+
+    #[test]
+    fn a_dropped_page_is_seen(query in query(), pick in 0_usize..2) {
+        let index = small();
+        let mut proof = index.prove(&query);
+        proof.pages.remove(pick);
+        prop_assert!(index.verify(&proof, &query).is_err());
+    }
+
+    #[test]
+    fn an_anchor_withheld_from_the_tail_is_seen(query in query(), pick in 0_usize..100) {
+        let index = small();
+        let mut proof = index.prove(&query);
+        proof.tail.remove(pick);
+        prop_assert_eq!(index.verify(&proof, &query), Err(RtreeError::Anchors));
+    }
+
+    #[test]
+    fn a_narrowed_box_is_seen(query in query(), pick in any::<u32>(), side in 0_u8..3) {
+        let index = small();
+        let mut proof = index.prove(&query);
+        let page = &mut proof.pages[usize::try_from(pick).unwrap() % 2];
+        let (mut bounds, hash) = index.pages[usize::try_from(pick).unwrap() % 2].top();
+        prop_assume!(query.meets(&bounds));
+        match side {
+            0 => bounds.day0 = query.to + 1,
+            1 => bounds.day1 = query.from - 1,
+            _ => bounds.height0 = query.as_of + 1,
+        }
+        page.page = Child::Closed { bounds, hash };
+        prop_assert_eq!(index.verify(&proof, &query), Err(RtreeError::Pages));
     }
 
     #[test]

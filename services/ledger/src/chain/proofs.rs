@@ -1,0 +1,192 @@
+//! Proof documents out of the chain in memory. Headers and certificates of earlier blocks come from the store, checked by
+//! the caller; whatever does not fit yields no proof.
+
+use std::sync::Arc;
+
+use hbc_types::Digest;
+use hbc_types::chain::checkpoint::Certificate;
+use hbc_types::chain::entry::Kind;
+use hbc_types::chain::genesis::{Genesis, Named};
+use hbc_types::chain::header::Header;
+use hbc_types::chain::proof::{
+    AnchorsProof, BlockEvidence, ConsistencyProof, EntryProof, SetChange, StateEvidence, StateProof,
+    TransactionProof,
+};
+use hbc_types::chain::rtree::{AnchorLeaf, Completeness, Page, Query};
+use hbc_types::chain::tx::Tx;
+
+use super::{Chain, value_of};
+use crate::domain::state::{Place, State, StateRoots};
+
+/// A block's header and its certificate, a signed note.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CertifiedHeader {
+    /// The header.
+    pub header: Header,
+    /// The note.
+    pub note: String,
+}
+
+/// An entry of the state map by kind and id.
+pub type EntryName = (Kind, String);
+
+impl Chain {
+    /// Those who certify a height.
+    #[must_use]
+    pub fn members_at(&self, height: u64) -> &[Named] {
+        let last = self.sets.iter().rev().find(|set| set.header.height < height);
+        last.map_or(self.genesis.members.as_slice(), |set| set.members.as_slice())
+    }
+
+    /// True if a note certifies this very header, under the members of its height.
+    #[must_use]
+    pub fn is_certified(&self, certified: &CertifiedHeader) -> bool {
+        let value = value_of(&certified.header);
+        Certificate::parse(&certified.note).is_ok_and(|note| {
+            let said = (note.checkpoint.height, note.checkpoint.block);
+            let roots = (note.checkpoint.log_size, note.checkpoint.log_root);
+            said == (certified.header.height, value.hash)
+                && roots == (value.log_size, value.log_root)
+                && note.check(&self.origin, self.members_at(certified.header.height)).is_ok()
+        })
+    }
+
+    /// The tip with its certificate; none at block 0, which nobody certifies.
+    #[must_use]
+    pub fn certified_tip(&self) -> Option<CertifiedHeader> {
+        let note = self.certificate.clone();
+        (!note.is_empty()).then(|| CertifiedHeader { header: *self.tip(), note })
+    }
+
+    /// The proof that the transaction at `place` is final: itself, its block's header with the certificate, and
+    /// the header before. None if they are not the chain's.
+    #[must_use]
+    pub fn prove(
+        &self,
+        place: &Place,
+        transaction: String,
+        block: CertifiedHeader,
+        parent: Header,
+    ) -> Option<TransactionProof> {
+        let author = self.state.public_key(&Tx::parse(transaction.as_bytes()).ok()?.kid())?;
+        let CertifiedHeader { header, note } = block;
+        Some(TransactionProof {
+            author,
+            // The block's own checkpoint certifies it: no path from a later one is needed.
+            block: BlockEvidence { header, parent, path: Vec::new() },
+            chain: self.id(),
+            checkpoint: note,
+            genesis: Some((*self.genesis).clone()),
+            index: place.leaf,
+            path: self.log.inclusion(place.leaf, header.log_size)?,
+            sets: self.sets_before(header.height),
+            transaction,
+        })
+    }
+
+    /// The proof that the log only grew between two blocks. None if the second is the earlier one.
+    #[must_use]
+    pub fn prove_consistency(&self, from: CertifiedHeader, to: CertifiedHeader) -> Option<ConsistencyProof> {
+        if from.header.height > to.header.height {
+            return None;
+        }
+        Some(ConsistencyProof {
+            chain: self.id(),
+            from: from.note,
+            genesis: Some((*self.genesis).clone()),
+            path: self.log.consistency(from.header.log_size, to.header.log_size)?,
+            sets: self.sets_before(to.header.height),
+            to: to.note,
+        })
+    }
+
+    /// What `state`, this chain's after the certified block, says about some entries.
+    #[must_use]
+    pub fn prove_state(
+        &self,
+        state: &State,
+        certified: CertifiedHeader,
+        entries: &[EntryName],
+    ) -> Option<StateProof> {
+        if state.tip() != certified.header.hash() {
+            return None;
+        }
+        let entries = entries.iter().map(|(kind, id)| {
+            let proved = state.prove(*kind, id);
+            let value = proved.value.map(|bytes| serde_json::from_slice(&bytes)).transpose().ok()?;
+            Some(EntryProof { id: id.clone(), kind: *kind, proof: proved.proof, value })
+        });
+        let entries = entries.collect::<Option<_>>()?;
+        Some(StateProof {
+            chain: self.id(),
+            entries,
+            genesis: Some((*self.genesis).clone()),
+            sets: self.sets_before(certified.header.height),
+            state: evidence(&state.roots(), certified),
+        })
+    }
+
+    /// What answers about anchors are made of, as the tip has it; none at block 0. Costs a pointer per page and a copy
+    /// of the tail, so that the chain need not be held while an answer is made.
+    #[must_use]
+    pub fn anchors_view(&self) -> Option<AnchorsView> {
+        let certified = self.certified_tip()?;
+        let anchors = self.state.anchors();
+        Some(AnchorsView {
+            chain: self.id(),
+            genesis: Arc::clone(&self.genesis),
+            pages: anchors.pages().to_vec(),
+            tail: anchors.tail().to_vec(),
+            sets: self.sets_before(certified.header.height),
+            state: evidence(&self.state.roots(), certified),
+        })
+    }
+
+    /// The changes of members that a certificate of this height rests on.
+    fn sets_before(&self, height: u64) -> Vec<SetChange> {
+        self.sets.iter().filter(|set| set.header.height < height).cloned().collect()
+    }
+}
+
+/// The anchors of a certified block.
+#[derive(Debug)]
+pub struct AnchorsView {
+    chain: Digest,
+    genesis: Arc<Genesis>,
+    pages: Vec<Arc<Page>>,
+    tail: Vec<AnchorLeaf>,
+    sets: Vec<SetChange>,
+    state: StateEvidence,
+}
+
+impl AnchorsView {
+    /// The block's height.
+    #[must_use]
+    pub const fn height(&self) -> u64 {
+        self.state.header.height
+    }
+
+    /// Answers a question with its proof; none when that would have more than `max_bytes` of text.
+    #[must_use]
+    pub fn prove(self, query: Query, max_bytes: usize) -> Option<AnchorsProof> {
+        let pages = self.pages.iter().map(Arc::as_ref);
+        Some(AnchorsProof {
+            answer: Completeness::prove(pages, &self.tail, &query, max_bytes)?,
+            chain: self.chain,
+            genesis: Some((*self.genesis).clone()),
+            query,
+            sets: self.sets,
+            state: self.state,
+        })
+    }
+}
+
+fn evidence(roots: &StateRoots, certified: CertifiedHeader) -> StateEvidence {
+    StateEvidence {
+        anchors: roots.anchors,
+        checkpoint: certified.note,
+        header: certified.header,
+        map: roots.map,
+        pages: roots.pages,
+    }
+}

@@ -1,0 +1,58 @@
+//! That the log only grew between two checkpoints, and who certified each.
+
+use serde::{Deserialize, Serialize};
+
+use super::founding::{CertifiedBlock, Ground, SetChange};
+use super::{Content, ProofError};
+use crate::chain::genesis::Genesis;
+use crate::chain::merkle;
+use crate::digest::Digest;
+
+/// Two checkpoints of one log: the later one's log begins with the earlier one's.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ConsistencyProof {
+    /// The chain.
+    pub chain: Digest,
+    /// The earlier signed note.
+    pub from: String,
+    /// The founding document; needed when only a chain id is trusted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub genesis: Option<Genesis>,
+    /// The path of RFC 9162 §2.1.4; empty when both are of one height.
+    pub path: Vec<Digest>,
+    /// Changes of the members up to the later checkpoint, each certified by the set before it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub sets: Vec<SetChange>,
+    /// The later signed note.
+    pub to: String,
+}
+
+impl ConsistencyProof {
+    pub(super) fn verify(&self, ground: &Ground<'_>) -> Result<Content, ProofError> {
+        let members = ground.members(&self.sets)?;
+        let (_, from) = ground.certify(&self.from, &members)?;
+        let (_, to) = ground.certify(&self.to, &members)?;
+        members.end_before(to.height)?;
+        compare(&from, &to)?;
+        merkle::verify_consistency(from.log_size, to.log_size, &self.path, &from.log_root, &to.log_root)
+            .map_err(ProofError::NotConsistent)?;
+        Ok(Content::Consistency { from, to })
+    }
+}
+
+/// What two certified checkpoints must agree on whatever lies between them: a height has one block, every block adds a
+/// leaf to the log, and a log of one size has one root.
+pub(super) fn compare(from: &CertifiedBlock, to: &CertifiedBlock) -> Result<(), ProofError> {
+    if from.height == to.height {
+        let same = (from.block, from.log_size, from.log_root) == (to.block, to.log_size, to.log_root);
+        return if same { Ok(()) } else { Err(ProofError::Fork { height: from.height }) };
+    }
+    if from.height > to.height {
+        return Err(ProofError::Contradiction("the checkpoints are not in the order of their heights"));
+    }
+    if from.log_size >= to.log_size {
+        return Err(ProofError::Contradiction("the log did not grow with the height"));
+    }
+    Ok(())
+}

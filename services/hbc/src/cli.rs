@@ -27,8 +27,11 @@ pub enum Command {
     /// Suspend or resume one process of a running deployment, or show them all.
     #[command(subcommand)]
     Node(Node),
-    /// Check a receipt or record proof offline. Exit code 0: good; 1: bad; 3: consistent, but the chain is not pinned.
+    /// Check a proof, a checkpoint or a whole exported chain offline. Exit code 0: good; 1: bad; 3: consistent, but the chain
+    /// is not pinned.
     Verify(Verify),
+    /// Write a whole chain into one file, from a node's address or from its data folder.
+    Export(Export),
     /// Write the services' OpenAPI documents, or check that the committed ones are current.
     Openapi(OpenApi),
     /// Play the whole story on a real synthetic patient, in a fresh folder, and stop everything again.
@@ -139,7 +142,29 @@ pub struct Verify {
     /// The chain that is trusted: a `genesis.json`, or a chain id.
     #[arg(long)]
     pub trust: Option<String>,
-    /// The proof to check.
+    /// For a tlog-proof: the transaction that it proves, as its id or as a file with its text.
+    #[arg(long)]
+    pub transaction: Option<String>,
+    /// For a checkpoint: another one that it must not contradict.
+    #[arg(long)]
+    pub against: Option<PathBuf>,
+    /// What to check: a proof document, a tlog-proof, a checkpoint or an exported chain, told apart by content.
+    pub file: PathBuf,
+}
+
+/// `hbc export`.
+#[derive(Debug, Args)]
+pub struct Export {
+    /// A node's address, such as http://127.0.0.1:7103.
+    #[arg(long, required_unless_present = "data", conflicts_with_all = ["data", "genesis"])]
+    pub node: Option<String>,
+    /// A node's data folder; the node may be stopped.
+    #[arg(long, requires = "genesis")]
+    pub data: Option<PathBuf>,
+    /// genesis.json of the deployment, with --data.
+    #[arg(long)]
+    pub genesis: Option<PathBuf>,
+    /// The file to write, such as chain.hbc; an older one is replaced once the new one is whole.
     pub file: PathBuf,
 }
 

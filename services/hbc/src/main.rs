@@ -1,4 +1,4 @@
-//! The one binary of HBC: makes deployments, runs them, runs each service, checks proofs, plays the demonstration.
+//! The one binary of HBC: makes deployments, runs them, runs each service, exports and checks chains and proofs, plays the demonstration.
 //!
 //! It owns processes and files, no domain logic: that lives in the service libraries and in `hbc_types`.
 
@@ -6,6 +6,7 @@ mod bench;
 mod cli;
 mod demo;
 mod deployment;
+mod export;
 mod guard;
 mod init;
 mod kubo;
@@ -50,6 +51,7 @@ fn run(command: cli::Command) -> anyhow::Result<ExitCode> {
         cli::Command::Migrate(args) => done(runtime()?.block_on(serve::migrate(args.role, &args.config))),
         cli::Command::Node(args) => done(node(args)),
         cli::Command::Verify(args) => verify::run(&args),
+        cli::Command::Export(args) => done(runtime()?.block_on(export::run(&args))),
         cli::Command::Openapi(args) => done(openapi::run(&args.dir, args.check)),
         cli::Command::Demo(args) => done(runtime()?.block_on(demo::run(&args))),
         cli::Command::Bench(cli::Bench::Ledger(args)) => done(runtime()?.block_on(bench::ledger(&args))),

@@ -1,0 +1,178 @@
+//! `hbc export` from a running node and from its folder, and `hbc verify` of what it wrote.
+
+#![expect(clippy::unwrap_used, reason = "what a test helper cannot do fails the test")]
+
+use std::path::Path;
+use std::process::{Command, Output};
+use std::time::{Duration, Instant};
+
+use ed25519_dalek::SigningKey;
+use hbc_client::Endpoint;
+use hbc_ledger::Application;
+use hbc_ledger::config::{Config, VerifyMode};
+use hbc_service::ServerSettings;
+use hbc_service::config::SecretFile;
+use hbc_types::account::ServiceRole;
+use hbc_types::chain::genesis::{Genesis, Named, Parameters, ServiceKey};
+use hbc_types::chain::keys::PublicKey;
+use hbc_types::chain::payload::{Payload, Receipts};
+use hbc_types::chain::tx;
+use hbc_types::wire::ledger::{NodeStatus, SubmitTransaction};
+use hbc_types::{Clock, Digest};
+
+fn key(n: u8) -> SigningKey {
+    SigningKey::from_bytes(&[n; 32])
+}
+
+fn genesis() -> Genesis {
+    let named = |name: &str, n| Named { key: PublicKey::of(&key(n)), name: name.to_owned() };
+    let service = |role, n| ServiceKey { key: PublicKey::of(&key(n)), role };
+    Genesis {
+        members: vec![named("node-1", 1)],
+        operators: vec![named("operator-1", 101)],
+        origin: "hbc.test".to_owned(),
+        parameters: Parameters::with_zero_bits(4, 1).unwrap(),
+        services: vec![
+            service(ServiceRole::AccessPolicy, 202),
+            service(ServiceRole::Auth, 201),
+            service(ServiceRole::Storage, 203),
+        ],
+        time_ms: Clock::system().now().unsigned_ms() - 1_000,
+    }
+}
+
+fn config(folder: &Path) -> Config {
+    use std::os::unix::fs::PermissionsExt as _;
+    let key_file = folder.join("node-1.key");
+    std::fs::write(&key_file, hex::encode([1; 32])).unwrap();
+    std::fs::set_permissions(&key_file, std::fs::Permissions::from_mode(0o600)).unwrap();
+    let settings = serde_json::json!({
+        "name": "node-1",
+        "genesis_file": folder.join("genesis.json"),
+        "key_file": SecretFile::new(key_file),
+        "data_dir": folder.join("data"),
+        "verify": VerifyMode::Incremental,
+        "server": ServerSettings { workers: 1, shutdown_seconds: 1, ..ServerSettings::default() },
+    });
+    serde_json::from_value(settings).unwrap()
+}
+
+/// Makes so many blocks of one transaction each; answers the txids.
+async fn fill(node: &Endpoint, chain: Digest, blocks: u8) -> Vec<Digest> {
+    let mut txids = Vec::new();
+    for number in 0..blocks {
+        let (iat, root) = (Clock::system().now().unsigned_ms(), Digest::of(&[number]));
+        let jws = tx::sign(&key(202), &Payload::Receipts(Receipts { chain, count: 1, iat, root })).unwrap();
+        node.post("/v1/transactions").json(&SubmitTransaction { jws: jws.clone() }).done().await.unwrap();
+        txids.push(tx::txid(jws.as_bytes()));
+        let (started, height) = (Instant::now(), u64::from(number) + 1);
+        while node.get("/v1/status").fetch::<NodeStatus>().await.unwrap().height < height {
+            assert!(started.elapsed() < Duration::from_secs(60), "block {height} does not come");
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    }
+    txids
+}
+
+fn hbc(args: &[&str]) -> (Option<i32>, String) {
+    let Output { status, stdout, stderr } =
+        Command::new(env!("CARGO_BIN_EXE_hbc")).args(args).env_clear().output().unwrap();
+    (status.code(), String::from_utf8(stdout).unwrap() + &String::from_utf8(stderr).unwrap())
+}
+
+#[test]
+fn a_chain_is_exported_from_both_sides_and_checked_to_the_last_bit() {
+    let folder = tempfile::tempdir().unwrap();
+    let genesis = genesis();
+    let chain = genesis.chain_id().unwrap();
+    std::fs::write(folder.path().join("genesis.json"), genesis.to_bytes().unwrap()).unwrap();
+    let text = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
+    let (pinned, exported, copied) = (text("genesis.json"), text("chain.hbc"), text("copy.hbc"));
+
+    let config = config(folder.path());
+    let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
+    let (ready, listening) = std::sync::mpsc::channel();
+    let node = std::thread::spawn(move || {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(async {
+            let app = Application::build(config).await.expect("the node starts");
+            ready.send(app.port()).unwrap();
+            let stopped = async { drop(stopped.await) };
+            app.run_until_stopped(stopped).await.expect("the node ends well");
+        });
+    });
+    let port = listening.recv_timeout(Duration::from_secs(60)).expect("the node listens");
+    let address = format!("http://127.0.0.1:{port}");
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let proof = runtime.block_on(async {
+        let node = Endpoint::new(&address).unwrap();
+        let txids = fill(&node, chain, 6).await;
+        let path = format!("/v1/transactions/{}/proof", txids[3]);
+        let proof = node.get(&path).header("accept", "text/plain").send().await.unwrap().body;
+        std::fs::write(text("late.note"), node.get("/v1/checkpoint").send().await.unwrap().body).unwrap();
+        std::fs::write(text("tx.tlog-proof"), proof).unwrap();
+        let consistency = node.get("/v1/checkpoints/6/consistency?from=2").send().await.unwrap().body;
+        std::fs::write(text("consistency.json"), consistency).unwrap();
+        txids[3].to_string()
+    });
+    let (code, said) = hbc(&["export", "--node", &address, &exported]);
+    assert_eq!(code, Some(0), "{said}");
+    drop(stop);
+    node.join().unwrap();
+
+    let (code, said) = hbc(&["export", "--data", &text("data"), "--genesis", &pinned, &copied]);
+    assert_eq!(code, Some(0), "{said}");
+    let bytes = std::fs::read(&exported).unwrap();
+    assert_eq!(bytes, std::fs::read(&copied).unwrap(), "both sides write the same");
+    let names = std::fs::read_dir(folder.path()).unwrap().map(|entry| entry.unwrap().file_name());
+    assert!(
+        !names.into_iter().any(|name| name.to_string_lossy().contains(".part")),
+        "nothing unfinished stays"
+    );
+
+    let (code, said) = hbc(&["verify", "--trust", &pinned, &exported]);
+    assert_eq!(code, Some(0), "{said}");
+    assert!(said.contains("6 after block 0") && said.contains("height 6"), "{said}");
+    assert_eq!(hbc(&["verify", "--trust", &chain.to_string(), &exported]).0, Some(0));
+    assert_eq!(hbc(&["verify", &exported]).0, Some(3));
+    assert_eq!(hbc(&["verify", "--trust", &"ab".repeat(32), &exported]).0, Some(1));
+
+    for place in [5, 200, bytes.len() / 2, bytes.len() - 9, bytes.len() - 1] {
+        let mut bad = bytes.clone();
+        bad[place] ^= 4;
+        std::fs::write(&copied, bad).unwrap();
+        let (code, said) = hbc(&["verify", "--trust", &pinned, &copied]);
+        assert_eq!(code, Some(1), "byte {place}: {said}");
+        assert!(said.starts_with("not valid: ") && !said.contains("panicked"), "{said}");
+    }
+    std::fs::write(&copied, &bytes[..bytes.len() - 13]).unwrap();
+    let (code, said) = hbc(&["verify", "--trust", &pinned, &copied]);
+    assert_eq!((code, said.as_str()), (Some(1), "not valid: block 6: the file is cut off\n"));
+
+    // The other kinds of files, by the same command.
+    let (note, tlog) = (text("late.note"), text("tx.tlog-proof"));
+    assert_eq!(hbc(&["verify", "--trust", &pinned, &note]).0, Some(0));
+    assert_eq!(hbc(&["verify", &note]).0, Some(1), "a checkpoint needs a genesis.json");
+    assert_eq!(hbc(&["verify", "--trust", &pinned, "--against", &note, &note]).0, Some(0));
+    let (code, said) = hbc(&["verify", "--trust", &pinned, "--transaction", &proof, &tlog]);
+    assert_eq!(code, Some(0), "{said}");
+    assert!(said.contains(&proof), "{said}");
+    assert_eq!(hbc(&["verify", "--trust", &pinned, "--transaction", &"00".repeat(32), &tlog]).0, Some(1));
+    assert_eq!(hbc(&["verify", "--trust", &pinned, &tlog]).0, Some(1), "which transaction?");
+    let (code, said) = hbc(&["verify", "--trust", &pinned, &text("consistency.json")]);
+    assert_eq!(code, Some(0), "{said}");
+}
+
+#[test]
+fn an_export_that_fails_leaves_what_was_there() {
+    let folder = tempfile::tempdir().unwrap();
+    let target = folder.path().join("chain.hbc");
+    std::fs::write(&target, "older").unwrap();
+    let port = hbc_testkit::free_ports::<1>()[0];
+    let (code, said) =
+        hbc(&["export", "--node", &format!("http://127.0.0.1:{port}"), target.to_str().unwrap()]);
+    assert_eq!(code, Some(1), "{said}");
+    assert_eq!(std::fs::read_to_string(&target).unwrap(), "older");
+    assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1);
+    assert_eq!(hbc(&["export", target.to_str().unwrap()]).0, Some(2), "from where?");
+}

@@ -293,9 +293,133 @@ def chain_of(genesis):
     return Header(header + state + u64(genesis["time_ms"]) + target + bytes(16))
 
 
+def fold(key, path, found):
+    path = [unhex(item, 32, "a path") for item in path]
+    demand(len(path) <= 256 and (not path or path[-1] != bytes(32)), "not a map proof")
+    for depth, sibling in reversed(list(enumerate(path))):
+        found = H("hbc/node/v1", *((sibling, found) if bit(key, depth) else (found, sibling)))
+    return found
+
+
+def check_entry(entry, root):
+    """The value that the map has, or None if it is shown to have none."""
+    fields(entry, ("id", "kind", "proof"), ("value",))
+    demand(entry["kind"] in KINDS and isinstance(entry["id"], str), "not an entry")
+    key, proof = state_key(entry["kind"], entry["id"]), entry["proof"]
+    fields(proof, ("path",), ("other",))
+    if "value" in entry:
+        demand("other" not in proof, "a proof of presence names no other entry")
+        end = state_leaf(key, entry["value"])
+    elif "other" in proof:
+        fields(proof["other"], ("key", "value"))
+        other = unhex(proof["other"]["key"], 32, "a key")
+        shared = all(bit(other, depth) == bit(key, depth) for depth in range(len(proof["path"])))
+        demand(other != key and shared, "the other entry does not stand there")
+        end = H("hbc/leaf/v1", other, unhex(proof["other"]["value"], 32, "a value"))
+    else:
+        end = bytes(32)
+    demand(fold(key, proof["path"], end) == root, f"the {entry['kind']} entry is not what the certified state says")
+    return entry.get("value")
+
+
+# Section 6: the R-tree.
+RUN = 4096
+
+
+def i32(n):
+    demand(type(n) is int and -(2**31) <= n < 2**31, "not a day")
+    return n.to_bytes(4, "big", signed=True)
+
+
+def anchor_of(value):
+    fields(value, ("day0", "day1", "height", "txid"))
+    height, txid = number(value["height"], "height"), unhex(value["txid"], 32, "a txid")
+    return i32(value["day0"]) + i32(value["day1"]) + u64(height) + txid
+
+
+def box(parts):
+    lows, highs = ([part[at] for part in parts] for at in (0, 1))
+    starts, ends = ([part[at] for part in parts] for at in (2, 3))
+    return min(lows), max(highs), min(starts), max(ends)
+
+
+def meets(query, bounds):
+    return bounds[0] <= query["to"] and bounds[1] >= query["from"] and bounds[2] <= query["as_of"]
+
+
+def box_of(value):
+    fields(value, ("day0", "day1", "height0", "height1"))
+    i32(value["day0"]), i32(value["day1"])
+    return value["day0"], value["day1"], number(value["height0"], "height"), number(value["height1"], "height")
+
+
+def check_node(child, level, query, found):
+    """(box, hash) of a page's node; level 2 is its top node, level 0 a bottom node."""
+    demand(isinstance(child, dict) and len(child) == 1, "not a node")
+    if "closed" in child:
+        fields(child["closed"], ("bounds", "hash"))
+        bounds, digest = box_of(child["closed"]["bounds"]), unhex(child["closed"]["hash"], 32, "a hash")
+        demand(not meets(query, bounds), "a node is closed that the question meets")
+        return bounds, digest
+    demand("open" in child and isinstance(child["open"], dict), "not a node")
+    inside = child["open"]
+    if level == 0:
+        fields(inside, ("anchors",))
+        anchors = inside["anchors"]
+        demand(isinstance(anchors, list) and len(anchors) == 16, "a bottom node has 16 anchors")
+        digest = H("hbc/rtree-leaf/v1", b"".join(anchor_of(anchor) for anchor in anchors))
+        bounds = box([(a["day0"], a["day1"], a["height"], a["height"]) for a in anchors])
+        found.extend(anchors)
+    else:
+        fields(inside, ("children",))
+        demand(isinstance(inside["children"], list) and len(inside["children"]) == 16, "a node has 16 children")
+        children = [check_node(below, level - 1, query, found) for below in inside["children"]]
+        written = (i32(b[0]) + i32(b[1]) + u64(b[2]) + u64(b[3]) + digest for b, digest in children)
+        digest = H("hbc/rtree-node/v1", b"".join(written))
+        bounds = box([bounds for bounds, _ in children])
+    demand(meets(query, bounds), "a node is open that the question does not meet")
+    return bounds, digest
+
+
+def over_runs(runs, tail):
+    """The root over all anchors from the roots over the runs and the leaves after them."""
+    if not runs:
+        return tree(tail)
+    size, largest = len(runs) * RUN + len(tail), 1
+    if len(runs) == 1 and not tail:
+        return runs[0]
+    while largest * 2 < size:
+        largest *= 2
+    if largest < RUN:
+        raise Refused("a run is a complete subtree")
+    left = largest // RUN
+    right = over_runs(runs[left:], tail)
+    return sha(b"\1" + over_runs(runs[:left], []) + right)
+
+
+def check_answer(answer, query, anchors, pages):
+    fields(answer, ("pages", "tail"))
+    tail = [anchor_of(anchor) for anchor in answer["tail"]]
+    demand(len(tail) < RUN, "the tail is longer than a page")
+    found, leaves, runs = [], [], []
+    for page in answer["pages"]:
+        fields(page, ("page", "run"))
+        bounds, top = check_node(page["page"], 2, query, found)
+        runs.append(unhex(page["run"], 32, "a run"))
+        leaves.append(leaf(i32(bounds[0]) + i32(bounds[1]) + u64(bounds[2]) + u64(bounds[3]) + top + runs[-1]))
+    demand(tree(leaves) == pages, "the pages lead to another root")
+    demand(over_runs(runs, [leaf(anchor) for anchor in tail]) == anchors, "the anchors lead to another root")
+    found += answer["tail"]
+    return [a for a in found if meets(query, (a["day0"], a["day1"], a["height"]))]
+
+
+KINDS = "members operators parameters service staff key grant segment receipts erased release changes ballots event".split()
+GRANT, KEY = ("seq", "status", "txid"), ("prev", "pub", "seq", "status", "txid")
+
+
 # Section 7: checkpoints.
-def check_note(note, origin, members):
-    """The certified (size, root, height, block hash)."""
+def check_note(note, origin, members_at):
+    """The certified (size, root, height, block hash). `members_at` answers the members of a height."""
     demand(isinstance(note, str) and note.count("\n\n") == 1, "not a signed note")
     body, lines = note.split("\n\n")
     body += "\n"
@@ -308,6 +432,7 @@ def check_note(note, origin, members):
     root = base64.b64decode(match[3])
     demand(base64.b64encode(root).decode() == match[3], "not strict base64")
     demand(lines.endswith("\n"), "a note ends with a line feed")
+    members = members_at(int(match[4]))
     keys, last = {member["name"]: bytes.fromhex(member["key"]) for member in members}, ""
     signed = lines[:-1].split("\n")
     for line in signed:
@@ -331,34 +456,121 @@ def check_set(change, members, origin, above):
     fields(change, ("anchors", "checkpoint", "header", "map", "members", "pages", "proof"))
     header = header_of(change["header"])
     demand(header.height > above, "changes of members are not in order")
-    demand(check_note(change["checkpoint"], origin, members)[3] == header.hash, "another block is certified")
+    demand(check_note(change["checkpoint"], origin, lambda _: members)[3] == header.hash, "another block is certified")
     parts = [unhex(change[part], 32, part) for part in ("map", "anchors", "pages")]
     demand(header.state_root == H("hbc/state/v1", *parts), "the header has another state root")
     check_names(change["members"])
-    fields(change["proof"], ("path",))
-    key = state_key("members", "")
-    found, path = state_leaf(key, change["members"]), change["proof"]["path"]
-    path = [unhex(item, 32, "a path") for item in path]
-    demand(len(path) <= 256 and (not path or path[-1] != bytes(32)), "not a map proof")
-    for depth, sibling in reversed(list(enumerate(path))):
-        found = H("hbc/node/v1", *((sibling, found) if bit(key, depth) else (found, sibling)))
-    demand(found == parts[0], "the members are not in the certified state")
+    entry = {"id": "", "kind": "members", "proof": change["proof"], "value": change["members"]}
+    check_entry(entry, parts[0])
     return change["members"], header.height
 
 
-def check_transaction(proof, pinned):
-    needed = ("author", "block", "chain", "checkpoint", "index", "path", "transaction")
-    fields(proof, needed, ("genesis", "sets"))
+def check_ground(proof, pinned):
+    """Steps 1 and 2: (header 0, origin, members by height, height of the last change)."""
     genesis = proof.get("genesis", pinned)
     chain = chain_of(pinned)
     demand(chain_of(genesis).hash == chain.hash, "another chain")
     demand(unhex(proof["chain"], 32, "chain") == chain.hash, "another chain")
     origin = f"{pinned['origin']}/hbc/{chain.hash.hex()[:16]}"
-    members, changed = pinned["members"], 0
+    sets, changed = [(0, pinned["members"])], 0
     demand(proof.get("sets") != [], "an empty list of changes")
     for change in proof.get("sets", []):
-        members, changed = check_set(change, members, origin, changed)
-    size, root, height, block = check_note(proof["checkpoint"], origin, members)
+        members, changed = check_set(change, sets[-1][1], origin, changed)
+        sets.append((changed, members))
+
+    def members_at(height):
+        return [members for after, members in sets if after < height or after == 0][-1]
+
+    return chain, origin, members_at, changed
+
+
+def check_state(proof, pinned):
+    """The document's block: its header and the roots of its map, anchors and pages."""
+    _, origin, members_at, changed = check_ground(proof, pinned)
+    state = proof["state"]
+    fields(state, ("anchors", "checkpoint", "header", "map", "pages"))
+    header = header_of(state["header"])
+    header.check_work()
+    certified = check_note(state["checkpoint"], origin, members_at)
+    said = (header.log_size, header.log_root, header.height, header.hash)
+    demand(certified == said, "the checkpoint is of another block")
+    demand(header.height > changed, "the checkpoint is not after the last change of members")
+    roots = [unhex(state[part], 32, part) for part in ("map", "anchors", "pages")]
+    demand(header.state_root == H("hbc/state/v1", *roots), "the header has another state root")
+    return header, roots
+
+
+def check_entries(proof, pinned):
+    fields(proof, ("chain", "entries", "state"), ("genesis", "sets"))
+    header, roots = check_state(proof, pinned)
+    values = [check_entry(entry, roots[0]) for entry in proof["entries"]]
+    kinds, ids = [entry["kind"] for entry in proof["entries"]], [entry["id"] for entry in proof["entries"]]
+    if kinds == ["grant", "key"]:
+        demand(ids[0].split("/")[0] == ids[1], "another key than the grant's")
+        for value, needed, maybe in zip(values, (GRANT, KEY), (("commitment", "custody"), ())):
+            if value is not None:
+                fields(value, needed, maybe)
+                demand(value["status"] in ("active", "revoked"), "not a status")
+        force = all(value is not None and value["status"] == "active" for value in values)
+        said = "in force" if force else "not in force"
+    else:
+        demand(len(kinds) == 1 and kinds != ["grant"], "not one entry, or a grant's and its key's")
+        said = "absent" if values[0] is None else canonical(values[0]).decode()
+    return f"{kinds[0]} {ids[0]} at height {header.height}: {said}"
+
+
+def check_anchors(proof, pinned):
+    fields(proof, ("answer", "chain", "query", "state"), ("genesis", "sets"))
+    header, (_, anchors, pages) = check_state(proof, pinned)
+    query = proof["query"]
+    fields(query, ("as_of", "from", "to"))
+    i32(query["from"]), i32(query["to"])
+    demand(query["from"] <= query["to"], "the last day is before the first")
+    demand(number(query["as_of"], "as_of") <= header.height, "the question is about later blocks")
+    found = check_answer(proof["answer"], query, anchors, pages)
+    return f"days {query['from']} to {query['to']} up to height {query['as_of']}: {len(found)} anchors"
+
+
+def check_consistency(proof, pinned):
+    fields(proof, ("chain", "from", "path", "to"), ("genesis", "sets"))
+    _, origin, members_at, changed = check_ground(proof, pinned)
+    old, new = (check_note(proof[end], origin, members_at) for end in ("from", "to"))
+    demand(new[2] > changed, "the checkpoint is not after the last change of members")
+    path = [unhex(item, 32, "a path") for item in proof["path"]]
+    if old[2] == new[2]:
+        demand(old == new and not path, "two blocks of one height")
+    else:
+        demand(old[2] < new[2] and 0 < old[0] < new[0], "not an earlier and a later log")
+        consistent(old[0], new[0], path, old[1], new[1])
+    return f"the log only grew from height {old[2]} to height {new[2]}"
+
+
+def consistent(first, second, path, old_root, new_root):
+    """RFC 9162, section 2.1.4.2."""
+    demand(first and path, "an empty proof")
+    if first & (first - 1) == 0:
+        path = [old_root] + path
+    at, last = first - 1, second - 1
+    while at & 1:
+        at, last = at >> 1, last >> 1
+    old = new = path[0]
+    for item in path[1:]:
+        demand(last, "the path is too long")
+        if at & 1 or at == last:
+            old, new = sha(b"\1" + item + old), sha(b"\1" + item + new)
+            while at and not at & 1:
+                at, last = at >> 1, last >> 1
+        else:
+            new = sha(b"\1" + new + item)
+        at, last = at >> 1, last >> 1
+    demand(last == 0 and old == old_root and new == new_root, "the later log does not begin with the earlier one")
+
+
+def check_transaction(proof, pinned):
+    needed = ("author", "block", "chain", "checkpoint", "index", "path", "transaction")
+    fields(proof, needed, ("genesis", "sets"))
+    chain, origin, members_at, changed = check_ground(proof, pinned)
+    size, root, height, block = check_note(proof["checkpoint"], origin, members_at)
     demand(height > changed, "the checkpoint is not after the last change of members")
 
     author = unhex(proof["author"], 32, "author")
@@ -433,8 +645,11 @@ def verify(data, genesis):
     document = decode(data[:-1])
     demand(isinstance(document, dict), "not an object")
     kind = document.get("format")
+    bare = {k: v for k, v in document.items() if k != "format"}
+    if kind in LEDGER:
+        return LEDGER[kind](bare, genesis)
     if kind == "hbc-proof-transaction/v1":
-        return check_transaction({k: v for k, v in document.items() if k != "format"}, genesis)
+        return told(*check_transaction(bare, genesis))
     demand("anchor" in document, "no anchor")
     payload, author, header = check_transaction(document["anchor"], genesis)
     if kind == "hbc-proof-receipt/v1":
@@ -445,7 +660,18 @@ def verify(data, genesis):
         check_consent(document, payload, author)
     else:
         raise Refused("unknown format")
-    return payload, author, header
+    return told(payload, author, header)
+
+
+def told(payload, author, header):
+    return f"{payload['type']} by {sha(author).hex()} in block {header.height}, time_ms {header.time_ms}"
+
+
+LEDGER = {
+    "hbc-proof-consistency/v1": check_consistency,
+    "hbc-proof-state/v1": check_entries,
+    "hbc-proof-anchors/v1": check_anchors,
+}
 
 
 def self_test():
@@ -496,17 +722,23 @@ def self_test():
     check_signature(first, pop, bytes.fromhex(stated['pop of key 1 for chain SHA-256("chain")']), "pop")
     Header(bytes.fromhex(stated["header"])).check_work()
 
-    file = (data / "receipt-proof.json").read_bytes()
-    verify(file, genesis)
-    for at in range(0, len(file) * 8, 23):
-        bad = bytearray(file)
-        bad[at // 8] ^= 1 << at % 8
-        try:
-            verify(bytes(bad), genesis)
-        except (Refused, KeyError, TypeError, ValueError):
-            continue
-        raise Refused(f"bit {at} may be changed")
-    print(f"{len(computed) + 4} vectors and the proof document agree; no changed bit was accepted")
+    documents = {
+        "receipt": 23, "consistency": 89, "state": 89, "absence": 89, "anchors": 251,
+    }
+    for name, step in documents.items():
+        file = (data / f"{name}-proof.json").read_bytes()
+        said = verify(file, genesis)
+        for at in range(0, len(file) * 8, step):
+            bad = bytearray(file)
+            bad[at // 8] ^= 1 << at % 8
+            try:
+                other = verify(bytes(bad), genesis)
+            except (Refused, KeyError, TypeError, ValueError):
+                continue
+            # A changed name of what is absent, or another question with the same answer, is another statement.
+            demand(name in ("absence", "anchors") and other != said, f"{name}: bit {at} may be changed")
+        print(f"{name}: {said}")
+    print(f"{len(computed) + 4} vectors agree; no changed bit of a document left its statement as it was")
 
 
 def main():
@@ -515,10 +747,10 @@ def main():
             return self_test()
         genesis_file, file = map(pathlib.Path, sys.argv[1:])
         genesis = decode(genesis_file.read_bytes().removesuffix(b"\n"))
-        payload, author, header = verify(file.read_bytes(), genesis)
+        said = verify(file.read_bytes(), genesis)
     except (Refused, KeyError, TypeError, ValueError) as error:
         sys.exit(f"refused: {error}")
-    print(f"holds: {payload['type']} by {sha(author).hex()} in block {header.height}, time_ms {header.time_ms}")
+    print(f"holds: {said}")
 
 
 if __name__ == "__main__":

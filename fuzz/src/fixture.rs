@@ -5,7 +5,7 @@ use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, LazyLock};
 
 use ed25519_dalek::SigningKey;
-use hbc_ledger::chain::{Chain, value_of};
+use hbc_ledger::chain::{CertifiedHeader, Chain, value_of};
 use hbc_ledger::consensus::texts::Texts;
 use hbc_types::account::{Custody, ServiceRole};
 use hbc_types::chain::checkpoint::Certificate as Note;
@@ -179,7 +179,9 @@ impl Fixture {
                     .map(|jws| {
                         let place = chain.state().place(&tx::txid(jws)).unwrap();
                         let jws = String::from_utf8(jws.clone()).unwrap();
-                        chain.prove(&place, jws, (header, note.clone()), (parent, String::new())).unwrap()
+                        chain
+                            .prove(&place, jws, CertifiedHeader { header, note: note.clone() }, parent)
+                            .unwrap()
                     })
                     .collect(),
             );

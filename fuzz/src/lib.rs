@@ -26,7 +26,7 @@ use hbc_types::chain::json;
 use hbc_types::chain::merkle;
 use hbc_types::chain::payload::Payload;
 use hbc_types::chain::proof::tlog::TlogProof;
-use hbc_types::chain::proof::{self, Document, Trust};
+use hbc_types::chain::proof::{self, Content, Document, Trust};
 use hbc_types::chain::tx::{self, Tx};
 use hbc_types::wire::ledger::BlocksView;
 
@@ -117,9 +117,18 @@ pub fn proof(data: &[u8]) {
     for trust in [&pinned, &by_id] {
         if let Ok(verified) = proof::verify(data, trust) {
             assert!(verified.pinned && verified.chain == fixture.chain.id());
-            let transaction = &verified.transaction;
-            let block = &fixture.blocks[usize::try_from(transaction.height).unwrap()];
-            assert!(block.transactions.iter().any(|jws| tx::txid(jws.as_bytes()) == transaction.txid));
+            let block = |height: u64| &fixture.blocks[usize::try_from(height).unwrap()];
+            if let Some(transaction) = &verified.transaction {
+                let all = &block(transaction.height).transactions;
+                assert!(all.iter().any(|jws| tx::txid(jws.as_bytes()) == transaction.txid));
+            }
+            let certified = match &verified.content {
+                Content::Consistency { from, to } => vec![from, to],
+                Content::State(facts) => vec![&facts.at.certified],
+                Content::Anchors(facts) => vec![&facts.at.certified],
+                _ => Vec::new(),
+            };
+            assert!(certified.into_iter().all(|one| block(one.height).hash == one.block));
         }
     }
     if let Ok(verified) = proof::verify(data, &Trust::Nothing) {

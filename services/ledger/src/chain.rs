@@ -104,11 +104,11 @@ impl Chain {
             genesis: Arc::new(genesis),
             state,
             hashes: vec![id],
-            certificates: vec![Digest::of(b"")],
             sizes: vec![0],
             log: Tree::default(),
             certificate: String::new(),
             events: Events::default(),
+            certificates: vec![Digest::of(b"")],
             sets: Vec::new(),
             register: Register::begin(&first.header, first.encoded_len()),
         })

@@ -44,6 +44,9 @@ pub struct Config {
     /// Submissions per second and address.
     #[serde(default = "submissions_per_second")]
     pub submissions_per_second: u32,
+    /// Whether a store that was changed is repaired without being asked.
+    #[serde(default)]
+    pub heal: HealMode,
     /// Make the database if it is missing. Off, a node whose store vanished does not start.
     #[serde(default = "yes")]
     pub create_store: bool,
@@ -78,6 +81,17 @@ impl VerifyMode {
             Self::Incremental => "incremental",
         }
     }
+}
+
+/// What a node does once its store was found changed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum HealMode {
+    /// Makes its database anew from what is still good and from the peers.
+    #[default]
+    Auto,
+    /// Waits for `hbc node repair`.
+    Manual,
 }
 
 /// Another node's address.

@@ -22,6 +22,7 @@ use std::time::Duration;
 
 use hbc_service::{Readiness, Server, Tasks};
 use hbc_types::Clock;
+use hbc_types::wire::ledger::NodeState;
 use utoipa::openapi::security::{ApiKey, ApiKeyValue, SecurityScheme};
 
 pub use config::Config;
@@ -80,8 +81,15 @@ impl Application {
 
 /// A node without a quorum is ready: it promises, and what it promised becomes final later.
 fn say_ready(node: &Node, readiness: &Readiness) {
-    let attacked = node.attack().is_some();
-    readiness.set("store", !attacked, if attacked { "the stored chain was changed" } else { "verified" });
+    let state = node.state();
+    let note = match state {
+        NodeState::Attacked => "attacked: the stored chain was changed",
+        NodeState::Healing => "healing: the store is made anew",
+        NodeState::Verifying => "verifying: the repaired store is read again",
+        NodeState::Suspect => "suspect: everything is being verified",
+        NodeState::Healthy | NodeState::Syncing => "verified",
+    };
+    readiness.set("store", node.attack().is_none(), note);
     readiness.set("quorum", true, if node.sees_quorum() { "seen" } else { "not seen" });
 }
 
@@ -112,6 +120,7 @@ pub fn openapi() -> utoipa::openapi::OpenApi {
 /// Opens the store once, which brings its tables up to date.
 pub async fn migrate(config: &Config) -> anyhow::Result<()> {
     let data = files::DataFolder::open(&config.data_dir)?;
-    store::Store::open(&data.database(), config.create_store).await?.close().await?;
+    let seal = node::boot::seal_key(config)?;
+    store::Store::open(&data.database(), config.create_store, seal).await?.close().await?;
     Ok(())
 }

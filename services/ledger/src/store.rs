@@ -2,6 +2,11 @@
 //! verified. Blocks are only ever added. Nothing read here is trusted before it was hashed: that is
 //! `domain::verification`'s work.
 
+mod carry;
+mod integrity;
+mod seal;
+
+use std::borrow::Cow;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -10,8 +15,15 @@ use futures_util::TryStreamExt as _;
 use hbc_types::Digest;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection, SqliteJournalMode, SqliteRow, SqliteSynchronous};
 use sqlx::{AssertSqlSafe, ConnectOptions as _, Connection as _, QueryBuilder, Row as _, Sqlite};
-use tokio::sync::Mutex;
+use tokio::sync::{Mutex, RwLock};
 
+pub use carry::{Carried, Hold, Row};
+pub use integrity::Unsound;
+pub use seal::SealKey;
+use seal::{insert_evidence, insert_promises, insert_refusal};
+
+/// The tables, triggers and indices.
+const TABLES: &str = include_str!("../migrations/0001_ledger.sql");
 /// Rows per statement when many are written.
 const ROWS_PER_STATEMENT: usize = 200;
 /// Bytes of blocks in memory at once when many are read.
@@ -42,8 +54,9 @@ impl StoreError {
     /// or no file at all. False for what may pass: a full disk, too many open files, a lock.
     #[must_use]
     pub fn is_damage(&self) -> bool {
-        /// SQLite's result codes for an SQL error (a table is missing), a corrupt file and a foreign one.
-        const DAMAGE: [i32; 3] = [1, 11, 26];
+        /// SQLite's result codes for an SQL error (a table is missing), a corrupt file, a value that is too
+        /// large to be one, and a foreign file.
+        const DAMAGE: [i32; 4] = [1, 11, 18, 26];
         match self {
             Self::Sql(sqlx::Error::Database(error)) => {
                 let code = error.code().and_then(|code| code.parse::<i32>().ok());
@@ -105,8 +118,8 @@ pub struct StoredRefusal {
 /// Something a member was caught at.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StoredEvidence {
-    /// `equivocation`, `challenge-failed` or `store`.
-    pub kind: &'static str,
+    /// `equivocation`, `challenge-failed`, `store` or `healer`.
+    pub kind: Cow<'static, str>,
     /// The member, if it is about one.
     pub member: Option<[u8; 32]>,
     /// The height it is about.
@@ -132,22 +145,34 @@ pub struct Store {
     path: PathBuf,
     writer: Mutex<SqliteConnection>,
     stamp: Mutex<Option<Stamp>>,
+    seal: SealKey,
+    /// Taken for reading while a reader opens the file, for writing while the file is replaced.
+    in_place: RwLock<()>,
 }
 
 impl Store {
-    /// Opens the file, makes it if `create`, and brings its tables up to date.
-    pub async fn open(path: &Path, create: bool) -> Result<Self, StoreError> {
-        let mut writer = Self::options(path).create_if_missing(create).connect().await?;
-        sqlx::raw_sql(include_str!("../migrations/0001_ledger.sql")).execute(&mut writer).await?;
-        Ok(Self { path: path.to_owned(), writer: Mutex::new(writer), stamp: Mutex::new(None) })
+    /// Opens the file and makes it if `create`. A file with other tables or triggers than a ledger's is damaged.
+    pub async fn open(path: &Path, create: bool, seal: SealKey) -> Result<Self, StoreError> {
+        let writer = Self::open_writer(path, create).await?;
+        Ok(Self::with(path, writer, seal))
     }
 
-    /// An empty store in memory, for a node whose database cannot even be opened: it holds nothing, and the
+    async fn open_writer(path: &Path, create: bool) -> Result<SqliteConnection, StoreError> {
+        let mut writer = Self::options(path).create_if_missing(create).connect().await?;
+        integrity::refuse_other_schema(path, &mut writer).await?;
+        sqlx::raw_sql(TABLES).execute(&mut writer).await?;
+        Ok(writer)
+    }
+
+    /// An empty store in memory in the place of a database that cannot be opened: it holds nothing, and the
     /// node says so.
-    pub async fn substitute() -> Result<Self, StoreError> {
-        let mut writer = SqliteConnectOptions::new().in_memory(true).connect().await?;
-        sqlx::raw_sql(include_str!("../migrations/0001_ledger.sql")).execute(&mut writer).await?;
-        Ok(Self { path: PathBuf::new(), writer: Mutex::new(writer), stamp: Mutex::new(None) })
+    pub async fn substitute(path: &Path, seal: SealKey) -> Result<Self, StoreError> {
+        Ok(Self::with(path, in_memory().await?, seal))
+    }
+
+    fn with(path: &Path, writer: SqliteConnection, seal: SealKey) -> Self {
+        let (writer, stamp) = (Mutex::new(writer), Mutex::new(None));
+        Self { path: path.to_owned(), writer, stamp, seal, in_place: RwLock::new(()) }
     }
 
     fn options(path: &Path) -> SqliteConnectOptions {
@@ -162,7 +187,15 @@ impl Store {
 
     /// A connection of its own that has cached nothing and cannot write.
     async fn fresh(&self) -> Result<SqliteConnection, StoreError> {
-        read_only(&self.path).await
+        let _the_file_stays = self.in_place.read().await;
+        self.fresh_now().await
+    }
+
+    /// SQLite opens its files at the first read, so that is done here.
+    async fn fresh_now(&self) -> Result<SqliteConnection, StoreError> {
+        let mut connection = read_only(&self.path).await?;
+        sqlx::query("SELECT count(*) FROM sqlite_schema").fetch_one(&mut connection).await?;
+        Ok(connection)
     }
 
     /// A reader of the blocks from height `from` on, in order, on a fresh connection.
@@ -195,16 +228,7 @@ impl Store {
     pub async fn add_promises(&self, promises: &[StoredPromise], now_ms: i64) -> Result<(), StoreError> {
         let mut writer = self.writer.lock().await;
         let mut tx = writer.begin_with("BEGIN IMMEDIATE").await?;
-        for rows in promises.chunks(ROWS_PER_STATEMENT) {
-            let mut query = QueryBuilder::<Sqlite>::new("INSERT INTO promises (txid, jws, received_at_ms) ");
-            query.push_values(rows, |mut row, promise| {
-                row.push_bind(promise.txid.as_bytes().to_vec())
-                    .push_bind(promise.jws.clone())
-                    .push_bind(now_ms);
-            });
-            query.push(" ON CONFLICT (txid) DO NOTHING");
-            query.build().execute(&mut *tx).await?;
-        }
+        insert_promises(&mut tx, &self.seal, promises, now_ms).await?;
         tx.commit().await?;
         if self.wal_bytes() > LARGEST_WAL_BYTES {
             self.fold(&mut writer).await?;
@@ -228,17 +252,7 @@ impl Store {
         let mut tx = writer.begin_with("BEGIN IMMEDIATE").await?;
         delete_promises(&mut tx, refused.iter().map(|refusal| &refusal.txid)).await?;
         for refusal in refused {
-            sqlx::query(
-                "INSERT INTO refusals (txid, jws, reason, excluded_by, refused_at_ms)
-                 VALUES ($1, $2, $3, $4, $5) ON CONFLICT (txid) DO NOTHING",
-            )
-            .bind(refusal.txid.as_bytes().as_slice())
-            .bind(refusal.jws.as_slice())
-            .bind(refusal.reason.as_str())
-            .bind(refusal.excluded_by.map(|txid| txid.as_bytes().to_vec()))
-            .bind(now_ms)
-            .execute(&mut *tx)
-            .await?;
+            insert_refusal(&mut tx, &self.seal, refusal, now_ms).await?;
         }
         tx.commit().await?;
         Ok(())
@@ -271,22 +285,7 @@ impl Store {
     /// Keeps evidence; the same twice is kept once, and of one kind against one member the first thousand.
     pub async fn add_evidence(&self, evidence: &StoredEvidence, now_ms: i64) -> Result<(), StoreError> {
         let mut writer = self.writer.lock().await;
-        sqlx::query(
-            "INSERT INTO evidence (digest, kind, member, height, detail, seen_at_ms)
-             SELECT $1, $2, $3, $4, $5, $6
-             WHERE (SELECT count(*) FROM evidence WHERE kind = $2 AND member IS $3) < $7
-             ON CONFLICT (digest) DO NOTHING",
-        )
-        .bind(Digest::of(&evidence.detail).as_bytes().as_slice())
-        .bind(evidence.kind)
-        .bind(evidence.member.map(|member| member.to_vec()))
-        .bind(signed(evidence.height)?)
-        .bind(evidence.detail.as_slice())
-        .bind(now_ms)
-        .bind(MOST_EVIDENCE)
-        .execute(&mut *writer)
-        .await?;
-        Ok(())
+        insert_evidence(&mut writer, &self.seal, evidence, now_ms).await
     }
 
     /// A piece of evidence by its digest, if it still hashes to it.
@@ -363,9 +362,19 @@ impl Store {
     }
 
     fn wal_bytes(&self) -> u64 {
-        let mut name = self.path.clone().into_os_string();
-        name.push("-wal");
-        std::fs::metadata(PathBuf::from(name)).map_or(0, |file| file.len())
+        std::fs::metadata(carry::beside(&self.path, "-wal")).map_or(0, |file| file.len())
+    }
+
+    /// Folds the journal in and closes: what is left is the one file.
+    pub async fn finish(self) -> Result<(), StoreError> {
+        self.fold(&mut *self.writer.lock().await).await?;
+        let path = self.path.clone();
+        self.close().await?;
+        let journal = carry::beside(&path, "-wal");
+        if std::fs::metadata(journal).is_ok_and(|file| file.len() > 0) {
+            return Err(std::io::Error::other("the journal could not be folded in").into());
+        }
+        Ok(())
     }
 
     /// Closes the writer in good order.
@@ -393,6 +402,12 @@ async fn read_only(path: &Path) -> Result<SqliteConnection, StoreError> {
 }
 
 impl BlockReader {
+    /// The block of one height, wherever the reader stands.
+    pub async fn at(&mut self, height: u64) -> Result<Option<StoredBlock>, StoreError> {
+        self.seek(height);
+        Ok(self.read(1).await?.pop().filter(|block| block.height == height))
+    }
+
     /// Goes on from this height.
     pub const fn seek(&mut self, height: u64) {
         self.next = height;
@@ -435,6 +450,13 @@ impl BlockReader {
         }
         Ok(blocks)
     }
+}
+
+/// A connection to nothing but the empty tables.
+async fn in_memory() -> Result<SqliteConnection, StoreError> {
+    let mut connection = SqliteConnectOptions::new().in_memory(true).connect().await?;
+    sqlx::raw_sql(TABLES).execute(&mut connection).await?;
+    Ok(connection)
 }
 
 fn stored_block(row: &SqliteRow) -> Result<StoredBlock, StoreError> {
@@ -494,7 +516,13 @@ mod tests {
     }
 
     async fn open(folder: &tempfile::TempDir) -> Store {
-        Store::open(&folder.path().join("ledger.db"), true).await.unwrap()
+        Store::open(
+            &folder.path().join("ledger.db"),
+            true,
+            SealKey::of(&ed25519_dalek::SigningKey::from_bytes(&[7; 32])),
+        )
+        .await
+        .unwrap()
     }
 
     #[tokio::test]
@@ -574,8 +602,19 @@ mod tests {
         let path = folder.path().join("ledger.db");
         std::fs::write(&path, b"this is no database, but long enough to be looked at as one".repeat(20))
             .unwrap();
-        assert!(Store::open(&path, true).await.unwrap_err().is_damage());
-        let missing = Store::open(&folder.path().join("none.db"), false).await.unwrap_err();
+        assert!(
+            Store::open(&path, true, SealKey::of(&ed25519_dalek::SigningKey::from_bytes(&[7; 32])))
+                .await
+                .unwrap_err()
+                .is_damage()
+        );
+        let missing = Store::open(
+            &folder.path().join("none.db"),
+            false,
+            SealKey::of(&ed25519_dalek::SigningKey::from_bytes(&[7; 32])),
+        )
+        .await
+        .unwrap_err();
         assert!(!missing.is_damage(), "{missing:?}");
         assert!(!StoreError::Io(std::io::Error::other("disk full")).is_damage());
         assert!(StoreError::Shape("height").is_damage());
@@ -585,8 +624,12 @@ mod tests {
     async fn evidence_is_kept_once() {
         let folder = tempfile::tempdir().unwrap();
         let store = open(&folder).await;
-        let evidence =
-            StoredEvidence { kind: "store", member: Some([1; 32]), height: 4, detail: b"proof".to_vec() };
+        let evidence = StoredEvidence {
+            kind: "store".into(),
+            member: Some([1; 32]),
+            height: 4,
+            detail: b"proof".to_vec(),
+        };
         store.add_evidence(&evidence, 1).await.unwrap();
         store.add_evidence(&evidence, 2).await.unwrap();
         assert_eq!(store.evidence_count().await.unwrap(), 1);

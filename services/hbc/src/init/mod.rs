@@ -77,7 +77,9 @@ fn make_folders(place: &Deployment, keys: &Keys) -> Result<()> {
         secret_file::make_folder(&place.data(name))?;
     }
     for (name, _) in &keys.nodes {
-        secret_file::make_folder(&place.data(name))?;
+        let data = place.data(name);
+        secret_file::make_folder(&data)?;
+        hbc_ledger::files::DataFolder::open(&data)?.note_unborn()?;
     }
     secret_file::make_folder(&place.kubo())
 }

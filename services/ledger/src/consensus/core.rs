@@ -232,6 +232,11 @@ impl Core {
         (core, out)
     }
 
+    /// Whether the node signs anything: not while it does not know what it signed before.
+    pub const fn keep_silent(&mut self, silent: bool) {
+        self.host.silent = silent;
+    }
+
     fn replay(&mut self, records: Vec<Record>) {
         let height = self.host.height;
         let records: Vec<_> = records.into_iter().filter(|record| record.height == height).collect();
@@ -256,7 +261,7 @@ impl Core {
                     self.host.guard.entry((step, round)).or_insert(text);
                 }
                 // A member alone has nobody to contradict it.
-                Ok(Entry::Muted) | Err(_) => self.host.muted = self.host.members.len() > 1,
+                Err(_) => self.host.muted = self.host.members.len() > 1,
             }
             logged.insert(record.payload);
         }

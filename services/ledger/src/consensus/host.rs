@@ -47,6 +47,8 @@ pub(super) struct Host {
     pub(super) seated: bool,
     /// Signs nothing at this height: what was signed before is not known for sure.
     pub(super) muted: bool,
+    /// Signs nothing at all: the log was lost.
+    pub(super) silent: bool,
     /// During replay: the records that the log already holds.
     pub(super) logged: Option<HashSet<Vec<u8>>>,
     /// The one text signed per (step, round) of this height.
@@ -79,6 +81,7 @@ impl Host {
             decided: None,
             seated: true,
             muted: false,
+            silent: false,
             logged: None,
             guard: BTreeMap::new(),
             timers: Vec::new(),
@@ -239,7 +242,7 @@ impl Host {
 
     /// Signs one text per (height, step, round), for ever: the guard is in the log before anything is sent.
     fn sign_once(&mut self, step: u8, round: u32, text: Vec<u8>) -> [u8; 64] {
-        if self.muted {
+        if self.muted || self.silent {
             return NO_SIGNATURE;
         }
         match self.guard.get(&(step, round)) {

@@ -45,8 +45,6 @@ pub(super) enum Entry {
         round: u32,
         text: Vec<u8>,
     },
-    /// Nothing is signed at this height: what was signed before is not known for sure.
-    Muted,
 }
 
 impl Entry {
@@ -90,7 +88,6 @@ impl Entry {
                 out.u32(*round);
                 out.bytes(text);
             }
-            Self::Muted => out.u8(8),
         }
         Record { height, payload: out.0 }
     }
@@ -115,7 +112,6 @@ impl Entry {
             5 => Self::Polka(input.polka()?),
             6 => Self::Block(input.value()?, input.bytes()?.into()),
             7 => Self::Signed { step: input.u8()?, round: input.u32()?, text: input.bytes()?.to_vec() },
-            8 => Self::Muted,
             _ => return Err(CodecError),
         };
         input.end()?;
@@ -202,14 +198,6 @@ impl Wal {
     /// Adds a record; it is durable only after [`Self::sync`].
     pub fn append(&mut self, record: &Record) -> io::Result<()> {
         self.file.write_all(&frame(record))
-    }
-
-    /// Decides durably to sign nothing at this height, whatever restarts come.
-    pub fn mute(&mut self, height: u64) -> io::Result<Record> {
-        let record = Entry::Muted.record(height);
-        self.append(&record)?;
-        self.sync()?;
-        Ok(record)
     }
 
     /// Makes everything appended durable.

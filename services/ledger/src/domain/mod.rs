@@ -6,10 +6,12 @@ pub mod block;
 pub mod comparison;
 pub mod events;
 pub mod expectation;
+pub mod healing;
 pub mod mempool;
 pub mod register;
 pub mod reliance;
 pub mod rules;
+pub mod silence;
 pub mod state;
 pub mod verification;
 

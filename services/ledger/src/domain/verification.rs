@@ -44,6 +44,15 @@ pub enum Wrong {
     /// The certificate is not the one this node had.
     #[error("the certificate is not the one this node had")]
     Certificate,
+    /// A table, an index or a trigger is not the ledger's.
+    #[error("the tables and triggers are not those of the ledger")]
+    Schema,
+    /// The pages of the database do not fit together.
+    #[error("the database's header, pages and indices do not fit together")]
+    Pages,
+    /// A row that no block proves was not written by this node, or one of its own is missing.
+    #[error("a row of `{0}` is not as this node wrote it")]
+    Row(&'static str),
     /// The database could not be read there.
     #[error("the row cannot be read")]
     Unreadable,

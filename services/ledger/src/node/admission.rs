@@ -147,11 +147,17 @@ async fn settle(
     if !taken.is_empty() {
         let rows: Vec<_> =
             taken.iter().map(|tx| StoredPromise { txid: tx.txid(), jws: tx.bytes().to_vec() }).collect();
+        // A repair carries over what was promised before the mark: nothing is promised behind it.
+        let no_repair_meanwhile = node.gate.read().await;
+        if node.attack().is_some() {
+            return txids.iter().map(|_| Err(SubmitError::Attacked)).collect();
+        }
         if let Err(error) = node.store.add_promises(&rows, node.clock.now().ms()).await {
             tracing::error!(error = %error, "Promises cannot be stored");
             stored = false;
         } else {
             node.take_in(taken.clone(), true);
+            drop(no_repair_meanwhile);
             node.tell_of(&taken);
             let _loop_ended = node.events.send(Event::Work).await;
         }

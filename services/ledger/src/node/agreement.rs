@@ -20,7 +20,7 @@ use super::boot::timing;
 use super::catch_up::CatchUp;
 use super::guardian::Soundness;
 use super::waiting::Impossible;
-use crate::chain::NextBlock;
+use crate::chain::{Chain, NextBlock};
 use crate::consensus::wal::Wal;
 use crate::consensus::{
     Agreement, BlockBytes, BlockId, Certificate, Core, Equivocation, Input, MemberId, Message, Output,
@@ -28,6 +28,7 @@ use crate::consensus::{
 };
 use crate::domain::reliance;
 use crate::domain::rules::Refusal;
+use crate::domain::silence::Silence;
 use crate::peers::{Item, Peer, PeerNews};
 use crate::store::{StoredBlock, StoredRefusal};
 
@@ -57,6 +58,8 @@ pub enum Event {
     Blocks(Arc<Peer>, Option<BlocksView>),
     /// A member's announcement of its address was taken.
     Address(String),
+    /// The store is repaired: this is its chain. Answered once the node takes part again.
+    Healed(Box<Chain>, oneshot::Sender<()>),
     /// End.
     Stop(oneshot::Sender<()>),
 }
@@ -64,17 +67,21 @@ pub enum Event {
 /// The task that owns the agreement.
 pub struct Loop {
     pub(super) node: Arc<Node>,
-    core: Core,
-    wal: Wal,
+    pub(super) core: Core,
+    pub(super) wal: Wal,
     inbox: mpsc::Receiver<Event>,
     news: mpsc::Receiver<PeerNews>,
     started: Instant,
     /// Examined or built blocks of this height.
-    ready: BTreeMap<BlockId, NextBlock>,
-    stop_mining: Arc<AtomicBool>,
+    pub(super) ready: BTreeMap<BlockId, NextBlock>,
+    pub(super) stop_mining: Arc<AtomicBool>,
     pub(super) catch_up: CatchUp,
     /// When the next block may be begun at the earliest: so long after the last as the parameters ask.
     spaced: Option<Instant>,
+    /// Set while nothing may be signed because the log was lost.
+    pub(super) silence: Option<Silence>,
+    /// What kept it silent is over.
+    pub(super) may_speak: bool,
     ticks: u32,
 }
 
@@ -88,6 +95,7 @@ impl Loop {
         inbox: mpsc::Receiver<Event>,
         news: mpsc::Receiver<PeerNews>,
         started: Instant,
+        silence: Option<Silence>,
     ) -> Self {
         Self {
             node,
@@ -100,6 +108,8 @@ impl Loop {
             stop_mining: Arc::new(AtomicBool::new(false)),
             catch_up: CatchUp::default(),
             spaced: None,
+            silence,
+            may_speak: false,
             ticks: 0,
         }
     }
@@ -111,7 +121,8 @@ impl Loop {
         let mut tick = tokio::time::interval(TICK);
         tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
-            let deadline = self.core.next_deadline_ms().map(|at| self.started + Duration::from_millis(at));
+            let deadline = if self.node.attack().is_some() { None } else { self.core.next_deadline_ms() };
+            let deadline = deadline.map(|at| self.started + Duration::from_millis(at));
             tokio::select! {
                 event = self.inbox.recv() => match event {
                     Some(Event::Stop(done)) => {
@@ -130,6 +141,9 @@ impl Loop {
                 }
                 _ = tick.tick() => self.tick().await,
             }
+            if self.may_speak {
+                self.speak().await;
+            }
         }
     }
 
@@ -137,6 +151,10 @@ impl Loop {
         if let Event::Message(from, message) = &event {
             self.node.inbound.done(from, message.weight());
         }
+        let event = match event {
+            Event::Healed(chain, done) => return self.healed(*chain, done).await,
+            event => event,
+        };
         if self.node.attack().is_some() {
             self.stop_mining.store(true, Ordering::Relaxed);
             return;
@@ -158,13 +176,14 @@ impl Loop {
             }
             Event::Blocks(from, blocks) => self.take_blocks(from, blocks).await,
             Event::Address(name) => self.node.meet_announced(&name),
-            Event::Stop(_) => {}
+            Event::Healed(..) | Event::Stop(_) => {}
         }
     }
 
     fn peer_news(&mut self, news: PeerNews) {
         match news {
             PeerNews::Stands(peer, heard) => {
+                self.listen_silently(peer.id(), heard.height);
                 if heard.height > self.node.chain().height() && !heard.attacked {
                     self.fetch_blocks(&peer);
                 }
@@ -185,12 +204,12 @@ impl Loop {
         self.tell_work().await;
     }
 
-    fn now_ms(&self) -> u64 {
+    pub(super) fn now_ms(&self) -> u64 {
         u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX)
     }
 
     /// Tells the agreement whether there is something to decide.
-    async fn tell_work(&mut self) {
+    pub(super) async fn tell_work(&mut self) {
         if self.node.attack().is_some() {
             return;
         }
@@ -295,7 +314,9 @@ impl Loop {
             return Vec::new();
         };
         let note = self.node.note(certificate).to_note();
-        self.commit(next, note).await
+        let outputs = self.commit(next, note).await;
+        self.decided_while_silent(certificate.height);
+        outputs
     }
 
     /// Stores a block that is certified and takes it as the new tip.
@@ -304,7 +325,9 @@ impl Loop {
         self.ready.clear();
         let height = next.block.header.height;
         let decided = Instant::now();
-        self.node.commit_block(next, note).await;
+        if !self.node.commit_block(next, note).await {
+            return Vec::new();
+        }
         let members = self.node.chain().members();
         let spacing = Duration::from_millis(self.node.chain().state().parameters().min_spacing_ms);
         self.spaced = decided.checked_add(spacing).filter(|due| *due > Instant::now());
@@ -359,7 +382,7 @@ pub fn excluded_by(refusal: &Refusal) -> Option<hbc_types::Digest> {
 }
 
 /// The log must not fail: what was signed and not recorded could be contradicted after a restart.
-fn or_die(result: std::io::Result<()>) {
+pub(super) fn or_die(result: std::io::Result<()>) {
     if let Err(error) = result {
         tracing::error!(error = %error, "The write-ahead log cannot be written; the node ends here");
         std::process::abort();
@@ -440,9 +463,13 @@ impl Node {
         Note::assemble(checkpoint, &votes, self.chain().state().members())
     }
 
-    /// Database, checkpoint file, memory, in this order.
-    async fn commit_block(&self, next: NextBlock, note: String) {
+    /// Database, checkpoint file, memory, in this order. False, and nothing is done, on an attacked node: the block
+    /// is decided and will be fetched.
+    async fn commit_block(&self, next: NextBlock, note: String) -> bool {
         let _nobody_verifies_meanwhile = self.gate.write().await;
+        if self.attack().is_some() {
+            return false;
+        }
         let now = self.clock.now();
         let mut bytes = next.block.to_bytes();
         let body = bytes.split_off(HEADER_BYTES);
@@ -469,6 +496,7 @@ impl Node {
         };
         tracing::info!(node.name = %self.name, block.height = stored.height, block.transactions = txids.len(), "A block is final");
         self.refuse(&impossible, now.ms()).await;
+        true
     }
 
     /// Remembers promised transactions that became impossible.

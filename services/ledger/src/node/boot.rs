@@ -1,5 +1,6 @@
 //! Opening a node: genesis, key, store verified from the first block on, log replayed, promises taken up. A
-//! store that fails verification does not keep the node from starting; it starts as attacked, to say so.
+//! store that fails verification does not keep the node from starting; it starts as attacked, to say so and to
+//! heal.
 
 use std::path::Path;
 use std::sync::{Arc, Mutex, RwLock};
@@ -8,7 +9,7 @@ use std::time::{Duration, Instant};
 use anyhow::Context as _;
 use hbc_service::config::SecretFile;
 use hbc_types::chain::checkpoint::Certificate as Note;
-use hbc_types::chain::genesis::{Genesis, Named, is_name};
+use hbc_types::chain::genesis::{Genesis, is_name};
 use hbc_types::chain::header::{Block, HEADER_BYTES};
 use hbc_types::chain::tx::Tx;
 use hbc_types::{Clock, Digest};
@@ -17,24 +18,28 @@ use tokio::sync::{mpsc, oneshot};
 use super::addresses::{AddressBook, endpoint};
 use super::admission;
 use super::agreement::{Event, Loop};
+use super::heal::{self, Healing, resume};
 use super::seat::Keyring;
 use super::waiting::Waiting;
 use super::{Condition, Node, challenge, scrub, witness};
 use crate::chain::{Chain, value_of};
 use crate::config::{Config, PeerAddress};
 use crate::consensus::texts::Texts;
-use crate::consensus::wal::{Tail, Wal};
+use crate::consensus::wal::Wal;
 use crate::consensus::{Boot, Core, Identity, Timing};
 use crate::domain::mempool::PoolLimits;
+use crate::domain::silence::Silence;
 use crate::domain::verification::{Fault, Verifier, Wrong};
-use crate::files::{AttackMark, DataFolder};
+use crate::files::{AttackMark, DataFolder, FolderLock};
 use crate::peers::{PeerNews, Peers, This};
-use crate::store::{Store, StoreError, StoredBlock};
+use crate::store::{SealKey, Store, StoreError, StoredBlock};
 
 /// Events that wait for the loop.
 const EVENTS: usize = 4_096;
 /// Submissions that wait for admission.
 const SUBMISSIONS: usize = 4_096;
+/// How long the tasks of a node that ends may take.
+const LONGEST_END: Duration = Duration::from_secs(5);
 /// Blocks read at once.
 const BLOCKS_PER_READ: u32 = 256;
 /// Tries per millisecond that the slowest machine finds work with; the propose time-out follows from it.
@@ -44,6 +49,8 @@ const SLOW_TRIES_PER_MS: u64 = 1_000;
 pub struct Running {
     /// Its shared parts.
     pub node: Arc<Node>,
+    /// Given back when the node is gone.
+    lock: Option<FolderLock>,
     thread: Option<std::thread::JoinHandle<()>>,
 }
 
@@ -61,15 +68,17 @@ impl Running {
         check_addresses(config)?;
         let genesis_text = String::from_utf8(genesis.to_bytes()?)?;
         let data = DataFolder::open(&config.data_dir).context("the data folder")?;
+        let lock = data.lock().await.context("the data folder is in use by another process")?;
         let founded = Chain::found(genesis.clone())?;
-        let (store, mut fault) = open_store(&data, config.create_store).await?;
+        let (wal, recovered) = Wal::open(&data.wal()).context("the write-ahead log")?;
+        let seal = seal_key(config)?;
+        let (store, mut fault) = open_store(&data, config.create_store, recovered.floor, seal).await?;
         let loaded = match fault {
             None => load(&store, &data, founded).await?,
             Some(_) => Loaded { chain: founded, fault: None },
         };
         fault = fault.or(loaded.fault);
         let chain = loaded.chain;
-        let (wal, recovered) = Wal::open(&data.wal()).context("the write-ahead log")?;
         if fault.is_none() && recovered.floor > chain.height() + 1 {
             fault = Some(Fault { height: chain.height() + 1, wrong: Wrong::Missing });
         }
@@ -83,7 +92,11 @@ impl Running {
                 "No key of this node is in the set of members: it observes until it is voted in"
             );
         }
-        let parts = Parts { config, keyring, genesis_text, data, store, chain, condition, clock };
+        if condition.attack.is_none() {
+            // A repair that was done and then killed before it had cleared up.
+            data.discard(&data.owed()).and_then(|()| data.discard(&data.new_database()))?;
+        }
+        let parts = Parts { config, keyring, genesis_text, data, store, chain, condition, clock, lock };
         parts.launch(wal, recovered)
     }
 
@@ -96,6 +109,7 @@ impl Running {
         if let Some(thread) = self.thread.take() {
             let _panicked = tokio::task::spawn_blocking(move || thread.join()).await;
         }
+        drop(self.lock.take());
     }
 }
 
@@ -108,29 +122,22 @@ struct Parts<'a> {
     chain: Chain,
     condition: Condition,
     clock: Clock,
+    lock: FolderLock,
 }
 
 impl Parts<'_> {
-    fn launch(self, mut wal: Wal, recovered: crate::consensus::wal::Recovered) -> anyhow::Result<Running> {
-        let Self { config, keyring, genesis_text, data, store, chain, condition, clock } = self;
+    fn launch(self, wal: Wal, recovered: crate::consensus::wal::Recovered) -> anyhow::Result<Running> {
+        let Self { config, keyring, genesis_text, data, store, chain, condition, clock, lock } = self;
         let (events, inbox) = mpsc::channel(EVENTS);
         let (submissions, submitted) = mpsc::channel(SUBMISSIONS);
         let (news, heard) = mpsc::channel(EVENTS);
-        let mut records = recovered.records;
-        // Without its log a node does not know what it signed: the others decide the next height.
-        if recovered.tail == Tail::Damaged || (recovered.tail == Tail::New && chain.height() > 0) {
-            tracing::error!(
-                "The write-ahead log is missing or damaged; nothing is signed at the next height"
-            );
-            records.push(wal.mute(chain.height() + 1)?);
-        }
+        // Without its log a node does not know what it signed.
+        let silence = resume::silence(&data, recovered.tail, chain.members().len())?;
         let texts = Texts { chain: chain.id(), origin: chain.origin().to_owned() };
         let seat = keyring.seat(chain.state().members()).cloned();
-        // A key that is not in the set signs nothing.
-        let key = seat.clone().unwrap_or_else(|| keyring.newest().clone());
-        let identity = Identity { key, texts: texts.clone(), timing: timing(&chain) };
         let addresses = known_addresses(&data, &chain, &clock);
-        let boot = Boot { tip: chain.height(), members: chain.members(), records };
+        let boot = Boot { tip: chain.height(), members: chain.members(), records: recovered.records };
+        let healing = Healing::new(config.heal, data.healed()?);
         let node = Arc::new(Node {
             name: config.name.clone(),
             keyring,
@@ -149,6 +156,7 @@ impl Parts<'_> {
             include_within_ms: config.include_within_ms,
             store,
             data,
+            healing,
             peers: Peers::default(),
             gate: tokio::sync::RwLock::new(()),
             waiting: Mutex::new(Waiting::new(PoolLimits::default())),
@@ -169,7 +177,7 @@ impl Parts<'_> {
                     tracing::error!("The node's threads cannot be started; the node ends here");
                     std::process::abort();
                 };
-                let whole = run(shared, wal, identity, boot, inbox, heard, submitted, configured);
+                let whole = run(shared, wal, silence, boot, inbox, heard, submitted, configured);
                 let ended =
                     std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| runtime.block_on(whole)));
                 if ended.is_err() {
@@ -177,9 +185,10 @@ impl Parts<'_> {
                     tracing::error!("The agreement panicked; the node ends here");
                     std::process::abort();
                 }
-                runtime.shutdown_background();
+                // Nothing of this node works on its files once another is started on them.
+                runtime.shutdown_timeout(LONGEST_END);
             })?;
-        Ok(Running { node, thread: Some(thread) })
+        Ok(Running { node, lock: Some(lock), thread: Some(thread) })
     }
 }
 
@@ -187,7 +196,7 @@ impl Parts<'_> {
 async fn run(
     node: Arc<Node>,
     wal: Wal,
-    identity: Identity,
+    silence: Option<Silence>,
     boot: Boot,
     inbox: mpsc::Receiver<Event>,
     heard: mpsc::Receiver<PeerNews>,
@@ -216,10 +225,13 @@ async fn run(
         let node = node.clone();
         tokio::spawn(async move { node.tell_of_attack(&mark).await });
     }
-    let (core, first) = Core::boot(0, identity, boot);
+    tokio::spawn(heal::run(node.clone()));
+    let identity = identity(&node, &node.chain());
+    let (mut core, first) = Core::boot(0, identity, boot);
+    core.keep_silent(silence.is_some());
     let first = if node.attack().is_some() { Vec::new() } else { first };
     tokio::select! {
-        () = Loop::new(node, core, wal, inbox, heard, started).run(first) => {}
+        () = Loop::new(node, core, wal, inbox, heard, started, silence).run(first) => {}
         _ended = &mut admission => {
             tracing::error!("Admission ended; the node ends here");
             std::process::abort();
@@ -237,6 +249,17 @@ fn keyring(config: &Config) -> anyhow::Result<Keyring> {
     let key = config.key_file.signing_key().context("the member's key")?;
     let next = config.next_key_file.as_ref().map(SecretFile::signing_key).transpose();
     Ok(Keyring::new(config.name.clone(), key, next.context("the member's next key")?))
+}
+
+/// The key of the rows' seals: the newest; what the one before sealed holds as well while both are configured.
+pub fn seal_key(config: &Config) -> anyhow::Result<SealKey> {
+    let key = config.key_file.signing_key().context("the member's key")?;
+    let next = config.next_key_file.as_ref().map(SecretFile::signing_key).transpose();
+    let next = next.context("the member's next key")?;
+    Ok(match next {
+        Some(next) => SealKey::of(&next).or_by(&key),
+        None => SealKey::of(&key),
+    })
 }
 
 /// That the addresses in the configuration are some.
@@ -263,6 +286,14 @@ fn known_addresses(data: &DataFolder, chain: &Chain, clock: &Clock) -> AddressBo
     book
 }
 
+/// Who this node is in the agreement.
+pub(super) fn identity(node: &Node, chain: &Chain) -> Identity {
+    // A key that is not in the set signs nothing.
+    let seat = node.keyring.seat(chain.state().members());
+    let key = seat.unwrap_or_else(|| node.keyring.newest()).clone();
+    Identity { key, texts: node.texts.clone(), timing: timing(chain) }
+}
+
 /// Time-outs for the chain's work: a proposal has five times the mean time that a slow machine needs.
 pub(super) fn timing(chain: &Chain) -> Timing {
     let bits = chain.tip().target.zero_bits().min(40);
@@ -272,20 +303,35 @@ pub(super) fn timing(chain: &Chain) -> Timing {
     Timing { propose_ms, longest_ms: timing.longest_ms.max(propose_ms * 4), ..timing }
 }
 
-fn read_genesis(path: &Path) -> anyhow::Result<Genesis> {
+pub(super) fn read_genesis(path: &Path) -> anyhow::Result<Genesis> {
     let bytes = std::fs::read(path).with_context(|| format!("cannot read {}", path.display()))?;
     Ok(Genesis::parse(&bytes)?)
 }
 
-/// Opens the database. One that is there but cannot be read is an attack, not a reason not to start.
-async fn open_store(data: &DataFolder, create: bool) -> anyhow::Result<(Store, Option<Fault>)> {
+/// Opens the database. One that is there but cannot be read, or is gone although there were blocks, is an attack,
+/// not a reason not to start.
+pub(super) async fn open_store(
+    data: &DataFolder,
+    create: bool,
+    log_floor: u64,
+    seal: SealKey,
+) -> anyhow::Result<(Store, Option<Fault>)> {
     let path = data.database();
     let existed = path.try_exists()?;
-    match Store::open(&path, create).await {
+    let had_blocks = log_floor > 0 || data.checkpoint()?.is_some() || data.attack_mark()?.is_some();
+    if !existed && had_blocks {
+        let gone = Fault { height: 0, wrong: Wrong::Missing };
+        return Ok((Store::substitute(&path, seal).await?, Some(gone)));
+    }
+    match Store::open(&path, create, seal.clone()).await {
         Ok(store) => Ok((store, None)),
         Err(error) if existed && error.is_damage() => {
             tracing::error!(error = %error, "The database cannot be opened");
-            Ok((Store::substitute().await?, Some(Fault { height: 0, wrong: Wrong::Unreadable })))
+            let wrong = match error {
+                StoreError::Shape(_) => Wrong::Schema,
+                StoreError::Sql(_) | StoreError::Io(_) => Wrong::Unreadable,
+            };
+            Ok((Store::substitute(&path, seal).await?, Some(Fault { height: 0, wrong })))
         }
         Err(error) => Err(error).context("the ledger's database"),
     }
@@ -296,8 +342,13 @@ async fn load(store: &Store, data: &DataFolder, founded: Chain) -> anyhow::Resul
     let checkpoint = data.checkpoint()?;
     let mut chain = founded;
     let mut verifier = Verifier::new(&[]);
+    let fault = match beside_the_blocks(store).await {
+        Ok(fault) => fault,
+        Err(error) if error.is_damage() => Some(Fault { height: 0, wrong: Wrong::Unreadable }),
+        Err(error) => return Err(error).context("the ledger's database"),
+    };
+    let beside = fault;
     let mut reader = store.blocks(0).await?;
-    let mut certifiers: Vec<Named> = Vec::new();
     let fault = loop {
         let next = verifier.next_height();
         let blocks = match reader.read(BLOCKS_PER_READ).await {
@@ -311,8 +362,7 @@ async fn load(store: &Store, data: &DataFolder, founded: Chain) -> anyhow::Resul
         if blocks.is_empty() {
             break None;
         }
-        if let Some(fault) =
-            blocks.into_iter().find_map(|block| take(&mut chain, &mut verifier, &mut certifiers, block).err())
+        if let Some(fault) = blocks.into_iter().find_map(|block| take(&mut chain, &mut verifier, block).err())
         {
             break Some(fault);
         }
@@ -321,16 +371,20 @@ async fn load(store: &Store, data: &DataFolder, founded: Chain) -> anyhow::Resul
     if fault.is_none() && verifier.next_height() == 0 {
         store_block_zero(store, &chain).await?;
     }
-    let fault = fault.or_else(|| check_tip(&chain, &certifiers, checkpoint.as_deref()));
+    let fault = fault.or_else(|| check_tip(&chain, checkpoint.as_deref())).or(beside);
     Ok(Loaded { chain, fault })
 }
 
-fn take(
-    chain: &mut Chain,
-    verifier: &mut Verifier<'_>,
-    certifiers: &mut Vec<Named>,
-    stored: StoredBlock,
-) -> Result<(), Fault> {
+/// Schema, pages and the rows that no block proves. Pages first: a broken index hides rows.
+async fn beside_the_blocks(store: &Store) -> Result<Option<Fault>, StoreError> {
+    let unsound = match store.check_pages().await? {
+        None => store.check_rows(&[]).await?,
+        found => found,
+    };
+    Ok(unsound.map(|unsound| Fault { height: 0, wrong: Wrong::from(unsound) }))
+}
+
+fn take(chain: &mut Chain, verifier: &mut Verifier<'_>, stored: StoredBlock) -> Result<(), Fault> {
     let header = verifier.check(stored.height, &stored.header, &stored.body, &mut |_| {})?;
     if stored.height == 0 {
         let same = header.hash() == chain.id() && stored.certificate.is_empty();
@@ -351,23 +405,16 @@ fn take(
     let mut bytes = stored.header;
     bytes.extend_from_slice(&stored.body);
     let block = Block::from_bytes(&bytes).map_err(|error| fault(Wrong::Header(error)))?;
-    *certifiers = chain.state().members().to_vec();
+    note.check(chain.origin(), chain.state().members()).map_err(|_not_theirs| fault(Wrong::Certificate))?;
     chain.replay(&block, stored.certificate).map_err(|error| {
         tracing::error!(error = %error, block.height = stored.height, "A stored block breaks a rule");
         fault(Wrong::Transactions)
     })
 }
 
-/// The tip's certificate pins every block before it; the checkpoint file pins the tip itself.
-fn check_tip(chain: &Chain, certifiers: &[Named], checkpoint: Option<&str>) -> Option<Fault> {
+/// The certificates pin every block; the checkpoint file pins the tip itself.
+fn check_tip(chain: &Chain, checkpoint: Option<&str>) -> Option<Fault> {
     let fault = |height, wrong| Some(Fault { height, wrong });
-    if chain.height() > 0 {
-        let certified =
-            Note::parse(chain.certificate()).is_ok_and(|n| n.check(chain.origin(), certifiers).is_ok());
-        if !certified {
-            return fault(chain.height(), Wrong::Certificate);
-        }
-    }
     let checkpoint = checkpoint?;
     let Ok(Note { checkpoint, .. }) = Note::parse(checkpoint) else {
         return fault(chain.height(), Wrong::Certificate);
@@ -402,7 +449,7 @@ fn condition(data: &DataFolder, fault: Option<Fault>, clock: &Clock) -> anyhow::
 }
 
 /// Promises of an earlier run wait again, and the others are told again.
-async fn take_up_promises(node: &Arc<Node>) -> Result<(), StoreError> {
+pub(super) async fn take_up_promises(node: &Arc<Node>) -> Result<(), StoreError> {
     let stored = node.store.promises().await?;
     let mut txs = Vec::with_capacity(stored.len());
     for promise in stored {
@@ -422,7 +469,9 @@ async fn take_up_promises(node: &Arc<Node>) -> Result<(), StoreError> {
     let now = node.clock.now();
     let impossible = {
         let chain = node.chain();
-        node.waiting().rebuild(&chain, now.unsigned_ms())
+        let mut waiting = node.waiting();
+        waiting.drop_final(&chain);
+        waiting.rebuild(&chain, now.unsigned_ms())
     };
     node.refuse(&impossible, now.ms()).await;
     Ok(())

@@ -3,14 +3,11 @@
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
-use std::time::Duration;
 
 use hbc_types::Digest;
-use hbc_types::chain::payload::{NodeEvent, Payload};
-use hbc_types::chain::tx;
-use hbc_types::wire::ledger::SubmitTransaction;
 
-use super::Node;
+use super::heal::verify::rows_fault;
+use super::{Node, Stage};
 use crate::config::VerifyMode;
 use crate::domain::comparison::compare;
 use crate::domain::verification::{Fault, Verifier, Wrong};
@@ -21,8 +18,6 @@ use crate::store::{StoreError, StoredBlock, StoredEvidence};
 const MOST_RELIED: usize = 64;
 /// Blocks read at once.
 const BLOCKS_PER_READ: u32 = 256;
-/// How often the others are told of an attack before giving up.
-const TELLINGS: u32 = 20;
 
 /// What verification found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -121,6 +116,12 @@ impl Node {
             tokio::task::yield_now().await;
         }
         verifier.finish()?;
+        let promised: Vec<Digest> = self.waiting().promises(usize::MAX).iter().map(|tx| tx.txid()).collect();
+        let tip = verifier.next_height().saturating_sub(1);
+        let rows = rows_fault(&self.store, tip, &promised).await.map_err(|error| unreadable(tip, error))?;
+        if let Some(fault) = rows {
+            return Err(fault.into());
+        }
         self.store.accept(before).await;
         self.condition_mut().verified_at = Some(self.clock.now());
         Ok(())
@@ -137,7 +138,10 @@ impl Node {
             return Ok(());
         }
         tracing::info!(node.name = %self.name, "The store is not as it was left: everything is verified");
-        self.verify_all_now().await
+        self.condition_mut().suspect = true;
+        let verified = self.verify_all_now().await;
+        self.condition_mut().suspect = false;
+        verified
     }
 
     /// Reads the blocks that are relied on again, on one fresh connection; of too many a random choice.
@@ -206,6 +210,7 @@ impl Node {
                 return;
             }
             condition.attack = Some(mark.clone());
+            condition.stage = Stage::Attacked;
         }
         tracing::error!(
             node.name = %self.name,
@@ -217,7 +222,7 @@ impl Node {
             tracing::error!(error = %error, "The mark of the attack cannot be written");
         }
         let evidence = StoredEvidence {
-            kind: "store",
+            kind: "store".into(),
             member: self.seat().map(|seat| seat.me.0),
             height: fault.height,
             detail: serde_json::to_vec(&mark).unwrap_or_default(),
@@ -225,32 +230,15 @@ impl Node {
         if let Err(error) = self.store.add_evidence(&evidence, mark.found_at_ms).await {
             tracing::warn!(error = %error, "The evidence could not be stored in the changed database");
         }
+        self.healing.wanted.notify_one();
         let node = self.clone();
         tokio::spawn(async move { node.tell_of_attack(&mark).await });
     }
 
     /// Gives a signed `node.event` to a healthy peer.
     pub async fn tell_of_attack(&self, mark: &AttackMark) {
-        let event = Payload::NodeEvent(NodeEvent {
-            chain: self.chain_id,
-            event: "attacked".to_owned(),
-            evidence: Digest::of(mark.evidence.as_bytes()),
-            height: mark.first_bad_height,
-            iat: u64::try_from(mark.found_at_ms).unwrap_or(0),
-            node: self.name.clone(),
-        });
-        // The event counts by a member's signature only.
-        let Some(seat) = self.seat() else { return };
-        let Ok(jws) = tx::sign(&seat.key, &event) else { return };
-        for attempt in 0..TELLINGS {
-            for peer in self.peers.all().iter() {
-                let body = SubmitTransaction { jws: jws.clone() };
-                if peer.endpoint.post("/v1/transactions").json(&body).done().await.is_ok() {
-                    return;
-                }
-            }
-            tokio::time::sleep(Duration::from_secs(u64::from(attempt + 1))).await;
-        }
+        let evidence = Digest::of(mark.evidence.as_bytes());
+        self.tell_event("attacked", evidence, mark.first_bad_height, mark.found_at_ms).await;
     }
 }
 

@@ -1,5 +1,6 @@
 //! One ledger node: what its parts share. [`boot`] opens it, [`agreement`] decides blocks, [`admission`]
-//! takes transactions, [`guardian`] verifies the store, [`catch_up`] fetches what the others decided.
+//! takes transactions, [`guardian`] verifies the store, [`heal`] repairs it, [`catch_up`] fetches what the others
+//! decided.
 
 pub mod addresses;
 pub mod admission;
@@ -9,6 +10,7 @@ pub mod catch_up;
 pub mod challenge;
 pub mod guardian;
 pub mod handing_on;
+pub mod heal;
 pub mod history;
 pub mod inbound;
 pub mod scrub;
@@ -32,6 +34,7 @@ use crate::store::Store;
 use addresses::AddressBook;
 use admission::Submission;
 use agreement::Event;
+use heal::Healing;
 use seat::Keyring;
 use waiting::Waiting;
 
@@ -43,12 +46,28 @@ const SEEN_WITHIN_MS: i64 = 10_000;
 pub struct Condition {
     /// Set once the store failed verification.
     pub attack: Option<AttackMark>,
+    /// How far it is with an attack.
+    pub stage: Stage,
+    /// Something looked wrong: everything is being verified.
+    pub suspect: bool,
     /// Fetching blocks from a peer.
     pub syncing: bool,
     /// When everything was verified last.
     pub verified_at: Option<Timestamp>,
     /// How far the rolling scrub is.
     pub scrub: scrub::Progress,
+}
+
+/// Where an attacked node stands.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Stage {
+    /// Marked.
+    #[default]
+    Attacked,
+    /// Making its database anew.
+    Healing,
+    /// Verifying what it made.
+    Verifying,
 }
 
 /// A running node, shared by its tasks and its HTTP handlers.
@@ -86,6 +105,8 @@ pub struct Node {
     pub store: Store,
     /// Its files.
     pub data: DataFolder,
+    /// How a changed store is repaired.
+    pub healing: Healing,
     /// The nodes it speaks to.
     pub peers: Peers,
     /// Taken for writing while a block is committed, for reading while the store is verified.
@@ -139,10 +160,13 @@ impl Node {
     #[must_use]
     pub fn state(&self) -> NodeState {
         let condition = self.condition();
-        match (&condition.attack, condition.syncing) {
-            (Some(_), _) => NodeState::Attacked,
-            (None, true) => NodeState::Syncing,
-            (None, false) => NodeState::Healthy,
+        match (&condition.attack, condition.stage) {
+            (Some(_), Stage::Attacked) => NodeState::Attacked,
+            (Some(_), Stage::Healing) => NodeState::Healing,
+            (Some(_), Stage::Verifying) => NodeState::Verifying,
+            (None, _) if condition.suspect => NodeState::Suspect,
+            (None, _) if condition.syncing => NodeState::Syncing,
+            (None, _) => NodeState::Healthy,
         }
     }
 

@@ -167,6 +167,14 @@ impl Waiting {
         Vec::new()
     }
 
+    /// Drops what is final in a chain that was not followed block by block.
+    pub fn drop_final(&mut self, chain: &Chain) {
+        let done: Vec<Digest> = self.pool.in_order().map(|tx| tx.txid()).collect();
+        for txid in done.iter().filter(|txid| chain.state().place(txid).is_some()) {
+            self.remove(txid);
+        }
+    }
+
     /// Makes the expected state anew from the final one. What can never be final is taken out and answered;
     /// what is only not possible *yet* stays: this node may be behind, and a promise is a promise.
     pub fn rebuild(&mut self, chain: &Chain, now_ms: u64) -> Vec<Impossible> {

@@ -62,8 +62,9 @@ impl App {
     /// The problem of a node whose store was changed, with the peers to go to.
     #[must_use]
     pub fn attacked(&self) -> Problem {
-        let problem = Problem::new(Slug::NodeAttacked).detail("this node's stored chain was changed");
-        self.with_members(problem)
+        let state = self.node.state();
+        let detail = format!("this node's stored chain was changed; it is {state}");
+        self.with_members(Problem::new(Slug::NodeAttacked).detail(detail))
     }
 
     fn with_members(&self, problem: Problem) -> Problem {

@@ -79,6 +79,8 @@ impl App {
             scrub_period_s: node.scrub_period.as_secs(),
             scrub_blocks: scrub.blocks,
             last_full_scrub: scrub.finished_at,
+            healing: node.attack().map(|_mark| node.healing.board.view()),
+            last_healing: node.last_healing(),
             attacked_peers,
             events: events(&chain),
         }

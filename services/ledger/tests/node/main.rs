@@ -15,6 +15,8 @@ mod agreement;
 mod bounds;
 mod challenges;
 mod clocks;
+mod healing;
+mod healing_boot;
 mod http;
 mod members;
 mod net;

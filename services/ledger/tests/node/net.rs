@@ -1,5 +1,6 @@
 //! A consortium of nodes in one process: each on its own thread, folder, key and port, talking HTTP.
 
+use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
@@ -8,9 +9,9 @@ use ed25519_dalek::SigningKey;
 use hbc_client::Endpoint;
 use hbc_ledger::Application;
 use hbc_ledger::chain::Chain;
-use hbc_ledger::config::{Config, PeerAddress, VerifyMode};
+use hbc_ledger::config::{Config, HealMode, PeerAddress, VerifyMode};
 use hbc_ledger::consensus::texts::Texts;
-use hbc_ledger::store::{Store, StoredBlock};
+use hbc_ledger::store::{SealKey, Store, StoredBlock};
 use hbc_service::ServerSettings;
 use hbc_service::config::SecretFile;
 use hbc_types::account::ServiceRole;
@@ -21,7 +22,8 @@ use hbc_types::chain::keys::PublicKey;
 use hbc_types::chain::payload::{Payload, Receipts};
 use hbc_types::chain::tx;
 use hbc_types::wire::ledger::{
-    BlocksView, NodeEventView, NodeStatus, Promise, SubmitTransaction, TransactionState, TransactionView,
+    BlocksView, NodeEventView, NodeState, NodeStatus, Promise, SubmitTransaction, TransactionState,
+    TransactionView,
 };
 use hbc_types::{Clock, Digest};
 use tokio::sync::oneshot;
@@ -38,6 +40,10 @@ pub struct Net {
     pub keys: Vec<SigningKey>,
     pub ports: Vec<u16>,
     pub running: Vec<Option<Running>>,
+    /// Whether nodes that are started from now on heal by themselves.
+    pub heal: HealMode,
+    /// Where a node (first) believes another (second) to be, if not where it is.
+    pub detours: HashMap<(usize, usize), String>,
     verify: VerifyMode,
     next_root: u64,
     /// Long, unless a test is about the scrub.
@@ -91,6 +97,10 @@ impl Net {
         for (n, key) in (1..).zip(&keys) {
             write_secret(&folder.path().join(format!("node-{n}.key")), &hex::encode(key.to_bytes()));
         }
+        for n in 1..=count {
+            let data = hbc_ledger::files::DataFolder::open(&folder.path().join(format!("data-{n}")));
+            data.unwrap().note_unborn().unwrap();
+        }
         let ports = hbc_testkit::free_ports::<8>()[..count].to_vec();
         let founders = count;
         Self {
@@ -100,6 +110,8 @@ impl Net {
             genesis,
             keys,
             ports,
+            heal: HealMode::Auto,
+            detours: HashMap::new(),
             verify,
             next_root: 0,
             scrub_period_s: 3_600,
@@ -111,7 +123,13 @@ impl Net {
 
     /// All started.
     pub fn start(count: usize, verify: VerifyMode) -> Self {
+        Self::start_healing(count, verify, HealMode::Auto)
+    }
+
+    /// All started, healing by themselves or not.
+    pub fn start_healing(count: usize, verify: VerifyMode, heal: HealMode) -> Self {
         let mut net = Self::new(count, verify);
+        net.heal = heal;
         for index in 0..count {
             net.run(index);
         }
@@ -133,7 +151,11 @@ impl Net {
             .filter(|other| *other != index)
             .map(|other| PeerAddress {
                 name: format!("node-{}", other + 1),
-                url: format!("http://127.0.0.1:{}", self.ports[other]),
+                url: self
+                    .detours
+                    .get(&(index, other))
+                    .cloned()
+                    .unwrap_or_else(|| format!("http://127.0.0.1:{}", self.ports[other])),
             })
             .collect();
         Config {
@@ -149,6 +171,7 @@ impl Net {
             scrub_period_s: self.scrub_period_s,
             challenge_period_s: self.challenge_period_s,
             submissions_per_second: 100_000,
+            heal: self.heal,
             create_store: true,
             server: ServerSettings {
                 port: self.ports[index],
@@ -258,6 +281,31 @@ impl Net {
 
     pub async fn status(&self, index: usize) -> NodeStatus {
         self.endpoint(index).get("/v1/status").fetch().await.unwrap()
+    }
+
+    /// Waits until a node is in this state.
+    pub async fn state(&self, index: usize, state: NodeState) -> NodeStatus {
+        let started = Instant::now();
+        loop {
+            let status = self.status(index).await;
+            if status.state == state {
+                return status;
+            }
+            assert!(started.elapsed() < Duration::from_secs(120), "it does not become {state}: {status:?}");
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+
+    /// So many transactions, given to a node and final there; answers them.
+    pub async fn grow(&mut self, index: usize, count: usize) -> Vec<String> {
+        let mut all = Vec::new();
+        for _ in 0..count {
+            let jws = self.transaction();
+            self.submit(index, &jws).await.unwrap();
+            self.finality(index, &txid(&jws)).await;
+            all.push(jws);
+        }
+        all
     }
 
     pub async fn view(&self, index: usize, txid: &Digest) -> Option<TransactionView> {

@@ -13,6 +13,7 @@ use crate::tampering::flip;
 async fn some_blocks(verify: VerifyMode) -> (Net, Vec<String>) {
     let mut net = Net::new(1, verify);
     net.scrub_period_s = 1;
+    net.heal = hbc_ledger::config::HealMode::Manual;
     net.run(0);
     let mut sent = Vec::new();
     for _ in 0..4 {

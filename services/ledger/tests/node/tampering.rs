@@ -1,9 +1,10 @@
-//! A changed store: seen before the next write, marked for good, refused with the way to the healthy nodes.
+//! A changed store: seen before the next write, marked until it is repaired, refused with the way to the healthy
+//! nodes. Nodes heal only when asked here, so that the attacked state can be looked at.
 
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use hbc_ledger::config::VerifyMode;
+use hbc_ledger::config::{HealMode, VerifyMode};
 use hbc_types::problem::Slug;
 use hbc_types::wire::ledger::NodeState;
 use sqlx::{ConnectOptions as _, Connection as _};
@@ -11,17 +12,18 @@ use sqlx::{ConnectOptions as _, Connection as _};
 use crate::net::{Net, txid};
 
 /// Changes one byte of `needle` wherever it stands in the file: unused parts of pages keep old copies.
-pub fn flip(path: &Path, needle: &[u8]) {
+pub fn flip(path: &Path, needle: &[u8]) -> usize {
     use std::os::unix::fs::FileExt as _;
     let bytes = std::fs::read(path).unwrap();
     let file = std::fs::OpenOptions::new().write(true).open(path).unwrap();
     let places = bytes.windows(needle.len()).enumerate().filter(|(_, window)| *window == needle);
-    let found = places.map(|(at, _)| file.write_all_at(&[bytes[at] ^ 1], at as u64).unwrap()).count();
-    assert!(found > 0, "it is in the main file");
+    let places: Vec<usize> = places.map(|(at, _)| at + needle.len() / 2).collect();
+    places.iter().for_each(|at| file.write_all_at(&[bytes[*at] ^ 1], *at as u64).unwrap());
+    *places.first().expect("it is in the main file")
 }
 
 async fn a_hex_edit_is_seen_before_the_next_write(verify: VerifyMode) {
-    let mut net = Net::start(4, verify);
+    let mut net = Net::start_healing(4, verify, HealMode::Manual);
     let jws = net.transaction();
     net.submit(1, &jws).await.unwrap();
     for index in 0..4 {
@@ -44,11 +46,11 @@ async fn a_hex_edit_is_seen_before_the_next_write(verify: VerifyMode) {
     for index in [0, 2, 3] {
         net.finality(index, &txid(&next)).await;
     }
-    wait_for_event(&net, "node-2").await;
+    wait_for_event(&net, "node-2", "attacked").await;
     assert!(net.status(0).await.attacked_peers.contains(&"node-2".to_owned()));
     assert!(net.endpoint(1).get(&format!("/v1/transactions/{}", txid(&jws))).once().send().await.is_err());
 
-    // A restart does not make it well.
+    // A restart does not make it well by itself.
     net.stop(1);
     net.run(1);
     assert_eq!(net.status(1).await.state, NodeState::Attacked);
@@ -56,19 +58,19 @@ async fn a_hex_edit_is_seen_before_the_next_write(verify: VerifyMode) {
     assert!(net.submit(1, &jws).await.is_err());
 }
 
-async fn wait_for_event(net: &Net, node: &str) {
+pub async fn wait_for_event(net: &Net, node: &str, kind: &str) {
     let started = Instant::now();
     loop {
         let blocks = net.blocks(0, 1).await.blocks;
         let told = blocks.iter().flat_map(|block| &block.transactions).any(|jws| {
             let tx = hbc_types::chain::tx::Tx::parse(jws.as_bytes()).unwrap();
             matches!(tx.payload(), hbc_types::chain::payload::Payload::NodeEvent(event)
-                if event.node == node && event.event == "attacked")
+                if event.node == node && event.event == kind)
         });
         if told {
             return;
         }
-        assert!(started.elapsed() < Duration::from_secs(30), "the attack is not on the chain");
+        assert!(started.elapsed() < Duration::from_secs(30), "`{kind}` is not on the chain");
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
 }
@@ -85,7 +87,7 @@ async fn a_hex_edit_is_seen_by_incremental_verification() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
 async fn a_deleted_tip_is_seen_by_the_checkpoint_file() {
-    let mut net = Net::start(4, VerifyMode::Incremental);
+    let mut net = Net::start_healing(4, VerifyMode::Incremental, HealMode::Manual);
     let mut height = 0;
     for _ in 0..2 {
         let jws = net.transaction();
@@ -98,6 +100,9 @@ async fn a_deleted_tip_is_seen_by_the_checkpoint_file() {
     sqlx::raw_sql("DROP TRIGGER blocks_stay").execute(&mut connection).await.unwrap();
     let deleted = sqlx::query("DELETE FROM blocks WHERE height = (SELECT max(height) FROM blocks)");
     deleted.execute(&mut connection).await.unwrap();
+    let trigger = "CREATE TRIGGER blocks_stay BEFORE DELETE ON blocks
+BEGIN SELECT RAISE(ABORT, 'blocks are never deleted'); END";
+    sqlx::raw_sql(trigger).execute(&mut connection).await.unwrap();
     connection.close().await.unwrap();
     net.run(2);
     let status = net.status(2).await;
@@ -107,7 +112,7 @@ async fn a_deleted_tip_is_seen_by_the_checkpoint_file() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
 async fn a_changed_certificate_or_checkpoint_is_seen_at_the_start() {
-    let mut net = Net::start(1, VerifyMode::Full);
+    let mut net = Net::start_healing(1, VerifyMode::Full, HealMode::Manual);
     let jws = net.transaction();
     net.submit(0, &jws).await.unwrap();
     net.finality(0, &txid(&jws)).await;
@@ -134,7 +139,7 @@ async fn touching_the_file_alone_is_no_attack() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
 async fn a_database_that_is_none_any_more_starts_as_attacked() {
-    let mut net = Net::start(1, VerifyMode::Full);
+    let mut net = Net::start_healing(1, VerifyMode::Full, HealMode::Manual);
     let jws = net.transaction();
     net.submit(0, &jws).await.unwrap();
     net.finality(0, &txid(&jws)).await;

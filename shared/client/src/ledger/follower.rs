@@ -117,9 +117,10 @@ impl<J: Journal> Follower<J> {
             Round { best: None, hint: 0, fork: false, up: 0, says_quorum: false, attacked: Vec::new() };
         for (checkpoint, status) in join_all(asks).await {
             if let Ok(status) = status {
-                round.up += usize::from(matches!(status.state, NodeState::Healthy | NodeState::Syncing));
+                let up = matches!(status.state, NodeState::Healthy | NodeState::Syncing | NodeState::Suspect);
+                round.up += usize::from(up);
                 round.says_quorum |= status.quorum;
-                if status.state == NodeState::Attacked {
+                if matches!(status.state, NodeState::Attacked | NodeState::Healing | NodeState::Verifying) {
                     round.attacked.push(status.node);
                 }
             }

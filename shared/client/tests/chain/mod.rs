@@ -218,6 +218,8 @@ impl Answers {
             last_full_scrub: None,
             attacked_peers: Vec::new(),
             events: Vec::new(),
+            healing: None,
+            last_healing: None,
         })
     }
 

@@ -198,6 +198,12 @@ pub struct NodeStatus {
     /// What final `node.event` transactions say about nodes, the latest last.
     #[serde(default)]
     pub events: Vec<NodeEventView>,
+    /// How far the repair of an attacked node is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub healing: Option<HealingView>,
+    /// The last repair that was done.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_healing: Option<HealedView>,
 }
 
 /// An event of a node that acts: told by the node itself or by more than a third of the members.
@@ -234,6 +240,54 @@ pub struct ChallengeAnswer {
     /// The member's signature over chain, height, nonce and answer, hex.
     #[schema(value_type = String)]
     pub signature: SignatureBytes,
+}
+
+/// How far a repair is.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct HealingView {
+    /// Heights that are good again.
+    pub heights_checked: u64,
+    /// Blocks taken from peers.
+    pub blocks_repaired: u64,
+    /// Their bytes.
+    pub bytes_repaired: u64,
+    /// Which peer gave how many.
+    pub fetched_from: Vec<FetchedFrom>,
+    /// Peers that gave a false block, which was refused.
+    pub refused_peers: Vec<String>,
+    /// Attempts so far; 0 while it waits for `hbc node repair`.
+    pub attempts: u32,
+    /// What it waits for, or why the last attempt came to nothing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub trouble: Option<String>,
+}
+
+/// A repair that was done.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct HealedView {
+    /// When.
+    pub at: Timestamp,
+    /// The first height that was wrong.
+    pub first_bad_height: u64,
+    /// What had been found.
+    pub evidence: String,
+    /// How long it took, in milliseconds.
+    pub took_ms: u64,
+    /// Blocks taken from peers.
+    pub blocks_repaired: u64,
+    /// Their bytes.
+    pub bytes_repaired: u64,
+    /// Which peer gave how many.
+    pub fetched_from: Vec<FetchedFrom>,
+}
+
+/// A peer's share in a repair.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct FetchedFrom {
+    /// The peer.
+    pub node: String,
+    /// Blocks that it gave.
+    pub blocks: u64,
 }
 
 /// `GET /v1/members`.

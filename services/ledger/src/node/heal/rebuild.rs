@@ -1,0 +1,329 @@
+//! The new database: block by block the row that is stored, if it proves itself, else a peer's.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use hbc_types::chain::genesis::Genesis;
+use hbc_types::chain::header::{Block, HEADER_BYTES, Header};
+use hbc_types::chain::tx::Tx;
+use hbc_types::wire::ledger::BlockView;
+use hbc_types::{Clock, Digest};
+
+use super::sources::Source;
+use super::{Board, HealError};
+use crate::chain::Chain;
+use crate::consensus::wal;
+use crate::domain::healing::{Appetite, Goal, Unfit, take_up};
+use crate::files::{AttackMark, DataFolder};
+use crate::store::{BlockReader, Store, StoredBlock, StoredEvidence};
+
+/// Rows or bytes written by one commit.
+const ROWS_AT_ONCE: usize = 256;
+const BYTES_AT_ONCE: usize = 8 << 20;
+/// Reads that may fail one after the other before the damaged file is left alone.
+const FAILED_READS: u32 = 256;
+/// Bytes of refused rows that are kept.
+const REFUSED_BYTES: usize = 8 << 20;
+/// False answers of peers that are kept as evidence.
+const LIES: usize = 64;
+/// Between two rounds of asking, growing.
+const FIRST_PAUSE: Duration = Duration::from_millis(250);
+const LONGEST_PAUSE: Duration = Duration::from_secs(15);
+
+/// What is repaired, and with what.
+pub struct Site<'a> {
+    /// The chain's founding document.
+    pub genesis: &'a Genesis,
+    /// The node's files.
+    pub data: &'a DataFolder,
+    /// The damaged database.
+    pub store: &'a Store,
+    /// Hashes of the blocks that the node has in memory, by height.
+    pub known: Vec<Digest>,
+    /// Transactions that it promised, as memory has them.
+    pub promised: Vec<Arc<Tx>>,
+    /// Who can be asked.
+    pub sources: Vec<Source>,
+    /// The time.
+    pub clock: &'a Clock,
+    /// Where progress is shown.
+    pub board: &'a Board,
+    /// What was found.
+    pub mark: &'a AttackMark,
+}
+
+/// A new database with all blocks, and the chain that they make.
+pub struct Rebuilt {
+    /// The new database, still beside the old one.
+    pub fresh: Store,
+    /// Its chain.
+    pub chain: Chain,
+    /// Stored rows that were refused, one line each.
+    pub refused: Vec<u8>,
+    /// What peers were caught at.
+    pub lies: Vec<StoredEvidence>,
+}
+
+/// Makes the new database. Waits for peers for as long as blocks are missing that only they can give.
+///
+/// # Errors
+/// When the new database cannot be written.
+pub async fn rebuild(site: &Site<'_>) -> Result<Rebuilt, HealError> {
+    let path = site.data.new_database();
+    site.data.discard(&path)?;
+    let fresh = Store::open(&path, true, site.store.seal_key().clone()).await?;
+    let chain = Chain::found(site.genesis.clone())?;
+    let zero = Block { header: *chain.tip(), transactions: Vec::new() };
+    let log = std::fs::read(site.data.wal()).unwrap_or_default();
+    let mut work = Work {
+        site,
+        goal: Goal::new(site.known.len(), wal::scan(&log).0.floor),
+        checkpoint: site.data.checkpoint().unwrap_or_default(),
+        batch: vec![row(&zero, String::new())],
+        rebuilt: Rebuilt { fresh, chain, refused: Vec::new(), lies: Vec::new() },
+        reader: None,
+        failed_reads: 0,
+        appetite: Appetite::default(),
+        refused_sources: Vec::new(),
+    };
+    while work.next().await? {
+        site.board.progress().checked = work.rebuilt.chain.height();
+        let bytes: usize = work.batch.iter().map(|row| row.body.len()).sum();
+        if work.batch.len() >= ROWS_AT_ONCE || bytes >= BYTES_AT_ONCE {
+            work.flush().await?;
+        }
+        tokio::task::yield_now().await;
+    }
+    work.flush().await?;
+    Ok(work.rebuilt)
+}
+
+struct Work<'a> {
+    site: &'a Site<'a>,
+    goal: Goal,
+    checkpoint: Option<String>,
+    batch: Vec<StoredBlock>,
+    rebuilt: Rebuilt,
+    reader: Option<BlockReader>,
+    failed_reads: u32,
+    appetite: Appetite,
+    /// Peers that gave something false in this attempt.
+    refused_sources: Vec<usize>,
+}
+
+/// What the damaged database had.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Stored {
+    Good,
+    Bad,
+    Absent,
+}
+
+/// What the peers had.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Asked {
+    Given,
+    /// Some answered; none has it.
+    NobodyHasIt,
+    NobodyAnswers,
+}
+
+impl Work<'_> {
+    /// Goes on by at least one block; false at the end of the chain.
+    async fn next(&mut self) -> Result<bool, HealError> {
+        let stored = self.take_stored().await;
+        if stored == Stored::Good {
+            self.appetite.sated();
+            return Ok(true);
+        }
+        let mut pause = FIRST_PAUSE;
+        loop {
+            let chain = &self.rebuilt.chain;
+            let goal = self.goal.with_checkpoint(chain, self.checkpoint.as_deref());
+            let needed = goal.needs_more(chain.height());
+            if stored == Stored::Absent && !needed {
+                return Ok(false);
+            }
+            match self.ask_all(stored == Stored::Absent).await {
+                Asked::Given => {
+                    self.site.board.progress().trouble = None;
+                    return Ok(true);
+                }
+                Asked::NobodyHasIt if !needed => return Ok(false),
+                Asked::NobodyAnswers if !needed && self.site.sources.is_empty() => return Ok(false),
+                Asked::NobodyHasIt | Asked::NobodyAnswers => {}
+            }
+            tokio::time::sleep(pause).await;
+            pause = (pause * 2).min(LONGEST_PAUSE);
+            // A liar is asked again: what it says is checked each time.
+            self.refused_sources.clear();
+        }
+    }
+
+    async fn flush(&mut self) -> Result<(), HealError> {
+        self.rebuilt.fresh.import_blocks(&self.batch).await?;
+        self.batch.clear();
+        Ok(())
+    }
+
+    async fn take_stored(&mut self) -> Stored {
+        let height = self.rebuilt.chain.height().saturating_add(1);
+        let Some(row) = self.read_stored(height).await else { return Stored::Absent };
+        match self.take(&row) {
+            Ok(()) => {
+                self.batch.push(row);
+                Stored::Good
+            }
+            Err(unfit) => {
+                tracing::warn!(block.height = height, block.reason = %unfit, "A stored block is refused");
+                self.keep_refused(&row, &unfit);
+                Stored::Bad
+            }
+        }
+    }
+
+    /// A row that cannot be read is none: the file may be damaged anywhere.
+    async fn read_stored(&mut self, height: u64) -> Option<StoredBlock> {
+        if self.failed_reads >= FAILED_READS {
+            return None;
+        }
+        let mut reader = match self.reader.take() {
+            Some(reader) => reader,
+            None => match self.site.store.blocks(height).await {
+                Ok(reader) => reader,
+                Err(_unreadable) => {
+                    self.failed_reads = self.failed_reads.saturating_add(1);
+                    return None;
+                }
+            },
+        };
+        match reader.at(height).await {
+            Ok(row) => {
+                self.reader = Some(reader);
+                self.failed_reads = 0;
+                row
+            }
+            Err(_unreadable) => {
+                self.failed_reads = self.failed_reads.saturating_add(1);
+                None
+            }
+        }
+    }
+
+    fn take(&mut self, row: &StoredBlock) -> Result<(), Unfit> {
+        let known = usize::try_from(row.height).ok().and_then(|index| self.site.known.get(index));
+        take_up(&mut self.rebuilt.chain, known, &row.header, &row.body, &row.certificate)
+    }
+
+    fn keep_refused(&mut self, row: &StoredBlock, unfit: &Unfit) {
+        let line = serde_json::json!({
+            "height": row.height, "reason": unfit.to_string(), "header": hex::encode(&row.header),
+            "body": hex::encode(&row.body), "certificate": row.certificate,
+        });
+        let line = format!("{line}\n").into_bytes();
+        if self.rebuilt.refused.len().saturating_add(line.len()) <= REFUSED_BYTES {
+            self.rebuilt.refused.extend_from_slice(&line);
+        }
+    }
+
+    /// Asks one peer after the other for the next blocks. `all`: nothing more is stored here.
+    async fn ask_all(&mut self, all: bool) -> Asked {
+        let from = self.rebuilt.chain.height().saturating_add(1);
+        let limit = self.appetite.next(all);
+        let (mut answered, mut said) = (false, Vec::new());
+        for index in 0..self.site.sources.len() {
+            if self.refused_sources.contains(&index) {
+                continue;
+            }
+            let Some(source) = self.site.sources.get(index) else { continue };
+            match source.blocks(from, limit).await {
+                Ok(view) if view.blocks.is_empty() => {
+                    answered = true;
+                    said.push(format!("{} has {} blocks", source.name, view.tip));
+                }
+                Ok(view) => {
+                    if self.take_given(index, view.blocks) {
+                        return Asked::Given;
+                    }
+                    said.push(format!("{} lied", source.name));
+                }
+                Err(error) => said.push(format!("{}: {error}", source.name)),
+            }
+        }
+        let trouble = format!("no peer gives block {from} ({})", said.join("; "));
+        tracing::warn!(block.height = from, healing.trouble = %trouble, "The repair waits");
+        self.site.board.progress().trouble = Some(trouble);
+        if answered { Asked::NobodyHasIt } else { Asked::NobodyAnswers }
+    }
+
+    /// Takes what a peer gave for as long as it is good; true if the first block was.
+    fn take_given(&mut self, index: usize, blocks: Vec<BlockView>) -> bool {
+        let Some(source) = self.site.sources.get(index) else { return false };
+        let mut taken = false;
+        for view in blocks {
+            let row = match given(&view) {
+                Ok(row) => row,
+                Err(unfit) => {
+                    self.caught(index, &view, &unfit);
+                    return taken;
+                }
+            };
+            if let Err(unfit) = self.take(&row) {
+                self.caught(index, &view, &unfit);
+                return taken;
+            }
+            taken = true;
+            let bytes = row.header.len() + row.body.len() + row.certificate.len();
+            let mut progress = self.site.board.progress();
+            progress.repaired = progress.repaired.saturating_add(1);
+            progress.repaired_bytes =
+                progress.repaired_bytes.saturating_add(u64::try_from(bytes).unwrap_or(u64::MAX));
+            *progress.from.entry(source.name.clone()).or_default() += 1;
+            drop(progress);
+            self.batch.push(row);
+        }
+        taken
+    }
+
+    /// A peer gave a block that is not the chain's: it is named, the answer is kept, it is not asked again now.
+    fn caught(&mut self, index: usize, view: &BlockView, unfit: &Unfit) {
+        let Some(source) = self.site.sources.get(index) else { return };
+        self.refused_sources.push(index);
+        tracing::error!(
+            peer.name = %source.name, block.height = view.height, block.reason = %unfit,
+            "ALARM: a peer gave a false block for the repair; it is refused"
+        );
+        let mut progress = self.site.board.progress();
+        if !progress.liars.contains(&source.name) {
+            progress.liars.push(source.name.clone());
+        }
+        drop(progress);
+        if self.rebuilt.lies.len() >= LIES {
+            return;
+        }
+        let body: Vec<u8> = view.transactions.iter().flat_map(|jws| jws.bytes().chain([b'\n'])).collect();
+        let detail = serde_json::json!({
+            "peer": source.name, "height": view.height, "reason": unfit.to_string(),
+            "header": hex::encode(view.header.as_slice()), "certificate": view.certificate,
+            "transactions_sha256": Digest::of(&body),
+        });
+        self.rebuilt.lies.push(StoredEvidence {
+            kind: "healer".into(),
+            member: source.id.map(|id| id.0),
+            height: view.height,
+            detail: detail.to_string().into_bytes(),
+        });
+    }
+}
+
+fn row(block: &Block, certificate: String) -> StoredBlock {
+    let mut header = block.to_bytes();
+    let body = header.split_off(HEADER_BYTES);
+    StoredBlock { height: block.header.height, header, body, certificate }
+}
+
+fn given(view: &BlockView) -> Result<StoredBlock, Unfit> {
+    let header = Header::from_bytes(view.header.as_slice())?;
+    let transactions = view.transactions.iter().map(|jws| jws.clone().into_bytes()).collect();
+    Ok(row(&Block { header, transactions }, view.certificate.clone()))
+}

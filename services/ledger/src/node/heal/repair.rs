@@ -1,0 +1,129 @@
+//! The repair of a node that is stopped, and the making anew of everything that is derived from blocks.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use anyhow::Context as _;
+use hbc_client::Endpoint;
+use hbc_types::chain::payload::{NodeEvent, Payload};
+use hbc_types::chain::tx;
+use hbc_types::{Clock, Digest};
+
+use super::rebuild::{Site, rebuild};
+use super::sources::{self, Source};
+use super::{Board, finish, install, verify};
+use crate::chain::Chain;
+use crate::config::Config;
+use crate::consensus::{MemberId, wal};
+use crate::files::{AttackMark, DataFolder, HealingRecord};
+use crate::node::boot;
+
+/// What a repair led to: every root, derived anew from the blocks.
+#[derive(Clone, Debug)]
+pub struct Repaired {
+    /// The tip's height.
+    pub height: u64,
+    /// Hash of its header.
+    pub tip: Digest,
+    /// Leaves of the log.
+    pub log_size: u64,
+    /// Its root.
+    pub log_root: Digest,
+    /// Root of the state after the tip, and what it is made of.
+    pub state_root: Digest,
+    /// Root of the state map.
+    pub map: Digest,
+    /// Root over the anchors.
+    pub anchors: Digest,
+    /// Root of the R-tree's pages.
+    pub pages: Digest,
+    /// What was done.
+    pub record: HealingRecord,
+}
+
+/// Repairs the store of a node that does not run: its folder is locked meanwhile. Waits for peers where only they
+/// have a block; `board` shows what it does.
+///
+/// # Errors
+/// When the node runs, or files or configuration cannot be used.
+pub async fn repair(config: &Config, clock: &Clock, board: Arc<Board>) -> anyhow::Result<Repaired> {
+    let began = Instant::now();
+    let genesis = boot::read_genesis(&config.genesis_file)?;
+    let key = config.key_file.signing_key().context("the member's key")?;
+    let data = DataFolder::open(&config.data_dir).context("the data folder")?;
+    let _lock = data.lock().await.context("the node is running; stop it first")?;
+    let log = std::fs::read(data.wal()).unwrap_or_default();
+    let floor = wal::scan(&log).0.floor;
+    let (store, fault) = boot::open_store(&data, true, floor, boot::seal_key(config)?).await?;
+    let earlier = data.attack_mark()?;
+    let mark = earlier.clone().unwrap_or_else(|| AttackMark {
+        first_bad_height: fault.map_or(0, |fault| fault.height),
+        evidence: fault.map_or_else(|| "a repair was asked for".to_owned(), |fault| fault.to_string()),
+        found_at_ms: clock.now().ms(),
+    });
+    // Killed from here on, the node takes the repair up by itself when it starts.
+    data.mark_attacked(&mark)?;
+    let mut all = Vec::new();
+    for address in config.peers.iter().filter(|address| address.name != config.name) {
+        let member = genesis.members.iter().find(|member| member.name == address.name);
+        let id = member.map(|member| MemberId(*member.kid().as_bytes()));
+        let endpoint = Endpoint::new(&address.url)?;
+        all.push(Source { id, name: address.name.clone(), endpoint });
+    }
+    let site = Site {
+        genesis: &genesis,
+        data: &data,
+        store: &store,
+        known: Vec::new(),
+        promised: Vec::new(),
+        sources: all,
+        clock,
+        board: &board,
+        mark: &mark,
+    };
+    let rebuilt = rebuild(&site).await?;
+    let (chain, carried) = install::install(&site, rebuilt).await?;
+    verify::verify(&site, &chain, &carried).await?;
+    let record = finish(&site, &chain, began)?;
+    if earlier.is_some() || fault.is_some() {
+        tell(&site, &chain, config, &key, &record).await;
+    }
+    store.close().await?;
+    let roots = chain.state().roots();
+    Ok(Repaired {
+        height: chain.height(),
+        tip: chain.tip_hash(),
+        log_size: chain.log().size(),
+        log_root: chain.log().root(),
+        state_root: chain.tip().state_root,
+        map: roots.map,
+        anchors: roots.anchors,
+        pages: roots.pages,
+        record,
+    })
+}
+
+/// The others learn of it from whoever can be reached now.
+async fn tell(
+    site: &Site<'_>,
+    chain: &Chain,
+    config: &Config,
+    key: &ed25519_dalek::SigningKey,
+    record: &HealingRecord,
+) {
+    let event = Payload::NodeEvent(NodeEvent {
+        chain: chain.id(),
+        event: "healed".to_owned(),
+        evidence: Digest::of(&serde_json::to_vec(record).unwrap_or_default()),
+        height: record.mark.first_bad_height,
+        iat: u64::try_from(record.healed_at_ms).unwrap_or(0),
+        node: config.name.clone(),
+    });
+    let Ok(jws) = tx::sign(key, &event) else { return };
+    for source in &site.sources {
+        if sources::submit(&source.endpoint, &jws).await {
+            return;
+        }
+    }
+    tracing::warn!("No peer could be told of the repair");
+}

@@ -1,0 +1,44 @@
+//! Where good blocks come from: a peer is asked for a range; what it answers is believed only as far as it proves
+//! itself.
+
+use std::time::Duration;
+
+use hbc_client::Endpoint;
+use hbc_types::wire::ledger::{BlocksView, Promise, SubmitTransaction};
+
+use crate::consensus::MemberId;
+use crate::peers::Peer;
+
+/// A peer that takes longer is not waited for.
+const GIVE_UP: Duration = Duration::from_secs(20);
+
+/// A member that can be asked for blocks.
+#[derive(Clone, Debug)]
+pub struct Source {
+    /// Its id, if it is a member.
+    pub id: Option<MemberId>,
+    /// Its name.
+    pub name: String,
+    /// Where it answers.
+    pub endpoint: Endpoint,
+}
+
+impl Source {
+    /// The same peer.
+    #[must_use]
+    pub fn of(peer: &Peer) -> Self {
+        Self { id: peer.id(), name: peer.name.clone(), endpoint: peer.endpoint.clone() }
+    }
+
+    /// Blocks from a height on; none of it is checked yet.
+    pub async fn blocks(&self, from: u64, limit: u32) -> Result<BlocksView, hbc_client::ClientError> {
+        let path = format!("/v1/blocks?from={from}&limit={limit}");
+        self.endpoint.get(&path).once().deadline(GIVE_UP).fetch().await
+    }
+}
+
+/// True if the peer took the transaction.
+pub async fn submit(endpoint: &Endpoint, jws: &str) -> bool {
+    let body = SubmitTransaction { jws: jws.to_owned() };
+    endpoint.post("/v1/transactions").json(&body).fetch::<Promise>().await.is_ok()
+}

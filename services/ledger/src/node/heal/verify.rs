@@ -1,0 +1,75 @@
+//! The repaired database is read once more, whole, on connections that have cached nothing, before anything relies
+//! on it.
+
+use hbc_types::Digest;
+
+use super::rebuild::Site;
+use super::{HealError, promised};
+use crate::chain::Chain;
+use crate::domain::verification::{Fault, Verifier, Wrong};
+use crate::store::{Carried, StoreError, Unsound};
+
+/// Blocks read at once.
+const BLOCKS_PER_READ: u32 = 256;
+
+/// Verifies the file that is in place now against the chain that was just made from its blocks.
+///
+/// # Errors
+/// [`HealError::Unsound`] when a byte differs.
+pub async fn verify(site: &Site<'_>, chain: &Chain, carried: &Carried) -> Result<(), HealError> {
+    let store = site.store;
+    let tip = chain.height();
+    let unsound = match store.check_pages().await? {
+        None => store.check_rows(&promised(carried)).await?,
+        found => found,
+    };
+    if let Some(unsound) = unsound {
+        return Err(HealError::Unsound(Fault { height: tip, wrong: Wrong::from(unsound) }));
+    }
+    let before = store.look().await?;
+    let mut verifier = Verifier::new(chain.hashes());
+    let mut reader = store.blocks(0).await?;
+    loop {
+        let blocks = reader.read(BLOCKS_PER_READ).await?;
+        if blocks.is_empty() {
+            break;
+        }
+        for block in &blocks {
+            verifier
+                .check(block.height, &block.header, &block.body, &mut |_| {})
+                .map_err(HealError::Unsound)?;
+            let certificate = chain.known(block.height).map(|known| known.certificate);
+            if certificate != Some(Digest::of(block.certificate.as_bytes())) {
+                let fault = Fault { height: block.height, wrong: Wrong::Certificate };
+                return Err(HealError::Unsound(fault));
+            }
+        }
+        tokio::task::yield_now().await;
+    }
+    verifier.finish().map_err(HealError::Unsound)?;
+    store.accept(before).await;
+    Ok(())
+}
+
+impl From<Unsound> for Wrong {
+    fn from(unsound: Unsound) -> Self {
+        match unsound {
+            Unsound::Schema => Self::Schema,
+            Unsound::Pages => Self::Pages,
+            Unsound::Row(table) => Self::Row(table),
+        }
+    }
+}
+
+/// What is wrong with the store apart from its blocks, as a fault at `height`.
+///
+/// # Errors
+/// As the store.
+pub async fn rows_fault(
+    store: &crate::store::Store,
+    height: u64,
+    promised: &[Digest],
+) -> Result<Option<Fault>, StoreError> {
+    let found = store.check_rows(promised).await?;
+    Ok(found.map(|unsound| Fault { height, wrong: Wrong::from(unsound) }))
+}

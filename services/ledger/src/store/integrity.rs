@@ -1,0 +1,234 @@
+//! Whether the database is, apart from its blocks, what this node made of it: its tables and triggers, its
+//! pages, its header, and the seals of the rows that no block proves.
+
+use std::collections::HashSet;
+use std::path::Path;
+
+use hbc_types::Digest;
+use hbc_types::chain::merkle::leaf_hash;
+use sqlx::Row as _;
+use sqlx::sqlite::SqliteConnection;
+
+use super::{Store, StoreError, carry, in_memory};
+
+/// SQLite's result code for a database that it takes for read-only.
+const READ_ONLY: i32 = 8;
+
+/// What is not as this node made it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unsound {
+    /// The tables, indices or triggers.
+    Schema,
+    /// The file's header, or its pages and indices among themselves.
+    Pages,
+    /// A row of this table.
+    Row(&'static str),
+}
+
+type Schema = Vec<(Vec<u8>, Vec<u8>, Vec<u8>, Option<Vec<u8>>)>;
+
+/// A file that has tables must have these and no others, and must take writes where the file system does.
+pub(super) async fn refuse_other_schema(
+    path: &Path,
+    connection: &mut SqliteConnection,
+) -> Result<(), StoreError> {
+    let found = schema(connection).await?;
+    if !found.is_empty() && found != expected().await? {
+        return Err(StoreError::Shape("tables and triggers"));
+    }
+    match sqlx::raw_sql("BEGIN IMMEDIATE; ROLLBACK").execute(connection).await {
+        Err(sqlx::Error::Database(error))
+            if error
+                .code()
+                .and_then(|code| code.parse::<i32>().ok())
+                .is_some_and(|c| c & 0xff == READ_ONLY)
+                && std::fs::File::options().write(true).open(path).is_ok() =>
+        {
+            Err(StoreError::Shape("header"))
+        }
+        Err(error) => Err(error.into()),
+        Ok(_) => Ok(()),
+    }
+}
+
+async fn schema(connection: &mut SqliteConnection) -> Result<Schema, StoreError> {
+    let rows = sqlx::query(
+        "SELECT CAST(type AS BLOB), CAST(name AS BLOB), CAST(tbl_name AS BLOB), CAST(sql AS BLOB)
+         FROM sqlite_schema ORDER BY 2",
+    )
+    .fetch_all(connection)
+    .await?;
+    let column = |row: &sqlx::sqlite::SqliteRow| {
+        Ok((row.try_get(0)?, row.try_get(1)?, row.try_get(2)?, row.try_get(3)?))
+    };
+    rows.iter().map(column).collect::<Result<_, sqlx::Error>>().map_err(StoreError::from)
+}
+
+async fn expected() -> Result<Schema, StoreError> {
+    schema(&mut in_memory().await?).await
+}
+
+impl Store {
+    /// Whether tables, triggers and the rows that no block proves are this node's, on a fresh connection.
+    /// `promised` must all be there.
+    pub async fn check_rows(&self, promised: &[Digest]) -> Result<Option<Unsound>, StoreError> {
+        let mut connection = self.fresh().await?;
+        if schema(&mut connection).await? != expected().await? {
+            return Ok(Some(Unsound::Schema));
+        }
+        let carried = carry::read_all(&mut connection).await;
+        if let Some(table) = carried.unreadable.first() {
+            return Ok(Some(Unsound::Row(table)));
+        }
+        let here: HashSet<Digest> = carried.promises.iter().map(|promise| promise.row.txid).collect();
+        let promises = promised.iter().all(|txid| here.contains(txid))
+            && carried
+                .promises
+                .iter()
+                .all(|row| row.is_sealed(&self.seal) && leaf_hash(&row.row.jws) == row.row.txid);
+        if !promises {
+            return Ok(Some(Unsound::Row("promises")));
+        }
+        if !carried.refusals.iter().all(|row| row.is_sealed(&self.seal)) {
+            return Ok(Some(Unsound::Row("refusals")));
+        }
+        let evidence = carried.evidence.iter().all(|row| row.is_sealed(&self.seal));
+        Ok(if evidence { None } else { Some(Unsound::Row("evidence")) })
+    }
+
+    /// Whether header, pages and indices fit together, on a fresh connection. Reads the whole file.
+    pub async fn check_pages(&self) -> Result<Option<Unsound>, StoreError> {
+        let mut writer = self.writer.lock().await;
+        self.fold(&mut writer).await?;
+        let header = header_is_ours(&self.path)?;
+        drop(writer);
+        if !header {
+            return Ok(Some(Unsound::Pages));
+        }
+        let mut connection = self.fresh().await?;
+        let row = sqlx::query("PRAGMA integrity_check(1)").fetch_one(&mut connection).await?;
+        let found: String = row.try_get(0)?;
+        if found == "ok" {
+            return Ok(None);
+        }
+        tracing::error!(store.finding = %found, "The database's pages do not fit together");
+        Ok(Some(Unsound::Pages))
+    }
+}
+
+/// The 100-byte header (SQLite's file format, section 1.3): what is the same in every file that this node makes,
+/// and the number of pages, which is that of the file once its journal was folded in.
+fn header_is_ours(path: &Path) -> Result<bool, StoreError> {
+    use std::os::unix::fs::FileExt as _;
+    let file = std::fs::File::open(path)?;
+    let mut header = [0; 100];
+    file.read_exact_at(&mut header, 0)?;
+    let pages = file.metadata()?.len() / 4_096;
+    Ok(is_our_header(&header, pages))
+}
+
+fn is_our_header(header: &[u8; 100], pages: u64) -> bool {
+    let word = |at: usize| {
+        let bytes = header.get(at..).and_then(|rest| rest.first_chunk::<4>());
+        bytes.map(|bytes| u32::from_be_bytes(*bytes))
+    };
+    // Magic, 4,096 bytes a page, journal beside the file, nothing reserved, the fixed fractions.
+    header.starts_with(b"SQLite format 3\0\x10\0\x02\x02\0\x40\x20\x20")
+        && word(28).map(u64::from) == Some(pages)
+        // Schema format 4; no suggested cache, no vacuum; UTF-8; no user version, application or reserve.
+        && [(44, 4), (48, 0), (52, 0), (56, 1), (60, 0), (64, 0), (68, 0)]
+            .iter()
+            .all(|(at, value)| word(*at) == Some(*value))
+        && header.get(72..92).is_some_and(|rest| rest.iter().all(|byte| *byte == 0))
+        // The page count is valid for this state of the file.
+        && word(24) == word(92)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::{SealKey, StoredEvidence, StoredPromise, StoredRefusal};
+    use super::*;
+
+    fn key() -> SealKey {
+        SealKey::of(&ed25519_dalek::SigningKey::from_bytes(&[7; 32]))
+    }
+
+    fn promise() -> StoredPromise {
+        StoredPromise { txid: leaf_hash(b"jws"), jws: b"jws".to_vec() }
+    }
+
+    async fn filled(folder: &tempfile::TempDir) -> Store {
+        let store = Store::open(&folder.path().join("ledger.db"), true, key()).await.unwrap();
+        store.add_promises(&[promise()], 5).await.unwrap();
+        let refusal = StoredRefusal {
+            txid: Digest::of(b"r"),
+            jws: b"r".to_vec(),
+            reason: "late".to_owned(),
+            excluded_by: None,
+        };
+        store.refuse(&[refusal], 6).await.unwrap();
+        let evidence =
+            StoredEvidence { kind: "store".into(), member: None, height: 4, detail: b"d".to_vec() };
+        store.add_evidence(&evidence, 7).await.unwrap();
+        store
+    }
+
+    #[tokio::test]
+    async fn rows_and_pages_of_an_untouched_file_are_sound() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = filled(&folder).await;
+        assert_eq!(store.check_rows(&[promise().txid]).await.unwrap(), None);
+        assert_eq!(store.check_pages().await.unwrap(), None);
+        assert_eq!(
+            store.check_rows(&[Digest::of(b"never stored")]).await.unwrap(),
+            Some(Unsound::Row("promises"))
+        );
+    }
+
+    #[tokio::test]
+    async fn a_changed_row_and_a_dropped_trigger_are_found() {
+        for (change, found) in [
+            ("UPDATE promises SET received_at_ms = 9", Unsound::Row("promises")),
+            ("UPDATE promises SET jws = 'jwS'", Unsound::Row("promises")),
+            ("UPDATE refusals SET reason = 'because'", Unsound::Row("refusals")),
+            ("UPDATE evidence SET height = 5", Unsound::Row("evidence")),
+            ("UPDATE evidence SET kind = x'00'", Unsound::Row("evidence")),
+            ("DROP TRIGGER blocks_keep", Unsound::Schema),
+            ("CREATE INDEX mine ON promises (jws)", Unsound::Schema),
+        ] {
+            let folder = tempfile::tempdir().unwrap();
+            let store = filled(&folder).await;
+            sqlx::query(sqlx::AssertSqlSafe(change)).execute(&mut *store.writer.lock().await).await.unwrap();
+            assert_eq!(store.check_rows(&[]).await.unwrap(), Some(found), "{change}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_file_with_other_tables_is_not_opened() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = filled(&folder).await;
+        sqlx::query("DROP TRIGGER blocks_stay").execute(&mut *store.writer.lock().await).await.unwrap();
+        store.close().await.unwrap();
+        let error = Store::open(&folder.path().join("ledger.db"), true, key()).await.unwrap_err();
+        assert!(error.is_damage(), "{error}");
+    }
+
+    #[tokio::test]
+    async fn every_byte_of_the_header_that_means_something_is_looked_at() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("ledger.db");
+        filled(&folder).await.close().await.unwrap();
+        let bytes = std::fs::read(&path).unwrap();
+        let pages = bytes.len() as u64 / 4_096;
+        let header: [u8; 100] = bytes[..100].try_into().unwrap();
+        assert!(is_our_header(&header, pages));
+        // What is left: the free pages (the integrity check counts them), the schema's counter and the version of
+        // SQLite that wrote last, which nothing reads.
+        let free = (32..44).chain(96..100);
+        for at in (0..100).filter(|at| !free.clone().any(|other| other == *at)) {
+            let mut changed = header;
+            changed[at] ^= 1;
+            assert!(!is_our_header(&changed, pages), "byte {at}");
+        }
+    }
+}

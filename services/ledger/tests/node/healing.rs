@@ -1,0 +1,239 @@
+//! A node whose store was changed while it runs: it heals, nothing acknowledged is lost, and the others see it.
+
+use std::time::{Duration, Instant};
+
+use hbc_ledger::config::{HealMode, VerifyMode};
+use hbc_types::problem::Slug;
+use hbc_types::wire::ledger::NodeState;
+use sqlx::{ConnectOptions as _, Connection as _};
+
+use crate::net::{Net, txid};
+use crate::tampering::{flip, wait_for_event};
+
+/// Changes a byte of this transaction where blocks hold it; answers the place. (Pages that were split leave copies
+/// in free space: all are changed.)
+pub fn flip_stored(net: &Net, index: usize, jws: &str) -> usize {
+    let mut needle = u32::try_from(jws.len()).unwrap().to_be_bytes().to_vec();
+    needle.extend_from_slice(jws.as_bytes());
+    flip(&net.data(index).join("ledger.db"), &needle)
+}
+
+/// Runs SQL on a node's database from outside the node.
+pub async fn by_hand(net: &Net, index: usize, sql: &'static str) -> u64 {
+    let options = sqlx::sqlite::SqliteConnectOptions::new().filename(net.data(index).join("ledger.db"));
+    let mut connection = options.connect().await.unwrap();
+    let done = sqlx::query(sql).execute(&mut connection).await.unwrap();
+    connection.close().await.unwrap();
+    done.rows_affected()
+}
+
+/// Sends a write that the damaged node refuses; answers the write.
+async fn refused_write(net: &mut Net, index: usize) -> String {
+    let jws = net.transaction();
+    let error = net.submit(index, &jws).await.unwrap_err();
+    assert_eq!(error.slug(), Some(Slug::NodeAttacked), "{error}");
+    jws
+}
+
+/// The node is well again, has the others' tip, and takes writes that become final everywhere.
+pub async fn is_whole(net: &mut Net, index: usize) {
+    net.state(index, NodeState::Healthy).await;
+    let jws = net.transaction();
+    net.submit(index, &jws).await.unwrap();
+    let all: Vec<usize> = (0..net.ports.len()).collect();
+    for other in &all {
+        net.finality(*other, &txid(&jws)).await;
+    }
+    net.one_tip(&all).await;
+    let folder = net.data(index);
+    for gone in ["attacked", "ledger.db.new", "owed.db"] {
+        assert!(!folder.join(gone).exists(), "{gone} is left");
+    }
+}
+
+async fn an_edited_node_heals(verify: VerifyMode) {
+    let mut net = Net::start(4, verify);
+    let stored = net.grow(1, 3).await;
+    net.one_tip(&[0, 1, 2, 3]).await;
+    let damaged = std::fs::read(net.data(1).join("ledger.db")).unwrap();
+    let place = flip_stored(&net, 1, &stored[1]);
+    let height = net.finality(0, &txid(&stored[1])).await;
+    let jws = refused_write(&mut net, 1).await;
+    // The others go on meanwhile.
+    net.submit(0, &jws).await.unwrap();
+    net.finality(0, &txid(&jws)).await;
+
+    let status = net.state(1, NodeState::Healthy).await;
+    let healed = status.last_healing.expect("it says that it healed");
+    assert_eq!((healed.first_bad_height, healed.blocks_repaired), (height, 1), "{healed:?}");
+    assert_eq!(healed.fetched_from.iter().map(|peer| peer.blocks).sum::<u64>(), 1);
+    assert_eq!((status.first_bad_height, status.evidence, status.healing), (None, None, None));
+    for kind in ["attacked", "healed"] {
+        wait_for_event(&net, "node-2", kind).await;
+    }
+    is_whole(&mut net, 1).await;
+    assert!(net.evidence(1).await >= 1, "the evidence is kept");
+    let kept = std::fs::read_dir(net.data(1).join("damaged")).unwrap().next().unwrap().unwrap().path();
+    let bytes = std::fs::read(kept.join("ledger.db")).unwrap();
+    assert_eq!(bytes[place], damaged[place] ^ 1, "the damaged byte is kept");
+    let rows = std::fs::read_to_string(kept.join("rows")).unwrap();
+    assert!(rows.contains(&format!("\"height\":{height}")), "{rows}");
+
+    net.stop(1);
+    net.run(1);
+    is_whole(&mut net, 1).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn an_edited_node_heals_when_everything_is_verified() {
+    an_edited_node_heals(VerifyMode::Full).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn an_edited_node_heals_by_incremental_verification() {
+    an_edited_node_heals(VerifyMode::Incremental).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn a_file_deleted_under_a_running_node_is_made_anew() {
+    let mut net = Net::start(4, VerifyMode::Incremental);
+    net.grow(2, 3).await;
+    std::fs::remove_file(net.data(2).join("ledger.db")).unwrap();
+    refused_write(&mut net, 2).await;
+    is_whole(&mut net, 2).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn a_dropped_trigger_and_a_changed_certificate_are_found_and_healed() {
+    let mut net = Net::start(4, VerifyMode::Incremental);
+    net.grow(2, 3).await;
+    by_hand(&net, 2, "DROP TRIGGER blocks_keep").await;
+    refused_write(&mut net, 2).await;
+    is_whole(&mut net, 2).await;
+    // A certificate below the tip, by somebody who drops the trigger for it and puts it back.
+    let trigger = "CREATE TRIGGER blocks_keep BEFORE UPDATE ON blocks
+BEGIN SELECT RAISE(ABORT, 'blocks are never changed'); END";
+    by_hand(&net, 2, "DROP TRIGGER blocks_keep").await;
+    by_hand(&net, 2, "UPDATE blocks SET certificate = replace(certificate, 'A', 'B') WHERE height = 1").await;
+    by_hand(&net, 2, trigger).await;
+    refused_write(&mut net, 2).await;
+    let status = net.state(2, NodeState::Healthy).await;
+    assert_eq!(status.last_healing.unwrap().first_bad_height, 1);
+    is_whole(&mut net, 2).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn promises_that_were_changed_or_deleted_come_back_from_memory() {
+    let mut net = Net::start(4, VerifyMode::Incremental);
+    net.grow(0, 2).await;
+    for index in 1..4 {
+        net.stop(index);
+    }
+    let mut promised = Vec::new();
+    for _ in 0..3 {
+        let jws = net.transaction();
+        net.submit(0, &jws).await.unwrap();
+        promised.push(jws);
+    }
+    let changed =
+        by_hand(&net, 0, "UPDATE promises SET jws = replace(jws, 'e', 'f') WHERE seq % 2 = 1").await;
+    let deleted = by_hand(&net, 0, "DELETE FROM promises WHERE seq % 2 = 0").await;
+    assert_eq!(changed + deleted, 3);
+    refused_write(&mut net, 0).await;
+    let status = net.state(0, NodeState::Healthy).await;
+    assert!(status.last_healing.unwrap().evidence.contains("promises"));
+    // Not from memory any more.
+    net.stop(0);
+    for index in 0..4 {
+        net.run(index);
+    }
+    for jws in &promised {
+        net.finality(0, &txid(jws)).await;
+    }
+    is_whole(&mut net, 0).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn two_of_four_that_are_damaged_at_once_both_heal() {
+    let mut net = Net::start(4, VerifyMode::Incremental);
+    let stored = net.grow(0, 4).await;
+    net.one_tip(&[0, 1, 2, 3]).await;
+    flip_stored(&net, 1, &stored[0]);
+    flip_stored(&net, 2, &stored[2]);
+    refused_write(&mut net, 1).await;
+    refused_write(&mut net, 2).await;
+    for index in [1, 2] {
+        is_whole(&mut net, index).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn without_any_peer_it_says_so_and_heals_once_one_is_back() {
+    let mut net = Net::start(4, VerifyMode::Incremental);
+    let stored = net.grow(3, 3).await;
+    for index in 0..3 {
+        net.stop(index);
+    }
+    flip_stored(&net, 3, &stored[1]);
+    refused_write(&mut net, 3).await;
+    let started = Instant::now();
+    loop {
+        let status = net.status(3).await;
+        let trouble = status.healing.and_then(|healing| healing.trouble);
+        if status.state == NodeState::Healing && trouble.is_some_and(|trouble| trouble.contains("node-1")) {
+            break;
+        }
+        assert!(started.elapsed() < Duration::from_secs(60), "it does not say what it waits for");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    let ready = net.endpoint(3).get("/readyz").once().send().await.unwrap_err();
+    assert_eq!(ready.status(), Some(503), "{ready}");
+    for index in 0..3 {
+        net.run(index);
+    }
+    is_whole(&mut net, 3).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn a_new_file_that_cannot_be_written_is_tried_again() {
+    let mut net = Net::start(4, VerifyMode::Incremental);
+    let stored = net.grow(3, 2).await;
+    let in_the_way = net.data(3).join("ledger.db.new");
+    std::fs::create_dir(&in_the_way).unwrap();
+    flip_stored(&net, 3, &stored[0]);
+    refused_write(&mut net, 3).await;
+    let started = Instant::now();
+    while net.status(3).await.healing.is_none_or(|healing| healing.trouble.is_none()) {
+        assert!(started.elapsed() < Duration::from_secs(60), "it does not say that it failed");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    std::fs::remove_dir(&in_the_way).unwrap();
+    is_whole(&mut net, 3).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn a_node_that_heals_only_when_asked_is_repaired_while_stopped() {
+    let mut net = Net::start_healing(4, VerifyMode::Full, HealMode::Manual);
+    let stored = net.grow(1, 3).await;
+    flip_stored(&net, 1, &stored[0]);
+    refused_write(&mut net, 1).await;
+    let board = std::sync::Arc::new(hbc_ledger::node::heal::Board::default());
+    net.stop(1);
+    let repair = hbc_ledger::node::heal::repair::repair;
+    let clock = hbc_types::Clock::system();
+    let repaired = repair(&net.config(1), &clock, board.clone()).await.unwrap();
+    assert_eq!(repaired.record.repaired_blocks, 1);
+    let tip = net.status(0).await;
+    assert!(repaired.height <= tip.height);
+    let header = net.blocks(0, repaired.height).await.blocks.remove(0).header;
+    let header = hbc_types::chain::header::Header::from_bytes(header.as_slice()).unwrap();
+    assert_eq!((repaired.state_root, repaired.log_root), (header.state_root, header.log_root));
+    let root = hbc_types::hash::state(&repaired.map, &repaired.anchors, &repaired.pages);
+    assert_eq!(root, header.state_root);
+    net.run(1);
+    wait_for_event(&net, "node-2", "healed").await;
+    is_whole(&mut net, 1).await;
+    // A node that runs keeps its folder.
+    let error = repair(&net.config(1), &clock, board).await.unwrap_err();
+    assert!(format!("{error:#}").contains("running"), "{error:#}");
+}

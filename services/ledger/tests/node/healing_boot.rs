@@ -1,0 +1,208 @@
+//! A node whose store was changed while it was stopped, or that was stopped while it healed.
+
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+
+use hbc_ledger::chain::{Chain, value_of};
+use hbc_ledger::config::VerifyMode;
+use hbc_ledger::consensus::texts::{Texts, sign};
+use hbc_types::Clock;
+use hbc_types::chain::checkpoint::Certificate;
+use hbc_types::chain::header::HEADER_BYTES;
+use hbc_types::chain::keys::{PublicKey, SignatureBytes};
+use hbc_types::chain::tx::Tx;
+use hbc_types::wire::ledger::{BlocksView, NodeState};
+use sqlx::{ConnectOptions as _, Connection as _};
+use wiremock::matchers::{method, path};
+use wiremock::{Mock, MockServer, ResponseTemplate};
+
+use crate::healing::{by_hand, flip_stored, is_whole};
+use crate::net::{Net, txid};
+
+const TRIGGERS: [&str; 2] = [
+    "CREATE TRIGGER blocks_keep BEFORE UPDATE ON blocks
+BEGIN SELECT RAISE(ABORT, 'blocks are never changed'); END",
+    "CREATE TRIGGER blocks_stay BEFORE DELETE ON blocks
+BEGIN SELECT RAISE(ABORT, 'blocks are never deleted'); END",
+];
+
+async fn without_triggers(net: &Net, index: usize, changes: &[&'static str]) {
+    by_hand(net, index, "DROP TRIGGER blocks_keep").await;
+    by_hand(net, index, "DROP TRIGGER blocks_stay").await;
+    for change in changes {
+        by_hand(net, index, change).await;
+    }
+    for trigger in TRIGGERS {
+        by_hand(net, index, trigger).await;
+    }
+}
+
+/// Four nodes with some blocks, node 3 stopped; answers the stored transactions.
+async fn stopped() -> (Net, Vec<String>) {
+    let mut net = Net::start(4, VerifyMode::Incremental);
+    let stored = net.grow(2, 4).await;
+    net.one_tip(&[0, 1, 2, 3]).await;
+    net.stop(2);
+    (net, stored)
+}
+
+async fn heals(mut net: Net) {
+    net.run(2);
+    is_whole(&mut net, 2).await;
+    let status = net.status(2).await;
+    assert!(status.last_healing.is_some(), "it was found and healed: {status:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn a_byte_changed_while_stopped_is_healed() {
+    let (net, stored) = stopped().await;
+    flip_stored(&net, 2, &stored[2]);
+    heals(net).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn blocks_deleted_from_the_end_are_fetched_again() {
+    let (net, _) = stopped().await;
+    without_triggers(&net, 2, &["DELETE FROM blocks WHERE height > 1"]).await;
+    heals(net).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn an_older_copy_of_the_file_is_brought_up_to_date() {
+    let mut net = Net::start(4, VerifyMode::Incremental);
+    net.grow(2, 2).await;
+    net.stop(2);
+    let old = std::fs::read(net.data(2).join("ledger.db")).unwrap();
+    net.run(2);
+    net.grow(2, 3).await;
+    net.stop(2);
+    std::fs::write(net.data(2).join("ledger.db"), old).unwrap();
+    heals(net).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn a_file_that_is_no_database_any_more_or_is_gone_is_made_anew() {
+    let (mut net, _) = stopped().await;
+    let file = net.data(2).join("ledger.db");
+    std::fs::write(&file, b"no database at all, but long enough to be looked at as one".repeat(99)).unwrap();
+    net.run(2);
+    is_whole(&mut net, 2).await;
+    net.stop(2);
+    std::fs::remove_file(&file).unwrap();
+    heals(net).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn a_folder_that_was_lost_is_filled_from_the_peers_and_the_node_votes_again() {
+    let (mut net, _) = stopped().await;
+    std::fs::remove_dir_all(net.data(2)).unwrap();
+    net.run(2);
+    assert!(net.data(2).join("silent").exists(), "it does not know what it signed");
+    is_whole(&mut net, 2).await;
+    net.grow(2, 3).await;
+    let started = std::time::Instant::now();
+    while net.data(2).join("silent").exists() {
+        net.grow(0, 1).await;
+        assert!(started.elapsed() < std::time::Duration::from_secs(60), "it stays silent");
+    }
+    // Its vote counts: with another member down there is a quorum only with it.
+    net.stop(3);
+    net.grow(0, 2).await;
+}
+
+/// Another chain from the same genesis, certified by node 3 alone, in the place of the real one.
+async fn forge(net: &mut Net, blocks: usize) {
+    let mut chain = Chain::found(net.genesis.clone()).unwrap();
+    let key = &net.keys[2].clone();
+    let texts = Texts { chain: net.chain, origin: chain.origin().to_owned() };
+    let (me, mut rows) = (PublicKey::of(key).kid(), Vec::new());
+    for _ in 0..blocks {
+        let tx = Arc::new(Tx::parse(net.transaction().as_bytes()).unwrap());
+        let next = chain.draft(&[tx], Clock::system().now(), &me).mine(&AtomicBool::new(false)).unwrap();
+        let header = next.block.header;
+        let statement = texts.statement(header.height, 0, &value_of(&header));
+        let signature = SignatureBytes::from_bytes(sign(key, statement.body().as_bytes()));
+        let note = Certificate::assemble(statement, &[(me, signature)], chain.state().members()).to_note();
+        rows.push((header.height, next.block.to_bytes(), note.clone()));
+        assert!(chain.extend(next, note));
+    }
+    without_triggers(net, 2, &["DELETE FROM blocks WHERE height > 0"]).await;
+    let options = sqlx::sqlite::SqliteConnectOptions::new().filename(net.data(2).join("ledger.db"));
+    let mut connection = options.connect().await.unwrap();
+    for (height, bytes, note) in &rows {
+        sqlx::query("INSERT INTO blocks VALUES ($1, $2, $3, $4)")
+            .bind(i64::try_from(*height).unwrap())
+            .bind(&bytes[..HEADER_BYTES])
+            .bind(&bytes[HEADER_BYTES..])
+            .bind(note)
+            .execute(&mut connection)
+            .await
+            .unwrap();
+    }
+    connection.close().await.unwrap();
+    std::fs::write(net.data(2).join("checkpoint"), &rows.last().unwrap().2).unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn a_chain_that_was_mined_anew_and_signed_by_one_member_is_replaced() {
+    let (mut net, stored) = stopped().await;
+    forge(&mut net, 6).await;
+    net.run(2);
+    is_whole(&mut net, 2).await;
+    for jws in &stored {
+        net.finality(2, &txid(jws)).await;
+    }
+    assert!(net.status(2).await.last_healing.is_some_and(|healed| healed.blocks_repaired >= 4));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn a_lying_healer_is_refused_named_and_kept_as_evidence() {
+    let (mut net, stored) = stopped().await;
+    // What node 1 really has, with one transaction put in the place of another.
+    let mut lie: BlocksView = net.blocks(0, 1).await;
+    let other = lie.blocks.last().unwrap().transactions.clone();
+    for block in &mut lie.blocks {
+        block.transactions.clone_from(&other);
+    }
+    let liar = MockServer::start().await;
+    let answer = ResponseTemplate::new(200).set_body_json(lie);
+    Mock::given(method("GET")).and(path("/v1/blocks")).respond_with(answer).mount(&liar).await;
+    net.detours.insert((2, 0), liar.uri());
+    flip_stored(&net, 2, &stored[0]);
+    net.run(2);
+    net.state(2, NodeState::Healthy).await;
+    let status = net.status(2).await;
+    let healed = status.last_healing.unwrap();
+    assert!(healed.fetched_from.iter().all(|peer| peer.node != "node-1"), "{healed:?}");
+    assert!(healed.blocks_repaired >= 1);
+    assert!(!liar.received_requests().await.unwrap_or_default().is_empty());
+    let options = sqlx::sqlite::SqliteConnectOptions::new().filename(net.data(2).join("ledger.db"));
+    let mut connection = options.read_only(true).connect().await.unwrap();
+    let kept = sqlx::query_scalar::<_, i64>("SELECT count(*) FROM evidence WHERE kind = 'healer'");
+    assert!(kept.fetch_one(&mut connection).await.unwrap() >= 1, "the lie is kept");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn a_repair_that_is_interrupted_again_and_again_still_ends() {
+    let (mut net, stored) = stopped().await;
+    flip_stored(&net, 2, &stored[1]);
+    for round in 0..6_u64 {
+        net.run(2);
+        tokio::time::sleep(std::time::Duration::from_millis(round * 7)).await;
+        net.stop(2);
+        // What a process that was killed leaves behind.
+        std::fs::write(net.data(2).join("ledger.db.new"), b"half a file").unwrap();
+    }
+    flip_stored(&net, 2, &stored[3]);
+    heals(net).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn killed_between_the_new_file_and_the_mark_the_node_repairs_again() {
+    let (net, _) = stopped().await;
+    let mark = r#"{"first_bad_height":2,"evidence":"x","found_at_ms":5}"#;
+    std::fs::write(net.data(2).join("attacked"), mark).unwrap();
+    std::fs::write(net.data(2).join("owed.db"), b"not a database").unwrap();
+    std::fs::write(net.data(2).join("ledger.db.new-wal"), b"rest").unwrap();
+    heals(net).await;
+}

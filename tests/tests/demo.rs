@@ -26,7 +26,9 @@ fn the_story_holds_to_its_end_and_leaves_nothing() {
         "the same read for payment    refused (403)",
         "receipt.json",
         "the very next read           refused",
-        "node-3                       attacked",
+        "node-3                       healthy",
+        "healed in",
+        "accepted, final in block",
         "All of it held.",
     ] {
         assert!(said.contains(shown), "`{shown}` is missing in: {said}");

@@ -117,6 +117,9 @@ pub enum Node {
     Stop(NodeName),
     /// Let a stopped process run again; returns when it is ready.
     Start(NodeName),
+    /// Make a ledger node's database anew from its blocks and, where they are damaged, from the other members'; the node
+    /// is suspended meanwhile. Prints every root that was derived.
+    Repair(NodeName),
     /// `kill -9` a process; the supervisor starts it again (for tests of crashes).
     #[command(hide = true)]
     Kill(NodeName),

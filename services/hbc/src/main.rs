@@ -65,11 +65,17 @@ fn run(command: cli::Command) -> anyhow::Result<ExitCode> {
 fn node(command: cli::Node) -> anyhow::Result<()> {
     match command {
         cli::Node::Stop(which) => node::stop(&Deployment::at(&which.dir)?, &which.name),
-        cli::Node::Start(which) => node::start(&Deployment::at(&which.dir)?, &which.name),
+        cli::Node::Start(which) => node::start(&Deployment::at(&which.dir)?, &which.name, runtime()?),
+        cli::Node::Repair(which) => node::repair(&Deployment::at(&which.dir)?, &which.name, &runtime()?),
         cli::Node::Kill(which) => node::kill(&Deployment::at(&which.dir)?, &which.name),
         cli::Node::List { dir } => {
-            for (name, standing) in node::standings(&Deployment::at(&dir)?)? {
-                let state = format!("{:?}", standing.state).to_lowercase();
+            let deployment = Deployment::at(&dir)?;
+            let conditions = node::Conditions::of(&deployment, runtime()?)?;
+            for (name, standing) in node::standings(&deployment)? {
+                let state = match conditions.unwell(&name).filter(|_| standing.pid.is_some()) {
+                    Some(status) => status.state.to_string(),
+                    None => format!("{:?}", standing.state).to_lowercase(),
+                };
                 let pid = standing.pid.map(|pid| format!("process {pid}")).unwrap_or_default();
                 say(&format!("{name:<14} {state:<10} {pid:<16} failures {}", standing.failures))?;
             }

@@ -365,18 +365,6 @@ impl Store {
         std::fs::metadata(carry::beside(&self.path, "-wal")).map_or(0, |file| file.len())
     }
 
-    /// Folds the journal in and closes: what is left is the one file.
-    pub async fn finish(self) -> Result<(), StoreError> {
-        self.fold(&mut *self.writer.lock().await).await?;
-        let path = self.path.clone();
-        self.close().await?;
-        let journal = carry::beside(&path, "-wal");
-        if std::fs::metadata(journal).is_ok_and(|file| file.len() > 0) {
-            return Err(std::io::Error::other("the journal could not be folded in").into());
-        }
-        Ok(())
-    }
-
     /// Closes the writer in good order.
     pub async fn close(self) -> Result<(), StoreError> {
         self.writer.into_inner().close().await?;

@@ -1,4 +1,4 @@
-//! One byte of a stored transaction is changed in one node's database: it is named, the others go on.
+//! One byte of a stored transaction is changed in one node's database: it is named, the others go on, the node heals.
 
 use std::path::Path;
 use std::time::Duration;
@@ -32,6 +32,7 @@ pub async fn one_byte(
     let stored = block.transactions.first().context("the block is empty")?;
     let file = world.stack.deployment.data(VICTIM).join("ledger.db");
     let place = change_byte(&file, stored.as_bytes())?;
+    let edited = std::time::Instant::now();
     world
         .console
         .fact("changed", format!("byte {place} of {VICTIM}/ledger.db (a consent in block {height})"));
@@ -47,24 +48,73 @@ pub async fn one_byte(
     }
     let next = world.nodes.iter().find(|(name, _)| name != VICTIM).context("there is no other node")?;
     let promise: Promise = next.1.post("/v1/transactions").json(&body).fetch().await?;
+    let height = finality(world, &next.1, &promise).await?;
+    world.console.fact("the same write", format!("accepted by {}, final in block {height}", next.0));
+    world.console.proves("the edited node names itself and takes no write; the other three go on");
+    healed(world, edited).await?;
+    show_nodes(world).await?;
+    writes_again(world, patient, doctor).await
+}
+
+/// Waits until the victim is well again, and tells how.
+async fn healed(world: &World, edited: std::time::Instant) -> Result<()> {
+    let victim = node(world, VICTIM)?;
+    let wait = async {
+        loop {
+            let status: NodeStatus = victim.get("/v1/status").fetch().await?;
+            if let (NodeState::Healthy, Some(healing)) = (status.state, status.last_healing) {
+                return Ok::<_, anyhow::Error>(healing);
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    };
+    let wait = world.console.wait("waiting for the node to heal", wait);
+    let healing = tokio::time::timeout(Duration::from_secs(60), wait).await.context("it does not heal")??;
+    let from: Vec<&str> = healing.fetched_from.iter().map(|peer| peer.node.as_str()).collect();
+    let seconds = |ms: u128| format!("{}.{:02} s", ms / 1_000, ms % 1_000 / 10);
+    world.console.fact("found", &healing.evidence);
+    world.console.fact(
+        "repaired",
+        format!(
+            "{} block, {} bytes, from {}",
+            healing.blocks_repaired,
+            healing.bytes_repaired,
+            from.join(", ")
+        ),
+    );
+    let took = seconds(u128::from(healing.took_ms));
+    let whole = seconds(edited.elapsed().as_millis());
+    world.console.fact("healed in", format!("{took}; well again {whole} after the edit"));
+    Ok(())
+}
+
+/// The healed node takes a write, and it becomes final.
+async fn writes_again(world: &mut World, patient: &Person, doctor: &Person) -> Result<()> {
+    let third = consent::give(world, patient, &consent::small_grant(doctor)?).await?;
+    let jws = consent::sign_revocation(world, patient, &third).await?;
+    let victim = node(world, VICTIM)?.clone();
+    let promise: Promise = victim.post("/v1/transactions").json(&SubmitTransaction { jws }).fetch().await?;
+    let height = finality(world, &victim, &promise).await?;
+    world.console.fact("the next write there", format!("accepted, final in block {height}"));
+    world
+        .console
+        .proves("the node healed itself from the others, by their certificates, and takes part again");
+    Ok(())
+}
+
+async fn finality(world: &World, node: &hbc_client::Endpoint, promise: &Promise) -> Result<u64> {
     let path = format!("/v1/transactions/{}", promise.txid);
     let wait = async {
         loop {
-            let view: TransactionView = next.1.get(&path).fetch().await?;
+            let view: TransactionView = node.get(&path).fetch().await?;
             if view.state == TransactionState::Final {
-                return Ok::<_, anyhow::Error>(view.height);
+                return Ok::<_, anyhow::Error>(view.height.unwrap_or(0));
             }
             tokio::time::sleep(Duration::from_millis(100)).await;
         }
     };
     let wait = world.console.wait("waiting for the block", wait);
-    let height = tokio::time::timeout(Duration::from_secs(60), wait).await.context("no block")??;
-    world
-        .console
-        .fact("the same write", format!("accepted by {}, final in block {}", next.0, height.unwrap_or(0)));
-    show_nodes(world).await?;
-    world.console.proves("the edited node names itself, votes and writes no more; the other three go on");
-    Ok(())
+    tokio::time::timeout(Duration::from_secs(60), wait).await.context("no block")?
 }
 
 fn node<'a>(world: &'a World, name: &str) -> Result<&'a hbc_client::Endpoint> {
@@ -80,29 +130,43 @@ fn change_byte(file: &Path, transaction: &[u8]) -> Result<usize> {
     let mut needle = u32::try_from(transaction.len())?.to_be_bytes().to_vec();
     let payload = transaction.iter().position(|byte| *byte == b'.').context("no compact JWS")?;
     needle.extend_from_slice(transaction.get(..payload + 64).context("the transaction is too short")?);
-    let start = bytes.windows(needle.len()).position(|window| window == needle);
-    let start = start.context("the transaction is not in the file (is it still in the write-ahead log?)")?;
-    let place = start + needle.len() - 1;
-    let old = bytes.get(place).copied().context("no such byte")?;
+    // Unused parts of pages may keep older copies: all are changed.
+    let places = bytes.windows(needle.len()).enumerate().filter(|(_, window)| *window == needle);
+    let places: Vec<usize> = places.map(|(start, _)| start + needle.len() - 1).collect();
+    let first = places.first().copied();
+    let first = first.context("the transaction is not in the file (is it still in the write-ahead log?)")?;
+    let old = bytes.get(first).copied().context("no such byte")?;
     let new = if old == b'A' { b'B' } else { b'A' };
     let file = std::fs::File::options().write(true).open(file).context("cannot open the database file")?;
-    file.write_all_at(&[new], u64::try_from(place)?).context("cannot change the byte")?;
+    for place in places {
+        file.write_all_at(&[new], u64::try_from(place)?).context("cannot change the byte")?;
+    }
     file.sync_all().context("cannot write the change")?;
-    Ok(place)
+    Ok(first)
 }
 
+/// All nodes, healthy and with one tip.
 async fn show_nodes(world: &World) -> Result<()> {
-    let mut tips = Vec::new();
-    for (name, node) in &world.nodes {
-        let status: NodeStatus = node.get("/v1/status").fetch().await?;
-        let detail = status.evidence.clone().unwrap_or_default();
-        world.console.fact(name, format!("{} at height {} {detail}", status.state, status.height));
-        match (name.as_str() == VICTIM, status.state) {
-            (true, NodeState::Attacked) => {}
-            (true, state) => bail!("{VICTIM} says {state}, not attacked"),
-            (false, NodeState::Healthy) => tips.push(status.height),
-            (false, state) => bail!("{name} says {state}"),
+    let wait = async {
+        loop {
+            let mut all = Vec::new();
+            for (_, node) in &world.nodes {
+                all.push(node.get("/v1/status").fetch::<NodeStatus>().await?);
+            }
+            let first = all.first().context("there is no node")?;
+            if all.iter().all(|status| status.state == NodeState::Healthy && status.tip == first.tip) {
+                return Ok::<_, anyhow::Error>(all);
+            }
+            tokio::time::sleep(Duration::from_millis(100)).await;
         }
+    };
+    let wait = world.console.wait("waiting for one tip", wait);
+    let all =
+        tokio::time::timeout(Duration::from_secs(60), wait).await.context("the tips stay different")??;
+    for status in &all {
+        let tip = status.tip.to_string();
+        let tip = tip.get(..16).unwrap_or_default();
+        world.console.fact(&status.node, format!("{} at height {}, tip {tip}…", status.state, status.height));
     }
     Ok(())
 }

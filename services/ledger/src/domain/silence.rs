@@ -30,10 +30,22 @@ impl Silence {
         tip == 0 && self.heights.values().filter(|height| **height == 0).count() >= peers
     }
 
+    /// True if this node sees the chain as the others do and is no member of it: what it may have signed long ago
+    /// cannot meet what it signs once it is voted in.
+    #[must_use]
+    pub fn is_outsider(&self, tip: u64, member: bool, peers: usize) -> bool {
+        !member && self.abreast(tip) >= peers
+    }
+
+    /// Peers that have not passed a height.
+    fn abreast(&self, height: u64) -> usize {
+        self.heights.values().filter(|other| **other <= height).count()
+    }
+
     /// A height was decided by votes that this node heard, not fetched. True once it may sign again.
     pub fn decided(&mut self, height: u64, peers: usize) -> bool {
         // Old votes that somebody repeats decide only heights that the peers have passed.
-        if self.heights.values().filter(|other| **other <= height).count() >= peers {
+        if self.abreast(height) >= peers {
             self.decisions = self.decisions.saturating_add(1);
         }
         self.decisions >= DECISIONS
@@ -58,6 +70,16 @@ mod tests {
         silence.heard(peer(3), 0);
         assert!(silence.is_birth(0, 2));
         assert!(!silence.is_birth(1, 2), "this node has blocks itself");
+    }
+
+    #[test]
+    fn who_is_no_member_when_abreast_with_the_others_has_nothing_to_contradict() {
+        let mut silence = Silence::default();
+        silence.heard(peer(1), 9);
+        silence.heard(peer(2), 9);
+        assert!(!silence.is_outsider(8, false, 2), "still behind");
+        assert!(!silence.is_outsider(9, true, 2), "a member");
+        assert!(silence.is_outsider(9, false, 2));
     }
 
     #[test]

@@ -117,6 +117,18 @@ impl Store {
         self.fold(&mut writer).await
     }
 
+    /// Folds the journal in and closes: what is left is the one file.
+    pub async fn finish(self) -> Result<(), StoreError> {
+        self.fold(&mut *self.writer.lock().await).await?;
+        let path = self.path.clone();
+        self.close().await?;
+        let journal = beside(&path, "-wal");
+        if std::fs::metadata(journal).is_ok_and(|file| file.len() > 0) {
+            return Err(std::io::Error::other("the journal could not be folded in").into());
+        }
+        Ok(())
+    }
+
     /// Waits until nobody opens or writes the file, and keeps it so.
     pub async fn hold(&self) -> Hold<'_> {
         let no_reader_opens = self.in_place.write().await;

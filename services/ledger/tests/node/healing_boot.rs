@@ -164,10 +164,11 @@ async fn a_lying_healer_is_refused_named_and_kept_as_evidence() {
     for block in &mut lie.blocks {
         block.transactions.clone_from(&other);
     }
-    let liar = MockServer::start().await;
+    net.stop(0);
+    let listener = std::net::TcpListener::bind(("127.0.0.1", net.ports[0])).unwrap();
+    let liar = MockServer::builder().listener(listener).start().await;
     let answer = ResponseTemplate::new(200).set_body_json(lie);
     Mock::given(method("GET")).and(path("/v1/blocks")).respond_with(answer).mount(&liar).await;
-    net.detours.insert((2, 0), liar.uri());
     flip_stored(&net, 2, &stored[0]);
     net.run(2);
     net.state(2, NodeState::Healthy).await;

@@ -1,6 +1,5 @@
 //! A consortium of nodes in one process: each on its own thread, folder, key and port, talking HTTP.
 
-use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
@@ -42,8 +41,6 @@ pub struct Net {
     pub running: Vec<Option<Running>>,
     /// Whether nodes that are started from now on heal by themselves.
     pub heal: HealMode,
-    /// Where a node (first) believes another (second) to be, if not where it is.
-    pub detours: HashMap<(usize, usize), String>,
     verify: VerifyMode,
     next_root: u64,
     /// Long, unless a test is about the scrub.
@@ -111,7 +108,6 @@ impl Net {
             keys,
             ports,
             heal: HealMode::Auto,
-            detours: HashMap::new(),
             verify,
             next_root: 0,
             scrub_period_s: 3_600,
@@ -151,11 +147,7 @@ impl Net {
             .filter(|other| *other != index)
             .map(|other| PeerAddress {
                 name: format!("node-{}", other + 1),
-                url: self
-                    .detours
-                    .get(&(index, other))
-                    .cloned()
-                    .unwrap_or_else(|| format!("http://127.0.0.1:{}", self.ports[other])),
+                url: format!("http://127.0.0.1:{}", self.ports[other]),
             })
             .collect();
         Config {

@@ -71,9 +71,10 @@ impl Loop {
     /// What a silent node hears of the others.
     pub(in crate::node) fn listen_silently(&mut self, member: Option<MemberId>, height: u64) {
         let (tip, peers) = self.silent_limits();
+        let seated = self.node.seat().is_some();
         let (Some(silence), Some(member)) = (&mut self.silence, member) else { return };
         silence.heard(member, height);
-        self.may_speak |= silence.is_birth(tip, peers);
+        self.may_speak |= silence.is_birth(tip, peers) || silence.is_outsider(tip, seated, peers);
     }
 
     /// A height was decided by votes.

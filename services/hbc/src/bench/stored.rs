@@ -10,7 +10,7 @@ use hbc_ledger::chain::Chain;
 use hbc_ledger::consensus::wal::Wal;
 use hbc_ledger::domain::verification::Verifier;
 use hbc_ledger::files::DataFolder;
-use hbc_ledger::store::{Store, StoredBlock};
+use hbc_ledger::store::{SealKey, Store, StoredBlock};
 use hbc_types::chain::checkpoint::{Certificate, Checkpoint};
 use hbc_types::chain::genesis::Genesis;
 use hbc_types::chain::header::HEADER_BYTES;
@@ -94,7 +94,7 @@ async fn many_blocks(args: &BenchLedger, table: &mut Table, clock: &Clock, rando
 
 /// Verifies as a node does, on one core.
 async fn verify(founded: &Founded) -> Result<Duration> {
-    let store = Store::open(&data(founded)?.database(), false).await?;
+    let store = Store::open(&data(founded)?.database(), false, SealKey::of(&founded.member)).await?;
     let began = Instant::now();
     let mut verifier = Verifier::new(&[]);
     let mut reader = store.blocks(0).await?;
@@ -124,7 +124,7 @@ async fn write_chain(
     let genesis = std::fs::read(founded.deployment.genesis()).context("cannot read genesis.json")?;
     let mut chain = Chain::found(Genesis::parse(&genesis)?)?;
     let data = data(founded)?;
-    let store = Store::open(&data.database(), true).await?;
+    let store = Store::open(&data.database(), true, SealKey::of(&founded.member)).await?;
     let mut bytes = add(&store, chain.tip().to_bytes().to_vec(), vec![0; 4], 0, String::new()).await?;
     let miner = PublicKey::of(&founded.member).kid();
     for _ in 0..blocks {

@@ -147,7 +147,7 @@ impl Node {
         let Ok(document) = evidence.to_bytes() else { return };
         let now = self.clock.now();
         let row = StoredEvidence {
-            kind: evidence.event(),
+            kind: evidence.event().into(),
             member: Some(*accused.member.as_bytes()),
             height: accused.height,
             detail: document,

@@ -47,6 +47,7 @@ async fn row(net: &Net, index: usize, height: i64) -> (Vec<u8>, Vec<u8>) {
 async fn four_with_a_block(challenge_period_s: u64) -> (Net, String, u64) {
     let mut net = Net::new(4, VerifyMode::Incremental);
     // Node-2 asks nobody: who asks reads its own row, and finds its damage before others do.
+    net.heal = hbc_ledger::config::HealMode::Manual;
     net.run(1);
     net.challenge_period_s = challenge_period_s;
     for index in [0, 2, 3] {

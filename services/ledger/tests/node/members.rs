@@ -40,6 +40,7 @@ impl Net {
             &hex::encode(key.to_bytes()),
         );
         self.keys.push(key);
+        hbc_ledger::files::DataFolder::open(&self.data(index)).unwrap().note_unborn().unwrap();
         let fresh = hbc_testkit::free_ports::<8>();
         let port = fresh.into_iter().find(|port| !self.ports.contains(port)).unwrap();
         self.ports.push(port);

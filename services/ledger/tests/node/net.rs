@@ -178,7 +178,9 @@ impl Net {
 
     /// Gives nodes that do not run a chain of this many empty blocks, certified by three of four.
     pub async fn prefill(&self, indices: &[usize], height: u64) {
-        let store = Store::open(&self.folder.path().join("prefilled.db"), true).await.unwrap();
+        let store = Store::open(&self.folder.path().join("prefilled.db"), true, SealKey::of(&self.keys[0]))
+            .await
+            .unwrap();
         let mut chain = Chain::found(self.genesis.clone()).unwrap();
         let texts = Texts { chain: self.chain, origin: chain.origin().to_owned() };
         let kid = PublicKey::of(&self.keys[0]).kid();

@@ -65,7 +65,11 @@ fn run(command: cli::Command) -> anyhow::Result<ExitCode> {
 fn node(command: cli::Node) -> anyhow::Result<()> {
     match command {
         cli::Node::Stop(which) => node::stop(&Deployment::at(&which.dir)?, &which.name),
-        cli::Node::Start(which) => node::start(&Deployment::at(&which.dir)?, &which.name, runtime()?),
+        cli::Node::Start(which) => {
+            let deployment = Deployment::at(&which.dir)?;
+            let conditions = node::Conditions::of(&deployment, runtime()?)?;
+            node::start(&deployment, &which.name, Some(&conditions))
+        }
         cli::Node::Repair(which) => node::repair(&Deployment::at(&which.dir)?, &which.name, &runtime()?),
         cli::Node::Kill(which) => node::kill(&Deployment::at(&which.dir)?, &which.name),
         cli::Node::List { dir } => {

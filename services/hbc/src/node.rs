@@ -59,9 +59,9 @@ pub fn stop(deployment: &Deployment, name: &str) -> Result<()> {
 
 /// Lets the child run again and waits until it is ready. Of a ledger node that heals it tells how far it is, and of one
 /// that waits to be repaired it says so at once.
-pub fn start(deployment: &Deployment, name: &str, runtime: tokio::runtime::Runtime) -> Result<()> {
+pub fn start(deployment: &Deployment, name: &str, conditions: Option<&Conditions>) -> Result<()> {
     resume(deployment, name)?;
-    wait_for(deployment, name, State::Ready, Some(&Conditions::of(deployment, runtime)?))
+    wait_for(deployment, name, State::Ready, conditions)
 }
 
 fn resume(deployment: &Deployment, name: &str) -> Result<()> {

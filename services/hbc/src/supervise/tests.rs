@@ -115,7 +115,7 @@ async fn suspension_keeps_one_child_down_until_it_is_lifted() {
         move || crate::node::stop(&deployment, "three")
     });
     assert!(unknown.await.unwrap().unwrap_err().to_string().contains("there are: one, two"));
-    tokio::task::spawn_blocking(move || crate::node::start(&deployment, "one")).await.unwrap().unwrap();
+    tokio::task::spawn_blocking(move || crate::node::start(&deployment, "one", None)).await.unwrap().unwrap();
     assert!(up.ready("one").await.is_alive());
     assert_eq!(up.standings.borrow()["one"].failures, 0);
     up.stop().await;

@@ -13,10 +13,12 @@
 mod adversary;
 mod agreement;
 mod bounds;
+mod bytes;
 mod challenges;
 mod clocks;
 mod healing;
 mod healing_boot;
+mod hex_edits;
 mod http;
 mod members;
 mod net;

@@ -99,6 +99,7 @@ impl Chain {
         let state = State::genesis(&genesis)?;
         let id = state.chain();
         let first = Block { header: *state.header(), transactions: Vec::new() };
+        let register = Register::begin(&first.header, first.encoded_len(), state.members());
         Ok(Self {
             origin: log_origin(&genesis.origin, &id),
             genesis: Arc::new(genesis),
@@ -110,7 +111,7 @@ impl Chain {
             events: Events::default(),
             certificates: vec![Digest::of(b"")],
             sets: Vec::new(),
-            register: Register::begin(&first.header, first.encoded_len()),
+            register,
         })
     }
 

@@ -28,11 +28,13 @@ use utoipa::openapi::security::{ApiKey, ApiKeyValue, SecurityScheme};
 pub use config::Config;
 use node::Node;
 use node::boot::Running;
+use routes::stream::Audience;
 
 /// A ledger node that listens.
 pub struct Application {
     server: Server,
     running: Running,
+    audience: Arc<Audience>,
 }
 
 impl Application {
@@ -51,12 +53,14 @@ impl Application {
             let (node, readiness) = (running.node.clone(), readiness.clone());
             move || keep_saying(node.clone(), readiness.clone())
         });
+        let app = routes::App::new(running.node.clone(), config.submissions_per_second);
+        let audience = app.audience();
         let server = Server::build("ledger", &config.server, openapi(), routes::table, tasks)
-            .state(routes::App::new(running.node.clone(), config.submissions_per_second))
+            .state(app)
             .readiness(readiness)
             .ends_with_caller()
             .bind()?;
-        Ok(Self { server, running })
+        Ok(Self { server, running, audience })
     }
 
     /// The port it listens on.
@@ -73,6 +77,12 @@ impl Application {
 
     /// Answers until `stop` resolves, then stops the node.
     pub async fn run_until_stopped(self, stop: impl Future<Output = ()>) -> anyhow::Result<()> {
+        let audience = self.audience;
+        let stop = async move {
+            stop.await;
+            // A stream has no end of its own: the server would wait for it.
+            audience.close();
+        };
         let outcome = self.server.run_until_stopped(stop).await;
         self.running.stop().await;
         outcome

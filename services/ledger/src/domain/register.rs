@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use hbc_types::Digest;
 use hbc_types::chain::genesis::Named;
-use hbc_types::chain::header::Header;
+use hbc_types::chain::header::{Header, miner_id};
 use hbc_types::chain::keys::{Kid, PublicKey};
 use hbc_types::chain::payload::Payload;
 use hbc_types::chain::tx::Tx;
@@ -107,20 +107,29 @@ pub struct Register {
     pending: BTreeMap<String, Voices>,
     changes: Vec<Changed>,
     events: BTreeMap<String, Happened>,
+    /// Names of all members there ever were, as headers name them.
+    miners: HashMap<[u8; 8], String>,
 }
 
 impl Register {
     /// Of a chain that only has its block 0.
     #[must_use]
-    pub fn begin(genesis: &Header, bytes: usize) -> Self {
-        Self {
+    pub fn begin(genesis: &Header, bytes: usize, members: &[Named]) -> Self {
+        let mut register = Self {
             blocks: vec![facts(genesis, bytes, 0)],
             by_author: HashMap::new(),
             by_type: BTreeMap::new(),
             pending: BTreeMap::new(),
             changes: Vec::new(),
             events: BTreeMap::new(),
-        }
+            miners: HashMap::new(),
+        };
+        register.note_miners(members);
+        register
+    }
+
+    fn note_miners(&mut self, members: &[Named]) {
+        self.miners.extend(members.iter().map(|member| (miner_id(&member.kid()), member.name.clone())));
     }
 
     /// Takes a block in. `state` is the one after it.
@@ -152,6 +161,9 @@ impl Register {
                 };
                 self.events.insert(event.node.clone(), happened);
             }
+        }
+        if state.members() != added.members {
+            self.note_miners(state.members());
         }
         for ((subject, nonce), txid) in last {
             if nonce < state.changes(&subject) {
@@ -191,6 +203,12 @@ impl Register {
     #[must_use]
     pub fn block(&self, height: u64) -> Option<BlockFacts> {
         self.blocks.get(usize::try_from(height).ok()?).copied()
+    }
+
+    /// The member that a header names as its miner.
+    #[must_use]
+    pub fn miner(&self, id: &[u8; 8]) -> Option<&str> {
+        self.miners.get(id).map(String::as_str)
     }
 
     /// Places in the log of what an author signed, ascending.

@@ -494,6 +494,7 @@ impl Node {
             self.take_seat(&chain);
             self.waiting().settle(&chain, &txids, now.unsigned_ms())
         };
+        self.tip.send_replace(stored.height);
         tracing::info!(node.name = %self.name, block.height = stored.height, block.transactions = txids.len(), "A block is final");
         self.refuse(&impossible, now.ms()).await;
         true

@@ -145,6 +145,7 @@ impl Parts<'_> {
             address: config.address.clone(),
             addresses: Mutex::new(addresses),
             news,
+            tip: tokio::sync::watch::channel(chain.height()).0,
             genesis_text,
             chain_id: chain.id(),
             texts,

@@ -22,7 +22,7 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGua
 
 use hbc_types::wire::ledger::{NodeRole, NodeState};
 use hbc_types::{Clock, Digest, Timestamp};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 
 use crate::chain::Chain;
 use crate::config::VerifyMode;
@@ -83,6 +83,7 @@ pub struct Node {
     /// What the others announced.
     pub addresses: Mutex<AddressBook>,
     news: mpsc::Sender<PeerNews>,
+    tip: watch::Sender<u64>,
     /// genesis.json as it is hashed.
     pub genesis_text: String,
     /// The chain's id.
@@ -180,6 +181,12 @@ impl Node {
     #[must_use]
     pub fn seat(&self) -> Option<Arc<Sender>> {
         self.this.seat()
+    }
+
+    /// Follows the height of the tip.
+    #[must_use]
+    pub fn tip(&self) -> watch::Receiver<u64> {
+        self.tip.subscribe()
     }
 
     /// As `/v1/status` says it.

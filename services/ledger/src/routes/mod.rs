@@ -3,11 +3,14 @@
 
 pub mod blocks;
 pub mod evidence;
+pub mod explorer;
 pub mod members;
 pub mod proofs;
 pub mod state;
 pub mod status;
+pub mod stream;
 pub mod transactions;
+pub mod votes;
 
 use std::net::IpAddr;
 use std::num::NonZeroU32;
@@ -22,6 +25,7 @@ use hbc_types::problem::Slug;
 use crate::consensus::MemberId;
 use crate::node::Node;
 use crate::node::history::History;
+use stream::Audience;
 
 /// Answers about anchors that are made at once; more wait.
 const ANSWERS: usize = 2;
@@ -38,6 +42,7 @@ pub struct App {
     challenges: RateLimit<MemberId>,
     history: History,
     answers: tokio::sync::Semaphore,
+    audience: Arc<Audience>,
 }
 
 impl App {
@@ -52,7 +57,14 @@ impl App {
             challenges: RateLimit::new(CHALLENGES_AT_ONCE, Duration::from_secs(1)),
             history: History::default(),
             answers: tokio::sync::Semaphore::new(ANSWERS),
+            audience: Arc::default(),
         }
+    }
+
+    /// Those who listen to new blocks.
+    #[must_use]
+    pub fn audience(&self) -> Arc<Audience> {
+        self.audience.clone()
     }
 
     fn count_submission(&self, request: &HttpRequest) -> Result<(), Problem> {
@@ -106,7 +118,16 @@ pub fn table(routes: &mut Routes<'_>) {
         .service(proofs::prove_entry)
         .service(proofs::prove_anchors)
         .service(status::genesis)
+        .service(votes::history)
         .service(status::members)
+        .service(votes::votes)
+        .service(votes::nodes)
+        .service(explorer::list_block_transactions)
+        .service(explorer::read_block)
+        .service(explorer::list_blocks)
+        .service(explorer::search_transactions)
+        .service(explorer::read_checkpoint)
+        .service(stream::stream)
         .service(status::status)
         .service(state::read_key)
         .service(state::read_grant)

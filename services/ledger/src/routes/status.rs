@@ -25,10 +25,8 @@ pub async fn genesis(_public: Public, app: web::Data<App>) -> Result<HttpRespons
     responses((status = 200, body = MembersView)))]
 #[get("/v1/members")]
 pub async fn members(_public: Public, app: web::Data<App>) -> Result<HttpResponse, Problem> {
-    let chain = app.node.chain();
-    let members = chain
-        .state()
-        .members()
+    let members = app.node.chain().state().members().to_vec();
+    let members = members
         .iter()
         .map(|member| MemberView {
             name: member.name.clone(),

@@ -16,6 +16,7 @@ mod bounds;
 mod bytes;
 mod challenges;
 mod clocks;
+mod explorer;
 mod healing;
 mod healing_boot;
 mod hex_edits;

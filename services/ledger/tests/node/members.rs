@@ -61,7 +61,7 @@ impl Net {
     }
 
     /// These vote, at node `at`; answers the height at which the change acted.
-    async fn change(
+    pub async fn change(
         &self,
         at: usize,
         signers: &[&SigningKey],
@@ -79,7 +79,7 @@ impl Net {
     }
 
     /// The same by the first `count` members with the keys they began with.
-    async fn change_by(&self, at: usize, count: usize, subject: &str, value: &str, nonce: u64) -> u64 {
+    pub async fn change_by(&self, at: usize, count: usize, subject: &str, value: &str, nonce: u64) -> u64 {
         let signers: Vec<&SigningKey> = self.keys.iter().take(count).collect();
         self.change(at, &signers, subject, value, nonce).await
     }
@@ -93,7 +93,7 @@ impl Net {
         self.until("a node's role", async || self.status(index).await.role == role).await;
     }
 
-    async fn until(&self, what: &str, holds: impl AsyncFn() -> bool) {
+    pub async fn until(&self, what: &str, holds: impl AsyncFn() -> bool) {
         let started = Instant::now();
         while !holds().await {
             assert!(started.elapsed() < Duration::from_secs(60), "waited too long for {what}");

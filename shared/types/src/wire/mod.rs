@@ -2,6 +2,7 @@
 
 pub mod access;
 pub mod auth;
+pub mod explorer;
 pub mod ledger;
 pub mod storage;
 pub mod token;

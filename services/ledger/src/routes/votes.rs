@@ -1,0 +1,174 @@
+//! What the members are about to decide, what they decided, and how the nodes stand.
+
+use std::collections::BTreeMap;
+
+use actix_web::{HttpResponse, get, web};
+use hbc_service::{Problem, Public, paging};
+use hbc_types::Digest;
+use hbc_types::problem::ProblemDocument;
+use hbc_types::time::Timestamp;
+use hbc_types::wire::Page;
+use hbc_types::wire::explorer::{
+    ChangeView, NodeEventView, NodeView, NodesView, SubjectView, VoiceView, VotesView,
+};
+use hbc_types::wire::ledger::NodeRole;
+use paging::PageQuery;
+use serde::{Deserialize, Serialize};
+use utoipa::IntoParams;
+
+use super::App;
+use super::explorer::timestamp;
+use crate::chain::Chain;
+use crate::domain::register::Voiced;
+
+/// Bytes of a subject at most.
+const MAX_SUBJECT_BYTES: usize = 100;
+
+/// Which subject.
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub struct Which {
+    /// Only this one, whether anybody has spoken on it or not.
+    #[serde(default)]
+    subject: Option<String>,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Older {
+    older: usize,
+}
+
+fn subject_view(chain: &Chain, subject: &str, voices: Option<&BTreeMap<Digest, Voiced>>) -> SubjectView {
+    let members = chain.state().members();
+    let voices = voices.into_iter().flatten();
+    let voices = voices.map(|(txid, voiced)| VoiceView {
+        member: voiced.member.clone(),
+        value: voiced.value.clone(),
+        counts: members.iter().any(|member| member.kid() == voiced.kid),
+        txid: *txid,
+        height: voiced.height,
+    });
+    SubjectView {
+        subject: subject.to_owned(),
+        nonce: chain.state().changes(subject),
+        voices: voices.collect(),
+    }
+}
+
+/// Voices of members that wait for company.
+#[utoipa::path(tag = "members", operation_id = "list_votes", security(()), params(Which),
+    responses((status = 200, body = VotesView), (status = 422, body = ProblemDocument)))]
+#[get("/v1/votes")]
+pub async fn votes(
+    _public: Public,
+    which: web::Query<Which>,
+    app: web::Data<App>,
+) -> Result<HttpResponse, Problem> {
+    let chain = app.node.chain();
+    let register = chain.register();
+    let subjects = match &which.subject {
+        Some(subject) if subject.len() > MAX_SUBJECT_BYTES => {
+            return Err(Problem::invalid("subject", "at most 100 bytes"));
+        }
+        Some(subject) => vec![subject_view(&chain, subject, register.pending_on(subject))],
+        None => {
+            register.pending().map(|(subject, voices)| subject_view(&chain, subject, Some(voices))).collect()
+        }
+    };
+    let needed = u32::try_from(chain.members().quorum()).unwrap_or(u32::MAX);
+    Ok(HttpResponse::Ok().json(VotesView { needed, subjects }))
+}
+
+/// Changes of members, operators, parameters and services' keys, newest first.
+#[utoipa::path(tag = "members", operation_id = "list_changes", security(()), params(PageQuery),
+    responses((status = 200, body = Page<ChangeView>), (status = 422, body = ProblemDocument)))]
+#[get("/v1/members/history")]
+pub async fn history(
+    _public: Public,
+    query: web::Query<PageQuery>,
+    app: web::Data<App>,
+) -> Result<HttpResponse, Problem> {
+    let limit = usize::try_from(query.limit()?).unwrap_or(usize::MAX);
+    let chain = app.node.chain();
+    let changes = chain.register().changes();
+    let end = query.after::<Older>()?.map_or(changes.len(), |after| after.older.min(changes.len()));
+    let first = end.saturating_sub(limit);
+    let items = changes.get(first..end).unwrap_or_default().iter().rev().map(|changed| ChangeView {
+        height: changed.height,
+        time: timestamp(changed.time_ms),
+        subject: changed.subject.clone(),
+        value: changed.value.clone(),
+        voices: changed.voices.clone(),
+        txid: changed.txid,
+    });
+    let next = (first > 0).then(|| paging::cursor(&Older { older: first })).flatten();
+    Ok(HttpResponse::Ok().json(Page { items: items.collect(), next }))
+}
+
+/// The nodes as this one hears them.
+#[utoipa::path(tag = "node", operation_id = "list_nodes", security(()),
+    responses((status = 200, body = NodesView)))]
+#[get("/v1/nodes")]
+pub async fn nodes(_public: Public, app: web::Data<App>) -> Result<HttpResponse, Problem> {
+    Ok(HttpResponse::Ok().json(NodesView { nodes: app.nodes() }))
+}
+
+impl App {
+    fn nodes(&self) -> Vec<NodeView> {
+        let node = &self.node;
+        let (members, height) = {
+            let chain = node.chain();
+            (chain.state().members().to_vec(), chain.height())
+        };
+        let mut views: BTreeMap<String, NodeView> = members
+            .iter()
+            .map(|member| (member.name.clone(), unheard(&member.name, NodeRole::Member)))
+            .collect();
+        for peer in node.peers.all().iter() {
+            let view =
+                views.entry(peer.name.clone()).or_insert_with(|| unheard(&peer.name, NodeRole::Observer));
+            let seen = peer.seen_ms();
+            view.reached = peer.is_reached();
+            view.attacked = peer.is_attacked();
+            view.height = (seen > 0).then(|| peer.height());
+            view.seen = (seen > 0).then(|| Timestamp::from_ms(seen));
+        }
+        let own = views.entry(node.name.clone()).or_insert_with(|| unheard(&node.name, NodeRole::Observer));
+        // Another key in the set under this node's name is somebody else's, or this node's older one.
+        (own.this, own.reached, own.role) = (true, true, node.role());
+        (own.height, own.seen) = (Some(height), Some(node.clock.now()));
+        own.attacked = node.attack().is_some();
+        let mut views: Vec<NodeView> = views.into_values().collect();
+        for view in &mut views {
+            view.url = node.url_of(&view.name);
+        }
+        let chain = node.chain();
+        for view in &mut views {
+            view.event = chain.register().event(&view.name).map(|happened| NodeEventView {
+                event: happened.event.clone(),
+                about_height: happened.about_height,
+                evidence: happened.evidence,
+                txid: happened.txid,
+                height: happened.height,
+                time: timestamp(happened.time_ms),
+            });
+        }
+        views
+    }
+}
+
+fn unheard(name: &str, role: NodeRole) -> NodeView {
+    NodeView {
+        name: name.to_owned(),
+        this: false,
+        role,
+        url: None,
+        reached: false,
+        height: None,
+        seen: None,
+        attacked: false,
+        event: None,
+    }
+}

@@ -138,7 +138,7 @@ impl Plan<'_> {
             next_key_file: None,
             address: Some(Self::url(port)),
             data_dir: self.home.data(name),
-            verify: VerifyMode::Full,
+            verify: VerifyMode::Incremental,
             include_within_ms: 10_000,
             sampled_blocks: 4,
             scrub_period_s: 600,

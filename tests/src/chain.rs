@@ -67,10 +67,13 @@ impl TestApp {
         .await
     }
 
-    /// Waits until a transaction is final on a node; answers its height.
+    /// Waits until a transaction is final on a node, which may not have heard of it yet; answers its height.
     pub async fn until_final(&self, node: &Endpoint, txid: &Digest) -> Result<u64> {
         until(format!("{txid} is final"), || async {
-            let view: TransactionView = node.get(&format!("/v1/transactions/{txid}")).fetch().await?;
+            let view = match node.get(&format!("/v1/transactions/{txid}")).fetch::<TransactionView>().await {
+                Err(error) if error.status() == Some(404) => return Ok(None),
+                view => view?,
+            };
             ensure!(view.state != TransactionState::Refused, "{txid} was refused: {:?}", view.refusal);
             Ok(view.height)
         })

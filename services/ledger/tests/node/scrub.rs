@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use hbc_ledger::config::VerifyMode;
+use hbc_ledger::config::{HealMode, VerifyMode};
 use hbc_types::problem::Slug;
 use hbc_types::wire::ledger::{NodeState, NodeStatus};
 
@@ -13,7 +13,7 @@ use crate::tampering::flip;
 async fn some_blocks(verify: VerifyMode) -> (Net, Vec<String>) {
     let mut net = Net::new(1, verify);
     net.scrub_period_s = 1;
-    net.heal = hbc_ledger::config::HealMode::Manual;
+    net.heal = HealMode::Manual;
     net.run(0);
     let mut sent = Vec::new();
     for _ in 0..4 {
@@ -84,8 +84,7 @@ async fn a_changed_old_certificate_is_found_at_the_start_and_never_served() {
     let status = net.status(0).await;
     assert_eq!((status.state, status.first_bad_height), (NodeState::Attacked, Some(2)), "{status:?}");
 
-    let mut net = Net::new(1, VerifyMode::Incremental);
-    net.run(0);
+    let mut net = Net::start_healing(1, VerifyMode::Incremental, HealMode::Manual);
     for jws in sent.iter().map(|_| net.transaction()).collect::<Vec<_>>() {
         net.submit(0, &jws).await.unwrap();
         net.finality(0, &txid(&jws)).await;

@@ -41,7 +41,7 @@ pub struct Config {
     /// Mean time in seconds between two questions to other members about an old block.
     #[serde(default = "challenge_period_s")]
     pub challenge_period_s: u64,
-    /// Submissions per second and address.
+    /// Submitted transactions per second and address.
     #[serde(default = "submissions_per_second")]
     pub submissions_per_second: u32,
     /// Whether a store that was changed is repaired without being asked.

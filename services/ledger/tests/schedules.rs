@@ -19,6 +19,7 @@ use ed25519_dalek::SigningKey;
 use hbc_ledger::chain::Chain;
 use hbc_ledger::domain::mempool::PoolLimits;
 use hbc_ledger::domain::rules::Refusal;
+use hbc_ledger::node::judging::{Judged, Source, judge};
 use hbc_ledger::node::waiting::{Impossible, Waiting};
 use hbc_types::account::{Custody, ServiceRole};
 use hbc_types::chain::genesis::{Genesis, Named, Parameters, ServiceKey};
@@ -263,7 +264,7 @@ impl World {
         let replica = &mut self.nodes[node];
         replica.waiting = Waiting::new(PoolLimits::default());
         for tx in replica.promises.values() {
-            replica.waiting.insert(tx.clone(), true);
+            replica.waiting.resume(tx.clone());
         }
         let impossible = replica.waiting.rebuild(&replica.chain, now);
         replica.refuse(&impossible);
@@ -293,30 +294,23 @@ impl World {
 }
 
 impl Replica {
-    /// As a node judges: known already, or signed and possible on what is expected. True if it answers for it.
+    /// By the node's own judgement. True if it answers for it.
     fn admit(&mut self, tx: &Arc<Tx>, promise: bool, now: u64) -> bool {
-        let txid = tx.txid();
-        if self.chain.state().place(&txid).is_some() || self.waiting.is_promised(&txid) {
-            return true;
+        let txs = std::slice::from_ref(tx);
+        let source = if promise { Source::Client } else { Source::Member };
+        match judge(&self.chain, &mut self.waiting, txs, source, now).pop().expect("one answer") {
+            Judged::Final(_) | Judged::Promised => true,
+            Judged::Refused(_) => false,
+            Judged::Waits => {
+                if promise {
+                    for tx in self.waiting.with_predecessors(txs) {
+                        self.waiting.promise(&tx.txid());
+                        self.promises.insert(tx.txid(), tx);
+                    }
+                }
+                true
+            }
         }
-        let known = self.waiting.get(&txid).is_some();
-        let key = tx.payload().introduces().filter(|key| key.kid() == tx.kid());
-        let key =
-            key.or_else(|| self.chain.state().public_key(&tx.kid())).or_else(|| self.waiting.key(&tx.kid()));
-        let signed = key.is_some_and(|key| tx.verify_signature(&key).is_ok());
-        let possible = known || signed && self.waiting.expect(&self.chain, tx, now).is_ok();
-        if !possible {
-            return false;
-        }
-        if !promise {
-            self.waiting.insert(tx.clone(), false);
-            return true;
-        }
-        for tx in self.waiting.with_predecessors(std::slice::from_ref(tx)) {
-            self.promises.insert(tx.txid(), tx.clone());
-            self.waiting.insert(tx, true);
-        }
-        true
     }
 
     fn commit(&mut self, block: Block, now: u64) {
@@ -328,6 +322,7 @@ impl Replica {
         for txid in &txids {
             self.promises.remove(txid);
         }
+        self.waiting.foresee(&self.chain, next.txs(), now);
         assert!(self.chain.extend(next, String::new()));
         let impossible = self.waiting.settle(&self.chain, &txids, now);
         self.refuse(&impossible);

@@ -18,6 +18,7 @@ const KEYS: usize = 100_000;
 /// So many requests per second and key, with a burst.
 pub struct RateLimit<K: Hash + Eq + Clone> {
     limiter: DefaultKeyedRateLimiter<K>,
+    burst: NonZeroU32,
 }
 
 impl<K: Hash + Eq + Clone> std::fmt::Debug for RateLimit<K> {
@@ -31,18 +32,27 @@ impl<K: Hash + Eq + Clone> RateLimit<K> {
     #[must_use]
     pub fn new(burst: NonZeroU32, every: Duration) -> Self {
         let quota = Quota::with_period(every).unwrap_or_else(|| Quota::per_second(NonZeroU32::MIN));
-        Self { limiter: DefaultKeyedRateLimiter::keyed(quota.allow_burst(burst)) }
+        Self { limiter: DefaultKeyedRateLimiter::keyed(quota.allow_burst(burst)), burst }
     }
 
     /// Counts a request of `key`; `too_many_requests` with `Retry-After` when it is one too many.
     pub fn check(&self, key: &K) -> Result<(), Problem> {
+        self.check_many(key, NonZeroU32::MIN)
+    }
+
+    /// Counts so many of `key` at once, all or none. More than the burst count as the burst.
+    pub fn check_many(&self, key: &K, count: NonZeroU32) -> Result<(), Problem> {
         if self.limiter.len() > KEYS {
             self.limiter.retain_recent();
         }
-        self.limiter.check_key(key).map_err(|not_until| {
-            let wait = not_until.wait_time_from(DefaultClock::default().now());
+        let too_many = |wait: Duration| {
             Problem::new(Slug::TooManyRequests).retry_after(Duration::from_secs(wait.as_secs() + 1))
-        })
+        };
+        match self.limiter.check_key_n(key, count.min(self.burst)) {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(not_until)) => Err(too_many(not_until.wait_time_from(DefaultClock::default().now()))),
+            Err(_never_more_than_the_burst) => Err(too_many(Duration::ZERO)),
+        }
     }
 }
 
@@ -68,5 +78,16 @@ mod tests {
         assert!(limit.check(&"a").is_ok());
         assert_eq!(limit.check(&"a").unwrap_err().slug(), Slug::TooManyRequests);
         assert!(limit.check(&"b").is_ok());
+    }
+
+    #[test]
+    fn many_at_once_count_as_many() {
+        let limit = RateLimit::new(NonZeroU32::new(5).unwrap(), Duration::from_secs(3600));
+        let three = NonZeroU32::new(3).unwrap();
+        assert!(limit.check_many(&"a", three).is_ok());
+        assert_eq!(limit.check_many(&"a", three).unwrap_err().slug(), Slug::TooManyRequests);
+        assert!(limit.check(&"a").is_ok(), "what was refused did not count");
+        assert!(limit.check_many(&"b", NonZeroU32::new(9).unwrap()).is_ok());
+        assert!(limit.check(&"b").is_err());
     }
 }

@@ -46,15 +46,26 @@ pub enum PoolError {
     Full,
 }
 
+/// What waits of one author, by number of arrival.
+#[derive(Debug)]
+struct Share<T> {
+    queue: BTreeMap<u64, Arc<T>>,
+    bytes: usize,
+}
+
+impl<T> Default for Share<T> {
+    fn default() -> Self {
+        Self { queue: BTreeMap::new(), bytes: 0 }
+    }
+}
+
 /// The pool.
 #[derive(Debug)]
 pub struct Mempool<T> {
     limits: PoolLimits,
-    authors: HashMap<Digest, VecDeque<Arc<T>>>,
-    waiting: HashMap<Digest, Arc<T>>,
-    /// Arrival order: the first transaction of each author in it decides whose turn comes first.
-    arrivals: BTreeMap<u64, Digest>,
-    numbers: HashMap<Digest, u64>,
+    authors: HashMap<Digest, Share<T>>,
+    waiting: HashMap<Digest, (u64, Arc<T>)>,
+    arrivals: BTreeMap<u64, Arc<T>>,
     next: u64,
     bytes: usize,
 }
@@ -68,7 +79,6 @@ impl<T: Waiting> Mempool<T> {
             authors: HashMap::new(),
             waiting: HashMap::new(),
             arrivals: BTreeMap::new(),
-            numbers: HashMap::new(),
             next: 0,
             bytes: 0,
         }
@@ -89,24 +99,34 @@ impl<T: Waiting> Mempool<T> {
     /// The waiting transaction with this id.
     #[must_use]
     pub fn get(&self, txid: &Digest) -> Option<&Arc<T>> {
-        self.waiting.get(txid)
+        self.waiting.get(txid).map(|(_, transaction)| transaction)
     }
 
-    /// Says whether [`Self::insert`] would take it, without taking it.
+    /// The number that the next to arrive will have; numbers only grow.
+    #[must_use]
+    pub const fn next_number(&self) -> u64 {
+        self.next
+    }
+
+    /// Says whether [`Self::insert`] would take it, without taking it. No author holds more than half of the pool, by
+    /// number or by bytes.
     pub fn admits(&self, transaction: &T) -> Result<(), PoolError> {
         if self.waiting.contains_key(&transaction.txid()) {
             return Err(PoolError::Duplicate);
         }
-        let own = self.authors.get(&transaction.author()).map_or(0, VecDeque::len);
-        if own >= self.limits.count / 2 {
+        let (limits, size) = (self.limits, transaction.bytes());
+        let (own, own_bytes) = match self.authors.get(&transaction.author()) {
+            Some(share) => (share.queue.len(), share.bytes),
+            None => (0, 0),
+        };
+        if own >= limits.count / 2 || own_bytes + size > limits.bytes / 2 {
             return Err(PoolError::Full);
         }
-        let (count, bytes) = (self.waiting.len() + 1, self.bytes + transaction.bytes());
-        if count <= self.limits.count && bytes <= self.limits.bytes {
+        let (count, bytes) = (self.waiting.len() + 1, self.bytes + size);
+        if count <= limits.count && bytes <= limits.bytes {
             return Ok(());
         }
-        let reserve = count <= self.limits.count + self.limits.count / 10
-            && bytes <= self.limits.bytes + self.limits.bytes / 10;
+        let reserve = count <= limits.count + limits.count / 10 && bytes <= limits.bytes + limits.bytes / 10;
         if own < SMALL_AUTHOR && reserve { Ok(()) } else { Err(PoolError::Full) }
     }
 
@@ -116,36 +136,32 @@ impl<T: Waiting> Mempool<T> {
         self.keep(transaction)
     }
 
-    /// Takes a transaction in even where there is no room: this node promised it. A group of submissions is at most
-    /// some thousand more than the limits.
+    /// Takes a transaction in even where there is no room: this node promised it before it was started anew.
     pub fn keep(&mut self, transaction: Arc<T>) -> Result<(), PoolError> {
         if self.waiting.contains_key(&transaction.txid()) {
             return Err(PoolError::Duplicate);
         }
-        let (txid, author) = (transaction.txid(), transaction.author());
-        self.bytes += transaction.bytes();
-        self.arrivals.insert(self.next, txid);
-        self.numbers.insert(txid, self.next);
+        let number = self.next;
         self.next += 1;
-        self.waiting.insert(txid, transaction.clone());
-        self.authors.entry(author).or_default().push_back(transaction);
+        self.bytes += transaction.bytes();
+        let share = self.authors.entry(transaction.author()).or_default();
+        share.bytes += transaction.bytes();
+        share.queue.insert(number, transaction.clone());
+        self.arrivals.insert(number, transaction.clone());
+        self.waiting.insert(transaction.txid(), (number, transaction));
         Ok(())
     }
 
     /// Takes a transaction out: it is final, or impossible.
     pub fn remove(&mut self, txid: &Digest) -> Option<Arc<T>> {
-        let transaction = self.waiting.remove(txid)?;
+        let (number, transaction) = self.waiting.remove(txid)?;
         self.bytes = self.bytes.saturating_sub(transaction.bytes());
-        if let Some(number) = self.numbers.remove(txid) {
-            self.arrivals.remove(&number);
-        }
+        self.arrivals.remove(&number);
         let author = transaction.author();
-        if let Some(queue) = self.authors.get_mut(&author) {
-            // What becomes final is nearly always at the front.
-            if let Some(position) = queue.iter().position(|other| other.txid() == *txid) {
-                queue.remove(position);
-            }
-            if queue.is_empty() {
+        if let Some(share) = self.authors.get_mut(&author) {
+            share.queue.remove(&number);
+            share.bytes = share.bytes.saturating_sub(transaction.bytes());
+            if share.queue.is_empty() {
                 self.authors.remove(&author);
             }
         }
@@ -154,22 +170,28 @@ impl<T: Waiting> Mempool<T> {
 
     /// All that waits, in order of arrival.
     pub fn in_order(&self) -> impl Iterator<Item = &Arc<T>> {
-        self.arrivals.values().filter_map(|txid| self.waiting.get(txid))
+        self.arrivals.values()
+    }
+
+    /// What arrived before this number, in order of arrival.
+    pub fn arrived_before(&self, number: u64) -> impl Iterator<Item = &Arc<T>> {
+        self.arrivals.range(..number).map(|(_, transaction)| transaction)
     }
 
     /// Candidates for a block: one of each author in turn, each author's in its own order, authors in the
-    /// order in which their oldest arrived; at most `count` and `bytes`.
+    /// order in which their oldest arrived; at most `count` and `bytes`, and only `wanted` ones. An author whose next one
+    /// does not fit has no further turn; the others go on.
     #[must_use]
-    pub fn take_turns(&self, count: usize, bytes: usize) -> Vec<Arc<T>> {
-        let mut order: Vec<(&Digest, &VecDeque<Arc<T>>)> = self.authors.iter().collect();
-        order.sort_by_key(|(_, queue)| queue.front().and_then(|first| self.numbers.get(&first.txid())));
-        let mut turns: VecDeque<_> = order.into_iter().map(|(_, queue)| queue.iter()).collect();
+    pub fn take_turns(&self, count: usize, bytes: usize, wanted: impl Fn(&Digest) -> bool) -> Vec<Arc<T>> {
+        let mut order: Vec<&Share<T>> = self.authors.values().collect();
+        order.sort_by_key(|share| share.queue.keys().next());
+        let mut turns: VecDeque<_> = order.into_iter().map(|share| share.queue.values()).collect();
         let (mut chosen, mut size) = (Vec::new(), 0);
-        while let Some(mut author) = turns.pop_front() {
-            let Some(transaction) = author.next() else { continue };
-            if chosen.len() >= count || size + transaction.bytes() > bytes {
-                break;
-            }
+        while chosen.len() < count {
+            let Some(mut author) = turns.pop_front() else { break };
+            let next = author.find(|transaction| wanted(&transaction.txid()));
+            let fitting = next.filter(|transaction| size + transaction.bytes() <= bytes);
+            let Some(transaction) = fitting else { continue };
             size += transaction.bytes();
             chosen.push(transaction.clone());
             turns.push_back(author);
@@ -184,6 +206,22 @@ mod tests {
 
     #[derive(Debug, PartialEq)]
     struct Item(u8, u32);
+
+    /// One of so many bytes.
+    #[derive(Debug, PartialEq)]
+    struct Large(u8, u32, usize);
+
+    impl Waiting for Large {
+        fn txid(&self) -> Digest {
+            Item(self.0, self.1).txid()
+        }
+        fn author(&self) -> Digest {
+            Digest::of(&[self.0])
+        }
+        fn bytes(&self) -> usize {
+            self.2
+        }
+    }
 
     impl Waiting for Item {
         fn txid(&self) -> Digest {
@@ -208,7 +246,7 @@ mod tests {
             pool.insert(Arc::new(Item(1, number))).unwrap();
         }
         pool.insert(Arc::new(Item(2, 0))).unwrap();
-        let block = pool.take_turns(100, 1 << 20);
+        let block = pool.take_turns(100, 1 << 20, |_| true);
         assert_eq!(block.len(), 100);
         assert!(block.iter().any(|item| item.0 == 2));
     }
@@ -238,12 +276,41 @@ mod tests {
         }
         assert_eq!(pool.insert(Arc::new(Item(1, 2))), Err(PoolError::Duplicate));
         pool.remove(&Item(1, 1).txid()).unwrap();
-        let order: Vec<u32> = pool.take_turns(10, 1_000).iter().map(|item| item.1).collect();
+        let order: Vec<u32> = pool.take_turns(10, 1_000, |_| true).iter().map(|item| item.1).collect();
         assert_eq!(order, [0, 2, 3]);
+        let wanted = pool.take_turns(10, 1_000, |txid| *txid != Item(1, 2).txid());
+        assert_eq!(wanted.iter().map(|item| item.1).collect::<Vec<_>>(), [0, 3]);
         assert_eq!(pool.in_order().count(), 3);
         for number in [0, 2, 3] {
             pool.remove(&Item(1, number).txid()).unwrap();
         }
-        assert!(pool.is_empty() && pool.authors.is_empty() && pool.numbers.is_empty() && pool.bytes == 0);
+        assert!(pool.is_empty() && pool.authors.is_empty() && pool.arrivals.is_empty() && pool.bytes == 0);
+    }
+
+    #[test]
+    fn few_large_ones_of_one_author_fill_half_of_the_pool_and_no_more() {
+        let mut pool = Mempool::new(PoolLimits { count: 1_000, bytes: 1_000 });
+        for number in 0..5 {
+            pool.insert(Arc::new(Large(1, number, 100))).unwrap();
+        }
+        assert_eq!(pool.insert(Arc::new(Large(1, 5, 1))), Err(PoolError::Full));
+        for number in 0..SMALL_AUTHOR as u32 + 10 {
+            pool.insert(Arc::new(Large(2, number, 5))).unwrap();
+        }
+        pool.remove(&Large(1, 0, 100).txid()).unwrap();
+        assert_eq!(pool.insert(Arc::new(Large(1, 6, 100))), Ok(()));
+    }
+
+    #[test]
+    fn a_large_one_that_does_not_fit_any_more_keeps_no_small_one_out() {
+        let mut pool = Mempool::new(PoolLimits { count: 1_000, bytes: 10_000 });
+        for (author, number, bytes) in [(1, 0, 600), (2, 0, 10), (1, 1, 600), (2, 1, 10), (3, 0, 10)] {
+            pool.insert(Arc::new(Large(author, number, bytes))).unwrap();
+        }
+        let block: Vec<_> =
+            pool.take_turns(10, 1_000, |_| true).iter().map(|item| (item.0, item.1)).collect();
+        assert_eq!(block, [(1, 0), (2, 0), (3, 0), (2, 1)]);
+        let next: Vec<_> = pool.arrived_before(2).map(|item| (item.0, item.1)).collect();
+        assert_eq!((next, pool.next_number()), (vec![(1, 0), (2, 0)], 5));
     }
 }

@@ -149,7 +149,7 @@ impl Register {
                 spoken.insert(subject);
             }
             if let Payload::NodeEvent(event) = tx.payload()
-                && state.event(&tx.payload().ballot()) == Some(tx.txid())
+                && state.acted(&tx.payload().ballot()) == Some(tx.txid())
             {
                 let happened = Happened {
                     event: event.event.clone(),

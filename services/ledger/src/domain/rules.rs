@@ -8,7 +8,7 @@ mod facts;
 mod votes;
 
 use hbc_types::Digest;
-use hbc_types::chain::payload::Payload;
+use hbc_types::chain::payload::{KeyStatus, Payload};
 use hbc_types::chain::tx::Tx;
 
 use super::state::Draft;
@@ -145,6 +145,23 @@ impl Draft<'_> {
         let index = u32::try_from(self.len()).unwrap_or(u32::MAX);
         self.work.txids.insert(tx.txid(), index);
         Ok(())
+    }
+
+    /// Why this signer may not say it. A right that ended names what ended it; a key that nobody introduced yet may still be
+    /// given one; whoever serves as something else, or introduces itself, will never have it.
+    fn not_by(&self, tx: &Tx) -> Refusal {
+        let kid = tx.kid();
+        let ended = match self.service(&kid) {
+            Some(entry) if entry.status == KeyStatus::Revoked => entry.txid,
+            Some(_) => None,
+            None => self.left_by(&kid),
+        };
+        let introduces_itself = tx.payload().introduces().is_some_and(|key| key.kid() == kid);
+        match ended {
+            Some(by) => Refusal::excluded(Rule::Signer, by),
+            None if introduces_itself || self.knows(&kid) => Refusal::never(Rule::Signer),
+            None => Refusal::NotYet(Rule::Signer),
+        }
     }
 
     /// "Every payload has `chain`, `type`, `iat` (ms; at most 30 s ahead of the block's time). Duplicates are refused by

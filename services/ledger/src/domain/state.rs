@@ -46,20 +46,39 @@ pub struct Authority {
     pub operators: Arc<Vec<Named>>,
     /// The parameters.
     pub parameters: Arc<Parameters>,
-    /// The raw keys of all members and operators there ever were: what those who left have signed stays provable.
-    keys: HashMap<Kid, PublicKey>,
+    /// All members and operators there ever were: what those who left have signed stays provable.
+    parties: HashMap<Kid, Party>,
+}
+
+/// A key that serves, or served, as a member's or operator's.
+#[derive(Debug, Clone)]
+struct Party {
+    key: PublicKey,
+    /// What votes about it are about.
+    subject: Arc<str>,
 }
 
 impl Authority {
     fn new(members: Arc<Vec<Named>>, operators: Arc<Vec<Named>>, parameters: Arc<Parameters>) -> Self {
-        let mut authority = Self { members, operators, parameters, keys: HashMap::new() };
-        authority.note_keys();
+        let mut authority = Self { members, operators, parameters, parties: HashMap::new() };
+        authority.note_parties();
         authority
     }
 
-    fn note_keys(&mut self) {
-        let named = self.members.iter().chain(self.operators.iter());
-        self.keys.extend(named.map(|named| (named.kid(), named.key)));
+    fn note_parties(&mut self) {
+        for (role, list) in [("member", &self.members), ("operator", &self.operators)] {
+            for named in list.iter() {
+                let subject = format!("{role}:{}", named.name).into();
+                self.parties.insert(named.kid(), Party { key: named.key, subject });
+            }
+        }
+    }
+
+    /// What votes about a key that served once are about; none while it serves, or if it never did.
+    fn left(&self, kid: &Kid) -> Option<&str> {
+        let serves = |list: &[Named]| list.iter().any(|named| named.kid() == *kid);
+        let party = self.parties.get(kid)?;
+        (!serves(&self.members) && !serves(&self.operators)).then_some(&party.subject)
     }
 }
 
@@ -205,7 +224,7 @@ impl State {
     /// may sign anything is for the rules.
     #[must_use]
     pub fn public_key(&self, kid: &Kid) -> Option<PublicKey> {
-        let found = self.authority.keys.get(kid).copied();
+        let found = self.authority.parties.get(kid).map(|party| party.key);
         found
             .or_else(|| self.key(kid).map(|entry| entry.public))
             .or_else(|| self.service(kid).map(|entry| entry.public))
@@ -265,15 +284,6 @@ impl State {
         match self.map.get(&Kind::Ballots.key(subject)) {
             Some(Entry::Ballots(voices)) => voices,
             _ => &[],
-        }
-    }
-
-    /// The transaction with which a node's event came to count.
-    #[must_use]
-    pub fn event(&self, ballot: &Digest) -> Option<Digest> {
-        match self.map.get(&Kind::Event.digest_key(ballot)) {
-            Some(Entry::Seen(entry)) => Some(entry.txid),
-            _ => None,
         }
     }
 
@@ -346,7 +356,7 @@ impl State {
         self.authority.parameters = parameters;
         if !same {
             (self.authority.members, self.authority.operators) = (members, operators);
-            self.authority.note_keys();
+            self.authority.note_parties();
         }
     }
 }
@@ -371,7 +381,7 @@ pub(super) fn authority_of(
     (Arc::clone(members), Arc::clone(operators), Arc::clone(parameters))
 }
 
-/// A block in the making: the state with transactions applied on top, which no one else sees. Dropping it costs nothing.
+/// A block in the making: the state with transactions applied on top, which no one else sees.
 #[derive(Debug)]
 pub struct Draft<'a> {
     pub(super) state: &'a State,
@@ -438,6 +448,20 @@ impl Draft<'_> {
 
     pub(super) fn service(&self, kid: &Kid) -> Option<&ServiceEntry> {
         service(&self.work.map, kid)
+    }
+
+    /// Whether anybody introduced this key, as whatever.
+    pub(super) fn knows(&self, kid: &Kid) -> bool {
+        self.state.authority.parties.contains_key(kid)
+            || self.key(kid).is_some()
+            || self.service(kid).is_some()
+            || self.staff(kid).is_some()
+    }
+
+    /// The transaction that ended what this key served as.
+    pub(super) fn left_by(&self, kid: &Kid) -> Option<Digest> {
+        let subject = self.state.authority.left(kid)?;
+        self.changes(subject).map(|entry| entry.txid)
     }
 
     pub(super) fn is_service(&self, kid: &Kid, role: ServiceRole) -> bool {

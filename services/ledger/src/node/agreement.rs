@@ -83,6 +83,8 @@ pub struct Loop {
     /// What kept it silent is over.
     pub(super) may_speak: bool,
     ticks: u32,
+    /// What arrived before this number was told once already.
+    told_before: u64,
 }
 
 impl Loop {
@@ -111,6 +113,7 @@ impl Loop {
             silence,
             may_speak: false,
             ticks: 0,
+            told_before: 0,
         }
     }
 
@@ -198,7 +201,12 @@ impl Loop {
         }
         self.ticks = self.ticks.wrapping_add(1);
         if self.ticks.is_multiple_of(TELL_AGAIN_TICKS) {
-            let promises = self.node.waiting().promises(TELL_AGAIN);
+            // Younger ones are still on their way.
+            let (promises, next) = {
+                let waiting = self.node.waiting();
+                (waiting.promised_before(self.told_before, TELL_AGAIN), waiting.next_number())
+            };
+            self.told_before = next;
             self.node.tell_of(&promises);
         }
         self.tell_work().await;
@@ -485,13 +493,20 @@ impl Node {
             std::process::abort();
         }
         or_die(self.data.write_checkpoint(&note));
-        let impossible = {
+        {
+            let chain = self.chain();
+            self.waiting().foresee(&chain, next.txs(), now.unsigned_ms());
+        }
+        {
             let mut chain = self.chain_mut();
             if !chain.extend(next, note) {
                 tracing::error!("A stored block does not follow on the tip; the node ends here");
                 std::process::abort();
             }
             self.take_seat(&chain);
+        }
+        let impossible = {
+            let chain = self.chain();
             self.waiting().settle(&chain, &txids, now.unsigned_ms())
         };
         self.tip.send_replace(stored.height);

@@ -16,9 +16,10 @@ use hbc_types::{Clock, Digest};
 use tokio::sync::{mpsc, oneshot};
 
 use super::addresses::{AddressBook, endpoint};
-use super::admission;
+use super::admission::{self, Lines};
 use super::agreement::{Event, Loop};
 use super::heal::{self, Healing, resume};
+use super::inbound::{self, Inbound};
 use super::seat::Keyring;
 use super::waiting::Waiting;
 use super::{Condition, Node, challenge, scrub, witness};
@@ -36,8 +37,8 @@ use crate::store::{SealKey, Store, StoreError, StoredBlock};
 
 /// Events that wait for the loop.
 const EVENTS: usize = 4_096;
-/// Submissions that wait for admission.
-const SUBMISSIONS: usize = 4_096;
+/// Submissions that wait for admission, and envelopes of transactions that members passed on.
+const SUBMISSIONS: usize = 1_024;
 /// How long the tasks of a node that ends may take.
 const LONGEST_END: Duration = Duration::from_secs(5);
 /// Blocks read at once.
@@ -130,6 +131,7 @@ impl Parts<'_> {
         let Self { config, keyring, genesis_text, data, store, chain, condition, clock, lock } = self;
         let (events, inbox) = mpsc::channel(EVENTS);
         let (submissions, submitted) = mpsc::channel(SUBMISSIONS);
+        let (pass_on, passed_on) = mpsc::channel(SUBMISSIONS);
         let (news, heard) = mpsc::channel(EVENTS);
         // Without its log a node does not know what it signed.
         let silence = resume::silence(&data, recovered.tail, chain.members().len())?;
@@ -163,9 +165,11 @@ impl Parts<'_> {
             waiting: Mutex::new(Waiting::new(PoolLimits::default())),
             chain: RwLock::new(chain),
             condition: RwLock::new(condition),
-            inbound: super::inbound::Inbound::default(),
+            inbound: Inbound::new(inbound::AGREEMENT),
+            gossip: Arc::new(Inbound::new(inbound::GOSSIP)),
             events,
             submissions,
+            passed_on: pass_on,
         });
         node.sit(seat.as_ref());
         let configured = config.peers.clone();
@@ -178,7 +182,8 @@ impl Parts<'_> {
                     tracing::error!("The node's threads cannot be started; the node ends here");
                     std::process::abort();
                 };
-                let whole = run(shared, wal, silence, boot, inbox, heard, submitted, configured);
+                let lines = Lines { submitted, passed_on };
+                let whole = run(shared, wal, silence, boot, inbox, heard, lines, configured);
                 let ended =
                     std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| runtime.block_on(whole)));
                 if ended.is_err() {
@@ -201,7 +206,7 @@ async fn run(
     boot: Boot,
     inbox: mpsc::Receiver<Event>,
     heard: mpsc::Receiver<PeerNews>,
-    submitted: mpsc::Receiver<admission::Submission>,
+    lines: Lines,
     configured: Vec<PeerAddress>,
 ) {
     let started = Instant::now();
@@ -216,7 +221,7 @@ async fn run(
         node.meet(&name, url, true);
     }
     node.meet_all_announced();
-    let mut admission = tokio::spawn(admission::run(node.clone(), submitted));
+    let mut admission = tokio::spawn(admission::run(node.clone(), lines));
     let watch = [
         tokio::spawn(scrub::run(node.clone())),
         tokio::spawn(challenge::run(node.clone())),
@@ -465,7 +470,8 @@ pub(super) async fn take_up_promises(node: &Arc<Node>) -> Result<(), StoreError>
             txs.iter().map(|tx| tx.txid()).filter(|txid| chain.state().place(txid).is_some()).collect()
         };
         node.store.forget_promises(&done).await?;
-        node.take_in(txs, true);
+        let mut waiting = node.waiting();
+        txs.into_iter().filter(|tx| !done.contains(&tx.txid())).for_each(|tx| waiting.resume(tx));
     }
     let now = node.clock.now();
     let impossible = {

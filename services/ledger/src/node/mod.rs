@@ -13,6 +13,7 @@ pub mod handing_on;
 pub mod heal;
 pub mod history;
 pub mod inbound;
+pub mod judging;
 pub mod scrub;
 pub mod seat;
 pub mod waiting;
@@ -32,7 +33,7 @@ use crate::files::{AttackMark, DataFolder};
 use crate::peers::{Heard, Peer, PeerNews, Peers, Sender, This};
 use crate::store::Store;
 use addresses::AddressBook;
-use admission::Submission;
+use admission::{PassedOn, Submission};
 use agreement::Event;
 use heal::Healing;
 use seat::Keyring;
@@ -117,8 +118,11 @@ pub struct Node {
     condition: RwLock<Condition>,
     /// What of each member waits for the agreement.
     pub inbound: inbound::Inbound,
+    /// What each member passed on and is not judged yet.
+    pub gossip: Arc<inbound::Inbound>,
     events: mpsc::Sender<Event>,
     submissions: mpsc::Sender<Submission>,
+    passed_on: mpsc::Sender<PassedOn>,
 }
 
 impl std::fmt::Debug for Node {
@@ -231,11 +235,5 @@ impl Node {
             self.inbound.done(&from, weight);
         }
         taken
-    }
-
-    /// Hands transactions over for admission; false if too many wait.
-    #[must_use]
-    pub fn submit(&self, submission: Submission) -> bool {
-        self.submissions.try_send(submission).is_ok()
     }
 }

@@ -8,7 +8,6 @@ use hbc_types::chain::keys::{Kid, PublicKey};
 use hbc_types::chain::payload::Payload;
 use hbc_types::chain::tx::Tx;
 
-use super::admission::finally;
 use crate::chain::Chain;
 use crate::domain::expectation::Expectation;
 use crate::domain::mempool::{Mempool, PoolError, PoolLimits, Waiting as Item};
@@ -16,8 +15,9 @@ use crate::domain::rules::{Refusal, Rule};
 
 /// Up to so many waiting transactions the expected state is made anew after each block; above it now and then.
 const CHEAP: usize = 1_024;
-/// Blocks after which it is made anew in any case.
+/// Blocks after which it is made anew in any case, and if there was something in them that did not wait here.
 const AT_LEAST_EVERY: u32 = 64;
+const SURPRISED_EVERY: u32 = 4;
 
 impl Item for Tx {
     fn txid(&self) -> Digest {
@@ -39,6 +39,30 @@ fn previous(tx: &Tx) -> Option<Digest> {
     }
 }
 
+/// A refusal by something that only waits is not for good: that may itself come to nothing. What excludes for good is
+/// final, or the final state refuses by itself.
+fn finally(chain: &Chain, tx: &Tx, time_ms: u64, refusal: Refusal) -> Refusal {
+    match refusal {
+        Refusal::Never { rule, excluded_by: Some(by) } if chain.state().place(&by).is_none() => {
+            Refusal::NotYet(rule)
+        }
+        Refusal::Never { rule, excluded_by: None } => match chain.state().draft(time_ms).apply(tx) {
+            Err(for_good @ Refusal::Never { .. }) => for_good,
+            Ok(()) | Err(Refusal::NotYet(_)) => Refusal::NotYet(rule),
+        },
+        refusal => refusal,
+    }
+}
+
+/// Why a transaction is not let in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unwelcome {
+    /// There is no room.
+    Full,
+    /// It cannot be in a block after what waits already.
+    Rule(Refusal),
+}
+
 /// A waiting transaction that turned out impossible.
 #[derive(Debug)]
 pub struct Impossible {
@@ -46,6 +70,18 @@ pub struct Impossible {
     pub tx: Arc<Tx>,
     /// Why.
     pub error: Refusal,
+}
+
+/// What blocks held since the expected state was made anew.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+enum Surprise {
+    /// What was expected.
+    #[default]
+    None,
+    /// Something else, beside which all that waits seemed possible.
+    Mild,
+    /// Something that excludes what waits.
+    Grave,
 }
 
 /// The waiting transactions and what they lead to.
@@ -58,7 +94,10 @@ pub struct Waiting {
     keys: HashMap<Kid, PublicKey>,
     /// Waiting, but not possible on the expected state as far as this node knows the chain.
     unfit: HashSet<Digest>,
+    /// Waiting, but not durable here yet, and known from nobody else: in no block of this node's so far.
+    held: HashSet<Digest>,
     blocks_since: u32,
+    surprise: Surprise,
 }
 
 impl Waiting {
@@ -71,7 +110,9 @@ impl Waiting {
             promised: HashSet::new(),
             keys: HashMap::new(),
             unfit: HashSet::new(),
+            held: HashSet::new(),
             blocks_since: 0,
+            surprise: Surprise::None,
         }
     }
 
@@ -90,7 +131,7 @@ impl Waiting {
     /// True if something waits that a block can take.
     #[must_use]
     pub fn has_work(&self) -> bool {
-        self.pool.len() > self.unfit.len()
+        self.pool.len() > self.unfit.len() + self.held.len()
     }
 
     /// A waiting transaction.
@@ -111,57 +152,127 @@ impl Waiting {
         self.keys.get(kid).copied()
     }
 
-    /// Whether there is room for it.
-    pub fn admits(&self, tx: &Tx) -> Result<(), PoolError> {
-        self.pool.admits(tx)
-    }
-
-    /// Tries it on the expected state; what fits changes that state.
-    pub fn expect(&mut self, chain: &Chain, tx: &Tx, time_ms: u64) -> Result<(), Refusal> {
-        self.expected.apply(chain.state(), tx, time_ms)
-    }
-
-    /// Takes it in.
-    pub fn insert(&mut self, tx: Arc<Tx>, promised: bool) {
-        if promised {
-            self.promised.insert(tx.txid());
+    /// Lets one in whose signature was checked, if there is room for it and it fits on what is expected. What is held is
+    /// offered to no block before it is promised.
+    pub fn welcome(
+        &mut self,
+        chain: &Chain,
+        tx: &Arc<Tx>,
+        held: bool,
+        time_ms: u64,
+    ) -> Result<(), Unwelcome> {
+        match self.pool.admits(tx) {
+            Ok(()) => {}
+            Err(PoolError::Full) => return Err(Unwelcome::Full),
+            Err(PoolError::Duplicate) => return Ok(()),
         }
+        let fits = self.expected.apply(chain.state(), tx, time_ms);
+        fits.map_err(|refusal| Unwelcome::Rule(finally(chain, tx, time_ms, refusal)))?;
+        self.note_key(tx);
+        if held {
+            self.held.insert(tx.txid());
+        }
+        self.pool.keep(tx.clone()).map_err(|_counted_before| Unwelcome::Full)
+    }
+
+    /// Notes that others know it too.
+    pub fn release(&mut self, txid: &Digest) {
+        self.held.remove(txid);
+    }
+
+    /// Notes that this node answers for it from now on, if it still waits.
+    pub fn promise(&mut self, txid: &Digest) {
+        self.held.remove(txid);
+        if self.pool.get(txid).is_some() {
+            self.promised.insert(*txid);
+        }
+    }
+
+    /// Takes back what could not be made durable, unless others know it by now. Answers what that makes impossible.
+    pub fn give_back(&mut self, chain: &Chain, txids: &[Digest], now_ms: u64) -> Vec<Impossible> {
+        let held: Vec<&Digest> = txids.iter().filter(|txid| self.held.contains(*txid)).collect();
+        held.into_iter().for_each(|txid| drop(self.remove(txid)));
+        self.rebuild(chain, now_ms)
+    }
+
+    /// Takes a promise of an earlier run up again, whether or not there is room.
+    pub fn resume(&mut self, tx: Arc<Tx>) {
+        self.promised.insert(tx.txid());
+        self.note_key(&tx);
+        let _waits_already = self.pool.keep(tx);
+    }
+
+    fn note_key(&mut self, tx: &Tx) {
         if let Some(key) = tx.payload().introduces() {
             self.keys.insert(key.kid(), key);
         }
-        // A promise is a promise: what was made durable waits even where its own group filled the pool. Of what others
-        // pass on, a surplus only drops what they still hold.
-        let _full_or_double = if promised { self.pool.keep(tx) } else { self.pool.insert(tx) };
     }
 
     /// Takes one out that can never be in a block.
     pub fn remove(&mut self, txid: &Digest) -> Option<Arc<Tx>> {
         self.promised.remove(txid);
         self.unfit.remove(txid);
+        self.held.remove(txid);
         self.pool.remove(txid)
     }
 
     /// Candidates for a block, in fair order.
     #[must_use]
     pub fn candidates(&self, count: usize, bytes: usize) -> Vec<Arc<Tx>> {
-        self.pool.take_turns(count, bytes)
+        self.pool.take_turns(count, bytes, |txid| !self.held.contains(txid))
     }
 
-    /// Promised transactions, oldest first: what is told to the others again.
+    /// Promised transactions, oldest first.
     #[must_use]
     pub fn promises(&self, limit: usize) -> Vec<Arc<Tx>> {
         let promised = self.pool.in_order().filter(|tx| self.promised.contains(&tx.txid()));
         promised.take(limit).cloned().collect()
     }
 
-    /// After a block: drops what is final, and says what became impossible.
+    /// The number of the next arrival.
+    #[must_use]
+    pub const fn next_number(&self) -> u64 {
+        self.pool.next_number()
+    }
+
+    /// Promised transactions that arrived before this number, oldest first: what is told to the others again.
+    #[must_use]
+    pub fn promised_before(&self, number: u64, limit: usize) -> Vec<Arc<Tx>> {
+        let promised = self.pool.arrived_before(number).filter(|tx| self.promised.contains(&tx.txid()));
+        promised.take(limit).cloned().collect()
+    }
+
+    /// Before a block is taken as the new tip: adds to the expected state what is in it and was not expected. While
+    /// little waits that state is made anew after the block anyway.
+    pub fn foresee<'a>(&mut self, chain: &Chain, txs: impl Iterator<Item = &'a Tx>, now_ms: u64) {
+        if self.pool.len() <= CHEAP {
+            return;
+        }
+        for tx in txs {
+            let txid = tx.txid();
+            if self.pool.get(&txid).is_some() && !self.unfit.contains(&txid) {
+                continue;
+            }
+            self.surprise = match self.expected.apply(chain.state(), tx, now_ms) {
+                Ok(()) => self.surprise.max(Surprise::Mild),
+                Err(_something_waits_that_it_excludes) => Surprise::Grave,
+            };
+        }
+    }
+
+    /// After a block: drops what is final, and says what became impossible. While much waits, the expected state is not
+    /// made anew for every block, and what became impossible is found a few blocks later.
     pub fn settle(&mut self, chain: &Chain, txids: &[Digest], now_ms: u64) -> Vec<Impossible> {
-        let mut foreign = false;
         for txid in txids {
-            foreign |= self.remove(txid).is_none();
+            self.remove(txid);
         }
         self.blocks_since += 1;
-        if self.pool.len() <= CHEAP || foreign || self.blocks_since >= AT_LEAST_EVERY {
+        let most = match self.surprise {
+            Surprise::None => AT_LEAST_EVERY,
+            Surprise::Mild => SURPRISED_EVERY,
+            Surprise::Grave => 0,
+        };
+        if self.pool.len() <= CHEAP || self.blocks_since >= most {
             return self.rebuild(chain, now_ms);
         }
         Vec::new()
@@ -178,7 +289,7 @@ impl Waiting {
     /// Makes the expected state anew from the final one. What can never be final is taken out and answered;
     /// what is only not possible *yet* stays: this node may be behind, and a promise is a promise.
     pub fn rebuild(&mut self, chain: &Chain, now_ms: u64) -> Vec<Impossible> {
-        self.blocks_since = 0;
+        (self.blocks_since, self.surprise) = (0, Surprise::None);
         self.expected = Expectation::default();
         self.unfit.clear();
         let introduced = self.pool.in_order().filter_map(|tx| tx.payload().introduces());
@@ -189,7 +300,9 @@ impl Waiting {
             match outcome.map_err(|refusal| finally(chain, tx, now_ms, refusal)) {
                 Ok(()) => {}
                 Err(Refusal::NotYet(_)) => {
-                    self.unfit.insert(tx.txid());
+                    if !self.held.contains(&tx.txid()) {
+                        self.unfit.insert(tx.txid());
+                    }
                 }
                 Err(error @ Refusal::Never { .. }) => {
                     impossible.push(Impossible { tx: tx.clone(), error });
@@ -317,15 +430,37 @@ mod tests {
         let chain = chain();
         let mut waiting = Waiting::new(PoolLimits::default());
         let early = grant_of_an_unknown_key(&chain);
-        waiting.insert(early.clone(), true);
+        waiting.resume(early.clone());
         assert!(waiting.rebuild(&chain, 2_000).is_empty());
         assert!(waiting.is_promised(&early.txid()) && !waiting.has_work());
         let possible = receipts(&chain, 3);
-        waiting.insert(possible.clone(), false);
+        assert_eq!(waiting.welcome(&chain, &possible, false, 2_000), Ok(()));
         assert!(waiting.has_work());
         waiting.settle(&chain, &[possible.txid()], 2_000);
         assert!(!waiting.has_work());
         assert_eq!(waiting.promises(10), [early]);
+    }
+
+    #[test]
+    fn what_is_held_is_in_no_block_until_it_is_promised_or_others_know_it() {
+        let chain = chain();
+        let mut waiting = Waiting::new(PoolLimits::default());
+        let first = receipts(&chain, 3);
+        let other = Receipts { chain: chain.id(), count: 2, iat: 2_001, root: Digest::of(b"other") };
+        let other = tx(3, &Payload::Receipts(other));
+        for tx in [&first, &other] {
+            assert_eq!(waiting.welcome(&chain, tx, true, 2_000), Ok(()));
+        }
+        assert!(!waiting.has_work() && waiting.candidates(10, 1 << 20).is_empty());
+        waiting.promise(&first.txid());
+        assert_eq!(waiting.candidates(10, 1 << 20), [first.clone()]);
+        assert!(waiting.give_back(&chain, &[first.txid(), other.txid()], 2_000).is_empty());
+        assert!(waiting.is_promised(&first.txid()) && waiting.get(&other.txid()).is_none());
+        // What was expected of it is forgotten as well: it may come again.
+        assert_eq!(waiting.welcome(&chain, &other, true, 2_000), Ok(()));
+        waiting.release(&other.txid());
+        assert!(waiting.give_back(&chain, &[other.txid()], 2_000).is_empty());
+        assert_eq!(waiting.candidates(10, 1 << 20), [first, other]);
     }
 
     #[test]
@@ -334,8 +469,8 @@ mod tests {
         let mut waiting = Waiting::new(PoolLimits::default());
         let same_root = Receipts { chain: chain.id(), count: 2, iat: 2_001, root: Digest::of(b"root") };
         let second = tx(3, &Payload::Receipts(same_root));
-        waiting.insert(receipts(&chain, 3), false);
-        waiting.insert(second.clone(), true);
+        assert_eq!(waiting.welcome(&chain, &receipts(&chain, 3), false, 2_000), Ok(()));
+        waiting.resume(second.clone());
         assert!(waiting.rebuild(&chain, 3_000).is_empty());
         assert!(waiting.is_promised(&second.txid()));
     }
@@ -354,7 +489,7 @@ mod tests {
         let mut waiting = Waiting::new(PoolLimits::default());
         let same_root = Receipts { chain: chain.id(), count: 2, iat: 2_001, root: Digest::of(b"root") };
         let second = tx(3, &Payload::Receipts(same_root));
-        waiting.insert(second.clone(), true);
+        waiting.resume(second.clone());
         let impossible = waiting.rebuild(&chain, 3_000);
         assert_eq!(impossible.len(), 1);
         assert!(matches!(&impossible[0].error,

@@ -172,7 +172,7 @@ impl Node {
         let signed = tx::sign(&seat.key, &event).ok().and_then(|jws| Tx::parse(jws.as_bytes()).ok());
         let Some(tx) = signed else { return };
         let (reply, answer) = tokio::sync::oneshot::channel();
-        if !self.submit(Submission { txs: vec![Arc::new(tx)], reply: Some(reply) }) {
+        if !self.submit(Submission { txs: vec![Arc::new(tx)], reply }) {
             return;
         }
         match answer.await.ok().and_then(|mut answers| answers.pop()) {

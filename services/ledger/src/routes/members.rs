@@ -3,16 +3,16 @@
 use std::sync::Arc;
 
 use actix_web::{HttpRequest, HttpResponse, post, web};
-use hbc_service::{Problem, Public, parse_strict};
+use hbc_service::{Problem, Public, parse_strict, peer_address};
 use hbc_types::Digest;
-use hbc_types::chain::tx::Tx;
+use hbc_types::chain::tx::{Tx, txid};
 use hbc_types::problem::{ProblemDocument, Slug};
 use hbc_types::wire::ledger::{AddressesView, AnnounceAddress, Challenge, ChallengeAnswer};
 
 use super::App;
 use crate::consensus::{MemberId, Message};
 use crate::node::addresses::AddressError;
-use crate::node::admission::Submission;
+use crate::node::admission::PassedOn;
 use crate::peers::{MAX_ENVELOPE_BYTES, MEMBER_HEADER, SIGNATURE_HEADER, Unpacked, is_genuine, unpack};
 
 /// Takes a member's envelope and answers with this node's height. Signed by the member over chain, sender,
@@ -33,9 +33,8 @@ pub async fn receive(
         return Err(Problem::new(Slug::TooLarge));
     }
     let sender = app.sender(&request, &body)?;
-    let items = unpack(&body).ok_or_else(|| Problem::new(Slug::MalformedRequest))?;
     if app.node.attack().is_none() {
-        app.take(sender, items)?;
+        app.take(sender, body).await?;
     }
     Ok(HttpResponse::Ok().json(app.node.heard()))
 }
@@ -54,7 +53,7 @@ pub async fn announce(
     body: web::Bytes,
     app: web::Data<App>,
 ) -> Result<HttpResponse, Problem> {
-    app.count_submission(&request)?;
+    app.count_submissions(peer_address(&request), 1)?;
     let AnnounceAddress { announcement } = parse_strict(&body)?;
     match app.node.take_address(&announcement) {
         Ok(()) => {}
@@ -106,10 +105,11 @@ impl App {
         if genuine { Ok(id) } else { Err(refused()) }
     }
 
-    fn take(&self, sender: MemberId, items: Vec<Unpacked<'_>>) -> Result<(), Problem> {
+    /// The agreement's messages first: they wait for nothing. Transactions that are known are dropped by their hash.
+    async fn take(&self, sender: MemberId, body: web::Bytes) -> Result<(), Problem> {
         let malformed = || Problem::new(Slug::MalformedRequest);
-        let mut txs = Vec::new();
-        for item in items {
+        let mut texts = Vec::new();
+        for item in unpack(&body).ok_or_else(malformed)? {
             match item {
                 Unpacked::Agreement(bytes) => {
                     let message = Message::decode(bytes).map_err(|_codec| malformed())?;
@@ -117,14 +117,23 @@ impl App {
                         return Err(Problem::new(Slug::Unavailable));
                     }
                 }
-                Unpacked::Transaction(bytes) => {
-                    txs.push(Arc::new(Tx::parse(bytes).map_err(|_form| malformed())?));
-                }
+                Unpacked::Transaction(bytes) => texts.push(body.slice_ref(bytes)),
             }
         }
-        if !txs.is_empty() && !self.node.submit(Submission { txs, reply: None }) {
-            return Err(Problem::new(Slug::Unavailable));
+        if texts.is_empty() {
+            return Ok(());
         }
-        Ok(())
+        let node = self.node.clone();
+        let weight = texts.iter().map(web::Bytes::len).sum();
+        let permit = node.gossip.permit(sender, weight).ok_or_else(|| Problem::new(Slug::Unavailable))?;
+        let parsed = web::block(move || {
+            texts.retain(|text| node.is_new(&txid(text)));
+            let txs = texts.iter().map(|text| Tx::parse(text).map(Arc::new)).collect::<Result<_, _>>();
+            txs.map(|txs| PassedOn { txs, permit })
+        });
+        let parsed = parsed.await.map_err(|cancelled| Problem::internal(&cancelled))?;
+        let passed_on = parsed.map_err(|_form| malformed())?;
+        let taken = passed_on.txs.is_empty() || self.node.pass_on(passed_on);
+        if taken { Ok(()) } else { Err(Problem::new(Slug::Unavailable)) }
     }
 }

@@ -17,8 +17,7 @@ use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::Duration;
 
-use actix_web::HttpRequest;
-use hbc_service::{Problem, RateLimit, Routes, peer_address};
+use hbc_service::{Problem, RateLimit, Routes};
 use hbc_types::Digest;
 use hbc_types::problem::Slug;
 
@@ -46,7 +45,7 @@ pub struct App {
 }
 
 impl App {
-    /// For this node, with so many submissions per second and address.
+    /// For this node, with so many submitted transactions per second and address.
     #[must_use]
     pub fn new(node: Arc<Node>, submissions_per_second: u32) -> Self {
         let burst = NonZeroU32::new(submissions_per_second).unwrap_or(NonZeroU32::MIN);
@@ -67,8 +66,10 @@ impl App {
         self.audience.clone()
     }
 
-    fn count_submission(&self, request: &HttpRequest) -> Result<(), Problem> {
-        peer_address(request).map_or(Ok(()), |address| self.submissions.check(&address))
+    /// Counts so many transactions of an address.
+    fn count_submissions(&self, address: Option<IpAddr>, count: usize) -> Result<(), Problem> {
+        let count = u32::try_from(count).ok().and_then(NonZeroU32::new).unwrap_or(NonZeroU32::MIN);
+        address.map_or(Ok(()), |address| self.submissions.check_many(&address, count))
     }
 
     /// The problem of a node whose store was changed, with the peers to go to.

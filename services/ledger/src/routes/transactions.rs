@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use actix_web::http::header::{ACCEPT, CONTENT_TYPE};
 use actix_web::{HttpRequest, HttpResponse, get, post, web};
-use hbc_service::{Problem, Public, parse_strict};
+use hbc_service::{Problem, Public, parse_strict, peer_address};
 use hbc_types::Digest;
 use hbc_types::chain::certificate::PromiseClaims;
 use hbc_types::chain::merkle::leaf_hash;
@@ -19,7 +19,9 @@ use tokio::sync::oneshot;
 
 use super::{App, digest};
 use crate::domain::rules::Refusal;
+use crate::node::Node;
 use crate::node::admission::{Accepted, Submission, SubmitError};
+use crate::peers::Sender;
 
 /// Transactions in one batch at most.
 const MAX_BATCH: usize = 1_000;
@@ -64,7 +66,7 @@ pub async fn submit(
     app: web::Data<App>,
 ) -> Result<HttpResponse, Problem> {
     app.refuse_writes()?;
-    app.count_submission(&request)?;
+    app.count_submissions(peer_address(&request), 1)?;
     let text = request.headers().get(CONTENT_TYPE).and_then(|value| value.to_str().ok());
     let jws = if text.is_some_and(|text| text.starts_with("text/plain")) {
         body.to_vec()
@@ -79,7 +81,7 @@ pub async fn submit(
         Some(Err(error)) => return Err(error.into()),
         None => return Err(Problem::new(Slug::Unavailable)),
     };
-    Ok(HttpResponse::Accepted().json(app.promise(&accepted)?))
+    Ok(HttpResponse::Accepted().json(app.vouching()?.promise(&accepted)?))
 }
 
 /// Takes up to 1,000 transactions in order and answers each. One that cannot be taken does not keep the
@@ -97,36 +99,69 @@ pub async fn submit_batch(
     app: web::Data<App>,
 ) -> Result<HttpResponse, Problem> {
     app.refuse_writes()?;
-    app.count_submission(&request)?;
-    let batch = web::block(move || {
+    let (counting, address) = (app.clone(), peer_address(&request));
+    let parsed = web::block(move || {
         let batch = parse_strict::<SubmitBatch>(&body)?;
         if batch.transactions.len() > MAX_BATCH {
             return Err(Problem::invalid("transactions", "at most 1000"));
         }
+        counting.count_submissions(address, batch.transactions.len())?;
         Ok(batch.transactions.iter().map(|jws| Tx::parse(jws.as_bytes()).map(Arc::new)).collect::<Vec<_>>())
     });
-    let parsed = batch.await.map_err(|cancelled| Problem::internal(&cancelled))??;
+    let parsed = parsed.await.map_err(|cancelled| Problem::internal(&cancelled))??;
     let txs = parsed.iter().filter_map(|tx| tx.as_ref().ok().cloned()).collect();
     let answers = app.admit(txs).await?;
     if answers.iter().any(|answer| matches!(answer, Err(SubmitError::Attacked))) {
         return Err(app.attacked());
     }
-    let mut answers = answers.into_iter();
-    let mut results = Vec::with_capacity(parsed.len());
-    for tx in parsed {
-        let answer = match tx {
-            Err(error) => Err(unreadable(&error)),
+    let vouching = app.vouching()?;
+    // A thousand signatures take some time.
+    let results = web::block(move || {
+        let mut answers = answers.into_iter();
+        let answer = |tx: &Result<Arc<Tx>, TxError>| match tx {
+            Err(error) => Err(unreadable(error)),
             Ok(_) => match answers.next() {
                 Some(answer) => answer.map_err(Problem::from),
                 None => Err(Problem::new(Slug::Unavailable)),
             },
         };
-        results.push(match answer.and_then(|accepted| app.promise(&accepted)) {
+        let result = |answer: Result<Accepted, Problem>| match answer.and_then(|a| vouching.promise(&a)) {
             Ok(promise) => BatchResult::Promise(promise),
             Err(problem) => BatchResult::Problem(problem.document(None)),
-        });
-    }
+        };
+        parsed.iter().map(answer).map(result).collect()
+    });
+    let results = results.await.map_err(|cancelled| Problem::internal(&cancelled))?;
     Ok(HttpResponse::Accepted().json(BatchAnswer { results }))
+}
+
+/// This node's word at one moment.
+struct Vouching {
+    node: Arc<Node>,
+    seat: Arc<Sender>,
+    iat: u64,
+    quorum: bool,
+}
+
+impl Vouching {
+    fn promise(&self, accepted: &Accepted) -> Result<Promise, Problem> {
+        let claims = PromiseClaims {
+            chain: self.node.chain_id,
+            iat: self.iat,
+            include_by: self.iat.saturating_add(self.node.include_within_ms),
+            node: self.node.name.clone(),
+            txid: accepted.txid,
+        };
+        let signature = claims.sign(&self.seat.key).map_err(|error| Problem::internal(&error))?;
+        Ok(Promise {
+            txid: accepted.txid,
+            node: claims.node,
+            include_by: Timestamp::from_ms(i64::try_from(claims.include_by).unwrap_or(i64::MAX)),
+            quorum: self.quorum,
+            signature,
+            height: accepted.height,
+        })
+    }
 }
 
 impl App {
@@ -135,32 +170,16 @@ impl App {
             return Ok(Vec::new());
         }
         let (reply, answer) = oneshot::channel();
-        if !self.node.submit(Submission { txs, reply: Some(reply) }) {
+        if !self.node.submit(Submission { txs, reply }) {
             return Err(SubmitError::Full.into());
         }
         answer.await.map_err(|_node_stops| Problem::new(Slug::Unavailable))
     }
 
-    fn promise(&self, accepted: &Accepted) -> Result<Promise, Problem> {
-        let node = &self.node;
-        let (iat, within) = (node.clock.now().unsigned_ms(), node.include_within_ms);
-        let claims = PromiseClaims {
-            chain: node.chain_id,
-            iat,
-            include_by: iat.saturating_add(within),
-            node: node.name.clone(),
-            txid: accepted.txid,
-        };
+    fn vouching(&self) -> Result<Vouching, Problem> {
+        let node = self.node.clone();
         let seat = node.seat().ok_or_else(|| Problem::new(Slug::Unavailable))?;
-        let signature = claims.sign(&seat.key).map_err(|error| Problem::internal(&error))?;
-        Ok(Promise {
-            txid: accepted.txid,
-            node: claims.node,
-            include_by: Timestamp::from_ms(i64::try_from(claims.include_by).unwrap_or(i64::MAX)),
-            quorum: node.sees_quorum(),
-            signature,
-            height: accepted.height,
-        })
+        Ok(Vouching { iat: node.clock.now().unsigned_ms(), quorum: node.sees_quorum(), seat, node })
     }
 }
 

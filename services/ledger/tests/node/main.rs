@@ -10,6 +10,7 @@
     reason = "test code"
 )]
 
+mod admission;
 mod adversary;
 mod agreement;
 mod bounds;

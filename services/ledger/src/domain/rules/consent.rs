@@ -19,7 +19,7 @@ impl Draft<'_> {
         let by_auth = self.is_service(&tx.kid(), ServiceRole::Auth);
         let known = self.key(&payload.key);
         let entry = match (payload.status, known, payload.public) {
-            (KeyStatus::Active, ..) if !by_auth => return Err(Refusal::never(Rule::Signer)),
+            (KeyStatus::Active, ..) if !by_auth => return Err(self.not_by(tx)),
             (KeyStatus::Active, Some(known), _) => {
                 let revoked = known.status == KeyStatus::Revoked;
                 let rule = if revoked { Rule::KeyRevoked } else { Rule::KeyKnown };
@@ -29,7 +29,7 @@ impl Draft<'_> {
                 KeyEntry { prev: None, public, seq: 0, status: KeyStatus::Active, txid: tx.txid() }
             }
             (KeyStatus::Revoked, ..) if !by_auth && tx.kid() != payload.key => {
-                return Err(Refusal::never(Rule::Signer));
+                return Err(self.not_by(tx));
             }
             (KeyStatus::Revoked, Some(known), _) if known.status == KeyStatus::Revoked => {
                 return Err(Refusal::excluded(Rule::KeyRevoked, known.txid));

@@ -57,7 +57,7 @@ impl Draft<'_> {
     }
 
     fn signed_by(&self, tx: &Tx, role: ServiceRole) -> Result<(), Refusal> {
-        if self.is_service(&tx.kid(), role) { Ok(()) } else { Err(Refusal::never(Rule::Signer)) }
+        if self.is_service(&tx.kid(), role) { Ok(()) } else { Err(self.not_by(tx)) }
     }
 
     fn unseen(&self, kind: Kind, id: &Digest) -> Result<(), Refusal> {

@@ -136,7 +136,7 @@ impl Draft<'_> {
     pub(super) fn identity_staff(&mut self, tx: &Tx, payload: &Staff) -> Result<(), Refusal> {
         let by_auth = self.is_service(&tx.kid(), ServiceRole::Auth);
         if !by_auth && count(self.state.operators(), &[tx.kid()]) == 0 {
-            return Err(Refusal::never(Rule::Signer));
+            return Err(self.not_by(tx));
         }
         let subject = format!("staff:{}", payload.key);
         self.check_nonce(&subject, payload.nonce)?;
@@ -187,7 +187,7 @@ impl Draft<'_> {
 
     fn signed_by_member(&self, tx: &Tx) -> Result<(), Refusal> {
         let is_member = count(self.state.members(), &[tx.kid()]) == 1;
-        if is_member { Ok(()) } else { Err(Refusal::never(Rule::Signer)) }
+        if is_member { Ok(()) } else { Err(self.not_by(tx)) }
     }
 
     fn is_quorum_of_members(&self, voices: &[Kid]) -> bool {

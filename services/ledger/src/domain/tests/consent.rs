@@ -41,7 +41,7 @@ fn a_key_is_revoked_by_auth_or_by_itself() {
     let mut ground = with_key("k");
     let revocation = ground.key_revocation("k");
     for foreign in ["access-policy", "storage", "m1", "o1", "another"] {
-        assert_eq!(ground.verdict(foreign, &revocation), never(Rule::Signer), "{foreign}");
+        assert_eq!(ground.verdict(foreign, &revocation), no_right(&ground, foreign), "{foreign}");
     }
     assert_eq!(ground.verdict("auth", &revocation), Ok(()));
     assert_eq!(ground.verdict("k", &revocation), Ok(()));

@@ -227,6 +227,12 @@ pub fn never(rule: Rule) -> Result<(), Refusal> {
     Err(Refusal::Never { rule, excluded_by: None })
 }
 
+/// What somebody without the right hears: a key that nobody introduced may still be given it.
+pub fn no_right(ground: &Ground, signer: &str) -> Result<(), Refusal> {
+    let known = ground.state.public_key(&kid(signer)).is_some();
+    if known { never(Rule::Signer) } else { not_yet(Rule::Signer) }
+}
+
 pub fn excluded(rule: Rule, by: Digest) -> Result<(), Refusal> {
     Err(Refusal::Never { rule, excluded_by: Some(by) })
 }

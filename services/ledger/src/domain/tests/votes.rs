@@ -94,8 +94,8 @@ fn only_members_vote() {
         ground.service_key("new", ServiceRole::Auth, KeyStatus::Active),
     );
     for foreign in ["o1", "auth", "storage", "nobody"] {
-        assert_eq!(ground.verdict(foreign, &vote), never(Rule::Signer), "{foreign}");
-        assert_eq!(ground.verdict(foreign, &key), never(Rule::Signer), "{foreign}");
+        assert_eq!(ground.verdict(foreign, &vote), no_right(&ground, foreign), "{foreign}");
+        assert_eq!(ground.verdict(foreign, &key), no_right(&ground, foreign), "{foreign}");
     }
 }
 
@@ -185,7 +185,8 @@ fn members_come_and_go_from_the_next_height_on() {
     ground.votes(&["m3"], "member:m4", "none");
     assert_eq!(ground.member_names(), ["m1", "m2", "m3", "m5"]);
     let vote = ground.vote("member:m4", "none");
-    assert_eq!(ground.verdict("m4", &vote), never(Rule::Signer));
+    let left = ground.state.changed_by("member:m4").unwrap();
+    assert_eq!(ground.verdict("m4", &vote), excluded(Rule::Signer, left));
     assert_eq!(ground.state.public_key(&kid("m5")), Some(public("m5")));
     assert_eq!(ground.state.public_key(&kid("m4")), Some(public("m4")), "what it signed stays provable");
 }
@@ -204,7 +205,7 @@ fn a_block_is_judged_by_the_members_before_it() {
     for tx in &txs {
         draft.apply(tx).unwrap();
     }
-    assert_eq!(draft.apply(&newcomer), never(Rule::Signer), "not in the same block");
+    assert_eq!(draft.apply(&newcomer), not_yet(Rule::Signer), "not in the same block");
     drop(draft);
     ground.block(&txs);
     assert_eq!(ground.verdict("m5", &vote), Ok(()));
@@ -312,9 +313,9 @@ fn service_keys_come_by_vote_and_end_for_ever() {
     let same = ground.service_key("new", ServiceRole::Storage, active);
     assert_eq!(ground.verdict("m1", &same), never(Rule::NoChange));
     ground.service_votes(&["m1", "m2", "m3"], "new", ServiceRole::Storage, revoked);
-    assert_eq!(ground.verdict("new", &anchor), never(Rule::Signer));
-    let back = ground.service_key("new", ServiceRole::Storage, active);
     let ended = ground.state.service(&kid("new")).unwrap().txid.unwrap();
+    assert_eq!(ground.verdict("new", &anchor), excluded(Rule::Signer, ended));
+    let back = ground.service_key("new", ServiceRole::Storage, active);
     assert_eq!(ground.verdict("m1", &back), excluded(Rule::Ended, ended));
     let unknown = ground.service_key("unknown", ServiceRole::Storage, revoked);
     assert_eq!(ground.verdict("m1", &unknown), never(Rule::NoChange));
@@ -339,9 +340,10 @@ fn staff_needs_auth_and_enough_operators() {
     }
     let mut ground = Ground::new();
     let profile = ground.staff("doctor", active);
-    for foreign in ["m1", "storage", "access-policy", "doctor", "nobody"] {
-        assert_eq!(ground.verdict(foreign, &profile), never(Rule::Signer), "{foreign}");
+    for foreign in ["m1", "storage", "access-policy", "nobody"] {
+        assert_eq!(ground.verdict(foreign, &profile), no_right(&ground, foreign), "{foreign}");
     }
+    assert_eq!(ground.verdict("doctor", &profile), never(Rule::Signer), "nobody vouches for themselves");
 }
 
 #[test]
@@ -403,7 +405,7 @@ fn an_event_is_told_by_the_node_itself_or_by_more_than_a_third() {
     assert!(acted(&ground, &told));
 
     for foreign in ["o1", "auth", "nobody"] {
-        assert_eq!(ground.verdict(foreign, &own), never(Rule::Signer), "{foreign}");
+        assert_eq!(ground.verdict(foreign, &own), no_right(&ground, foreign), "{foreign}");
     }
     let nobody = ground.event("m9", 1);
     assert_eq!(ground.verdict("m1", &nobody), never(Rule::NodeUnknown));

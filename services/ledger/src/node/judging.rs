@@ -1,0 +1,186 @@
+//! What becomes of a transaction that arrives: it is final already, promised, waits for its block, or is refused. Three
+//! steps without I/O: a look at what is known, the signatures of the rest, and the rules. The chain and the waiting
+//! room are held for the first and the last, not while signatures are checked.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use hbc_types::Digest;
+use hbc_types::chain::keys::{Kid, PublicKey};
+use hbc_types::chain::tx::Tx;
+
+use super::waiting::{Unwelcome, Waiting};
+use crate::chain::Chain;
+use crate::domain::rules::Refusal;
+
+/// From so many on, signatures are checked on several threads.
+const PARALLEL: usize = 32;
+
+/// Why a transaction is not taken.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum SubmitError {
+    /// Signed for another chain.
+    #[error("signed for another chain")]
+    OtherChain,
+    /// Not signed by the key that it names, or that key is not known.
+    #[error("the signature does not fit, or its key is not known")]
+    Signature,
+    /// A rule refuses it.
+    #[error("{0}")]
+    Rule(Refusal),
+    /// Too much waits.
+    #[error("too many transactions wait")]
+    Full,
+    /// The store failed verification.
+    #[error("the node's store was changed")]
+    Attacked,
+    /// The store cannot be written.
+    #[error("the store cannot be written now")]
+    Store,
+}
+
+/// Whose transactions are judged.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Source {
+    /// A client's, to be made durable and promised.
+    Client,
+    /// Another member's, which answers for them.
+    Member,
+}
+
+/// What becomes of one transaction.
+#[derive(Clone, Debug)]
+pub enum Judged {
+    /// Final at this height.
+    Final(u64),
+    /// This node answers for it already.
+    Promised,
+    /// It waits for its block; to be made durable before it is promised.
+    Waits,
+    /// It is not taken.
+    Refused(SubmitError),
+}
+
+/// What is known of transactions before their signatures are checked.
+#[derive(Debug)]
+pub struct Look {
+    unknown: Vec<bool>,
+    keys: HashMap<Kid, PublicKey>,
+}
+
+/// What a signature is worth.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Signature {
+    /// Nobody asks: the transaction is known.
+    Known,
+    /// It fits.
+    Fits,
+    /// Nobody told the key that it names.
+    NoKey,
+    /// It does not fit: nobody honest passes such a thing on.
+    False,
+}
+
+/// True if nobody here knows the transaction yet.
+#[must_use]
+pub fn is_new(chain: &Chain, waiting: &Waiting, txid: &Digest) -> bool {
+    waiting.get(txid).is_none() && chain.state().place(txid).is_none()
+}
+
+/// Which of them are new here, and the keys that the new ones name, wherever those are introduced.
+#[must_use]
+pub fn look(chain: &Chain, waiting: &Waiting, txs: &[Arc<Tx>]) -> Look {
+    let unknown = |tx: &Arc<Tx>| tx.payload().chain() == chain.id() && is_new(chain, waiting, &tx.txid());
+    let unknown: Vec<bool> = txs.iter().map(unknown).collect();
+    let mut keys: HashMap<Kid, PublicKey> =
+        txs.iter().filter_map(|tx| tx.payload().introduces()).map(|key| (key.kid(), key)).collect();
+    for (tx, _) in txs.iter().zip(&unknown).filter(|(_, unknown)| **unknown) {
+        let kid = tx.kid();
+        if let Some(key) = chain.state().public_key(&kid).or_else(|| waiting.key(&kid)) {
+            keys.insert(kid, key);
+        }
+    }
+    Look { unknown, keys }
+}
+
+/// Checks the signatures of what is new, on all cores when they are many.
+#[must_use]
+pub fn check_signatures(txs: &[Arc<Tx>], look: &Look) -> Vec<Signature> {
+    let check = |(tx, unknown): (&Arc<Tx>, &bool)| match (unknown, look.keys.get(&tx.kid())) {
+        (false, _) => Signature::Known,
+        (true, None) => Signature::NoKey,
+        (true, Some(key)) if tx.verify_signature(key).is_ok() => Signature::Fits,
+        (true, Some(_)) => Signature::False,
+    };
+    if txs.len() < PARALLEL {
+        return txs.iter().zip(&look.unknown).map(check).collect();
+    }
+    let threads = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+    let share = txs.len().div_ceil(threads);
+    std::thread::scope(|scope| {
+        let running: Vec<_> = txs
+            .chunks(share)
+            .zip(look.unknown.chunks(share))
+            .map(|(txs, unknown)| {
+                let part = move || txs.iter().zip(unknown).map(check).collect::<Vec<_>>();
+                (txs.len(), scope.spawn(part))
+            })
+            .collect();
+        let nothing = |length| vec![Signature::NoKey; length];
+        let joined = running.into_iter();
+        joined
+            .flat_map(|(length, thread)| thread.join().unwrap_or_else(|_panicked| nothing(length)))
+            .collect()
+    })
+}
+
+/// Tries what is new on the expected state, each on what the one before left; what fits waits from now on, a client's
+/// held until it is durable.
+pub fn decide(
+    chain: &Chain,
+    waiting: &mut Waiting,
+    txs: &[Arc<Tx>],
+    signatures: &[Signature],
+    source: Source,
+    now_ms: u64,
+) -> Vec<Judged> {
+    let one = |(tx, signature): (&Arc<Tx>, &Signature)| {
+        let txid = tx.txid();
+        if let Some(place) = chain.state().place(&txid) {
+            return Judged::Final(place.height);
+        }
+        if waiting.is_promised(&txid) {
+            return Judged::Promised;
+        }
+        if waiting.get(&txid).is_some() {
+            if source == Source::Member {
+                waiting.release(&txid);
+            }
+            return Judged::Waits;
+        }
+        if tx.payload().chain() != chain.id() {
+            return Judged::Refused(SubmitError::OtherChain);
+        }
+        if *signature != Signature::Fits {
+            return Judged::Refused(SubmitError::Signature);
+        }
+        match waiting.welcome(chain, tx, source == Source::Client, now_ms) {
+            Ok(()) => Judged::Waits,
+            Err(Unwelcome::Full) => Judged::Refused(SubmitError::Full),
+            Err(Unwelcome::Rule(refusal)) => Judged::Refused(SubmitError::Rule(refusal)),
+        }
+    };
+    txs.iter().zip(signatures).map(one).collect()
+}
+
+/// All three steps at once, for whoever holds chain and waiting room anyway.
+pub fn judge(
+    chain: &Chain,
+    waiting: &mut Waiting,
+    txs: &[Arc<Tx>],
+    source: Source,
+    now_ms: u64,
+) -> Vec<Judged> {
+    let look = look(chain, waiting, txs);
+    decide(chain, waiting, txs, &check_signatures(txs, &look), source, now_ms)
+}

@@ -3,10 +3,11 @@
 //! room are held for the first and the last, not while signatures are checked.
 
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::sync::Arc;
 
 use hbc_types::Digest;
-use hbc_types::chain::keys::{Kid, PublicKey};
+use hbc_types::chain::keys::{Kid, PreparedKey};
 use hbc_types::chain::tx::Tx;
 
 use super::waiting::{Unwelcome, Waiting};
@@ -65,7 +66,7 @@ pub enum Judged {
 #[derive(Debug)]
 pub struct Look {
     unknown: Vec<bool>,
-    keys: HashMap<Kid, PublicKey>,
+    keys: HashMap<Kid, PreparedKey>,
 }
 
 /// What a signature is worth.
@@ -92,12 +93,15 @@ pub fn is_new(chain: &Chain, waiting: &Waiting, txid: &Digest) -> bool {
 pub fn look(chain: &Chain, waiting: &Waiting, txs: &[Arc<Tx>]) -> Look {
     let unknown = |tx: &Arc<Tx>| tx.payload().chain() == chain.id() && is_new(chain, waiting, &tx.txid());
     let unknown: Vec<bool> = txs.iter().map(unknown).collect();
-    let mut keys: HashMap<Kid, PublicKey> =
-        txs.iter().filter_map(|tx| tx.payload().introduces()).map(|key| (key.kid(), key)).collect();
+    let introduced = txs.iter().filter_map(|tx| tx.payload().introduces());
+    let mut keys: HashMap<Kid, PreparedKey> =
+        introduced.filter_map(|key| key.prepare().ok()).map(|key| (key.kid(), key)).collect();
     for (tx, _) in txs.iter().zip(&unknown).filter(|(_, unknown)| **unknown) {
-        let kid = tx.kid();
-        if let Some(key) = chain.state().public_key(&kid).or_else(|| waiting.key(&kid)) {
-            keys.insert(kid, key);
+        if let Entry::Vacant(place) = keys.entry(tx.kid()) {
+            let key = chain.state().public_key(&tx.kid()).or_else(|| waiting.key(&tx.kid()));
+            if let Some(key) = key.and_then(|key| key.prepare().ok()) {
+                place.insert(key);
+            }
         }
     }
     Look { unknown, keys }
@@ -109,7 +113,7 @@ pub fn check_signatures(txs: &[Arc<Tx>], look: &Look) -> Vec<Signature> {
     let check = |(tx, unknown): (&Arc<Tx>, &bool)| match (unknown, look.keys.get(&tx.kid())) {
         (false, _) => Signature::Known,
         (true, None) => Signature::NoKey,
-        (true, Some(key)) if tx.verify_signature(key).is_ok() => Signature::Fits,
+        (true, Some(key)) if tx.verify_prepared(key).is_ok() => Signature::Fits,
         (true, Some(_)) => Signature::False,
     };
     if txs.len() < PARALLEL {

@@ -8,7 +8,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use ed25519_dalek::SigningKey;
 
 use super::json::{self, JsonError};
-use super::keys::{KeyError, Kid, PublicKey, SignatureBytes};
+use super::keys::{KeyError, Kid, PreparedKey, PublicKey, SignatureBytes};
 
 /// Why bytes are not a signed object of the expected kind.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -79,6 +79,17 @@ impl Jws {
     /// # Errors
     /// When `key` is not the one that `kid` names, or the signature does not fit.
     pub fn verify(&self, text: &[u8], key: &PublicKey) -> Result<(), KeyError> {
+        if key.kid() != self.kid {
+            return Err(KeyError::Signature);
+        }
+        self.verify_prepared(text, &key.prepare()?)
+    }
+
+    /// The same by a key that was taken apart before.
+    ///
+    /// # Errors
+    /// When `key` is not the one that `kid` names, or the signature does not fit.
+    pub fn verify_prepared(&self, text: &[u8], key: &PreparedKey) -> Result<(), KeyError> {
         if key.kid() != self.kid {
             return Err(KeyError::Signature);
         }

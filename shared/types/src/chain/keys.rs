@@ -1,8 +1,10 @@
 //! Ed25519 public keys and signatures as the ledger writes them, fingerprints, and texts that are signed as they are.
 
 use std::fmt;
+use std::sync::LazyLock;
 
-use ed25519_dalek::{Signature, Signer as _, SigningKey, VerifyingKey};
+use curve25519_dalek::constants::EIGHT_TORSION;
+use ed25519_dalek::{Signature, Signer as _, SigningKey, Verifier as _, VerifyingKey};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::digest::Digest;
@@ -115,16 +117,58 @@ impl PublicKey {
         Digest::of(&self.0)
     }
 
-    /// Verifies strictly (RFC 8032 with small-order keys and non-canonical values refused), so that a signature cannot be
-    /// varied without its key.
+    /// The key taken apart, for many signatures.
+    ///
+    /// # Errors
+    /// [`KeyError::NotAKey`] when the bytes are no point of the curve, or one of small order.
+    pub fn prepare(&self) -> Result<PreparedKey, KeyError> {
+        let key = VerifyingKey::from_bytes(&self.0).map_err(|_off_curve| KeyError::NotAKey)?;
+        if key.is_weak() { Err(KeyError::NotAKey) } else { Ok(PreparedKey { key, kid: self.kid() }) }
+    }
+
+    /// Verifies one signature, as [`PreparedKey::verify`].
     ///
     /// # Errors
     /// [`KeyError::NotAKey`] or [`KeyError::Signature`].
     pub fn verify(&self, text: &[u8], signature: &SignatureBytes) -> Result<(), KeyError> {
-        let key = VerifyingKey::from_bytes(&self.0).map_err(|_off_curve| KeyError::NotAKey)?;
-        key.verify_strict(text, &Signature::from_bytes(&signature.0)).map_err(|_mismatch| KeyError::Signature)
+        self.prepare()?.verify(text, signature)
     }
 }
+
+/// A public key that was taken apart once: it verifies a quarter faster than from its bytes each time.
+#[derive(Debug, Clone)]
+pub struct PreparedKey {
+    key: VerifyingKey,
+    kid: Kid,
+}
+
+impl PreparedKey {
+    /// Its fingerprint.
+    #[must_use]
+    pub const fn kid(&self) -> Kid {
+        self.kid
+    }
+
+    /// Verifies strictly (RFC 8032 with small-order points and non-canonical values refused), so that a signature cannot
+    /// be varied without its key.
+    ///
+    /// `R` is recomputed and compared with the signature's as bytes, in its one canonical encoding. What equals it is
+    /// therefore canonical, and of small order only if it is one of eight texts: it need not be taken apart.
+    ///
+    /// # Errors
+    /// [`KeyError::Signature`] when it does not fit.
+    pub fn verify(&self, text: &[u8], signature: &SignatureBytes) -> Result<(), KeyError> {
+        let (r, _) = signature.0.split_first_chunk::<32>().ok_or(KeyError::Signature)?;
+        if SMALL_ORDER.contains(r) {
+            return Err(KeyError::Signature);
+        }
+        self.key.verify(text, &Signature::from_bytes(&signature.0)).map_err(|_mismatch| KeyError::Signature)
+    }
+}
+
+/// The encodings of the eight points of small order.
+static SMALL_ORDER: LazyLock<[[u8; 32]; 8]> =
+    LazyLock::new(|| EIGHT_TORSION.map(|point| point.compress().to_bytes()));
 
 impl SignatureBytes {
     /// Signs `text`. Ed25519 is deterministic: one key and text, one signature.
@@ -155,6 +199,8 @@ pub fn possession_text(chain: &Digest, kid: &Kid) -> Vec<u8> {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     #[test]
@@ -171,6 +217,76 @@ mod tests {
         assert_eq!(public.verify(&text, &signature), Ok(()));
         assert_eq!(public.verify(b"other", &signature), Err(KeyError::Signature));
         assert_eq!(PublicKey::from_bytes([2; 32]).verify(&text, &signature), Err(KeyError::NotAKey));
+    }
+
+    /// What the library's own strict verification says, which takes `R` apart.
+    fn strictly(key: &[u8; 32], text: &[u8], signature: &[u8; 64]) -> bool {
+        let key = VerifyingKey::from_bytes(key);
+        key.is_ok_and(|key| key.verify_strict(text, &Signature::from_bytes(signature)).is_ok())
+    }
+
+    fn here(key: &[u8; 32], text: &[u8], signature: &[u8; 64]) -> bool {
+        PublicKey::from_bytes(*key).verify(text, &SignatureBytes::from_bytes(*signature)).is_ok()
+    }
+
+    #[test]
+    fn points_of_small_order_and_scalars_too_large_verify_nothing() {
+        let key = SigningKey::from_bytes(&[1; 32]);
+        let genuine = *SignatureBytes::sign(&key, b"text").as_bytes();
+        let (r, s) = (&genuine[..32], &genuine[32..]);
+        let own = key.verifying_key().to_bytes();
+        // The order of the base point, little-endian: `s` plus it names the same scalar.
+        let order = hex::decode("edd3f55c1a631258d69cf7a2def9de1400000000000000000000000000000010").unwrap();
+        let mut carry = 0;
+        let larger: Vec<u8> = s
+            .iter()
+            .zip(&order)
+            .map(|(one, other)| {
+                let sum = u16::from(*one) + u16::from(*other) + carry;
+                carry = sum >> 8;
+                sum.to_le_bytes()[0]
+            })
+            .collect();
+        let scalars = [s.to_vec(), larger, vec![0; 32], [vec![1], vec![0; 31]].concat()];
+        let mut points: Vec<Vec<u8>> = SMALL_ORDER.iter().map(|point| point.to_vec()).collect();
+        // Other encodings of the same points: y + p, and the sign of x = 0.
+        for odd in [
+            "edffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff7f",
+            "eeffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff7f",
+            "0100000000000000000000000000000000000000000000000000000000000080",
+            "ecffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff",
+        ] {
+            points.push(hex::decode(odd).unwrap());
+        }
+        points.extend([r.to_vec(), own.to_vec()]);
+        for (a, r, s) in points
+            .iter()
+            .flat_map(|a| points.iter().flat_map(move |r| [(a, r)]))
+            .flat_map(|(a, r)| scalars.iter().map(move |s| (a, r, s)))
+        {
+            let signature: [u8; 64] = [r.as_slice(), s].concat().try_into().unwrap();
+            let a: [u8; 32] = a.as_slice().try_into().unwrap();
+            let expected = strictly(&a, b"text", &signature);
+            assert_eq!(here(&a, b"text", &signature), expected, "{a:?} {signature:?}");
+            assert_eq!(expected, a == own && signature == genuine);
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn verification_is_the_librarys_strict_one(
+            seed in any::<[u8; 32]>(), text in any::<[u8; 8]>(), at in 0_usize..64, bit in 0_u8..9,
+        ) {
+            let key = SigningKey::from_bytes(&seed);
+            let mut signature = *SignatureBytes::sign(&key, &text).as_bytes();
+            if bit < 8 {
+                signature[at] ^= 1 << bit;
+            }
+            let own = key.verifying_key().to_bytes();
+            let expected = strictly(&own, &text, &signature);
+            prop_assert_eq!(here(&own, &text, &signature), expected);
+            prop_assert_eq!(expected, bit == 8);
+        }
     }
 
     #[test]

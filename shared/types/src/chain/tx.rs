@@ -3,13 +3,15 @@
 //! Its id is the RFC 6962 leaf hash of the JWS bytes, SHA-256(0x00 ‖ JWS). Parsing checks form; signatures are checked by
 //! [`Tx::verify_signature`] and, many at once, by [`verify_signatures`]; the ledger's rules are the ledger's.
 
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::num::NonZero;
 
 use ed25519_dalek::SigningKey;
 
 use super::json::{self, JsonError};
 use super::jws::{self, Jws, JwsError};
-use super::keys::{KeyError, Kid, PublicKey};
+use super::keys::{KeyError, Kid, PreparedKey, PublicKey};
 use super::merkle;
 use super::payload::{Payload, PayloadError};
 use crate::digest::Digest;
@@ -105,6 +107,14 @@ impl Tx {
     pub fn verify_signature(&self, key: &PublicKey) -> Result<(), KeyError> {
         self.jws.verify(&self.bytes, key)
     }
+
+    /// The same by a key that was taken apart before: many by one author cost a quarter less.
+    ///
+    /// # Errors
+    /// When it does not fit.
+    pub fn verify_prepared(&self, key: &PreparedKey) -> Result<(), KeyError> {
+        self.jws.verify_prepared(&self.bytes, key)
+    }
 }
 
 /// Signs a payload as a transaction.
@@ -160,17 +170,25 @@ pub fn verify_signatures(
     txs: &[Tx],
     key_of: &(impl Fn(&Kid) -> Option<PublicKey> + Sync),
 ) -> Result<(), SignatureError> {
-    let introduced: std::collections::HashMap<Kid, PublicKey> =
+    let introduced: HashMap<Kid, PublicKey> =
         txs.iter().filter_map(|tx| tx.payload.introduces()).map(|key| (key.kid(), key)).collect();
-    let check = |index: usize, tx: &Tx| {
-        let key = key_of(&tx.kid()).or_else(|| introduced.get(&tx.kid()).copied());
-        let key = key.ok_or(SignatureError::UnknownKey { index })?;
-        tx.verify_signature(&key).map_err(|error| SignatureError::Mismatch { index, error })
-    };
     let cores = std::thread::available_parallelism().map_or(1, NonZero::get);
     let share = txs.len().div_ceil(cores).max(64);
     let part = |at: usize, part: &[Tx]| {
-        part.iter().enumerate().try_for_each(|(offset, tx)| check(at * share + offset, tx))
+        let mut prepared: HashMap<Kid, PreparedKey> = HashMap::new();
+        part.iter().zip(at * share..).try_for_each(|(tx, index)| {
+            let kid = tx.kid();
+            let mismatch = |error| SignatureError::Mismatch { index, error };
+            let key = match prepared.entry(kid) {
+                Entry::Occupied(known) => known.into_mut(),
+                Entry::Vacant(place) => {
+                    let key = key_of(&kid).or_else(|| introduced.get(&kid).copied());
+                    let key = key.ok_or(SignatureError::UnknownKey { index })?;
+                    place.insert(key.prepare().map_err(mismatch)?)
+                }
+            };
+            tx.verify_prepared(key).map_err(mismatch)
+        })
     };
     if txs.len() <= share {
         return part(0, txs);

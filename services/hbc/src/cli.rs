@@ -4,6 +4,8 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+use crate::init::founding::Terms;
+
 /// HBC: a health-record platform in which the patient decides who reads.
 #[derive(Debug, Parser)]
 #[command(name = "hbc", version, about)]
@@ -204,7 +206,7 @@ pub struct BenchLedger {
     #[arg(long, default_value_t = 4)]
     pub members: u16,
     /// Transactions of each load.
-    #[arg(long, default_value_t = 40_000)]
+    #[arg(long, default_value_t = 100_000)]
     pub transactions: usize,
     /// Transactions in one request.
     #[arg(long, default_value_t = 500)]
@@ -215,6 +217,9 @@ pub struct BenchLedger {
     /// Blocks of one transaction each, over which the paper's algorithm is measured.
     #[arg(long, default_value_t = 10_000)]
     pub blocks: usize,
+    /// Leading zero bits of each block's hash: the work of a production deployment.
+    #[arg(long, default_value_t = 20)]
+    pub zero_bits: u32,
     /// Verify every earlier block before each promise and vote, not only what may have changed.
     #[arg(long)]
     pub full: bool,
@@ -227,6 +232,11 @@ impl BenchLedger {
     /// As configurations say it.
     pub const fn verify_name(&self) -> &'static str {
         if self.full { "full" } else { "incremental" }
+    }
+
+    /// What the measured chains are founded with.
+    pub const fn terms(&self) -> Terms {
+        Terms { zero_bits: self.zero_bits, ..Terms::of(true) }
     }
 }
 

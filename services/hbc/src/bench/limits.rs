@@ -11,7 +11,7 @@ use hbc_types::chain::keys::{PublicKey, SignatureBytes};
 use hbc_types::chain::merkle::leaf_hash;
 use hbc_types::{Digest, Random};
 
-use super::table::Table;
+use super::table::{Figure, Table};
 use crate::scratch::Scratch;
 
 /// How long each limit is measured.
@@ -42,7 +42,7 @@ impl Limits {
         let sha256_bytes_per_second =
             repeat(1, || black_box(Digest::of(black_box(&large)))) * f64::from(1_u32 << 20);
         let key = SigningKey::from_bytes(&random.bytes());
-        let public = PublicKey::of(&key);
+        let public = PublicKey::of(&key).prepare()?;
         let signature = SignatureBytes::from_bytes(key.sign(&leaf).to_bytes());
         let ed25519_per_second =
             repeat(8, || black_box(public.verify(black_box(&leaf), black_box(&signature)).is_ok()));
@@ -59,10 +59,10 @@ impl Limits {
     /// As the table's first part.
     pub fn show(&self, table: &mut Table) {
         table.part("this machine, one core");
-        table.rate("SHA-256", self.sha256_bytes_per_second / 1e6, "MB/s", "");
-        table.rate("RFC 6962 leaf hashes of 500 bytes", self.leaf_hashes_per_second, "/s", "");
-        table.rate("Ed25519 verifications", self.ed25519_per_second, "/s", "");
-        table.rate("fsync of 4 KiB, one after the other", self.syncs_per_second, "/s", "");
+        table.add(Figure::new("SHA-256", self.sha256_bytes_per_second / 1e6, "MB/s"));
+        table.add(Figure::new("RFC 6962 leaf hashes of 500 bytes", self.leaf_hashes_per_second, "/s"));
+        table.add(Figure::new("Ed25519 verifications", self.ed25519_per_second, "/s"));
+        table.add(Figure::new("fsync of 4 KiB, one after the other", self.syncs_per_second, "/s"));
     }
 }
 

@@ -3,19 +3,18 @@
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail};
-use ed25519_dalek::SigningKey;
 use hbc_client::Endpoint;
-use hbc_types::chain::payload::{Payload, Receipts};
+use hbc_types::chain::payload::{Payload, Receipts, Release};
 use hbc_types::chain::tx;
 use hbc_types::wire::ledger::{
     BatchAnswer, BatchResult, Promise, SubmitBatch, SubmitTransaction, TransactionState, TransactionView,
 };
 use hbc_types::{Clock, Digest, Random};
 
-use super::net::Net;
+use super::net::{Founded, Net};
 
-/// Requests under way at once.
-const CLIENTS: usize = 4;
+/// Requests under way at each member at once.
+const AT_ONCE: usize = 3;
 /// Nothing is final within this time: something is broken.
 const LIMIT: Duration = Duration::from_secs(600);
 /// Pause when a node says that too much waits.
@@ -30,18 +29,23 @@ pub struct Load {
     began: Instant,
 }
 
-/// A transaction that is valid and new.
-pub fn transaction(chain: Digest, key: &SigningKey, iat: u64, random: &Random) -> Result<String> {
-    let root = Digest::from_bytes(random.bytes());
-    Ok(tx::sign(key, &Payload::Receipts(Receipts { chain, count: 1, iat, root }))?)
+/// A transaction that is valid and new, of one of two services.
+pub fn transaction(founded: &Founded, iat: u64, random: &Random) -> Result<String> {
+    let (chain, digest) = (founded.chain, Digest::from_bytes(random.bytes()));
+    let [turn] = random.bytes();
+    Ok(if turn % 2 == 0 {
+        tx::sign(&founded.access_policy, &Payload::Receipts(Receipts { chain, count: 1, iat, root: digest }))?
+    } else {
+        let period = "2026-11".to_owned();
+        tx::sign(&founded.storage, &Payload::Release(Release { chain, digest, iat, period }))?
+    })
 }
 
 impl Load {
     /// Signs so many, before anything is measured.
     pub fn sign(net: &Net, count: usize, clock: &Clock, random: &Random) -> Result<Self> {
-        let founded = &net.founded;
         let iat = clock.now().unsigned_ms();
-        let sign = |_| transaction(founded.chain, &founded.service, iat, random);
+        let sign = |_| transaction(&net.founded, iat, random);
         let transactions = (0..count).map(sign).collect::<Result<_>>()?;
         Ok(Self { transactions, before: 0, began: Instant::now() })
     }
@@ -51,14 +55,15 @@ impl Load {
         self.transactions.len()
     }
 
-    /// Gives all of them in batches to the members in turn; the time until the last promise.
+    /// Gives all of them in batches to the members in turn, some at each at once; the time until the last promise.
     pub async fn submit(&mut self, net: &Net, batch: usize) -> Result<Duration> {
         self.before = net.included().await?.into_iter().max().unwrap_or(0);
-        let mut shares: Vec<Vec<(Endpoint, SubmitBatch)>> = (0..CLIENTS).map(|_| Vec::new()).collect();
+        let clients = net.nodes.len() * AT_ONCE;
+        let mut shares: Vec<Vec<(Endpoint, SubmitBatch)>> = (0..clients).map(|_| Vec::new()).collect();
         let nodes = net.nodes.iter().cycle();
         for (number, (node, some)) in nodes.zip(self.transactions.chunks(batch)).enumerate() {
             let body = SubmitBatch { transactions: some.to_vec() };
-            if let Some(share) = shares.get_mut(number % CLIENTS) {
+            if let Some(share) = shares.get_mut(number % clients) {
                 share.push((node.clone(), body));
             }
         }
@@ -85,8 +90,12 @@ impl Load {
 
 async fn give(share: Vec<(Endpoint, SubmitBatch)>) -> Result<()> {
     for (node, mut body) in share {
+        let began = Instant::now();
         // What does not fit is given again, until all is promised.
         while !body.transactions.is_empty() {
+            if began.elapsed() > LIMIT {
+                bail!("a member takes nothing any more");
+            }
             let answer = node.post("/v1/transactions/batch").once().json(&body).fetch::<BatchAnswer>().await;
             match answer {
                 Ok(answer) => body.transactions = left(body.transactions, answer)?,
@@ -126,8 +135,7 @@ pub struct Latency {
 pub async fn one_by_one(net: &Net, count: usize, clock: &Clock, random: &Random) -> Result<Latency> {
     let (mut promises, mut finals) = (Vec::with_capacity(count), Vec::with_capacity(count));
     for (_, node) in (0..count).zip(net.nodes.iter().cycle()) {
-        let founded = &net.founded;
-        let jws = transaction(founded.chain, &founded.service, clock.now().unsigned_ms(), random)?;
+        let jws = transaction(&net.founded, clock.now().unsigned_ms(), random)?;
         let began = Instant::now();
         let body = SubmitTransaction { jws };
         let promise: Promise = node.post("/v1/transactions").json(&body).fetch().await?;

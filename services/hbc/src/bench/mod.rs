@@ -4,8 +4,11 @@
 mod limits;
 mod load;
 mod net;
+mod processor;
 mod stored;
 mod table;
+
+use std::time::{Duration, Instant};
 
 use anyhow::{Result, ensure};
 use hbc_types::{Clock, Random};
@@ -14,7 +17,7 @@ use crate::cli::BenchLedger;
 use limits::Limits;
 use load::Load;
 use net::Net;
-use table::{Detail, Table, per_second, ratio};
+use table::{Figure, Goal, Table, per_second, ratio};
 
 /// Transactions one by one, for latencies.
 const SINGLE: usize = 200;
@@ -24,6 +27,7 @@ pub async fn ledger(args: &BenchLedger) -> Result<()> {
     ensure!((1..=7).contains(&args.members), "--members is 1 to 7");
     ensure!((1..=1_000).contains(&args.batch), "--batch is 1 to 1000: a node takes no larger one");
     ensure!(args.transactions >= args.batch, "--transactions is at least one batch");
+    ensure!(args.zero_bits <= 24, "--zero-bits is at most 24");
     let (clock, random) = (Clock::system(), Random::system());
     let mut table = Table::new();
     let limits = Limits::measure(&random)?;
@@ -44,13 +48,16 @@ async fn one_node(
 ) -> Result<()> {
     let net = Net::start(1, args, clock, random).await?;
     let mut load = Load::sign(&net, args.transactions, clock, random)?;
+    table.part("one node");
+    let busy = Busy::begin(&net);
     let took = load.submit(&net, args.batch).await?;
     let rate = per_second(load.len(), took);
-    table.part("one node");
-    let of = ratio(rate, limits.ed25519_per_second);
-    table.rate("accepted, durable, in batches", rate, "tx/s", &format!("{of} × one core's Ed25519"));
+    let of = format!("{} × one core's Ed25519; {}", ratio(rate, limits.ed25519_per_second), busy.end(&net));
+    let figure = Figure::new("accepted, durable, in batches", rate, "tx/s");
+    table.add(figure.goal(Goal::AtLeast(15_000.0)).limit(of));
     let included = load.wait_until_final(&net).await?;
-    table.rate("in blocks, from the first submission on", per_second(load.len(), included), "tx/s", "");
+    let rate = per_second(load.len(), included);
+    table.add(Figure::new("in blocks, from the first submission on", rate, "tx/s").limit(busy.end(&net)));
     net.stop().await
 }
 
@@ -64,36 +71,59 @@ async fn members(
 ) -> Result<()> {
     let net = Net::start(args.members, args, clock, random).await?;
     let before = net.resident_bytes();
-    table.part(&format!("{} members, {} verification", args.members, args.verify_name()));
+    let (verify, bits) = (args.verify_name(), args.zero_bits);
+    table.part(&format!("{} members, {verify} verification, {bits} bits of work", args.members));
     let latency = load::one_by_one(&net, SINGLE, clock, random).await?;
-    table.latency("promise, idle", &latency.promises);
-    table.latency("final, idle", &latency.finals);
+    table.latency("promise, idle", &latency.promises, Some(20.0));
+    table.latency("final, idle", &latency.finals, Some(1_000.0));
     let mut load = Load::sign(&net, args.transactions, clock, random)?;
+    let busy = Busy::begin(&net);
     let accepted = load.submit(&net, args.batch).await?;
+    table.add(Figure::new("accepted", per_second(load.len(), accepted), "tx/s").limit(busy.end(&net)));
     let included = load.wait_until_final(&net).await?;
-    table.rate("accepted", per_second(load.len(), accepted), "tx/s", "");
     let rate = per_second(load.len(), included);
-    let members = f64::from(args.members);
-    let of = ratio(rate * members, limits.ed25519_per_second * limits.cores);
-    table.rate(
-        "final on every member, sustained",
-        rate,
-        "tx/s",
-        &format!("{of} × all cores' Ed25519: each member checks each signature"),
-    );
+    let of = ratio(rate * f64::from(args.members), limits.ed25519_per_second * limits.cores);
+    let of = format!("{of} × all cores' Ed25519, each member checks each; {}", busy.end(&net));
+    let figure = Figure::new("final on every member, sustained", rate, "tx/s");
+    table.add(figure.goal(Goal::AtLeast(5_000.0)).limit(of));
     let latency = load::one_by_one(&net, SINGLE, clock, random).await?;
-    table.latency("promise after it", &latency.promises);
-    table.latency("final after it", &latency.finals);
+    table.latency("promise after it", &latency.promises, None);
+    table.latency("final after it", &latency.finals, None);
     if let (Some(before), Some(after)) = (before, net.resident_bytes()) {
         let each = after.saturating_sub(before) as f64 / f64::from(args.members);
         let count = f64::from(u32::try_from(load.len())?);
-        table.value(
-            "memory",
-            each / count,
-            "MB per million tx and member",
-            Detail::Rounded,
-            "resident, grown",
-        );
+        let figure = Figure::new("memory of a member, grown", each / count, "MB");
+        table.add(figure.limit("per million tx, with what the load left behind"));
     }
     net.stop().await
+}
+
+/// How busy the processors are meanwhile.
+struct Busy {
+    began: Instant,
+    members: Option<Duration>,
+    load: Option<Duration>,
+}
+
+impl Busy {
+    fn begin(net: &Net) -> Self {
+        let load = processor::time(std::process::id());
+        Self { began: Instant::now(), members: net.processor_time(), load }
+    }
+
+    /// The shares of all cores that the members and this process used since then.
+    fn end(&self, net: &Net) -> String {
+        let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+        let whole = self.began.elapsed().as_secs_f64() * f64::from(u32::try_from(cores).unwrap_or(1));
+        let share = |before: Option<Duration>, now: Option<Duration>| {
+            let used = now?.checked_sub(before?)?;
+            Some(format!("{:.0} %", used.as_secs_f64() / whole * 100.0))
+        };
+        let members = share(self.members, net.processor_time());
+        let load = share(self.load, processor::time(std::process::id()));
+        match members.zip(load) {
+            Some((members, load)) => format!("members {members}, load {load} of {cores} cores"),
+            None => String::new(),
+        }
+    }
 }

@@ -12,10 +12,11 @@ use hbc_types::wire::ledger::NodeStatus;
 use hbc_types::{Clock, Digest, Random};
 use tokio::process::{Child, Command};
 
+use super::processor;
 use crate::cli::{BenchLedger, Ports};
 use crate::deployment::Deployment;
 use crate::init;
-use crate::init::founding::Founding;
+use crate::init::founding::{Founding, Terms};
 use crate::init::keys::Keys;
 use crate::ports::PortPlan;
 use crate::scratch::Scratch;
@@ -32,32 +33,37 @@ pub struct Founded {
     pub chain: Digest,
     /// The first member's key.
     pub member: SigningKey,
-    /// A service's key: what it signs, every member checks.
-    pub service: SigningKey,
+    /// Keys of two services: what they sign, every member checks.
+    pub access_policy: SigningKey,
+    /// The other.
+    pub storage: SigningKey,
     ports: Vec<u16>,
     _gone_with_this: Scratch,
 }
 
 impl Founded {
     /// Makes keys, genesis and configurations for so many members.
-    pub fn new(members: u16, full: bool, clock: &Clock, random: &Random) -> Result<Self> {
+    pub fn new(members: u16, terms: Terms, full: bool, clock: &Clock, random: &Random) -> Result<Self> {
         let scratch = Scratch::new("hbc-bench", random)?;
         let deployment = Deployment::at(scratch.path())?;
         let keys = Keys::generate(members, random);
-        let founding = Founding::new(true, &keys, clock, random)?;
+        let founding = Founding::new(terms, &keys, clock, random)?;
         let plan = PortPlan::choose(Ports::Auto, members, random)?;
         init::lay_out(&deployment, &deployment, &plan, &keys, &founding)?;
         for (name, _) in &keys.nodes {
             configure(&deployment.config(name), full)?;
         }
         let member = keys.nodes.first().context("no member")?.1.clone();
-        let service = keys.services.iter().find(|(role, _)| *role == "access-policy");
-        let service = service.context("no service")?.1.clone();
+        let service = |name| {
+            let found = keys.services.iter().find(|(role, _)| *role == name);
+            found.map(|(_, key)| key.clone()).context("no service")
+        };
         Ok(Self {
             deployment,
             chain: founding.chain,
             member,
-            service,
+            access_policy: service("access-policy")?,
+            storage: service("storage")?,
             ports: plan.nodes,
             _gone_with_this: scratch,
         })
@@ -84,7 +90,7 @@ pub struct Net {
 impl Net {
     /// Founds a chain and starts its members.
     pub async fn start(members: u16, args: &BenchLedger, clock: &Clock, random: &Random) -> Result<Self> {
-        Self::run(Founded::new(members, args.full, clock, random)?).await
+        Self::run(Founded::new(members, args.terms(), args.full, clock, random)?).await
     }
 
     /// Starts the members and waits until each hears all others.
@@ -147,7 +153,12 @@ impl Net {
 
     /// Memory of all members together, where the system tells it.
     pub fn resident_bytes(&self) -> Option<u64> {
-        self.children.iter().map(|child| resident(child.id()?)).sum()
+        self.children.iter().map(|child| processor::resident_bytes(child.id()?)).sum()
+    }
+
+    /// Processor time of all members together so far, where the system tells it.
+    pub fn processor_time(&self) -> Option<Duration> {
+        self.children.iter().map(|child| processor::time(child.id()?)).sum()
     }
 
     /// Ends the members in good order.
@@ -164,12 +175,4 @@ impl Net {
         }
         Ok(())
     }
-}
-
-/// From `/proc/<pid>/status`, where there is one.
-fn resident(pid: u32) -> Option<u64> {
-    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
-    let kilobytes: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
-    Some(kilobytes * 1_024)
 }

@@ -21,8 +21,9 @@ use hbc_types::{Clock, Random};
 use super::limits::Limits;
 use super::load::{Load, transaction};
 use super::net::{Founded, Net};
-use super::table::{Detail, Table, per_second, ratio};
+use super::table::{Figure, Goal, Table, per_second, ratio};
 use crate::cli::BenchLedger;
+use crate::init::founding::Terms;
 
 /// Transactions of a block, where blocks are to be large.
 const LARGE_BLOCK: usize = 8_192;
@@ -52,7 +53,7 @@ async fn large_blocks(
     random: &Random,
 ) -> Result<()> {
     table.part("a stored chain");
-    let founded = Founded::new(1, args.full, clock, random)?;
+    let founded = Founded::new(1, args.terms(), args.full, clock, random)?;
     let blocks = args.stored.div_ceil(LARGE_BLOCK);
     let bytes = write_chain(&founded, blocks, LARGE_BLOCK, clock, random).await?;
     let count = blocks * LARGE_BLOCK;
@@ -60,14 +61,16 @@ async fn large_blocks(
     let rate = per_second(count, took);
     let of = ratio(rate, limits.leaf_hashes_per_second);
     let limit = format!("{of} × one core's leaf hashes; {:.0} MB/s", megabytes(bytes) / took.as_secs_f64());
-    table.rate("full verification from SQLite", rate, "tx/s", &limit);
+    let figure = Figure::new("full verification from SQLite", rate, "tx/s");
+    table.add(figure.goal(Goal::AtLeast(1_000_000.0)).limit(limit));
     let began = Instant::now();
     let net = Net::run(founded).await?;
     let rate = per_second(count, began.elapsed());
-    table.rate("a node's start: verified, rules and state", rate, "tx/s", "state made anew, no signatures");
+    let figure = Figure::new("a node's start: verified, rules and state", rate, "tx/s");
+    table.add(figure.limit("the state is made anew; transactions' signatures are not checked again"));
     if let Some(resident) = net.resident_bytes() {
         let each = resident as f64 / f64::from(u32::try_from(count)?);
-        table.value("memory of that node", each, "MB per million tx", Detail::Rounded, "everything counted");
+        table.add(Figure::new("memory of that node", each, "MB").limit("per million tx, everything counted"));
     }
     net.stop().await
 }
@@ -75,19 +78,21 @@ async fn large_blocks(
 /// A chain of many small blocks, under a node that verifies all of them before each group of promises.
 async fn many_blocks(args: &BenchLedger, table: &mut Table, clock: &Clock, random: &Random) -> Result<()> {
     table.part(&format!("the paper's algorithm after {} blocks", args.blocks));
-    let founded = Founded::new(1, true, clock, random)?;
+    let founded = Founded::new(1, Terms::of(true), true, clock, random)?;
     write_chain(&founded, args.blocks, 1, clock, random).await?;
     let took = verify(&founded).await?;
-    table.value("every earlier block verified once", took.as_secs_f64() * 1e3, "ms", Detail::Fine, "");
+    table.add(Figure::fine("every earlier block verified once", took.as_secs_f64() * 1e3, "ms"));
     let net = Net::run(founded).await?;
     let mut load = Load::sign(&net, args.transactions.min(20 * args.batch), clock, random)?;
     let rate = per_second(load.len(), load.submit(&net, args.batch).await?);
     net.stop().await?;
-    let naive = naive(args.blocks).await;
-    let limit = naive.map(|naive| format!("{} × naive Python", ratio(rate, naive))).unwrap_or_default();
-    table.rate("appended by a node in mode `full`", rate, "tx/s", &limit);
-    if let Some(naive) = naive {
-        table.value("appended by naive Python", naive, "tx/s", Detail::Fine, "one by one, in memory");
+    let figure = Figure::new("appended by a node in mode `full`", rate, "tx/s");
+    table.add(figure.limit(format!("groups of {}, verified before each", args.batch)));
+    if let Some(naive) = naive(args.blocks).await {
+        let figure = Figure::fine("appended by naive Python", naive, "tx/s");
+        table.add(figure.limit("one by one, in memory, verified before each"));
+        let times = Figure::new("the one over the other", rate / naive, "times");
+        table.add(times.goal(Goal::AtLeast(100.0)));
     }
     Ok(())
 }
@@ -131,7 +136,7 @@ async fn write_chain(
         let now = clock.now();
         let iat = now.unsigned_ms();
         let sign = |_| {
-            let jws = transaction(founded.chain, &founded.service, iat, random)?;
+            let jws = transaction(founded, iat, random)?;
             Ok(Arc::new(Tx::parse(jws.as_bytes())?))
         };
         let txs = (0..size).map(sign).collect::<Result<Vec<_>>>()?;

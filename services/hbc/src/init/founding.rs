@@ -15,12 +15,23 @@ use super::keys::{Keys, signing_key};
 use crate::deployment::Deployment;
 use crate::secret_file;
 
-/// Approvals that an agency needs, and so the first operators: in development, and otherwise.
-const APPROVALS_DEV: u32 = 1;
-const APPROVALS: u32 = 2;
-/// Leading zero bits of each block's hash: in development, and otherwise.
-const ZERO_BITS_DEV: u32 = 8;
-const ZERO_BITS: u32 = 20;
+/// What a deployment is founded with.
+#[derive(Clone, Copy, Debug)]
+pub struct Terms {
+    /// Approvals that an agency needs, and so the first operators.
+    pub approvals: u32,
+    /// Leading zero bits of each block's hash.
+    pub zero_bits: u32,
+    /// Logins are kept in a file.
+    pub dev: bool,
+}
+
+impl Terms {
+    /// In development, and otherwise.
+    pub const fn of(dev: bool) -> Self {
+        if dev { Self { approvals: 1, zero_bits: 8, dev } } else { Self { approvals: 2, zero_bits: 20, dev } }
+    }
+}
 
 /// The founding documents.
 pub struct Founding {
@@ -46,9 +57,8 @@ struct Login<'a> {
 
 impl Founding {
     /// Founds a chain on `keys`.
-    pub fn new(dev: bool, keys: &Keys, clock: &Clock, random: &Random) -> Result<Self> {
-        let (approvals, zero_bits) =
-            if dev { (APPROVALS_DEV, ZERO_BITS_DEV) } else { (APPROVALS, ZERO_BITS) };
+    pub fn new(terms: Terms, keys: &Keys, clock: &Clock, random: &Random) -> Result<Self> {
+        let Terms { approvals, zero_bits, dev } = terms;
         let mut logins = Vec::new();
         let mut operators = Vec::new();
         let mut named = Vec::new();

@@ -17,7 +17,7 @@ use crate::deployment::Deployment;
 use crate::ports::PortPlan;
 use crate::settings::{KuboSettings, ServiceSettings, Settings};
 use crate::{kubo, secret_file};
-use founding::Founding;
+use founding::{Founding, Terms};
 use keys::Keys;
 
 /// Members of a deployment made here.
@@ -31,7 +31,7 @@ pub fn run(args: &Init, clock: &Clock, random: &Random) -> Result<()> {
     let ports = PortPlan::choose(args.ports, NODES, random)?;
     let draft = Draft::beside(deployment.root(), random)?;
     let keys = Keys::generate(NODES, random);
-    let founding = Founding::new(args.dev, &keys, clock, random)?;
+    let founding = Founding::new(Terms::of(args.dev), &keys, clock, random)?;
     let place = Deployment::at(draft.path())?;
     lay_out(&place, &deployment, &ports, &keys, &founding)?;
     let settings = settings(args.dev, &program, &ports);

@@ -294,7 +294,7 @@ mod tests {
             pool.insert(Arc::new(Large(1, number, 100))).unwrap();
         }
         assert_eq!(pool.insert(Arc::new(Large(1, 5, 1))), Err(PoolError::Full));
-        for number in 0..SMALL_AUTHOR as u32 + 10 {
+        for number in 0..74 {
             pool.insert(Arc::new(Large(2, number, 5))).unwrap();
         }
         pool.remove(&Large(1, 0, 100).txid()).unwrap();

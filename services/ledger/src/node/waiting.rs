@@ -453,7 +453,7 @@ mod tests {
         }
         assert!(!waiting.has_work() && waiting.candidates(10, 1 << 20).is_empty());
         waiting.promise(&first.txid());
-        assert_eq!(waiting.candidates(10, 1 << 20), [first.clone()]);
+        assert_eq!(waiting.candidates(10, 1 << 20), std::slice::from_ref(&first));
         assert!(waiting.give_back(&chain, &[first.txid(), other.txid()], 2_000).is_empty());
         assert!(waiting.is_promised(&first.txid()) && waiting.get(&other.txid()).is_none());
         // What was expected of it is forgotten as well: it may come again.

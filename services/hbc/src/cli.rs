@@ -4,6 +4,10 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+use hbc_types::account::ServiceRole;
+use hbc_types::chain::keys::PublicKey;
+use hbc_types::chain::payload::KeyStatus;
+
 use crate::init::founding::Terms;
 
 /// HBC: a health-record platform in which the patient decides who reads.
@@ -26,9 +30,15 @@ pub enum Command {
     Serve(Serve),
     /// Bring a service's database to the present schema, without serving.
     Migrate(Serve),
-    /// Suspend or resume one process of a running deployment, or show them all.
+    /// Suspend, resume or repair one process of a running deployment, or show them all.
     #[command(subcommand)]
     Node(Node),
+    /// Make a key, or show a key's public half.
+    #[command(subcommand)]
+    Key(Key),
+    /// Who decides on a ledger: show it, show what members want to change, give a member's voice.
+    #[command(subcommand)]
+    Member(Member),
     /// Check a proof, a checkpoint or a whole exported chain offline. Exit code 0: good; 1: bad; 3: consistent, but the chain
     /// is not pinned.
     Verify(Verify),
@@ -190,6 +200,95 @@ pub struct Demo {
     /// Keep the folder, and say where it is, instead of removing it.
     #[arg(long)]
     pub keep: bool,
+}
+
+/// `hbc key`.
+#[derive(Debug, Subcommand)]
+pub enum Key {
+    /// Make a signing key in a file of mode 0600 and show its public half.
+    New {
+        /// The file to make.
+        file: PathBuf,
+    },
+    /// Show the public half of the key in a file.
+    Show {
+        /// The file.
+        file: PathBuf,
+    },
+}
+
+/// `hbc member`.
+#[derive(Debug, Subcommand)]
+pub enum Member {
+    /// Members, operators, services' keys and parameters of the next block.
+    List {
+        /// A node's address, such as `http://127.0.0.1:7103`.
+        #[arg(long)]
+        node: String,
+    },
+    /// Voices that wait for company.
+    Votes {
+        /// A node's address.
+        #[arg(long)]
+        node: String,
+    },
+    /// Give a member's voice for a change; it acts once more than two thirds of the members gave the same.
+    Vote(MemberVoteArgs),
+}
+
+/// `hbc member vote`.
+#[derive(Debug, Args)]
+pub struct MemberVoteArgs {
+    /// genesis.json of the chain.
+    #[arg(long)]
+    pub genesis: PathBuf,
+    /// The address of the node to give it to.
+    #[arg(long)]
+    pub node: String,
+    /// The file of the member's key.
+    #[arg(long)]
+    pub key: PathBuf,
+    /// For what.
+    #[command(subcommand)]
+    pub wish: Wish,
+}
+
+/// What a member may want.
+#[derive(Debug, Subcommand)]
+pub enum Wish {
+    /// A member joins, changes its key, or leaves.
+    Member {
+        /// Its name.
+        name: String,
+        /// Its public key, or `none`.
+        value: String,
+    },
+    /// An operator joins, changes its key, or leaves.
+    Operator {
+        /// Its name.
+        name: String,
+        /// Its public key, or `none`.
+        value: String,
+    },
+    /// A parameter changes: `approvals`, `heartbeat_ms`, `max_block_bytes`, `min_spacing_ms`, or `zero_bits` of work.
+    Parameter {
+        /// Its name.
+        name: String,
+        /// Its number.
+        value: u64,
+    },
+    /// A service's key comes into use, or is revoked for ever.
+    Service {
+        /// Whose: `auth`, `access-policy` or `storage`.
+        #[arg(value_parser = crate::member::role)]
+        role: ServiceRole,
+        /// The public key.
+        #[arg(value_parser = crate::member::public_key)]
+        public: PublicKey,
+        /// `active` or `revoked`.
+        #[arg(value_parser = crate::member::status)]
+        status: KeyStatus,
+    },
 }
 
 /// `hbc bench`.

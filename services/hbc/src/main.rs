@@ -9,7 +9,9 @@ mod deployment;
 mod export;
 mod guard;
 mod init;
+mod key;
 mod kubo;
+mod member;
 mod node;
 mod openapi;
 mod ports;
@@ -50,6 +52,9 @@ fn run(command: cli::Command) -> anyhow::Result<ExitCode> {
         cli::Command::Serve(args) => done(runtime()?.block_on(serve::serve(&args))),
         cli::Command::Migrate(args) => done(runtime()?.block_on(serve::migrate(args.role, &args.config))),
         cli::Command::Node(args) => done(node(args)),
+        cli::Command::Key(cli::Key::New { file }) => done(key::make(&file, &Random::system())),
+        cli::Command::Key(cli::Key::Show { file }) => done(key::show(&file)),
+        cli::Command::Member(args) => done(runtime()?.block_on(member(&args))),
         cli::Command::Verify(args) => verify::run(&args),
         cli::Command::Export(args) => done(runtime()?.block_on(export::run(&args))),
         cli::Command::Openapi(args) => done(openapi::run(&args.dir, args.check)),
@@ -85,6 +90,14 @@ fn node(command: cli::Node) -> anyhow::Result<()> {
             }
             Ok(())
         }
+    }
+}
+
+async fn member(command: &cli::Member) -> anyhow::Result<()> {
+    match command {
+        cli::Member::List { node } => member::list(node).await,
+        cli::Member::Votes { node } => member::votes(node).await,
+        cli::Member::Vote(args) => member::vote(args, &Clock::system()).await,
     }
 }
 

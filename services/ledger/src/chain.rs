@@ -99,7 +99,7 @@ impl Chain {
         let state = State::genesis(&genesis)?;
         let id = state.chain();
         let first = Block { header: *state.header(), transactions: Vec::new() };
-        let register = Register::begin(&first.header, first.encoded_len(), state.members());
+        let register = Register::begin(&genesis, &first.header, first.encoded_len());
         Ok(Self {
             origin: log_origin(&genesis.origin, &id),
             genesis: Arc::new(genesis),

@@ -59,6 +59,7 @@ impl Application {
             .state(app)
             .readiness(readiness)
             .ends_with_caller()
+            .open_reads()
             .bind()?;
         Ok(Self { server, running, audience })
     }

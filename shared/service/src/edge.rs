@@ -5,8 +5,8 @@ use std::panic::AssertUnwindSafe;
 
 use actix_web::body::{BoxBody, MessageBody};
 use actix_web::dev::{Payload, ServiceRequest, ServiceResponse};
-use actix_web::http::StatusCode;
 use actix_web::http::header::{self, HeaderMap, HeaderName, HeaderValue};
+use actix_web::http::{Method, StatusCode};
 use actix_web::middleware::Next;
 use actix_web::{FromRequest, HttpMessage, HttpRequest, HttpResponse, ResponseError, web};
 use futures_util::FutureExt;
@@ -39,6 +39,7 @@ pub(crate) struct Edge {
     pub(crate) body_limit_bytes: usize,
     pub(crate) random: Random,
     pub(crate) dialect: Option<Dialect>,
+    pub(crate) open_reads: bool,
 }
 
 /// Another form of problems for the paths under one prefix, such as FHIR's OperationOutcome.
@@ -249,6 +250,11 @@ fn finish(response: ServiceResponse<BoxBody>, edge: &Edge, request_id: &str) -> 
         None => response,
     };
     add_headers(response.headers_mut(), request_id);
+    let request = response.request();
+    if edge.open_reads && request.method() == Method::GET && request.path().starts_with("/v1/") {
+        let any = HeaderValue::from_static("*");
+        response.headers_mut().insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, any);
+    }
     response
 }
 

@@ -67,6 +67,7 @@ pub struct ServerBuilder {
     random: Random,
     dialect: Option<Dialect>,
     half_closed: bool,
+    open_reads: bool,
 }
 
 impl std::fmt::Debug for ServerBuilder {
@@ -113,6 +114,12 @@ impl ServerBuilder {
     /// at any such place.
     pub const fn ends_with_caller(mut self) -> Self {
         self.half_closed = false;
+        self
+    }
+
+    /// Pages of any origin may read what `GET` answers under `/v1`. For services where reading takes no credentials.
+    pub const fn open_reads(mut self) -> Self {
+        self.open_reads = true;
         self
     }
 
@@ -173,6 +180,7 @@ impl Parts {
             body_limit_bytes: builder.settings.body_limit_bytes,
             random: builder.random,
             dialect: builder.dialect,
+            open_reads: builder.open_reads,
         };
         Ok(Self {
             table: builder.table,
@@ -304,6 +312,7 @@ impl Server {
             random: Random::system(),
             dialect: None,
             half_closed: true,
+            open_reads: false,
         }
     }
 

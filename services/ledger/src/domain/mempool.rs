@@ -178,6 +178,11 @@ impl<T: Waiting> Mempool<T> {
         self.arrivals.range(..number).map(|(_, transaction)| transaction)
     }
 
+    /// What arrived with this number or a later one, in order of arrival, with the numbers.
+    pub fn arrived_from(&self, number: u64) -> impl Iterator<Item = (u64, &Arc<T>)> {
+        self.arrivals.range(number..).map(|(number, transaction)| (*number, transaction))
+    }
+
     /// Candidates for a block: one of each author in turn, each author's in its own order, authors in the
     /// order in which their oldest arrived; at most `count` and `bytes`, and only `wanted` ones. An author whose next one
     /// does not fit has no further turn; the others go on.

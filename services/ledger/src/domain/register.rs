@@ -5,16 +5,20 @@
 //! Memory: 24 bytes per block, 16 to 32 per transaction, about 120 per author; voices, changes and events are few.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
+use std::ops::Bound;
 use std::sync::Arc;
 
 use hbc_types::Digest;
-use hbc_types::chain::genesis::Named;
+use hbc_types::chain::genesis::{Genesis, Named};
 use hbc_types::chain::header::{Header, miner_id};
 use hbc_types::chain::keys::{Kid, PublicKey};
 use hbc_types::chain::payload::Payload;
 use hbc_types::chain::tx::Tx;
 
 use super::state::State;
+
+/// How subjects about members begin.
+const MEMBER: &str = "member:";
 
 /// What is kept of a block beside its hash and its log's size.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -107,6 +111,8 @@ pub struct Register {
     pending: BTreeMap<String, Voices>,
     changes: Vec<Changed>,
     events: BTreeMap<String, Happened>,
+    /// Fingerprints of all services' keys there ever were.
+    services: Vec<Kid>,
     /// Names of all members there ever were, as headers name them.
     miners: HashMap<[u8; 8], String>,
 }
@@ -114,17 +120,18 @@ pub struct Register {
 impl Register {
     /// Of a chain that only has its block 0.
     #[must_use]
-    pub fn begin(genesis: &Header, bytes: usize, members: &[Named]) -> Self {
+    pub fn begin(genesis: &Genesis, header: &Header, bytes: usize) -> Self {
         let mut register = Self {
-            blocks: vec![facts(genesis, bytes, 0)],
+            blocks: vec![facts(header, bytes, 0)],
             by_author: HashMap::new(),
             by_type: BTreeMap::new(),
             pending: BTreeMap::new(),
             changes: Vec::new(),
             events: BTreeMap::new(),
+            services: genesis.services.iter().map(|service| service.key.kid()).collect(),
             miners: HashMap::new(),
         };
-        register.note_miners(members);
+        register.note_miners(&genesis.members);
         register
     }
 
@@ -167,7 +174,8 @@ impl Register {
         }
         for ((subject, nonce), txid) in last {
             if nonce < state.changes(&subject) {
-                self.acted(subject, &txid, added.header);
+                self.note_service(&subject);
+                self.acted(subject, &txid, added);
             }
         }
         for subject in spoken {
@@ -175,16 +183,26 @@ impl Register {
         }
     }
 
-    /// The last voice on a change that acted is the one that completed it.
-    fn acted(&mut self, subject: String, txid: &Digest, header: &Header) {
+    fn note_service(&mut self, subject: &str) {
+        let kid = subject.strip_prefix("service:").and_then(|kid| Kid::parse(kid).ok());
+        if let Some(kid) = kid.filter(|kid| !self.services.contains(kid)) {
+            self.services.push(kid);
+        }
+    }
+
+    /// The last voice on a change that acted is the one that completed it. Those of members that had left by then are kept
+    /// with the subject, and did not count.
+    fn acted(&mut self, subject: String, txid: &Digest, added: &Added<'_>) {
         let Some(voices) = self.pending.get(&subject) else { return };
         let Some(last) = voices.get(txid) else { return };
-        let same = |voiced: &&Voiced| voiced.nonce == last.nonce && voiced.value == last.value;
+        let counts = |kid: Kid| added.members.iter().any(|member| member.kid() == kid);
+        let same =
+            |voiced: &&Voiced| voiced.nonce == last.nonce && voiced.value == last.value && counts(voiced.kid);
         let mut names: Vec<String> =
             voices.values().filter(same).map(|voiced| voiced.member.clone()).collect();
         names.sort();
         names.dedup();
-        let (value, height, time_ms) = (last.value.clone(), header.height, header.time_ms);
+        let (value, height, time_ms) = (last.value.clone(), added.header.height, added.header.time_ms);
         self.changes.push(Changed { subject, value, voices: names, txid: *txid, height, time_ms });
     }
 
@@ -223,9 +241,10 @@ impl Register {
         self.by_type.get(kind).map_or(&[], Vec::as_slice)
     }
 
-    /// Subjects with voices that wait for company.
-    pub fn pending(&self) -> impl Iterator<Item = (&str, &BTreeMap<Digest, Voiced>)> {
-        self.pending.iter().map(|(subject, voices)| (subject.as_str(), voices))
+    /// Subjects with voices that wait for company, by name, from `first` on.
+    pub fn pending_from(&self, first: &str) -> impl Iterator<Item = (&str, &BTreeMap<Digest, Voiced>)> {
+        let from = (Bound::Included(first), Bound::Unbounded);
+        self.pending.range::<str, _>(from).map(|(subject, voices)| (subject.as_str(), voices))
     }
 
     /// Those of one subject.
@@ -238,8 +257,8 @@ impl Register {
     #[must_use]
     pub fn candidates(&self) -> Vec<Named> {
         let mut found = Vec::new();
-        for (subject, voices) in &self.pending {
-            let Some(name) = subject.strip_prefix("member:") else { continue };
+        for (subject, voices) in self.pending_from(MEMBER) {
+            let Some(name) = subject.strip_prefix(MEMBER) else { break };
             let keys = voices.values().filter_map(|voiced| PublicKey::parse(&voiced.value).ok());
             found.extend(keys.map(|key| Named { key, name: name.to_owned() }));
         }
@@ -250,6 +269,12 @@ impl Register {
     #[must_use]
     pub fn changes(&self) -> &[Changed] {
         &self.changes
+    }
+
+    /// Fingerprints of all services' keys there ever were, in the order in which they came.
+    #[must_use]
+    pub fn services(&self) -> &[Kid] {
+        &self.services
     }
 
     /// The last event of a node.

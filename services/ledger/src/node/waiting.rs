@@ -229,6 +229,16 @@ impl Waiting {
         promised.take(limit).cloned().collect()
     }
 
+    /// What waits, oldest first, from this number of arrival on, and whether this node promised it; then the number where
+    /// the rest begins.
+    #[must_use]
+    pub fn page(&self, from: u64, limit: usize) -> (Vec<(Arc<Tx>, bool)>, Option<u64>) {
+        let mut rest = self.pool.arrived_from(from);
+        let page = rest.by_ref().take(limit);
+        let page = page.map(|(_, tx)| (tx.clone(), self.promised.contains(&tx.txid()))).collect();
+        (page, rest.next().map(|(number, _)| number))
+    }
+
     /// The number of the next arrival.
     #[must_use]
     pub const fn next_number(&self) -> u64 {

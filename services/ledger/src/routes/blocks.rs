@@ -131,7 +131,7 @@ impl App {
 /// One block with its certificate.
 #[utoipa::path(tag = "blocks", operation_id = "read_block", security(()), params(("height" = u64, Path)),
     responses((status = 200, body = BlockView), (status = 404, body = ProblemDocument),
-        (status = 502, body = ProblemDocument)))]
+        (status = 502, body = ProblemDocument), (status = 503, body = ProblemDocument)))]
 #[get("/v1/blocks/{height}")]
 pub async fn read(
     _public: Public,
@@ -147,7 +147,7 @@ pub async fn read(
 /// Consecutive blocks.
 #[utoipa::path(tag = "blocks", operation_id = "list_blocks", security(()), params(Range),
     responses((status = 200, body = BlocksView), (status = 422, body = ProblemDocument),
-        (status = 502, body = ProblemDocument)))]
+        (status = 502, body = ProblemDocument), (status = 503, body = ProblemDocument)))]
 #[get("/v1/blocks")]
 pub async fn list(
     _public: Public,

@@ -5,7 +5,9 @@ pub mod blocks;
 pub mod evidence;
 pub mod explorer;
 pub mod members;
+pub mod network;
 pub mod proofs;
+pub mod search;
 pub mod state;
 pub mod status;
 pub mod stream;
@@ -123,10 +125,13 @@ pub fn table(routes: &mut Routes<'_>) {
         .service(status::members)
         .service(votes::votes)
         .service(votes::nodes)
-        .service(explorer::list_block_transactions)
+        .service(search::list_block_transactions)
         .service(explorer::read_block)
         .service(explorer::list_blocks)
-        .service(explorer::search_transactions)
+        .service(search::read_transaction)
+        .service(search::search_transactions)
+        .service(search::list_waiting)
+        .service(network::network)
         .service(explorer::read_checkpoint)
         .service(stream::stream)
         .service(status::status)

@@ -87,14 +87,19 @@ impl App {
 
 fn events(chain: &Chain) -> Vec<NodeEventView> {
     let acted = chain.events().iter().filter_map(|told| told.acted.map(|block| (told, block)));
-    let view = |(told, block): (&Told, u64)| NodeEventView {
+    let mut latest: Vec<_> =
+        acted.rev().take(MAX_EVENTS).map(|(told, block)| event_view(told, block)).collect();
+    latest.reverse();
+    latest
+}
+
+/// An event that counts since this block.
+pub(super) fn event_view(told: &Told, block: u64) -> NodeEventView {
+    NodeEventView {
         node: told.event.node.clone(),
         event: told.event.event.clone(),
         height: told.event.height,
         evidence: told.event.evidence,
         block,
-    };
-    let mut latest: Vec<_> = acted.rev().take(MAX_EVENTS).map(view).collect();
-    latest.reverse();
-    latest
+    }
 }

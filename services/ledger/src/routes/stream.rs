@@ -18,6 +18,8 @@ use tokio::time::Instant;
 
 use super::App;
 use super::explorer::summary;
+use super::status::event_view;
+use crate::chain::Chain;
 use crate::node::Node;
 
 /// Clients at once, and of one address.
@@ -113,10 +115,9 @@ impl Client {
                 return None;
             }
             if self.next <= *self.tip.borrow_and_update() {
-                let block = summary(&self.node.chain(), self.next)?;
-                let data = serde_json::to_string(&block).ok()?;
+                let events = events_at(&self.node.chain(), self.next)?;
                 self.next = self.next.saturating_add(1);
-                return Some(format!("event: block\nid: {}\ndata: {data}\n\n", block.height));
+                return Some(events);
             }
             tokio::select! {
                 changed = self.tip.changed() => changed.ok()?,
@@ -127,6 +128,18 @@ impl Client {
     }
 }
 
+/// The events of a height: what it made count about nodes, then the block itself, whose id says that all of it was told.
+fn events_at(chain: &Chain, height: u64) -> Option<String> {
+    let mut text = String::new();
+    for told in chain.events().iter().filter(|told| told.acted == Some(height)) {
+        let data = serde_json::to_string(&event_view(told, height)).ok()?;
+        text.push_str(&format!("event: node\ndata: {data}\n\n"));
+    }
+    let data = serde_json::to_string(&summary(chain, height)?).ok()?;
+    text.push_str(&format!("event: block\nid: {height}\ndata: {data}\n\n"));
+    Some(text)
+}
+
 fn events(client: Client) -> impl Stream<Item = Result<web::Bytes, Infallible>> {
     futures_util::stream::unfold(client, |mut client| async {
         let text = client.next().await?;
@@ -134,8 +147,9 @@ fn events(client: Client) -> impl Stream<Item = Result<web::Bytes, Infallible>> 
     })
 }
 
-/// Blocks as they become final: `event: block`, `id` the height, `data` a block in a few words. With `Last-Event-ID` it
-/// begins after that height, otherwise with the tip. Comments in between keep the connection open.
+/// Blocks as they become final: `event: block`, `id` the height, `data` a block in a few words; before each, for what it
+/// made count about a node, `event: node`, `data` as in `events` of `/v1/status`. With `Last-Event-ID` it begins after that
+/// height, otherwise with the tip. Comments in between keep the connection open.
 #[utoipa::path(tag = "explorer", operation_id = "stream_blocks", security(()),
     params(("last-event-id" = Option<u64>, Header, description = "The last height that was received")),
     responses((status = 200, body = String, content_type = "text/event-stream"),

@@ -187,7 +187,7 @@ impl App {
 #[utoipa::path(tag = "transactions", operation_id = "read_transaction", security(()),
     params(("txid" = Digest, Path)),
     responses((status = 200, body = TransactionView), (status = 404, body = ProblemDocument),
-        (status = 502, body = ProblemDocument)))]
+        (status = 502, body = ProblemDocument), (status = 503, body = ProblemDocument)))]
 #[get("/v1/transactions/{txid}")]
 pub async fn read(
     _public: Public,
@@ -216,7 +216,10 @@ pub async fn read(
         tx.text().clone_into(&mut view.jws);
         return Ok(HttpResponse::Ok().json(view));
     }
-    let refusal = app.node.store.refusal(&txid).await.map_err(|error| Problem::internal(&error))?;
+    let refusal = match app.node.store.refusal(&txid).await {
+        Ok(refusal) => refusal,
+        Err(error) => return Err(app.reading_failed(app.node.tip().borrow().to_owned(), error).await),
+    };
     let refusal = refusal.ok_or_else(|| Problem::new(Slug::NotFound))?;
     if leaf_hash(&refusal.jws) != txid {
         return Err(Problem::new(Slug::Integrity).detail("a stored refusal is of another transaction"));
@@ -236,7 +239,8 @@ pub async fn read(
     params(("txid" = Digest, Path)),
     responses((status = 200, description = "A proof",
             content((String = "application/json"), (String = "text/plain"))),
-        (status = 404, body = ProblemDocument), (status = 502, body = ProblemDocument)))]
+        (status = 404, body = ProblemDocument), (status = 502, body = ProblemDocument),
+        (status = 503, body = ProblemDocument)))]
 #[get("/v1/transactions/{txid}/proof")]
 pub async fn proof(
     _public: Public,

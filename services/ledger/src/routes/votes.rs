@@ -9,9 +9,9 @@ use hbc_types::problem::ProblemDocument;
 use hbc_types::time::Timestamp;
 use hbc_types::wire::Page;
 use hbc_types::wire::explorer::{
-    ChangeView, NodeEventView, NodeView, NodesView, SubjectView, VoiceView, VotesView,
+    ChangeView, LastEventView, NodeView, NodesView, SubjectView, VoiceView, VotesView,
 };
-use hbc_types::wire::ledger::NodeRole;
+use hbc_types::wire::ledger::{NodeRole, NodeState};
 use paging::PageQuery;
 use serde::{Deserialize, Serialize};
 use utoipa::IntoParams;
@@ -32,6 +32,18 @@ pub struct Which {
     /// Only this one, whether anybody has spoken on it or not.
     #[serde(default)]
     subject: Option<String>,
+    /// Items on the page: 1 to 200, 50 unless given.
+    #[serde(default)]
+    limit: Option<u32>,
+    /// `next` of the page before.
+    #[serde(default)]
+    cursor: Option<String>,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct From {
+    from: String,
 }
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -57,7 +69,7 @@ fn subject_view(chain: &Chain, subject: &str, voices: Option<&BTreeMap<Digest, V
     }
 }
 
-/// Voices of members that wait for company.
+/// Voices of members that wait for company, by subject.
 #[utoipa::path(tag = "members", operation_id = "list_votes", security(()), params(Which),
     responses((status = 200, body = VotesView), (status = 422, body = ProblemDocument)))]
 #[get("/v1/votes")]
@@ -66,19 +78,26 @@ pub async fn votes(
     which: web::Query<Which>,
     app: web::Data<App>,
 ) -> Result<HttpResponse, Problem> {
+    let Which { subject, limit, cursor } = which.into_inner();
+    let page = PageQuery { limit, cursor };
+    let limit = usize::try_from(page.limit()?).unwrap_or(usize::MAX);
+    let first = page.after::<From>()?.map_or_else(String::new, |after| after.from);
     let chain = app.node.chain();
     let register = chain.register();
-    let subjects = match &which.subject {
+    let (subjects, next) = match subject {
         Some(subject) if subject.len() > MAX_SUBJECT_BYTES => {
             return Err(Problem::invalid("subject", "at most 100 bytes"));
         }
-        Some(subject) => vec![subject_view(&chain, subject, register.pending_on(subject))],
+        Some(subject) => (vec![subject_view(&chain, &subject, register.pending_on(&subject))], None),
         None => {
-            register.pending().map(|(subject, voices)| subject_view(&chain, subject, Some(voices))).collect()
+            let mut rest = register.pending_from(&first);
+            let views = rest.by_ref().take(limit);
+            let views = views.map(|(subject, voices)| subject_view(&chain, subject, Some(voices))).collect();
+            (views, rest.next().and_then(|(next, _)| paging::cursor(&From { from: next.to_owned() })))
         }
     };
     let needed = u32::try_from(chain.members().quorum()).unwrap_or(u32::MAX);
-    Ok(HttpResponse::Ok().json(VotesView { needed, subjects }))
+    Ok(HttpResponse::Ok().json(VotesView { needed, subjects, next }))
 }
 
 /// Changes of members, operators, parameters and services' keys, newest first.
@@ -132,6 +151,7 @@ impl App {
             let seen = peer.seen_ms();
             view.reached = peer.is_reached();
             view.attacked = peer.is_attacked();
+            view.state = peer.is_attacked().then_some(NodeState::Attacked);
             view.height = (seen > 0).then(|| peer.height());
             view.seen = (seen > 0).then(|| Timestamp::from_ms(seen));
         }
@@ -139,14 +159,14 @@ impl App {
         // Another key in the set under this node's name is somebody else's, or this node's older one.
         (own.this, own.reached, own.role) = (true, true, node.role());
         (own.height, own.seen) = (Some(height), Some(node.clock.now()));
-        own.attacked = node.attack().is_some();
+        (own.attacked, own.state) = (node.attack().is_some(), Some(node.state()));
         let mut views: Vec<NodeView> = views.into_values().collect();
         for view in &mut views {
             view.url = node.url_of(&view.name);
         }
         let chain = node.chain();
         for view in &mut views {
-            view.event = chain.register().event(&view.name).map(|happened| NodeEventView {
+            view.event = chain.register().event(&view.name).map(|happened| LastEventView {
                 event: happened.event.clone(),
                 about_height: happened.about_height,
                 evidence: happened.evidence,
@@ -169,6 +189,7 @@ fn unheard(name: &str, role: NodeRole) -> NodeView {
         height: None,
         seen: None,
         attacked: false,
+        state: None,
         event: None,
     }
 }

@@ -9,7 +9,8 @@ use hbc_types::chain::keys::PublicKey;
 use hbc_types::problem::Slug;
 use hbc_types::wire::Page;
 use hbc_types::wire::explorer::{
-    BlockDetails, BlockSummary, ChangeView, NodesView, TransactionSummary, VotesView,
+    BlockDetails, BlockSummary, ChangeView, NetworkView, NodesView, TransactionSummary, VotesView,
+    WaitingSummary,
 };
 use hbc_types::wire::ledger::NodeRole;
 use serde::de::DeserializeOwned;
@@ -94,7 +95,18 @@ async fn blocks_and_transactions_are_listed_newest_first_and_page_by_page() {
     let note = Certificate::parse(std::str::from_utf8(&note.body).unwrap()).unwrap();
     note.check(&log_origin("hbc.test", &net.chain), &net.genesis.members).unwrap();
     assert_eq!(note.checkpoint.height, 2);
+    let by_hash: BlockDetails = net.look(0, &format!("/v1/explorer/blocks/{}", tip.tip)).await;
+    assert_eq!(by_hash.summary, blocks[0]);
+    let one: TransactionSummary = net.look(0, &format!("/v1/explorer/transactions/{}", sent[6])).await;
+    assert_eq!((one.txid, one.height, &one.fields), (sent[6], tip.height, &inside[0].fields));
+    let unknown = txid("no such transaction");
     for (path, expected) in [
+        (format!("/v1/explorer/transactions/{unknown}").as_str(), Slug::NotFound),
+        (&format!("/v1/explorer/blocks/{unknown}"), Slug::NotFound),
+        ("/v1/explorer/blocks/x", Slug::NotFound),
+        ("/v1/explorer/transactions?type=consent", Slug::InvalidInput),
+        ("/v1/explorer/waiting?limit=0", Slug::InvalidInput),
+        ("/v1/votes?limit=0", Slug::InvalidInput),
         ("/v1/explorer/blocks/999", Slug::NotFound),
         ("/v1/explorer/blocks/999/transactions", Slug::NotFound),
         ("/v1/explorer/blocks?limit=0", Slug::InvalidInput),
@@ -113,6 +125,56 @@ async fn blocks_and_transactions_are_listed_newest_first_and_page_by_page() {
     assert_eq!(again, blocks);
     let changes: Page<ChangeView> = net.look(0, "/v1/members/history").await;
     assert_eq!((changes.items[0].subject.as_str(), changes.items.len()), ("parameter:heartbeat_ms", 1));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn what_waits_is_listed_oldest_first_and_any_page_may_read_it() {
+    let mut net = Net::start(4, VerifyMode::Incremental);
+    net.one_tip(&[0, 1, 2, 3]).await;
+    for index in [1, 2, 3] {
+        net.stop(index);
+    }
+    let mut sent = Vec::new();
+    for _ in 0..5 {
+        let jws = net.transaction();
+        net.submit(0, &jws).await.unwrap();
+        sent.push((txid(&jws), jws.len() as u64));
+    }
+    let waiting: Vec<WaitingSummary> = net.pages("/v1/explorer/waiting?limit=2").await;
+    assert_eq!(waiting.iter().map(|one| (one.txid, one.bytes)).collect::<Vec<_>>(), sent);
+    assert!(waiting.iter().all(|one| one.promised && one.kind == "access.receipts"));
+    assert_eq!(waiting[0].author_name.as_deref(), Some("access-policy"));
+    let answer = net.endpoint(0).get("/v1/explorer/waiting").send().await.unwrap();
+    assert_eq!(answer.headers["access-control-allow-origin"], "*");
+    let metrics = net.endpoint(0).get("/metrics").send().await.unwrap();
+    assert!(!metrics.headers.contains_key("access-control-allow-origin"));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn the_network_is_shown_as_the_next_height_has_it() {
+    let net = Net::start(4, VerifyMode::Incremental);
+    let network: NetworkView = net.look(0, "/v1/network").await;
+    assert_eq!((network.chain, network.origin.as_str()), (net.chain, &*log_origin("hbc.test", &net.chain)));
+    assert_eq!((network.members.len(), network.operators.len()), (4, 1));
+    assert_eq!((network.members[3].name.as_str(), network.parameters.zero_bits), ("node-4", 4));
+    let roles: Vec<_> = network.services.iter().map(|one| (one.role.as_str(), one.status.as_str())).collect();
+    assert_eq!(roles, [("access-policy", "active"), ("auth", "active"), ("storage", "active")]);
+    net.change_by(0, 3, "parameter:heartbeat_ms", "5000", 0).await;
+    let network: NetworkView = net.look(0, "/v1/network").await;
+    assert_eq!(network.parameters.heartbeat_ms, 5_000);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn subjects_of_votes_come_page_by_page() {
+    let net = Net::start(4, VerifyMode::Incremental);
+    for subject in ["parameter:min_spacing_ms", "parameter:heartbeat_ms"] {
+        net.change_by(0, 1, subject, "7777", 0).await;
+    }
+    let first: VotesView = net.look(0, "/v1/votes?limit=1").await;
+    assert_eq!((first.subjects.len(), first.subjects[0].subject.as_str()), (1, "parameter:heartbeat_ms"));
+    let rest = format!("/v1/votes?limit=1&cursor={}", first.next.unwrap());
+    let second: VotesView = net.look(0, &rest).await;
+    assert_eq!((second.subjects[0].subject.as_str(), second.next), ("parameter:min_spacing_ms", None));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]

@@ -386,6 +386,22 @@ macro_rules! each {
 }
 
 impl Payload {
+    /// The names of all types.
+    pub const KINDS: [&'static str; 12] = [
+        "access.receipts",
+        "consent.alter",
+        "consent.grant",
+        "consent.revoke",
+        "identity.key",
+        "identity.staff",
+        "member.vote",
+        "node.event",
+        "record.anchor",
+        "record.erase",
+        "service.key",
+        "statistics.release",
+    ];
+
     /// The chain that it is for.
     #[must_use]
     pub const fn chain(&self) -> Digest {
@@ -401,6 +417,7 @@ impl Payload {
     /// Its `type`.
     #[must_use]
     pub const fn kind(&self) -> &'static str {
+        // A name that is added here stands in `KINDS` too.
         match self {
             Self::MemberVote(_) => "member.vote",
             Self::ServiceKey(_) => "service.key",

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::ledger::NodeRole;
+use super::ledger::{NodeRole, NodeState};
 use crate::digest::Digest;
 use crate::time::Timestamp;
 
@@ -76,13 +76,95 @@ pub struct TransactionSummary {
     pub fields: serde_json::Value,
 }
 
+/// A transaction that waits for its block: an item of `GET /v1/explorer/waiting`.
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+pub struct WaitingSummary {
+    /// Its id.
+    pub txid: Digest,
+    /// Its type.
+    #[serde(rename = "type")]
+    pub kind: String,
+    /// Fingerprint of the key that signed it.
+    pub author: Digest,
+    /// Whose key that is, if the ledger names it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub author_name: Option<String>,
+    /// Bytes that it will take of its block.
+    pub bytes: u64,
+    /// Whether the node that answers promised it.
+    pub promised: bool,
+}
+
+/// `GET /v1/network`: who decides at the next height, and by which numbers.
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+pub struct NetworkView {
+    /// The chain.
+    pub chain: Digest,
+    /// First line of its checkpoints.
+    pub origin: String,
+    /// Height of the block after which it is so.
+    pub height: u64,
+    /// The parameters.
+    pub parameters: ParametersView,
+    /// The members, by name.
+    pub members: Vec<PartyView>,
+    /// The operators, by name.
+    pub operators: Vec<PartyView>,
+    /// Services' keys, active and revoked, in the order in which they came.
+    pub services: Vec<ServiceView>,
+}
+
+/// The numbers that members vote about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct ParametersView {
+    /// Operators that a staff profile needs.
+    pub approvals: u64,
+    /// An empty block is due after this long without one.
+    pub heartbeat_ms: u64,
+    /// Bytes of a block at most.
+    pub max_block_bytes: u64,
+    /// A block is at least this much later than its parent.
+    pub min_spacing_ms: u64,
+    /// The proof-of-work target, compact form: what votes name.
+    pub target: u64,
+    /// Zero bits at the beginning of the largest hash that meets it.
+    pub zero_bits: u32,
+}
+
+/// A member or an operator.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct PartyView {
+    /// Its name.
+    pub name: String,
+    /// Fingerprint of its key.
+    pub kid: Digest,
+    /// Its Ed25519 public key, hex.
+    pub key: String,
+}
+
+/// A service's key.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct ServiceView {
+    /// Which service.
+    pub role: String,
+    /// Fingerprint of the key.
+    pub kid: Digest,
+    /// The Ed25519 public key, hex.
+    pub key: String,
+    /// `active` or `revoked`.
+    pub status: String,
+}
+
 /// `GET /v1/votes`: subjects on which members have spoken, or the one asked for.
 #[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
 pub struct VotesView {
     /// Voices that make a change act: more than two thirds of the members.
     pub needed: u32,
-    /// The subjects.
+    /// The subjects, by name.
     pub subjects: Vec<SubjectView>,
+    /// Pass it as `cursor` to get the next page.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub next: Option<String>,
 }
 
 /// A subject of votes.
@@ -157,14 +239,17 @@ pub struct NodeView {
     pub seen: Option<Timestamp>,
     /// Whether it says that its store was changed.
     pub attacked: bool,
+    /// How its store stands, as it said last; absent for one that was never heard.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub state: Option<NodeState>,
     /// What stands on the ledger about it last.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub event: Option<NodeEventView>,
+    pub event: Option<LastEventView>,
 }
 
 /// A `node.event` that counts: said by the node itself or by more than a third of the members.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-pub struct NodeEventView {
+pub struct LastEventView {
     /// What, such as `attacked`.
     pub event: String,
     /// At which height of that node's chain.

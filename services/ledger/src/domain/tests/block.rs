@@ -281,6 +281,22 @@ fn a_patients_consent_overtakes_a_flood() {
 }
 
 #[test]
+fn without_spacing_a_block_is_still_later_than_its_parent() {
+    let mut close = genesis();
+    close.parameters.min_spacing_ms = 0;
+    let ground = Ground::of(&close);
+    let parent = ground.state.header().time_ms;
+    let (mut block, _) = ground.mined(&[]);
+    block.header.time_ms = parent;
+    block.header = block.header.mine(&AtomicBool::new(false)).unwrap();
+    let refusal = ground.refusal(&block);
+    assert_eq!(refusal, BlockError::TooEarly { earliest: parent + 1, found: parent });
+    block.header.time_ms = parent + 1;
+    block.header = block.header.mine(&AtomicBool::new(false)).unwrap();
+    assert!(check_block(&ground.state, &block, ground.now(), &|_| None).is_ok());
+}
+
+#[test]
 fn a_rebuilt_state_is_the_same() {
     let mut ground = Ground::new();
     for number in 0..5 {

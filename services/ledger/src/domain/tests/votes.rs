@@ -1,5 +1,6 @@
 //! The rules of what several signers decide together.
 
+use hbc_types::chain::genesis::{MAX_MEMBERS, MAX_OPERATORS};
 use hbc_types::chain::payload::{NodeEvent, ServiceKeyChange, Staff, StaffStatus};
 
 use super::*;
@@ -73,6 +74,10 @@ impl Ground {
     fn member_names(&self) -> Vec<&str> {
         self.state.members().iter().map(|member| member.name.as_str()).collect()
     }
+}
+
+fn acted(ground: &Ground, told: &Payload) -> bool {
+    ground.state.acted(&told.ballot()).is_some()
 }
 
 #[test]
@@ -249,6 +254,64 @@ fn changes_that_would_not_hold_are_refused() {
 }
 
 #[test]
+fn exactly_a_third_of_the_members_is_not_more_than_a_third() {
+    let mut three = genesis();
+    three.members.truncate(3);
+    let mut ground = Ground::of(&three);
+    let told = ground.event("m3", 1);
+    ground.make_final("m1", &told);
+    assert!(!acted(&ground, &told), "one of three");
+    let seconded = ground.event("m3", 1);
+    ground.make_final("m2", &seconded);
+    assert!(acted(&ground, &told), "two of three");
+    // Of three, two are exactly two thirds.
+    ground.votes(&["m1", "m2"], "parameter:heartbeat_ms", "5000");
+    assert_eq!(ground.state.parameters().heartbeat_ms, 600_000);
+}
+
+#[test]
+fn lists_stay_inside_their_limits() {
+    let mut full = genesis();
+    let members: Vec<String> = (0..MAX_MEMBERS).map(|n| format!("m{n:03}")).collect();
+    full.members = named(&members.iter().map(String::as_str).collect::<Vec<_>>());
+    let operators: Vec<String> = (0..MAX_OPERATORS).map(|n| format!("o{n:04}")).collect();
+    full.operators = named(&operators.iter().map(String::as_str).collect::<Vec<_>>());
+    let mut ground = Ground::of(&full);
+    let new = public("new").to_string();
+    for subject in ["member:one-more", "operator:one-more"] {
+        let vote = ground.vote(subject, &new);
+        assert_eq!(ground.verdict("m000", &vote), never(Rule::BadChange), "{subject}");
+    }
+    for subject in ["member:m001", "operator:o0001"] {
+        let vote = ground.vote(subject, &new);
+        assert_eq!(ground.verdict("m000", &vote), Ok(()), "{subject} may change its key");
+    }
+}
+
+#[test]
+fn no_list_and_no_service_gets_a_key_that_is_none() {
+    let mut ground = Ground::new();
+    // Off the curve, and of small order.
+    for bytes in [[2; 32], [0; 32]] {
+        let none = PublicKey::from_bytes(bytes);
+        for subject in ["member:m9", "operator:o9"] {
+            let vote = ground.vote(subject, &none.to_string());
+            assert_eq!(ground.verdict("m1", &vote), never(Rule::BadChange), "{subject} {none}");
+        }
+        let service = Payload::ServiceKey(ServiceKeyChange {
+            chain: ground.chain,
+            iat: ground.iat(),
+            key: none.kid(),
+            nonce: 0,
+            public: none,
+            role: ServiceRole::Storage,
+            status: KeyStatus::Active,
+        });
+        assert_eq!(ground.verdict("m1", &service), never(Rule::BadChange), "{none}");
+    }
+}
+
+#[test]
 fn the_last_member_stays() {
     let mut alone = genesis();
     alone.members.truncate(1);
@@ -387,10 +450,6 @@ fn a_revoked_profile_stays_so() {
 #[test]
 fn an_event_is_told_by_the_node_itself_or_by_more_than_a_third() {
     let mut ground = Ground::new();
-    let acted = |ground: &Ground, payload: &Payload| {
-        let id = payload.ballot().to_string();
-        ground.state.prove(hbc_types::chain::entry::Kind::Event, &id).value.is_some()
-    };
     let own = ground.event("m3", 1);
     let txid = ground.make_final("m3", &own);
     assert!(acted(&ground, &own));

@@ -310,6 +310,9 @@ pub struct BenchLedger {
     /// Transactions in one request.
     #[arg(long, default_value_t = 500)]
     pub batch: usize,
+    /// Transactions given one after the other, for latencies.
+    #[arg(long, default_value_t = 200)]
+    pub single: usize,
     /// Transactions in the stored chain that is verified from the first byte to the last.
     #[arg(long, default_value_t = 200_000)]
     pub stored: usize,

@@ -19,9 +19,6 @@ use load::Load;
 use net::Net;
 use table::{Figure, Goal, Table, per_second, ratio};
 
-/// Transactions one by one, for latencies.
-const SINGLE: usize = 200;
-
 /// Runs all parts one after the other and prints one table.
 pub async fn ledger(args: &BenchLedger) -> Result<()> {
     ensure!((1..=7).contains(&args.members), "--members is 1 to 7");
@@ -73,7 +70,7 @@ async fn members(
     let before = net.resident_bytes();
     let (verify, bits) = (args.verify_name(), args.zero_bits);
     table.part(&format!("{} members, {verify} verification, {bits} bits of work", args.members));
-    let latency = load::one_by_one(&net, SINGLE, clock, random).await?;
+    let latency = load::one_by_one(&net, args.single, clock, random).await?;
     table.latency("promise, idle", &latency.promises, Some(20.0));
     table.latency("final, idle", &latency.finals, Some(1_000.0));
     let mut load = Load::sign(&net, args.transactions, clock, random)?;
@@ -86,7 +83,7 @@ async fn members(
     let of = format!("{of} × all cores' Ed25519, each member checks each; {}", busy.end(&net));
     let figure = Figure::new("final on every member, sustained", rate, "tx/s");
     table.add(figure.goal(Goal::AtLeast(5_000.0)).limit(of));
-    let latency = load::one_by_one(&net, SINGLE, clock, random).await?;
+    let latency = load::one_by_one(&net, args.single, clock, random).await?;
     table.latency("promise after it", &latency.promises, None);
     table.latency("final after it", &latency.finals, None);
     if let (Some(before), Some(after)) = (before, net.resident_bytes()) {

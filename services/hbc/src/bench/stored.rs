@@ -54,9 +54,10 @@ async fn large_blocks(
 ) -> Result<()> {
     table.part("a stored chain");
     let founded = Founded::new(1, args.terms(), args.full, clock, random)?;
-    let blocks = args.stored.div_ceil(LARGE_BLOCK);
-    let bytes = write_chain(&founded, blocks, LARGE_BLOCK, clock, random).await?;
-    let count = blocks * LARGE_BLOCK;
+    let size = LARGE_BLOCK.min(args.stored.max(1));
+    let blocks = args.stored.div_ceil(size);
+    let bytes = write_chain(&founded, blocks, size, clock, random).await?;
+    let count = blocks * size;
     let took = verify(&founded).await?;
     let rate = per_second(count, took);
     let of = ratio(rate, limits.leaf_hashes_per_second);

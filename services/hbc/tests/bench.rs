@@ -1,0 +1,41 @@
+//! `hbc bench ledger` measures everything that it says, on real processes. Its figures are looked at only for being there:
+//! how large they are is the machine's business.
+
+#![expect(clippy::unwrap_used, reason = "what a test helper cannot do fails the test")]
+
+use std::process::Command;
+
+#[test]
+fn every_figure_of_the_ledger_is_measured_and_written() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("figures.json");
+    let output = Command::new(env!("CARGO_BIN_EXE_hbc"))
+        .args(["bench", "ledger", "--members", "4", "--transactions", "300", "--batch", "50"])
+        .args(["--single", "10", "--stored", "300", "--blocks", "20", "--zero-bits", "4", "--json"])
+        .arg(&file)
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let text = String::from_utf8(output.stdout).unwrap();
+    for said in ["this machine, one core", "4 members, incremental verification, 4 bits of work", "≥ 15,000"]
+    {
+        assert!(text.contains(said), "{text}");
+    }
+    let written: serde_json::Value = serde_json::from_slice(&std::fs::read(file).unwrap()).unwrap();
+    let figures = written["figures"].as_array().unwrap();
+    for name in [
+        "Ed25519 verifications",
+        "accepted, durable, in batches",
+        "promise, idle, p99",
+        "final, idle, p99",
+        "final on every member, sustained",
+        "full verification from SQLite",
+        "appended by a node in mode `full`",
+    ] {
+        let figure = figures.iter().find(|figure| figure["name"] == name);
+        let value = figure.and_then(|figure| figure["value"].as_f64());
+        assert!(value.is_some_and(|value| value > 0.0), "{name}: {figure:?}");
+    }
+    let goals = figures.iter().filter(|figure| !figure["goal"].is_null()).count();
+    assert!(goals >= 5, "{goals} figures have goals");
+}

@@ -15,7 +15,7 @@ use super::codec::{Kind, Message};
 use super::context::{
     Context, PolkaCertificate, Proposal, RoundCertificate, SignedProposal, SignedVote, Vote,
 };
-use super::core::{Output, Timing};
+use super::interface::{Output, Timing};
 use super::texts::{Texts, fits, sign};
 use super::types::{BlockBytes, BlockId, Certificate, Equivocation, Member, MemberId, MemberSet};
 use super::wal::{Entry, Record};

@@ -171,9 +171,9 @@ pub fn sync(data: &[u8]) {
         }
         Some((1, rest)) => {
             let Ok(mut block) = Block::from_bytes(rest) else { return };
-            let _refused = fixture.chain.examine(block.clone(), None, &nobody);
+            let _refused = fixture.chain.examine(block.clone(), &nobody);
             fixture.make_fit(&mut block);
-            let _verdict = fixture.chain.examine(block, None, &nobody);
+            let _verdict = fixture.chain.examine(block, &nobody);
         }
         // Payloads, one a line behind its signer's number: whatever a builder builds of them its peers accept.
         Some((_, rest)) => {
@@ -190,7 +190,7 @@ pub fn sync(data: &[u8]) {
             let now = fixture.now();
             let draft = fixture.chain.draft(&txs, now, &fixture.genesis.members[0].kid());
             let built = draft.mine(&AtomicBool::new(false)).unwrap();
-            let verdict = fixture.chain.examine(built.block, Some(now), &nobody);
+            let verdict = fixture.chain.examine(built.block, &nobody);
             assert!(verdict.is_ok(), "{:?}", verdict.err());
         }
         None => {}

@@ -3,12 +3,11 @@
 //! checks before `ProposedValue`, one height at a time and only on demand, `Decide` as a flag, no timers
 //! between heights, proposals answered late or not at all.
 
-use std::collections::{BTreeMap, HashSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashSet, VecDeque};
 
 use ed25519_dalek::SigningKey;
 use malachite_core::{
-    Error as CoreError, Input as CoreInput, LocallyProposedValue, MisbehaviorEvidence, Params, ProposedValue,
-    State, process,
+    Error as CoreError, Input as CoreInput, LocallyProposedValue, Params, ProposedValue, State, process,
 };
 use malachite_types as mt;
 use mt::{Round, Validity, ValueOrigin, ValuePayload, VoteExtensionPolicy};
@@ -17,14 +16,10 @@ use super::codec::{Kind, Message};
 use super::context::{Context, Height, SignedProposal};
 use super::host::Host;
 use super::interface::{Agreement, Boot, Identity, Input, Output, Timing};
+use super::looks::Looks;
 use super::types::{BlockBytes, BlockId, Member, MemberId, MemberSet, Verdict};
 use super::wal::{Entry, Record};
 
-/// Distinct blocks looked at per round: an equivocating proposer gets two looks, not a thousand, and takes none from the
-/// proposers of other rounds.
-const MAX_CHECKS: usize = 2;
-/// Proposals of one block that wait for its check.
-const MAX_PROPOSALS: usize = 16;
 /// Proposals of rounds further ahead are dropped, as the library drops votes.
 const MAX_ROUNDS_AHEAD: u32 = 10;
 /// Messages kept per member for heights to come, and their bytes.
@@ -38,11 +33,6 @@ enum Phase {
     Decided,
 }
 
-struct Pending {
-    block: BlockBytes,
-    proposals: Vec<SignedProposal>,
-}
-
 /// [`Agreement`] by Malachite's core.
 pub struct Core {
     state: State<Context>,
@@ -50,10 +40,10 @@ pub struct Core {
     phase: Phase,
     work: bool,
     building: Option<u32>,
-    checking: BTreeMap<BlockId, Pending>,
-    /// Blocks looked at, by round of this height.
-    checks: BTreeMap<u32, usize>,
+    looks: Looks,
     early: BTreeMap<MemberId, VecDeque<Message>>,
+    /// Members that spoke of the waiting height.
+    callers: BTreeSet<MemberId>,
     /// Who this node is from the next committed height on, if that changes.
     seat: Option<(Option<SigningKey>, Timing)>,
 }
@@ -72,20 +62,16 @@ impl Core {
             phase: Phase::Idle,
             work: false,
             building: None,
-            checking: BTreeMap::new(),
-            checks: BTreeMap::new(),
+            looks: Looks::default(),
             early: BTreeMap::new(),
+            callers: BTreeSet::new(),
             seat: None,
         };
         core.host.now_ms = now_ms;
+        core.host.silent = boot.silent;
         core.replay(boot.records);
         let out = core.settle();
         (core, out)
-    }
-
-    /// Whether the node signs anything: not while it does not know what it signed before.
-    pub const fn keep_silent(&mut self, silent: bool) {
-        self.host.silent = silent;
     }
 
     fn replay(&mut self, records: Vec<Record>) {
@@ -140,20 +126,21 @@ impl Core {
     /// Starts the height and then hears what came early.
     fn start_and_listen(&mut self) {
         self.start();
-        let height = self.host.height;
-        let waiting: Vec<_> = self
-            .early
-            .iter_mut()
-            .flat_map(|(member, queue)| {
-                let (now, later) = queue.drain(..).partition(|message| message.height() <= height);
-                *queue = later;
-                let now: VecDeque<Message> = now;
-                now.into_iter().filter(|message| message.height() == height).map(|message| (*member, message))
-            })
-            .collect();
-        for (member, message) in waiting {
+        for (member, message) in self.take_early() {
             self.message(member, message);
         }
+    }
+
+    /// What came early for the height that is next now.
+    fn take_early(&mut self) -> Vec<(MemberId, Message)> {
+        let height = self.host.height;
+        let queues = self.early.iter_mut().flat_map(|(member, queue)| {
+            let (now, later) = queue.drain(..).partition(|message| message.height() <= height);
+            *queue = later;
+            let now: VecDeque<Message> = now;
+            now.into_iter().map(|message| (*member, message))
+        });
+        queues.filter(|(_, message)| message.height() == height).collect()
     }
 
     fn process(&mut self, input: CoreInput<Context>) {
@@ -172,11 +159,6 @@ impl Core {
             }
             Err(error) => tracing::warn!(error = %error, block.height = self.host.height, "Input refused"),
         }
-        let (proposals, votes) = (self.state.driver.proposals(), self.state.driver.votes());
-        if !proposals.evidence().is_empty() || !votes.evidence().is_empty() {
-            let (proposals, votes) = (proposals.evidence().clone(), votes.evidence().clone());
-            self.host.report(&MisbehaviorEvidence { proposals, votes });
-        }
     }
 
     fn message(&mut self, from: MemberId, message: Message) {
@@ -193,10 +175,10 @@ impl Core {
             return;
         }
         if self.phase == Phase::Idle {
-            if !self.host.is_from_a_member(&message) {
-                return;
+            if self.is_called(from, message) {
+                self.start_and_listen();
             }
-            self.start_and_listen();
+            return;
         }
         match message.0 {
             Kind::Vote(vote) => self.process(CoreInput::Vote(vote)),
@@ -209,6 +191,32 @@ impl Core {
                 }
             }
         }
+    }
+
+    /// A waiting height begins for its first proposer's block, or once more than a third of the members speak of it:
+    /// one member alone, or one clock that is fast, wakes nobody.
+    fn is_called(&mut self, from: MemberId, message: Message) -> bool {
+        if !self.host.is_from_members(&message) {
+            return false;
+        }
+        let members = &self.host.members;
+        let first = members.proposer(self.host.height, 0).map(|member| member.id);
+        let called = match &message.0 {
+            Kind::Vote(vote) => {
+                self.callers.insert(vote.message.voter);
+                self.callers.len() >= members.honest()
+            }
+            Kind::Proposal(proposal, _) => {
+                let proposer = proposal.message.proposer;
+                self.callers.insert(proposer);
+                (proposal.message.round == Round::new(0) && first == Some(proposer) && proposer == from)
+                    || self.callers.len() >= members.honest()
+            }
+            // As many stand behind each.
+            Kind::Polka(_) | Kind::Round(_) => true,
+        };
+        self.keep_early(from, message);
+        called
     }
 
     fn keep_early(&mut self, from: MemberId, message: Message) {
@@ -232,7 +240,7 @@ impl Core {
         let turn = self.host.members.proposer(self.host.height, round);
         if round > own.saturating_add(MAX_ROUNDS_AHEAD)
             || turn.is_none_or(|member| member.id != message.proposer)
-            || !self.host.proposal_is_authentic(message, &proposal.signature)
+            || !self.host.proposal_is_authentic(&proposal)
         {
             return;
         }
@@ -240,37 +248,44 @@ impl Core {
         let known = self.state.get_proposed_value_by_id(message.height, message.round, &value).is_some();
         if known {
             self.process(CoreInput::Proposal(proposal));
-            return;
+        } else if let Some(block) = self.looks.offer(round, proposal, block) {
+            self.look(value, block);
         }
-        if let Some(pending) = self.checking.get_mut(&value) {
-            if !pending.proposals.contains(&proposal) && pending.proposals.len() < MAX_PROPOSALS {
-                pending.proposals.push(proposal);
-            }
-            return;
-        }
-        let looks = self.checks.entry(round).or_default();
-        if *looks >= MAX_CHECKS {
-            return;
-        }
-        *looks += 1;
-        self.checking.insert(value, Pending { block: block.clone(), proposals: vec![proposal] });
-        self.host.out.push(Output::Check { height: self.host.height, value, block });
+    }
+
+    fn look(&mut self, value: BlockId, block: BlockBytes) {
+        let (height, vouched) = (self.host.height, self.is_vouched(&value));
+        self.host.out.push(Output::Check { height, value, block, vouched });
+    }
+
+    /// True if more than two thirds prevoted the value in one round: at least one of them is honest and found its time
+    /// right, so that this node's clock has no say any more.
+    fn is_vouched(&self, value: &BlockId) -> bool {
+        self.state.driver.polka_certificates().iter().any(|polka| polka.value_id == *value)
     }
 
     fn checked(&mut self, height: u64, value: BlockId, verdict: Verdict) {
         if height != self.host.height || self.phase != Phase::Running {
             return;
         }
-        let Some(pending) = self.checking.remove(&value) else { return };
         let validity = match verdict {
-            Verdict::Damaged => return,
+            Verdict::Damaged => {
+                if let Some(block) = self.looks.damaged(&value) {
+                    self.look(value, block);
+                }
+                return;
+            }
+            Verdict::Early { wait_ms } => {
+                return self.looks.postpone(&value, self.host.now_ms.saturating_add(wait_ms));
+            }
             Verdict::Valid => Validity::Valid,
             Verdict::Invalid => Validity::Invalid,
         };
+        let Some(look) = self.looks.end(&value) else { return };
         if validity.is_valid() {
-            self.hold(value, pending.block);
+            self.hold(value, look.block);
         }
-        let Some(first) = pending.proposals.first() else { return };
+        let Some(first) = look.proposals.first() else { return };
         let proposed = ProposedValue {
             height: Height(height),
             round: first.message.round,
@@ -280,8 +295,18 @@ impl Core {
             validity,
         };
         self.process(CoreInput::ProposedValue(proposed, ValueOrigin::Consensus));
-        for proposal in pending.proposals {
+        for proposal in look.proposals {
             self.process(CoreInput::Proposal(proposal));
+        }
+    }
+
+    /// Blocks whose time has come meanwhile, or for which enough others voted.
+    fn look_again(&mut self) {
+        for value in self.looks.postponed() {
+            let vouched = self.is_vouched(&value);
+            if let Some(block) = self.looks.again(&value, self.host.now_ms, vouched) {
+                self.look(value, block);
+            }
         }
     }
 
@@ -316,21 +341,24 @@ impl Core {
             && !self.host.muted
     }
 
-    fn committed(&mut self, height: u64, members: MemberSet) {
+    fn committed(&mut self, height: u64, members: MemberSet, work: bool) {
         if height < self.host.height {
             return;
         }
+        self.early.retain(|member, _| members.get(member).is_some());
         self.host.move_to(height + 1, members);
         self.take_seat();
         self.phase = Phase::Idle;
+        self.work = work;
         self.building = None;
-        self.checking.clear();
-        self.checks.clear();
-        let next = self.host.height;
-        self.host.out.push(Output::ResetLog(next));
-        let awaited = self.early.values().flatten().any(|message| message.height() == next);
-        if self.work || awaited {
-            self.start_and_listen();
+        self.looks.clear();
+        self.callers.clear();
+        self.host.out.push(Output::ResetLog(height + 1));
+        if work {
+            return self.start_and_listen();
+        }
+        for (member, message) in self.take_early() {
+            self.message(member, message);
         }
     }
 
@@ -353,6 +381,9 @@ impl Core {
         if self.phase == Phase::Running {
             self.settle_decision();
         }
+        if self.phase == Phase::Running {
+            self.look_again();
+        }
         if self.phase == Phase::Running && self.building.is_none() {
             // Round 0 waits for a transaction; a later round has waited long enough.
             let wanted = self.host.wanted_round.filter(|round| self.work || *round > 0);
@@ -367,6 +398,7 @@ impl Core {
     fn settle_decision(&mut self) {
         let Some(certificate) = self.host.decided.take() else { return };
         self.host.clear_timers();
+        self.looks.clear();
         self.phase = Phase::Decided;
         match self.host.blocks.get(&certificate.value).cloned() {
             Some(block) => self.host.out.push(Output::Commit { block, certificate }),
@@ -412,20 +444,23 @@ impl Agreement for Core {
             }
             Input::Message(from, message) => self.message(from, message),
             Input::Built { height, round, value, block } => self.built(height, round, value, block),
-            Input::NotBuilt => {
-                // Not asked again before somebody says that there is work.
-                self.building = None;
-                self.work = false;
+            Input::NotBuilt { height, round } => {
+                if height == self.host.height && self.building == Some(round) {
+                    // Not asked again before somebody says that there is work.
+                    self.building = None;
+                    self.work = false;
+                }
             }
             Input::Checked { height, value, verdict } => self.checked(height, value, verdict),
             Input::Seat { key, timing } => self.seat = Some((key, timing)),
-            Input::Committed { height, members } => self.committed(height, members),
+            Input::Certified(certificate) => self.host.compare(&certificate),
+            Input::Committed { height, members, work } => self.committed(height, members, work),
         }
         self.settle()
     }
 
     fn next_deadline_ms(&self) -> Option<u64> {
-        self.host.next_deadline_ms()
+        self.host.next_deadline_ms().into_iter().chain(self.looks.next_ms()).min()
     }
 
     fn height(&self) -> u64 {

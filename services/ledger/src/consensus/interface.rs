@@ -59,7 +59,12 @@ pub enum Input {
         block: BlockBytes,
     },
     /// There was nothing to build.
-    NotBuilt,
+    NotBuilt {
+        /// The height it was asked for.
+        height: u64,
+        /// The round it was asked for.
+        round: u32,
+    },
     /// The answer to [`Output::Check`].
     Checked {
         /// The height that was asked.
@@ -76,12 +81,16 @@ pub enum Input {
         /// Time-outs for the parameters in force then.
         timing: Timing,
     },
+    /// The running height was decided elsewhere: this certificate came with its block, which is committed next.
+    Certified(Certificate),
     /// The store holds this height now, decided here or caught up; its state names the next members.
     Committed {
         /// The height.
         height: u64,
         /// Members of the next height.
         members: MemberSet,
+        /// As [`Input::Work`], for the next height.
+        work: bool,
     },
 }
 
@@ -109,6 +118,9 @@ pub enum Output {
         value: BlockId,
         /// The bytes.
         block: BlockBytes,
+        /// More than two thirds prevoted it: an honest member's clock found its time right, and this node's is not
+        /// asked.
+        vouched: bool,
     },
     /// Decided: make block and certificate durable, then give [`Input::Committed`].
     Commit {
@@ -155,4 +167,6 @@ pub struct Boot {
     pub members: MemberSet,
     /// What the log holds.
     pub records: Vec<Record>,
+    /// Nothing is signed: the log was lost, so the node does not know what it signed before.
+    pub silent: bool,
 }

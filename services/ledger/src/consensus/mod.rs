@@ -7,9 +7,12 @@
 
 mod codec;
 mod context;
+mod contradictions;
 mod core;
 mod host;
 mod interface;
+mod looks;
+mod signatures;
 pub mod texts;
 mod types;
 pub mod wal;

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use anyhow::Context as _;
 use hbc_service::config::SecretFile;
 use hbc_types::chain::checkpoint::Certificate as Note;
-use hbc_types::chain::genesis::{Genesis, is_name};
+use hbc_types::chain::genesis::{Genesis, MAX_TARGET_BITS, is_name};
 use hbc_types::chain::header::{Block, HEADER_BYTES};
 use hbc_types::chain::tx::Tx;
 use hbc_types::{Clock, Digest};
@@ -136,7 +136,12 @@ impl Parts<'_> {
         let texts = Texts { chain: chain.id(), origin: chain.origin().to_owned() };
         let seat = keyring.seat(chain.state().members()).cloned();
         let addresses = known_addresses(&data, &chain, &clock);
-        let boot = Boot { tip: chain.height(), members: chain.members(), records: recovered.records };
+        let boot = Boot {
+            tip: chain.height(),
+            members: chain.members(),
+            records: recovered.records,
+            silent: silence.is_some(),
+        };
         let healing = Healing::new(config.heal, data.healed()?);
         let node = Arc::new(Node {
             name: config.name.clone(),
@@ -228,8 +233,7 @@ async fn run(
     }
     tokio::spawn(heal::run(node.clone()));
     let identity = identity(&node, &node.chain());
-    let (mut core, first) = Core::boot(0, identity, boot);
-    core.keep_silent(silence.is_some());
+    let (core, first) = Core::boot(0, identity, boot);
     let first = if node.attack().is_some() { Vec::new() } else { first };
     tokio::select! {
         () = Loop::new(node, core, wal, inbox, heard, started, silence).run(first) => {}
@@ -297,7 +301,8 @@ pub(super) fn identity(node: &Node, chain: &Chain) -> Identity {
 
 /// Time-outs for the chain's work: a proposal has five times the mean time that a slow machine needs.
 pub(super) fn timing(chain: &Chain) -> Timing {
-    let bits = chain.tip().target.zero_bits().min(40);
+    let target = chain.state().parameters().target().unwrap_or(chain.tip().target);
+    let bits = target.zero_bits().min(MAX_TARGET_BITS);
     let mean_ms = (1_u64 << bits) / SLOW_TRIES_PER_MS;
     let timing = Timing::default();
     let propose_ms = timing.propose_ms.max(mean_ms * 5);

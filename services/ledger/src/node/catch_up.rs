@@ -13,6 +13,7 @@ use hbc_types::wire::ledger::{BlockView, BlocksView};
 
 use super::agreement::{Event, Loop};
 use crate::chain::{Chain, NextBlock, value_of};
+use crate::consensus::{Agreement as _, Input};
 use crate::peers::Peer;
 
 /// A fetch that takes longer is given up.
@@ -97,6 +98,14 @@ impl Loop {
         }
     }
 
+    /// Who signed this block and told this node something else shows now, or never.
+    async fn compare(&mut self, certificate: &str) {
+        let Ok(note) = Note::parse(certificate) else { return };
+        let certificate = self.node.certificate(&note);
+        let outputs = self.core.handle(self.now_ms(), Input::Certified(certificate));
+        self.carry_out_now(outputs).await;
+    }
+
     /// Commits blocks as long as they hold; false at the first that does not.
     async fn take_all(&mut self, from: &Arc<Peer>, blocks: Vec<BlockView>) -> bool {
         for view in blocks {
@@ -109,6 +118,7 @@ impl Loop {
             };
             match examined {
                 Ok(next) => {
+                    self.compare(&view.certificate).await;
                     let outputs = self.commit(next, view.certificate).await;
                     self.carry_out_now(outputs).await;
                 }
@@ -145,5 +155,5 @@ pub fn examine_fetched(
         return Err("the certificate is for another block".to_owned());
     }
     let transactions = view.transactions.iter().map(|jws| jws.clone().into_bytes()).collect();
-    chain.examine(Block { header, transactions }, None, known).map_err(|error| error.to_string())
+    chain.examine(Block { header, transactions }, known).map_err(|error| error.to_string())
 }

@@ -5,6 +5,7 @@
 pub mod addresses;
 pub mod admission;
 pub mod agreement;
+pub mod blocks;
 pub mod boot;
 pub mod catch_up;
 pub mod challenge;

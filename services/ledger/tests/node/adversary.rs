@@ -227,7 +227,7 @@ async fn a_block_with_an_unsigned_consent_is_accepted_by_nobody() {
     let liar = Adversary::at_its_turn(&mut net).await;
     let unsigned = unsigned_consent(net.chain);
     let block = liar.forge(vec![unsigned.clone().into_bytes()]);
-    let verdict = liar.chain.examine(block.clone(), None, &|_| None);
+    let verdict = liar.chain.examine(block.clone(), &|_| None);
     assert!(matches!(verdict, Err(BlockError::Signature { index: 0 })), "{verdict:?}");
     for index in HONEST {
         liar.tell(&net, index, &liar.propose(&block, 0)).await;
@@ -245,7 +245,7 @@ async fn a_header_with_too_little_work_is_accepted_by_nobody() {
     while block.header.check_work().is_ok() {
         block.header.nonce += 1;
     }
-    let verdict = liar.chain.examine(block.clone(), None, &|_| None);
+    let verdict = liar.chain.examine(block.clone(), &|_| None);
     assert!(matches!(verdict, Err(BlockError::Work)), "{verdict:?}");
     for index in HONEST {
         liar.tell(&net, index, &liar.propose(&block, 0)).await;

@@ -51,7 +51,9 @@ impl Loop {
             Err(error) => return or_die(Err(error)),
         }
         let identity = boot::identity(&node, &chain);
-        let state = Boot { tip: chain.height(), members: chain.members(), records: recovered.records };
+        let silent = self.silence.is_some();
+        let (tip, members) = (chain.height(), chain.members());
+        let state = Boot { tip, members, records: recovered.records, silent };
         node.take_seat(&chain);
         *node.chain_mut() = chain;
         if let Err(error) = boot::take_up_promises(&node).await {
@@ -59,8 +61,7 @@ impl Loop {
             node.mark_again();
             return;
         }
-        let (mut core, first) = Core::boot(self.now_ms(), identity, state);
-        core.keep_silent(self.silence.is_some());
+        let (core, first) = Core::boot(self.now_ms(), identity, state);
         (self.core, self.wal) = (core, wal);
         node.mark_gone();
         let _nobody_waits = done.send(());
@@ -103,7 +104,8 @@ impl Loop {
         };
         let (identity, state) = {
             let chain = self.node.chain();
-            let state = Boot { tip: chain.height(), members: chain.members(), records: recovered.records };
+            let (tip, members) = (chain.height(), chain.members());
+            let state = Boot { tip, members, records: recovered.records, silent: false };
             (boot::identity(&self.node, &chain), state)
         };
         let (core, first) = Core::boot(self.now_ms(), identity, state);

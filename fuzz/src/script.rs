@@ -249,7 +249,7 @@ pub fn seeds() -> Vec<Vec<u8>> {
         let padded = bytes.len().div_ceil(4) as u8;
         seeds.push([&[2, 2, 3, padded], bytes.as_slice()].concat());
     }
-    let mut log = b"HBCWAL1\n".to_vec();
+    let mut log = b"HBCWAL2\n".to_vec();
     log.extend(hbc_ledger::consensus::wal::frame(&Record { height: 1, payload: vec![0] }));
     log.extend(hbc_ledger::consensus::wal::frame(&Record { height: 1, payload: vec![8] }));
     seeds.push([&[1], log.as_slice()].concat());

@@ -61,7 +61,8 @@ pub enum Event {
 pub struct Loop {
     pub(super) node: Arc<Node>,
     pub(super) core: Core,
-    pub(super) wal: Wal,
+    /// None while the store is attacked since the start: then nothing is taken up yet.
+    pub(super) wal: Option<Wal>,
     inbox: mpsc::Receiver<Event>,
     news: mpsc::Receiver<PeerNews>,
     started: Instant,
@@ -84,7 +85,7 @@ impl Loop {
     pub fn new(
         node: Arc<Node>,
         core: Core,
-        wal: Wal,
+        wal: Option<Wal>,
         inbox: mpsc::Receiver<Event>,
         news: mpsc::Receiver<PeerNews>,
         started: Instant,
@@ -177,7 +178,7 @@ impl Loop {
     fn peer_news(&mut self, news: PeerNews) {
         match news {
             PeerNews::Stands(peer, heard) => {
-                self.listen_silently(peer.id(), heard.height);
+                self.listen_silently(&peer, heard.height);
                 if heard.height > self.node.chain().height() && !heard.attacked {
                     self.fetch_blocks(&peer);
                 }
@@ -228,9 +229,9 @@ impl Loop {
         let mut queue = std::collections::VecDeque::from(outputs);
         while let Some(output) = queue.pop_front() {
             match output {
-                Output::Append(record) => or_die(self.wal.append(&record)),
-                Output::Sync => or_die(self.wal.sync()),
-                Output::ResetLog(height) => or_die(self.wal.reset(height)),
+                Output::Append(record) => or_die(self.log().and_then(|log| log.append(&record))),
+                Output::Sync => or_die(self.log().and_then(Wal::sync)),
+                Output::ResetLog(height) => or_die(self.log().and_then(|log| log.reset(height))),
                 Output::Send(message) => {
                     // Nothing leaves a node whose store is not what it was.
                     if message.commits_the_sender() {
@@ -262,6 +263,10 @@ impl Loop {
                 Output::Evidence(evidence) => self.keep_evidence(&evidence),
             }
         }
+    }
+
+    fn log(&mut self) -> std::io::Result<&mut Wal> {
+        self.wal.as_mut().ok_or_else(|| std::io::Error::other("there is no log while the store is attacked"))
     }
 
     fn build(&mut self, height: u64, round: u32) {
@@ -381,11 +386,11 @@ async fn sleep_until(deadline: Option<Instant>) {
 }
 
 /// The log must not fail: what was signed and not recorded could be contradicted after a restart.
-pub(super) fn or_die(result: std::io::Result<()>) {
-    if let Err(error) = result {
-        tracing::error!(error = %error, "The write-ahead log cannot be written; the node ends here");
+pub(super) fn or_die<T>(result: std::io::Result<T>) -> T {
+    result.unwrap_or_else(|error| {
+        tracing::error!(error = %error, "The write-ahead log cannot be used; the node ends here");
         std::process::abort();
-    }
+    })
 }
 
 impl Node {

@@ -6,7 +6,10 @@ use std::sync::{Mutex, PoisonError};
 
 use crate::consensus::MemberId;
 
-/// Messages of one member that wait at most: a quarter of the loop's queue for each of four, and room for others.
+/// Events that wait for the loop that runs the agreement.
+pub const EVENTS: usize = 4_096;
+/// Messages of one member that wait at most, where there are few members. Many share the loop's queue, with room for what
+/// is not a message.
 const MESSAGES: usize = 512;
 /// Their bytes at most, and one message more: two proposals with the largest blocks.
 const BYTES: usize = 20 << 20;
@@ -16,12 +19,13 @@ const BYTES: usize = 20 << 20;
 pub struct Inbound(Mutex<HashMap<MemberId, (usize, usize)>>);
 
 impl Inbound {
-    /// Makes room for a message of `weight` bytes; false if the member has too much waiting.
+    /// Makes room for a message of `weight` bytes from one of `members`; false if it has too much waiting.
     #[must_use]
-    pub fn admit(&self, member: MemberId, weight: usize) -> bool {
+    pub fn admit(&self, member: MemberId, weight: usize, members: usize) -> bool {
+        let share = MESSAGES.min(EVENTS / members.saturating_add(1));
         let mut waiting = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let (messages, bytes) = waiting.get(&member).copied().unwrap_or_default();
-        if messages >= MESSAGES || bytes >= BYTES {
+        if messages >= share || bytes >= BYTES {
             return false;
         }
         waiting.insert(member, (messages + 1, bytes.saturating_add(weight)));
@@ -49,16 +53,29 @@ mod tests {
     fn a_flood_of_one_member_is_bounded_by_count_and_bytes_and_keeps_nobody_out() {
         let inbound = Inbound::default();
         let (liar, honest) = (MemberId([1; 32]), MemberId([2; 32]));
-        let votes = (0..10_000).filter(|_| inbound.admit(liar, 256)).count();
+        let votes = (0..10_000).filter(|_| inbound.admit(liar, 256, 4)).count();
         assert_eq!(votes, MESSAGES);
-        assert!(inbound.admit(honest, 256));
+        assert!(inbound.admit(honest, 256, 4));
         (0..votes).for_each(|_| inbound.done(&liar, 256));
-        let blocks = (0..10_000).filter(|_| inbound.admit(liar, 8 << 20)).count();
+        let blocks = (0..10_000).filter(|_| inbound.admit(liar, 8 << 20, 4)).count();
         assert_eq!(blocks, 3, "24 MiB at most");
-        assert!(inbound.admit(honest, 8 << 20));
+        assert!(inbound.admit(honest, 8 << 20, 4));
         (0..blocks).for_each(|_| inbound.done(&liar, 8 << 20));
         inbound.done(&honest, 256);
         inbound.done(&honest, 8 << 20);
         assert!(inbound.0.lock().unwrap().is_empty(), "nothing is left of those who are quiet");
+    }
+    #[test]
+    fn as_many_liars_as_there_may_be_leave_room_in_the_queue_for_the_others() {
+        for members in [1, 4, 7, 25, 100] {
+            let inbound = Inbound::default();
+            let flood = |n: usize| {
+                let liar = MemberId([u8::try_from(n).unwrap(); 32]);
+                (0..10_000).filter(|_| inbound.admit(liar, 1, members)).count()
+            };
+            let all: usize = (0..members).map(flood).sum();
+            assert!(all <= EVENTS - EVENTS / (members + 1), "{members} members: {all}");
+            assert!(flood(members) > 0, "even then");
+        }
     }
 }

@@ -196,8 +196,8 @@ async fn of_two_blocks_for_one_height_at_most_one_is_decided_and_the_liar_is_kno
     assert_eq!(again.iter().filter(|event| event.event == "equivocation").count(), 1, "{again:?}");
 }
 
-/// Each member hears one story, so that none sees a contradiction; only the certificate of the block that the others
-/// decided shows the first member that it was told another one.
+/// Each member hears one story, so that none is told a contradiction; at the latest the certificate of the block that the
+/// others decided shows the first member that it was told another one.
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
 async fn a_liar_that_tells_one_member_another_story_than_the_rest_is_known_by_the_certificate() {
     let mut net = three_of_four();

@@ -276,6 +276,8 @@ impl Core {
                 return;
             }
             Verdict::Early { wait_ms } => {
+                // The clock may be set right before that.
+                let wait_ms = wait_ms.min(self.host.timing.longest_ms);
                 return self.looks.postpone(&value, self.host.now_ms.saturating_add(wait_ms));
             }
             Verdict::Valid => Validity::Valid,

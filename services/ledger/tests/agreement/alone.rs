@@ -177,6 +177,17 @@ fn an_early_block_that_more_than_two_thirds_prevoted_is_taken_without_asking_the
     assert!(signed.iter().any(|(slot, text)| *slot == (2, 0) && text.contains(&value.hash.to_string())));
 }
 
+/// The member's clock was an hour behind and is set right.
+#[test]
+fn an_early_block_is_looked_at_now_and_then_however_far_ahead_it_is() {
+    let mut one = One::waiting_for_a_proposal();
+    let (value, bytes) = block("an hour ahead");
+    one.proposal(10, 0, value, bytes.clone());
+    one.checked(20, value, Verdict::Early { wait_ms: u64::MAX });
+    let again = 20 + Timing::default().longest_ms;
+    assert_eq!(looks(&one.tell(again, Input::Tick)), [(bytes, false)]);
+}
+
 #[test]
 fn of_many_early_blocks_of_one_member_the_nearest_two_wait() {
     let mut one = One::waiting_for_a_proposal();

@@ -43,7 +43,7 @@ struct Script {
     /// What the honest neighbour signed.
     neighbour: BTreeMap<(u64, u32, u8), Option<u8>>,
     /// What the member wants looked at.
-    asked: Vec<(u64, BlockId, BlockBytes)>,
+    asked: Vec<(u64, BlockId, BlockBytes, bool)>,
     /// Blocks it wants built.
     wanted: Vec<(u64, u32)>,
 }
@@ -94,7 +94,7 @@ pub fn run(data: &[u8]) {
 
 fn boot(texts: &Texts, set: &MemberSet, now: u64, tip: u64, records: Vec<Record>) -> (Core, Vec<Output>) {
     let identity = Identity { key: secret(MEMBERS[0]), texts: texts.clone(), timing: Timing::default() };
-    Core::boot(now, identity, Boot { tip, members: set.clone(), records })
+    Core::boot(now, identity, Boot { tip, members: set.clone(), records, silent: false })
 }
 
 impl Script {
@@ -115,11 +115,14 @@ impl Script {
             3 => return self.proposal(bytes),
             4 | 5 => return self.vote(step % 10 == 5, bytes),
             6 => {
-                let Some((height, value, block)) = self.asked.pop() else { return };
+                let Some((height, value, block, vouched)) = self.asked.pop() else { return };
                 let fits = block.first().is_some_and(|number| self::value(*number) == value);
                 let verdict = match bytes.next() {
                     _ if !fits => Verdict::Damaged,
                     Some(byte) if byte % 4 == 0 => Verdict::Invalid,
+                    Some(byte) if byte % 4 == 1 && !vouched => {
+                        Verdict::Early { wait_ms: u64::from(byte) * 20 }
+                    }
                     _ => Verdict::Valid,
                 };
                 Input::Checked { height, value, verdict }
@@ -128,7 +131,7 @@ impl Script {
                 let Some((height, round)) = self.wanted.pop() else { return };
                 let number = bytes.next().unwrap_or(0);
                 if number == 255 {
-                    Input::NotBuilt
+                    Input::NotBuilt { height, round }
                 } else {
                     Input::Built { height, round, value: value(number), block: block(number) }
                 }
@@ -137,7 +140,8 @@ impl Script {
             // Somebody else's certified block arrives.
             _ => {
                 self.tip += 1;
-                Input::Committed { height: self.tip, members: self.set.clone() }
+                let work = bytes.next().is_some_and(|byte| byte % 2 == 0);
+                Input::Committed { height: self.tip, members: self.set.clone(), work }
             }
         };
         self.feed(input);
@@ -207,14 +211,16 @@ impl Script {
                     }
                 }
                 Output::Build { height, round } => self.wanted.push((height, round)),
-                Output::Check { height, value, block } => self.asked.push((height, value, block)),
+                Output::Check { height, value, block, vouched } => {
+                    self.asked.push((height, value, block, vouched));
+                }
                 Output::Commit { block, certificate } => {
                     assert_eq!(self.texts.verify(&certificate, &self.set), Ok(()));
                     assert!(block.first().is_some_and(|number| value(*number) == certificate.value));
                     assert_eq!(certificate.height, self.tip + 1);
                     self.tip += 1;
                     let members = self.set.clone();
-                    self.feed(Input::Committed { height: self.tip, members });
+                    self.feed(Input::Committed { height: self.tip, members, work: false });
                     return;
                 }
                 Output::Behind(..) => {}
@@ -243,7 +249,7 @@ pub fn seeds() -> Vec<Vec<u8>> {
         let padded = bytes.len().div_ceil(4) as u8;
         seeds.push([&[2, 2, 3, padded], bytes.as_slice()].concat());
     }
-    let mut log = b"HBCWAL1\n".to_vec();
+    let mut log = b"HBCWAL2\n".to_vec();
     log.extend(hbc_ledger::consensus::wal::frame(&Record { height: 1, payload: vec![0] }));
     log.extend(hbc_ledger::consensus::wal::frame(&Record { height: 1, payload: vec![8] }));
     seeds.push([&[1], log.as_slice()].concat());

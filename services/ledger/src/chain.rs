@@ -229,17 +229,14 @@ impl Chain {
         Draft(build_block(&self.state, candidates, now, miner))
     }
 
-    /// Checks a block against every rule. `now` is the clock, or none for a block that is certified.
-    /// `known` answers a transaction whose signature was verified before.
+    /// Checks a block against every rule; of the clock nothing is asked. `known` answers a transaction whose signature
+    /// was verified before.
     pub fn examine(
         &self,
         block: Block,
-        now: Option<Timestamp>,
         known: &dyn Fn(&Digest) -> Option<Arc<Tx>>,
     ) -> Result<NextBlock, BlockError> {
-        let own_time = i64::try_from(block.header.time_ms).unwrap_or(i64::MAX);
-        let now = now.unwrap_or(Timestamp::from_ms(own_time));
-        let checked = check_block(&self.state, &block, now, known)?;
+        let checked = check_block(&self.state, &block, known)?;
         Ok(NextBlock { value: value_of(&block.header), block, checked })
     }
 

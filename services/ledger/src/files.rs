@@ -115,13 +115,15 @@ impl DataFolder {
         self.replace("unborn", b"Never run: goes away at the first start.\n")
     }
 
-    /// True at the first start of a node that was never run; not again after that.
-    pub fn is_born_now(&self) -> io::Result<bool> {
-        let path = self.0.join("unborn");
-        let unborn = path.try_exists()?;
-        remove_if_there(&path)?;
-        self.sync()?;
-        Ok(unborn)
+    /// Whether the node of this folder was never run.
+    pub fn is_unborn(&self) -> io::Result<bool> {
+        self.0.join("unborn").try_exists()
+    }
+
+    /// Notes that the node runs: called once it has a log.
+    pub fn note_born(&self) -> io::Result<()> {
+        remove_if_there(&self.0.join("unborn"))?;
+        self.sync()
     }
 
     /// Whether the node has lost its log, so that it does not know what it signed.

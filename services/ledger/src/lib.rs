@@ -3,8 +3,7 @@
 //! A node owns one SQLite file, one write-ahead log and one member key. It promises a transaction only once
 //! that is durable, votes only after its store was verified, and signs one text per height, round and step.
 //! From the outside in: [`routes`] (HTTP), [`node`] (tasks), [`store`] and [`files`] (disk), [`peers`] (the
-//! other members), [`chain`] (memory), [`chain_file`] (a chain in a
-//! file), [`consensus`] and [`domain`] (no I/O).
+//! other members), [`chain`] (memory), [`chain_file`] (a chain in a file), [`consensus`] and [`domain`] (no I/O).
 
 pub mod chain;
 pub mod chain_file;

@@ -314,10 +314,8 @@ impl Replica {
     }
 
     fn commit(&mut self, block: Block, now: u64) {
-        let next = self
-            .chain
-            .examine(block, None, &|txid| self.waiting.get(txid).cloned())
-            .expect("peers accept it");
+        let next =
+            self.chain.examine(block, &|txid| self.waiting.get(txid).cloned()).expect("peers accept it");
         let txids: Vec<_> = next.txids().collect();
         for txid in &txids {
             self.promises.remove(txid);

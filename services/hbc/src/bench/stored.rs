@@ -160,8 +160,7 @@ async fn write_chain(
         ensure!(chain.extend(next, note), "a block does not follow on the tip");
     }
     data.write_checkpoint(chain.certificate())?;
-    let (mut wal, _) = Wal::open(&data.wal())?;
-    wal.reset(chain.height() + 1)?;
+    Wal::begin(&data.wal(), chain.height() + 1)?;
     store.close().await?;
     Ok(bytes)
 }

@@ -3,12 +3,11 @@
 //! checks before `ProposedValue`, one height at a time and only on demand, `Decide` as a flag, no timers
 //! between heights, proposals answered late or not at all.
 
-use std::collections::{BTreeMap, HashSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashSet, VecDeque};
 
 use ed25519_dalek::SigningKey;
 use malachite_core::{
-    Error as CoreError, Input as CoreInput, LocallyProposedValue, MisbehaviorEvidence, Params, ProposedValue,
-    State, process,
+    Error as CoreError, Input as CoreInput, LocallyProposedValue, Params, ProposedValue, State, process,
 };
 use malachite_types as mt;
 use mt::{Round, Validity, ValueOrigin, ValuePayload, VoteExtensionPolicy};
@@ -16,180 +15,22 @@ use mt::{Round, Validity, ValueOrigin, ValuePayload, VoteExtensionPolicy};
 use super::codec::{Kind, Message};
 use super::context::{Context, Height, SignedProposal};
 use super::host::Host;
-use super::texts::Texts;
-use super::types::{BlockBytes, BlockId, Certificate, Equivocation, Member, MemberId, MemberSet, Verdict};
+use super::interface::{Agreement, Boot, Identity, Input, Output, Timing};
+use super::looks::Looks;
+use super::types::{BlockBytes, BlockId, Member, MemberId, MemberSet, Verdict};
 use super::wal::{Entry, Record};
 
-/// Distinct blocks looked at per round: an equivocating proposer gets two looks, not a thousand, and takes none from the
-/// proposers of other rounds.
-const MAX_CHECKS: usize = 2;
-/// Proposals of one block that wait for its check.
-const MAX_PROPOSALS: usize = 16;
 /// Proposals of rounds further ahead are dropped, as the library drops votes.
 const MAX_ROUNDS_AHEAD: u32 = 10;
 /// Messages kept per member for heights to come, and their bytes.
 const MAX_EARLY_MESSAGES: usize = 64;
 const MAX_EARLY_BYTES: usize = 20 << 20;
 
-/// How long the agreement waits, in milliseconds. Each later round waits `step_ms` longer.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Timing {
-    /// For a proposal; at least five times the mean proof-of-work time.
-    pub propose_ms: u64,
-    /// For more prevotes once two thirds disagree.
-    pub prevote_ms: u64,
-    /// For more precommits once two thirds disagree.
-    pub precommit_ms: u64,
-    /// Before own votes are sent again.
-    pub rebroadcast_ms: u64,
-    /// Added per round.
-    pub step_ms: u64,
-    /// No timer runs longer.
-    pub longest_ms: u64,
-}
-
-impl Default for Timing {
-    fn default() -> Self {
-        Self {
-            propose_ms: 1_000,
-            prevote_ms: 300,
-            precommit_ms: 300,
-            rebroadcast_ms: 1_000,
-            step_ms: 250,
-            longest_ms: 10_000,
-        }
-    }
-}
-
-/// What happens to the agreement.
-#[derive(Debug)]
-pub enum Input {
-    /// A timer may be due.
-    Tick,
-    /// Whether transactions wait (or a heartbeat is due).
-    Work(bool),
-    /// A message of another member.
-    Message(MemberId, Message),
-    /// The block asked for by [`Output::Build`], with its work done.
-    Built {
-        /// The height it was asked for.
-        height: u64,
-        /// The round it was asked for.
-        round: u32,
-        /// What it commits to.
-        value: BlockId,
-        /// Its bytes.
-        block: BlockBytes,
-    },
-    /// There was nothing to build.
-    NotBuilt,
-    /// The answer to [`Output::Check`].
-    Checked {
-        /// The height that was asked.
-        height: u64,
-        /// The value that was asked.
-        value: BlockId,
-        /// The finding.
-        verdict: Verdict,
-    },
-    /// From the next [`Input::Committed`] on the node signs with this key, or, without one, only follows.
-    Seat {
-        /// The key that is in the set then.
-        key: Option<SigningKey>,
-        /// Time-outs for the parameters in force then.
-        timing: Timing,
-    },
-    /// The store holds this height now, decided here or caught up; its state names the next members.
-    Committed {
-        /// The height.
-        height: u64,
-        /// Members of the next height.
-        members: MemberSet,
-    },
-}
-
-/// What is to be done, in this order.
-#[derive(Clone, Debug, PartialEq)]
-pub enum Output {
-    /// Write to the log.
-    Append(Record),
-    /// Make the log durable before going on.
-    Sync,
-    /// To every other member.
-    Send(Message),
-    /// Make a block on the tip for this height and round, and find its work.
-    Build {
-        /// The height.
-        height: u64,
-        /// The round.
-        round: u32,
-    },
-    /// Find out whether these bytes are the value's and keep all rules.
-    Check {
-        /// The height.
-        height: u64,
-        /// The value they are said to be.
-        value: BlockId,
-        /// The bytes.
-        block: BlockBytes,
-    },
-    /// Decided: make block and certificate durable, then give [`Input::Committed`].
-    Commit {
-        /// The block.
-        block: BlockBytes,
-        /// Its certificate.
-        certificate: Certificate,
-    },
-    /// Empty the log: everything below this height is committed.
-    ResetLog(u64),
-    /// This member speaks of a later height: ask it for blocks.
-    Behind(MemberId, u64),
-    /// A member signed two things.
-    Evidence(Box<Equivocation>),
-}
-
-/// The agreement of one chain: takes inputs, never blocks, never fails.
-pub trait Agreement {
-    /// Takes one input at `now_ms` and says what is to be done.
-    fn handle(&mut self, now_ms: u64, input: Input) -> Vec<Output>;
-    /// When [`Input::Tick`] is wanted; none while the chain is idle.
-    fn next_deadline_ms(&self) -> Option<u64>;
-    /// The height being worked on or waited for: one above the store's.
-    fn height(&self) -> u64;
-    /// The round of the running height; none while idle.
-    fn round(&self) -> Option<u32>;
-}
-
-/// Who this node is.
-pub struct Identity {
-    /// The member's signing key.
-    pub key: SigningKey,
-    /// Chain and origin.
-    pub texts: Texts,
-    /// Time-outs.
-    pub timing: Timing,
-}
-
-/// Where the agreement takes up.
-pub struct Boot {
-    /// Height of the last block in the store.
-    pub tip: u64,
-    /// Members of the next height.
-    pub members: MemberSet,
-    /// What the log holds.
-    pub records: Vec<Record>,
-}
-
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Phase {
     Idle,
     Running,
     Decided,
-}
-
-struct Pending {
-    block: BlockBytes,
-    proposals: Vec<SignedProposal>,
 }
 
 /// [`Agreement`] by Malachite's core.
@@ -199,10 +40,10 @@ pub struct Core {
     phase: Phase,
     work: bool,
     building: Option<u32>,
-    checking: BTreeMap<BlockId, Pending>,
-    /// Blocks looked at, by round of this height.
-    checks: BTreeMap<u32, usize>,
+    looks: Looks,
     early: BTreeMap<MemberId, VecDeque<Message>>,
+    /// Members that spoke of the waiting height.
+    callers: BTreeSet<MemberId>,
     /// Who this node is from the next committed height on, if that changes.
     seat: Option<(Option<SigningKey>, Timing)>,
 }
@@ -221,20 +62,16 @@ impl Core {
             phase: Phase::Idle,
             work: false,
             building: None,
-            checking: BTreeMap::new(),
-            checks: BTreeMap::new(),
+            looks: Looks::default(),
             early: BTreeMap::new(),
+            callers: BTreeSet::new(),
             seat: None,
         };
         core.host.now_ms = now_ms;
+        core.host.silent = boot.silent;
         core.replay(boot.records);
         let out = core.settle();
         (core, out)
-    }
-
-    /// Whether the node signs anything: not while it does not know what it signed before.
-    pub const fn keep_silent(&mut self, silent: bool) {
-        self.host.silent = silent;
     }
 
     fn replay(&mut self, records: Vec<Record>) {
@@ -289,20 +126,21 @@ impl Core {
     /// Starts the height and then hears what came early.
     fn start_and_listen(&mut self) {
         self.start();
-        let height = self.host.height;
-        let waiting: Vec<_> = self
-            .early
-            .iter_mut()
-            .flat_map(|(member, queue)| {
-                let (now, later) = queue.drain(..).partition(|message| message.height() <= height);
-                *queue = later;
-                let now: VecDeque<Message> = now;
-                now.into_iter().filter(|message| message.height() == height).map(|message| (*member, message))
-            })
-            .collect();
-        for (member, message) in waiting {
+        for (member, message) in self.take_early() {
             self.message(member, message);
         }
+    }
+
+    /// What came early for the height that is next now.
+    fn take_early(&mut self) -> Vec<(MemberId, Message)> {
+        let height = self.host.height;
+        let queues = self.early.iter_mut().flat_map(|(member, queue)| {
+            let (now, later) = queue.drain(..).partition(|message| message.height() <= height);
+            *queue = later;
+            let now: VecDeque<Message> = now;
+            now.into_iter().map(|message| (*member, message))
+        });
+        queues.filter(|(_, message)| message.height() == height).collect()
     }
 
     fn process(&mut self, input: CoreInput<Context>) {
@@ -321,11 +159,6 @@ impl Core {
             }
             Err(error) => tracing::warn!(error = %error, block.height = self.host.height, "Input refused"),
         }
-        let (proposals, votes) = (self.state.driver.proposals(), self.state.driver.votes());
-        if !proposals.evidence().is_empty() || !votes.evidence().is_empty() {
-            let (proposals, votes) = (proposals.evidence().clone(), votes.evidence().clone());
-            self.host.report(&MisbehaviorEvidence { proposals, votes });
-        }
     }
 
     fn message(&mut self, from: MemberId, message: Message) {
@@ -342,10 +175,10 @@ impl Core {
             return;
         }
         if self.phase == Phase::Idle {
-            if !self.host.is_from_a_member(&message) {
-                return;
+            if self.is_called(from, message) {
+                self.start_and_listen();
             }
-            self.start_and_listen();
+            return;
         }
         match message.0 {
             Kind::Vote(vote) => self.process(CoreInput::Vote(vote)),
@@ -358,6 +191,32 @@ impl Core {
                 }
             }
         }
+    }
+
+    /// A waiting height begins for its first proposer's block, or once more than a third of the members speak of it:
+    /// one member alone, or one clock that is fast, wakes nobody.
+    fn is_called(&mut self, from: MemberId, message: Message) -> bool {
+        if !self.host.is_from_members(&message) {
+            return false;
+        }
+        let members = &self.host.members;
+        let first = members.proposer(self.host.height, 0).map(|member| member.id);
+        let called = match &message.0 {
+            Kind::Vote(vote) => {
+                self.callers.insert(vote.message.voter);
+                self.callers.len() >= members.honest()
+            }
+            Kind::Proposal(proposal, _) => {
+                let proposer = proposal.message.proposer;
+                self.callers.insert(proposer);
+                (proposal.message.round == Round::new(0) && first == Some(proposer) && proposer == from)
+                    || self.callers.len() >= members.honest()
+            }
+            // As many stand behind each.
+            Kind::Polka(_) | Kind::Round(_) => true,
+        };
+        self.keep_early(from, message);
+        called
     }
 
     fn keep_early(&mut self, from: MemberId, message: Message) {
@@ -381,7 +240,7 @@ impl Core {
         let turn = self.host.members.proposer(self.host.height, round);
         if round > own.saturating_add(MAX_ROUNDS_AHEAD)
             || turn.is_none_or(|member| member.id != message.proposer)
-            || !self.host.proposal_is_authentic(message, &proposal.signature)
+            || !self.host.proposal_is_authentic(&proposal)
         {
             return;
         }
@@ -389,37 +248,46 @@ impl Core {
         let known = self.state.get_proposed_value_by_id(message.height, message.round, &value).is_some();
         if known {
             self.process(CoreInput::Proposal(proposal));
-            return;
+        } else if let Some(block) = self.looks.offer(round, proposal, block) {
+            self.look(value, block);
         }
-        if let Some(pending) = self.checking.get_mut(&value) {
-            if !pending.proposals.contains(&proposal) && pending.proposals.len() < MAX_PROPOSALS {
-                pending.proposals.push(proposal);
-            }
-            return;
-        }
-        let looks = self.checks.entry(round).or_default();
-        if *looks >= MAX_CHECKS {
-            return;
-        }
-        *looks += 1;
-        self.checking.insert(value, Pending { block: block.clone(), proposals: vec![proposal] });
-        self.host.out.push(Output::Check { height: self.host.height, value, block });
+    }
+
+    fn look(&mut self, value: BlockId, block: BlockBytes) {
+        let (height, vouched) = (self.host.height, self.is_vouched(&value));
+        self.host.out.push(Output::Check { height, value, block, vouched });
+    }
+
+    /// True if more than two thirds prevoted the value in one round: at least one of them is honest and found its time
+    /// right, so that this node's clock has no say any more.
+    fn is_vouched(&self, value: &BlockId) -> bool {
+        self.state.driver.polka_certificates().iter().any(|polka| polka.value_id == *value)
     }
 
     fn checked(&mut self, height: u64, value: BlockId, verdict: Verdict) {
         if height != self.host.height || self.phase != Phase::Running {
             return;
         }
-        let Some(pending) = self.checking.remove(&value) else { return };
         let validity = match verdict {
-            Verdict::Damaged => return,
+            Verdict::Damaged => {
+                if let Some(block) = self.looks.damaged(&value) {
+                    self.look(value, block);
+                }
+                return;
+            }
+            Verdict::Early { wait_ms } => {
+                // The clock may be set right before that.
+                let wait_ms = wait_ms.min(self.host.timing.longest_ms);
+                return self.looks.postpone(&value, self.host.now_ms.saturating_add(wait_ms));
+            }
             Verdict::Valid => Validity::Valid,
             Verdict::Invalid => Validity::Invalid,
         };
+        let Some(look) = self.looks.end(&value) else { return };
         if validity.is_valid() {
-            self.hold(value, pending.block);
+            self.hold(value, look.block);
         }
-        let Some(first) = pending.proposals.first() else { return };
+        let Some(first) = look.proposals.first() else { return };
         let proposed = ProposedValue {
             height: Height(height),
             round: first.message.round,
@@ -429,8 +297,18 @@ impl Core {
             validity,
         };
         self.process(CoreInput::ProposedValue(proposed, ValueOrigin::Consensus));
-        for proposal in pending.proposals {
+        for proposal in look.proposals {
             self.process(CoreInput::Proposal(proposal));
+        }
+    }
+
+    /// Blocks whose time has come meanwhile, or for which enough others voted.
+    fn look_again(&mut self) {
+        for value in self.looks.postponed() {
+            let vouched = self.is_vouched(&value);
+            if let Some(block) = self.looks.again(&value, self.host.now_ms, vouched) {
+                self.look(value, block);
+            }
         }
     }
 
@@ -465,21 +343,24 @@ impl Core {
             && !self.host.muted
     }
 
-    fn committed(&mut self, height: u64, members: MemberSet) {
+    fn committed(&mut self, height: u64, members: MemberSet, work: bool) {
         if height < self.host.height {
             return;
         }
+        self.early.retain(|member, _| members.get(member).is_some());
         self.host.move_to(height + 1, members);
         self.take_seat();
         self.phase = Phase::Idle;
+        self.work = work;
         self.building = None;
-        self.checking.clear();
-        self.checks.clear();
-        let next = self.host.height;
-        self.host.out.push(Output::ResetLog(next));
-        let awaited = self.early.values().flatten().any(|message| message.height() == next);
-        if self.work || awaited {
-            self.start_and_listen();
+        self.looks.clear();
+        self.callers.clear();
+        self.host.out.push(Output::ResetLog(height + 1));
+        if work {
+            return self.start_and_listen();
+        }
+        for (member, message) in self.take_early() {
+            self.message(member, message);
         }
     }
 
@@ -502,6 +383,9 @@ impl Core {
         if self.phase == Phase::Running {
             self.settle_decision();
         }
+        if self.phase == Phase::Running {
+            self.look_again();
+        }
         if self.phase == Phase::Running && self.building.is_none() {
             // Round 0 waits for a transaction; a later round has waited long enough.
             let wanted = self.host.wanted_round.filter(|round| self.work || *round > 0);
@@ -516,6 +400,7 @@ impl Core {
     fn settle_decision(&mut self) {
         let Some(certificate) = self.host.decided.take() else { return };
         self.host.clear_timers();
+        self.looks.clear();
         self.phase = Phase::Decided;
         match self.host.blocks.get(&certificate.value).cloned() {
             Some(block) => self.host.out.push(Output::Commit { block, certificate }),
@@ -561,20 +446,23 @@ impl Agreement for Core {
             }
             Input::Message(from, message) => self.message(from, message),
             Input::Built { height, round, value, block } => self.built(height, round, value, block),
-            Input::NotBuilt => {
-                // Not asked again before somebody says that there is work.
-                self.building = None;
-                self.work = false;
+            Input::NotBuilt { height, round } => {
+                if height == self.host.height && self.building == Some(round) {
+                    // Not asked again before somebody says that there is work.
+                    self.building = None;
+                    self.work = false;
+                }
             }
             Input::Checked { height, value, verdict } => self.checked(height, value, verdict),
             Input::Seat { key, timing } => self.seat = Some((key, timing)),
-            Input::Committed { height, members } => self.committed(height, members),
+            Input::Certified(certificate) => self.host.compare(&certificate),
+            Input::Committed { height, members, work } => self.committed(height, members, work),
         }
         self.settle()
     }
 
     fn next_deadline_ms(&self) -> Option<u64> {
-        self.host.next_deadline_ms()
+        self.host.next_deadline_ms().into_iter().chain(self.looks.next_ms()).min()
     }
 
     fn height(&self) -> u64 {

@@ -4,26 +4,24 @@
 use std::collections::{BTreeMap, HashSet};
 
 use ed25519_dalek::SigningKey;
-use malachite_core::{
-    ConsensusMsg, Effect, Input as CoreInput, LivenessMsg, MisbehaviorEvidence, Resumable as _, Resume,
-    SignedConsensusMsg,
-};
-use malachite_types as mt;
-use mt::{CommitCertificate, NilOrVal, SignedMessage, Timeout, TimeoutKind, VoteType};
+use malachite_core::{Effect, Input as CoreInput, LivenessMsg, Resumable as _, Resume, SignedConsensusMsg};
+use malachite_types::{CommitCertificate, Round, SignedMessage, Timeout, TimeoutKind, VoteType};
 
 use super::codec::{Kind, Message};
-use super::context::{
-    Context, PolkaCertificate, Proposal, RoundCertificate, SignedProposal, SignedVote, Vote,
-};
-use super::core::{Output, Timing};
-use super::texts::{Texts, fits, sign};
-use super::types::{BlockBytes, BlockId, Certificate, Equivocation, Member, MemberId, MemberSet};
+use super::context::{Context, SignedProposal, SignedVote};
+use super::contradictions::Contradictions;
+use super::interface::{Output, Timing};
+use super::texts::{Texts, sign};
+use super::types::{BlockBytes, BlockId, Certificate, Member, MemberSet};
 use super::wal::{Entry, Record};
 
 /// The steps for which a node signs, as the guard files them.
-const PROPOSAL: u8 = 0;
-const PREVOTE: u8 = 1;
-const PRECOMMIT: u8 = 2;
+pub(super) const PROPOSAL: u8 = 0;
+pub(super) const PREVOTE: u8 = 1;
+pub(super) const PRECOMMIT: u8 = 2;
+
+/// How often an own proposal is sent again in its round: a block may have 8 MiB.
+const PROPOSED_AGAIN: u32 = 3;
 
 /// A signature that fits nothing: what a muted node hands to the library.
 const NO_SIGNATURE: [u8; 64] = [0; 64];
@@ -55,7 +53,9 @@ pub(super) struct Host {
     pub(super) guard: BTreeMap<(u8, u32), Vec<u8>>,
     timers: Vec<(u64, Timeout)>,
     unsynced: bool,
-    reported: BTreeMap<MemberId, usize>,
+    pub(super) contradictions: Contradictions,
+    /// The own proposal sent last, and how often it may be sent again.
+    proposed: Option<(SignedProposal, u32)>,
 }
 
 impl Host {
@@ -86,7 +86,8 @@ impl Host {
             guard: BTreeMap::new(),
             timers: Vec::new(),
             unsynced: false,
-            reported: BTreeMap::new(),
+            contradictions: Contradictions::default(),
+            proposed: None,
         }
     }
 
@@ -97,7 +98,8 @@ impl Host {
         self.blocks.clear();
         self.guard.clear();
         self.timers.clear();
-        self.reported.clear();
+        self.contradictions.clear();
+        self.proposed = None;
         self.wanted_round = None;
         self.decided = None;
         self.muted = false;
@@ -161,15 +163,13 @@ impl Host {
             // Blocks travel with their proposals, and catching up goes by certificate outside the library.
             Effect::RestreamProposal(_, _, _, _, _, r)
             | Effect::CertVerifiedSyncValue(_, _, r)
+            // What members contradicted themselves in is told when it is seen.
+            | Effect::Finalize(_, _, _, r)
             | Effect::CertRejectedSyncValue(_, _, _, r) => r.resume_with(()),
             Effect::ExtendVote(_, _, _, _, r) => r.resume_with(None),
             Effect::VerifyVoteExtension(_, _, _, _, _, _, r) => r.resume_with(Ok(())),
             Effect::Decide(certificate, _, r) => {
                 self.decided = Some(Self::certificate(&certificate));
-                r.resume_with(())
-            }
-            Effect::Finalize(_, _, evidence, r) => {
-                self.report(&evidence);
                 r.resume_with(())
             }
             effect => self.publish_or_prove(effect),
@@ -182,7 +182,12 @@ impl Host {
             Effect::PublishConsensusMsg(message, r) => {
                 match message {
                     SignedConsensusMsg::Vote(vote) => self.send_vote(vote),
-                    SignedConsensusMsg::Proposal(proposal) => self.send_proposal(proposal),
+                    SignedConsensusMsg::Proposal(proposal) => {
+                        if proposal.message.proposer == self.me.id {
+                            self.proposed = Some((proposal.clone(), PROPOSED_AGAIN));
+                        }
+                        self.send_proposal(proposal);
+                    }
                 }
                 r.resume_with(())
             }
@@ -195,6 +200,9 @@ impl Host {
                 r.resume_with(())
             }
             Effect::RepublishVote(vote, r) => {
+                if vote.message.kind == VoteType::Prevote {
+                    self.propose_again(vote.message.round);
+                }
                 self.send_vote(vote);
                 r.resume_with(())
             }
@@ -218,17 +226,21 @@ impl Host {
                 r.resume_with(SignedMessage::new(proposal, signature))
             }
             Effect::VerifySignature(message, _, r) => r.resume_with(self.is_authentic(&message)),
-            Effect::VerifyCommitCertificate(certificate, members, _, r) => {
-                r.resume_with(self.check_commit(&certificate, &members).map_err(|error| *error))
+            Effect::VerifyCommitCertificate(certificate, _, _, r) => {
+                let checked = self.check_commit(&certificate);
+                r.resume_with(self.note_if_counted(checked).map_err(|error| *error))
             }
-            Effect::VerifyExtendedCommitCertificate(certificate, members, _, _, r) => r.resume_with(
-                self.check_commit(&certificate.trim_vote_extensions(), &members).map_err(|error| *error),
-            ),
-            Effect::VerifyPolkaCertificate(certificate, members, _, r) => {
-                r.resume_with(self.check_polka(&certificate, &members).map_err(|error| *error))
+            Effect::VerifyExtendedCommitCertificate(certificate, _, _, _, r) => {
+                let checked = self.check_commit(&certificate.trim_vote_extensions());
+                r.resume_with(self.note_if_counted(checked).map_err(|error| *error))
             }
-            Effect::VerifyRoundCertificate(certificate, members, _, r) => {
-                r.resume_with(self.check_round(&certificate, &members).map_err(|error| *error))
+            Effect::VerifyPolkaCertificate(certificate, _, _, r) => {
+                let checked = self.check_polka(&certificate);
+                r.resume_with(self.note_if_counted(checked).map_err(|error| *error))
+            }
+            Effect::VerifyRoundCertificate(certificate, _, _, r) => {
+                let checked = self.check_round(&certificate);
+                r.resume_with(self.note_if_counted(checked).map_err(|error| *error))
             }
             _handled_before => Resume::Continue,
         }
@@ -310,32 +322,15 @@ impl Host {
         }
     }
 
-    fn is_authentic(&self, message: &SignedMessage<Context, ConsensusMsg<Context>>) -> bool {
-        match &message.message {
-            ConsensusMsg::Vote(vote) => self.vote_is_authentic(vote, &message.signature, &self.members),
-            ConsensusMsg::Proposal(proposal) => self.proposal_is_authentic(proposal, &message.signature),
+    /// The proposal that was lost on its way is asked for by nobody.
+    fn propose_again(&mut self, round: Round) {
+        let Some((proposal, left)) = &mut self.proposed else { return };
+        if proposal.message.round != round || *left == 0 {
+            return;
         }
-    }
-
-    fn vote_is_authentic(&self, vote: &Vote, signature: &[u8; 64], members: &MemberSet) -> bool {
-        members.get(&vote.voter).is_some_and(|member| fits(member, &self.texts.vote(vote), signature))
-    }
-
-    /// True if the proposal is signed by a member.
-    pub(super) fn proposal_is_authentic(&self, proposal: &Proposal, signature: &[u8; 64]) -> bool {
-        self.members
-            .get(&proposal.proposer)
-            .is_some_and(|member| fits(member, &self.texts.proposal(proposal), signature))
-    }
-
-    /// True if a member stands behind the message: what may start a height.
-    pub(super) fn is_from_a_member(&self, message: &Message) -> bool {
-        match &message.0 {
-            Kind::Vote(vote) => self.vote_is_authentic(&vote.message, &vote.signature, &self.members),
-            Kind::Proposal(proposal, _) => self.proposal_is_authentic(&proposal.message, &proposal.signature),
-            Kind::Polka(polka) => self.check_polka(polka, &self.members).is_ok(),
-            Kind::Round(round) => self.check_round(round, &self.members).is_ok(),
-        }
+        *left -= 1;
+        let proposal = proposal.clone();
+        self.send_proposal(proposal);
     }
 
     fn certificate(commit: &CommitCertificate<Context>) -> Certificate {
@@ -349,111 +344,6 @@ impl Host {
             signatures,
         }
     }
-
-    fn check_commit(&self, commit: &CommitCertificate<Context>, members: &MemberSet) -> Checked {
-        let votes = commit.commit_signatures.iter().map(|s| {
-            let value = NilOrVal::Val(commit.value_id);
-            let vote = Vote {
-                kind: VoteType::Precommit,
-                height: commit.height,
-                round: commit.round,
-                value,
-                voter: s.address,
-            };
-            (vote, s.signature)
-        });
-        self.check_votes(votes, members, members.quorum())
-    }
-
-    fn check_polka(&self, polka: &PolkaCertificate, members: &MemberSet) -> Checked {
-        let votes = polka.votes(&Context).map(|vote| (vote.message, vote.signature)).collect::<Vec<_>>();
-        self.check_votes(votes.into_iter(), members, members.quorum())
-    }
-
-    /// A skip needs one honest voter, of any kind of vote; leaving a round needs a quorum of precommits.
-    fn check_round(&self, certificate: &RoundCertificate, members: &MemberSet) -> Checked {
-        let votes = certificate.votes(&Context).map(|v| (v.message, v.signature)).collect::<Vec<_>>();
-        let needed = match certificate.cert_type {
-            mt::RoundCertificateType::Skip => members.honest(),
-            mt::RoundCertificateType::Precommit => {
-                if let Some((vote, _)) = votes.iter().find(|(vote, _)| vote.kind == VoteType::Prevote) {
-                    return Err(Box::new(mt::CertificateError::InvalidVoteType(vote.voter)));
-                }
-                members.quorum()
-            }
-        };
-        self.check_votes(votes.into_iter(), members, needed)
-    }
-
-    fn check_votes(
-        &self,
-        votes: impl Iterator<Item = (Vote, [u8; 64])>,
-        members: &MemberSet,
-        needed: usize,
-    ) -> Checked {
-        let mut seen: Vec<MemberId> = Vec::new();
-        for (vote, signature) in votes {
-            if members.get(&vote.voter).is_none() {
-                return Err(Box::new(mt::CertificateError::UnknownValidator(vote.voter)));
-            }
-            if seen.contains(&vote.voter) {
-                return Err(Box::new(mt::CertificateError::DuplicateVote(vote.voter)));
-            }
-            if !self.vote_is_authentic(&vote, &signature, members) {
-                let broken = mt::CommitSignature::new(vote.voter, signature);
-                return Err(Box::new(mt::CertificateError::InvalidCommitSignature(broken)));
-            }
-            seen.push(vote.voter);
-        }
-        if seen.len() < needed {
-            return Err(Box::new(mt::CertificateError::NotEnoughVotingPower {
-                signed: power(seen.len()),
-                total: power(members.len()),
-                expected: power(needed),
-            }));
-        }
-        Ok(())
-    }
-
-    /// Reports equivocations when they are seen: a height that ends by catching up would lose them.
-    pub(super) fn report(&mut self, evidence: &MisbehaviorEvidence<Context>) {
-        for member in self.members.clone().iter() {
-            let mut pairs: Vec<Equivocation> = Vec::new();
-            for (first, second) in evidence.votes.get(&member.id).into_iter().flatten() {
-                pairs.push(self.equivocation(
-                    member.id,
-                    (self.texts.vote(&first.message), first.signature),
-                    (self.texts.vote(&second.message), second.signature),
-                ));
-            }
-            for (first, second) in evidence.proposals.get(&member.id).into_iter().flatten() {
-                pairs.push(self.equivocation(
-                    member.id,
-                    (self.texts.proposal(&first.message), first.signature),
-                    (self.texts.proposal(&second.message), second.signature),
-                ));
-            }
-            let known = self.reported.entry(member.id).or_default();
-            let skip = std::mem::replace(known, pairs.len().max(*known));
-            self.out.extend(pairs.into_iter().skip(skip).map(|pair| Output::Evidence(Box::new(pair))));
-        }
-    }
-
-    fn equivocation(
-        &self,
-        member: MemberId,
-        first: (Vec<u8>, [u8; 64]),
-        second: (Vec<u8>, [u8; 64]),
-    ) -> Equivocation {
-        Equivocation { member, height: self.height, first, second }
-    }
-}
-
-/// The library's error is large; it is unboxed only where the library takes it.
-type Checked = Result<(), Box<mt::CertificateError<Context>>>;
-
-fn power(count: usize) -> u64 {
-    u64::try_from(count).unwrap_or(u64::MAX)
 }
 
 impl Timing {

@@ -175,6 +175,12 @@ pub struct Equivocation {
 pub enum Verdict {
     /// Work, rules and roots hold, and the bytes are those of the value.
     Valid,
+    /// The same, but its time is too far ahead of this node's clock. That is nothing about the block: another clock
+    /// finds it good already.
+    Early {
+        /// How long until this node's clock gets there.
+        wait_ms: u64,
+    },
     /// The bytes are those of the value, and break a rule: nobody honest votes for it.
     Invalid,
     /// The bytes are not those of the value: damaged under way, not the proposer's word.

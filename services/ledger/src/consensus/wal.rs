@@ -1,12 +1,14 @@
 //! The write-ahead log of the running height: every input that the agreement acted on and every text it
 //! signed, on disk before anything is sent. A crash loses a tail that nobody saw; what is left replays to the
-//! same votes. One file, emptied when the height is committed to the store.
+//! same votes. One file per height, put in the place of the last one when that height is committed to the store.
 //!
-//! A record on disk: payload length u32, height u64, payload, first 8 bytes of the SHA-256 of all before.
+//! The file: a magic, a record that says which height is the first one not committed, then what happened. A record:
+//! payload length u32, height u64, the first 4 bytes of the SHA-256 of these two, payload, the first 8 bytes of the
+//! SHA-256 of all before. The file is made whole under another name, so one that does not begin so was changed.
 
-use std::fs::{File, OpenOptions};
-use std::io::{self, Read as _, Seek as _, SeekFrom, Write as _};
-use std::path::Path;
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Seek as _, SeekFrom, Write as _};
+use std::path::{Path, PathBuf};
 
 use hbc_types::Digest;
 use malachite_core::ProposedValue;
@@ -16,9 +18,12 @@ use super::codec::{CodecError, Reader, Writer};
 use super::context::{Context, Height, PolkaCertificate, SignedProposal, SignedVote};
 use super::types::{BlockBytes, BlockId};
 
-const MAGIC: &[u8; 8] = b"HBCWAL1\n";
-const FRAME_BYTES: usize = 4 + 8 + 8;
-/// The payload of the first record of an emptied log.
+const MAGIC: &[u8; 8] = b"HBCWAL2\n";
+/// Length, height and their check.
+const HEAD_BYTES: usize = 4 + 8 + HEAD_CHECK_BYTES;
+const HEAD_CHECK_BYTES: usize = 4;
+const CHECK_BYTES: usize = 8;
+/// The payload of the first record.
 const FLOOR: &[u8] = &[0];
 
 /// One line of the log. Opaque outside the agreement.
@@ -139,60 +144,73 @@ fn timeout_kind(code: u8) -> Result<TimeoutKind, CodecError> {
     }
 }
 
-/// What was found when the log was opened.
+/// What is found in a log.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Recovered {
     /// The records up to the first that is incomplete or damaged.
     pub records: Vec<Record>,
     /// What came after them.
     pub tail: Tail,
-    /// The first height that was not committed when the log was last emptied: a store that is further back
-    /// has lost blocks.
+    /// The first height that was not committed when the log was begun: a store that is further back has lost blocks.
+    /// Zero if the log does not say so.
     pub floor: u64,
+    /// Bytes of the file up to there.
+    pub kept: u64,
 }
 
-/// The end of a log that was just opened.
+/// The end of a log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Tail {
-    /// The file did not exist.
+    /// The file does not exist.
     New,
     /// It ends with a whole record.
     Whole,
     /// The last record was being written when the process died; it was never relied upon.
     Torn,
-    /// A damaged record is followed by whole ones: somebody or the disk changed bytes that were synced.
+    /// Bytes that were synced are not what they were: somebody or the disk changed them.
     Damaged,
+}
+
+impl Recovered {
+    /// True if the log does not have all that was signed: it is gone or damaged, or another one than the store's, whose
+    /// tip this is. It is begun anew after the block was stored.
+    #[must_use]
+    pub fn is_lost(&self, tip: Option<u64>) -> bool {
+        let fits = |tip: u64| self.floor == tip || self.floor == tip.saturating_add(1);
+        match self.tail {
+            Tail::New | Tail::Damaged => true,
+            Tail::Whole | Tail::Torn => !tip.is_none_or(fits),
+        }
+    }
 }
 
 /// The open log file.
 #[derive(Debug)]
 pub struct Wal {
     file: File,
+    path: PathBuf,
 }
 
 impl Wal {
-    /// Opens or creates the log and reads what it holds; a torn tail is cut off.
-    pub fn open(path: &Path) -> io::Result<(Self, Recovered)> {
-        let existed = path.try_exists()?;
-        let mut file = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path)?;
-        let mut bytes = Vec::new();
-        file.read_to_end(&mut bytes)?;
-        let (mut recovered, kept) = scan(&bytes);
-        if kept < MAGIC.len() {
-            file.set_len(0)?;
-            file.seek(SeekFrom::Start(0))?;
-            file.write_all(MAGIC)?;
-        } else {
-            let end = u64::try_from(kept).map_err(io::Error::other)?;
-            file.set_len(end)?;
-            file.seek(SeekFrom::Start(end))?;
-        }
+    /// Begins a log: all heights below `floor` are committed. What is in its place is gone then.
+    pub fn begin(path: &Path, floor: u64) -> io::Result<Self> {
+        let new = path.with_extension("new");
+        let mut file = File::create(&new)?;
+        file.write_all(MAGIC)?;
+        file.write_all(&frame(&Record { height: floor, payload: FLOOR.to_vec() }))?;
         file.sync_all()?;
-        if !existed {
-            recovered.tail = Tail::New;
-            sync_folder(path)?;
-        }
-        Ok((Self { file }, recovered))
+        fs::rename(&new, path)?;
+        sync_folder(path)?;
+        Ok(Self { file, path: path.to_owned() })
+    }
+
+    /// Goes on with the log that was found; what came after its records is cut off.
+    pub fn resume(path: &Path, found: &Recovered) -> io::Result<Self> {
+        let mut file = OpenOptions::new().read(true).write(true).open(path)?;
+        file.set_len(found.kept)?;
+        file.seek(SeekFrom::Start(found.kept))?;
+        file.sync_all()?;
+        Ok(Self { file, path: path.to_owned() })
     }
 
     /// Adds a record; it is durable only after [`Self::sync`].
@@ -207,67 +225,94 @@ impl Wal {
 
     /// Forgets everything: all heights below `floor` are committed.
     pub fn reset(&mut self, floor: u64) -> io::Result<()> {
-        let start = u64::try_from(MAGIC.len()).map_err(io::Error::other)?;
-        self.file.set_len(start)?;
-        self.file.seek(SeekFrom::Start(start))?;
-        self.file.write_all(&frame(&Record { height: floor, payload: FLOOR.to_vec() }))?;
-        self.file.sync_data()
+        *self = Self::begin(&self.path, floor)?;
+        Ok(())
+    }
+}
+
+/// Reads a log and changes nothing.
+pub fn look(path: &Path) -> io::Result<Recovered> {
+    match fs::read(path) {
+        Ok(bytes) => Ok(scan(&bytes)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            Ok(Recovered { records: Vec::new(), tail: Tail::New, floor: 0, kept: 0 })
+        }
+        Err(error) => Err(error),
     }
 }
 
 /// The bytes of one record on disk.
 #[must_use]
 pub fn frame(record: &Record) -> Vec<u8> {
-    let mut out = Vec::with_capacity(record.payload.len() + FRAME_BYTES);
+    let mut out = Vec::with_capacity(HEAD_BYTES + record.payload.len() + CHECK_BYTES);
     out.extend_from_slice(&u32::try_from(record.payload.len()).unwrap_or(u32::MAX).to_be_bytes());
     out.extend_from_slice(&record.height.to_be_bytes());
+    let check = Digest::of(&out);
+    out.extend(check.as_bytes().iter().take(HEAD_CHECK_BYTES));
     out.extend_from_slice(&record.payload);
     let check = Digest::of(&out);
-    out.extend(check.as_bytes().iter().take(8));
+    out.extend(check.as_bytes().iter().take(CHECK_BYTES));
     out
 }
 
-/// Reads one record from the front of `bytes`.
-fn unframe(bytes: &[u8]) -> Option<(Record, usize)> {
-    let mut input = Reader(bytes);
-    let length = usize::try_from(input.u32().ok()?).ok()?;
-    let height = input.u64().ok()?;
-    let (payload, rest) = input.0.split_at_checked(length)?;
-    let covered = bytes.get(..12 + length)?;
-    let check = rest.get(..8)?;
-    let whole = Digest::of(covered).as_bytes().starts_with(check);
-    whole.then(|| (Record { height, payload: payload.to_vec() }, length + FRAME_BYTES))
-}
-
-/// The records of a log file and how many of its bytes they take.
-#[must_use]
-pub fn scan(bytes: &[u8]) -> (Recovered, usize) {
-    let (mut records, mut floor) = (Vec::new(), 0);
-    let Some(mut rest) = bytes.strip_prefix(MAGIC) else {
-        let tail = if bytes.len() < MAGIC.len() { Tail::Torn } else { Tail::Damaged };
-        return (Recovered { records, tail, floor }, 0);
-    };
-    while !rest.is_empty() {
-        let Some((record, length)) = unframe(rest) else {
-            let tail = if whole_record_follows(rest) { Tail::Damaged } else { Tail::Torn };
-            return (Recovered { records, tail, floor }, bytes.len() - rest.len());
-        };
-        if record.payload == FLOOR {
-            floor = record.height;
-        } else {
-            records.push(record);
-        }
-        rest = rest.get(length..).unwrap_or_default();
+/// Reads one record from the front of `bytes`, or says what is there instead.
+fn unframe(bytes: &[u8]) -> Result<(Record, usize), Tail> {
+    if bytes.iter().all(|byte| *byte == 0) {
+        return Err(Tail::Torn);
     }
-    (Recovered { records, tail: Tail::Whole, floor }, bytes.len())
+    let Some((head, rest)) = bytes.split_at_checked(HEAD_BYTES) else { return Err(Tail::Torn) };
+    let mut fields = Reader(head);
+    let (Ok(length), Ok(height), Ok(said)) = (fields.u32(), fields.u64(), fields.array::<HEAD_CHECK_BYTES>())
+    else {
+        return Err(Tail::Damaged);
+    };
+    let covered = head.get(..HEAD_BYTES - HEAD_CHECK_BYTES).unwrap_or_default();
+    if !Digest::of(covered).as_bytes().starts_with(&said) {
+        return Err(Tail::Damaged);
+    }
+    let length = usize::try_from(length).map_err(|_too_long| Tail::Damaged)?;
+    let whole = HEAD_BYTES.saturating_add(length);
+    let (Some(covered), Some(said)) =
+        (bytes.get(..whole), bytes.get(whole..whole.saturating_add(CHECK_BYTES)))
+    else {
+        // The head is what was written, so the rest of the record never was.
+        return Err(Tail::Torn);
+    };
+    if !Digest::of(covered).as_bytes().starts_with(said) {
+        return Err(Tail::Damaged);
+    }
+    let payload = rest.get(..length).unwrap_or_default().to_vec();
+    Ok((Record { height, payload }, whole + CHECK_BYTES))
 }
 
-/// True if a whole record starts somewhere in the first 64 KiB behind a damaged one.
-fn whole_record_follows(rest: &[u8]) -> bool {
-    (1..rest.len().min(65_536)).any(|offset| rest.get(offset..).is_some_and(|tail| unframe(tail).is_some()))
+/// What the bytes of a log file hold.
+#[must_use]
+pub fn scan(bytes: &[u8]) -> Recovered {
+    let mut found = Recovered { records: Vec::new(), tail: Tail::Damaged, floor: 0, kept: 0 };
+    let Some(rest) = bytes.strip_prefix(MAGIC) else { return found };
+    let Ok((first, length)) = unframe(rest) else { return found };
+    if first.payload != FLOOR {
+        return found;
+    }
+    found.floor = first.height;
+    let mut rest = rest.get(length..).unwrap_or_default();
+    found.tail = loop {
+        if rest.is_empty() {
+            break Tail::Whole;
+        }
+        match unframe(rest) {
+            Ok((record, length)) => {
+                found.records.push(record);
+                rest = rest.get(length..).unwrap_or_default();
+            }
+            Err(tail) => break tail,
+        }
+    };
+    found.kept = u64::try_from(bytes.len() - rest.len()).unwrap_or(u64::MAX);
+    found
 }
 
-/// Makes a newly created file's name durable.
+/// Makes a changed name durable.
 fn sync_folder(path: &Path) -> io::Result<()> {
     match path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
         Some(folder) => File::open(folder)?.sync_all(),
@@ -283,46 +328,85 @@ mod tests {
         Record { height, payload: payload.to_vec() }
     }
 
+    /// A log of height 7 with these records.
+    fn log(records: &[Record]) -> Vec<u8> {
+        let mut bytes = MAGIC.to_vec();
+        bytes.extend(frame(&record(7, FLOOR)));
+        records.iter().for_each(|record| bytes.extend(frame(record)));
+        bytes
+    }
+
     #[test]
     fn what_was_synced_is_read_back_and_a_torn_tail_is_cut() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("wal");
-        let (mut wal, recovered) = Wal::open(&path).unwrap();
-        assert_eq!(recovered.tail, Tail::New);
+        assert_eq!(look(&path).unwrap().tail, Tail::New);
+        let mut wal = Wal::begin(&path, 7).unwrap();
         wal.append(&record(7, b"one")).unwrap();
         wal.append(&record(7, b"two")).unwrap();
         wal.sync().unwrap();
         drop(wal);
-        let mut bytes = std::fs::read(&path).unwrap();
-        let whole = bytes.clone();
-        bytes.extend_from_slice(&frame(&record(7, b"three"))[..9]);
-        std::fs::write(&path, &bytes).unwrap();
-        let (_, recovered) = Wal::open(&path).unwrap();
-        assert_eq!(recovered.tail, Tail::Torn);
-        assert_eq!(recovered.records, [record(7, b"one"), record(7, b"two")]);
-        assert_eq!(std::fs::read(&path).unwrap(), whole);
+        let whole = fs::read(&path).unwrap();
+        let third = frame(&record(7, b"three"));
+        for cut in 1..third.len() {
+            let torn = [whole.as_slice(), &third[..cut]].concat();
+            fs::write(&path, &torn).unwrap();
+            let found = look(&path).unwrap();
+            assert_eq!((found.tail, found.floor), (Tail::Torn, 7), "cut at {cut}");
+            assert_eq!(found.records, [record(7, b"one"), record(7, b"two")]);
+            assert_eq!(fs::read(&path).unwrap(), torn, "looking changes nothing");
+            let mut wal = Wal::resume(&path, &found).unwrap();
+            assert_eq!(fs::read(&path).unwrap(), whole);
+            wal.append(&record(7, b"four")).unwrap();
+            assert_eq!(look(&path).unwrap().records.len(), 3);
+        }
+        let zeros = [whole.as_slice(), &[0; 4_096]].concat();
+        assert_eq!(scan(&zeros).tail, Tail::Torn, "the size was written, the bytes were not");
+    }
+
+    /// A block in the log may have 8 MiB: however far the record reaches, a changed byte in it is no torn tail.
+    #[test]
+    fn a_changed_bit_anywhere_is_damage_in_the_last_record_too() {
+        let large = vec![7; 100 << 10];
+        let bytes = log(&[record(7, b"first"), record(7, &large), record(7, b"last")]);
+        assert_eq!(scan(&bytes).tail, Tail::Whole);
+        let last = bytes.len() - frame(&record(7, b"last")).len();
+        let places = (0..400).chain((400..last).step_by(4_001)).chain(last..bytes.len());
+        for place in places {
+            for bit in 0..8 {
+                let mut bent = bytes.clone();
+                bent[place] ^= 1 << bit;
+                let found = scan(&bent);
+                assert_eq!(found.tail, Tail::Damaged, "bit {bit} of byte {place}");
+                assert!(found.is_lost(Some(6)));
+            }
+        }
     }
 
     #[test]
-    fn a_changed_byte_in_the_middle_is_damage_not_a_torn_tail() {
-        let mut bytes = MAGIC.to_vec();
-        bytes.extend(frame(&record(1, b"first")));
-        bytes.extend(frame(&record(1, b"second")));
-        bytes[MAGIC.len() + 13] ^= 1;
-        let (recovered, kept) = scan(&bytes);
-        assert_eq!((recovered.tail, kept), (Tail::Damaged, MAGIC.len()));
+    fn an_emptied_a_headless_and_an_older_log_are_lost() {
+        for bytes in [&b""[..], MAGIC, &log(&[])[..20], &[0; 64], b"HBCWAL1\n"] {
+            assert_eq!((scan(bytes).tail, scan(bytes).floor), (Tail::Damaged, 0), "{bytes:?}");
+        }
+        let headless = [MAGIC.as_slice(), &frame(&record(7, b"first"))].concat();
+        assert_eq!(scan(&headless).tail, Tail::Damaged);
+        let found = scan(&log(&[record(7, b"first")]));
+        assert!(!found.is_lost(Some(6)) && !found.is_lost(Some(7)) && !found.is_lost(None));
+        assert!(found.is_lost(Some(8)), "the store is further: this log is an old one");
+        assert!(found.is_lost(Some(5)));
     }
 
     #[test]
-    fn a_reset_log_is_empty() {
+    fn a_reset_log_says_from_which_height_on_it_is() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("wal");
-        let (mut wal, _) = Wal::open(&path).unwrap();
+        let mut wal = Wal::begin(&path, 1).unwrap();
         wal.append(&record(1, b"x")).unwrap();
         wal.reset(2).unwrap();
+        assert_eq!((look(&path).unwrap().floor, look(&path).unwrap().records.len()), (2, 0));
         wal.append(&record(2, b"y")).unwrap();
         wal.sync().unwrap();
-        let (_, recovered) = Wal::open(&path).unwrap();
-        assert_eq!(recovered, Recovered { records: vec![record(2, b"y")], tail: Tail::Whole, floor: 2 });
+        let found = look(&path).unwrap();
+        assert_eq!((found.records, found.tail, found.floor), (vec![record(2, b"y")], Tail::Whole, 2));
     }
 }

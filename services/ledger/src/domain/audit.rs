@@ -7,12 +7,12 @@ use std::collections::HashMap;
 use std::num::NonZero;
 use std::sync::Arc;
 
+use hbc_types::Digest;
 use hbc_types::chain::checkpoint::{Certificate, CheckpointError};
 use hbc_types::chain::genesis::{Genesis, GenesisError, Named, log_origin};
 use hbc_types::chain::header::Block;
 use hbc_types::chain::keys::{Kid, PublicKey};
 use hbc_types::chain::tx::Tx;
-use hbc_types::{Digest, Timestamp};
 
 use super::block::{BlockError, check_block};
 use super::state::State;
@@ -105,8 +105,7 @@ impl Audit {
         if said != (header.height, header.hash(), header.log_size, header.log_root) {
             return Err(AuditError::OtherBlock);
         }
-        let own_time = Timestamp::from_ms(i64::try_from(header.time_ms).unwrap_or(i64::MAX));
-        let checked = check_block(&self.state, block, own_time, &|txid| known.get(txid).cloned())?;
+        let checked = check_block(&self.state, block, &|txid| known.get(txid).cloned())?;
         self.transactions =
             self.transactions.saturating_add(u64::try_from(checked.txs.len()).unwrap_or(u64::MAX));
         self.state.commit(checked).map_err(|_another_tip| BlockError::PrevHash)?;

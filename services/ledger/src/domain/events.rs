@@ -1,7 +1,7 @@
 //! What members told on the chain about nodes: `node.event` transactions, by what they say, with who said it.
 //! Made from blocks, bounded, no I/O.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 
 use hbc_types::Digest;
 use hbc_types::chain::keys::Kid;
@@ -30,8 +30,16 @@ pub struct Told {
 pub struct Events(VecDeque<Told>);
 
 impl Events {
-    /// Takes the voice of a transaction in a final block; `acted` if the event acts since then.
+    /// Takes the voice of a transaction in a final block; `acted` if the event acts since then. As in the state, a member
+    /// has one voice about another node that waits for company, the latest.
     pub fn note(&mut self, event: &NodeEvent, ballot: Digest, voice: Kid, acted: Option<u64>) {
+        if acted.is_none() {
+            let waits = |told: &Told| told.acted.is_none() && told.event.node == event.node;
+            for told in self.0.iter_mut().filter(|told| waits(told) && told.ballot != ballot) {
+                told.voices.retain(|other| *other != voice);
+            }
+            self.0.retain(|told| !told.voices.is_empty());
+        }
         if let Some(told) = self.0.iter_mut().find(|told| told.ballot == ballot) {
             told.acted = told.acted.or(acted);
             if !told.voices.contains(&voice) && told.voices.len() < MOST_VOICES {
@@ -39,12 +47,27 @@ impl Events {
             }
             return;
         }
-        // What did not act gives way first: one member alone cannot push out what all know.
         if self.0.len() >= MOST {
-            let unacted = self.0.iter().position(|told| told.acted.is_none()).unwrap_or(0);
-            self.0.remove(unacted);
+            let first = self.least_missed();
+            self.0.remove(first);
         }
         self.0.push_back(Told { event: event.clone(), ballot, voices: vec![voice], acted });
+    }
+
+    /// The event that gives way: what did not act before what all know, and of that what only the member says that says
+    /// most, so that a flood of one pushes out nobody else's.
+    fn least_missed(&self) -> usize {
+        let alone = || {
+            self.0.iter().enumerate().filter_map(|(place, told)| match told.voices.as_slice() {
+                [voice] if told.acted.is_none() => Some((place, *voice)),
+                _ => None,
+            })
+        };
+        let mut counts: BTreeMap<Kid, usize> = BTreeMap::new();
+        alone().for_each(|(_, voice)| *counts.entry(voice).or_default() += 1);
+        let loudest = counts.iter().max_by_key(|(_, count)| **count).map(|(voice, _)| *voice);
+        let oldest = alone().find(|(_, voice)| Some(*voice) == loudest).map(|(place, _)| place);
+        oldest.or_else(|| self.0.iter().position(|told| told.acted.is_none())).unwrap_or(0)
     }
 
     /// The events, oldest first.
@@ -94,13 +117,31 @@ mod tests {
     }
 
     #[test]
-    fn a_flood_of_one_member_is_bounded_and_pushes_out_nothing_that_acts() {
+    fn of_what_a_member_says_about_a_node_the_latest_waits_for_company() {
+        let mut events = Events::default();
+        let (liar, honest) = (Digest::of(b"liar"), Digest::of(b"honest"));
+        events.note(&event("node-4", 7), Digest::of(b"true"), honest, None);
+        for n in 0..1_000_u32 {
+            events.note(&event("node-4", 7), Digest::of(&n.to_be_bytes()), liar, None);
+        }
+        assert_eq!(events.iter().count(), 2, "one of each");
+        events.note(&event("node-4", 7), Digest::of(b"true"), liar, Some(9));
+        let told: Vec<_> = events.iter().filter(|told| told.acted.is_some()).collect();
+        assert_eq!(told.len(), 1);
+        assert_eq!(told[0].voices, [honest, liar]);
+    }
+
+    #[test]
+    fn a_flood_of_one_member_is_bounded_and_pushes_out_nobody_elses() {
         let mut events = Events::default();
         events.note(&event("node-4", 7), Digest::of(b"real"), Digest::of(b"one"), Some(1));
+        events.note(&event("node-4", 9), Digest::of(b"waits"), Digest::of(b"two"), None);
         for n in 0..10_000_u32 {
-            events.note(&event("node-1", 7), Digest::of(&n.to_be_bytes()), Digest::of(b"liar"), None);
+            let node = format!("node-{}", 100 + n);
+            events.note(&event(&node, 7), Digest::of(&n.to_be_bytes()), Digest::of(b"liar"), None);
         }
         assert_eq!(events.iter().count(), MOST);
         assert!(events.is_known("node-4", "equivocation", 7, 0));
+        assert!(events.iter().any(|told| told.ballot == Digest::of(b"waits")));
     }
 }

@@ -5,47 +5,53 @@
 
 use std::collections::BTreeMap;
 
-use crate::consensus::MemberId;
-
 /// Heights that must be decided before the node's eyes.
 const DECISIONS: u32 = 2;
 
 /// What a silent node has seen since its start.
 #[derive(Clone, Debug, Default)]
 pub struct Silence {
-    heights: BTreeMap<MemberId, u64>,
+    heights: BTreeMap<String, u64>,
     decisions: u32,
 }
 
 impl Silence {
-    /// A peer said where it stands.
-    pub fn heard(&mut self, member: MemberId, height: u64) {
-        self.heights.insert(member, height);
+    /// How many peers of a node that is one of `members` must say where they stand: as many as make a quorum with it,
+    /// and so many that, though some of them lie, an honest one is among any that decided a block with it.
+    #[must_use]
+    pub fn needed(members: usize) -> usize {
+        let (liars, quorum) = (members.saturating_sub(1) / 3, members * 2 / 3 + 1);
+        (quorum - 1).max((members + liars + 1).saturating_sub(quorum))
     }
 
-    /// True if this is the chain's birth: nothing is decided here nor at `peers` others, which with this node are a
-    /// quorum.
+    /// A peer said where it stands.
+    pub fn heard(&mut self, peer: &str, height: u64) {
+        self.heights.insert(peer.to_owned(), height);
+    }
+
+    /// True if this is the chain's birth: nothing is decided here nor at `needed` others.
     #[must_use]
-    pub fn is_birth(&self, tip: u64, peers: usize) -> bool {
-        tip == 0 && self.heights.values().filter(|height| **height == 0).count() >= peers
+    pub fn is_birth(&self, tip: u64, needed: usize) -> bool {
+        tip == 0 && self.is_abreast(0, needed)
     }
 
     /// True if this node sees the chain as the others do and is no member of it: what it may have signed long ago
     /// cannot meet what it signs once it is voted in.
     #[must_use]
-    pub fn is_outsider(&self, tip: u64, member: bool, peers: usize) -> bool {
-        !member && self.abreast(tip) >= peers
+    pub fn is_outsider(&self, tip: u64, member: bool, needed: usize) -> bool {
+        !member && self.is_abreast(tip, needed)
     }
 
-    /// Peers that have not passed a height.
-    fn abreast(&self, height: u64) -> usize {
-        self.heights.values().filter(|other| **other <= height).count()
+    /// True if `needed` peers have not passed a height.
+    #[must_use]
+    pub fn is_abreast(&self, height: u64, needed: usize) -> bool {
+        self.heights.values().filter(|other| **other <= height).count() >= needed
     }
 
     /// A height was decided by votes that this node heard, not fetched. True once it may sign again.
-    pub fn decided(&mut self, height: u64, peers: usize) -> bool {
+    pub fn decided(&mut self, height: u64, needed: usize) -> bool {
         // Old votes that somebody repeats decide only heights that the peers have passed.
-        if self.abreast(height) >= peers {
+        if self.is_abreast(height, needed) {
             self.decisions = self.decisions.saturating_add(1);
         }
         self.decisions >= DECISIONS
@@ -56,18 +62,28 @@ impl Silence {
 mod tests {
     use super::*;
 
-    fn peer(n: u8) -> MemberId {
-        MemberId([n; 32])
+    /// Of four: any three that decided a block with this node have an honest one among any three peers, not among two.
+    #[test]
+    fn an_honest_peer_that_knows_is_always_among_those_that_are_needed() {
+        for members in 1..=100 {
+            let (liars, quorum) = ((members - 1) / 3, members * 2 / 3 + 1);
+            let needed = Silence::needed(members);
+            // Others who decided with this node and those who said that they know nothing, among the other members.
+            let common = (quorum - 1 + needed).saturating_sub(members - 1);
+            assert!(members == 1 || common > liars, "{members}");
+            assert!(needed + 1 >= quorum && (members == 1 || needed < members), "{members}");
+        }
+        assert_eq!([2, 4, 5, 7].map(Silence::needed), [1, 3, 3, 5]);
     }
 
     #[test]
-    fn a_birth_needs_as_many_peers_as_make_a_quorum() {
+    fn a_birth_needs_as_many_peers_as_are_asked_for() {
         let mut silence = Silence::default();
         assert!(!silence.is_birth(0, 2));
-        silence.heard(peer(1), 0);
-        silence.heard(peer(2), 7);
+        silence.heard("one", 0);
+        silence.heard("two", 7);
         assert!(!silence.is_birth(0, 2));
-        silence.heard(peer(3), 0);
+        silence.heard("three", 0);
         assert!(silence.is_birth(0, 2));
         assert!(!silence.is_birth(1, 2), "this node has blocks itself");
     }
@@ -75,8 +91,8 @@ mod tests {
     #[test]
     fn who_is_no_member_when_abreast_with_the_others_has_nothing_to_contradict() {
         let mut silence = Silence::default();
-        silence.heard(peer(1), 9);
-        silence.heard(peer(2), 9);
+        silence.heard("one", 9);
+        silence.heard("two", 9);
         assert!(!silence.is_outsider(8, false, 2), "still behind");
         assert!(!silence.is_outsider(9, true, 2), "a member");
         assert!(silence.is_outsider(9, false, 2));
@@ -89,8 +105,8 @@ mod tests {
             !silence.decided(4, 2) && !silence.decided(5, 2) && !silence.decided(6, 2),
             "nobody was heard"
         );
-        for n in 1..=3 {
-            silence.heard(peer(n), 90);
+        for peer in ["one", "two", "three"] {
+            silence.heard(peer, 90);
         }
         assert!(!silence.decided(7, 2) && !silence.decided(8, 2), "the peers have passed these heights");
         assert!(!silence.decided(91, 2));

@@ -7,9 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use hbc_types::chain::checkpoint::Certificate as Note;
 use hbc_types::chain::evidence::{DoubleVote, Evidence, Signed};
-use hbc_types::chain::header::{Block, HEADER_BYTES, MAX_TRANSACTIONS};
 use hbc_types::chain::keys::{PublicKey, SignatureBytes};
 use hbc_types::chain::tx::Tx;
 use hbc_types::wire::ledger::BlocksView;
@@ -19,7 +17,6 @@ use super::Node;
 use super::boot::timing;
 use super::catch_up::CatchUp;
 use super::guardian::Soundness;
-use super::waiting::Impossible;
 use crate::chain::{Chain, NextBlock};
 use crate::consensus::wal::Wal;
 use crate::consensus::{
@@ -27,13 +24,9 @@ use crate::consensus::{
     Verdict,
 };
 use crate::domain::reliance;
-use crate::domain::rules::Refusal;
 use crate::domain::silence::Silence;
 use crate::peers::{Item, Peer, PeerNews};
-use crate::store::{StoredBlock, StoredRefusal};
 
-/// Room for the header and lengths when candidates are chosen by bytes.
-const OVERHEAD_BYTES: usize = HEADER_BYTES + 4;
 /// How often heartbeat and promises are looked after.
 const TICK: Duration = Duration::from_millis(500);
 /// How often transactions that wait are told to the others again, in ticks.
@@ -68,11 +61,12 @@ pub enum Event {
 pub struct Loop {
     pub(super) node: Arc<Node>,
     pub(super) core: Core,
-    pub(super) wal: Wal,
+    /// None while the store is attacked since the start: then nothing is taken up yet.
+    pub(super) wal: Option<Wal>,
     inbox: mpsc::Receiver<Event>,
     news: mpsc::Receiver<PeerNews>,
     started: Instant,
-    /// Examined or built blocks of this height.
+    /// Examined or built blocks of this height, those whose time has not come included.
     pub(super) ready: BTreeMap<BlockId, NextBlock>,
     pub(super) stop_mining: Arc<AtomicBool>,
     pub(super) catch_up: CatchUp,
@@ -93,12 +87,13 @@ impl Loop {
     pub fn new(
         node: Arc<Node>,
         core: Core,
-        wal: Wal,
+        wal: Option<Wal>,
         inbox: mpsc::Receiver<Event>,
         news: mpsc::Receiver<PeerNews>,
         started: Instant,
         silence: Option<Silence>,
     ) -> Self {
+        let spaced = Instant::now().checked_add(node.until_earliest()).filter(|due| *due > Instant::now());
         Self {
             node,
             core,
@@ -109,7 +104,7 @@ impl Loop {
             ready: BTreeMap::new(),
             stop_mining: Arc::new(AtomicBool::new(false)),
             catch_up: CatchUp::default(),
-            spaced: None,
+            spaced,
             silence,
             may_speak: false,
             ticks: 0,
@@ -186,7 +181,7 @@ impl Loop {
     fn peer_news(&mut self, news: PeerNews) {
         match news {
             PeerNews::Stands(peer, heard) => {
-                self.listen_silently(peer.id(), heard.height);
+                self.listen_silently(&peer, heard.height);
                 if heard.height > self.node.chain().height() && !heard.attacked {
                     self.fetch_blocks(&peer);
                 }
@@ -242,9 +237,9 @@ impl Loop {
         let mut queue = std::collections::VecDeque::from(outputs);
         while let Some(output) = queue.pop_front() {
             match output {
-                Output::Append(record) => or_die(self.wal.append(&record)),
-                Output::Sync => or_die(self.wal.sync()),
-                Output::ResetLog(height) => or_die(self.wal.reset(height)),
+                Output::Append(record) => or_die(self.log().and_then(|log| log.append(&record))),
+                Output::Sync => or_die(self.log().and_then(Wal::sync)),
+                Output::ResetLog(height) => or_die(self.log().and_then(|log| log.reset(height))),
                 Output::Send(message) => {
                     // Nothing leaves a node whose store is not what it was.
                     if message.commits_the_sender() {
@@ -263,7 +258,7 @@ impl Loop {
                     self.node.tell_all(&item);
                 }
                 Output::Build { height, round } => self.build(height, round),
-                Output::Check { height, value, block } => self.check(height, value, block),
+                Output::Check { height, value, block, vouched } => self.check(height, value, block, vouched),
                 Output::Commit { block, certificate } => {
                     let more = self.decided(&block, &certificate).await;
                     queue.extend(more);
@@ -278,20 +273,30 @@ impl Loop {
         }
     }
 
+    fn log(&mut self) -> std::io::Result<&mut Wal> {
+        self.wal.as_mut().ok_or_else(|| std::io::Error::other("there is no log while the store is attacked"))
+    }
+
     fn build(&mut self, height: u64, round: u32) {
         self.stop_mining.store(true, Ordering::Relaxed);
         self.stop_mining = Arc::new(AtomicBool::new(false));
         let (node, stop) = (self.node.clone(), self.stop_mining.clone());
         let allow_empty = round > 0 || self.heartbeat_is_due();
-        tokio::task::spawn_blocking(move || {
-            let next = node.build_block(allow_empty, &stop).map(Box::new);
-            let _loop_ended = node.events.blocking_send(Event::Built(height, round, next));
+        let spaced = self.spaced.map_or(Duration::ZERO, |due| due.saturating_duration_since(Instant::now()));
+        let wait = spaced.max(node.until_earliest());
+        tokio::spawn(async move {
+            tokio::time::sleep(wait).await;
+            let built = tokio::task::spawn_blocking(move || {
+                let next = node.build_block(allow_empty, &stop).map(Box::new);
+                let _loop_ended = node.events.blocking_send(Event::Built(height, round, next));
+            });
+            let _panicked = built.await;
         });
     }
 
     async fn built(&mut self, height: u64, round: u32, next: Option<Box<NextBlock>>) {
         let Some(next) = next.filter(|next| next.block.header.height == self.core.height()) else {
-            self.feed(Input::NotBuilt).await;
+            self.feed(Input::NotBuilt { height, round }).await;
             return;
         };
         let (value, block) = (next.value, BlockBytes::from(next.block.to_bytes()));
@@ -299,10 +304,19 @@ impl Loop {
         self.feed(Input::Built { height, round, value, block }).await;
     }
 
-    fn check(&self, height: u64, value: BlockId, bytes: BlockBytes) {
+    /// A block that was found good, but early, is only held against the clock.
+    fn check(&self, height: u64, value: BlockId, bytes: BlockBytes, vouched: bool) {
         let node = self.node.clone();
+        let examined = self.ready.get(&value).map(|next| next.block.header);
         tokio::task::spawn_blocking(move || {
-            let (verdict, next) = node.check_block(value, &bytes);
+            let (verdict, next) = match examined {
+                Some(header) => (node.judge_time(&header), None),
+                None => node.check_block(value, &bytes),
+            };
+            let verdict = match verdict {
+                Verdict::Early { .. } if vouched => Verdict::Valid,
+                verdict => verdict,
+            };
             let _loop_ended = node.events.blocking_send(Event::Checked(height, value, verdict, next));
         });
     }
@@ -341,10 +355,9 @@ impl Loop {
         self.spaced = decided.checked_add(spacing).filter(|due| *due > Instant::now());
         let work = self.spaced.is_none() && self.node.waiting().has_work();
         let now = self.now_ms();
-        let mut outputs = self.core.handle(now, Input::Work(work));
         let (key, timing) = (self.node.seat().map(|seat| seat.key.clone()), timing(&self.node.chain()));
-        outputs.extend(self.core.handle(now, Input::Seat { key, timing }));
-        outputs.extend(self.core.handle(now, Input::Committed { height, members }));
+        let mut outputs = self.core.handle(now, Input::Seat { key, timing });
+        outputs.extend(self.core.handle(now, Input::Committed { height, members, work }));
         outputs
     }
 
@@ -380,21 +393,12 @@ async fn sleep_until(deadline: Option<Instant>) {
     }
 }
 
-/// The final transaction that excludes a refused one.
-#[must_use]
-pub fn excluded_by(refusal: &Refusal) -> Option<hbc_types::Digest> {
-    match refusal {
-        Refusal::Never { excluded_by, .. } => *excluded_by,
-        Refusal::NotYet(_) => None,
-    }
-}
-
 /// The log must not fail: what was signed and not recorded could be contradicted after a restart.
-pub(super) fn or_die(result: std::io::Result<()>) {
-    if let Err(error) = result {
-        tracing::error!(error = %error, "The write-ahead log cannot be written; the node ends here");
+pub(super) fn or_die<T>(result: std::io::Result<T>) -> T {
+    result.unwrap_or_else(|error| {
+        tracing::error!(error = %error, "The write-ahead log cannot be used; the node ends here");
         std::process::abort();
-    }
+    })
 }
 
 impl Node {
@@ -413,124 +417,6 @@ impl Node {
         }
         for some in txs.chunks(TOLD_AT_ONCE) {
             self.tell_all(&Item::Transactions(some.iter().map(|tx| tx.bytes().into()).collect()));
-        }
-    }
-
-    /// Makes a block of what waits and finds its work. None if nothing waits, or if stopped.
-    fn build_block(&self, allow_empty: bool, stop: &AtomicBool) -> Option<NextBlock> {
-        let draft = {
-            let chain = self.chain();
-            let bytes = usize::try_from(chain.state().parameters().max_block_bytes).ok()?;
-            let bytes = bytes.saturating_sub(OVERHEAD_BYTES);
-            let candidates = self.waiting().candidates(MAX_TRANSACTIONS, bytes);
-            let kid = hbc_types::Digest::from_bytes(self.seat()?.me.0);
-            chain.draft(&candidates, self.clock.now(), &kid)
-        };
-        if draft.is_empty() && !allow_empty {
-            return None;
-        }
-        draft.mine(stop)
-    }
-
-    /// Looks at a proposed block: damaged, against the rules, or good.
-    fn check_block(&self, value: BlockId, bytes: &[u8]) -> (Verdict, Option<Box<NextBlock>>) {
-        let Ok(block) = Block::from_bytes(bytes) else { return (Verdict::Damaged, None) };
-        if crate::chain::value_of(&block.header) != value
-            || hbc_types::chain::merkle::root(&block.txids()) != block.header.tx_root
-        {
-            return (Verdict::Damaged, None);
-        }
-        let now = self.clock.now();
-        let chain = self.chain();
-        match chain.examine(block, Some(now), &|txid| self.waiting().get(txid).cloned()) {
-            Ok(next) => (Verdict::Valid, Some(Box::new(next))),
-            Err(error) => {
-                tracing::warn!(node.name = %self.name, block.hash = %value.hash, error = %error, "A proposed block is refused");
-                (Verdict::Invalid, None)
-            }
-        }
-    }
-
-    /// Examines a block whose certificate was verified.
-    pub(super) fn examine_certified(&self, bytes: &[u8]) -> Option<NextBlock> {
-        let block = Block::from_bytes(bytes).ok()?;
-        let chain = self.chain();
-        chain.examine(block, None, &|txid| self.waiting().get(txid).cloned()).ok()
-    }
-
-    /// The signed note of a certificate.
-    pub(super) fn note(&self, certificate: &Certificate) -> Note {
-        let checkpoint = self.texts.statement(certificate.height, certificate.round, &certificate.value);
-        let votes: Vec<_> = certificate
-            .signatures
-            .iter()
-            .map(|(member, signature)| {
-                (hbc_types::Digest::from_bytes(member.0), SignatureBytes::from_bytes(*signature))
-            })
-            .collect();
-        Note::assemble(checkpoint, &votes, self.chain().state().members())
-    }
-
-    /// Database, checkpoint file, memory, in this order. False, and nothing is done, on an attacked node: the block
-    /// is decided and will be fetched.
-    async fn commit_block(&self, next: NextBlock, note: String) -> bool {
-        let _nobody_verifies_meanwhile = self.gate.write().await;
-        if self.attack().is_some() {
-            return false;
-        }
-        let now = self.clock.now();
-        let mut bytes = next.block.to_bytes();
-        let body = bytes.split_off(HEADER_BYTES);
-        let stored =
-            StoredBlock { height: next.block.header.height, header: bytes, body, certificate: note.clone() };
-        let txids: Vec<_> = next.txids().collect();
-        let kept: Vec<_> = {
-            let waiting = self.waiting();
-            txids.iter().filter(|txid| waiting.is_promised(txid)).copied().collect()
-        };
-        if let Err(error) = self.store.commit(&stored, &kept).await {
-            tracing::error!(error = %error, block.height = stored.height, "A decided block cannot be stored; the node ends here");
-            std::process::abort();
-        }
-        or_die(self.data.write_checkpoint(&note));
-        {
-            let chain = self.chain();
-            self.waiting().foresee(&chain, next.txs(), now.unsigned_ms());
-        }
-        {
-            let mut chain = self.chain_mut();
-            if !chain.extend(next, note) {
-                tracing::error!("A stored block does not follow on the tip; the node ends here");
-                std::process::abort();
-            }
-            self.take_seat(&chain);
-        }
-        let impossible = {
-            let chain = self.chain();
-            self.waiting().settle(&chain, &txids, now.unsigned_ms())
-        };
-        self.tip.send_replace(stored.height);
-        tracing::info!(node.name = %self.name, block.height = stored.height, block.transactions = txids.len(), "A block is final");
-        self.refuse(&impossible, now.ms()).await;
-        true
-    }
-
-    /// Remembers promised transactions that became impossible.
-    pub(super) async fn refuse(&self, impossible: &[Impossible], now_ms: i64) {
-        if impossible.is_empty() {
-            return;
-        }
-        let refusals: Vec<StoredRefusal> = impossible
-            .iter()
-            .map(|Impossible { tx, error }| StoredRefusal {
-                txid: tx.txid(),
-                jws: tx.bytes().to_vec(),
-                reason: error.to_string(),
-                excluded_by: excluded_by(error),
-            })
-            .collect();
-        if let Err(error) = self.store.refuse(&refusals, now_ms).await {
-            tracing::error!(error = %error, "Refusals could not be stored");
         }
     }
 }

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use anyhow::Context as _;
 use hbc_service::config::SecretFile;
 use hbc_types::chain::checkpoint::Certificate as Note;
-use hbc_types::chain::genesis::{Genesis, is_name};
+use hbc_types::chain::genesis::{Genesis, MAX_TARGET_BITS, is_name};
 use hbc_types::chain::header::{Block, HEADER_BYTES};
 use hbc_types::chain::tx::Tx;
 use hbc_types::{Clock, Digest};
@@ -18,16 +18,18 @@ use tokio::sync::{mpsc, oneshot};
 use super::addresses::{AddressBook, endpoint};
 use super::admission::{self, Lines};
 use super::agreement::{Event, Loop};
-use super::heal::{self, Healing, resume};
-use super::inbound::{self, Inbound};
+use super::heal::resume::{self, Company};
+use super::heal::{self, Healing};
+use super::inbound::{AGREEMENT, GOSSIP, Inbound};
 use super::seat::Keyring;
 use super::waiting::Waiting;
 use super::{Condition, Node, challenge, scrub, witness};
-use crate::chain::{Chain, value_of};
+use crate::chain::Chain;
 use crate::config::{Config, PeerAddress};
 use crate::consensus::texts::Texts;
-use crate::consensus::wal::Wal;
+use crate::consensus::wal::{Recovered, Wal, look};
 use crate::consensus::{Boot, Core, Identity, Timing};
+use crate::domain::healing::{Unfit, take_up};
 use crate::domain::mempool::PoolLimits;
 use crate::domain::silence::Silence;
 use crate::domain::verification::{Fault, Verifier, Wrong};
@@ -35,9 +37,7 @@ use crate::files::{AttackMark, DataFolder, FolderLock};
 use crate::peers::{PeerNews, Peers, This};
 use crate::store::{SealKey, Store, StoreError, StoredBlock};
 
-/// Events that wait for the loop.
-const EVENTS: usize = 4_096;
-/// Submissions that wait for admission, and envelopes of transactions that members passed on.
+/// Submissions that wait for admission.
 const SUBMISSIONS: usize = 1_024;
 /// How long the tasks of a node that ends may take.
 const LONGEST_END: Duration = Duration::from_secs(5);
@@ -71,16 +71,17 @@ impl Running {
         let data = DataFolder::open(&config.data_dir).context("the data folder")?;
         let lock = data.lock().await.context("the data folder is in use by another process")?;
         let founded = Chain::found(genesis.clone())?;
-        let (wal, recovered) = Wal::open(&data.wal()).context("the write-ahead log")?;
+        // Only looked at until it is noted what it lacks.
+        let log = look(&data.wal()).context("the write-ahead log")?;
         let seal = seal_key(config)?;
-        let (store, mut fault) = open_store(&data, config.create_store, recovered.floor, seal).await?;
+        let (store, mut fault) = open_store(&data, config.create_store, log.floor, seal).await?;
         let loaded = match fault {
             None => load(&store, &data, founded).await?,
             Some(_) => Loaded { chain: founded, fault: None },
         };
         fault = fault.or(loaded.fault);
         let chain = loaded.chain;
-        if fault.is_none() && recovered.floor > chain.height() + 1 {
+        if fault.is_none() && log.floor > chain.height() + 1 {
             fault = Some(Fault { height: chain.height() + 1, wrong: Wrong::Missing });
         }
         let condition = condition(&data, fault, &clock)?;
@@ -98,7 +99,7 @@ impl Running {
             data.discard(&data.owed()).and_then(|()| data.discard(&data.new_database()))?;
         }
         let parts = Parts { config, keyring, genesis_text, data, store, chain, condition, clock, lock };
-        parts.launch(wal, recovered)
+        parts.launch(log)
     }
 
     /// Stops the tasks and waits for them.
@@ -127,18 +128,27 @@ struct Parts<'a> {
 }
 
 impl Parts<'_> {
-    fn launch(self, wal: Wal, recovered: crate::consensus::wal::Recovered) -> anyhow::Result<Running> {
+    fn launch(self, log: Recovered) -> anyhow::Result<Running> {
         let Self { config, keyring, genesis_text, data, store, chain, condition, clock, lock } = self;
-        let (events, inbox) = mpsc::channel(EVENTS);
+        let (events, inbox) = mpsc::channel(AGREEMENT.queue);
         let (submissions, submitted) = mpsc::channel(SUBMISSIONS);
-        let (pass_on, passed_on) = mpsc::channel(SUBMISSIONS);
-        let (news, heard) = mpsc::channel(EVENTS);
-        // Without its log a node does not know what it signed.
-        let silence = resume::silence(&data, recovered.tail, chain.members().len())?;
+        let (pass_on, passed_on) = mpsc::channel(GOSSIP.queue);
+        let (news, heard) = mpsc::channel(AGREEMENT.queue);
+        let (tip, members) = (chain.height(), chain.members());
+        let attacked = condition.attack.is_some();
+        let known = if attacked { resume::tip_beside(&data)? } else { Some(tip) };
+        let company = Company { tip: known, members: members.len(), peers: config.peers.len() };
+        let silence = resume::silence(&data, &log, company)?;
+        let (wal, records) = if attacked {
+            (None, Vec::new())
+        } else {
+            let (wal, records) = resume::take_up(&data, log, tip).context("the write-ahead log")?;
+            (Some(wal), records)
+        };
         let texts = Texts { chain: chain.id(), origin: chain.origin().to_owned() };
         let seat = keyring.seat(chain.state().members()).cloned();
         let addresses = known_addresses(&data, &chain, &clock);
-        let boot = Boot { tip: chain.height(), members: chain.members(), records: recovered.records };
+        let boot = Boot { tip, members, records, silent: silence.is_some() };
         let healing = Healing::new(config.heal, data.healed()?);
         let node = Arc::new(Node {
             name: config.name.clone(),
@@ -165,8 +175,8 @@ impl Parts<'_> {
             waiting: Mutex::new(Waiting::new(PoolLimits::default())),
             chain: RwLock::new(chain),
             condition: RwLock::new(condition),
-            inbound: Inbound::new(inbound::AGREEMENT),
-            gossip: Arc::new(Inbound::new(inbound::GOSSIP)),
+            inbound: Inbound::new(AGREEMENT),
+            gossip: Arc::new(Inbound::new(GOSSIP)),
             events,
             submissions,
             passed_on: pass_on,
@@ -201,7 +211,7 @@ impl Parts<'_> {
 #[expect(clippy::too_many_arguments, reason = "the ends of all channels meet here once")]
 async fn run(
     node: Arc<Node>,
-    wal: Wal,
+    wal: Option<Wal>,
     silence: Option<Silence>,
     boot: Boot,
     inbox: mpsc::Receiver<Event>,
@@ -233,8 +243,7 @@ async fn run(
     }
     tokio::spawn(heal::run(node.clone()));
     let identity = identity(&node, &node.chain());
-    let (mut core, first) = Core::boot(0, identity, boot);
-    core.keep_silent(silence.is_some());
+    let (core, first) = Core::boot(0, identity, boot);
     let first = if node.attack().is_some() { Vec::new() } else { first };
     tokio::select! {
         () = Loop::new(node, core, wal, inbox, heard, started, silence).run(first) => {}
@@ -302,7 +311,8 @@ pub(super) fn identity(node: &Node, chain: &Chain) -> Identity {
 
 /// Time-outs for the chain's work: a proposal has five times the mean time that a slow machine needs.
 pub(super) fn timing(chain: &Chain) -> Timing {
-    let bits = chain.tip().target.zero_bits().min(40);
+    let target = chain.state().parameters().target().unwrap_or(chain.tip().target);
+    let bits = target.zero_bits().min(MAX_TARGET_BITS);
     let mean_ms = (1_u64 << bits) / SLOW_TRIES_PER_MS;
     let timing = Timing::default();
     let propose_ms = timing.propose_ms.max(mean_ms * 5);
@@ -324,7 +334,7 @@ pub(super) async fn open_store(
 ) -> anyhow::Result<(Store, Option<Fault>)> {
     let path = data.database();
     let existed = path.try_exists()?;
-    let had_blocks = log_floor > 0 || data.checkpoint()?.is_some() || data.attack_mark()?.is_some();
+    let had_blocks = log_floor > 1 || data.checkpoint()?.is_some() || data.attack_mark()?.is_some();
     if !existed && had_blocks {
         let gone = Fault { height: 0, wrong: Wrong::Missing };
         return Ok((Store::substitute(&path, seal).await?, Some(gone)));
@@ -347,38 +357,42 @@ pub(super) async fn open_store(
 async fn load(store: &Store, data: &DataFolder, founded: Chain) -> anyhow::Result<Loaded> {
     let checkpoint = data.checkpoint()?;
     let mut chain = founded;
-    let mut verifier = Verifier::new(&[]);
-    let fault = match beside_the_blocks(store).await {
+    let beside = match beside_the_blocks(store).await {
         Ok(fault) => fault,
         Err(error) if error.is_damage() => Some(Fault { height: 0, wrong: Wrong::Unreadable }),
         Err(error) => return Err(error).context("the ledger's database"),
     };
-    let beside = fault;
+    let (blocks, within) = read_blocks(store, &mut chain).await?;
+    if within.is_none() && blocks == 0 {
+        store_block_zero(store, &chain).await?;
+    }
+    let fault = within.or_else(|| check_tip(&chain, checkpoint.as_deref())).or(beside);
+    Ok(Loaded { chain, fault })
+}
+
+/// Continues the chain by all stored blocks. Answers how many are good, and what is wrong with the next one.
+async fn read_blocks(store: &Store, chain: &mut Chain) -> anyhow::Result<(u64, Option<Fault>)> {
+    let mut verifier = Verifier::new(&[]);
     let mut reader = store.blocks(0).await?;
-    let fault = loop {
+    loop {
         let next = verifier.next_height();
         let blocks = match reader.read(BLOCKS_PER_READ).await {
             Ok(blocks) => blocks,
             Err(error) if error.is_damage() => {
                 tracing::error!(error = %error, block.height = next, "The store cannot be read");
-                break Some(Fault { height: next, wrong: Wrong::Unreadable });
+                return Ok((next, Some(Fault { height: next, wrong: Wrong::Unreadable })));
             }
             Err(error) => return Err(error).context("the ledger's database"),
         };
         if blocks.is_empty() {
-            break None;
+            return Ok((next, None));
         }
-        if let Some(fault) = blocks.into_iter().find_map(|block| take(&mut chain, &mut verifier, block).err())
-        {
-            break Some(fault);
+        for block in &blocks {
+            if let Err(fault) = take(chain, &mut verifier, block) {
+                return Ok((fault.height, Some(fault)));
+            }
         }
-    };
-    drop(reader);
-    if fault.is_none() && verifier.next_height() == 0 {
-        store_block_zero(store, &chain).await?;
     }
-    let fault = fault.or_else(|| check_tip(&chain, checkpoint.as_deref())).or(beside);
-    Ok(Loaded { chain, fault })
 }
 
 /// Schema, pages and the rows that no block proves. Pages first: a broken index hides rows.
@@ -390,31 +404,24 @@ async fn beside_the_blocks(store: &Store) -> Result<Option<Fault>, StoreError> {
     Ok(unsound.map(|unsound| Fault { height: 0, wrong: Wrong::from(unsound) }))
 }
 
-fn take(chain: &mut Chain, verifier: &mut Verifier<'_>, stored: StoredBlock) -> Result<(), Fault> {
+/// Continues the chain by a stored row. Its own hashes name what is wrong most exactly, so they are looked at first; then
+/// whether it is the next block, certified as each is served as a proof.
+fn take(chain: &mut Chain, verifier: &mut Verifier<'_>, stored: &StoredBlock) -> Result<(), Fault> {
     let header = verifier.check(stored.height, &stored.header, &stored.body, &mut |_| {})?;
+    let fault = |wrong| Fault { height: stored.height, wrong };
     if stored.height == 0 {
         let same = header.hash() == chain.id() && stored.certificate.is_empty();
-        return if same { Ok(()) } else { Err(Fault { height: 0, wrong: Wrong::Hash }) };
+        return if same { Ok(()) } else { Err(fault(Wrong::Hash)) };
     }
-    let fault = |wrong| Fault { height: stored.height, wrong };
-    let note = Note::parse(&stored.certificate).map_err(|_form| fault(Wrong::Certificate))?;
-    // Every certificate, not the tip's alone: each is served as a proof.
-    note.check(chain.origin(), chain.state().members()).map_err(|error| {
-        tracing::error!(error = %error, block.height = stored.height, "A stored certificate does not hold");
-        fault(Wrong::Certificate)
-    })?;
-    let value = value_of(&header);
-    let statement = (note.checkpoint.block, note.checkpoint.log_size, note.checkpoint.log_root);
-    if statement != (value.hash, value.log_size, value.log_root) {
-        return Err(fault(Wrong::Certificate));
-    }
-    let mut bytes = stored.header;
-    bytes.extend_from_slice(&stored.body);
-    let block = Block::from_bytes(&bytes).map_err(|error| fault(Wrong::Header(error)))?;
-    note.check(chain.origin(), chain.state().members()).map_err(|_not_theirs| fault(Wrong::Certificate))?;
-    chain.replay(&block, stored.certificate).map_err(|error| {
-        tracing::error!(error = %error, block.height = stored.height, "A stored block breaks a rule");
-        fault(Wrong::Transactions)
+    take_up(chain, None, &stored.header, &stored.body, &stored.certificate).map_err(|unfit| {
+        tracing::error!(error = %unfit, block.height = stored.height, "A stored block does not hold");
+        fault(match unfit {
+            Unfit::Height => Wrong::Missing,
+            Unfit::Form(error) => Wrong::Header(error),
+            Unfit::Another => Wrong::Hash,
+            Unfit::Certificate(_) | Unfit::Statement => Wrong::Certificate,
+            Unfit::Block(_) => Wrong::Transactions,
+        })
     })
 }
 
@@ -482,4 +489,28 @@ pub(super) async fn take_up_promises(node: &Arc<Node>) -> Result<(), StoreError>
     };
     node.refuse(&impossible, now.ms()).await;
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use hbc_types::chain::header::Target;
+    use hbc_types::chain::payload::{MemberVote, Payload};
+
+    use super::*;
+    use crate::chain::tests::Course;
+    use crate::domain::tests::signed;
+
+    #[test]
+    fn time_outs_follow_the_target_that_is_in_force_not_the_last_blocks() {
+        let mut course = Course::new();
+        let usual = Timing::default().propose_ms;
+        assert_eq!(timing(&course.chain).propose_ms, usual);
+        let value = Target::from_zero_bits(30).unwrap().compact().to_string();
+        let (chain, subject) = (course.chain.id(), "parameter:target".to_owned());
+        let vote = MemberVote { chain, iat: course.chain.tip().time_ms, nonce: 0, subject, value };
+        let vote = Payload::MemberVote(vote);
+        course.seal(&["m1", "m2", "m3"].map(|member| signed(member, &vote)));
+        assert_eq!(course.chain.tip().target.zero_bits(), 8, "that block has the old one");
+        assert_eq!(timing(&course.chain).propose_ms, (1 << 30) / SLOW_TRIES_PER_MS * 5);
+    }
 }

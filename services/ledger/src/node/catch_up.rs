@@ -13,21 +13,72 @@ use hbc_types::wire::ledger::{BlockView, BlocksView};
 
 use super::agreement::{Event, Loop};
 use crate::chain::{Chain, NextBlock, value_of};
+use crate::consensus::{Agreement as _, Input};
 use crate::peers::Peer;
 
-/// A fetch that takes longer is given up.
-const GIVE_UP: Duration = Duration::from_secs(20);
 /// Blocks asked for at once.
 const AT_ONCE: u32 = 100;
-
-/// A peer that gave nothing, or something wrong, is asked again only after this, unless there is no other.
+/// A piece with so many bytes of transactions is a full one, whatever it has of blocks.
+const FULL_BYTES: usize = 8 << 20;
+/// How long a full piece may take; one that takes longer is given up.
+const GIVE_UP: Duration = Duration::from_secs(20);
+/// How long the smallest may take. What lies between has its share.
+const AT_LEAST: Duration = Duration::from_secs(2);
+/// A peer that gave nothing, too little, too slowly, or something wrong, is asked again only after this, unless there is
+/// no other.
 const PASSED_OVER: Duration = Duration::from_secs(60);
 
 /// Whether a fetch is under way, and who is of no use.
 #[derive(Debug, Default)]
 pub struct CatchUp {
-    since: Option<Instant>,
+    asked: Option<Asked>,
+    /// Who was asked last: the next one is another, so that nobody sets the pace alone.
+    last: String,
     failed: HashMap<String, Instant>,
+}
+
+/// A fetch under way.
+#[derive(Debug, Clone, Copy)]
+struct Asked {
+    since: Instant,
+    /// The first block that was asked for.
+    from: u64,
+    /// How far the peer said it was.
+    tip: u64,
+}
+
+/// What a fetch brought.
+#[derive(Debug, Clone, Copy)]
+struct Piece {
+    blocks: u64,
+    bytes: usize,
+    /// Blocks that the peer said it had, before or in its answer.
+    said: u64,
+    took: Duration,
+}
+
+impl Piece {
+    fn of(asked: Asked, view: &BlocksView) -> Self {
+        let wanted = || view.blocks.iter().filter(|block| block.height >= asked.from);
+        Self {
+            blocks: u64::try_from(wanted().count()).unwrap_or(u64::MAX),
+            bytes: wanted().map(bytes_of).sum(),
+            said: view.tip.max(asked.tip).saturating_add(1).saturating_sub(asked.from),
+            took: asked.since.elapsed(),
+        }
+    }
+
+    /// True if the peer gave what it could, at the pace of a full piece.
+    fn is_fair(&self) -> bool {
+        let full = self.bytes >= FULL_BYTES;
+        let enough = full || self.blocks >= self.said.min(AT_ONCE.into());
+        let blocks = u32::try_from(self.blocks).unwrap_or(u32::MAX).min(AT_ONCE);
+        let kibibytes = u32::try_from(self.bytes / 1_024).unwrap_or(u32::MAX);
+        let span = GIVE_UP.saturating_sub(AT_LEAST);
+        let by_blocks = span * blocks / AT_ONCE;
+        let by_bytes = (span * kibibytes / (8 << 10)).min(span);
+        enough && self.took <= AT_LEAST + by_blocks.max(by_bytes)
+    }
 }
 
 impl CatchUp {
@@ -35,20 +86,27 @@ impl CatchUp {
         self.failed.get(name).is_some_and(|at| at.elapsed() < PASSED_OVER)
     }
 
-    /// The peer to ask: the one that spoke of later blocks, unless it failed lately and another has some too.
+    /// The peer to ask: of those that have later blocks, whoever speaks of them included, the one after the last in the
+    /// order of their names, unless it failed lately or does not answer and another does.
     fn choose(&self, speaker: &Arc<Peer>, others: &[Arc<Peer>], height: u64) -> Arc<Peer> {
-        let ahead = others.iter().filter(|peer| peer.height() > height);
-        let candidates = || std::iter::once(speaker).chain(ahead.clone());
-        let fresh = |peer: &&Arc<Peer>| !self.failed_lately(&peer.name);
-        let answers = candidates().filter(fresh).find(|peer| peer.is_reached());
-        answers.or_else(|| candidates().find(fresh)).unwrap_or(speaker).clone()
+        let mut candidates: Vec<_> = others.iter().filter(|peer| peer.height() > height).collect();
+        if candidates.iter().all(|peer| peer.name != speaker.name) {
+            candidates.push(speaker);
+        }
+        candidates.sort_by(|one, next| one.name.cmp(&next.name));
+        let (past, count) =
+            (candidates.partition_point(|peer| peer.name <= self.last), candidates.len().max(1));
+        candidates.rotate_left(past % count);
+        let fresh = |peer: &&&Arc<Peer>| !self.failed_lately(&peer.name);
+        let answers = candidates.iter().filter(fresh).find(|peer| peer.is_reached());
+        Arc::clone(answers.or_else(|| candidates.iter().find(fresh)).unwrap_or(&speaker))
     }
 }
 
 impl Loop {
     /// Fetches the blocks after the tip, unless that is being done: from the peer that speaks of them, or from another.
     pub(super) fn fetch_blocks(&mut self, speaker: &Arc<Peer>) {
-        if self.catch_up.since.is_some_and(|since| since.elapsed() < GIVE_UP) {
+        if self.catch_up.asked.is_some_and(|asked| asked.since.elapsed() < GIVE_UP) {
             return;
         }
         let node = self.node.clone();
@@ -58,8 +116,9 @@ impl Loop {
             // It only says so: it never answered.
             return;
         }
-        self.catch_up.since = Some(Instant::now());
         let from = height.saturating_add(1);
+        self.catch_up.asked = Some(Asked { since: Instant::now(), from, tip: peer.height() });
+        self.catch_up.last.clone_from(&peer.name);
         tokio::spawn(async move {
             let path = format!("/v1/blocks?from={from}&limit={AT_ONCE}");
             let blocks = peer.endpoint.get(&path).once().deadline(GIVE_UP).fetch::<BlocksView>().await;
@@ -70,31 +129,37 @@ impl Loop {
         });
     }
 
-    /// Takes the blocks that a member sent. One that sent nothing of use is passed over, and another is asked at once.
+    /// Takes the blocks that a member sent, and asks another one for the next. One that sent nothing of use is passed
+    /// over.
     pub(super) async fn take_blocks(&mut self, from: Arc<Peer>, blocks: Option<BlocksView>) {
-        self.catch_up.since = None;
+        let asked = self.catch_up.asked.take();
         let before = self.node.chain().height();
         let tip = blocks.as_ref().map_or(0, |view| view.tip);
+        let piece = asked.zip(blocks.as_ref()).map(|(asked, view)| Piece::of(asked, view));
         let whole = match blocks {
             Some(view) => self.take_all(&from, view.blocks).await,
             None => false,
         };
         let height = self.node.chain().height();
-        if !whole || (height == before && tip > height) {
-            self.catch_up.failed.insert(from.name.clone(), Instant::now());
-        } else {
+        if whole && piece.is_some_and(|piece| piece.is_fair()) {
             self.catch_up.failed.remove(&from.name);
+        } else {
+            self.catch_up.failed.insert(from.name.clone(), Instant::now());
         }
-        let ahead = self
-            .node
-            .healthy_peers()
-            .into_iter()
-            .find(|peer| peer.height() > height && !self.catch_up.failed_lately(&peer.name));
-        let next = if whole && height > before && height < tip { Some(from) } else { ahead };
+        let ahead = self.node.healthy_peers().into_iter().find(|peer| peer.height() > height);
+        let next = ahead.or((whole && height > before && height < tip).then_some(from));
         self.node.condition_mut().syncing = next.is_some();
-        if let Some(peer) = next {
+        if let Some(peer) = next.filter(|peer| height > before || !self.catch_up.failed_lately(&peer.name)) {
             self.fetch_blocks(&peer);
         }
+    }
+
+    /// Who signed this block and told this node something else shows now, or never.
+    async fn compare(&mut self, certificate: &str) {
+        let Ok(note) = Note::parse(certificate) else { return };
+        let certificate = self.node.certificate(&note);
+        let outputs = self.core.handle(self.now_ms(), Input::Certified(certificate));
+        self.carry_out_now(outputs).await;
     }
 
     /// Commits blocks as long as they hold; false at the first that does not.
@@ -109,6 +174,7 @@ impl Loop {
             };
             match examined {
                 Ok(next) => {
+                    self.compare(&view.certificate).await;
                     let outputs = self.commit(next, view.certificate).await;
                     self.carry_out_now(outputs).await;
                 }
@@ -123,6 +189,11 @@ impl Loop {
         }
         true
     }
+}
+
+/// Bytes of a block's transactions, as who serves them counts.
+fn bytes_of(view: &BlockView) -> usize {
+    view.transactions.iter().map(|jws| jws.len() + 4).sum::<usize>() + 4
 }
 
 /// Checks a block that a member sent, whoever that is: certified by this chain's members of that height, and by every
@@ -145,5 +216,24 @@ pub fn examine_fetched(
         return Err("the certificate is for another block".to_owned());
     }
     let transactions = view.transactions.iter().map(|jws| jws.clone().into_bytes()).collect();
-    chain.examine(Block { header, transactions }, None, known).map_err(|error| error.to_string())
+    chain.examine(Block { header, transactions }, known).map_err(|error| error.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_fair_piece_has_what_its_giver_said_or_is_full_and_comes_at_the_pace_of_a_full_one() {
+        let fair = |blocks, bytes, said, seconds| {
+            Piece { blocks, bytes, said, took: Duration::from_secs(seconds) }.is_fair()
+        };
+        assert!(fair(100, 1_000, 600, 19), "a full one");
+        assert!(fair(3, 9 << 20, 600, 19), "few, but large");
+        assert!(fair(7, 1_000, 7, 3), "all there is");
+        assert!(!fair(1, 1_000, 600, 0), "one of many");
+        assert!(!fair(1, 1_000, 1, 19), "as slow as a full one");
+        assert!(!fair(0, 0, 5, 0), "nothing");
+        assert!(!fair(100, 1_000, 600, 21));
+    }
 }

@@ -6,20 +6,21 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::consensus::MemberId;
 
-/// What may wait of one member.
+/// What may wait.
 #[derive(Clone, Copy, Debug)]
 pub struct Bounds {
-    /// Messages at most.
+    /// Messages in all. Many members share them, with room for one member more.
+    pub queue: usize,
+    /// Messages of one member at most, where there are few members.
     pub messages: usize,
     /// Their bytes at most, and one message more.
     pub bytes: usize,
 }
 
-/// Messages for the agreement: a quarter of the loop's queue for each of four, and room for others; two proposals with the
-/// largest blocks.
-pub const AGREEMENT: Bounds = Bounds { messages: 512, bytes: 20 << 20 };
+/// Messages for the agreement: of one member two proposals with the largest blocks.
+pub const AGREEMENT: Bounds = Bounds { queue: 4_096, messages: 512, bytes: 20 << 20 };
 /// Envelopes of transactions that are not judged yet: some seconds of the fastest member's.
-pub const GOSSIP: Bounds = Bounds { messages: 64, bytes: 8 << 20 };
+pub const GOSSIP: Bounds = Bounds { queue: 1_024, messages: 64, bytes: 8 << 20 };
 
 /// What waits, by member.
 #[derive(Debug)]
@@ -35,12 +36,13 @@ impl Inbound {
         Self { bounds, waiting: Mutex::default() }
     }
 
-    /// Makes room for a message of `weight` bytes; false if the member has too much waiting.
+    /// Makes room for a message of `weight` bytes from one of `members`; false if it has too much waiting.
     #[must_use]
-    pub fn admit(&self, member: MemberId, weight: usize) -> bool {
+    pub fn admit(&self, member: MemberId, weight: usize, members: usize) -> bool {
+        let share = self.bounds.messages.min(self.bounds.queue / members.saturating_add(1));
         let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
         let (messages, bytes) = waiting.get(&member).copied().unwrap_or_default();
-        if messages >= self.bounds.messages || bytes >= self.bounds.bytes {
+        if messages >= share || bytes >= self.bounds.bytes {
             return false;
         }
         waiting.insert(member, (messages + 1, bytes.saturating_add(weight)));
@@ -49,8 +51,8 @@ impl Inbound {
 
     /// The same for as long as what it answers is kept; none if the member has too much waiting.
     #[must_use]
-    pub fn permit(self: &Arc<Self>, member: MemberId, weight: usize) -> Option<Permit> {
-        self.admit(member, weight).then(|| Permit { inbound: self.clone(), member, weight })
+    pub fn permit(self: &Arc<Self>, member: MemberId, weight: usize, members: usize) -> Option<Permit> {
+        self.admit(member, weight, members).then(|| Permit { inbound: self.clone(), member, weight })
     }
 
     /// The message was taken, or dropped.
@@ -96,16 +98,32 @@ mod tests {
     fn a_flood_of_one_member_is_bounded_by_count_and_bytes_and_keeps_nobody_out() {
         let inbound = Inbound::new(AGREEMENT);
         let (liar, honest) = (MemberId([1; 32]), MemberId([2; 32]));
-        let votes = (0..10_000).filter(|_| inbound.admit(liar, 256)).count();
+        let votes = (0..10_000).filter(|_| inbound.admit(liar, 256, 4)).count();
         assert_eq!(votes, AGREEMENT.messages);
-        assert!(inbound.admit(honest, 256));
+        assert!(inbound.admit(honest, 256, 4));
         (0..votes).for_each(|_| inbound.done(&liar, 256));
-        let blocks = (0..10_000).filter(|_| inbound.admit(liar, 8 << 20)).count();
+        let blocks = (0..10_000).filter(|_| inbound.admit(liar, 8 << 20, 4)).count();
         assert_eq!(blocks, 3, "24 MiB at most");
-        assert!(inbound.admit(honest, 8 << 20));
+        assert!(inbound.admit(honest, 8 << 20, 4));
         (0..blocks).for_each(|_| inbound.done(&liar, 8 << 20));
         inbound.done(&honest, 256);
         inbound.done(&honest, 8 << 20);
         assert!(inbound.waiting.lock().unwrap().is_empty(), "nothing is left of those who are quiet");
+    }
+
+    #[test]
+    fn as_many_liars_as_there_may_be_leave_room_in_the_queue_for_the_others() {
+        for (bounds, members) in
+            [AGREEMENT, GOSSIP].into_iter().flat_map(|bounds| [1, 4, 7, 25, 100].map(|n| (bounds, n)))
+        {
+            let inbound = Inbound::new(bounds);
+            let flood = |n: usize| {
+                let liar = MemberId([u8::try_from(n).unwrap(); 32]);
+                (0..10_000).filter(|_| inbound.admit(liar, 1, members)).count()
+            };
+            let all: usize = (0..members).map(flood).sum();
+            assert!(all <= bounds.queue - bounds.queue / (members + 1), "{members} members: {all}");
+            assert!(flood(members) > 0, "even then");
+        }
     }
 }

@@ -5,6 +5,7 @@
 pub mod addresses;
 pub mod admission;
 pub mod agreement;
+pub mod blocks;
 pub mod boot;
 pub mod catch_up;
 pub mod challenge;
@@ -227,7 +228,8 @@ impl Node {
     #[must_use]
     pub fn deliver(&self, from: MemberId, message: Message) -> bool {
         let weight = message.weight();
-        if !self.inbound.admit(from, weight) {
+        let members = self.chain().state().members().len();
+        if !self.inbound.admit(from, weight, members) {
             return false;
         }
         let taken = self.events.try_send(Event::Message(from, message)).is_ok();

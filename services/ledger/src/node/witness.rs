@@ -2,12 +2,13 @@
 //! another member tells on the chain is fetched from it, checked, and told as well. It acts once more than a
 //! third of the members said so. Nothing here weighs on votes.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
 use hbc_types::Digest;
 use hbc_types::chain::evidence::{CHALLENGE_FAILED, EQUIVOCATION, Evidence, MAX_EVIDENCE_BYTES};
+use hbc_types::chain::keys::Kid;
 use hbc_types::chain::payload::{NodeEvent, Payload};
 use hbc_types::chain::tx::{self, Tx};
 
@@ -28,27 +29,53 @@ const COUNTED: usize = 1_024;
 /// A member that is known to lie is not told of again for so many heights.
 const SPARED_HEIGHTS: u64 = 100;
 
-/// Runs until the node ends: one document at a time, so that a liar who tells of thousands costs one fetch.
+/// Runs until the node ends: one document at a time, and of each teller in turn, so that a liar who tells of thousands
+/// costs one fetch and keeps nobody else's from being looked at.
 pub async fn run(node: Arc<Node>) {
-    let mut tries: HashMap<Digest, u32> = HashMap::new();
+    let mut turns = Turns::default();
     loop {
         tokio::time::sleep(LOOK).await;
         if node.attack().is_some() {
             continue;
         }
-        let open = node
-            .open_accusations()
-            .into_iter()
-            .find(|told| tries.get(&told.event.evidence).is_none_or(|tried| *tried < TRIES));
-        let Some(told) = open else { continue };
-        if tries.len() >= COUNTED {
-            tries.clear();
-        }
-        *tries.entry(told.event.evidence).or_default() += 1;
+        let Some(told) = turns.next(node.open_accusations()) else { continue };
         if let Some(evidence) = node.obtain(&told).await {
-            tries.insert(told.event.evidence, TRIES);
-            node.keep_and_tell(&evidence).await;
+            turns.done(&told);
+            if node.keep(&evidence).await {
+                node.tell(&evidence).await;
+            }
         }
+    }
+}
+
+/// Whose word was looked at how often.
+#[derive(Debug, Default)]
+struct Turns {
+    tries: HashMap<Digest, u32>,
+    tellers: HashMap<Kid, u64>,
+}
+
+impl Turns {
+    /// What is looked at next: by the teller that had the fewest turns, and of that the oldest.
+    fn next(&mut self, open: Vec<Told>) -> Option<Told> {
+        let tried = |told: &Told| self.tries.get(&told.event.evidence).copied().unwrap_or_default();
+        let turns = |told: &Told| {
+            told.voices.iter().map(|teller| self.tellers.get(teller).copied().unwrap_or_default()).min()
+        };
+        let told = open.into_iter().filter(|told| tried(told) < TRIES).min_by_key(turns)?;
+        if self.tries.len() >= COUNTED {
+            self.tries.clear();
+        }
+        *self.tries.entry(told.event.evidence).or_default() += 1;
+        for teller in &told.voices {
+            *self.tellers.entry(*teller).or_default() += 1;
+        }
+        Some(told)
+    }
+
+    /// Not again.
+    fn done(&mut self, told: &Told) {
+        self.tries.insert(told.event.evidence, TRIES);
     }
 }
 
@@ -66,19 +93,41 @@ impl Node {
             node.name = %self.name, member.id = %accused.member, block.height = accused.height,
             event = evidence.event(), "ALARM: a member was caught"
         );
-        self.keep_and_tell(&evidence).await;
+        // It has one voice about a member: where that waits for company already, another would only take its place.
+        if self.keep(&evidence).await && !self.waits_for_company(&evidence) {
+            self.tell(&evidence).await;
+        }
     }
 
-    /// Events of other members' telling whose document this node has not confirmed yet. Those that act already are
-    /// only kept, so that every member can show them.
+    fn waits_for_company(&self, evidence: &Evidence) -> bool {
+        let accused = evidence.accused();
+        let (Some(seat), Some(name)) = (self.seat(), self.member_name(&accused.member)) else { return false };
+        let me = Digest::from_bytes(seat.me.0);
+        let chain = self.chain();
+        let mut waiting =
+            chain.events().iter().filter(|told| told.acted.is_none() && told.event.node == name);
+        waiting.any(|told| {
+            told.voices.contains(&me) && told.event.height.abs_diff(accused.height) <= SPARED_HEIGHTS
+        })
+    }
+
+    /// Events of other members' telling whose document this node has not confirmed yet, oldest first. Those that act
+    /// already are only kept, so that every member can show them. A voice that waits for company moves only to what was
+    /// told before: so all come to say the first that can be shown.
     fn open_accusations(&self) -> Vec<Told> {
         let Some(seat) = self.seat() else { return Vec::new() };
         let me = Digest::from_bytes(seat.me.0);
         let chain = self.chain();
         let events = chain.events();
-        events
-            .iter()
-            .filter(|told| !told.voices.contains(&me) && told.event.node != self.name)
+        let mut said: HashSet<&str> = HashSet::new();
+        let open = events.iter().filter(|told| {
+            let waits = told.acted.is_none();
+            if waits && told.voices.contains(&me) {
+                said.insert(&told.event.node);
+            }
+            !(waits && said.contains(told.event.node.as_str()))
+        });
+        open.filter(|told| !told.voices.contains(&me) && told.event.node != self.name)
             .filter(|told| [EQUIVOCATION, CHALLENGE_FAILED].contains(&told.event.event.as_str()))
             .filter(|told| {
                 let NodeEvent { node, event, height, .. } = &told.event;
@@ -141,31 +190,35 @@ impl Node {
         member.map(|member| member.name.clone())
     }
 
-    /// Keeps a document that was verified and gives this node's voice.
-    async fn keep_and_tell(self: &Arc<Self>, evidence: &Evidence) {
+    /// Keeps a document that was verified; false if that fails.
+    async fn keep(&self, evidence: &Evidence) -> bool {
         let accused = evidence.accused();
-        let Ok(document) = evidence.to_bytes() else { return };
-        let now = self.clock.now();
+        let Ok(document) = evidence.to_bytes() else { return false };
         let row = StoredEvidence {
             kind: evidence.event().into(),
             member: Some(*accused.member.as_bytes()),
             height: accused.height,
             detail: document,
         };
-        if let Err(error) = self.store.add_evidence(&row, now.ms()).await {
-            tracing::error!(error = %error, "Evidence could not be stored");
+        let kept = self.store.add_evidence(&row, self.clock.now().ms()).await;
+        kept.inspect_err(|error| tracing::error!(error = %error, "Evidence could not be stored")).is_ok()
+    }
+
+    /// Gives this node's voice to a document that it keeps, unless such a thing is known of the member.
+    async fn tell(self: &Arc<Self>, evidence: &Evidence) {
+        let accused = evidence.accused();
+        let (Some(name), Ok(document)) = (self.member_name(&accused.member), evidence.to_bytes()) else {
             return;
-        }
-        let Some(name) = self.member_name(&accused.member) else { return };
+        };
         if self.chain().events().is_known(&name, evidence.event(), accused.height, SPARED_HEIGHTS) {
             return;
         }
         let event = Payload::NodeEvent(NodeEvent {
             chain: self.chain_id,
             event: evidence.event().to_owned(),
-            evidence: Digest::of(&row.detail),
+            evidence: Digest::of(&document),
             height: accused.height,
-            iat: now.unsigned_ms(),
+            iat: self.clock.now().unsigned_ms(),
             node: name,
         });
         let Some(seat) = self.seat() else { return };
@@ -179,5 +232,36 @@ impl Node {
             Some(Ok(_)) | None => {}
             Some(Err(error)) => tracing::info!(error = %error, "An event is not told a second time"),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn told(node: &str, evidence: &[u8], teller: &[u8]) -> Told {
+        let event = NodeEvent {
+            chain: Digest::ZERO,
+            event: EQUIVOCATION.to_owned(),
+            evidence: Digest::of(evidence),
+            height: 7,
+            iat: 1,
+            node: node.to_owned(),
+        };
+        Told { event, ballot: Digest::of(evidence), voices: vec![Digest::of(teller)], acted: None }
+    }
+
+    /// A liar tells a new thing that nobody can show for every look.
+    #[test]
+    fn tellers_take_turns_whatever_one_of_them_tells() {
+        let (mut turns, mut looked) = (Turns::default(), Vec::new());
+        for look in 0..20_u32 {
+            let lie = told("node-1", &look.to_be_bytes(), b"liar");
+            let one = told("node-4", b"true", b"honest");
+            looked.push(turns.next(vec![lie, one.clone()]).unwrap() == one);
+        }
+        assert_eq!(looked.iter().take(10).filter(|honest| **honest).count(), 5, "every other look");
+        assert_eq!(looked.iter().filter(|honest| **honest).count(), TRIES as usize);
+        assert!(turns.next(vec![told("node-4", b"true", b"honest")]).is_none(), "tried often enough");
     }
 }

@@ -125,7 +125,9 @@ impl App {
         }
         let node = self.node.clone();
         let weight = texts.iter().map(web::Bytes::len).sum();
-        let permit = node.gossip.permit(sender, weight).ok_or_else(|| Problem::new(Slug::Unavailable))?;
+        let members = node.chain().state().members().len();
+        let permit = node.gossip.permit(sender, weight, members);
+        let permit = permit.ok_or_else(|| Problem::new(Slug::Unavailable))?;
         let parsed = web::block(move || {
             texts.retain(|text| node.is_new(&txid(text)));
             let txs = texts.iter().map(|text| Tx::parse(text).map(Arc::new)).collect::<Result<_, _>>();

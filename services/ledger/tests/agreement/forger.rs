@@ -4,7 +4,8 @@
 use hbc_ledger::consensus::{BlockBytes, BlockId, Certificate, Message, Verdict};
 use hbc_types::Digest;
 
-use super::sim::{Sim, identify};
+use super::rules::identify;
+use super::sim::Sim;
 
 impl Sim {
     /// Sends one thing that no honest member would.
@@ -105,7 +106,8 @@ impl Sim {
             return Err(format!("a forged certificate is taken at height {height}"));
         }
         // The genuine certificate does not cover other bytes either.
-        let verdict = self.check(slot, height, real_value(&self.slots[from].chain, height), &block);
+        let real = real_value(&self.slots[from].chain, height);
+        let verdict = self.check(slot, height, real, &block, true);
         if verdict == Verdict::Valid {
             return Err(format!("a certificate covers other bytes at height {height}"));
         }

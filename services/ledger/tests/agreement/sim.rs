@@ -15,55 +15,13 @@ use hbc_ledger::consensus::{
 };
 use hbc_types::{Digest, Random};
 
-/// Small deterministic generator: the simulator draws millions of numbers.
-pub struct Rng(u64);
-
-impl Rng {
-    pub fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
-    }
-    pub fn below(&mut self, limit: u64) -> u64 {
-        self.next() % limit
-    }
-    pub fn one_in(&mut self, n: u64) -> bool {
-        n != 0 && self.below(n) == 0
-    }
-}
-
-/// What a seed is played with.
-#[derive(Clone, Copy)]
-pub struct Plan {
-    pub members: usize,
-    /// The first so many members lie.
-    pub liars: usize,
-    pub transactions: u32,
-    /// Faults end here; from then on everything must become final.
-    pub calm_ms: u64,
-    pub drop_one_in: u64,
-    pub double_one_in: u64,
-    pub longest_delay_ms: u64,
-    pub crash_one_in: u64,
-    /// With each message the liars send, one in so many times, something made up.
-    pub forge_one_in: u64,
-    /// Up to so many times the network falls into two sides.
-    pub cuts: u64,
-    /// One more member joins by a transaction, and another one leaves.
-    pub change_members: bool,
-    pub keep_log: bool,
-    /// The liars tell two halves of the honest members two stories (the fork control).
-    pub two_stories: bool,
-}
+use super::plan::{Plan, Rng};
+use super::rules::{JOIN, LEAVE, LEAVING, REKEY, REKEYED, identify, set_of, transactions_of};
 
 /// How often a member asks the others how far they are.
 const PING_MS: u64 = 4_000;
-/// The transaction by which the last key becomes a member, and the one by which the second stops being one.
-const JOIN: u32 = 1_000;
-const LEAVE: u32 = 1_001;
-
+/// How long a member that had nothing to propose waits before it looks again.
+const LOOK_AGAIN_MS: u64 = 500;
 enum Event {
     Deliver {
         to: usize,
@@ -98,6 +56,10 @@ enum Event {
     Restart {
         slot: usize,
     },
+    /// Says again whether transactions wait.
+    Work {
+        slot: usize,
+    },
     Transaction(u32),
 }
 
@@ -110,9 +72,19 @@ pub struct Slot {
     pub chain: Vec<(BlockBytes, Certificate)>,
     /// Members of the next height.
     set: MemberSet,
-    pending: BTreeSet<u32>,
-    done: BTreeSet<u32>,
+    pub pending: BTreeSet<u32>,
+    pub done: BTreeSet<u32>,
     tick_at: Option<u64>,
+    /// How far its clock is ahead of the slowest one's.
+    pub clock_ms: u64,
+}
+
+/// A time in which some do not hear others: all bits of `sides` that are set are one side.
+struct Cut {
+    times: std::ops::Range<u64>,
+    sides: u64,
+    /// The other side still hears this one.
+    one_way: bool,
 }
 
 pub struct Sim {
@@ -125,11 +97,13 @@ pub struct Sim {
     pub keys: Vec<SigningKey>,
     pub texts: Texts,
     pub slots: Vec<Slot>,
-    /// When the network is in two sides, and who is on the first of them.
-    cuts: Vec<(u64, u64, u64)>,
+    cuts: Vec<Cut>,
     /// Messages seen by the liars, to be sent again or altered.
     pub heard: Vec<Message>,
-    signed: BTreeMap<(MemberId, u64, (u8, u32)), Vec<u8>>,
+    /// What honest members signed, whichever key they have: by member, height, step and round.
+    signed: BTreeMap<(usize, u64, (u8, u32)), Vec<u8>>,
+    /// Whether the liars have left.
+    left: bool,
     pub contradictions: u32,
     pub evidence: BTreeSet<MemberId>,
     pub crashes: u32,
@@ -140,26 +114,17 @@ pub struct Sim {
     pub story: Digest,
 }
 
-pub fn identify(height: u64, block: &[u8]) -> BlockId {
-    let hash = Digest::of(block);
-    BlockId { hash, log_size: height, log_root: Digest::of(hash.as_bytes()) }
-}
-
-fn transactions_of(block: &[u8]) -> BTreeSet<u32> {
-    let text = String::from_utf8_lossy(block).into_owned();
-    text.split_whitespace().skip(4).filter_map(|word| word.parse().ok()).collect()
-}
-
 impl Sim {
     pub fn new(seed: u64, plan: Plan) -> Self {
         let random = Random::seeded(seed);
         let count = plan.members + usize::from(plan.change_members);
-        let keys: Vec<_> = (0..count).map(|_| SigningKey::from_bytes(&random.bytes())).collect();
+        // The last one is what the third member changes to.
+        let keys: Vec<_> = (0..=count).map(|_| SigningKey::from_bytes(&random.bytes())).collect();
         let set = set_of(keys.iter().take(plan.members));
         let chain = Digest::of(b"simulated chain");
         let mut sim = Self {
             plan,
-            rng: Rng(seed),
+            rng: Rng::new(seed),
             now: 0,
             sequence: 0,
             events: BTreeMap::new(),
@@ -170,6 +135,7 @@ impl Sim {
             cuts: Vec::new(),
             heard: Vec::new(),
             signed: BTreeMap::new(),
+            left: false,
             contradictions: 0,
             evidence: BTreeSet::new(),
             crashes: 0,
@@ -190,6 +156,7 @@ impl Sim {
                 pending: BTreeSet::new(),
                 done: BTreeSet::new(),
                 tick_at: None,
+                clock_ms: sim.rng.below(plan.clocks_apart_ms + 1),
             });
         }
         for slot in 0..sim.slots.len() {
@@ -197,7 +164,7 @@ impl Sim {
             let at = sim.rng.below(PING_MS);
             sim.schedule(at, Event::Ping { slot });
         }
-        let changes = [JOIN, LEAVE].into_iter().filter(|_| plan.change_members);
+        let changes = [JOIN, LEAVE, REKEY].into_iter().filter(|_| plan.change_members);
         for number in (0..plan.transactions).chain(changes) {
             let at = sim.rng.below(plan.calm_ms);
             sim.schedule(at, Event::Transaction(number));
@@ -205,8 +172,8 @@ impl Sim {
         for _ in 0..plan.cuts {
             let from = sim.rng.below(plan.calm_ms);
             let to = (from + sim.rng.below(plan.calm_ms)).min(plan.calm_ms);
-            let side = sim.rng.next();
-            sim.cuts.push((from, to, side));
+            let (sides, one_way) = (sim.rng.next(), sim.rng.one_in(3));
+            sim.cuts.push(Cut { times: from..to, sides, one_way });
         }
         sim
     }
@@ -221,6 +188,23 @@ impl Sim {
         Member::new(self.keys[member].verifying_key().to_bytes()).id
     }
 
+    /// The key that the slot's member has after the slot's last block.
+    fn key(&self, slot: usize) -> &SigningKey {
+        let state = &self.slots[slot];
+        let rekeyed = state.member == REKEYED && state.done.contains(&REKEY);
+        if rekeyed { self.keys.last().expect("there are keys") } else { &self.keys[state.member] }
+    }
+
+    fn id_of(&self, slot: usize) -> MemberId {
+        Member::new(self.key(slot).verifying_key().to_bytes()).id
+    }
+
+    /// The keys of honest members, those they change to included.
+    pub fn is_honest_key(&self, id: &MemberId) -> bool {
+        let liars = self.keys.iter().take(self.plan.liars);
+        !liars.map(|key| Member::new(key.verifying_key().to_bytes()).id).any(|liar| liar == *id)
+    }
+
     pub fn honest(&self, slot: usize) -> bool {
         self.slots[slot].member >= self.plan.liars
     }
@@ -230,14 +214,11 @@ impl Sim {
     }
 
     fn boot(&mut self, slot: usize) {
-        let identity = Identity {
-            key: self.keys[self.slots[slot].member].clone(),
-            texts: self.texts.clone(),
-            timing: Timing::default(),
-        };
+        let identity =
+            Identity { key: self.key(slot).clone(), texts: self.texts.clone(), timing: Timing::default() };
         let tip = self.slots[slot].chain.len() as u64;
         let records = self.slots[slot].synced.clone();
-        let boot = Boot { tip, members: self.slots[slot].set.clone(), records };
+        let boot = Boot { tip, members: self.slots[slot].set.clone(), records, silent: false };
         let (core, outputs) = Core::boot(self.now, identity, boot);
         self.slots[slot].core = Some(core);
         self.carry_out(slot, outputs);
@@ -300,8 +281,8 @@ impl Sim {
                     let (at, life) = (self.now + 1 + self.rng.below(150), self.slots[slot].life);
                     self.schedule(at, Event::Built { slot, life, height, round });
                 }
-                Output::Check { height, value, block } => {
-                    let verdict = self.check(slot, height, value, &block);
+                Output::Check { height, value, block, vouched } => {
+                    let verdict = self.check(slot, height, value, &block, vouched);
                     let (at, life) = (self.now + self.rng.below(10), self.slots[slot].life);
                     self.schedule(at, Event::Checked { slot, life, height, value, verdict });
                 }
@@ -313,9 +294,7 @@ impl Sim {
                     return;
                 }
                 Output::Behind(member, _) => {
-                    if let Some(from) =
-                        (0..self.slots.len()).find(|s| self.id(self.slots[*s].member) == member)
-                    {
+                    if let Some(from) = (0..self.slots.len()).find(|s| self.id_of(*s) == member) {
                         self.schedule(self.now + 5, Event::Sync { slot, from });
                     }
                 }
@@ -341,24 +320,22 @@ impl Sim {
             state.done.insert(*number);
         }
         state.chain.push((block, certificate));
-        if numbers.contains(&JOIN) || numbers.contains(&LEAVE) {
-            let done = state.done.clone();
-            let joined = self.plan.members + usize::from(done.contains(&JOIN));
-            let left = done.contains(&LEAVE).then_some(1);
-            let keys = self.keys.iter().take(joined).enumerate();
-            self.slots[slot].set = set_of(keys.filter(|(n, _)| Some(*n) != left).map(|(_, key)| key));
+        if [JOIN, LEAVE, REKEY].iter().any(|change| numbers.contains(change)) {
+            self.slots[slot].set = self.set_after(&self.slots[slot].done);
         }
         let members = self.slots[slot].set.clone();
         let work = !self.slots[slot].pending.is_empty();
-        self.feed(slot, Input::Work(work));
-        self.feed(slot, Input::Committed { height, members });
+        let key = members.get(&self.id_of(slot)).map(|_| self.key(slot).clone());
+        self.feed(slot, Input::Seat { key, timing: Timing::default() });
+        self.feed(slot, Input::Committed { height, members, work });
     }
 
     fn send(&mut self, slot: usize, message: &Message) {
         if self.honest(slot)
-            && let Some((member, step, text)) = message.signed_text(&self.texts)
-            && member == self.id(self.slots[slot].member)
+            && let Some((signer, step, text)) = message.signed_text(&self.texts)
+            && signer == self.id_of(slot)
         {
+            let member = self.slots[slot].member;
             let before = self.signed.entry((member, message.height(), step)).or_insert(text.clone());
             if *before != text {
                 self.contradictions += 1;
@@ -368,12 +345,21 @@ impl Sim {
             self.forge(slot);
         }
         self.spread(slot, message.encode());
+        if self.plan.liars_leave && !self.honest(slot) {
+            let signed = message.signed_text(&self.texts);
+            let for_a_block =
+                signed.is_some_and(|(_, (step, _), text)| step == 1 && !text.ends_with(b"nil\n"));
+            self.left |= for_a_block && self.rng.one_in(4);
+        }
     }
 
     /// Sends bytes to everybody else, by the network's will.
     pub fn spread(&mut self, slot: usize, bytes: impl Into<Arc<[u8]>>) {
+        if self.left && !self.honest(slot) {
+            return;
+        }
         let bytes = bytes.into();
-        let from = self.id(self.slots[slot].member);
+        let from = self.id_of(slot);
         for to in 0..self.slots.len() {
             if self.slots[to].member == self.slots[slot].member || self.is_cut(slot, to) {
                 continue;
@@ -383,7 +369,7 @@ impl Sim {
                 if self.world(slot).is_some_and(|mine| self.world(to).is_some_and(|other| mine != other)) {
                     delay = 60_000;
                 }
-            } else if !self.honest(slot) && self.rng.one_in(2) {
+            } else if !self.honest(slot) && !self.plan.liars_leave && self.rng.one_in(2) {
                 continue;
             }
             if !self.calm() {
@@ -402,11 +388,11 @@ impl Sim {
         }
     }
 
-    /// Whether two members are on different sides now.
-    fn is_cut(&self, one: usize, other: usize) -> bool {
-        let side = |slot: usize, sides: u64| sides >> self.slots[slot].member & 1;
-        let mut open = self.cuts.iter().filter(|(from, to, _)| (*from..*to).contains(&self.now));
-        open.any(|(_, _, sides)| side(one, *sides) != side(other, *sides))
+    /// Whether nothing gets from one slot to the other now.
+    fn is_cut(&self, from: usize, to: usize) -> bool {
+        let marked = |slot: usize, cut: &Cut| cut.sides >> self.slots[slot].member & 1 == 1;
+        let mut open = self.cuts.iter().filter(|cut| cut.times.contains(&self.now));
+        open.any(|cut| marked(from, cut) != marked(to, cut) && !(cut.one_way && marked(from, cut)))
     }
 
     /// In the fork control the slots live in two worlds that do not hear each other.
@@ -414,30 +400,9 @@ impl Sim {
         if self.honest(slot) { Some(slot % 2) } else { Some(usize::from(slot >= self.plan.members)) }
     }
 
-    pub fn check(&self, slot: usize, height: u64, value: BlockId, block: &[u8]) -> Verdict {
-        if identify(height, block) != value {
-            return Verdict::Damaged;
-        }
-        let previous = self.slots[slot].chain.last().map(|(_, certificate)| certificate.value.hash);
-        let expected = format!("{height} {}", previous.unwrap_or(Digest::ZERO));
-        let early = transactions_of(block).contains(&LEAVE) && !self.slots[slot].done.contains(&JOIN);
-        if block.starts_with(expected.as_bytes()) && !early { Verdict::Valid } else { Verdict::Invalid }
-    }
-
     /// Members of the height that the slot works on.
     pub fn members_of(&self, slot: usize) -> MemberSet {
         self.slots[slot].set.clone()
-    }
-
-    pub fn build(&mut self, slot: usize, height: u64, round: u32) -> BlockBytes {
-        let state = &self.slots[slot];
-        let previous = state.chain.last().map_or(Digest::ZERO, |(_, certificate)| certificate.value.hash);
-        // Three members bear no fault, so nobody leaves before the fifth has come.
-        let fits = |number: &&u32| **number != LEAVE || state.done.contains(&JOIN);
-        let list: Vec<String> = state.pending.iter().filter(fits).map(ToString::to_string).collect();
-        // The slot makes twins offer different blocks; the nonce makes a restarted member offer another one.
-        let nonce = self.rng.below(1 << 30);
-        format!("{height} {previous} r{round}s{slot} n{nonce} {}", list.join(" ")).into_bytes().into()
     }
 
     pub fn run(&mut self) -> Result<(), String> {
@@ -471,7 +436,7 @@ impl Sim {
                 let old = message.height() <= self.slots[to].chain.len() as u64;
                 if old && self.slots[to].core.is_some() {
                     for slot in 0..self.slots.len() {
-                        if self.id(self.slots[slot].member) == from {
+                        if self.id_of(slot) == from {
                             self.schedule(self.now + 5, Event::Sync { slot, from: to });
                         }
                     }
@@ -485,7 +450,10 @@ impl Sim {
                 }
             }
             Event::Built { slot, life, height, round } => {
-                if self.slots[slot].life == life {
+                if self.slots[slot].life == life && self.rng.one_in(self.plan.unbuilt_one_in) {
+                    self.feed(slot, Input::NotBuilt { height, round });
+                    self.schedule(self.now + LOOK_AGAIN_MS, Event::Work { slot });
+                } else if self.slots[slot].life == life {
                     let block = self.build(slot, height, round);
                     let value = identify(height, &block);
                     self.feed(slot, Input::Built { height, round, value, block });
@@ -505,8 +473,13 @@ impl Sim {
                     }
                 }
                 self.schedule(self.now + PING_MS, Event::Ping { slot });
+                self.step(Event::Work { slot })?;
             }
             Event::Restart { slot } => self.boot(slot),
+            Event::Work { slot } => {
+                let work = !self.slots[slot].pending.is_empty();
+                self.feed(slot, Input::Work(work));
+            }
             Event::Transaction(number) => {
                 for slot in 0..self.slots.len() {
                     if !self.slots[slot].done.contains(&number) {
@@ -520,7 +493,8 @@ impl Sim {
     }
 
     fn catch_up(&mut self, slot: usize, from: usize) -> Result<(), String> {
-        if self.slots[from].core.is_none() || self.slots[slot].core.is_none() || self.is_cut(slot, from) {
+        let cut = self.is_cut(slot, from) || self.is_cut(from, slot);
+        if self.slots[from].core.is_none() || self.slots[slot].core.is_none() || cut {
             return Ok(());
         }
         if !self.honest(from) && self.rng.one_in(self.plan.forge_one_in) {
@@ -531,9 +505,10 @@ impl Sim {
         {
             let height = self.slots[slot].chain.len() as u64 + 1;
             self.texts.verify(&certificate, &self.slots[slot].set).map_err(|error| error.to_string())?;
-            if self.check(slot, height, certificate.value, &block) != Verdict::Valid {
+            if self.check(slot, height, certificate.value, &block, true) != Verdict::Valid {
                 return Err(self.describe("a certified block does not continue the chain"));
             }
+            self.feed(slot, Input::Certified(certificate.clone()));
             self.commit(slot, height, block, certificate);
             if self.slots[slot].core.is_none() {
                 break;
@@ -546,7 +521,7 @@ impl Sim {
     fn finished(&self) -> bool {
         let honest = || (0..self.slots.len()).filter(|slot| self.honest(*slot));
         let longest = honest().map(|slot| self.slots[slot].chain.len()).max().unwrap_or(0);
-        let stays = |slot: &usize| !(self.plan.change_members && self.slots[*slot].member == 1);
+        let stays = |slot: &usize| !(self.plan.change_members && self.slots[*slot].member == LEAVING);
         honest().filter(stays).all(|slot| {
             let state = &self.slots[slot];
             state.core.is_some() && state.pending.is_empty() && state.chain.len() == longest
@@ -572,8 +547,4 @@ impl Sim {
         let stands: Vec<_> = self.slots.iter().map(stand).collect();
         format!("{what}: at {} ms, (blocks, members, waiting, round) {stands:?}", self.now)
     }
-}
-
-fn set_of<'a>(keys: impl Iterator<Item = &'a SigningKey>) -> MemberSet {
-    MemberSet::new(keys.map(|key| Member::new(key.verifying_key().to_bytes())).collect())
 }

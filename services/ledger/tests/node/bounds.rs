@@ -7,13 +7,17 @@ use std::time::{Duration, Instant};
 use hbc_ledger::config::VerifyMode;
 use hbc_ledger::consensus::texts::Texts;
 use hbc_ledger::consensus::{Member, MemberId, Message};
-use hbc_ledger::peers::{Item, Sender, pack, send_envelope};
+use hbc_ledger::peers::{Heard, Item, Sender, pack, send_envelope};
 use hbc_types::chain::genesis::log_origin;
 use hbc_types::chain::header::Header;
 use hbc_types::chain::payload::{Payload, Receipts};
+use hbc_types::wire::ledger::{BlockView, BlocksView};
 use hbc_types::{Clock, Timestamp};
 use tokio::io::AsyncReadExt as _;
+use wiremock::matchers::{method, path};
+use wiremock::{Mock, MockServer, Request, Respond, ResponseTemplate};
 
+use crate::adversary::{self, Adversary};
 use crate::net::{Net, txid};
 
 /// A server that takes every connection, reads what comes and never says a word; counts requests for blocks.
@@ -180,6 +184,80 @@ async fn blocks_keep_their_distance_under_load() {
         blocks.iter().map(|block| Header::from_bytes(block.header.as_slice()).unwrap().time_ms).collect();
     assert!(times.windows(2).all(|two| two[1] - two[0] >= spacing_ms), "{times:?}");
     assert!(tip >= 6 && times.iter().all(|time| *time <= now), "dated ahead: {times:?} at {now}");
+}
+
+/// The round that would have waited is spoiled by its proposer at once: the next one waits as long.
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn blocks_keep_their_distance_in_later_rounds_too() {
+    let spacing_ms = 4_000;
+    let net = Net::with(4, VerifyMode::Incremental, |genesis| {
+        genesis.parameters.min_spacing_ms = spacing_ms;
+    });
+    let mut net = adversary::three_of(net);
+    let liar = Adversary::at_its_turn(&mut net).await;
+    let mut lazy = liar.block(&[], 0).block;
+    while lazy.header.check_work().is_ok() {
+        lazy.header.nonce += 1;
+    }
+    for index in 0..3 {
+        liar.tell(&net, index, &liar.propose(&lazy, 0)).await;
+    }
+    let (height, started) = (liar.chain.height() + 1, Instant::now());
+    while net.status(0).await.height < height {
+        assert!(started.elapsed() < Duration::from_secs(60), "no block");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    let now = Clock::system().now().unsigned_ms();
+    let block = net.blocks(0, height).await.blocks.remove(0);
+    let time = Header::from_bytes(block.header.as_slice()).unwrap().time_ms;
+    assert!(time >= liar.chain.tip().time_ms + spacing_ms && time <= now, "dated {time} at {now}");
+}
+
+/// Answers every question for blocks with one genuine block, half a second later, and says that it is far ahead.
+struct Miser {
+    blocks: Vec<BlockView>,
+    asked: Arc<AtomicUsize>,
+}
+
+impl Respond for Miser {
+    fn respond(&self, request: &Request) -> ResponseTemplate {
+        self.asked.fetch_add(1, Ordering::Relaxed);
+        let from: u64 =
+            request.url.query_pairs().find(|(name, _)| name == "from").unwrap().1.parse().unwrap();
+        let blocks = self.blocks.iter().filter(|block| block.height == from).cloned().collect();
+        let tip = self.blocks.len() as u64;
+        ResponseTemplate::new(200)
+            .set_body_json(BlocksView { blocks, tip })
+            .set_delay(Duration::from_millis(500))
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn a_member_that_gives_its_blocks_one_by_one_does_not_keep_a_node_behind() {
+    let mut net = Net::new(4, VerifyMode::Incremental);
+    let height = 300;
+    net.prefill(&[0, 1], height).await;
+    net.run(0);
+    net.run(1);
+    let mut blocks = Vec::new();
+    while (blocks.len() as u64) < height {
+        blocks.extend(net.blocks(0, blocks.len() as u64 + 1).await.blocks);
+    }
+    let asked = Arc::new(AtomicUsize::new(0));
+    let listener = std::net::TcpListener::bind(("127.0.0.1", net.ports[3])).unwrap();
+    let miser = MockServer::builder().listener(listener).start().await;
+    let answer = ResponseTemplate::new(200).set_body_json(Heard { height, attacked: false });
+    Mock::given(method("POST")).and(path(hbc_ledger::peers::PATH)).respond_with(answer).mount(&miser).await;
+    let miserly = Miser { blocks, asked: asked.clone() };
+    Mock::given(method("GET")).and(path("/v1/blocks")).respond_with(miserly).mount(&miser).await;
+    net.run(2);
+    let started = Instant::now();
+    while net.status(2).await.height < height {
+        assert!(started.elapsed() < Duration::from_secs(100), "kept behind");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    let asked = asked.load(Ordering::Relaxed);
+    assert!(asked <= 4, "asked {asked} times for one block each");
 }
 
 /// Six hundred blocks behind, six pieces; the member that gives them goes away on the way.

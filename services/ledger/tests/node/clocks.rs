@@ -1,8 +1,9 @@
-//! One member's clock is off by an hour: the others go on, take no block from the future, and its promises hold.
+//! One member's clock is off by an hour: the others go on, take no block from the future, its promises hold, and when all
+//! is said the chain is silent.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use hbc_ledger::config::VerifyMode;
 use hbc_types::chain::header::Header;
@@ -14,14 +15,14 @@ const HOUR_MS: i64 = 3_600_000;
 const WRONG: usize = 3;
 
 /// A clock that goes at the right pace from a wrong time on.
-struct WrongClock {
-    clock: Clock,
+pub struct WrongClock {
+    pub clock: Clock,
     stop: Arc<AtomicBool>,
     hand: Option<std::thread::JoinHandle<()>>,
 }
 
 impl WrongClock {
-    fn off_by(ms: i64) -> Self {
+    pub fn off_by(ms: i64) -> Self {
         let clock = Clock::fixed(Timestamp::from_ms(Clock::system().now().ms() + ms));
         let stop = Arc::new(AtomicBool::new(false));
         let (hand, ended) = (clock.clone(), stop.clone());
@@ -74,6 +75,20 @@ async fn four_of_which_one_is_off_by(ms: i64) {
     for block in net.blocks(0, 1).await.blocks {
         let header = Header::from_bytes(block.header.as_slice()).unwrap();
         assert!(header.time_ms <= latest, "block {} is from the future", header.height);
+    }
+    falls_silent(&net).await;
+}
+
+/// Nobody has anything to say but the member whose heartbeat, by its clock, has long been due.
+async fn falls_silent(net: &Net) {
+    let (started, mut height, mut since) = (Instant::now(), 0, Instant::now());
+    while since.elapsed() < Duration::from_secs(6) {
+        assert!(started.elapsed() < Duration::from_secs(60), "block after block without a transaction");
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        let now = net.status(0).await.height;
+        if now != height {
+            (height, since) = (now, Instant::now());
+        }
     }
 }
 

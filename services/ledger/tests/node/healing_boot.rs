@@ -100,14 +100,53 @@ async fn a_folder_that_was_lost_is_filled_from_the_peers_and_the_node_votes_agai
     assert!(net.data(2).join("silent").exists(), "it does not know what it signed");
     is_whole(&mut net, 2).await;
     net.grow(2, 3).await;
+    speaks_again(&mut net).await;
+    // Its vote counts: with another member down there is a quorum only with it.
+    net.stop(3);
+    net.grow(0, 2).await;
+}
+
+async fn speaks_again(net: &mut Net) {
     let started = std::time::Instant::now();
     while net.data(2).join("silent").exists() {
         net.grow(0, 1).await;
         assert!(started.elapsed() < std::time::Duration::from_secs(60), "it stays silent");
     }
-    // Its vote counts: with another member down there is a quorum only with it.
-    net.stop(3);
-    net.grow(0, 2).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn a_log_that_is_not_the_stores_makes_the_node_silent_until_two_heights_were_decided() {
+    let (mut net, _) = stopped().await;
+    let wal = net.data(2).join("wal");
+    let old = std::fs::read(&wal).unwrap();
+    net.run(2);
+    net.grow(2, 3).await;
+    net.one_tip(&[0, 1, 2, 3]).await;
+    net.stop(2);
+    type Harm<'a> = Box<dyn Fn() + 'a>;
+    let unborn = net.data(2).join("unborn");
+    let harms: [Harm<'_>; 4] = [
+        Box::new(|| std::fs::write(&wal, &old).unwrap()),
+        Box::new(|| std::fs::write(&wal, b"").unwrap()),
+        Box::new(|| {
+            let mut bytes = std::fs::read(&wal).unwrap();
+            *bytes.last_mut().unwrap() ^= 1;
+            std::fs::write(&wal, bytes).unwrap();
+        }),
+        // As if it had never run.
+        Box::new(|| {
+            std::fs::remove_file(&wal).unwrap();
+            std::fs::write(&unborn, b"").unwrap();
+        }),
+    ];
+    for harm in harms {
+        harm();
+        net.run(2);
+        assert!(net.data(2).join("silent").exists(), "it does not know what it signed");
+        assert_eq!(net.status(2).await.state, NodeState::Healthy, "its store is whole");
+        speaks_again(&mut net).await;
+        net.stop(2);
+    }
 }
 
 /// Another chain from the same genesis, certified by node 3 alone, in the place of the real one.

@@ -263,7 +263,7 @@ async fn the_target_is_raised_and_lowered_and_no_other_is_taken() {
         let draft = chain.draft(&[], Clock::system().now(), &PublicKey::of(&net.keys[0]).kid());
         let mut block = draft.mine(&std::sync::atomic::AtomicBool::new(false)).unwrap().block;
         block.header.target = header(&before[0]).target;
-        let verdict = chain.examine(block, Some(Clock::system().now()), &|_| None);
+        let verdict = chain.examine(block, &|_| None);
         assert!(matches!(verdict, Err(hbc_ledger::domain::block::BlockError::Target)), "{verdict:?}");
     }
     net.stop(3);
@@ -307,6 +307,28 @@ async fn two_changes_in_one_block_act_together() {
     // A block a second by itself, and both must sign it.
     net.until("a heartbeat", async || net.status(second).await.height > heights.0 + 1).await;
     assert_eq!(net.signers(0, heights.0 + 2).await, ["node-1", "node-2"]);
+}
+
+/// Its genesis names it alone, and a heartbeat has long been due: only its peers know that it is not alone any more.
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn a_founder_that_lost_its_folder_does_not_found_the_chain_a_second_time() {
+    let mut net = Net::with(1, VerifyMode::Incremental, |genesis| genesis.time_ms -= 3_600_000);
+    net.run(0);
+    let second = net.newcomer();
+    net.change_by(0, 1, "member:node-2", &public(&net.keys[second]), 0).await;
+    net.becomes(second, NodeRole::Member).await;
+    let tip = net.one_tip(&[0, second]).await;
+    net.stop(0);
+    net.stop(second);
+    std::fs::remove_dir_all(net.data(0)).unwrap();
+    net.acquainted.insert(0, vec![second]);
+    net.run(0);
+    // Long enough for a block of its own; nobody says anything yet.
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    assert_eq!(net.status(0).await.height, 0);
+    net.run(second);
+    assert_eq!(net.one_tip(&[0, second]).await.tip, tip.tip);
+    assert!(net.data(0).join("silent").exists());
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]

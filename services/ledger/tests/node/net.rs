@@ -10,6 +10,7 @@ use hbc_ledger::Application;
 use hbc_ledger::chain::Chain;
 use hbc_ledger::config::{Config, HealMode, PeerAddress, VerifyMode};
 use hbc_ledger::consensus::texts::Texts;
+use hbc_ledger::consensus::wal::Wal;
 use hbc_ledger::store::{SealKey, Store, StoredBlock};
 use hbc_service::ServerSettings;
 use hbc_service::config::SecretFile;
@@ -51,6 +52,8 @@ pub struct Net {
     pub next_keys: std::collections::BTreeMap<usize, SigningKey>,
     /// Long, unless a test is about challenges.
     pub challenge_period_s: u64,
+    /// Nodes that a node is told of beyond those it would be, by index.
+    pub acquainted: std::collections::BTreeMap<usize, Vec<usize>>,
 }
 
 pub fn service_key(role: ServiceRole) -> SigningKey {
@@ -114,6 +117,7 @@ impl Net {
             founders,
             next_keys: std::collections::BTreeMap::new(),
             challenge_period_s: 3_600,
+            acquainted: std::collections::BTreeMap::new(),
         }
     }
 
@@ -144,6 +148,7 @@ impl Net {
             SecretFile::new(path)
         });
         let peers = (0..known)
+            .chain(self.acquainted.get(&index).into_iter().flatten().copied())
             .filter(|other| *other != index)
             .map(|other| PeerAddress {
                 name: format!("node-{}", other + 1),
@@ -210,6 +215,7 @@ impl Net {
             std::fs::create_dir_all(self.data(*index)).unwrap();
             let from = self.folder.path().join("prefilled.db");
             std::fs::copy(from, self.data(*index).join("ledger.db")).unwrap();
+            Wal::begin(&self.data(*index).join("wal"), height + 1).unwrap();
         }
     }
 

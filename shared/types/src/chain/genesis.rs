@@ -20,6 +20,8 @@ use crate::hash;
 pub const MAX_MEMBERS: usize = 100;
 /// Operators at most.
 pub const MAX_OPERATORS: usize = 1000;
+/// Leading zero bits of a target at most: beyond them no consortium finds a block, and without a block no vote.
+pub const MAX_TARGET_BITS: u32 = 40;
 
 /// Why a file founds no chain.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -172,7 +174,7 @@ impl Parameters {
             "`max_block_bytes` is 300 KiB to 8 MiB",
         )?;
         rule(self.min_spacing_ms <= 60_000, "`min_spacing_ms` is at most one minute")?;
-        self.target().map(|_| ())
+        rule(self.target()?.zero_bits() <= MAX_TARGET_BITS, "`target` has at most 40 leading zero bits")
     }
 }
 

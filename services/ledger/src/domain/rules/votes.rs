@@ -7,6 +7,7 @@
 
 use std::sync::Arc;
 
+use hbc_types::Digest;
 use hbc_types::account::ServiceRole;
 use hbc_types::chain::entry::{ChangesEntry, Entry, Kind, SeenEntry, StaffEntry, Voice};
 use hbc_types::chain::genesis::{MAX_MEMBERS, MAX_OPERATORS, Named, Parameters, ServiceEntry, check_named};
@@ -166,22 +167,24 @@ impl Draft<'_> {
         Ok(())
     }
 
-    /// "the node itself, or > 1/3 of the members".
+    /// "the node itself, or > 1/3 of the members". A node's own word needs no company. Of what others say about a node each
+    /// has one voice, the latest: what finds no company does not pile up in the state.
     pub(super) fn node_event(&mut self, tx: &Tx, payload: &NodeEvent) -> Result<(), Refusal> {
         self.signed_by_member(tx)?;
         let node = self.state.members().iter().find(|member| member.name == payload.node);
-        let node = node.ok_or(Refusal::never(Rule::NodeUnknown))?.kid();
+        let own = node.ok_or(Refusal::never(Rule::NodeUnknown))?.kid() == tx.kid();
         let ballot = tx.payload().ballot();
         if let Some(Entry::Seen(known)) = self.get(Kind::Event, &ballot) {
             return Err(Refusal::excluded(Rule::Seen, known.txid));
         }
-        let acts = |draft: &Self, voices: &[Kid]| {
-            let members = draft.state.members();
-            voices.contains(&node) || is_honest(count(members, voices), members.len())
-        };
-        if self.voice(tx, &format!("event:{ballot}"), acts)? {
+        let place = Kind::Ballots.key(&format!("event:{}", payload.node));
+        let mut voices = if own { self.pending(&place) } else { self.with_voice(tx, &place)? };
+        let members = self.state.members();
+        if own || is_honest(count(members, &company(&voices, &ballot)), members.len()) {
+            voices.retain(|voice| voice.ballot != ballot);
             self.put(Kind::Event, &ballot, Entry::Seen(SeenEntry { txid: tx.txid() }));
         }
+        self.keep_pending(place, voices);
         Ok(())
     }
 
@@ -232,26 +235,44 @@ impl Draft<'_> {
         acts: impl FnOnce(&Self, &[Kid]) -> bool,
     ) -> Result<bool, Refusal> {
         let place = Kind::Ballots.key(subject);
-        let mut voices = match self.work.map.get(&place) {
+        let voices = self.with_voice(tx, &place)?;
+        let acted = acts(self, &company(&voices, &tx.payload().ballot()));
+        self.keep_pending(place, if acted { Vec::new() } else { voices });
+        Ok(acted)
+    }
+
+    fn pending(&self, place: &Digest) -> Vec<Voice> {
+        match self.work.map.get(place) {
             Some(Entry::Ballots(voices)) => voices.to_vec(),
             _ => Vec::new(),
-        };
-        let ballot = tx.payload().ballot();
-        if let Some(same) = voices.iter().find(|voice| voice.key == tx.kid() && voice.ballot == ballot) {
+        }
+    }
+
+    /// The voices at a place with this one, in the place of the party's earlier one.
+    fn with_voice(&self, tx: &Tx, place: &Digest) -> Result<Vec<Voice>, Refusal> {
+        let (key, ballot) = (tx.kid(), tx.payload().ballot());
+        let mut voices = self.pending(place);
+        if let Some(same) = voices.iter().find(|voice| voice.key == key && voice.ballot == ballot) {
             return Err(Refusal::excluded(Rule::Voiced, same.txid));
         }
-        voices.retain(|voice| voice.key != tx.kid());
-        voices.push(Voice { ballot, key: tx.kid(), txid: tx.txid() });
+        voices.retain(|voice| voice.key != key);
+        voices.push(Voice { ballot, key, txid: tx.txid() });
         voices.sort_by_key(|voice| voice.key);
-        let company: Vec<Kid> =
-            voices.iter().filter(|voice| voice.ballot == ballot).map(|voice| voice.key).collect();
-        if acts(self, &company) {
-            self.work.map.remove(&place);
-            return Ok(true);
-        }
-        self.work.map.insert(place, Entry::Ballots(voices.into()));
-        Ok(false)
+        Ok(voices)
     }
+
+    fn keep_pending(&mut self, place: Digest, voices: Vec<Voice>) {
+        if voices.is_empty() {
+            self.work.map.remove(&place);
+        } else {
+            self.work.map.insert(place, Entry::Ballots(voices.into()));
+        }
+    }
+}
+
+/// Who gave this voice.
+fn company(voices: &[Voice], ballot: &Digest) -> Vec<Kid> {
+    voices.iter().filter(|voice| voice.ballot == *ballot).map(|voice| voice.key).collect()
 }
 
 fn enough_operators(operators: &[Named], parameters: &Parameters) -> bool {

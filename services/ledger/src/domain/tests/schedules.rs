@@ -137,7 +137,7 @@ proptest! {
         txs.sort_by_key(|tx| hbc_types::hash::domain_hash("order", &[&seed.to_be_bytes(), tx.txid().as_bytes()]));
         let (block, _) = ground.mined(&txs);
         let unknown = |_: &Digest| None;
-        let checked = crate::domain::block::check_block(&ground.state, &block, ground.now(), &unknown);
+        let checked = crate::domain::block::check_block(&ground.state, &block, &unknown);
         prop_assert!(checked.is_ok(), "{:?}", checked.err());
     }
 }

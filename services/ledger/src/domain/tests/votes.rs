@@ -469,3 +469,46 @@ fn an_event_is_told_by_the_node_itself_or_by_more_than_a_third() {
     let nobody = ground.event("m9", 1);
     assert_eq!(ground.verdict("m1", &nobody), never(Rule::NodeUnknown));
 }
+
+/// A flood of accusations that nobody joins leaves one voice, and does not keep a true one from acting.
+#[test]
+fn of_what_a_member_says_about_a_node_one_voice_waits() {
+    let mut ground = Ground::new();
+    let subject = "event:m3";
+    let first = ground.event("m3", 1);
+    ground.make_final("m1", &first);
+    let map_before = ground.state.roots().map;
+    let mut last = first.clone();
+    for height in 2..50 {
+        last = ground.event("m3", height);
+        ground.make_final("m4", &last);
+        assert_eq!(ground.state.voices(subject).len(), 2, "one of m1, one of m4");
+    }
+    assert_ne!(ground.state.roots().map, map_before);
+    // m4 takes its words back by telling another thing; m1's waits on, and acts with m2's.
+    let seconded = ground.event("m3", 1);
+    ground.make_final("m2", &seconded);
+    assert!(ground.state.acted(&first.ballot()).is_some());
+    let waiting: Vec<_> = ground.state.voices(subject).iter().map(|voice| voice.ballot).collect();
+    assert_eq!(waiting, [last.ballot()], "what acted waits no more, the other voice does");
+    // The node's own word acts at once and clears nobody's away.
+    let own = ground.event("m3", 99);
+    ground.make_final("m3", &own);
+    assert!(ground.state.acted(&own.ballot()).is_some());
+    assert_eq!(ground.state.voices(subject).len(), 1);
+    let joined = ground.event("m3", 49);
+    ground.make_final("m1", &joined);
+    assert!(ground.state.voices(subject).is_empty());
+}
+
+/// A target that nobody can meet would stop the chain for ever: without a block no vote takes it back.
+#[test]
+fn no_target_is_voted_in_that_no_block_can_meet() {
+    let mut ground = Ground::new();
+    for (bits, taken) in [(40, true), (41, false), (200, false)] {
+        let target = hbc_types::chain::header::Target::from_zero_bits(bits).unwrap().compact();
+        let vote = ground.vote("parameter:target", &target.to_string());
+        let verdict = ground.verdict("m1", &vote);
+        assert_eq!(verdict, if taken { Ok(()) } else { never(Rule::BadChange) }, "{bits} bits");
+    }
+}

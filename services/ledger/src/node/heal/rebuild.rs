@@ -77,7 +77,7 @@ pub async fn rebuild(site: &Site<'_>) -> Result<Rebuilt, HealError> {
     let log = std::fs::read(site.data.wal()).unwrap_or_default();
     let mut work = Work {
         site,
-        goal: Goal::new(site.known.len(), wal::scan(&log).0.floor),
+        goal: Goal::new(site.known.len(), wal::scan(&log).floor),
         checkpoint: site.data.checkpoint().unwrap_or_default(),
         batch: vec![row(&zero, String::new())],
         rebuilt: Rebuilt { fresh, chain, refused: Vec::new(), lies: Vec::new() },

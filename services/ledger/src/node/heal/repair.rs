@@ -11,7 +11,7 @@ use hbc_types::{Clock, Digest};
 
 use super::rebuild::{Site, rebuild};
 use super::sources::{self, Source};
-use super::{Board, finish, install, verify};
+use super::{Board, finish, install, resume, verify};
 use crate::chain::Chain;
 use crate::config::Config;
 use crate::consensus::{MemberId, wal};
@@ -52,9 +52,9 @@ pub async fn repair(config: &Config, clock: &Clock, board: Arc<Board>) -> anyhow
     let key = config.key_file.signing_key().context("the member's key")?;
     let data = DataFolder::open(&config.data_dir).context("the data folder")?;
     let _lock = data.lock().await.context("the node is running; stop it first")?;
-    let log = std::fs::read(data.wal()).unwrap_or_default();
-    let floor = wal::scan(&log).0.floor;
-    let (store, fault) = boot::open_store(&data, true, floor, boot::seal_key(config)?).await?;
+    let log = wal::look(&data.wal()).context("the write-ahead log")?;
+    let before = resume::tip_beside(&data)?;
+    let (store, fault) = boot::open_store(&data, true, log.floor, boot::seal_key(config)?).await?;
     let earlier = data.attack_mark()?;
     let mark = earlier.clone().unwrap_or_else(|| AttackMark {
         first_bad_height: fault.map_or(0, |fault| fault.height),
@@ -84,6 +84,7 @@ pub async fn repair(config: &Config, clock: &Clock, board: Arc<Board>) -> anyhow
     let rebuilt = rebuild(&site).await?;
     let (chain, carried) = install::install(&site, rebuilt).await?;
     verify::verify(&site, &chain, &carried).await?;
+    resume::advance_log(&data, &log, before, chain.height()).context("the write-ahead log")?;
     let record = finish(&site, &chain, began)?;
     if earlier.is_some() || fault.is_some() {
         tell(&site, &chain, config, &key, &record).await;

@@ -1,37 +1,93 @@
-//! The agreement of a node whose store was repaired, and of one that lost its log: it is taken up from the log,
-//! which has every text that was signed, so that a node that comes back contradicts nothing.
+//! The agreement of a node that starts, whose store was repaired, or that lost its log: it is taken up from the log,
+//! which has every text that was signed, so that a node that comes back contradicts nothing. That a log was lost is
+//! noted durably before anything of it is changed: killed in between, the node finds the same again.
 
+use std::io;
 use std::sync::atomic::Ordering;
 
+use hbc_types::chain::checkpoint::Certificate as Note;
 use tokio::sync::oneshot;
 
 use crate::chain::Chain;
-use crate::consensus::wal::{Tail, Wal};
-use crate::consensus::{Agreement as _, Boot, Core, MemberId};
+use crate::consensus::wal::{Record, Recovered, Tail, Wal, look};
+use crate::consensus::{Agreement as _, Boot, Core};
 use crate::domain::silence::Silence;
 use crate::files::DataFolder;
 use crate::node::agreement::{Loop, or_die};
 use crate::node::catch_up::CatchUp;
 use crate::node::{Node, Stage, boot};
+use crate::peers::Peer;
 
-/// Whether the node must be silent: it is noted durably that it lost its log, or it just did.
+/// Who there is to contradict, and from where on.
+#[derive(Clone, Copy, Debug)]
+pub struct Company {
+    /// Height of the last block that the log must know of, if it is known.
+    pub tip: Option<u64>,
+    /// Members of the next height.
+    pub members: usize,
+    /// Nodes that the configuration names beside this one.
+    pub peers: usize,
+}
+
+/// Whether the node must be silent: it is noted that it lost its log, or it just did, which is noted here.
 ///
 /// # Errors
 /// When the note cannot be written.
-pub fn silence(data: &DataFolder, tail: Tail, members: usize) -> std::io::Result<Option<Silence>> {
-    let lost = match tail {
-        Tail::New => !data.is_born_now()?,
-        Tail::Damaged => true,
-        Tail::Whole | Tail::Torn => false,
-    };
-    if lost && members > 1 && !data.is_silent()? {
+pub fn silence(data: &DataFolder, found: &Recovered, company: Company) -> io::Result<Option<Silence>> {
+    // One that has no peers has nobody to contradict it. One that founded the chain alone may have company by now of
+    // which only its peers know.
+    if company.members == 1 && company.peers == 0 {
+        return Ok(None);
+    }
+    if found.is_lost(company.tip) && !is_birth(data, found, company.tip)? && !data.is_silent()? {
         tracing::warn!(
-            "The write-ahead log is missing or damaged; nothing is signed until that cannot matter"
+            "The write-ahead log is missing, damaged or an old one; nothing is signed until that cannot matter"
         );
         data.fall_silent()?;
     }
-    // A member alone has nobody to contradict it.
-    Ok(if members > 1 && data.is_silent()? { Some(Silence::default()) } else { None })
+    Ok(data.is_silent()?.then(Silence::default))
+}
+
+/// A folder that was never run has no log because there was none.
+fn is_birth(data: &DataFolder, found: &Recovered, tip: Option<u64>) -> io::Result<bool> {
+    Ok(found.tail == Tail::New && tip == Some(0) && data.checkpoint()?.is_none() && data.is_unborn()?)
+}
+
+/// Opens the log of the height after `tip`, and answers what it holds of it. One that is missing or of an earlier
+/// height is begun anew.
+///
+/// # Errors
+/// When the log cannot be written.
+pub fn take_up(data: &DataFolder, found: Recovered, tip: u64) -> io::Result<(Wal, Vec<Record>)> {
+    let next = tip.saturating_add(1);
+    let taken = if found.floor == next {
+        (Wal::resume(&data.wal(), &found)?, found.records)
+    } else {
+        (Wal::begin(&data.wal(), next)?, Vec::new())
+    };
+    data.note_born()?;
+    Ok(taken)
+}
+
+/// After the repair of a node that is stopped, whose tip was `before` if that is known: what was signed at heights that
+/// the store has now is of no use. A log that was lost stays so, for the start to see.
+///
+/// # Errors
+/// When the log cannot be written.
+pub fn advance_log(data: &DataFolder, found: &Recovered, before: Option<u64>, tip: u64) -> io::Result<()> {
+    if !found.is_lost(before) && found.floor < tip {
+        Wal::begin(&data.wal(), tip.saturating_add(1))?;
+    }
+    Ok(())
+}
+
+/// The tip as the file beside the database has it: what the log must fit where the database cannot say.
+///
+/// # Errors
+/// When the file cannot be read.
+pub fn tip_beside(data: &DataFolder) -> io::Result<Option<u64>> {
+    let note = data.checkpoint()?.and_then(|note| Note::parse(&note).ok());
+    Ok(note.map(|note| note.checkpoint.height))
 }
 
 impl Loop {
@@ -41,27 +97,24 @@ impl Loop {
         self.stop_mining.store(true, Ordering::Relaxed);
         self.ready.clear();
         self.catch_up = CatchUp::default();
-        let (wal, recovered) = match Wal::open(&node.data.wal()) {
-            Ok(opened) => opened,
-            Err(error) => return or_die(Err(error)),
-        };
-        match silence(&node.data, recovered.tail, chain.members().len()) {
-            Ok(None) => self.silence = None,
-            Ok(Some(fresh)) => self.silence = Some(self.silence.take().unwrap_or(fresh)),
-            Err(error) => return or_die(Err(error)),
-        }
-        let identity = boot::identity(&node, &chain);
-        let state = Boot { tip: chain.height(), members: chain.members(), records: recovered.records };
+        let found = or_die(look(&node.data.wal()));
+        // How far the log was when the damage was found is compared at the start; it is this process's since.
+        let company = Company { tip: None, ..company(&node, &chain) };
+        self.silence =
+            or_die(silence(&node.data, &found, company)).map(|fresh| self.silence.take().unwrap_or(fresh));
+        let (wal, records) = or_die(take_up(&node.data, found, chain.height()));
+        let (identity, tip) = (boot::identity(&node, &chain), chain.height());
+        let state = Boot { tip, members: chain.members(), records, silent: self.silence.is_some() };
         node.take_seat(&chain);
         *node.chain_mut() = chain;
+        node.tip.send_replace(tip);
         if let Err(error) = boot::take_up_promises(&node).await {
             tracing::error!(error = %error, "Promises cannot be taken up from the repaired store");
             node.mark_again();
             return;
         }
-        let (mut core, first) = Core::boot(self.now_ms(), identity, state);
-        core.keep_silent(self.silence.is_some());
-        (self.core, self.wal) = (core, wal);
+        let (core, first) = Core::boot(self.now_ms(), identity, state);
+        (self.core, self.wal) = (core, Some(wal));
         node.mark_gone();
         let _nobody_waits = done.send(());
         self.carry_out_now(first).await;
@@ -69,49 +122,58 @@ impl Loop {
     }
 
     /// What a silent node hears of the others.
-    pub(in crate::node) fn listen_silently(&mut self, member: Option<MemberId>, height: u64) {
-        let (tip, peers) = self.silent_limits();
+    pub(in crate::node) fn listen_silently(&mut self, peer: &Peer, height: u64) {
+        let company = company(&self.node, &self.node.chain());
+        let counts = if company.members == 1 { peer.configured } else { peer.id().is_some() };
         let seated = self.node.seat().is_some();
-        let (Some(silence), Some(member)) = (&mut self.silence, member) else { return };
-        silence.heard(member, height);
-        self.may_speak |= silence.is_birth(tip, peers) || silence.is_outsider(tip, seated, peers);
+        let (Some(silence), Some(tip), true) = (&mut self.silence, company.tip, counts) else { return };
+        let needed = Silence::needed(company.members.max(1 + company.peers));
+        silence.heard(&peer.name, height);
+        self.may_speak |= silence.is_birth(tip, needed)
+            || silence.is_outsider(tip, seated, needed)
+            || (company.members == 1 && silence.is_abreast(tip, needed));
     }
 
     /// A height was decided by votes.
     pub(in crate::node) fn decided_while_silent(&mut self, height: u64) {
-        let (_, peers) = self.silent_limits();
+        let needed = Silence::needed(self.node.chain().members().len());
         let Some(silence) = &mut self.silence else { return };
-        self.may_speak |= silence.decided(height, peers);
-    }
-
-    fn silent_limits(&self) -> (u64, usize) {
-        let chain = self.node.chain();
-        (chain.height(), chain.members().quorum().saturating_sub(1))
+        self.may_speak |= silence.decided(height, needed);
     }
 
     /// Ends the silence. The agreement is taken up from the log once more: what it would have voted while it was
     /// silent it votes now, for it will not be asked again.
     pub(in crate::node) async fn speak(&mut self) {
         self.may_speak = false;
-        if self.silence.take().is_none() || self.node.attack().is_some() {
+        if self.silence.is_none() || self.node.attack().is_some() {
             return;
         }
+        let found = or_die(look(&self.node.data.wal()));
+        let company = company(&self.node, &self.node.chain());
+        if found.is_lost(company.tip) {
+            tracing::error!("The write-ahead log was changed while the node was silent; it stays so");
+            self.silence = Some(Silence::default());
+            return;
+        }
+        self.silence = None;
         or_die(self.node.data.speak());
-        let (wal, recovered) = match Wal::open(&self.node.data.wal()) {
-            Ok(opened) => opened,
-            Err(error) => return or_die(Err(error)),
-        };
-        let (identity, state) = {
+        let (identity, state, wal) = {
             let chain = self.node.chain();
-            let state = Boot { tip: chain.height(), members: chain.members(), records: recovered.records };
-            (boot::identity(&self.node, &chain), state)
+            let (tip, members) = (chain.height(), chain.members());
+            let (wal, records) = or_die(take_up(&self.node.data, found, tip));
+            (boot::identity(&self.node, &chain), Boot { tip, members, records, silent: false }, wal)
         };
         let (core, first) = Core::boot(self.now_ms(), identity, state);
-        (self.core, self.wal) = (core, wal);
+        (self.core, self.wal) = (core, Some(wal));
         tracing::info!(node.name = %self.node.name, block.height = self.core.height(), "The node signs again");
         self.carry_out_now(first).await;
         self.tell_work().await;
     }
+}
+
+fn company(node: &Node, chain: &Chain) -> Company {
+    let peers = node.peers.all().iter().filter(|peer| peer.configured).count();
+    Company { tip: Some(chain.height()), members: chain.members().len(), peers }
 }
 
 impl Node {
@@ -129,5 +191,110 @@ impl Node {
             tracing::error!(error = %error, "The mark of the attack cannot be written");
         }
         self.condition_mut().stage = Stage::Attacked;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A folder with the log of the height after `tip`, in which one thing was signed.
+    fn folder(tip: u64) -> (tempfile::TempDir, DataFolder) {
+        let folder = tempfile::tempdir().unwrap();
+        let data = DataFolder::open(folder.path()).unwrap();
+        let mut wal = Wal::begin(&data.wal(), tip + 1).unwrap();
+        wal.append(&Record { height: tip + 1, payload: b"signed".to_vec() }).unwrap();
+        (folder, data)
+    }
+
+    fn of_four(tip: u64) -> Company {
+        Company { tip: Some(tip), members: 4, peers: 3 }
+    }
+
+    fn start(data: &DataFolder, company: Company) -> (bool, Vec<Record>) {
+        let found = look(&data.wal()).unwrap();
+        let silent = silence(data, &found, company).unwrap().is_some();
+        (silent, take_up(data, found, company.tip.unwrap()).unwrap().1)
+    }
+
+    #[test]
+    fn a_log_that_is_whole_is_taken_up_with_what_was_signed() {
+        let (_kept, data) = folder(6);
+        let (silent, records) = start(&data, of_four(6));
+        assert!(!silent);
+        assert_eq!(records.len(), 1);
+        // The block was stored, and the process was killed before the next log was begun.
+        let (silent, records) = start(&data, of_four(7));
+        assert!(!silent && records.is_empty());
+        assert_eq!(look(&data.wal()).unwrap().floor, 8);
+    }
+
+    #[test]
+    fn what_is_lost_is_noted_before_the_log_is_touched() {
+        type Harm = fn(&DataFolder);
+        let harms: [(&str, Harm); 4] = [
+            ("gone", |data| std::fs::remove_file(data.wal()).unwrap()),
+            ("emptied", |data| std::fs::write(data.wal(), b"").unwrap()),
+            ("changed", |data| {
+                let mut bytes = std::fs::read(data.wal()).unwrap();
+                *bytes.last_mut().unwrap() ^= 1;
+                std::fs::write(data.wal(), bytes).unwrap();
+            }),
+            ("an older copy", |data| drop(Wal::begin(&data.wal(), 5).unwrap())),
+        ];
+        for (what, harm) in harms {
+            let (_kept, data) = folder(6);
+            harm(&data);
+            let before = std::fs::read(data.wal()).ok();
+            let found = look(&data.wal()).unwrap();
+            // Killed here, it finds the same again.
+            assert!(silence(&data, &found, of_four(6)).unwrap().is_some(), "{what}");
+            assert_eq!(std::fs::read(data.wal()).ok(), before, "{what}");
+            assert!(data.is_silent().unwrap(), "{what}");
+            assert!(start(&data, of_four(6)).0);
+            // The log is whole now; the note is what counts.
+            assert!(!look(&data.wal()).unwrap().is_lost(Some(6)), "{what}");
+            assert!(start(&data, of_four(6)).0, "{what}");
+        }
+    }
+
+    #[test]
+    fn only_a_folder_without_blocks_is_born() {
+        for (tip, checkpoint, silent) in [(0, false, false), (0, true, true), (6, false, true)] {
+            let folder = tempfile::tempdir().unwrap();
+            let data = DataFolder::open(folder.path()).unwrap();
+            data.note_unborn().unwrap();
+            if checkpoint {
+                data.write_checkpoint("a note").unwrap();
+            }
+            assert_eq!(start(&data, of_four(tip)).0, silent, "at {tip}");
+            assert!(!data.is_unborn().unwrap());
+        }
+    }
+
+    #[test]
+    fn a_founder_with_peers_does_not_take_itself_for_alone_once_its_log_is_gone() {
+        for (peers, silent) in [(0, false), (3, true)] {
+            let folder = tempfile::tempdir().unwrap();
+            let data = DataFolder::open(folder.path()).unwrap();
+            assert_eq!(start(&data, Company { tip: Some(0), members: 1, peers }).0, silent);
+        }
+    }
+
+    #[test]
+    fn a_repair_that_brought_blocks_moves_a_good_log_on_and_hides_no_lost_one() {
+        let (_kept, data) = folder(6);
+        advance_log(&data, &look(&data.wal()).unwrap(), Some(6), 9).unwrap();
+        assert!(!start(&data, of_four(9)).0);
+        let (_kept, data) = folder(6);
+        advance_log(&data, &look(&data.wal()).unwrap(), Some(6), 6).unwrap();
+        assert_eq!(
+            start(&data, of_four(6)),
+            (false, vec![Record { height: 7, payload: b"signed".to_vec() }])
+        );
+        // The checkpoint knew of more than this log.
+        let (_kept, data) = folder(4);
+        advance_log(&data, &look(&data.wal()).unwrap(), Some(6), 9).unwrap();
+        assert!(start(&data, of_four(9)).0);
     }
 }

@@ -1,0 +1,177 @@
+//! What a node does with one block: make it, look at it, make it durable.
+
+use std::sync::atomic::AtomicBool;
+use std::time::Duration;
+
+use hbc_types::chain::checkpoint::{Certificate as Note, Checkpoint};
+use hbc_types::chain::header::{Block, HEADER_BYTES, Header, MAX_TRANSACTIONS};
+use hbc_types::chain::keys::SignatureBytes;
+
+use super::Node;
+use super::agreement::or_die;
+use super::waiting::Impossible;
+use crate::chain::NextBlock;
+use crate::consensus::{BlockId, Certificate, MemberId, Verdict};
+use crate::domain::block::{earliest_ms, early_by_ms};
+use crate::domain::rules::Refusal;
+use crate::store::{StoredBlock, StoredRefusal};
+
+/// Room for the header and lengths when candidates are chosen by bytes.
+const OVERHEAD_BYTES: usize = HEADER_BYTES + 4;
+
+/// The final transaction that excludes a refused one.
+#[must_use]
+pub fn excluded_by(refusal: &Refusal) -> Option<hbc_types::Digest> {
+    match refusal {
+        Refusal::Never { excluded_by, .. } => *excluded_by,
+        Refusal::NotYet(_) => None,
+    }
+}
+
+impl Node {
+    /// Makes a block of what waits and finds its work. None if nothing waits, or if stopped.
+    pub(super) fn build_block(&self, allow_empty: bool, stop: &AtomicBool) -> Option<NextBlock> {
+        let draft = {
+            let chain = self.chain();
+            let bytes = usize::try_from(chain.state().parameters().max_block_bytes).ok()?;
+            let bytes = bytes.saturating_sub(OVERHEAD_BYTES);
+            let candidates = self.waiting().candidates(MAX_TRANSACTIONS, bytes);
+            let kid = hbc_types::Digest::from_bytes(self.seat()?.me.0);
+            chain.draft(&candidates, self.clock.now(), &kid)
+        };
+        if draft.is_empty() && !allow_empty {
+            return None;
+        }
+        draft.mine(stop)
+    }
+
+    /// Looks at a proposed block: damaged, against the rules, good, or good once this node's clock gets there.
+    pub(super) fn check_block(&self, value: BlockId, bytes: &[u8]) -> (Verdict, Option<Box<NextBlock>>) {
+        let Ok(block) = Block::from_bytes(bytes) else { return (Verdict::Damaged, None) };
+        if crate::chain::value_of(&block.header) != value
+            || hbc_types::chain::merkle::root(&block.txids()) != block.header.tx_root
+        {
+            return (Verdict::Damaged, None);
+        }
+        let chain = self.chain();
+        match chain.examine(block, &|txid| self.waiting().get(txid).cloned()) {
+            Ok(next) => (self.judge_time(&next.block.header), Some(Box::new(next))),
+            Err(error) => {
+                tracing::warn!(node.name = %self.name, block.hash = %value.hash, error = %error, "A proposed block is refused");
+                (Verdict::Invalid, None)
+            }
+        }
+    }
+
+    /// What this node's clock says of a good block.
+    pub(super) fn judge_time(&self, header: &Header) -> Verdict {
+        match early_by_ms(header, self.clock.now()) {
+            0 => Verdict::Valid,
+            wait_ms => Verdict::Early { wait_ms },
+        }
+    }
+
+    /// Examines a block whose certificate was verified.
+    pub(super) fn examine_certified(&self, bytes: &[u8]) -> Option<NextBlock> {
+        let block = Block::from_bytes(bytes).ok()?;
+        let chain = self.chain();
+        chain.examine(block, &|txid| self.waiting().get(txid).cloned()).ok()
+    }
+
+    /// The signed note of a certificate.
+    pub(super) fn note(&self, certificate: &Certificate) -> Note {
+        let checkpoint = self.texts.statement(certificate.height, certificate.round, &certificate.value);
+        let votes: Vec<_> = certificate
+            .signatures
+            .iter()
+            .map(|(member, signature)| {
+                (hbc_types::Digest::from_bytes(member.0), SignatureBytes::from_bytes(*signature))
+            })
+            .collect();
+        Note::assemble(checkpoint, &votes, self.chain().state().members())
+    }
+
+    /// The certificate that a signed note is, of the next height.
+    pub(super) fn certificate(&self, note: &Note) -> Certificate {
+        let chain = self.chain();
+        let members = chain.state().members();
+        let signatures = note.signatures.iter().filter_map(|line| {
+            let member = members.iter().find(|member| member.name == line.member)?;
+            Some((MemberId(*member.kid().as_bytes()), *line.signature.as_bytes()))
+        });
+        let Checkpoint { height, round, block, log_size, log_root, .. } = note.checkpoint;
+        let value = BlockId { hash: block, log_size, log_root };
+        Certificate { height, round, value, signatures: signatures.collect() }
+    }
+
+    /// How long until a block may be begun whose time is not ahead of this node's clock. Where the last block's is, the
+    /// spacing at most: whoever dates blocks ahead neither stops the others nor draws them along.
+    pub(super) fn until_earliest(&self) -> Duration {
+        let chain = self.chain();
+        let early_ms = earliest_ms(chain.state()).saturating_sub(self.clock.now().unsigned_ms());
+        Duration::from_millis(early_ms.min(chain.state().parameters().min_spacing_ms))
+    }
+
+    /// Database, checkpoint file, memory, in this order. False, and nothing is done, on an attacked node: the block
+    /// is decided and will be fetched.
+    pub(super) async fn commit_block(&self, next: NextBlock, note: String) -> bool {
+        let _nobody_verifies_meanwhile = self.gate.write().await;
+        if self.attack().is_some() {
+            return false;
+        }
+        let now = self.clock.now();
+        let mut bytes = next.block.to_bytes();
+        let body = bytes.split_off(HEADER_BYTES);
+        let stored =
+            StoredBlock { height: next.block.header.height, header: bytes, body, certificate: note.clone() };
+        let txids: Vec<_> = next.txids().collect();
+        let kept: Vec<_> = {
+            let waiting = self.waiting();
+            txids.iter().filter(|txid| waiting.is_promised(txid)).copied().collect()
+        };
+        if let Err(error) = self.store.commit(&stored, &kept).await {
+            tracing::error!(error = %error, block.height = stored.height, "A decided block cannot be stored; the node ends here");
+            std::process::abort();
+        }
+        or_die(self.data.write_checkpoint(&note));
+        {
+            let chain = self.chain();
+            self.waiting().foresee(&chain, next.txs(), now.unsigned_ms());
+        }
+        {
+            let mut chain = self.chain_mut();
+            if !chain.extend(next, note) {
+                tracing::error!("A stored block does not follow on the tip; the node ends here");
+                std::process::abort();
+            }
+            self.take_seat(&chain);
+        }
+        let impossible = {
+            let chain = self.chain();
+            self.waiting().settle(&chain, &txids, now.unsigned_ms())
+        };
+        self.tip.send_replace(stored.height);
+        tracing::info!(node.name = %self.name, block.height = stored.height, block.transactions = txids.len(), "A block is final");
+        self.refuse(&impossible, now.ms()).await;
+        true
+    }
+
+    /// Remembers promised transactions that became impossible.
+    pub(super) async fn refuse(&self, impossible: &[Impossible], now_ms: i64) {
+        if impossible.is_empty() {
+            return;
+        }
+        let refusals: Vec<StoredRefusal> = impossible
+            .iter()
+            .map(|Impossible { tx, error }| StoredRefusal {
+                txid: tx.txid(),
+                jws: tx.bytes().to_vec(),
+                reason: error.to_string(),
+                excluded_by: excluded_by(error),
+            })
+            .collect();
+        if let Err(error) = self.store.refuse(&refusals, now_ms).await {
+            tracing::error!(error = %error, "Refusals could not be stored");
+        }
+    }
+}

@@ -304,7 +304,8 @@ def fold(key, path, found):
 def check_entry(entry, root):
     """The value that the map has, or None if it is shown to have none."""
     fields(entry, ("id", "kind", "proof"), ("value",))
-    demand(entry["kind"] in KINDS and isinstance(entry["id"], str), "not an entry")
+    demand(entry["kind"] in KINDS, "not a kind of entry")
+    demand(id_fits(entry["kind"], entry["id"]), f"no {entry['kind']} entry has an id like this")
     key, proof = state_key(entry["kind"], entry["id"]), entry["proof"]
     fields(proof, ("path",), ("other",))
     if "value" in entry:
@@ -411,6 +412,18 @@ def check_answer(answer, query, anchors, pages):
     demand(over_runs(runs, [leaf(anchor) for anchor in tail]) == anchors, "the anchors lead to another root")
     found += answer["tail"]
     return [a for a in found if meets(query, (a["day0"], a["day1"], a["height"]))]
+
+
+def id_fits(kind, name):
+    """Whether an entry of this kind can have this id."""
+    digest, short = "[0-9a-f]{64}", "[a-z0-9][a-z0-9-]{0,62}"
+    parameter = "approvals|heartbeat_ms|max_block_bytes|min_spacing_ms|target"
+    subject = f"(member|operator):{short}|parameter:({parameter})|(service|staff):{digest}"
+    forms = {
+        "members": "", "operators": "", "parameters": "", "grant": f"{digest}/grt-[0-9a-f]{{32}}",
+        "changes": subject, "ballots": f"{subject}|event:{digest}",
+    }
+    return isinstance(name, str) and re.fullmatch(forms.get(kind, digest), name) is not None
 
 
 KINDS = "members operators parameters service staff key grant segment receipts erased release changes ballots event".split()

@@ -41,15 +41,31 @@ pub fn run(args: &Verify) -> Result<ExitCode> {
         Ok(Verdict { pinned, facts }) => {
             crate::say(if pinned { "valid" } else { "consistent, chain not pinned (use --trust)" })?;
             for (name, value) in facts {
-                crate::say(&format!("  {name:<16} {value}"))?;
+                crate::say(&printable(&format!("  {name:<16} {value}")))?;
             }
             Ok(if pinned { ExitCode::SUCCESS } else { ExitCode::from(NOT_PINNED) })
         }
         Err(reason) => {
-            crate::say(&format!("not valid: {reason}"))?;
+            crate::say(&printable(&format!("not valid: {reason}")))?;
             Ok(ExitCode::FAILURE)
         }
     }
+}
+
+/// What a file says must not move the cursor, colour the verdict or turn the direction of the text round.
+fn printable(line: &str) -> String {
+    let steers = |c: char| {
+        c.is_control()
+            || matches!(c, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+    };
+    line.chars().fold(String::with_capacity(line.len()), |mut shown, c| {
+        if steers(c) {
+            shown.extend(c.escape_default())
+        } else {
+            shown.push(c)
+        }
+        shown
+    })
 }
 
 /// A verdict, or in words why there is none. The outer error is the caller's: a file that cannot be read.

@@ -20,8 +20,6 @@ use crate::node::history::HistoryError;
 
 /// Room in a document for what stands beside an answer about anchors: genesis.json, certificates, changes of members.
 const FRAME_BYTES: usize = 128 * 1024;
-/// Bytes of an entry's id at most.
-const MAX_ID_BYTES: usize = 256;
 
 /// The earlier of two checkpoints.
 #[derive(Debug, Deserialize, IntoParams)]
@@ -186,14 +184,12 @@ pub async fn prove_entry(
 ) -> Result<HttpResponse, Problem> {
     let kind = entry.kind.as_deref().and_then(Kind::parse);
     let kind = kind.ok_or_else(|| Problem::invalid("kind", "not a kind of entry"))?;
-    let fits = entry.id.len() <= MAX_ID_BYTES && entry.id.bytes().all(|byte| byte.is_ascii_graphic());
-    if !fits {
-        return Err(Problem::invalid("id", "at most 256 characters, printable ASCII without spaces"));
+    if !kind.id_fits(&entry.id) {
+        return Err(Problem::invalid("id", "no entry of this kind has such an id"));
     }
     let mut entries = vec![(kind, entry.id.clone())];
-    if kind == Kind::Grant {
-        let key = entry.id.split_once('/').map(|(key, _)| key.to_owned());
-        entries.push((Kind::Key, key.ok_or_else(|| Problem::invalid("id", "of a grant: <kid>/<grant>"))?));
+    if let (Kind::Grant, Some((key, _))) = (kind, entry.id.split_once('/')) {
+        entries.push((Kind::Key, key.to_owned()));
     }
     app.prove_state(entries, entry.height.as_deref()).await
 }

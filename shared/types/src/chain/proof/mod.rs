@@ -122,6 +122,12 @@ pub enum ProofError {
         /// The height.
         height: u64,
     },
+    /// No entry of this kind can have such an id, so that its absence says nothing.
+    #[error("no entry `{kind}` has an id like this")]
+    Id {
+        /// The kind.
+        kind: &'static str,
+    },
     /// An entry is not what the certified state says.
     #[error("the entry `{kind}` is not what the certified state says: {error}")]
     NotInState {

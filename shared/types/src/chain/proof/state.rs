@@ -99,6 +99,9 @@ impl StateProof {
 
 impl EntryProof {
     fn verify(&self, map: &Digest) -> Result<(), ProofError> {
+        if !self.kind.id_fits(&self.id) {
+            return Err(ProofError::Id { kind: self.kind.code() });
+        }
         let key = self.kind.key(&self.id);
         let shown = match &self.value {
             Some(value) => self.proof.verify_present(map, &key, &Digest::of(&json::encode(value)?)),

@@ -20,6 +20,10 @@ struct Ledger {
     pages: Digest,
 }
 
+fn grant_of(kid: &Kid) -> String {
+    grant_id(kid, &GrantId::parse(GRANT).unwrap())
+}
+
 fn kid() -> Kid {
     PublicKey::of(&key(51)).kid()
 }
@@ -135,9 +139,10 @@ impl Ledger {
     }
 
     fn grant(&self, height: usize, kid: &Kid) -> StateProof {
-        let grant = grant_id(kid, &GrantId::parse(GRANT).unwrap());
-        let entries =
-            vec![self.entry(height, Kind::Grant, &grant), self.entry(height, Kind::Key, &kid.to_string())];
+        let entries = vec![
+            self.entry(height, Kind::Grant, &grant_of(kid)),
+            self.entry(height, Kind::Key, &kid.to_string()),
+        ];
         self.state(height, entries)
     }
 
@@ -291,10 +296,25 @@ fn a_grant_is_in_force_when_its_entry_and_its_keys_say_so() {
     assert_eq!(facts.verdict, Verdict::Absent);
 }
 
+/// That there is no grant of this id.
+fn absent(ledger: &Ledger, id: &str) -> StateProof {
+    let (key, _) = id.split_once('/').unwrap();
+    ledger.state(3, vec![ledger.entry(3, Kind::Grant, id), ledger.entry(3, Kind::Key, key)])
+}
+
 #[test]
 fn every_half_truth_about_a_grant_is_refused() {
     let ledger = Ledger::new();
-    let cases: [Spoiling<StateProof>; 12] = [
+    let cases: [Spoiling<StateProof>; 14] = [
+        // True of the map, and of nobody's grant.
+        (
+            |p, l| *p = absent(l, &grant_of(&kid()).replace("grt", "GRT")),
+            "no entry `grant` has an id like this",
+        ),
+        (
+            |p, l| *p = absent(l, &format!("{}\x1b[2J", grant_of(&kid()))),
+            "no entry `grant` has an id like this",
+        ),
         (|p, _| p.entries.truncate(1), "not one entry, or a grant's and its key's"),
         (|p, _| p.entries.clear(), "not one entry, or a grant's and its key's"),
         (|p, _| p.entries.push(p.entries[1].clone()), "not one entry, or a grant's and its key's"),
@@ -408,6 +428,13 @@ fn no_flipped_bit_of_any_kind_leaves_the_statement_as_it_was() {
             };
             if let Ok(other) = outcome {
                 assert_ne!(about(&other.content), about(&meaning.content), "bit {bit}");
+                if let Content::State(facts) = &other.content {
+                    assert!(
+                        facts.kind.id_fits(&facts.id),
+                        "bit {bit}: nothing can have the id {:?}",
+                        facts.id
+                    );
+                }
             }
         }
     }

@@ -5,7 +5,7 @@ use actix_web::{HttpResponse, get, web};
 use hbc_service::{Problem, Public};
 use hbc_types::Digest;
 use hbc_types::chain::entry::{Kind, grant_id};
-use hbc_types::chain::proof::{Document, MAX_DOCUMENT_BYTES, StateProof};
+use hbc_types::chain::proof::{Document, MAX_DOCUMENT_BYTES, ProofError, StateProof};
 use hbc_types::chain::rtree::Query;
 use hbc_types::ids::GrantId;
 use hbc_types::problem::{ProblemDocument, Slug};
@@ -14,12 +14,12 @@ use serde::Deserialize;
 use utoipa::IntoParams;
 
 use super::{App, digest};
-use crate::chain::EntryName;
+use crate::chain::{Before, EntryName};
 use crate::domain::state::State;
 use crate::node::history::HistoryError;
 
-/// Room in a document for what stands beside an answer about anchors: genesis.json, certificates, changes of members.
-const FRAME_BYTES: usize = 128 * 1024;
+/// Bytes of an answer about anchors at most; beside it stand genesis.json, certificates and changes of members.
+const MAX_ANSWER_BYTES: usize = 4 * 1024 * 1024;
 
 /// The earlier of two checkpoints.
 #[derive(Debug, Deserialize, IntoParams)]
@@ -81,18 +81,22 @@ fn undecided() -> Problem {
 }
 
 /// The document's bytes, unless they are more than a reader takes.
-fn text(document: &Document) -> Result<Vec<u8>, Problem> {
+pub(super) fn text(document: &Document) -> Result<Vec<u8>, Problem> {
     let bytes = document.to_bytes().map_err(|error| Problem::internal(&error))?;
-    if bytes.len() > MAX_DOCUMENT_BYTES { Err(too_large()) } else { Ok(bytes) }
+    if bytes.len() <= MAX_DOCUMENT_BYTES {
+        return Ok(bytes);
+    }
+    let words =
+        "the changes of members since genesis.json have more bytes than a proof may; export the chain";
+    Err(Problem::internal(&ProofError::TooLarge).detail(words))
 }
 
-fn answer(bytes: Vec<u8>) -> HttpResponse {
+pub(super) fn answer(bytes: Vec<u8>) -> HttpResponse {
     HttpResponse::Ok().content_type("application/json").body(bytes)
 }
 
 fn too_large() -> Problem {
-    let narrower = "the answer is larger than a proof may be; ask for fewer days";
-    Problem::invalid("to", narrower)
+    Problem::invalid("to", "the answer is larger than an answer may be; ask for fewer days")
 }
 
 /// That the log only grew between two checkpoints: both, the path of RFC 9162, and every change of members on the way.
@@ -221,7 +225,7 @@ pub async fn prove_anchors(
     }
     let query = Query { from, to, as_of };
     let work = web::block(move || {
-        let proof = view.prove(query, MAX_DOCUMENT_BYTES.saturating_sub(FRAME_BYTES));
+        let proof = view.prove(query, MAX_ANSWER_BYTES);
         text(&Document::Anchors(proof.ok_or_else(too_large)?))
     });
     Ok(answer(work.await.map_err(|cancelled| Problem::internal(&cancelled))??))
@@ -243,9 +247,8 @@ impl App {
     /// By the tip: its height and the proof.
     fn prove_present_state(&self, entries: &[EntryName]) -> Result<(u64, StateProof), Problem> {
         let chain = self.node.chain();
-        let tip = chain.certified_tip().ok_or_else(undecided)?;
-        let proof = chain.prove_state(chain.state(), tip, entries);
-        Ok((chain.height(), proof.ok_or_else(|| Problem::new(Slug::Integrity))?))
+        let proof = chain.prove_present_state(entries).ok_or_else(undecided)?;
+        Ok((chain.height(), proof))
     }
 
     async fn prove_state_at(&self, entries: Vec<EntryName>, height: u64) -> Result<StateProof, Problem> {
@@ -257,14 +260,14 @@ impl App {
             return Ok(present);
         }
         let certified = self.certified(height).await?;
-        let state = self.state_at(height).await?;
-        let proof = self.node.chain().prove_state(&state, certified, &entries);
+        let (state, before) = self.state_at(height).await?;
+        let proof = self.node.chain().prove_state(&state, &before, certified, &entries);
         proof.ok_or_else(|| Problem::new(Slug::Integrity))
     }
 
-    async fn state_at(&self, height: u64) -> Result<State, Problem> {
+    async fn state_at(&self, height: u64) -> Result<(State, Before), Problem> {
         match self.history.state_at(&self.node, height).await {
-            Ok(state) => Ok(state),
+            Ok(made) => Ok(made),
             Err(HistoryError::Busy | HistoryError::GivenUp) => {
                 Err(Problem::new(Slug::Unavailable).detail("another earlier state is being made; try again"))
             }

@@ -31,6 +31,7 @@ const NOT_PINNED: u8 = 3;
 /// What was found.
 struct Verdict {
     pinned: bool,
+    chain: Digest,
     facts: Vec<(&'static str, String)>,
     known: Known,
 }
@@ -84,6 +85,7 @@ fn judge(input: Input, trust: &Trust) -> Outcome {
             let verified = verify(&input.read()?, trust);
             settle(verified.map(|verified| Verdict {
                 pinned: verified.pinned,
+                chain: verified.chain,
                 facts: verified.facts(),
                 known: verified.known,
             }))
@@ -118,6 +120,7 @@ fn note(
     };
     settle(verify(&text, trust).map(|note| Verdict {
         pinned: true,
+        chain: note.chain,
         facts: note.facts(),
         known: note.known(),
     }))
@@ -135,6 +138,7 @@ fn settle(verdict: Result<Verdict, ProofError>) -> Outcome {
 fn compare(mut verdict: Verdict, against: &Path, trust: &Trust) -> Outcome {
     let kept = judge(Input::open(against)?, trust)?;
     let kept = kept.map_err(|reason| anyhow!("`{}` does not hold itself: {reason}", against.display()))?;
+    ensure!(kept.chain == verdict.chain, "`{}` is of the chain {}", against.display(), kept.chain);
     if let Err(error) = verdict.known.agrees_with(&kept.known) {
         return Ok(Err(format!("against `{}`: {error}", against.display())));
     }

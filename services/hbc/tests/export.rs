@@ -82,25 +82,43 @@ async fn fill(node: &Endpoint, chain: Digest, blocks: u8) -> Vec<Digest> {
     txids
 }
 
-/// A transaction of every type but `access.receipts`, each with the number of its signer's key: a consent that comes, changes
-/// and goes, a profile, an anchor and its end, statistics, a service's new key, a word of the node, other parameters, and at
-/// last another key of the one member.
-fn story(chain: Digest) -> Vec<(u8, Payload)> {
-    let iat = Clock::system().now().unsigned_ms();
-    let (public, kid) = (|n| PublicKey::of(&key(n)), |n| PublicKey::of(&key(n)).kid());
-    let grant = GrantId::parse(&format!("grt-{:032x}", 1)).unwrap();
+/// A payload with the number of its signer's key.
+type Said = (u8, Payload);
+
+fn public(n: u8) -> PublicKey {
+    PublicKey::of(&key(n))
+}
+
+/// A consent key comes, gives, alters and revokes.
+fn consents(chain: Digest, iat: u64) -> [Said; 4] {
+    let (key_id, grant) = (public(51).kid(), GrantId::parse(&format!("grt-{:032x}", 1)).unwrap());
+    let registration = ConsentKey {
+        chain,
+        iat,
+        key: key_id,
+        pop: Some(SignatureBytes::sign(&key(51), &possession_text(&chain, &key_id))),
+        public: Some(public(51)),
+        status: KeyStatus::Active,
+    };
     let consent = |seq, prev, body: &[u8]| Consent {
         chain,
         commitment: Digest::of(body),
         custody: Custody::Client,
         grant: grant.clone(),
         iat,
-        key: kid(51),
+        key: key_id,
         prev,
         seq,
     };
     let given = Payload::Grant(consent(1, None, b"first"));
     let given_id = tx::txid(tx::sign(&key(51), &given).unwrap().as_bytes());
+    let altered = Payload::Alter(consent(2, Some(given_id), b"second"));
+    let revoked = Payload::Revoke(Revoke { chain, grant: grant.clone(), iat, key: key_id });
+    [(201, Payload::ConsentKey(registration)), (51, given), (51, altered), (51, revoked)]
+}
+
+/// An anchor and its end, and statistics.
+fn facts(chain: Digest, iat: u64) -> [Said; 3] {
     let root = Digest::of(b"segment");
     let segment = Segment {
         bytes: 1024,
@@ -110,14 +128,20 @@ fn story(chain: Digest) -> Vec<(u8, Payload)> {
         root,
         tag: Tag::from_bytes([1; 16]),
     };
-    let vote = |subject: &str, value: String| {
-        Payload::MemberVote(MemberVote { chain, iat, nonce: 0, subject: subject.to_owned(), value })
-    };
+    let anchor = Anchor { chain, day0: 20_000, day1: 20_031, iat, segments: vec![segment] };
+    let commitment = Digest::of(b"erased");
+    let erase = Erase { chain, commitment, iat, records: vec![], roots: vec![root] };
+    let release = Release { chain, digest: Digest::of(b"cube"), iat, period: "2026-10".to_owned() };
+    [(203, Payload::Anchor(anchor)), (202, Payload::Erase(erase)), (203, Payload::Release(release))]
+}
+
+/// A profile, a service's new key, a word of the node, other parameters, and at last another key of the one member.
+fn voices(chain: Digest, iat: u64) -> [Said; 6] {
     let staff = Payload::Staff(Staff {
         chain,
         commitment: Digest::of(b"person"),
         iat,
-        key: kid(60),
+        key: public(60).kid(),
         nonce: 0,
         organisation: "Example Practice".to_owned(),
         public: public(60),
@@ -127,7 +151,7 @@ fn story(chain: Digest) -> Vec<(u8, Payload)> {
     let service = ServiceKeyChange {
         chain,
         iat,
-        key: kid(204),
+        key: public(204).kid(),
         nonce: 0,
         public: public(204),
         role: ServiceRole::Storage,
@@ -135,48 +159,24 @@ fn story(chain: Digest) -> Vec<(u8, Payload)> {
     };
     let (event, node) = ("tested".to_owned(), "node-1".to_owned());
     let event = NodeEvent { chain, event, evidence: Digest::of(b"evidence"), height: 1, iat, node };
-    vec![
-        (
-            201,
-            Payload::ConsentKey(ConsentKey {
-                chain,
-                iat,
-                key: kid(51),
-                pop: Some(SignatureBytes::sign(&key(51), &possession_text(&chain, &kid(51)))),
-                public: Some(public(51)),
-                status: KeyStatus::Active,
-            }),
-        ),
-        (51, given),
-        (51, Payload::Alter(consent(2, Some(given_id), b"second"))),
-        (51, Payload::Revoke(Revoke { chain, grant: grant.clone(), iat, key: kid(51) })),
+    let vote = |subject: &str, value: String| {
+        Payload::MemberVote(MemberVote { chain, iat, nonce: 0, subject: subject.to_owned(), value })
+    };
+    [
         (201, staff.clone()),
         (101, staff),
-        (203, Payload::Anchor(Anchor { chain, day0: 20_000, day1: 20_031, iat, segments: vec![segment] })),
-        (
-            202,
-            Payload::Erase(Erase {
-                chain,
-                commitment: Digest::of(b"erased"),
-                iat,
-                records: vec![],
-                roots: vec![root],
-            }),
-        ),
-        (
-            203,
-            Payload::Release(Release {
-                chain,
-                digest: Digest::of(b"cube"),
-                iat,
-                period: "2026-10".to_owned(),
-            }),
-        ),
         (1, Payload::ServiceKey(service)),
         (1, Payload::NodeEvent(event)),
         (1, vote("parameter:heartbeat_ms", "86400000".to_owned())),
         (1, vote("member:node-1", public(2).to_string())),
     ]
+}
+
+/// A transaction of every type.
+fn story(chain: Digest) -> Vec<Said> {
+    let iat = Clock::system().now().unsigned_ms();
+    let facts = facts(chain, iat).into_iter();
+    consents(chain, iat).into_iter().chain(facts).chain(voices(chain, iat)).collect()
 }
 
 /// A transaction after the member's key has changed.

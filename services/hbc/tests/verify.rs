@@ -160,6 +160,9 @@ fn a_kept_file_of_the_same_past_contradicts_nothing() {
     let (code, said) = against("genesis.json", "state-proof.json");
     assert_eq!(code, Some(2), "what was kept proves nothing itself: {said}");
     assert!(said.contains("does not hold itself"), "{said}");
+    let (code, said) = verify(&["--against", &path("chain.hbc"), &path("state-proof.json")]);
+    assert_eq!(code, Some(2), "nothing is pinned, and they are of two chains: {said}");
+    assert!(said.contains("is of the chain"), "{said}");
 }
 
 #[test]

@@ -42,7 +42,7 @@ pub fn verify(input: Input, trust: &Trust) -> Outcome {
     let elapsed = progress.end()?;
     Ok(audit?.map(|audit| {
         let facts = facts(&audit, pinned.is_some(), elapsed);
-        Verdict { pinned: pinned.is_some(), facts, known: audit.known().clone() }
+        Verdict { pinned: pinned.is_some(), chain, facts, known: audit.known().clone() }
     }))
 }
 

@@ -276,3 +276,22 @@ impl App {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::chain::tests::Course;
+
+    #[test]
+    fn a_document_that_readers_refuse_is_not_given_out() {
+        let members = [(Kind::Members, String::new())];
+        let mut proof = Course::eventful().chain.prove_present_state(&members).unwrap();
+        assert!(text(&Document::State(proof.clone())).is_ok());
+        proof.entries[0].value = Some("x".repeat(MAX_DOCUMENT_BYTES).into());
+        let problem = text(&Document::State(proof)).unwrap_err();
+        assert_eq!(problem.slug(), Slug::Internal);
+        let detail = problem.document(None).detail.unwrap();
+        assert!(detail.starts_with("the changes of members since genesis.json"), "{detail}");
+        assert_eq!(too_large().slug(), Slug::InvalidInput);
+    }
+}

@@ -248,23 +248,23 @@ impl Chain {
     /// Makes an examined block the tip; false if it does not follow on this very tip.
     #[must_use]
     pub fn extend(&mut self, next: NextBlock, certificate: String) -> bool {
-        let before = (Before::of(&self.state), self.state.members().to_vec());
+        let (before, members) = (Before::of(&self.state), self.state.members().to_vec());
         let (txs, bytes) = (next.checked.txs.clone(), next.block.encoded_len());
         if self.state.commit(next.checked).is_err() {
             return false;
         }
-        self.grow(before.0, &txs, certificate);
-        self.note(&before.1, &txs, bytes);
+        self.grow(before, &txs, certificate);
+        self.note(&members, &txs, bytes);
         true
     }
 
     /// Takes a stored block up again: its hashes were verified and lead to a certified tip, so that only the
     /// state has to be made anew.
     pub fn replay(&mut self, block: &Block, certificate: String) -> Result<(), BlockError> {
-        let before = (Before::of(&self.state), self.state.members().to_vec());
+        let (before, members) = (Before::of(&self.state), self.state.members().to_vec());
         let txs = replay_block(&mut self.state, block)?;
-        self.grow(before.0, &txs, certificate);
-        self.note(&before.1, &txs, block.encoded_len());
+        self.grow(before, &txs, certificate);
+        self.note(&members, &txs, block.encoded_len());
         Ok(())
     }
 

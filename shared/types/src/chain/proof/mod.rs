@@ -5,6 +5,7 @@
 //! what it proves: a transaction is final, a receipt or a record is covered by one, a consent was given; the log only grew
 //! between two checkpoints; what the state said about an entry after a block; which anchors some days have.
 //!
+//! Each has one certified block, whose members cannot be chosen ([`Certification`]), and shows the rest in its log or state.
 //! Trust begins at a pinned `genesis.json` or chain id. Without a pin a document can only be found consistent in itself.
 
 mod anchors;

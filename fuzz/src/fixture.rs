@@ -5,7 +5,7 @@ use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, LazyLock};
 
 use ed25519_dalek::SigningKey;
-use hbc_ledger::chain::{CertifiedHeader, Chain, value_of};
+use hbc_ledger::chain::{Chain, value_of};
 use hbc_ledger::consensus::texts::Texts;
 use hbc_types::account::{Custody, ServiceRole};
 use hbc_types::chain::checkpoint::Certificate as Note;
@@ -36,7 +36,7 @@ pub fn secret(name: &str) -> SigningKey {
     SigningKey::from_bytes(Digest::of(name.as_bytes()).as_bytes())
 }
 
-fn public(name: &str) -> PublicKey {
+pub fn public(name: &str) -> PublicKey {
     PublicKey::of(&secret(name))
 }
 
@@ -65,7 +65,7 @@ pub fn fixture() -> &'static Fixture {
     &FIXTURE
 }
 
-fn genesis() -> Genesis {
+pub fn genesis() -> Genesis {
     let service = |role, name| ServiceKey { key: public(name), role };
     Genesis {
         members: MEMBERS.iter().map(|name| Named { key: public(name), name: (*name).to_owned() }).collect(),
@@ -179,9 +179,7 @@ impl Fixture {
                     .map(|jws| {
                         let place = chain.state().place(&tx::txid(jws)).unwrap();
                         let jws = String::from_utf8(jws.clone()).unwrap();
-                        chain
-                            .prove(&place, jws, CertifiedHeader { header, note: note.clone() }, parent)
-                            .unwrap()
+                        chain.prove(&place, jws, header, parent).unwrap()
                     })
                     .collect(),
             );

@@ -12,37 +12,42 @@
 )]
 
 mod fixture;
+mod ledger;
 mod script;
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
+use hbc_ledger::chain_file::{ChainReader, ChainWriter};
 use hbc_ledger::consensus::{Message, wal};
+use hbc_ledger::domain::audit::Audit;
 use hbc_ledger::node::catch_up::examine_fetched;
 use hbc_types::chain::checkpoint::Certificate as Note;
 use hbc_types::chain::genesis::Genesis;
-use hbc_types::chain::header::{Block, Header};
+use hbc_types::chain::header::{Block, HEADER_BYTES, Header};
 use hbc_types::chain::json;
 use hbc_types::chain::merkle;
 use hbc_types::chain::payload::Payload;
 use hbc_types::chain::proof::tlog::TlogProof;
-use hbc_types::chain::proof::{self, Content, Document, Trust};
+use hbc_types::chain::proof::{self, Document, Trust};
 use hbc_types::chain::tx::{self, Tx};
 use hbc_types::wire::ledger::BlocksView;
 
 use fixture::{KNOWN_HEIGHT, fixture};
+use ledger::ledger;
 
 /// A kind of input: its name and what must hold for it.
 pub type Target = (&'static str, fn(&[u8]));
 
 /// Every target.
-pub const TARGETS: [Target; 6] = [
+pub const TARGETS: [Target; 7] = [
     ("header", header),
     ("transaction", transaction),
     ("note", note),
     ("proof", proof),
     ("message", message),
     ("sync", sync),
+    ("chain", chain),
 ];
 
 /// Headers, blocks and founding documents: what parses is the one way to write it.
@@ -93,6 +98,11 @@ pub fn note(data: &[u8]) {
             assert_eq!(Note::parse(&known.certificate).unwrap().checkpoint, *checkpoint);
         }
     }
+    // With signatures of others below it a note still says only what was certified.
+    if let Ok(note) = proof::verify_note(text, &Trust::Genesis(Box::new(fixture.genesis.clone()))) {
+        let certified = &note.certified;
+        assert_eq!(certified.block, fixture.blocks[usize::try_from(certified.height).unwrap()].hash);
+    }
     if let Ok(proof) = TlogProof::parse(text) {
         assert_eq!(proof::tlog::encode(proof.index, &proof.path, &proof.certificate.to_note()), text);
         for block in &fixture.blocks {
@@ -106,34 +116,61 @@ pub fn note(data: &[u8]) {
     }
 }
 
-/// Proof documents: one form each, and with the chain pinned they prove only what is in the chain.
+/// Proof documents: one form each, and with the chain pinned they say only what is so.
 pub fn proof(data: &[u8]) {
-    let fixture = fixture();
+    let (genesis, ledger) = (&fixture().genesis, ledger());
     if let Ok(document) = Document::parse(data) {
         assert_eq!(document.to_bytes().unwrap(), data);
     }
-    let pinned = Trust::Genesis(Box::new(fixture.genesis.clone()));
-    let by_id = Trust::Chain(fixture.chain.id());
-    for trust in [&pinned, &by_id] {
-        if let Ok(verified) = proof::verify(data, trust) {
-            assert!(verified.pinned && verified.chain == fixture.chain.id());
-            let block = |height: u64| &fixture.blocks[usize::try_from(height).unwrap()];
-            if let Some(transaction) = &verified.transaction {
-                let all = &block(transaction.height).transactions;
-                assert!(all.iter().any(|jws| tx::txid(jws.as_bytes()) == transaction.txid));
-            }
-            let certified = match &verified.content {
-                Content::Consistency { from, to } => vec![from, to],
-                Content::State(facts) => vec![&facts.at.certified],
-                Content::Anchors(facts) => vec![&facts.at.certified],
-                _ => Vec::new(),
-            };
-            assert!(certified.into_iter().all(|one| block(one.height).hash == one.block));
+    let chain = ledger.chains[0].id();
+    for trust in [Trust::Genesis(Box::new(genesis.clone())), Trust::Chain(chain)] {
+        if let Ok(verified) = proof::verify(data, &trust) {
+            assert!(verified.pinned && verified.chain == chain);
+            ledger.check(&verified);
         }
     }
     if let Ok(verified) = proof::verify(data, &Trust::Nothing) {
         assert!(!verified.pinned, "trusted nothing, so nothing is pinned");
     }
+}
+
+/// Exported chains: one form, and one that holds is the chain up to some height, or another's.
+pub fn chain(data: &[u8]) {
+    let fixture = fixture();
+    let Ok(mut reader) = ChainReader::open(data) else { return };
+    let mut audit = Audit::begin(reader.genesis()).unwrap();
+    let (mut writer, mut holds) =
+        (ChainWriter::begin(Vec::new(), &reader.genesis().to_bytes().unwrap()).unwrap(), true);
+    loop {
+        match reader.block() {
+            Ok(Some((block, note))) => {
+                let mut header = block.to_bytes();
+                let body = header.split_off(HEADER_BYTES);
+                writer.block(&header, &body, &note).unwrap();
+                holds = holds && audit.take(vec![(block, note)]).is_ok();
+            }
+            Ok(None) => break,
+            Err(_other_form) => return,
+        }
+    }
+    assert_eq!(writer.finish().unwrap(), data);
+    if holds && audit.state().chain() == fixture.chain.id() {
+        let height = usize::try_from(audit.state().height()).unwrap();
+        assert_eq!(audit.state().tip(), fixture.blocks[height].hash, "one chain");
+        assert_eq!(audit.known().height(), height as u64);
+    }
+}
+
+/// The fixture's chain up to a height, as a file.
+fn exported(height: usize) -> Vec<u8> {
+    let fixture = fixture();
+    let mut writer = ChainWriter::begin(Vec::new(), &fixture.genesis.to_bytes().unwrap()).unwrap();
+    for view in fixture.blocks.iter().take(height + 1).skip(1) {
+        let mut header = fixture::block_of(view).to_bytes();
+        let body = header.split_off(HEADER_BYTES);
+        writer.block(&header, &body, &view.certificate).unwrap();
+    }
+    writer.finish().unwrap()
 }
 
 /// What members send each other and what the log keeps: by itself, and as a script against a running member.
@@ -229,10 +266,14 @@ pub fn seeds() -> Vec<(&'static str, String, Vec<u8>)> {
             lines.push(b'\n');
             let proof = fixture.prove(height, place);
             add("note", format!("tlog-{height}-{place}"), proof.to_tlog_proof().into_bytes());
-            let document = Document::Transaction(proof).to_bytes().unwrap();
-            add("proof", format!("transaction-{height}-{place}"), document);
         }
         add("sync", format!("payloads-{height}"), lines);
+    }
+    for (name, document) in ledger().documents() {
+        add("proof", name.to_owned(), document.to_bytes().unwrap());
+    }
+    for height in 0..fixture.blocks.len() {
+        add("chain", format!("height-{height}"), exported(height));
     }
     for (number, bytes) in script::seeds().into_iter().enumerate() {
         add("message", format!("seed-{number}"), bytes);

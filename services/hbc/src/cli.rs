@@ -157,13 +157,13 @@ pub struct Verify {
     /// The chain that is trusted: a `genesis.json`, or a chain id.
     #[arg(long)]
     pub trust: Option<String>,
-    /// For a tlog-proof: the transaction that it proves, as its id or as a file with its text.
+    /// For a tlog-proof: the transaction that it proves, as a file with its text, or only its id.
     #[arg(long)]
     pub transaction: Option<String>,
-    /// For a checkpoint: another one that it must not contradict.
+    /// A file of the same chain that was kept, of any kind, which must not tell another past.
     #[arg(long)]
     pub against: Option<PathBuf>,
-    /// What to check: a proof document, a tlog-proof, a checkpoint or an exported chain, told apart by content.
+    /// What to check, a file or a pipe: a proof document, a tlog-proof, a checkpoint or an exported chain, told apart by content.
     pub file: PathBuf,
 }
 

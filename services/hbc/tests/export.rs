@@ -12,12 +12,16 @@ use hbc_ledger::Application;
 use hbc_ledger::config::{Config, VerifyMode};
 use hbc_service::ServerSettings;
 use hbc_service::config::SecretFile;
-use hbc_types::account::ServiceRole;
+use hbc_types::account::{Custody, ServiceRole};
 use hbc_types::chain::genesis::{Genesis, Named, Parameters, ServiceKey};
-use hbc_types::chain::keys::PublicKey;
-use hbc_types::chain::payload::{Payload, Receipts};
+use hbc_types::chain::keys::{PublicKey, SignatureBytes, Tag, possession_text};
+use hbc_types::chain::payload::{
+    Anchor, Consent, ConsentKey, Erase, KeyStatus, MemberVote, NodeEvent, Payload, Receipts, Release, Revoke,
+    Segment, ServiceKeyChange, Staff, StaffStatus,
+};
 use hbc_types::chain::tx;
-use hbc_types::wire::ledger::{NodeStatus, SubmitTransaction};
+use hbc_types::ids::GrantId;
+use hbc_types::wire::ledger::{NodeStatus, SubmitTransaction, TransactionState, TransactionView};
 use hbc_types::{Clock, Digest};
 
 fn key(n: u8) -> SigningKey {
@@ -43,13 +47,17 @@ fn genesis() -> Genesis {
 
 fn config(folder: &Path) -> Config {
     use std::os::unix::fs::PermissionsExt as _;
-    let key_file = folder.join("node-1.key");
-    std::fs::write(&key_file, hex::encode([1; 32])).unwrap();
-    std::fs::set_permissions(&key_file, std::fs::Permissions::from_mode(0o600)).unwrap();
+    let key_file = |name: &str, seed: u8| {
+        let file = folder.join(name);
+        std::fs::write(&file, hex::encode([seed; 32])).unwrap();
+        std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o600)).unwrap();
+        SecretFile::new(file)
+    };
     let settings = serde_json::json!({
         "name": "node-1",
         "genesis_file": folder.join("genesis.json"),
-        "key_file": SecretFile::new(key_file),
+        "key_file": key_file("node-1.key", 1),
+        "next_key_file": key_file("node-1.next", 2),
         "data_dir": folder.join("data"),
         "verify": VerifyMode::Incremental,
         "server": ServerSettings { workers: 1, shutdown_seconds: 1, ..ServerSettings::default() },
@@ -72,6 +80,120 @@ async fn fill(node: &Endpoint, chain: Digest, blocks: u8) -> Vec<Digest> {
         }
     }
     txids
+}
+
+/// A payload with the number of its signer's key.
+type Said = (u8, Payload);
+
+fn public(n: u8) -> PublicKey {
+    PublicKey::of(&key(n))
+}
+
+/// A consent key comes, gives, alters and revokes.
+fn consents(chain: Digest, iat: u64) -> [Said; 4] {
+    let (key_id, grant) = (public(51).kid(), GrantId::parse(&format!("grt-{:032x}", 1)).unwrap());
+    let registration = ConsentKey {
+        chain,
+        iat,
+        key: key_id,
+        pop: Some(SignatureBytes::sign(&key(51), &possession_text(&chain, &key_id))),
+        public: Some(public(51)),
+        status: KeyStatus::Active,
+    };
+    let consent = |seq, prev, body: &[u8]| Consent {
+        chain,
+        commitment: Digest::of(body),
+        custody: Custody::Client,
+        grant: grant.clone(),
+        iat,
+        key: key_id,
+        prev,
+        seq,
+    };
+    let given = Payload::Grant(consent(1, None, b"first"));
+    let given_id = tx::txid(tx::sign(&key(51), &given).unwrap().as_bytes());
+    let altered = Payload::Alter(consent(2, Some(given_id), b"second"));
+    let revoked = Payload::Revoke(Revoke { chain, grant: grant.clone(), iat, key: key_id });
+    [(201, Payload::ConsentKey(registration)), (51, given), (51, altered), (51, revoked)]
+}
+
+/// An anchor and its end, and statistics.
+fn facts(chain: Digest, iat: u64) -> [Said; 3] {
+    let root = Digest::of(b"segment");
+    let segment = Segment {
+        bytes: 1024,
+        cid: "bafkreigh2akiscaildcqabsyg3dfr6chu3fgpregiymsck7e7aqa4s52zy".to_owned(),
+        digest: root,
+        records: 1,
+        root,
+        tag: Tag::from_bytes([1; 16]),
+    };
+    let anchor = Anchor { chain, day0: 20_000, day1: 20_031, iat, segments: vec![segment] };
+    let commitment = Digest::of(b"erased");
+    let erase = Erase { chain, commitment, iat, records: vec![], roots: vec![root] };
+    let release = Release { chain, digest: Digest::of(b"cube"), iat, period: "2026-10".to_owned() };
+    [(203, Payload::Anchor(anchor)), (202, Payload::Erase(erase)), (203, Payload::Release(release))]
+}
+
+/// A profile, a service's new key, a word of the node, other parameters, and at last another key of the one member.
+fn voices(chain: Digest, iat: u64) -> [Said; 6] {
+    let staff = Payload::Staff(Staff {
+        chain,
+        commitment: Digest::of(b"person"),
+        iat,
+        key: public(60).kid(),
+        nonce: 0,
+        organisation: "Example Practice".to_owned(),
+        public: public(60),
+        role: "doctor".to_owned(),
+        status: StaffStatus::Active,
+    });
+    let service = ServiceKeyChange {
+        chain,
+        iat,
+        key: public(204).kid(),
+        nonce: 0,
+        public: public(204),
+        role: ServiceRole::Storage,
+        status: KeyStatus::Active,
+    };
+    let (event, node) = ("tested".to_owned(), "node-1".to_owned());
+    let event = NodeEvent { chain, event, evidence: Digest::of(b"evidence"), height: 1, iat, node };
+    let vote = |subject: &str, value: String| {
+        Payload::MemberVote(MemberVote { chain, iat, nonce: 0, subject: subject.to_owned(), value })
+    };
+    [
+        (201, staff.clone()),
+        (101, staff),
+        (1, Payload::ServiceKey(service)),
+        (1, Payload::NodeEvent(event)),
+        (1, vote("parameter:heartbeat_ms", "86400000".to_owned())),
+        (1, vote("member:node-1", public(2).to_string())),
+    ]
+}
+
+/// A transaction of every type.
+fn story(chain: Digest) -> Vec<Said> {
+    let iat = Clock::system().now().unsigned_ms();
+    let facts = facts(chain, iat).into_iter();
+    consents(chain, iat).into_iter().chain(facts).chain(voices(chain, iat)).collect()
+}
+
+/// A transaction after the member's key has changed.
+async fn fill_one_more(node: &Endpoint, chain: Digest) {
+    let (iat, root) = (Clock::system().now().unsigned_ms(), Digest::of(b"after"));
+    let receipts = Payload::Receipts(Receipts { chain, count: 1, iat, root });
+    settle(node, &tx::sign(&key(202), &receipts).unwrap()).await;
+}
+
+/// Makes a transaction final.
+async fn settle(node: &Endpoint, jws: &str) {
+    node.post("/v1/transactions").json(&SubmitTransaction { jws: jws.to_owned() }).done().await.unwrap();
+    let (path, started) = (format!("/v1/transactions/{}", tx::txid(jws.as_bytes())), Instant::now());
+    while node.get(&path).fetch::<TransactionView>().await.unwrap().state != TransactionState::Final {
+        assert!(started.elapsed() < Duration::from_secs(60), "{path} does not become final");
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
 }
 
 fn hbc(args: &[&str]) -> (Option<i32>, String) {
@@ -113,6 +235,13 @@ fn a_chain_is_exported_from_both_sides_and_checked_to_the_last_bit() {
         std::fs::write(text("tx.tlog-proof"), proof).unwrap();
         let consistency = node.get("/v1/checkpoints/6/consistency?from=2").send().await.unwrap().body;
         std::fs::write(text("consistency.json"), consistency).unwrap();
+        for (signer, payload) in story(chain) {
+            settle(&node, &tx::sign(&key(signer), &payload).unwrap()).await;
+        }
+        fill_one_more(&node, chain).await;
+        std::fs::write(text("last.note"), node.get("/v1/checkpoint").send().await.unwrap().body).unwrap();
+        let members = node.get("/v1/state/proof?kind=members").send().await.unwrap().body;
+        std::fs::write(text("members.json"), members).unwrap();
         txids[3].to_string()
     });
     let (code, said) = hbc(&["export", "--node", &address, &exported]);
@@ -132,7 +261,8 @@ fn a_chain_is_exported_from_both_sides_and_checked_to_the_last_bit() {
 
     let (code, said) = hbc(&["verify", "--trust", &pinned, &exported]);
     assert_eq!(code, Some(0), "{said}");
-    assert!(said.contains("6 after block 0") && said.contains("height 6"), "{said}");
+    // Each of the story in a block of its own, after those of receipts and before the last.
+    assert!(said.contains("20 after block 0") && said.contains("height 20"), "{said}");
     assert_eq!(hbc(&["verify", "--trust", &chain.to_string(), &exported]).0, Some(0));
     assert_eq!(hbc(&["verify", &exported]).0, Some(3));
     assert_eq!(hbc(&["verify", "--trust", &"ab".repeat(32), &exported]).0, Some(1));
@@ -147,20 +277,36 @@ fn a_chain_is_exported_from_both_sides_and_checked_to_the_last_bit() {
     }
     std::fs::write(&copied, &bytes[..bytes.len() - 13]).unwrap();
     let (code, said) = hbc(&["verify", "--trust", &pinned, &copied]);
-    assert_eq!((code, said.as_str()), (Some(1), "not valid: block 6: the file is cut off\n"));
+    assert_eq!((code, said.as_str()), (Some(1), "not valid: block 20: the file is cut off\n"));
 
     // The other kinds of files, by the same command.
     let (note, tlog) = (text("late.note"), text("tx.tlog-proof"));
     assert_eq!(hbc(&["verify", "--trust", &pinned, &note]).0, Some(0));
-    assert_eq!(hbc(&["verify", &note]).0, Some(1), "a checkpoint needs a genesis.json");
+    assert_eq!(hbc(&["verify", &note]).0, Some(2), "a checkpoint needs a genesis.json");
     assert_eq!(hbc(&["verify", "--trust", &pinned, "--against", &note, &note]).0, Some(0));
     let (code, said) = hbc(&["verify", "--trust", &pinned, "--transaction", &proof, &tlog]);
     assert_eq!(code, Some(0), "{said}");
     assert!(said.contains(&proof), "{said}");
     assert_eq!(hbc(&["verify", "--trust", &pinned, "--transaction", &"00".repeat(32), &tlog]).0, Some(1));
-    assert_eq!(hbc(&["verify", "--trust", &pinned, &tlog]).0, Some(1), "which transaction?");
+    assert_eq!(hbc(&["verify", "--trust", &pinned, &tlog]).0, Some(2), "which transaction?");
     let (code, said) = hbc(&["verify", "--trust", &pinned, &text("consistency.json")]);
     assert_eq!(code, Some(0), "{said}");
+
+    // The one member signs with another key now: documents show that, a checkpoint alone cannot.
+    let (code, said) = hbc(&["verify", "--trust", &pinned, &text("members.json")]);
+    assert_eq!(code, Some(0), "{said}");
+    assert!(said.contains("\"name\":\"node-1\"") && said.contains("at height 20"), "{said}");
+    let (code, said) = hbc(&["verify", "--trust", &pinned, &text("last.note")]);
+    assert_eq!(
+        (code, said.as_str()),
+        (Some(1), "not valid: 0 of 1 members signed; more than two thirds are needed\n")
+    );
+    // Every file against every other, the chain among them.
+    let files = [text("members.json"), text("consistency.json"), note, exported];
+    for (kept, file) in files.iter().flat_map(|kept| files.iter().map(move |file| (kept, file))) {
+        let (code, said) = hbc(&["verify", "--trust", &pinned, "--against", kept, file]);
+        assert_eq!(code, Some(0), "{kept} {file}: {said}");
+    }
 }
 
 #[test]

@@ -8,7 +8,6 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use hbc_types::chain::checkpoint::Certificate;
-use hbc_types::chain::entry::Kind;
 use hbc_types::chain::genesis::{Genesis, GenesisError, Named, log_origin};
 use hbc_types::chain::header::{Block, Header};
 use hbc_types::chain::keys::Kid;
@@ -24,7 +23,7 @@ use crate::domain::comparison::Known;
 use crate::domain::events::Events;
 use crate::domain::register::{Added, Register};
 use crate::domain::state::State;
-pub use proofs::{AnchorsView, CertifiedHeader, EntryName};
+pub use proofs::{AnchorsView, Before, CertifiedHeader, EntryName};
 
 /// A block that keeps all rules, with what it leads to.
 #[derive(Debug)]
@@ -87,6 +86,8 @@ pub struct Chain {
     sizes: Vec<u64>,
     log: Tree,
     certificate: String,
+    /// The block before the tip; none at block 0.
+    before_tip: Option<Before>,
     events: Events,
     /// Every change of members so far, certified by the set before it.
     sets: Vec<SetChange>,
@@ -108,6 +109,7 @@ impl Chain {
             sizes: vec![0],
             log: Tree::default(),
             certificate: String::new(),
+            before_tip: None,
             events: Events::default(),
             certificates: vec![Digest::of(b"")],
             sets: Vec::new(),
@@ -243,25 +245,23 @@ impl Chain {
     /// Makes an examined block the tip; false if it does not follow on this very tip.
     #[must_use]
     pub fn extend(&mut self, next: NextBlock, certificate: String) -> bool {
-        let parent = self.tip().leaf_hash();
-        let before = self.state.members().to_vec();
+        let (before, members) = (Before::of(&self.state), self.state.members().to_vec());
         let (txs, bytes) = (next.checked.txs.clone(), next.block.encoded_len());
         if self.state.commit(next.checked).is_err() {
             return false;
         }
-        self.grow(parent, &txs, certificate);
-        self.note(&before, &txs, bytes);
+        self.grow(before, &txs, certificate);
+        self.note(&members, &txs, bytes);
         true
     }
 
     /// Takes a stored block up again: its hashes were verified and lead to a certified tip, so that only the
     /// state has to be made anew.
     pub fn replay(&mut self, block: &Block, certificate: String) -> Result<(), BlockError> {
-        let parent = self.tip().leaf_hash();
-        let before = self.state.members().to_vec();
+        let (before, members) = (Before::of(&self.state), self.state.members().to_vec());
         let txs = replay_block(&mut self.state, block)?;
-        self.grow(parent, &txs, certificate);
-        self.note(&before, &txs, block.encoded_len());
+        self.grow(before, &txs, certificate);
+        self.note(&members, &txs, block.encoded_len());
         Ok(())
     }
 
@@ -292,20 +292,16 @@ impl Chain {
         if self.state.members() == before {
             return;
         }
-        let roots = self.state.roots();
-        self.sets.push(SetChange {
-            anchors: roots.anchors,
-            checkpoint: self.certificate.clone(),
-            header: *self.state.header(),
-            map: roots.map,
+        self.sets.extend(self.certified_tip().map(|certified| SetChange {
+            certified,
             members: self.state.members().to_vec(),
-            pages: roots.pages,
-            proof: self.state.prove(Kind::Members, "").proof,
-        });
+            named: proofs::named(&self.state),
+        }));
     }
 
-    fn grow(&mut self, parent: Digest, txs: &[Arc<Tx>], certificate: String) {
-        self.log.push(parent);
+    fn grow(&mut self, before: Before, txs: &[Arc<Tx>], certificate: String) {
+        self.log.push(before.leaf_hash());
+        self.before_tip = Some(before);
         for tx in txs {
             self.log.push(tx.txid());
         }

@@ -33,6 +33,9 @@ pub enum ChainFileError {
     /// Its genesis.json founds no chain.
     #[error(transparent)]
     Genesis(#[from] GenesisError),
+    /// Its genesis.json is not as it is hashed.
+    #[error("genesis.json in it has more than its canonical bytes")]
+    GenesisForm,
     /// A part is longer than it may be.
     #[error("a length is beyond its limit")]
     Length,
@@ -138,7 +141,11 @@ impl<R: Read> ChainReader<R> {
             return Err(ChainFileError::Version);
         }
         let length = read_length(&mut input)?;
-        let genesis = Genesis::parse(&read_bytes(&mut input, length, MAX_GENESIS_BYTES)?)?;
+        let bytes = read_bytes(&mut input, length, MAX_GENESIS_BYTES)?;
+        let genesis = Genesis::parse(&bytes)?;
+        if genesis.to_bytes()? != bytes {
+            return Err(ChainFileError::GenesisForm);
+        }
         Ok(Self { input, genesis, read: 0, ended: false })
     }
 

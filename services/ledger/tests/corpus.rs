@@ -47,8 +47,11 @@ fn try_target((name, holds): fuzz::Target) {
         fuzz::seeds().into_iter().filter(|(target, ..)| *target == name).map(|(_, _, bytes)| bytes).collect();
     assert!(seeds.len() > 5, "{name} has seeds");
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../fuzz/kept").join(name);
-    let kept = std::fs::read_dir(&folder).into_iter().flatten();
-    let kept = kept.map(|entry| std::fs::read(entry.unwrap().path()).unwrap());
+    let kept: Vec<Vec<u8>> = std::fs::read_dir(&folder)
+        .unwrap()
+        .map(|entry| std::fs::read(entry.unwrap().path()).unwrap())
+        .collect();
+    assert!(!kept.is_empty(), "{name} has kept inputs");
     let random = Random::seeded(7);
     for input in seeds.iter().cloned().chain(kept) {
         holds(&input);
@@ -99,4 +102,23 @@ fn messages_logs_and_scripts_leave_a_member_consistent() {
 #[test]
 fn answers_to_a_catch_up_are_taken_only_if_certified() {
     try_target(fuzz::TARGETS[5]);
+}
+
+#[test]
+fn exported_chains_have_one_form_and_one_history() {
+    try_target(fuzz::TARGETS[6]);
+}
+
+/// The documents are about something: each of the seeds is what it is meant to be.
+#[test]
+fn every_seed_of_a_proof_holds() {
+    let genesis = hbc_types::chain::genesis::Genesis::parse;
+    let founding = fuzz::seeds().into_iter().find(|(_, name, _)| name == "genesis").unwrap().2;
+    let trust = hbc_types::chain::proof::Trust::Genesis(Box::new(genesis(&founding).unwrap()));
+    for (target, name, bytes) in fuzz::seeds() {
+        if target == "proof" {
+            let verified = hbc_types::chain::proof::verify(&bytes, &trust);
+            assert!(verified.is_ok_and(|verified| verified.pinned), "{name}");
+        }
+    }
 }

@@ -1,4 +1,5 @@
-//! The vectors of `docs/FORMATS.md`: computed here, compared with what the document says, line by line.
+//! The vectors of `docs/FORMATS.md`: computed here, compared with what the document says, line by line. Those of pages,
+//! seals and tags, which stand in their sections, are compared where the code is.
 
 #![expect(
     clippy::unwrap_used,
@@ -140,4 +141,7 @@ fn the_document_states_these_vectors_and_no_others() {
     let stated: Vec<&str> = stated.trim().lines().collect();
     let computed: Vec<&str> = lines.iter().map(String::as_str).collect();
     assert_eq!(stated, computed, "\n{}\n", lines.join("\n"));
+    let [eight, twenty] = [8, 20].map(|bits| Target::from_zero_bits(bits).unwrap().compact());
+    let words = format!("20 leading zero bits: `{twenty:08x}`; 8:\n`{eight:08x}`.");
+    assert!(document.contains(&words), "section 6: {words}");
 }

@@ -273,15 +273,7 @@ fn check_certificate(
     if certificate.grantee != grant.grantee.as_str() {
         return refuse("for another grantee");
     }
-    let limits = &certificate.limits;
-    if limits.until_ms.is_some_and(|until| until <= now.unsigned_ms()) {
-        return refuse("its limit in time has passed");
-    }
-    let scope = &grant.scope;
-    let actions = limits.actions.as_ref().is_none_or(|all| scope.actions.iter().all(|one| all.contains(one)));
-    let categories =
-        limits.categories.as_ref().is_none_or(|all| scope.categories.iter().all(|one| all.contains(one)));
-    if actions && categories { Ok(()) } else { refuse("the grant is beyond its limits") }
+    certificate.limits.allow(&grant.scope, now).or_else(|error| refuse(&error.to_string()))
 }
 
 fn check_registration(text: &str, consent: &Consent, trust: &Trust<'_>) -> Result<Tx, ConsentError> {

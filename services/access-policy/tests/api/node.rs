@@ -11,7 +11,7 @@ use hbc_types::chain::genesis::{Genesis, log_origin};
 use hbc_types::chain::header::{Header, miner_id};
 use hbc_types::chain::keys::PublicKey;
 use hbc_types::chain::merkle::{self, Tree};
-use hbc_types::chain::proof::{BlockEvidence, Document, TransactionProof};
+use hbc_types::chain::proof::{BlockEvidence, Certification, Document, MembersProof, TransactionProof};
 use hbc_types::chain::tx::{self, Tx};
 use hbc_types::secret::Bytes;
 use hbc_types::wire::ledger::{BatchAnswer, BatchResult, BlockView, BlocksView, Promise, SubmitBatch};
@@ -152,20 +152,23 @@ impl Chain {
         let Some(block) = self.blocks.iter().find(of) else { return ResponseTemplate::new(404) };
         let jws = block.transactions.iter().find(|jws| tx::txid(jws.as_bytes()) == txid).unwrap();
         let height = usize::try_from(block.height).unwrap();
-        let size = self.headers[height].log_size;
+        let (header, parent) = (self.headers[height], self.headers[height - 1]);
+        let size = header.log_size;
         let tree = Tree::of(&self.leaves[..usize::try_from(size).unwrap()]);
         let index = self.leaves.iter().position(|leaf| *leaf == txid).unwrap() as u64;
         let kid = Tx::parse(jws.as_bytes()).unwrap().kid();
         let author = self.genesis.services.iter().find(|service| service.key.kid() == kid).unwrap().key;
         let document = Document::Transaction(TransactionProof {
             author,
-            block: BlockEvidence {
-                header: self.headers[height],
-                parent: self.headers[height - 1],
-                path: Vec::new(),
+            block: BlockEvidence { header, parent, path: Vec::new() },
+            certified: Certification {
+                before: parent,
+                checkpoint: block.certificate.clone(),
+                header,
+                // No block of this chain changes the state.
+                named: MembersProof::of_genesis(&self.genesis).unwrap(),
             },
             chain: self.genesis.chain_id().unwrap(),
-            checkpoint: block.certificate.clone(),
             genesis: None,
             index,
             path: tree.inclusion(index, size).unwrap(),

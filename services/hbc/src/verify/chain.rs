@@ -1,16 +1,15 @@
 //! A whole exported chain: streamed from the file, in groups that keep all cores at work, with its progress on a terminal.
 
-use std::fs::File;
 use std::io::{BufReader, IsTerminal as _, Read, Write as _};
-use std::path::Path;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result};
-use hbc_ledger::chain_file::ChainReader;
+use hbc_ledger::chain_file::{ChainFileError, ChainReader};
 use hbc_ledger::domain::audit::{Audit, CertifiedBlock};
 use hbc_types::Timestamp;
 use hbc_types::chain::proof::{ProofError, Trust, chain_line};
 
+use super::input::{Bytes, Input};
 use super::{Outcome, Verdict};
 
 /// A group of blocks ends with the first that reaches one of these.
@@ -20,14 +19,13 @@ const GROUP_BLOCKS: usize = 1_024;
 /// How often progress is shown.
 const EVERY: Duration = Duration::from_millis(200);
 
-pub fn verify(path: &Path, trust: &Trust) -> Outcome {
-    let file = File::open(path).with_context(|| format!("cannot read `{}`", path.display()))?;
-    let total = file.metadata().map_or(0, |metadata| metadata.len());
-    let mut reader =
-        match ChainReader::open(Counted { inner: BufReader::with_capacity(1 << 20, file), read: 0 }) {
-            Ok(reader) => reader,
-            Err(error) => return Ok(Err(format!("before block 1: {error}"))),
-        };
+pub fn verify(input: Input, trust: &Trust) -> Outcome {
+    let mut progress = Progress::new(input.total);
+    let inner = BufReader::with_capacity(1 << 20, input.stream());
+    let mut reader = match ChainReader::open(Counted { inner, read: 0 }) {
+        Ok(reader) => reader,
+        Err(error) => return refusal("before block 1", error),
+    };
     let chain = match reader.genesis().chain_id() {
         Ok(chain) => chain,
         Err(error) => return Ok(Err(error.to_string())),
@@ -40,30 +38,44 @@ pub fn verify(path: &Path, trust: &Trust) -> Outcome {
     if let Some(pinned) = pinned.filter(|pinned| *pinned != chain) {
         return Ok(Err(ProofError::OtherChain { pinned, found: chain }.to_string()));
     }
-    let mut progress = Progress::new(total);
     let audit = run(&mut reader, &mut progress);
     let elapsed = progress.end()?;
-    Ok(audit
-        .map(|audit| Verdict { pinned: pinned.is_some(), facts: facts(&audit, pinned.is_some(), elapsed) }))
+    Ok(audit?.map(|audit| {
+        let facts = facts(&audit, pinned.is_some(), elapsed);
+        Verdict { pinned: pinned.is_some(), chain, facts, known: audit.known().clone() }
+    }))
 }
 
-fn run(reader: &mut ChainReader<Counted>, progress: &mut Progress) -> Result<Audit, String> {
-    let mut audit = Audit::begin(reader.genesis()).map_err(|error| error.to_string())?;
+/// A file that cannot be read any further shows nothing; one of another form is refused.
+fn refusal<T>(place: &str, error: ChainFileError) -> Result<Result<T, String>> {
+    match error {
+        ChainFileError::Io(error) => Err(error).context("cannot read on"),
+        error => Ok(Err(format!("{place}: {error}"))),
+    }
+}
+
+fn run(reader: &mut ChainReader<Counted>, progress: &mut Progress) -> Result<Result<Audit, String>> {
+    let mut audit = match Audit::begin(reader.genesis()) {
+        Ok(audit) => audit,
+        Err(error) => return Ok(Err(error.to_string())),
+    };
     loop {
         let (group, ended) = read_group(reader);
         // What was read before the file went wrong is checked first, so that the first bad height is named.
-        audit.take(group).map_err(|(height, error)| format!("block {height}: {error}"))?;
+        if let Err((height, error)) = audit.take(group) {
+            return Ok(Err(format!("block {height}: {error}")));
+        }
         progress.show(audit.state().height(), audit.transactions(), reader.input().read);
         match ended {
             Ok(false) => {}
-            Ok(true) => return Ok(audit),
-            Err(reason) => return Err(reason),
+            Ok(true) => return Ok(Ok(audit)),
+            Err(error) => return refusal(&format!("block {}", reader.next_height()), error),
         }
     }
 }
 
 /// The next blocks, and whether the file has ended after them.
-fn read_group(reader: &mut ChainReader<Counted>) -> (Vec<CertifiedBlock>, Result<bool, String>) {
+fn read_group(reader: &mut ChainReader<Counted>) -> (Vec<CertifiedBlock>, Result<bool, ChainFileError>) {
     let (mut group, mut bytes, mut transactions) = (Vec::new(), 0_usize, 0_usize);
     while group.len() < GROUP_BLOCKS && bytes < GROUP_BYTES && transactions < GROUP_TRANSACTIONS {
         match reader.block() {
@@ -73,10 +85,7 @@ fn read_group(reader: &mut ChainReader<Counted>) -> (Vec<CertifiedBlock>, Result
                 group.push((block, note));
             }
             Ok(None) => return (group, Ok(true)),
-            Err(error) => {
-                let reason = format!("block {}: {error}", reader.next_height());
-                return (group, Err(reason));
-            }
+            Err(error) => return (group, Err(error)),
         }
     }
     (group, Ok(false))
@@ -108,7 +117,7 @@ fn per_second(count: u64, elapsed: Duration) -> u128 {
 
 /// Counts what is read, for the progress.
 struct Counted {
-    inner: BufReader<File>,
+    inner: BufReader<Bytes>,
     read: u64,
 }
 
@@ -139,9 +148,11 @@ impl Progress {
             return;
         }
         self.shown = Some(Instant::now());
-        let percent = read.saturating_mul(100).checked_div(self.total).unwrap_or(100);
+        // Of a pipe nobody knows how much is left.
+        let part = read.saturating_mul(100).checked_div(self.total);
+        let part = part.map(|percent| format!("{percent:>3} %  ")).unwrap_or_default();
         let rate = per_second(transactions, self.began.elapsed());
-        let line = format!("\r{percent:>3} %  block {height}, {transactions} transactions, {rate} a second");
+        let line = format!("\r{part}block {height}, {transactions} transactions, {rate} a second");
         // A terminal that went away does not end the check.
         let _gone = write!(std::io::stderr(), "{line}\x1b[K");
     }

@@ -9,8 +9,8 @@ use hbc_types::chain::entry::Kind;
 use hbc_types::chain::genesis::{Genesis, Named};
 use hbc_types::chain::header::Header;
 use hbc_types::chain::proof::{
-    AnchorsProof, BlockEvidence, ConsistencyProof, EntryProof, SetChange, StateEvidence, StateProof,
-    TransactionProof,
+    AnchorsProof, BlockEvidence, Certification, ConsistencyProof, EntryProof, MembersProof, PastCheckpoint,
+    SetChange, StateEvidence, StateProof, TransactionProof, tlog,
 };
 use hbc_types::chain::rtree::{AnchorLeaf, Completeness, Page, Query};
 use hbc_types::chain::tx::Tx;
@@ -27,6 +27,38 @@ pub struct CertifiedHeader {
     pub note: String,
 }
 
+/// A block of which the next one's certification tells who had to sign it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Before {
+    header: Header,
+    named: MembersProof,
+}
+
+impl Before {
+    /// The block that left this state. Costs a path in the map.
+    #[must_use]
+    pub fn of(state: &State) -> Self {
+        Self { header: *state.header(), named: named(state) }
+    }
+
+    /// The first leaf of the block that follows.
+    pub(super) fn leaf_hash(&self) -> Digest {
+        self.header.leaf_hash()
+    }
+
+    /// The certification of the block that follows.
+    fn certify(&self, certified: CertifiedHeader) -> Certification {
+        let CertifiedHeader { header, note } = certified;
+        Certification { before: self.header, checkpoint: note, header, named: self.named.clone() }
+    }
+}
+
+/// That a state names the members of the next height.
+pub(super) fn named(state: &State) -> MembersProof {
+    let StateRoots { map, anchors, pages } = state.roots();
+    MembersProof { anchors, map, pages, proof: state.prove(Kind::Members, "").proof }
+}
+
 /// An entry of the state map by kind and id.
 pub type EntryName = (Kind, String);
 
@@ -34,7 +66,7 @@ impl Chain {
     /// Those who certify a height.
     #[must_use]
     pub fn members_at(&self, height: u64) -> &[Named] {
-        let last = self.sets.iter().rev().find(|set| set.header.height < height);
+        let last = self.sets.iter().rev().find(|set| set.height() < height);
         last.map_or(self.genesis.members.as_slice(), |set| set.members.as_slice())
     }
 
@@ -51,37 +83,43 @@ impl Chain {
         })
     }
 
-    /// The tip with its certificate; none at block 0, which nobody certifies.
+    /// The tip with its certificate, and where its members are named; none at block 0, which nobody certifies.
     #[must_use]
-    pub fn certified_tip(&self) -> Option<CertifiedHeader> {
-        let note = self.certificate.clone();
-        (!note.is_empty()).then(|| CertifiedHeader { header: *self.tip(), note })
+    pub fn certified_tip(&self) -> Option<Certification> {
+        let (header, note) = (*self.tip(), self.certificate.clone());
+        Some(self.before_tip.as_ref()?.certify(CertifiedHeader { header, note }))
     }
 
-    /// The proof that the transaction at `place` is final: itself, its block's header with the certificate, and
-    /// the header before. None if they are not the chain's.
+    /// The proof that the transaction at `place` is final: itself, its block's header and the one before, in the log that
+    /// the tip certifies. None if they are not the chain's.
     #[must_use]
     pub fn prove(
         &self,
         place: &Place,
         transaction: String,
-        block: CertifiedHeader,
+        header: Header,
         parent: Header,
     ) -> Option<TransactionProof> {
         let author = self.state.public_key(&Tx::parse(transaction.as_bytes()).ok()?.kid())?;
-        let CertifiedHeader { header, note } = block;
+        let size = self.log.size();
         Some(TransactionProof {
             author,
-            // The block's own checkpoint certifies it: no path from a later one is needed.
-            block: BlockEvidence { header, parent, path: Vec::new() },
+            block: BlockEvidence { header, parent, path: self.header_path(&header)? },
+            certified: self.certified_tip()?,
             chain: self.id(),
-            checkpoint: note,
             genesis: Some((*self.genesis).clone()),
             index: place.leaf,
-            path: self.log.inclusion(place.leaf, header.log_size)?,
-            sets: self.sets_before(header.height),
+            path: self.log.inclusion(place.leaf, size)?,
+            sets: self.sets_before(self.height()),
             transaction,
         })
+    }
+
+    /// The `tlog-proof` of the transaction at `place`, under its own block's checkpoint: whoever signed it then.
+    #[must_use]
+    pub fn prove_as_text(&self, place: &Place, block: &CertifiedHeader) -> Option<String> {
+        let path = self.log.inclusion(place.leaf, block.header.log_size)?;
+        Some(tlog::encode(place.leaf, &path, &block.note))
     }
 
     /// The proof that the log only grew between two blocks. None if the second is the earlier one.
@@ -90,14 +128,38 @@ impl Chain {
         if from.header.height > to.header.height {
             return None;
         }
+        let path = self.log.consistency(from.header.log_size, to.header.log_size)?;
         Some(ConsistencyProof {
+            certified: self.certified_tip()?,
             chain: self.id(),
-            from: from.note,
+            from: self.past(from)?,
             genesis: Some((*self.genesis).clone()),
-            path: self.log.consistency(from.header.log_size, to.header.log_size)?,
-            sets: self.sets_before(to.header.height),
-            to: to.note,
+            path,
+            sets: self.sets_before(self.height()),
+            to: self.past(to)?,
         })
+    }
+
+    fn past(&self, certified: CertifiedHeader) -> Option<PastCheckpoint> {
+        let CertifiedHeader { header, note } = certified;
+        Some(PastCheckpoint { checkpoint: note, header, path: self.header_path(&header)? })
+    }
+
+    /// The path of a block's header in the log as the tip leaves it; empty for the tip itself.
+    fn header_path(&self, header: &Header) -> Option<Vec<Digest>> {
+        let known = usize::try_from(header.height).ok().and_then(|height| self.hashes.get(height));
+        match known {
+            Some(hash) if *hash != header.hash() => None,
+            Some(_) if header.height == self.height() => Some(Vec::new()),
+            Some(_) => self.log.inclusion(header.log_size, self.log.size()),
+            None => None,
+        }
+    }
+
+    /// What the state after the tip says about some entries.
+    #[must_use]
+    pub fn prove_present_state(&self, entries: &[EntryName]) -> Option<StateProof> {
+        self.prove_certified_state(&self.state, self.certified_tip()?, entries)
     }
 
     /// What `state`, this chain's after the certified block, says about some entries.
@@ -105,7 +167,17 @@ impl Chain {
     pub fn prove_state(
         &self,
         state: &State,
+        before: &Before,
         certified: CertifiedHeader,
+        entries: &[EntryName],
+    ) -> Option<StateProof> {
+        self.prove_certified_state(state, before.certify(certified), entries)
+    }
+
+    fn prove_certified_state(
+        &self,
+        state: &State,
+        certified: Certification,
         entries: &[EntryName],
     ) -> Option<StateProof> {
         if state.tip() != certified.header.hash() {
@@ -144,7 +216,7 @@ impl Chain {
 
     /// The changes of members that a certificate of this height rests on.
     fn sets_before(&self, height: u64) -> Vec<SetChange> {
-        self.sets.iter().filter(|set| set.header.height < height).cloned().collect()
+        self.sets.iter().filter(|set| set.height() < height).cloned().collect()
     }
 }
 
@@ -163,7 +235,7 @@ impl AnchorsView {
     /// The block's height.
     #[must_use]
     pub const fn height(&self) -> u64 {
-        self.state.header.height
+        self.state.certified.header.height
     }
 
     /// Answers a question with its proof; none when that would have more than `max_bytes` of text.
@@ -181,12 +253,6 @@ impl AnchorsView {
     }
 }
 
-fn evidence(roots: &StateRoots, certified: CertifiedHeader) -> StateEvidence {
-    StateEvidence {
-        anchors: roots.anchors,
-        checkpoint: certified.note,
-        header: certified.header,
-        map: roots.map,
-        pages: roots.pages,
-    }
+fn evidence(roots: &StateRoots, certified: Certification) -> StateEvidence {
+    StateEvidence { anchors: roots.anchors, certified, map: roots.map, pages: roots.pages }
 }

@@ -136,6 +136,51 @@ mod tests {
             assert_eq!(anchors.roots(), (merkle::root(&hashes), merkle::root(&pages)));
         }
         assert_eq!(rest, []);
+    }
+
+    /// 100,000 anchors at random, in blocks of any size: every answer is that of a scan of the list.
+    #[test]
+    fn answers_over_many_pages_are_those_of_a_scan() {
+        let random = hbc_types::Random::seeded(13);
+        let below = |limit: u32| u32::from_be_bytes(random.bytes()) % limit;
+        let mut all = Vec::new();
+        let mut anchors = Anchors::default();
+        for height in 1.. {
+            let mut draft = anchors.draft();
+            for _ in 0..below(3_000).min(100_000 - u32::try_from(all.len()).unwrap()) {
+                let day0 = i32::try_from(10_000 + below(11_000)).unwrap();
+                let day1 = day0 + i32::try_from(below(400)).unwrap() * i32::from(below(9) == 0);
+                let leaf = AnchorLeaf { day0, day1, height, txid: Digest::from_bytes(random.bytes()) };
+                draft.push(&anchors, leaf);
+                all.push(leaf);
+            }
+            anchors.commit(draft);
+            if all.len() == 100_000 {
+                break;
+            }
+        }
+        assert_eq!(anchors.pages().len(), 24);
+        let (root, pages) = anchors.roots();
+        let last = all.last().unwrap().height;
+        for number in 0..60 {
+            let from = i32::try_from(10_000 + below(11_500)).unwrap();
+            let to = from + i32::try_from(below([1, 31, 400, 12_000][number % 4])).unwrap();
+            let query = Query { from, to, as_of: u64::from(below(u32::try_from(last + 2).unwrap())) };
+            let sealed = anchors.pages().iter().map(Arc::as_ref);
+            let proof = Completeness::prove(sealed, anchors.tail(), &query, usize::MAX).unwrap();
+            let mut expected: Vec<_> = all.iter().filter(|leaf| query.matches(leaf)).copied().collect();
+            expected.sort_unstable();
+            assert_eq!(proof.verify(&query, &root, &pages).unwrap(), expected, "{query:?}");
+        }
+    }
+
+    #[test]
+    fn an_answer_is_whole_under_the_roots_of_its_block() {
+        let mut anchors = Anchors::default();
+        let all: Vec<AnchorLeaf> = (0..13_000).map(leaf).collect();
+        let mut draft = anchors.draft();
+        all.iter().for_each(|leaf| draft.push(&anchors, *leaf));
+        anchors.commit(draft);
         let query = Query { from: 100, to: 120, as_of: 200 };
         let (root, pages) = anchors.roots();
         let sealed = anchors.pages().iter().map(Arc::as_ref);

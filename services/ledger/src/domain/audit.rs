@@ -12,6 +12,7 @@ use hbc_types::chain::checkpoint::{Certificate, CheckpointError};
 use hbc_types::chain::genesis::{Genesis, GenesisError, Named, log_origin};
 use hbc_types::chain::header::Block;
 use hbc_types::chain::keys::{Kid, PublicKey};
+use hbc_types::chain::proof::Known;
 use hbc_types::chain::tx::Tx;
 
 use super::block::{BlockError, check_block};
@@ -41,6 +42,7 @@ pub struct Audit {
     origin: String,
     transactions: u64,
     note: String,
+    known: Known,
 }
 
 impl Audit {
@@ -51,7 +53,9 @@ impl Audit {
     pub fn begin(genesis: &Genesis) -> Result<Self, GenesisError> {
         let state = State::genesis(genesis)?;
         let origin = log_origin(&genesis.origin, &state.chain());
-        Ok(Self { state, origin, transactions: 0, note: String::new() })
+        let mut known = Known::default();
+        known.add_block(state.header());
+        Ok(Self { state, origin, transactions: 0, note: String::new(), known })
     }
 
     /// The state after the last block.
@@ -70,6 +74,12 @@ impl Audit {
     #[must_use]
     pub fn note(&self) -> &str {
         &self.note
+    }
+
+    /// Every block and every change of members, to be compared with another file.
+    #[must_use]
+    pub const fn known(&self) -> &Known {
+        &self.known
     }
 
     /// Takes the blocks that follow, in order.
@@ -108,7 +118,13 @@ impl Audit {
         let checked = check_block(&self.state, block, &|txid| known.get(txid).cloned())?;
         self.transactions =
             self.transactions.saturating_add(u64::try_from(checked.txs.len()).unwrap_or(u64::MAX));
+        let members = Arc::clone(&self.state.authority().members);
         self.state.commit(checked).map_err(|_another_tip| BlockError::PrevHash)?;
+        self.known.add_block(header);
+        if self.state.members() != members.as_slice() {
+            self.known.add_change(header.height);
+        }
+        self.known.completed_below(header.height.saturating_add(1));
         self.note = note;
         Ok(())
     }

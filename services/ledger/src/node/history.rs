@@ -10,6 +10,7 @@ use hbc_types::chain::header::Block;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::Node;
+use crate::chain::Before;
 use crate::domain::block::replay_block;
 use crate::domain::state::State;
 use crate::domain::verification::{Fault, Wrong};
@@ -76,16 +77,17 @@ impl History {
         Ok(Turn { stop: Arc::default(), began: Instant::now(), permit: Some(permit) })
     }
 
-    /// The state after the block of this height, which the node must have.
+    /// The state after the block of this height, which the node must have and which is not block 0; and the block before.
     ///
     /// # Errors
     /// [`HistoryError`]; a fault is for the caller to act upon.
-    pub async fn state_at(&self, node: &Node, height: u64) -> Result<State, HistoryError> {
+    pub async fn state_at(&self, node: &Node, height: u64) -> Result<(State, Before), HistoryError> {
         let turn = self.turn()?;
         let fault = |height, wrong| HistoryError::Fault(Fault { height, wrong });
         let unreadable = |height, source| HistoryError::Store { height, source };
         let founded = State::genesis(node.chain().genesis()).map_err(|_founded_before| fault(0, Wrong::Hash));
         let mut state = founded?;
+        let mut before = Before::of(&state);
         let mut reader = node.store.blocks(1).await.map_err(|source| unreadable(1, source))?;
         while state.height() < height {
             let next = state.height().saturating_add(1);
@@ -105,13 +107,19 @@ impl History {
             }
             let stop = Arc::clone(&turn.stop);
             let work = tokio::task::spawn_blocking(move || replay(state, blocks, &stop));
-            state = work.await.map_err(|_panicked| HistoryError::GivenUp)??;
+            (state, before) = work.await.map_err(|_panicked| HistoryError::GivenUp)??;
         }
-        Ok(state)
+        Ok((state, before))
     }
 }
 
-fn replay(mut state: State, blocks: Vec<StoredBlock>, stop: &AtomicBool) -> Result<State, HistoryError> {
+/// Answers the state after these blocks, and the one before the last of them.
+fn replay(
+    mut state: State,
+    blocks: Vec<StoredBlock>,
+    stop: &AtomicBool,
+) -> Result<(State, Before), HistoryError> {
+    let mut before = Before::of(&state);
     for stored in blocks {
         if stop.load(Ordering::Relaxed) {
             return Err(HistoryError::GivenUp);
@@ -120,12 +128,13 @@ fn replay(mut state: State, blocks: Vec<StoredBlock>, stop: &AtomicBool) -> Resu
         let fault = |wrong| HistoryError::Fault(Fault { height, wrong });
         bytes.extend_from_slice(&stored.body);
         let block = Block::from_bytes(&bytes).map_err(|error| fault(Wrong::Header(error)))?;
+        before = Before::of(&state);
         replay_block(&mut state, &block).map_err(|error| {
             tracing::error!(error = %error, block.height = height, "A stored block breaks a rule");
             fault(Wrong::Transactions)
         })?;
     }
-    Ok(state)
+    Ok((state, before))
 }
 
 #[cfg(test)]

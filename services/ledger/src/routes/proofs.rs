@@ -5,7 +5,7 @@ use actix_web::{HttpResponse, get, web};
 use hbc_service::{Problem, Public};
 use hbc_types::Digest;
 use hbc_types::chain::entry::{Kind, grant_id};
-use hbc_types::chain::proof::{Document, MAX_DOCUMENT_BYTES, StateProof};
+use hbc_types::chain::proof::{Document, MAX_DOCUMENT_BYTES, ProofError, StateProof};
 use hbc_types::chain::rtree::Query;
 use hbc_types::ids::GrantId;
 use hbc_types::problem::{ProblemDocument, Slug};
@@ -14,14 +14,12 @@ use serde::Deserialize;
 use utoipa::IntoParams;
 
 use super::{App, digest};
-use crate::chain::EntryName;
+use crate::chain::{Before, EntryName};
 use crate::domain::state::State;
 use crate::node::history::HistoryError;
 
-/// Room in a document for what stands beside an answer about anchors: genesis.json, certificates, changes of members.
-const FRAME_BYTES: usize = 128 * 1024;
-/// Bytes of an entry's id at most.
-const MAX_ID_BYTES: usize = 256;
+/// Bytes of an answer about anchors at most; beside it stand genesis.json, certificates and changes of members.
+const MAX_ANSWER_BYTES: usize = 4 * 1024 * 1024;
 
 /// The earlier of two checkpoints.
 #[derive(Debug, Deserialize, IntoParams)]
@@ -83,18 +81,22 @@ fn undecided() -> Problem {
 }
 
 /// The document's bytes, unless they are more than a reader takes.
-fn text(document: &Document) -> Result<Vec<u8>, Problem> {
+pub(super) fn text(document: &Document) -> Result<Vec<u8>, Problem> {
     let bytes = document.to_bytes().map_err(|error| Problem::internal(&error))?;
-    if bytes.len() > MAX_DOCUMENT_BYTES { Err(too_large()) } else { Ok(bytes) }
+    if bytes.len() <= MAX_DOCUMENT_BYTES {
+        return Ok(bytes);
+    }
+    let words =
+        "the changes of members since genesis.json have more bytes than a proof may; export the chain";
+    Err(Problem::internal(&ProofError::TooLarge).detail(words))
 }
 
-fn answer(bytes: Vec<u8>) -> HttpResponse {
+pub(super) fn answer(bytes: Vec<u8>) -> HttpResponse {
     HttpResponse::Ok().content_type("application/json").body(bytes)
 }
 
 fn too_large() -> Problem {
-    let narrower = "the answer is larger than a proof may be; ask for fewer days";
-    Problem::invalid("to", narrower)
+    Problem::invalid("to", "the answer is larger than an answer may be; ask for fewer days")
 }
 
 /// That the log only grew between two checkpoints: both, the path of RFC 9162, and every change of members on the way.
@@ -186,14 +188,12 @@ pub async fn prove_entry(
 ) -> Result<HttpResponse, Problem> {
     let kind = entry.kind.as_deref().and_then(Kind::parse);
     let kind = kind.ok_or_else(|| Problem::invalid("kind", "not a kind of entry"))?;
-    let fits = entry.id.len() <= MAX_ID_BYTES && entry.id.bytes().all(|byte| byte.is_ascii_graphic());
-    if !fits {
-        return Err(Problem::invalid("id", "at most 256 characters, printable ASCII without spaces"));
+    if !kind.id_fits(&entry.id) {
+        return Err(Problem::invalid("id", "no entry of this kind has such an id"));
     }
     let mut entries = vec![(kind, entry.id.clone())];
-    if kind == Kind::Grant {
-        let key = entry.id.split_once('/').map(|(key, _)| key.to_owned());
-        entries.push((Kind::Key, key.ok_or_else(|| Problem::invalid("id", "of a grant: <kid>/<grant>"))?));
+    if let (Kind::Grant, Some((key, _))) = (kind, entry.id.split_once('/')) {
+        entries.push((Kind::Key, key.to_owned()));
     }
     app.prove_state(entries, entry.height.as_deref()).await
 }
@@ -225,7 +225,7 @@ pub async fn prove_anchors(
     }
     let query = Query { from, to, as_of };
     let work = web::block(move || {
-        let proof = view.prove(query, MAX_DOCUMENT_BYTES.saturating_sub(FRAME_BYTES));
+        let proof = view.prove(query, MAX_ANSWER_BYTES);
         text(&Document::Anchors(proof.ok_or_else(too_large)?))
     });
     Ok(answer(work.await.map_err(|cancelled| Problem::internal(&cancelled))??))
@@ -247,9 +247,8 @@ impl App {
     /// By the tip: its height and the proof.
     fn prove_present_state(&self, entries: &[EntryName]) -> Result<(u64, StateProof), Problem> {
         let chain = self.node.chain();
-        let tip = chain.certified_tip().ok_or_else(undecided)?;
-        let proof = chain.prove_state(chain.state(), tip, entries);
-        Ok((chain.height(), proof.ok_or_else(|| Problem::new(Slug::Integrity))?))
+        let proof = chain.prove_present_state(entries).ok_or_else(undecided)?;
+        Ok((chain.height(), proof))
     }
 
     async fn prove_state_at(&self, entries: Vec<EntryName>, height: u64) -> Result<StateProof, Problem> {
@@ -261,19 +260,38 @@ impl App {
             return Ok(present);
         }
         let certified = self.certified(height).await?;
-        let state = self.state_at(height).await?;
-        let proof = self.node.chain().prove_state(&state, certified, &entries);
+        let (state, before) = self.state_at(height).await?;
+        let proof = self.node.chain().prove_state(&state, &before, certified, &entries);
         proof.ok_or_else(|| Problem::new(Slug::Integrity))
     }
 
-    async fn state_at(&self, height: u64) -> Result<State, Problem> {
+    async fn state_at(&self, height: u64) -> Result<(State, Before), Problem> {
         match self.history.state_at(&self.node, height).await {
-            Ok(state) => Ok(state),
+            Ok(made) => Ok(made),
             Err(HistoryError::Busy | HistoryError::GivenUp) => {
                 Err(Problem::new(Slug::Unavailable).detail("another earlier state is being made; try again"))
             }
             Err(HistoryError::Store { height, source }) => Err(self.reading_failed(height, source).await),
             Err(HistoryError::Fault(fault)) => self.found_wrong(fault).await,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::chain::tests::Course;
+
+    #[test]
+    fn a_document_that_readers_refuse_is_not_given_out() {
+        let members = [(Kind::Members, String::new())];
+        let mut proof = Course::eventful().chain.prove_present_state(&members).unwrap();
+        assert!(text(&Document::State(proof.clone())).is_ok());
+        proof.entries[0].value = Some("x".repeat(MAX_DOCUMENT_BYTES).into());
+        let problem = text(&Document::State(proof)).unwrap_err();
+        assert_eq!(problem.slug(), Slug::Internal);
+        let detail = problem.document(None).detail.unwrap();
+        assert!(detail.starts_with("the changes of members since genesis.json"), "{detail}");
+        assert_eq!(too_large().slug(), Slug::InvalidInput);
     }
 }

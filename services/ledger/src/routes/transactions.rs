@@ -17,6 +17,7 @@ use hbc_types::wire::ledger::{
 };
 use tokio::sync::oneshot;
 
+use super::proofs::{answer, text};
 use super::{App, digest};
 use crate::domain::rules::Refusal;
 use crate::node::Node;
@@ -250,15 +251,17 @@ pub async fn proof(
 ) -> Result<HttpResponse, Problem> {
     let txid = digest(&txid)?;
     let place = app.node.chain().state().place(&txid).ok_or_else(|| Problem::new(Slug::NotFound))?;
-    let transaction = app.transaction(&txid, &place).await?;
-    let block = app.certified(place.height).await?;
-    let (parent, _) = app.header(place.height.saturating_sub(1)).await?;
-    let proof = app.node.chain().prove(&place, transaction, block, parent);
-    let proof = proof.ok_or_else(|| Problem::new(Slug::Integrity))?;
     let wanted = request.headers().get(ACCEPT).and_then(|value| value.to_str().ok());
     if wanted.is_some_and(|accept| accept.starts_with("text/plain")) {
-        return Ok(HttpResponse::Ok().content_type("text/plain; charset=utf-8").body(proof.to_tlog_proof()));
+        let block = app.certified(place.height).await?;
+        let text = app.node.chain().prove_as_text(&place, &block);
+        let text = text.ok_or_else(|| Problem::new(Slug::Integrity))?;
+        return Ok(HttpResponse::Ok().content_type("text/plain; charset=utf-8").body(text));
     }
-    let bytes = Document::Transaction(proof).to_bytes().map_err(|error| Problem::internal(&error))?;
-    Ok(HttpResponse::Ok().content_type("application/json").body(bytes))
+    let transaction = app.transaction(&txid, &place).await?;
+    let (header, _) = app.header(place.height).await?;
+    let (parent, _) = app.header(place.height.saturating_sub(1)).await?;
+    let proof = app.node.chain().prove(&place, transaction, header, parent);
+    let proof = proof.ok_or_else(|| Problem::new(Slug::Integrity))?;
+    Ok(answer(text(&Document::Transaction(proof))?))
 }

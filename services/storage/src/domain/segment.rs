@@ -153,8 +153,9 @@ mod tests {
     }
 
     #[test]
-    fn golden_tag() {
+    fn the_document_states_this_tag() {
         let tag = tag(&Key32::new([0x42; 32]), &Digest::from_bytes([0x24; 32]));
-        assert_eq!(hex::encode(tag), "f671c4fd099f3ec7de10350575d883e7");
+        let document = include_str!("../../../../docs/FORMATS.md");
+        assert!(document.contains(&format!("\ntag = {}\n", hex::encode(tag))), "docs/FORMATS.md");
     }
 }

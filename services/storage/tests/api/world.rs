@@ -18,7 +18,7 @@ use hbc_types::chain::genesis::{Genesis, Named, Parameters, ServiceKey, log_orig
 use hbc_types::chain::header::{Header, miner_id};
 use hbc_types::chain::keys::PublicKey;
 use hbc_types::chain::merkle::{self, Tree};
-use hbc_types::chain::proof::{BlockEvidence, Document, TransactionProof};
+use hbc_types::chain::proof::{BlockEvidence, Certification, Document, MembersProof, TransactionProof};
 use hbc_types::chain::tx;
 use hbc_types::hash::aad;
 use hbc_types::ids::{AccountId, PatientId, SessionId};
@@ -497,8 +497,14 @@ impl Chain {
         let document = Document::Transaction(TransactionProof {
             author: PublicKey::of(&key(STORAGE_KEY)),
             block: BlockEvidence { header, parent, path: Vec::new() },
+            certified: Certification {
+                before: parent,
+                checkpoint: block.certificate.clone(),
+                header,
+                // No block of this chain changes the state.
+                named: MembersProof::of_genesis(&self.genesis).unwrap(),
+            },
             chain: self.genesis.chain_id().unwrap(),
-            checkpoint: block.certificate.clone(),
             genesis: None,
             index,
             path: tree.inclusion(index, size as u64).unwrap(),

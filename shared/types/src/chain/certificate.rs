@@ -11,6 +11,8 @@ use super::keys::{KeyError, Kid, PublicKey};
 use crate::digest::Digest;
 use crate::labels::Category;
 use crate::purpose::Action;
+use crate::time::Timestamp;
+use crate::wire::access::Scope;
 
 /// The `typ` of a consent-key certificate.
 pub const CONSENT_CERTIFICATE_TYP: &str = "hbc-consent-cert+jws";
@@ -54,6 +56,34 @@ pub struct Limits {
     /// Not after this (Unix milliseconds).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub until_ms: Option<u64>,
+}
+
+/// Why a certified key may not sign a grant.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum LimitError {
+    /// It may sign nothing any more.
+    #[error("its limit in time has passed")]
+    Over,
+    /// It may not sign as much.
+    #[error("the grant is beyond its limits")]
+    Beyond,
+}
+
+impl Limits {
+    /// Whether a key with these limits may give this much at this time.
+    ///
+    /// # Errors
+    /// When it may not.
+    pub fn allow(&self, scope: &Scope, at: Timestamp) -> Result<(), LimitError> {
+        if self.until_ms.is_some_and(|until| until <= at.unsigned_ms()) {
+            return Err(LimitError::Over);
+        }
+        let actions =
+            self.actions.as_ref().is_none_or(|all| scope.actions.iter().all(|one| all.contains(one)));
+        let categories =
+            self.categories.as_ref().is_none_or(|all| scope.categories.iter().all(|one| all.contains(one)));
+        if actions && categories { Ok(()) } else { Err(LimitError::Beyond) }
+    }
 }
 
 /// The root key's word that a consent key speaks for it towards one grantee. Never on the ledger.

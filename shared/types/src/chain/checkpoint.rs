@@ -303,12 +303,14 @@ impl Certificate {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::chain::genesis::log_origin;
     use crate::chain::genesis::tests::{key, sample};
     use proptest::prelude::*;
 
     fn checkpoint() -> Checkpoint {
+        let genesis = sample(4);
         Checkpoint {
-            origin: "hbc.example/hbc/0123456789abcdef".into(),
+            origin: log_origin(&genesis.origin, &genesis.chain_id().unwrap()),
             log_size: 7,
             log_root: Digest::of(b"log"),
             height: 3,
@@ -336,7 +338,7 @@ mod tests {
         let vkey = verifier_key(&checkpoint().origin, &sample(4).members[0]);
         assert_eq!(
             vkey,
-            "hbc.example/hbc/0123456789abcdef/node-1+5da79299+AYqI4910CfGV/VLbLTy6XXLKZwm/HZQSG/N0iAG0D29c"
+            "hbc.example/hbc/0341e8558097e9aa/node-1+cb4912c0+AYqI4910CfGV/VLbLTy6XXLKZwm/HZQSG/N0iAG0D29c"
         );
         let parsed = Certificate::parse(&note).unwrap();
         assert_eq!(parsed, certificate(&[4, 1, 2]));

@@ -13,7 +13,7 @@
 //! | `erased` | segment root or record commitment | [`ErasedEntry`] |
 //! | `release` | digest | [`ReleaseEntry`] |
 //! | `changes` | subject | [`ChangesEntry`] |
-//! | `ballots` | subject | list of [`Voice`] by key |
+//! | `ballots` | subject, or `event:<node>` | list of [`Voice`] by key |
 //! | `event` | ballot | [`SeenEntry`] |
 //!
 //! A grant is in force when its entry *and* its key's entry say `active`. Ids are text: digests in lowercase hex.
@@ -22,7 +22,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use super::genesis::{Named, Parameters, ServiceEntry};
+use super::genesis::{Named, Parameters, ServiceEntry, is_name};
 use super::json;
 use super::keys::{Kid, PublicKey};
 use super::payload::{KeyStatus, StaffStatus};
@@ -79,6 +79,42 @@ impl Kind {
     pub fn digest_key(self, id: &Digest) -> Digest {
         let hex = hex_digits(id.as_bytes());
         hash::domain_hash("hbc/state-key/v1", &[self.code().as_bytes(), &hex])
+    }
+
+    /// Whether an entry of this kind can stand under this id. Of any other id the map says "absent", which would be true
+    /// and mean nothing: `KID` in capitals is no other key than `kid`, it is none.
+    #[must_use]
+    pub fn id_fits(self, id: &str) -> bool {
+        match self {
+            Self::Members | Self::Operators | Self::Parameters => id.is_empty(),
+            Self::Service
+            | Self::Staff
+            | Self::Key
+            | Self::Segment
+            | Self::Receipts
+            | Self::Erased
+            | Self::Release
+            | Self::Event => is_digest(id),
+            Self::Grant => {
+                id.split_once('/').is_some_and(|(key, grant)| is_digest(key) && GrantId::parse(grant).is_ok())
+            }
+            Self::Changes => is_subject(id),
+            Self::Ballots => is_subject(id) || id.strip_prefix("event:").is_some_and(is_name),
+        }
+    }
+}
+
+fn is_digest(text: &str) -> bool {
+    Digest::parse(text).is_ok()
+}
+
+/// What several decide about: `member:<name>`, `operator:<name>`, `parameter:<name>`, `service:<kid>`, `staff:<kid>`.
+fn is_subject(text: &str) -> bool {
+    match text.split_once(':') {
+        Some(("member" | "operator", name)) => is_name(name),
+        Some(("parameter", name)) => Parameters::NAMES.contains(&name),
+        Some(("service" | "staff", kid)) => is_digest(kid),
+        _ => false,
     }
 }
 
@@ -352,6 +388,45 @@ mod tests {
     fn a_digest_is_its_hex_as_an_id() {
         let digest = Digest::of(b"kid");
         assert_eq!(Kind::Service.digest_key(&digest), Kind::Service.key(&digest.to_string()));
+    }
+
+    #[test]
+    fn each_kind_has_ids_of_its_own_form_and_no_others() {
+        let kid = Digest::of(b"kid").to_string();
+        let grant = format!("{kid}/grt-{:032x}", 7);
+        let (service, event) = (format!("service:{kid}"), "event:node-1".to_owned());
+        let fitting = [
+            (Kind::Members, ""),
+            (Kind::Key, &kid),
+            (Kind::Event, &kid),
+            (Kind::Grant, &grant),
+            (Kind::Changes, "member:node-1"),
+            (Kind::Changes, "parameter:target"),
+            (Kind::Changes, &service),
+            (Kind::Ballots, &service),
+            (Kind::Ballots, &event),
+        ];
+        for (kind, id) in fitting {
+            assert!(kind.id_fits(id), "{kind} {id}");
+            for spoiled in [format!("{id} "), format!(" {id}"), format!("{id}\n"), format!("{id}\x1b[2J")] {
+                assert!(!kind.id_fits(&spoiled), "{kind} {spoiled:?}");
+            }
+        }
+        for (kind, id) in [
+            (Kind::Operators, kid.clone()),
+            (Kind::Key, String::new()),
+            (Kind::Staff, kid.to_uppercase()),
+            (Kind::Grant, kid.clone()),
+            (Kind::Grant, grant.replace("grt", "GRT")),
+            (Kind::Grant, format!("{kid}/{kid}")),
+            (Kind::Changes, event.clone()),
+            (Kind::Ballots, format!("event:{kid}")),
+            (Kind::Changes, "parameter:speed".to_owned()),
+            (Kind::Changes, "member:".to_owned()),
+            (Kind::Ballots, "event:".to_owned()),
+        ] {
+            assert!(!kind.id_fits(&id), "{kind} {id}");
+        }
     }
 
     #[test]

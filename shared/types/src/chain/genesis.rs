@@ -280,7 +280,7 @@ impl Genesis {
             tx_root: empty,
             log_root: empty,
             log_size: 0,
-            state_root: hash::state(&self.map_root()?, &empty, &empty),
+            state_root: hash::state(&self.map()?.root(), &empty, &empty),
             time_ms: self.time_ms,
             target: self.parameters.target()?,
             miner: [0; 8],
@@ -312,13 +312,16 @@ impl Genesis {
         Ok(entries)
     }
 
-    /// The root of the state map after block 0.
-    fn map_root(&self) -> Result<Digest, GenesisError> {
+    /// The state map after block 0, by the digests of its values.
+    ///
+    /// # Errors
+    /// When a value has no canonical form.
+    pub(crate) fn map(&self) -> Result<Map<Digest>, GenesisError> {
         let mut map = Map::new();
         for entry in self.entries()? {
             map.insert(hash::state_key(entry.kind, &entry.id), Digest::of(&entry.value));
         }
-        Ok(map.root())
+        Ok(map)
     }
 
     /// The chain's id: SHA-256 of header 0.

@@ -2,7 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::founding::{CertifiedState, Ground, SetChange, StateEvidence};
+use super::certified::{CertifiedState, StateEvidence};
+use super::founding::{Ground, SetChange};
 use super::{Content, ProofError};
 use crate::chain::genesis::Genesis;
 use crate::chain::rtree::{AnchorLeaf, Completeness, Query};
@@ -42,7 +43,7 @@ pub struct AnchorsFacts {
 
 impl AnchorsProof {
     pub(super) fn verify(&self, ground: &Ground<'_>) -> Result<Content, ProofError> {
-        let at = self.state.verify(ground, &self.sets)?;
+        let at = self.state.verify(ground, &ground.members(&self.sets)?)?;
         // A question about later heights would be answered with less than its name says.
         if self.query.as_of > at.certified.height || self.query.from > self.query.to {
             return Err(ProofError::Contradiction("the question is not one that this block can answer"));

@@ -3,8 +3,10 @@
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use super::certified::time;
 use super::{Content, ProofError, TransactionProof};
-use crate::chain::certificate::ConsentCertificate;
+use crate::chain::certificate::{ConsentCertificate, Limits};
+use crate::chain::consent::ConsentBody;
 use crate::chain::keys::{PublicKey, SaltBytes};
 use crate::chain::payload::Payload;
 use crate::chain::tx::Tx;
@@ -12,6 +14,7 @@ use crate::chain::{json, merkle};
 use crate::digest::Digest;
 use crate::hash;
 use crate::ids::RecordId;
+use crate::time::Timestamp;
 
 /// A commitment opened: what was committed, and its salt.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -132,7 +135,8 @@ pub struct ConsentProof {
 }
 
 impl ConsentProof {
-    pub(super) fn verify(&self, tx: &Tx) -> Result<Content, ProofError> {
+    /// `at` is the time of the transaction's block.
+    pub(super) fn verify(&self, tx: &Tx, at: Timestamp) -> Result<Content, ProofError> {
         let (Payload::Grant(consent) | Payload::Alter(consent)) = tx.payload() else {
             return Err(kind("consent.grant", tx.payload()));
         };
@@ -147,19 +151,42 @@ impl ConsentProof {
         if certificate.key != consent.key {
             return Err(ProofError::Contradiction("the certificate is of another consent key"));
         }
-        let text = |field: &str| self.consent.body.get(field).and_then(Value::as_str);
-        if text("grantee") != Some(certificate.grantee.as_str()) {
+        let body = json::decode::<ConsentBody>(&body)
+            .map_err(|_other| ProofError::Contradiction("the body is not that of a consent"))?;
+        if body.grantee.as_str() != certificate.grantee {
             return Err(ProofError::Contradiction("the certificate is for another grantee"));
         }
-        if text("grant") != Some(consent.grant.as_str()) {
+        if body.grant != consent.grant {
             return Err(ProofError::Contradiction("the body is of another grant"));
         }
-        Ok(Content::Consent { root: self.root.kid(), body: self.consent.body.clone() })
+        certificate.limits.allow(&body.scope, at).map_err(ProofError::Limits)?;
+        let (root, limits) = (self.root.kid(), certificate.limits);
+        Ok(Content::Consent { root, limits, body: self.consent.body.clone() })
     }
 }
 
 fn kind(expected: &'static str, payload: &Payload) -> ProofError {
     ProofError::Kind { expected, found: payload.kind() }
+}
+
+/// What the consent key may sign, in words.
+fn limits_text(limits: &Limits) -> String {
+    let codes = |codes: Vec<&str>| if codes.is_empty() { "nothing".to_owned() } else { codes.join(", ") };
+    let mut text = Vec::new();
+    if let Some(actions) = &limits.actions {
+        text.push(format!("actions {}", codes(actions.iter().map(|one| one.code()).collect())));
+    }
+    if let Some(categories) = &limits.categories {
+        text.push(format!("categories {}", codes(categories.iter().map(|one| one.code()).collect())));
+    }
+    if let Some(until) = limits.until_ms {
+        text.push(format!("before {}", time(until)));
+    }
+    if text.is_empty() {
+        "everything, for this grantee".to_owned()
+    } else {
+        format!("only {}", text.join("; "))
+    }
 }
 
 impl Content {
@@ -179,10 +206,11 @@ impl Content {
                     format!("SHA-256 {}, {} bytes from {}", record.sealed, record.length, record.offset),
                 ));
             }
-            Self::Consent { root, body } => {
+            Self::Consent { root, limits, body } => {
                 facts
                     .push(("proves", "this consent was given; that none revoked it is not shown".to_owned()));
                 facts.push(("consent", body.to_string()));
+                facts.push(("key may sign", limits_text(limits)));
                 facts.push((
                     "root key",
                     format!("fingerprint {root}: compare it with what the patient shows"),

@@ -5,12 +5,15 @@
 //! what it proves: a transaction is final, a receipt or a record is covered by one, a consent was given; the log only grew
 //! between two checkpoints; what the state said about an entry after a block; which anchors some days have.
 //!
+//! Each has one certified block, whose members cannot be chosen ([`Certification`]), and shows the rest in its log or state.
 //! Trust begins at a pinned `genesis.json` or chain id. Without a pin a document can only be found consistent in itself.
 
 mod anchors;
+mod certified;
 mod consistency;
 mod content;
 mod founding;
+mod known;
 mod note;
 mod state;
 pub mod tlog;
@@ -19,15 +22,17 @@ mod transaction;
 use serde::{Deserialize, Serialize};
 
 pub use anchors::{AnchorsFacts, AnchorsProof};
-pub use consistency::ConsistencyProof;
+pub use certified::{Certification, CertifiedBlock, CertifiedState, MembersProof, StateEvidence};
+pub use consistency::{ConsistencyProof, PastCheckpoint};
 pub use content::{ConsentProof, Opening, ReceiptProof, RecordFacts, RecordProof};
 use founding::Ground;
-pub use founding::{CertifiedBlock, CertifiedState, SetChange, StateEvidence};
-pub use note::{VerifiedNote, verify_note, verify_tlog};
+pub use founding::SetChange;
+pub use known::Known;
+pub use note::{Leaf, VerifiedLeaf, VerifiedNote, verify_note, verify_tlog};
 pub use state::{EntryProof, StateFacts, StateProof, Verdict};
 pub use transaction::{Author, BlockEvidence, TransactionProof, VerifiedTransaction};
 
-use super::certificate::CertificateError;
+use super::certificate::{CertificateError, LimitError, Limits};
 use super::checkpoint::CheckpointError;
 use super::genesis::{Genesis, GenesisError};
 use super::header::HeaderError;
@@ -41,14 +46,15 @@ use crate::digest::Digest;
 
 /// The first bytes of an exported chain.
 pub const CHAIN_MAGIC: &[u8; 8] = b"HBCCHAIN";
-/// Bytes of a document at most.
-pub const MAX_DOCUMENT_BYTES: usize = 4 * 1024 * 1024;
+/// Bytes of a document at most. Nearly all of a large one are changes of members: this many bytes hold more than a thousand
+/// changes among a hundred members.
+pub const MAX_DOCUMENT_BYTES: usize = 32 * 1024 * 1024;
 
 /// Why a document proves nothing.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ProofError {
     /// Larger than any proof.
-    #[error("the file is larger than 4 MiB")]
+    #[error("the file is larger than 32 MiB")]
     TooLarge,
     /// Not one canonical document and one line feed.
     #[error("the file is not a proof in its one form: {0}")]
@@ -105,11 +111,11 @@ pub enum ProofError {
     /// The block's header is not in the log.
     #[error("the block header is not in the certified log: {0}")]
     HeaderNotInLog(MerkleError),
-    /// A change of members is not shown.
-    #[error("change of members: {0}")]
+    /// Who the members of a height are is not shown.
+    #[error("members: {0}")]
     Members(&'static str),
-    /// A change of members is not in the certified state.
-    #[error("change of members: {0}")]
+    /// The state names other members than genesis.json and the changes lead to.
+    #[error("members: the state does not name these: {0}")]
     MembersState(MapError),
     /// The later log does not begin with the earlier one.
     #[error("the later log does not begin with the earlier one: {0}")]
@@ -119,6 +125,20 @@ pub enum ProofError {
         "two different blocks of height {height} are certified: keep both files, they convict who signed both"
     )]
     Fork {
+        /// The height.
+        height: u64,
+    },
+    /// No entry of this kind can have such an id, so that its absence says nothing.
+    #[error("no entry `{kind}` has an id like this")]
+    Id {
+        /// The kind.
+        kind: &'static str,
+    },
+    /// Two files tell different pasts: one leaves out a change of members that the other has.
+    #[error(
+        "in block {height} the members changed by one of the files and not by the other: one of them is of a made-up past"
+    )]
+    ChangeLeftOut {
         /// The height.
         height: u64,
     },
@@ -155,6 +175,9 @@ pub enum ProofError {
     /// The certificate of the consent key does not hold.
     #[error("certificate of the consent key: {0}")]
     Certificate(#[from] CertificateError),
+    /// The consent key signed more than it was certified for, or too late.
+    #[error("certificate of the consent key: {0}")]
+    Limits(LimitError),
     /// Two parts of the document contradict each other.
     #[error("{0}")]
     Contradiction(&'static str),
@@ -247,6 +270,8 @@ pub struct Verified {
     pub transaction: Option<VerifiedTransaction>,
     /// What is proved.
     pub content: Content,
+    /// What else the document says about the chain.
+    pub known: Known,
 }
 
 /// What a document proves.
@@ -262,6 +287,8 @@ pub enum Content {
     Consent {
         /// Fingerprint of the patient's root key: compare it with what the patient shows.
         root: Kid,
+        /// What the root certified the consent key for; the consent is within them.
+        limits: Limits,
         /// The committed body.
         body: serde_json::Value,
     },
@@ -299,13 +326,15 @@ pub fn verify(file: &[u8], trust: &Trust) -> Result<Verified, ProofError> {
         }
         Document::Consent(consent) => {
             let (transaction, tx) = about(&consent.anchor)?;
-            (Some(transaction), consent.verify(&tx)?)
+            let content = consent.verify(&tx, transaction.time)?;
+            (Some(transaction), content)
         }
         Document::Consistency(proof) => (None, proof.verify(&ground)?),
         Document::State(proof) => (None, proof.verify(&ground)?),
         Document::Anchors(proof) => (None, proof.verify(&ground)?),
     };
-    Ok(Verified { pinned: ground.pinned, chain, transaction, content })
+    let known = Known::of_document(&document);
+    Ok(Verified { pinned: ground.pinned, chain, transaction, content, known })
 }
 
 /// What a file is, by how it begins.

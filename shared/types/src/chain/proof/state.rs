@@ -4,7 +4,8 @@
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::founding::{CertifiedState, Ground, SetChange, StateEvidence};
+use super::certified::{CertifiedState, StateEvidence};
+use super::founding::{Ground, SetChange};
 use super::{Content, ProofError};
 use crate::chain::entry::{GrantEntry, KeyEntry, Kind};
 use crate::chain::genesis::Genesis;
@@ -74,7 +75,7 @@ pub struct StateFacts {
 
 impl StateProof {
     pub(super) fn verify(&self, ground: &Ground<'_>) -> Result<Content, ProofError> {
-        let at = self.state.verify(ground, &self.sets)?;
+        let at = self.state.verify(ground, &ground.members(&self.sets)?)?;
         for entry in &self.entries {
             entry.verify(&self.state.map)?;
         }
@@ -99,6 +100,9 @@ impl StateProof {
 
 impl EntryProof {
     fn verify(&self, map: &Digest) -> Result<(), ProofError> {
+        if !self.kind.id_fits(&self.id) {
+            return Err(ProofError::Id { kind: self.kind.code() });
+        }
         let key = self.kind.key(&self.id);
         let shown = match &self.value {
             Some(value) => self.proof.verify_present(map, &key, &Digest::of(&json::encode(value)?)),

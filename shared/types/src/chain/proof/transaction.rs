@@ -3,8 +3,8 @@
 use serde::{Deserialize, Serialize};
 
 use super::ProofError;
-use super::founding::{CertifiedBlock, Ground, SetChange, time};
-use crate::chain::checkpoint::Certificate;
+use super::certified::{Certification, CertifiedBlock, check_follows, time};
+use super::founding::{Ground, SetChange};
 use crate::chain::genesis::{Genesis, Named};
 use crate::chain::header::{Header, leading_zero_bits};
 use crate::chain::keys::{Kid, PublicKey};
@@ -21,18 +21,18 @@ pub struct TransactionProof {
     pub author: PublicKey,
     /// The block that holds it.
     pub block: BlockEvidence,
+    /// A block of any height from that one's on, in whose log the transaction stands.
+    pub certified: Certification,
     /// The chain.
     pub chain: Digest,
-    /// A signed note of any height from the block's on.
-    pub checkpoint: String,
     /// The founding document; needed when only a chain id is trusted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub genesis: Option<Genesis>,
     /// The transaction's place in the log.
     pub index: u64,
-    /// The path from there to the checkpoint's log root.
+    /// The path from there to the certified block's log root.
     pub path: Vec<Digest>,
-    /// Changes of the members up to the checkpoint, each certified by the set before it.
+    /// Changes of the members up to the certified block, each certified by the set before it.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub sets: Vec<SetChange>,
     /// The transaction, compact JWS.
@@ -47,7 +47,7 @@ pub struct BlockEvidence {
     pub header: Header,
     /// Its parent's header: where the parent's leaves end, the block's begin.
     pub parent: Header,
-    /// Empty when the checkpoint is of this very block; otherwise the path of the header's leaf, which is the first leaf
+    /// Empty when it is the certified block; otherwise the path of the header's leaf, which is the first leaf
     /// of the next block (place `log_size`).
     pub path: Vec<Digest>,
 }
@@ -94,24 +94,16 @@ impl TransactionProof {
     /// Checks everything against the founding document, which must be the chain's.
     pub(super) fn verify(&self, ground: &Ground<'_>) -> Result<(VerifiedTransaction, Tx), ProofError> {
         let members = ground.members(&self.sets)?;
-        let (certificate, certified) = ground.certify(&self.checkpoint, &members)?;
-        members.end_before(certified.height)?;
+        let certified = ground.head(&self.certified, &members)?;
 
         let tx = Tx::parse(self.transaction.as_bytes())?;
         if tx.payload().chain() != self.chain {
             return Err(ProofError::TransactionChain);
         }
         tx.verify_signature(&self.author).map_err(ProofError::Author)?;
-        let checkpoint = &certificate.checkpoint;
-        merkle::verify_inclusion(
-            &tx.txid(),
-            self.index,
-            checkpoint.log_size,
-            &self.path,
-            &checkpoint.log_root,
-        )
-        .map_err(ProofError::NotInLog)?;
-        self.block.verify(self.index, &certificate, &self.chain)?;
+        merkle::verify_inclusion(&tx.txid(), self.index, certified.log_size, &self.path, &certified.log_root)
+            .map_err(ProofError::NotInLog)?;
+        self.block.verify(self.index, &certified, &self.chain)?;
 
         let header = &self.block.header;
         let verified = VerifiedTransaction {
@@ -132,43 +124,21 @@ impl TransactionProof {
     /// The same proof as C2SP `tlog-proof` text.
     #[must_use]
     pub fn to_tlog_proof(&self) -> String {
-        super::tlog::encode(self.index, &self.path, &self.checkpoint)
+        super::tlog::encode(self.index, &self.path, &self.certified.checkpoint)
     }
 }
 
 impl BlockEvidence {
     /// That the block is in the certified log and holds the leaf `index`.
-    fn verify(&self, index: u64, certificate: &Certificate, chain: &Digest) -> Result<(), ProofError> {
-        let (header, parent, checkpoint) = (&self.header, &self.parent, &certificate.checkpoint);
+    fn verify(&self, index: u64, certified: &CertifiedBlock, chain: &Digest) -> Result<(), ProofError> {
+        let (header, parent) = (&self.header, &self.parent);
         header.check_work()?;
-        if header.prev_hash != parent.hash() || parent.height.checked_add(1) != Some(header.height) {
-            return Err(ProofError::Block("the parent is another"));
-        }
-        if (parent.height == 0) != (parent.hash() == *chain) {
-            return Err(ProofError::Block("the parent at height 0 is not the chain's first block"));
-        }
+        check_follows(header, parent, chain)?;
         // The block's first leaf is its parent's header; its transactions follow.
         if index <= parent.log_size || index >= header.log_size {
             return Err(ProofError::Block("the transaction is not among the block's leaves"));
         }
-        if header.hash() == checkpoint.block {
-            let same = self.path.is_empty()
-                && header.height == checkpoint.height
-                && header.log_size == checkpoint.log_size
-                && header.log_root == checkpoint.log_root;
-            return if same { Ok(()) } else { Err(ProofError::Block("the checkpoint says otherwise")) };
-        }
-        if header.height >= checkpoint.height {
-            return Err(ProofError::Block("it is not before the checkpoint's"));
-        }
-        merkle::verify_inclusion(
-            &header.leaf_hash(),
-            header.log_size,
-            checkpoint.log_size,
-            &self.path,
-            &checkpoint.log_root,
-        )
-        .map_err(ProofError::HeaderNotInLog)
+        certified.shows(header, &self.path)
     }
 }
 

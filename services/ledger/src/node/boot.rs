@@ -18,6 +18,7 @@ use tokio::sync::{mpsc, oneshot};
 use super::addresses::{AddressBook, endpoint};
 use super::admission;
 use super::agreement::{Event, Loop};
+use super::guardian::fault_beside;
 use super::heal::{self, Healing, resume};
 use super::seat::Keyring;
 use super::waiting::Waiting;
@@ -32,7 +33,7 @@ use crate::domain::silence::Silence;
 use crate::domain::verification::{Fault, Verifier, Wrong};
 use crate::files::{AttackMark, DataFolder, FolderLock};
 use crate::peers::{PeerNews, Peers, This};
-use crate::store::{SealKey, Store, StoreError, StoredBlock};
+use crate::store::{SealKey, Store, StoreError, StoredBlock, mend};
 
 /// Events that wait for the loop.
 const EVENTS: usize = 4_096;
@@ -81,6 +82,14 @@ impl Running {
         let chain = loaded.chain;
         if fault.is_none() && recovered.floor > chain.height() + 1 {
             fault = Some(Fault { height: chain.height() + 1, wrong: Wrong::Missing });
+        }
+        if let Some(Wrong::Row(table)) = fault.map(|fault| fault.wrong) {
+            let foreign = keyring.is_superseded(chain.state().members());
+            anyhow::ensure!(
+                !foreign,
+                "`{table}` is sealed under the key that `{}` has now: start with both keys",
+                config.name
+            );
         }
         let condition = condition(&data, fault, &clock)?;
         if let Some(member) = keyring.mistaken_for(chain.state().members()) {
@@ -330,6 +339,11 @@ pub(super) async fn open_store(
             tracing::error!(error = %error, "The database cannot be opened");
             let wrong = match error {
                 StoreError::Shape(_) => Wrong::Schema,
+                StoreError::Row(table) => Wrong::Row(table),
+                StoreError::Journal => {
+                    mend(&path)?;
+                    Wrong::Journal
+                }
                 StoreError::Sql(_) | StoreError::Io(_) => Wrong::Unreadable,
             };
             Ok((Store::substitute(&path, seal).await?, Some(Fault { height: 0, wrong })))
@@ -343,12 +357,12 @@ async fn load(store: &Store, data: &DataFolder, founded: Chain) -> anyhow::Resul
     let checkpoint = data.checkpoint()?;
     let mut chain = founded;
     let mut verifier = Verifier::new(&[]);
-    let fault = match beside_the_blocks(store).await {
+    let verification = store.verification().await?;
+    let beside = match fault_beside(store, 0).await {
         Ok(fault) => fault,
         Err(error) if error.is_damage() => Some(Fault { height: 0, wrong: Wrong::Unreadable }),
         Err(error) => return Err(error).context("the ledger's database"),
     };
-    let beside = fault;
     let mut reader = store.blocks(0).await?;
     let fault = loop {
         let next = verifier.next_height();
@@ -369,20 +383,22 @@ async fn load(store: &Store, data: &DataFolder, founded: Chain) -> anyhow::Resul
         }
     };
     drop(reader);
-    if fault.is_none() && verifier.next_height() == 0 {
-        store_block_zero(store, &chain).await?;
+    let fault = fault.or_else(|| check_tip(&chain, checkpoint.as_deref()));
+    if let (Some(_), Some(beside)) = (fault, beside) {
+        tracing::error!(fault.what = %beside.wrong, "The store was changed beside its blocks too");
     }
-    let fault = fault.or_else(|| check_tip(&chain, checkpoint.as_deref())).or(beside);
+    let mut fault = fault.or(beside);
+    if fault.is_none() {
+        let unsound = store.take_stock().await?;
+        fault = unsound.map(|unsound| Fault { height: 0, wrong: Wrong::from(unsound) });
+    }
+    if fault.is_none() {
+        verification.accept();
+        if verifier.next_height() == 0 {
+            store_block_zero(store, &chain).await?;
+        }
+    }
     Ok(Loaded { chain, fault })
-}
-
-/// Schema, pages and the rows that no block proves. Pages first: a broken index hides rows.
-async fn beside_the_blocks(store: &Store) -> Result<Option<Fault>, StoreError> {
-    let unsound = match store.check_pages().await? {
-        None => store.check_rows(&[]).await?,
-        found => found,
-    };
-    Ok(unsound.map(|unsound| Fault { height: 0, wrong: Wrong::from(unsound) }))
 }
 
 fn take(chain: &mut Chain, verifier: &mut Verifier<'_>, stored: StoredBlock) -> Result<(), Fault> {

@@ -7,7 +7,6 @@ use actix_web::{HttpRequest, HttpResponse, get, post, web};
 use hbc_service::{Problem, Public, parse_strict};
 use hbc_types::Digest;
 use hbc_types::chain::certificate::PromiseClaims;
-use hbc_types::chain::merkle::leaf_hash;
 use hbc_types::chain::proof::Document;
 use hbc_types::chain::tx::{Tx, TxError};
 use hbc_types::problem::{ProblemDocument, Slug};
@@ -20,6 +19,7 @@ use tokio::sync::oneshot;
 use super::{App, digest};
 use crate::domain::rules::Refusal;
 use crate::node::admission::{Accepted, Submission, SubmitError};
+use crate::store::StoreError;
 
 /// Transactions in one batch at most.
 const MAX_BATCH: usize = 1_000;
@@ -197,11 +197,11 @@ pub async fn read(
         tx.text().clone_into(&mut view.jws);
         return Ok(HttpResponse::Ok().json(view));
     }
-    let refusal = app.node.store.refusal(&txid).await.map_err(|error| Problem::internal(&error))?;
-    let refusal = refusal.ok_or_else(|| Problem::new(Slug::NotFound))?;
-    if leaf_hash(&refusal.jws) != txid {
-        return Err(Problem::new(Slug::Integrity).detail("a stored refusal is of another transaction"));
-    }
+    let refusal = match app.node.store.refusal(&txid).await {
+        Ok(refusal) => refusal.ok_or_else(|| Problem::new(Slug::NotFound))?,
+        Err(StoreError::Row(table)) => return app.found_row_wrong(table).await,
+        Err(error) => return Err(Problem::internal(&error)),
+    };
     view.jws = String::from_utf8(refusal.jws).unwrap_or_default();
     view.state = TransactionState::Refused;
     view.refusal = Some(match refusal.excluded_by {

@@ -93,7 +93,7 @@ async fn flip_all(wanted: impl Fn(usize, bool) -> bool) -> BTreeMap<&'static str
             "in a block"
         } else if !matches!(node.store.check_pages().await, Ok(None)) {
             "in the pages"
-        } else if !matches!(node.store.check_rows(&[]).await, Ok(None)) {
+        } else if !matches!(node.store.check_rows().await, Ok(None)) {
             "in schema or other rows"
         } else if content(&path).await.is_ok_and(|now| now == before) {
             "harmless"

@@ -24,5 +24,6 @@ mod http;
 mod members;
 mod net;
 mod proofs;
+mod reading;
 mod scrub;
 mod tampering;

@@ -1,6 +1,7 @@
 //! A consortium of nodes in one process: each on its own thread, folder, key and port, talking HTTP.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
 
@@ -19,7 +20,7 @@ use hbc_types::chain::genesis::{Genesis, Named, Parameters, ServiceKey};
 use hbc_types::chain::header::{Block, HEADER_BYTES};
 use hbc_types::chain::keys::PublicKey;
 use hbc_types::chain::payload::{Payload, Receipts};
-use hbc_types::chain::tx;
+use hbc_types::chain::tx::{self, Tx};
 use hbc_types::wire::ledger::{
     BlocksView, NodeEventView, NodeState, NodeStatus, Promise, SubmitTransaction, TransactionState,
     TransactionView,
@@ -178,6 +179,16 @@ impl Net {
 
     /// Gives nodes that do not run a chain of this many empty blocks, certified by three of four.
     pub async fn prefill(&self, indices: &[usize], height: u64) {
+        self.prefill_with(indices, height, Vec::new).await;
+    }
+
+    /// The same, with these transactions in each block.
+    pub async fn prefill_with(
+        &self,
+        indices: &[usize],
+        height: u64,
+        mut transactions: impl FnMut() -> Vec<Arc<Tx>>,
+    ) {
         let store = Store::open(&self.folder.path().join("prefilled.db"), true, SealKey::of(&self.keys[0]))
             .await
             .unwrap();
@@ -193,10 +204,13 @@ impl Net {
             let stored = StoredBlock { height: block.header.height, header, body, certificate };
             store.commit(&stored, &[]).await.unwrap();
             if chain.height() < height {
-                let mined = chain.draft(&[], long_ago, &kid).mine(&AtomicBool::new(false)).unwrap();
+                let mined =
+                    chain.draft(&transactions(), long_ago, &kid).mine(&AtomicBool::new(false)).unwrap();
                 let statement = texts.statement(mined.block.header.height, 0, &mined.value);
-                let votes: Vec<_> = self.keys[..3]
+                let votes: Vec<_> = self
+                    .keys
                     .iter()
+                    .take(3)
                     .map(|key| (PublicKey::of(key).kid(), statement.sign(key)))
                     .collect();
                 let note = Certificate::assemble(statement, &votes, chain.state().members()).to_note();

@@ -82,9 +82,9 @@ pub async fn repair(config: &Config, clock: &Clock, board: Arc<Board>) -> anyhow
         mark: &mark,
     };
     let rebuilt = rebuild(&site).await?;
-    let (chain, carried) = install::install(&site, rebuilt).await?;
-    verify::verify(&site, &chain, &carried).await?;
-    let record = finish(&site, &chain, began)?;
+    let chain = install::install(&site, rebuilt).await?;
+    verify::verify(&site, &chain).await?;
+    let record = finish(&site, &chain, began).await?;
     if earlier.is_some() || fault.is_some() {
         tell(&site, &chain, config, &key, &record).await;
     }
@@ -114,7 +114,7 @@ async fn tell(
     let event = Payload::NodeEvent(NodeEvent {
         chain: chain.id(),
         event: "healed".to_owned(),
-        evidence: Digest::of(&serde_json::to_vec(record).unwrap_or_default()),
+        evidence: record.digest(),
         height: record.mark.first_bad_height,
         iat: u64::try_from(record.healed_at_ms).unwrap_or(0),
         node: config.name.clone(),

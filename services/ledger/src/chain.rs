@@ -4,6 +4,7 @@
 
 mod proofs;
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
@@ -23,6 +24,7 @@ use crate::domain::block::{BlockError, Built, Checked, build_block, check_block,
 use crate::domain::comparison::Known;
 use crate::domain::events::Events;
 use crate::domain::register::{Added, Register};
+use crate::domain::reliance;
 use crate::domain::state::State;
 pub use proofs::{AnchorsView, CertifiedHeader, EntryName};
 
@@ -33,15 +35,12 @@ pub struct NextBlock {
     pub block: Block,
     /// What is agreed upon.
     pub value: BlockId,
+    /// Heights of the blocks that its transactions rely on.
+    pub relied: BTreeSet<u64>,
     checked: Checked,
 }
 
 impl NextBlock {
-    /// Its transactions, in order.
-    pub fn txs(&self) -> impl Iterator<Item = &Tx> {
-        self.checked.txs.iter().map(AsRef::as_ref)
-    }
-
     /// Its transactions' ids, in order.
     pub fn txids(&self) -> impl Iterator<Item = Digest> {
         self.checked.txs.iter().map(|tx| tx.txid())
@@ -50,21 +49,24 @@ impl NextBlock {
 
 /// A block whose work is still to be found.
 #[derive(Debug)]
-pub struct Draft(Built);
+pub struct Draft {
+    built: Built,
+    relied: BTreeSet<u64>,
+}
 
 impl Draft {
     /// True without transactions.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.0.txs.is_empty()
+        self.built.txs.is_empty()
     }
 
     /// Finds the work; none if `stop` is set meanwhile.
     #[must_use]
     pub fn mine(self, stop: &AtomicBool) -> Option<NextBlock> {
-        let header = self.0.header.mine(stop)?;
-        let (block, checked) = self.0.finish(header);
-        Some(NextBlock { value: value_of(&block.header), block, checked })
+        let header = self.built.header.mine(stop)?;
+        let (block, checked) = self.built.finish(header);
+        Some(NextBlock { value: value_of(&block.header), block, relied: self.relied, checked })
     }
 }
 
@@ -226,7 +228,9 @@ impl Chain {
     /// Picks from `candidates`, whose signatures were checked, what can be in the next block.
     #[must_use]
     pub fn draft(&self, candidates: &[Arc<Tx>], now: Timestamp, miner: &Kid) -> Draft {
-        Draft(build_block(&self.state, candidates, now, miner))
+        let built = build_block(&self.state, candidates, now, miner);
+        let relied = reliance::heights(&self.state, built.txs.iter().map(AsRef::as_ref));
+        Draft { built, relied }
     }
 
     /// Checks a block against every rule. `now` is the clock, or none for a block that is certified.
@@ -240,7 +244,8 @@ impl Chain {
         let own_time = i64::try_from(block.header.time_ms).unwrap_or(i64::MAX);
         let now = now.unwrap_or(Timestamp::from_ms(own_time));
         let checked = check_block(&self.state, &block, now, known)?;
-        Ok(NextBlock { value: value_of(&block.header), block, checked })
+        let relied = reliance::heights(&self.state, checked.txs.iter().map(AsRef::as_ref));
+        Ok(NextBlock { value: value_of(&block.header), block, relied, checked })
     }
 
     /// Makes an examined block the tip; false if it does not follow on this very tip.

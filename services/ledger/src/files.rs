@@ -153,6 +153,13 @@ impl DataFolder {
         Ok(unborn)
     }
 
+    /// Puts the log of the agreement away, durably: it was changed, so that the node does not know what it signed. The next
+    /// start without it is silent.
+    pub fn put_log_away(&self) -> io::Result<()> {
+        fs::rename(self.wal(), self.0.join("wal.refused"))?;
+        self.sync()
+    }
+
     /// Whether the node has lost its log, so that it does not know what it signed.
     pub fn is_silent(&self) -> io::Result<bool> {
         self.0.join("silent").try_exists()

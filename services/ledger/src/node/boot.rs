@@ -22,7 +22,7 @@ use super::guardian::fault_beside;
 use super::heal::{self, Healing, resume};
 use super::seat::Keyring;
 use super::waiting::Waiting;
-use super::{Condition, Node, challenge, scrub, witness};
+use super::{Condition, Node, challenge, neighbour, scrub, witness};
 use crate::chain::{Chain, value_of};
 use crate::config::{Config, PeerAddress};
 use crate::consensus::texts::Texts;
@@ -230,6 +230,7 @@ async fn run(
         tokio::spawn(scrub::run(node.clone())),
         tokio::spawn(challenge::run(node.clone())),
         tokio::spawn(witness::run(node.clone())),
+        tokio::spawn(neighbour::run(node.clone())),
     ];
     if let Some(mark) = attacked {
         let node = node.clone();

@@ -2,9 +2,12 @@
 
 use std::time::{Duration, Instant};
 
+use ed25519_dalek::SigningKey;
 use hbc_ledger::config::{HealMode, VerifyMode};
+use hbc_ledger::store::{SealKey, Store, StoredEvidence, StoredRefusal};
+use hbc_types::Digest;
 use hbc_types::problem::Slug;
-use hbc_types::wire::ledger::NodeState;
+use hbc_types::wire::ledger::{NodeState, TransactionState};
 use sqlx::{ConnectOptions as _, Connection as _};
 
 use crate::net::{Net, txid};
@@ -19,12 +22,53 @@ pub fn flip_stored(net: &Net, index: usize, jws: &str) -> usize {
 }
 
 /// Runs SQL on a node's database from outside the node.
-pub async fn by_hand(net: &Net, index: usize, sql: &'static str) -> u64 {
+pub async fn by_hand(net: &Net, index: usize, sql: impl Into<String>) -> u64 {
     let options = sqlx::sqlite::SqliteConnectOptions::new().filename(net.data(index).join("ledger.db"));
     let mut connection = options.connect().await.unwrap();
-    let done = sqlx::query(sql).execute(&mut connection).await.unwrap();
+    let done = sqlx::raw_sql(sqlx::AssertSqlSafe(sql.into())).execute(&mut connection).await.unwrap();
     connection.close().await.unwrap();
     done.rows_affected()
+}
+
+/// Rows that no block proves, as a node would have them from before.
+pub struct Beside {
+    pub refusal: StoredRefusal,
+    pub evidence: StoredEvidence,
+}
+
+impl Beside {
+    /// Puts them into the database of a node that does not run, under its key.
+    pub async fn put(net: &mut Net, index: usize, key: &SigningKey) -> Self {
+        let jws = net.transaction();
+        let refusal = StoredRefusal {
+            txid: txid(&jws),
+            jws: jws.into_bytes(),
+            reason: "it came too late".to_owned(),
+            excluded_by: None,
+        };
+        let evidence = StoredEvidence {
+            kind: "equivocation".into(),
+            member: Some([9; 32]),
+            height: 1,
+            detail: format!("a document of node {index}").into_bytes(),
+        };
+        let path = net.data(index).join("ledger.db");
+        let store = Store::open(&path, true, SealKey::of(key)).await.unwrap();
+        assert_eq!(store.take_stock().await.unwrap(), None);
+        store.refuse(std::slice::from_ref(&refusal), 5).await.unwrap();
+        store.add_evidence(&evidence, 6).await.unwrap();
+        store.close().await.unwrap();
+        Self { refusal, evidence }
+    }
+
+    /// They are still there, and served.
+    pub async fn are_served(&self, net: &Net, index: usize) {
+        let view = net.view(index, &self.refusal.txid).await.expect("the refusal is known");
+        assert_eq!(view.state, TransactionState::Refused);
+        assert_eq!(view.refusal.as_deref(), Some("it came too late"));
+        let document = net.document(index, &Digest::of(&self.evidence.detail)).await;
+        assert_eq!(document, self.evidence.detail);
+    }
 }
 
 /// Sends a write that the damaged node refuses; answers the write.

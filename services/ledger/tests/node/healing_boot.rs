@@ -26,11 +26,11 @@ BEGIN SELECT RAISE(ABORT, 'blocks are never changed'); END",
 BEGIN SELECT RAISE(ABORT, 'blocks are never deleted'); END",
 ];
 
-async fn without_triggers(net: &Net, index: usize, changes: &[&'static str]) {
+pub async fn without_triggers(net: &Net, index: usize, changes: &[impl AsRef<str>]) {
     by_hand(net, index, "DROP TRIGGER blocks_keep").await;
     by_hand(net, index, "DROP TRIGGER blocks_stay").await;
     for change in changes {
-        by_hand(net, index, change).await;
+        by_hand(net, index, change.as_ref()).await;
     }
     for trigger in TRIGGERS {
         by_hand(net, index, trigger).await;

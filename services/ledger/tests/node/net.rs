@@ -362,6 +362,23 @@ impl Net {
         }
     }
 
+    /// Waits until an event with this evidence acts, as this node knows it.
+    pub async fn told_of(&self, index: usize, node: &str, event: &str, evidence: &Digest) {
+        let started = Instant::now();
+        loop {
+            let events = self.status(index).await.events;
+            let same = |told: &NodeEventView| told.node == node && told.event == event;
+            if events.iter().any(|told| same(told) && told.evidence == *evidence) {
+                return;
+            }
+            assert!(
+                started.elapsed() < Duration::from_secs(60),
+                "{event} of {node} by {evidence} is not known"
+            );
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    }
+
     /// Waits until a node serves a piece of evidence.
     pub async fn document(&self, index: usize, digest: &Digest) -> Vec<u8> {
         let started = Instant::now();

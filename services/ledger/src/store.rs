@@ -77,7 +77,12 @@ impl StoreError {
                 let code = error.code().and_then(|code| code.parse::<i32>().ok());
                 code.is_some_and(|code| DAMAGE.contains(&(code & 0xff)))
             }
-            Self::Sql(sqlx::Error::ColumnDecode { .. } | sqlx::Error::ColumnNotFound(_))
+            // The last: what the file says of its tables is no text any more, which ends the library's thread.
+            Self::Sql(
+                sqlx::Error::ColumnDecode { .. }
+                | sqlx::Error::ColumnNotFound(_)
+                | sqlx::Error::WorkerCrashed,
+            )
             | Self::Shape(_)
             | Self::Row(_)
             | Self::Journal => true,
@@ -409,9 +414,11 @@ impl Store {
         std::fs::metadata(&self.path).map_or(0, |file| file.len())
     }
 
-    /// Closes the writer in good order.
-    pub async fn close(self) -> Result<(), StoreError> {
-        self.writer.into_inner().connection.close().await?;
+    /// Closes the writer in good order: the journal is folded in, and nothing is written any more.
+    pub async fn close(&self) -> Result<(), StoreError> {
+        let nothing = Writer::of(in_memory().await?, None);
+        let writer = std::mem::replace(&mut *self.writer.lock().await, nothing);
+        writer.connection.close().await?;
         Ok(())
     }
 }

@@ -118,6 +118,9 @@ impl Running {
         if let Some(thread) = self.thread.take() {
             let _panicked = tokio::task::spawn_blocking(move || thread.join()).await;
         }
+        if let Err(error) = self.node.store.close().await {
+            tracing::info!(error = %error, "The database could not be closed in good order");
+        }
         drop(self.lock.take());
     }
 }

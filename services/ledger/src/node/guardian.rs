@@ -32,7 +32,8 @@ pub enum Soundness {
 }
 
 /// Why verification did not succeed.
-pub(super) enum Failure {
+#[derive(Debug)]
+pub enum Failure {
     /// The store is not what it was.
     Fault(Fault),
     /// It could not be read.

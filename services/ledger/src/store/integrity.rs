@@ -11,6 +11,7 @@ use hbc_types::Digest;
 use hbc_types::chain::merkle::leaf_hash;
 use sqlx::sqlite::SqliteConnection;
 use sqlx::{Connection as _, Row as _};
+use tokio::sync::OnceCell;
 
 use super::{
     Carried, Known, Stock, Store, StoreError, Sum, Table, Tally, Writer, carry, in_memory, seal, to_digest,
@@ -41,7 +42,7 @@ pub(super) async fn has_our_schema(
     connection: &mut SqliteConnection,
 ) -> Result<bool, StoreError> {
     let found = schema(connection).await?;
-    if !found.is_empty() && found != expected().await? {
+    if !found.is_empty() && found != *expected().await? {
         return Err(StoreError::Shape("tables and triggers"));
     }
     match sqlx::raw_sql("BEGIN IMMEDIATE; ROLLBACK").execute(connection).await {
@@ -78,8 +79,10 @@ async fn digests(connection: &mut SqliteConnection) -> Result<HashSet<Digest>, S
     rows.iter().map(|row| to_digest(row.try_get("digest")?)).collect()
 }
 
-async fn expected() -> Result<Schema, StoreError> {
-    schema(&mut in_memory().await?).await
+/// As the tables of this build are; made once.
+async fn expected() -> Result<&'static Schema, StoreError> {
+    static EXPECTED: OnceCell<Schema> = OnceCell::const_new();
+    EXPECTED.get_or_try_init(async || schema(&mut in_memory().await?).await).await
 }
 
 impl Store {
@@ -122,7 +125,7 @@ impl Store {
         &self,
         connection: &mut SqliteConnection,
     ) -> Result<Result<Carried, Unsound>, StoreError> {
-        if schema(connection).await? != expected().await? {
+        if schema(connection).await? != *expected().await? {
             return Ok(Err(Unsound::Schema));
         }
         let carried = carry::read_all(connection).await;

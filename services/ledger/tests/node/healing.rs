@@ -284,3 +284,116 @@ async fn a_node_that_heals_only_when_asked_is_repaired_while_stopped() {
     let error = repair(&net.config(1), &clock, board).await.unwrap_err();
     assert!(format!("{error:#}").contains("running"), "{error:#}");
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn a_node_that_reaches_nobody_is_told_of_by_those_who_hear_it() {
+    let mut net = Net::new(4, VerifyMode::Incremental);
+    net.heal = HealMode::Manual;
+    net.mute.insert(1);
+    for index in 0..4 {
+        net.run(index);
+    }
+    let stored = net.grow(0, 2).await;
+    net.one_tip(&[0, 2, 3]).await;
+    // It hears votes and proposals, and decides by what it hears.
+    net.finality(1, &txid(&stored[1])).await;
+    flip_stored(&net, 1, &stored[0]);
+    refused_write(&mut net, 1).await;
+    let status = net.status(1).await;
+    let digest = status.evidence_digest.unwrap();
+    for index in [0, 2, 3] {
+        net.told_of(index, "node-2", "attacked", &digest).await;
+    }
+    let told = net.status(0).await.events;
+    let told: Vec<_> = told.iter().filter(|told| told.event == "attacked").collect();
+    assert_eq!(told.len(), 1, "once: {told:?}");
+    assert_eq!(Some(told[0].height), status.first_bad_height);
+    // Enough of them keep the document to show it when the node itself is gone.
+    net.stop(1);
+    let mut kept = 0;
+    for index in [0, 2, 3] {
+        let path = format!("/v1/evidence/{digest}");
+        kept += usize::from(net.endpoint(index).get(&path).once().send().await.is_ok());
+    }
+    assert!(kept >= 2, "{kept} of three have it");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn the_same_fault_a_second_time_is_told_a_second_time() {
+    let mut net = Net::start(4, VerifyMode::Incremental);
+    let stored = net.grow(1, 2).await;
+    net.one_tip(&[0, 1, 2, 3]).await;
+    let mut told = std::collections::BTreeSet::new();
+    for _ in 0..2 {
+        flip_stored(&net, 1, &stored[0]);
+        refused_write(&mut net, 1).await;
+        is_whole(&mut net, 1).await;
+        let healed = net.status(1).await.last_healing.unwrap();
+        net.until("both are told", async || {
+            let events = net.status(0).await.events;
+            let count = |kind| events.iter().filter(|told| told.event == kind).count();
+            count("attacked") == told.len() + 1 && count("healed") == told.len() + 1
+        })
+        .await;
+        for event in net.status(0).await.events {
+            // Each names a document that the node itself shows, healed or not.
+            let document = net.document(1, &event.evidence).await;
+            assert!(String::from_utf8(document).unwrap().contains(&healed.evidence));
+            if event.event == "attacked" {
+                told.insert(event.evidence);
+            }
+        }
+    }
+    assert_eq!(told.len(), 2);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn nothing_is_repaired_before_the_mark_is_on_disk() {
+    let mut net = Net::start(4, VerifyMode::Incremental);
+    let stored = net.grow(1, 2).await;
+    net.one_tip(&[0, 1, 2, 3]).await;
+    let in_the_way = net.data(1).join("attacked.new");
+    std::fs::create_dir(&in_the_way).unwrap();
+    flip_stored(&net, 1, &stored[0]);
+    refused_write(&mut net, 1).await;
+    net.grow(0, 3).await;
+    assert_eq!(net.status(1).await.state, NodeState::Attacked);
+    assert!(!net.data(1).join("attacked").exists() && !net.data(1).join("ledger.db.new").exists());
+    std::fs::remove_dir(&in_the_way).unwrap();
+    is_whole(&mut net, 1).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn writes_that_arrive_while_a_node_heals_are_final_everywhere() {
+    let mut net = Net::new(4, VerifyMode::Incremental);
+    net.prefill(&[0, 1, 2, 3], 600).await;
+    (0..4).for_each(|index| net.run(index));
+    let stored = net.grow(2, 2).await;
+    net.one_tip(&[0, 1, 2, 3]).await;
+    flip_stored(&net, 2, &stored[0]);
+    refused_write(&mut net, 2).await;
+    let (mut promised, mut refused, started) = (Vec::new(), 0, Instant::now());
+    loop {
+        for index in 0..4 {
+            let jws = net.transaction();
+            match net.submit(index, &jws).await {
+                Ok(promise) => promised.push(promise.txid),
+                Err(error) => {
+                    assert_eq!((index, error.slug()), (2, Some(Slug::NodeAttacked)), "{error}");
+                    refused += 1;
+                }
+            }
+        }
+        if net.status(2).await.state == NodeState::Healthy {
+            break;
+        }
+        assert!(started.elapsed() < Duration::from_secs(120), "it does not heal under writes");
+    }
+    assert!(refused > 2 && promised.len() > 6, "{refused} refused, {} promised", promised.len());
+    for txid in &promised {
+        for index in 0..4 {
+            net.finality(index, txid).await;
+        }
+    }
+    is_whole(&mut net, 2).await;
+}

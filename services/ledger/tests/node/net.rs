@@ -52,6 +52,8 @@ pub struct Net {
     pub next_keys: std::collections::BTreeMap<usize, SigningKey>,
     /// Long, unless a test is about challenges.
     pub challenge_period_s: u64,
+    /// Nodes whose peers' addresses lead nowhere: they are reached and reach nobody.
+    pub mute: std::collections::BTreeSet<usize>,
 }
 
 pub fn service_key(role: ServiceRole) -> SigningKey {
@@ -115,6 +117,7 @@ impl Net {
             founders,
             next_keys: std::collections::BTreeMap::new(),
             challenge_period_s: 3_600,
+            mute: std::collections::BTreeSet::new(),
         }
     }
 
@@ -148,7 +151,10 @@ impl Net {
             .filter(|other| *other != index)
             .map(|other| PeerAddress {
                 name: format!("node-{}", other + 1),
-                url: format!("http://127.0.0.1:{}", self.ports[other]),
+                url: format!(
+                    "http://127.0.0.1:{}",
+                    if self.mute.contains(&index) { 9 } else { self.ports[other] }
+                ),
             })
             .collect();
         Config {
@@ -156,7 +162,8 @@ impl Net {
             genesis_file: self.folder.path().join("genesis.json"),
             key_file: SecretFile::new(self.folder.path().join(format!("node-{}.key", index + 1))),
             next_key_file,
-            address: Some(format!("http://127.0.0.1:{}", self.ports[index])),
+            // Who announces its address is reached by a mute node after all.
+            address: self.mute.is_empty().then(|| format!("http://127.0.0.1:{}", self.ports[index])),
             data_dir: self.data(index),
             verify: self.verify,
             include_within_ms: 10_000,
@@ -222,8 +229,12 @@ impl Net {
         store.close().await.unwrap();
         for index in indices {
             std::fs::create_dir_all(self.data(*index)).unwrap();
-            let from = self.folder.path().join("prefilled.db");
-            std::fs::copy(from, self.data(*index).join("ledger.db")).unwrap();
+            let (from, to) = (self.folder.path().join("prefilled.db"), self.data(*index).join("ledger.db"));
+            std::fs::copy(from, &to).unwrap();
+            let key = SealKey::of(&self.keys[*index]).or_by(&self.keys[0]);
+            let store = Store::open(&to, false, key).await.unwrap();
+            assert_eq!(store.take_stock().await.unwrap(), None);
+            store.close().await.unwrap();
         }
     }
 

@@ -14,7 +14,7 @@ use std::borrow::Cow;
 use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64};
-use std::sync::{Arc, Mutex as StdMutex};
+use std::sync::{Arc, Mutex as StdMutex, PoisonError};
 use std::time::Duration;
 
 use hbc_types::Digest;
@@ -419,6 +419,7 @@ impl Store {
         let nothing = Writer::of(in_memory().await?, None);
         let writer = std::mem::replace(&mut *self.writer.lock().await, nothing);
         writer.connection.close().await?;
+        *self.file.lock().unwrap_or_else(PoisonError::into_inner) = None;
         Ok(())
     }
 }

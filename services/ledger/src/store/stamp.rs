@@ -32,36 +32,37 @@ struct FileStamp {
     modified: (i64, i64),
 }
 
-/// The main file and its journal, as they are at one time.
+/// The main file and its journal, as they are at one time, if they are there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Stamp {
-    main: FileStamp,
+    main: Option<FileStamp>,
     journal: Option<FileStamp>,
     data_version: i64,
 }
 
 impl FileStamp {
-    fn of(file: &std::fs::Metadata) -> Self {
-        Self {
+    fn of(path: &Path) -> std::io::Result<Option<Self>> {
+        let file = match std::fs::metadata(path) {
+            Ok(file) => file,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(error),
+        };
+        Ok(Some(Self {
             device: file.dev(),
             inode: file.ino(),
             size: file.size(),
             changed: Some((file.ctime(), file.ctime_nsec())),
             modified: (file.mtime(), file.mtime_nsec()),
-        }
+        }))
     }
 }
 
 impl Stamp {
     async fn read(path: &Path, writer: &mut SqliteConnection) -> Result<Self, StoreError> {
         let row = sqlx::query("PRAGMA data_version").fetch_one(&mut *writer).await?;
-        let journal = match std::fs::metadata(beside(path, "-wal")) {
-            Ok(file) => Some(FileStamp { changed: None, ..FileStamp::of(&file) }),
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => None,
-            Err(error) => return Err(error.into()),
-        };
-        let main = FileStamp::of(&std::fs::metadata(path)?);
-        Ok(Self { main, journal, data_version: row.try_get(0)? })
+        let journal = FileStamp::of(&beside(path, "-wal"))?;
+        let journal = journal.map(|journal| FileStamp { changed: None, ..journal });
+        Ok(Self { main: FileStamp::of(path)?, journal, data_version: row.try_get(0)? })
     }
 }
 

@@ -152,6 +152,22 @@ async fn own_writes_during_a_verification_do_no_harm_and_foreign_ones_show() {
 }
 
 #[tokio::test]
+async fn a_file_or_journal_that_is_deleted_shows_and_ends_no_write() {
+    for suffix in ["", "-wal"] {
+        let folder = tempfile::tempdir().unwrap();
+        let store = open(&folder).await;
+        store.commit(&block(0), &[]).await.unwrap();
+        verified(&store).await;
+        store.add_promises(&[promise(1)], 0).await.unwrap();
+        std::fs::remove_file(carry::beside(&store.path, suffix)).unwrap();
+        assert!(!store.untouched().await.unwrap(), "`{suffix}`");
+        store.commit(&block(1), &[]).await.unwrap();
+        store.add_promises(&[promise(2)], 0).await.unwrap();
+        assert!(!store.untouched().await.unwrap(), "`{suffix}`");
+    }
+}
+
+#[tokio::test]
 async fn somebody_who_reads_the_journal_holds_nothing_up() {
     let folder = tempfile::tempdir().unwrap();
     let store = open(&folder).await;

@@ -139,12 +139,17 @@ async fn an_edited_node_heals_by_incremental_verification() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
-async fn a_file_deleted_under_a_running_node_is_made_anew() {
+async fn a_file_deleted_under_a_running_node_is_made_anew_with_what_no_block_proves() {
     let mut net = Net::start(4, VerifyMode::Incremental);
+    net.stop(2);
+    let key = net.keys[2].clone();
+    let beside = Beside::put(&mut net, 2, &key).await;
+    net.run(2);
     net.grow(2, 3).await;
     std::fs::remove_file(net.data(2).join("ledger.db")).unwrap();
     refused_write(&mut net, 2).await;
     is_whole(&mut net, 2).await;
+    beside.are_served(&net, 2).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]

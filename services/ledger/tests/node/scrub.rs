@@ -50,6 +50,17 @@ async fn an_idle_node_reads_everything_again_within_its_period_and_says_so() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn what_the_start_verified_is_not_verified_again_by_the_first_write() {
+    let mut net = Net::start(1, VerifyMode::Incremental);
+    net.grow(0, 2).await;
+    net.stop(0);
+    net.run(0);
+    let at_the_start = net.status(0).await.last_full_verification;
+    net.grow(0, 2).await;
+    assert_eq!(net.status(0).await.last_full_verification, at_the_start);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
 async fn a_changed_old_body_is_found_by_an_idle_node() {
     for verify in [VerifyMode::Incremental, VerifyMode::Full] {
         let (net, sent) = some_blocks(verify).await;

@@ -1,19 +1,19 @@
 -- One row per block: what the chain consists of. Never changed, never deleted.
-CREATE TABLE IF NOT EXISTS blocks (
+CREATE TABLE blocks (
     height INTEGER PRIMARY KEY,
     header BLOB NOT NULL,
     body BLOB NOT NULL,
     certificate TEXT NOT NULL
 );
-CREATE TRIGGER IF NOT EXISTS blocks_keep BEFORE UPDATE ON blocks
+CREATE TRIGGER blocks_keep BEFORE UPDATE ON blocks
 BEGIN SELECT RAISE(ABORT, 'blocks are never changed'); END;
-CREATE TRIGGER IF NOT EXISTS blocks_stay BEFORE DELETE ON blocks
+CREATE TRIGGER blocks_stay BEFORE DELETE ON blocks
 BEGIN SELECT RAISE(ABORT, 'blocks are never deleted'); END;
 
 -- `seal` below: a keyed digest over the row's other columns, under a key derived from the member's.
 
 -- Transactions this node promised and that are not final yet, in the order of their arrival.
-CREATE TABLE IF NOT EXISTS promises (
+CREATE TABLE promises (
     seq INTEGER PRIMARY KEY,
     txid BLOB NOT NULL UNIQUE,
     jws BLOB NOT NULL,
@@ -22,7 +22,7 @@ CREATE TABLE IF NOT EXISTS promises (
 );
 
 -- Promised transactions that a final one excludes.
-CREATE TABLE IF NOT EXISTS refusals (
+CREATE TABLE refusals (
     txid BLOB PRIMARY KEY,
     jws BLOB NOT NULL,
     reason TEXT NOT NULL,
@@ -32,7 +32,7 @@ CREATE TABLE IF NOT EXISTS refusals (
 );
 
 -- What members were caught at; kept for ever.
-CREATE TABLE IF NOT EXISTS evidence (
+CREATE TABLE evidence (
     digest BLOB PRIMARY KEY,
     kind TEXT NOT NULL,
     member BLOB,
@@ -40,4 +40,13 @@ CREATE TABLE IF NOT EXISTS evidence (
     detail BLOB NOT NULL,
     seen_at_ms INTEGER NOT NULL,
     seal BLOB NOT NULL
+);
+
+-- One row: how many promises, refusals and pieces of evidence there are, and a keyed digest of all their seals under a
+-- fresh nonce. It changes in the transaction that changes them.
+CREATE TABLE tally (
+    id INTEGER PRIMARY KEY CHECK (id = 1),
+    entries INTEGER NOT NULL,
+    nonce BLOB NOT NULL,
+    digest BLOB NOT NULL
 );

@@ -4,6 +4,7 @@
 
 mod proofs;
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
@@ -22,6 +23,7 @@ use crate::domain::block::{BlockError, Built, Checked, build_block, check_block,
 use crate::domain::comparison::Known;
 use crate::domain::events::Events;
 use crate::domain::register::{Added, Register};
+use crate::domain::reliance;
 use crate::domain::state::State;
 pub use proofs::{AnchorsView, Before, CertifiedHeader, EntryName};
 
@@ -32,6 +34,8 @@ pub struct NextBlock {
     pub block: Block,
     /// What is agreed upon.
     pub value: BlockId,
+    /// Heights of the blocks that its transactions rely on.
+    pub relied: BTreeSet<u64>,
     checked: Checked,
 }
 
@@ -49,21 +53,24 @@ impl NextBlock {
 
 /// A block whose work is still to be found.
 #[derive(Debug)]
-pub struct Draft(Built);
+pub struct Draft {
+    built: Built,
+    relied: BTreeSet<u64>,
+}
 
 impl Draft {
     /// True without transactions.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.0.txs.is_empty()
+        self.built.txs.is_empty()
     }
 
     /// Finds the work; none if `stop` is set meanwhile.
     #[must_use]
     pub fn mine(self, stop: &AtomicBool) -> Option<NextBlock> {
-        let header = self.0.header.mine(stop)?;
-        let (block, checked) = self.0.finish(header);
-        Some(NextBlock { value: value_of(&block.header), block, checked })
+        let header = self.built.header.mine(stop)?;
+        let (block, checked) = self.built.finish(header);
+        Some(NextBlock { value: value_of(&block.header), block, relied: self.relied, checked })
     }
 }
 
@@ -228,7 +235,9 @@ impl Chain {
     /// Picks from `candidates`, whose signatures were checked, what can be in the next block.
     #[must_use]
     pub fn draft(&self, candidates: &[Arc<Tx>], now: Timestamp, miner: &Kid) -> Draft {
-        Draft(build_block(&self.state, candidates, now, miner))
+        let built = build_block(&self.state, candidates, now, miner);
+        let relied = reliance::heights(&self.state, built.txs.iter().map(AsRef::as_ref));
+        Draft { built, relied }
     }
 
     /// Checks a block against every rule; of the clock nothing is asked. `known` answers a transaction whose signature
@@ -239,7 +248,8 @@ impl Chain {
         known: &dyn Fn(&Digest) -> Option<Arc<Tx>>,
     ) -> Result<NextBlock, BlockError> {
         let checked = check_block(&self.state, &block, known)?;
-        Ok(NextBlock { value: value_of(&block.header), block, checked })
+        let relied = reliance::heights(&self.state, checked.txs.iter().map(AsRef::as_ref));
+        Ok(NextBlock { value: value_of(&block.header), block, relied, checked })
     }
 
     /// Makes an examined block the tip; false if it does not follow on this very tip.

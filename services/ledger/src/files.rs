@@ -6,6 +6,7 @@ use std::fs::{self, File};
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 
+use hbc_types::Digest;
 use serde::{Deserialize, Serialize};
 
 /// How long a process that is ending may still hold the folder.
@@ -45,6 +46,34 @@ pub struct HealingRecord {
     pub repaired_bytes: u64,
     /// Which peer gave how many.
     pub fetched_from: std::collections::BTreeMap<String, u64>,
+}
+
+impl AttackMark {
+    /// The mark as a document: what is in the file, in the evidence, and told to all by its digest.
+    #[must_use]
+    pub fn document(&self) -> Vec<u8> {
+        serde_json::to_vec(self).unwrap_or_default()
+    }
+
+    /// SHA-256 of the document.
+    #[must_use]
+    pub fn digest(&self) -> Digest {
+        Digest::of(&self.document())
+    }
+}
+
+impl HealingRecord {
+    /// The record as a document, as [`AttackMark::document`].
+    #[must_use]
+    pub fn document(&self) -> Vec<u8> {
+        serde_json::to_vec(self).unwrap_or_default()
+    }
+
+    /// SHA-256 of the document.
+    #[must_use]
+    pub fn digest(&self) -> Digest {
+        Digest::of(&self.document())
+    }
 }
 
 /// Damaged databases kept at most, and their bytes.
@@ -99,15 +128,15 @@ impl DataFolder {
         self.sync()
     }
 
-    /// What the last repair did.
+    /// What the last repair did; nothing where that cannot be read any more.
     pub fn healed(&self) -> io::Result<Option<HealingRecord>> {
-        let text = read_if_there(&self.0.join("healed"))?;
-        Ok(text.and_then(|text| serde_json::from_str(&text).ok()))
+        let bytes = read_if_there(&self.0.join("healed"))?;
+        Ok(bytes.and_then(|bytes| serde_json::from_slice(&bytes).ok()))
     }
 
     /// Writes down what a repair did.
     pub fn write_healed(&self, record: &HealingRecord) -> io::Result<()> {
-        self.replace("healed", &serde_json::to_vec(record).map_err(io::Error::other)?)
+        self.replace("healed", &record.document())
     }
 
     /// Says that the node of this folder was never run: it has signed nothing. Called when a deployment is made.
@@ -123,6 +152,13 @@ impl DataFolder {
     /// Notes that the node runs: called once it has a log.
     pub fn note_born(&self) -> io::Result<()> {
         remove_if_there(&self.0.join("unborn"))?;
+        self.sync()
+    }
+
+    /// Puts the log of the agreement away, durably: it was changed, so that the node does not know what it signed. The next
+    /// start without it is silent.
+    pub fn put_log_away(&self) -> io::Result<()> {
+        fs::rename(self.wal(), self.0.join("wal.refused"))?;
         self.sync()
     }
 
@@ -142,26 +178,30 @@ impl DataFolder {
         self.sync()
     }
 
-    /// Keeps the damaged database, its journal and `rows` (those that were refused) for whoever looks into it: the
-    /// four latest, one GiB of all. A second name for the file costs no copy.
-    pub fn keep_damaged(&self, mark: &AttackMark, now_ms: i64, rows: &[u8]) -> io::Result<PathBuf> {
+    /// Keeps the damaged database, its journal and `rows` (those that were refused) for whoever looks into it, in a folder
+    /// named after the time of the mark: the four latest, one GiB of all. What an earlier attempt of the same repair kept
+    /// stays: by now the database may be another one. Nobody may write to the database.
+    pub fn keep_damaged(&self, mark: &AttackMark, rows: &[u8]) -> io::Result<PathBuf> {
         let all = self.0.join("damaged");
-        let folder = all.join(format!("{now_ms:015}"));
-        fs::create_dir_all(&folder)?;
-        fs::write(folder.join("mark"), serde_json::to_vec(mark).map_err(io::Error::other)?)?;
-        fs::write(folder.join("rows"), rows)?;
-        for name in ["ledger.db", "ledger.db-wal"] {
-            let path = self.0.join(name);
-            if fs::metadata(&path).is_ok_and(|file| file.len() <= DAMAGED_BYTES) {
-                let _kept_before = fs::remove_file(folder.join(name));
-                if name == "ledger.db" {
-                    fs::hard_link(&path, folder.join(name))?;
-                } else {
-                    fs::copy(&path, folder.join(name))?;
-                }
-            }
+        let folder = all.join(format!("{:015}", mark.found_at_ms));
+        if folder.try_exists()? {
+            return Ok(folder);
         }
-        File::open(&folder)?.sync_all()?;
+        let half = all.join("half");
+        if half.try_exists()? {
+            fs::remove_dir_all(&half)?;
+        }
+        fs::create_dir_all(&half)?;
+        for (name, content) in [("mark", mark.document().as_slice()), ("rows", rows)] {
+            fs::write(half.join(name), content)?;
+            File::open(half.join(name))?.sync_all()?;
+        }
+        for name in ["ledger.db", "ledger.db-wal", "ledger.db-wal.damaged"] {
+            keep(&self.0.join(name), &half.join(name))?;
+        }
+        File::open(&half)?.sync_all()?;
+        fs::rename(&half, &folder)?;
+        File::open(&all)?.sync_all()?;
         forget_oldest(&all)?;
         Ok(folder)
     }
@@ -188,9 +228,11 @@ impl DataFolder {
         self.0.join("wal")
     }
 
-    /// The latest checkpoint, as written by [`Self::write_checkpoint`].
+    /// The latest checkpoint, as written by [`Self::write_checkpoint`]. One that is no text any more is no checkpoint, and
+    /// does not pass for a missing one.
     pub fn checkpoint(&self) -> io::Result<Option<String>> {
-        read_if_there(&self.0.join("checkpoint"))
+        let bytes = read_if_there(&self.0.join("checkpoint"))?;
+        Ok(bytes.map(|bytes| String::from_utf8_lossy(&bytes).into_owned()))
     }
 
     /// Replaces the checkpoint file durably.
@@ -198,10 +240,16 @@ impl DataFolder {
         self.replace("checkpoint", note.as_bytes())
     }
 
+    /// Removes the checkpoint file: no block is decided.
+    pub fn forget_checkpoint(&self) -> io::Result<()> {
+        remove_if_there(&self.0.join("checkpoint"))?;
+        self.sync()
+    }
+
     /// Announcements of addresses, as written by [`Self::write_addresses`]. What cannot be read is announced again.
     pub fn addresses(&self) -> io::Result<Vec<String>> {
-        let text = read_if_there(&self.0.join("addresses"))?;
-        Ok(text.and_then(|text| serde_json::from_str(&text).ok()).unwrap_or_default())
+        let bytes = read_if_there(&self.0.join("addresses"))?;
+        Ok(bytes.and_then(|bytes| serde_json::from_slice(&bytes).ok()).unwrap_or_default())
     }
 
     /// Replaces the file of announcements durably.
@@ -209,14 +257,19 @@ impl DataFolder {
         self.replace("addresses", &serde_json::to_vec(announcements).map_err(io::Error::other)?)
     }
 
-    /// The mark of an attack. A mark that cannot be read is still a mark.
+    /// The mark of an attack. A mark that cannot be read is still a mark, of the time when the file was changed.
     pub fn attack_mark(&self) -> io::Result<Option<AttackMark>> {
-        let Some(text) = read_if_there(&self.0.join("attacked"))? else { return Ok(None) };
-        Ok(Some(serde_json::from_str(&text).unwrap_or(AttackMark {
+        let path = self.0.join("attacked");
+        let Some(bytes) = read_if_there(&path)? else { return Ok(None) };
+        if let Ok(mark) = serde_json::from_slice(&bytes) {
+            return Ok(Some(mark));
+        }
+        let changed = fs::metadata(&path)?.modified()?.duration_since(std::time::UNIX_EPOCH);
+        Ok(Some(AttackMark {
             first_bad_height: 0,
             evidence: "the mark of an attack cannot be read".to_owned(),
-            found_at_ms: 0,
-        })))
+            found_at_ms: changed.map_or(0, |since| i64::try_from(since.as_millis()).unwrap_or(0)),
+        }))
     }
 
     /// Marks the node as attacked, durably. An earlier mark stays.
@@ -224,7 +277,7 @@ impl DataFolder {
         if self.0.join("attacked").try_exists()? {
             return Ok(());
         }
-        self.replace("attacked", &serde_json::to_vec(mark).map_err(io::Error::other)?)
+        self.replace("attacked", &mark.document())
     }
 
     fn replace(&self, name: &str, content: &[u8]) -> io::Result<()> {
@@ -235,6 +288,17 @@ impl DataFolder {
         fs::rename(&temporary, &path)?;
         File::open(&self.0)?.sync_all()
     }
+}
+
+/// Gives a file a second name, which costs nothing; where that cannot be done, copies it unless it is very large.
+fn keep(from: &Path, to: &Path) -> io::Result<()> {
+    if !from.try_exists()? {
+        return Ok(());
+    }
+    if fs::hard_link(from, to).is_err() && fs::metadata(from)?.len() <= DAMAGED_BYTES {
+        fs::copy(from, to)?;
+    }
+    if to.try_exists()? { File::open(to)?.sync_all() } else { Ok(()) }
 }
 
 /// Removes the oldest folders until few enough with few enough bytes are left; the latest always stays.
@@ -264,9 +328,10 @@ fn remove_if_there(path: &Path) -> io::Result<()> {
     }
 }
 
-fn read_if_there(path: &Path) -> io::Result<Option<String>> {
-    match fs::read_to_string(path) {
-        Ok(text) => Ok(Some(text)),
+/// Bytes: who changed them need not have left text.
+fn read_if_there(path: &Path) -> io::Result<Option<Vec<u8>>> {
+    match fs::read(path) {
+        Ok(bytes) => Ok(Some(bytes)),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
         Err(error) => Err(error),
     }
@@ -276,32 +341,47 @@ fn read_if_there(path: &Path) -> io::Result<Option<String>> {
 mod tests {
     use super::*;
 
+    fn mark(found_at_ms: i64) -> AttackMark {
+        AttackMark { first_bad_height: 3, evidence: "x".to_owned(), found_at_ms }
+    }
+
     #[test]
     fn the_first_mark_of_an_attack_stays() {
         let folder = tempfile::tempdir().unwrap();
         let data = DataFolder::open(folder.path()).unwrap();
         assert_eq!(data.attack_mark().unwrap(), None);
-        let mark = AttackMark { first_bad_height: 3, evidence: "x".to_owned(), found_at_ms: 1 };
-        data.mark_attacked(&mark).unwrap();
-        data.mark_attacked(&AttackMark { first_bad_height: 9, ..mark.clone() }).unwrap();
-        assert_eq!(data.attack_mark().unwrap(), Some(mark));
-        std::fs::write(folder.path().join("attacked"), "{").unwrap();
-        assert_eq!(data.attack_mark().unwrap().unwrap().first_bad_height, 0);
+        data.mark_attacked(&mark(1)).unwrap();
+        data.mark_attacked(&AttackMark { first_bad_height: 9, ..mark(1) }).unwrap();
+        assert_eq!(data.attack_mark().unwrap(), Some(mark(1)));
+        for unreadable in [b"{".as_slice(), b"{\xff}"] {
+            std::fs::write(folder.path().join("attacked"), unreadable).unwrap();
+            let mark = data.attack_mark().unwrap().unwrap();
+            assert_eq!(mark.first_bad_height, 0);
+            assert!(mark.found_at_ms > 0, "two such marks are told apart");
+        }
+    }
+
+    #[test]
+    fn a_byte_that_is_no_text_keeps_no_file_from_being_read() {
+        let folder = tempfile::tempdir().unwrap();
+        let data = DataFolder::open(folder.path()).unwrap();
+        for name in ["checkpoint", "healed", "addresses"] {
+            std::fs::write(folder.path().join(name), b"[\xff]").unwrap();
+        }
+        assert!(data.checkpoint().unwrap().is_some(), "a bad one is not a missing one");
+        assert_eq!(data.healed().unwrap(), None);
+        assert!(data.addresses().unwrap().is_empty());
     }
 
     #[test]
     fn few_damaged_databases_are_kept_and_the_latest_always() {
         let folder = tempfile::tempdir().unwrap();
         let data = DataFolder::open(folder.path()).unwrap();
-        let mark = AttackMark { first_bad_height: 3, evidence: "x".to_owned(), found_at_ms: 1 };
-        for now_ms in 1..=7 {
-            std::fs::write(data.database(), format!("damaged {now_ms}")).unwrap();
-            let kept = data.keep_damaged(&mark, now_ms, b"rows").unwrap();
+        for at_ms in 1..=7 {
+            std::fs::write(data.database(), format!("damaged {at_ms}")).unwrap();
+            let kept = data.keep_damaged(&mark(at_ms), b"rows").unwrap();
             std::fs::remove_file(data.database()).unwrap();
-            assert_eq!(
-                std::fs::read(kept.join("ledger.db")).unwrap(),
-                format!("damaged {now_ms}").as_bytes()
-            );
+            assert_eq!(std::fs::read(kept.join("ledger.db")).unwrap(), format!("damaged {at_ms}").as_bytes());
         }
         let names: Vec<_> = std::fs::read_dir(folder.path().join("damaged"))
             .unwrap()
@@ -309,6 +389,26 @@ mod tests {
             .collect();
         assert_eq!(names.len(), DAMAGED_KEPT);
         assert!(names.contains(&format!("{:015}", 7)) && !names.contains(&format!("{:015}", 1)));
+    }
+
+    #[test]
+    fn a_repair_that_begins_again_keeps_what_its_first_attempt_kept() {
+        let folder = tempfile::tempdir().unwrap();
+        let data = DataFolder::open(folder.path()).unwrap();
+        std::fs::write(data.database(), b"damaged").unwrap();
+        std::fs::write(folder.path().join("ledger.db-wal"), b"journal").unwrap();
+        // What a process that was killed leaves behind.
+        std::fs::create_dir_all(folder.path().join("damaged/half")).unwrap();
+        let kept = data.keep_damaged(&mark(5), b"rows").unwrap();
+        std::fs::remove_file(data.database()).unwrap();
+        std::fs::write(data.database(), b"repaired").unwrap();
+        for _ in 0..5 {
+            assert_eq!(data.keep_damaged(&mark(5), b"").unwrap(), kept);
+        }
+        for (name, content) in [("ledger.db", "damaged"), ("ledger.db-wal", "journal"), ("rows", "rows")] {
+            assert_eq!(std::fs::read_to_string(kept.join(name)).unwrap(), content);
+        }
+        assert_eq!(std::fs::read_dir(folder.path().join("damaged")).unwrap().count(), 1);
     }
 
     #[tokio::test]

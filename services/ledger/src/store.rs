@@ -4,36 +4,45 @@
 
 mod carry;
 mod integrity;
+mod journal;
+mod reader;
 mod seal;
+mod stamp;
+mod stock;
 
 use std::borrow::Cow;
-use std::os::unix::fs::MetadataExt as _;
+use std::fs::File;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, AtomicU64};
+use std::sync::{Arc, Mutex as StdMutex, PoisonError};
 use std::time::Duration;
 
-use futures_util::TryStreamExt as _;
 use hbc_types::Digest;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection, SqliteJournalMode, SqliteRow, SqliteSynchronous};
-use sqlx::{AssertSqlSafe, ConnectOptions as _, Connection as _, QueryBuilder, Row as _, Sqlite};
+use sqlx::{ConnectOptions as _, Connection as _, Row as _};
 use tokio::sync::{Mutex, RwLock};
 
 pub use carry::{Carried, Hold, Row};
 pub use integrity::Unsound;
-pub use seal::SealKey;
-use seal::{insert_evidence, insert_promises, insert_refusal};
+use journal::Written;
+pub use journal::mend;
+pub use reader::BlockReader;
+use reader::read_only;
+use seal::Pen;
+pub use seal::{SealKey, Sealed};
+use stamp::Stamps;
+pub use stamp::Verification;
+use stock::{Change, Sum, Tally};
+pub use stock::{Stock, Table};
 
 /// The tables, triggers and indices.
 const TABLES: &str = include_str!("../migrations/0001_ledger.sql");
 /// Rows per statement when many are written.
 const ROWS_PER_STATEMENT: usize = 200;
-/// Bytes of blocks in memory at once when many are read.
-const BYTES_PER_READ: usize = 8 << 20;
 /// Pieces of evidence of one kind against one member: a liar does not fill the disk.
 const MOST_EVIDENCE: i64 = 1_000;
-/// Rows that the database hands over ahead of the reader: a block may have 8 MiB.
-const ROWS_AHEAD: usize = 2;
-/// The journal is folded into the main file once it is larger than this, even without a block.
-const LARGEST_WAL_BYTES: u64 = 8 << 20;
+/// Refusals kept, the latest. Whoever asks for an older one gives the transaction again, and is told what excludes it.
+const MOST_REFUSALS: usize = 10_000;
 
 /// The store failed, or holds what it must not.
 #[derive(Debug, thiserror::Error)]
@@ -47,6 +56,12 @@ pub enum StoreError {
     /// A value has the wrong shape.
     #[error("a stored value has the wrong shape: {0}")]
     Shape(&'static str),
+    /// A row is not as this node wrote it.
+    #[error("a row of `{0}` is not as this node wrote it")]
+    Row(&'static str),
+    /// The journal that SQLite would take up was changed.
+    #[error("the database's journal was changed")]
+    Journal,
 }
 
 impl StoreError {
@@ -62,9 +77,15 @@ impl StoreError {
                 let code = error.code().and_then(|code| code.parse::<i32>().ok());
                 code.is_some_and(|code| DAMAGE.contains(&(code & 0xff)))
             }
-            Self::Sql(sqlx::Error::ColumnDecode { .. } | sqlx::Error::ColumnNotFound(_)) | Self::Shape(_) => {
-                true
-            }
+            // The last: what the file says of its tables is no text any more, which ends the library's thread.
+            Self::Sql(
+                sqlx::Error::ColumnDecode { .. }
+                | sqlx::Error::ColumnNotFound(_)
+                | sqlx::Error::WorkerCrashed,
+            )
+            | Self::Shape(_)
+            | Self::Row(_)
+            | Self::Journal => true,
             Self::Sql(_) => false,
             Self::Io(error) => error.kind() == std::io::ErrorKind::NotFound,
         }
@@ -128,53 +149,87 @@ pub struct StoredEvidence {
     pub detail: Vec<u8>,
 }
 
-/// Who the main file is and when it was last changed: a foreign write shows here.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Stamp {
-    device: u64,
-    inode: u64,
-    size: u64,
-    changed: (i64, i64),
-    modified: (i64, i64),
-    data_version: i64,
+/// The one connection that writes, and what it wrote beside the blocks.
+#[derive(Debug)]
+struct Writer {
+    connection: SqliteConnection,
+    /// Unknown until the rows of an existing file were read and found sound.
+    known: Option<Known>,
+    written: Written,
+}
+
+#[derive(Clone, Debug)]
+struct Known {
+    stock: Arc<Stock>,
+    sum: Sum,
 }
 
 /// The open database of one node.
 #[derive(Debug)]
 pub struct Store {
     path: PathBuf,
-    writer: Mutex<SqliteConnection>,
-    stamp: Mutex<Option<Stamp>>,
+    writer: Mutex<Writer>,
+    stamps: StdMutex<Stamps>,
+    /// Held by the verification of everything that is under way.
+    alone: Mutex<()>,
+    /// Somebody reads the journal, so that it cannot be folded in.
+    hindered: AtomicBool,
+    fold_above: AtomicU64,
+    /// The journal is not what this store wrote.
+    journal_changed: AtomicBool,
     seal: SealKey,
-    /// Taken for reading while a reader opens the file, for writing while the file is replaced.
+    /// The main file. Never closed while a connection to it is open: that would end the locks that SQLite holds for
+    /// this process.
+    file: StdMutex<Option<File>>,
+    /// Taken for reading while a reader opens the file, for writing while the file is replaced. Before the writer.
     in_place: RwLock<()>,
 }
 
 impl Store {
-    /// Opens the file and makes it if `create`. A file with other tables or triggers than a ledger's is damaged.
+    /// Opens the file and makes it if `create`. A file with other tables or triggers than a ledger's is damaged, and so
+    /// is one whose journal was changed.
     pub async fn open(path: &Path, create: bool, seal: SealKey) -> Result<Self, StoreError> {
-        let writer = Self::open_writer(path, create).await?;
-        Ok(Self::with(path, writer, seal))
+        journal::check(path)?;
+        let writer = Self::open_writer(path, create, &seal).await?;
+        let file = File::open(path)?;
+        Ok(Self::with(path, writer, Some(file), seal))
     }
 
-    async fn open_writer(path: &Path, create: bool) -> Result<SqliteConnection, StoreError> {
-        let mut writer = Self::options(path).create_if_missing(create).connect().await?;
-        integrity::refuse_other_schema(path, &mut writer).await?;
-        sqlx::raw_sql(TABLES).execute(&mut writer).await?;
-        Ok(writer)
+    async fn open_writer(path: &Path, create: bool, seal: &SealKey) -> Result<Writer, StoreError> {
+        let mut connection = Self::options(path).create_if_missing(create).connect().await?;
+        if !integrity::has_our_schema(path, &mut connection).await? {
+            let mut tx = connection.begin_with("BEGIN IMMEDIATE").await?;
+            sqlx::raw_sql(TABLES).execute(&mut *tx).await?;
+            Tally::new(Sum::default(), 0, seal).write(&mut tx).await?;
+            tx.commit().await?;
+            return Ok(Writer::of(connection, Some(Known::nothing())));
+        }
+        Ok(Writer::of(connection, None))
     }
 
     /// An empty store in memory in the place of a database that cannot be opened: it holds nothing, and the
     /// node says so.
     pub async fn substitute(path: &Path, seal: SealKey) -> Result<Self, StoreError> {
-        Ok(Self::with(path, in_memory().await?, seal))
+        Ok(Self::with(path, Writer::of(in_memory().await?, None), None, seal))
     }
 
-    fn with(path: &Path, writer: SqliteConnection, seal: SealKey) -> Self {
-        let (writer, stamp) = (Mutex::new(writer), Mutex::new(None));
-        Self { path: path.to_owned(), writer, stamp, seal, in_place: RwLock::new(()) }
+    fn with(path: &Path, writer: Writer, file: Option<File>, seal: SealKey) -> Self {
+        Self {
+            path: path.to_owned(),
+            writer: Mutex::new(writer),
+            stamps: StdMutex::default(),
+            alone: Mutex::new(()),
+            hindered: AtomicBool::new(false),
+            fold_above: AtomicU64::new(stamp::LARGEST_WAL_BYTES),
+            journal_changed: AtomicBool::new(false),
+            seal,
+            file: StdMutex::new(file),
+            in_place: RwLock::new(()),
+        }
     }
 
+    /// Nothing of a transaction reaches the journal before its commit, so that each of its pages is written once and
+    /// what a crash leaves behind is told from what somebody changed.
     fn options(path: &Path) -> SqliteConnectOptions {
         SqliteConnectOptions::new()
             .filename(path)
@@ -182,6 +237,7 @@ impl Store {
             .synchronous(SqliteSynchronous::Full)
             .busy_timeout(Duration::from_secs(10))
             .pragma("wal_autocheckpoint", "0")
+            .pragma("cache_spill", "0")
             .disable_statement_logging()
     }
 
@@ -205,35 +261,22 @@ impl Store {
 
     /// One block, on a fresh connection.
     pub async fn block(&self, height: u64) -> Result<Option<StoredBlock>, StoreError> {
-        Ok(self.blocks(height).await?.read(1).await?.pop().filter(|block| block.height == height))
+        self.blocks(height).await?.at(height).await
     }
 
     /// Adds a block, drops the promises that it keeps, and folds the journal into the main file.
     pub async fn commit(&self, block: &StoredBlock, kept: &[Digest]) -> Result<(), StoreError> {
-        let mut writer = self.writer.lock().await;
-        let mut tx = writer.begin_with("BEGIN IMMEDIATE").await?;
-        sqlx::query("INSERT INTO blocks (height, header, body, certificate) VALUES ($1, $2, $3, $4)")
-            .bind(signed(block.height)?)
-            .bind(block.header.as_slice())
-            .bind(block.body.as_slice())
-            .bind(block.certificate.as_str())
-            .execute(&mut *tx)
-            .await?;
-        delete_promises(&mut tx, kept.iter()).await?;
-        tx.commit().await?;
-        self.fold(&mut writer).await
+        let blocks = std::slice::from_ref(block);
+        self.write(true, async |pen| {
+            insert_blocks(pen.connection, blocks).await?;
+            pen.remove(Table::Promises, kept).await
+        })
+        .await
     }
 
     /// Makes a group of promises durable: one commit for all.
     pub async fn add_promises(&self, promises: &[StoredPromise], now_ms: i64) -> Result<(), StoreError> {
-        let mut writer = self.writer.lock().await;
-        let mut tx = writer.begin_with("BEGIN IMMEDIATE").await?;
-        insert_promises(&mut tx, &self.seal, promises, now_ms).await?;
-        tx.commit().await?;
-        if self.wal_bytes() > LARGEST_WAL_BYTES {
-            self.fold(&mut writer).await?;
-        }
-        Ok(())
+        self.write(self.journal_is_large(), async |pen| pen.promises(promises, now_ms).await).await
     }
 
     /// Promises not kept yet, oldest first.
@@ -246,61 +289,72 @@ impl Store {
             .collect()
     }
 
-    /// Takes back promises that turned out impossible outside of a block commit.
+    /// Takes back promises that turned out impossible outside of a block commit. Of all refusals the latest are kept.
     pub async fn refuse(&self, refused: &[StoredRefusal], now_ms: i64) -> Result<(), StoreError> {
-        let mut writer = self.writer.lock().await;
-        let mut tx = writer.begin_with("BEGIN IMMEDIATE").await?;
-        delete_promises(&mut tx, refused.iter().map(|refusal| &refusal.txid)).await?;
-        for refusal in refused {
-            insert_refusal(&mut tx, &self.seal, refusal, now_ms).await?;
-        }
-        tx.commit().await?;
-        Ok(())
+        let txids: Vec<Digest> = refused.iter().map(|refusal| refusal.txid).collect();
+        self.write(false, async |pen| {
+            pen.remove(Table::Promises, &txids).await?;
+            for refusal in refused {
+                pen.refusal(refusal, now_ms).await?;
+            }
+            pen.forget_old_refusals(MOST_REFUSALS).await
+        })
+        .await
     }
 
     /// Drops promises that were kept already.
     pub async fn forget_promises(&self, kept: &[Digest]) -> Result<(), StoreError> {
-        let mut writer = self.writer.lock().await;
-        delete_promises(&mut writer, kept.iter()).await
+        self.write(false, async |pen| pen.remove(Table::Promises, kept).await).await
     }
 
     /// The refusal of a transaction that was promised once.
+    ///
+    /// # Errors
+    /// [`StoreError::Row`] if the row is not as this node wrote it, or is gone.
     pub async fn refusal(&self, txid: &Digest) -> Result<Option<StoredRefusal>, StoreError> {
-        let mut connection = self.fresh().await?;
-        let row = sqlx::query("SELECT txid, jws, reason, excluded_by FROM refusals WHERE txid = $1")
-            .bind(txid.as_bytes().as_slice())
-            .fetch_optional(&mut connection)
-            .await?;
-        let Some(row) = row else { return Ok(None) };
-        let excluded_by: Option<Vec<u8>> = row.try_get("excluded_by")?;
-        let excluded_by = excluded_by.map(|bytes| to_digest(&bytes)).transpose()?;
-        Ok(Some(StoredRefusal {
-            txid: digest(&row, "txid")?,
-            jws: row.try_get("jws")?,
-            reason: row.try_get("reason")?,
-            excluded_by,
-        }))
+        if self.never_wrote(Table::Refusals, txid).await {
+            return Ok(None);
+        }
+        let (mut connection, stock) = self.snapshot().await?;
+        let row = carry::refusal_of(&mut connection, txid).await?;
+        let sealed = row.as_ref().is_none_or(|row| row.is_sealed(&self.seal));
+        let known = stock.map(|stock| stock.seal_of(Table::Refusals, txid));
+        if !sealed || known.is_some_and(|known| known != row.as_ref().map(|row| row.seal)) {
+            return Err(StoreError::Row("refusals"));
+        }
+        Ok(row.map(|row| row.row))
     }
 
     /// Keeps evidence; the same twice is kept once, and of one kind against one member the first thousand.
     pub async fn add_evidence(&self, evidence: &StoredEvidence, now_ms: i64) -> Result<(), StoreError> {
-        let mut writer = self.writer.lock().await;
-        insert_evidence(&mut writer, &self.seal, evidence, now_ms).await
+        self.write(false, async |pen| pen.evidence(evidence, now_ms).await).await
     }
 
-    /// A piece of evidence by its digest, if it still hashes to it.
+    /// A piece of evidence by its digest.
+    ///
+    /// # Errors
+    /// [`StoreError::Row`] if it does not hash to it any more, or is gone.
     pub async fn evidence(&self, digest: &Digest) -> Result<Option<Vec<u8>>, StoreError> {
-        let mut connection = self.fresh().await?;
+        if self.never_wrote(Table::Evidence, digest).await {
+            return Ok(None);
+        }
+        let (mut connection, stock) = self.snapshot().await?;
         let row = sqlx::query("SELECT detail FROM evidence WHERE digest = $1")
             .bind(digest.as_bytes().as_slice())
             .fetch_optional(&mut connection)
             .await?;
         let detail: Option<Vec<u8>> = row.map(|row| row.try_get("detail")).transpose()?;
-        match detail {
-            Some(detail) if Digest::of(&detail) == *digest => Ok(Some(detail)),
-            Some(_) => Err(StoreError::Shape("evidence")),
-            None => Ok(None),
+        let gone = detail.is_none() && stock.is_some_and(|stock| stock.has(Table::Evidence, digest));
+        if gone || detail.as_ref().is_some_and(|detail| Digest::of(detail) != *digest) {
+            return Err(StoreError::Row("evidence"));
         }
+        Ok(detail)
+    }
+
+    /// True if memory knows that there is no such row: nothing is read for whoever asks at random.
+    async fn never_wrote(&self, table: Table, id: &Digest) -> bool {
+        let writer = self.writer.lock().await;
+        writer.known.as_ref().is_some_and(|known| !known.stock.has(table, id))
     }
 
     /// How many rows of evidence there are.
@@ -310,49 +364,48 @@ impl Store {
         unsigned(row.try_get("n")?)
     }
 
-    /// True if nobody but this store wrote to the main file since it was last verified or written here.
-    pub async fn untouched(&self) -> Result<bool, StoreError> {
-        let now = {
-            let mut writer = self.writer.lock().await;
-            self.read_stamp(&mut writer).await?
-        };
-        Ok(*self.stamp.lock().await == Some(now))
-    }
-
-    /// Takes the file as it is now for good: called after a full verification that began with `before`.
-    pub async fn accept(&self, before: Stamp) {
-        *self.stamp.lock().await = Some(before);
-    }
-
-    /// The file as it is now.
-    pub async fn look(&self) -> Result<Stamp, StoreError> {
+    /// One transaction of this node's own: the rows, and the tally with them. Then the journal is folded in if `fold`.
+    async fn write(
+        &self,
+        fold: bool,
+        rows: impl AsyncFnOnce(&mut Pen<'_>) -> Result<(), StoreError>,
+    ) -> Result<(), StoreError> {
         let mut writer = self.writer.lock().await;
-        self.read_stamp(&mut writer).await
-    }
-
-    async fn read_stamp(&self, writer: &mut SqliteConnection) -> Result<Stamp, StoreError> {
-        let row = sqlx::query("PRAGMA data_version").fetch_one(&mut *writer).await?;
-        let file = std::fs::metadata(&self.path)?;
-        Ok(Stamp {
-            device: file.dev(),
-            inode: file.ino(),
-            size: file.size(),
-            changed: (file.ctime(), file.ctime_nsec()),
-            modified: (file.mtime(), file.mtime_nsec()),
-            data_version: row.try_get(0)?,
-        })
-    }
-
-    /// Folds the journal into the main file and empties it, so that what is read is the main file. A foreign
-    /// write that happened before stays visible: the stamp moves on only if it fitted.
-    async fn fold(&self, writer: &mut SqliteConnection) -> Result<(), StoreError> {
-        let mut stamp = self.stamp.lock().await;
-        let before = self.read_stamp(writer).await?;
-        sqlx::query(AssertSqlSafe("PRAGMA wal_checkpoint(TRUNCATE)")).fetch_all(&mut *writer).await?;
-        if *stamp == Some(before) {
-            *stamp = Some(self.read_stamp(writer).await?);
+        let Writer { connection, known, written } = &mut *writer;
+        let left = self.left(connection).await?;
+        let before = written.take();
+        let mut change = Change::default();
+        let mut tx = connection.begin_with("BEGIN IMMEDIATE").await?;
+        let stock = known.as_ref().map(|known| &*known.stock);
+        rows(&mut Pen { connection: &mut tx, key: &self.seal, stock, change: &mut change }).await?;
+        let sum = known.as_ref().filter(|_| !change.is_empty());
+        let sum = sum.map(|known| known.sum.after(&known.stock, &change, &self.seal));
+        if let Some((sum, entries)) = sum {
+            Tally::new(sum, entries, &self.seal).write(&mut tx).await?;
         }
-        Ok(())
+        tx.commit().await?;
+        *written = before;
+        if let (Some(known), Some((sum, _))) = (known, sum) {
+            Arc::make_mut(&mut known.stock).apply(change);
+            known.sum = sum;
+        }
+        self.wrote(&mut writer, left, fold).await
+    }
+
+    /// A fresh connection that stays at this moment, and what memory knows of the rows at the same moment.
+    async fn snapshot(&self) -> Result<(SqliteConnection, Option<Arc<Stock>>), StoreError> {
+        let _the_file_stays = self.in_place.read().await;
+        let writer = self.writer.lock().await;
+        let connection = self.fixed().await?;
+        Ok((connection, writer.known.as_ref().map(|known| known.stock.clone())))
+    }
+
+    /// Called with the writer held, or where nobody writes.
+    async fn fixed(&self) -> Result<SqliteConnection, StoreError> {
+        let mut connection = read_only(&self.path).await?;
+        sqlx::query("BEGIN").execute(&mut connection).await?;
+        sqlx::query("SELECT count(*) FROM sqlite_schema").fetch_one(&mut connection).await?;
+        Ok(connection)
     }
 
     /// Size of the main file.
@@ -361,83 +414,43 @@ impl Store {
         std::fs::metadata(&self.path).map_or(0, |file| file.len())
     }
 
-    fn wal_bytes(&self) -> u64 {
-        std::fs::metadata(carry::beside(&self.path, "-wal")).map_or(0, |file| file.len())
-    }
-
-    /// Closes the writer in good order.
-    pub async fn close(self) -> Result<(), StoreError> {
-        self.writer.into_inner().close().await?;
+    /// Closes the writer in good order: the journal is folded in, and nothing is written any more.
+    pub async fn close(&self) -> Result<(), StoreError> {
+        let nothing = Writer::of(in_memory().await?, None);
+        let writer = std::mem::replace(&mut *self.writer.lock().await, nothing);
+        writer.connection.close().await?;
+        *self.file.lock().unwrap_or_else(PoisonError::into_inner) = None;
         Ok(())
     }
 }
 
-/// Reads blocks in order, in large pieces.
-#[derive(Debug)]
-pub struct BlockReader {
-    connection: SqliteConnection,
-    next: u64,
+impl Writer {
+    fn of(connection: SqliteConnection, known: Option<Known>) -> Self {
+        Self { connection, known, written: Written::default() }
+    }
 }
 
-async fn read_only(path: &Path) -> Result<SqliteConnection, StoreError> {
-    let options = SqliteConnectOptions::new()
-        .filename(path)
-        .read_only(true)
-        .row_buffer_size(ROWS_AHEAD)
-        .busy_timeout(Duration::from_secs(10))
-        .disable_statement_logging();
-    Ok(options.connect().await?)
+impl Known {
+    fn nothing() -> Self {
+        Self { stock: Arc::default(), sum: Sum::default() }
+    }
+
+    fn of(stock: Stock, key: &SealKey) -> Self {
+        Self { sum: Sum::of(&stock, key), stock: Arc::new(stock) }
+    }
 }
 
-impl BlockReader {
-    /// The block of one height, wherever the reader stands.
-    pub async fn at(&mut self, height: u64) -> Result<Option<StoredBlock>, StoreError> {
-        self.seek(height);
-        Ok(self.read(1).await?.pop().filter(|block| block.height == height))
+async fn insert_blocks(connection: &mut SqliteConnection, blocks: &[StoredBlock]) -> Result<(), StoreError> {
+    for block in blocks {
+        sqlx::query("INSERT INTO blocks (height, header, body, certificate) VALUES ($1, $2, $3, $4)")
+            .bind(signed(block.height)?)
+            .bind(block.header.as_slice())
+            .bind(block.body.as_slice())
+            .bind(block.certificate.as_str())
+            .execute(&mut *connection)
+            .await?;
     }
-
-    /// Goes on from this height.
-    pub const fn seek(&mut self, height: u64) {
-        self.next = height;
-    }
-
-    /// Reads a database that no node need have open, from height `from` on; writes nothing.
-    pub async fn open(path: &Path, from: u64) -> Result<Self, StoreError> {
-        Ok(Self { connection: read_only(path).await?, next: from })
-    }
-
-    /// The next blocks, at most `limit` and about 8 MiB; empty at the end. Gaps are not hidden: the caller checks
-    /// heights.
-    pub async fn read(&mut self, limit: u32) -> Result<Vec<StoredBlock>, StoreError> {
-        self.read_within(limit, BYTES_PER_READ).await
-    }
-
-    /// The same, ending with the block that reaches `most_bytes`.
-    pub async fn read_within(
-        &mut self,
-        limit: u32,
-        most_bytes: usize,
-    ) -> Result<Vec<StoredBlock>, StoreError> {
-        let most_bytes = u64::try_from(most_bytes).unwrap_or(u64::MAX);
-        let mut rows = sqlx::query(
-            "SELECT height, header, body, certificate FROM blocks WHERE height >= $1 ORDER BY height LIMIT $2",
-        )
-        .bind(signed(self.next)?)
-        .bind(i64::from(limit))
-        .fetch(&mut self.connection);
-        let (mut blocks, mut bytes): (Vec<StoredBlock>, u64) = (Vec::new(), 0);
-        while bytes < most_bytes {
-            let Some(row) = rows.try_next().await? else { break };
-            let block = stored_block(&row)?;
-            bytes += block.bytes();
-            blocks.push(block);
-        }
-        drop(rows);
-        if let Some(last) = blocks.last() {
-            self.next = last.height.saturating_add(1);
-        }
-        Ok(blocks)
-    }
+    Ok(())
 }
 
 /// A connection to nothing but the empty tables.
@@ -445,32 +458,6 @@ async fn in_memory() -> Result<SqliteConnection, StoreError> {
     let mut connection = SqliteConnectOptions::new().in_memory(true).connect().await?;
     sqlx::raw_sql(TABLES).execute(&mut connection).await?;
     Ok(connection)
-}
-
-fn stored_block(row: &SqliteRow) -> Result<StoredBlock, StoreError> {
-    Ok(StoredBlock {
-        height: unsigned(row.try_get("height")?)?,
-        header: row.try_get("header")?,
-        body: row.try_get("body")?,
-        certificate: row.try_get("certificate")?,
-    })
-}
-
-async fn delete_promises(
-    tx: &mut SqliteConnection,
-    txids: impl Iterator<Item = &Digest>,
-) -> Result<(), StoreError> {
-    let txids: Vec<_> = txids.collect();
-    for some in txids.chunks(ROWS_PER_STATEMENT) {
-        let mut query = QueryBuilder::<Sqlite>::new("DELETE FROM promises WHERE txid IN (");
-        let mut list = query.separated(", ");
-        for txid in some {
-            list.push_bind(txid.as_bytes().to_vec());
-        }
-        query.push(")");
-        query.build().execute(&mut *tx).await?;
-    }
-    Ok(())
 }
 
 fn signed(number: u64) -> Result<i64, StoreError> {

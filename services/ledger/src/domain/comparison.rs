@@ -43,6 +43,25 @@ pub fn rest(period: Duration, total: u64, bytes: u64, took: Duration) -> Duratio
     share.saturating_sub(took).max(took)
 }
 
+/// A random choice of these that ends with the one that reaches `most_bytes`. `draw` answers a number below the one it is
+/// given.
+#[must_use]
+pub fn within(
+    most_bytes: u64,
+    mut heights: Vec<u64>,
+    bytes: impl Fn(&u64) -> u64,
+    draw: impl Fn(u64) -> u64,
+) -> Vec<u64> {
+    let (mut chosen, mut sum) = (Vec::new(), 0_u64);
+    while sum < most_bytes && !heights.is_empty() {
+        let drawn = draw(u64::try_from(heights.len()).unwrap_or(u64::MAX));
+        let height = heights.swap_remove(usize::try_from(drawn).unwrap_or(0).min(heights.len() - 1));
+        sum = sum.saturating_add(bytes(&height));
+        chosen.push(height);
+    }
+    chosen
+}
+
 #[cfg(test)]
 mod tests {
     use hbc_types::chain::genesis::Genesis;
@@ -77,6 +96,22 @@ mod tests {
         assert_eq!(check(&longer, &certificate), Err(Wrong::Transactions));
         assert_eq!(check(&bytes, "a note \n"), Err(Wrong::Certificate));
         assert_eq!(check(&bytes, ""), Err(Wrong::Certificate));
+    }
+
+    #[test]
+    fn a_choice_of_blocks_is_bounded_by_bytes_and_leaves_nobody_out() {
+        let all: Vec<u64> = (0..9).collect();
+        let sorted = |mut heights: Vec<u64>| {
+            heights.sort_unstable();
+            heights
+        };
+        assert_eq!(sorted(within(100, all.clone(), |_| 10, |below| below / 2)), all, "all fit");
+        assert_eq!(within(25, all.clone(), |_| 10, |_| 0), [0, 8, 7]);
+        assert_eq!(within(25, all.clone(), |_| 100, |_| 4), [4], "one is read however large it is");
+        assert_eq!(within(25, Vec::new(), |_| 10, |_| 0), [0_u64; 0]);
+        let ever: std::collections::BTreeSet<u64> =
+            (0..9).flat_map(|first| within(10, all.clone(), |_| 10, move |_| first)).collect();
+        assert_eq!(ever.len(), 9);
     }
 
     #[test]

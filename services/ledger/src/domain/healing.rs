@@ -71,7 +71,10 @@ pub fn take_up(
 
 /// Up to which height a repaired chain must reach before it may be relied upon.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Goal(u64);
+pub struct Goal {
+    known: u64,
+    log: u64,
+}
 
 impl Goal {
     /// From the blocks known in memory (block 0 included) and the first height that the agreement's log says was
@@ -79,7 +82,7 @@ impl Goal {
     #[must_use]
     pub fn new(known: usize, log_floor: u64) -> Self {
         let known = u64::try_from(known).unwrap_or(u64::MAX).saturating_sub(1);
-        Self(known.max(log_floor.saturating_sub(1)))
+        Self { known, log: log_floor.saturating_sub(1) }
     }
 
     /// Raised by a checkpoint beyond the tip, if the members at the tip signed it. One at or below the tip says
@@ -90,19 +93,57 @@ impl Goal {
         let demand = note
             .filter(|note| note.checkpoint.height > chain.height())
             .filter(|note| note.check(chain.origin(), chain.state().members()).is_ok());
-        demand.map_or(self, |note| Self(self.0.max(note.checkpoint.height)))
+        demand.map_or(self, |note| Self { known: self.known.max(note.checkpoint.height), ..self })
     }
 
     /// The height.
     #[must_use]
     pub const fn height(self) -> u64 {
-        self.0
+        if self.known > self.log { self.known } else { self.log }
     }
 
     /// True if a chain with this tip lacks the next block.
     #[must_use]
     pub const fn needs_more(self, tip: u64) -> bool {
-        tip < self.0
+        tip < self.height()
+    }
+
+    /// True if only the log says so. It carries no seal: what it demands counts only as long as the members can have it.
+    #[must_use]
+    pub const fn is_the_logs(self, tip: u64) -> bool {
+        tip >= self.known && tip < self.log
+    }
+
+    /// Without what the log demands.
+    #[must_use]
+    pub const fn without_the_log(self) -> Self {
+        Self { log: 0, ..self }
+    }
+}
+
+/// In which order peers are asked: whoever gave slowly, little or nothing comes last from then on.
+#[derive(Clone, Debug, Default)]
+pub struct Turns(Vec<usize>);
+
+impl Turns {
+    /// So many peers, in the order in which they come.
+    #[must_use]
+    pub fn of(peers: usize) -> Self {
+        Self((0..peers).collect())
+    }
+
+    /// The order now.
+    #[must_use]
+    pub fn order(&self) -> Vec<usize> {
+        self.0.clone()
+    }
+
+    /// This one comes last.
+    pub fn put_last(&mut self, peer: usize) {
+        if let Some(place) = self.0.iter().position(|other| *other == peer) {
+            let peer = self.0.remove(place);
+            self.0.push(peer);
+        }
     }
 }
 
@@ -130,5 +171,30 @@ impl Appetite {
         let now = self.0;
         self.0 = if now >= MOST_AT_ONCE / 2 { MOST_AT_ONCE } else { now * 2 };
         now
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_the_log_demands_is_told_from_what_is_known() {
+        let goal = Goal::new(4, 1_000);
+        assert_eq!((goal.height(), goal.needs_more(3)), (999, true));
+        assert!(goal.is_the_logs(3) && !goal.is_the_logs(2), "block 3 is known");
+        let goal = goal.without_the_log();
+        assert!(goal.needs_more(2) && !goal.needs_more(3) && !goal.is_the_logs(3));
+        assert_eq!(Goal::new(0, 0).height(), 0);
+    }
+
+    #[test]
+    fn who_is_of_little_use_is_asked_last() {
+        let mut turns = Turns::of(3);
+        turns.put_last(0);
+        assert_eq!(turns.order(), [1, 2, 0]);
+        turns.put_last(2);
+        turns.put_last(9);
+        assert_eq!(turns.order(), [1, 0, 2]);
     }
 }

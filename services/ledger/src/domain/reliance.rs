@@ -2,9 +2,10 @@
 //! name the transactions that made them; where those stand is looked up here, and what lies there is read again before
 //! anything is promised or voted upon. No I/O.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap, HashSet};
 
 use hbc_types::Digest;
+use hbc_types::chain::genesis::Named;
 use hbc_types::chain::keys::Kid;
 use hbc_types::chain::payload::Payload;
 use hbc_types::chain::tx::Tx;
@@ -14,7 +15,12 @@ use super::state::State;
 /// Heights of the blocks that these transactions rely on. What the genesis says lies in no block.
 #[must_use]
 pub fn heights<'a>(state: &State, txs: impl Iterator<Item = &'a Tx>) -> BTreeSet<u64> {
-    let mut relied = Relied { state, heights: BTreeSet::new() };
+    let named = |role: &'static str, list: &[Named]| -> Vec<(Kid, String)> {
+        list.iter().map(|named| (named.kid(), format!("{role}:{}", named.name))).collect()
+    };
+    let parties = [named("member", state.members()), named("operator", state.operators())];
+    let parties = parties.into_iter().flatten().collect();
+    let mut relied = Relied { state, parties, signers: HashSet::new(), heights: BTreeSet::new() };
     for tx in txs {
         relied.signer(&tx.kid());
         relied.subject(tx.payload());
@@ -24,6 +30,10 @@ pub fn heights<'a>(state: &State, txs: impl Iterator<Item = &'a Tx>) -> BTreeSet
 
 struct Relied<'a> {
     state: &'a State,
+    /// The subjects by which members and operators were voted for, by their keys.
+    parties: HashMap<Kid, String>,
+    /// Those that were looked at.
+    signers: HashSet<Kid>,
     heights: BTreeSet<u64>,
 }
 
@@ -35,13 +45,13 @@ impl Relied<'_> {
 
     /// What gave the signer its right: a registration, a vote.
     fn signer(&mut self, kid: &Kid) {
+        if !self.signers.insert(*kid) {
+            return;
+        }
         self.on(self.state.service(kid).and_then(|entry| entry.txid));
         self.key(kid);
-        let (members, operators) = (self.state.members(), self.state.operators());
-        for (role, list) in [("member", members), ("operator", operators)] {
-            if let Some(named) = list.iter().find(|named| named.kid() == *kid) {
-                self.on(self.state.changed_by(&format!("{role}:{}", named.name)));
-            }
+        if let Some(subject) = self.parties.get(kid) {
+            self.on(self.state.changed_by(subject));
         }
     }
 

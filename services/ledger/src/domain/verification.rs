@@ -47,9 +47,12 @@ pub enum Wrong {
     /// A table, an index or a trigger is not the ledger's.
     #[error("the tables and triggers are not those of the ledger")]
     Schema,
-    /// The pages of the database do not fit together.
+    /// The pages of the database do not fit together, or the file at its path is another one.
     #[error("the database's header, pages and indices do not fit together")]
     Pages,
+    /// The database's journal is not what this node wrote.
+    #[error("the database's journal was changed")]
+    Journal,
     /// A row that no block proves was not written by this node, or one of its own is missing.
     #[error("a row of `{0}` is not as this node wrote it")]
     Row(&'static str),

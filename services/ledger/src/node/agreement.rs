@@ -23,7 +23,6 @@ use crate::consensus::{
     Agreement, BlockBytes, BlockId, Certificate, Core, Equivocation, Input, MemberId, Message, Output,
     Verdict,
 };
-use crate::domain::reliance;
 use crate::domain::silence::Silence;
 use crate::peers::{Item, Peer, PeerNews};
 
@@ -243,10 +242,7 @@ impl Loop {
                 Output::Send(message) => {
                     // Nothing leaves a node whose store is not what it was.
                     if message.commits_the_sender() {
-                        let relied = {
-                            let chain = self.node.chain();
-                            reliance::heights(chain.state(), self.ready.values().flat_map(NextBlock::txs))
-                        };
+                        let relied = self.ready.values().flat_map(|next| &next.relied).copied().collect();
                         match self.node.store_is_sound(&relied).await {
                             Soundness::Sound => {}
                             Soundness::Attacked => return,

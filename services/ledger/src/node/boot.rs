@@ -18,12 +18,13 @@ use tokio::sync::{mpsc, oneshot};
 use super::addresses::{AddressBook, endpoint};
 use super::admission::{self, Lines};
 use super::agreement::{Event, Loop};
+use super::guardian::fault_beside;
 use super::heal::resume::{self, Company};
 use super::heal::{self, Healing};
 use super::inbound::{AGREEMENT, GOSSIP, Inbound};
 use super::seat::Keyring;
 use super::waiting::Waiting;
-use super::{Condition, Node, challenge, scrub, witness};
+use super::{Condition, Node, challenge, neighbour, scrub, witness};
 use crate::chain::Chain;
 use crate::config::{Config, PeerAddress};
 use crate::consensus::texts::Texts;
@@ -35,7 +36,7 @@ use crate::domain::silence::Silence;
 use crate::domain::verification::{Fault, Verifier, Wrong};
 use crate::files::{AttackMark, DataFolder, FolderLock};
 use crate::peers::{PeerNews, Peers, This};
-use crate::store::{SealKey, Store, StoreError, StoredBlock};
+use crate::store::{SealKey, Store, StoreError, StoredBlock, mend};
 
 /// Submissions that wait for admission.
 const SUBMISSIONS: usize = 1_024;
@@ -84,6 +85,14 @@ impl Running {
         if fault.is_none() && log.floor > chain.height() + 1 {
             fault = Some(Fault { height: chain.height() + 1, wrong: Wrong::Missing });
         }
+        if let Some(Wrong::Row(table)) = fault.map(|fault| fault.wrong) {
+            let foreign = keyring.is_superseded(chain.state().members());
+            anyhow::ensure!(
+                !foreign,
+                "`{table}` is sealed under the key that `{}` has now: start with both keys",
+                config.name
+            );
+        }
         let condition = condition(&data, fault, &clock)?;
         if let Some(member) = keyring.mistaken_for(chain.state().members()) {
             anyhow::bail!("the key is that of member `{}`, not of `{}`", member.name, config.name);
@@ -110,6 +119,9 @@ impl Running {
         }
         if let Some(thread) = self.thread.take() {
             let _panicked = tokio::task::spawn_blocking(move || thread.join()).await;
+        }
+        if let Err(error) = self.node.store.close().await {
+            tracing::info!(error = %error, "The database could not be closed in good order");
         }
         drop(self.lock.take());
     }
@@ -236,6 +248,7 @@ async fn run(
         tokio::spawn(scrub::run(node.clone())),
         tokio::spawn(challenge::run(node.clone())),
         tokio::spawn(witness::run(node.clone())),
+        tokio::spawn(neighbour::run(node.clone())),
     ];
     if let Some(mark) = attacked {
         let node = node.clone();
@@ -345,6 +358,11 @@ pub(super) async fn open_store(
             tracing::error!(error = %error, "The database cannot be opened");
             let wrong = match error {
                 StoreError::Shape(_) => Wrong::Schema,
+                StoreError::Row(table) => Wrong::Row(table),
+                StoreError::Journal => {
+                    mend(&path)?;
+                    Wrong::Journal
+                }
                 StoreError::Sql(_) | StoreError::Io(_) => Wrong::Unreadable,
             };
             Ok((Store::substitute(&path, seal).await?, Some(Fault { height: 0, wrong })))
@@ -357,16 +375,28 @@ pub(super) async fn open_store(
 async fn load(store: &Store, data: &DataFolder, founded: Chain) -> anyhow::Result<Loaded> {
     let checkpoint = data.checkpoint()?;
     let mut chain = founded;
-    let beside = match beside_the_blocks(store).await {
+    let verification = store.verification().await?;
+    let beside = match fault_beside(store, 0).await {
         Ok(fault) => fault,
         Err(error) if error.is_damage() => Some(Fault { height: 0, wrong: Wrong::Unreadable }),
         Err(error) => return Err(error).context("the ledger's database"),
     };
     let (blocks, within) = read_blocks(store, &mut chain).await?;
-    if within.is_none() && blocks == 0 {
-        store_block_zero(store, &chain).await?;
+    let fault = within.or_else(|| check_tip(&chain, checkpoint.as_deref()));
+    if let (Some(_), Some(beside)) = (fault, beside) {
+        tracing::error!(fault.what = %beside.wrong, "The store was changed beside its blocks too");
     }
-    let fault = within.or_else(|| check_tip(&chain, checkpoint.as_deref())).or(beside);
+    let mut fault = fault.or(beside);
+    if fault.is_none() {
+        let unsound = store.take_stock().await?;
+        fault = unsound.map(|unsound| Fault { height: 0, wrong: Wrong::from(unsound) });
+    }
+    if fault.is_none() {
+        verification.accept();
+        if blocks == 0 {
+            store_block_zero(store, &chain).await?;
+        }
+    }
     Ok(Loaded { chain, fault })
 }
 
@@ -393,15 +423,6 @@ async fn read_blocks(store: &Store, chain: &mut Chain) -> anyhow::Result<(u64, O
             }
         }
     }
-}
-
-/// Schema, pages and the rows that no block proves. Pages first: a broken index hides rows.
-async fn beside_the_blocks(store: &Store) -> Result<Option<Fault>, StoreError> {
-    let unsound = match store.check_pages().await? {
-        None => store.check_rows(&[]).await?,
-        found => found,
-    };
-    Ok(unsound.map(|unsound| Fault { height: 0, wrong: Wrong::from(unsound) }))
 }
 
 /// Continues the chain by a stored row. Its own hashes name what is wrong most exactly, so they are looked at first; then

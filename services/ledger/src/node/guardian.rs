@@ -4,18 +4,19 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use hbc_types::Digest;
+use hbc_types::{Digest, Random};
 
-use super::heal::verify::rows_fault;
 use super::{Node, Stage};
 use crate::config::VerifyMode;
-use crate::domain::comparison::compare;
+use crate::domain::comparison::{compare, within};
 use crate::domain::verification::{Fault, Verifier, Wrong};
 use crate::files::AttackMark;
-use crate::store::{StoreError, StoredBlock, StoredEvidence};
+use crate::store::{Store, StoreError, StoredBlock, StoredEvidence};
 
-/// Blocks that are read again because transactions rely on them, for one group or vote.
-const MOST_RELIED: usize = 64;
+/// Blocks that are read again because transactions rely on them, for one group or vote, end with the one that reaches so
+/// many bytes; and so do those that are read at random.
+const RELIED_BYTES: u64 = 16 << 20;
+const SAMPLE_BYTES: u64 = 4 << 20;
 /// Blocks read at once.
 const BLOCKS_PER_READ: u32 = 256;
 
@@ -31,7 +32,8 @@ pub enum Soundness {
 }
 
 /// Why verification did not succeed.
-pub(super) enum Failure {
+#[derive(Debug)]
+pub enum Failure {
     /// The store is not what it was.
     Fault(Fault),
     /// It could not be read.
@@ -68,12 +70,18 @@ impl Node {
     }
 
     /// Verifies everything because of one wrong row, to name the first bad height; the node is attacked either way.
-    pub(super) async fn suspect(self: &Arc<Self>, seen: Fault) {
-        let fault = match self.verify_all().await {
+    pub async fn suspect(self: &Arc<Self>, seen: Fault) {
+        let fault = match self.verify_suspect().await {
             Err(Failure::Fault(fault)) => fault,
             Ok(()) | Err(Failure::Trouble(_)) => seen,
         };
         self.mark_attacked(fault).await;
+    }
+
+    /// A row beside the blocks is not as this node wrote it.
+    pub async fn suspect_row(self: &Arc<Self>, table: &'static str) {
+        let height = self.chain().height();
+        self.suspect(Fault { height, wrong: Wrong::Row(table) }).await;
     }
 
     /// Sorts an error of reading a block: damage marks the node as attacked.
@@ -90,14 +98,18 @@ impl Node {
         }
     }
 
-    /// Recomputes every block's hash on a fresh connection.
-    async fn verify_all(&self) -> Result<(), Failure> {
-        let _no_commit_meanwhile = self.gate.read().await;
-        self.verify_all_now().await
+    /// Verifies everything because something was not as it was left; the node says `suspect` meanwhile.
+    async fn verify_suspect(&self) -> Result<(), Failure> {
+        self.condition_mut().suspect = true;
+        let verified = self.verify_all().await;
+        self.condition_mut().suspect = false;
+        verified
     }
 
-    async fn verify_all_now(&self) -> Result<(), Failure> {
-        let before = self.store.look().await.map_err(|error| unreadable(0, error))?;
+    /// Recomputes every block's hash on a fresh connection, and looks at all else in the file.
+    async fn verify_all(&self) -> Result<(), Failure> {
+        let _no_commit_meanwhile = self.gate.read().await;
+        let verification = self.store.verification().await.map_err(|error| unreadable(0, error))?;
         let hashes = self.chain().hashes().to_vec();
         let mut verifier = Verifier::new(&hashes);
         let mut reader = self.store.blocks(0).await.map_err(|error| unreadable(0, error))?;
@@ -116,66 +128,57 @@ impl Node {
             tokio::task::yield_now().await;
         }
         verifier.finish()?;
-        let promised: Vec<Digest> = self.waiting().promises(usize::MAX).iter().map(|tx| tx.txid()).collect();
-        let tip = verifier.next_height().saturating_sub(1);
-        let rows = rows_fault(&self.store, tip, &promised).await.map_err(|error| unreadable(tip, error))?;
-        if let Some(fault) = rows {
-            return Err(fault.into());
-        }
-        self.store.accept(before).await;
+        self.beside_the_blocks().await?;
+        verification.accept();
         self.condition_mut().verified_at = Some(self.clock.now());
         Ok(())
     }
 
+    /// Pages, tables and the rows that no block proves.
+    pub(super) async fn beside_the_blocks(&self) -> Result<(), Failure> {
+        let tip = self.chain().height();
+        let found = fault_beside(&self.store, tip).await.map_err(|error| unreadable(tip, error))?;
+        found.map_or(Ok(()), |fault| Err(fault.into()))
+    }
+
     /// The tip, foreign writes, a random sample and what is relied on; everything if one of these is not as it was.
     async fn verify_some(&self, relied: &BTreeSet<u64>) -> Result<(), Failure> {
-        let _no_commit_meanwhile = self.gate.read().await;
-        let untouched = self.store.untouched().await.unwrap_or(false);
-        let sound = untouched
-            && self.sample_is_sound().await.unwrap_or(false)
-            && self.relied_are_sound(relied).await.unwrap_or(false);
+        let sound = {
+            let _no_commit_meanwhile = self.gate.read().await;
+            let untouched = self.store.untouched().await.unwrap_or(false);
+            untouched && self.some_are_sound(relied).await.unwrap_or(false)
+        };
         if sound {
             return Ok(());
         }
         tracing::info!(node.name = %self.name, "The store is not as it was left: everything is verified");
-        self.condition_mut().suspect = true;
-        let verified = self.verify_all_now().await;
-        self.condition_mut().suspect = false;
-        verified
+        self.verify_suspect().await
     }
 
-    /// Reads the blocks that are relied on again, on one fresh connection; of too many a random choice.
-    async fn relied_are_sound(&self, relied: &BTreeSet<u64>) -> Result<bool, StoreError> {
-        let mut heights: Vec<u64> = relied.iter().copied().collect();
-        let random = hbc_types::Random::system();
-        while heights.len() > MOST_RELIED {
-            let index = u64::from_be_bytes(random.bytes()) % u64::try_from(heights.len()).unwrap_or(1);
-            heights.swap_remove(usize::try_from(index).unwrap_or(0));
-        }
-        let Some(first) = heights.first() else { return Ok(true) };
-        let mut reader = self.store.blocks(*first).await?;
+    /// Reads the tip, some blocks at random and those that are relied on again, on one fresh connection.
+    async fn some_are_sound(&self, relied: &BTreeSet<u64>) -> Result<bool, StoreError> {
+        let heights = self.to_read_again(relied);
+        let mut reader = self.store.blocks(0).await?;
         for height in heights {
-            reader.seek(height);
-            let block = reader.read(1).await?.pop().filter(|block| block.height == height);
-            if !block.is_some_and(|block| self.is_mine(&block)) {
+            if !reader.at(height).await?.is_some_and(|block| self.is_mine(&block)) {
                 return Ok(false);
             }
         }
         Ok(true)
     }
 
-    async fn sample_is_sound(&self) -> Result<bool, StoreError> {
-        let tip = self.chain().height();
-        if !self.store.block(tip).await?.is_some_and(|block| self.is_mine(&block)) {
-            return Ok(false);
-        }
-        for _ in 0..self.sampled_blocks {
-            let height = u64::from_be_bytes(hbc_types::Random::system().bytes()) % (tip + 1);
-            if !self.store.block(height).await?.is_some_and(|block| self.is_mine(&block)) {
-                return Ok(false);
-            }
-        }
-        Ok(true)
+    /// Of both kinds a random choice, bounded by bytes.
+    fn to_read_again(&self, relied: &BTreeSet<u64>) -> BTreeSet<u64> {
+        let random = Random::system();
+        let draw = |below: u64| u64::from_be_bytes(random.bytes()).checked_rem(below).unwrap_or(0);
+        let chain = self.chain();
+        let bytes = |height: &u64| chain.register().block(*height).map_or(0, |block| u64::from(block.bytes));
+        let tip = chain.height();
+        let sample = (0..self.sampled_blocks).map(|_| draw(tip.saturating_add(1)));
+        let mut heights = BTreeSet::from([tip]);
+        heights.extend(within(SAMPLE_BYTES, sample.collect(), bytes, draw));
+        heights.extend(within(RELIED_BYTES, relied.iter().copied().collect(), bytes, draw));
+        heights
     }
 
     /// True if a stored block is, by its bytes, the one that this node has at that height.
@@ -219,13 +222,13 @@ impl Node {
             "ALARM: the stored chain was changed; this node stops voting and refuses writes"
         );
         if let Err(error) = self.data.mark_attacked(&mark) {
-            tracing::error!(error = %error, "The mark of the attack cannot be written");
+            tracing::error!(error = %error, "The mark of the attack cannot be written; it is tried again");
         }
         let evidence = StoredEvidence {
             kind: "store".into(),
             member: self.seat().map(|seat| seat.me.0),
             height: fault.height,
-            detail: serde_json::to_vec(&mark).unwrap_or_default(),
+            detail: mark.document(),
         };
         if let Err(error) = self.store.add_evidence(&evidence, mark.found_at_ms).await {
             tracing::warn!(error = %error, "The evidence could not be stored in the changed database");
@@ -237,9 +240,20 @@ impl Node {
 
     /// Gives a signed `node.event` to a healthy peer.
     pub async fn tell_of_attack(&self, mark: &AttackMark) {
-        let evidence = Digest::of(mark.evidence.as_bytes());
-        self.tell_event("attacked", evidence, mark.first_bad_height, mark.found_at_ms).await;
+        self.tell_event("attacked", mark.digest(), mark.first_bad_height, mark.found_at_ms).await;
     }
+}
+
+/// What is wrong with a store apart from its blocks, named at `height`. Pages first: a broken index hides rows.
+///
+/// # Errors
+/// As the store.
+pub async fn fault_beside(store: &Store, height: u64) -> Result<Option<Fault>, StoreError> {
+    let found = match store.check_pages().await? {
+        None => store.check_rows().await?,
+        found => found,
+    };
+    Ok(found.map(|unsound| Fault { height, wrong: Wrong::from(unsound) }))
 }
 
 pub(super) fn unreadable(height: u64, error: StoreError) -> Failure {

@@ -1,6 +1,6 @@
 //! One ledger node: what its parts share. [`boot`] opens it, [`agreement`] decides blocks, [`admission`]
-//! takes transactions, [`guardian`] verifies the store, [`heal`] repairs it, [`catch_up`] fetches what the others
-//! decided.
+//! takes transactions, [`guardian`] verifies the store, [`heal`] repairs it, [`neighbour`] tells of others whose store
+//! was changed, [`catch_up`] fetches what the others decided.
 
 pub mod addresses;
 pub mod admission;
@@ -15,6 +15,7 @@ pub mod heal;
 pub mod history;
 pub mod inbound;
 pub mod judging;
+pub mod neighbour;
 pub mod scrub;
 pub mod seat;
 pub mod waiting;

@@ -59,6 +59,12 @@ impl Keyring {
         self.keys().map(|key| MemberId::of(key.verifying_key().as_bytes()))
     }
 
+    /// True if the member of this name has a key by now that this node does not hold.
+    #[must_use]
+    pub fn is_superseded(&self, members: &[Named]) -> bool {
+        members.iter().any(|member| member.name == self.name) && self.seat(members).is_none()
+    }
+
     /// A member of another name that has one of these keys: the configuration or the vote is wrong.
     #[must_use]
     pub fn mistaken_for<'a>(&self, members: &'a [Named]) -> Option<&'a Named> {

@@ -112,6 +112,13 @@ impl App {
         Err(Problem::new(Slug::Integrity).detail("a stored block does not match its hash"))
     }
 
+    /// A row beside the blocks is not what this node wrote: it is attacked and says so.
+    pub(super) async fn found_row_wrong<T>(&self, table: &'static str) -> Result<T, Problem> {
+        let node = Arc::clone(&self.node);
+        let _panicked = tokio::spawn(async move { node.suspect_row(table).await }).await;
+        Err(Problem::new(Slug::Integrity).detail("a stored row is not as this node wrote it"))
+    }
+
     fn view(&self, block: StoredBlock) -> Result<BlockView, Problem> {
         let texts: Option<Vec<String>> = transactions(&block.body)
             .map(|bytes| bytes.and_then(|bytes| String::from_utf8(bytes.to_vec()).ok()))

@@ -8,6 +8,7 @@ use hbc_types::wire::ledger::{MemberView, MembersView, NodeEventView, NodeStatus
 use super::App;
 use crate::chain::Chain;
 use crate::domain::events::Told;
+use crate::files::AttackMark;
 
 /// Events shown.
 const MAX_EVENTS: usize = 32;
@@ -72,6 +73,7 @@ impl App {
             quorum: node.members_seen() >= chain.members().quorum(),
             verify: node.verify.as_str().to_owned(),
             first_bad_height: attack.as_ref().map(|mark| mark.first_bad_height),
+            evidence_digest: attack.as_ref().map(AttackMark::digest),
             evidence: attack.map(|mark| mark.evidence),
             last_full_verification: verified_at,
             scrub_period_s: node.scrub_period.as_secs(),

@@ -7,7 +7,6 @@ use actix_web::{HttpRequest, HttpResponse, get, post, web};
 use hbc_service::{Problem, Public, parse_strict, peer_address};
 use hbc_types::Digest;
 use hbc_types::chain::certificate::PromiseClaims;
-use hbc_types::chain::merkle::leaf_hash;
 use hbc_types::chain::proof::Document;
 use hbc_types::chain::tx::{Tx, TxError};
 use hbc_types::problem::{ProblemDocument, Slug};
@@ -23,6 +22,7 @@ use crate::domain::rules::Refusal;
 use crate::node::Node;
 use crate::node::admission::{Accepted, Submission, SubmitError};
 use crate::peers::Sender;
+use crate::store::StoreError;
 
 /// Transactions in one batch at most.
 const MAX_BATCH: usize = 1_000;
@@ -218,13 +218,10 @@ pub async fn read(
         return Ok(HttpResponse::Ok().json(view));
     }
     let refusal = match app.node.store.refusal(&txid).await {
-        Ok(refusal) => refusal,
+        Ok(refusal) => refusal.ok_or_else(|| Problem::new(Slug::NotFound))?,
+        Err(StoreError::Row(table)) => return app.found_row_wrong(table).await,
         Err(error) => return Err(app.reading_failed(app.node.tip().borrow().to_owned(), error).await),
     };
-    let refusal = refusal.ok_or_else(|| Problem::new(Slug::NotFound))?;
-    if leaf_hash(&refusal.jws) != txid {
-        return Err(Problem::new(Slug::Integrity).detail("a stored refusal is of another transaction"));
-    }
     view.jws = String::from_utf8(refusal.jws).unwrap_or_default();
     view.state = TransactionState::Refused;
     view.refusal = Some(match refusal.excluded_by {

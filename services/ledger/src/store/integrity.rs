@@ -2,14 +2,20 @@
 //! pages, its header, and the seals of the rows that no block proves.
 
 use std::collections::HashSet;
+use std::os::unix::fs::{FileExt as _, MetadataExt as _};
 use std::path::Path;
+use std::sync::PoisonError;
+use std::sync::atomic::Ordering;
 
 use hbc_types::Digest;
 use hbc_types::chain::merkle::leaf_hash;
-use sqlx::Row as _;
 use sqlx::sqlite::SqliteConnection;
+use sqlx::{Connection as _, Row as _};
+use tokio::sync::OnceCell;
 
-use super::{Store, StoreError, carry, in_memory};
+use super::{
+    Carried, Known, Stock, Store, StoreError, Sum, Table, Tally, Writer, carry, in_memory, seal, to_digest,
+};
 
 /// SQLite's result code for a database that it takes for read-only.
 const READ_ONLY: i32 = 8;
@@ -21,19 +27,22 @@ pub enum Unsound {
     Schema,
     /// The file's header, or its pages and indices among themselves.
     Pages,
+    /// The journal is not what this node wrote.
+    Journal,
     /// A row of this table.
     Row(&'static str),
 }
 
 type Schema = Vec<(Vec<u8>, Vec<u8>, Vec<u8>, Option<Vec<u8>>)>;
 
-/// A file that has tables must have these and no others, and must take writes where the file system does.
-pub(super) async fn refuse_other_schema(
+/// Whether a file has tables; false for a new one. They must be these and no others, and the file must take writes
+/// where the file system does.
+pub(super) async fn has_our_schema(
     path: &Path,
     connection: &mut SqliteConnection,
-) -> Result<(), StoreError> {
+) -> Result<bool, StoreError> {
     let found = schema(connection).await?;
-    if !found.is_empty() && found != expected().await? {
+    if !found.is_empty() && found != *expected().await? {
         return Err(StoreError::Shape("tables and triggers"));
     }
     match sqlx::raw_sql("BEGIN IMMEDIATE; ROLLBACK").execute(connection).await {
@@ -47,7 +56,7 @@ pub(super) async fn refuse_other_schema(
             Err(StoreError::Shape("header"))
         }
         Err(error) => Err(error.into()),
-        Ok(_) => Ok(()),
+        Ok(_) => Ok(!found.is_empty()),
     }
 }
 
@@ -64,48 +73,139 @@ async fn schema(connection: &mut SqliteConnection) -> Result<Schema, StoreError>
     rows.iter().map(column).collect::<Result<_, sqlx::Error>>().map_err(StoreError::from)
 }
 
-async fn expected() -> Result<Schema, StoreError> {
-    schema(&mut in_memory().await?).await
+/// What documents are found by.
+async fn digests(connection: &mut SqliteConnection) -> Result<HashSet<Digest>, StoreError> {
+    let rows = sqlx::query("SELECT digest FROM evidence").fetch_all(connection).await?;
+    rows.iter().map(|row| to_digest(row.try_get("digest")?)).collect()
+}
+
+/// As the tables of this build are; made once.
+async fn expected() -> Result<&'static Schema, StoreError> {
+    static EXPECTED: OnceCell<Schema> = OnceCell::const_new();
+    EXPECTED.get_or_try_init(async || schema(&mut in_memory().await?).await).await
 }
 
 impl Store {
-    /// Whether tables, triggers and the rows that no block proves are this node's, on a fresh connection.
-    /// `promised` must all be there.
-    pub async fn check_rows(&self, promised: &[Digest]) -> Result<Option<Unsound>, StoreError> {
-        let mut connection = self.fresh().await?;
-        if schema(&mut connection).await? != expected().await? {
-            return Ok(Some(Unsound::Schema));
-        }
-        let carried = carry::read_all(&mut connection).await;
-        if let Some(table) = carried.unreadable.first() {
-            return Ok(Some(Unsound::Row(table)));
-        }
-        let here: HashSet<Digest> = carried.promises.iter().map(|promise| promise.row.txid).collect();
-        let promises = promised.iter().all(|txid| here.contains(txid))
-            && carried
-                .promises
-                .iter()
-                .all(|row| row.is_sealed(&self.seal) && leaf_hash(&row.row.jws) == row.row.txid);
-        if !promises {
-            return Ok(Some(Unsound::Row("promises")));
-        }
-        if !carried.refusals.iter().all(|row| row.is_sealed(&self.seal)) {
-            return Ok(Some(Unsound::Row("refusals")));
-        }
-        let evidence = carried.evidence.iter().all(|row| row.is_sealed(&self.seal));
-        Ok(if evidence { None } else { Some(Unsound::Row("evidence")) })
+    /// Whether tables, triggers and the rows that no block proves are this node's, each of them and no others, on a
+    /// fresh connection; and that no block stands below block 0, where nothing else looks.
+    pub async fn check_rows(&self) -> Result<Option<Unsound>, StoreError> {
+        let (mut connection, stock) = self.snapshot().await?;
+        Ok(match self.read_rows(&mut connection).await? {
+            Err(unsound) => Some(unsound),
+            Ok(found) => {
+                let differs = stock.and_then(|stock| stock.difference(&Stock::of(&found)));
+                differs.map(|table| Unsound::Row(table.name()))
+            }
+        })
     }
 
-    /// Whether header, pages and indices fit together, on a fresh connection. Reads the whole file.
-    pub async fn check_pages(&self) -> Result<Option<Unsound>, StoreError> {
+    /// The same at a start, when memory knows nothing yet: what is found sound is what this node wrote. What it sealed
+    /// under the key before is sealed anew, so that the file needs that key no longer.
+    pub async fn take_stock(&self) -> Result<Option<Unsound>, StoreError> {
+        let _the_file_stays = self.in_place.read().await;
         let mut writer = self.writer.lock().await;
-        self.fold(&mut writer).await?;
-        let header = header_is_ours(&self.path)?;
-        drop(writer);
-        if !header {
+        let found = match self.read_rows(&mut self.fixed().await?).await? {
+            Err(unsound) => return Ok(Some(unsound)),
+            Ok(found) => found,
+        };
+        let Writer { connection, known, .. } = &mut *writer;
+        let left = self.left(connection).await?;
+        let stock = if self.is_under_the_key(connection, &found).await? {
+            Stock::of(&found)
+        } else {
+            self.seal_anew(connection, found).await?
+        };
+        *known = Some(Known::of(stock, &self.seal));
+        self.wrote(&mut writer, left, true).await?;
+        Ok(None)
+    }
+
+    /// All rows, if schema, seals and tally are right.
+    async fn read_rows(
+        &self,
+        connection: &mut SqliteConnection,
+    ) -> Result<Result<Carried, Unsound>, StoreError> {
+        if schema(connection).await? != *expected().await? {
+            return Ok(Err(Unsound::Schema));
+        }
+        let carried = carry::read_all(connection).await;
+        if let Some(table) = carried.unreadable.first() {
+            return Ok(Err(Unsound::Row(table)));
+        }
+        let row = |table: Table| Ok(Err(Unsound::Row(table.name())));
+        let promised = |jws: &[u8], txid| leaf_hash(jws) == txid;
+        if !carried
+            .promises
+            .iter()
+            .all(|row| row.is_sealed(&self.seal) && promised(&row.row.jws, row.row.txid))
+        {
+            return row(Table::Promises);
+        }
+        if !carried.refusals.iter().all(|row| row.is_sealed(&self.seal)) {
+            return row(Table::Refusals);
+        }
+        let evidence = carried.evidence.iter().map(|row| Digest::of(&row.row.detail)).collect::<HashSet<_>>();
+        if evidence != digests(connection).await?
+            || !carried.evidence.iter().all(|row| row.is_sealed(&self.seal))
+        {
+            return row(Table::Evidence);
+        }
+        let tally = Tally::read(connection).await;
+        let fits = |tally: &Tally| {
+            let stock = Stock::of(&carried);
+            let before = self.seal.before();
+            tally.fits(&stock, &self.seal) || before.is_some_and(|before| tally.fits(&stock, &before))
+        };
+        if !tally.is_ok_and(|tally| tally.as_ref().is_some_and(fits)) {
+            return Ok(Err(Unsound::Row("tally")));
+        }
+        let lowest: Option<i64> =
+            sqlx::query("SELECT min(height) FROM blocks").fetch_one(connection).await?.try_get(0)?;
+        Ok(if lowest.is_some_and(|lowest| lowest < 0) { Err(Unsound::Row("blocks")) } else { Ok(carried) })
+    }
+
+    async fn is_under_the_key(
+        &self,
+        connection: &mut SqliteConnection,
+        found: &Carried,
+    ) -> Result<bool, StoreError> {
+        let tally = Tally::read(connection).await?;
+        Ok(tally.is_some_and(|tally| tally.fits(&Stock::of(found), &self.seal)))
+    }
+
+    async fn seal_anew(
+        &self,
+        connection: &mut SqliteConnection,
+        mut found: Carried,
+    ) -> Result<Stock, StoreError> {
+        let mut tx = connection.begin_with("BEGIN IMMEDIATE").await?;
+        seal::seal_anew(&mut found, &self.seal, &mut tx).await?;
+        let stock = Stock::of(&found);
+        Tally::new(Sum::of(&stock, &self.seal), stock.entries(), &self.seal).write(&mut tx).await?;
+        tx.commit().await?;
+        tracing::info!(
+            store.rows = stock.entries(),
+            "Rows of the key before are sealed under the present one"
+        );
+        Ok(stock)
+    }
+
+    /// Whether header, pages and indices fit together, on a fresh connection, and the file at the path is the one that
+    /// this node writes. Reads the whole file.
+    pub async fn check_pages(&self) -> Result<Option<Unsound>, StoreError> {
+        let (mut connection, ours) = {
+            let _the_file_stays = self.in_place.read().await;
+            let mut writer = self.writer.lock().await;
+            let folded = self.fold(&mut writer).await?;
+            let ours = self.header_is_ours(folded)?;
+            (self.fixed().await?, ours)
+        };
+        if self.journal_changed.load(Ordering::Relaxed) {
+            return Ok(Some(Unsound::Journal));
+        }
+        if !ours {
             return Ok(Some(Unsound::Pages));
         }
-        let mut connection = self.fresh().await?;
         let row = sqlx::query("PRAGMA integrity_check(1)").fetch_one(&mut connection).await?;
         let found: String = row.try_get(0)?;
         if found == "ok" {
@@ -114,27 +214,28 @@ impl Store {
         tracing::error!(store.finding = %found, "The database's pages do not fit together");
         Ok(Some(Unsound::Pages))
     }
+
+    /// The 100-byte header (SQLite's file format, section 1.3): what is the same in every file that this node makes,
+    /// and the number of pages, which is that of the file once its journal was folded in.
+    fn header_is_ours(&self, folded: bool) -> Result<bool, StoreError> {
+        let file = self.file.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(file) = &*file else { return Ok(false) };
+        let (here, named) = (file.metadata()?, std::fs::metadata(&self.path)?);
+        let mut header = [0; 100];
+        file.read_exact_at(&mut header, 0)?;
+        let pages = folded.then_some(here.len() / 4_096);
+        Ok((here.dev(), here.ino()) == (named.dev(), named.ino()) && is_our_header(&header, pages))
+    }
 }
 
-/// The 100-byte header (SQLite's file format, section 1.3): what is the same in every file that this node makes,
-/// and the number of pages, which is that of the file once its journal was folded in.
-fn header_is_ours(path: &Path) -> Result<bool, StoreError> {
-    use std::os::unix::fs::FileExt as _;
-    let file = std::fs::File::open(path)?;
-    let mut header = [0; 100];
-    file.read_exact_at(&mut header, 0)?;
-    let pages = file.metadata()?.len() / 4_096;
-    Ok(is_our_header(&header, pages))
-}
-
-fn is_our_header(header: &[u8; 100], pages: u64) -> bool {
+fn is_our_header(header: &[u8; 100], pages: Option<u64>) -> bool {
     let word = |at: usize| {
         let bytes = header.get(at..).and_then(|rest| rest.first_chunk::<4>());
         bytes.map(|bytes| u32::from_be_bytes(*bytes))
     };
     // Magic, 4,096 bytes a page, journal beside the file, nothing reserved, the fixed fractions.
     header.starts_with(b"SQLite format 3\0\x10\0\x02\x02\0\x40\x20\x20")
-        && word(28).map(u64::from) == Some(pages)
+        && pages.is_none_or(|pages| word(28).map(u64::from) == Some(pages))
         // Schema format 4; no suggested cache, no vacuum; UTF-8; no user version, application or reserve.
         && [(44, 4), (48, 0), (52, 0), (56, 1), (60, 0), (64, 0), (68, 0)]
             .iter()
@@ -177,12 +278,8 @@ mod tests {
     async fn rows_and_pages_of_an_untouched_file_are_sound() {
         let folder = tempfile::tempdir().unwrap();
         let store = filled(&folder).await;
-        assert_eq!(store.check_rows(&[promise().txid]).await.unwrap(), None);
+        assert_eq!(store.check_rows().await.unwrap(), None);
         assert_eq!(store.check_pages().await.unwrap(), None);
-        assert_eq!(
-            store.check_rows(&[Digest::of(b"never stored")]).await.unwrap(),
-            Some(Unsound::Row("promises"))
-        );
     }
 
     #[tokio::test]
@@ -193,13 +290,19 @@ mod tests {
             ("UPDATE refusals SET reason = 'because'", Unsound::Row("refusals")),
             ("UPDATE evidence SET height = 5", Unsound::Row("evidence")),
             ("UPDATE evidence SET kind = x'00'", Unsound::Row("evidence")),
+            ("DELETE FROM promises", Unsound::Row("tally")),
+            ("DELETE FROM evidence", Unsound::Row("tally")),
+            ("INSERT INTO blocks VALUES (-1, x'', x'', '')", Unsound::Row("blocks")),
             ("DROP TRIGGER blocks_keep", Unsound::Schema),
             ("CREATE INDEX mine ON promises (jws)", Unsound::Schema),
         ] {
             let folder = tempfile::tempdir().unwrap();
             let store = filled(&folder).await;
-            sqlx::query(sqlx::AssertSqlSafe(change)).execute(&mut *store.writer.lock().await).await.unwrap();
-            assert_eq!(store.check_rows(&[]).await.unwrap(), Some(found), "{change}");
+            sqlx::query(sqlx::AssertSqlSafe(change))
+                .execute(&mut store.writer.lock().await.connection)
+                .await
+                .unwrap();
+            assert_eq!(store.check_rows().await.unwrap(), Some(found), "{change}");
         }
     }
 
@@ -207,7 +310,10 @@ mod tests {
     async fn a_file_with_other_tables_is_not_opened() {
         let folder = tempfile::tempdir().unwrap();
         let store = filled(&folder).await;
-        sqlx::query("DROP TRIGGER blocks_stay").execute(&mut *store.writer.lock().await).await.unwrap();
+        sqlx::query("DROP TRIGGER blocks_stay")
+            .execute(&mut store.writer.lock().await.connection)
+            .await
+            .unwrap();
         store.close().await.unwrap();
         let error = Store::open(&folder.path().join("ledger.db"), true, key()).await.unwrap_err();
         assert!(error.is_damage(), "{error}");
@@ -221,14 +327,14 @@ mod tests {
         let bytes = std::fs::read(&path).unwrap();
         let pages = bytes.len() as u64 / 4_096;
         let header: [u8; 100] = bytes[..100].try_into().unwrap();
-        assert!(is_our_header(&header, pages));
+        assert!(is_our_header(&header, Some(pages)));
         // What is left: the free pages (the integrity check counts them), the schema's counter and the version of
         // SQLite that wrote last, which nothing reads.
         let free = (32..44).chain(96..100);
         for at in (0..100).filter(|at| !free.clone().any(|other| other == *at)) {
             let mut changed = header;
             changed[at] ^= 1;
-            assert!(!is_our_header(&changed, pages), "byte {at}");
+            assert!(!is_our_header(&changed, Some(pages)), "byte {at}");
         }
     }
 }

@@ -1,20 +1,24 @@
 //! Rows that no block proves (promises, refusals, evidence) carry a keyed digest over their columns, so that a
 //! row written by anybody but this member is told from its own.
 
+use std::collections::HashSet;
+
 use hbc_types::Digest;
 use hbc_types::hash::domain_hash;
 use sqlx::sqlite::SqliteConnection;
 use sqlx::{QueryBuilder, Sqlite};
 
+use super::stock::{Change, Stock, Table};
 use super::{
-    MOST_EVIDENCE, ROWS_PER_STATEMENT, StoreError, StoredEvidence, StoredPromise, StoredRefusal, signed,
+    Carried, MOST_EVIDENCE, ROWS_PER_STATEMENT, StoreError, StoredEvidence, StoredPromise, StoredRefusal,
+    signed,
 };
 
 /// The key under which rows that prove nothing by themselves are sealed.
 #[derive(Clone)]
 pub struct SealKey {
     key: [u8; 32],
-    /// The key before, while it is being changed: what it sealed holds.
+    /// The key before, while it is being changed: what it sealed holds, and is sealed anew at the start.
     earlier: Option<[u8; 32]>,
 }
 
@@ -31,8 +35,20 @@ impl SealKey {
         Self { earlier: Some(derived(earlier)), ..self }
     }
 
-    pub(super) fn seal(&self, table: &str, columns: &[&[u8]]) -> Vec<u8> {
-        sealed(&self.key, table, columns)
+    pub(super) fn seal(&self, table: Table, columns: &[&[u8]]) -> Digest {
+        let mut parts: Vec<&[u8]> = vec![&self.key, table.name().as_bytes()];
+        parts.extend_from_slice(columns);
+        domain_hash("hbc/ledger-row/v1", &parts)
+    }
+
+    /// A row's share of the tally.
+    pub(super) fn tally_row(&self, seal: &Digest) -> Digest {
+        domain_hash("hbc/ledger-tally-row/v1", &[&self.key, seal.as_bytes()])
+    }
+
+    /// What hides the rows' shares in the tally.
+    pub(super) fn tally_mask(&self, entries: u64, nonce: &[u8]) -> Digest {
+        domain_hash("hbc/ledger-tally/v1", &[&self.key, &entries.to_be_bytes(), nonce])
     }
 
     /// The key that was used before, by itself.
@@ -45,26 +61,26 @@ fn derived(key: &ed25519_dalek::SigningKey) -> [u8; 32] {
     *domain_hash("hbc/ledger-row-key/v1", &[key.as_bytes()]).as_bytes()
 }
 
-fn sealed(key: &[u8; 32], table: &str, columns: &[&[u8]]) -> Vec<u8> {
-    let mut parts: Vec<&[u8]> = vec![key, table.as_bytes()];
-    parts.extend_from_slice(columns);
-    domain_hash("hbc/ledger-row/v1", &parts).as_bytes().to_vec()
-}
-
 impl std::fmt::Debug for SealKey {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str("SealKey(…)")
     }
 }
 
-impl StoredPromise {
-    pub(super) fn seal(&self, key: &SealKey, received_at_ms: i64) -> Vec<u8> {
-        key.seal("promises", &[self.txid.as_bytes(), &self.jws, &received_at_ms.to_be_bytes()])
+/// A row that this member seals.
+pub trait Sealed {
+    /// Its seal under a key, if it was written then.
+    fn seal(&self, key: &SealKey, at_ms: i64) -> Digest;
+}
+
+impl Sealed for StoredPromise {
+    fn seal(&self, key: &SealKey, received_at_ms: i64) -> Digest {
+        key.seal(Table::Promises, &[self.txid.as_bytes(), &self.jws, &received_at_ms.to_be_bytes()])
     }
 }
 
-impl StoredRefusal {
-    pub(super) fn seal(&self, key: &SealKey, refused_at_ms: i64) -> Vec<u8> {
+impl Sealed for StoredRefusal {
+    fn seal(&self, key: &SealKey, refused_at_ms: i64) -> Digest {
         let excluded_by = self.excluded_by.map(|by| by.as_bytes().to_vec()).unwrap_or_default();
         let columns: [&[u8]; 5] = [
             self.txid.as_bytes(),
@@ -73,12 +89,12 @@ impl StoredRefusal {
             &excluded_by,
             &refused_at_ms.to_be_bytes(),
         ];
-        key.seal("refusals", &columns)
+        key.seal(Table::Refusals, &columns)
     }
 }
 
-impl StoredEvidence {
-    pub(super) fn seal(&self, key: &SealKey, seen_at_ms: i64) -> Vec<u8> {
+impl Sealed for StoredEvidence {
+    fn seal(&self, key: &SealKey, seen_at_ms: i64) -> Digest {
         let member = self.member.map(|member| member.to_vec()).unwrap_or_default();
         let columns: [&[u8]; 5] = [
             self.kind.as_bytes(),
@@ -87,74 +103,160 @@ impl StoredEvidence {
             &self.detail,
             &seen_at_ms.to_be_bytes(),
         ];
-        key.seal("evidence", &columns)
+        key.seal(Table::Evidence, &columns)
     }
 }
 
-/// One statement for many; what is there stays.
-pub(super) async fn insert_promises(
-    connection: &mut SqliteConnection,
+/// Where rows are written: the connection, the key of their seals, what is there already, and what comes to it.
+pub(super) struct Pen<'a> {
+    pub connection: &'a mut SqliteConnection,
+    pub key: &'a SealKey,
+    pub stock: Option<&'a Stock>,
+    pub change: &'a mut Change,
+}
+
+impl Pen<'_> {
+    fn has(&self, table: Table, id: &Digest) -> bool {
+        self.stock.is_some_and(|stock| stock.has(table, id))
+    }
+
+    /// One statement for many; what is there stays.
+    pub(super) async fn promises(
+        &mut self,
+        promises: &[StoredPromise],
+        received_at_ms: i64,
+    ) -> Result<(), StoreError> {
+        let mut seen = HashSet::new();
+        let fresh: Vec<(&StoredPromise, Digest)> = promises
+            .iter()
+            .filter(|promise| !self.has(Table::Promises, &promise.txid) && seen.insert(promise.txid))
+            .map(|promise| (promise, promise.seal(self.key, received_at_ms)))
+            .collect();
+        for rows in fresh.chunks(ROWS_PER_STATEMENT) {
+            let mut query =
+                QueryBuilder::<Sqlite>::new("INSERT INTO promises (txid, jws, received_at_ms, seal) ");
+            query.push_values(rows, |mut row, (promise, seal)| {
+                row.push_bind(promise.txid.as_bytes().to_vec())
+                    .push_bind(promise.jws.clone())
+                    .push_bind(received_at_ms)
+                    .push_bind(seal.as_bytes().to_vec());
+            });
+            query.push(" ON CONFLICT (txid) DO NOTHING");
+            query.build().execute(&mut *self.connection).await?;
+        }
+        let added = fresh.into_iter().map(|(promise, seal)| (Table::Promises, promise.txid, seal));
+        self.change.added.extend(added);
+        Ok(())
+    }
+
+    pub(super) async fn refusal(&mut self, refusal: &StoredRefusal, now_ms: i64) -> Result<(), StoreError> {
+        let seal = refusal.seal(self.key, now_ms);
+        let done = sqlx::query(
+            "INSERT INTO refusals (txid, jws, reason, excluded_by, refused_at_ms, seal)
+             VALUES ($1, $2, $3, $4, $5, $6) ON CONFLICT (txid) DO NOTHING",
+        )
+        .bind(refusal.txid.as_bytes().as_slice())
+        .bind(refusal.jws.as_slice())
+        .bind(refusal.reason.as_str())
+        .bind(refusal.excluded_by.map(|txid| txid.as_bytes().to_vec()))
+        .bind(now_ms)
+        .bind(seal.as_bytes().as_slice())
+        .execute(&mut *self.connection)
+        .await?;
+        if done.rows_affected() > 0 && !self.has(Table::Refusals, &refusal.txid) {
+            self.change.added.push((Table::Refusals, refusal.txid, seal));
+        }
+        Ok(())
+    }
+
+    pub(super) async fn evidence(
+        &mut self,
+        evidence: &StoredEvidence,
+        now_ms: i64,
+    ) -> Result<(), StoreError> {
+        let (digest, seal) = (Digest::of(&evidence.detail), evidence.seal(self.key, now_ms));
+        let done = sqlx::query(
+            "INSERT INTO evidence (digest, kind, member, height, detail, seen_at_ms, seal)
+             SELECT $1, $2, $3, $4, $5, $6, $7
+             WHERE (SELECT count(*) FROM evidence WHERE kind = $2 AND member IS $3) < $8
+             ON CONFLICT (digest) DO NOTHING",
+        )
+        .bind(digest.as_bytes().as_slice())
+        .bind(evidence.kind.as_ref())
+        .bind(evidence.member.map(|member| member.to_vec()))
+        .bind(signed(evidence.height)?)
+        .bind(evidence.detail.as_slice())
+        .bind(now_ms)
+        .bind(seal.as_bytes().as_slice())
+        .bind(MOST_EVIDENCE)
+        .execute(&mut *self.connection)
+        .await?;
+        if done.rows_affected() > 0 && !self.has(Table::Evidence, &digest) {
+            self.change.added.push((Table::Evidence, digest, seal));
+        }
+        Ok(())
+    }
+
+    /// Removes the oldest refusals beyond so many.
+    pub(super) async fn forget_old_refusals(&mut self, kept: usize) -> Result<(), StoreError> {
+        let more = self.change.added.iter().filter(|(table, ..)| *table == Table::Refusals).count();
+        let surplus = self.stock.map(|stock| stock.surplus_refusals(more, kept).copied().collect::<Vec<_>>());
+        self.remove(Table::Refusals, &surplus.unwrap_or_default()).await
+    }
+
+    /// Removes rows about these.
+    pub(super) async fn remove(&mut self, table: Table, ids: &[Digest]) -> Result<(), StoreError> {
+        for some in ids.chunks(ROWS_PER_STATEMENT) {
+            let start = match table {
+                Table::Promises => "DELETE FROM promises WHERE txid IN (",
+                Table::Refusals => "DELETE FROM refusals WHERE txid IN (",
+                Table::Evidence => "DELETE FROM evidence WHERE digest IN (",
+            };
+            let mut query = QueryBuilder::<Sqlite>::new(start);
+            let mut list = query.separated(", ");
+            for id in some {
+                list.push_bind(id.as_bytes().to_vec());
+            }
+            query.push(")");
+            query.build().execute(&mut *self.connection).await?;
+        }
+        let mut seen = HashSet::new();
+        let there = ids.iter().filter(|id| self.has(table, id) && seen.insert(**id));
+        let removed: Vec<_> = there.map(|id| (table, *id)).collect();
+        self.change.removed.extend(removed);
+        Ok(())
+    }
+}
+
+/// Seals these rows under `key`, in the file too.
+pub(super) async fn seal_anew(
+    carried: &mut Carried,
     key: &SealKey,
-    promises: &[StoredPromise],
-    received_at_ms: i64,
+    connection: &mut SqliteConnection,
 ) -> Result<(), StoreError> {
-    for rows in promises.chunks(ROWS_PER_STATEMENT) {
-        let mut query =
-            QueryBuilder::<Sqlite>::new("INSERT INTO promises (txid, jws, received_at_ms, seal) ");
-        query.push_values(rows, |mut row, promise| {
-            row.push_bind(promise.txid.as_bytes().to_vec())
-                .push_bind(promise.jws.clone())
-                .push_bind(received_at_ms)
-                .push_bind(promise.seal(key, received_at_ms));
-        });
-        query.push(" ON CONFLICT (txid) DO NOTHING");
-        query.build().execute(&mut *connection).await?;
+    for row in &mut carried.promises {
+        row.seal = row.row.seal(key, row.at_ms);
+        reseal(connection, "UPDATE promises SET seal = $1 WHERE txid = $2", &row.row.txid, &row.seal).await?;
+    }
+    for row in &mut carried.refusals {
+        row.seal = row.row.seal(key, row.at_ms);
+        reseal(connection, "UPDATE refusals SET seal = $1 WHERE txid = $2", &row.row.txid, &row.seal).await?;
+    }
+    for row in &mut carried.evidence {
+        row.seal = row.row.seal(key, row.at_ms);
+        let digest = Digest::of(&row.row.detail);
+        reseal(connection, "UPDATE evidence SET seal = $1 WHERE digest = $2", &digest, &row.seal).await?;
     }
     Ok(())
 }
 
-pub(super) async fn insert_refusal(
+async fn reseal(
     connection: &mut SqliteConnection,
-    key: &SealKey,
-    refusal: &StoredRefusal,
-    now_ms: i64,
+    update: &'static str,
+    id: &Digest,
+    seal: &Digest,
 ) -> Result<(), StoreError> {
-    sqlx::query(
-        "INSERT INTO refusals (txid, jws, reason, excluded_by, refused_at_ms, seal)
-         VALUES ($1, $2, $3, $4, $5, $6) ON CONFLICT (txid) DO NOTHING",
-    )
-    .bind(refusal.txid.as_bytes().as_slice())
-    .bind(refusal.jws.as_slice())
-    .bind(refusal.reason.as_str())
-    .bind(refusal.excluded_by.map(|txid| txid.as_bytes().to_vec()))
-    .bind(now_ms)
-    .bind(refusal.seal(key, now_ms))
-    .execute(connection)
-    .await?;
-    Ok(())
-}
-
-pub(super) async fn insert_evidence(
-    connection: &mut SqliteConnection,
-    key: &SealKey,
-    evidence: &StoredEvidence,
-    now_ms: i64,
-) -> Result<(), StoreError> {
-    sqlx::query(
-        "INSERT INTO evidence (digest, kind, member, height, detail, seen_at_ms, seal)
-         SELECT $1, $2, $3, $4, $5, $6, $7
-         WHERE (SELECT count(*) FROM evidence WHERE kind = $2 AND member IS $3) < $8
-         ON CONFLICT (digest) DO NOTHING",
-    )
-    .bind(Digest::of(&evidence.detail).as_bytes().as_slice())
-    .bind(evidence.kind.as_ref())
-    .bind(evidence.member.map(|member| member.to_vec()))
-    .bind(signed(evidence.height)?)
-    .bind(evidence.detail.as_slice())
-    .bind(now_ms)
-    .bind(evidence.seal(key, now_ms))
-    .bind(MOST_EVIDENCE)
-    .execute(connection)
-    .await?;
+    let bind = sqlx::query(update).bind(seal.as_bytes().as_slice()).bind(id.as_bytes().as_slice());
+    bind.execute(connection).await?;
     Ok(())
 }

@@ -1,5 +1,6 @@
-//! Four members as four processes, every pair of them joined by a wire of the test's own, which is cut for half a minute
-//! under writes: three against one, two against two. Afterwards there is one chain, and no promise is broken.
+//! Members as processes of their own. Four, every pair of them joined by a wire of the test's own, which is cut for half a
+//! minute under writes: three against one, two against two; afterwards there is one chain, and no promise is broken. And
+//! one that heals and is killed while it does.
 
 #![allow(
     clippy::unwrap_used,
@@ -11,12 +12,14 @@
     reason = "test code"
 )]
 
+mod killed;
 #[path = "../node/net.rs"]
 #[allow(dead_code, reason = "the helpers of another test")]
 mod net;
 mod proxy;
 
 use std::collections::{HashMap, HashSet};
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -57,6 +60,18 @@ fn node_process() {
     });
 }
 
+/// A node as a process; its configuration goes to this file.
+fn spawn(config: &Config, path: &Path) -> Child {
+    std::fs::write(path, serde_json::to_vec(config).unwrap()).unwrap();
+    Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", "node_process", "--ignored", "--nocapture"])
+        .env(CONFIGURATION, path)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::null())
+        .spawn()
+        .unwrap()
+}
+
 /// The four, and what was promised so far.
 struct Four {
     net: Net,
@@ -88,15 +103,7 @@ impl Four {
             // Announced to nobody: only the wires lead anywhere.
             let config = Config { peers, address: None, ..four.net.config(index) };
             let path = four.net.folder.path().join(format!("node-{}.json", index + 1));
-            std::fs::write(&path, serde_json::to_vec(&config).unwrap()).unwrap();
-            let process = Command::new(std::env::current_exe().unwrap())
-                .args(["--exact", "node_process", "--ignored", "--nocapture"])
-                .env(CONFIGURATION, &path)
-                .stdin(Stdio::piped())
-                .stdout(Stdio::null())
-                .spawn()
-                .unwrap();
-            four.processes.push(process);
+            four.processes.push(spawn(&config, &path));
         }
         four.all_heights().await;
         four

@@ -2,9 +2,12 @@
 
 use std::time::{Duration, Instant};
 
+use ed25519_dalek::SigningKey;
 use hbc_ledger::config::{HealMode, VerifyMode};
+use hbc_ledger::store::{SealKey, Store, StoredEvidence, StoredRefusal};
+use hbc_types::Digest;
 use hbc_types::problem::Slug;
-use hbc_types::wire::ledger::NodeState;
+use hbc_types::wire::ledger::{NodeState, TransactionState};
 use sqlx::{ConnectOptions as _, Connection as _};
 
 use crate::net::{Net, txid};
@@ -19,12 +22,53 @@ pub fn flip_stored(net: &Net, index: usize, jws: &str) -> usize {
 }
 
 /// Runs SQL on a node's database from outside the node.
-pub async fn by_hand(net: &Net, index: usize, sql: &'static str) -> u64 {
+pub async fn by_hand(net: &Net, index: usize, sql: impl Into<String>) -> u64 {
     let options = sqlx::sqlite::SqliteConnectOptions::new().filename(net.data(index).join("ledger.db"));
     let mut connection = options.connect().await.unwrap();
-    let done = sqlx::query(sql).execute(&mut connection).await.unwrap();
+    let done = sqlx::raw_sql(sqlx::AssertSqlSafe(sql.into())).execute(&mut connection).await.unwrap();
     connection.close().await.unwrap();
     done.rows_affected()
+}
+
+/// Rows that no block proves, as a node would have them from before.
+pub struct Beside {
+    pub refusal: StoredRefusal,
+    pub evidence: StoredEvidence,
+}
+
+impl Beside {
+    /// Puts them into the database of a node that does not run, under its key.
+    pub async fn put(net: &mut Net, index: usize, key: &SigningKey) -> Self {
+        let jws = net.transaction();
+        let refusal = StoredRefusal {
+            txid: txid(&jws),
+            jws: jws.into_bytes(),
+            reason: "it came too late".to_owned(),
+            excluded_by: None,
+        };
+        let evidence = StoredEvidence {
+            kind: "equivocation".into(),
+            member: Some([9; 32]),
+            height: 1,
+            detail: format!("a document of node {index}").into_bytes(),
+        };
+        let path = net.data(index).join("ledger.db");
+        let store = Store::open(&path, true, SealKey::of(key)).await.unwrap();
+        assert_eq!(store.take_stock().await.unwrap(), None);
+        store.refuse(std::slice::from_ref(&refusal), 5).await.unwrap();
+        store.add_evidence(&evidence, 6).await.unwrap();
+        store.close().await.unwrap();
+        Self { refusal, evidence }
+    }
+
+    /// They are still there, and served.
+    pub async fn are_served(&self, net: &Net, index: usize) {
+        let view = net.view(index, &self.refusal.txid).await.expect("the refusal is known");
+        assert_eq!(view.state, TransactionState::Refused);
+        assert_eq!(view.refusal.as_deref(), Some("it came too late"));
+        let document = net.document(index, &Digest::of(&self.evidence.detail)).await;
+        assert_eq!(document, self.evidence.detail);
+    }
 }
 
 /// Sends a write that the damaged node refuses; answers the write.
@@ -95,12 +139,17 @@ async fn an_edited_node_heals_by_incremental_verification() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
-async fn a_file_deleted_under_a_running_node_is_made_anew() {
+async fn a_file_deleted_under_a_running_node_is_made_anew_with_what_no_block_proves() {
     let mut net = Net::start(4, VerifyMode::Incremental);
+    net.stop(2);
+    let key = net.keys[2].clone();
+    let beside = Beside::put(&mut net, 2, &key).await;
+    net.run(2);
     net.grow(2, 3).await;
     std::fs::remove_file(net.data(2).join("ledger.db")).unwrap();
     refused_write(&mut net, 2).await;
     is_whole(&mut net, 2).await;
+    beside.are_served(&net, 2).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
@@ -239,4 +288,117 @@ async fn a_node_that_heals_only_when_asked_is_repaired_while_stopped() {
     // A node that runs keeps its folder.
     let error = repair(&net.config(1), &clock, board).await.unwrap_err();
     assert!(format!("{error:#}").contains("running"), "{error:#}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn a_node_that_reaches_nobody_is_told_of_by_those_who_hear_it() {
+    let mut net = Net::new(4, VerifyMode::Incremental);
+    net.heal = HealMode::Manual;
+    net.mute.insert(1);
+    for index in 0..4 {
+        net.run(index);
+    }
+    let stored = net.grow(0, 2).await;
+    net.one_tip(&[0, 2, 3]).await;
+    // It hears votes and proposals, and decides by what it hears.
+    net.finality(1, &txid(&stored[1])).await;
+    flip_stored(&net, 1, &stored[0]);
+    refused_write(&mut net, 1).await;
+    let status = net.status(1).await;
+    let digest = status.evidence_digest.unwrap();
+    for index in [0, 2, 3] {
+        net.told_of(index, "node-2", "attacked", &digest).await;
+    }
+    let told = net.status(0).await.events;
+    let told: Vec<_> = told.iter().filter(|told| told.event == "attacked").collect();
+    assert_eq!(told.len(), 1, "once: {told:?}");
+    assert_eq!(Some(told[0].height), status.first_bad_height);
+    // Enough of them keep the document to show it when the node itself is gone.
+    net.stop(1);
+    let mut kept = 0;
+    for index in [0, 2, 3] {
+        let path = format!("/v1/evidence/{digest}");
+        kept += usize::from(net.endpoint(index).get(&path).once().send().await.is_ok());
+    }
+    assert!(kept >= 2, "{kept} of three have it");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn the_same_fault_a_second_time_is_told_a_second_time() {
+    let mut net = Net::start(4, VerifyMode::Incremental);
+    let stored = net.grow(1, 2).await;
+    net.one_tip(&[0, 1, 2, 3]).await;
+    let mut told = std::collections::BTreeSet::new();
+    for _ in 0..2 {
+        flip_stored(&net, 1, &stored[0]);
+        refused_write(&mut net, 1).await;
+        is_whole(&mut net, 1).await;
+        let healed = net.status(1).await.last_healing.unwrap();
+        net.until("both are told", async || {
+            let events = net.status(0).await.events;
+            let count = |kind| events.iter().filter(|told| told.event == kind).count();
+            count("attacked") == told.len() + 1 && count("healed") == told.len() + 1
+        })
+        .await;
+        for event in net.status(0).await.events {
+            // Each names a document that the node itself shows, healed or not.
+            let document = net.document(1, &event.evidence).await;
+            assert!(String::from_utf8(document).unwrap().contains(&healed.evidence));
+            if event.event == "attacked" {
+                told.insert(event.evidence);
+            }
+        }
+    }
+    assert_eq!(told.len(), 2);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn nothing_is_repaired_before_the_mark_is_on_disk() {
+    let mut net = Net::start(4, VerifyMode::Incremental);
+    let stored = net.grow(1, 2).await;
+    net.one_tip(&[0, 1, 2, 3]).await;
+    let in_the_way = net.data(1).join("attacked.new");
+    std::fs::create_dir(&in_the_way).unwrap();
+    flip_stored(&net, 1, &stored[0]);
+    refused_write(&mut net, 1).await;
+    net.grow(0, 3).await;
+    assert_eq!(net.status(1).await.state, NodeState::Attacked);
+    assert!(!net.data(1).join("attacked").exists() && !net.data(1).join("ledger.db.new").exists());
+    std::fs::remove_dir(&in_the_way).unwrap();
+    is_whole(&mut net, 1).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn writes_that_arrive_while_a_node_heals_are_final_everywhere() {
+    let mut net = Net::new(4, VerifyMode::Incremental);
+    net.prefill(&[0, 1, 2, 3], 600).await;
+    (0..4).for_each(|index| net.run(index));
+    let stored = net.grow(2, 2).await;
+    net.one_tip(&[0, 1, 2, 3]).await;
+    flip_stored(&net, 2, &stored[0]);
+    refused_write(&mut net, 2).await;
+    let (mut promised, mut refused, started) = (Vec::new(), 0, Instant::now());
+    loop {
+        for index in 0..4 {
+            let jws = net.transaction();
+            match net.submit(index, &jws).await {
+                Ok(promise) => promised.push(promise.txid),
+                Err(error) => {
+                    assert_eq!((index, error.slug()), (2, Some(Slug::NodeAttacked)), "{error}");
+                    refused += 1;
+                }
+            }
+        }
+        if net.status(2).await.state == NodeState::Healthy {
+            break;
+        }
+        assert!(started.elapsed() < Duration::from_secs(120), "it does not heal under writes");
+    }
+    assert!(refused > 2 && promised.len() > 6, "{refused} refused, {} promised", promised.len());
+    for txid in &promised {
+        for index in 0..4 {
+            net.finality(index, txid).await;
+        }
+    }
+    is_whole(&mut net, 2).await;
 }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use hbc_ledger::chain::{Chain, value_of};
-use hbc_ledger::config::VerifyMode;
+use hbc_ledger::config::{HealMode, VerifyMode};
 use hbc_ledger::consensus::texts::{Texts, sign};
 use hbc_types::Clock;
 use hbc_types::chain::checkpoint::Certificate;
@@ -16,7 +16,7 @@ use sqlx::{ConnectOptions as _, Connection as _};
 use wiremock::matchers::{method, path};
 use wiremock::{Mock, MockServer, ResponseTemplate};
 
-use crate::healing::{by_hand, flip_stored, is_whole};
+use crate::healing::{Beside, by_hand, flip_stored, is_whole};
 use crate::net::{Net, txid};
 
 const TRIGGERS: [&str; 2] = [
@@ -26,11 +26,11 @@ BEGIN SELECT RAISE(ABORT, 'blocks are never changed'); END",
 BEGIN SELECT RAISE(ABORT, 'blocks are never deleted'); END",
 ];
 
-async fn without_triggers(net: &Net, index: usize, changes: &[&'static str]) {
+pub async fn without_triggers(net: &Net, index: usize, changes: &[impl AsRef<str>]) {
     by_hand(net, index, "DROP TRIGGER blocks_keep").await;
     by_hand(net, index, "DROP TRIGGER blocks_stay").await;
     for change in changes {
-        by_hand(net, index, change).await;
+        by_hand(net, index, change.as_ref()).await;
     }
     for trigger in TRIGGERS {
         by_hand(net, index, trigger).await;
@@ -245,4 +245,125 @@ async fn killed_between_the_new_file_and_the_mark_the_node_repairs_again() {
     std::fs::write(net.data(2).join("owed.db"), b"not a database").unwrap();
     std::fs::write(net.data(2).join("ledger.db.new-wal"), b"rest").unwrap();
     heals(net).await;
+}
+
+/// The files of a node that is killed now: its database and its journal as they are, put back once it is stopped.
+fn kill(net: &mut Net, index: usize) {
+    const FILES: [&str; 4] = ["ledger.db", "ledger.db-wal", "wal", "checkpoint"];
+    let folder = net.data(index);
+    let saved = folder.join("saved");
+    std::fs::create_dir_all(&saved).unwrap();
+    for name in FILES {
+        std::fs::copy(folder.join(name), saved.join(name)).unwrap();
+    }
+    net.stop(index);
+    for name in FILES {
+        std::fs::rename(saved.join(name), folder.join(name)).unwrap();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn a_bit_changed_in_the_journal_of_a_killed_node_loses_no_promise() {
+    for bit in [false, true] {
+        let mut net = Net::start(4, VerifyMode::Incremental);
+        net.grow(0, 2).await;
+        for index in 1..4 {
+            net.stop(index);
+        }
+        let mut promised = Vec::new();
+        for _ in 0..5 {
+            let jws = net.transaction();
+            net.submit(0, &jws).await.unwrap();
+            promised.push(txid(&jws));
+        }
+        kill(&mut net, 0);
+        let path = net.data(0).join("ledger.db-wal");
+        let mut journal = std::fs::read(&path).unwrap();
+        let at = journal.len() / 5;
+        journal[at] ^= u8::from(bit);
+        std::fs::write(&path, &journal).unwrap();
+        (0..4).for_each(|index| net.run(index));
+        for txid in &promised {
+            net.finality(0, txid).await;
+        }
+        let healed = net.state(0, NodeState::Healthy).await.last_healing;
+        assert_eq!(healed.is_some(), bit, "{healed:?}");
+        if let Some(healed) = healed {
+            assert!(healed.evidence.contains("journal"), "{healed:?}");
+            let kept =
+                std::fs::read_dir(net.data(0).join("damaged")).unwrap().next().unwrap().unwrap().path();
+            assert!(std::fs::read(kept.join("ledger.db-wal.damaged")).unwrap() == journal);
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn rows_that_were_deleted_while_stopped_are_missed() {
+    for edit in ["DELETE FROM evidence", "DELETE FROM refusals"] {
+        let (mut net, _) = stopped().await;
+        let key = net.keys[2].clone();
+        let beside = Beside::put(&mut net, 2, &key).await;
+        by_hand(&net, 2, edit).await;
+        net.run(2);
+        is_whole(&mut net, 2).await;
+        let healed = net.status(2).await.last_healing.expect("it was noticed");
+        assert!(healed.evidence.contains("tally"), "{healed:?}");
+        // What is still there is carried over.
+        let other = if edit.contains("evidence") {
+            net.view(2, &beside.refusal.txid).await.is_some()
+        } else {
+            let path = format!("/v1/evidence/{}", hbc_types::Digest::of(&beside.evidence.detail));
+            net.endpoint(2).get(&path).once().send().await.is_ok()
+        };
+        assert!(other, "{edit}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn a_log_that_demands_what_nobody_has_is_put_away_and_the_node_is_silent() {
+    use hbc_ledger::consensus::wal::{Record, frame};
+    let (mut net, _) = stopped().await;
+    let forged = frame(&Record { height: 1_000_000_000, payload: vec![0] });
+    std::fs::write(net.data(2).join("wal"), [b"HBCWAL1\n".as_slice(), &forged].concat()).unwrap();
+    net.run(2);
+    net.state(2, NodeState::Healthy).await;
+    let folder = net.data(2);
+    assert!(folder.join("wal.refused").exists() && folder.join("silent").exists());
+    let started = std::time::Instant::now();
+    while folder.join("silent").exists() {
+        net.grow(0, 1).await;
+        assert!(started.elapsed() < std::time::Duration::from_secs(60), "it stays silent");
+    }
+    is_whole(&mut net, 2).await;
+    net.stop(2);
+    net.run(2);
+    is_whole(&mut net, 2).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn a_repair_asks_those_who_announced_an_address_and_a_slow_giver_last() {
+    let (mut net, stored) = stopped().await;
+    net.heal = HealMode::Manual;
+    // Node-1 gives one block at a time, and takes its time for it.
+    let honest: BlocksView = net.blocks(1, 1).await;
+    net.stop(0);
+    let listener = std::net::TcpListener::bind(("127.0.0.1", net.ports[0])).unwrap();
+    let slow = MockServer::builder().listener(listener).start().await;
+    for block in &honest.blocks {
+        let one = BlocksView { blocks: vec![block.clone()], tip: honest.tip };
+        let answer = ResponseTemplate::new(200).set_body_json(one);
+        let answer = answer.set_delay(std::time::Duration::from_secs(3));
+        let from = wiremock::matchers::query_param("from", block.height.to_string());
+        Mock::given(method("GET")).and(path("/v1/blocks")).and(from).respond_with(answer).mount(&slow).await;
+    }
+    for jws in &stored {
+        flip_stored(&net, 2, jws);
+    }
+    let mut config = net.config(2);
+    config.peers.truncate(1);
+    let board = Arc::new(hbc_ledger::node::heal::Board::default());
+    let repaired = hbc_ledger::node::heal::repair::repair(&config, &Clock::system(), board).await.unwrap();
+    let from = repaired.record.fetched_from;
+    assert_eq!(from.get("node-1"), Some(&1), "{from:?}");
+    assert!(repaired.record.repaired_blocks >= 4, "the others were known by their announcements");
 }

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 use ed25519_dalek::SigningKey;
 use hbc_ledger::config::VerifyMode;
 use hbc_ledger::consensus::MemberId;
+use hbc_ledger::node::boot::Running;
 use hbc_ledger::peers::{Sender, send_envelope};
 use hbc_types::Clock;
 use hbc_types::chain::checkpoint::Certificate;
@@ -16,6 +17,7 @@ use hbc_types::chain::tx;
 use hbc_types::problem::Slug;
 use hbc_types::wire::ledger::{MembersView, NodeRole, SubmitBatch};
 
+use crate::healing::Beside;
 use crate::net::{Net, txid, write_secret};
 
 fn key(n: u8) -> SigningKey {
@@ -201,6 +203,7 @@ async fn a_member_changes_its_key_while_others_write() {
     let mut net = Net::start(4, VerifyMode::Incremental);
     let (old, new) = (net.keys[1].clone(), key(42));
     net.stop(1);
+    let beside = Beside::put(&mut net, 1, &old).await;
     net.next_keys.insert(1, new.clone());
     net.run(1);
     assert_eq!(net.status(1).await.role, NodeRole::Member, "the old key is in the set");
@@ -233,17 +236,18 @@ async fn a_member_changes_its_key_while_others_write() {
     let sender = Sender { me: id(&old), key: old, chain: net.chain, clock: Clock::system() };
     let refused = send_envelope(&net.endpoint(0), &id(&net.keys[0]), &sender, Vec::new()).await.unwrap_err();
     assert_eq!(refused.slug(), Some(Slug::Unauthenticated));
-    // Back with the old key alone, it observes; with the new one alone, it is a member.
+    // Back with the old key alone, it does not know its own rows; with the new one alone, it is a member, and has them.
     net.run(3);
     net.stop(1);
     net.next_keys.clear();
-    net.run(1);
-    assert_eq!(net.status(1).await.role, NodeRole::Observer);
-    net.stop(1);
+    let Err(error) = Running::start(&net.config(1), Clock::system()).await else { panic!("it starts") };
+    assert!(format!("{error:#}").contains("start with both keys"), "{error:#}");
     write_secret(&net.folder.path().join("node-2.key"), &hex::encode(new.to_bytes()));
     net.run(1);
     assert_eq!(net.status(1).await.role, NodeRole::Member);
     net.write(1, &[0, 1, 2, 3]).await;
+    beside.are_served(&net, 1).await;
+    assert_eq!(net.status(1).await.last_healing, None, "a change of keys is no attack");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]

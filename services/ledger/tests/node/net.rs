@@ -1,6 +1,7 @@
 //! A consortium of nodes in one process: each on its own thread, folder, key and port, talking HTTP.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
 
@@ -20,7 +21,7 @@ use hbc_types::chain::genesis::{Genesis, Named, Parameters, ServiceKey};
 use hbc_types::chain::header::{Block, HEADER_BYTES};
 use hbc_types::chain::keys::PublicKey;
 use hbc_types::chain::payload::{Payload, Receipts};
-use hbc_types::chain::tx;
+use hbc_types::chain::tx::{self, Tx};
 use hbc_types::wire::ledger::{
     BlocksView, NodeEventView, NodeState, NodeStatus, Promise, SubmitTransaction, TransactionState,
     TransactionView,
@@ -54,6 +55,8 @@ pub struct Net {
     pub challenge_period_s: u64,
     /// Nodes that a node is told of beyond those it would be, by index.
     pub acquainted: std::collections::BTreeMap<usize, Vec<usize>>,
+    /// Nodes whose peers' addresses lead nowhere: they are reached and reach nobody.
+    pub mute: std::collections::BTreeSet<usize>,
 }
 
 pub fn service_key(role: ServiceRole) -> SigningKey {
@@ -118,6 +121,7 @@ impl Net {
             next_keys: std::collections::BTreeMap::new(),
             challenge_period_s: 3_600,
             acquainted: std::collections::BTreeMap::new(),
+            mute: std::collections::BTreeSet::new(),
         }
     }
 
@@ -152,7 +156,10 @@ impl Net {
             .filter(|other| *other != index)
             .map(|other| PeerAddress {
                 name: format!("node-{}", other + 1),
-                url: format!("http://127.0.0.1:{}", self.ports[other]),
+                url: format!(
+                    "http://127.0.0.1:{}",
+                    if self.mute.contains(&index) { 9 } else { self.ports[other] }
+                ),
             })
             .collect();
         Config {
@@ -160,7 +167,8 @@ impl Net {
             genesis_file: self.folder.path().join("genesis.json"),
             key_file: SecretFile::new(self.folder.path().join(format!("node-{}.key", index + 1))),
             next_key_file,
-            address: Some(format!("http://127.0.0.1:{}", self.ports[index])),
+            // Who announces its address is reached by a mute node after all.
+            address: self.mute.is_empty().then(|| format!("http://127.0.0.1:{}", self.ports[index])),
             data_dir: self.data(index),
             verify: self.verify,
             include_within_ms: 10_000,
@@ -183,6 +191,16 @@ impl Net {
 
     /// Gives nodes that do not run a chain of this many empty blocks, certified by three of four.
     pub async fn prefill(&self, indices: &[usize], height: u64) {
+        self.prefill_with(indices, height, Vec::new).await;
+    }
+
+    /// The same, with these transactions in each block.
+    pub async fn prefill_with(
+        &self,
+        indices: &[usize],
+        height: u64,
+        mut transactions: impl FnMut() -> Vec<Arc<Tx>>,
+    ) {
         let store = Store::open(&self.folder.path().join("prefilled.db"), true, SealKey::of(&self.keys[0]))
             .await
             .unwrap();
@@ -198,10 +216,13 @@ impl Net {
             let stored = StoredBlock { height: block.header.height, header, body, certificate };
             store.commit(&stored, &[]).await.unwrap();
             if chain.height() < height {
-                let mined = chain.draft(&[], long_ago, &kid).mine(&AtomicBool::new(false)).unwrap();
+                let mined =
+                    chain.draft(&transactions(), long_ago, &kid).mine(&AtomicBool::new(false)).unwrap();
                 let statement = texts.statement(mined.block.header.height, 0, &mined.value);
-                let votes: Vec<_> = self.keys[..3]
+                let votes: Vec<_> = self
+                    .keys
                     .iter()
+                    .take(3)
                     .map(|key| (PublicKey::of(key).kid(), statement.sign(key)))
                     .collect();
                 let note = Certificate::assemble(statement, &votes, chain.state().members()).to_note();
@@ -213,8 +234,12 @@ impl Net {
         store.close().await.unwrap();
         for index in indices {
             std::fs::create_dir_all(self.data(*index)).unwrap();
-            let from = self.folder.path().join("prefilled.db");
-            std::fs::copy(from, self.data(*index).join("ledger.db")).unwrap();
+            let (from, to) = (self.folder.path().join("prefilled.db"), self.data(*index).join("ledger.db"));
+            std::fs::copy(from, &to).unwrap();
+            let key = SealKey::of(&self.keys[*index]).or_by(&self.keys[0]);
+            let store = Store::open(&to, false, key).await.unwrap();
+            assert_eq!(store.take_stock().await.unwrap(), None);
+            store.close().await.unwrap();
             Wal::begin(&self.data(*index).join("wal"), height + 1).unwrap();
         }
     }
@@ -350,6 +375,23 @@ impl Net {
                 return told;
             }
             assert!(started.elapsed() < Duration::from_secs(60), "{event} of {node} is not known");
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    }
+
+    /// Waits until an event with this evidence acts, as this node knows it.
+    pub async fn told_of(&self, index: usize, node: &str, event: &str, evidence: &Digest) {
+        let started = Instant::now();
+        loop {
+            let events = self.status(index).await.events;
+            let same = |told: &NodeEventView| told.node == node && told.event == event;
+            if events.iter().any(|told| same(told) && told.evidence == *evidence) {
+                return;
+            }
+            assert!(
+                started.elapsed() < Duration::from_secs(60),
+                "{event} of {node} by {evidence} is not known"
+            );
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
     }

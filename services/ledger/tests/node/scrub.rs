@@ -6,6 +6,9 @@ use hbc_ledger::config::{HealMode, VerifyMode};
 use hbc_types::problem::Slug;
 use hbc_types::wire::ledger::{NodeState, NodeStatus};
 
+use sqlx::{ConnectOptions as _, Row as _};
+
+use crate::healing::Beside;
 use crate::net::{Net, txid};
 use crate::tampering::flip;
 
@@ -44,6 +47,17 @@ async fn an_idle_node_reads_everything_again_within_its_period_and_says_so() {
     assert_eq!(first.scrub_period_s, 1);
     let next = until(&net, "another", |status| status.last_full_scrub > first.last_full_scrub).await;
     assert_eq!((next.state, next.scrub_blocks), (NodeState::Healthy, next.height + 1));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn what_the_start_verified_is_not_verified_again_by_the_first_write() {
+    let mut net = Net::start(1, VerifyMode::Incremental);
+    net.grow(0, 2).await;
+    net.stop(0);
+    net.run(0);
+    let at_the_start = net.status(0).await.last_full_verification;
+    net.grow(0, 2).await;
+    assert_eq!(net.status(0).await.last_full_verification, at_the_start);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
@@ -95,4 +109,37 @@ async fn a_changed_old_certificate_is_found_at_the_start_and_never_served() {
     assert_eq!(error.slug(), Some(Slug::Integrity), "{error}");
     let status = net.status(0).await;
     assert_eq!((status.state, status.first_bad_height), (NodeState::Attacked, Some(1)), "{status:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn rows_beside_the_blocks_and_index_pages_are_read_again_by_an_idle_node() {
+    let key = ed25519_dalek::SigningKey::from_bytes(&[1; 32]);
+    for (what, column) in [("a refusal", 0), ("a document", 1), ("an index", 2), ("a row of the tally", 3)] {
+        let (mut net, _) = some_blocks(VerifyMode::Incremental).await;
+        net.stop(0);
+        let beside = Beside::put(&mut net, 0, &key).await;
+        let path = net.data(0).join("ledger.db");
+        let nonce = nonce(&path).await;
+        net.run(0);
+        let needle = match column {
+            0 => beside.refusal.reason.as_bytes(),
+            1 => &beside.evidence.detail,
+            // Once in the table and once in its index: the one that comes first in the file alone is changed.
+            2 => beside.refusal.txid.as_bytes().as_slice(),
+            _ => &nonce,
+        };
+        let bytes = std::fs::read(&path).unwrap();
+        let at = bytes.windows(needle.len()).position(|window| window == needle).unwrap();
+        let file = std::fs::OpenOptions::new().write(true).open(&path).unwrap();
+        std::os::unix::fs::FileExt::write_all_at(&file, &[bytes[at + 5] ^ 4], at as u64 + 5).unwrap();
+        let status = until(&net, what, |status| status.state == NodeState::Attacked).await;
+        println!("{what}: {:?}", status.evidence);
+    }
+}
+
+/// Of the tally, which changes with each promise.
+async fn nonce(path: &std::path::Path) -> Vec<u8> {
+    let options = sqlx::sqlite::SqliteConnectOptions::new().filename(path).read_only(true);
+    let mut connection = options.connect().await.unwrap();
+    sqlx::query("SELECT nonce FROM tally").fetch_one(&mut connection).await.unwrap().get(0)
 }

@@ -9,6 +9,7 @@ use hbc_types::problem::Slug;
 use hbc_types::wire::ledger::NodeState;
 use sqlx::{ConnectOptions as _, Connection as _};
 
+use crate::healing::{Beside, by_hand};
 use crate::net::{Net, txid};
 
 /// Changes one byte of `needle` wherever it stands in the file: unused parts of pages keep old copies.
@@ -151,4 +152,63 @@ async fn a_database_that_is_none_any_more_starts_as_attacked() {
     net.run(0);
     let status = net.status(0).await;
     assert_eq!((status.state, status.first_bad_height), (NodeState::Attacked, Some(0)), "{status:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn a_byte_that_is_no_text_in_a_file_beside_the_database_keeps_no_node_from_starting() {
+    let mut net = Net::start_healing(1, VerifyMode::Incremental, HealMode::Manual);
+    net.grow(0, 2).await;
+    let spoil = |net: &Net, name: &str| {
+        let path = net.data(0).join(name);
+        let mut bytes = std::fs::read(&path).unwrap_or_else(|_| b"{}".to_vec());
+        bytes[1] |= 0x80;
+        std::fs::write(&path, bytes).unwrap();
+    };
+    net.stop(0);
+    spoil(&net, "healed");
+    net.run(0);
+    let status = net.status(0).await;
+    assert_eq!((status.state, status.last_healing), (NodeState::Healthy, None));
+    net.stop(0);
+    spoil(&net, "checkpoint");
+    net.run(0);
+    assert_eq!(net.status(0).await.state, NodeState::Attacked, "a bad checkpoint is a fault");
+    net.stop(0);
+    spoil(&net, "attacked");
+    net.run(0);
+    let status = net.status(0).await;
+    assert_eq!(
+        (status.state, status.first_bad_height),
+        (NodeState::Attacked, Some(0)),
+        "a bad mark is a mark"
+    );
+    net.document(0, &status.evidence_digest.unwrap()).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn an_edited_refusal_or_document_is_not_served_and_marks_the_node() {
+    for edit in [
+        "UPDATE refusals SET reason = 'because'",
+        "UPDATE refusals SET excluded_by = zeroblob(32)",
+        "DELETE FROM refusals",
+        "UPDATE evidence SET detail = CAST('a forgery' AS BLOB)",
+        "DELETE FROM evidence",
+    ] {
+        let mut net = Net::start_healing(1, VerifyMode::Incremental, HealMode::Manual);
+        net.grow(0, 1).await;
+        net.stop(0);
+        let key = net.keys[0].clone();
+        let beside = Beside::put(&mut net, 0, &key).await;
+        net.run(0);
+        beside.are_served(&net, 0).await;
+        by_hand(&net, 0, edit).await;
+        let path = if edit.contains("refusals") {
+            format!("/v1/transactions/{}", beside.refusal.txid)
+        } else {
+            format!("/v1/evidence/{}", hbc_types::Digest::of(&beside.evidence.detail))
+        };
+        let error = net.endpoint(0).get(&path).once().send().await.unwrap_err();
+        assert_eq!(error.slug(), Some(Slug::Integrity), "{edit}: {error}");
+        assert_eq!(net.status(0).await.state, NodeState::Attacked, "{edit}");
+    }
 }

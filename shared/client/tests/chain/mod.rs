@@ -212,6 +212,7 @@ impl Answers {
             verify: "full".to_owned(),
             first_bad_height: None,
             evidence: None,
+            evidence_digest: None,
             last_full_verification: None,
             scrub_period_s: 600,
             scrub_blocks: 0,

@@ -201,6 +201,14 @@ impl AddressClaims {
         Ok(Jws::parse(text.as_bytes(), ADDRESS_TYP, MAX_BYTES)?.kid)
     }
 
+    /// What an announcement says; nothing is verified.
+    ///
+    /// # Errors
+    /// When it is not a JWS of this kind.
+    pub fn stated(text: &str) -> Result<Self, CertificateError> {
+        Ok(json::decode(&Jws::parse(text.as_bytes(), ADDRESS_TYP, MAX_BYTES)?.payload)?)
+    }
+
     /// Reads an announcement and verifies it under the key of the member that it names.
     ///
     /// # Errors

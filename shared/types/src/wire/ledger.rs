@@ -180,6 +180,9 @@ pub struct NodeStatus {
     /// What was found wrong.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub evidence: Option<String>,
+    /// SHA-256 of the document that says so: `GET /v1/evidence/{digest}`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub evidence_digest: Option<Digest>,
     /// When the whole store was last verified.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_full_verification: Option<Timestamp>,

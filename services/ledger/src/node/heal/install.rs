@@ -33,24 +33,27 @@ pub async fn open_owed(data: &DataFolder, store: &Store) -> Result<Store, HealEr
     }
 }
 
-/// Puts the new database in place. Answers its chain and what it took over.
+/// Puts the new database in place. Answers its chain.
 ///
 /// # Errors
 /// When files cannot be written; the mark stays, and the next attempt begins anew.
-pub async fn install(site: &Site<'_>, rebuilt: Rebuilt) -> Result<(Chain, Carried), HealError> {
-    let Rebuilt { fresh, chain, refused, lies } = rebuilt;
+pub async fn install(site: &Site<'_>, rebuilt: Rebuilt) -> Result<Chain, HealError> {
+    let Rebuilt { fresh, chain, mut refused, lies } = rebuilt;
     let now_ms = site.clock.now().ms();
     let mut hold = site.store.hold().await;
-    let mut damaged = hold.carried().await.unwrap_or_else(|error| {
-        tracing::error!(error = %error, "The damaged database's own rows cannot be read");
-        Carried::default()
-    });
+    let mut damaged = hold.carried().await;
+    for (table, rows) in hold.missing(&damaged) {
+        tracing::error!(
+            store.table = table.name(),
+            store.rows = rows,
+            "ALARM: rows of the damaged database are gone"
+        );
+        let line = serde_json::json!({ "table": table.name(), "gone": rows });
+        refused.extend_from_slice(format!("{line}\n").as_bytes());
+    }
     let owed = open_owed(site.data, site.store).await?;
-    let earlier = owed.carried().await?;
-    damaged.promises.extend(earlier.promises);
-    damaged.refusals.extend(earlier.refusals);
-    damaged.evidence.extend(earlier.evidence);
-    let mut carried = sift(site, &chain, damaged);
+    damaged.unite(owed.carried().await?, site.store.seal_key());
+    let carried = sift(site, &chain, damaged);
     let waiting: Vec<_> =
         site.promised.iter().filter(|tx| still_waits(&chain, tx)).map(|tx| promise(tx)).collect();
     // Durable before the damaged file and its journal go.
@@ -64,19 +67,19 @@ pub async fn install(site: &Site<'_>, rebuilt: Rebuilt) -> Result<(Chain, Carrie
         kind: "store".into(),
         member: None,
         height: site.mark.first_bad_height,
-        detail: serde_json::to_vec(site.mark).unwrap_or_default(),
+        detail: site.mark.document(),
     };
     for evidence in lies.iter().chain([&found]) {
         fresh.add_evidence(evidence, now_ms).await?;
     }
-    carried.promises = fresh.carried().await?.promises;
-    fresh.finish().await?;
-    match site.data.keep_damaged(site.mark, now_ms, &refused) {
+    let stock = fresh.finish().await?;
+    hold.close().await?;
+    match site.data.keep_damaged(site.mark, &refused) {
         Ok(folder) => tracing::info!(damaged.folder = %folder.display(), "The damaged database is kept"),
         Err(error) => tracing::error!(error = %error, "The damaged database cannot be kept"),
     }
-    hold.replace(&site.data.new_database()).await?;
-    Ok((chain, carried))
+    hold.replace(&site.data.new_database(), stock).await?;
+    Ok(chain)
 }
 
 /// Drops what is final, and what nobody can vouch for: a row whose seal is broken counts only if it is a

@@ -29,7 +29,7 @@ use crate::chain::Chain;
 use crate::config::HealMode;
 use crate::domain::verification::Fault;
 use crate::files::{AttackMark, HealingRecord};
-use crate::store::{Carried, StoreError};
+use crate::store::{StoreError, StoredEvidence};
 use rebuild::Site;
 use sources::Source;
 
@@ -131,6 +131,12 @@ impl Healing {
 pub async fn run(node: Arc<Node>) {
     loop {
         if let Some(mark) = node.attack() {
+            // Without it a node that is interrupted would take what it has then for sound.
+            if let Err(error) = node.data.mark_attacked(&mark) {
+                tracing::error!(error = %error, "The mark of the attack cannot be written; nothing is repaired before");
+                tokio::time::sleep(FIRST_PAUSE).await;
+                continue;
+            }
             if let Err(error) = node.keep_what_is_owed().await {
                 tracing::error!(error = %error, "Promises cannot be put aside for the repair");
             }
@@ -195,10 +201,10 @@ impl Node {
             mark,
         };
         let rebuilt = rebuild::rebuild(&site).await?;
-        let (chain, carried) = install::install(&site, rebuilt).await?;
+        let chain = install::install(&site, rebuilt).await?;
         self.condition_mut().stage = Stage::Verifying;
-        verify::verify(&site, &chain, &carried).await?;
-        let record = finish(&site, &chain, began)?;
+        verify::verify(&site, &chain).await?;
+        let record = finish(&site, &chain, began).await?;
         let (done, taken_up) = oneshot::channel();
         let event = Event::Healed(Box::new(chain), done);
         self.events.send(event).await.map_err(|_ended| HealError::NotTakenUp)?;
@@ -241,9 +247,8 @@ impl Node {
     }
 
     async fn tell_of_healing(&self, record: &HealingRecord) {
-        let evidence = serde_json::to_vec(record).unwrap_or_default();
-        let at_ms = record.healed_at_ms;
-        self.tell_event("healed", Digest::of(&evidence), record.mark.first_bad_height, at_ms).await;
+        let (digest, at_ms) = (record.digest(), record.healed_at_ms);
+        self.tell_event("healed", digest, record.mark.first_bad_height, at_ms).await;
     }
 
     /// Gives a signed `node.event` about this node to a peer that takes it.
@@ -271,9 +276,11 @@ impl Node {
 }
 
 /// After verification: the checkpoint, the record, and last of all the mark.
-fn finish(site: &Site<'_>, chain: &Chain, began: Instant) -> Result<HealingRecord, HealError> {
+async fn finish(site: &Site<'_>, chain: &Chain, began: Instant) -> Result<HealingRecord, HealError> {
     if chain.height() > 0 {
         site.data.write_checkpoint(chain.certificate())?;
+    } else {
+        site.data.forget_checkpoint()?;
     }
     let record = {
         let mut progress = site.board.progress();
@@ -288,15 +295,17 @@ fn finish(site: &Site<'_>, chain: &Chain, began: Instant) -> Result<HealingRecor
             fetched_from: progress.from.clone(),
         }
     };
+    let evidence = StoredEvidence {
+        kind: "healed".into(),
+        member: None,
+        height: record.mark.first_bad_height,
+        detail: record.document(),
+    };
+    site.store.add_evidence(&evidence, record.healed_at_ms).await?;
     site.data.write_healed(&record)?;
     site.data.clear_mark()?;
     site.data.discard(&site.data.owed())?;
     Ok(record)
-}
-
-/// The promised transactions among what was carried over.
-fn promised(carried: &Carried) -> Vec<Digest> {
-    carried.promises.iter().map(|promise| promise.row.txid).collect()
 }
 
 /// A promise that is not final in this chain.

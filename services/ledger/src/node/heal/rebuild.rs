@@ -1,19 +1,19 @@
 //! The new database: block by block the row that is stored, if it proves itself, else a peer's.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use hbc_types::chain::genesis::Genesis;
 use hbc_types::chain::header::{Block, HEADER_BYTES, Header};
 use hbc_types::chain::tx::Tx;
-use hbc_types::wire::ledger::BlockView;
+use hbc_types::wire::ledger::{BlockView, BlocksView};
 use hbc_types::{Clock, Digest};
 
 use super::sources::Source;
 use super::{Board, HealError};
 use crate::chain::Chain;
 use crate::consensus::wal;
-use crate::domain::healing::{Appetite, Goal, Unfit, take_up};
+use crate::domain::healing::{Appetite, Goal, Turns, Unfit, take_up};
 use crate::files::{AttackMark, DataFolder};
 use crate::store::{BlockReader, Store, StoredBlock, StoredEvidence};
 
@@ -29,6 +29,12 @@ const LIES: usize = 64;
 /// Between two rounds of asking, growing.
 const FIRST_PAUSE: Duration = Duration::from_millis(250);
 const LONGEST_PAUSE: Duration = Duration::from_secs(15);
+/// After so many rounds, some eight seconds, members that are only behind for a moment have what there is.
+const PATIENCE: u32 = 6;
+/// Who takes longer for an answer is asked last from then on.
+const SLOW: Duration = Duration::from_secs(2);
+/// So many bytes of blocks are no small answer, however few blocks they are.
+const LARGE_ANSWER: usize = 1 << 20;
 
 /// What is repaired, and with what.
 pub struct Site<'a> {
@@ -84,6 +90,7 @@ pub async fn rebuild(site: &Site<'_>) -> Result<Rebuilt, HealError> {
         reader: None,
         failed_reads: 0,
         appetite: Appetite::default(),
+        turns: Turns::of(site.sources.len()),
         refused_sources: Vec::new(),
     };
     while work.next().await? {
@@ -107,6 +114,7 @@ struct Work<'a> {
     reader: Option<BlockReader>,
     failed_reads: u32,
     appetite: Appetite,
+    turns: Turns,
     /// Peers that gave something false in this attempt.
     refused_sources: Vec<usize>,
 }
@@ -123,8 +131,10 @@ enum Stored {
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Asked {
     Given,
-    /// Some answered; none has it.
-    NobodyHasIt,
+    /// Some answered; none has it. More than a third of the members are among them, or not.
+    NobodyHasIt {
+        honest: bool,
+    },
     NobodyAnswers,
 }
 
@@ -136,8 +146,9 @@ impl Work<'_> {
             self.appetite.sated();
             return Ok(true);
         }
-        let mut pause = FIRST_PAUSE;
+        let (mut pause, mut rounds) = (FIRST_PAUSE, 0_u32);
         loop {
+            rounds = rounds.saturating_add(1);
             let chain = &self.rebuilt.chain;
             let goal = self.goal.with_checkpoint(chain, self.checkpoint.as_deref());
             let needed = goal.needs_more(chain.height());
@@ -149,15 +160,34 @@ impl Work<'_> {
                     self.site.board.progress().trouble = None;
                     return Ok(true);
                 }
-                Asked::NobodyHasIt if !needed => return Ok(false),
+                Asked::NobodyHasIt { .. } if !needed => return Ok(false),
                 Asked::NobodyAnswers if !needed && self.site.sources.is_empty() => return Ok(false),
-                Asked::NobodyHasIt | Asked::NobodyAnswers => {}
+                Asked::NobodyHasIt { honest: true }
+                    if rounds >= PATIENCE && goal.is_the_logs(self.rebuilt.chain.height()) =>
+                {
+                    self.disbelieve_the_log()?;
+                    return Ok(false);
+                }
+                Asked::NobodyHasIt { .. } | Asked::NobodyAnswers => {}
             }
             tokio::time::sleep(pause).await;
             pause = (pause * 2).min(LONGEST_PAUSE);
             // A liar is asked again: what it says is checked each time.
             self.refused_sources.clear();
         }
+    }
+
+    /// One honest member at least says that the chain ends here: the log that says more was changed. It is put away, and
+    /// the node signs nothing until what it may have signed cannot matter.
+    fn disbelieve_the_log(&mut self) -> Result<(), HealError> {
+        tracing::error!(
+            log.height = self.goal.height(),
+            block.height = self.rebuilt.chain.height(),
+            "ALARM: the agreement's log demands blocks that no member has; it is put away"
+        );
+        self.site.data.put_log_away()?;
+        self.goal = self.goal.without_the_log();
+        Ok(())
     }
 
     async fn flush(&mut self) -> Result<(), HealError> {
@@ -230,15 +260,21 @@ impl Work<'_> {
     async fn ask_all(&mut self, all: bool) -> Asked {
         let from = self.rebuilt.chain.height().saturating_add(1);
         let limit = self.appetite.next(all);
-        let (mut answered, mut said) = (false, Vec::new());
-        for index in 0..self.site.sources.len() {
+        let (mut without, mut answered, mut said) = (Vec::new(), false, Vec::new());
+        for index in self.turns.order() {
             if self.refused_sources.contains(&index) {
                 continue;
             }
             let Some(source) = self.site.sources.get(index) else { continue };
-            match source.blocks(from, limit).await {
+            let asked = Instant::now();
+            let answer = source.blocks(from, limit).await;
+            if !answer.as_ref().is_ok_and(|view| is_generous(view, from, limit)) || asked.elapsed() > SLOW {
+                self.turns.put_last(index);
+            }
+            match answer {
                 Ok(view) if view.blocks.is_empty() => {
                     answered = true;
+                    without.extend(source.id);
                     said.push(format!("{} has {} blocks", source.name, view.tip));
                 }
                 Ok(view) => {
@@ -253,7 +289,12 @@ impl Work<'_> {
         let trouble = format!("no peer gives block {from} ({})", said.join("; "));
         tracing::warn!(block.height = from, healing.trouble = %trouble, "The repair waits");
         self.site.board.progress().trouble = Some(trouble);
-        if answered { Asked::NobodyHasIt } else { Asked::NobodyAnswers }
+        if !answered {
+            return Asked::NobodyAnswers;
+        }
+        let members = self.rebuilt.chain.members();
+        let count = without.iter().filter(|id| members.get(id).is_some()).count();
+        Asked::NobodyHasIt { honest: count.saturating_mul(3) > members.len() }
     }
 
     /// Takes what a peer gave for as long as it is good; true if the first block was.
@@ -314,6 +355,13 @@ impl Work<'_> {
             detail: detail.to_string().into_bytes(),
         });
     }
+}
+
+/// Whether an answer has what was asked for, as far as the peer says that it has it.
+fn is_generous(view: &BlocksView, from: u64, limit: u32) -> bool {
+    let there = view.tip.saturating_add(1).saturating_sub(from).min(u64::from(limit));
+    let bytes: usize = view.blocks.iter().flat_map(|block| &block.transactions).map(String::len).sum();
+    bytes >= LARGE_ANSWER || u64::try_from(view.blocks.len()).unwrap_or(u64::MAX) >= there
 }
 
 fn row(block: &Block, certificate: String) -> StoredBlock {

@@ -1,21 +1,24 @@
 //! The repair of a node that is stopped, and the making anew of everything that is derived from blocks.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Instant;
 
 use anyhow::Context as _;
-use hbc_client::Endpoint;
+use hbc_types::chain::certificate::AddressClaims;
+use hbc_types::chain::genesis::Genesis;
 use hbc_types::chain::payload::{NodeEvent, Payload};
 use hbc_types::chain::tx;
 use hbc_types::{Clock, Digest};
 
 use super::rebuild::{Site, rebuild};
-use super::sources::{self, Source};
+use super::sources::{Source, submit};
 use super::{Board, finish, install, resume, verify};
 use crate::chain::Chain;
 use crate::config::Config;
 use crate::consensus::{MemberId, wal};
 use crate::files::{AttackMark, DataFolder, HealingRecord};
+use crate::node::addresses::endpoint;
 use crate::node::boot;
 
 /// What a repair led to: every root, derived anew from the blocks.
@@ -63,29 +66,22 @@ pub async fn repair(config: &Config, clock: &Clock, board: Arc<Board>) -> anyhow
     });
     // Killed from here on, the node takes the repair up by itself when it starts.
     data.mark_attacked(&mark)?;
-    let mut all = Vec::new();
-    for address in config.peers.iter().filter(|address| address.name != config.name) {
-        let member = genesis.members.iter().find(|member| member.name == address.name);
-        let id = member.map(|member| MemberId(*member.kid().as_bytes()));
-        let endpoint = Endpoint::new(&address.url)?;
-        all.push(Source { id, name: address.name.clone(), endpoint });
-    }
     let site = Site {
         genesis: &genesis,
         data: &data,
         store: &store,
         known: Vec::new(),
         promised: Vec::new(),
-        sources: all,
+        sources: sources(config, &genesis, &data)?,
         clock,
         board: &board,
         mark: &mark,
     };
     let rebuilt = rebuild(&site).await?;
-    let (chain, carried) = install::install(&site, rebuilt).await?;
-    verify::verify(&site, &chain, &carried).await?;
+    let chain = install::install(&site, rebuilt).await?;
+    verify::verify(&site, &chain).await?;
     resume::advance_log(&data, &log, before, chain.height()).context("the write-ahead log")?;
-    let record = finish(&site, &chain, began)?;
+    let record = finish(&site, &chain, began).await?;
     if earlier.is_some() || fault.is_some() {
         tell(&site, &chain, config, &key, &record).await;
     }
@@ -104,6 +100,23 @@ pub async fn repair(config: &Config, clock: &Clock, board: Arc<Board>) -> anyhow
     })
 }
 
+/// Whoever the configuration names, and whoever announced an address while the node ran: who joined by one peer knows the
+/// others from there. What they give proves itself, so that nothing else of an announcement matters here.
+fn sources(config: &Config, genesis: &Genesis, data: &DataFolder) -> anyhow::Result<Vec<Source>> {
+    let announced = data.addresses()?;
+    let announced = announced.iter().filter_map(|text| AddressClaims::stated(text).ok());
+    let configured = config.peers.iter().map(|peer| (peer.name.clone(), peer.url.clone()));
+    let addresses: BTreeSet<(String, String)> =
+        configured.chain(announced.map(|claims| (claims.node, claims.url))).collect();
+    let others = addresses.into_iter().filter(|(name, _)| *name != config.name);
+    let source = |(name, url): (String, String)| {
+        let member = genesis.members.iter().find(|member| member.name == name);
+        let id = member.map(|member| MemberId(*member.kid().as_bytes()));
+        endpoint(&url).map(|endpoint| Source { id, name, endpoint })
+    };
+    Ok(others.filter_map(source).collect())
+}
+
 /// The others learn of it from whoever can be reached now.
 async fn tell(
     site: &Site<'_>,
@@ -115,14 +128,14 @@ async fn tell(
     let event = Payload::NodeEvent(NodeEvent {
         chain: chain.id(),
         event: "healed".to_owned(),
-        evidence: Digest::of(&serde_json::to_vec(record).unwrap_or_default()),
+        evidence: record.digest(),
         height: record.mark.first_bad_height,
         iat: u64::try_from(record.healed_at_ms).unwrap_or(0),
         node: config.name.clone(),
     });
     let Ok(jws) = tx::sign(key, &event) else { return };
     for source in &site.sources {
-        if sources::submit(&source.endpoint, &jws).await {
+        if submit(&source.endpoint, &jws).await {
             return;
         }
     }

@@ -4,6 +4,7 @@
 use std::time::Duration;
 
 use hbc_client::Endpoint;
+use hbc_types::problem::Slug;
 use hbc_types::wire::ledger::{BlocksView, Promise, SubmitTransaction};
 
 use crate::consensus::MemberId;
@@ -37,8 +38,11 @@ impl Source {
     }
 }
 
-/// True if the peer took the transaction.
+/// True if the peer took the transaction, or knows that it is told already.
 pub async fn submit(endpoint: &Endpoint, jws: &str) -> bool {
     let body = SubmitTransaction { jws: jws.to_owned() };
-    endpoint.post("/v1/transactions").json(&body).fetch::<Promise>().await.is_ok()
+    match endpoint.post("/v1/transactions").json(&body).fetch::<Promise>().await {
+        Ok(_) => true,
+        Err(error) => error.slug() == Some(Slug::Excluded),
+    }
 }

@@ -3,11 +3,12 @@
 
 use hbc_types::Digest;
 
+use super::HealError;
 use super::rebuild::Site;
-use super::{HealError, promised};
 use crate::chain::Chain;
 use crate::domain::verification::{Fault, Verifier, Wrong};
-use crate::store::{Carried, StoreError, Unsound};
+use crate::node::guardian::fault_beside;
+use crate::store::Unsound;
 
 /// Blocks read at once.
 const BLOCKS_PER_READ: u32 = 256;
@@ -16,17 +17,13 @@ const BLOCKS_PER_READ: u32 = 256;
 ///
 /// # Errors
 /// [`HealError::Unsound`] when a byte differs.
-pub async fn verify(site: &Site<'_>, chain: &Chain, carried: &Carried) -> Result<(), HealError> {
+pub async fn verify(site: &Site<'_>, chain: &Chain) -> Result<(), HealError> {
     let store = site.store;
     let tip = chain.height();
-    let unsound = match store.check_pages().await? {
-        None => store.check_rows(&promised(carried)).await?,
-        found => found,
-    };
-    if let Some(unsound) = unsound {
-        return Err(HealError::Unsound(Fault { height: tip, wrong: Wrong::from(unsound) }));
+    let verification = store.verification().await?;
+    if let Some(fault) = fault_beside(store, tip).await? {
+        return Err(HealError::Unsound(fault));
     }
-    let before = store.look().await?;
     let mut verifier = Verifier::new(chain.hashes());
     let mut reader = store.blocks(0).await?;
     loop {
@@ -47,7 +44,7 @@ pub async fn verify(site: &Site<'_>, chain: &Chain, carried: &Carried) -> Result
         tokio::task::yield_now().await;
     }
     verifier.finish().map_err(HealError::Unsound)?;
-    store.accept(before).await;
+    verification.accept();
     Ok(())
 }
 
@@ -56,20 +53,8 @@ impl From<Unsound> for Wrong {
         match unsound {
             Unsound::Schema => Self::Schema,
             Unsound::Pages => Self::Pages,
+            Unsound::Journal => Self::Journal,
             Unsound::Row(table) => Self::Row(table),
         }
     }
-}
-
-/// What is wrong with the store apart from its blocks, as a fault at `height`.
-///
-/// # Errors
-/// As the store.
-pub async fn rows_fault(
-    store: &crate::store::Store,
-    height: u64,
-    promised: &[Digest],
-) -> Result<Option<Fault>, StoreError> {
-    let found = store.check_rows(promised).await?;
-    Ok(found.map(|unsound| Fault { height, wrong: Wrong::from(unsound) }))
 }

@@ -1,0 +1,92 @@
+//! Reading blocks, in order or one by one, in pieces that are bounded by bytes.
+
+use std::path::Path;
+use std::time::Duration;
+
+use futures_util::TryStreamExt as _;
+use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection, SqliteRow};
+use sqlx::{ConnectOptions as _, Row as _};
+
+use super::{StoreError, StoredBlock, signed, unsigned};
+
+/// Bytes of blocks in memory at once when many are read.
+const BYTES_PER_READ: usize = 8 << 20;
+/// Rows that the database hands over ahead of the reader: a block may have 8 MiB.
+const ROWS_AHEAD: usize = 2;
+
+/// Reads blocks in order, in large pieces.
+#[derive(Debug)]
+pub struct BlockReader {
+    pub(super) connection: SqliteConnection,
+    pub(super) next: u64,
+}
+
+pub(super) async fn read_only(path: &Path) -> Result<SqliteConnection, StoreError> {
+    let options = SqliteConnectOptions::new()
+        .filename(path)
+        .read_only(true)
+        .row_buffer_size(ROWS_AHEAD)
+        .busy_timeout(Duration::from_secs(10))
+        .disable_statement_logging();
+    Ok(options.connect().await?)
+}
+
+impl BlockReader {
+    /// The block of one height, wherever the reader stands.
+    pub async fn at(&mut self, height: u64) -> Result<Option<StoredBlock>, StoreError> {
+        self.seek(height);
+        Ok(self.read(1).await?.pop().filter(|block| block.height == height))
+    }
+
+    /// Goes on from this height.
+    pub const fn seek(&mut self, height: u64) {
+        self.next = height;
+    }
+
+    /// Reads a database that no node need have open, from height `from` on; writes nothing.
+    pub async fn open(path: &Path, from: u64) -> Result<Self, StoreError> {
+        Ok(Self { connection: read_only(path).await?, next: from })
+    }
+
+    /// The next blocks, at most `limit` and about 8 MiB; empty at the end. Gaps are not hidden: the caller checks
+    /// heights.
+    pub async fn read(&mut self, limit: u32) -> Result<Vec<StoredBlock>, StoreError> {
+        self.read_within(limit, BYTES_PER_READ).await
+    }
+
+    /// The same, ending with the block that reaches `most_bytes`.
+    pub async fn read_within(
+        &mut self,
+        limit: u32,
+        most_bytes: usize,
+    ) -> Result<Vec<StoredBlock>, StoreError> {
+        let most_bytes = u64::try_from(most_bytes).unwrap_or(u64::MAX);
+        let mut rows = sqlx::query(
+            "SELECT height, header, body, certificate FROM blocks WHERE height >= $1 ORDER BY height LIMIT $2",
+        )
+        .bind(signed(self.next)?)
+        .bind(i64::from(limit))
+        .fetch(&mut self.connection);
+        let (mut blocks, mut bytes): (Vec<StoredBlock>, u64) = (Vec::new(), 0);
+        while bytes < most_bytes {
+            let Some(row) = rows.try_next().await? else { break };
+            let block = stored_block(&row)?;
+            bytes += block.bytes();
+            blocks.push(block);
+        }
+        drop(rows);
+        if let Some(last) = blocks.last() {
+            self.next = last.height.saturating_add(1);
+        }
+        Ok(blocks)
+    }
+}
+
+fn stored_block(row: &SqliteRow) -> Result<StoredBlock, StoreError> {
+    Ok(StoredBlock {
+        height: unsigned(row.try_get("height")?)?,
+        header: row.try_get("header")?,
+        body: row.try_get("body")?,
+        certificate: row.try_get("certificate")?,
+    })
+}

@@ -1,8 +1,6 @@
 //! `hbc bench ledger` measures everything that it says, on real processes. Its figures are looked at only for being there:
 //! how large they are is the machine's business.
 
-#![expect(clippy::unwrap_used, reason = "what a test helper cannot do fails the test")]
-
 use std::process::Command;
 
 #[test]

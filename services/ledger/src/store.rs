@@ -264,6 +264,11 @@ impl Store {
         self.blocks(height).await?.at(height).await
     }
 
+    /// Header and certificate of one block.
+    pub async fn head(&self, height: u64) -> Result<Option<(Vec<u8>, String)>, StoreError> {
+        self.blocks(height).await?.head(height).await
+    }
+
     /// Adds a block, drops the promises that it keeps, and folds the journal into the main file.
     pub async fn commit(&self, block: &StoredBlock, kept: &[Digest]) -> Result<(), StoreError> {
         let blocks = std::slice::from_ref(block);

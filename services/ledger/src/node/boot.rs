@@ -8,9 +8,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 use hbc_service::config::SecretFile;
-use hbc_types::chain::checkpoint::Certificate as Note;
 use hbc_types::chain::genesis::{Genesis, MAX_TARGET_BITS, is_name};
-use hbc_types::chain::header::{Block, HEADER_BYTES};
 use hbc_types::chain::tx::Tx;
 use hbc_types::{Clock, Digest};
 use tokio::sync::{mpsc, oneshot};
@@ -18,10 +16,10 @@ use tokio::sync::{mpsc, oneshot};
 use super::addresses::{AddressBook, endpoint};
 use super::admission::{self, Lines};
 use super::agreement::{Event, Loop};
-use super::guardian::fault_beside;
 use super::heal::resume::{self, Company};
 use super::heal::{self, Healing};
 use super::inbound::{AGREEMENT, GOSSIP, Inbound};
+use super::loading::{Loaded, load, open_store};
 use super::seat::Keyring;
 use super::waiting::Waiting;
 use super::{Condition, Node, challenge, neighbour, scrub, witness};
@@ -30,20 +28,17 @@ use crate::config::{Config, PeerAddress};
 use crate::consensus::texts::Texts;
 use crate::consensus::wal::{Recovered, Wal, look};
 use crate::consensus::{Boot, Core, Identity, Timing};
-use crate::domain::healing::{Unfit, take_up};
 use crate::domain::mempool::PoolLimits;
 use crate::domain::silence::Silence;
-use crate::domain::verification::{Fault, Verifier, Wrong};
+use crate::domain::verification::{Fault, Wrong};
 use crate::files::{AttackMark, DataFolder, FolderLock};
 use crate::peers::{PeerNews, Peers, This};
-use crate::store::{SealKey, Store, StoreError, StoredBlock, mend};
+use crate::store::{SealKey, Store, StoreError};
 
 /// Submissions that wait for admission.
 const SUBMISSIONS: usize = 1_024;
 /// How long the tasks of a node that ends may take.
 const LONGEST_END: Duration = Duration::from_secs(5);
-/// Blocks read at once.
-const BLOCKS_PER_READ: u32 = 256;
 /// Tries per millisecond that the slowest machine finds work with; the propose time-out follows from it.
 const SLOW_TRIES_PER_MS: u64 = 1_000;
 
@@ -54,12 +49,6 @@ pub struct Running {
     /// Given back when the node is gone.
     lock: Option<FolderLock>,
     thread: Option<std::thread::JoinHandle<()>>,
-}
-
-/// What was read from disk.
-struct Loaded {
-    chain: Chain,
-    fault: Option<Fault>,
 }
 
 impl Running {
@@ -335,136 +324,6 @@ pub(super) fn timing(chain: &Chain) -> Timing {
 pub(super) fn read_genesis(path: &Path) -> anyhow::Result<Genesis> {
     let bytes = std::fs::read(path).with_context(|| format!("cannot read {}", path.display()))?;
     Ok(Genesis::parse(&bytes)?)
-}
-
-/// Opens the database. One that is there but cannot be read, or is gone although there were blocks, is an attack,
-/// not a reason not to start.
-pub(super) async fn open_store(
-    data: &DataFolder,
-    create: bool,
-    log_floor: u64,
-    seal: SealKey,
-) -> anyhow::Result<(Store, Option<Fault>)> {
-    let path = data.database();
-    let existed = path.try_exists()?;
-    let had_blocks = log_floor > 1 || data.checkpoint()?.is_some() || data.attack_mark()?.is_some();
-    if !existed && had_blocks {
-        let gone = Fault { height: 0, wrong: Wrong::Missing };
-        return Ok((Store::substitute(&path, seal).await?, Some(gone)));
-    }
-    match Store::open(&path, create, seal.clone()).await {
-        Ok(store) => Ok((store, None)),
-        Err(error) if existed && error.is_damage() => {
-            tracing::error!(error = %error, "The database cannot be opened");
-            let wrong = match error {
-                StoreError::Shape(_) => Wrong::Schema,
-                StoreError::Row(table) => Wrong::Row(table),
-                StoreError::Journal => {
-                    mend(&path)?;
-                    Wrong::Journal
-                }
-                StoreError::Sql(_) | StoreError::Io(_) => Wrong::Unreadable,
-            };
-            Ok((Store::substitute(&path, seal).await?, Some(Fault { height: 0, wrong })))
-        }
-        Err(error) => Err(error).context("the ledger's database"),
-    }
-}
-
-/// Reads the whole chain, verifying everything, and compares it with the checkpoint file.
-async fn load(store: &Store, data: &DataFolder, founded: Chain) -> anyhow::Result<Loaded> {
-    let checkpoint = data.checkpoint()?;
-    let mut chain = founded;
-    let verification = store.verification().await?;
-    let beside = match fault_beside(store, 0).await {
-        Ok(fault) => fault,
-        Err(error) if error.is_damage() => Some(Fault { height: 0, wrong: Wrong::Unreadable }),
-        Err(error) => return Err(error).context("the ledger's database"),
-    };
-    let (blocks, within) = read_blocks(store, &mut chain).await?;
-    let fault = within.or_else(|| check_tip(&chain, checkpoint.as_deref()));
-    if let (Some(_), Some(beside)) = (fault, beside) {
-        tracing::error!(fault.what = %beside.wrong, "The store was changed beside its blocks too");
-    }
-    let mut fault = fault.or(beside);
-    if fault.is_none() {
-        let unsound = store.take_stock().await?;
-        fault = unsound.map(|unsound| Fault { height: 0, wrong: Wrong::from(unsound) });
-    }
-    if fault.is_none() {
-        verification.accept();
-        if blocks == 0 {
-            store_block_zero(store, &chain).await?;
-        }
-    }
-    Ok(Loaded { chain, fault })
-}
-
-/// Continues the chain by all stored blocks. Answers how many are good, and what is wrong with the next one.
-async fn read_blocks(store: &Store, chain: &mut Chain) -> anyhow::Result<(u64, Option<Fault>)> {
-    let mut verifier = Verifier::new(&[]);
-    let mut reader = store.blocks(0).await?;
-    loop {
-        let next = verifier.next_height();
-        let blocks = match reader.read(BLOCKS_PER_READ).await {
-            Ok(blocks) => blocks,
-            Err(error) if error.is_damage() => {
-                tracing::error!(error = %error, block.height = next, "The store cannot be read");
-                return Ok((next, Some(Fault { height: next, wrong: Wrong::Unreadable })));
-            }
-            Err(error) => return Err(error).context("the ledger's database"),
-        };
-        if blocks.is_empty() {
-            return Ok((next, None));
-        }
-        for block in &blocks {
-            if let Err(fault) = take(chain, &mut verifier, block) {
-                return Ok((fault.height, Some(fault)));
-            }
-        }
-    }
-}
-
-/// Continues the chain by a stored row. Its own hashes name what is wrong most exactly, so they are looked at first; then
-/// whether it is the next block, certified as each is served as a proof.
-fn take(chain: &mut Chain, verifier: &mut Verifier<'_>, stored: &StoredBlock) -> Result<(), Fault> {
-    let header = verifier.check(stored.height, &stored.header, &stored.body, &mut |_| {})?;
-    let fault = |wrong| Fault { height: stored.height, wrong };
-    if stored.height == 0 {
-        let same = header.hash() == chain.id() && stored.certificate.is_empty();
-        return if same { Ok(()) } else { Err(fault(Wrong::Hash)) };
-    }
-    take_up(chain, None, &stored.header, &stored.body, &stored.certificate).map_err(|unfit| {
-        tracing::error!(error = %unfit, block.height = stored.height, "A stored block does not hold");
-        fault(match unfit {
-            Unfit::Height => Wrong::Missing,
-            Unfit::Form(error) => Wrong::Header(error),
-            Unfit::Another => Wrong::Hash,
-            Unfit::Certificate(_) | Unfit::Statement => Wrong::Certificate,
-            Unfit::Block(_) => Wrong::Transactions,
-        })
-    })
-}
-
-/// The certificates pin every block; the checkpoint file pins the tip itself.
-fn check_tip(chain: &Chain, checkpoint: Option<&str>) -> Option<Fault> {
-    let fault = |height, wrong| Some(Fault { height, wrong });
-    let checkpoint = checkpoint?;
-    let Ok(Note { checkpoint, .. }) = Note::parse(checkpoint) else {
-        return fault(chain.height(), Wrong::Certificate);
-    };
-    if checkpoint.height > chain.height() {
-        return fault(chain.height() + 1, Wrong::Missing);
-    }
-    let stored = usize::try_from(checkpoint.height).ok().and_then(|index| chain.hashes().get(index));
-    if stored == Some(&checkpoint.block) { None } else { fault(checkpoint.height, Wrong::Hash) }
-}
-
-async fn store_block_zero(store: &Store, chain: &Chain) -> Result<(), StoreError> {
-    let block = Block { header: *chain.tip(), transactions: Vec::new() };
-    let mut header = block.to_bytes();
-    let body = header.split_off(HEADER_BYTES);
-    store.commit(&StoredBlock { height: 0, header, body, certificate: String::new() }, &[]).await
 }
 
 /// An earlier mark stays; a fault found now makes one.

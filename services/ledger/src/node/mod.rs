@@ -15,6 +15,7 @@ pub mod heal;
 pub mod history;
 pub mod inbound;
 pub mod judging;
+mod loading;
 pub mod neighbour;
 pub mod scrub;
 pub mod seat;

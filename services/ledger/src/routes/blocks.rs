@@ -11,10 +11,12 @@ use hbc_types::problem::{ProblemDocument, Slug};
 use hbc_types::secret::Bytes;
 use hbc_types::wire::ledger::{BlockView, BlocksView};
 use serde::Deserialize;
+use tokio::sync::SemaphorePermit;
 use utoipa::IntoParams;
 
 use super::App;
 use crate::chain::CertifiedHeader;
+use crate::domain::comparison::compare_head;
 use crate::domain::state::Place;
 use crate::domain::verification::{Fault, Wrong, transactions};
 use crate::node::guardian::Soundness;
@@ -44,19 +46,42 @@ const fn max_blocks() -> u32 {
 impl App {
     /// A block that is what this node agreed to; otherwise the node is attacked and says so.
     pub(super) async fn block(&self, height: u64) -> Result<BlockView, Problem> {
+        let _turn = self.turn().await?;
         let stored = self.node.store.block(height).await;
-        match stored {
-            Ok(Some(block)) => match self.node.fault_in(&block) {
-                None => self.view(block),
-                Some(fault) => self.found_wrong(fault).await,
-            },
-            Ok(None) => self.found_wrong(Fault { height, wrong: Wrong::Missing }).await,
-            Err(error) => Err(self.reading_failed(height, error).await),
+        self.verified(height, stored).await
+    }
+
+    /// One of a few readers of whole blocks.
+    async fn turn(&self) -> Result<SemaphorePermit<'_>, Problem> {
+        self.readers.acquire().await.map_err(|closed| Problem::internal(&closed))
+    }
+
+    /// Hashes what was read, on a thread that may take its time.
+    async fn verified(
+        &self,
+        height: u64,
+        stored: Result<Option<StoredBlock>, StoreError>,
+    ) -> Result<BlockView, Problem> {
+        let missing = Fault { height, wrong: Wrong::Missing };
+        let block = match stored {
+            Ok(Some(block)) if block.height == height => block,
+            Ok(_) => return self.found_wrong(missing).await,
+            Err(error) => return Err(self.reading_failed(height, error).await),
+        };
+        let node = Arc::clone(&self.node);
+        let hashed = web::block(move || match node.fault_in(&block) {
+            None => Ok(block),
+            Some(fault) => Err(fault),
+        });
+        match hashed.await.map_err(|cancelled| Problem::internal(&cancelled))? {
+            Ok(block) => self.view(block),
+            Err(fault) => self.found_wrong(fault).await,
         }
     }
 
     /// A final transaction's text, if its stored bytes still hash to its id.
     pub(super) async fn transaction(&self, txid: &Digest, place: &Place) -> Result<String, Problem> {
+        let _turn = self.turn().await?;
         let stored = match self.node.store.block(place.height).await {
             Ok(stored) => stored,
             Err(error) => return Err(self.reading_failed(place.height, error).await),
@@ -71,18 +96,21 @@ impl App {
 
     /// A header and its certificate, if the stored bytes are still what this node agreed to.
     pub(super) async fn header(&self, height: u64) -> Result<(Header, String), Problem> {
-        let stored = match self.node.store.block(height).await {
+        let stored = match self.node.store.head(height).await {
             Ok(stored) => stored,
             Err(error) => return Err(self.reading_failed(height, error).await),
         };
-        let fault = |wrong| Fault { height, wrong };
-        let Some(stored) = stored else { return self.found_wrong(fault(Wrong::Missing)).await };
-        if let Some(fault) = self.node.fault_in(&stored) {
-            return self.found_wrong(fault).await;
-        }
-        match Header::from_bytes(&stored.header) {
-            Ok(header) => Ok((header, stored.certificate)),
-            Err(error) => self.found_wrong(fault(Wrong::Header(error))).await,
+        let known = self.node.chain().known(height);
+        let compared = match (stored, known) {
+            (Some((header, certificate)), Some(known)) => {
+                compare_head(&known, &header, &certificate).map(|header| (header, certificate))
+            }
+            (None, Some(_)) => Err(Wrong::Missing),
+            (_, None) => Err(Wrong::Spare),
+        };
+        match compared {
+            Ok(head) => Ok(head),
+            Err(wrong) => self.found_wrong(Fault { height, wrong }).await,
         }
     }
 
@@ -164,6 +192,7 @@ pub async fn list(
     if !(1..=MAX_BLOCKS).contains(&range.limit) {
         return Err(Problem::invalid("limit", "1 to 100"));
     }
+    let _turn = app.turn().await?;
     let tip = app.node.chain().height();
     let (mut blocks, mut bytes) = (Vec::new(), 0);
     let mut next = range.from;
@@ -172,17 +201,9 @@ pub async fn list(
         Err(error) => return Err(app.reading_failed(next, error).await),
     };
     while blocks.len() < usize::try_from(range.limit).unwrap_or(0) && bytes < MAX_BYTES && next <= tip {
-        let stored = match reader.read(1).await {
-            Ok(mut blocks) => blocks.pop(),
-            Err(error) => return Err(app.reading_failed(next, error).await),
-        };
-        let Some(stored) = stored.filter(|block| block.height == next && app.node.is_mine(block)) else {
-            // Marks the node and answers why.
-            app.block(next).await?;
-            break;
-        };
-        bytes += stored.body.len();
-        blocks.push(app.view(stored)?);
+        let block = app.verified(next, reader.at(next).await).await?;
+        bytes += block.transactions.iter().map(String::len).sum::<usize>();
+        blocks.push(block);
         next += 1;
     }
     Ok(HttpResponse::Ok().json(BlocksView { blocks, tip }))

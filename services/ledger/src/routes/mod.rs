@@ -31,6 +31,9 @@ use stream::Audience;
 /// Answers about anchors that are made at once; more wait.
 const ANSWERS: usize = 2;
 
+/// Readers of whole blocks at once, each of which may hold two blocks of 8 MiB; more wait.
+const READERS: usize = 8;
+
 /// Challenges that a member may put at once; then one a second.
 const CHALLENGES_AT_ONCE: NonZeroU32 = NonZeroU32::MIN.saturating_add(7);
 
@@ -43,6 +46,7 @@ pub struct App {
     challenges: RateLimit<MemberId>,
     history: History,
     answers: tokio::sync::Semaphore,
+    readers: tokio::sync::Semaphore,
     audience: Arc<Audience>,
 }
 
@@ -58,6 +62,7 @@ impl App {
             challenges: RateLimit::new(CHALLENGES_AT_ONCE, Duration::from_secs(1)),
             history: History::default(),
             answers: tokio::sync::Semaphore::new(ANSWERS),
+            readers: tokio::sync::Semaphore::new(READERS),
             audience: Arc::default(),
         }
     }

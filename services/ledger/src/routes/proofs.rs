@@ -104,7 +104,7 @@ fn too_large() -> Problem {
     params(("height" = u64, Path, description = "Height of the later checkpoint"), Earlier),
     responses((status = 200, content_type = "application/json", description = "An hbc-proof-consistency/v1"),
         (status = 404, body = ProblemDocument), (status = 422, body = ProblemDocument),
-        (status = 502, body = ProblemDocument)))]
+        (status = 502, body = ProblemDocument), (status = 503, body = ProblemDocument)))]
 #[get("/v1/checkpoints/{height}/consistency")]
 pub async fn prove_consistency(
     _public: Public,
@@ -202,7 +202,7 @@ pub async fn prove_entry(
 #[utoipa::path(tag = "proofs", operation_id = "list_anchors", security(()), params(Days),
     responses((status = 200, content_type = "application/json", description = "An hbc-proof-anchors/v1"),
         (status = 404, body = ProblemDocument), (status = 422, body = ProblemDocument),
-        (status = 502, body = ProblemDocument)))]
+        (status = 502, body = ProblemDocument), (status = 503, body = ProblemDocument)))]
 #[get("/v1/anchors")]
 pub async fn prove_anchors(
     _public: Public,

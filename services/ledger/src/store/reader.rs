@@ -38,6 +38,15 @@ impl BlockReader {
         Ok(self.read(1).await?.pop().filter(|block| block.height == height))
     }
 
+    /// Header and certificate of one height, without the transactions between them.
+    pub async fn head(&mut self, height: u64) -> Result<Option<(Vec<u8>, String)>, StoreError> {
+        let row = sqlx::query("SELECT header, certificate FROM blocks WHERE height = $1")
+            .bind(signed(height)?)
+            .fetch_optional(&mut self.connection)
+            .await?;
+        row.map(|row| Ok((row.try_get("header")?, row.try_get("certificate")?))).transpose()
+    }
+
     /// Goes on from this height.
     pub const fn seek(&mut self, height: u64) {
         self.next = height;

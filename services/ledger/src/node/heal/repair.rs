@@ -19,7 +19,7 @@ use crate::config::Config;
 use crate::consensus::{MemberId, wal};
 use crate::files::{AttackMark, DataFolder, HealingRecord};
 use crate::node::addresses::endpoint;
-use crate::node::boot;
+use crate::node::{boot, loading};
 
 /// What a repair led to: every root, derived anew from the blocks.
 #[derive(Clone, Debug)]
@@ -57,7 +57,7 @@ pub async fn repair(config: &Config, clock: &Clock, board: Arc<Board>) -> anyhow
     let _lock = data.lock().await.context("the node is running; stop it first")?;
     let log = wal::look(&data.wal()).context("the write-ahead log")?;
     let before = resume::tip_beside(&data)?;
-    let (store, fault) = boot::open_store(&data, true, log.floor, boot::seal_key(config)?).await?;
+    let (store, fault) = loading::open_store(&data, true, log.floor, boot::seal_key(config)?).await?;
     let earlier = data.attack_mark()?;
     let mark = earlier.clone().unwrap_or_else(|| AttackMark {
         first_bad_height: fault.map_or(0, |fault| fault.height),

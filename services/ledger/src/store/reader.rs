@@ -28,7 +28,11 @@ pub(super) async fn read_only(path: &Path) -> Result<SqliteConnection, StoreErro
         .row_buffer_size(ROWS_AHEAD)
         .busy_timeout(Duration::from_secs(10))
         .disable_statement_logging();
-    Ok(options.connect().await?)
+    match options.connect().await {
+        Ok(connection) => Ok(connection),
+        // One that is gone is told apart from one that cannot be opened just now.
+        Err(error) => Err(std::fs::metadata(path).err().map_or(error.into(), StoreError::Io)),
+    }
 }
 
 impl BlockReader {

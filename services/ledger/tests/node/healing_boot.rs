@@ -6,6 +6,7 @@ use std::sync::atomic::AtomicBool;
 use hbc_ledger::chain::{Chain, value_of};
 use hbc_ledger::config::{HealMode, VerifyMode};
 use hbc_ledger::consensus::texts::{Texts, sign};
+use hbc_ledger::consensus::wal::Wal;
 use hbc_types::Clock;
 use hbc_types::chain::checkpoint::Certificate;
 use hbc_types::chain::header::HEADER_BYTES;
@@ -321,10 +322,8 @@ async fn rows_that_were_deleted_while_stopped_are_missed() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
 async fn a_log_that_demands_what_nobody_has_is_put_away_and_the_node_is_silent() {
-    use hbc_ledger::consensus::wal::{Record, frame};
     let (mut net, _) = stopped().await;
-    let forged = frame(&Record { height: 1_000_000_000, payload: vec![0] });
-    std::fs::write(net.data(2).join("wal"), [b"HBCWAL1\n".as_slice(), &forged].concat()).unwrap();
+    drop(Wal::begin(&net.data(2).join("wal"), 1_000_000_000).unwrap());
     net.run(2);
     net.state(2, NodeState::Healthy).await;
     let folder = net.data(2);

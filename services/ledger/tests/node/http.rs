@@ -182,5 +182,5 @@ fn only_members_envelopes_are_not_public() {
         closed,
         ["POST /internal/v1/addresses", "POST /internal/v1/challenges", "POST /internal/v1/consensus"]
     );
-    assert_eq!(operations.len(), 32);
+    assert_eq!(operations.len(), 35);
 }

@@ -10,7 +10,7 @@ use hbc_ledger::chain::Chain;
 use hbc_ledger::consensus::wal::Wal;
 use hbc_ledger::domain::verification::Verifier;
 use hbc_ledger::files::DataFolder;
-use hbc_ledger::store::{SealKey, Store, StoredBlock};
+use hbc_ledger::store::{ReadAhead, SealKey, Store, StoredBlock};
 use hbc_types::chain::checkpoint::{Certificate, Checkpoint};
 use hbc_types::chain::genesis::Genesis;
 use hbc_types::chain::header::HEADER_BYTES;
@@ -103,9 +103,9 @@ async fn verify(founded: &Founded) -> Result<Duration> {
     let store = Store::open(&data(founded)?.database(), false, SealKey::of(&founded.member)).await?;
     let began = Instant::now();
     let mut verifier = Verifier::new(&[]);
-    let mut reader = store.blocks(0).await?;
+    let mut pieces = ReadAhead::begin(store.blocks(0).await?, BLOCKS_PER_READ);
     loop {
-        let blocks = reader.read(BLOCKS_PER_READ).await?;
+        let blocks = pieces.next().await?;
         if blocks.is_empty() {
             break;
         }

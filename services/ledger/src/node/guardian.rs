@@ -11,7 +11,7 @@ use crate::config::VerifyMode;
 use crate::domain::comparison::{compare, within};
 use crate::domain::verification::{Fault, Verifier, Wrong};
 use crate::files::AttackMark;
-use crate::store::{Store, StoreError, StoredBlock, StoredEvidence};
+use crate::store::{ReadAhead, Store, StoreError, StoredBlock, StoredEvidence};
 
 /// Blocks that are read again because transactions rely on them, for one group or vote, end with the one that reaches so
 /// many bytes; and so do those that are read at random.
@@ -112,10 +112,11 @@ impl Node {
         let verification = self.store.verification().await.map_err(|error| unreadable(0, error))?;
         let hashes = self.chain().hashes().to_vec();
         let mut verifier = Verifier::new(&hashes);
-        let mut reader = self.store.blocks(0).await.map_err(|error| unreadable(0, error))?;
+        let reader = self.store.blocks(0).await.map_err(|error| unreadable(0, error))?;
+        let mut pieces = ReadAhead::begin(reader, BLOCKS_PER_READ);
         loop {
             let next = verifier.next_height();
-            let blocks = reader.read(BLOCKS_PER_READ).await.map_err(|error| unreadable(next, error))?;
+            let blocks = pieces.next().await.map_err(|error| unreadable(next, error))?;
             if blocks.is_empty() {
                 break;
             }

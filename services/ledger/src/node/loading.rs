@@ -10,7 +10,7 @@ use crate::chain::Chain;
 use crate::domain::healing::{Unfit, take_up};
 use crate::domain::verification::{Fault, Verifier, Wrong};
 use crate::files::DataFolder;
-use crate::store::{SealKey, Store, StoreError, StoredBlock, mend};
+use crate::store::{ReadAhead, SealKey, Store, StoreError, StoredBlock, mend};
 
 /// Blocks read at once.
 const BLOCKS_PER_READ: u32 = 256;
@@ -87,10 +87,10 @@ pub(super) async fn load(store: &Store, data: &DataFolder, founded: Chain) -> an
 /// Continues the chain by all stored blocks. Answers how many are good, and what is wrong with the next one.
 async fn read_blocks(store: &Store, chain: &mut Chain) -> anyhow::Result<(u64, Option<Fault>)> {
     let mut verifier = Verifier::new(&[]);
-    let mut reader = store.blocks(0).await?;
+    let mut pieces = ReadAhead::begin(store.blocks(0).await?, BLOCKS_PER_READ);
     loop {
         let next = verifier.next_height();
-        let blocks = match reader.read(BLOCKS_PER_READ).await {
+        let blocks = match pieces.next().await {
             Ok(blocks) => blocks,
             Err(error) if error.is_damage() => {
                 tracing::error!(error = %error, block.height = next, "The store cannot be read");

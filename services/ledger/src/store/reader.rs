@@ -6,6 +6,7 @@ use std::time::Duration;
 use futures_util::TryStreamExt as _;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection, SqliteRow};
 use sqlx::{ConnectOptions as _, Row as _};
+use tokio::task::JoinHandle;
 
 use super::{StoreError, StoredBlock, signed, unsigned};
 
@@ -73,12 +74,13 @@ impl BlockReader {
         limit: u32,
         most_bytes: usize,
     ) -> Result<Vec<StoredBlock>, StoreError> {
+        let limit = self.fitting(limit, most_bytes).await?;
         let most_bytes = u64::try_from(most_bytes).unwrap_or(u64::MAX);
         let mut rows = sqlx::query(
             "SELECT height, header, body, certificate FROM blocks WHERE height >= $1 ORDER BY height LIMIT $2",
         )
         .bind(signed(self.next)?)
-        .bind(i64::from(limit))
+        .bind(limit)
         .fetch(&mut self.connection);
         let (mut blocks, mut bytes): (Vec<StoredBlock>, u64) = (Vec::new(), 0);
         while bytes < most_bytes {
@@ -92,6 +94,70 @@ impl BlockReader {
             self.next = last.height.saturating_add(1);
         }
         Ok(blocks)
+    }
+
+    /// How many of the next `limit` blocks end with the one that reaches `most_bytes`. The database reads ahead of whoever
+    /// takes its rows, and a row may have 8 MiB: it is told where to end.
+    async fn fitting(&mut self, limit: u32, most_bytes: usize) -> Result<i64, StoreError> {
+        if limit < 2 {
+            return Ok(i64::from(limit));
+        }
+        let before: i64 = sqlx::query_scalar(
+            "SELECT count(*) FROM (SELECT sum(size) OVER (ORDER BY height) AS until FROM (
+                SELECT height, octet_length(header) + octet_length(body) + octet_length(certificate) AS size
+                    FROM blocks WHERE height >= $1 ORDER BY height LIMIT $2))
+                WHERE until < $3",
+        )
+        .bind(signed(self.next)?)
+        .bind(i64::from(limit))
+        .bind(i64::try_from(most_bytes).unwrap_or(i64::MAX))
+        .fetch_one(&mut self.connection)
+        .await?;
+        Ok(before.saturating_add(1).min(i64::from(limit)))
+    }
+}
+
+/// The same in order, with the next piece being read while one is worked on.
+#[derive(Debug)]
+pub struct ReadAhead {
+    limit: u32,
+    under_way: Option<JoinHandle<(BlockReader, Result<Vec<StoredBlock>, StoreError>)>>,
+}
+
+impl ReadAhead {
+    /// From where the reader stands, at most `limit` blocks at once.
+    #[must_use]
+    pub fn begin(reader: BlockReader, limit: u32) -> Self {
+        Self { limit, under_way: Some(Self::read(reader, limit)) }
+    }
+
+    fn read(
+        mut reader: BlockReader,
+        limit: u32,
+    ) -> JoinHandle<(BlockReader, Result<Vec<StoredBlock>, StoreError>)> {
+        tokio::spawn(async move {
+            let blocks = reader.read(limit).await;
+            (reader, blocks)
+        })
+    }
+
+    /// The next blocks; empty at the end, and after an error.
+    pub async fn next(&mut self) -> Result<Vec<StoredBlock>, StoreError> {
+        let Some(under_way) = self.under_way.take() else { return Ok(Vec::new()) };
+        let (reader, blocks) = under_way.await.map_err(|ended| StoreError::Io(ended.into()))?;
+        let blocks = blocks?;
+        if !blocks.is_empty() {
+            self.under_way = Some(Self::read(reader, self.limit));
+        }
+        Ok(blocks)
+    }
+}
+
+impl Drop for ReadAhead {
+    fn drop(&mut self) {
+        if let Some(under_way) = &self.under_way {
+            under_way.abort();
+        }
     }
 }
 

@@ -41,6 +41,29 @@ async fn blocks_are_only_ever_added() {
 }
 
 #[tokio::test]
+async fn a_piece_ends_with_the_block_that_reaches_its_bytes_and_the_next_is_read_meanwhile() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = open(&folder).await;
+    for height in 0..7 {
+        store.commit(&block(height), &[]).await.unwrap();
+    }
+    let each = usize::try_from(block(0).bytes()).unwrap();
+    let mut reader = store.blocks(0).await.unwrap();
+    for (most_bytes, expected) in [(1, 1), (each, 1), (each + 1, 2), (100 * each, 4)] {
+        assert_eq!(reader.read_within(4, most_bytes).await.unwrap().len(), expected, "{most_bytes} bytes");
+        reader.seek(0);
+    }
+    let mut pieces = ReadAhead::begin(reader, 3);
+    let mut read = Vec::new();
+    for length in [3, 3, 1, 0, 0] {
+        let piece = pieces.next().await.unwrap();
+        assert_eq!(piece.len(), length);
+        read.extend(piece);
+    }
+    assert_eq!(read, (0..7).map(block).collect::<Vec<_>>());
+}
+
+#[tokio::test]
 async fn promises_outlive_the_store_until_they_are_kept_or_refused() {
     let folder = tempfile::tempdir().unwrap();
     let store = open(&folder).await;

@@ -8,7 +8,7 @@ use super::rebuild::Site;
 use crate::chain::Chain;
 use crate::domain::verification::{Fault, Verifier, Wrong};
 use crate::node::guardian::fault_beside;
-use crate::store::Unsound;
+use crate::store::{ReadAhead, Unsound};
 
 /// Blocks read at once.
 const BLOCKS_PER_READ: u32 = 256;
@@ -25,9 +25,9 @@ pub async fn verify(site: &Site<'_>, chain: &Chain) -> Result<(), HealError> {
         return Err(HealError::Unsound(fault));
     }
     let mut verifier = Verifier::new(chain.hashes());
-    let mut reader = store.blocks(0).await?;
+    let mut pieces = ReadAhead::begin(store.blocks(0).await?, BLOCKS_PER_READ);
     loop {
-        let blocks = reader.read(BLOCKS_PER_READ).await?;
+        let blocks = pieces.next().await?;
         if blocks.is_empty() {
             break;
         }

@@ -322,6 +322,9 @@ pub struct BenchLedger {
     /// Leading zero bits of each block's hash: the work of a production deployment.
     #[arg(long, default_value_t = 20)]
     pub zero_bits: u32,
+    /// Milliseconds between blocks at least, as in a production deployment.
+    #[arg(long, default_value_t = 250)]
+    pub min_spacing: u64,
     /// Verify every earlier block before each promise and vote, not only what may have changed.
     #[arg(long)]
     pub full: bool,
@@ -338,7 +341,7 @@ impl BenchLedger {
 
     /// What the measured chains are founded with.
     pub const fn terms(&self) -> Terms {
-        Terms { zero_bits: self.zero_bits, ..Terms::of(true) }
+        Terms { zero_bits: self.zero_bits, min_spacing_ms: self.min_spacing, ..Terms::of(true) }
     }
 }
 

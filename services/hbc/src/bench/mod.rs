@@ -25,6 +25,7 @@ pub async fn ledger(args: &BenchLedger) -> Result<()> {
     ensure!((1..=1_000).contains(&args.batch), "--batch is 1 to 1000: a node takes no larger one");
     ensure!(args.transactions >= args.batch, "--transactions is at least one batch");
     ensure!(args.zero_bits <= 24, "--zero-bits is at most 24");
+    ensure!(args.min_spacing <= 1_000, "--min-spacing is at most 1000");
     let (clock, random) = (Clock::system(), Random::system());
     let mut table = Table::new();
     let limits = Limits::measure(&random)?;
@@ -68,8 +69,11 @@ async fn members(
 ) -> Result<()> {
     let net = Net::start(args.members, args, clock, random).await?;
     let before = net.resident_bytes();
-    let (verify, bits) = (args.verify_name(), args.zero_bits);
-    table.part(&format!("{} members, {verify} verification, {bits} bits of work", args.members));
+    let (verify, bits, spacing) = (args.verify_name(), args.zero_bits, args.min_spacing);
+    table.part(&format!(
+        "{} members, {verify} verification, {bits} bits of work, {spacing} ms between blocks",
+        args.members
+    ));
     let latency = load::one_by_one(&net, args.single, clock, random).await?;
     table.latency("promise, idle", &latency.promises, Some(20.0));
     table.latency("final, idle", &latency.finals, Some(1_000.0));

@@ -22,6 +22,9 @@ pub struct Terms {
     pub approvals: u32,
     /// Leading zero bits of each block's hash.
     pub zero_bits: u32,
+    /// Time between blocks at least. A block's work costs a core some 100 ms: with as much rest as work or more, a member
+    /// under load has processors left for transactions, and each block takes more of them.
+    pub min_spacing_ms: u64,
     /// Logins are kept in a file.
     pub dev: bool,
 }
@@ -29,7 +32,11 @@ pub struct Terms {
 impl Terms {
     /// In development, and otherwise.
     pub const fn of(dev: bool) -> Self {
-        if dev { Self { approvals: 1, zero_bits: 8, dev } } else { Self { approvals: 2, zero_bits: 20, dev } }
+        if dev {
+            Self { approvals: 1, zero_bits: 8, min_spacing_ms: 1, dev }
+        } else {
+            Self { approvals: 2, zero_bits: 20, min_spacing_ms: 250, dev }
+        }
     }
 }
 
@@ -58,7 +65,8 @@ struct Login<'a> {
 impl Founding {
     /// Founds a chain on `keys`.
     pub fn new(terms: Terms, keys: &Keys, clock: &Clock, random: &Random) -> Result<Self> {
-        let Terms { approvals, zero_bits, dev } = terms;
+        let Terms { approvals, zero_bits, min_spacing_ms, dev } = terms;
+        let parameters = Parameters::with_zero_bits(zero_bits, u64::from(approvals))?;
         let mut logins = Vec::new();
         let mut operators = Vec::new();
         let mut named = Vec::new();
@@ -77,7 +85,7 @@ impl Founding {
             ),
             operators: by_name(named.into_iter()),
             origin: "hbc.example".to_owned(),
-            parameters: Parameters::with_zero_bits(zero_bits, u64::from(approvals))?,
+            parameters: Parameters { min_spacing_ms, ..parameters },
             services: services(keys)?,
             time_ms: clock.now().unsigned_ms(),
         };

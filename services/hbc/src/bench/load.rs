@@ -14,7 +14,7 @@ use hbc_types::{Clock, Digest, Random};
 use super::net::{Founded, Net};
 
 /// Requests under way at each member at once.
-const AT_ONCE: usize = 3;
+const AT_ONCE: usize = 6;
 /// Nothing is final within this time: something is broken.
 const LIMIT: Duration = Duration::from_secs(600);
 /// Pause when a node says that too much waits.

@@ -297,28 +297,29 @@ impl Waiting {
     }
 
     /// Makes the expected state anew from the final one. What can never be final is taken out and answered;
-    /// what is only not possible *yet* stays: this node may be behind, and a promise is a promise.
+    /// what is only not possible *yet* stays: this node may be behind, and a promise is a promise. What is held is none, and
+    /// what it was built on may just have been given back: it goes.
     pub fn rebuild(&mut self, chain: &Chain, now_ms: u64) -> Vec<Impossible> {
         (self.blocks_since, self.surprise) = (0, Surprise::None);
         self.expected = Expectation::default();
         self.unfit.clear();
         let introduced = self.pool.in_order().filter_map(|tx| tx.payload().introduces());
         self.keys = introduced.map(|key| (key.kid(), key)).collect();
-        let mut impossible = Vec::new();
+        let (mut impossible, mut baseless) = (Vec::new(), Vec::new());
         for tx in self.pool.in_order() {
             let outcome = self.expected.apply(chain.state(), tx, now_ms);
             match outcome.map_err(|refusal| finally(chain, tx, now_ms, refusal)) {
                 Ok(()) => {}
+                Err(Refusal::NotYet(_)) if self.held.contains(&tx.txid()) => baseless.push(tx.txid()),
                 Err(Refusal::NotYet(_)) => {
-                    if !self.held.contains(&tx.txid()) {
-                        self.unfit.insert(tx.txid());
-                    }
+                    self.unfit.insert(tx.txid());
                 }
                 Err(error @ Refusal::Never { .. }) => {
                     impossible.push(Impossible { tx: tx.clone(), error });
                 }
             }
         }
+        baseless.iter().for_each(|txid| drop(self.remove(txid)));
         self.add_followers(&mut impossible);
         for Impossible { tx, .. } in &impossible {
             self.remove(&tx.txid());
@@ -383,7 +384,8 @@ mod tests {
     use ed25519_dalek::SigningKey;
     use hbc_types::account::{Custody, ServiceRole};
     use hbc_types::chain::genesis::{Genesis, Named, Parameters, ServiceKey};
-    use hbc_types::chain::payload::{Consent, Receipts};
+    use hbc_types::chain::keys::{SignatureBytes, possession_text};
+    use hbc_types::chain::payload::{Consent, ConsentKey, KeyStatus, Receipts};
     use hbc_types::chain::tx::sign;
     use hbc_types::ids::GrantId;
 
@@ -471,6 +473,28 @@ mod tests {
         waiting.release(&other.txid());
         assert!(waiting.give_back(&chain, &[other.txid()], 2_000).is_empty());
         assert_eq!(waiting.candidates(10, 1 << 20), [first, other]);
+    }
+
+    #[test]
+    fn what_was_judged_on_something_that_is_given_back_goes_with_it() {
+        let chain = chain();
+        let mut waiting = Waiting::new(PoolLimits::default());
+        let public = PublicKey::of(&key(9));
+        let possession = possession_text(&chain.id(), &public.kid());
+        let registration = Payload::ConsentKey(ConsentKey {
+            chain: chain.id(),
+            iat: 2_000,
+            key: public.kid(),
+            pop: Some(SignatureBytes::sign(&key(9), &possession)),
+            public: Some(public),
+            status: KeyStatus::Active,
+        });
+        let (registration, grant) = (tx(4, &registration), grant_of_an_unknown_key(&chain));
+        for tx in [&registration, &grant] {
+            assert_eq!(waiting.welcome(&chain, tx, true, 2_000), Ok(()));
+        }
+        assert!(waiting.give_back(&chain, &[registration.txid()], 2_000).is_empty());
+        assert!(waiting.is_empty(), "nobody is promised a grant whose key nobody knows");
     }
 
     #[test]

@@ -117,11 +117,14 @@ impl BlockReader {
     }
 }
 
+/// What was read, and its reader, to go on with.
+type Piece = (BlockReader, Result<Vec<StoredBlock>, StoreError>);
+
 /// The same in order, with the next piece being read while one is worked on.
 #[derive(Debug)]
 pub struct ReadAhead {
     limit: u32,
-    under_way: Option<JoinHandle<(BlockReader, Result<Vec<StoredBlock>, StoreError>)>>,
+    under_way: Option<JoinHandle<Piece>>,
 }
 
 impl ReadAhead {
@@ -131,10 +134,7 @@ impl ReadAhead {
         Self { limit, under_way: Some(Self::read(reader, limit)) }
     }
 
-    fn read(
-        mut reader: BlockReader,
-        limit: u32,
-    ) -> JoinHandle<(BlockReader, Result<Vec<StoredBlock>, StoreError>)> {
+    fn read(mut reader: BlockReader, limit: u32) -> JoinHandle<Piece> {
         tokio::spawn(async move {
             let blocks = reader.read(limit).await;
             (reader, blocks)

@@ -1,6 +1,6 @@
-//! Taking transactions in: judged in groups, and while the next are judged the store is verified and those that this node
-//! answers for are made durable, all that were judged meanwhile by one commit; then they are promised and told to the
-//! others. What members pass on waits in a line of its own, bounded per member, and is promised to nobody.
+//! Taking transactions in: judged in groups, the store verified, those that this node answers for made durable by one
+//! commit, then promised and told to the others. What members pass on waits in a line of its own, bounded per member,
+//! and is promised to nobody.
 
 use std::sync::Arc;
 
@@ -19,8 +19,6 @@ use crate::store::StoredPromise;
 
 /// Transactions made durable by one commit at most.
 const GROUP: usize = 4_096;
-/// Groups that wait to be made durable.
-const JUDGED_GROUPS: usize = 8;
 /// So many of what a member passed on are judged at once; a false signature among them ends the rest.
 const SLICE: usize = 512;
 
@@ -57,21 +55,8 @@ pub struct Lines {
     pub passed_on: mpsc::Receiver<PassedOn>,
 }
 
-/// Clients' transactions, and what became of each so far.
-struct Group {
-    submissions: Vec<Submission>,
-    txs: Vec<Arc<Tx>>,
-    judged: Vec<Judged>,
-}
-
-/// Runs until the node ends.
-pub async fn run(node: Arc<Node>, lines: Lines) {
-    let (judged, to_store) = mpsc::channel(JUDGED_GROUPS);
-    tokio::join!(judge(&node, lines, judged), store(&node, to_store));
-}
-
-/// Neither line keeps the other waiting for more than one group.
-async fn judge(node: &Arc<Node>, mut lines: Lines, judged: mpsc::Sender<Group>) {
+/// Runs until the node ends. Neither line keeps the other waiting for more than one group.
+pub async fn run(node: Arc<Node>, mut lines: Lines) {
     loop {
         tokio::select! {
             Some(first) = lines.submitted.recv() => {
@@ -82,24 +67,11 @@ async fn judge(node: &Arc<Node>, mut lines: Lines, judged: mpsc::Sender<Group>) 
                     size += next.txs.len();
                     group.push(next);
                 }
-                let group = node.judge(group).await;
-                let _stored_no_more = judged.send(group).await;
+                node.admit(group).await;
             }
             Some(passed_on) = lines.passed_on.recv() => node.take_in(passed_on).await,
             else => return,
         }
-    }
-}
-
-async fn store(node: &Arc<Node>, mut judged: mpsc::Receiver<Group>) {
-    while let Some(mut group) = judged.recv().await {
-        while group.txs.len() < GROUP {
-            let Ok(next) = judged.try_recv() else { break };
-            group.submissions.extend(next.submissions);
-            group.txs.extend(next.txs);
-            group.judged.extend(next.judged);
-        }
-        node.admit(group).await;
     }
 }
 
@@ -155,24 +127,18 @@ impl Node {
         let _loop_ended = self.events.send(Event::Work).await;
     }
 
-    async fn judge(self: &Arc<Self>, submissions: Vec<Submission>) -> Group {
-        let txs: Vec<Arc<Tx>> = submissions.iter().flat_map(|some| some.txs.iter().cloned()).collect();
-        let judged = match self.judged(txs.clone(), Source::Client).await {
-            Some((judged, _)) => judged,
-            None => txs.iter().map(|_| Judged::Refused(SubmitError::Store)).collect(),
+    async fn admit(self: &Arc<Self>, group: Vec<Submission>) {
+        let all: Vec<Arc<Tx>> = group.iter().flat_map(|submission| submission.txs.iter().cloned()).collect();
+        let txids: Vec<Digest> = all.iter().map(|tx| tx.txid()).collect();
+        let outcome = match self.judged(all.clone(), Source::Client).await {
+            Some((judged, _)) => self.promise(&all, judged).await,
+            None => all.iter().map(|_| Err(SubmitError::Store)).collect(),
         };
-        Group { submissions, txs, judged }
-    }
-
-    async fn admit(self: &Arc<Self>, group: Group) {
-        let Group { submissions, txs, judged } = group;
-        let txids: Vec<Digest> = txs.iter().map(|tx| tx.txid()).collect();
-        let outcome = self.promise(&txs, judged).await;
         let mut answers = txids
             .into_iter()
             .zip(outcome)
             .map(|(txid, outcome)| outcome.map(|height| Accepted { txid, height }));
-        for submission in submissions {
+        for submission in group {
             let own = answers.by_ref().take(submission.txs.len()).collect();
             let _caller_left = submission.reply.send(own);
         }

@@ -8,13 +8,10 @@ use std::time::{Duration, Instant};
 
 use hbc_types::Digest;
 use hbc_types::chain::evidence::MAX_EVIDENCE_BYTES;
-use hbc_types::chain::payload::{NodeEvent, Payload};
-use hbc_types::chain::tx::{self, Tx};
+use hbc_types::chain::payload::NodeEvent;
 use hbc_types::wire::ledger::NodeStatus;
-use tokio::sync::oneshot;
 
 use super::Node;
-use super::admission::Submission;
 use crate::files::AttackMark;
 use crate::peers::Peer;
 use crate::store::StoredEvidence;
@@ -113,24 +110,5 @@ impl Node {
         }
         let mark: AttackMark = serde_json::from_slice(&answer.body).ok()?;
         (mark.digest() == *digest).then_some(mark)
-    }
-
-    /// Puts an event on the chain in this node's name; false if it is not taken now.
-    async fn say(&self, event: NodeEvent) -> bool {
-        let Some(seat) = self.seat() else { return false };
-        let signed = tx::sign(&seat.key, &Payload::NodeEvent(event)).ok();
-        let Some(tx) = signed.and_then(|jws| Tx::parse(jws.as_bytes()).ok()) else { return false };
-        let (reply, answer) = oneshot::channel();
-        if !self.submit(Submission { txs: vec![Arc::new(tx)], reply }) {
-            return false;
-        }
-        match answer.await.ok().and_then(|mut answers| answers.pop()) {
-            Some(Ok(_)) => true,
-            Some(Err(error)) => {
-                tracing::info!(error = %error, "A neighbour's attack is not told just now");
-                false
-            }
-            None => false,
-        }
     }
 }

@@ -11,6 +11,7 @@ use hbc_types::chain::evidence::{CHALLENGE_FAILED, EQUIVOCATION, Evidence, MAX_E
 use hbc_types::chain::keys::Kid;
 use hbc_types::chain::payload::{NodeEvent, Payload};
 use hbc_types::chain::tx::{self, Tx};
+use tokio::sync::oneshot;
 
 use super::Node;
 use super::admission::Submission;
@@ -213,24 +214,33 @@ impl Node {
         if self.chain().events().is_known(&name, evidence.event(), accused.height, SPARED_HEIGHTS) {
             return;
         }
-        let event = Payload::NodeEvent(NodeEvent {
+        let event = NodeEvent {
             chain: self.chain_id,
             event: evidence.event().to_owned(),
             evidence: Digest::of(&document),
             height: accused.height,
             iat: self.clock.now().unsigned_ms(),
             node: name,
-        });
-        let Some(seat) = self.seat() else { return };
-        let signed = tx::sign(&seat.key, &event).ok().and_then(|jws| Tx::parse(jws.as_bytes()).ok());
-        let Some(tx) = signed else { return };
-        let (reply, answer) = tokio::sync::oneshot::channel();
+        };
+        let _a_refusal_is_logged = self.say(event).await;
+    }
+
+    /// Puts an event on the chain in this node's name; false if it is not taken now.
+    pub(super) async fn say(&self, event: NodeEvent) -> bool {
+        let Some(seat) = self.seat() else { return false };
+        let signed = tx::sign(&seat.key, &Payload::NodeEvent(event)).ok();
+        let Some(tx) = signed.and_then(|jws| Tx::parse(jws.as_bytes()).ok()) else { return false };
+        let (reply, answer) = oneshot::channel();
         if !self.submit(Submission { txs: vec![Arc::new(tx)], reply }) {
-            return;
+            return false;
         }
         match answer.await.ok().and_then(|mut answers| answers.pop()) {
-            Some(Ok(_)) | None => {}
-            Some(Err(error)) => tracing::info!(error = %error, "An event is not told a second time"),
+            Some(Ok(_)) => true,
+            Some(Err(error)) => {
+                tracing::info!(error = %error, "An event is not taken just now, or was told before");
+                false
+            }
+            None => false,
         }
     }
 }

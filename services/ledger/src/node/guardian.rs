@@ -8,7 +8,7 @@ use hbc_types::{Digest, Random};
 
 use super::{Node, Stage};
 use crate::config::VerifyMode;
-use crate::domain::comparison::{compare, within};
+use crate::domain::comparison::{Known, compare, within};
 use crate::domain::verification::{Fault, Verifier, Wrong};
 use crate::files::AttackMark;
 use crate::store::{ReadAhead, Store, StoreError, StoredBlock, StoredEvidence};
@@ -111,24 +111,7 @@ impl Node {
         let _no_commit_meanwhile = self.gate.read().await;
         let verification = self.store.verification().await.map_err(|error| unreadable(0, error))?;
         let hashes = self.chain().hashes().to_vec();
-        let mut verifier = Verifier::new(&hashes);
-        let reader = self.store.blocks(0).await.map_err(|error| unreadable(0, error))?;
-        let mut pieces = ReadAhead::begin(reader, BLOCKS_PER_READ);
-        loop {
-            let next = verifier.next_height();
-            let blocks = pieces.next().await.map_err(|error| unreadable(next, error))?;
-            if blocks.is_empty() {
-                break;
-            }
-            for block in &blocks {
-                verifier.check(block.height, &block.header, &block.body, &mut |_| {})?;
-                if self.certificate_differs(block) {
-                    return Err(Fault { height: block.height, wrong: Wrong::Certificate }.into());
-                }
-            }
-            tokio::task::yield_now().await;
-        }
-        verifier.finish()?;
+        verify_blocks(&self.store, &hashes, &|height| self.chain().known(height)).await?;
         self.beside_the_blocks().await?;
         verification.accept();
         self.condition_mut().verified_at = Some(self.clock.now());
@@ -196,11 +179,6 @@ impl Node {
         compare(&known, &block.header, &block.body, &block.certificate).err().map(fault)
     }
 
-    fn certificate_differs(&self, block: &StoredBlock) -> bool {
-        let known = self.chain().known(block.height);
-        known.is_some_and(|known| known.certificate != Digest::of(block.certificate.as_bytes()))
-    }
-
     /// Marks the node as attacked, durably, and tells the others once.
     pub async fn mark_attacked(self: &Arc<Self>, fault: Fault) {
         let mark = AttackMark {
@@ -243,6 +221,37 @@ impl Node {
     pub async fn tell_of_attack(&self, mark: &AttackMark) {
         self.tell_event("attacked", mark.digest(), mark.first_bad_height, mark.found_at_ms).await;
     }
+}
+
+/// Recomputes every stored block's hash on a fresh connection, and compares with the chain that has these hashes.
+///
+/// # Errors
+/// The first fault, or why nothing can be said.
+pub async fn verify_blocks(
+    store: &Store,
+    hashes: &[Digest],
+    known: &(impl Fn(u64) -> Option<Known> + Sync),
+) -> Result<(), Failure> {
+    let mut verifier = Verifier::new(hashes);
+    let reader = store.blocks(0).await.map_err(|error| unreadable(0, error))?;
+    let mut pieces = ReadAhead::begin(reader, BLOCKS_PER_READ);
+    loop {
+        let next = verifier.next_height();
+        let blocks = pieces.next().await.map_err(|error| unreadable(next, error))?;
+        if blocks.is_empty() {
+            break;
+        }
+        for block in &blocks {
+            verifier.check(block.height, &block.header, &block.body, &mut |_| {})?;
+            let certificate = known(block.height).map(|known| known.certificate);
+            if certificate != Some(Digest::of(block.certificate.as_bytes())) {
+                return Err(Fault { height: block.height, wrong: Wrong::Certificate }.into());
+            }
+        }
+        tokio::task::yield_now().await;
+    }
+    verifier.finish()?;
+    Ok(())
 }
 
 /// What is wrong with a store apart from its blocks, named at `height`. Pages first: a broken index hides rows.

@@ -1,17 +1,12 @@
 //! The repaired database is read once more, whole, on connections that have cached nothing, before anything relies
 //! on it.
 
-use hbc_types::Digest;
-
 use super::HealError;
 use super::rebuild::Site;
 use crate::chain::Chain;
-use crate::domain::verification::{Fault, Verifier, Wrong};
-use crate::node::guardian::fault_beside;
-use crate::store::{ReadAhead, Unsound};
-
-/// Blocks read at once.
-const BLOCKS_PER_READ: u32 = 256;
+use crate::domain::verification::Wrong;
+use crate::node::guardian::{Failure, fault_beside, verify_blocks};
+use crate::store::Unsound;
 
 /// Verifies the file that is in place now against the chain that was just made from its blocks.
 ///
@@ -24,28 +19,18 @@ pub async fn verify(site: &Site<'_>, chain: &Chain) -> Result<(), HealError> {
     if let Some(fault) = fault_beside(store, tip).await? {
         return Err(HealError::Unsound(fault));
     }
-    let mut verifier = Verifier::new(chain.hashes());
-    let mut pieces = ReadAhead::begin(store.blocks(0).await?, BLOCKS_PER_READ);
-    loop {
-        let blocks = pieces.next().await?;
-        if blocks.is_empty() {
-            break;
-        }
-        for block in &blocks {
-            verifier
-                .check(block.height, &block.header, &block.body, &mut |_| {})
-                .map_err(HealError::Unsound)?;
-            let certificate = chain.known(block.height).map(|known| known.certificate);
-            if certificate != Some(Digest::of(block.certificate.as_bytes())) {
-                let fault = Fault { height: block.height, wrong: Wrong::Certificate };
-                return Err(HealError::Unsound(fault));
-            }
-        }
-        tokio::task::yield_now().await;
-    }
-    verifier.finish().map_err(HealError::Unsound)?;
+    verify_blocks(store, chain.hashes(), &|height| chain.known(height)).await?;
     verification.accept();
     Ok(())
+}
+
+impl From<Failure> for HealError {
+    fn from(failure: Failure) -> Self {
+        match failure {
+            Failure::Fault(fault) => Self::Unsound(fault),
+            Failure::Trouble(error) => Self::Store(error),
+        }
+    }
 }
 
 impl From<Unsound> for Wrong {

@@ -2,15 +2,15 @@
 
 use hbc_types::account::{Custody, ServiceRole};
 use hbc_types::chain::checkpoint::{Certificate, Checkpoint};
-use hbc_types::chain::keys::{SignatureBytes, Tag, possession_text};
+use hbc_types::chain::keys::{SignatureBytes, possession_text};
 use hbc_types::chain::payload::{
     Anchor, Consent, ConsentKey, Erase, KeyStatus, MemberVote, NodeEvent, Payload, Receipts, Release, Revoke,
-    Segment, ServiceKeyChange, Staff, StaffStatus,
+    ServiceKeyChange, Staff, StaffStatus,
 };
 use hbc_types::chain::proof::{self, Document, Trust};
 
 use super::super::*;
-use crate::domain::tests::{START_MS, genesis, grant, kid, public, secret, signed};
+use crate::domain::tests::{START_MS, genesis, grant, kid, public, secret, segments, signed};
 
 /// A chain, and what a store keeps of it.
 pub struct Course {
@@ -226,15 +226,7 @@ impl Course {
     }
 
     pub fn anchor_of(&mut self, day0: i32, day1: i32, roots: &[&str]) -> Arc<Tx> {
-        let segment = |root: &&str| Segment {
-            bytes: 1024,
-            cid: "bafkreigh2akiscaildcqabsyg3dfr6chu3fgpregiymsck7e7aqa4s52zy".to_owned(),
-            digest: Digest::of(root.as_bytes()),
-            records: 1,
-            root: Digest::of(root.as_bytes()),
-            tag: Tag::from_bytes([1; 16]),
-        };
-        let segments = roots.iter().map(segment).collect();
+        let segments = segments(roots);
         let (chain, iat) = (self.chain.id(), self.iat());
         signed("storage", &Payload::Anchor(Anchor { chain, day0, day1, iat, segments }))
     }

@@ -46,6 +46,19 @@ pub fn grant(number: u8) -> GrantId {
     GrantId::parse(&format!("grt-{number:032x}")).unwrap()
 }
 
+/// Small segments, named after what their roots are of.
+pub fn segments(roots: &[&str]) -> Vec<Segment> {
+    let segment = |root: &&str| Segment {
+        bytes: 1024,
+        cid: "bafkreigh2akiscaildcqabsyg3dfr6chu3fgpregiymsck7e7aqa4s52zy".to_owned(),
+        digest: Digest::of(root.as_bytes()),
+        records: 1,
+        root: Digest::of(root.as_bytes()),
+        tag: Tag::from_bytes([1; 16]),
+    };
+    roots.iter().map(segment).collect()
+}
+
 fn named(names: &[&str]) -> Vec<Named> {
     names.iter().map(|name| Named { key: public(name), name: (*name).to_owned() }).collect()
 }
@@ -183,15 +196,7 @@ impl Ground {
     }
 
     pub fn anchor(&mut self, roots: &[&str]) -> Payload {
-        let segment = |root: &&str| Segment {
-            bytes: 1024,
-            cid: "bafkreigh2akiscaildcqabsyg3dfr6chu3fgpregiymsck7e7aqa4s52zy".to_owned(),
-            digest: Digest::of(root.as_bytes()),
-            records: 1,
-            root: Digest::of(root.as_bytes()),
-            tag: Tag::from_bytes([1; 16]),
-        };
-        let segments = roots.iter().map(segment).collect();
+        let segments = segments(roots);
         Payload::Anchor(Anchor { chain: self.chain, day0: 20_000, day1: 20_001, iat: self.iat(), segments })
     }
 

@@ -5,21 +5,21 @@ use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, LazyLock};
 
 use ed25519_dalek::SigningKey;
-use hbc_ledger::chain::{Chain, value_of};
-use hbc_ledger::consensus::texts::Texts;
-use hbc_types::account::{Custody, ServiceRole};
-use hbc_types::chain::checkpoint::Certificate as Note;
-use hbc_types::chain::genesis::{Genesis, Named, Parameters, ServiceKey};
-use hbc_types::chain::header::{Block, Header};
-use hbc_types::chain::keys::{PublicKey, SignatureBytes, Tag, possession_text};
-use hbc_types::chain::merkle;
-use hbc_types::chain::payload::{
+use hbc_chain::checkpoint::Certificate as Note;
+use hbc_chain::genesis::{Genesis, Named, Parameters, ServiceKey};
+use hbc_chain::header::{Block, Header};
+use hbc_chain::merkle;
+use hbc_chain::payload::{
     Anchor, Consent, ConsentKey, Erase, KeyStatus, MemberVote, NodeEvent, Payload, Receipts, Release, Revoke,
     Segment,
 };
-use hbc_types::chain::proof::TransactionProof;
-use hbc_types::chain::tx::{self, Tx};
+use hbc_chain::proof::TransactionProof;
+use hbc_chain::tx::{self, Tx};
+use hbc_ledger::chain::{Chain, value_of};
+use hbc_ledger::consensus::texts::Texts;
+use hbc_types::account::{Custody, ServiceRole};
 use hbc_types::ids::GrantId;
+use hbc_types::keys::{PublicKey, SignatureBytes, Tag, possession_text};
 use hbc_types::wire::ledger::BlockView;
 use hbc_types::{Digest, Timestamp};
 
@@ -206,7 +206,7 @@ impl Fixture {
         header.prev_hash = tip.hash();
         header.target = tip.target;
         header.time_ms = header.time_ms.max(tip.time_ms + 1);
-        header.miner = hbc_types::chain::header::miner_id(&self.genesis.members[0].kid());
+        header.miner = hbc_chain::header::miner_id(&self.genesis.members[0].kid());
         header.nonce = 0;
         let txids: Vec<Digest> = block.transactions.iter().map(|jws| tx::txid(jws)).collect();
         let mut log = self.chain.log().frontier().clone();

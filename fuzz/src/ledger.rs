@@ -4,29 +4,29 @@
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, LazyLock};
 
+use hbc_chain::certificate::{ConsentCertificate, Limits};
+use hbc_chain::checkpoint::Certificate as Note;
+use hbc_chain::consent::ConsentBody;
+use hbc_chain::entry::{Kind, grant_id};
+use hbc_chain::genesis::Named;
+use hbc_chain::header::Block;
+use hbc_chain::json;
+use hbc_chain::merkle::{self, Tree};
+use hbc_chain::payload::{
+    Anchor, Consent, ConsentKey, KeyStatus, MemberVote, Payload, Receipts, Revoke, Segment,
+};
+use hbc_chain::proof::{
+    ConsentProof, Content, Document, Opening, ReceiptProof, RecordFacts, RecordProof, StateFacts,
+    TransactionProof, Verdict, Verified,
+};
+use hbc_chain::rtree::{AnchorLeaf, Query};
+use hbc_chain::tx::{self, Tx};
 use hbc_ledger::chain::{CertifiedHeader, Chain, EntryName};
 use hbc_ledger::consensus::texts::Texts;
 use hbc_ledger::domain::state::State;
 use hbc_types::account::Custody;
-use hbc_types::chain::certificate::{ConsentCertificate, Limits};
-use hbc_types::chain::checkpoint::Certificate as Note;
-use hbc_types::chain::consent::ConsentBody;
-use hbc_types::chain::entry::{Kind, grant_id};
-use hbc_types::chain::genesis::Named;
-use hbc_types::chain::header::Block;
-use hbc_types::chain::json;
-use hbc_types::chain::keys::{PublicKey, SaltBytes, SignatureBytes, Tag, possession_text};
-use hbc_types::chain::merkle::{self, Tree};
-use hbc_types::chain::payload::{
-    Anchor, Consent, ConsentKey, KeyStatus, MemberVote, Payload, Receipts, Revoke, Segment,
-};
-use hbc_types::chain::proof::{
-    ConsentProof, Content, Document, Opening, ReceiptProof, RecordFacts, RecordProof, StateFacts,
-    TransactionProof, Verdict, Verified,
-};
-use hbc_types::chain::rtree::{AnchorLeaf, Query};
-use hbc_types::chain::tx::{self, Tx};
 use hbc_types::ids::{AgencyId, GrantId, PatientId, RecordId};
+use hbc_types::keys::{PublicKey, SaltBytes, SignatureBytes, Tag, possession_text};
 use hbc_types::labels::{Category, Compartment};
 use hbc_types::purpose::{Action, Purpose};
 use hbc_types::wire::access::Scope;

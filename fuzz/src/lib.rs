@@ -18,19 +18,19 @@ mod script;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
+use hbc_chain::checkpoint::Certificate as Note;
+use hbc_chain::genesis::Genesis;
+use hbc_chain::header::{Block, HEADER_BYTES, Header};
+use hbc_chain::json;
+use hbc_chain::merkle;
+use hbc_chain::payload::Payload;
+use hbc_chain::proof::tlog::TlogProof;
+use hbc_chain::proof::{self, Document, Trust};
+use hbc_chain::tx::{self, Tx};
 use hbc_ledger::chain_file::{ChainReader, ChainWriter};
 use hbc_ledger::consensus::{Message, wal};
 use hbc_ledger::domain::audit::Audit;
 use hbc_ledger::node::catch_up::examine_fetched;
-use hbc_types::chain::checkpoint::Certificate as Note;
-use hbc_types::chain::genesis::Genesis;
-use hbc_types::chain::header::{Block, HEADER_BYTES, Header};
-use hbc_types::chain::json;
-use hbc_types::chain::merkle;
-use hbc_types::chain::payload::Payload;
-use hbc_types::chain::proof::tlog::TlogProof;
-use hbc_types::chain::proof::{self, Document, Trust};
-use hbc_types::chain::tx::{self, Tx};
 use hbc_types::wire::ledger::BlocksView;
 
 use fixture::{KNOWN_HEIGHT, fixture};

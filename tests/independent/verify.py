@@ -64,7 +64,7 @@ def flips(data, step, held):
 
 def self_test():
     here = pathlib.Path(__file__).resolve().parents[2]
-    data = here / "shared/types/tests/data"
+    data = here / "shared/chain/tests/data"
     document = (here / "docs/FORMATS.md").read_text()
     text = section(document, "9. Vectors").split("```")[1]
     stated = dict(line.split(" = ", 1) for line in text.strip().splitlines())

@@ -3,10 +3,10 @@
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
+use hbc_chain::payload::Payload;
+use hbc_chain::tx::Tx;
 use hbc_client::Endpoint;
 use hbc_types::Digest;
-use hbc_types::chain::payload::Payload;
-use hbc_types::chain::tx::Tx;
 use hbc_types::wire::ledger::{BlocksView, NodeStatus, TransactionState, TransactionView};
 
 use crate::TestApp;

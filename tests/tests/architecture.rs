@@ -5,22 +5,25 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
-/// Each crate and what of ours it may depend on. types ← client ← service ← services/*; types ← db ← services/*.
-const ALLOWED: [(&str, &[&str]); 12] = [
+/// Each crate and what of ours it may depend on. types ← chain ← client ← service ← services/*; types ← db ← services/*.
+const ALLOWED: [(&str, &[&str]); 14] = [
     ("core2", &[]),
     ("hbc-types", &[]),
-    ("hbc-client", &["hbc-types"]),
-    ("hbc-service", &["hbc-types", "hbc-client"]),
+    ("hbc-chain", &["hbc-types"]),
+    ("hbc-client", &["hbc-types", "hbc-chain"]),
+    ("hbc-service", &["hbc-types", "hbc-chain", "hbc-client"]),
     ("hbc-db", &["hbc-types"]),
-    ("hbc-testkit", &["hbc-types", "hbc-client"]),
-    ("hbc-auth", &["hbc-types", "hbc-client", "hbc-service", "hbc-db"]),
-    ("hbc-access-policy", &["hbc-types", "hbc-client", "hbc-service", "hbc-db"]),
-    ("hbc-ledger", &["hbc-types", "hbc-client", "hbc-service", "hbc-db"]),
-    ("hbc-storage", &["hbc-types", "hbc-client", "hbc-service", "hbc-db"]),
+    ("hbc-app", &["hbc-types", "hbc-chain", "hbc-client", "hbc-service", "hbc-db"]),
+    ("hbc-testkit", &["hbc-types", "hbc-chain", "hbc-client"]),
+    ("hbc-auth", &["hbc-types", "hbc-chain", "hbc-client", "hbc-service", "hbc-db", "hbc-app"]),
+    ("hbc-access-policy", &["hbc-types", "hbc-chain", "hbc-client", "hbc-service", "hbc-db", "hbc-app"]),
+    ("hbc-ledger", &["hbc-types", "hbc-chain", "hbc-client", "hbc-service", "hbc-db", "hbc-app"]),
+    ("hbc-storage", &["hbc-types", "hbc-chain", "hbc-client", "hbc-service", "hbc-db", "hbc-app"]),
     (
         "hbc",
         &[
             "hbc-types",
+            "hbc-chain",
             "hbc-client",
             "hbc-service",
             "hbc-auth",
@@ -29,7 +32,7 @@ const ALLOWED: [(&str, &[&str]); 12] = [
             "hbc-storage",
         ],
     ),
-    ("hbc-tests", &["hbc-types", "hbc-client", "hbc-testkit"]),
+    ("hbc-tests", &["hbc-types", "hbc-chain", "hbc-client", "hbc-testkit"]),
 ];
 
 /// Libraries that must not spread.

@@ -2,13 +2,13 @@
 
 use anyhow::{Context as _, Result};
 use ed25519_dalek::{Signer as _, SigningKey};
+use hbc_chain::certificate::{ConsentCertificate, Limits};
+use hbc_chain::payload::{Payload, Revoke};
+use hbc_chain::tx;
 use hbc_tests::{Person, TestApp, chain, consents, records, wait};
 use hbc_types::Digest;
 use hbc_types::account::Custody;
-use hbc_types::chain::certificate::{ConsentCertificate, Limits};
-use hbc_types::chain::keys::{PublicKey, possession_text, signed_text};
-use hbc_types::chain::payload::{Payload, Revoke};
-use hbc_types::chain::tx;
+use hbc_types::keys::{PublicKey, possession_text, signed_text};
 use hbc_types::labels::Category;
 use hbc_types::secret::Bytes;
 use hbc_types::wire::access::{GrantRevocation, GrantSignature, GrantState, GrantView};

@@ -10,7 +10,7 @@ use hbc_tests::ask::{Ask, Credentials};
 use hbc_tests::records::refusal;
 use hbc_tests::{Person, TestApp};
 use hbc_types::account::ServiceRole;
-use hbc_types::chain::keys::PublicKey;
+use hbc_types::keys::PublicKey;
 use hbc_types::labels::Category;
 use reqwest::Method;
 use serde_json::{Value, json};

@@ -6,14 +6,14 @@ use std::process::{Command, Output, Stdio};
 
 use anyhow::Result;
 use ed25519_dalek::SigningKey;
+use hbc_chain::checkpoint::{Certificate, Checkpoint, verifier_key};
+use hbc_chain::genesis::{Genesis, log_origin};
+use hbc_chain::payload::{Payload, Receipts};
+use hbc_chain::proof::Document;
+use hbc_chain::tx;
 use hbc_tests::TestApp;
 use hbc_types::Digest;
-use hbc_types::chain::checkpoint::{Certificate, Checkpoint, verifier_key};
-use hbc_types::chain::genesis::{Genesis, log_origin};
-use hbc_types::chain::keys::PublicKey;
-use hbc_types::chain::payload::{Payload, Receipts};
-use hbc_types::chain::proof::Document;
-use hbc_types::chain::tx;
+use hbc_types::keys::PublicKey;
 use hbc_types::wire::ledger::SubmitTransaction;
 
 fn independent(name: &str) -> PathBuf {
@@ -75,7 +75,7 @@ fn open(program: &Path, keys: &Path, text: &str, transaction: Option<&Path>) -> 
 }
 
 fn data(name: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared/types/tests/data").join(name)
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared/chain/tests/data").join(name)
 }
 
 /// Writes the members' verifier keys into a file; answers them, and the log's origin.

@@ -6,13 +6,14 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
+use hbc_chain::payload::{Payload, Receipts};
+use hbc_chain::tx;
 use hbc_tests::{Person, TestApp, chain, wait};
-use hbc_types::chain::payload::{Payload, Receipts};
+use hbc_types::Digest;
 use hbc_types::labels::Category;
 use hbc_types::wire::access::AccessKind;
 use hbc_types::wire::ledger::{Promise, SubmitTransaction};
 use hbc_types::wire::storage::RecordCreated;
-use hbc_types::{Digest, chain::tx};
 use rustix::process::{Pid, Signal, kill_process};
 
 /// How often each window is hit.

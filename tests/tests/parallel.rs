@@ -6,10 +6,10 @@ use std::collections::BTreeMap;
 
 use anyhow::Result;
 use futures_util::future::{join_all, try_join_all};
+use hbc_chain::payload::Payload;
 use hbc_tests::chain::{status, transactions};
 use hbc_tests::wait::until;
 use hbc_tests::{Person, TestApp};
-use hbc_types::chain::payload::Payload;
 use hbc_types::wire::storage::RecordCreated;
 use tokio::sync::watch;
 

@@ -3,13 +3,13 @@
 use std::sync::Arc;
 
 use ed25519_dalek::SigningKey;
+use hbc_chain::genesis::Genesis;
 use hbc_client::ledger::Finality;
 use hbc_db::{Db, DbError, Lock};
 use hbc_service::{AnswerStore, Caller, Problem};
 use hbc_types::account::ServiceRole;
-use hbc_types::chain::genesis::Genesis;
-use hbc_types::chain::keys::PublicKey;
 use hbc_types::ids::{AccountId, PatientId, SessionId};
+use hbc_types::keys::PublicKey;
 use hbc_types::saved::SavedAnswer;
 use hbc_types::{Clock, Digest, Random};
 

@@ -1,9 +1,9 @@
 //! What can go wrong here, without HTTP in it, and the one place where it becomes a problem.
 
+use hbc_chain::json::JsonError;
 use hbc_client::ClientError;
 use hbc_db::{DbError, RowMacError};
 use hbc_service::Problem;
-use hbc_types::chain::json::JsonError;
 use hbc_types::problem::Slug;
 
 use crate::domain::consent::ConsentError;

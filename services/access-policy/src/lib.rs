@@ -25,12 +25,12 @@ use std::future::Future;
 
 use anyhow::Context as _;
 use ed25519_dalek::VerifyingKey;
+use hbc_chain::genesis::Genesis;
 use hbc_client::Endpoint;
 use hbc_client::ledger::Finality;
 use hbc_db::{Db, DbOptions};
 use hbc_service::{Readiness, Server, ServiceVerifier, Tasks, TokenVerifier};
 use hbc_types::account::ServiceRole;
-use hbc_types::chain::genesis::Genesis;
 use hbc_types::{Clock, Random};
 use utoipa::openapi::OpenApi;
 
@@ -146,7 +146,7 @@ fn read_genesis(config: &Config) -> anyhow::Result<Genesis> {
 
 fn assemble(config: &Config, genesis: Genesis, db: Db, surroundings: &Surroundings) -> anyhow::Result<App> {
     let service_key = config.service_key_file.signing_key()?;
-    let own = hbc_types::chain::keys::PublicKey::of(&service_key);
+    let own = hbc_types::keys::PublicKey::of(&service_key);
     anyhow::ensure!(
         genesis.service_keys(ServiceRole::AccessPolicy).any(|key| key == own),
         "the genesis does not name this service's key"

@@ -3,11 +3,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use hbc_chain::proof::{Document, TransactionProof};
 use hbc_client::ledger::{
     ChainView, FinalBlock, Follower, Journal, JournalError, LedgerClient, OutboxDriver,
 };
 use hbc_service::{Readiness, Tasks};
-use hbc_types::chain::proof::{Document, TransactionProof};
 use hbc_types::outbox::{FollowPosition, OpenTransaction, SubmitOutcome};
 use hbc_types::{Digest, Timestamp};
 

@@ -2,11 +2,11 @@
 
 use std::time::Duration;
 
+use hbc_chain::certificate::CertificateError;
+use hbc_chain::json::JsonError;
 use hbc_client::jwt::JwtError;
 use hbc_db::DbError;
 use hbc_service::Problem;
-use hbc_types::chain::certificate::CertificateError;
-use hbc_types::chain::json::JsonError;
 use hbc_types::problem::{FieldError, Slug};
 
 use crate::domain::custody::CustodyError;

@@ -2,9 +2,9 @@
 
 use std::sync::Arc;
 
+use hbc_chain::payload::{KeyStatus, Payload};
 use hbc_client::ledger::{FinalBlock, Journal, JournalError};
 use hbc_db::Tx;
-use hbc_types::chain::payload::{KeyStatus, Payload};
 use hbc_types::outbox::{FollowPosition, OpenTransaction, SubmitOutcome};
 use hbc_types::{Digest, Timestamp};
 

@@ -25,11 +25,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
+use hbc_chain::genesis::Genesis;
 use hbc_client::{Endpoint, ServiceCaller};
 use hbc_db::{Db, DbOptions, RowMac};
 use hbc_service::{RateLimit, Readiness, Server, Tasks, TokenVerifier};
 use hbc_types::account::ServiceRole;
-use hbc_types::chain::genesis::Genesis;
 use hbc_types::secret::Key32;
 use hbc_types::{Clock, Random};
 

@@ -3,9 +3,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use hbc_chain::genesis::Genesis;
 use hbc_client::ledger::{Finality, Follower, LedgerClient, OutboxDriver};
 use hbc_service::{Readiness, Tasks};
-use hbc_types::chain::genesis::Genesis;
 
 use crate::app::App;
 use crate::config::Config;

@@ -4,9 +4,9 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+use hbc_chain::payload::KeyStatus;
 use hbc_types::account::ServiceRole;
-use hbc_types::chain::keys::PublicKey;
-use hbc_types::chain::payload::KeyStatus;
+use hbc_types::keys::PublicKey;
 
 use crate::init::founding::Terms;
 

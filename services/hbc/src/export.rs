@@ -7,12 +7,12 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
+use hbc_chain::genesis::Genesis;
+use hbc_chain::header::Block;
 use hbc_client::Endpoint;
 use hbc_ledger::chain_file::ChainWriter;
 use hbc_ledger::files::DataFolder;
 use hbc_ledger::store::BlockReader;
-use hbc_types::chain::genesis::Genesis;
-use hbc_types::chain::header::Block;
 use hbc_types::wire::ledger::BlocksView;
 
 use crate::cli::Export;
@@ -73,10 +73,10 @@ async fn from_node(out: BufWriter<File>, address: &str) -> Result<Writer> {
                 view.height
             );
             let transactions = view.transactions.into_iter().map(String::into_bytes).collect();
-            let header = hbc_types::chain::header::Header::from_bytes(view.header.as_slice())
+            let header = hbc_chain::header::Header::from_bytes(view.header.as_slice())
                 .with_context(|| format!("the header of block {expected}"))?;
             let mut header_bytes = Block { header, transactions }.to_bytes();
-            let body = header_bytes.split_off(hbc_types::chain::header::HEADER_BYTES);
+            let body = header_bytes.split_off(hbc_chain::header::HEADER_BYTES);
             writer.block(&header_bytes, &body, &view.certificate)?;
         }
     }

@@ -6,7 +6,7 @@ use anyhow::{Context as _, Result, ensure};
 use ed25519_dalek::SigningKey;
 use hbc_service::config::SecretFile;
 use hbc_types::Random;
-use hbc_types::chain::keys::PublicKey;
+use hbc_types::keys::PublicKey;
 use zeroize::Zeroizing;
 
 use crate::init::keys::signing_key;

@@ -4,13 +4,13 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail, ensure};
+use hbc_chain::genesis::Genesis;
+use hbc_chain::header::Target;
+use hbc_chain::payload::{KeyStatus, MemberVote, Payload, ServiceKeyChange};
+use hbc_chain::tx;
 use hbc_client::Endpoint;
 use hbc_types::account::ServiceRole;
-use hbc_types::chain::genesis::Genesis;
-use hbc_types::chain::header::Target;
-use hbc_types::chain::keys::PublicKey;
-use hbc_types::chain::payload::{KeyStatus, MemberVote, Payload, ServiceKeyChange};
-use hbc_types::chain::tx;
+use hbc_types::keys::PublicKey;
 use hbc_types::wire::explorer::{NetworkView, PartyView, SubjectView, VotesView};
 use hbc_types::wire::ledger::{Promise, SubmitTransaction, TransactionState, TransactionView};
 use hbc_types::{Clock, Digest};

@@ -1,6 +1,6 @@
 //! `hbc verify`: checks a proof, a checkpoint or a whole chain with nothing but the file, and what the caller trusts.
 //!
-//! It opens no connection and no database; everything it decides is `hbc_types::chain::proof` and, for chains,
+//! It opens no connection and no database; everything it decides is `hbc_chain::proof` and, for chains,
 //! `hbc_ledger::domain::audit`.
 
 mod chain;
@@ -11,12 +11,12 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use anyhow::{Context as _, Result, anyhow, ensure};
-use hbc_types::Digest;
-use hbc_types::chain::genesis::Genesis;
-use hbc_types::chain::proof::{
+use hbc_chain::genesis::Genesis;
+use hbc_chain::proof::{
     FileKind, Known, Leaf, MAX_DOCUMENT_BYTES, ProofError, Trust, VerifiedNote, verify, verify_note,
     verify_tlog,
 };
+use hbc_types::Digest;
 
 use self::input::Input;
 use crate::cli::Verify;

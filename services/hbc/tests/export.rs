@@ -7,20 +7,20 @@ use std::process::{Command, Output};
 use std::time::{Duration, Instant};
 
 use ed25519_dalek::SigningKey;
+use hbc_chain::genesis::{Genesis, Named, Parameters, ServiceKey};
+use hbc_chain::payload::{
+    Anchor, Consent, ConsentKey, Erase, KeyStatus, MemberVote, NodeEvent, Payload, Receipts, Release, Revoke,
+    Segment, ServiceKeyChange, Staff, StaffStatus,
+};
+use hbc_chain::tx;
 use hbc_client::Endpoint;
 use hbc_ledger::Application;
 use hbc_ledger::config::{Config, VerifyMode};
 use hbc_service::ServerSettings;
 use hbc_service::config::SecretFile;
 use hbc_types::account::{Custody, ServiceRole};
-use hbc_types::chain::genesis::{Genesis, Named, Parameters, ServiceKey};
-use hbc_types::chain::keys::{PublicKey, SignatureBytes, Tag, possession_text};
-use hbc_types::chain::payload::{
-    Anchor, Consent, ConsentKey, Erase, KeyStatus, MemberVote, NodeEvent, Payload, Receipts, Release, Revoke,
-    Segment, ServiceKeyChange, Staff, StaffStatus,
-};
-use hbc_types::chain::tx;
 use hbc_types::ids::GrantId;
+use hbc_types::keys::{PublicKey, SignatureBytes, Tag, possession_text};
 use hbc_types::wire::ledger::{NodeStatus, SubmitTransaction, TransactionState, TransactionView};
 use hbc_types::{Clock, Digest};
 

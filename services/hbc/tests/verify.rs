@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
 fn vectors() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("../../shared/types/tests/data")
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../../shared/chain/tests/data")
 }
 
 fn verify(args: &[&str]) -> (Option<i32>, String) {
@@ -109,7 +109,7 @@ fn a_pipe_is_read_like_a_file() {
 fn an_exported_chain_is_checked_from_a_file_and_from_a_pipe() {
     let bytes = std::fs::read(vectors().join("chain.hbc")).unwrap();
     let length = usize::try_from(u32::from_be_bytes(bytes[10..14].try_into().unwrap())).unwrap();
-    let genesis = hbc_types::chain::genesis::Genesis::parse(&bytes[14..14 + length]).unwrap();
+    let genesis = hbc_chain::genesis::Genesis::parse(&bytes[14..14 + length]).unwrap();
     let chain = genesis.chain_id().unwrap().to_string();
     for (args, input) in
         [(["--trust", &chain, &path("chain.hbc")], &[][..]), (["--trust", &chain, "/dev/stdin"], &bytes)]
@@ -172,7 +172,7 @@ fn a_proof_is_valid_under_its_genesis_and_its_chain_id_and_unpinned_without() {
     let (code, said) = verify(&["--trust", genesis.to_str().unwrap(), proof.to_str().unwrap()]);
     assert_eq!((code, said.lines().next()), (Some(0), Some("valid")), "{said}");
 
-    let founding = hbc_types::chain::genesis::Genesis::parse(&std::fs::read(genesis).unwrap()).unwrap();
+    let founding = hbc_chain::genesis::Genesis::parse(&std::fs::read(genesis).unwrap()).unwrap();
     let chain = founding.chain_id().unwrap().to_string();
     assert_eq!(verify(&["--trust", &chain, proof.to_str().unwrap()]).0, Some(0));
 

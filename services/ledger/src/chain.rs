@@ -8,14 +8,14 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
-use hbc_types::chain::checkpoint::Certificate;
-use hbc_types::chain::genesis::{Genesis, GenesisError, Named, log_origin};
-use hbc_types::chain::header::{Block, Header};
-use hbc_types::chain::keys::Kid;
-use hbc_types::chain::merkle::Tree;
-use hbc_types::chain::payload::Payload;
-use hbc_types::chain::proof::SetChange;
-use hbc_types::chain::tx::Tx;
+use hbc_chain::checkpoint::Certificate;
+use hbc_chain::genesis::{Genesis, GenesisError, Named, log_origin};
+use hbc_chain::header::{Block, Header};
+use hbc_chain::merkle::Tree;
+use hbc_chain::payload::Payload;
+use hbc_chain::proof::SetChange;
+use hbc_chain::tx::Tx;
+use hbc_types::keys::Kid;
 use hbc_types::{Digest, Timestamp};
 
 use crate::consensus::{BlockId, Member, MemberSet};

@@ -6,10 +6,10 @@
 
 use std::io::{self, Read, Write};
 
-use hbc_types::chain::checkpoint::MAX_NOTE_BYTES;
-use hbc_types::chain::genesis::{Genesis, GenesisError};
-use hbc_types::chain::header::{Block, HeaderError, MAX_BLOCK_BYTES};
-use hbc_types::chain::proof::CHAIN_MAGIC;
+use hbc_chain::checkpoint::MAX_NOTE_BYTES;
+use hbc_chain::genesis::{Genesis, GenesisError};
+use hbc_chain::header::{Block, HeaderError, MAX_BLOCK_BYTES};
+use hbc_chain::proof::CHAIN_MAGIC;
 
 use crate::domain::audit::CertifiedBlock;
 

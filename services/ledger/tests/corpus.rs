@@ -112,12 +112,12 @@ fn exported_chains_have_one_form_and_one_history() {
 /// The documents are about something: each of the seeds is what it is meant to be.
 #[test]
 fn every_seed_of_a_proof_holds() {
-    let genesis = hbc_types::chain::genesis::Genesis::parse;
+    let genesis = hbc_chain::genesis::Genesis::parse;
     let founding = fuzz::seeds().into_iter().find(|(_, name, _)| name == "genesis").unwrap().2;
-    let trust = hbc_types::chain::proof::Trust::Genesis(Box::new(genesis(&founding).unwrap()));
+    let trust = hbc_chain::proof::Trust::Genesis(Box::new(genesis(&founding).unwrap()));
     for (target, name, bytes) in fuzz::seeds() {
         if target == "proof" {
-            let verified = hbc_types::chain::proof::verify(&bytes, &trust);
+            let verified = hbc_chain::proof::verify(&bytes, &trust);
             assert!(verified.is_ok_and(|verified| verified.pinned), "{name}");
         }
     }

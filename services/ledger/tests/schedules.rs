@@ -16,18 +16,18 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use ed25519_dalek::SigningKey;
+use hbc_chain::genesis::{Genesis, Named, Parameters, ServiceKey};
+use hbc_chain::header::Block;
+use hbc_chain::payload::{Consent, ConsentKey, KeyStatus, Payload, Revoke};
+use hbc_chain::tx::{self, Tx};
 use hbc_ledger::chain::Chain;
 use hbc_ledger::domain::mempool::PoolLimits;
 use hbc_ledger::domain::rules::Refusal;
 use hbc_ledger::node::judging::{Judged, Source, judge};
 use hbc_ledger::node::waiting::{Impossible, Waiting};
 use hbc_types::account::{Custody, ServiceRole};
-use hbc_types::chain::genesis::{Genesis, Named, Parameters, ServiceKey};
-use hbc_types::chain::header::Block;
-use hbc_types::chain::keys::{Kid, PublicKey, SignatureBytes, possession_text};
-use hbc_types::chain::payload::{Consent, ConsentKey, KeyStatus, Payload, Revoke};
-use hbc_types::chain::tx::{self, Tx};
 use hbc_types::ids::GrantId;
+use hbc_types::keys::{Kid, PublicKey, SignatureBytes, possession_text};
 use hbc_types::{Digest, Timestamp};
 use proptest::prelude::*;
 

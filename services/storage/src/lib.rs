@@ -30,12 +30,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
+use hbc_chain::genesis::Genesis;
 use hbc_client::ledger::{Finality, Follower, LedgerClient, OutboxDriver};
 use hbc_client::{Endpoint, ServiceCaller};
 use hbc_db::{Db, DbOptions};
 use hbc_service::{Readiness, Server, Tasks, TokenVerifier};
 use hbc_types::account::ServiceRole;
-use hbc_types::chain::genesis::Genesis;
 use hbc_types::{Clock, Random};
 use tokio::sync::Notify;
 use utoipa::openapi::OpenApi;

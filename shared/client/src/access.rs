@@ -83,7 +83,7 @@ impl AccessClient {
         self.0.get(&paged("/v1/me/accesses", cursor)).fetch().await
     }
 
-    /// The proof document of one receipt (`hbc_types::chain::proof`).
+    /// The proof document of one receipt (`hbc_chain::proof`).
     pub async fn receipt_proof(&self, id: &ReceiptId) -> Result<Vec<u8>, ClientError> {
         let answer = self.0.get(&format!("/v1/me/accesses/{id}/proof")).send().await?;
         Ok(answer.body.to_vec())

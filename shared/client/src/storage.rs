@@ -72,7 +72,7 @@ impl StorageClient {
         Ok(self.0.get(&format!("/fhir/{kind}/{id}")).send().await?.body)
     }
 
-    /// The proof document of a record (`hbc_types::chain::proof`).
+    /// The proof document of a record (`hbc_chain::proof`).
     pub async fn record_proof(&self, id: &RecordId) -> Result<Vec<u8>, ClientError> {
         Ok(self.0.get(&format!("/v1/records/{id}/proof")).send().await?.body.to_vec())
     }

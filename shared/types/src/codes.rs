@@ -1,6 +1,7 @@
 //! A macro for closed code systems: enums that are plain codes on the wire.
 
 /// Declares an enum whose variants are fixed codes, with `ALL`, `code`, `parse`, serde and OpenAPI schema.
+#[macro_export]
 macro_rules! codes {
     ($(#[$doc:meta])* $name:ident { $($(#[$vdoc:meta])* $variant:ident = $code:literal),+ $(,)? }) => {
         $(#[$doc])*
@@ -34,4 +35,4 @@ macro_rules! codes {
         }
     };
 }
-pub(crate) use codes;
+pub use crate::codes;

@@ -1,12 +1,12 @@
-//! Ids, labels, wire formats, ledger formats and their verification: synchronous, no I/O.
+//! Ids, labels, wire formats, the keys that sign them: synchronous, no I/O.
 
 pub mod account;
-pub mod chain;
 pub mod classify;
-mod codes;
+pub mod codes;
 pub mod digest;
 pub mod hash;
 pub mod ids;
+pub mod keys;
 pub mod labels;
 pub mod outbox;
 pub mod problem;

@@ -5,7 +5,7 @@ use ed25519_dalek::{Signer as _, SigningKey};
 use hbc_tests::Person;
 use hbc_tests::people::signature;
 use hbc_types::account::AgencyType;
-use hbc_types::chain::keys::{PublicKey, possession_text};
+use hbc_types::keys::{PublicKey, possession_text};
 use hbc_types::secret::Bytes;
 use serde_json::{Value, json};
 

@@ -3,8 +3,8 @@
 use anyhow::{Context as _, Result};
 use ed25519_dalek::SigningKey;
 use hbc_types::account::ServiceRole;
-use hbc_types::chain::keys::PublicKey;
 use hbc_types::ids::{IntentId, PatientId, RecordId, SessionId};
+use hbc_types::keys::PublicKey;
 use hbc_types::labels::{Category, Compartment};
 use hbc_types::purpose::Purpose;
 use hbc_types::secret::Bytes;

@@ -3,15 +3,15 @@
 
 use std::time::Duration;
 
+use hbc_chain::certificate::{CertificateError, ConsentCertificate};
+use hbc_chain::consent::{ConsentBody, UnfreezeOrder};
+use hbc_chain::json::{self, JsonError};
+use hbc_chain::payload::{Consent, ConsentKey, KeyStatus, Payload, Revoke};
+use hbc_chain::tx::Tx;
 use hbc_types::account::Custody;
-use hbc_types::chain::certificate::{CertificateError, ConsentCertificate};
-use hbc_types::chain::consent::{ConsentBody, UnfreezeOrder};
-use hbc_types::chain::json::{self, JsonError};
-use hbc_types::chain::keys::PublicKey;
-use hbc_types::chain::payload::{Consent, ConsentKey, KeyStatus, Payload, Revoke};
-use hbc_types::chain::tx::Tx;
 use hbc_types::hash::{self, Salt};
 use hbc_types::ids::{AccessRequestId, AgencyId, GrantId, PatientId};
+use hbc_types::keys::PublicKey;
 use hbc_types::wire::access::Scope;
 use hbc_types::{Digest, Random, Timestamp};
 use serde_json::{Value, json};

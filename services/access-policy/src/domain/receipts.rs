@@ -3,8 +3,8 @@
 //!
 //! A receipt is written in the transaction that releases what it speaks of; there is no other way to make one.
 
-use hbc_types::chain::json::{self, JsonError};
-use hbc_types::chain::merkle::{self, Tree};
+use hbc_chain::json::{self, JsonError};
+use hbc_chain::merkle::{self, Tree};
 use hbc_types::hash::{self, Salt};
 use hbc_types::ids::{AccountId, AgencyId, GrantId, PatientId, ReceiptId};
 use hbc_types::labels::Category;

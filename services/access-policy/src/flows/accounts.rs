@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use hbc_db::Lock;
 use hbc_types::account::{Custody, Role, Standing};
-use hbc_types::chain::keys::PublicKey;
 use hbc_types::ids::{AccountId, PatientId, SessionId};
+use hbc_types::keys::PublicKey;
 use hbc_types::labels::Compartment;
 use hbc_types::wire::access::{PinPatient, Subject};
 use hbc_types::{Digest, Timestamp};

@@ -1,11 +1,11 @@
 //! Grants: drafting, signing, revoking, freezing. A revocation and a freeze act when their transaction is durable, before
 //! the call returns; a grant acts when its block is final, which only `flows::ledger` can say.
 
+use hbc_chain::tx::Tx as LedgerTx;
 use hbc_db::{Lock, Tx};
 use hbc_types::account::{Custody, Role, Standing};
-use hbc_types::chain::keys::PublicKey;
-use hbc_types::chain::tx::Tx as LedgerTx;
 use hbc_types::ids::{AccountId, GrantId, PatientId};
+use hbc_types::keys::PublicKey;
 use hbc_types::outbox::NewTransaction;
 use hbc_types::saved::SavedAnswer;
 use hbc_types::wire::access::{
@@ -150,9 +150,8 @@ async fn consent_key(
     }
     let text =
         new.certificate.as_deref().ok_or_else(|| Error::invalid("certificate", "is needed with `key`"))?;
-    let certificate =
-        hbc_types::chain::certificate::ConsentCertificate::verify(text, &root_key(pin)?, &app.chain)
-            .map_err(ConsentError::from)?;
+    let certificate = hbc_chain::certificate::ConsentCertificate::verify(text, &root_key(pin)?, &app.chain)
+        .map_err(ConsentError::from)?;
     if certificate.key != kid || certificate.grantee != new.grantee.as_str() {
         return Err(Error::invalid("certificate", "is for another key or grantee"));
     }

@@ -3,9 +3,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use hbc_chain::json;
+use hbc_chain::jws;
 use hbc_db::Tx;
-use hbc_types::chain::json;
-use hbc_types::chain::jws;
 use hbc_types::hash::domain_hash;
 use hbc_types::ids::{GrantId, IntentId, ReceiptId};
 use hbc_types::labels::{Category, Compartment};

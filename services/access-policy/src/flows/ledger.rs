@@ -4,10 +4,10 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use hbc_chain::payload::{Consent, ConsentKey, KeyStatus, Payload, Revoke};
+use hbc_chain::tx::Tx as LedgerTx;
 use hbc_client::ledger::FinalBlock;
 use hbc_db::{Lock, Tx};
-use hbc_types::chain::payload::{Consent, ConsentKey, KeyStatus, Payload, Revoke};
-use hbc_types::chain::tx::Tx as LedgerTx;
 use hbc_types::ids::{GrantId, PatientId};
 use hbc_types::outbox::{FollowPosition, SubmitOutcome};
 use hbc_types::{Digest, Timestamp};

@@ -1,11 +1,11 @@
 //! The patient's access log: receipts, their batches, and the way from a receipt to the ledger.
 
-use hbc_types::chain::keys::SaltBytes;
-use hbc_types::chain::merkle;
-use hbc_types::chain::payload::{Payload, Receipts};
-use hbc_types::chain::proof::{Document, Opening, ReceiptProof, TransactionProof};
-use hbc_types::chain::tx;
+use hbc_chain::merkle;
+use hbc_chain::payload::{Payload, Receipts};
+use hbc_chain::proof::{Document, Opening, ReceiptProof, TransactionProof};
+use hbc_chain::tx;
 use hbc_types::ids::{AccountId, PatientId, ReceiptId};
+use hbc_types::keys::SaltBytes;
 use hbc_types::outbox::NewTransaction;
 use hbc_types::wire::access::{AccessView, ReceiptBody};
 use hbc_types::{Digest, Timestamp};
@@ -93,10 +93,10 @@ pub fn document(app: &App, located: Located, mut anchor: TransactionProof) -> Re
         path: located.path,
         receipt: Opening { body: located.body, salt: SaltBytes::from_bytes(located.salt) },
     };
-    let unverified = |error: hbc_types::chain::proof::ProofError| Error::Unverified(error.to_string());
+    let unverified = |error: hbc_chain::proof::ProofError| Error::Unverified(error.to_string());
     let bytes = Document::Receipt(proof).to_bytes().map_err(unverified)?;
-    let trust = hbc_types::chain::proof::Trust::Genesis(Box::new(app.genesis.clone()));
-    hbc_types::chain::proof::verify(&bytes, &trust).map_err(unverified)?;
+    let trust = hbc_chain::proof::Trust::Genesis(Box::new(app.genesis.clone()));
+    hbc_chain::proof::verify(&bytes, &trust).map_err(unverified)?;
     Ok(bytes)
 }
 
@@ -120,7 +120,7 @@ pub async fn gather_batch(app: &App) -> Result<u64, Error> {
                 store::receipts::insert_batch(db, &batch, txid, now).await?;
                 let transaction = NewTransaction {
                     txid,
-                    author: hbc_types::chain::keys::PublicKey::of(&this.service_key).kid(),
+                    author: hbc_types::keys::PublicKey::of(&this.service_key).kid(),
                     kind: payload.kind().to_owned(),
                     reference: String::new(),
                     jws,

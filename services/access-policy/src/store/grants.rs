@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use hbc_db::{DbError, Tx};
 use hbc_types::account::Custody;
-use hbc_types::chain::keys::PublicKey;
 use hbc_types::ids::{AgencyId, GrantId, PatientId};
+use hbc_types::keys::PublicKey;
 use hbc_types::labels::{Category, Compartment};
 use hbc_types::wire::access::{GrantEvidence, Labels};
 use hbc_types::{Digest, Timestamp};

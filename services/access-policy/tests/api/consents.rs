@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
+use hbc_chain::tx;
 use hbc_types::account::{AgencyType, Custody, Role, Standing};
-use hbc_types::chain::keys::PublicKey;
-use hbc_types::chain::tx;
+use hbc_types::keys::PublicKey;
 use hbc_types::labels::{Category, Compartment};
 use hbc_types::purpose::{Action, Purpose};
 use hbc_types::wire::access::{GrantPage, GrantView, RootView, Scope, Subject};
@@ -280,7 +280,7 @@ async fn the_root_and_the_evidence_are_for_both_sides_only() {
     let salt: [u8; 32] = evidence.salt.to_array().unwrap();
     let commitment = hbc_types::hash::consent_body(&salt, evidence.body.as_bytes());
     let event = tx::Tx::parse(evidence.jws.as_bytes()).unwrap();
-    let hbc_types::chain::payload::Payload::Grant(consent) = event.payload() else { panic!("not a grant") };
+    let hbc_chain::payload::Payload::Grant(consent) = event.payload() else { panic!("not a grant") };
     assert_eq!(consent.commitment, commitment);
     let path = format!("/v1/grants/{}", grant.id);
     assert_eq!(w.get(&path, &stranger.user).await.problem(), "404 not_found");
@@ -364,13 +364,13 @@ async fn the_end_of_a_key_ends_its_grants() {
     let (patient, doctor) = (w.patient().await, w.agency(AgencyType::Doctor).await);
     let written = w.write(&patient.user, &patient.id, &[labels(Category::Laboratory)]).await;
     let grant = w.grant(&patient, &doctor, w.scope()).await;
-    let end = hbc_types::chain::payload::Payload::ConsentKey(hbc_types::chain::payload::ConsentKey {
+    let end = hbc_chain::payload::Payload::ConsentKey(hbc_chain::payload::ConsentKey {
         chain: w.chain,
         iat: w.now().unsigned_ms(),
         key: grant.key.unwrap(),
         pop: None,
         public: None,
-        status: hbc_types::chain::payload::KeyStatus::Revoked,
+        status: hbc_chain::payload::KeyStatus::Revoked,
     });
     let end = tx::sign(&w.consent_key(&patient, &doctor.id), &end).unwrap();
     w.finalise(&[&end]).await;

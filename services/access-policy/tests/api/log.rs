@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
+use hbc_chain::proof::{self, Content, Trust};
 use hbc_types::account::AgencyType;
-use hbc_types::chain::proof::{self, Content, Trust};
 use hbc_types::labels::Category;
 use hbc_types::purpose::Purpose;
 use hbc_types::wire::access::{AccessPage, Explanation, GrantView};

@@ -3,10 +3,10 @@
 
 use std::time::Duration;
 
+use hbc_chain::consent::ConsentBody;
+use hbc_chain::json;
+use hbc_chain::payload::{Consent, Payload, Revoke};
 use hbc_types::account::Custody;
-use hbc_types::chain::consent::ConsentBody;
-use hbc_types::chain::json;
-use hbc_types::chain::payload::{Consent, Payload, Revoke};
 use hbc_types::hash;
 use hbc_types::ids::{AgencyId, GrantId, PatientId};
 use hbc_types::{Digest, Timestamp};

@@ -1,13 +1,13 @@
 //! Staff profiles: what stands on the ledger about an approved agency, and what opens its commitment.
 
 use ed25519_dalek::SigningKey;
+use hbc_chain::json;
+use hbc_chain::payload::{MAX_TEXT_BYTES, Payload, Staff, StaffStatus};
+use hbc_chain::tx;
 use hbc_types::account::AgencyType;
-use hbc_types::chain::json;
-use hbc_types::chain::keys::PublicKey;
-use hbc_types::chain::payload::{MAX_TEXT_BYTES, Payload, Staff, StaffStatus};
-use hbc_types::chain::tx;
 use hbc_types::hash;
 use hbc_types::ids::AgencyId;
+use hbc_types::keys::PublicKey;
 use hbc_types::{Digest, Timestamp};
 use serde::Serialize;
 
@@ -121,7 +121,7 @@ pub fn sign(key: &SigningKey, payload: &Payload) -> Result<Signed, json::JsonErr
 #[cfg(test)]
 mod tests {
     use super::*;
-    use hbc_types::chain::tx::Tx;
+    use hbc_chain::tx::Tx;
 
     fn change() -> StaffChange {
         let agency = AgencyId::parse("agy-00000000000000000000000000000001").unwrap();

@@ -4,12 +4,12 @@
 //! the key of its grantee; nothing else of the draft is changed. Nothing here decides who may read.
 
 use ed25519_dalek::SigningKey;
+use hbc_chain::certificate::{ConsentCertificate, Limits};
+use hbc_chain::consent::UnfreezeOrder;
+use hbc_chain::payload::{ConsentKey as Registration, KeyStatus, Payload};
 use hbc_types::account::Custody;
-use hbc_types::chain::certificate::{ConsentCertificate, Limits};
-use hbc_types::chain::consent::UnfreezeOrder;
-use hbc_types::chain::keys::{PublicKey, SignatureBytes, possession_text};
-use hbc_types::chain::payload::{ConsentKey as Registration, KeyStatus, Payload};
 use hbc_types::ids::{AgencyId, PatientId};
+use hbc_types::keys::{PublicKey, SignatureBytes, possession_text};
 use hbc_types::wire::auth::{
     ConsentKeyRegistered, ConsentSignature, ConsentSignatureRequest, NewConsentKey, RevocationSignature,
     RevocationSignatureRequest, UnfreezeSignature, UnfreezeSignatureRequest,

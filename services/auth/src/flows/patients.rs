@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use ed25519_dalek::SigningKey;
 use hbc_types::account::{Custody, Role, Standing};
-use hbc_types::chain::keys::{PublicKey, SignatureBytes, signed_text};
 use hbc_types::ids::{AccountId, PatientId};
+use hbc_types::keys::{PublicKey, SignatureBytes, signed_text};
 use hbc_types::saved::SavedAnswer;
 use hbc_types::secret::{Bytes, SecretText};
 use hbc_types::wire::auth::{NewPatient, PatientCreated};

@@ -2,9 +2,9 @@
 //! and the ledger decides when it is enough.
 
 use ed25519_dalek::SigningKey;
+use hbc_chain::payload::{Staff, StaffStatus};
 use hbc_db::Tx;
 use hbc_types::account::{Role, Standing};
-use hbc_types::chain::payload::{Staff, StaffStatus};
 use hbc_types::ids::{AccountId, AgencyId, OperatorId};
 use hbc_types::outbox::NewTransaction;
 use hbc_types::wire::auth::{AgencyView, Denial, OperatorSignature};

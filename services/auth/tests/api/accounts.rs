@@ -1,7 +1,7 @@
 //! Sign-up, one's own account, recovery.
 
 use ed25519_dalek::{Signer, SigningKey};
-use hbc_types::chain::keys::{PublicKey, signed_text};
+use hbc_types::keys::{PublicKey, signed_text};
 use hbc_types::secret::Bytes;
 use reqwest::Method;
 use serde_json::json;

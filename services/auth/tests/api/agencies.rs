@@ -1,8 +1,8 @@
 //! Agencies: sign-up, approval by several operators, suspension, who sees what.
 
+use hbc_chain::payload::{Payload, StaffStatus};
+use hbc_chain::tx::{self, Tx};
 use hbc_types::Digest;
-use hbc_types::chain::payload::{Payload, StaffStatus};
-use hbc_types::chain::tx::{self, Tx};
 use hbc_types::hash;
 use reqwest::Method;
 use serde_json::json;
@@ -67,7 +67,7 @@ async fn an_agency_waits_for_two_operators_and_the_ledger() {
         let signers: std::collections::HashSet<Digest> = txs.iter().map(Tx::kid).collect();
         let expected: std::collections::HashSet<Digest> = app.genesis.operators[..2]
             .iter()
-            .map(hbc_types::chain::genesis::Named::kid)
+            .map(hbc_chain::genesis::Named::kid)
             .chain([app.genesis.services[1].key.kid()])
             .collect();
         assert_eq!(signers, expected);

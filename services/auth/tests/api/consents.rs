@@ -1,12 +1,12 @@
 //! Signing for patients: exactly the draft, with the grantee's key, after the password.
 
 use ed25519_dalek::{Signer, SigningKey};
-use hbc_types::chain::certificate::ConsentCertificate;
-use hbc_types::chain::consent::UnfreezeOrder;
-use hbc_types::chain::json;
-use hbc_types::chain::keys::{PublicKey, possession_text, signed_text};
-use hbc_types::chain::payload::{ConsentKey, KeyStatus, Payload};
-use hbc_types::chain::tx::{self, Tx};
+use hbc_chain::certificate::ConsentCertificate;
+use hbc_chain::consent::UnfreezeOrder;
+use hbc_chain::json;
+use hbc_chain::payload::{ConsentKey, KeyStatus, Payload};
+use hbc_chain::tx::{self, Tx};
+use hbc_types::keys::{PublicKey, possession_text, signed_text};
 use hbc_types::secret::Bytes;
 use hbc_types::{Digest, hash};
 use serde_json::{Value, json};

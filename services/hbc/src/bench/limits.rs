@@ -7,8 +7,8 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result};
 use ed25519_dalek::{Signer as _, SigningKey};
-use hbc_types::chain::keys::{PublicKey, SignatureBytes};
-use hbc_types::chain::merkle::leaf_hash;
+use hbc_chain::merkle::leaf_hash;
+use hbc_types::keys::{PublicKey, SignatureBytes};
 use hbc_types::{Digest, Random};
 
 use super::table::{Figure, Table};

@@ -3,9 +3,9 @@
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail};
+use hbc_chain::payload::{Payload, Receipts, Release};
+use hbc_chain::tx;
 use hbc_client::Endpoint;
-use hbc_types::chain::payload::{Payload, Receipts, Release};
-use hbc_types::chain::tx;
 use hbc_types::wire::ledger::{
     BatchAnswer, BatchResult, Promise, SubmitBatch, SubmitTransaction, TransactionState, TransactionView,
 };

@@ -6,16 +6,16 @@ use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
+use hbc_chain::checkpoint::{Certificate, Checkpoint};
+use hbc_chain::genesis::Genesis;
+use hbc_chain::header::HEADER_BYTES;
+use hbc_chain::tx::Tx;
 use hbc_ledger::chain::Chain;
 use hbc_ledger::consensus::wal::Wal;
 use hbc_ledger::domain::verification::Verifier;
 use hbc_ledger::files::DataFolder;
 use hbc_ledger::store::{ReadAhead, SealKey, Store, StoredBlock};
-use hbc_types::chain::checkpoint::{Certificate, Checkpoint};
-use hbc_types::chain::genesis::Genesis;
-use hbc_types::chain::header::HEADER_BYTES;
-use hbc_types::chain::keys::PublicKey;
-use hbc_types::chain::tx::Tx;
+use hbc_types::keys::PublicKey;
 use hbc_types::{Clock, Random};
 
 use super::limits::Limits;

@@ -3,10 +3,10 @@
 use anyhow::{Context as _, Result};
 use ed25519_dalek::SigningKey;
 use hbc_auth::bootstrap::{OperatorEntry, OperatorsFile};
+use hbc_chain::genesis::{Genesis, Named, Parameters, ServiceKey};
 use hbc_types::account::ServiceRole;
-use hbc_types::chain::genesis::{Genesis, Named, Parameters, ServiceKey};
-use hbc_types::chain::keys::PublicKey;
 use hbc_types::ids::OperatorId;
+use hbc_types::keys::PublicKey;
 use hbc_types::secret::SecretText;
 use hbc_types::{Clock, Digest, Random};
 use serde::Serialize;

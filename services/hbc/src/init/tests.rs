@@ -20,7 +20,7 @@ fn a_deployment_is_whole_private_and_made_only_once() {
     let deployment = Deployment::at(&dir).unwrap();
 
     let genesis = std::fs::read(deployment.genesis()).unwrap();
-    let genesis = hbc_types::chain::genesis::Genesis::parse(&genesis).unwrap();
+    let genesis = hbc_chain::genesis::Genesis::parse(&genesis).unwrap();
     assert_eq!((genesis.members.len(), genesis.operators.len()), (4, 1));
     let settings = Settings::read(&deployment.settings()).unwrap();
     assert_eq!(settings.services.len(), 7);
@@ -51,6 +51,6 @@ fn a_real_deployment_has_two_operators_and_keeps_no_password() {
     let deployment = Deployment::at(&dir).unwrap();
     assert!(!deployment.secret("logins.json").exists());
     let genesis = std::fs::read(deployment.genesis()).unwrap();
-    let genesis = hbc_types::chain::genesis::Genesis::parse(&genesis).unwrap();
+    let genesis = hbc_chain::genesis::Genesis::parse(&genesis).unwrap();
     assert_eq!((genesis.operators.len(), genesis.parameters.approvals), (2, 2));
 }

@@ -5,7 +5,7 @@ use std::io::{Chain, Cursor, Read};
 use std::path::Path;
 
 use anyhow::{Context as _, Result};
-use hbc_types::chain::proof::{FileKind, MAX_DOCUMENT_BYTES};
+use hbc_chain::proof::{FileKind, MAX_DOCUMENT_BYTES};
 
 /// Bytes that tell what a file is.
 const START_BYTES: u64 = 32;

@@ -3,17 +3,17 @@
 
 use std::sync::Arc;
 
-use hbc_types::Digest;
-use hbc_types::chain::checkpoint::Certificate;
-use hbc_types::chain::entry::Kind;
-use hbc_types::chain::genesis::{Genesis, Named};
-use hbc_types::chain::header::Header;
-use hbc_types::chain::proof::{
+use hbc_chain::checkpoint::Certificate;
+use hbc_chain::entry::Kind;
+use hbc_chain::genesis::{Genesis, Named};
+use hbc_chain::header::Header;
+use hbc_chain::proof::{
     AnchorsProof, BlockEvidence, Certification, ConsistencyProof, EntryProof, MembersProof, PastCheckpoint,
     SetChange, StateEvidence, StateProof, TransactionProof, tlog,
 };
-use hbc_types::chain::rtree::{AnchorLeaf, Completeness, Page, Query};
-use hbc_types::chain::tx::Tx;
+use hbc_chain::rtree::{AnchorLeaf, Completeness, Page, Query};
+use hbc_chain::tx::Tx;
+use hbc_types::Digest;
 
 use super::{Chain, value_of};
 use crate::domain::state::{Place, State, StateRoots};

@@ -3,10 +3,10 @@
 mod anchors;
 mod course;
 
-use hbc_types::chain::entry::{Kind, grant_id};
-use hbc_types::chain::proof::tlog::TlogProof;
-use hbc_types::chain::proof::{self, Content, Document, Verdict};
-use hbc_types::chain::rtree::Query;
+use hbc_chain::entry::{Kind, grant_id};
+use hbc_chain::proof::tlog::TlogProof;
+use hbc_chain::proof::{self, Content, Document, Verdict};
+use hbc_chain::rtree::Query;
 
 use super::*;
 use crate::domain::tests::{genesis, grant, kid};

@@ -5,8 +5,8 @@
 use std::fmt::Write as _;
 
 use ed25519_dalek::{Signature, Signer as _, SigningKey, VerifyingKey};
+use hbc_chain::checkpoint::Checkpoint;
 use hbc_types::Digest;
-use hbc_types::chain::checkpoint::Checkpoint;
 use malachite_types::{NilOrVal, Round, VoteType};
 
 use super::context::{Proposal, Vote};

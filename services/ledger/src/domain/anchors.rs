@@ -1,11 +1,11 @@
 //! The anchors of a chain in the order they became final, the R-tree pages over them, and the roots over both. The tree
-//! itself, its answers and their proofs are in [`hbc_types::chain::rtree`].
+//! itself, its answers and their proofs are in [`hbc_chain::rtree`].
 
 use std::sync::Arc;
 
+use hbc_chain::merkle::Frontier;
+use hbc_chain::rtree::{AnchorLeaf, PAGE_ANCHORS, Page};
 use hbc_types::Digest;
-use hbc_types::chain::merkle::Frontier;
-use hbc_types::chain::rtree::{AnchorLeaf, PAGE_ANCHORS, Page};
 
 /// All anchors so far.
 #[derive(Debug, Default)]
@@ -94,8 +94,8 @@ impl AnchorDraft {
 
 #[cfg(test)]
 mod tests {
-    use hbc_types::chain::merkle;
-    use hbc_types::chain::rtree::{Completeness, Query};
+    use hbc_chain::merkle;
+    use hbc_chain::rtree::{Completeness, Query};
 
     use super::*;
 

@@ -7,13 +7,13 @@ use std::collections::HashMap;
 use std::num::NonZero;
 use std::sync::Arc;
 
+use hbc_chain::checkpoint::{Certificate, CheckpointError};
+use hbc_chain::genesis::{Genesis, GenesisError, Named, log_origin};
+use hbc_chain::header::Block;
+use hbc_chain::proof::Known;
+use hbc_chain::tx::Tx;
 use hbc_types::Digest;
-use hbc_types::chain::checkpoint::{Certificate, CheckpointError};
-use hbc_types::chain::genesis::{Genesis, GenesisError, Named, log_origin};
-use hbc_types::chain::header::Block;
-use hbc_types::chain::keys::{Kid, PublicKey};
-use hbc_types::chain::proof::Known;
-use hbc_types::chain::tx::Tx;
+use hbc_types::keys::{Kid, PublicKey};
 
 use super::block::{BlockError, check_block};
 use super::state::State;

@@ -4,10 +4,10 @@ use std::collections::{HashMap, VecDeque};
 use std::num::NonZero;
 use std::sync::Arc;
 
-use hbc_types::chain::header::{Block, Header, HeaderError, MAX_TRANSACTIONS, miner_id};
-use hbc_types::chain::keys::{Kid, PublicKey};
-use hbc_types::chain::merkle::{self, Frontier};
-use hbc_types::chain::tx::{SignatureError, Tx, TxError, verify_signatures};
+use hbc_chain::header::{Block, Header, HeaderError, MAX_TRANSACTIONS, miner_id};
+use hbc_chain::merkle::{self, Frontier};
+use hbc_chain::tx::{SignatureError, Tx, TxError, verify_signatures};
+use hbc_types::keys::{Kid, PublicKey};
 use hbc_types::{Digest, Timestamp};
 
 use super::rules::{MAX_AHEAD_MS, Refusal};

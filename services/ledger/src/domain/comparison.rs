@@ -3,8 +3,8 @@
 
 use std::time::Duration;
 
+use hbc_chain::header::Header;
 use hbc_types::Digest;
-use hbc_types::chain::header::Header;
 
 use super::verification::{Wrong, body_fits};
 
@@ -67,15 +67,15 @@ pub fn within(
 
 #[cfg(test)]
 mod tests {
-    use hbc_types::chain::genesis::Genesis;
-    use hbc_types::chain::header::{Block, HEADER_BYTES};
-    use hbc_types::chain::merkle;
+    use hbc_chain::genesis::Genesis;
+    use hbc_chain::header::{Block, HEADER_BYTES};
+    use hbc_chain::merkle;
 
     use super::*;
 
     #[test]
     fn every_changed_byte_of_a_row_is_seen() {
-        let text = include_bytes!("../../../../shared/types/tests/data/genesis.json");
+        let text = include_bytes!("../../../../shared/chain/tests/data/genesis.json");
         let mut header = Genesis::parse(text).unwrap().header().unwrap();
         let transactions = vec![b"one".to_vec(), b"two".to_vec()];
         let mut block = Block { header, transactions };

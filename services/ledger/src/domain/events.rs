@@ -3,9 +3,9 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
+use hbc_chain::payload::NodeEvent;
 use hbc_types::Digest;
-use hbc_types::chain::keys::Kid;
-use hbc_types::chain::payload::NodeEvent;
+use hbc_types::keys::Kid;
 
 /// Events remembered, the latest.
 const MOST: usize = 256;

@@ -1,7 +1,7 @@
 //! The state as it will be if everything that waits gets into a block: what arriving transactions are tried
 //! on. It is a filter, not a judgement: what counts is decided when a block is made and checked.
 
-use hbc_types::chain::tx::Tx;
+use hbc_chain::tx::Tx;
 
 use super::rules::Refusal;
 use super::state::{Draft, State, Work};

@@ -3,9 +3,9 @@
 //! rules, and it is the block that this node knows at that height, if it knows one. Where the row comes from does
 //! not matter.
 
+use hbc_chain::checkpoint::{Certificate, CheckpointError};
+use hbc_chain::header::{Block, Header, HeaderError};
 use hbc_types::Digest;
-use hbc_types::chain::checkpoint::{Certificate, CheckpointError};
-use hbc_types::chain::header::{Block, Header, HeaderError};
 
 use super::block::BlockError;
 use crate::chain::{Chain, value_of};

@@ -8,12 +8,12 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use std::ops::Bound;
 use std::sync::Arc;
 
+use hbc_chain::genesis::{Genesis, Named};
+use hbc_chain::header::{Header, miner_id};
+use hbc_chain::payload::Payload;
+use hbc_chain::tx::Tx;
 use hbc_types::Digest;
-use hbc_types::chain::genesis::{Genesis, Named};
-use hbc_types::chain::header::{Header, miner_id};
-use hbc_types::chain::keys::{Kid, PublicKey};
-use hbc_types::chain::payload::Payload;
-use hbc_types::chain::tx::Tx;
+use hbc_types::keys::{Kid, PublicKey};
 
 use super::state::State;
 

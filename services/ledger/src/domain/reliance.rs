@@ -4,11 +4,11 @@
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 
+use hbc_chain::genesis::Named;
+use hbc_chain::payload::Payload;
+use hbc_chain::tx::Tx;
 use hbc_types::Digest;
-use hbc_types::chain::genesis::Named;
-use hbc_types::chain::keys::Kid;
-use hbc_types::chain::payload::Payload;
-use hbc_types::chain::tx::Tx;
+use hbc_types::keys::Kid;
 
 use super::state::State;
 

@@ -7,9 +7,9 @@ mod consent;
 mod facts;
 mod votes;
 
+use hbc_chain::payload::{KeyStatus, Payload};
+use hbc_chain::tx::Tx;
 use hbc_types::Digest;
-use hbc_types::chain::payload::{KeyStatus, Payload};
-use hbc_types::chain::tx::Tx;
 
 use super::state::Draft;
 

@@ -8,16 +8,16 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use hbc_chain::entry::{ChangesEntry, Entry, GrantEntry, KeyEntry, Kind, StaffEntry, Voice, grant_id};
+use hbc_chain::genesis::{Genesis, GenesisError, Named, Parameters, ServiceEntry};
+use hbc_chain::header::Header;
+use hbc_chain::merkle::Frontier;
+use hbc_chain::payload::KeyStatus;
+use hbc_chain::rtree::AnchorLeaf;
+use hbc_chain::state::{Map, MapProof};
 use hbc_types::account::ServiceRole;
-use hbc_types::chain::entry::{ChangesEntry, Entry, GrantEntry, KeyEntry, Kind, StaffEntry, Voice, grant_id};
-use hbc_types::chain::genesis::{Genesis, GenesisError, Named, Parameters, ServiceEntry};
-use hbc_types::chain::header::Header;
-use hbc_types::chain::keys::{Kid, PublicKey};
-use hbc_types::chain::merkle::Frontier;
-use hbc_types::chain::payload::KeyStatus;
-use hbc_types::chain::rtree::AnchorLeaf;
-use hbc_types::chain::state::{Map, MapProof};
 use hbc_types::ids::GrantId;
+use hbc_types::keys::{Kid, PublicKey};
 use hbc_types::{Digest, hash};
 
 use super::anchors::{AnchorDraft, Anchors};

@@ -4,9 +4,9 @@
 
 use std::fmt;
 
+use hbc_chain::header::{Header, HeaderError, MAX_TRANSACTIONS};
+use hbc_chain::merkle::{Frontier, leaf_hash};
 use hbc_types::Digest;
-use hbc_types::chain::header::{Header, HeaderError, MAX_TRANSACTIONS};
-use hbc_types::chain::merkle::{Frontier, leaf_hash};
 
 /// What is wrong at a height.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -232,8 +232,8 @@ fn take_u32(rest: &mut &[u8]) -> Option<usize> {
 mod tests {
     use std::sync::atomic::AtomicBool;
 
-    use hbc_types::chain::header::{Block, HEADER_BYTES, Target};
-    use hbc_types::chain::merkle::{empty_root, root};
+    use hbc_chain::header::{Block, HEADER_BYTES, Target};
+    use hbc_chain::merkle::{empty_root, root};
 
     use super::*;
 

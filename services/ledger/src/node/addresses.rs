@@ -5,11 +5,11 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, PoisonError};
 
+use hbc_chain::certificate::{AddressClaims, CertificateError};
+use hbc_chain::genesis::Named;
 use hbc_client::Endpoint;
 use hbc_types::Digest;
-use hbc_types::chain::certificate::{AddressClaims, CertificateError};
-use hbc_types::chain::genesis::Named;
-use hbc_types::chain::keys::Kid;
+use hbc_types::keys::Kid;
 use tokio::sync::mpsc;
 
 use super::Node;
@@ -197,7 +197,7 @@ impl Node {
 #[cfg(test)]
 mod tests {
     use ed25519_dalek::SigningKey;
-    use hbc_types::chain::keys::PublicKey;
+    use hbc_types::keys::PublicKey;
 
     use super::*;
 

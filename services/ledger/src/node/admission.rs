@@ -4,8 +4,8 @@
 
 use std::sync::Arc;
 
+use hbc_chain::tx::Tx;
 use hbc_types::Digest;
-use hbc_types::chain::tx::Tx;
 use tokio::sync::{mpsc, oneshot};
 
 use super::Node;

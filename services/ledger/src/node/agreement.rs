@@ -7,9 +7,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use hbc_types::chain::evidence::{DoubleVote, Evidence, Signed};
-use hbc_types::chain::keys::{PublicKey, SignatureBytes};
-use hbc_types::chain::tx::Tx;
+use hbc_chain::evidence::{DoubleVote, Evidence, Signed};
+use hbc_chain::tx::Tx;
+use hbc_types::keys::{PublicKey, SignatureBytes};
 use hbc_types::wire::ledger::BlocksView;
 use tokio::sync::{mpsc, oneshot};
 

@@ -3,9 +3,9 @@
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
-use hbc_types::chain::checkpoint::{Certificate as Note, Checkpoint};
-use hbc_types::chain::header::{Block, HEADER_BYTES, Header, MAX_TRANSACTIONS};
-use hbc_types::chain::keys::SignatureBytes;
+use hbc_chain::checkpoint::{Certificate as Note, Checkpoint};
+use hbc_chain::header::{Block, HEADER_BYTES, Header, MAX_TRANSACTIONS};
+use hbc_types::keys::SignatureBytes;
 
 use super::Node;
 use super::agreement::or_die;
@@ -49,7 +49,7 @@ impl Node {
     pub(super) fn check_block(&self, value: BlockId, bytes: &[u8]) -> (Verdict, Option<Box<NextBlock>>) {
         let Ok(block) = Block::from_bytes(bytes) else { return (Verdict::Damaged, None) };
         if crate::chain::value_of(&block.header) != value
-            || hbc_types::chain::merkle::root(&block.txids()) != block.header.tx_root
+            || hbc_chain::merkle::root(&block.txids()) != block.header.tx_root
         {
             return (Verdict::Damaged, None);
         }

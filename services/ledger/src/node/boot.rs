@@ -7,9 +7,9 @@ use std::sync::{Arc, Mutex, RwLock};
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
+use hbc_chain::genesis::{Genesis, MAX_TARGET_BITS, is_name};
+use hbc_chain::tx::Tx;
 use hbc_service::config::SecretFile;
-use hbc_types::chain::genesis::{Genesis, MAX_TARGET_BITS, is_name};
-use hbc_types::chain::tx::Tx;
 use hbc_types::{Clock, Digest};
 use tokio::sync::{mpsc, oneshot};
 
@@ -373,8 +373,8 @@ pub(super) async fn take_up_promises(node: &Arc<Node>) -> Result<(), StoreError>
 
 #[cfg(test)]
 mod tests {
-    use hbc_types::chain::header::Target;
-    use hbc_types::chain::payload::{MemberVote, Payload};
+    use hbc_chain::header::Target;
+    use hbc_chain::payload::{MemberVote, Payload};
 
     use super::*;
     use crate::chain::tests::Course;

@@ -5,10 +5,10 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use hbc_chain::checkpoint::Certificate as Note;
+use hbc_chain::header::{Block, Header};
+use hbc_chain::tx::Tx;
 use hbc_types::Digest;
-use hbc_types::chain::checkpoint::Certificate as Note;
-use hbc_types::chain::header::{Block, Header};
-use hbc_types::chain::tx::Tx;
 use hbc_types::wire::ledger::{BlockView, BlocksView};
 
 use super::agreement::{Event, Loop};

@@ -5,8 +5,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use hbc_types::chain::evidence::{self, Answer, Evidence};
-use hbc_types::chain::keys::{PublicKey, SignatureBytes};
+use hbc_chain::evidence::{self, Answer, Evidence};
+use hbc_types::keys::{PublicKey, SignatureBytes};
 use hbc_types::wire::ledger::{Challenge, ChallengeAnswer};
 use hbc_types::{Digest, Random};
 

@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use hbc_types::chain::tx::Tx;
+use hbc_chain::tx::Tx;
 use hbc_types::wire::ledger::SubmitBatch;
 
 use super::Node;

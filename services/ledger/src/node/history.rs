@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
-use hbc_types::chain::header::Block;
+use hbc_chain::header::Block;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::Node;

@@ -6,9 +6,9 @@ use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::sync::Arc;
 
+use hbc_chain::tx::Tx;
 use hbc_types::Digest;
-use hbc_types::chain::keys::{Kid, PreparedKey};
-use hbc_types::chain::tx::Tx;
+use hbc_types::keys::{Kid, PreparedKey};
 
 use super::waiting::{Unwelcome, Waiting};
 use crate::chain::Chain;

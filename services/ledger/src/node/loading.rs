@@ -2,8 +2,8 @@
 //! that the node starts with, as attacked; what cannot be read just now keeps it from starting.
 
 use anyhow::Context as _;
-use hbc_types::chain::checkpoint::Certificate as Note;
-use hbc_types::chain::header::{Block, HEADER_BYTES};
+use hbc_chain::checkpoint::Certificate as Note;
+use hbc_chain::header::{Block, HEADER_BYTES};
 
 use super::guardian::fault_beside;
 use crate::chain::Chain;

@@ -6,9 +6,9 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use hbc_chain::evidence::MAX_EVIDENCE_BYTES;
+use hbc_chain::payload::NodeEvent;
 use hbc_types::Digest;
-use hbc_types::chain::evidence::MAX_EVIDENCE_BYTES;
-use hbc_types::chain::payload::NodeEvent;
 use hbc_types::wire::ledger::NodeStatus;
 
 use super::Node;

@@ -2,9 +2,9 @@
 //! set under its name signs, and never both: one name has one key. Without one in the set the node is an observer.
 
 use ed25519_dalek::SigningKey;
-use hbc_types::chain::certificate::AddressClaims;
-use hbc_types::chain::genesis::Named;
-use hbc_types::chain::keys::PublicKey;
+use hbc_chain::certificate::AddressClaims;
+use hbc_chain::genesis::Named;
+use hbc_types::keys::PublicKey;
 
 use super::Node;
 use crate::chain::Chain;

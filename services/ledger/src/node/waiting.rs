@@ -3,10 +3,10 @@
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
+use hbc_chain::payload::Payload;
+use hbc_chain::tx::Tx;
 use hbc_types::Digest;
-use hbc_types::chain::keys::{Kid, PublicKey};
-use hbc_types::chain::payload::Payload;
-use hbc_types::chain::tx::Tx;
+use hbc_types::keys::{Kid, PublicKey};
 
 use crate::chain::Chain;
 use crate::domain::expectation::Expectation;
@@ -382,12 +382,12 @@ impl Waiting {
 #[cfg(test)]
 mod tests {
     use ed25519_dalek::SigningKey;
+    use hbc_chain::genesis::{Genesis, Named, Parameters, ServiceKey};
+    use hbc_chain::payload::{Consent, ConsentKey, KeyStatus, Receipts};
+    use hbc_chain::tx::sign;
     use hbc_types::account::{Custody, ServiceRole};
-    use hbc_types::chain::genesis::{Genesis, Named, Parameters, ServiceKey};
-    use hbc_types::chain::keys::{SignatureBytes, possession_text};
-    use hbc_types::chain::payload::{Consent, ConsentKey, KeyStatus, Receipts};
-    use hbc_types::chain::tx::sign;
     use hbc_types::ids::GrantId;
+    use hbc_types::keys::{SignatureBytes, possession_text};
 
     use super::*;
 

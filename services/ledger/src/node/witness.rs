@@ -6,11 +6,11 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
+use hbc_chain::evidence::{CHALLENGE_FAILED, EQUIVOCATION, Evidence, MAX_EVIDENCE_BYTES};
+use hbc_chain::payload::{NodeEvent, Payload};
+use hbc_chain::tx::{self, Tx};
 use hbc_types::Digest;
-use hbc_types::chain::evidence::{CHALLENGE_FAILED, EQUIVOCATION, Evidence, MAX_EVIDENCE_BYTES};
-use hbc_types::chain::keys::Kid;
-use hbc_types::chain::payload::{NodeEvent, Payload};
-use hbc_types::chain::tx::{self, Tx};
+use hbc_types::keys::Kid;
 use tokio::sync::oneshot;
 
 use super::Node;

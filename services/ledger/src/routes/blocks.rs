@@ -3,10 +3,10 @@
 use std::sync::Arc;
 
 use actix_web::{HttpResponse, get, web};
+use hbc_chain::header::Header;
+use hbc_chain::merkle::leaf_hash;
 use hbc_service::{Problem, Public};
 use hbc_types::Digest;
-use hbc_types::chain::header::Header;
-use hbc_types::chain::merkle::leaf_hash;
 use hbc_types::problem::{ProblemDocument, Slug};
 use hbc_types::secret::Bytes;
 use hbc_types::wire::ledger::{BlockView, BlocksView};

@@ -2,10 +2,10 @@
 //! what is in a block is read and hashed again. Transactions are in [`super::search`].
 
 use actix_web::{HttpResponse, get, web};
+use hbc_chain::checkpoint::Certificate;
+use hbc_chain::header::leading_zero_bits;
 use hbc_service::{Problem, Public, paging};
 use hbc_types::Digest;
-use hbc_types::chain::checkpoint::Certificate;
-use hbc_types::chain::header::leading_zero_bits;
 use hbc_types::problem::{ProblemDocument, Slug};
 use hbc_types::time::Timestamp;
 use hbc_types::wire::Page;

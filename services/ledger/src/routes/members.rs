@@ -3,9 +3,9 @@
 use std::sync::Arc;
 
 use actix_web::{HttpRequest, HttpResponse, post, web};
+use hbc_chain::tx::{Tx, txid};
 use hbc_service::{Problem, Public, parse_strict, peer_address};
 use hbc_types::Digest;
-use hbc_types::chain::tx::{Tx, txid};
 use hbc_types::problem::{ProblemDocument, Slug};
 use hbc_types::wire::ledger::{AddressesView, AnnounceAddress, Challenge, ChallengeAnswer};
 

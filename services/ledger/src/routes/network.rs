@@ -1,8 +1,8 @@
 //! Who decides at the next height, and by which numbers.
 
 use actix_web::{HttpResponse, get, web};
+use hbc_chain::genesis::Named;
 use hbc_service::{Problem, Public};
-use hbc_types::chain::genesis::Named;
 use hbc_types::wire::explorer::{NetworkView, ParametersView, PartyView, ServiceView};
 
 use super::App;

@@ -2,11 +2,11 @@
 //! that `hbc verify` checks offline.
 
 use actix_web::{HttpResponse, get, web};
+use hbc_chain::entry::{Kind, grant_id};
+use hbc_chain::proof::{Document, MAX_DOCUMENT_BYTES, ProofError, StateProof};
+use hbc_chain::rtree::Query;
 use hbc_service::{Problem, Public};
 use hbc_types::Digest;
-use hbc_types::chain::entry::{Kind, grant_id};
-use hbc_types::chain::proof::{Document, MAX_DOCUMENT_BYTES, ProofError, StateProof};
-use hbc_types::chain::rtree::Query;
 use hbc_types::ids::GrantId;
 use hbc_types::problem::{ProblemDocument, Slug};
 use hbc_types::time::parse_day;

@@ -2,10 +2,10 @@
 //! read and hashed again, about [`MAX_READ_BYTES`] an answer.
 
 use actix_web::{HttpResponse, get, web};
+use hbc_chain::payload::Payload;
+use hbc_chain::tx::Tx;
 use hbc_service::{Problem, Public, paging};
 use hbc_types::Digest;
-use hbc_types::chain::payload::Payload;
-use hbc_types::chain::tx::Tx;
 use hbc_types::problem::{ProblemDocument, Slug};
 use hbc_types::wire::Page;
 use hbc_types::wire::explorer::{TransactionSummary, WaitingSummary};

@@ -1,9 +1,9 @@
 //! Look-ups in the final state: consent keys, grants, staff profiles.
 
 use actix_web::{HttpResponse, get, web};
+use hbc_chain::payload::KeyStatus;
 use hbc_service::{Problem, Public};
 use hbc_types::Digest;
-use hbc_types::chain::payload::KeyStatus;
 use hbc_types::ids::GrantId;
 use hbc_types::problem::{ProblemDocument, Slug};
 use hbc_types::wire::ledger::{GrantStateView, KeyView, StaffView};

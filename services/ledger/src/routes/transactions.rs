@@ -4,11 +4,11 @@ use std::sync::Arc;
 
 use actix_web::http::header::{ACCEPT, CONTENT_TYPE};
 use actix_web::{HttpRequest, HttpResponse, get, post, web};
+use hbc_chain::certificate::PromiseClaims;
+use hbc_chain::proof::Document;
+use hbc_chain::tx::{Tx, TxError};
 use hbc_service::{Problem, Public, parse_strict, peer_address};
 use hbc_types::Digest;
-use hbc_types::chain::certificate::PromiseClaims;
-use hbc_types::chain::proof::Document;
-use hbc_types::chain::tx::{Tx, TxError};
 use hbc_types::problem::{ProblemDocument, Slug};
 use hbc_types::time::Timestamp;
 use hbc_types::wire::ledger::{

@@ -7,8 +7,8 @@ use std::path::Path;
 use std::sync::PoisonError;
 use std::sync::atomic::Ordering;
 
+use hbc_chain::merkle::leaf_hash;
 use hbc_types::Digest;
-use hbc_types::chain::merkle::leaf_hash;
 use sqlx::sqlite::SqliteConnection;
 use sqlx::{Connection as _, Row as _};
 use tokio::sync::OnceCell;

@@ -350,7 +350,7 @@ impl Scan {
 
 #[cfg(test)]
 mod tests {
-    use hbc_types::chain::merkle::leaf_hash;
+    use hbc_chain::merkle::leaf_hash;
     use sqlx::{ConnectOptions as _, Connection as _};
 
     use super::super::{SealKey, Store, StoredPromise};

@@ -1,6 +1,6 @@
 //! The store against a file: what it keeps, what it refuses, what it notices.
 
-use hbc_types::chain::merkle::leaf_hash;
+use hbc_chain::merkle::leaf_hash;
 use sqlx::AssertSqlSafe;
 
 use super::*;

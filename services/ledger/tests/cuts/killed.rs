@@ -6,9 +6,9 @@ use std::os::unix::fs::FileExt as _;
 use std::process::Child;
 use std::time::{Duration, Instant};
 
+use hbc_chain::header::HEADER_BYTES;
 use hbc_ledger::config::VerifyMode;
 use hbc_ledger::store::{SealKey, Store, StoredEvidence, StoredRefusal};
-use hbc_types::chain::header::HEADER_BYTES;
 use hbc_types::wire::ledger::{NodeState, NodeStatus, TransactionState};
 use hbc_types::{Digest, Random};
 

@@ -23,12 +23,12 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
+use hbc_chain::certificate::PromiseClaims;
+use hbc_chain::header::Header;
 use hbc_ledger::Application;
 use hbc_ledger::config::{Config, PeerAddress, VerifyMode};
 use hbc_types::Digest;
-use hbc_types::chain::certificate::PromiseClaims;
-use hbc_types::chain::header::Header;
-use hbc_types::chain::keys::PublicKey;
+use hbc_types::keys::PublicKey;
 use hbc_types::wire::ledger::NodeStatus;
 
 use net::{Net, txid};

@@ -4,6 +4,12 @@
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
+use hbc_chain::evidence::Evidence;
+use hbc_chain::genesis::log_origin;
+use hbc_chain::header::{Block, Header};
+use hbc_chain::merkle;
+use hbc_chain::payload::{Consent, NodeEvent, Payload};
+use hbc_chain::tx::{self, Tx};
 use hbc_ledger::chain::{Chain, NextBlock, value_of};
 use hbc_ledger::config::VerifyMode;
 use hbc_ledger::consensus::texts::Texts;
@@ -11,14 +17,8 @@ use hbc_ledger::consensus::{BlockBytes, Member, MemberId, Message};
 use hbc_ledger::domain::block::BlockError;
 use hbc_ledger::peers::{Item, Sender, pack, send_envelope};
 use hbc_types::account::Custody;
-use hbc_types::chain::evidence::Evidence;
-use hbc_types::chain::genesis::log_origin;
-use hbc_types::chain::header::{Block, Header};
-use hbc_types::chain::keys::PublicKey;
-use hbc_types::chain::merkle;
-use hbc_types::chain::payload::{Consent, NodeEvent, Payload};
-use hbc_types::chain::tx::{self, Tx};
 use hbc_types::ids::GrantId;
+use hbc_types::keys::PublicKey;
 use hbc_types::{Clock, Digest};
 
 use crate::clocks::WrongClock;

@@ -2,11 +2,11 @@
 
 use std::time::{Duration, Instant};
 
+use hbc_chain::certificate::PromiseClaims;
+use hbc_chain::checkpoint::Certificate;
+use hbc_chain::proof::{self, Trust};
 use hbc_ledger::config::VerifyMode;
-use hbc_types::chain::certificate::PromiseClaims;
-use hbc_types::chain::checkpoint::Certificate;
-use hbc_types::chain::keys::PublicKey;
-use hbc_types::chain::proof::{self, Trust};
+use hbc_types::keys::PublicKey;
 use hbc_types::wire::ledger::{BatchAnswer, BatchResult, SubmitBatch, TransactionState};
 
 use crate::net::{Net, txid};
@@ -38,7 +38,7 @@ async fn a_promise_becomes_final_and_its_proof_holds_offline() {
     assert_eq!(again.height, Some(proven.height));
     let note = net.endpoint(1).get("/v1/checkpoint").send().await.unwrap();
     let note = Certificate::parse(std::str::from_utf8(&note.body).unwrap()).unwrap();
-    note.check(&hbc_types::chain::genesis::log_origin("hbc.test", &net.chain), &net.genesis.members).unwrap();
+    note.check(&hbc_chain::genesis::log_origin("hbc.test", &net.chain), &net.genesis.members).unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]

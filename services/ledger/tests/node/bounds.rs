@@ -4,13 +4,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
+use hbc_chain::genesis::log_origin;
+use hbc_chain::header::Header;
+use hbc_chain::payload::{Payload, Receipts};
 use hbc_ledger::config::VerifyMode;
 use hbc_ledger::consensus::texts::Texts;
 use hbc_ledger::consensus::{Member, MemberId, Message};
 use hbc_ledger::peers::{Heard, Item, Sender, pack, send_envelope};
-use hbc_types::chain::genesis::log_origin;
-use hbc_types::chain::header::Header;
-use hbc_types::chain::payload::{Payload, Receipts};
 use hbc_types::wire::ledger::{BlockView, BlocksView};
 use hbc_types::{Clock, Timestamp};
 use tokio::io::AsyncReadExt as _;
@@ -113,7 +113,7 @@ async fn a_flood_of_junk_from_a_member_leaves_nothing_behind() {
                 iat: Clock::system().now().unsigned_ms(),
                 root: hbc_types::Digest::of(&number.to_be_bytes()),
             });
-            let unknown = hbc_types::chain::tx::sign(&stranger, &unknown).unwrap();
+            let unknown = hbc_chain::tx::sign(&stranger, &unknown).unwrap();
             pack(&mut body, &Item::Transactions([Arc::from(unknown.into_bytes())].into()));
         }
         // What does not fit any more is refused with 503: that is the bound at work.

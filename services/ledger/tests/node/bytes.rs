@@ -8,6 +8,8 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use hbc_chain::payload::{Consent, Payload};
+use hbc_chain::tx;
 use hbc_ledger::config::VerifyMode;
 use hbc_ledger::domain::verification::Wrong;
 use hbc_ledger::node::Node;
@@ -16,10 +18,8 @@ use hbc_ledger::node::guardian::Failure;
 use hbc_ledger::store::{SealKey, Store, StoredPromise};
 use hbc_types::Clock;
 use hbc_types::account::Custody;
-use hbc_types::chain::keys::PublicKey;
-use hbc_types::chain::payload::{Consent, Payload};
-use hbc_types::chain::tx;
 use hbc_types::ids::GrantId;
+use hbc_types::keys::PublicKey;
 use sqlx::{ConnectOptions as _, Connection as _, Row as _, SqliteConnection};
 
 use crate::healing::Beside;

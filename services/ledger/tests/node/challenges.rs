@@ -1,13 +1,13 @@
 //! Members ask each other about old blocks: damage that nobody touches is found by its owner at once, and known to
 //! all by a document that anybody can check.
 
+use hbc_chain::evidence::{self, Evidence};
+use hbc_chain::header::HEADER_BYTES;
 use hbc_ledger::config::VerifyMode;
 use hbc_ledger::consensus::{Member, MemberId};
 use hbc_ledger::node::challenge::PATH;
 use hbc_ledger::peers::{Sender, post_signed};
-use hbc_types::chain::evidence::{self, Evidence};
-use hbc_types::chain::header::HEADER_BYTES;
-use hbc_types::chain::keys::PublicKey;
+use hbc_types::keys::PublicKey;
 use hbc_types::problem::Slug;
 use hbc_types::wire::ledger::{Challenge, ChallengeAnswer, NodeState};
 use hbc_types::{Clock, Digest};

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
+use hbc_chain::header::Header;
 use hbc_ledger::config::VerifyMode;
-use hbc_types::chain::header::Header;
 use hbc_types::{Clock, Timestamp};
 
 use crate::net::{Net, txid};

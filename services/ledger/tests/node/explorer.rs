@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
+use hbc_chain::checkpoint::Certificate;
+use hbc_chain::genesis::log_origin;
 use hbc_ledger::config::VerifyMode;
-use hbc_types::chain::checkpoint::Certificate;
-use hbc_types::chain::genesis::log_origin;
-use hbc_types::chain::keys::PublicKey;
+use hbc_types::keys::PublicKey;
 use hbc_types::problem::Slug;
 use hbc_types::wire::Page;
 use hbc_types::wire::explorer::{

@@ -278,7 +278,7 @@ async fn a_node_that_heals_only_when_asked_is_repaired_while_stopped() {
     let tip = net.status(0).await;
     assert!(repaired.height <= tip.height);
     let header = net.blocks(0, repaired.height).await.blocks.remove(0).header;
-    let header = hbc_types::chain::header::Header::from_bytes(header.as_slice()).unwrap();
+    let header = hbc_chain::header::Header::from_bytes(header.as_slice()).unwrap();
     assert_eq!((repaired.state_root, repaired.log_root), (header.state_root, header.log_root));
     let root = hbc_types::hash::state(&repaired.map, &repaired.anchors, &repaired.pages);
     assert_eq!(root, header.state_root);

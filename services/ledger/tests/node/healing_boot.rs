@@ -3,15 +3,15 @@
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
+use hbc_chain::checkpoint::Certificate;
+use hbc_chain::header::HEADER_BYTES;
+use hbc_chain::tx::Tx;
 use hbc_ledger::chain::{Chain, value_of};
 use hbc_ledger::config::{HealMode, VerifyMode};
 use hbc_ledger::consensus::texts::{Texts, sign};
 use hbc_ledger::consensus::wal::Wal;
 use hbc_types::Clock;
-use hbc_types::chain::checkpoint::Certificate;
-use hbc_types::chain::header::HEADER_BYTES;
-use hbc_types::chain::keys::{PublicKey, SignatureBytes};
-use hbc_types::chain::tx::Tx;
+use hbc_types::keys::{PublicKey, SignatureBytes};
 use hbc_types::wire::ledger::{BlocksView, NodeState};
 use sqlx::{ConnectOptions as _, Connection as _};
 use wiremock::matchers::{method, path};

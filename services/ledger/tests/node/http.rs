@@ -1,12 +1,12 @@
 //! The API as a stranger sees it: what is taken, what is refused and with which problem.
 
+use hbc_chain::payload::{Consent, ConsentKey, KeyStatus, Payload, Receipts, Revoke};
+use hbc_chain::tx;
 use hbc_client::ClientError;
 use hbc_ledger::config::VerifyMode;
 use hbc_types::account::{Custody, ServiceRole};
-use hbc_types::chain::keys::{PublicKey, SignatureBytes, possession_text};
-use hbc_types::chain::payload::{Consent, ConsentKey, KeyStatus, Payload, Receipts, Revoke};
-use hbc_types::chain::tx;
 use hbc_types::ids::GrantId;
+use hbc_types::keys::{PublicKey, SignatureBytes, possession_text};
 use hbc_types::problem::Slug;
 use hbc_types::wire::ledger::{
     BatchAnswer, BatchResult, GrantStateView, KeyView, MembersView, Promise, SubmitBatch, TransactionState,

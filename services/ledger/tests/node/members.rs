@@ -3,17 +3,17 @@
 use std::time::{Duration, Instant};
 
 use ed25519_dalek::SigningKey;
+use hbc_chain::checkpoint::Certificate;
+use hbc_chain::header::{Header, Target};
+use hbc_chain::payload::{MemberVote, Payload};
+use hbc_chain::proof::{self, Trust};
+use hbc_chain::tx;
 use hbc_ledger::config::VerifyMode;
 use hbc_ledger::consensus::MemberId;
 use hbc_ledger::node::boot::Running;
 use hbc_ledger::peers::{Sender, send_envelope};
 use hbc_types::Clock;
-use hbc_types::chain::checkpoint::Certificate;
-use hbc_types::chain::header::{Header, Target};
-use hbc_types::chain::keys::PublicKey;
-use hbc_types::chain::payload::{MemberVote, Payload};
-use hbc_types::chain::proof::{self, Trust};
-use hbc_types::chain::tx;
+use hbc_types::keys::PublicKey;
 use hbc_types::problem::Slug;
 use hbc_types::wire::ledger::{MembersView, NodeRole, SubmitBatch};
 

@@ -6,6 +6,11 @@ use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
 
 use ed25519_dalek::SigningKey;
+use hbc_chain::checkpoint::Certificate;
+use hbc_chain::genesis::{Genesis, Named, Parameters, ServiceKey};
+use hbc_chain::header::{Block, HEADER_BYTES};
+use hbc_chain::payload::{Payload, Receipts};
+use hbc_chain::tx::{self, Tx};
 use hbc_client::Endpoint;
 use hbc_ledger::Application;
 use hbc_ledger::chain::Chain;
@@ -16,12 +21,7 @@ use hbc_ledger::store::{SealKey, Store, StoredBlock};
 use hbc_service::ServerSettings;
 use hbc_service::config::SecretFile;
 use hbc_types::account::ServiceRole;
-use hbc_types::chain::checkpoint::Certificate;
-use hbc_types::chain::genesis::{Genesis, Named, Parameters, ServiceKey};
-use hbc_types::chain::header::{Block, HEADER_BYTES};
-use hbc_types::chain::keys::PublicKey;
-use hbc_types::chain::payload::{Payload, Receipts};
-use hbc_types::chain::tx::{self, Tx};
+use hbc_types::keys::PublicKey;
 use hbc_types::wire::ledger::{
     BlocksView, NodeEventView, NodeState, NodeStatus, Promise, SubmitTransaction, TransactionState,
     TransactionView,

@@ -1,14 +1,14 @@
 //! Proofs about the ledger as a stranger fetches and checks them.
 
 use ed25519_dalek::SigningKey;
+use hbc_chain::payload::{Anchor, Consent, ConsentKey, KeyStatus, Payload, Revoke, Segment};
+use hbc_chain::proof::{self, Content, Trust, Verdict};
+use hbc_chain::tx;
 use hbc_client::ClientError;
 use hbc_ledger::config::VerifyMode;
 use hbc_types::account::{Custody, ServiceRole};
-use hbc_types::chain::keys::{PublicKey, SignatureBytes, Tag, possession_text};
-use hbc_types::chain::payload::{Anchor, Consent, ConsentKey, KeyStatus, Payload, Revoke, Segment};
-use hbc_types::chain::proof::{self, Content, Trust, Verdict};
-use hbc_types::chain::tx;
 use hbc_types::ids::GrantId;
+use hbc_types::keys::{PublicKey, SignatureBytes, Tag, possession_text};
 use hbc_types::problem::Slug;
 use hbc_types::{Clock, Digest};
 

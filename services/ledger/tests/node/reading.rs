@@ -4,14 +4,14 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use hbc_chain::payload::{Anchor, Payload, Segment};
+use hbc_chain::tx::{self, Tx};
 use hbc_ledger::config::VerifyMode;
 use hbc_ledger::node::Node;
 use hbc_ledger::node::boot::Running;
 use hbc_ledger::node::guardian::Soundness;
 use hbc_types::account::ServiceRole;
-use hbc_types::chain::keys::Tag;
-use hbc_types::chain::payload::{Anchor, Payload, Segment};
-use hbc_types::chain::tx::{self, Tx};
+use hbc_types::keys::Tag;
 use hbc_types::{Clock, Digest};
 
 use crate::net::{Net, service_key};

@@ -64,8 +64,8 @@ pub async fn wait_for_event(net: &Net, node: &str, kind: &str) {
     loop {
         let blocks = net.blocks(0, 1).await.blocks;
         let told = blocks.iter().flat_map(|block| &block.transactions).any(|jws| {
-            let tx = hbc_types::chain::tx::Tx::parse(jws.as_bytes()).unwrap();
-            matches!(tx.payload(), hbc_types::chain::payload::Payload::NodeEvent(event)
+            let tx = hbc_chain::tx::Tx::parse(jws.as_bytes()).unwrap();
+            matches!(tx.payload(), hbc_chain::payload::Payload::NodeEvent(event)
                 if event.node == node && event.event == kind)
         });
         if told {

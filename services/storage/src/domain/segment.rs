@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use cid::Cid;
-use hbc_types::chain::merkle;
+use hbc_chain::merkle;
 use hbc_types::hash::{RecordFacts, Salt};
 use hbc_types::ids::RecordId;
 use hbc_types::secret::Key32;

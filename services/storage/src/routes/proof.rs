@@ -2,11 +2,11 @@
 
 use actix_web::http::header::{CACHE_CONTROL, CONTENT_DISPOSITION};
 use actix_web::{HttpRequest, HttpResponse, get, web};
+use hbc_chain::merkle::{self, Tree};
+use hbc_chain::proof::{self, Document, RecordFacts, RecordProof, TransactionProof, Trust};
 use hbc_service::{Caller, Problem};
-use hbc_types::chain::keys::SaltBytes;
-use hbc_types::chain::merkle::{self, Tree};
-use hbc_types::chain::proof::{self, Document, RecordFacts, RecordProof, TransactionProof, Trust};
 use hbc_types::ids::RecordId;
+use hbc_types::keys::SaltBytes;
 use hbc_types::problem::{ProblemDocument, Slug};
 
 use crate::app::App;

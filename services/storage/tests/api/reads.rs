@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 
-use hbc_types::chain::proof::{self, Content, Trust};
+use hbc_chain::proof::{self, Content, Trust};
 use hbc_types::ids::AccountId;
 use hbc_types::labels::Category;
 use hbc_types::purpose::{Action, Purpose};

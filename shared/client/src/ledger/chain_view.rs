@@ -6,14 +6,14 @@
 
 use std::collections::BTreeMap;
 
+use hbc_chain::checkpoint::{Certificate, CheckpointError, quorum};
+use hbc_chain::genesis::{Genesis, GenesisError, Named, log_origin};
+use hbc_chain::header::{Header, HeaderError};
+use hbc_chain::merkle::{self, Frontier};
+use hbc_chain::payload::{Change, Payload};
+use hbc_chain::tx::{Tx, txid};
 use hbc_types::Digest;
-use hbc_types::chain::checkpoint::{Certificate, CheckpointError, quorum};
-use hbc_types::chain::genesis::{Genesis, GenesisError, Named, log_origin};
-use hbc_types::chain::header::{Header, HeaderError};
-use hbc_types::chain::keys::Kid;
-use hbc_types::chain::merkle::{self, Frontier};
-use hbc_types::chain::payload::{Change, Payload};
-use hbc_types::chain::tx::{Tx, txid};
+use hbc_types::keys::Kid;
 use hbc_types::outbox::FollowPosition;
 use hbc_types::wire::ledger::BlockView;
 use serde::{Deserialize, Serialize};

@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use futures_util::future::join_all;
-use hbc_types::chain::checkpoint::Certificate;
+use hbc_chain::checkpoint::Certificate;
 use hbc_types::wire::ledger::NodeState;
 
 use super::finality::{Finality, Settlement};

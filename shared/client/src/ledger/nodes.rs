@@ -7,10 +7,10 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
 
+use hbc_chain::certificate::PromiseClaims;
+use hbc_chain::checkpoint::quorum;
+use hbc_chain::genesis::{Genesis, Named};
 use hbc_types::Digest;
-use hbc_types::chain::certificate::PromiseClaims;
-use hbc_types::chain::checkpoint::quorum;
-use hbc_types::chain::genesis::{Genesis, Named};
 use hbc_types::wire::ledger::{
     BatchAnswer, BatchResult, BlockView, BlocksView, KeyView, MembersView, NodeStatus, Promise, SubmitBatch,
     SubmitTransaction, TransactionView,
@@ -153,7 +153,7 @@ impl LedgerClient {
         self.read(&format!("/v1/transactions/{txid}")).await
     }
 
-    /// The proof document of a final transaction, from any node; it proves itself (`hbc_types::chain::proof`).
+    /// The proof document of a final transaction, from any node; it proves itself (`hbc_chain::proof`).
     pub async fn proof(&self, txid: Digest) -> Result<Vec<u8>, ClientError> {
         let path = format!("/v1/transactions/{txid}/proof");
         let path = path.as_str();
@@ -222,7 +222,7 @@ impl LedgerClient {
     /// A promise that is by the member it names, for this transaction on this chain.
     fn checked(&self, promise: Promise, jws: &str) -> Result<Promise, ClientError> {
         let refuse = |why: &str| ClientError::BadAnswer(format!("the promise {why}"));
-        if promise.txid != hbc_types::chain::tx::txid(jws.as_bytes()) {
+        if promise.txid != hbc_chain::tx::txid(jws.as_bytes()) {
             return Err(refuse("is for another transaction"));
         }
         let key = {

@@ -3,9 +3,9 @@
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use crate::chain::keys::SignatureBytes;
 use crate::codes::codes;
 use crate::digest::Digest;
+use crate::keys::SignatureBytes;
 use crate::secret::Bytes;
 use crate::time::Timestamp;
 

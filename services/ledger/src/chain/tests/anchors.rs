@@ -1,8 +1,8 @@
 //! Answers about anchors, once there are more of them than a page has.
 
-use hbc_types::chain::payload::Payload;
-use hbc_types::chain::proof::{AnchorsProof, Content, Document, ProofError};
-use hbc_types::chain::rtree::{AnchorLeaf, Child, Node, PAGE_ANCHORS, Query, RtreeError};
+use hbc_chain::payload::Payload;
+use hbc_chain::proof::{AnchorsProof, Content, Document, ProofError};
+use hbc_chain::rtree::{AnchorLeaf, Child, Node, PAGE_ANCHORS, Query, RtreeError};
 
 use super::*;
 

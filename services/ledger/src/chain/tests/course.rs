@@ -1,13 +1,13 @@
 //! A chain of one node with everybody's keys at hand, and what a store keeps of it.
 
-use hbc_types::account::{Custody, ServiceRole};
-use hbc_types::chain::checkpoint::{Certificate, Checkpoint};
-use hbc_types::chain::keys::{SignatureBytes, possession_text};
-use hbc_types::chain::payload::{
+use hbc_chain::checkpoint::{Certificate, Checkpoint};
+use hbc_chain::payload::{
     Anchor, Consent, ConsentKey, Erase, KeyStatus, MemberVote, NodeEvent, Payload, Receipts, Release, Revoke,
     ServiceKeyChange, Staff, StaffStatus,
 };
-use hbc_types::chain::proof::{self, Document, Trust};
+use hbc_chain::proof::{self, Document, Trust};
+use hbc_types::account::{Custody, ServiceRole};
+use hbc_types::keys::{SignatureBytes, possession_text};
 
 use super::super::*;
 use crate::domain::tests::{START_MS, genesis, grant, kid, public, secret, segments, signed};

@@ -148,7 +148,7 @@ fn blocks_left_out_swapped_or_certified_by_others_are_refused() {
 
 /// `chain.hbc` of docs/FORMATS.md.
 fn golden() -> std::path::PathBuf {
-    std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../shared/types/tests/data/chain.hbc")
+    std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../shared/chain/tests/data/chain.hbc")
 }
 
 #[test]

@@ -4,11 +4,11 @@
 //! `consent.revoke` carries neither: it is valid once, before or after its grant was seen, and kills that grant for ever.
 //! A revoked key kills its grants and never comes back.
 
+use hbc_chain::entry::{Entry, GrantEntry, KeyEntry, Kind};
+use hbc_chain::payload::{Consent, ConsentKey, KeyStatus, Revoke};
+use hbc_chain::tx::Tx;
 use hbc_types::Digest;
 use hbc_types::account::ServiceRole;
-use hbc_types::chain::entry::{Entry, GrantEntry, KeyEntry, Kind};
-use hbc_types::chain::payload::{Consent, ConsentKey, KeyStatus, Revoke};
-use hbc_types::chain::tx::Tx;
 
 use super::{Refusal, Rule};
 use crate::domain::state::Draft;

@@ -1,11 +1,11 @@
 //! What a single service states: anchors, erasures, receipts, statistics.
 
+use hbc_chain::entry::{Entry, ErasedEntry, Kind, ReceiptsEntry, ReleaseEntry, SeenEntry};
+use hbc_chain::payload::{Anchor, Erase, Receipts, Release};
+use hbc_chain::rtree::AnchorLeaf;
+use hbc_chain::tx::Tx;
 use hbc_types::Digest;
 use hbc_types::account::ServiceRole;
-use hbc_types::chain::entry::{Entry, ErasedEntry, Kind, ReceiptsEntry, ReleaseEntry, SeenEntry};
-use hbc_types::chain::payload::{Anchor, Erase, Receipts, Release};
-use hbc_types::chain::rtree::AnchorLeaf;
-use hbc_types::chain::tx::Tx;
 
 use super::{Refusal, Rule};
 use crate::domain::state::Draft;

@@ -7,15 +7,13 @@
 
 use std::sync::Arc;
 
+use hbc_chain::entry::{ChangesEntry, Entry, Kind, SeenEntry, StaffEntry, Voice};
+use hbc_chain::genesis::{MAX_MEMBERS, MAX_OPERATORS, Named, Parameters, ServiceEntry, check_named};
+use hbc_chain::payload::{Change, KeyStatus, MemberVote, NodeEvent, ServiceKeyChange, Staff, StaffStatus};
+use hbc_chain::tx::Tx;
 use hbc_types::Digest;
 use hbc_types::account::ServiceRole;
-use hbc_types::chain::entry::{ChangesEntry, Entry, Kind, SeenEntry, StaffEntry, Voice};
-use hbc_types::chain::genesis::{MAX_MEMBERS, MAX_OPERATORS, Named, Parameters, ServiceEntry, check_named};
-use hbc_types::chain::keys::{Kid, PublicKey};
-use hbc_types::chain::payload::{
-    Change, KeyStatus, MemberVote, NodeEvent, ServiceKeyChange, Staff, StaffStatus,
-};
-use hbc_types::chain::tx::Tx;
+use hbc_types::keys::{Kid, PublicKey};
 
 use super::{Refusal, Rule};
 use crate::domain::state::{Draft, authority_of};

@@ -1,7 +1,7 @@
 //! Making, checking and replaying blocks.
 
-use hbc_types::chain::header::{Header, Target};
-use hbc_types::chain::merkle;
+use hbc_chain::header::{Header, Target};
+use hbc_chain::merkle;
 
 use super::*;
 use crate::domain::block::{BlockError, check_block, early_by_ms, replay_block};

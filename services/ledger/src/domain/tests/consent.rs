@@ -1,7 +1,7 @@
 //! The rules of consents and their keys.
 
-use hbc_types::chain::entry::Kind;
-use hbc_types::chain::payload::Payload;
+use hbc_chain::entry::Kind;
+use hbc_chain::payload::Payload;
 
 use super::*;
 
@@ -175,7 +175,7 @@ fn grants_of_two_keys_do_not_meet() {
 #[test]
 fn the_state_root_proves_force_and_its_end() {
     let mut ground = with_key("k");
-    let id = hbc_types::chain::entry::grant_id(&kid("k"), &grant(1));
+    let id = hbc_chain::entry::grant_id(&kid("k"), &grant(1));
     let place = Kind::Grant.key(&id);
     let absent = ground.state.prove(Kind::Grant, &id);
     let map = ground.state.roots().map;

@@ -1,7 +1,7 @@
 //! The rules of anchors, erasures, receipts and releases.
 
-use hbc_types::chain::entry::Kind;
-use hbc_types::chain::payload::{Erase, Receipts, Release};
+use hbc_chain::entry::Kind;
+use hbc_chain::payload::{Erase, Receipts, Release};
 
 use super::*;
 

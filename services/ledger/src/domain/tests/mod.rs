@@ -11,15 +11,13 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use ed25519_dalek::SigningKey;
+use hbc_chain::genesis::{Genesis, Named, Parameters, ServiceKey};
+use hbc_chain::header::Block;
+use hbc_chain::payload::{Anchor, Consent, ConsentKey, KeyStatus, MemberVote, Payload, Revoke, Segment};
+use hbc_chain::tx::{Tx, sign};
 use hbc_types::account::{Custody, ServiceRole};
-use hbc_types::chain::genesis::{Genesis, Named, Parameters, ServiceKey};
-use hbc_types::chain::header::Block;
-use hbc_types::chain::keys::{Kid, PublicKey, SignatureBytes, Tag, possession_text};
-use hbc_types::chain::payload::{
-    Anchor, Consent, ConsentKey, KeyStatus, MemberVote, Payload, Revoke, Segment,
-};
-use hbc_types::chain::tx::{Tx, sign};
 use hbc_types::ids::GrantId;
+use hbc_types::keys::{Kid, PublicKey, SignatureBytes, Tag, possession_text};
 use hbc_types::{Digest, Timestamp};
 
 use super::block::{Built, Checked, build_block};
@@ -279,7 +277,7 @@ fn a_transaction_may_be_signed_30_seconds_ahead_and_no_more() {
 #[test]
 fn a_transaction_is_final_once() {
     let mut ground = Ground::new();
-    let payload = Payload::Erase(hbc_types::chain::payload::Erase {
+    let payload = Payload::Erase(hbc_chain::payload::Erase {
         chain: ground.chain,
         commitment: Digest::of(b"certificate"),
         iat: ground.iat(),

@@ -1,7 +1,7 @@
 //! The rules of what several signers decide together.
 
-use hbc_types::chain::genesis::{MAX_MEMBERS, MAX_OPERATORS};
-use hbc_types::chain::payload::{NodeEvent, ServiceKeyChange, Staff, StaffStatus};
+use hbc_chain::genesis::{MAX_MEMBERS, MAX_OPERATORS};
+use hbc_chain::payload::{NodeEvent, ServiceKeyChange, Staff, StaffStatus};
 
 use super::*;
 
@@ -170,7 +170,7 @@ fn voices_for_service_keys_and_profiles_are_for_one_change_too() {
 fn voices_are_gone_when_the_change_acts() {
     let mut ground = Ground::new();
     let subject = "parameter:heartbeat_ms";
-    let ballots = |ground: &Ground| ground.state.prove(hbc_types::chain::entry::Kind::Ballots, subject).value;
+    let ballots = |ground: &Ground| ground.state.prove(hbc_chain::entry::Kind::Ballots, subject).value;
     ground.votes(&["m4"], subject, "6000");
     ground.votes(&["m1", "m2"], subject, "5000");
     assert!(ballots(&ground).is_some());
@@ -506,7 +506,7 @@ fn of_what_a_member_says_about_a_node_one_voice_waits() {
 fn no_target_is_voted_in_that_no_block_can_meet() {
     let mut ground = Ground::new();
     for (bits, taken) in [(40, true), (41, false), (200, false)] {
-        let target = hbc_types::chain::header::Target::from_zero_bits(bits).unwrap().compact();
+        let target = hbc_chain::header::Target::from_zero_bits(bits).unwrap().compact();
         let vote = ground.vote("parameter:target", &target.to_string());
         let verdict = ground.verdict("m1", &vote);
         assert_eq!(verdict, if taken { Ok(()) } else { never(Rule::BadChange) }, "{bits} bits");

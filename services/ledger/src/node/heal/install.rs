@@ -3,8 +3,8 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use hbc_types::chain::keys::{Kid, PublicKey};
-use hbc_types::chain::tx::Tx;
+use hbc_chain::tx::Tx;
+use hbc_types::keys::{Kid, PublicKey};
 
 use super::rebuild::{Rebuilt, Site};
 use super::{HealError, still_waits};

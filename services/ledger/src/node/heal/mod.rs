@@ -17,8 +17,8 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use hbc_types::chain::payload::{NodeEvent, Payload};
-use hbc_types::chain::tx::{self, Tx};
+use hbc_chain::payload::{NodeEvent, Payload};
+use hbc_chain::tx::{self, Tx};
 use hbc_types::wire::ledger::{FetchedFrom, HealedView, HealingView};
 use hbc_types::{Digest, Timestamp};
 use tokio::sync::{Notify, oneshot};
@@ -53,7 +53,7 @@ pub enum HealError {
     Unsound(Fault),
     /// genesis.json is no genesis.
     #[error("the genesis cannot be used: {0}")]
-    Genesis(#[from] hbc_types::chain::genesis::GenesisError),
+    Genesis(#[from] hbc_chain::genesis::GenesisError),
     /// The node ends, or the repaired store failed at once.
     #[error("the agreement did not take the repaired store up")]
     NotTakenUp,

@@ -3,9 +3,9 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use hbc_types::chain::genesis::Genesis;
-use hbc_types::chain::header::{Block, HEADER_BYTES, Header};
-use hbc_types::chain::tx::Tx;
+use hbc_chain::genesis::Genesis;
+use hbc_chain::header::{Block, HEADER_BYTES, Header};
+use hbc_chain::tx::Tx;
 use hbc_types::wire::ledger::{BlockView, BlocksView};
 use hbc_types::{Clock, Digest};
 

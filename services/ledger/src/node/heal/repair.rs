@@ -5,10 +5,10 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use anyhow::Context as _;
-use hbc_types::chain::certificate::AddressClaims;
-use hbc_types::chain::genesis::Genesis;
-use hbc_types::chain::payload::{NodeEvent, Payload};
-use hbc_types::chain::tx;
+use hbc_chain::certificate::AddressClaims;
+use hbc_chain::genesis::Genesis;
+use hbc_chain::payload::{NodeEvent, Payload};
+use hbc_chain::tx;
 use hbc_types::{Clock, Digest};
 
 use super::rebuild::{Site, rebuild};

@@ -5,7 +5,7 @@
 use std::io;
 use std::sync::atomic::Ordering;
 
-use hbc_types::chain::checkpoint::Certificate as Note;
+use hbc_chain::checkpoint::Certificate as Note;
 use tokio::sync::oneshot;
 
 use crate::chain::Chain;

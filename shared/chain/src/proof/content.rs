@@ -1,0 +1,235 @@
+//! What a final transaction covers: a receipt, a record, a consent.
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use super::certified::time;
+use super::{Content, ProofError, TransactionProof};
+use crate::certificate::{ConsentCertificate, Limits};
+use crate::consent::ConsentBody;
+use crate::payload::Payload;
+use crate::tx::Tx;
+use crate::{json, merkle};
+use hbc_types::digest::Digest;
+use hbc_types::hash;
+use hbc_types::ids::RecordId;
+use hbc_types::keys::{PublicKey, SaltBytes};
+use hbc_types::time::Timestamp;
+
+/// A commitment opened: what was committed, and its salt.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Opening {
+    /// The committed document; its JCS form is what was hashed.
+    pub body: Value,
+    /// The salt.
+    pub salt: SaltBytes,
+}
+
+/// A receipt was on the ledger.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ReceiptProof {
+    /// The final `access.receipts`.
+    pub anchor: TransactionProof,
+    /// The receipt's place in the batch.
+    pub index: u64,
+    /// The path from there to the batch's root.
+    pub path: Vec<Digest>,
+    /// The receipt.
+    pub receipt: Opening,
+}
+
+impl ReceiptProof {
+    pub(super) fn verify(&self, payload: &Payload) -> Result<Content, ProofError> {
+        let Payload::Receipts(receipts) = payload else { return Err(kind("access.receipts", payload)) };
+        let body = json::encode(&self.receipt.body)?;
+        let commitment = hash::receipt(self.receipt.salt.as_bytes(), &body);
+        let leaf = merkle::leaf_hash(commitment.as_bytes());
+        merkle::verify_inclusion(&leaf, self.index, receipts.count, &self.path, &receipts.root)
+            .map_err(|error| ProofError::NotUnderRoot { what: "receipt", error })?;
+        Ok(Content::Receipt(self.receipt.body.clone()))
+    }
+}
+
+/// What a record's commitment binds, with its salt.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RecordFacts {
+    /// The record.
+    pub id: RecordId,
+    /// Length of its sealed slice.
+    pub length: u64,
+    /// Where the slice begins in the segment.
+    pub offset: u64,
+    /// SHA-256 of the bytes as they were received.
+    pub received: Digest,
+    /// The salt.
+    pub salt: SaltBytes,
+    /// SHA-256 of the sealed slice.
+    pub sealed: Digest,
+    /// Its version.
+    pub version: u32,
+}
+
+impl RecordFacts {
+    /// The record's commitment.
+    #[must_use]
+    pub fn commitment(&self) -> Digest {
+        let facts = hash::RecordFacts {
+            id: self.id.as_str(),
+            version: self.version,
+            received: self.received,
+            sealed: self.sealed,
+            offset: self.offset,
+            length: self.length,
+        };
+        hash::record(self.salt.as_bytes(), &facts)
+    }
+}
+
+/// A record was on the ledger.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RecordProof {
+    /// The final `record.anchor`.
+    pub anchor: TransactionProof,
+    /// The record's place in its segment.
+    pub index: u64,
+    /// The path from there to the segment's root.
+    pub path: Vec<Digest>,
+    /// The record.
+    pub record: RecordFacts,
+    /// Which segment of the anchor, from 0.
+    pub segment: u64,
+}
+
+impl RecordProof {
+    pub(super) fn verify(&self, payload: &Payload) -> Result<Content, ProofError> {
+        let Payload::Anchor(anchor) = payload else { return Err(kind("record.anchor", payload)) };
+        let segment = usize::try_from(self.segment).ok().and_then(|at| anchor.segments.get(at));
+        let segment = segment.ok_or(ProofError::Contradiction("the anchor has no such segment"))?;
+        let end = self.record.offset.checked_add(self.record.length);
+        if end.is_none_or(|end| end > segment.bytes) {
+            return Err(ProofError::Contradiction("the record ends after its segment"));
+        }
+        let leaf = merkle::leaf_hash(self.record.commitment().as_bytes());
+        merkle::verify_inclusion(&leaf, self.index, u64::from(segment.records), &self.path, &segment.root)
+            .map_err(|error| ProofError::NotUnderRoot { what: "record", error })?;
+        Ok(Content::Record(self.record.clone()))
+    }
+}
+
+/// A consent was given.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ConsentProof {
+    /// The final `consent.grant` or `consent.alter`.
+    pub anchor: TransactionProof,
+    /// The root's certificate of the consent key.
+    pub certificate: String,
+    /// The consent's body.
+    pub consent: Opening,
+    /// The patient's root key. Compare its fingerprint with what the patient shows: no ledger names it.
+    pub root: PublicKey,
+}
+
+impl ConsentProof {
+    /// `at` is the time of the transaction's block.
+    pub(super) fn verify(&self, tx: &Tx, at: Timestamp) -> Result<Content, ProofError> {
+        let (Payload::Grant(consent) | Payload::Alter(consent)) = tx.payload() else {
+            return Err(kind("consent.grant", tx.payload()));
+        };
+        if consent.key != tx.kid() {
+            return Err(ProofError::Contradiction("the consent key is not the one that signed"));
+        }
+        let body = json::encode(&self.consent.body)?;
+        if hash::consent_body(self.consent.salt.as_bytes(), &body) != consent.commitment {
+            return Err(ProofError::Commitment("consent"));
+        }
+        let certificate = ConsentCertificate::verify(&self.certificate, &self.root, &consent.chain)?;
+        if certificate.key != consent.key {
+            return Err(ProofError::Contradiction("the certificate is of another consent key"));
+        }
+        let body = json::decode::<ConsentBody>(&body)
+            .map_err(|_other| ProofError::Contradiction("the body is not that of a consent"))?;
+        if body.grantee.as_str() != certificate.grantee {
+            return Err(ProofError::Contradiction("the certificate is for another grantee"));
+        }
+        if body.grant != consent.grant {
+            return Err(ProofError::Contradiction("the body is of another grant"));
+        }
+        certificate.limits.allow(&body.scope, at).map_err(ProofError::Limits)?;
+        let (root, limits) = (self.root.kid(), certificate.limits);
+        Ok(Content::Consent { root, limits, body: self.consent.body.clone() })
+    }
+}
+
+fn kind(expected: &'static str, payload: &Payload) -> ProofError {
+    ProofError::Kind { expected, found: payload.kind() }
+}
+
+/// What the consent key may sign, in words.
+fn limits_text(limits: &Limits) -> String {
+    let codes = |codes: Vec<&str>| if codes.is_empty() { "nothing".to_owned() } else { codes.join(", ") };
+    let mut text = Vec::new();
+    if let Some(actions) = &limits.actions {
+        text.push(format!("actions {}", codes(actions.iter().map(|one| one.code()).collect())));
+    }
+    if let Some(categories) = &limits.categories {
+        text.push(format!("categories {}", codes(categories.iter().map(|one| one.code()).collect())));
+    }
+    if let Some(until) = limits.until_ms {
+        text.push(format!("before {}", time(until)));
+    }
+    if text.is_empty() {
+        "everything, for this grantee".to_owned()
+    } else {
+        format!("only {}", text.join("; "))
+    }
+}
+
+impl Content {
+    pub(super) fn facts(&self, facts: &mut Vec<(&'static str, String)>) {
+        match self {
+            Self::Transaction => facts.push(("proves", "this transaction is final".to_owned())),
+            Self::Receipt(body) => {
+                facts.push(("proves", "this access was recorded".to_owned()));
+                facts.push(("receipt", body.to_string()));
+            }
+            Self::Record(record) => {
+                facts.push(("proves", "this record existed when its block was made".to_owned()));
+                facts.push(("record", format!("{} version {}", record.id, record.version)));
+                facts.push(("received bytes", format!("SHA-256 {}", record.received)));
+                facts.push((
+                    "sealed bytes",
+                    format!("SHA-256 {}, {} bytes from {}", record.sealed, record.length, record.offset),
+                ));
+            }
+            Self::Consent { root, limits, body } => {
+                facts
+                    .push(("proves", "this consent was given; that none revoked it is not shown".to_owned()));
+                facts.push(("consent", body.to_string()));
+                facts.push(("key may sign", limits_text(limits)));
+                facts.push((
+                    "root key",
+                    format!("fingerprint {root}: compare it with what the patient shows"),
+                ));
+            }
+            Self::Consistency { from, to } => {
+                let (first, last) = (from.height, to.height);
+                facts.push((
+                    "proves",
+                    format!("the log only grew from height {first} to height {last}: nothing was taken back"),
+                ));
+                for (name, end) in [("from", from), ("to", to)] {
+                    facts.push((name, format!("height {}, hash {}", end.height, end.block)));
+                    facts.push(("log", format!("{} leaves, root {}", end.log_size, end.log_root)));
+                    facts.push(("certified", end.certified_by()));
+                }
+            }
+            Self::State(state) => state.facts(facts),
+            Self::Anchors(anchors) => anchors.facts(facts),
+        }
+    }
+}

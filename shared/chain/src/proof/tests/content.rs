@@ -1,0 +1,217 @@
+//! What a final transaction covers: records and consents.
+
+use super::*;
+use crate::certificate::LimitError;
+use crate::consent::ConsentBody;
+use hbc_types::ids::{AgencyId, PatientId};
+use hbc_types::labels::{Category, Compartment};
+use hbc_types::purpose::{Action, Purpose};
+use hbc_types::time::Timestamp;
+use hbc_types::wire::access::Scope;
+
+fn record_facts(n: u8) -> RecordFacts {
+    RecordFacts {
+        id: RecordId::parse(&format!("rec-{n:032x}")).unwrap(),
+        length: 100,
+        offset: 100 * u64::from(n),
+        received: Digest::of(&[n]),
+        salt: SaltBytes::from_bytes([n; 32]),
+        sealed: Digest::of(&[n, n]),
+        version: 1,
+    }
+}
+
+/// The third record of the second segment of an anchor.
+pub(super) fn record() -> (Chain, RecordProof) {
+    let mut chain = Chain::new(4);
+    let leaves: Vec<Digest> =
+        (0..3).map(|n| merkle::leaf_hash(record_facts(n).commitment().as_bytes())).collect();
+    let segment = |root, records| Segment {
+        bytes: 300,
+        cid: "bafkreifzjut3te2nhyekklss27nh3k72ysco7y32koao5eei66wof36n5e".into(),
+        digest: Digest::of(b"segment"),
+        records,
+        root,
+        tag: Tag::from_bytes([1; 16]),
+    };
+    let tree = Tree::of(&leaves);
+    let segments = vec![segment(Digest::of(b"other"), 1), segment(tree.root(), 3)];
+    let payload = Payload::Anchor(Anchor { chain: chain.id, day0: 20_000, day1: 20_031, iat: 5, segments });
+    let transaction = tx::sign(&key(203), &payload).unwrap();
+    let places = chain.append(std::slice::from_ref(&transaction));
+    let proof = RecordProof {
+        anchor: chain.prove(203, &transaction, places[0], 1, 1),
+        index: 2,
+        path: tree.inclusion(2, 3).unwrap(),
+        record: record_facts(2),
+        segment: 1,
+    };
+    (chain, proof)
+}
+
+#[test]
+fn a_record_is_proved_by_its_anchor() {
+    let (chain, good) = record();
+    let check = |proof: &RecordProof| {
+        verify(&Document::Record(proof.clone()).to_bytes().unwrap(), &chain.trust())
+            .map(|verified| verified.content)
+    };
+    assert_eq!(check(&good), Ok(Content::Record(record_facts(2))));
+    let wrong_segment = RecordProof { segment: 0, ..good.clone() };
+    assert!(matches!(check(&wrong_segment), Err(ProofError::NotUnderRoot { what: "record", .. })));
+    let no_segment = RecordProof { segment: 2, ..good.clone() };
+    assert!(matches!(check(&no_segment), Err(ProofError::Contradiction(_))));
+    let mut longer = good.clone();
+    longer.record.length = 101;
+    assert!(matches!(check(&longer), Err(ProofError::Contradiction(_))));
+    let mut other = good;
+    other.record.received = Digest::ZERO;
+    assert!(matches!(check(&other), Err(ProofError::NotUnderRoot { what: "record", .. })));
+}
+
+/// The root key's and the consent key's seeds.
+const ROOT: u8 = 50;
+const CONSENT: u8 = 51;
+
+fn grantee(n: u8) -> AgencyId {
+    AgencyId::parse(&format!("agy-{n:032x}")).unwrap()
+}
+
+fn consent_body(scope: Scope) -> serde_json::Value {
+    let body = ConsentBody {
+        grant: GrantId::parse(&format!("grt-{:032x}", 1)).unwrap(),
+        grantee: grantee(1),
+        patient: PatientId::parse(&format!("pat-{:032x}", 1)).unwrap(),
+        scope,
+    };
+    serde_json::to_value(body).unwrap()
+}
+
+fn scope(actions: &[Action], categories: &[Category]) -> Scope {
+    Scope {
+        actions: actions.to_vec(),
+        categories: categories.to_vec(),
+        compartments: vec![Compartment::Normal],
+        purposes: vec![Purpose::Treatment],
+        from: Timestamp::from_ms(1_790_000_000_000),
+        until: Timestamp::from_ms(1_800_000_000_000),
+        future_records: true,
+    }
+}
+
+fn certificate(chain: &Chain, grantee: &AgencyId, of: u8, limits: Limits) -> String {
+    let certificate = ConsentCertificate {
+        chain: chain.id,
+        grantee: grantee.to_string(),
+        iat: 4,
+        key: PublicKey::of(&key(of)).kid(),
+        limits,
+        root: PublicKey::of(&key(ROOT)).kid(),
+    };
+    certificate.sign(&key(ROOT)).unwrap()
+}
+
+/// A consent to this body, by a key with these limits; final in block 1, whose time is [`BLOCK_MS`].
+fn consent(body: serde_json::Value, limits: Limits) -> (Chain, ConsentProof) {
+    let mut chain = Chain::new(4);
+    let payload = Payload::Grant(Consent {
+        chain: chain.id,
+        commitment: hash::consent_body(&SALT, &json::encode(&body).unwrap()),
+        custody: Custody::Client,
+        grant: GrantId::parse(&format!("grt-{:032x}", 1)).unwrap(),
+        iat: 5,
+        key: PublicKey::of(&key(CONSENT)).kid(),
+        prev: None,
+        seq: 1,
+    });
+    let transaction = tx::sign(&key(CONSENT), &payload).unwrap();
+    let places = chain.append(std::slice::from_ref(&transaction));
+    let proof = ConsentProof {
+        anchor: chain.prove(CONSENT, &transaction, places[0], 1, 1),
+        certificate: certificate(&chain, &grantee(1), CONSENT, limits),
+        consent: Opening { body, salt: SaltBytes::from_bytes(SALT) },
+        root: PublicKey::of(&key(ROOT)),
+    };
+    (chain, proof)
+}
+
+const BLOCK_MS: u64 = 1_790_000_001_000;
+
+/// A delegate may read laboratory results and vital signs for a while.
+fn delegate() -> Limits {
+    Limits {
+        actions: Some(vec![Action::Read]),
+        categories: Some(vec![Category::Laboratory, Category::VitalSigns]),
+        until_ms: Some(BLOCK_MS + 1),
+    }
+}
+
+pub(super) fn delegated_consent() -> (Chain, ConsentProof) {
+    consent(consent_body(scope(&[Action::Read], &[Category::Laboratory])), delegate())
+}
+
+fn check(chain: &Chain, proof: &ConsentProof) -> Result<Verified, ProofError> {
+    verify(&Document::Consent(proof.clone()).to_bytes().unwrap(), &chain.trust())
+}
+
+#[test]
+fn a_consent_is_proved_with_its_certificate() {
+    let everything = scope(&[Action::Read, Action::Write], &[Category::Laboratory, Category::Financial]);
+    let (chain, good) = consent(consent_body(everything), Limits::default());
+    let verified = check(&chain, &good).unwrap();
+    assert_eq!(verified.transaction.as_ref().unwrap().author, Author::Registered);
+    assert!(verified.facts().contains(&("key may sign", "everything, for this grantee".to_owned())));
+    let root_kid = PublicKey::of(&key(ROOT)).kid();
+    assert!(matches!(verified.content, Content::Consent { root, .. } if root == root_kid));
+    let with = |grantee: &AgencyId, of: u8| ConsentProof {
+        certificate: certificate(&chain, grantee, of, Limits::default()),
+        ..good.clone()
+    };
+    assert!(matches!(check(&chain, &with(&grantee(2), CONSENT)), Err(ProofError::Contradiction(_))));
+    assert!(matches!(check(&chain, &with(&grantee(1), 52)), Err(ProofError::Contradiction(_))));
+    let other_root = ConsentProof { root: PublicKey::of(&key(60)), ..good.clone() };
+    assert!(matches!(check(&chain, &other_root), Err(ProofError::Certificate(_))));
+    let mut other_body = good;
+    other_body.consent.body["patient"] = format!("pat-{:032x}", 2).into();
+    assert_eq!(check(&chain, &other_body), Err(ProofError::Commitment("consent")));
+}
+
+#[test]
+fn a_body_that_is_no_consents_proves_nothing() {
+    let full = consent_body(scope(&[Action::Read], &[Category::Laboratory]));
+    for field in ["grant", "grantee", "patient", "scope"] {
+        let mut body = full.clone();
+        body.as_object_mut().unwrap().remove(field);
+        let (chain, proof) = consent(body, Limits::default());
+        let expected = ProofError::Contradiction("the body is not that of a consent");
+        assert_eq!(check(&chain, &proof), Err(expected), "{field}");
+    }
+    let mut other_grant = full;
+    other_grant["grant"] = format!("grt-{:032x}", 2).into();
+    let (chain, proof) = consent(other_grant, Limits::default());
+    assert_eq!(check(&chain, &proof), Err(ProofError::Contradiction("the body is of another grant")));
+}
+
+#[test]
+fn a_delegates_consent_counts_within_the_limits_of_its_certificate() {
+    let (chain, proof) = delegated_consent();
+    let facts = check(&chain, &proof).unwrap().facts();
+    let limits = "only actions read; categories laboratory, vital-signs; before 2026-09-21T14:13:21.001Z";
+    assert!(facts.contains(&("key may sign", limits.to_owned())), "{facts:?}");
+
+    let within = scope(&[Action::Read], &[Category::Laboratory]);
+    let cases = [
+        (scope(&[Action::Read, Action::Write], &[Category::Laboratory]), delegate(), LimitError::Beyond),
+        (
+            scope(&[Action::Read], &[Category::Laboratory, Category::Financial]),
+            delegate(),
+            LimitError::Beyond,
+        ),
+        (within.clone(), Limits { until_ms: Some(BLOCK_MS), ..delegate() }, LimitError::Over),
+        (within, Limits { actions: Some(Vec::new()), ..delegate() }, LimitError::Beyond),
+    ];
+    for (scope, limits, expected) in cases {
+        let (chain, proof) = consent(consent_body(scope), limits.clone());
+        assert_eq!(check(&chain, &proof), Err(ProofError::Limits(expected)), "{limits:?}");
+    }
+}

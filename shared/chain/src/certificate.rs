@@ -75,13 +75,23 @@ impl Limits {
     /// # Errors
     /// When it may not.
     pub fn allow(&self, scope: &Scope, at: Timestamp) -> Result<(), LimitError> {
-        if self.until_ms.is_some_and(|until| until <= at.unsigned_ms()) {
+        // Without `..`: a field of a scope that no limit knows does not compile until it is left out by name.
+        let Self { actions, categories, until_ms } = self;
+        let Scope {
+            actions: wanted_actions,
+            categories: wanted_categories,
+            compartments: _,
+            purposes: _,
+            from: _,
+            until: _,
+            future_records: _,
+        } = scope;
+        if until_ms.is_some_and(|until| until <= at.unsigned_ms()) {
             return Err(LimitError::Over);
         }
-        let actions =
-            self.actions.as_ref().is_none_or(|all| scope.actions.iter().all(|one| all.contains(one)));
+        let actions = actions.as_ref().is_none_or(|all| wanted_actions.iter().all(|one| all.contains(one)));
         let categories =
-            self.categories.as_ref().is_none_or(|all| scope.categories.iter().all(|one| all.contains(one)));
+            categories.as_ref().is_none_or(|all| wanted_categories.iter().all(|one| all.contains(one)));
         if actions && categories { Ok(()) } else { Err(LimitError::Beyond) }
     }
 }

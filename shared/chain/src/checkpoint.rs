@@ -70,15 +70,9 @@ impl Checkpoint {
     /// The text, which is what is signed: four lines, each ended by a line feed.
     #[must_use]
     pub fn body(&self) -> String {
-        format!(
-            "{}\n{}\n{}\nhbc-block {} {} {}\n",
-            self.origin,
-            self.log_size,
-            STANDARD.encode(self.log_root.as_bytes()),
-            self.height,
-            self.round,
-            self.block
-        )
+        let Self { origin, log_size, log_root, height, round, block } = self;
+        let log_root = STANDARD.encode(log_root.as_bytes());
+        format!("{origin}\n{log_size}\n{log_root}\nhbc-block {height} {round} {block}\n")
     }
 
     /// Reads a text in its one form.

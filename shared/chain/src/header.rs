@@ -187,21 +187,33 @@ impl Header {
     /// The 180 bytes.
     #[must_use]
     pub fn to_bytes(&self) -> [u8; HEADER_BYTES] {
+        let Self {
+            height,
+            prev_hash,
+            tx_root,
+            log_root,
+            log_size,
+            state_root,
+            time_ms,
+            target,
+            miner,
+            nonce,
+        } = self;
         let mut bytes = [0; HEADER_BYTES];
         let fields = [
             MAGIC.as_slice(),
             &VERSION.to_be_bytes(),
             &[0, 0],
-            &self.height.to_be_bytes(),
-            self.prev_hash.as_bytes(),
-            self.tx_root.as_bytes(),
-            self.log_root.as_bytes(),
-            &self.log_size.to_be_bytes(),
-            self.state_root.as_bytes(),
-            &self.time_ms.to_be_bytes(),
-            &self.target.compact().to_be_bytes(),
-            &self.miner,
-            &self.nonce.to_be_bytes(),
+            &height.to_be_bytes(),
+            prev_hash.as_bytes(),
+            tx_root.as_bytes(),
+            log_root.as_bytes(),
+            &log_size.to_be_bytes(),
+            state_root.as_bytes(),
+            &time_ms.to_be_bytes(),
+            &target.compact().to_be_bytes(),
+            miner,
+            &nonce.to_be_bytes(),
         ];
         for (slot, byte) in bytes.iter_mut().zip(fields.into_iter().flatten()) {
             *slot = *byte;

@@ -441,7 +441,15 @@ impl Payload {
             Self::ServiceKey(payload) => Some(payload.public),
             Self::Staff(payload) => Some(payload.public),
             Self::ConsentKey(payload) => payload.public,
-            _ => None,
+            Self::MemberVote(_)
+            | Self::Anchor(_)
+            | Self::Erase(_)
+            | Self::Grant(_)
+            | Self::Alter(_)
+            | Self::Revoke(_)
+            | Self::Receipts(_)
+            | Self::Release(_)
+            | Self::NodeEvent(_) => None,
         }
     }
 

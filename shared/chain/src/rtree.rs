@@ -56,13 +56,14 @@ impl AnchorLeaf {
     /// i32 day0 ‖ i32 day1 ‖ u64 height ‖ txid, big-endian.
     #[must_use]
     pub fn to_bytes(&self) -> [u8; ANCHOR_BYTES] {
+        let Self { day0, day1, height, txid } = self;
         let mut bytes = [0; ANCHOR_BYTES];
-        let (numbers, txid) = bytes.split_at_mut(16);
-        let packed = u128::from(self.day0.cast_unsigned()) << 96
-            | u128::from(self.day1.cast_unsigned()) << 64
-            | u128::from(self.height);
+        let (numbers, rest) = bytes.split_at_mut(16);
+        let packed = u128::from(day0.cast_unsigned()) << 96
+            | u128::from(day1.cast_unsigned()) << 64
+            | u128::from(*height);
         numbers.copy_from_slice(&packed.to_be_bytes());
-        txid.copy_from_slice(self.txid.as_bytes());
+        rest.copy_from_slice(txid.as_bytes());
         bytes
     }
 

@@ -152,12 +152,14 @@ macro_rules! role_extractor {
                 let request = request.clone();
                 Box::pin(async move {
                     let caller = caller(request).await?;
-                    match &caller.account {
-                        AccountId::$variant(id) => Ok(Self { id: id.clone(), caller }),
-                        _ => {
-                            Err(Problem::new(Slug::Forbidden).detail(concat!("only ", $who, " may do this")))
-                        }
-                    }
+                    let AccountId::$variant(id) = &caller.account else {
+                        return Err(Problem::new(Slug::Forbidden).detail(concat!(
+                            "only ",
+                            $who,
+                            " may do this"
+                        )));
+                    };
+                    Ok(Self { id: id.clone(), caller })
                 })
             }
         }

@@ -12,8 +12,6 @@ use ed25519_dalek::VerifyingKey;
 use hbc_client::Endpoint;
 use hbc_client::jwt::{Expected, JwtError, TrustedKey, Unverified};
 use hbc_types::Clock;
-use hbc_types::account::Role;
-use hbc_types::ids::AccountId;
 use hbc_types::wire::token::{ACCESS_TYP, AccessClaims, Jwks};
 use tokio::sync::Mutex;
 use tokio::time::Instant;
@@ -154,12 +152,7 @@ impl TokenVerifier {
         if expired || early || endless {
             return Err(TokenError::Time);
         }
-        match (claims.role, &claims.sub) {
-            (Role::Patient, AccountId::Patient(_))
-            | (Role::Agency, AccountId::Agency(_))
-            | (Role::Operator, AccountId::Operator(_)) => Ok(()),
-            _ => Err(TokenError::Subject),
-        }
+        if claims.role == claims.sub.role() { Ok(()) } else { Err(TokenError::Subject) }
     }
 
     fn key(&self, kid: &str) -> Option<Arc<TrustedKey>> {

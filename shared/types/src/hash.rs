@@ -74,16 +74,17 @@ pub struct RecordFacts<'a> {
 /// offset u64, length u64)`.
 #[must_use]
 pub fn record(salt: &Salt, facts: &RecordFacts<'_>) -> Digest {
+    let RecordFacts { id, version, received, sealed, offset, length } = facts;
     domain_hash(
         "hbc/record/v1",
         &[
             salt,
-            facts.id.as_bytes(),
-            &facts.version.to_be_bytes(),
-            facts.received.as_bytes(),
-            facts.sealed.as_bytes(),
-            &facts.offset.to_be_bytes(),
-            &facts.length.to_be_bytes(),
+            id.as_bytes(),
+            &version.to_be_bytes(),
+            received.as_bytes(),
+            sealed.as_bytes(),
+            &offset.to_be_bytes(),
+            &length.to_be_bytes(),
         ],
     )
 }

@@ -7,6 +7,7 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
+use crate::account::Role;
 use crate::random::Random;
 
 /// The text is not an identifier of the expected kind.
@@ -166,6 +167,16 @@ impl AccountId {
             Some(AgencyId::PREFIX) => AgencyId::parse(text).map(Self::Agency),
             Some(OperatorId::PREFIX) => OperatorId::parse(text).map(Self::Operator),
             _ => Err(ParseIdError { prefix: "pat|agy|op" }),
+        }
+    }
+
+    /// The role that goes with such an id.
+    #[must_use]
+    pub const fn role(&self) -> Role {
+        match self {
+            Self::Patient(_) => Role::Patient,
+            Self::Agency(_) => Role::Agency,
+            Self::Operator(_) => Role::Operator,
         }
     }
 

@@ -115,10 +115,12 @@ impl Draft {
         let Ok(body) = json::decode::<ConsentBody>(self.body.as_bytes()) else { return false };
         let grant = &self.grant;
         let says = |field: &str, value: Value| self.payload.get(field) == Some(&value);
-        body.grant == grant.id
-            && body.grantee == grant.grantee
-            && body.patient == grant.patient
-            && body.scope == grant.scope
+        // Without `..`, here and below: a field that is added to what is signed does not compile until it is compared.
+        let ConsentBody { grant: id, grantee, patient, scope } = body;
+        id == grant.id
+            && grantee == grant.grantee
+            && patient == grant.patient
+            && scope == grant.scope
             && says("commitment", json!(self.commitment()))
             && says("iat", json!(grant.given_at.unsigned_ms()))
     }
@@ -241,18 +243,19 @@ fn parse(jws: &str) -> Result<Tx, ConsentError> {
 }
 
 fn same_as_drafted(draft: &Draft, consent: &Consent) -> Result<(), ConsentError> {
+    let Consent { chain: _checked_before, commitment, custody, grant, iat, key, prev, seq } = consent;
     let drafted = |field: &str| draft.payload.get(field).cloned().unwrap_or(Value::Null);
-    let key = drafted("key");
-    if !key.is_null() && key != json!(consent.key) {
+    let named = drafted("key");
+    if !named.is_null() && named != json!(key) {
         return Err(ConsentError::Differs("key"));
     }
     let pairs = [
-        ("commitment", json!(consent.commitment)),
-        ("grant", json!(consent.grant)),
-        ("custody", json!(consent.custody)),
-        ("seq", json!(consent.seq)),
-        ("prev", json!(consent.prev)),
-        ("iat", json!(consent.iat)),
+        ("commitment", json!(commitment)),
+        ("grant", json!(grant)),
+        ("custody", json!(custody)),
+        ("seq", json!(seq)),
+        ("prev", json!(prev)),
+        ("iat", json!(iat)),
     ];
     match pairs.into_iter().find(|(field, value)| drafted(field) != *value) {
         Some((field, _)) => Err(ConsentError::Differs(field)),
@@ -267,20 +270,23 @@ fn check_certificate(
     now: Timestamp,
 ) -> Result<(), ConsentError> {
     let refuse = |why: &str| Err(ConsentError::Signature(format!("certificate: {why}")));
-    if certificate.key != consent.key {
+    // Chain and root were checked when it was opened; how old it is does not matter.
+    let ConsentCertificate { key, grantee, limits, chain: _, root: _, iat: _ } = certificate;
+    if *key != consent.key {
         return refuse("for another key");
     }
-    if certificate.grantee != grant.grantee.as_str() {
+    if *grantee != grant.grantee.as_str() {
         return refuse("for another grantee");
     }
-    certificate.limits.allow(&grant.scope, now).or_else(|error| refuse(&error.to_string()))
+    limits.allow(&grant.scope, now).or_else(|error| refuse(&error.to_string()))
 }
 
 fn check_registration(text: &str, consent: &Consent, trust: &Trust<'_>) -> Result<Tx, ConsentError> {
     let refuse = |why: &str| ConsentError::Signature(format!("registration: {why}"));
     let tx = parse(text)?;
     // `Tx::parse` has checked the proof of possession and that the raw key has this fingerprint.
-    let Payload::ConsentKey(ConsentKey { chain, key, status, .. }) = tx.payload() else {
+    let Payload::ConsentKey(ConsentKey { chain, key, status, pop: _, public: _, iat: _ }) = tx.payload()
+    else {
         return Err(ConsentError::Form("the registration is no identity.key".to_owned()));
     };
     if *chain != trust.chain {
@@ -331,14 +337,15 @@ pub fn accept_unfreeze(
     trust: &Trust<'_>,
 ) -> Result<(), ConsentError> {
     let order = UnfreezeOrder::verify(jws, &trust.root, &trust.chain)?;
-    if order.patient != *patient {
+    let UnfreezeOrder { chain: _checked_when_opened, grant: of, iat, patient: by } = order;
+    if by != *patient {
         return Err(ConsentError::Differs("patient"));
     }
-    if order.grant.as_ref() != grant {
+    if of.as_ref() != grant {
         return Err(ConsentError::Differs("grant"));
     }
     // Not older than the freeze: an order that lifted an earlier one lifts nothing now.
-    if order.iat < since.unsigned_ms() || order.iat > trust.now.plus(AHEAD).unsigned_ms() {
+    if iat < since.unsigned_ms() || iat > trust.now.plus(AHEAD).unsigned_ms() {
         return Err(ConsentError::BadTime);
     }
     Ok(())

@@ -71,12 +71,9 @@ impl MasterKey {
 }
 
 fn kek_aad(id: &KekId, root: &Digest) -> Vec<u8> {
-    let parts: [&[u8]; 4] = [
-        id.patient.as_str().as_bytes(),
-        id.compartment.code().as_bytes(),
-        &id.epoch.to_be_bytes(),
-        root.as_bytes(),
-    ];
+    let KekId { patient, compartment, epoch } = id;
+    let parts: [&[u8]; 4] =
+        [patient.as_str().as_bytes(), compartment.code().as_bytes(), &epoch.to_be_bytes(), root.as_bytes()];
     hash::aad("hbc/kek/v1", &parts)
 }
 
@@ -97,13 +94,14 @@ pub struct RecordSlot<'a> {
 
 impl RecordSlot<'_> {
     fn list(&self, domain: &str) -> Vec<u8> {
+        let Self { patient, record, version, labels: Labels { category, compartment }, n } = self;
         let parts: [&[u8]; 6] = [
-            self.record.as_str().as_bytes(),
-            &self.version.to_be_bytes(),
-            self.patient.as_str().as_bytes(),
-            self.labels.category.code().as_bytes(),
-            self.labels.compartment.code().as_bytes(),
-            &self.n.to_be_bytes(),
+            record.as_str().as_bytes(),
+            &version.to_be_bytes(),
+            patient.as_str().as_bytes(),
+            category.code().as_bytes(),
+            compartment.code().as_bytes(),
+            &n.to_be_bytes(),
         ];
         hash::aad(domain, &parts)
     }

@@ -14,7 +14,7 @@ use hbc_types::Timestamp;
 use hbc_types::account::{AgencyType, Role, Standing};
 use hbc_types::ids::{AccountId, AgencyId, PatientId};
 use hbc_types::purpose::{Action, Purpose};
-use hbc_types::wire::access::Labels;
+use hbc_types::wire::access::{Labels, Scope};
 
 use crate::domain::grant::Grant;
 
@@ -58,11 +58,7 @@ impl Principal {
     /// The role that the account's id tells.
     #[must_use]
     pub const fn role(&self) -> Role {
-        match self.account {
-            AccountId::Patient(_) => Role::Patient,
-            AccountId::Agency(_) => Role::Agency,
-            AccountId::Operator(_) => Role::Operator,
-        }
+        self.account.role()
     }
 
     /// Whether a grant to `grantee` covers this account.
@@ -199,22 +195,26 @@ impl PolicyEngine {
     }
 
     fn request(&self, question: &Question<'_>) -> Result<(Request, Entities), String> {
+        // Without `..`, here and below: a field that is added does not compile until the policies are told or it is left
+        // out by name.
+        let Question { principal, action, patient, labels, purpose, now, grant } = *question;
         let text = |error: &dyn std::error::Error| error.to_string();
         let names = &self.names;
-        let who = names.account(&question.principal.account);
-        let principal = Entity::new(who.clone(), names.principal(question.principal), HashSet::new())
+        let who = names.account(&principal.account);
+        let principal = Entity::new(who.clone(), names.principal(principal), HashSet::new())
             .map_err(|error| text(&error))?;
-        let records = Entity::new(names.records.clone(), names.record_attributes(question), HashSet::new())
-            .map_err(|error| text(&error))?;
+        let attributes = names.record_attributes(patient, labels);
+        let records =
+            Entity::new(names.records.clone(), attributes, HashSet::new()).map_err(|error| text(&error))?;
         let mut context = vec![
-            ("purpose".to_owned(), string(question.purpose.code())),
-            ("now".to_owned(), RestrictedExpression::new_long(question.now.ms())),
+            ("purpose".to_owned(), string(purpose.code())),
+            ("now".to_owned(), RestrictedExpression::new_long(now.ms())),
         ];
-        if let Some(grant) = question.grant {
+        if let Some(grant) = grant {
             context.push(("grant".to_owned(), names.grant(grant).map_err(|error| text(&error))?));
         }
         let context = Context::from_pairs(context).map_err(|error| text(&error))?;
-        let action = names.action(question.action).clone();
+        let action = names.action(action).clone();
         let request = Request::new(who, action, names.records.clone(), context, Some(&self.schema))
             .map_err(|error| text(&error))?;
         let entities = Entities::from_entities([principal, records], None).map_err(|error| text(&error))?;
@@ -278,30 +278,36 @@ impl Names {
     }
 
     fn principal(&self, principal: &Principal) -> HashMap<String, RestrictedExpression> {
+        let Principal { account, standing, session_ended, agency_type, organisation } = principal;
         let mut attributes = HashMap::from([
-            ("standing".to_owned(), string(principal.standing.code())),
-            ("session_ended".to_owned(), RestrictedExpression::new_bool(principal.session_ended)),
+            ("standing".to_owned(), string(standing.code())),
+            ("session_ended".to_owned(), RestrictedExpression::new_bool(*session_ended)),
         ]);
-        if let AccountId::Agency(_) = principal.account {
+        if let AccountId::Agency(_) = account {
             // An agency without a known kind gets none that a policy names.
-            let kind = principal.agency_type.map_or("unknown", AgencyType::code);
+            let kind = agency_type.map_or("unknown", AgencyType::code);
             attributes.insert("kind".to_owned(), string(kind));
-            if let Some(organisation) = &principal.organisation {
+            if let Some(organisation) = organisation {
                 attributes.insert("organisation".to_owned(), self.agency_ref(organisation));
             }
         }
         attributes
     }
 
-    fn record_attributes(&self, question: &Question<'_>) -> HashMap<String, RestrictedExpression> {
-        let directory = question.patient.is_directory();
+    fn record_attributes(
+        &self,
+        patient: &PatientId,
+        labels: Labels,
+    ) -> HashMap<String, RestrictedExpression> {
+        let Labels { category, compartment } = labels;
+        let directory = patient.is_directory();
         let mut attributes = HashMap::from([
             ("directory".to_owned(), RestrictedExpression::new_bool(directory)),
-            ("category".to_owned(), string(question.labels.category.code())),
-            ("compartment".to_owned(), string(question.labels.compartment.code())),
+            ("category".to_owned(), string(category.code())),
+            ("compartment".to_owned(), string(compartment.code())),
         ]);
         if !directory {
-            attributes.insert("patient".to_owned(), self.patient_ref(question.patient));
+            attributes.insert("patient".to_owned(), self.patient_ref(patient));
         }
         attributes
     }
@@ -310,20 +316,43 @@ impl Names {
         &self,
         grant: &Grant,
     ) -> Result<RestrictedExpression, cedar_policy::ExpressionConstructionError> {
-        let scope = &grant.scope;
+        let Grant {
+            grantee,
+            patient,
+            scope,
+            final_height,
+            frozen_at,
+            revoked_at,
+            ended_at,
+            // What the grant is known by, and how it came to be.
+            id: _,
+            request: _,
+            custody: _,
+            given_at: _,
+            draft_expires_at: _,
+            kid: _,
+            seq: _,
+            txid: _,
+            signed_at: _,
+            refused: _,
+            revoked_by: _,
+            // With `future_records`, the limit that a verdict carries ([`crate::domain::decision::PastOnly`]).
+            numbers: _,
+        } = grant;
+        let Scope { actions, categories, compartments, purposes, from, until, future_records: _ } = scope;
         let yes = RestrictedExpression::new_bool;
         let fields = [
-            ("grantee", self.agency_ref(&grant.grantee)),
-            ("patient", self.patient_ref(&grant.patient)),
-            ("final", yes(grant.final_height.is_some())),
-            ("frozen", yes(grant.frozen_at.is_some())),
-            ("revoked", yes(grant.revoked_at.is_some() || grant.ended_at.is_some())),
-            ("actions", strings(scope.actions.iter().map(|action| action.code()))),
-            ("categories", strings(scope.categories.iter().map(|category| category.code()))),
-            ("compartments", strings(scope.compartments.iter().map(|compartment| compartment.code()))),
-            ("purposes", strings(scope.purposes.iter().map(|purpose| purpose.code()))),
-            ("from", RestrictedExpression::new_long(scope.from.ms())),
-            ("until", RestrictedExpression::new_long(scope.until.ms())),
+            ("grantee", self.agency_ref(grantee)),
+            ("patient", self.patient_ref(patient)),
+            ("final", yes(final_height.is_some())),
+            ("frozen", yes(frozen_at.is_some())),
+            ("revoked", yes(revoked_at.is_some() || ended_at.is_some())),
+            ("actions", strings(actions.iter().map(|action| action.code()))),
+            ("categories", strings(categories.iter().map(|category| category.code()))),
+            ("compartments", strings(compartments.iter().map(|compartment| compartment.code()))),
+            ("purposes", strings(purposes.iter().map(|purpose| purpose.code()))),
+            ("from", RestrictedExpression::new_long(from.ms())),
+            ("until", RestrictedExpression::new_long(until.ms())),
         ];
         RestrictedExpression::new_record(fields.map(|(name, value)| (name.to_owned(), value)))
     }

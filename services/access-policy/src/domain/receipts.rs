@@ -45,13 +45,26 @@ impl Occurrence {
     /// minute stands for all that differ from it only in the record.
     #[must_use]
     pub fn fold_fingerprint(&self) -> Digest {
-        let categories: Vec<&str> = self.categories.iter().map(|category| category.code()).collect();
+        // A denial is the only kind that folds, and no grant is told of it.
+        let Self {
+            patient,
+            actor,
+            organisation,
+            purpose,
+            rule,
+            categories,
+            kind: _,
+            grant: _,
+            records: _,
+            at: _,
+        } = self;
+        let categories: Vec<&str> = categories.iter().map(|category| category.code()).collect();
         let parts: [&[u8]; 6] = [
-            self.patient.as_str().as_bytes(),
-            self.actor.as_str().as_bytes(),
-            self.organisation.as_ref().map_or("", AgencyId::as_str).as_bytes(),
-            self.purpose.code().as_bytes(),
-            self.rule.as_bytes(),
+            patient.as_str().as_bytes(),
+            actor.as_str().as_bytes(),
+            organisation.as_ref().map_or("", AgencyId::as_str).as_bytes(),
+            purpose.code().as_bytes(),
+            rule.as_bytes(),
             &categories.join(",").into_bytes(),
         ];
         hash::domain_hash("hbc/denial-fold/v1", &parts)
@@ -82,20 +95,22 @@ pub struct Receipt {
 
 /// Gives an occurrence the next number after `head`.
 pub fn issue(occurrence: &Occurrence, head: Head, random: &Random) -> Result<Receipt, JsonError> {
+    let Occurrence { patient, kind, actor, organisation, purpose, grant, rule, records, categories, at } =
+        occurrence.clone();
     let body = ReceiptBody {
         id: ReceiptId::random(random),
-        patient: occurrence.patient.clone(),
+        patient,
         n: head.n + 1,
         prev: head.leaf,
-        kind: occurrence.kind,
-        actor: occurrence.actor.clone(),
-        organisation: occurrence.organisation.clone(),
-        purpose: occurrence.purpose,
-        grant: occurrence.grant.clone(),
-        rule: occurrence.rule.clone(),
-        records: occurrence.records.clone(),
-        categories: occurrence.categories.clone(),
-        at: occurrence.at,
+        kind,
+        actor,
+        organisation,
+        purpose,
+        grant,
+        rule,
+        records,
+        categories,
+        at,
     };
     let text = json::encode(&body)?;
     let salt = random.bytes();

@@ -24,29 +24,32 @@ const fn wrong(field: &'static str, message: &'static str) -> ScopeError {
 
 /// Sorts the lists and drops repetitions, so that equal scopes have equal texts, and checks what is left.
 pub fn normalise(mut scope: Scope, now: Timestamp) -> Result<Scope, ScopeError> {
-    tidy(&mut scope.actions);
-    tidy(&mut scope.categories);
-    tidy(&mut scope.compartments);
-    tidy(&mut scope.purposes);
-    if scope.actions.is_empty() {
+    // Without `..`, here and below: a field that is added does not compile until it is named.
+    let Scope { actions, categories, compartments, purposes, from, until, future_records: _either } =
+        &mut scope;
+    tidy(actions);
+    tidy(categories);
+    tidy(compartments);
+    tidy(purposes);
+    if actions.is_empty() {
         return Err(wrong("actions", "at least one is needed"));
     }
-    if scope.categories.is_empty() {
+    if categories.is_empty() {
         return Err(wrong("categories", "at least one is needed"));
     }
-    if scope.compartments.is_empty() {
+    if compartments.is_empty() {
         return Err(wrong("compartments", "at least one is needed"));
     }
-    if scope.purposes.is_empty() {
+    if purposes.is_empty() {
         return Err(wrong("purposes", "at least one is needed"));
     }
-    if scope.until <= scope.from {
+    if until <= from {
         return Err(wrong("until", "must be later than `from`"));
     }
-    if scope.until <= now {
+    if *until <= now {
         return Err(wrong("until", "must be in the future"));
     }
-    if scope.until.since(scope.from) > LONGEST {
+    if until.since(*from) > LONGEST {
         return Err(wrong("until", "must be within ten years of `from`"));
     }
     Ok(scope)
@@ -63,14 +66,15 @@ pub fn wider_field(inner: &Scope, outer: &Scope) -> Option<&'static str> {
     fn within<T: PartialEq>(inner: &[T], outer: &[T]) -> bool {
         inner.iter().all(|item| outer.contains(item))
     }
+    let Scope { actions, categories, compartments, purposes, from, until, future_records } = inner;
     let checks = [
-        ("actions", within(&inner.actions, &outer.actions)),
-        ("categories", within(&inner.categories, &outer.categories)),
-        ("compartments", within(&inner.compartments, &outer.compartments)),
-        ("purposes", within(&inner.purposes, &outer.purposes)),
-        ("from", inner.from >= outer.from),
-        ("until", inner.until <= outer.until),
-        ("future_records", outer.future_records || !inner.future_records),
+        ("actions", within(actions, &outer.actions)),
+        ("categories", within(categories, &outer.categories)),
+        ("compartments", within(compartments, &outer.compartments)),
+        ("purposes", within(purposes, &outer.purposes)),
+        ("from", *from >= outer.from),
+        ("until", *until <= outer.until),
+        ("future_records", outer.future_records || !future_records),
     ];
     checks.into_iter().find(|(_, holds)| !holds).map(|(field, _)| field)
 }

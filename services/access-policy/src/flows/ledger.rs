@@ -21,14 +21,20 @@ use crate::store::grants::StoredGrant;
 
 /// Whether a transaction can mean anything here; the others, record anchors mostly, are passed over.
 const fn concerns_us(payload: &Payload) -> bool {
-    matches!(
-        payload,
+    match payload {
         Payload::Grant(_)
-            | Payload::Alter(_)
-            | Payload::Revoke(_)
-            | Payload::ConsentKey(_)
-            | Payload::Receipts(_)
-    )
+        | Payload::Alter(_)
+        | Payload::Revoke(_)
+        | Payload::ConsentKey(_)
+        | Payload::Receipts(_) => true,
+        Payload::MemberVote(_)
+        | Payload::ServiceKey(_)
+        | Payload::Staff(_)
+        | Payload::Anchor(_)
+        | Payload::Erase(_)
+        | Payload::Release(_)
+        | Payload::NodeEvent(_) => false,
+    }
 }
 
 /// Applies a verified final block: its effects, what it settles in the outbox, and the position, in one transaction.
@@ -117,7 +123,14 @@ pub async fn touched(app: &App, txs: &[LedgerTx]) -> Result<Vec<PatientId>, Erro
             Payload::Grant(consent) | Payload::Alter(consent) => consent.key,
             Payload::Revoke(revoke) => revoke.key,
             Payload::ConsentKey(key) => key.key,
-            _ => continue,
+            Payload::MemberVote(_)
+            | Payload::ServiceKey(_)
+            | Payload::Staff(_)
+            | Payload::Anchor(_)
+            | Payload::Erase(_)
+            | Payload::Receipts(_)
+            | Payload::Release(_)
+            | Payload::NodeEvent(_) => continue,
         };
         if let Some(key) = store::grants::key(&mut conn, kid).await? {
             patients.push(key.patient);
@@ -152,7 +165,17 @@ async fn stands(db: &mut Tx, tx: &LedgerTx) -> Result<bool, Error> {
             let stored = store::grants::key(db, key.key).await?;
             Ok(stored.is_none_or(|stored| stored.revoked_at.is_some()))
         }
-        _ => Ok(true),
+        // They leave nothing behind here that could be set back and give somebody a right.
+        Payload::ConsentKey(_)
+        | Payload::Alter(_)
+        | Payload::MemberVote(_)
+        | Payload::ServiceKey(_)
+        | Payload::Staff(_)
+        | Payload::Anchor(_)
+        | Payload::Erase(_)
+        | Payload::Receipts(_)
+        | Payload::Release(_)
+        | Payload::NodeEvent(_) => Ok(true),
     }
 }
 
@@ -195,7 +218,15 @@ pub async fn apply(app: &App, db: &mut Tx, tx: &LedgerTx, height: u64, now: Time
             key_revoked(app, db, tx.txid(), key, now).await
         }
         Payload::Receipts(_) => store::receipts::batch_final(db, tx.txid(), height).await,
-        _ => Ok(()),
+        Payload::ConsentKey(_)
+        | Payload::Alter(_)
+        | Payload::MemberVote(_)
+        | Payload::ServiceKey(_)
+        | Payload::Staff(_)
+        | Payload::Anchor(_)
+        | Payload::Erase(_)
+        | Payload::Release(_)
+        | Payload::NodeEvent(_) => Ok(()),
     }
 }
 
@@ -227,10 +258,12 @@ async fn granted(
 /// An ended grant is not under the patient's MAC; before its row may live again it must say what was signed.
 fn check_stored(stored: &StoredGrant, consent: &Consent) -> Result<(), Error> {
     let draft = Draft::try_from(stored.clone())?;
-    let signed = draft.commitment() == consent.commitment
-        && draft.grant.kid == Some(consent.key)
-        && draft.grant.id == consent.grant
-        && draft.grant.given_at.unsigned_ms() == consent.iat;
+    // The chain is the followed one; the place among the key's events and the custody give no right.
+    let Consent { commitment, grant, iat, key, chain: _, custody: _, prev: _, seq: _ } = consent;
+    let signed = draft.commitment() == *commitment
+        && draft.grant.kid == Some(*key)
+        && draft.grant.id == *grant
+        && draft.grant.given_at.unsigned_ms() == *iat;
     if signed { Ok(()) } else { Err(hbc_db::RowMacError { table: "grants" }.into()) }
 }
 

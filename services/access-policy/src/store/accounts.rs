@@ -55,7 +55,8 @@ fn read(row: &AnyRow, seal: &RightsSeal) -> Result<Account, DbError> {
 
 /// Writes an account with a fresh MAC.
 pub async fn put_account(tx: &mut Tx, seal: &RightsSeal, account: &Account) -> Result<(), Error> {
-    let subject = &account.subject;
+    let Account { id, subject, denied_at, denied_until, updated_at } = account;
+    let Subject { role, standing, agency_type, name, organisation, staff_key, revision } = subject;
     sqlx::query(
         "INSERT INTO subjects (id, role, standing, agency_type, name, organisation, staff_key, revision,
              denied_at_ms, denied_until_ms, updated_at_ms, mac)
@@ -66,17 +67,17 @@ pub async fn put_account(tx: &mut Tx, seal: &RightsSeal, account: &Account) -> R
              denied_at_ms = excluded.denied_at_ms, denied_until_ms = excluded.denied_until_ms,
              updated_at_ms = excluded.updated_at_ms, mac = excluded.mac",
     )
-    .bind(account.id.as_str().to_owned())
-    .bind(subject.role.code())
-    .bind(subject.standing.code())
-    .bind(subject.agency_type.map(AgencyType::code))
-    .bind(subject.name.as_deref().map(|name| seal.hide(account.id.as_str(), name)))
-    .bind(subject.organisation.as_ref().map(|id| id.as_str().to_owned()))
-    .bind(row::digest_text(subject.staff_key.as_ref()))
-    .bind(row::stored(subject.revision, "revision")?)
-    .bind(row::ms(account.denied_at))
-    .bind(row::ms(account.denied_until))
-    .bind(account.updated_at.ms())
+    .bind(id.as_str().to_owned())
+    .bind(role.code())
+    .bind(standing.code())
+    .bind(agency_type.map(AgencyType::code))
+    .bind(name.as_deref().map(|name| seal.hide(id.as_str(), name)))
+    .bind(organisation.as_ref().map(|id| id.as_str().to_owned()))
+    .bind(row::digest_text(staff_key.as_ref()))
+    .bind(row::stored(*revision, "revision")?)
+    .bind(row::ms(*denied_at))
+    .bind(row::ms(*denied_until))
+    .bind(updated_at.ms())
     .bind(seal.account(account).to_vec())
     .execute(tx)
     .await?;
@@ -176,19 +177,30 @@ pub async fn principal(
 ) -> Result<Principal, Error> {
     let (account, ended) = account_and_sessions(tx, seal, id, EndedSessions::bucket_of(session)).await?;
     let account = account.unwrap_or_else(|| Account::unknown(id.clone(), now));
-    let mut organisation = account.subject.organisation.clone();
+    let is_denied = account.is_denied(now);
+    let Account { id: _asked_for, subject, denied_at: _, denied_until: _, updated_at: _ } = account;
+    let Subject {
+        standing,
+        agency_type,
+        mut organisation,
+        // The id tells the role; the others give no right.
+        role: _,
+        name: _,
+        staff_key: _,
+        revision: _,
+    } = subject;
     if let Some(its) = &organisation {
         let its = self::account(tx, seal, its.as_str()).await?;
         if !its.is_some_and(|its| its.subject.standing == Standing::Active && !its.is_denied(now)) {
             organisation = None;
         }
     }
-    let standing = if account.is_denied(now) { Standing::Suspended } else { account.subject.standing };
+    let standing = if is_denied { Standing::Suspended } else { standing };
     Ok(Principal {
         account: id.clone(),
         standing,
         session_ended: ended.has_ended(session),
-        agency_type: account.subject.agency_type,
+        agency_type,
         organisation,
     })
 }

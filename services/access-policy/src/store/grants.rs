@@ -147,24 +147,46 @@ fn parse_numbers(text: &str) -> Option<NumberLimits> {
 
 /// Stores a draft.
 pub async fn insert_draft(tx: &mut Tx, draft: &Draft) -> Result<(), Error> {
-    let grant = &draft.grant;
+    let Draft { grant, body, salt, payload } = draft;
+    let Grant {
+        id,
+        patient,
+        grantee,
+        request,
+        scope,
+        custody,
+        given_at,
+        draft_expires_at,
+        // A draft has none of what a signature and the ledger bring.
+        kid: _,
+        seq: _,
+        txid: _,
+        signed_at: _,
+        numbers: _,
+        final_height: _,
+        refused: _,
+        frozen_at: _,
+        revoked_at: _,
+        revoked_by: _,
+        ended_at: _,
+    } = grant;
     sqlx::query(
         "INSERT INTO grants (id, patient, grantee, request, scope, body, salt, payload, custody, given_at_ms,
              draft_expires_at_ms, until_ms)
          VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)",
     )
-    .bind(grant.id.as_str().to_owned())
-    .bind(grant.patient.as_str().to_owned())
-    .bind(grant.grantee.as_str().to_owned())
-    .bind(grant.request.as_ref().map(|id| id.as_str().to_owned()))
-    .bind(serde_json::to_string(&grant.scope).map_err(|_unreachable| DbError::BadValue { column: "scope" })?)
-    .bind(draft.body.clone())
-    .bind(draft.salt.to_vec())
-    .bind(draft.payload.to_string())
-    .bind(grant.custody.code())
-    .bind(grant.given_at.ms())
-    .bind(grant.draft_expires_at.ms())
-    .bind(grant.scope.until.ms())
+    .bind(id.as_str().to_owned())
+    .bind(patient.as_str().to_owned())
+    .bind(grantee.as_str().to_owned())
+    .bind(request.as_ref().map(|id| id.as_str().to_owned()))
+    .bind(serde_json::to_string(scope).map_err(|_unreachable| DbError::BadValue { column: "scope" })?)
+    .bind(body.clone())
+    .bind(salt.to_vec())
+    .bind(payload.to_string())
+    .bind(custody.code())
+    .bind(given_at.ms())
+    .bind(draft_expires_at.ms())
+    .bind(scope.until.ms())
     .execute(tx)
     .await?;
     Ok(())
@@ -183,25 +205,47 @@ pub async fn put_evidence(tx: &mut Tx, id: &GrantId, jws: &str, certificate: &st
 
 /// Stores what a transition left behind. Whoever calls this renews the patient's MAC in the same transaction.
 pub async fn update(tx: &mut Tx, grant: &Grant) -> Result<(), Error> {
-    let numbers = String::from_utf8(numbers_text(&grant.numbers))
+    let Grant {
+        id,
+        kid,
+        seq,
+        txid,
+        signed_at,
+        numbers,
+        final_height,
+        refused,
+        frozen_at,
+        revoked_at,
+        revoked_by,
+        ended_at,
+        // No transition changes what was drafted.
+        patient: _,
+        grantee: _,
+        request: _,
+        scope: _,
+        custody: _,
+        given_at: _,
+        draft_expires_at: _,
+    } = grant;
+    let numbers = String::from_utf8(numbers_text(numbers))
         .map_err(|_unreachable| DbError::BadValue { column: "numbers" })?;
     let done = sqlx::query(
         "UPDATE grants SET kid = $2, seq = $3, txid = $4, signed_at_ms = $5, numbers = $6, final_height = $7,
              refused = $8, frozen_at_ms = $9, revoked_at_ms = $10, revoked_by = $11, ended_at_ms = $12
          WHERE id = $1",
     )
-    .bind(grant.id.as_str().to_owned())
-    .bind(row::digest_text(grant.kid.as_ref()))
-    .bind(grant.seq.map(|seq| row::stored(seq, "seq")).transpose()?)
-    .bind(row::digest_text(grant.txid.as_ref()))
-    .bind(row::ms(grant.signed_at))
+    .bind(id.as_str().to_owned())
+    .bind(row::digest_text(kid.as_ref()))
+    .bind(seq.map(|seq| row::stored(seq, "seq")).transpose()?)
+    .bind(row::digest_text(txid.as_ref()))
+    .bind(row::ms(*signed_at))
     .bind(numbers)
-    .bind(grant.final_height.map(|height| row::stored(height, "final_height")).transpose()?)
-    .bind(grant.refused.clone())
-    .bind(row::ms(grant.frozen_at))
-    .bind(row::ms(grant.revoked_at))
-    .bind(row::digest_text(grant.revoked_by.as_ref()))
-    .bind(row::ms(grant.ended_at))
+    .bind(final_height.map(|height| row::stored(height, "final_height")).transpose()?)
+    .bind(refused.clone())
+    .bind(row::ms(*frozen_at))
+    .bind(row::ms(*revoked_at))
+    .bind(row::digest_text(revoked_by.as_ref()))
+    .bind(row::ms(*ended_at))
     .execute(tx)
     .await?;
     Ok(DbError::one_row(done.rows_affected())?)
@@ -287,6 +331,7 @@ pub async fn live_key(
 
 /// Writes a consent key.
 pub async fn put_key(tx: &mut Tx, key: &StoredKey, now: Timestamp) -> Result<(), Error> {
+    let StoredKey { kid, patient, grantee, public_key, last, last_final, revoked_at } = key;
     sqlx::query(
         "INSERT INTO consent_keys (kid, patient, grantee, public_key, last_seq, last_txid, final_seq, final_txid,
              revoked_at_ms, created_at_ms)
@@ -295,15 +340,15 @@ pub async fn put_key(tx: &mut Tx, key: &StoredKey, now: Timestamp) -> Result<(),
              final_seq = excluded.final_seq, final_txid = excluded.final_txid,
              revoked_at_ms = excluded.revoked_at_ms",
     )
-    .bind(key.kid.to_string())
-    .bind(key.patient.as_str().to_owned())
-    .bind(key.grantee.as_str().to_owned())
-    .bind(key.public_key.to_string())
-    .bind(row::stored(key.last.0, "last_seq")?)
-    .bind(row::digest_text(key.last.1.as_ref()))
-    .bind(row::stored(key.last_final.0, "final_seq")?)
-    .bind(row::digest_text(key.last_final.1.as_ref()))
-    .bind(row::ms(key.revoked_at))
+    .bind(kid.to_string())
+    .bind(patient.as_str().to_owned())
+    .bind(grantee.as_str().to_owned())
+    .bind(public_key.to_string())
+    .bind(row::stored(last.0, "last_seq")?)
+    .bind(row::digest_text(last.1.as_ref()))
+    .bind(row::stored(last_final.0, "final_seq")?)
+    .bind(row::digest_text(last_final.1.as_ref()))
+    .bind(row::ms(*revoked_at))
     .bind(now.ms())
     .execute(tx)
     .await?;

@@ -250,7 +250,8 @@ pub async fn intent(tx: &mut Tx, id: &IntentId) -> Result<Option<IntentState>, E
     Ok(Some(match state.as_str() {
         "void" => IntentState::Void,
         "anchored" => IntentState::Anchored,
-        _ => IntentState::Open(Box::new(read_intent(&row)?)),
+        "open" => IntentState::Open(Box::new(read_intent(&row)?)),
+        _ => return Err(DbError::BadValue { column: "state" }.into()),
     }))
 }
 

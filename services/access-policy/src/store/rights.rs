@@ -43,24 +43,34 @@ fn read_pin(row: &AnyRow) -> Result<Pin, DbError> {
 /// Pins a patient who was not pinned before.
 pub async fn insert_pin(tx: &mut Tx, seal: &RightsSeal, pin: &Pin) -> Result<(), Error> {
     let rights = Rights { pin: pin.clone(), grants: Vec::new() };
+    let Pin {
+        patient,
+        root_public_key,
+        root_fingerprint,
+        custody,
+        consent_version,
+        kek_epoch,
+        frozen_at,
+        pinned_at,
+    } = pin;
     sqlx::query(
         "INSERT INTO patients (id, root_public_key, root_fingerprint, custody, consent_version, kek_epoch,
              frozen_at_ms, pinned_at_ms, mac)
          VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)",
     )
-    .bind(pin.patient.as_str().to_owned())
-    .bind(pin.root_public_key.clone())
-    .bind(pin.root_fingerprint.to_string())
-    .bind(pin.custody.code())
-    .bind(row::stored(pin.consent_version, "consent_version")?)
-    .bind(i64::from(pin.kek_epoch))
-    .bind(row::ms(pin.frozen_at))
-    .bind(pin.pinned_at.ms())
+    .bind(patient.as_str().to_owned())
+    .bind(root_public_key.clone())
+    .bind(root_fingerprint.to_string())
+    .bind(custody.code())
+    .bind(row::stored(*consent_version, "consent_version")?)
+    .bind(i64::from(*kek_epoch))
+    .bind(row::ms(*frozen_at))
+    .bind(pinned_at.ms())
     .bind(seal.rights(&rights).to_vec())
     .execute(&mut *tx)
     .await?;
     sqlx::query("INSERT INTO receipt_heads (patient, n, leaf, batched_n) VALUES ($1, 0, NULL, 0)")
-        .bind(pin.patient.as_str().to_owned())
+        .bind(patient.as_str().to_owned())
         .execute(tx)
         .await?;
     Ok(())
@@ -72,13 +82,24 @@ pub async fn commit(tx: &mut Tx, seal: &RightsSeal, mut rights: Rights) -> Resul
     rights.pin.consent_version += 1;
     rights.grants.retain(crate::domain::grant::Grant::is_live);
     rights.grants.sort_by(|a, b| a.id.cmp(&b.id));
+    let Pin {
+        patient,
+        consent_version,
+        kek_epoch,
+        frozen_at,
+        // Pinned for ever.
+        root_public_key: _,
+        root_fingerprint: _,
+        custody: _,
+        pinned_at: _,
+    } = &rights.pin;
     let done = sqlx::query(
         "UPDATE patients SET consent_version = $2, kek_epoch = $3, frozen_at_ms = $4, mac = $5 WHERE id = $1",
     )
-    .bind(rights.pin.patient.as_str().to_owned())
-    .bind(row::stored(rights.pin.consent_version, "consent_version")?)
-    .bind(i64::from(rights.pin.kek_epoch))
-    .bind(row::ms(rights.pin.frozen_at))
+    .bind(patient.as_str().to_owned())
+    .bind(row::stored(*consent_version, "consent_version")?)
+    .bind(i64::from(*kek_epoch))
+    .bind(row::ms(*frozen_at))
     .bind(seal.rights(&rights).to_vec())
     .execute(tx)
     .await?;

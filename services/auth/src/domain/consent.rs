@@ -77,35 +77,47 @@ pub fn check_draft(
     // The form is checked with any key in the place of an absent one.
     let filled = with_key(payload, &key.unwrap_or(Digest::ZERO))?;
     let consent = consent_of(&filled)?;
-    if consent.chain != *chain {
+    // Without `..`, here and below: what is added to a consent does not compile until it is checked before the signature.
+    let Consent {
+        chain: of,
+        commitment,
+        custody,
+        grant,
+        iat,
+        key: _read_above,
+        prev: _ledger_checks_it,
+        seq,
+    } = consent;
+    if of != chain {
         return Err(DraftError::OtherChain);
     }
-    let signed_at = Timestamp::from_ms(i64::try_from(consent.iat).unwrap_or(i64::MAX));
+    let signed_at = Timestamp::from_ms(i64::try_from(*iat).unwrap_or(i64::MAX));
     if signed_at < now.minus(DRAFT_AGE) || signed_at > now.plus(DRAFT_AHEAD) {
         return Err(DraftError::BadTime);
     }
-    demand(consent.custody == Custody::Server, "payload.custody", "is not `server`")?;
-    demand(key.is_some() || consent.seq == 1, "payload.seq", "is 1 where no key is named")?;
-    let covered = hash::consent_body(salt, body.as_bytes()) == consent.commitment;
+    demand(*custody == Custody::Server, "payload.custody", "is not `server`")?;
+    demand(key.is_some() || *seq == 1, "payload.seq", "is 1 where no key is named")?;
+    let covered = hash::consent_body(salt, body.as_bytes()) == *commitment;
     demand(covered, "body", "is not what the payload's commitment covers")?;
-    let grantee = check_body(body, consent, patient, now)?;
-    Ok(CheckedDraft { payload: payload.clone(), grantee, grant: consent.grant.clone(), key })
+    let grantee = check_body(body, grant, patient, now)?;
+    Ok(CheckedDraft { payload: payload.clone(), grantee, grant: grant.clone(), key })
 }
 
 fn check_body(
     body: &str,
-    consent: &Consent,
+    drafted: &GrantId,
     patient: &PatientId,
     now: Timestamp,
 ) -> Result<AgencyId, DraftError> {
     let Ok(body) = json::decode::<ConsentBody>(body.as_bytes()) else {
         return refuse("body", "is not the canonical JSON of grant, grantee, patient and scope");
     };
-    demand(body.patient == *patient, "body", "is another patient's")?;
-    demand(body.grant == consent.grant, "body", "is about another grant than the payload")?;
-    demand(body.scope.from < body.scope.until, "body", "has a period that ends before it begins")?;
-    demand(body.scope.until > now, "body", "has a period that is over")?;
-    Ok(body.grantee)
+    let ConsentBody { grant, grantee, patient: of, scope } = body;
+    demand(of == *patient, "body", "is another patient's")?;
+    demand(grant == *drafted, "body", "is about another grant than the payload")?;
+    demand(scope.from < scope.until, "body", "has a period that ends before it begins")?;
+    demand(scope.until > now, "body", "has a period that is over")?;
+    Ok(grantee)
 }
 
 impl CheckedDraft {

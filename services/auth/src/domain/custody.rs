@@ -85,7 +85,8 @@ pub struct KeyOwner<'a> {
 
 impl KeyOwner<'_> {
     fn aad(&self) -> Vec<u8> {
-        aad(self.key_use.domain(), &[self.account.as_bytes(), self.public_key])
+        let Self { key_use, account, public_key } = self;
+        aad(key_use.domain(), &[account.as_bytes(), *public_key])
     }
 }
 

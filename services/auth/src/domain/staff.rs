@@ -46,11 +46,16 @@ pub fn profile_body(
 /// The public words on the ledger: the organisation's name; a person of their own (a doctor) stays unnamed.
 #[must_use]
 pub fn public_organisation(agency_type: AgencyType, name: &str, organisation: Option<&str>) -> String {
-    let words = match (organisation, agency_type) {
-        (Some(organisation), _) => organisation,
-        (None, AgencyType::Doctor) => "own practice",
-        (None, _) => name,
+    let own = || match agency_type {
+        AgencyType::Doctor => "own practice",
+        AgencyType::Hospital
+        | AgencyType::Laboratory
+        | AgencyType::Pharmacy
+        | AgencyType::Insurer
+        | AgencyType::Government
+        | AgencyType::Auditor => name,
     };
+    let words = organisation.unwrap_or_else(own);
     let mut text: String = words.chars().filter(|c| !c.is_control()).collect();
     while text.len() > MAX_TEXT_BYTES {
         text.pop();

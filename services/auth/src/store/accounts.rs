@@ -58,29 +58,49 @@ impl Account {
     }
 
     fn with_columns<T>(&self, work: impl FnOnce(&[Column<'_>]) -> T) -> T {
+        let Self {
+            id,
+            role,
+            username,
+            password_hash,
+            standing,
+            revision,
+            contact: Contact { name, email, phone, address },
+            custody,
+            public_key,
+            agency_type,
+            organisation,
+            licence_number,
+            profile,
+            staff_round,
+            created_at,
+            password_changed_at,
+            second_factor_at,
+        } = self;
+        let (salt, body) = profile_columns(profile.as_ref());
         let text = |value: &'static str| Column::Text(value);
         work(&[
-            self.id.as_str().into(),
-            text(self.role.code()),
-            (&self.username).into(),
-            (&self.password_hash).into(),
-            text(self.standing.code()),
-            self.revision.into(),
-            self.contact.name.as_ref().into(),
-            self.contact.email.as_ref().into(),
-            self.contact.phone.as_ref().into(),
-            self.contact.address.as_ref().into(),
-            self.custody.map(|custody| text(custody.code())).into(),
-            self.public_key.as_slice().into(),
-            self.agency_type.map(|kind| text(kind.code())).into(),
-            self.organisation.as_ref().map(AgencyId::as_str).into(),
-            self.licence_number.as_ref().into(),
-            self.profile.as_ref().map(|profile| profile.salt.as_slice()).into(),
-            self.profile.as_ref().map(|profile| &profile.body).into(),
-            self.staff_round.into(),
-            self.created_at.ms().into(),
-            self.password_changed_at.ms().into(),
-            self.second_factor_at.map(Timestamp::ms).into(),
+            id.as_str().into(),
+            text(role.code()),
+            username.into(),
+            password_hash.into(),
+            text(standing.code()),
+            (*revision).into(),
+            name.as_ref().into(),
+            email.as_ref().into(),
+            phone.as_ref().into(),
+            address.as_ref().into(),
+            custody.map(|custody| text(custody.code())).into(),
+            public_key.as_slice().into(),
+            agency_type.map(|kind| text(kind.code())).into(),
+            organisation.as_ref().map(AgencyId::as_str).into(),
+            licence_number.as_ref().into(),
+            salt.map(|salt| salt.as_slice()).into(),
+            body.into(),
+            (*staff_round).into(),
+            created_at.ms().into(),
+            password_changed_at.ms().into(),
+            second_factor_at.map(Timestamp::ms).into(),
         ])
     }
 
@@ -118,6 +138,11 @@ impl Account {
     }
 }
 
+/// Salt and text of a staff profile.
+fn profile_columns(profile: Option<&Profile>) -> (Option<&[u8; 32]>, Option<&String>) {
+    profile.map(|Profile { salt, body }| (salt, body)).unzip()
+}
+
 impl Rows {
     /// Adds an account. [`DbError::UniqueViolation`] means that the username is taken.
     pub async fn insert_account(&self, tx: &mut Tx, account: &Account) -> Result<(), StoreError> {
@@ -145,29 +170,49 @@ impl Rows {
         query: sqlx::query::Query<'q, sqlx::Any, sqlx::any::AnyArguments>,
         account: &Account,
     ) -> sqlx::query::Query<'q, sqlx::Any, sqlx::any::AnyArguments> {
+        let Account {
+            id,
+            role,
+            username,
+            password_hash,
+            standing,
+            revision,
+            contact: Contact { name, email, phone, address },
+            custody,
+            public_key,
+            agency_type,
+            organisation,
+            licence_number,
+            profile,
+            staff_round,
+            created_at,
+            password_changed_at,
+            second_factor_at,
+        } = account;
+        let (salt, body) = profile_columns(profile.as_ref());
         let code = |code: Option<&'static str>| code.map(str::to_owned);
         query
-            .bind(account.id.as_str().to_owned())
-            .bind(account.role.code())
-            .bind(account.username.clone())
-            .bind(account.password_hash.clone())
-            .bind(account.standing.code())
-            .bind(account.revision)
-            .bind(account.contact.name.clone())
-            .bind(account.contact.email.clone())
-            .bind(account.contact.phone.clone())
-            .bind(account.contact.address.clone())
-            .bind(code(account.custody.map(Custody::code)))
-            .bind(account.public_key.to_vec())
-            .bind(code(account.agency_type.map(AgencyType::code)))
-            .bind(account.organisation.as_ref().map(|id| id.as_str().to_owned()))
-            .bind(account.licence_number.clone())
-            .bind(account.profile.as_ref().map(|profile| profile.salt.to_vec()))
-            .bind(account.profile.as_ref().map(|profile| profile.body.clone()))
-            .bind(account.staff_round)
-            .bind(account.created_at.ms())
-            .bind(account.password_changed_at.ms())
-            .bind(account.second_factor_at.map(Timestamp::ms))
+            .bind(id.as_str().to_owned())
+            .bind(role.code())
+            .bind(username.clone())
+            .bind(password_hash.clone())
+            .bind(standing.code())
+            .bind(*revision)
+            .bind(name.clone())
+            .bind(email.clone())
+            .bind(phone.clone())
+            .bind(address.clone())
+            .bind(code(custody.map(Custody::code)))
+            .bind(public_key.to_vec())
+            .bind(code(agency_type.map(AgencyType::code)))
+            .bind(organisation.as_ref().map(|id| id.as_str().to_owned()))
+            .bind(licence_number.clone())
+            .bind(salt.map(|salt| salt.to_vec()))
+            .bind(body.cloned())
+            .bind(*staff_round)
+            .bind(created_at.ms())
+            .bind(password_changed_at.ms())
+            .bind(second_factor_at.map(Timestamp::ms))
             .bind(account.seal(self))
     }
 

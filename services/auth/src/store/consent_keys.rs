@@ -40,16 +40,19 @@ pub struct Derivation {
 
 impl ConsentKey {
     fn with_columns<T>(&self, work: impl FnOnce(&[Column<'_>]) -> T) -> T {
-        let kid = self.kid.to_string();
+        let Self { kid, account, derivation, public_key, registration, created_at, revoked_at } = self;
+        let (grantee, counter) =
+            derivation.as_ref().map(|Derivation { grantee, counter }| (grantee, *counter)).unzip();
+        let kid = kid.to_string();
         work(&[
             (&kid).into(),
-            self.account.as_str().into(),
-            self.derivation.as_ref().map(|derivation| derivation.grantee.as_str()).into(),
-            self.derivation.as_ref().map(|derivation| i64::from(derivation.counter)).into(),
-            self.public_key.as_slice().into(),
-            (&self.registration).into(),
-            self.created_at.ms().into(),
-            self.revoked_at.map(Timestamp::ms).into(),
+            account.as_str().into(),
+            grantee.map(AgencyId::as_str).into(),
+            counter.map(i64::from).into(),
+            public_key.as_slice().into(),
+            registration.into(),
+            created_at.ms().into(),
+            revoked_at.map(Timestamp::ms).into(),
         ])
     }
 
@@ -79,19 +82,22 @@ impl Rows {
     /// Adds a key. [`DbError::UniqueViolation`] means that the key, or the grantee's counter, is there already.
     pub async fn insert_consent_key(&self, tx: &mut Tx, key: &ConsentKey) -> Result<(), StoreError> {
         let mac = key.with_columns(|columns| self.seal(TABLE, columns));
+        let ConsentKey { kid, account, derivation, public_key, registration, created_at, revoked_at } = key;
+        let (grantee, counter) =
+            derivation.as_ref().map(|Derivation { grantee, counter }| (grantee, *counter)).unzip();
         sqlx::query(
             "INSERT INTO consent_keys (kid, account, grantee, counter, public_key, registration, created_at_ms,
                  revoked_at_ms, mac)
              VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)",
         )
-        .bind(key.kid.to_string())
-        .bind(key.account.as_str().to_owned())
-        .bind(key.derivation.as_ref().map(|derivation| derivation.grantee.as_str().to_owned()))
-        .bind(key.derivation.as_ref().map(|derivation| i64::from(derivation.counter)))
-        .bind(key.public_key.to_vec())
-        .bind(key.registration.clone())
-        .bind(key.created_at.ms())
-        .bind(key.revoked_at.map(Timestamp::ms))
+        .bind(kid.to_string())
+        .bind(account.as_str().to_owned())
+        .bind(grantee.map(|id| id.as_str().to_owned()))
+        .bind(counter.map(i64::from))
+        .bind(public_key.to_vec())
+        .bind(registration.clone())
+        .bind(created_at.ms())
+        .bind(revoked_at.map(Timestamp::ms))
         .bind(mac)
         .execute(tx)
         .await?;

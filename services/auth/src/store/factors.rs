@@ -27,13 +27,14 @@ pub struct Factor {
 
 impl Factor {
     fn columns(&self) -> [Column<'_>; 6] {
+        let Self { account, nonce, sealed, confirmed_at, last_step, created_at } = self;
         [
-            (&self.account).into(),
-            self.nonce.as_slice().into(),
-            self.sealed.as_slice().into(),
-            self.confirmed_at.map(Timestamp::ms).into(),
-            self.last_step.into(),
-            self.created_at.ms().into(),
+            account.into(),
+            nonce.as_slice().into(),
+            sealed.as_slice().into(),
+            confirmed_at.map(Timestamp::ms).into(),
+            (*last_step).into(),
+            created_at.ms().into(),
         ]
     }
 }
@@ -41,6 +42,7 @@ impl Factor {
 impl Rows {
     /// Adds or replaces the factor of its account.
     pub async fn put_factor(&self, tx: &mut Tx, factor: &Factor) -> Result<(), StoreError> {
+        let Factor { account, nonce, sealed, confirmed_at, last_step, created_at } = factor;
         sqlx::query(
             "INSERT INTO factors (account, nonce, sealed, confirmed_at_ms, last_step, created_at_ms, mac)
              VALUES ($1, $2, $3, $4, $5, $6, $7)
@@ -48,12 +50,12 @@ impl Rows {
                  confirmed_at_ms = excluded.confirmed_at_ms, last_step = excluded.last_step,
                  created_at_ms = excluded.created_at_ms, mac = excluded.mac",
         )
-        .bind(factor.account.clone())
-        .bind(factor.nonce.to_vec())
-        .bind(factor.sealed.clone())
-        .bind(factor.confirmed_at.map(Timestamp::ms))
-        .bind(factor.last_step)
-        .bind(factor.created_at.ms())
+        .bind(account.clone())
+        .bind(nonce.to_vec())
+        .bind(sealed.clone())
+        .bind(confirmed_at.map(Timestamp::ms))
+        .bind(*last_step)
+        .bind(created_at.ms())
         .bind(self.seal(TABLE, &factor.columns()))
         .execute(tx)
         .await?;

@@ -1,7 +1,8 @@
 //! All SQL of auth. Functions that take an executor work on the read pool and inside a write job alike.
 //!
 //! Rows that give rights are read and written only through the types here, which seal and check their MAC: a row that
-//! another hand wrote comes back as [`StoreError::Tampered`] and is logged as an alarm where that happens.
+//! another hand wrote comes back as [`StoreError::Tampered`] and is logged as an alarm where that happens. Each list of
+//! columns takes its row apart without `..`: a field that is added does not compile until the MAC covers it.
 
 pub mod accounts;
 pub mod consent_keys;

@@ -33,14 +33,15 @@ pub struct Session {
 
 impl Session {
     fn columns(&self) -> [Column<'_>; 7] {
+        let Self { id, account, amr, auth_time, expires_at, ended_at, end_reason } = self;
         [
-            self.id.as_str().into(),
-            self.account.as_str().into(),
-            self.amr.code().into(),
-            self.auth_time.ms().into(),
-            self.expires_at.ms().into(),
-            self.ended_at.map(Timestamp::ms).into(),
-            self.end_reason.as_ref().into(),
+            id.as_str().into(),
+            account.as_str().into(),
+            amr.code().into(),
+            auth_time.ms().into(),
+            expires_at.ms().into(),
+            ended_at.map(Timestamp::ms).into(),
+            end_reason.as_ref().into(),
         ]
     }
 
@@ -81,12 +82,13 @@ pub struct StoredToken {
 
 impl StoredToken {
     fn with_columns<T>(&self, work: impl FnOnce(&[Column<'_>]) -> T) -> T {
-        let hash = self.hash.to_string();
+        let Self { hash, session, expires_at, used_at } = self;
+        let hash = hash.to_string();
         work(&[
             (&hash).into(),
-            self.session.as_str().into(),
-            self.expires_at.ms().into(),
-            self.used_at.map(Timestamp::ms).into(),
+            session.as_str().into(),
+            expires_at.ms().into(),
+            used_at.map(Timestamp::ms).into(),
         ])
     }
 }
@@ -94,17 +96,18 @@ impl StoredToken {
 impl Rows {
     /// Adds a session.
     pub async fn insert_session(&self, tx: &mut Tx, session: &Session) -> Result<(), StoreError> {
+        let Session { id, account, amr, auth_time, expires_at, ended_at, end_reason } = session;
         sqlx::query(
             "INSERT INTO sessions (id, account, amr, auth_time_ms, expires_at_ms, ended_at_ms, end_reason, mac)
              VALUES ($1, $2, $3, $4, $5, $6, $7, $8)",
         )
-        .bind(session.id.as_str().to_owned())
-        .bind(session.account.as_str().to_owned())
-        .bind(session.amr.code())
-        .bind(session.auth_time.ms())
-        .bind(session.expires_at.ms())
-        .bind(session.ended_at.map(Timestamp::ms))
-        .bind(session.end_reason.clone())
+        .bind(id.as_str().to_owned())
+        .bind(account.as_str().to_owned())
+        .bind(amr.code())
+        .bind(auth_time.ms())
+        .bind(expires_at.ms())
+        .bind(ended_at.map(Timestamp::ms))
+        .bind(end_reason.clone())
         .bind(self.seal(SESSIONS, &session.columns()))
         .execute(tx)
         .await?;
@@ -151,13 +154,14 @@ impl Rows {
     /// Adds a refresh token.
     pub async fn insert_token(&self, tx: &mut Tx, token: &StoredToken) -> Result<(), StoreError> {
         let mac = token.with_columns(|columns| self.seal(TOKENS, columns));
+        let StoredToken { hash, session, expires_at, used_at } = token;
         sqlx::query(
             "INSERT INTO refresh_tokens (hash, session, expires_at_ms, used_at_ms, mac) VALUES ($1, $2, $3, $4, $5)",
         )
-        .bind(token.hash.to_string())
-        .bind(token.session.as_str().to_owned())
-        .bind(token.expires_at.ms())
-        .bind(token.used_at.map(Timestamp::ms))
+        .bind(hash.to_string())
+        .bind(session.as_str().to_owned())
+        .bind(expires_at.ms())
+        .bind(used_at.map(Timestamp::ms))
         .bind(mac)
         .execute(tx)
         .await?;

@@ -34,15 +34,16 @@ pub struct StaffSignature {
 
 impl StaffSignature {
     fn with_columns<T>(&self, work: impl FnOnce(&[Column<'_>]) -> T) -> T {
-        let txid = self.txid.to_string();
+        let Self { agency, round, signer, status, txid, signed_at, final_at } = self;
+        let txid = txid.to_string();
         work(&[
-            self.agency.as_str().into(),
-            self.round.into(),
-            (&self.signer).into(),
-            (&self.status).into(),
+            agency.as_str().into(),
+            (*round).into(),
+            signer.into(),
+            status.into(),
             (&txid).into(),
-            self.signed_at.ms().into(),
-            self.final_at.map(Timestamp::ms).into(),
+            signed_at.ms().into(),
+            final_at.map(Timestamp::ms).into(),
         ])
     }
 
@@ -71,17 +72,18 @@ impl Rows {
         signature: &StaffSignature,
     ) -> Result<(), StoreError> {
         let mac = signature.with_columns(|columns| self.seal(TABLE, columns));
+        let StaffSignature { agency, round, signer, status, txid, signed_at, final_at } = signature;
         sqlx::query(
             "INSERT INTO staff_signatures (agency, round, signer, status, txid, signed_at_ms, final_at_ms, mac)
              VALUES ($1, $2, $3, $4, $5, $6, $7, $8)",
         )
-        .bind(signature.agency.as_str().to_owned())
-        .bind(signature.round)
-        .bind(signature.signer.clone())
-        .bind(signature.status.clone())
-        .bind(signature.txid.to_string())
-        .bind(signature.signed_at.ms())
-        .bind(signature.final_at.map(Timestamp::ms))
+        .bind(agency.as_str().to_owned())
+        .bind(*round)
+        .bind(signer.clone())
+        .bind(status.clone())
+        .bind(txid.to_string())
+        .bind(signed_at.ms())
+        .bind(final_at.map(Timestamp::ms))
         .bind(mac)
         .execute(tx)
         .await?;

@@ -27,16 +27,18 @@ pub struct WrappedKey {
 
 impl WrappedKey {
     fn columns(&self) -> [Column<'_>; 9] {
+        let Self { account, key_use, cost, wrapped, created_at } = self;
+        let (Cost { m_kib, t, p }, Wrapped { salt, nonce, ciphertext }) = (cost, wrapped);
         [
-            (&self.account).into(),
-            self.key_use.domain().into(),
-            i64::from(self.cost.m_kib).into(),
-            i64::from(self.cost.t).into(),
-            i64::from(self.cost.p).into(),
-            self.wrapped.salt.as_slice().into(),
-            self.wrapped.nonce.as_slice().into(),
-            self.wrapped.ciphertext.as_slice().into(),
-            self.created_at.ms().into(),
+            account.into(),
+            key_use.domain().into(),
+            i64::from(*m_kib).into(),
+            i64::from(*t).into(),
+            i64::from(*p).into(),
+            salt.as_slice().into(),
+            nonce.as_slice().into(),
+            ciphertext.as_slice().into(),
+            created_at.ms().into(),
         ]
     }
 }
@@ -58,14 +60,15 @@ pub struct CodeWrap {
 
 impl CodeWrap {
     fn columns(&self) -> [Column<'_>; 7] {
+        let Self { account, n, wrapped: Wrapped { salt, nonce, ciphertext }, created_at, used_at } = self;
         [
-            (&self.account).into(),
-            self.n.into(),
-            self.wrapped.salt.as_slice().into(),
-            self.wrapped.nonce.as_slice().into(),
-            self.wrapped.ciphertext.as_slice().into(),
-            self.created_at.ms().into(),
-            self.used_at.map(Timestamp::ms).into(),
+            account.into(),
+            (*n).into(),
+            salt.as_slice().into(),
+            nonce.as_slice().into(),
+            ciphertext.as_slice().into(),
+            created_at.ms().into(),
+            used_at.map(Timestamp::ms).into(),
         ]
     }
 }
@@ -73,6 +76,8 @@ impl CodeWrap {
 impl Rows {
     /// Adds or replaces the wrapped key of its account.
     pub async fn put_wrapped_key(&self, tx: &mut Tx, key: &WrappedKey) -> Result<(), StoreError> {
+        let WrappedKey { account, key_use, cost, wrapped, created_at } = key;
+        let (Cost { m_kib, t, p }, Wrapped { salt, nonce, ciphertext }) = (cost, wrapped);
         sqlx::query(
             "INSERT INTO wrapped_keys (account, key_use, m_kib, t, p, salt, nonce, ciphertext, created_at_ms, mac)
              VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)
@@ -80,15 +85,15 @@ impl Rows {
                  p = excluded.p, salt = excluded.salt, nonce = excluded.nonce, ciphertext = excluded.ciphertext,
                  created_at_ms = excluded.created_at_ms, mac = excluded.mac",
         )
-        .bind(key.account.clone())
-        .bind(key.key_use.domain())
-        .bind(i64::from(key.cost.m_kib))
-        .bind(i64::from(key.cost.t))
-        .bind(i64::from(key.cost.p))
-        .bind(key.wrapped.salt.to_vec())
-        .bind(key.wrapped.nonce.to_vec())
-        .bind(key.wrapped.ciphertext.clone())
-        .bind(key.created_at.ms())
+        .bind(account.clone())
+        .bind(key_use.domain())
+        .bind(i64::from(*m_kib))
+        .bind(i64::from(*t))
+        .bind(i64::from(*p))
+        .bind(salt.to_vec())
+        .bind(nonce.to_vec())
+        .bind(ciphertext.clone())
+        .bind(created_at.ms())
         .bind(self.seal(KEYS, &key.columns()))
         .execute(tx)
         .await?;
@@ -127,17 +132,18 @@ impl Rows {
 
     /// Adds a recovery code's wrap.
     pub async fn insert_code(&self, tx: &mut Tx, code: &CodeWrap) -> Result<(), StoreError> {
+        let CodeWrap { account, n, wrapped: Wrapped { salt, nonce, ciphertext }, created_at, used_at } = code;
         sqlx::query(
             "INSERT INTO recovery_codes (account, n, salt, nonce, ciphertext, created_at_ms, used_at_ms, mac)
              VALUES ($1, $2, $3, $4, $5, $6, $7, $8)",
         )
-        .bind(code.account.clone())
-        .bind(code.n)
-        .bind(code.wrapped.salt.to_vec())
-        .bind(code.wrapped.nonce.to_vec())
-        .bind(code.wrapped.ciphertext.clone())
-        .bind(code.created_at.ms())
-        .bind(code.used_at.map(Timestamp::ms))
+        .bind(account.clone())
+        .bind(*n)
+        .bind(salt.to_vec())
+        .bind(nonce.to_vec())
+        .bind(ciphertext.clone())
+        .bind(created_at.ms())
+        .bind(used_at.map(Timestamp::ms))
         .bind(self.seal(CODES, &code.columns()))
         .execute(tx)
         .await?;

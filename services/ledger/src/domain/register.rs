@@ -297,7 +297,17 @@ fn voiced(tx: &Tx, added: &Added<'_>) -> Option<(String, Voiced)> {
             let value = format!("{} {} {}", change.role, change.status, change.public);
             (format!("service:{}", change.key), change.nonce, value)
         }
-        _ => return None,
+        // Operators and auth vote on staff, nodes on events: both are no voices of members about the network.
+        Payload::Staff(_)
+        | Payload::NodeEvent(_)
+        | Payload::ConsentKey(_)
+        | Payload::Anchor(_)
+        | Payload::Erase(_)
+        | Payload::Grant(_)
+        | Payload::Alter(_)
+        | Payload::Revoke(_)
+        | Payload::Receipts(_)
+        | Payload::Release(_) => return None,
     };
     let kid = tx.kid();
     let member = added.members.iter().find(|member| member.kid() == kid);

@@ -35,7 +35,16 @@ impl Item for Tx {
 fn previous(tx: &Tx) -> Option<Digest> {
     match tx.payload() {
         Payload::Grant(consent) | Payload::Alter(consent) => consent.prev,
-        _ => None,
+        Payload::MemberVote(_)
+        | Payload::ServiceKey(_)
+        | Payload::Staff(_)
+        | Payload::ConsentKey(_)
+        | Payload::Anchor(_)
+        | Payload::Erase(_)
+        | Payload::Revoke(_)
+        | Payload::Receipts(_)
+        | Payload::Release(_)
+        | Payload::NodeEvent(_) => None,
     }
 }
 

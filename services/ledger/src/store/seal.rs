@@ -1,5 +1,6 @@
 //! Rows that no block proves (promises, refusals, evidence) carry a keyed digest over their columns, so that a
-//! row written by anybody but this member is told from its own.
+//! row written by anybody but this member is told from its own. Each list of columns takes its row apart without `..`: a
+//! field that is added does not compile until its seal covers it.
 
 use std::collections::HashSet;
 
@@ -75,34 +76,27 @@ pub trait Sealed {
 
 impl Sealed for StoredPromise {
     fn seal(&self, key: &SealKey, received_at_ms: i64) -> Digest {
-        key.seal(Table::Promises, &[self.txid.as_bytes(), &self.jws, &received_at_ms.to_be_bytes()])
+        let Self { txid, jws } = self;
+        key.seal(Table::Promises, &[txid.as_bytes(), jws, &received_at_ms.to_be_bytes()])
     }
 }
 
 impl Sealed for StoredRefusal {
     fn seal(&self, key: &SealKey, refused_at_ms: i64) -> Digest {
-        let excluded_by = self.excluded_by.map(|by| by.as_bytes().to_vec()).unwrap_or_default();
-        let columns: [&[u8]; 5] = [
-            self.txid.as_bytes(),
-            &self.jws,
-            self.reason.as_bytes(),
-            &excluded_by,
-            &refused_at_ms.to_be_bytes(),
-        ];
+        let Self { txid, jws, reason, excluded_by } = self;
+        let excluded_by = excluded_by.map(|by| by.as_bytes().to_vec()).unwrap_or_default();
+        let columns: [&[u8]; 5] =
+            [txid.as_bytes(), jws, reason.as_bytes(), &excluded_by, &refused_at_ms.to_be_bytes()];
         key.seal(Table::Refusals, &columns)
     }
 }
 
 impl Sealed for StoredEvidence {
     fn seal(&self, key: &SealKey, seen_at_ms: i64) -> Digest {
-        let member = self.member.map(|member| member.to_vec()).unwrap_or_default();
-        let columns: [&[u8]; 5] = [
-            self.kind.as_bytes(),
-            &member,
-            &self.height.to_be_bytes(),
-            &self.detail,
-            &seen_at_ms.to_be_bytes(),
-        ];
+        let Self { kind, member, height, detail } = self;
+        let member = member.map(|member| member.to_vec()).unwrap_or_default();
+        let columns: [&[u8]; 5] =
+            [kind.as_bytes(), &member, &height.to_be_bytes(), detail, &seen_at_ms.to_be_bytes()];
         key.seal(Table::Evidence, &columns)
     }
 }
@@ -151,20 +145,21 @@ impl Pen<'_> {
 
     pub(super) async fn refusal(&mut self, refusal: &StoredRefusal, now_ms: i64) -> Result<(), StoreError> {
         let seal = refusal.seal(self.key, now_ms);
+        let StoredRefusal { txid, jws, reason, excluded_by } = refusal;
         let done = sqlx::query(
             "INSERT INTO refusals (txid, jws, reason, excluded_by, refused_at_ms, seal)
              VALUES ($1, $2, $3, $4, $5, $6) ON CONFLICT (txid) DO NOTHING",
         )
-        .bind(refusal.txid.as_bytes().as_slice())
-        .bind(refusal.jws.as_slice())
-        .bind(refusal.reason.as_str())
-        .bind(refusal.excluded_by.map(|txid| txid.as_bytes().to_vec()))
+        .bind(txid.as_bytes().as_slice())
+        .bind(jws.as_slice())
+        .bind(reason.as_str())
+        .bind(excluded_by.map(|txid| txid.as_bytes().to_vec()))
         .bind(now_ms)
         .bind(seal.as_bytes().as_slice())
         .execute(&mut *self.connection)
         .await?;
-        if done.rows_affected() > 0 && !self.has(Table::Refusals, &refusal.txid) {
-            self.change.added.push((Table::Refusals, refusal.txid, seal));
+        if done.rows_affected() > 0 && !self.has(Table::Refusals, txid) {
+            self.change.added.push((Table::Refusals, *txid, seal));
         }
         Ok(())
     }
@@ -175,6 +170,7 @@ impl Pen<'_> {
         now_ms: i64,
     ) -> Result<(), StoreError> {
         let (digest, seal) = (Digest::of(&evidence.detail), evidence.seal(self.key, now_ms));
+        let StoredEvidence { kind, member, height, detail } = evidence;
         let done = sqlx::query(
             "INSERT INTO evidence (digest, kind, member, height, detail, seen_at_ms, seal)
              SELECT $1, $2, $3, $4, $5, $6, $7
@@ -182,10 +178,10 @@ impl Pen<'_> {
              ON CONFLICT (digest) DO NOTHING",
         )
         .bind(digest.as_bytes().as_slice())
-        .bind(evidence.kind.as_ref())
-        .bind(evidence.member.map(|member| member.to_vec()))
-        .bind(signed(evidence.height)?)
-        .bind(evidence.detail.as_slice())
+        .bind(kind.as_ref())
+        .bind(member.map(|member| member.to_vec()))
+        .bind(signed(*height)?)
+        .bind(detail.as_slice())
         .bind(now_ms)
         .bind(seal.as_bytes().as_slice())
         .bind(MOST_EVIDENCE)

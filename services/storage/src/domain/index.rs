@@ -153,7 +153,8 @@ impl IndexKey {
     /// An identifier of a resource type, scoped to the patient.
     #[must_use]
     pub fn identifier(&self, patient: &PatientId, kind: &str, identifier: &Identifier) -> Token {
-        self.token("identifier", &[patient.as_str(), kind, &identifier.system, &identifier.value])
+        let Identifier { system, value } = identifier;
+        self.token("identifier", &[patient.as_str(), kind, system, value])
     }
 
     /// A code, scoped to the patient.
@@ -187,24 +188,41 @@ impl IndexKey {
 
 impl RowFacts<'_> {
     fn aad(&self) -> Vec<u8> {
+        let Self {
+            id,
+            version,
+            kind,
+            category,
+            date0,
+            date1,
+            n,
+            kek_epoch,
+            wrapped,
+            cid,
+            position,
+            offset,
+            length,
+            commitment,
+            created_at,
+        } = self;
         hbc_types::hash::aad(
             "hbc/storage-row/v1",
             &[
-                self.id.as_str().as_bytes(),
-                &self.version.to_be_bytes(),
-                self.kind.as_bytes(),
-                self.category.code().as_bytes(),
-                self.date0.unwrap_or_default().as_bytes(),
-                self.date1.unwrap_or_default().as_bytes(),
-                &self.n.to_be_bytes(),
-                &self.kek_epoch.to_be_bytes(),
-                self.wrapped,
-                self.cid.as_bytes(),
-                &self.position.to_be_bytes(),
-                &self.offset.to_be_bytes(),
-                &self.length.to_be_bytes(),
-                self.commitment.as_bytes(),
-                &self.created_at.ms().to_be_bytes(),
+                id.as_str().as_bytes(),
+                &version.to_be_bytes(),
+                kind.as_bytes(),
+                category.code().as_bytes(),
+                date0.unwrap_or_default().as_bytes(),
+                date1.unwrap_or_default().as_bytes(),
+                &n.to_be_bytes(),
+                &kek_epoch.to_be_bytes(),
+                wrapped,
+                cid.as_bytes(),
+                &position.to_be_bytes(),
+                &offset.to_be_bytes(),
+                &length.to_be_bytes(),
+                commitment.as_bytes(),
+                &created_at.ms().to_be_bytes(),
             ],
         )
     }

@@ -48,15 +48,16 @@ pub struct Context<'a> {
 
 impl Context<'_> {
     fn to_bytes(self) -> Vec<u8> {
+        let Self { record, version, patient, labels: Labels { category, compartment }, n } = self;
         hbc_types::hash::aad(
             DOMAIN,
             &[
-                self.record.as_str().as_bytes(),
-                &self.version.to_be_bytes(),
-                self.patient.as_str().as_bytes(),
-                self.labels.category.code().as_bytes(),
-                self.labels.compartment.code().as_bytes(),
-                &self.n.to_be_bytes(),
+                record.as_str().as_bytes(),
+                &version.to_be_bytes(),
+                patient.as_str().as_bytes(),
+                category.code().as_bytes(),
+                compartment.code().as_bytes(),
+                &n.to_be_bytes(),
             ],
         )
     }

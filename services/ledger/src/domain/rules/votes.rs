@@ -139,12 +139,15 @@ impl Draft<'_> {
         }
         let subject = format!("staff:{}", payload.key);
         self.check_nonce(&subject, payload.nonce)?;
-        match self.staff(&payload.key) {
-            None if payload.status != StaffStatus::Active => return Err(Refusal::never(Rule::NoChange)),
-            Some(known) if known.status == StaffStatus::Revoked => {
-                return Err(Refusal::excluded(Rule::Ended, known.txid));
+        match (payload.status, self.staff(&payload.key)) {
+            (StaffStatus::Active, None) => {}
+            (StaffStatus::Suspended | StaffStatus::Revoked, None) => {
+                return Err(Refusal::never(Rule::NoChange));
             }
-            _ => {}
+            (_, Some(known)) => match known.status {
+                StaffStatus::Active | StaffStatus::Suspended => {}
+                StaffStatus::Revoked => return Err(Refusal::excluded(Rule::Ended, known.txid)),
+            },
         }
         let acts = match payload.status {
             StaffStatus::Active => Self::is_approval,

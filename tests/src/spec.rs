@@ -5,15 +5,13 @@ use serde_json::Value;
 
 use crate::TestApp;
 
-/// The services with a document, by the names of their files and processes.
-pub const SERVICES: [(&str, &str); 4] =
-    [("auth", "auth"), ("access-policy", "access-policy"), ("ledger", "node-1"), ("storage", "storage")];
-
 /// One operation of a service.
 #[derive(Clone, Debug)]
 pub struct Operation {
     /// The service, as its document is called.
-    pub service: &'static str,
+    pub service: String,
+    /// One of the service's processes.
+    pub process: String,
     /// `GET`, `POST`, …
     pub method: String,
     /// The path's template.
@@ -62,13 +60,14 @@ pub async fn document(app: &TestApp, process: &str) -> Result<Value> {
 /// Every operation of every service.
 pub async fn operations(app: &TestApp) -> Result<Vec<Operation>> {
     let mut all = Vec::new();
-    for (service, process) in SERVICES {
+    for (service, process) in app.stack().services() {
         let document = document(app, process).await?;
         let paths = document.get("paths").and_then(Value::as_object).context("there are no paths")?;
         for (path, item) in paths {
             for (method, operation) in item.as_object().context("a path is no object")? {
                 all.push(Operation {
-                    service,
+                    service: service.to_owned(),
+                    process: process.to_owned(),
                     method: method.to_uppercase(),
                     path: path.clone(),
                     access: access(operation),

@@ -73,14 +73,11 @@ fn filled(operation: &Operation, well_shaped: bool) -> String {
     parts.collect::<Vec<_>>().join("/")
 }
 
-fn process(operation: &Operation) -> &'static str {
-    if operation.service == "ledger" { "node-1" } else { operation.service }
-}
-
 /// Requests that no operation can like: bodies, paths and queries that are wrong in every general way.
 fn provocations(operation: &Operation) -> Vec<(&'static str, Ask)> {
     let method = Method::from_bytes(operation.method.as_bytes()).unwrap();
-    let ask = |well_shaped| Ask::new(process(operation), method.clone(), filled(operation, well_shaped));
+    let ask =
+        |well_shaped| Ask::new(operation.process.as_str(), method.clone(), filled(operation, well_shaped));
     let mut all = vec![("ids of no shape", ask(false)), ("ids of nothing", ask(true))];
     let mut query = ask(true);
     query.path.push_str("?no_such_parameter=1&limit=-3&cursor=%00%ff");
@@ -206,7 +203,7 @@ async fn every_operation_is_described() -> Result<()> {
     for operation in operations(&app).await? {
         let (name, document) = (operation.name(), &operation.document);
         let id = document["operationId"].as_str().with_context(|| format!("{name} has no id"))?;
-        assert!(ids.insert((operation.service, id.to_owned())), "{name}: `{id}` is there twice");
+        assert!(ids.insert((operation.service.clone(), id.to_owned())), "{name}: `{id}` is there twice");
         assert!(document["summary"].as_str().is_some_and(|text| text.len() >= 5), "{name} has no summary");
         assert_eq!(document["tags"].as_array().map(Vec::len), Some(1), "{name} has one tag");
         let statuses = operation.statuses();
@@ -258,7 +255,7 @@ async fn what_anybody_may_call_is_on_the_committed_list() -> Result<()> {
 #[tokio::test(flavor = "multi_thread")]
 async fn every_service_serves_the_committed_document() -> Result<()> {
     let Some(app) = TestApp::shared().await? else { return Ok(()) };
-    for (name, process) in hbc_tests::spec::SERVICES {
+    for (name, process) in app.stack().services() {
         let file = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("../openapi/{name}.json"));
         let committed: Value = serde_json::from_slice(&std::fs::read(file)?)?;
         assert!(

@@ -31,7 +31,7 @@ fn processes_of(folder: &std::path::Path) -> Vec<String> {
 async fn every_part_is_ready_and_nothing_is_left_after_the_end() -> Result<()> {
     let Some(mut stack) = Stack::start().await? else { return Ok(()) };
     let client = hbc_testkit::http_client();
-    for name in ["auth", "access-policy", "storage", "node-1", "node-2", "node-3", "node-4"] {
+    for name in stack.processes() {
         for path in ["/livez", "/readyz", "/metrics", "/openapi.json", "/docs/"] {
             let response = client.get(format!("{}{path}", stack.url(name))).send().await?;
             assert_eq!(response.status(), 200, "{name}{path}");

@@ -2,13 +2,15 @@
 
 use std::path::PathBuf;
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{Args, Parser, Subcommand};
 
 use hbc_chain::payload::KeyStatus;
 use hbc_types::account::ServiceRole;
 use hbc_types::keys::PublicKey;
 
 use crate::init::founding::Terms;
+use crate::ports::Ports;
+use crate::services::{self, Service};
 
 /// HBC: a health-record platform in which the patient decides who reads.
 #[derive(Debug, Parser)]
@@ -69,15 +71,6 @@ pub struct Init {
     pub dir: PathBuf,
 }
 
-/// How ports are chosen.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum Ports {
-    /// The documented ones.
-    Default,
-    /// Whatever is free.
-    Auto,
-}
-
 /// `hbc up`.
 #[derive(Debug, Args)]
 pub struct Up {
@@ -94,26 +87,12 @@ pub struct Up {
     pub dir: PathBuf,
 }
 
-/// The services of the one binary.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, serde::Serialize, serde::Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Role {
-    /// Accounts, sessions, tokens, custody of signing keys.
-    Auth,
-    /// Grants, decisions, keys, receipts.
-    AccessPolicy,
-    /// Records: sealed, pinned, anchored.
-    Storage,
-    /// One member's ledger node.
-    Ledger,
-}
-
 /// `hbc serve` and `hbc migrate`.
 #[derive(Debug, Args)]
 pub struct Serve {
     /// Which service.
-    #[arg(value_enum)]
-    pub role: Role,
+    #[arg(value_parser = services::parser())]
+    pub service: &'static Service,
     /// Its configuration file.
     #[arg(long)]
     pub config: PathBuf,
@@ -279,7 +258,7 @@ pub enum Wish {
     },
     /// A service's key comes into use, or is revoked for ever.
     Service {
-        /// Whose: `auth`, `access-policy` or `storage`.
+        /// Whose.
         #[arg(value_parser = crate::member::role)]
         role: ServiceRole,
         /// The public key.

@@ -20,6 +20,7 @@ mod process_id;
 mod scratch;
 mod secret_file;
 mod serve;
+mod services;
 mod settings;
 mod stop;
 mod supervise;
@@ -55,7 +56,7 @@ fn run(command: cli::Command) -> anyhow::Result<ExitCode> {
         cli::Command::Init(args) => done(init::run(&args, &Clock::system(), &Random::system())),
         cli::Command::Up(args) => done(runtime()?.block_on(up::run(&args))),
         cli::Command::Serve(args) => done(runtime()?.block_on(serve::serve(&args))),
-        cli::Command::Migrate(args) => done(runtime()?.block_on(serve::migrate(args.role, &args.config))),
+        cli::Command::Migrate(args) => done(runtime()?.block_on(serve::migrate(args.service, &args.config))),
         cli::Command::Node(args) => done(node(args)),
         cli::Command::Key(cli::Key::New { file }) => done(key::make(&file, &Random::system())),
         cli::Command::Key(cli::Key::Show { file }) => done(key::show(&file)),

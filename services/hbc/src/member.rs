@@ -156,7 +156,8 @@ async fn until_final(node: &Endpoint, txid: &Digest) -> Result<u64> {
 
 /// The service that a text names.
 pub fn role(text: &str) -> Result<ServiceRole, String> {
-    ServiceRole::parse(text).ok_or_else(|| "expected `auth`, `access-policy` or `storage`".to_owned())
+    let known = || ServiceRole::ALL.iter().map(|role| format!("`{role}`")).collect::<Vec<_>>().join(", ");
+    ServiceRole::parse(text).ok_or_else(|| format!("expected one of {}", known()))
 }
 
 /// The status that a text names.

@@ -11,7 +11,6 @@ use hbc_types::Clock;
 use hbc_types::wire::ledger::{NodeState, NodeStatus};
 use rustix::process::Signal;
 
-use crate::cli::Role;
 use crate::deployment::Deployment;
 use crate::process_id::ProcessId;
 use crate::settings::Settings;
@@ -32,7 +31,7 @@ impl Conditions {
     /// Those of this deployment.
     pub fn of(deployment: &Deployment, runtime: tokio::runtime::Runtime) -> Result<Self> {
         let settings = Settings::read(&deployment.settings())?;
-        let ledger = settings.services.iter().filter(|service| service.role == Role::Ledger);
+        let ledger = settings.services.iter().filter(|service| service.is_node());
         let mut nodes = Vec::new();
         for service in ledger {
             let url = settings.url(&service.name).context("a service without an address")?;
@@ -78,7 +77,7 @@ fn resume(deployment: &Deployment, name: &str) -> Result<()> {
 pub fn repair(deployment: &Deployment, name: &str, runtime: &tokio::runtime::Runtime) -> Result<()> {
     let settings = Settings::read(&deployment.settings())?;
     let service = settings.services.iter().find(|service| service.name == name);
-    if service.is_none_or(|service| service.role != Role::Ledger) {
+    if service.is_none_or(|service| !service.is_node()) {
         bail!("`{name}` is no ledger node of this deployment");
     }
     let config: hbc_ledger::Config = hbc_service::config::load("ledger", &deployment.config(name))?;

@@ -3,22 +3,14 @@
 use std::path::Path;
 
 use anyhow::{Context as _, Result, bail};
-use utoipa::openapi::OpenApi;
 
-/// Each service's document by the name of its file.
-pub fn documents() -> [(&'static str, OpenApi); 4] {
-    [
-        ("auth.json", hbc_auth::openapi()),
-        ("access-policy.json", hbc_access_policy::openapi()),
-        ("ledger.json", hbc_ledger::openapi()),
-        ("storage.json", hbc_storage::openapi()),
-    ]
-}
+use crate::services;
 
 /// Writes every document into `folder`, or with `check` fails on the first that differs.
 pub fn run(folder: &Path, check: bool) -> Result<()> {
-    for (name, document) in documents() {
-        let path = folder.join(name);
+    for service in &services::ALL {
+        let path = folder.join(format!("{}.json", service.name));
+        let document = (service.library.openapi)();
         let text = document.to_pretty_json().context("a document cannot be written as JSON")? + "\n";
         if check {
             let committed = std::fs::read_to_string(&path).unwrap_or_default();

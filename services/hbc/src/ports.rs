@@ -2,22 +2,31 @@
 
 use std::net::TcpListener;
 
-use anyhow::{Result, bail};
+use anyhow::{Context as _, Result, bail};
+use clap::ValueEnum;
 use hbc_types::Random;
 
-use crate::cli::Ports;
+use crate::settings::ServiceSettings;
 
-/// One deployment's ports.
+/// How ports are chosen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Ports {
+    /// The documented ones.
+    Default,
+    /// Whatever is free.
+    Auto,
+}
+
+/// Kubo's RPC where nothing else is said.
+const KUBO_API: u16 = 7105;
+/// Kubo's private swarm where nothing else is said.
+const KUBO_SWARM: u16 = 7106;
+
+/// One deployment's processes with their ports.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PortPlan {
-    /// auth.
-    pub auth: u16,
-    /// access-policy.
-    pub access_policy: u16,
-    /// storage.
-    pub storage: u16,
-    /// The ledger nodes, in order.
-    pub nodes: Vec<u16>,
+    /// The services' processes, in the order in which they are started.
+    pub services: Vec<ServiceSettings>,
     /// Kubo's RPC.
     pub kubo_api: u16,
     /// Kubo's private swarm.
@@ -25,32 +34,32 @@ pub struct PortPlan {
 }
 
 impl PortPlan {
-    /// Ports as asked for.
-    pub fn choose(ports: Ports, nodes: u16, random: &Random) -> Result<Self> {
+    /// Ports as asked for, for processes that have their documented ones.
+    pub fn choose(ports: Ports, services: Vec<ServiceSettings>, random: &Random) -> Result<Self> {
+        let mut plan = Self { services, kubo_api: KUBO_API, kubo_swarm: KUBO_SWARM };
         match ports {
-            Ports::Default => Ok(Self {
-                auth: 7101,
-                access_policy: 7102,
-                storage: 7104,
-                nodes: (0..nodes).map(|node| 7103 + 10 * node).collect(),
-                kubo_api: 7105,
-                kubo_swarm: 7106,
-            }),
+            Ports::Default => {}
             Ports::Auto => {
-                let free = free_ports(usize::from(nodes) + 5, random)?;
-                let [auth, access_policy, storage, kubo_api, kubo_swarm, nodes @ ..] = free.as_slice() else {
-                    bail!("too few free ports");
-                };
-                Ok(Self {
-                    auth: *auth,
-                    access_policy: *access_policy,
-                    storage: *storage,
-                    nodes: nodes.to_vec(),
-                    kubo_api: *kubo_api,
-                    kubo_swarm: *kubo_swarm,
-                })
+                let free = free_ports(plan.services.len() + 2, random)?;
+                let Self { services, kubo_api, kubo_swarm } = &mut plan;
+                let all = services.iter_mut().map(|service| &mut service.port).chain([kubo_api, kubo_swarm]);
+                for (port, free) in all.zip(free) {
+                    *port = free;
+                }
             }
         }
+        Ok(plan)
+    }
+
+    /// The port of a process.
+    pub fn of(&self, name: &str) -> Result<u16> {
+        let found = self.services.iter().find(|service| service.name == name);
+        found.map(|service| service.port).with_context(|| format!("no process is called `{name}`"))
+    }
+
+    /// The ledger members' processes, in order.
+    pub fn nodes(&self) -> impl Iterator<Item = &ServiceSettings> {
+        self.services.iter().filter(|service| service.is_node())
     }
 }
 
@@ -76,23 +85,33 @@ fn free_ports(count: usize, random: &Random) -> Result<Vec<u16>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::services;
 
     #[test]
     fn automatic_ports_are_distinct_and_free() {
-        let plan = PortPlan::choose(Ports::Auto, 4, &Random::system()).unwrap();
-        let mut all = vec![plan.auth, plan.access_policy, plan.storage, plan.kubo_api, plan.kubo_swarm];
-        all.extend(&plan.nodes);
+        let plan = PortPlan::choose(Ports::Auto, services::processes(4), &Random::system()).unwrap();
+        let mut all = vec![plan.kubo_api, plan.kubo_swarm];
+        all.extend(plan.services.iter().map(|service| service.port));
         for port in &all {
             TcpListener::bind(("127.0.0.1", *port)).unwrap();
         }
+        let count = all.len();
         all.sort_unstable();
         all.dedup();
-        assert_eq!(all.len(), 9);
+        assert_eq!(all.len(), count);
+        assert_eq!(plan.nodes().count(), 4);
     }
 
     #[test]
     fn documented_ports_do_not_collide() {
-        let plan = PortPlan::choose(Ports::Default, 4, &Random::system()).unwrap();
-        assert_eq!(plan.nodes, [7103, 7113, 7123, 7133]);
+        let plan = PortPlan::choose(Ports::Default, services::processes(4), &Random::system()).unwrap();
+        let nodes: Vec<u16> = plan.nodes().map(|node| node.port).collect();
+        assert_eq!(nodes, [7103, 7113, 7123, 7133]);
+        let mut all: Vec<u16> = plan.services.iter().map(|service| service.port).collect();
+        all.extend([plan.kubo_api, plan.kubo_swarm]);
+        let count = all.len();
+        all.sort_unstable();
+        all.dedup();
+        assert_eq!(all.len(), count);
     }
 }

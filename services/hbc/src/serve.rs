@@ -2,11 +2,11 @@
 
 use std::path::Path;
 
-use anyhow::{Context as _, Result};
-use hbc_service::config;
+use anyhow::Result;
 use hbc_service::telemetry;
 
-use crate::cli::{Role, Serve};
+use crate::cli::Serve;
+use crate::services::Service;
 use crate::stop;
 
 /// Serves until a signal (or the end of input, where asked) stops it.
@@ -14,45 +14,10 @@ pub async fn serve(args: &Serve) -> Result<()> {
     // A panic's message may quote what it choked on; where it happened is enough for the log.
     telemetry::hide_panic_messages();
     let stop = stop::requested(args.until_input_closes)?;
-    let path = &args.config;
-    // One arm per service: their configurations are types of their own.
-    match args.role {
-        Role::Auth => {
-            let config: hbc_auth::config::Config = config::load("auth", path)?;
-            telemetry::init(&config.telemetry)?;
-            hbc_auth::Application::build(config)
-                .await
-                .context("auth cannot start")?
-                .run_until_stopped(stop)
-                .await
-        }
-        Role::AccessPolicy => {
-            let config: hbc_access_policy::config::Config = config::load("access-policy", path)?;
-            telemetry::init(&config.telemetry)?;
-            let application = hbc_access_policy::Application::build(config).await;
-            application.context("access-policy cannot start")?.run_until_stopped(stop).await
-        }
-        Role::Storage => {
-            let config: hbc_storage::Config = config::load("storage", path)?;
-            telemetry::init(&config.telemetry)?;
-            let application = hbc_storage::Application::build(config).await;
-            application.context("storage cannot start")?.run_until_stopped(stop).await
-        }
-        Role::Ledger => {
-            let config: hbc_ledger::Config = config::load("ledger", path)?;
-            telemetry::init(&config.telemetry)?;
-            let application = hbc_ledger::Application::build(config).await;
-            application.context("the ledger node cannot start")?.run_until_stopped(stop).await
-        }
-    }
+    (args.service.library.serve)(args.config.clone(), Box::pin(stop)).await
 }
 
 /// Brings the service's database to the present schema.
-pub async fn migrate(role: Role, path: &Path) -> Result<()> {
-    match role {
-        Role::Auth => hbc_auth::migrate(&config::load("auth", path)?).await,
-        Role::AccessPolicy => hbc_access_policy::migrate(&config::load("access-policy", path)?).await,
-        Role::Storage => hbc_storage::migrate(&config::load("storage", path)?).await,
-        Role::Ledger => hbc_ledger::migrate(&config::load("ledger", path)?).await,
-    }
+pub async fn migrate(service: &Service, path: &Path) -> Result<()> {
+    (service.library.migrate)(path.to_owned()).await
 }

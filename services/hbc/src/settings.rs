@@ -5,8 +5,6 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context as _, Result};
 use serde::{Deserialize, Serialize};
 
-use crate::cli::Role;
-
 /// The supervisor's settings. A member that runs only its ledger node lists only that service.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -38,10 +36,17 @@ pub struct KuboSettings {
 pub struct ServiceSettings {
     /// Its name; `config/NAME.toml` is its configuration.
     pub name: String,
-    /// What it is.
-    pub role: Role,
+    /// Which service it is, as the table calls it.
+    pub role: String,
     /// The port it listens on, as its configuration says too.
     pub port: u16,
+}
+
+impl ServiceSettings {
+    /// Whether it is a member's ledger node.
+    pub fn is_node(&self) -> bool {
+        self.role == "ledger"
+    }
 }
 
 impl Settings {

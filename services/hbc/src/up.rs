@@ -9,12 +9,12 @@ use hbc_types::Clock;
 use serde::Serialize;
 use tokio::sync::watch;
 
-use crate::cli::{Role, Up};
+use crate::cli::Up;
 use crate::deployment::Deployment;
 use crate::probe::Probe;
 use crate::settings::{KuboSettings, ServiceSettings, Settings};
 use crate::supervise::{ProcessSpec, Standings, State, Supervisor};
-use crate::{kubo, stop};
+use crate::{kubo, services, stop};
 
 /// How often the wait for readiness tells what it waits for.
 const PROGRESS: Duration = Duration::from_secs(3);
@@ -23,6 +23,7 @@ const PROGRESS: Duration = Duration::from_secs(3);
 #[derive(Debug, Serialize)]
 struct Ready<'a> {
     services: BTreeMap<&'a str, String>,
+    roles: BTreeMap<&'a str, Vec<&'a str>>,
     kubo: Option<String>,
 }
 
@@ -58,7 +59,9 @@ fn processes(deployment: &Deployment, settings: &Settings) -> Result<Vec<Process
     if let Some(kubo) = &settings.kubo {
         specs.push(kubo_process(deployment, kubo, &program)?);
     }
-    specs.extend(settings.services.iter().map(|service| service_process(deployment, service, &program)));
+    for service in &settings.services {
+        specs.push(service_process(deployment, service, &program)?);
+    }
     Ok(specs)
 }
 
@@ -84,27 +87,26 @@ fn kubo_process(deployment: &Deployment, settings: &KuboSettings, program: &Path
     })
 }
 
-fn service_process(deployment: &Deployment, service: &ServiceSettings, program: &Path) -> ProcessSpec {
-    let (role, stop_order) = match service.role {
-        Role::Storage => ("storage", 0),
-        Role::Auth => ("auth", 1),
-        Role::AccessPolicy => ("access-policy", 1),
-        Role::Ledger => ("ledger", 2),
-    };
-    ProcessSpec {
+fn service_process(
+    deployment: &Deployment,
+    service: &ServiceSettings,
+    program: &Path,
+) -> Result<ProcessSpec> {
+    let row = services::named(&service.role)?;
+    Ok(ProcessSpec {
         name: service.name.clone(),
         program: program.to_owned(),
         args: vec![
             "serve".to_owned(),
-            role.to_owned(),
+            row.name.to_owned(),
             "--until-input-closes".to_owned(),
             "--config".to_owned(),
             deployment.config(&service.name).to_string_lossy().into_owned(),
         ],
         env: Vec::new(),
         ready: Some(Probe::service(service.port)),
-        stop_order,
-    }
+        stop_order: row.stop_order,
+    })
 }
 
 /// Waits until every child is ready, telling what is awaited, then gives the addresses out.
@@ -145,7 +147,11 @@ fn awaited(all: &Standings) -> String {
 fn write_ready_file(path: &Path, settings: &Settings) -> Result<()> {
     let services =
         settings.services.iter().map(|service| (service.name.as_str(), url(service.port))).collect();
-    let ready = Ready { services, kubo: settings.kubo.as_ref().map(|kubo| url(kubo.api_port)) };
+    let mut roles: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
+    for service in &settings.services {
+        roles.entry(&service.role).or_default().push(&service.name);
+    }
+    let ready = Ready { services, roles, kubo: settings.kubo.as_ref().map(|kubo| url(kubo.api_port)) };
     let json = serde_json::to_vec_pretty(&ready).context("cannot write the addresses")?;
     let temporary = path.with_extension("new");
     std::fs::write(&temporary, json)
@@ -189,16 +195,10 @@ mod tests {
         let deployment = Deployment::at(folder.path()).unwrap();
         crate::secret_file::make_folder(&folder.path().join("secrets")).unwrap();
         crate::secret_file::write(&deployment.secret("kubo.token"), b"t").unwrap();
-        let service = |name: &str, role| ServiceSettings { name: name.to_owned(), role, port: 1 };
         let settings = Settings {
             dev: true,
             kubo: Some(KuboSettings { program: "ipfs".into(), api_port: 1, swarm_port: 2 }),
-            services: vec![
-                service("node-1", Role::Ledger),
-                service("auth", Role::Auth),
-                service("access-policy", Role::AccessPolicy),
-                service("storage", Role::Storage),
-            ],
+            services: services::processes(1),
         };
         let mut specs = processes(&deployment, &settings).unwrap();
         specs.sort_by_key(|spec| spec.stop_order);

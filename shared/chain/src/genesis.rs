@@ -256,9 +256,9 @@ impl Genesis {
             self.services.is_sorted_by(|one, next| order(one) < order(next)),
             "services ascend by role and key",
         )?;
-        for role in [ServiceRole::Auth, ServiceRole::AccessPolicy, ServiceRole::Storage] {
-            rule(self.services.iter().any(|service| service.role == role), "a service has no key")?;
-        }
+        let mut signers = ServiceRole::ALL.iter().filter(|role| role.signs_transactions());
+        let has_key = |role: &ServiceRole| self.services.iter().any(|service| service.role == *role);
+        rule(signers.all(has_key), "a service has no key")?;
         rule(self.services.iter().all(|service| is_curve_key(&service.key)), "a service's key is not one")?;
         let mut keys: Vec<PublicKey> = self.services.iter().map(|service| service.key).collect();
         keys.extend(self.members.iter().chain(&self.operators).map(|named| named.key));

@@ -16,6 +16,8 @@ const START_LIMIT: Duration = Duration::from_secs(120);
 pub struct Ready {
     /// Base URL of each service: `auth`, `access-policy`, `storage`, `node-1`, …
     pub services: BTreeMap<String, String>,
+    /// The processes of each service: `ledger` has several.
+    pub roles: BTreeMap<String, Vec<String>>,
     /// Base URL of Kubo's RPC.
     pub kubo: Option<String>,
 }
@@ -98,8 +100,19 @@ impl Stack {
 
     /// Base URLs of the ledger nodes, in order of their names.
     pub fn nodes(&self) -> Vec<&str> {
-        let nodes = self.ready.services.iter().filter(|(name, _)| name.starts_with("node-"));
-        nodes.map(|(_, url)| url.as_str()).collect()
+        let nodes = self.ready.roles.get("ledger").into_iter().flatten();
+        nodes.map(|name| self.url(name)).collect()
+    }
+
+    /// Every process of every service.
+    pub fn processes(&self) -> impl Iterator<Item = &str> {
+        self.ready.services.keys().map(String::as_str)
+    }
+
+    /// Every service, with one of its processes.
+    pub fn services(&self) -> impl Iterator<Item = (&str, &str)> {
+        let roles = self.ready.roles.iter();
+        roles.filter_map(|(service, processes)| Some((service.as_str(), processes.first()?.as_str())))
     }
 
     /// Base URL of Kubo's RPC.

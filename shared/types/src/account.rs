@@ -67,3 +67,13 @@ codes! {
         Storage = "storage",
     }
 }
+
+impl ServiceRole {
+    /// Whether it signs transactions of its own: a chain does not begin without its key.
+    #[must_use]
+    pub const fn signs_transactions(self) -> bool {
+        match self {
+            Self::Auth | Self::AccessPolicy | Self::Storage => true,
+        }
+    }
+}

@@ -8,18 +8,19 @@ use anyhow::{Context as _, Result, bail};
 use ed25519_dalek::SigningKey;
 use hbc_client::Endpoint;
 use hbc_ledger::config::{Config, VerifyMode};
+use hbc_types::account::ServiceRole;
 use hbc_types::wire::ledger::NodeStatus;
 use hbc_types::{Clock, Digest, Random};
 use tokio::process::{Child, Command};
 
 use super::processor;
-use crate::cli::{BenchLedger, Ports};
+use crate::cli::BenchLedger;
 use crate::deployment::Deployment;
-use crate::init;
 use crate::init::founding::{Founding, Terms};
 use crate::init::keys::Keys;
-use crate::ports::PortPlan;
+use crate::ports::{PortPlan, Ports};
 use crate::scratch::Scratch;
+use crate::{init, services};
 
 /// How long the members may take to hear each other.
 const START_LIMIT: Duration = Duration::from_secs(60);
@@ -48,23 +49,23 @@ impl Founded {
         let deployment = Deployment::at(scratch.path())?;
         let keys = Keys::generate(members, random);
         let founding = Founding::new(terms, &keys, clock, random)?;
-        let plan = PortPlan::choose(Ports::Auto, members, random)?;
+        let plan = PortPlan::choose(Ports::Auto, services::processes(members), random)?;
         init::lay_out(&deployment, &deployment, &plan, &keys, &founding)?;
         for (name, _) in &keys.nodes {
             configure(&deployment.config(name), full)?;
         }
         let member = keys.nodes.first().context("no member")?.1.clone();
-        let service = |name| {
-            let found = keys.services.iter().find(|(role, _)| *role == name);
+        let service = |wanted| {
+            let found = keys.services.iter().find(|(role, _)| *role == wanted);
             found.map(|(_, key)| key.clone()).context("no service")
         };
         Ok(Self {
             deployment,
             chain: founding.chain,
             member,
-            access_policy: service("access-policy")?,
-            storage: service("storage")?,
-            ports: plan.nodes,
+            access_policy: service(ServiceRole::AccessPolicy)?,
+            storage: service(ServiceRole::Storage)?,
+            ports: plan.nodes().map(|node| node.port).collect(),
             _gone_with_this: scratch,
         })
     }

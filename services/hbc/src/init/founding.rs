@@ -4,7 +4,6 @@ use anyhow::{Context as _, Result};
 use ed25519_dalek::SigningKey;
 use hbc_auth::bootstrap::{OperatorEntry, OperatorsFile};
 use hbc_chain::genesis::{Genesis, Named, Parameters, ServiceKey};
-use hbc_types::account::ServiceRole;
 use hbc_types::ids::OperatorId;
 use hbc_types::keys::PublicKey;
 use hbc_types::secret::SecretText;
@@ -86,7 +85,7 @@ impl Founding {
             operators: by_name(named.into_iter()),
             origin: "hbc.example".to_owned(),
             parameters: Parameters { min_spacing_ms, ..parameters },
-            services: services(keys)?,
+            services: services(keys),
             time_ms: clock.now().unsigned_ms(),
         };
         let chain = genesis.chain_id().context("the genesis breaks a rule")?;
@@ -122,12 +121,9 @@ fn by_name(list: impl Iterator<Item = Named>) -> Vec<Named> {
     list
 }
 
-fn services(keys: &Keys) -> Result<Vec<ServiceKey>> {
-    let mut services = Vec::new();
-    for (role, key) in &keys.services {
-        let role = ServiceRole::parse(role).context("not a service's role")?;
-        services.push(ServiceKey { key: public(key), role });
-    }
+fn services(keys: &Keys) -> Vec<ServiceKey> {
+    let keys = keys.services.iter().map(|(role, key)| ServiceKey { key: public(key), role: *role });
+    let mut services: Vec<ServiceKey> = keys.collect();
     services.sort_by(|one, next| (one.role.code(), one.key).cmp(&(next.role.code(), next.key)));
-    Ok(services)
+    services
 }

@@ -3,23 +3,17 @@
 use anyhow::Result;
 use ed25519_dalek::SigningKey;
 use hbc_types::Random;
+use hbc_types::account::ServiceRole;
 use hbc_types::secret::{Key32, SecretText};
 use zeroize::Zeroizing;
 
 use crate::deployment::Deployment;
-use crate::secret_file;
-
-/// The services that sign, by role.
-const SERVICES: [&str; 3] = ["auth", "access-policy", "storage"];
-
-/// 32-byte keys that no genesis knows: the JWT signing seed, the master of all key-encryption keys, the key of
-/// searchable tokens, and the keys of the row MACs.
-const PLAIN: [&str; 5] = ["token.key", "master.key", "index.key", "rows-auth.key", "rows-policy.key"];
+use crate::{secret_file, services};
 
 /// Everything secret, before it is written.
 pub struct Keys {
-    /// Service keys by role: auth, access-policy, storage.
-    pub services: Vec<(&'static str, SigningKey)>,
+    /// Keys of the services that sign, by role.
+    pub services: Vec<(ServiceRole, SigningKey)>,
     /// Member keys by node name.
     pub nodes: Vec<(String, SigningKey)>,
     /// The token of Kubo's RPC.
@@ -31,10 +25,18 @@ impl Keys {
     /// Fresh keys for `nodes` members.
     pub fn generate(nodes: u16, random: &Random) -> Self {
         Self {
-            services: SERVICES.into_iter().map(|role| (role, signing_key(random))).collect(),
+            services: services::ALL
+                .iter()
+                .filter_map(|service| service.signs_as)
+                .map(|role| (role, signing_key(random)))
+                .collect(),
             nodes: (1..=nodes).map(|number| (format!("node-{number}"), signing_key(random))).collect(),
             kubo_token: SecretText::new(hex::encode(*Zeroizing::new(random.bytes::<32>()))),
-            plain: PLAIN.into_iter().map(|name| (name, Key32::new(random.bytes()))).collect(),
+            plain: services::ALL
+                .iter()
+                .flat_map(|service| service.keys)
+                .map(|name| (*name, Key32::new(random.bytes())))
+                .collect(),
         }
     }
 
@@ -79,6 +81,8 @@ mod tests {
             assert_eq!(entry.metadata().unwrap().permissions().mode() & 0o777, 0o600, "{:?}", entry.path());
             assert!(texts.insert(std::fs::read_to_string(entry.path()).unwrap()));
         }
-        assert_eq!(texts.len(), 3 + 4 + 5 + 1);
+        let plain: usize = services::ALL.iter().map(|service| service.keys.len()).sum();
+        let signing = services::ALL.iter().filter(|service| service.signs_as.is_some()).count();
+        assert_eq!(texts.len(), signing + 4 + plain + 1);
     }
 }

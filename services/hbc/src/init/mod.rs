@@ -5,18 +5,18 @@
 
 pub mod founding;
 pub mod keys;
-mod services;
 
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, bail};
 use hbc_types::{Clock, Random};
 
-use crate::cli::{Init, Role};
+use crate::cli::Init;
 use crate::deployment::Deployment;
 use crate::ports::PortPlan;
-use crate::settings::{KuboSettings, ServiceSettings, Settings};
-use crate::{kubo, secret_file};
+use crate::services::plan::Plan;
+use crate::settings::{KuboSettings, Settings};
+use crate::{kubo, secret_file, services};
 use founding::{Founding, Terms};
 use keys::Keys;
 
@@ -28,7 +28,7 @@ pub fn run(args: &Init, clock: &Clock, random: &Random) -> Result<()> {
     let deployment = Deployment::at(&args.dir).context("the folder has no path")?;
     refuse_existing(deployment.root())?;
     let program = kubo::find()?;
-    let ports = PortPlan::choose(args.ports, NODES, random)?;
+    let ports = PortPlan::choose(args.ports, services::processes(NODES), random)?;
     let draft = Draft::beside(deployment.root(), random)?;
     let keys = Keys::generate(NODES, random);
     let founding = Founding::new(Terms::of(args.dev), &keys, clock, random)?;
@@ -63,45 +63,35 @@ pub fn lay_out(
     keys: &Keys,
     founding: &Founding,
 ) -> Result<()> {
-    make_folders(place, keys)?;
+    make_folders(place, ports)?;
     keys.write(place)?;
     founding.write(place)?;
-    services::write(place, home, ports, founding)
+    let plan = Plan { home, ports, chain: founding.chain };
+    for process in &ports.services {
+        let text = (services::named(&process.role)?.configure)(&plan, process)
+            .with_context(|| format!("the configuration of {}", process.name))?;
+        let path = place.config(&process.name);
+        std::fs::write(&path, text).with_context(|| format!("cannot write `{}`", path.display()))?;
+    }
+    Ok(())
 }
 
-fn make_folders(place: &Deployment, keys: &Keys) -> Result<()> {
+fn make_folders(place: &Deployment, ports: &PortPlan) -> Result<()> {
     for name in ["secrets", "config", "logs", "run"] {
         secret_file::make_folder(&place.root().join(name))?;
     }
-    for name in ["auth", "access-policy", "storage"] {
-        secret_file::make_folder(&place.data(name))?;
-    }
-    for (name, _) in &keys.nodes {
-        let data = place.data(name);
+    for process in &ports.services {
+        let data = place.data(&process.name);
         secret_file::make_folder(&data)?;
-        hbc_ledger::files::DataFolder::open(&data)?.note_unborn()?;
+        (services::named(&process.role)?.found)(&data)?;
     }
     secret_file::make_folder(&place.kubo())
 }
 
 fn settings(dev: bool, program: &Path, ports: &PortPlan) -> Settings {
-    let mut services: Vec<ServiceSettings> = (1..)
-        .zip(&ports.nodes)
-        .map(|(number, port)| ServiceSettings {
-            name: format!("node-{number}"),
-            role: Role::Ledger,
-            port: *port,
-        })
-        .collect();
-    let service = |name: &str, role, port| ServiceSettings { name: name.to_owned(), role, port };
-    services.extend([
-        service("auth", Role::Auth, ports.auth),
-        service("access-policy", Role::AccessPolicy, ports.access_policy),
-        service("storage", Role::Storage, ports.storage),
-    ]);
     let kubo =
         KuboSettings { program: program.to_owned(), api_port: ports.kubo_api, swarm_port: ports.kubo_swarm };
-    Settings { dev, kubo: Some(kubo), services }
+    Settings { dev, kubo: Some(kubo), services: ports.services.clone() }
 }
 
 fn introduce(deployment: &Deployment, dev: bool, founding: &Founding) -> Result<()> {

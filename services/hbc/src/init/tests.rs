@@ -1,7 +1,7 @@
 //! A deployment is made whole, once, and says the same thing everywhere.
 
 use super::*;
-use crate::cli::Ports;
+use crate::ports::Ports;
 
 fn init(dir: &Path, dev: bool) -> Result<()> {
     run(&Init { dev, ports: Ports::Auto, dir: dir.to_owned() }, &Clock::system(), &Random::system())
@@ -23,7 +23,10 @@ fn a_deployment_is_whole_private_and_made_only_once() {
     let genesis = hbc_chain::genesis::Genesis::parse(&genesis).unwrap();
     assert_eq!((genesis.members.len(), genesis.operators.len()), (4, 1));
     let settings = Settings::read(&deployment.settings()).unwrap();
-    assert_eq!(settings.services.len(), 7);
+    assert_eq!(settings.services.iter().filter(|service| service.is_node()).count(), 4);
+    for row in &services::ALL {
+        assert!(settings.services.iter().any(|service| service.role == row.name), "{}", row.name);
+    }
     for service in &settings.services {
         let text = std::fs::read_to_string(deployment.config(&service.name)).unwrap();
         let config: toml::Table = text.parse().unwrap();

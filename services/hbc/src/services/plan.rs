@@ -1,39 +1,24 @@
-//! The services' configuration files: each service's own `Config`, written out.
+//! The services' configurations in a fresh deployment: each service's own `Config`, for its row in the table.
 
-use anyhow::{Context as _, Result};
+use anyhow::Result;
 use hbc_ledger::config::{PeerAddress, VerifyMode};
 use hbc_service::ServerSettings;
 use hbc_service::config::SecretFile;
 use hbc_service::telemetry::TelemetrySettings;
-use serde::Serialize;
+use hbc_types::Digest;
 
-use super::founding::Founding;
 use crate::deployment::Deployment;
 use crate::ports::PortPlan;
+use crate::settings::ServiceSettings;
 
-/// Writes every service's file into `place`, with paths as they will be in `home`.
-pub fn write(place: &Deployment, home: &Deployment, ports: &PortPlan, founding: &Founding) -> Result<()> {
-    let plan = Plan { home, ports, founding };
-    save(place, "auth", &plan.auth())?;
-    save(place, "access-policy", &plan.access_policy())?;
-    save(place, "storage", &plan.storage())?;
-    for (number, port) in (1..).zip(&ports.nodes) {
-        let name = format!("node-{number}");
-        save(place, &name, &plan.node(&name, *port))?;
-    }
-    Ok(())
-}
-
-fn save(place: &Deployment, name: &str, config: &impl Serialize) -> Result<()> {
-    let text = toml::to_string_pretty(config).with_context(|| format!("the configuration of {name}"))?;
-    let path = place.config(name);
-    std::fs::write(&path, text).with_context(|| format!("cannot write `{}`", path.display()))
-}
-
-struct Plan<'a> {
-    home: &'a Deployment,
-    ports: &'a PortPlan,
-    founding: &'a Founding,
+/// What the configurations are made of.
+pub struct Plan<'a> {
+    /// Where everything will lie.
+    pub home: &'a Deployment,
+    /// The processes and their ports.
+    pub ports: &'a PortPlan,
+    /// The chain.
+    pub chain: Digest,
 }
 
 impl Plan<'_> {
@@ -45,6 +30,10 @@ impl Plan<'_> {
         format!("http://127.0.0.1:{port}")
     }
 
+    fn url_of(&self, name: &str) -> Result<String> {
+        self.ports.of(name).map(Self::url)
+    }
+
     fn secret(&self, name: &str) -> SecretFile {
         SecretFile::new(self.home.secret(name))
     }
@@ -54,66 +43,69 @@ impl Plan<'_> {
     }
 
     fn ledger_urls(&self) -> Vec<String> {
-        self.ports.nodes.iter().map(|port| Self::url(*port)).collect()
+        self.ports.nodes().map(|node| Self::url(node.port)).collect()
     }
 
     fn audience(&self) -> String {
-        let chain = self.founding.chain.to_string();
+        let chain = self.chain.to_string();
         format!("urn:hbc:{}", chain.get(..16).unwrap_or_default())
     }
 
-    fn auth(&self) -> hbc_auth::config::Config {
-        hbc_auth::config::Config {
-            server: Self::server(self.ports.auth),
+    /// auth's.
+    pub fn auth(&self, process: &ServiceSettings) -> Result<hbc_auth::config::Config> {
+        Ok(hbc_auth::config::Config {
+            server: Self::server(process.port),
             telemetry: TelemetrySettings::default(),
-            database_url: self.database("auth"),
+            database_url: self.database(&process.name),
             genesis_file: self.home.genesis(),
             service_key_file: self.secret("auth.key"),
             token_key_file: self.secret("token.key"),
             rows_key_file: self.secret("rows-auth.key"),
             operators_file: Some(self.secret("operators.json")),
-            issuer: Self::url(self.ports.auth),
+            issuer: self.url_of("auth")?,
             audience: self.audience(),
-            access_policy_url: Self::url(self.ports.access_policy),
+            access_policy_url: self.url_of("access-policy")?,
             ledger_urls: self.ledger_urls(),
             passwords: hbc_auth::config::PasswordSettings::default(),
             sessions: hbc_auth::config::SessionSettings::default(),
-        }
+        })
     }
 
-    fn access_policy(&self) -> hbc_access_policy::config::Config {
-        hbc_access_policy::config::Config {
-            database_url: self.database("access-policy"),
+    /// access-policy's.
+    pub fn access_policy(&self, process: &ServiceSettings) -> Result<hbc_access_policy::config::Config> {
+        Ok(hbc_access_policy::config::Config {
+            database_url: self.database(&process.name),
             genesis_file: self.home.genesis(),
             service_key_file: self.secret("access-policy.key"),
             master_key_file: self.secret("master.key"),
             rows_key_file: self.secret("rows-policy.key"),
-            auth_url: Self::url(self.ports.auth),
-            issuer: Self::url(self.ports.auth),
+            auth_url: self.url_of("auth")?,
+            issuer: self.url_of("auth")?,
             audience: self.audience(),
             ledger_urls: self.ledger_urls(),
             receipt_batch_ms: 2_000,
             // Ten thousand keys in one request.
-            server: ServerSettings { json_limit_bytes: 8 << 20, ..Self::server(self.ports.access_policy) },
+            server: ServerSettings { json_limit_bytes: 8 << 20, ..Self::server(process.port) },
             telemetry: TelemetrySettings::default(),
-        }
+        })
     }
 
-    fn storage(&self) -> hbc_storage::Config {
-        hbc_storage::Config {
+    /// storage's.
+    pub fn storage(&self, process: &ServiceSettings) -> Result<hbc_storage::Config> {
+        Ok(hbc_storage::Config {
             // A whole Synthea patient is up to a few dozen megabytes.
-            server: ServerSettings { body_limit_bytes: 64 << 20, ..Self::server(self.ports.storage) },
+            server: ServerSettings { body_limit_bytes: 64 << 20, ..Self::server(process.port) },
             telemetry: TelemetrySettings::default(),
-            database: self.database("storage"),
+            database: self.database(&process.name),
             database_file: None,
             genesis_file: self.home.genesis(),
             service_key_file: self.secret("storage.key"),
             index_key_file: self.secret("index.key"),
-            spool_dir: self.home.data("storage").join("spool"),
-            issuer: Self::url(self.ports.auth),
+            spool_dir: self.home.data(&process.name).join("spool"),
+            issuer: self.url_of("auth")?,
             audience: self.audience(),
-            auth_url: Self::url(self.ports.auth),
-            access_policy_url: Self::url(self.ports.access_policy),
+            auth_url: self.url_of("auth")?,
+            access_policy_url: self.url_of("access-policy")?,
             ledger_urls: self.ledger_urls(),
             kubo: hbc_storage::config::KuboSettings {
                 url: Self::url(self.ports.kubo_api),
@@ -123,20 +115,20 @@ impl Plan<'_> {
                 calls: 32,
             },
             reconcile: hbc_storage::config::ReconcileSettings::default(),
-        }
+        })
     }
 
-    fn node(&self, name: &str, port: u16) -> hbc_ledger::config::Config {
-        let peers = (1..)
-            .zip(&self.ports.nodes)
-            .map(|(number, port)| PeerAddress { name: format!("node-{number}"), url: Self::url(*port) });
-        let peers = peers.filter(|peer| peer.name != name);
-        hbc_ledger::config::Config {
-            name: name.to_owned(),
+    /// A ledger node's.
+    pub fn node(&self, process: &ServiceSettings) -> Result<hbc_ledger::Config> {
+        let ServiceSettings { name, port, .. } = process;
+        let peers = self.ports.nodes().filter(|node| node.name != *name);
+        let peers = peers.map(|node| PeerAddress { name: node.name.clone(), url: Self::url(node.port) });
+        Ok(hbc_ledger::Config {
+            name: name.clone(),
             genesis_file: self.home.genesis(),
             key_file: self.secret(&format!("{name}.key")),
             next_key_file: None,
-            address: Some(Self::url(port)),
+            address: Some(Self::url(*port)),
             data_dir: self.home.data(name),
             verify: VerifyMode::Incremental,
             include_within_ms: 10_000,
@@ -146,9 +138,9 @@ impl Plan<'_> {
             submissions_per_second: 20_000,
             heal: hbc_ledger::config::HealMode::Auto,
             create_store: true,
-            server: Self::server(port),
-            telemetry: hbc_service::telemetry::TelemetrySettings::default(),
+            server: Self::server(*port),
+            telemetry: TelemetrySettings::default(),
             peers: peers.collect(),
-        }
+        })
     }
 }

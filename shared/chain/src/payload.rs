@@ -2,11 +2,17 @@
 //!
 //! Every payload carries `chain`, `type` and `iat` (Unix milliseconds). A key is named by its fingerprint; the kinds that
 //! introduce a key also carry it raw as `pub`. Who may sign what, and when it acts, are the ledger's rules.
+//!
+//! A new kind is one entry of `payloads!` below; the compiler then asks for its `check`, and leads to each match that must
+//! say what the kind means: [`Payload::introduces`], the ledger's rules, and what the services make of final ones.
+
+mod declare;
 
 use serde::{Deserialize, Serialize};
 
 use super::genesis::{Parameters, is_name};
 use super::json::{self, MAX_INTEGER};
+use declare::payloads;
 use hbc_types::account::{Custody, ServiceRole};
 use hbc_types::codes::codes;
 use hbc_types::digest::Digest;
@@ -64,20 +70,154 @@ codes! {
     }
 }
 
-/// `member.vote`: a member's voice for a change of members, operators or parameters.
+/// A segment as an anchor names it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct MemberVote {
-    /// The chain.
-    pub chain: Digest,
-    /// When it was signed.
-    pub iat: u64,
-    /// Changes of this subject that acted before.
-    pub nonce: u64,
-    /// `member:<name>`, `operator:<name>` or `parameter:<name>`.
-    pub subject: String,
-    /// A public key in hex, `none` to remove, or a parameter's number in decimal.
-    pub value: String,
+pub struct Segment {
+    /// Bytes of the sealed segment.
+    pub bytes: u64,
+    /// Its content id in IPFS.
+    pub cid: String,
+    /// SHA-256 of the sealed segment.
+    pub digest: Digest,
+    /// Records in it.
+    pub records: u32,
+    /// RFC 6962 root over the records' commitments, in the order of their offsets.
+    pub root: Digest,
+    /// Tells those who hold the tag key whose it is.
+    pub tag: Tag,
+}
+
+payloads! {
+    /// `access.receipts`: receipts were written.
+    Receipts [Receipts = "access.receipts"] {
+        /// How many.
+        count: u64,
+        /// RFC 6962 root over the receipts' commitments.
+        root: Digest,
+    }
+
+    /// `consent.grant` and `consent.alter`.
+    Consent [Alter = "consent.alter", Grant = "consent.grant"] {
+        /// `H("hbc/consent-body/v1", salt, JCS body)`.
+        commitment: Digest,
+        /// Who held the signing key.
+        custody: Custody,
+        /// The grant.
+        grant: GrantId,
+        /// The consent key, which signs.
+        key: Kid,
+        /// The key's event before this one; null for its first.
+        prev: Option<Digest>,
+        /// 1 for the key's first event, then one more each.
+        seq: u64,
+    }
+
+    /// `consent.revoke`.
+    Revoke [Revoke = "consent.revoke"] {
+        /// The grant that ends for ever.
+        grant: GrantId,
+        /// The consent key, which signs.
+        key: Kid,
+    }
+
+    /// `identity.key`: a consent key is registered, or ends.
+    ConsentKey [ConsentKey = "identity.key"] {
+        /// Fingerprint of the key.
+        key: Kid,
+        /// Proof of possession: the key's signature over [`possession_text`]. Only with status `active`.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        pop: Option<SignatureBytes>,
+        /// The key itself. Only with status `active`.
+        #[serde(rename = "pub", default, skip_serializing_if = "Option::is_none")]
+        public: Option<PublicKey>,
+        /// In use, or revoked for ever.
+        status: KeyStatus,
+    }
+
+    /// `identity.staff`: the public profile of somebody whom patients may trust with data.
+    Staff [Staff = "identity.staff"] {
+        /// `H("hbc/staff/v1", salt, JCS)` of what stays off the chain: the person's name.
+        commitment: Digest,
+        /// Fingerprint of the person's key.
+        key: Kid,
+        /// Changes of this profile that acted before.
+        nonce: u64,
+        /// The organisation, in public words.
+        organisation: String,
+        /// The key itself.
+        #[serde(rename = "pub")]
+        public: PublicKey,
+        /// What they are: an agency type.
+        role: String,
+        /// How the profile stands.
+        status: StaffStatus,
+    }
+
+    /// `member.vote`: a member's voice for a change of members, operators or parameters.
+    MemberVote [MemberVote = "member.vote"] {
+        /// Changes of this subject that acted before.
+        nonce: u64,
+        /// `member:<name>`, `operator:<name>` or `parameter:<name>`.
+        subject: String,
+        /// A public key in hex, `none` to remove, or a parameter's number in decimal.
+        value: String,
+    }
+
+    /// `node.event`: something happened to a node that others should know.
+    NodeEvent [NodeEvent = "node.event"] {
+        /// What happened: a short code such as `attacked`.
+        event: String,
+        /// SHA-256 of the evidence.
+        evidence: Digest,
+        /// The height that it is about.
+        height: u64,
+        /// The member it is about.
+        node: String,
+    }
+
+    /// `record.anchor`: sealed segments exist.
+    Anchor [Anchor = "record.anchor"] {
+        /// First clinical day, in days since 1970-01-01, rounded outward.
+        day0: i32,
+        /// Last clinical day.
+        day1: i32,
+        /// 1 to 256 segments.
+        segments: Vec<Segment>,
+    }
+
+    /// `record.erase`: records or whole segments can never be read again.
+    Erase [Erase = "record.erase"] {
+        /// `H("hbc/erase/v1", salt, JCS certificate)`.
+        commitment: Digest,
+        /// Record commitments.
+        records: Vec<Digest>,
+        /// Segment roots.
+        roots: Vec<Digest>,
+    }
+
+    /// `service.key`: the members give a service a key or take it away.
+    ServiceKeyChange [ServiceKey = "service.key"] {
+        /// Fingerprint of the service's key.
+        key: Kid,
+        /// Changes of this key that acted before.
+        nonce: u64,
+        /// The key itself.
+        #[serde(rename = "pub")]
+        public: PublicKey,
+        /// Whose key.
+        role: ServiceRole,
+        /// In use or not.
+        status: KeyStatus,
+    }
+
+    /// `statistics.release`: a frozen set of statistics.
+    Release [Release = "statistics.release"] {
+        /// SHA-256 of the release.
+        digest: Digest,
+        /// What time it covers.
+        period: String,
+    }
 }
 
 /// What a `member.vote` wants.
@@ -107,6 +247,10 @@ pub enum Change {
 }
 
 impl MemberVote {
+    fn check(&self) -> Result<(), PayloadError> {
+        self.change().map(|_| ())
+    }
+
     /// Reads subject and value together.
     ///
     /// # Errors
@@ -137,303 +281,7 @@ impl MemberVote {
     }
 }
 
-/// `service.key`: the members give a service a key or take it away.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct ServiceKeyChange {
-    /// The chain.
-    pub chain: Digest,
-    /// When it was signed.
-    pub iat: u64,
-    /// Fingerprint of the service's key.
-    pub key: Kid,
-    /// Changes of this key that acted before.
-    pub nonce: u64,
-    /// The key itself.
-    #[serde(rename = "pub")]
-    pub public: PublicKey,
-    /// Whose key.
-    pub role: ServiceRole,
-    /// In use or not.
-    pub status: KeyStatus,
-}
-
-/// `identity.staff`: the public profile of somebody whom patients may trust with data.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Staff {
-    /// The chain.
-    pub chain: Digest,
-    /// `H("hbc/staff/v1", salt, JCS)` of what stays off the chain: the person's name.
-    pub commitment: Digest,
-    /// When it was signed.
-    pub iat: u64,
-    /// Fingerprint of the person's key.
-    pub key: Kid,
-    /// Changes of this profile that acted before.
-    pub nonce: u64,
-    /// The organisation, in public words.
-    pub organisation: String,
-    /// The key itself.
-    #[serde(rename = "pub")]
-    pub public: PublicKey,
-    /// What they are: an agency type.
-    pub role: String,
-    /// How the profile stands.
-    pub status: StaffStatus,
-}
-
-/// `identity.key`: a consent key is registered, or ends.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct ConsentKey {
-    /// The chain.
-    pub chain: Digest,
-    /// When it was signed.
-    pub iat: u64,
-    /// Fingerprint of the key.
-    pub key: Kid,
-    /// Proof of possession: the key's signature over [`possession_text`]. Only with status `active`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub pop: Option<SignatureBytes>,
-    /// The key itself. Only with status `active`.
-    #[serde(rename = "pub", default, skip_serializing_if = "Option::is_none")]
-    pub public: Option<PublicKey>,
-    /// In use, or revoked for ever.
-    pub status: KeyStatus,
-}
-
-/// A segment as an anchor names it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Segment {
-    /// Bytes of the sealed segment.
-    pub bytes: u64,
-    /// Its content id in IPFS.
-    pub cid: String,
-    /// SHA-256 of the sealed segment.
-    pub digest: Digest,
-    /// Records in it.
-    pub records: u32,
-    /// RFC 6962 root over the records' commitments, in the order of their offsets.
-    pub root: Digest,
-    /// Tells those who hold the tag key whose it is.
-    pub tag: Tag,
-}
-
-/// `record.anchor`: sealed segments exist.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Anchor {
-    /// The chain.
-    pub chain: Digest,
-    /// First clinical day, in days since 1970-01-01, rounded outward.
-    pub day0: i32,
-    /// Last clinical day.
-    pub day1: i32,
-    /// When it was signed.
-    pub iat: u64,
-    /// 1 to 256 segments.
-    pub segments: Vec<Segment>,
-}
-
-/// `record.erase`: records or whole segments can never be read again.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Erase {
-    /// The chain.
-    pub chain: Digest,
-    /// `H("hbc/erase/v1", salt, JCS certificate)`.
-    pub commitment: Digest,
-    /// When it was signed.
-    pub iat: u64,
-    /// Record commitments.
-    pub records: Vec<Digest>,
-    /// Segment roots.
-    pub roots: Vec<Digest>,
-}
-
-/// `consent.grant` and `consent.alter`.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Consent {
-    /// The chain.
-    pub chain: Digest,
-    /// `H("hbc/consent-body/v1", salt, JCS body)`.
-    pub commitment: Digest,
-    /// Who held the signing key.
-    pub custody: Custody,
-    /// The grant.
-    pub grant: GrantId,
-    /// When it was signed.
-    pub iat: u64,
-    /// The consent key, which signs.
-    pub key: Kid,
-    /// The key's event before this one; null for its first.
-    pub prev: Option<Digest>,
-    /// 1 for the key's first event, then one more each.
-    pub seq: u64,
-}
-
-/// `consent.revoke`.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Revoke {
-    /// The chain.
-    pub chain: Digest,
-    /// The grant that ends for ever.
-    pub grant: GrantId,
-    /// When it was signed.
-    pub iat: u64,
-    /// The consent key, which signs.
-    pub key: Kid,
-}
-
-/// `access.receipts`: receipts were written.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Receipts {
-    /// The chain.
-    pub chain: Digest,
-    /// How many.
-    pub count: u64,
-    /// When it was signed.
-    pub iat: u64,
-    /// RFC 6962 root over the receipts' commitments.
-    pub root: Digest,
-}
-
-/// `statistics.release`: a frozen set of statistics.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Release {
-    /// The chain.
-    pub chain: Digest,
-    /// SHA-256 of the release.
-    pub digest: Digest,
-    /// When it was signed.
-    pub iat: u64,
-    /// What time it covers.
-    pub period: String,
-}
-
-/// `node.event`: something happened to a node that others should know.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct NodeEvent {
-    /// The chain.
-    pub chain: Digest,
-    /// What happened: a short code such as `attacked`.
-    pub event: String,
-    /// SHA-256 of the evidence.
-    pub evidence: Digest,
-    /// The height that it is about.
-    pub height: u64,
-    /// When it was signed.
-    pub iat: u64,
-    /// The member it is about.
-    pub node: String,
-}
-
-/// Everything that a transaction can say.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(tag = "type")]
-#[expect(missing_docs, reason = "each variant is documented at its payload")]
-pub enum Payload {
-    #[serde(rename = "member.vote")]
-    MemberVote(MemberVote),
-    #[serde(rename = "service.key")]
-    ServiceKey(ServiceKeyChange),
-    #[serde(rename = "identity.staff")]
-    Staff(Staff),
-    #[serde(rename = "identity.key")]
-    ConsentKey(ConsentKey),
-    #[serde(rename = "record.anchor")]
-    Anchor(Anchor),
-    #[serde(rename = "record.erase")]
-    Erase(Erase),
-    #[serde(rename = "consent.grant")]
-    Grant(Consent),
-    #[serde(rename = "consent.alter")]
-    Alter(Consent),
-    #[serde(rename = "consent.revoke")]
-    Revoke(Revoke),
-    #[serde(rename = "access.receipts")]
-    Receipts(Receipts),
-    #[serde(rename = "statistics.release")]
-    Release(Release),
-    #[serde(rename = "node.event")]
-    NodeEvent(NodeEvent),
-}
-
-/// Runs the same expression on whichever payload it is.
-macro_rules! each {
-    ($payload:expr, $inner:ident => $body:expr) => {
-        match $payload {
-            Payload::MemberVote($inner) => $body,
-            Payload::ServiceKey($inner) => $body,
-            Payload::Staff($inner) => $body,
-            Payload::ConsentKey($inner) => $body,
-            Payload::Anchor($inner) => $body,
-            Payload::Erase($inner) => $body,
-            Payload::Grant($inner) | Payload::Alter($inner) => $body,
-            Payload::Revoke($inner) => $body,
-            Payload::Receipts($inner) => $body,
-            Payload::Release($inner) => $body,
-            Payload::NodeEvent($inner) => $body,
-        }
-    };
-}
-
 impl Payload {
-    /// The names of all types.
-    pub const KINDS: [&'static str; 12] = [
-        "access.receipts",
-        "consent.alter",
-        "consent.grant",
-        "consent.revoke",
-        "identity.key",
-        "identity.staff",
-        "member.vote",
-        "node.event",
-        "record.anchor",
-        "record.erase",
-        "service.key",
-        "statistics.release",
-    ];
-
-    /// The chain that it is for.
-    #[must_use]
-    pub const fn chain(&self) -> Digest {
-        each!(self, payload => payload.chain)
-    }
-
-    /// When it was signed, in Unix milliseconds.
-    #[must_use]
-    pub const fn iat(&self) -> u64 {
-        each!(self, payload => payload.iat)
-    }
-
-    /// Its `type`.
-    #[must_use]
-    pub const fn kind(&self) -> &'static str {
-        // A name that is added here stands in `KINDS` too.
-        match self {
-            Self::MemberVote(_) => "member.vote",
-            Self::ServiceKey(_) => "service.key",
-            Self::Staff(_) => "identity.staff",
-            Self::ConsentKey(_) => "identity.key",
-            Self::Anchor(_) => "record.anchor",
-            Self::Erase(_) => "record.erase",
-            Self::Grant(_) => "consent.grant",
-            Self::Alter(_) => "consent.alter",
-            Self::Revoke(_) => "consent.revoke",
-            Self::Receipts(_) => "access.receipts",
-            Self::Release(_) => "statistics.release",
-            Self::NodeEvent(_) => "node.event",
-        }
-    }
-
     /// The key that it introduces, if it does.
     #[must_use]
     pub const fn introduces(&self) -> Option<PublicKey> {
@@ -457,7 +305,7 @@ impl Payload {
     #[must_use]
     pub fn ballot(&self) -> Digest {
         let mut same = self.clone();
-        each!(&mut same, payload => payload.iat = 0);
+        *same.iat_mut() = 0;
         // A payload that has no canonical form was never parsed; its ballot would match no other's.
         let bytes = json::encode(&same).unwrap_or_default();
         hash::domain_hash("hbc/ballot/v1", &[&bytes])
@@ -469,27 +317,47 @@ impl Payload {
     /// The first field that can never be right.
     pub fn check(&self) -> Result<(), PayloadError> {
         demand(self.iat() <= MAX_INTEGER, "iat", "too large")?;
-        match self {
-            Self::MemberVote(vote) => vote.change().map(|_| ()),
-            Self::ServiceKey(change) => {
-                demand(change.public.kid() == change.key, "pub", "its fingerprint is not `key`")
-            }
-            Self::Staff(staff) => check_staff(staff),
-            Self::ConsentKey(key) => check_consent_key(key),
-            Self::Anchor(anchor) => check_anchor(anchor),
-            Self::Erase(erase) => check_erase(erase),
-            Self::Grant(consent) | Self::Alter(consent) => {
-                demand(consent.seq >= 1, "seq", "begins at 1")?;
-                demand((consent.seq == 1) == consent.prev.is_none(), "prev", "null for the first event only")
-            }
-            Self::Revoke(_) => Ok(()),
-            Self::Receipts(receipts) => demand(receipts.count >= 1, "count", "at least 1"),
-            Self::Release(release) => check_text("period", &release.period),
-            Self::NodeEvent(event) => {
-                demand(is_name(&event.node), "node", "not a member's name")?;
-                demand(is_name(&event.event), "event", "not a short code")
-            }
-        }
+        self.check_fields()
+    }
+}
+
+impl Receipts {
+    fn check(&self) -> Result<(), PayloadError> {
+        demand(self.count >= 1, "count", "at least 1")
+    }
+}
+
+impl Consent {
+    fn check(&self) -> Result<(), PayloadError> {
+        demand(self.seq >= 1, "seq", "begins at 1")?;
+        demand((self.seq == 1) == self.prev.is_none(), "prev", "null for the first event only")
+    }
+}
+
+impl Revoke {
+    /// Its types say all.
+    #[expect(clippy::unused_self, reason = "each payload has this method")]
+    const fn check(&self) -> Result<(), PayloadError> {
+        Ok(())
+    }
+}
+
+impl NodeEvent {
+    fn check(&self) -> Result<(), PayloadError> {
+        demand(is_name(&self.node), "node", "not a member's name")?;
+        demand(is_name(&self.event), "event", "not a short code")
+    }
+}
+
+impl ServiceKeyChange {
+    fn check(&self) -> Result<(), PayloadError> {
+        demand(self.public.kid() == self.key, "pub", "its fingerprint is not `key`")
+    }
+}
+
+impl Release {
+    fn check(&self) -> Result<(), PayloadError> {
+        check_text("period", &self.period)
     }
 }
 
@@ -498,53 +366,61 @@ fn check_text(field: &'static str, text: &str) -> Result<(), PayloadError> {
     demand(!text.chars().any(char::is_control), field, "no control characters")
 }
 
-fn check_staff(staff: &Staff) -> Result<(), PayloadError> {
-    demand(staff.public.kid() == staff.key, "pub", "its fingerprint is not `key`")?;
-    check_text("organisation", &staff.organisation)?;
-    demand(is_name(&staff.role), "role", "not a short code")
+impl Staff {
+    fn check(&self) -> Result<(), PayloadError> {
+        demand(self.public.kid() == self.key, "pub", "its fingerprint is not `key`")?;
+        check_text("organisation", &self.organisation)?;
+        demand(is_name(&self.role), "role", "not a short code")
+    }
 }
 
-fn check_consent_key(key: &ConsentKey) -> Result<(), PayloadError> {
-    match (key.status, &key.public, &key.pop) {
-        (KeyStatus::Active, Some(public), Some(pop)) => {
-            demand(public.kid() == key.key, "pub", "its fingerprint is not `key`")?;
-            let text = possession_text(&key.chain, &key.key);
-            demand(
-                public.verify(&text, pop).is_ok(),
-                "pop",
-                "not the key's signature over the possession text",
-            )
+impl ConsentKey {
+    fn check(&self) -> Result<(), PayloadError> {
+        match (self.status, &self.public, &self.pop) {
+            (KeyStatus::Active, Some(public), Some(pop)) => {
+                demand(public.kid() == self.key, "pub", "its fingerprint is not `key`")?;
+                let text = possession_text(&self.chain, &self.key);
+                demand(
+                    public.verify(&text, pop).is_ok(),
+                    "pop",
+                    "not the key's signature over the possession text",
+                )
+            }
+            (KeyStatus::Revoked, None, None) => Ok(()),
+            (KeyStatus::Active, ..) => refuse("pop", "a registration carries `pub` and `pop`"),
+            (KeyStatus::Revoked, ..) => refuse("pop", "a revocation carries neither `pub` nor `pop`"),
         }
-        (KeyStatus::Revoked, None, None) => Ok(()),
-        (KeyStatus::Active, ..) => refuse("pop", "a registration carries `pub` and `pop`"),
-        (KeyStatus::Revoked, ..) => refuse("pop", "a revocation carries neither `pub` nor `pop`"),
     }
 }
 
 /// The first day number of a year before any patient's birth (1800-01-01), and the last of 9999.
 const DAYS: std::ops::RangeInclusive<i32> = -62_091..=2_932_896;
 
-fn check_anchor(anchor: &Anchor) -> Result<(), PayloadError> {
-    demand(
-        DAYS.contains(&anchor.day0) && DAYS.contains(&anchor.day1),
-        "day0",
-        "outside the years 1800 to 9999",
-    )?;
-    demand(anchor.day0 <= anchor.day1, "day1", "before day0")?;
-    demand((1..=MAX_SEGMENTS).contains(&anchor.segments.len()), "segments", "1 to 256")?;
-    for segment in &anchor.segments {
-        demand(is_cid(&segment.cid), "cid", "not a lowercase base32 CIDv1")?;
-        demand((1..=MAX_INTEGER).contains(&segment.bytes), "bytes", "at least 1")?;
-        demand(segment.records >= 1, "records", "at least 1")?;
+impl Anchor {
+    fn check(&self) -> Result<(), PayloadError> {
+        demand(
+            DAYS.contains(&self.day0) && DAYS.contains(&self.day1),
+            "day0",
+            "outside the years 1800 to 9999",
+        )?;
+        demand(self.day0 <= self.day1, "day1", "before day0")?;
+        demand((1..=MAX_SEGMENTS).contains(&self.segments.len()), "segments", "1 to 256")?;
+        for segment in &self.segments {
+            demand(is_cid(&segment.cid), "cid", "not a lowercase base32 CIDv1")?;
+            demand((1..=MAX_INTEGER).contains(&segment.bytes), "bytes", "at least 1")?;
+            demand(segment.records >= 1, "records", "at least 1")?;
+        }
+        demand(all_distinct(self.segments.iter().map(|segment| segment.root)), "root", "twice in one anchor")
     }
-    demand(all_distinct(anchor.segments.iter().map(|segment| segment.root)), "root", "twice in one anchor")
 }
 
-fn check_erase(erase: &Erase) -> Result<(), PayloadError> {
-    let count = erase.roots.len().saturating_add(erase.records.len());
-    demand((1..=MAX_ERASED).contains(&count), "roots", "1 to 1024 roots and records together")?;
-    demand(all_distinct(erase.roots.iter().copied()), "roots", "one stands there twice")?;
-    demand(all_distinct(erase.records.iter().copied()), "records", "one stands there twice")
+impl Erase {
+    fn check(&self) -> Result<(), PayloadError> {
+        let count = self.roots.len().saturating_add(self.records.len());
+        demand((1..=MAX_ERASED).contains(&count), "roots", "1 to 1024 roots and records together")?;
+        demand(all_distinct(self.roots.iter().copied()), "roots", "one stands there twice")?;
+        demand(all_distinct(self.records.iter().copied()), "records", "one stands there twice")
+    }
 }
 
 fn all_distinct(digests: impl Iterator<Item = Digest>) -> bool {

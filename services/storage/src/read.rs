@@ -24,7 +24,7 @@ use crate::domain::index::{RowSecret, Token};
 use crate::domain::overlay::Overlay;
 use crate::domain::{plaintext, seal};
 use crate::error::Error;
-use crate::store::{Filter, RecordRow};
+use crate::store::{Filter, RecordRow, StoredRecord};
 use hbc_types::labels::{Category, Compartment};
 
 /// Records opened by one request at most: what fits in memory.
@@ -46,6 +46,10 @@ pub struct TrustedRow {
     pub row: RecordRow,
     /// What it keeps sealed.
     pub secret: RowSecret,
+    /// The anchor's transaction.
+    pub txid: Digest,
+    /// Height of the anchor's block, once final.
+    pub height: Option<u64>,
 }
 
 impl TrustedRow {
@@ -84,15 +88,16 @@ impl Opened {
 }
 
 /// Opens a row's seal and checks that its keyed columns belong to what it says.
-pub fn trust(app: &App, row: RecordRow) -> Result<TrustedRow, Error> {
+pub fn trust(app: &App, stored: StoredRecord) -> Result<TrustedRow, Error> {
+    let StoredRecord { row, txid, height } = stored;
     let secret = app
         .index
-        .open_row(&row.facts(), &row.sealed)
+        .open_row(&row.bound(), &row.sealed)
         .map_err(|_row| Error::integrity("a record's row", row.id.as_str()))?;
     if app.index.compartment(&secret.patient, secret.compartment) != row.compartment {
         return Err(Error::integrity("a record's compartment", row.id.as_str()));
     }
-    Ok(TrustedRow { row, secret })
+    Ok(TrustedRow { row, secret, txid, height })
 }
 
 /// A record's row, or 404.

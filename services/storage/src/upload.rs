@@ -25,11 +25,11 @@ use hbc_types::{Digest, Timestamp};
 use crate::app::{App, blocking};
 use crate::domain::bundle::Draft;
 use crate::domain::days::{self, Days};
-use crate::domain::index::{RowFacts, RowSecret};
+use crate::domain::index::RowSecret;
 use crate::domain::segment::{SealedRecord, Segment, tag};
 use crate::domain::{plaintext, seal};
 use crate::error::Error;
-use crate::store::{Commit, NewRecord, NewSegment};
+use crate::store::{Commit, NewRecord, NewSegment, RecordRow};
 
 /// What is to be written, and for whom.
 #[derive(Debug)]
@@ -243,11 +243,11 @@ fn assemble(
         }
     }
     let records: Vec<NewRecord> = records.into_iter().flatten().collect();
-    let stored = records.iter().map(|record| Stored {
-        id: record.id.clone(),
-        kind: record.kind.clone(),
-        cid: record.cid.clone(),
-        commitment: record.commitment,
+    let stored = records.iter().map(|NewRecord { row, .. }| Stored {
+        id: row.id.clone(),
+        kind: row.kind.clone(),
+        cid: row.cid.clone(),
+        commitment: row.commitment,
         txid: anchor.txid,
     });
     let stored = stored.collect();
@@ -314,23 +314,6 @@ fn row(
     };
     let (date0, date1) = draft.days.map(|days| (days::text(days.first), days::text(days.last))).unzip();
     let position = u32::try_from(position).map_err(|_range| Error::Fault("too many records"))?;
-    let facts = RowFacts {
-        id: &draft.id,
-        version: 1,
-        kind: &draft.kind,
-        category: draft.labels.category,
-        date0: date0.as_deref(),
-        date1: date1.as_deref(),
-        n: key.n,
-        kek_epoch: key.kek_epoch,
-        wrapped: key.wrapped.as_slice(),
-        cid,
-        position,
-        offset: place.offset,
-        length: place.length,
-        commitment: place.commitment,
-        created_at: upload.now,
-    };
     let secret = RowSecret {
         patient: upload.account.clone(),
         compartment: draft.labels.compartment,
@@ -340,36 +323,41 @@ fn row(
         bytes: draft.received.len() as u64,
         media_type: draft.media_type.clone(),
     };
-    let sealed = app
-        .index
-        .seal_row(&facts, &secret, &app.random)
-        .map_err(|_never| Error::Fault("a row could not be sealed"))?;
     let account = &upload.account;
-    let identifiers =
-        draft.identifiers.iter().map(|identifier| app.index.identifier(account, &draft.kind, identifier));
-    let codes = draft.codes.iter().map(|(system, code)| app.index.code(account, system, code));
-    Ok(NewRecord {
+    let mut row = RecordRow {
         id: draft.id.clone(),
         version: 1,
-        compartment: app.index.compartment(account, draft.labels.compartment),
-        category: draft.labels.category,
         kind: draft.kind.clone(),
+        category: draft.labels.category,
+        date0,
+        date1,
         n: key.n,
         kek_epoch: key.kek_epoch,
         wrapped: key.wrapped.as_slice().to_vec(),
-        sealed,
         cid: cid.to_owned(),
         position,
         offset: place.offset,
         length: place.length,
         commitment: place.commitment,
+        created_at: upload.now,
+        patient: app.index.patient(account),
+        compartment: app.index.compartment(account, draft.labels.compartment),
+        sealed: Vec::new(),
+    };
+    row.sealed = app
+        .index
+        .seal_row(&row.bound(), &secret, &app.random)
+        .map_err(|_never| Error::Fault("a row could not be sealed"))?;
+    let identifiers =
+        draft.identifiers.iter().map(|identifier| app.index.identifier(account, &draft.kind, identifier));
+    let codes = draft.codes.iter().map(|(system, code)| app.index.code(account, system, code));
+    Ok(NewRecord {
+        row,
         tokens: identifiers.chain(codes).collect(),
         condition: draft.condition.as_ref().map(|criteria| {
             let identifier = &criteria.identifier;
             let values = [account.as_str(), &criteria.kind, &identifier.system, &identifier.value];
             app.index.token("condition", &values)
         }),
-        date0,
-        date1,
     })
 }

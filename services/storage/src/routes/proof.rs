@@ -33,7 +33,7 @@ pub async fn get_record_proof(
 ) -> Result<HttpResponse, Problem> {
     let (reader, row) = find(&app, &request, &caller, &id, None).await?;
     describe(&app, &reader, &row).await?;
-    if row.row.height.is_none() {
+    if row.height.is_none() {
         return Err(Problem::new(Slug::Conflict).detail("the anchor is not final yet"));
     }
     let anchor = transaction(&app, &row).await?;
@@ -54,7 +54,7 @@ pub async fn get_record_proof(
 
 /// The anchor's proof, from whichever node has it. It proves itself: whoever reads it checks it.
 async fn transaction(app: &App, row: &TrustedRow) -> Result<TransactionProof, Problem> {
-    let bytes = app.ledger.proof(row.row.txid).await?;
+    let bytes = app.ledger.proof(row.txid).await?;
     match Document::parse(&bytes) {
         Ok(Document::Transaction(proof)) => Ok(proof),
         Ok(_) | Err(_) => {
@@ -65,7 +65,7 @@ async fn transaction(app: &App, row: &TrustedRow) -> Result<TransactionProof, Pr
 }
 
 async fn record(app: &App, trusted: &TrustedRow, anchor: TransactionProof) -> Result<RecordProof, Error> {
-    let TrustedRow { row, secret } = trusted;
+    let TrustedRow { row, secret, .. } = trusted;
     let segment = app.store.segment(&row.cid).await?.ok_or(Error::Fault("a record without a segment"))?;
     let commitments = app.store.commitments(&row.cid).await?;
     let leaves: Vec<_> = commitments.iter().map(|found| merkle::leaf_hash(found.as_bytes())).collect();

@@ -102,7 +102,7 @@ fn filter(query: &RecordQuery) -> Result<Filter, Problem> {
 }
 
 fn view(trusted: &TrustedRow) -> RecordView {
-    let TrustedRow { row, secret } = trusted;
+    let TrustedRow { row, secret, txid, height } = trusted;
     RecordView {
         id: row.id.clone(),
         version: row.version,
@@ -118,9 +118,9 @@ fn view(trusted: &TrustedRow) -> RecordView {
         offset: row.offset,
         length: row.length,
         digest: row.commitment,
-        anchor: if row.height.is_some() { AnchorState::Final } else { AnchorState::Pending },
-        txid: Some(row.txid),
-        height: row.height,
+        anchor: if height.is_some() { AnchorState::Final } else { AnchorState::Pending },
+        txid: Some(*txid),
+        height: *height,
         created_at: row.created_at,
     }
 }

@@ -4,7 +4,6 @@ use std::sync::Arc;
 
 use hbc_db::{DbError, Tx};
 use hbc_types::ids::{IntentId, RecordId};
-use hbc_types::labels::Category;
 use hbc_types::outbox::NewTransaction;
 use hbc_types::saved::SavedAnswer;
 use hbc_types::{Digest, Timestamp};
@@ -12,7 +11,7 @@ use sqlx::AssertSqlSafe;
 
 use crate::domain::index::Token;
 use crate::error::Error;
-use crate::store::{Store, stored};
+use crate::store::{RecordRow, Store, stored};
 
 /// Rows of one statement: SQLite takes 32,766 parameters, PostgreSQL 65,535.
 const RECORDS_AT_ONCE: usize = 250;
@@ -56,41 +55,11 @@ pub struct NewSegment {
     pub tag: String,
 }
 
-/// A record's row.
+/// A record's row and what it is found by.
 #[derive(Debug)]
 pub struct NewRecord {
-    /// The record.
-    pub id: RecordId,
-    /// Its version.
-    pub version: u32,
-    /// The compartment's token.
-    pub compartment: Token,
-    /// Its category.
-    pub category: Category,
-    /// FHIR type, or `Document`.
-    pub kind: String,
-    /// First clinical day.
-    pub date0: Option<String>,
-    /// Last clinical day.
-    pub date1: Option<String>,
-    /// Its number.
-    pub n: u64,
-    /// The epoch of the key-encryption key.
-    pub kek_epoch: u32,
-    /// The wrapped data key.
-    pub wrapped: Vec<u8>,
-    /// What the row keeps sealed.
-    pub sealed: Vec<u8>,
-    /// The IPFS object.
-    pub cid: String,
-    /// Its place among the segment's records.
-    pub position: u32,
-    /// Where its slice begins.
-    pub offset: u64,
-    /// How long its slice is.
-    pub length: u64,
-    /// Its commitment.
-    pub commitment: Digest,
+    /// The row.
+    pub row: RecordRow,
     /// Its search tokens.
     pub tokens: Vec<Token>,
     /// The token of the condition it was created under.
@@ -120,11 +89,11 @@ async fn write(tx: &mut Tx, commit: &Commit) -> Result<(), Error> {
         insert_segment(tx, commit, position, segment).await?;
     }
     for records in commit.records.chunks(RECORDS_AT_ONCE) {
-        insert_records(tx, commit, records).await?;
+        insert_records(tx, records).await?;
     }
     let pairs = |of: fn(&NewRecord) -> &[Token]| {
         let rows =
-            commit.records.iter().flat_map(move |record| of(record).iter().map(move |t| (t, &record.id)));
+            commit.records.iter().flat_map(move |record| of(record).iter().map(move |t| (t, &record.row.id)));
         rows.collect::<Vec<_>>()
     };
     insert_pairs(tx, "tokens (token, record)", &pairs(|record| &record.tokens)).await?;
@@ -165,30 +134,11 @@ async fn insert_segment(
     Ok(())
 }
 
-async fn insert_records(tx: &mut Tx, commit: &Commit, records: &[NewRecord]) -> Result<(), DbError> {
-    const COLUMNS: &str = "records (id, version, patient, compartment, category, kind, date0, date1, n, kek_epoch, \
-                           wrapped, sealed, cid, position, slice_offset, slice_length, commitment, created_at_ms)";
-    let mut query = sqlx::query(AssertSqlSafe(insert(COLUMNS, records.len(), 18)));
+async fn insert_records(tx: &mut Tx, records: &[NewRecord]) -> Result<(), DbError> {
+    let sql = insert(&RecordRow::table(), records.len(), RecordRow::COLUMNS.len());
+    let mut query = sqlx::query(AssertSqlSafe(sql));
     for record in records {
-        query = query
-            .bind(record.id.as_str().to_owned())
-            .bind(i64::from(record.version))
-            .bind(commit.patient.clone())
-            .bind(record.compartment.clone())
-            .bind(record.category.code())
-            .bind(record.kind.clone())
-            .bind(record.date0.clone())
-            .bind(record.date1.clone())
-            .bind(stored(record.n)?)
-            .bind(i64::from(record.kek_epoch))
-            .bind(record.wrapped.clone())
-            .bind(record.sealed.clone())
-            .bind(record.cid.clone())
-            .bind(i64::from(record.position))
-            .bind(stored(record.offset)?)
-            .bind(stored(record.length)?)
-            .bind(record.commitment.to_string())
-            .bind(commit.now.ms());
+        query = record.row.bind(query)?;
     }
     query.execute(tx).await?;
     Ok(())
@@ -210,7 +160,7 @@ async fn insert_pairs(
 }
 
 /// `INSERT INTO table (…) VALUES ($1, $2), ($3, $4), …`: of constants and numbers only.
-fn insert(table: &'static str, rows: usize, columns: usize) -> String {
+fn insert(table: &str, rows: usize, columns: usize) -> String {
     let mut sql = format!("INSERT INTO {table} VALUES ");
     for row in 0..rows {
         sql.push_str(if row == 0 { "(" } else { ", (" });

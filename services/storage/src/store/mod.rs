@@ -3,9 +3,11 @@
 
 mod commit;
 mod intents;
+mod record;
 mod segments;
 
 pub use commit::{Commit, NewRecord, NewSegment};
+pub use record::RecordRow;
 pub use segments::{SegmentRow, finalise};
 
 use std::collections::HashMap;
@@ -20,8 +22,9 @@ use hbc_types::{Digest, Timestamp};
 use sqlx::Row as _;
 use sqlx::any::AnyRow;
 
-use crate::domain::index::{RowFacts, Token};
+use crate::domain::index::Token;
 use crate::error::Error;
+use record::stored_record;
 
 /// The schema, step by step.
 pub const MIGRATIONS: &[Migration] = hbc_db::migrations![1 "records" "../../migrations/0001_records.sql"];
@@ -35,71 +38,15 @@ pub struct Store {
     db: Db,
 }
 
-/// A record version's row.
+/// A record version's row with the anchor of its segment.
 #[derive(Clone, Debug)]
-pub struct RecordRow {
-    /// The record.
-    pub id: RecordId,
-    /// Its version.
-    pub version: u32,
-    /// FHIR type, or `Document`.
-    pub kind: String,
-    /// Its category.
-    pub category: Category,
-    /// The compartment's token.
-    pub compartment: Token,
-    /// First clinical day.
-    pub date0: Option<String>,
-    /// Last clinical day.
-    pub date1: Option<String>,
-    /// Its number.
-    pub n: u64,
-    /// The epoch of the key-encryption key.
-    pub kek_epoch: u32,
-    /// The wrapped data key.
-    pub wrapped: Vec<u8>,
-    /// What the row keeps sealed.
-    pub sealed: Vec<u8>,
-    /// The IPFS object.
-    pub cid: String,
-    /// Its place among the segment's records.
-    pub position: u32,
-    /// Where its slice begins.
-    pub offset: u64,
-    /// How long its slice is.
-    pub length: u64,
-    /// Its commitment.
-    pub commitment: Digest,
-    /// When it was created.
-    pub created_at: Timestamp,
+pub struct StoredRecord {
+    /// The row.
+    pub row: RecordRow,
     /// The anchor's transaction.
     pub txid: Digest,
     /// Height of the anchor's block, once final.
     pub height: Option<u64>,
-}
-
-impl RecordRow {
-    /// The clear columns that the row's seal binds.
-    #[must_use]
-    pub fn facts(&self) -> RowFacts<'_> {
-        RowFacts {
-            id: &self.id,
-            version: self.version,
-            kind: &self.kind,
-            category: self.category,
-            date0: self.date0.as_deref(),
-            date1: self.date1.as_deref(),
-            n: self.n,
-            kek_epoch: self.kek_epoch,
-            wrapped: &self.wrapped,
-            cid: &self.cid,
-            position: self.position,
-            offset: self.offset,
-            length: self.length,
-            commitment: self.commitment,
-            created_at: self.created_at,
-        }
-    }
 }
 
 /// What a listing asks for.
@@ -158,24 +105,19 @@ impl Store {
             .bind(patient.clone())
             .fetch_optional(self.db.reads())
             .await?;
-        row.map(|row| record_id(&row, "record")).transpose()
+        Ok(row.map(|row| record_id(&row, "record")).transpose()?)
     }
 
     /// A version of a record, or its newest.
-    pub async fn record(&self, id: &RecordId, version: Option<u32>) -> Result<Option<RecordRow>, Error> {
-        let row = sqlx::query(
-            "SELECT r.id, r.version, r.kind, r.category, r.compartment, r.date0, r.date1, r.n, r.kek_epoch,
-                    r.wrapped, r.sealed, r.cid, r.position, r.slice_offset, r.slice_length, r.commitment,
-                    r.created_at_ms, s.txid, s.height
-             FROM records AS r JOIN segments AS s ON s.cid = r.cid
-             WHERE r.id = $1 AND ($2 = 0 OR r.version = $2)
-             ORDER BY r.version DESC LIMIT 1",
-        )
+    pub async fn record(&self, id: &RecordId, version: Option<u32>) -> Result<Option<StoredRecord>, Error> {
+        let row = sqlx::query(RecordRow::select(
+            "WHERE r.id = $1 AND ($2 = 0 OR r.version = $2) ORDER BY r.version DESC LIMIT 1",
+        ))
         .bind(id.as_str().to_owned())
         .bind(i64::from(version.unwrap_or(0)))
         .fetch_optional(self.db.reads())
         .await?;
-        Ok(row.map(|row| record_row(&row)).transpose()?)
+        Ok(row.map(|row| stored_record(&row)).transpose()?)
     }
 
     /// The label sets that a patient has records of: category and the compartment's token.
@@ -184,7 +126,7 @@ impl Store {
             .bind(patient.clone())
             .fetch_all(self.db.reads())
             .await?;
-        rows.iter().map(|row| Ok((category(row)?, row.try_get("compartment")?))).collect()
+        rows.iter().map(|row| Ok((category(row, "category")?, row.try_get("compartment")?))).collect()
     }
 
     /// A page of a patient's records, oldest first, of the label sets in `allowed`.
@@ -193,21 +135,17 @@ impl Store {
         patient: &Token,
         allowed: &[(Category, Token)],
         filter: &Filter,
-    ) -> Result<Vec<RecordRow>, Error> {
+    ) -> Result<Vec<StoredRecord>, Error> {
         let (after_ms, after_id) = filter.after.clone().unwrap_or((Timestamp::from_ms(0), String::new()));
         let labels: String =
             allowed.iter().map(|(category, token)| format!("|{category}/{token}|")).collect();
-        let rows = sqlx::query(
-            "SELECT r.id, r.version, r.kind, r.category, r.compartment, r.date0, r.date1, r.n, r.kek_epoch,
-                    r.wrapped, r.sealed, r.cid, r.position, r.slice_offset, r.slice_length, r.commitment,
-                    r.created_at_ms, s.txid, s.height
-             FROM records AS r JOIN segments AS s ON s.cid = r.cid
-             WHERE r.patient = $1 AND (r.created_at_ms, r.id) > ($2, $3)
+        let rows = sqlx::query(RecordRow::select(
+            "WHERE r.patient = $1 AND (r.created_at_ms, r.id) > ($2, $3)
                AND ($4 = '' OR r.category = $4) AND ($5 = '' OR r.kind = $5)
                AND ($6 = '' OR r.date1 >= $6) AND ($7 = '' OR r.date0 <= $7)
                AND $8 LIKE '%|' || r.category || '/' || r.compartment || '|%'
              ORDER BY r.created_at_ms, r.id LIMIT $9",
-        )
+        ))
         .bind(patient.clone())
         .bind(after_ms.ms())
         .bind(after_id)
@@ -219,7 +157,7 @@ impl Store {
         .bind(i64::from(filter.limit))
         .fetch_all(self.db.reads())
         .await?;
-        Ok(rows.iter().map(record_row).collect::<Result<_, DbError>>()?)
+        Ok(rows.iter().map(stored_record).collect::<Result<_, DbError>>()?)
     }
 }
 
@@ -229,41 +167,22 @@ impl AnswerStore for Store {
     }
 }
 
-fn record_row(row: &AnyRow) -> Result<RecordRow, DbError> {
-    Ok(RecordRow {
-        id: record_id(row, "id").map_err(|_text| DbError::BadValue { column: "id" })?,
-        version: number(row, "version")?,
-        kind: row.try_get("kind")?,
-        category: category(row)?,
-        compartment: row.try_get("compartment")?,
-        date0: row.try_get("date0")?,
-        date1: row.try_get("date1")?,
-        n: number(row, "n")?,
-        kek_epoch: number(row, "kek_epoch")?,
-        wrapped: row.try_get("wrapped")?,
-        sealed: row.try_get("sealed")?,
-        cid: row.try_get("cid")?,
-        position: number(row, "position")?,
-        offset: number(row, "slice_offset")?,
-        length: number(row, "slice_length")?,
-        commitment: digest(row, "commitment")?,
-        created_at: Timestamp::from_ms(row.try_get("created_at_ms")?),
-        txid: digest(row, "txid")?,
-        height: row
-            .try_get::<Option<i64>, _>("height")?
-            .map(|height| u64::try_from(height).map_err(|_range| DbError::BadValue { column: "height" }))
-            .transpose()?,
-    })
+/// The height of a segment's anchor.
+fn height(row: &AnyRow) -> Result<Option<u64>, DbError> {
+    let height: Option<i64> = row.try_get("height")?;
+    height
+        .map(|height| u64::try_from(height).map_err(|_range| DbError::BadValue { column: "height" }))
+        .transpose()
 }
 
-fn record_id(row: &AnyRow, column: &'static str) -> Result<RecordId, Error> {
+fn record_id(row: &AnyRow, column: &'static str) -> Result<RecordId, DbError> {
     let text: String = row.try_get(column)?;
-    Ok(RecordId::parse(&text).map_err(|_text| DbError::BadValue { column })?)
+    RecordId::parse(&text).map_err(|_text| DbError::BadValue { column })
 }
 
-fn category(row: &AnyRow) -> Result<Category, DbError> {
-    let text: String = row.try_get("category")?;
-    Category::parse(&text).ok_or(DbError::BadValue { column: "category" })
+fn category(row: &AnyRow, column: &'static str) -> Result<Category, DbError> {
+    let text: String = row.try_get(column)?;
+    Category::parse(&text).ok_or(DbError::BadValue { column })
 }
 
 fn digest(row: &AnyRow, column: &'static str) -> Result<Digest, DbError> {

@@ -7,7 +7,8 @@ use sqlx::Row as _;
 use sqlx::any::AnyRow;
 
 use crate::error::Error;
-use crate::store::{Store, digest, number, stored};
+use crate::store::record::stored_record;
+use crate::store::{RecordRow, Store, StoredRecord, digest, height, number, stored};
 
 /// A segment's row.
 #[derive(Clone, Debug)]
@@ -74,18 +75,12 @@ impl Store {
     }
 
     /// The records of an intent.
-    pub async fn intent_records(&self, intent: &IntentId) -> Result<Vec<super::RecordRow>, Error> {
-        let rows = sqlx::query(
-            "SELECT r.id, r.version, r.kind, r.category, r.compartment, r.date0, r.date1, r.n, r.kek_epoch,
-                    r.wrapped, r.sealed, r.cid, r.position, r.slice_offset, r.slice_length, r.commitment,
-                    r.created_at_ms, s.txid, s.height
-             FROM segments AS s JOIN records AS r ON r.cid = s.cid
-             WHERE s.intent = $1 ORDER BY s.position, r.position",
-        )
-        .bind(intent.as_str().to_owned())
-        .fetch_all(self.db.reads())
-        .await?;
-        Ok(rows.iter().map(super::record_row).collect::<Result<_, DbError>>()?)
+    pub async fn intent_records(&self, intent: &IntentId) -> Result<Vec<StoredRecord>, Error> {
+        let rows = sqlx::query(RecordRow::select("WHERE s.intent = $1 ORDER BY s.position, r.position"))
+            .bind(intent.as_str().to_owned())
+            .fetch_all(self.db.reads())
+            .await?;
+        Ok(rows.iter().map(stored_record).collect::<Result<_, DbError>>()?)
     }
 
     /// access-policy knows the numbers of an intent.
@@ -173,10 +168,7 @@ fn segment_row(row: &AnyRow) -> Result<SegmentRow, DbError> {
         digest: digest(row, "digest")?,
         root: digest(row, "root")?,
         txid: digest(row, "txid")?,
-        height: row
-            .try_get::<Option<i64>, _>("height")?
-            .map(|height| u64::try_from(height).map_err(|_range| DbError::BadValue { column: "height" }))
-            .transpose()?,
+        height: height(row)?,
     })
 }
 

@@ -5,6 +5,7 @@ use std::str::FromStr;
 use std::sync::{Arc, Once};
 use std::time::Duration;
 
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use sqlx::any::{AnyConnectOptions, AnyPoolOptions};
 use sqlx::{AnyConnection, AnyPool, ConnectOptions, Executor};
 
@@ -108,6 +109,9 @@ impl Db {
     }
 }
 
+/// What is written as `%XX` in the path of a database file.
+const ESCAPED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'/').remove(b'.').remove(b'-').remove(b'_');
+
 /// The engine of `url` and the form of it that the driver takes.
 fn normalise(url: &str, create: bool) -> Result<(Engine, String), DbError> {
     if url.starts_with("postgres://") || url.starts_with("postgresql://") {
@@ -123,15 +127,7 @@ fn normalise(url: &str, create: bool) -> Result<(Engine, String), DbError> {
     if !create && !Path::new(path).exists() {
         return refuse("the database file is missing");
     }
-    let mut escaped = String::with_capacity(path.len() + 16);
-    for byte in path.bytes() {
-        match byte {
-            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'/' | b'.' | b'-' | b'_' => {
-                escaped.push(char::from(byte));
-            }
-            other => escaped.push_str(&format!("%{other:02X}")),
-        }
-    }
+    let escaped = utf8_percent_encode(path, ESCAPED);
     let mode = if create { "rwc" } else { "rw" };
     Ok((Engine::Sqlite, format!("sqlite:{escaped}?mode={mode}")))
 }

@@ -1,6 +1,7 @@
 //! The people of the cases and what they have done before.
 
 use anyhow::{Context as _, Result};
+use data_encoding::BASE32_NOPAD;
 use ed25519_dalek::{Signer as _, SigningKey};
 use hbc_tests::consents::new_grant;
 use hbc_tests::{Person, TestApp};
@@ -166,19 +167,5 @@ async fn tess(app: &TestApp) -> Result<(Person, Vec<u8>)> {
     let prepared: TotpPrepared = tess.signs(call).fetch().await.context("no second factor")?;
     let (_, secret) = prepared.uri.expose().split_once("secret=").context("no secret in the address")?;
     let secret = secret.split('&').next().unwrap_or_default();
-    Ok((tess, base32(secret)))
-}
-
-/// Reads base 32 without padding.
-fn base32(text: &str) -> Vec<u8> {
-    let (mut bytes, mut buffer, mut bits) = (Vec::new(), 0_u32, 0_u32);
-    for digit in text.chars().filter_map(|c| "ABCDEFGHIJKLMNOPQRSTUVWXYZ234567".find(c)) {
-        buffer = (buffer << 5) | u32::try_from(digit).unwrap_or_default();
-        bits += 5;
-        if bits >= 8 {
-            bits -= 8;
-            bytes.push(u8::try_from((buffer >> bits) & 0xff).unwrap_or_default());
-        }
-    }
-    bytes
+    Ok((tess, BASE32_NOPAD.decode(secret.as_bytes()).context("a secret that is no base 32")?))
 }

@@ -1,5 +1,8 @@
 //! Recovery codes: 128 random bits written as 26 characters of Crockford's base 32, `XXXXX-XXXXX-…`. Each works once.
 
+use std::sync::LazyLock;
+
+use data_encoding::{Encoding, Specification};
 use hbc_types::Random;
 use hbc_types::secret::SecretText;
 use zeroize::Zeroizing;
@@ -7,10 +10,24 @@ use zeroize::Zeroizing;
 /// How many codes a patient gets.
 pub const CODES: usize = 8;
 
-/// Crockford's alphabet: no I, L, O or U.
-const ALPHABET: &[u8; 32] = b"0123456789ABCDEFGHJKMNPQRSTVWXYZ";
 /// Characters of a code without dashes: ceil(128 / 5).
 const CHARACTERS: usize = 26;
+/// The coding works on whole blocks of 40 bits: four zero bytes before the code make it 160 bits, whose first six of 32
+/// characters are always the same.
+const ZEROS: usize = 4;
+/// What stands for them.
+const ZEROS_WRITTEN: &str = "000000";
+
+/// Crockford's base 32: no I, L, O or U; reading takes I and L as 1, O as 0, and passes over dashes and spaces.
+static CROCKFORD: LazyLock<Encoding> = LazyLock::new(|| {
+    let mut crockford = Specification::new();
+    crockford.symbols.push_str("0123456789ABCDEFGHJKMNPQRSTVWXYZ");
+    crockford.translate.from.push_str("abcdefghjkmnpqrstvwxyzIiLlOo");
+    crockford.translate.to.push_str("ABCDEFGHJKMNPQRSTVWXYZ111100");
+    crockford.ignore.push_str("- ");
+    #[expect(clippy::expect_used, reason = "a constant alphabet, which every test uses")]
+    crockford.encoding().expect("an alphabet of 32 symbols")
+});
 
 /// Fresh code bits.
 #[must_use]
@@ -21,19 +38,17 @@ pub fn generate(random: &Random) -> Zeroizing<[u8; 16]> {
 /// The written form of code bits: groups of five, the last one of six.
 #[must_use]
 pub fn write(code: &[u8; 16]) -> SecretText {
-    let mut number = u128::from_be_bytes(*code);
-    let mut characters = Zeroizing::new([b'0'; CHARACTERS]);
-    for character in characters.iter_mut().rev() {
-        let digit = usize::try_from(number & 31).unwrap_or(0);
-        *character = ALPHABET.get(digit).copied().unwrap_or(b'0');
-        number >>= 5;
+    let mut padded = Zeroizing::new([0; ZEROS + 16]);
+    for (to, from) in padded.iter_mut().skip(ZEROS).zip(code) {
+        *to = *from;
     }
+    let written = Zeroizing::new(CROCKFORD.encode(&*padded));
     let mut text = String::with_capacity(CHARACTERS + 4);
-    for (place, character) in characters.iter().enumerate() {
+    for (place, character) in written.chars().skip(ZEROS_WRITTEN.len()).enumerate() {
         if place > 0 && place % 5 == 0 && place < 25 {
             text.push('-');
         }
-        text.push(char::from(*character));
+        text.push(character);
     }
     SecretText::new(text)
 }
@@ -41,23 +56,11 @@ pub fn write(code: &[u8; 16]) -> SecretText {
 /// Reads a written code: case, dashes and spaces do not matter, I and L read as 1, O as 0.
 #[must_use]
 pub fn parse(text: &SecretText) -> Option<Zeroizing<[u8; 16]>> {
-    let mut number: u128 = 0;
-    let mut count = 0_usize;
-    for character in text.expose().bytes() {
-        let upper = match character.to_ascii_uppercase() {
-            b'-' | b' ' => continue,
-            b'I' | b'L' => b'1',
-            b'O' => b'0',
-            other => other,
-        };
-        let digit = ALPHABET.iter().position(|known| *known == upper)?;
-        count += 1;
-        if count > CHARACTERS || number >> 123 != 0 {
-            return None;
-        }
-        number = (number << 5) | u128::try_from(digit).ok()?;
-    }
-    (count == CHARACTERS).then(|| Zeroizing::new(number.to_be_bytes()))
+    let text = Zeroizing::new(format!("{ZEROS_WRITTEN}{}", text.expose()));
+    let bytes = Zeroizing::new(CROCKFORD.decode(text.as_bytes()).ok()?);
+    let (zeros, code) = bytes.split_first_chunk::<ZEROS>()?;
+    let code: [u8; 16] = code.try_into().ok()?;
+    (*zeros == [0; ZEROS]).then(|| Zeroizing::new(code))
 }
 
 #[cfg(test)]

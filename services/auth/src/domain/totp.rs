@@ -1,5 +1,6 @@
 //! The second factor: TOTP (RFC 6238) with SHA-1, six digits, 30 seconds, one step of skew. A code is good once.
 
+use data_encoding::BASE32_NOPAD;
 use hbc_types::secret::{Key32, SecretText};
 use hbc_types::{Random, Timestamp};
 use totp_rs::{Builder, Totp};
@@ -44,37 +45,13 @@ pub fn code_at(secret: &[u8], now: Timestamp) -> String {
 /// The `otpauth://` address for an authenticator app. Usernames and issuers hold no character that needs escaping.
 #[must_use]
 pub fn uri(secret: &[u8], issuer: &str, username: &str) -> SecretText {
-    let secret = Zeroizing::new(base32(secret));
+    let secret = Zeroizing::new(BASE32_NOPAD.encode(secret));
     let issuer: String =
         issuer.chars().filter(|c| c.is_ascii_alphanumeric() || matches!(c, '.' | '-')).collect();
     SecretText::new(format!(
         "otpauth://totp/{issuer}:{username}?secret={}&issuer={issuer}&algorithm=SHA1&digits=6&period=30",
         secret.as_str()
     ))
-}
-
-/// Base 32 of RFC 4648 without padding, as authenticators read it.
-fn base32(bytes: &[u8]) -> String {
-    const ALPHABET: &[u8; 32] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZ234567";
-    let mut text = String::with_capacity(bytes.len().div_ceil(5) * 8);
-    let (mut buffer, mut bits) = (0_u32, 0_u32);
-    for byte in bytes {
-        buffer = (buffer << 8) | u32::from(*byte);
-        bits += 8;
-        while bits >= 5 {
-            bits -= 5;
-            push_digit(&mut text, ALPHABET, buffer >> bits);
-        }
-    }
-    if bits > 0 {
-        push_digit(&mut text, ALPHABET, buffer << (5 - bits));
-    }
-    text
-}
-
-fn push_digit(text: &mut String, alphabet: &[u8; 32], digit: u32) {
-    let place = usize::try_from(digit & 31).unwrap_or(0);
-    text.push(char::from(alphabet.get(place).copied().unwrap_or(b'A')));
 }
 
 /// Seals a secret for the database, bound to its account.
@@ -108,7 +85,7 @@ mod tests {
         for (seconds, code) in [(59, "287082"), (1_111_111_109, "081804"), (20_000_000_000, "353130")] {
             assert_eq!(code_at(secret, Timestamp::from_ms(seconds * 1000)), code);
         }
-        assert_eq!(base32(secret), "GEZDGNBVGY3TQOJQGEZDGNBVGY3TQOJQ");
+        assert_eq!(BASE32_NOPAD.encode(secret), "GEZDGNBVGY3TQOJQGEZDGNBVGY3TQOJQ");
     }
 
     #[test]

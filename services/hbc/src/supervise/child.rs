@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result};
+use backon::{BackoffBuilder as _, ExponentialBackoff, ExponentialBuilder};
 use rustix::process::Signal;
 use tokio::process::{Child, Command};
 use tokio::sync::watch;
@@ -55,11 +56,17 @@ enum Ended {
     AsWished,
 }
 
+/// The pauses before starts that follow failures.
+fn pauses() -> ExponentialBackoff {
+    let pauses = ExponentialBuilder::new().with_min_delay(BACKOFF_FIRST).with_max_delay(BACKOFF_LONGEST);
+    pauses.with_factor(2.0).without_max_times().build()
+}
+
 impl Keeper {
     /// Runs until the wish is [`Wish::End`].
     pub async fn keep(mut self) {
         let mut failures = 0;
-        let mut pause = BACKOFF_FIRST;
+        let mut pauses = pauses();
         loop {
             let wish = *self.wish.borrow_and_update();
             match wish {
@@ -79,7 +86,7 @@ impl Keeper {
             let began = Instant::now();
             let reason = match self.run_once(failures).await {
                 Ok(Ended::AsWished) => {
-                    pause = BACKOFF_FIRST;
+                    pauses = self::pauses();
                     continue;
                 }
                 Ok(Ended::ByItself(status)) => format!("ended ({status})"),
@@ -87,8 +94,9 @@ impl Keeper {
             };
             failures += 1;
             if began.elapsed() >= RECOVERED_AFTER {
-                pause = BACKOFF_FIRST;
+                pauses = self::pauses();
             }
+            let pause = pauses.next().unwrap_or(BACKOFF_LONGEST);
             self.journal.say(&format!(
                 "{} {reason}; starting it again in {:.1} s (log: {})",
                 self.spec.name,
@@ -98,7 +106,6 @@ impl Keeper {
             self.show(State::Waiting, None, failures);
             // Any change of the wish cuts the pause short; the loop then looks at it.
             let _cut_short = tokio::time::timeout(pause, self.wish.changed()).await;
-            pause = (pause * 2).min(BACKOFF_LONGEST);
         }
     }
 

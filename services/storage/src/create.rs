@@ -14,9 +14,9 @@ use hbc_types::secret::SecretText;
 
 use crate::app::{App, blocking};
 use crate::domain::bundle::{Bundle, Criteria, Draft, Known, Outcome, Plan, Setting, plan};
-use crate::domain::json;
 use crate::error::Error;
 use crate::upload::{self, Stored, Upload};
+use hbc_types::json;
 
 /// How often an upload is planned anew because a rival created one of its conditional records first.
 const ATTEMPTS: usize = 5;

@@ -7,8 +7,8 @@ use hbc_types::problem::Slug;
 
 use crate::blob::BlobError;
 use crate::domain::bundle::BundleError;
-use crate::domain::json::JsonError;
 use crate::domain::validation::{Issue, SchemaError};
+use hbc_types::json::JsonError;
 
 /// A request that is not done.
 #[derive(Debug, thiserror::Error)]

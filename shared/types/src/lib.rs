@@ -6,6 +6,7 @@ pub mod codes;
 pub mod digest;
 pub mod hash;
 pub mod ids;
+pub mod json;
 pub mod keys;
 pub mod labels;
 pub mod outbox;

@@ -15,10 +15,10 @@ use hbc_types::wire::access::Labels;
 
 use crate::domain::days::Days;
 use crate::domain::index::Identifier;
-use crate::domain::json::{JsonError, Node};
 use crate::domain::overlay::{Overlay, OverlayError};
 use crate::domain::resource::{Reference, Resource, ResourceError};
 use crate::domain::validation::{Issue, SchemaError};
+use hbc_types::json::{JsonError, Node};
 
 /// Entries of one bundle at most.
 pub const MAX_ENTRIES: usize = 10_000;

@@ -3,7 +3,6 @@
 pub mod bundle;
 pub mod days;
 pub mod index;
-pub mod json;
 pub mod overlay;
 pub mod plaintext;
 pub mod resource;

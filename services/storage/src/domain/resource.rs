@@ -10,9 +10,9 @@ use serde_json::Value;
 
 use crate::domain::days::Days;
 use crate::domain::index::Identifier;
-use crate::domain::json::{Kind, Node};
 use crate::domain::overlay::{Overlay, OverlayError, Replacement};
 use crate::domain::validation::{Issue, SchemaError, validators};
+use hbc_types::json::{Kind, Node};
 
 /// The elements that say whose record it is.
 const SUBJECT_ELEMENTS: [&str; 5] = ["subject", "patient", "beneficiary", "individual", "for"];
@@ -274,7 +274,7 @@ mod tests {
     use hbc_types::Random;
 
     use super::*;
-    use crate::domain::json;
+    use hbc_types::json;
 
     fn applied(text: &str) -> Value {
         let node = json::parse(text.as_bytes()).unwrap();

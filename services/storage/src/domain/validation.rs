@@ -386,7 +386,7 @@ mod tests {
                 Some("json") => std::io::BufReader::new(file).read_to_end(&mut text).unwrap(),
                 _ => continue,
             };
-            crate::domain::json::parse(&text).unwrap();
+            hbc_types::json::parse(&text).unwrap();
             let value: Value = serde_json::from_slice(&text).unwrap();
             let resources: Vec<&Value> = match value.get("entry").and_then(Value::as_array) {
                 Some(entries) => entries.iter().filter_map(|entry| entry.get("resource")).collect(),

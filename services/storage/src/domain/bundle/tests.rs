@@ -6,7 +6,7 @@ use hbc_types::Random;
 use serde_json::{Value, json};
 
 use super::*;
-use crate::domain::json;
+use hbc_types::json;
 
 fn account() -> PatientId {
     PatientId::random(&Random::seeded(9))

@@ -1,7 +1,6 @@
-//! Strict JSON input: a size cap before parsing, nesting of at most 64, no duplicate keys, no NUL, no lone
-//! surrogates, and, by `deny_unknown_fields` on our own types, no unknown fields.
+//! Strict JSON input: a size cap before parsing, then [`hbc_types::json`] (nesting of at most 64, no duplicate keys, no NUL,
+//! no lone surrogates) and, by `deny_unknown_fields` on our own types, no unknown fields.
 
-use std::collections::HashSet;
 use std::fmt;
 
 use actix_web::dev::{Decompress, Payload};
@@ -9,14 +8,11 @@ use actix_web::http::header::CONTENT_TYPE;
 use actix_web::{FromRequest, HttpRequest, web};
 use futures_util::StreamExt;
 use futures_util::future::LocalBoxFuture;
-use hbc_types::Digest;
 use hbc_types::problem::Slug;
-use serde::de::{DeserializeOwned, DeserializeSeed, Deserializer, MapAccess, SeqAccess, Visitor};
+use hbc_types::{Digest, json};
+use serde::de::DeserializeOwned;
 
 use crate::Problem;
-
-/// Deepest nesting that is read.
-pub(crate) const MAX_DEPTH: usize = 64;
 
 /// The largest JSON body of this server, as application data.
 #[derive(Clone, Copy, Debug)]
@@ -49,6 +45,10 @@ pub fn parse_strict<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Problem> {
     check(bytes)?;
     let mut deserializer = serde_json::Deserializer::from_slice(bytes);
     serde_path_to_error::deserialize(&mut deserializer).map_err(|error| {
+        if error.inner().is_syntax() {
+            // A number that no type can hold.
+            return malformed(error.inner());
+        }
         let path = error.path().to_string();
         let message = error.into_inner().to_string();
         let message = message.split(" at line ").next().unwrap_or_default();
@@ -58,79 +58,11 @@ pub fn parse_strict<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Problem> {
 
 /// Checks everything that does not depend on the expected type.
 fn check(bytes: &[u8]) -> Result<(), Problem> {
-    let mut deserializer = serde_json::Deserializer::from_slice(bytes);
-    Check { depth: 0 }.deserialize(&mut deserializer).and_then(|()| deserializer.end()).map_err(|error| {
-        Problem::new(Slug::MalformedRequest).detail(format!("the body is not acceptable JSON: {error}"))
-    })
+    json::parse(bytes).map(drop).map_err(|error| malformed(&error))
 }
 
-/// Walks a document without keeping it.
-#[derive(Clone, Copy)]
-struct Check {
-    depth: usize,
-}
-
-impl Check {
-    fn deeper<E: serde::de::Error>(self) -> Result<Self, E> {
-        if self.depth >= MAX_DEPTH {
-            return Err(E::custom("nested too deeply"));
-        }
-        Ok(Self { depth: self.depth + 1 })
-    }
-}
-
-impl<'de> DeserializeSeed<'de> for Check {
-    type Value = ();
-    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
-        deserializer.deserialize_any(self)
-    }
-}
-
-fn no_nul<E: serde::de::Error>(text: &str) -> Result<(), E> {
-    if text.contains('\0') { Err(E::custom("NUL in a text")) } else { Ok(()) }
-}
-
-impl<'de> Visitor<'de> for Check {
-    type Value = ();
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("JSON")
-    }
-    fn visit_bool<E>(self, _value: bool) -> Result<(), E> {
-        Ok(())
-    }
-    fn visit_i64<E>(self, _value: i64) -> Result<(), E> {
-        Ok(())
-    }
-    fn visit_u64<E>(self, _value: u64) -> Result<(), E> {
-        Ok(())
-    }
-    fn visit_f64<E>(self, _value: f64) -> Result<(), E> {
-        Ok(())
-    }
-    fn visit_unit<E>(self) -> Result<(), E> {
-        Ok(())
-    }
-    fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<(), E> {
-        no_nul(text)
-    }
-    fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<(), A::Error> {
-        let inner = self.deeper()?;
-        while items.next_element_seed(inner)?.is_some() {}
-        Ok(())
-    }
-    fn visit_map<A: MapAccess<'de>>(self, mut fields: A) -> Result<(), A::Error> {
-        let inner = self.deeper()?;
-        let mut names = HashSet::new();
-        while let Some(name) = fields.next_key::<String>()? {
-            no_nul(&name)?;
-            if !names.insert(name) {
-                return Err(serde::de::Error::custom("a key occurs twice"));
-            }
-            fields.next_value_seed(inner)?;
-        }
-        Ok(())
-    }
+fn malformed(error: &dyn fmt::Display) -> Problem {
+    Problem::new(Slug::MalformedRequest).detail(format!("the body is not acceptable JSON: {error}"))
 }
 
 impl<T: DeserializeOwned + 'static> FromRequest for StrictJson<T> {
@@ -179,6 +111,7 @@ where
 
 #[cfg(test)]
 mod tests {
+    use hbc_types::json::MAX_DEPTH;
     use serde::Deserialize;
 
     use super::*;
@@ -232,5 +165,7 @@ mod tests {
             assert_eq!(problem.slug(), Slug::MalformedRequest, "{}", String::from_utf8_lossy(&text));
         }
         assert!(check(deep(MAX_DEPTH).as_bytes()).is_ok());
+        let problem = parse_strict::<serde_json::Value>(br#"{"a":1e999}"#).unwrap_err();
+        assert_eq!(problem.slug(), Slug::MalformedRequest);
     }
 }

@@ -1,15 +1,16 @@
-//! A strict JSON reader that keeps byte offsets.
+//! A strict JSON reader that keeps byte offsets: the one for whatever comes from outside. (What is signed or hashed has one
+//! canonical form, and a reader of its own in `hbc_chain::json`.)
 //!
-//! Received bytes are never re-written: what FHIR demands to be different (ids, references, meta) is laid over
-//! them as replacements at offsets. This reader finds those offsets. It also refuses what other readers let
-//! through in silence: duplicate keys, NUL, lone surrogates, too much depth, anything after the value.
+//! It refuses what other readers let through in silence: duplicate keys, NUL, lone surrogates, too much depth, anything
+//! after the value. Bodies of every service are checked by it before they are read into types. Records are never re-written:
+//! what FHIR demands to be different (ids, references, meta) is laid over them as replacements at the offsets found here.
 
 use std::borrow::Cow;
 use std::collections::HashSet;
 use std::ops::Range;
 
-/// Deepest nesting that is read.
-const MAX_DEPTH: usize = 64;
+/// Arrays and objects within each other at most.
+pub const MAX_DEPTH: usize = 64;
 
 /// The bytes are not the JSON that is taken here.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -128,12 +129,10 @@ impl<'a> Reader<'a> {
     }
 
     fn value(&mut self, depth: usize) -> Result<Node<'a>, JsonError> {
-        if depth > MAX_DEPTH {
-            return Err(self.wrong("nested too deeply"));
-        }
         self.space();
         let start = self.at;
         let kind = match self.peek() {
+            Some(b'{' | b'[') if depth >= MAX_DEPTH => return Err(self.wrong("nested too deeply")),
             Some(b'{') => self.object(depth)?,
             Some(b'[') => self.array(depth)?,
             Some(b'"') => Kind::Text(self.string()?),
@@ -364,7 +363,9 @@ mod tests {
         assert_eq!(reason(r#"["\ude00"]"#), "a lone surrogate");
         assert_eq!(reason("[1] 2"), "something follows the value");
         assert_eq!(reason("[01]"), "a comma or the end of the array is expected");
-        assert_eq!(reason(&format!("{}{}", "[".repeat(70), "]".repeat(70))), "nested too deeply");
+        let deep = |depth: usize| format!("{}{}", "[".repeat(depth), "]".repeat(depth));
+        assert_eq!(reason(&deep(MAX_DEPTH + 1)), "nested too deeply");
+        assert!(parse(deep(MAX_DEPTH).as_bytes()).is_ok());
         assert_eq!(reason("[\"a\nb\"]"), "a control character stands in a string");
         assert!(parse(&[b'"', 0xff, b'"']).is_err());
         let many: String = (0..20).map(|i| format!("\"k{i}\":1,")).collect();

@@ -20,7 +20,7 @@ use super::heal::resume::{self, Company};
 use super::heal::{self, Healing};
 use super::inbound::{AGREEMENT, GOSSIP, Inbound};
 use super::loading::{Loaded, load, open_store};
-use super::seat::Keyring;
+use super::membership::Keyring;
 use super::waiting::Waiting;
 use super::{Condition, Node, challenge, neighbour, scrub, witness};
 use crate::chain::Chain;

@@ -10,15 +10,15 @@ pub mod boot;
 pub mod catch_up;
 pub mod challenge;
 pub mod guardian;
-pub mod handing_on;
 pub mod heal;
 pub mod history;
 pub mod inbound;
 pub mod judging;
 mod loading;
+pub mod membership;
 pub mod neighbour;
 pub mod scrub;
-pub mod seat;
+pub mod telling;
 pub mod waiting;
 pub mod witness;
 
@@ -39,7 +39,7 @@ use addresses::AddressBook;
 use admission::{PassedOn, Submission};
 use agreement::Event;
 use heal::Healing;
-use seat::Keyring;
+use membership::Keyring;
 use waiting::Waiting;
 
 /// A peer that was heard of within this time counts as seen.

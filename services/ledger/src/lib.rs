@@ -130,7 +130,7 @@ pub fn openapi() -> utoipa::openapi::OpenApi {
 /// Opens the store once, which brings its tables up to date.
 pub async fn migrate(config: &Config) -> anyhow::Result<()> {
     let data = files::DataFolder::open(&config.data_dir)?;
-    let seal = node::boot::seal_key(config)?;
+    let seal = node::loading::seal_key(config)?;
     store::Store::open(&data.database(), config.create_store, seal).await?.close().await?;
     Ok(())
 }

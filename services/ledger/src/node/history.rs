@@ -9,7 +9,8 @@ use std::time::Instant;
 use hbc_chain::header::Block;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use super::Node;
+use super::guardian::StoreGuard;
+use super::memory::Memory;
 use crate::chain::Before;
 use crate::domain::block::replay_block;
 use crate::domain::state::State;
@@ -81,14 +82,19 @@ impl History {
     ///
     /// # Errors
     /// [`HistoryError`]; a fault is for the caller to act upon.
-    pub async fn state_at(&self, node: &Node, height: u64) -> Result<(State, Before), HistoryError> {
+    pub async fn state_at(
+        &self,
+        memory: &Memory,
+        guard: &StoreGuard,
+        height: u64,
+    ) -> Result<(State, Before), HistoryError> {
         let turn = self.turn()?;
         let fault = |height, wrong| HistoryError::Fault(Fault { height, wrong });
         let unreadable = |height, source| HistoryError::Store { height, source };
-        let founded = State::genesis(node.chain().genesis()).map_err(|_founded_before| fault(0, Wrong::Hash));
-        let mut state = founded?;
+        let founded = State::genesis(memory.chain().genesis());
+        let mut state = founded.map_err(|_founded_before| fault(0, Wrong::Hash))?;
         let mut before = Before::of(&state);
-        let mut reader = node.store.blocks(1).await.map_err(|source| unreadable(1, source))?;
+        let mut reader = guard.store().blocks(1).await.map_err(|source| unreadable(1, source))?;
         while state.height() < height {
             let next = state.height().saturating_add(1);
             let left = u32::try_from(height - state.height()).unwrap_or(u32::MAX);
@@ -101,7 +107,7 @@ impl History {
                 if stored.height != expected {
                     return Err(fault(expected, Wrong::Missing));
                 }
-                if let Some(fault) = node.fault_in(stored) {
+                if let Some(fault) = guard.fault_in(stored) {
                     return Err(HistoryError::Fault(fault));
                 }
             }

@@ -1,15 +1,19 @@
 //! Who this node is at the next height. It holds one member key or, while its key is changed, two; whichever is in the
 //! set under its name signs, and never both: one name has one key. Without one in the set the node is an observer.
 
+use std::sync::Arc;
+
 use ed25519_dalek::SigningKey;
 use hbc_chain::certificate::AddressClaims;
 use hbc_chain::genesis::Named;
 use hbc_types::keys::PublicKey;
+use hbc_types::{Clock, Digest};
 
-use super::Node;
+use super::timing::timing;
 use crate::chain::Chain;
-use crate::consensus::MemberId;
-use crate::peers::Sender;
+use crate::consensus::texts::Texts;
+use crate::consensus::{Identity, MemberId};
+use crate::peers::{Sender, This};
 
 /// A node's name and keys.
 pub struct Keyring {
@@ -73,40 +77,106 @@ impl Keyring {
     }
 }
 
-impl Node {
-    /// Takes the place that a new set gives this node and its peers, and says so where it changed.
+/// Who this node is among the members, and what it says of itself.
+pub struct Membership {
+    keyring: Keyring,
+    address: Option<String>,
+    texts: Texts,
+    clock: Clock,
+    this: This,
+}
+
+impl std::fmt::Debug for Membership {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Membership").field("keyring", &self.keyring).finish_non_exhaustive()
+    }
+}
+
+impl Membership {
+    /// In the set after the tip of `chain`. `address` is the node's own, as it announces it.
+    #[must_use]
+    pub fn new(keyring: Keyring, address: Option<String>, chain: &Chain, clock: Clock) -> Self {
+        let texts = Texts { chain: chain.id(), origin: chain.origin().to_owned() };
+        let membership = Self { keyring, address, texts, clock, this: This::default() };
+        membership.sit(membership.keyring.seat(chain.state().members()));
+        membership
+    }
+
+    /// The node's name.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.keyring.name
+    }
+
+    /// Its keys.
+    #[must_use]
+    pub const fn keyring(&self) -> &Keyring {
+        &self.keyring
+    }
+
+    /// Its own address, as it announces it.
+    #[must_use]
+    pub fn address(&self) -> Option<&str> {
+        self.address.as_deref()
+    }
+
+    /// What signed texts name.
+    #[must_use]
+    pub const fn texts(&self) -> &Texts {
+        &self.texts
+    }
+
+    /// What the peers' tasks follow: who it is in the present set, and what it announces.
+    #[must_use]
+    pub fn this(&self) -> This {
+        self.this.clone()
+    }
+
+    /// Who it is in the present set; none for an observer.
+    #[must_use]
+    pub fn seat(&self) -> Option<Arc<Sender>> {
+        self.this.seat()
+    }
+
+    /// Fingerprint of its key in the present set; none for an observer.
+    #[must_use]
+    pub fn kid(&self) -> Option<Digest> {
+        self.seat().map(|seat| Digest::from_bytes(seat.me.0))
+    }
+
+    /// Who it is in the agreement on the block after the tip of `chain`.
+    #[must_use]
+    pub fn identity(&self, chain: &Chain) -> Identity {
+        // A key that is not in the set signs nothing.
+        let seat = self.keyring.seat(chain.state().members());
+        let key = seat.unwrap_or_else(|| self.keyring.newest()).clone();
+        Identity { key, texts: self.texts.clone(), timing: timing(chain) }
+    }
+
+    /// Takes the place that a new set gives this node, and says so where it changed.
     pub(super) fn take_seat(&self, chain: &Chain) {
         let members = chain.state().members();
         let key = self.keyring.seat(members);
         let id = key.map(|key| MemberId::of(key.verifying_key().as_bytes()));
-        if self.seat().map(|seat| seat.me) != id {
-            self.sit(key);
-            tracing::info!(
-                node.name = %self.name, block.height = chain.height(), node.member = id.is_some(),
-                "This node's place among the members changed"
-            );
-            if let Some(member) = self.keyring.mistaken_for(members) {
-                tracing::error!(member.name = %member.name, "A key of this node was voted in under another name");
-            }
+        if self.seat().map(|seat| seat.me) == id {
+            return;
         }
-        let candidates = chain.register().candidates();
-        let wanted = |name: &str| {
-            members.iter().any(|member| member.name == name)
-                || candidates.iter().any(|candidate| candidate.name == name)
-        };
-        for peer in self.peers.all().iter() {
-            let member = members.iter().find(|member| member.name == peer.name);
-            peer.sits(member.map(|member| MemberId(*member.kid().as_bytes())));
+        self.sit(key);
+        tracing::info!(
+            node.name = %self.name(), block.height = chain.height(), node.member = id.is_some(),
+            "This node's place among the members changed"
+        );
+        if let Some(member) = self.keyring.mistaken_for(members) {
+            tracing::error!(member.name = %member.name, "A key of this node was voted in under another name");
         }
-        self.peers.change(|peer| peer.configured || wanted(&peer.name), None);
     }
 
     /// Speaks with this key from now on, or, without one, as an observer.
-    pub(super) fn sit(&self, key: Option<&SigningKey>) {
+    fn sit(&self, key: Option<&SigningKey>) {
         let seat = key.map(|key| Sender {
             me: MemberId::of(key.verifying_key().as_bytes()),
             key: key.clone(),
-            chain: self.chain_id,
+            chain: self.texts.chain,
             clock: self.clock.clone(),
         });
         self.this.change(seat, self.announcement(key));
@@ -117,9 +187,9 @@ impl Node {
         let url = self.address.clone()?;
         let key = seat.unwrap_or_else(|| self.keyring.newest());
         let claims = AddressClaims {
-            chain: self.chain_id,
+            chain: self.texts.chain,
             iat: self.clock.now().unsigned_ms(),
-            node: self.name.clone(),
+            node: self.name().to_owned(),
             url,
         };
         claims.sign(key).inspect_err(|error| tracing::error!(error = %error, "No address is announced")).ok()

@@ -88,7 +88,7 @@ impl App {
     }
 
     fn with_members(&self, problem: Problem) -> Problem {
-        let members = self.node.healthy_peers();
+        let members = self.node.book.healthy();
         members.iter().fold(problem, |problem, peer| problem.reference(peer.url.clone()))
     }
 

@@ -266,7 +266,7 @@ impl App {
     }
 
     async fn state_at(&self, height: u64) -> Result<(State, Before), Problem> {
-        match self.history.state_at(&self.node, height).await {
+        match self.history.state_at(&self.node.memory, &self.node.guard, height).await {
             Ok(made) => Ok(made),
             Err(HistoryError::Busy | HistoryError::GivenUp) => {
                 Err(Problem::new(Slug::Unavailable).detail("another earlier state is being made; try again"))

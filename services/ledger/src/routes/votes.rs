@@ -145,7 +145,7 @@ impl App {
             .iter()
             .map(|member| (member.name.clone(), unheard(&member.name, NodeRole::Member)))
             .collect();
-        for peer in node.peers.all().iter() {
+        for peer in node.book.all().iter() {
             let view =
                 views.entry(peer.name.clone()).or_insert_with(|| unheard(&peer.name, NodeRole::Observer));
             let seen = peer.seen_ms();
@@ -155,14 +155,15 @@ impl App {
             view.height = (seen > 0).then(|| peer.height());
             view.seen = (seen > 0).then(|| Timestamp::from_ms(seen));
         }
-        let own = views.entry(node.name.clone()).or_insert_with(|| unheard(&node.name, NodeRole::Observer));
+        let own =
+            views.entry(node.name().to_owned()).or_insert_with(|| unheard(node.name(), NodeRole::Observer));
         // Another key in the set under this node's name is somebody else's, or this node's older one.
         (own.this, own.reached, own.role) = (true, true, node.role());
         (own.height, own.seen) = (Some(height), Some(node.clock.now()));
         (own.attacked, own.state) = (node.attack().is_some(), Some(node.state()));
         let mut views: Vec<NodeView> = views.into_values().collect();
         for view in &mut views {
-            view.url = node.url_of(&view.name);
+            view.url = node.book.url_of(&view.name);
         }
         let chain = node.chain();
         for view in &mut views {

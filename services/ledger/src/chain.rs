@@ -323,4 +323,4 @@ impl Chain {
 }
 
 #[cfg(test)]
-pub(crate) mod tests;
+mod tests;

@@ -11,6 +11,8 @@ pub mod config;
 pub mod consensus;
 pub mod domain;
 pub mod files;
+#[cfg(test)]
+mod fixtures;
 pub mod node;
 pub mod peers;
 pub mod routes;

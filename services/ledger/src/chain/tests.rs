@@ -1,7 +1,6 @@
 //! Proofs out of a chain whose members, keys and services come and go, each checked as a stranger would check it.
 
 mod anchors;
-mod course;
 
 use hbc_chain::entry::{Kind, grant_id};
 use hbc_chain::proof::tlog::TlogProof;
@@ -9,8 +8,7 @@ use hbc_chain::proof::{self, Content, Document, Verdict};
 use hbc_chain::rtree::Query;
 
 use super::*;
-use crate::domain::tests::{genesis, grant, kid};
-pub use course::Course;
+use crate::fixtures::{Course, genesis, grant, kid};
 
 #[test]
 fn what_keys_signed_that_are_gone_now_is_still_proved() {

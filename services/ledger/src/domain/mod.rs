@@ -16,4 +16,4 @@ pub mod state;
 pub mod verification;
 
 #[cfg(test)]
-pub(crate) mod tests;
+mod tests;

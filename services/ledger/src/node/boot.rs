@@ -377,8 +377,8 @@ mod tests {
     use hbc_chain::payload::{MemberVote, Payload};
 
     use super::*;
-    use crate::chain::tests::Course;
-    use crate::domain::tests::signed;
+    use crate::fixtures::Course;
+    use crate::fixtures::signed;
 
     #[test]
     fn time_outs_follow_the_target_that_is_in_force_not_the_last_blocks() {

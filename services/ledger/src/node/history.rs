@@ -161,7 +161,7 @@ mod tests {
 
     #[test]
     fn work_that_nobody_waits_for_ends() {
-        let genesis = crate::domain::tests::genesis();
+        let genesis = crate::fixtures::genesis();
         let state = State::genesis(&genesis).unwrap();
         let block =
             StoredBlock { height: 1, header: Vec::new(), body: Vec::new(), certificate: String::new() };

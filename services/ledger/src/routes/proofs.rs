@@ -280,7 +280,7 @@ impl App {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::chain::tests::Course;
+    use crate::fixtures::Course;
 
     #[test]
     fn a_document_that_readers_refuse_is_not_given_out() {

@@ -1,7 +1,7 @@
 //! A whole chain in a file: read back and checked; with one bit changed, cut or mixed up, refused at the right height.
 
 use super::*;
-use crate::chain::tests::Course;
+use crate::fixtures::Course;
 use crate::chain_file::{ChainFileError, ChainReader, ChainWriter};
 
 /// The chain as a file, and where each block begins in it (the last is the end).

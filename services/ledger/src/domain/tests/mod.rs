@@ -10,77 +10,18 @@ mod votes;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
-use ed25519_dalek::SigningKey;
-use hbc_chain::genesis::{Genesis, Named, Parameters, ServiceKey};
+use hbc_chain::genesis::{Genesis, Named, Parameters};
 use hbc_chain::header::Block;
-use hbc_chain::payload::{Anchor, Consent, ConsentKey, KeyStatus, MemberVote, Payload, Revoke, Segment};
-use hbc_chain::tx::{Tx, sign};
+use hbc_chain::payload::{Anchor, Consent, ConsentKey, KeyStatus, MemberVote, Payload, Revoke};
+use hbc_chain::tx::Tx;
 use hbc_types::account::{Custody, ServiceRole};
-use hbc_types::ids::GrantId;
-use hbc_types::keys::{Kid, PublicKey, SignatureBytes, Tag, possession_text};
+use hbc_types::keys::{PublicKey, SignatureBytes, possession_text};
 use hbc_types::{Digest, Timestamp};
 
 use super::block::{Built, Checked, build_block};
 use super::rules::{Refusal, Rule};
 use super::state::State;
-
-/// When the fixture's chain begins.
-pub const START_MS: u64 = 1_800_000_000_000;
-
-/// A key with a name of its own; the same name, the same key.
-pub fn secret(name: &str) -> SigningKey {
-    SigningKey::from_bytes(Digest::of(name.as_bytes()).as_bytes())
-}
-
-pub fn public(name: &str) -> PublicKey {
-    PublicKey::of(&secret(name))
-}
-
-pub fn kid(name: &str) -> Kid {
-    public(name).kid()
-}
-
-pub fn grant(number: u8) -> GrantId {
-    GrantId::parse(&format!("grt-{number:032x}")).unwrap()
-}
-
-/// Small segments, named after what their roots are of.
-pub fn segments(roots: &[&str]) -> Vec<Segment> {
-    let segment = |root: &&str| Segment {
-        bytes: 1024,
-        cid: "bafkreigh2akiscaildcqabsyg3dfr6chu3fgpregiymsck7e7aqa4s52zy".to_owned(),
-        digest: Digest::of(root.as_bytes()),
-        records: 1,
-        root: Digest::of(root.as_bytes()),
-        tag: Tag::from_bytes([1; 16]),
-    };
-    roots.iter().map(segment).collect()
-}
-
-fn named(names: &[&str]) -> Vec<Named> {
-    names.iter().map(|name| Named { key: public(name), name: (*name).to_owned() }).collect()
-}
-
-pub fn genesis() -> Genesis {
-    let service = |role, name: &str| ServiceKey { key: public(name), role };
-    Genesis {
-        members: named(&["m1", "m2", "m3", "m4"]),
-        operators: named(&["o1", "o2", "o3"]),
-        origin: "hbc.example".to_owned(),
-        parameters: Parameters::with_zero_bits(8, 2).unwrap(),
-        services: vec![
-            service(ServiceRole::AccessPolicy, "access-policy"),
-            service(ServiceRole::Auth, "auth"),
-            service(ServiceRole::Storage, "storage"),
-        ],
-        time_ms: START_MS,
-    }
-}
-
-/// A payload signed by somebody.
-pub fn signed(signer: &str, payload: &Payload) -> Arc<Tx> {
-    Arc::new(Tx::parse(sign(&secret(signer), payload).unwrap().as_bytes()).unwrap())
-}
+use crate::fixtures::{START_MS, genesis, grant, kid, public, secret, segments, signed};
 
 /// A chain of one node, with everybody's keys at hand.
 pub struct Ground {

@@ -8,7 +8,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
-use hbc_chain::checkpoint::Certificate;
+use hbc_chain::checkpoint::{BlockId, Certificate};
 use hbc_chain::genesis::{Genesis, GenesisError, Named, log_origin};
 use hbc_chain::header::{Block, Header};
 use hbc_chain::merkle::Tree;
@@ -18,13 +18,12 @@ use hbc_chain::tx::Tx;
 use hbc_types::keys::Kid;
 use hbc_types::{Digest, Timestamp};
 
-use crate::consensus::{BlockId, Member, MemberSet};
-use crate::domain::block::{BlockError, Built, Checked, build_block, check_block, replay_block};
+use crate::domain::block::{BlockError, Built, build_block, check_block, replay_block};
 use crate::domain::comparison::Known;
 use crate::domain::events::Events;
 use crate::domain::register::{Added, Register};
 use crate::domain::reliance;
-use crate::domain::state::State;
+use crate::domain::state::{Checked, State};
 pub use proofs::{AnchorsView, Before, CertifiedHeader, EntryName};
 
 /// A block that keeps all rules, with what it leads to.
@@ -70,14 +69,8 @@ impl Draft {
     pub fn mine(self, stop: &AtomicBool) -> Option<NextBlock> {
         let header = self.built.header.mine(stop)?;
         let (block, checked) = self.built.finish(header);
-        Some(NextBlock { value: value_of(&block.header), block, relied: self.relied, checked })
+        Some(NextBlock { value: BlockId::of(&block.header), block, relied: self.relied, checked })
     }
-}
-
-/// What is agreed upon when a block with this header is.
-#[must_use]
-pub fn value_of(header: &Header) -> BlockId {
-    BlockId { hash: header.hash(), log_size: header.log_size, log_root: header.log_root }
 }
 
 /// The chain in memory.
@@ -197,13 +190,6 @@ impl Chain {
         &self.log
     }
 
-    /// Members of the next height.
-    #[must_use]
-    pub fn members(&self) -> MemberSet {
-        let members = self.state.members();
-        MemberSet::new(members.iter().map(|named| Member::new(*named.key.as_bytes())).collect())
-    }
-
     /// What the blocks say beyond the state.
     #[must_use]
     pub const fn register(&self) -> &Register {
@@ -249,7 +235,7 @@ impl Chain {
     ) -> Result<NextBlock, BlockError> {
         let checked = check_block(&self.state, &block, known)?;
         let relied = reliance::heights(&self.state, checked.txs.iter().map(AsRef::as_ref));
-        Ok(NextBlock { value: value_of(&block.header), block, relied, checked })
+        Ok(NextBlock { value: BlockId::of(&block.header), block, relied, checked })
     }
 
     /// Makes an examined block the tip; false if it does not follow on this very tip.

@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use hbc_chain::checkpoint::Certificate;
+use hbc_chain::checkpoint::{BlockId, Certificate};
 use hbc_chain::entry::Kind;
 use hbc_chain::genesis::{Genesis, Named};
 use hbc_chain::header::Header;
@@ -15,7 +15,7 @@ use hbc_chain::rtree::{AnchorLeaf, Completeness, Page, Query};
 use hbc_chain::tx::Tx;
 use hbc_types::Digest;
 
-use super::{Chain, value_of};
+use super::Chain;
 use crate::domain::state::{Place, State, StateRoots};
 
 /// A block's header and its certificate, a signed note.
@@ -73,7 +73,7 @@ impl Chain {
     /// True if a note certifies this very header, under the members of its height.
     #[must_use]
     pub fn is_certified(&self, certified: &CertifiedHeader) -> bool {
-        let value = value_of(&certified.header);
+        let value = BlockId::of(&certified.header);
         Certificate::parse(&certified.note).is_ok_and(|note| {
             let said = (note.checkpoint.height, note.checkpoint.block);
             let roots = (note.checkpoint.log_size, note.checkpoint.log_root);

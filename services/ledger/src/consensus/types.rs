@@ -4,6 +4,8 @@
 use std::fmt;
 use std::sync::Arc;
 
+use hbc_chain::checkpoint::BlockId;
+use hbc_chain::genesis::Named;
 use hbc_types::Digest;
 
 /// A member of the agreement: SHA-256 of its Ed25519 public key (its `kid`).
@@ -63,6 +65,12 @@ impl MemberSet {
         Self(members.into())
     }
 
+    /// The members that a state names.
+    #[must_use]
+    pub fn of(named: &[Named]) -> Self {
+        Self::new(named.iter().map(|named| Member::new(*named.key.as_bytes())).collect())
+    }
+
     /// The member with this id.
     #[must_use]
     pub fn get(&self, id: &MemberId) -> Option<&Member> {
@@ -111,33 +119,6 @@ impl MemberSet {
         let count = u64::try_from(self.0.len()).ok().filter(|count| *count > 0)?;
         let turn = height.wrapping_add(u64::from(round)) % count;
         self.0.get(usize::try_from(turn).ok()?)
-    }
-}
-
-/// What is agreed upon at a height: the block's hash and the log's size and root after it, which together
-/// are what the checkpoint states.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct BlockId {
-    /// SHA-256 of the block's header.
-    pub hash: Digest,
-    /// Leaves of the log, this block's included.
-    pub log_size: u64,
-    /// RFC 6962 root over them.
-    pub log_root: Digest,
-}
-
-impl fmt::Display for BlockId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} {} {}", self.hash, self.log_size, self.log_root)
-    }
-}
-
-impl fmt::Debug for BlockId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for byte in self.hash.as_bytes().iter().take(4) {
-            write!(f, "{byte:02x}")?;
-        }
-        Ok(())
     }
 }
 

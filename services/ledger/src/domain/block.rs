@@ -11,7 +11,7 @@ use hbc_types::keys::{Kid, PublicKey};
 use hbc_types::{Digest, Timestamp};
 
 use super::rules::{MAX_AHEAD_MS, Refusal};
-use super::state::{Draft, State, Work};
+use super::state::{Checked, Draft, State, Work};
 
 /// Passes over transactions that wait for one another inside one block.
 const PASSES: usize = 4;
@@ -99,33 +99,6 @@ pub enum BlockError {
         /// The rule.
         refusal: Refusal,
     },
-}
-
-/// A block that may be committed to the state it was checked against.
-#[derive(Debug)]
-pub struct Checked {
-    /// Its header.
-    pub header: Header,
-    /// Its hash.
-    pub hash: Digest,
-    /// Its transactions, in order.
-    pub txs: Vec<Arc<Tx>>,
-    pub(super) log: Frontier,
-    pub(super) work: Work,
-}
-
-impl Checked {
-    /// Leaves of the log with this block.
-    #[must_use]
-    pub const fn log_size(&self) -> u64 {
-        self.log.size()
-    }
-
-    /// Root of the log with this block.
-    #[must_use]
-    pub fn log_root(&self) -> Digest {
-        self.log.root()
-    }
 }
 
 /// A block that lacks its proof of work.

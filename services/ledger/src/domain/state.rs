@@ -15,13 +15,13 @@ use hbc_chain::merkle::Frontier;
 use hbc_chain::payload::KeyStatus;
 use hbc_chain::rtree::AnchorLeaf;
 use hbc_chain::state::{Map, MapProof};
+use hbc_chain::tx::Tx;
 use hbc_types::account::ServiceRole;
 use hbc_types::ids::GrantId;
 use hbc_types::keys::{Kid, PublicKey};
 use hbc_types::{Digest, hash};
 
 use super::anchors::{AnchorDraft, Anchors};
-use super::block::Checked;
 
 /// The state after the block of some height.
 #[derive(Debug)]
@@ -380,6 +380,33 @@ pub(super) fn authority_of(
         _ => &before.parameters,
     };
     (Arc::clone(members), Arc::clone(operators), Arc::clone(parameters))
+}
+
+/// A block that may be committed to the state it was checked against.
+#[derive(Debug)]
+pub struct Checked {
+    /// Its header.
+    pub header: Header,
+    /// Its hash.
+    pub hash: Digest,
+    /// Its transactions, in order.
+    pub txs: Vec<Arc<Tx>>,
+    pub(super) log: Frontier,
+    pub(super) work: Work,
+}
+
+impl Checked {
+    /// Leaves of the log with this block.
+    #[must_use]
+    pub const fn log_size(&self) -> u64 {
+        self.log.size()
+    }
+
+    /// Root of the log with this block.
+    #[must_use]
+    pub fn log_root(&self) -> Digest {
+        self.log.root()
+    }
 }
 
 /// A block in the making: the state with transactions applied on top, which no one else sees.

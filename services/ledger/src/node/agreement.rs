@@ -20,8 +20,8 @@ use super::guardian::Soundness;
 use crate::chain::{Chain, NextBlock};
 use crate::consensus::wal::Wal;
 use crate::consensus::{
-    Agreement, BlockBytes, BlockId, Certificate, Core, Equivocation, Input, MemberId, Message, Output,
-    Verdict,
+    Agreement, BlockBytes, BlockId, Certificate, Core, Equivocation, Input, MemberId, MemberSet, Message,
+    Output, Verdict,
 };
 use crate::domain::silence::Silence;
 use crate::peers::{Item, Peer, PeerNews};
@@ -346,7 +346,7 @@ impl Loop {
         if !self.node.commit_block(next, note).await {
             return Vec::new();
         }
-        let members = self.node.chain().members();
+        let members = MemberSet::of(self.node.chain().state().members());
         let spacing = Duration::from_millis(self.node.chain().state().parameters().min_spacing_ms);
         self.spaced = decided.checked_add(spacing).filter(|due| *due > Instant::now());
         let work = self.spaced.is_none() && self.node.waiting().has_work();
@@ -364,7 +364,7 @@ impl Loop {
     fn keep_evidence(&self, evidence: &Equivocation) {
         tracing::error!(member.id = %evidence.member, block.height = evidence.height, "ALARM: a member signed two things");
         let chain = self.node.chain_id;
-        let member = self.node.chain().members().get(&evidence.member).copied();
+        let member = MemberSet::of(self.node.chain().state().members()).get(&evidence.member).copied();
         let signed = |(text, signature): &(Vec<u8>, [u8; 64])| {
             let text = String::from_utf8(text.clone()).ok()?;
             Some(Signed { signature: SignatureBytes::from_bytes(*signature), text })

@@ -48,7 +48,7 @@ impl Node {
     /// Looks at a proposed block: damaged, against the rules, good, or good once this node's clock gets there.
     pub(super) fn check_block(&self, value: BlockId, bytes: &[u8]) -> (Verdict, Option<Box<NextBlock>>) {
         let Ok(block) = Block::from_bytes(bytes) else { return (Verdict::Damaged, None) };
-        if crate::chain::value_of(&block.header) != value
+        if BlockId::of(&block.header) != value
             || hbc_chain::merkle::root(&block.txids()) != block.header.tx_root
         {
             return (Verdict::Damaged, None);

@@ -27,7 +27,7 @@ use crate::chain::Chain;
 use crate::config::{Config, PeerAddress};
 use crate::consensus::texts::Texts;
 use crate::consensus::wal::{Recovered, Wal, look};
-use crate::consensus::{Boot, Core, Identity, Timing};
+use crate::consensus::{Boot, Core, Identity, MemberSet, Timing};
 use crate::domain::mempool::PoolLimits;
 use crate::domain::silence::Silence;
 use crate::domain::verification::{Fault, Wrong};
@@ -135,7 +135,7 @@ impl Parts<'_> {
         let (submissions, submitted) = mpsc::channel(SUBMISSIONS);
         let (pass_on, passed_on) = mpsc::channel(GOSSIP.queue);
         let (news, heard) = mpsc::channel(AGREEMENT.queue);
-        let (tip, members) = (chain.height(), chain.members());
+        let (tip, members) = (chain.height(), MemberSet::of(chain.state().members()));
         let attacked = condition.attack.is_some();
         let known = if attacked { resume::tip_beside(&data)? } else { Some(tip) };
         let company = Company { tip: known, members: members.len(), peers: config.peers.len() };

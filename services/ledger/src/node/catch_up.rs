@@ -5,14 +5,14 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use hbc_chain::checkpoint::Certificate as Note;
+use hbc_chain::checkpoint::{BlockId, Certificate as Note};
 use hbc_chain::header::{Block, Header};
 use hbc_chain::tx::Tx;
 use hbc_types::Digest;
 use hbc_types::wire::ledger::{BlockView, BlocksView};
 
 use super::agreement::{Event, Loop};
-use crate::chain::{Chain, NextBlock, value_of};
+use crate::chain::{Chain, NextBlock};
 use crate::consensus::{Agreement as _, Input};
 use crate::peers::Peer;
 
@@ -209,7 +209,7 @@ pub fn examine_fetched(
     let note = Note::parse(&view.certificate).map_err(|error| error.to_string())?;
     let header = Header::from_bytes(view.header.as_slice()).map_err(|error| error.to_string())?;
     note.check(chain.origin(), chain.state().members()).map_err(|error| error.to_string())?;
-    let value = value_of(&header);
+    let value = BlockId::of(&header);
     let certified = (note.checkpoint.height, note.checkpoint.block);
     let roots = (note.checkpoint.log_size, note.checkpoint.log_root);
     if certified != (header.height, value.hash) || roots != (value.log_size, value.log_root) {

@@ -11,6 +11,7 @@ use hbc_types::wire::ledger::{Challenge, ChallengeAnswer};
 use hbc_types::{Digest, Random};
 
 use super::Node;
+use crate::consensus::MemberSet;
 use crate::domain::verification::{Fault, Wrong};
 use crate::peers::{Peer, post_signed};
 use crate::store::StoreError;
@@ -53,7 +54,9 @@ impl Node {
         let (Some(seat), Some(id)) = (self.seat(), peer.id()) else { return };
         let member = {
             let chain = self.chain();
-            chain.members().get(&id).map(|member| PublicKey::from_bytes(member.public_key))
+            MemberSet::of(chain.state().members())
+                .get(&id)
+                .map(|member| PublicKey::from_bytes(member.public_key))
         };
         let Some(public) = member else { return };
         let Ok(body) = serde_json::to_vec(&Challenge { height, nonce }) else { return };

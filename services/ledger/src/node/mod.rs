@@ -31,7 +31,7 @@ use tokio::sync::{mpsc, watch};
 use crate::chain::Chain;
 use crate::config::VerifyMode;
 use crate::consensus::texts::Texts;
-use crate::consensus::{MemberId, Message};
+use crate::consensus::{MemberId, MemberSet, Message};
 use crate::files::{AttackMark, DataFolder};
 use crate::peers::{Heard, Peer, PeerNews, Peers, Sender, This};
 use crate::store::Store;
@@ -216,7 +216,7 @@ impl Node {
     /// Whether those are a quorum.
     #[must_use]
     pub fn sees_quorum(&self) -> bool {
-        self.members_seen() >= self.chain().members().quorum()
+        self.members_seen() >= MemberSet::of(self.chain().state().members()).quorum()
     }
 
     /// Members that answer and say that they are well.

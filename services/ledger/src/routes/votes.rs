@@ -19,6 +19,7 @@ use utoipa::IntoParams;
 use super::App;
 use super::explorer::timestamp;
 use crate::chain::Chain;
+use crate::consensus::MemberSet;
 use crate::domain::register::Voiced;
 
 /// Bytes of a subject at most.
@@ -96,7 +97,7 @@ pub async fn votes(
             (views, rest.next().and_then(|(next, _)| paging::cursor(&From { from: next.to_owned() })))
         }
     };
-    let needed = u32::try_from(chain.members().quorum()).unwrap_or(u32::MAX);
+    let needed = u32::try_from(MemberSet::of(chain.state().members()).quorum()).unwrap_or(u32::MAX);
     Ok(HttpResponse::Ok().json(VotesView { needed, subjects, next }))
 }
 

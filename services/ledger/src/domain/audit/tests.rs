@@ -1,8 +1,8 @@
 //! A whole chain in a file: read back and checked; with one bit changed, cut or mixed up, refused at the right height.
 
 use super::*;
-use crate::fixtures::Course;
 use crate::chain_file::{ChainFileError, ChainReader, ChainWriter};
+use crate::fixtures::Course;
 
 /// The chain as a file, and where each block begins in it (the last is the end).
 fn file(course: &Course) -> (Vec<u8>, Vec<usize>) {

@@ -18,9 +18,9 @@ use hbc_types::account::{Custody, ServiceRole};
 use hbc_types::keys::{PublicKey, SignatureBytes, possession_text};
 use hbc_types::{Digest, Timestamp};
 
-use super::block::{Built, Checked, build_block};
+use super::block::{Built, build_block};
 use super::rules::{Refusal, Rule};
-use super::state::State;
+use super::state::{Checked, State};
 use crate::fixtures::{START_MS, genesis, grant, kid, public, secret, segments, signed};
 
 /// A chain of one node, with everybody's keys at hand.

@@ -12,7 +12,7 @@ use hbc_types::{Clock, Digest};
 use super::sources::Source;
 use super::{Board, HealError};
 use crate::chain::Chain;
-use crate::consensus::wal;
+use crate::consensus::{MemberSet, wal};
 use crate::domain::healing::{Appetite, Goal, Turns, Unfit, take_up};
 use crate::files::{AttackMark, DataFolder};
 use crate::store::{BlockReader, Store, StoredBlock, StoredEvidence};
@@ -292,7 +292,7 @@ impl Work<'_> {
         if !answered {
             return Asked::NobodyAnswers;
         }
-        let members = self.rebuilt.chain.members();
+        let members = MemberSet::of(self.rebuilt.chain.state().members());
         let count = without.iter().filter(|id| members.get(id).is_some()).count();
         Asked::NobodyHasIt { honest: count.saturating_mul(3) > members.len() }
     }

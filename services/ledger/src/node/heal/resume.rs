@@ -10,7 +10,7 @@ use tokio::sync::oneshot;
 
 use crate::chain::Chain;
 use crate::consensus::wal::{Record, Recovered, Tail, Wal, look};
-use crate::consensus::{Agreement as _, Boot, Core};
+use crate::consensus::{Agreement as _, Boot, Core, MemberSet};
 use crate::domain::silence::Silence;
 use crate::files::DataFolder;
 use crate::node::agreement::{Loop, or_die};
@@ -104,7 +104,12 @@ impl Loop {
             or_die(silence(&node.data, &found, company)).map(|fresh| self.silence.take().unwrap_or(fresh));
         let (wal, records) = or_die(take_up(&node.data, found, chain.height()));
         let (identity, tip) = (boot::identity(&node, &chain), chain.height());
-        let state = Boot { tip, members: chain.members(), records, silent: self.silence.is_some() };
+        let state = Boot {
+            tip,
+            members: MemberSet::of(chain.state().members()),
+            records,
+            silent: self.silence.is_some(),
+        };
         node.take_seat(&chain);
         *node.chain_mut() = chain;
         node.tip.send_replace(tip);
@@ -136,7 +141,7 @@ impl Loop {
 
     /// A height was decided by votes.
     pub(in crate::node) fn decided_while_silent(&mut self, height: u64) {
-        let needed = Silence::needed(self.node.chain().members().len());
+        let needed = Silence::needed(MemberSet::of(self.node.chain().state().members()).len());
         let Some(silence) = &mut self.silence else { return };
         self.may_speak |= silence.decided(height, needed);
     }
@@ -159,7 +164,7 @@ impl Loop {
         or_die(self.node.data.speak());
         let (identity, state, wal) = {
             let chain = self.node.chain();
-            let (tip, members) = (chain.height(), chain.members());
+            let (tip, members) = (chain.height(), MemberSet::of(chain.state().members()));
             let (wal, records) = or_die(take_up(&self.node.data, found, tip));
             (boot::identity(&self.node, &chain), Boot { tip, members, records, silent: false }, wal)
         };
@@ -173,7 +178,7 @@ impl Loop {
 
 fn company(node: &Node, chain: &Chain) -> Company {
     let peers = node.peers.all().iter().filter(|peer| peer.configured).count();
-    Company { tip: Some(chain.height()), members: chain.members().len(), peers }
+    Company { tip: Some(chain.height()), members: MemberSet::of(chain.state().members()).len(), peers }
 }
 
 impl Node {

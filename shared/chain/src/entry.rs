@@ -24,8 +24,8 @@ use serde::{Deserialize, Serialize};
 
 use super::genesis::{Named, Parameters, ServiceEntry, is_name};
 use super::json;
+use super::map::MapValue;
 use super::payload::{KeyStatus, StaffStatus};
-use super::state::MapValue;
 use hbc_types::account::Custody;
 use hbc_types::codes::codes;
 use hbc_types::digest::Digest;

@@ -8,9 +8,9 @@ use serde::{Deserialize, Serialize};
 
 use super::header::{Header, MAX_BLOCK_BYTES, Target};
 use super::json::{self, JsonError, MAX_INTEGER};
+use super::map::Map;
 use super::merkle;
 use super::payload::KeyStatus;
-use super::state::Map;
 use hbc_types::account::ServiceRole;
 use hbc_types::digest::Digest;
 use hbc_types::hash;

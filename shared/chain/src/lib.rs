@@ -2,7 +2,7 @@
 //!
 //! From the bytes up: [`json`] (the one JSON form), [`keys`] and [`jws`] (who signed), [`payload`] and [`tx`] (what is
 //! signed), [`merkle`] (trees), [`header`] (blocks), [`genesis`] (where a chain begins), [`checkpoint`] (what the members
-//! certify), [`state`] (the state map) and [`proof`] (what anybody can check without us). `docs/FORMATS.md` says the same
+//! certify), [`map`] (the state map) and [`proof`] (what anybody can check without us). `docs/FORMATS.md` says the same
 //! in words, with vectors.
 
 pub mod certificate;
@@ -14,9 +14,9 @@ pub mod genesis;
 pub mod header;
 pub mod json;
 pub mod jws;
+pub mod map;
 pub mod merkle;
 pub mod payload;
 pub mod proof;
 pub mod rtree;
-pub mod state;
 pub mod tx;

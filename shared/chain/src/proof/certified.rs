@@ -12,7 +12,7 @@ use crate::checkpoint::{Certificate, Checkpoint};
 use crate::entry::Kind;
 use crate::genesis::{Genesis, GenesisError, Named};
 use crate::header::{Header, leading_zero_bits};
-use crate::state::MapProof;
+use crate::map::MapProof;
 use crate::{json, merkle};
 use hbc_types::digest::Digest;
 use hbc_types::hash;

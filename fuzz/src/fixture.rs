@@ -8,6 +8,7 @@ use ed25519_dalek::SigningKey;
 use hbc_chain::checkpoint::{BlockId, Certificate as Note};
 use hbc_chain::genesis::{Genesis, Named, Parameters, ServiceKey};
 use hbc_chain::header::{Block, Header};
+use hbc_chain::memory::Chain;
 use hbc_chain::merkle;
 use hbc_chain::payload::{
     Anchor, Consent, ConsentKey, Erase, KeyStatus, MemberVote, NodeEvent, Payload, Receipts, Release, Revoke,
@@ -15,7 +16,6 @@ use hbc_chain::payload::{
 };
 use hbc_chain::proof::TransactionProof;
 use hbc_chain::tx::{self, Tx};
-use hbc_ledger::chain::Chain;
 use hbc_ledger::consensus::texts::Texts;
 use hbc_types::account::{Custody, ServiceRole};
 use hbc_types::ids::GrantId;

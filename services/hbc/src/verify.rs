@@ -1,7 +1,7 @@
 //! `hbc verify`: checks a proof, a checkpoint or a whole chain with nothing but the file, and what the caller trusts.
 //!
 //! It opens no connection and no database; everything it decides is `hbc_chain::proof` and, for chains,
-//! `hbc_ledger::domain::audit`.
+//! `hbc_chain::audit`.
 
 mod chain;
 mod input;

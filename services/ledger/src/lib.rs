@@ -3,16 +3,12 @@
 //! A node owns one SQLite file, one write-ahead log and one member key. It promises a transaction only once
 //! that is durable, votes only after its store was verified, and signs one text per height, round and step.
 //! From the outside in: [`routes`] (HTTP), [`node`] (tasks), [`store`] and [`files`] (disk), [`peers`] (the
-//! other members), [`chain`] (memory), [`chain_file`] (a chain in a file), [`consensus`] and [`domain`] (no I/O).
+//! other members), [`consensus`] and [`domain`] (no I/O). The rules and the chain in memory are `hbc_chain`.
 
-pub mod chain;
-pub mod chain_file;
 pub mod config;
 pub mod consensus;
 pub mod domain;
 pub mod files;
-#[cfg(test)]
-mod fixtures;
 pub mod node;
 pub mod peers;
 pub mod routes;

@@ -4,9 +4,9 @@ use std::io::{BufReader, IsTerminal as _, Read, Write as _};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result};
+use hbc_chain::audit::{Audit, CertifiedBlock};
+use hbc_chain::file::{ChainFileError, ChainReader};
 use hbc_chain::proof::{ProofError, Trust, chain_line};
-use hbc_ledger::chain_file::{ChainFileError, ChainReader};
-use hbc_ledger::domain::audit::{Audit, CertifiedBlock};
 use hbc_types::Timestamp;
 
 use super::input::{Bytes, Input};

@@ -7,8 +7,8 @@ use hbc_chain::checkpoint::{BlockId, Certificate, CheckpointError};
 use hbc_chain::header::{Block, Header, HeaderError};
 use hbc_types::Digest;
 
-use super::block::BlockError;
-use crate::chain::Chain;
+use hbc_chain::block::BlockError;
+use hbc_chain::memory::Chain;
 
 /// Blocks asked for at once, at most.
 const MOST_AT_ONCE: u32 = 100;

@@ -15,8 +15,8 @@ use tokio::sync::mpsc;
 use super::Node;
 use super::agreement::Event;
 use crate::consensus::MemberId;
-use crate::domain::rules::MAX_AHEAD_MS;
 use crate::peers::{self, Introduction, PeerNews};
+use hbc_chain::rules::MAX_AHEAD_MS;
 
 /// Bytes of an address at most.
 const MAX_URL_BYTES: usize = 200;

@@ -14,8 +14,8 @@ use super::guardian::Soundness;
 use super::inbound::Permit;
 pub use super::judging::SubmitError;
 use super::judging::{self, Judged, Signature, Source};
-use crate::domain::reliance;
 use crate::store::StoredPromise;
+use hbc_chain::reliance;
 
 /// Transactions made durable by one commit at most.
 const GROUP: usize = 4_096;

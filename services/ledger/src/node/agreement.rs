@@ -17,7 +17,6 @@ use super::Node;
 use super::boot::timing;
 use super::catch_up::CatchUp;
 use super::guardian::Soundness;
-use crate::chain::{Chain, NextBlock};
 use crate::consensus::wal::Wal;
 use crate::consensus::{
     Agreement, BlockBytes, BlockId, Certificate, Core, Equivocation, Input, MemberId, MemberSet, Message,
@@ -25,6 +24,7 @@ use crate::consensus::{
 };
 use crate::domain::silence::Silence;
 use crate::peers::{Item, Peer, PeerNews};
+use hbc_chain::memory::{Chain, NextBlock};
 
 /// How often heartbeat and promises are looked after.
 const TICK: Duration = Duration::from_millis(500);

@@ -10,11 +10,11 @@ use hbc_types::keys::SignatureBytes;
 use super::Node;
 use super::agreement::or_die;
 use super::waiting::Impossible;
-use crate::chain::NextBlock;
 use crate::consensus::{BlockId, Certificate, MemberId, Verdict};
-use crate::domain::block::{earliest_ms, early_by_ms};
-use crate::domain::rules::Refusal;
 use crate::store::{StoredBlock, StoredRefusal};
+use hbc_chain::block::{earliest_ms, early_by_ms};
+use hbc_chain::memory::NextBlock;
+use hbc_chain::rules::Refusal;
 
 /// Room for the header and lengths when candidates are chosen by bytes.
 const OVERHEAD_BYTES: usize = HEADER_BYTES + 4;

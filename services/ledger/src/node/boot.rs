@@ -23,17 +23,17 @@ use super::loading::{Loaded, load, open_store};
 use super::seat::Keyring;
 use super::waiting::Waiting;
 use super::{Condition, Node, challenge, neighbour, scrub, witness};
-use crate::chain::Chain;
 use crate::config::{Config, PeerAddress};
 use crate::consensus::texts::Texts;
 use crate::consensus::wal::{Recovered, Wal, look};
 use crate::consensus::{Boot, Core, Identity, MemberSet, Timing};
 use crate::domain::mempool::PoolLimits;
 use crate::domain::silence::Silence;
-use crate::domain::verification::{Fault, Wrong};
 use crate::files::{AttackMark, DataFolder, FolderLock};
 use crate::peers::{PeerNews, Peers, This};
 use crate::store::{SealKey, Store, StoreError};
+use hbc_chain::memory::Chain;
+use hbc_chain::verification::{Fault, Wrong};
 
 /// Submissions that wait for admission.
 const SUBMISSIONS: usize = 1_024;
@@ -377,8 +377,8 @@ mod tests {
     use hbc_chain::payload::{MemberVote, Payload};
 
     use super::*;
-    use crate::fixtures::Course;
-    use crate::fixtures::signed;
+    use hbc_chain::fixtures::Course;
+    use hbc_chain::fixtures::signed;
 
     #[test]
     fn time_outs_follow_the_target_that_is_in_force_not_the_last_blocks() {

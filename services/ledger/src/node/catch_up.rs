@@ -12,9 +12,9 @@ use hbc_types::Digest;
 use hbc_types::wire::ledger::{BlockView, BlocksView};
 
 use super::agreement::{Event, Loop};
-use crate::chain::{Chain, NextBlock};
 use crate::consensus::{Agreement as _, Input};
 use crate::peers::Peer;
+use hbc_chain::memory::{Chain, NextBlock};
 
 /// Blocks asked for at once.
 const AT_ONCE: u32 = 100;

@@ -12,9 +12,9 @@ use hbc_types::{Digest, Random};
 
 use super::Node;
 use crate::consensus::MemberSet;
-use crate::domain::verification::{Fault, Wrong};
 use crate::peers::{Peer, post_signed};
 use crate::store::StoreError;
+use hbc_chain::verification::{Fault, Wrong};
 
 /// Where challenges are put.
 pub const PATH: &str = "/internal/v1/challenges";

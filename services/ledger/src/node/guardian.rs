@@ -8,10 +8,10 @@ use hbc_types::{Digest, Random};
 
 use super::{Node, Stage};
 use crate::config::VerifyMode;
-use crate::domain::comparison::{Known, compare, within};
-use crate::domain::verification::{Fault, Verifier, Wrong};
 use crate::files::AttackMark;
 use crate::store::{ReadAhead, Store, StoreError, StoredBlock, StoredEvidence};
+use hbc_chain::comparison::{Known, compare, within};
+use hbc_chain::verification::{Fault, Verifier, Wrong};
 
 /// Blocks that are read again because transactions rely on them, for one group or vote, end with the one that reaches so
 /// many bytes; and so do those that are read at random.

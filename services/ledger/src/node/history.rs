@@ -10,11 +10,11 @@ use hbc_chain::header::Block;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::Node;
-use crate::chain::Before;
-use crate::domain::block::replay_block;
-use crate::domain::state::State;
-use crate::domain::verification::{Fault, Wrong};
 use crate::store::{StoreError, StoredBlock};
+use hbc_chain::block::replay_block;
+use hbc_chain::memory::Before;
+use hbc_chain::state::State;
+use hbc_chain::verification::{Fault, Wrong};
 
 /// Blocks in memory at once; the store also bounds their bytes.
 const BLOCKS_PER_READ: u32 = 256;
@@ -161,7 +161,7 @@ mod tests {
 
     #[test]
     fn work_that_nobody_waits_for_ends() {
-        let genesis = crate::fixtures::genesis();
+        let genesis = hbc_chain::fixtures::genesis();
         let state = State::genesis(&genesis).unwrap();
         let block =
             StoredBlock { height: 1, header: Vec::new(), body: Vec::new(), certificate: String::new() };

@@ -11,8 +11,8 @@ use hbc_types::Digest;
 use hbc_types::keys::{Kid, PreparedKey};
 
 use super::waiting::{Unwelcome, Waiting};
-use crate::chain::Chain;
-use crate::domain::rules::Refusal;
+use hbc_chain::memory::Chain;
+use hbc_chain::rules::Refusal;
 
 /// From so many on, signatures are checked on several threads.
 const PARALLEL: usize = 32;

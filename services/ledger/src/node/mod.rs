@@ -28,7 +28,6 @@ use hbc_types::wire::ledger::{NodeRole, NodeState};
 use hbc_types::{Clock, Digest, Timestamp};
 use tokio::sync::{mpsc, watch};
 
-use crate::chain::Chain;
 use crate::config::VerifyMode;
 use crate::consensus::texts::Texts;
 use crate::consensus::{MemberId, MemberSet, Message};
@@ -38,6 +37,7 @@ use crate::store::Store;
 use addresses::AddressBook;
 use admission::{PassedOn, Submission};
 use agreement::Event;
+use hbc_chain::memory::Chain;
 use heal::Healing;
 use seat::Keyring;
 use waiting::Waiting;

@@ -10,8 +10,8 @@ use hbc_types::Timestamp;
 
 use super::Node;
 use super::guardian::{Failure, unreadable};
-use crate::domain::comparison::rest;
-use crate::domain::verification::{Fault, Wrong};
+use hbc_chain::comparison::rest;
+use hbc_chain::verification::{Fault, Wrong};
 
 /// A piece ends after so many blocks or bytes.
 const PIECE_BLOCKS: u32 = 512;

@@ -7,9 +7,9 @@ use hbc_chain::genesis::Named;
 use hbc_types::keys::PublicKey;
 
 use super::Node;
-use crate::chain::Chain;
 use crate::consensus::MemberId;
 use crate::peers::Sender;
+use hbc_chain::memory::Chain;
 
 /// A node's name and keys.
 pub struct Keyring {

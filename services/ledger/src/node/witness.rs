@@ -16,8 +16,8 @@ use tokio::sync::oneshot;
 use super::Node;
 use super::admission::Submission;
 use crate::consensus::MemberId;
-use crate::domain::events::Told;
 use crate::store::StoredEvidence;
+use hbc_chain::events::Told;
 
 /// How often what others told is looked after.
 const LOOK: Duration = Duration::from_millis(500);

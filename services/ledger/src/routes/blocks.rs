@@ -15,12 +15,12 @@ use tokio::sync::SemaphorePermit;
 use utoipa::IntoParams;
 
 use super::App;
-use crate::chain::CertifiedHeader;
-use crate::domain::comparison::compare_head;
-use crate::domain::state::Place;
-use crate::domain::verification::{Fault, Wrong, transactions};
 use crate::node::guardian::Soundness;
 use crate::store::{StoreError, StoredBlock};
+use hbc_chain::comparison::compare_head;
+use hbc_chain::memory::CertifiedHeader;
+use hbc_chain::state::Place;
+use hbc_chain::verification::{Fault, Wrong, transactions};
 
 /// Blocks in one answer at most.
 const MAX_BLOCKS: u32 = 100;

@@ -14,7 +14,7 @@ use paging::PageQuery;
 use serde::{Deserialize, Serialize};
 
 use super::App;
-use crate::chain::Chain;
+use hbc_chain::memory::Chain;
 
 /// Where a listing goes on: below this height, place in the log or index.
 #[derive(Debug, Serialize, Deserialize)]

@@ -6,7 +6,7 @@ use hbc_service::{Problem, Public};
 use hbc_types::wire::explorer::{NetworkView, ParametersView, PartyView, ServiceView};
 
 use super::App;
-use crate::chain::Chain;
+use hbc_chain::memory::Chain;
 
 fn parameters(chain: &Chain) -> ParametersView {
     let parameters = chain.state().parameters();

@@ -14,9 +14,9 @@ use serde::Deserialize;
 use utoipa::IntoParams;
 
 use super::{App, digest};
-use crate::chain::{Before, EntryName};
-use crate::domain::state::State;
 use crate::node::history::HistoryError;
+use hbc_chain::memory::{Before, EntryName};
+use hbc_chain::state::State;
 
 /// Bytes of an answer about anchors at most; beside it stand genesis.json, certificates and changes of members.
 const MAX_ANSWER_BYTES: usize = 4 * 1024 * 1024;
@@ -280,7 +280,7 @@ impl App {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::fixtures::Course;
+    use hbc_chain::fixtures::Course;
 
     #[test]
     fn a_document_that_readers_refuse_is_not_given_out() {

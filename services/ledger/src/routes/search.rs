@@ -16,7 +16,7 @@ use utoipa::IntoParams;
 
 use super::explorer::{Below, timestamp};
 use super::{App, digest};
-use crate::chain::Chain;
+use hbc_chain::memory::Chain;
 
 /// Once an answer was made from so many bytes of blocks, the page ends and the cursor goes on.
 const MAX_READ_BYTES: usize = 16 << 20;

@@ -6,10 +6,10 @@ use hbc_types::secret::Bytes;
 use hbc_types::wire::ledger::{MemberView, MembersView, NodeEventView, NodeStatus};
 
 use super::App;
-use crate::chain::Chain;
 use crate::consensus::MemberSet;
-use crate::domain::events::Told;
 use crate::files::AttackMark;
+use hbc_chain::events::Told;
+use hbc_chain::memory::Chain;
 
 /// Events shown.
 const MAX_EVENTS: usize = 32;

@@ -19,8 +19,8 @@ use tokio::time::Instant;
 use super::App;
 use super::explorer::summary;
 use super::status::event_view;
-use crate::chain::Chain;
 use crate::node::Node;
+use hbc_chain::memory::Chain;
 
 /// Clients at once, and of one address.
 const MOST: usize = 256;

@@ -18,11 +18,11 @@ use tokio::sync::oneshot;
 
 use super::proofs::{answer, text};
 use super::{App, digest};
-use crate::domain::rules::Refusal;
 use crate::node::Node;
 use crate::node::admission::{Accepted, Submission, SubmitError};
 use crate::peers::Sender;
 use crate::store::StoreError;
+use hbc_chain::rules::Refusal;
 
 /// Transactions in one batch at most.
 const MAX_BATCH: usize = 1_000;

@@ -18,9 +18,9 @@ use utoipa::IntoParams;
 
 use super::App;
 use super::explorer::timestamp;
-use crate::chain::Chain;
 use crate::consensus::MemberSet;
-use crate::domain::register::Voiced;
+use hbc_chain::memory::Chain;
+use hbc_chain::register::Voiced;
 
 /// Bytes of a subject at most.
 const MAX_SUBJECT_BYTES: usize = 100;

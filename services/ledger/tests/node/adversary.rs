@@ -4,18 +4,18 @@
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
+use hbc_chain::block::BlockError;
 use hbc_chain::checkpoint::BlockId;
 use hbc_chain::evidence::Evidence;
 use hbc_chain::genesis::log_origin;
 use hbc_chain::header::{Block, Header};
+use hbc_chain::memory::{Chain, NextBlock};
 use hbc_chain::merkle;
 use hbc_chain::payload::{Consent, NodeEvent, Payload};
 use hbc_chain::tx::{self, Tx};
-use hbc_ledger::chain::{Chain, NextBlock};
 use hbc_ledger::config::VerifyMode;
 use hbc_ledger::consensus::texts::Texts;
 use hbc_ledger::consensus::{BlockBytes, Member, MemberId, MemberSet, Message};
-use hbc_ledger::domain::block::BlockError;
 use hbc_ledger::peers::{Item, Sender, pack, send_envelope};
 use hbc_types::account::Custody;
 use hbc_types::ids::GrantId;

@@ -5,8 +5,8 @@ use std::sync::atomic::AtomicBool;
 
 use hbc_chain::checkpoint::{BlockId, Certificate};
 use hbc_chain::header::HEADER_BYTES;
+use hbc_chain::memory::Chain;
 use hbc_chain::tx::Tx;
-use hbc_ledger::chain::Chain;
 use hbc_ledger::config::{HealMode, VerifyMode};
 use hbc_ledger::consensus::texts::{Texts, sign};
 use hbc_ledger::consensus::wal::Wal;

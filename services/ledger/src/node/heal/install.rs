@@ -8,9 +8,9 @@ use hbc_types::keys::{Kid, PublicKey};
 
 use super::rebuild::{Rebuilt, Site};
 use super::{HealError, still_waits};
-use crate::chain::Chain;
 use crate::files::DataFolder;
 use crate::store::{Carried, Store, StoredEvidence, StoredPromise};
+use hbc_chain::memory::Chain;
 
 /// A promise's row.
 #[must_use]

@@ -25,11 +25,11 @@ use tokio::sync::{Notify, oneshot};
 
 use super::agreement::Event;
 use super::{Node, Stage};
-use crate::chain::Chain;
 use crate::config::HealMode;
-use crate::domain::verification::Fault;
 use crate::files::{AttackMark, HealingRecord};
 use crate::store::{StoreError, StoredEvidence};
+use hbc_chain::memory::Chain;
+use hbc_chain::verification::Fault;
 use rebuild::Site;
 use sources::Source;
 

@@ -11,11 +11,11 @@ use hbc_types::{Clock, Digest};
 
 use super::sources::Source;
 use super::{Board, HealError};
-use crate::chain::Chain;
 use crate::consensus::{MemberSet, wal};
 use crate::domain::healing::{Appetite, Goal, Turns, Unfit, take_up};
 use crate::files::{AttackMark, DataFolder};
 use crate::store::{BlockReader, Store, StoredBlock, StoredEvidence};
+use hbc_chain::memory::Chain;
 
 /// Rows or bytes written by one commit.
 const ROWS_AT_ONCE: usize = 256;

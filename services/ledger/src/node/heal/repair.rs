@@ -14,12 +14,12 @@ use hbc_types::{Clock, Digest};
 use super::rebuild::{Site, rebuild};
 use super::sources::{Source, submit};
 use super::{Board, finish, install, resume, verify};
-use crate::chain::Chain;
 use crate::config::Config;
 use crate::consensus::{MemberId, wal};
 use crate::files::{AttackMark, DataFolder, HealingRecord};
 use crate::node::addresses::endpoint;
 use crate::node::{boot, loading};
+use hbc_chain::memory::Chain;
 
 /// What a repair led to: every root, derived anew from the blocks.
 #[derive(Clone, Debug)]

@@ -3,10 +3,10 @@
 
 use super::HealError;
 use super::rebuild::Site;
-use crate::chain::Chain;
-use crate::domain::verification::Wrong;
 use crate::node::guardian::{Failure, fault_beside, verify_blocks};
 use crate::store::Unsound;
+use hbc_chain::memory::Chain;
+use hbc_chain::verification::Wrong;
 
 /// Verifies the file that is in place now against the chain that was just made from its blocks.
 ///

@@ -3,9 +3,10 @@
 
 use std::sync::Arc;
 
+use hbc_types::Digest;
+
 use crate::merkle::Frontier;
 use crate::rtree::{AnchorLeaf, PAGE_ANCHORS, Page};
-use hbc_types::Digest;
 
 /// All anchors so far.
 #[derive(Debug, Default)]

@@ -7,16 +7,16 @@ use std::collections::HashMap;
 use std::num::NonZero;
 use std::sync::Arc;
 
-use crate::checkpoint::{Certificate, CheckpointError};
-use crate::genesis::{Genesis, GenesisError, Named, log_origin};
-use crate::header::Block;
-use crate::proof::Known;
-use crate::tx::Tx;
 use hbc_types::Digest;
 use hbc_types::keys::{Kid, PublicKey};
 
 use crate::block::{BlockError, check_block};
+use crate::checkpoint::{Certificate, CheckpointError};
+use crate::genesis::{Genesis, GenesisError, Named, log_origin};
+use crate::header::Block;
+use crate::proof::Known;
 use crate::state::State;
+use crate::tx::Tx;
 
 /// A block and its certificate, a signed note.
 pub type CertifiedBlock = (Block, String);

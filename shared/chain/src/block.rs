@@ -4,14 +4,14 @@ use std::collections::{HashMap, VecDeque};
 use std::num::NonZero;
 use std::sync::Arc;
 
-use crate::header::{Block, Header, HeaderError, MAX_TRANSACTIONS, miner_id};
-use crate::merkle::{self, Frontier};
-use crate::tx::{SignatureError, Tx, TxError, verify_signatures};
 use hbc_types::keys::{Kid, PublicKey};
 use hbc_types::{Digest, Timestamp};
 
+use crate::header::{Block, Header, HeaderError, MAX_TRANSACTIONS, miner_id};
+use crate::merkle::{self, Frontier};
 use crate::rules::{MAX_AHEAD_MS, Refusal};
 use crate::state::{Checked, Draft, State, Work};
+use crate::tx::{SignatureError, Tx, TxError, verify_signatures};
 
 /// Passes over transactions that wait for one another inside one block.
 const PASSES: usize = 4;

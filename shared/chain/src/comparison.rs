@@ -3,9 +3,9 @@
 
 use std::time::Duration;
 
-use crate::header::Header;
 use hbc_types::Digest;
 
+use crate::header::Header;
 use crate::verification::{Wrong, body_fits};
 
 /// What memory keeps of a block: enough to know any changed byte of its row. The hash covers the header and,

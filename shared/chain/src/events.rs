@@ -3,9 +3,10 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
-use crate::payload::NodeEvent;
 use hbc_types::Digest;
 use hbc_types::keys::Kid;
+
+use crate::payload::NodeEvent;
 
 /// Events remembered, the latest.
 const MOST: usize = 256;

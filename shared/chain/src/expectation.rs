@@ -1,10 +1,9 @@
 //! The state as it will be if everything that waits gets into a block: what arriving transactions are tried
 //! on. It is a filter, not a judgement: what counts is decided when a block is made and checked.
 
-use crate::tx::Tx;
-
 use crate::rules::Refusal;
 use crate::state::{Draft, State, Work};
+use crate::tx::Tx;
 
 /// Changes beyond the final state, kept while transactions arrive.
 #[derive(Debug, Default)]

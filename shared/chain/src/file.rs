@@ -6,12 +6,11 @@
 
 use std::io::{self, Read, Write};
 
+use crate::audit::CertifiedBlock;
 use crate::checkpoint::MAX_NOTE_BYTES;
 use crate::genesis::{Genesis, GenesisError};
 use crate::header::{Block, HeaderError, MAX_BLOCK_BYTES};
 use crate::proof::CHAIN_MAGIC;
-
-use crate::audit::CertifiedBlock;
 
 /// The version that this code writes and reads.
 const VERSION: u16 = 1;

@@ -8,22 +8,22 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
+use hbc_types::keys::Kid;
+use hbc_types::{Digest, Timestamp};
+
+use crate::block::{BlockError, Built, build_block, check_block, replay_block};
 use crate::checkpoint::{BlockId, Certificate};
+use crate::comparison::Known;
+use crate::events::Events;
 use crate::genesis::{Genesis, GenesisError, Named, log_origin};
 use crate::header::{Block, Header};
 use crate::merkle::Tree;
 use crate::payload::Payload;
 use crate::proof::SetChange;
-use crate::tx::Tx;
-use hbc_types::keys::Kid;
-use hbc_types::{Digest, Timestamp};
-
-use crate::block::{BlockError, Built, build_block, check_block, replay_block};
-use crate::comparison::Known;
-use crate::events::Events;
 use crate::register::{Added, Register};
 use crate::reliance;
 use crate::state::{Checked, State};
+use crate::tx::Tx;
 pub use proofs::{AnchorsView, Before, CertifiedHeader, EntryName};
 
 /// A block that keeps all rules, with what it leads to.

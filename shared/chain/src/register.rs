@@ -8,14 +8,14 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use std::ops::Bound;
 use std::sync::Arc;
 
-use crate::genesis::{Genesis, Named};
-use crate::header::{Header, miner_id};
-use crate::payload::Payload;
-use crate::tx::Tx;
 use hbc_types::Digest;
 use hbc_types::keys::{Kid, PublicKey};
 
+use crate::genesis::{Genesis, Named};
+use crate::header::{Header, miner_id};
+use crate::payload::Payload;
 use crate::state::State;
+use crate::tx::Tx;
 
 /// How subjects about members begin.
 const MEMBER: &str = "member:";

@@ -4,13 +4,13 @@
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 
-use crate::genesis::Named;
-use crate::payload::Payload;
-use crate::tx::Tx;
 use hbc_types::Digest;
 use hbc_types::keys::Kid;
 
+use crate::genesis::Named;
+use crate::payload::Payload;
 use crate::state::State;
+use crate::tx::Tx;
 
 /// Heights of the blocks that these transactions rely on. What the genesis says lies in no block.
 #[must_use]

@@ -7,11 +7,11 @@ mod consent;
 mod facts;
 mod votes;
 
-use crate::payload::{KeyStatus, Payload};
-use crate::tx::Tx;
 use hbc_types::Digest;
 
+use crate::payload::{KeyStatus, Payload};
 use crate::state::Draft;
+use crate::tx::Tx;
 
 /// How far ahead of its block's time a transaction may be signed, and a block's time ahead of the clock.
 pub const MAX_AHEAD_MS: u64 = 30_000;

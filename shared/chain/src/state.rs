@@ -8,6 +8,12 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use hbc_types::account::ServiceRole;
+use hbc_types::ids::GrantId;
+use hbc_types::keys::{Kid, PublicKey};
+use hbc_types::{Digest, hash};
+
+use crate::anchors::{AnchorDraft, Anchors};
 use crate::entry::{ChangesEntry, Entry, GrantEntry, KeyEntry, Kind, StaffEntry, Voice, grant_id};
 use crate::genesis::{Genesis, GenesisError, Named, Parameters, ServiceEntry};
 use crate::header::Header;
@@ -16,12 +22,6 @@ use crate::merkle::Frontier;
 use crate::payload::KeyStatus;
 use crate::rtree::AnchorLeaf;
 use crate::tx::Tx;
-use hbc_types::account::ServiceRole;
-use hbc_types::ids::GrantId;
-use hbc_types::keys::{Kid, PublicKey};
-use hbc_types::{Digest, hash};
-
-use crate::anchors::{AnchorDraft, Anchors};
 
 /// The state after the block of some height.
 #[derive(Debug)]

@@ -4,9 +4,10 @@
 
 use std::fmt;
 
+use hbc_types::Digest;
+
 use crate::header::{Header, HeaderError, MAX_TRANSACTIONS};
 use crate::merkle::{Frontier, leaf_hash};
-use hbc_types::Digest;
 
 /// What is wrong at a height.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]

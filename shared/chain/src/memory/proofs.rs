@@ -3,6 +3,9 @@
 
 use std::sync::Arc;
 
+use hbc_types::Digest;
+
+use super::Chain;
 use crate::checkpoint::{BlockId, Certificate};
 use crate::entry::Kind;
 use crate::genesis::{Genesis, Named};
@@ -12,11 +15,8 @@ use crate::proof::{
     SetChange, StateEvidence, StateProof, TransactionProof, tlog,
 };
 use crate::rtree::{AnchorLeaf, Completeness, Page, Query};
-use crate::tx::Tx;
-use hbc_types::Digest;
-
-use super::Chain;
 use crate::state::{Place, State, StateRoots};
+use crate::tx::Tx;
 
 /// A block's header and its certificate, a signed note.
 #[derive(Clone, Debug, PartialEq, Eq)]

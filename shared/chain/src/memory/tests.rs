@@ -2,13 +2,12 @@
 
 mod anchors;
 
+use super::*;
 use crate::entry::{Kind, grant_id};
+use crate::fixtures::{Course, genesis, grant, kid};
 use crate::proof::tlog::TlogProof;
 use crate::proof::{self, Content, Document, Verdict};
 use crate::rtree::Query;
-
-use super::*;
-use crate::fixtures::{Course, genesis, grant, kid};
 
 #[test]
 fn what_keys_signed_that_are_gone_now_is_still_proved() {

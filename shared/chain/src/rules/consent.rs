@@ -4,14 +4,14 @@
 //! `consent.revoke` carries neither: it is valid once, before or after its grant was seen, and kills that grant for ever.
 //! A revoked key kills its grants and never comes back.
 
-use crate::entry::{Entry, GrantEntry, KeyEntry, Kind};
-use crate::payload::{Consent, ConsentKey, KeyStatus, Revoke};
-use crate::tx::Tx;
 use hbc_types::Digest;
 use hbc_types::account::ServiceRole;
 
 use super::{Refusal, Rule};
+use crate::entry::{Entry, GrantEntry, KeyEntry, Kind};
+use crate::payload::{Consent, ConsentKey, KeyStatus, Revoke};
 use crate::state::Draft;
+use crate::tx::Tx;
 
 impl Draft<'_> {
     /// Registration: auth, once per key. Revocation: auth or the key itself, once.

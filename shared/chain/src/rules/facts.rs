@@ -1,14 +1,14 @@
 //! What a single service states: anchors, erasures, receipts, statistics.
 
-use crate::entry::{Entry, ErasedEntry, Kind, ReceiptsEntry, ReleaseEntry, SeenEntry};
-use crate::payload::{Anchor, Erase, Receipts, Release};
-use crate::rtree::AnchorLeaf;
-use crate::tx::Tx;
 use hbc_types::Digest;
 use hbc_types::account::ServiceRole;
 
 use super::{Refusal, Rule};
+use crate::entry::{Entry, ErasedEntry, Kind, ReceiptsEntry, ReleaseEntry, SeenEntry};
+use crate::payload::{Anchor, Erase, Receipts, Release};
+use crate::rtree::AnchorLeaf;
 use crate::state::Draft;
+use crate::tx::Tx;
 
 impl Draft<'_> {
     /// "storage; no root twice".

@@ -7,16 +7,16 @@
 
 use std::sync::Arc;
 
-use crate::entry::{ChangesEntry, Entry, Kind, SeenEntry, StaffEntry, Voice};
-use crate::genesis::{MAX_MEMBERS, MAX_OPERATORS, Named, Parameters, ServiceEntry, check_named};
-use crate::payload::{Change, KeyStatus, MemberVote, NodeEvent, ServiceKeyChange, Staff, StaffStatus};
-use crate::tx::Tx;
 use hbc_types::Digest;
 use hbc_types::account::ServiceRole;
 use hbc_types::keys::{Kid, PublicKey};
 
 use super::{Refusal, Rule};
+use crate::entry::{ChangesEntry, Entry, Kind, SeenEntry, StaffEntry, Voice};
+use crate::genesis::{MAX_MEMBERS, MAX_OPERATORS, Named, Parameters, ServiceEntry, check_named};
+use crate::payload::{Change, KeyStatus, MemberVote, NodeEvent, ServiceKeyChange, Staff, StaffStatus};
 use crate::state::{Draft, authority_of};
+use crate::tx::Tx;
 
 /// More than two thirds.
 const fn is_quorum(voices: usize, members: usize) -> bool {

@@ -1,10 +1,9 @@
 //! Making, checking and replaying blocks.
 
-use crate::header::{Header, Target};
-use crate::merkle;
-
 use super::*;
 use crate::block::{BlockError, check_block, early_by_ms, replay_block};
+use crate::header::{Header, Target};
+use crate::merkle;
 
 fn unknown(_: &Digest) -> Option<Arc<Tx>> {
     None

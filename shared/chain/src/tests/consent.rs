@@ -1,9 +1,8 @@
 //! The rules of consents and their keys.
 
+use super::*;
 use crate::entry::Kind;
 use crate::payload::Payload;
-
-use super::*;
 
 fn with_key(name: &str) -> Ground {
     let mut ground = Ground::new();

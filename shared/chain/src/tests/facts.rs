@@ -1,9 +1,8 @@
 //! The rules of anchors, erasures, receipts and releases.
 
+use super::*;
 use crate::entry::Kind;
 use crate::payload::{Erase, Receipts, Release};
-
-use super::*;
 
 impl Ground {
     fn receipts(&mut self, root: &str) -> Payload {

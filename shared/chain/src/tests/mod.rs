@@ -10,18 +10,18 @@ mod votes;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
-use crate::genesis::{Genesis, Named, Parameters};
-use crate::header::Block;
-use crate::payload::{Anchor, Consent, ConsentKey, KeyStatus, MemberVote, Payload, Revoke};
-use crate::tx::Tx;
 use hbc_types::account::{Custody, ServiceRole};
 use hbc_types::keys::{PublicKey, SignatureBytes, possession_text};
 use hbc_types::{Digest, Timestamp};
 
 use crate::block::{Built, build_block};
 use crate::fixtures::{START_MS, genesis, grant, kid, public, secret, segments, signed};
+use crate::genesis::{Genesis, Named, Parameters};
+use crate::header::Block;
+use crate::payload::{Anchor, Consent, ConsentKey, KeyStatus, MemberVote, Payload, Revoke};
 use crate::rules::{Refusal, Rule};
 use crate::state::{Checked, State};
+use crate::tx::Tx;
 
 /// A chain of one node, with everybody's keys at hand.
 pub struct Ground {

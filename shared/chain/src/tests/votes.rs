@@ -1,9 +1,8 @@
 //! The rules of what several signers decide together.
 
+use super::*;
 use crate::genesis::{MAX_MEMBERS, MAX_OPERATORS};
 use crate::payload::{NodeEvent, ServiceKeyChange, Staff, StaffStatus};
-
-use super::*;
 
 impl Ground {
     fn service_key(&mut self, name: &str, role: ServiceRole, status: KeyStatus) -> Payload {

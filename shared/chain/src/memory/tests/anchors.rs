@@ -1,10 +1,9 @@
 //! Answers about anchors, once there are more of them than a page has.
 
+use super::*;
 use crate::payload::Payload;
 use crate::proof::{AnchorsProof, Content, Document, ProofError};
 use crate::rtree::{AnchorLeaf, Child, Node, PAGE_ANCHORS, Query, RtreeError};
-
-use super::*;
 
 /// 4,500 anchors in five blocks, the page's end inside the last.
 fn anchored() -> Course {

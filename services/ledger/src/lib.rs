@@ -2,7 +2,7 @@
 //!
 //! A node owns one SQLite file, one write-ahead log and one member key. It promises a transaction only once
 //! that is durable, votes only after its store was verified, and signs one text per height, round and step.
-//! From the outside in: [`routes`] (HTTP), [`node`] (tasks), [`store`] and [`files`] (disk), [`peers`] (the
+//! From the outside in: [`routes`] (HTTP), [`node`] (tasks), [`store`], [`wal`] and [`files`] (disk), [`peers`] (the
 //! other members), [`consensus`] and [`domain`] (no I/O). The rules and the chain in memory are `hbc_chain`.
 
 pub mod config;
@@ -13,6 +13,7 @@ pub mod node;
 pub mod peers;
 pub mod routes;
 pub mod store;
+pub mod wal;
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -12,9 +12,9 @@ use hbc_chain::header::HEADER_BYTES;
 use hbc_chain::memory::Chain;
 use hbc_chain::tx::Tx;
 use hbc_chain::verification::Verifier;
-use hbc_ledger::consensus::wal::Wal;
 use hbc_ledger::files::DataFolder;
 use hbc_ledger::store::{ReadAhead, SealKey, Store, StoredBlock};
+use hbc_ledger::wal::Wal;
 use hbc_types::keys::PublicKey;
 use hbc_types::{Clock, Random};
 

@@ -1,14 +1,11 @@
 //! The write-ahead log of the running height: every input that the agreement acted on and every text it
 //! signed, on disk before anything is sent. A crash loses a tail that nobody saw; what is left replays to the
-//! same votes. One file per height, put in the place of the last one when that height is committed to the store.
+//! same votes. One file per height, put in the place of the last one when that height is committed to the store. Here is
+//! what its bytes mean; whoever runs the machine has the file.
 //!
 //! The file: a magic, a record that says which height is the first one not committed, then what happened. A record:
 //! payload length u32, height u64, the first 4 bytes of the SHA-256 of these two, payload, the first 8 bytes of the
 //! SHA-256 of all before. The file is made whole under another name, so one that does not begin so was changed.
-
-use std::fs::{self, File, OpenOptions};
-use std::io::{self, Seek as _, SeekFrom, Write as _};
-use std::path::{Path, PathBuf};
 
 use hbc_types::Digest;
 use malachite_core::ProposedValue;
@@ -172,6 +169,12 @@ pub enum Tail {
 }
 
 impl Recovered {
+    /// There is no log.
+    #[must_use]
+    pub const fn none() -> Self {
+        Self { records: Vec::new(), tail: Tail::New, floor: 0, kept: 0 }
+    }
+
     /// True if the log does not have all that was signed: it is gone or damaged, or another one than the store's, whose
     /// tip this is. It is begun anew after the block was stored.
     #[must_use]
@@ -184,61 +187,12 @@ impl Recovered {
     }
 }
 
-/// The open log file.
-#[derive(Debug)]
-pub struct Wal {
-    file: File,
-    path: PathBuf,
-}
-
-impl Wal {
-    /// Begins a log: all heights below `floor` are committed. What is in its place is gone then.
-    pub fn begin(path: &Path, floor: u64) -> io::Result<Self> {
-        let new = path.with_extension("new");
-        let mut file = File::create(&new)?;
-        file.write_all(MAGIC)?;
-        file.write_all(&frame(&Record { height: floor, payload: FLOOR.to_vec() }))?;
-        file.sync_all()?;
-        fs::rename(&new, path)?;
-        sync_folder(path)?;
-        Ok(Self { file, path: path.to_owned() })
-    }
-
-    /// Goes on with the log that was found; what came after its records is cut off.
-    pub fn resume(path: &Path, found: &Recovered) -> io::Result<Self> {
-        let mut file = OpenOptions::new().read(true).write(true).open(path)?;
-        file.set_len(found.kept)?;
-        file.seek(SeekFrom::Start(found.kept))?;
-        file.sync_all()?;
-        Ok(Self { file, path: path.to_owned() })
-    }
-
-    /// Adds a record; it is durable only after [`Self::sync`].
-    pub fn append(&mut self, record: &Record) -> io::Result<()> {
-        self.file.write_all(&frame(record))
-    }
-
-    /// Makes everything appended durable.
-    pub fn sync(&mut self) -> io::Result<()> {
-        self.file.sync_data()
-    }
-
-    /// Forgets everything: all heights below `floor` are committed.
-    pub fn reset(&mut self, floor: u64) -> io::Result<()> {
-        *self = Self::begin(&self.path, floor)?;
-        Ok(())
-    }
-}
-
-/// Reads a log and changes nothing.
-pub fn look(path: &Path) -> io::Result<Recovered> {
-    match fs::read(path) {
-        Ok(bytes) => Ok(scan(&bytes)),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            Ok(Recovered { records: Vec::new(), tail: Tail::New, floor: 0, kept: 0 })
-        }
-        Err(error) => Err(error),
-    }
+/// What a log begins with: all heights below `floor` are committed.
+#[must_use]
+pub fn opening(floor: u64) -> Vec<u8> {
+    let mut out = MAGIC.to_vec();
+    out.extend(frame(&Record { height: floor, payload: FLOOR.to_vec() }));
+    out
 }
 
 /// The bytes of one record on disk.
@@ -312,14 +266,6 @@ pub fn scan(bytes: &[u8]) -> Recovered {
     found
 }
 
-/// Makes a changed name durable.
-fn sync_folder(path: &Path) -> io::Result<()> {
-    match path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
-        Some(folder) => File::open(folder)?.sync_all(),
-        None => Ok(()),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -330,38 +276,9 @@ mod tests {
 
     /// A log of height 7 with these records.
     fn log(records: &[Record]) -> Vec<u8> {
-        let mut bytes = MAGIC.to_vec();
-        bytes.extend(frame(&record(7, FLOOR)));
+        let mut bytes = opening(7);
         records.iter().for_each(|record| bytes.extend(frame(record)));
         bytes
-    }
-
-    #[test]
-    fn what_was_synced_is_read_back_and_a_torn_tail_is_cut() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("wal");
-        assert_eq!(look(&path).unwrap().tail, Tail::New);
-        let mut wal = Wal::begin(&path, 7).unwrap();
-        wal.append(&record(7, b"one")).unwrap();
-        wal.append(&record(7, b"two")).unwrap();
-        wal.sync().unwrap();
-        drop(wal);
-        let whole = fs::read(&path).unwrap();
-        let third = frame(&record(7, b"three"));
-        for cut in 1..third.len() {
-            let torn = [whole.as_slice(), &third[..cut]].concat();
-            fs::write(&path, &torn).unwrap();
-            let found = look(&path).unwrap();
-            assert_eq!((found.tail, found.floor), (Tail::Torn, 7), "cut at {cut}");
-            assert_eq!(found.records, [record(7, b"one"), record(7, b"two")]);
-            assert_eq!(fs::read(&path).unwrap(), torn, "looking changes nothing");
-            let mut wal = Wal::resume(&path, &found).unwrap();
-            assert_eq!(fs::read(&path).unwrap(), whole);
-            wal.append(&record(7, b"four")).unwrap();
-            assert_eq!(look(&path).unwrap().records.len(), 3);
-        }
-        let zeros = [whole.as_slice(), &[0; 4_096]].concat();
-        assert_eq!(scan(&zeros).tail, Tail::Torn, "the size was written, the bytes were not");
     }
 
     /// A block in the log may have 8 MiB: however far the record reaches, a changed byte in it is no torn tail.
@@ -394,19 +311,5 @@ mod tests {
         assert!(!found.is_lost(Some(6)) && !found.is_lost(Some(7)) && !found.is_lost(None));
         assert!(found.is_lost(Some(8)), "the store is further: this log is an old one");
         assert!(found.is_lost(Some(5)));
-    }
-
-    #[test]
-    fn a_reset_log_says_from_which_height_on_it_is() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("wal");
-        let mut wal = Wal::begin(&path, 1).unwrap();
-        wal.append(&record(1, b"x")).unwrap();
-        wal.reset(2).unwrap();
-        assert_eq!((look(&path).unwrap().floor, look(&path).unwrap().records.len()), (2, 0));
-        wal.append(&record(2, b"y")).unwrap();
-        wal.sync().unwrap();
-        let found = look(&path).unwrap();
-        assert_eq!((found.records, found.tail, found.floor), (vec![record(2, b"y")], Tail::Whole, 2));
     }
 }

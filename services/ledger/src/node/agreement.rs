@@ -17,13 +17,13 @@ use super::Node;
 use super::boot::timing;
 use super::catch_up::CatchUp;
 use super::guardian::Soundness;
-use crate::consensus::wal::Wal;
 use crate::consensus::{
     Agreement, BlockBytes, BlockId, Certificate, Core, Equivocation, Input, MemberId, MemberSet, Message,
     Output, Verdict,
 };
 use crate::domain::silence::Silence;
 use crate::peers::{Item, Peer, PeerNews};
+use crate::wal::Wal;
 use hbc_chain::memory::{Chain, NextBlock};
 
 /// How often heartbeat and promises are looked after.

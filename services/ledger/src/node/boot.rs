@@ -25,13 +25,14 @@ use super::waiting::Waiting;
 use super::{Condition, Node, challenge, neighbour, scrub, witness};
 use crate::config::{Config, PeerAddress};
 use crate::consensus::texts::Texts;
-use crate::consensus::wal::{Recovered, Wal, look};
+use crate::consensus::wal::Recovered;
 use crate::consensus::{Boot, Core, Identity, MemberSet, Timing};
 use crate::domain::mempool::PoolLimits;
 use crate::domain::silence::Silence;
 use crate::files::{AttackMark, DataFolder, FolderLock};
 use crate::peers::{PeerNews, Peers, This};
 use crate::store::{SealKey, Store, StoreError};
+use crate::wal::{Wal, look};
 use hbc_chain::memory::Chain;
 use hbc_chain::verification::{Fault, Wrong};
 

@@ -9,7 +9,7 @@ use hbc_chain::memory::Chain;
 use hbc_chain::tx::Tx;
 use hbc_ledger::config::{HealMode, VerifyMode};
 use hbc_ledger::consensus::texts::{Texts, sign};
-use hbc_ledger::consensus::wal::Wal;
+use hbc_ledger::wal::Wal;
 use hbc_types::Clock;
 use hbc_types::keys::{PublicKey, SignatureBytes};
 use hbc_types::wire::ledger::{BlocksView, NodeState};

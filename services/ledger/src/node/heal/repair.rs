@@ -15,10 +15,11 @@ use super::rebuild::{Site, rebuild};
 use super::sources::{Source, submit};
 use super::{Board, finish, install, resume, verify};
 use crate::config::Config;
-use crate::consensus::{MemberId, wal};
+use crate::consensus::MemberId;
 use crate::files::{AttackMark, DataFolder, HealingRecord};
 use crate::node::addresses::endpoint;
 use crate::node::{boot, loading};
+use crate::wal::look;
 use hbc_chain::memory::Chain;
 
 /// What a repair led to: every root, derived anew from the blocks.
@@ -55,7 +56,7 @@ pub async fn repair(config: &Config, clock: &Clock, board: Arc<Board>) -> anyhow
     let key = config.key_file.signing_key().context("the member's key")?;
     let data = DataFolder::open(&config.data_dir).context("the data folder")?;
     let _lock = data.lock().await.context("the node is running; stop it first")?;
-    let log = wal::look(&data.wal()).context("the write-ahead log")?;
+    let log = look(&data.wal()).context("the write-ahead log")?;
     let before = resume::tip_beside(&data)?;
     let (store, fault) = loading::open_store(&data, true, log.floor, boot::seal_key(config)?).await?;
     let earlier = data.attack_mark()?;

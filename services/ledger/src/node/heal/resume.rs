@@ -8,7 +8,7 @@ use std::sync::atomic::Ordering;
 use hbc_chain::checkpoint::Certificate as Note;
 use tokio::sync::oneshot;
 
-use crate::consensus::wal::{Record, Recovered, Tail, Wal, look};
+use crate::consensus::wal::{Record, Recovered, Tail};
 use crate::consensus::{Agreement as _, Boot, Core, MemberSet};
 use crate::domain::silence::Silence;
 use crate::files::DataFolder;
@@ -16,6 +16,7 @@ use crate::node::agreement::{Loop, or_die};
 use crate::node::catch_up::CatchUp;
 use crate::node::{Node, Stage, boot};
 use crate::peers::Peer;
+use crate::wal::{Wal, look};
 use hbc_chain::memory::Chain;
 
 /// Who there is to contradict, and from where on.

@@ -16,7 +16,7 @@ use hbc_chain::payload::{
 };
 use hbc_chain::proof::TransactionProof;
 use hbc_chain::tx::{self, Tx};
-use hbc_ledger::consensus::texts::Texts;
+use hbc_consensus::texts::Texts;
 use hbc_types::account::{Custody, ServiceRole};
 use hbc_types::ids::GrantId;
 use hbc_types::keys::{PublicKey, SignatureBytes, Tag, possession_text};

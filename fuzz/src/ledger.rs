@@ -23,7 +23,7 @@ use hbc_chain::proof::{
 use hbc_chain::rtree::{AnchorLeaf, Query};
 use hbc_chain::state::State;
 use hbc_chain::tx::{self, Tx};
-use hbc_ledger::consensus::texts::Texts;
+use hbc_consensus::texts::Texts;
 use hbc_types::account::Custody;
 use hbc_types::ids::{AgencyId, GrantId, PatientId, RecordId};
 use hbc_types::keys::{PublicKey, SaltBytes, SignatureBytes, Tag, possession_text};

@@ -29,7 +29,7 @@ use hbc_chain::payload::Payload;
 use hbc_chain::proof::tlog::TlogProof;
 use hbc_chain::proof::{self, Document, Trust};
 use hbc_chain::tx::{self, Tx};
-use hbc_ledger::consensus::{Message, wal};
+use hbc_consensus::{Message, wal};
 use hbc_ledger::node::catch_up::examine_fetched;
 use hbc_types::wire::ledger::BlocksView;
 

@@ -14,11 +14,11 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use ed25519_dalek::SigningKey;
 use hbc_client::Endpoint;
+use hbc_consensus::MemberId;
 use hbc_types::{Clock, Digest};
 use serde::{Deserialize, Serialize};
 use tokio::sync::{Notify, mpsc};
 
-use crate::consensus::MemberId;
 use delivery::{Announcer, Delivery, Gossip, Line};
 pub use envelope::{
     MAX_ENVELOPE_BYTES, MEMBER_HEADER, PATH, SIGNATURE_HEADER, Unpacked, envelope_text, is_genuine, pack,

@@ -1,11 +1,11 @@
 //! The file of the agreement's write-ahead log: begun, resumed, synced, read. What its bytes mean, and when it is damaged,
-//! is `consensus::wal`; nothing here decides about it.
+//! is `hbc_consensus::wal`; nothing here decides about it.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Seek as _, SeekFrom, Write as _};
 use std::path::{Path, PathBuf};
 
-use crate::consensus::wal::{Record, Recovered, frame, opening, scan};
+use hbc_consensus::wal::{Record, Recovered, frame, opening, scan};
 
 /// The open log file.
 #[derive(Debug)]
@@ -72,7 +72,7 @@ fn sync_folder(path: &Path) -> io::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::consensus::wal::Tail;
+    use hbc_consensus::wal::Tail;
 
     fn record(height: u64, payload: &[u8]) -> Record {
         Record { height, payload: payload.to_vec() }

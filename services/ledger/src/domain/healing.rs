@@ -3,12 +3,11 @@
 //! rules, and it is the block that this node knows at that height, if it knows one. Where the row comes from does
 //! not matter.
 
+use hbc_chain::block::BlockError;
 use hbc_chain::checkpoint::{BlockId, Certificate, CheckpointError};
 use hbc_chain::header::{Block, Header, HeaderError};
-use hbc_types::Digest;
-
-use hbc_chain::block::BlockError;
 use hbc_chain::memory::Chain;
+use hbc_types::Digest;
 
 /// Blocks asked for at once, at most.
 const MOST_AT_ONCE: u32 = 100;

@@ -7,16 +7,16 @@ use std::sync::{Arc, PoisonError};
 
 use hbc_chain::certificate::{AddressClaims, CertificateError};
 use hbc_chain::genesis::Named;
+use hbc_chain::rules::MAX_AHEAD_MS;
 use hbc_client::Endpoint;
+use hbc_consensus::MemberId;
 use hbc_types::Digest;
 use hbc_types::keys::Kid;
 use tokio::sync::mpsc;
 
 use super::Node;
 use super::agreement::Event;
-use crate::consensus::MemberId;
 use crate::peers::{self, Introduction, PeerNews};
-use hbc_chain::rules::MAX_AHEAD_MS;
 
 /// Bytes of an address at most.
 const MAX_URL_BYTES: usize = 200;

@@ -8,7 +8,12 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use hbc_chain::evidence::{DoubleVote, Evidence, Signed};
+use hbc_chain::memory::{Chain, NextBlock};
 use hbc_chain::tx::Tx;
+use hbc_consensus::{
+    Agreement, BlockBytes, BlockId, Certificate, Core, Equivocation, Input, MemberId, MemberSet, Message,
+    Output, Verdict,
+};
 use hbc_types::keys::{PublicKey, SignatureBytes};
 use hbc_types::wire::ledger::BlocksView;
 use tokio::sync::{mpsc, oneshot};
@@ -17,14 +22,9 @@ use super::Node;
 use super::boot::timing;
 use super::catch_up::CatchUp;
 use super::guardian::Soundness;
-use crate::consensus::{
-    Agreement, BlockBytes, BlockId, Certificate, Core, Equivocation, Input, MemberId, MemberSet, Message,
-    Output, Verdict,
-};
 use crate::domain::silence::Silence;
 use crate::peers::{Item, Peer, PeerNews};
 use crate::wal::Wal;
-use hbc_chain::memory::{Chain, NextBlock};
 
 /// How often heartbeat and promises are looked after.
 const TICK: Duration = Duration::from_millis(500);

@@ -3,18 +3,18 @@
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
+use hbc_chain::block::{earliest_ms, early_by_ms};
 use hbc_chain::checkpoint::{Certificate as Note, Checkpoint};
 use hbc_chain::header::{Block, HEADER_BYTES, Header, MAX_TRANSACTIONS};
+use hbc_chain::memory::NextBlock;
+use hbc_chain::rules::Refusal;
+use hbc_consensus::{BlockId, Certificate, MemberId, Verdict};
 use hbc_types::keys::SignatureBytes;
 
 use super::Node;
 use super::agreement::or_die;
 use super::waiting::Impossible;
-use crate::consensus::{BlockId, Certificate, MemberId, Verdict};
 use crate::store::{StoredBlock, StoredRefusal};
-use hbc_chain::block::{earliest_ms, early_by_ms};
-use hbc_chain::memory::NextBlock;
-use hbc_chain::rules::Refusal;
 
 /// Room for the header and lengths when candidates are chosen by bytes.
 const OVERHEAD_BYTES: usize = HEADER_BYTES + 4;

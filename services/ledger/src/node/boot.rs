@@ -8,7 +8,12 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 use hbc_chain::genesis::{Genesis, MAX_TARGET_BITS, is_name};
+use hbc_chain::memory::Chain;
 use hbc_chain::tx::Tx;
+use hbc_chain::verification::{Fault, Wrong};
+use hbc_consensus::texts::Texts;
+use hbc_consensus::wal::Recovered;
+use hbc_consensus::{Boot, Core, Identity, MemberSet, Timing};
 use hbc_service::config::SecretFile;
 use hbc_types::{Clock, Digest};
 use tokio::sync::{mpsc, oneshot};
@@ -24,17 +29,12 @@ use super::seat::Keyring;
 use super::waiting::Waiting;
 use super::{Condition, Node, challenge, neighbour, scrub, witness};
 use crate::config::{Config, PeerAddress};
-use crate::consensus::texts::Texts;
-use crate::consensus::wal::Recovered;
-use crate::consensus::{Boot, Core, Identity, MemberSet, Timing};
 use crate::domain::mempool::PoolLimits;
 use crate::domain::silence::Silence;
 use crate::files::{AttackMark, DataFolder, FolderLock};
 use crate::peers::{PeerNews, Peers, This};
 use crate::store::{SealKey, Store, StoreError};
 use crate::wal::{Wal, look};
-use hbc_chain::memory::Chain;
-use hbc_chain::verification::{Fault, Wrong};
 
 /// Submissions that wait for admission.
 const SUBMISSIONS: usize = 1_024;

@@ -7,14 +7,14 @@ use std::time::{Duration, Instant};
 
 use hbc_chain::checkpoint::{BlockId, Certificate as Note};
 use hbc_chain::header::{Block, Header};
+use hbc_chain::memory::{Chain, NextBlock};
 use hbc_chain::tx::Tx;
+use hbc_consensus::{Agreement as _, Input};
 use hbc_types::Digest;
 use hbc_types::wire::ledger::{BlockView, BlocksView};
 
 use super::agreement::{Event, Loop};
-use crate::consensus::{Agreement as _, Input};
 use crate::peers::Peer;
-use hbc_chain::memory::{Chain, NextBlock};
 
 /// Blocks asked for at once.
 const AT_ONCE: u32 = 100;

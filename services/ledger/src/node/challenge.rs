@@ -6,15 +6,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use hbc_chain::evidence::{self, Answer, Evidence};
+use hbc_chain::verification::{Fault, Wrong};
+use hbc_consensus::MemberSet;
 use hbc_types::keys::{PublicKey, SignatureBytes};
 use hbc_types::wire::ledger::{Challenge, ChallengeAnswer};
 use hbc_types::{Digest, Random};
 
 use super::Node;
-use crate::consensus::MemberSet;
 use crate::peers::{Peer, post_signed};
 use crate::store::StoreError;
-use hbc_chain::verification::{Fault, Wrong};
 
 /// Where challenges are put.
 pub const PATH: &str = "/internal/v1/challenges";

@@ -4,14 +4,14 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use hbc_chain::comparison::{Known, compare, within};
+use hbc_chain::verification::{Fault, Verifier, Wrong};
 use hbc_types::{Digest, Random};
 
 use super::{Node, Stage};
 use crate::config::VerifyMode;
 use crate::files::AttackMark;
 use crate::store::{ReadAhead, Store, StoreError, StoredBlock, StoredEvidence};
-use hbc_chain::comparison::{Known, compare, within};
-use hbc_chain::verification::{Fault, Verifier, Wrong};
 
 /// Blocks that are read again because transactions rely on them, for one group or vote, end with the one that reaches so
 /// many bytes; and so do those that are read at random.

@@ -6,15 +6,15 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
+use hbc_chain::block::replay_block;
 use hbc_chain::header::Block;
+use hbc_chain::memory::Before;
+use hbc_chain::state::State;
+use hbc_chain::verification::{Fault, Wrong};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::Node;
 use crate::store::{StoreError, StoredBlock};
-use hbc_chain::block::replay_block;
-use hbc_chain::memory::Before;
-use hbc_chain::state::State;
-use hbc_chain::verification::{Fault, Wrong};
 
 /// Blocks in memory at once; the store also bounds their bytes.
 const BLOCKS_PER_READ: u32 = 256;

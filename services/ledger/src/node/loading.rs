@@ -4,13 +4,13 @@
 use anyhow::Context as _;
 use hbc_chain::checkpoint::Certificate as Note;
 use hbc_chain::header::{Block, HEADER_BYTES};
+use hbc_chain::memory::Chain;
+use hbc_chain::verification::{Fault, Verifier, Wrong};
 
 use super::guardian::fault_beside;
 use crate::domain::healing::{Unfit, take_up};
 use crate::files::DataFolder;
 use crate::store::{ReadAhead, SealKey, Store, StoreError, StoredBlock, mend};
-use hbc_chain::memory::Chain;
-use hbc_chain::verification::{Fault, Verifier, Wrong};
 
 /// Blocks read at once.
 const BLOCKS_PER_READ: u32 = 256;

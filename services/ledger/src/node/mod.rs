@@ -24,20 +24,20 @@ pub mod witness;
 
 use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
+use hbc_chain::memory::Chain;
+use hbc_consensus::texts::Texts;
+use hbc_consensus::{MemberId, MemberSet, Message};
 use hbc_types::wire::ledger::{NodeRole, NodeState};
 use hbc_types::{Clock, Digest, Timestamp};
 use tokio::sync::{mpsc, watch};
 
 use crate::config::VerifyMode;
-use crate::consensus::texts::Texts;
-use crate::consensus::{MemberId, MemberSet, Message};
 use crate::files::{AttackMark, DataFolder};
 use crate::peers::{Heard, Peer, PeerNews, Peers, Sender, This};
 use crate::store::Store;
 use addresses::AddressBook;
 use admission::{PassedOn, Submission};
 use agreement::Event;
-use hbc_chain::memory::Chain;
 use heal::Healing;
 use seat::Keyring;
 use waiting::Waiting;

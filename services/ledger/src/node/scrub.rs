@@ -6,12 +6,12 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use hbc_chain::comparison::rest;
+use hbc_chain::verification::{Fault, Wrong};
 use hbc_types::Timestamp;
 
 use super::Node;
 use super::guardian::{Failure, unreadable};
-use hbc_chain::comparison::rest;
-use hbc_chain::verification::{Fault, Wrong};
 
 /// A piece ends after so many blocks or bytes.
 const PIECE_BLOCKS: u32 = 512;

@@ -4,12 +4,12 @@
 use ed25519_dalek::SigningKey;
 use hbc_chain::certificate::AddressClaims;
 use hbc_chain::genesis::Named;
+use hbc_chain::memory::Chain;
+use hbc_consensus::MemberId;
 use hbc_types::keys::PublicKey;
 
 use super::Node;
-use crate::consensus::MemberId;
 use crate::peers::Sender;
-use hbc_chain::memory::Chain;
 
 /// A node's name and keys.
 pub struct Keyring {

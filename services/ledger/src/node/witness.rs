@@ -6,18 +6,18 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
+use hbc_chain::events::Told;
 use hbc_chain::evidence::{CHALLENGE_FAILED, EQUIVOCATION, Evidence, MAX_EVIDENCE_BYTES};
 use hbc_chain::payload::{NodeEvent, Payload};
 use hbc_chain::tx::{self, Tx};
+use hbc_consensus::MemberId;
 use hbc_types::Digest;
 use hbc_types::keys::Kid;
 use tokio::sync::oneshot;
 
 use super::Node;
 use super::admission::Submission;
-use crate::consensus::MemberId;
 use crate::store::StoredEvidence;
-use hbc_chain::events::Told;
 
 /// How often what others told is looked after.
 const LOOK: Duration = Duration::from_millis(500);

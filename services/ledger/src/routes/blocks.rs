@@ -3,8 +3,12 @@
 use std::sync::Arc;
 
 use actix_web::{HttpResponse, get, web};
+use hbc_chain::comparison::compare_head;
 use hbc_chain::header::Header;
+use hbc_chain::memory::CertifiedHeader;
 use hbc_chain::merkle::leaf_hash;
+use hbc_chain::state::Place;
+use hbc_chain::verification::{Fault, Wrong, transactions};
 use hbc_service::{Problem, Public};
 use hbc_types::Digest;
 use hbc_types::problem::{ProblemDocument, Slug};
@@ -17,10 +21,6 @@ use utoipa::IntoParams;
 use super::App;
 use crate::node::guardian::Soundness;
 use crate::store::{StoreError, StoredBlock};
-use hbc_chain::comparison::compare_head;
-use hbc_chain::memory::CertifiedHeader;
-use hbc_chain::state::Place;
-use hbc_chain::verification::{Fault, Wrong, transactions};
 
 /// Blocks in one answer at most.
 const MAX_BLOCKS: u32 = 100;

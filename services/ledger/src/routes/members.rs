@@ -4,13 +4,13 @@ use std::sync::Arc;
 
 use actix_web::{HttpRequest, HttpResponse, post, web};
 use hbc_chain::tx::{Tx, txid};
+use hbc_consensus::{MemberId, MemberSet, Message};
 use hbc_service::{Problem, Public, parse_strict, peer_address};
 use hbc_types::Digest;
 use hbc_types::problem::{ProblemDocument, Slug};
 use hbc_types::wire::ledger::{AddressesView, AnnounceAddress, Challenge, ChallengeAnswer};
 
 use super::App;
-use crate::consensus::{MemberId, MemberSet, Message};
 use crate::node::addresses::AddressError;
 use crate::node::admission::PassedOn;
 use crate::peers::{MAX_ENVELOPE_BYTES, MEMBER_HEADER, SIGNATURE_HEADER, Unpacked, is_genuine, unpack};

@@ -3,8 +3,10 @@
 
 use actix_web::{HttpResponse, get, web};
 use hbc_chain::entry::{Kind, grant_id};
+use hbc_chain::memory::{Before, EntryName};
 use hbc_chain::proof::{Document, MAX_DOCUMENT_BYTES, ProofError, StateProof};
 use hbc_chain::rtree::Query;
+use hbc_chain::state::State;
 use hbc_service::{Problem, Public};
 use hbc_types::Digest;
 use hbc_types::ids::GrantId;
@@ -15,8 +17,6 @@ use utoipa::IntoParams;
 
 use super::{App, digest};
 use crate::node::history::HistoryError;
-use hbc_chain::memory::{Before, EntryName};
-use hbc_chain::state::State;
 
 /// Bytes of an answer about anchors at most; beside it stand genesis.json, certificates and changes of members.
 const MAX_ANSWER_BYTES: usize = 4 * 1024 * 1024;

@@ -1,15 +1,15 @@
 //! Who this node is and how it stands. An attacked node still answers here.
 
 use actix_web::{HttpResponse, get, web};
+use hbc_chain::events::Told;
+use hbc_chain::memory::Chain;
+use hbc_consensus::MemberSet;
 use hbc_service::{Problem, Public};
 use hbc_types::secret::Bytes;
 use hbc_types::wire::ledger::{MemberView, MembersView, NodeEventView, NodeStatus};
 
 use super::App;
-use crate::consensus::MemberSet;
 use crate::files::AttackMark;
-use hbc_chain::events::Told;
-use hbc_chain::memory::Chain;
 
 /// Events shown.
 const MAX_EVENTS: usize = 32;

@@ -6,6 +6,7 @@ use actix_web::http::header::{ACCEPT, CONTENT_TYPE};
 use actix_web::{HttpRequest, HttpResponse, get, post, web};
 use hbc_chain::certificate::PromiseClaims;
 use hbc_chain::proof::Document;
+use hbc_chain::rules::Refusal;
 use hbc_chain::tx::{Tx, TxError};
 use hbc_service::{Problem, Public, parse_strict, peer_address};
 use hbc_types::Digest;
@@ -22,7 +23,6 @@ use crate::node::Node;
 use crate::node::admission::{Accepted, Submission, SubmitError};
 use crate::peers::Sender;
 use crate::store::StoreError;
-use hbc_chain::rules::Refusal;
 
 /// Transactions in one batch at most.
 const MAX_BATCH: usize = 1_000;

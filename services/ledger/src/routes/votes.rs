@@ -3,6 +3,9 @@
 use std::collections::BTreeMap;
 
 use actix_web::{HttpResponse, get, web};
+use hbc_chain::memory::Chain;
+use hbc_chain::register::Voiced;
+use hbc_consensus::MemberSet;
 use hbc_service::{Problem, Public, paging};
 use hbc_types::Digest;
 use hbc_types::problem::ProblemDocument;
@@ -18,9 +21,6 @@ use utoipa::IntoParams;
 
 use super::App;
 use super::explorer::timestamp;
-use crate::consensus::MemberSet;
-use hbc_chain::memory::Chain;
-use hbc_chain::register::Voiced;
 
 /// Bytes of a subject at most.
 const MAX_SUBJECT_BYTES: usize = 100;

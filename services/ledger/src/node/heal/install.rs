@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use hbc_chain::memory::Chain;
 use hbc_chain::tx::Tx;
 use hbc_types::keys::{Kid, PublicKey};
 
@@ -10,7 +11,6 @@ use super::rebuild::{Rebuilt, Site};
 use super::{HealError, still_waits};
 use crate::files::DataFolder;
 use crate::store::{Carried, Store, StoredEvidence, StoredPromise};
-use hbc_chain::memory::Chain;
 
 /// A promise's row.
 #[must_use]

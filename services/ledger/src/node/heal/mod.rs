@@ -17,8 +17,10 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use hbc_chain::memory::Chain;
 use hbc_chain::payload::{NodeEvent, Payload};
 use hbc_chain::tx::{self, Tx};
+use hbc_chain::verification::Fault;
 use hbc_types::wire::ledger::{FetchedFrom, HealedView, HealingView};
 use hbc_types::{Digest, Timestamp};
 use tokio::sync::{Notify, oneshot};
@@ -28,8 +30,6 @@ use super::{Node, Stage};
 use crate::config::HealMode;
 use crate::files::{AttackMark, HealingRecord};
 use crate::store::{StoreError, StoredEvidence};
-use hbc_chain::memory::Chain;
-use hbc_chain::verification::Fault;
 use rebuild::Site;
 use sources::Source;
 

@@ -5,17 +5,17 @@ use std::time::{Duration, Instant};
 
 use hbc_chain::genesis::Genesis;
 use hbc_chain::header::{Block, HEADER_BYTES, Header};
+use hbc_chain::memory::Chain;
 use hbc_chain::tx::Tx;
+use hbc_consensus::{MemberSet, wal};
 use hbc_types::wire::ledger::{BlockView, BlocksView};
 use hbc_types::{Clock, Digest};
 
 use super::sources::Source;
 use super::{Board, HealError};
-use crate::consensus::{MemberSet, wal};
 use crate::domain::healing::{Appetite, Goal, Turns, Unfit, take_up};
 use crate::files::{AttackMark, DataFolder};
 use crate::store::{BlockReader, Store, StoredBlock, StoredEvidence};
-use hbc_chain::memory::Chain;
 
 /// Rows or bytes written by one commit.
 const ROWS_AT_ONCE: usize = 256;

@@ -7,20 +7,20 @@ use std::time::Instant;
 use anyhow::Context as _;
 use hbc_chain::certificate::AddressClaims;
 use hbc_chain::genesis::Genesis;
+use hbc_chain::memory::Chain;
 use hbc_chain::payload::{NodeEvent, Payload};
 use hbc_chain::tx;
+use hbc_consensus::MemberId;
 use hbc_types::{Clock, Digest};
 
 use super::rebuild::{Site, rebuild};
 use super::sources::{Source, submit};
 use super::{Board, finish, install, resume, verify};
 use crate::config::Config;
-use crate::consensus::MemberId;
 use crate::files::{AttackMark, DataFolder, HealingRecord};
 use crate::node::addresses::endpoint;
 use crate::node::{boot, loading};
 use crate::wal::look;
-use hbc_chain::memory::Chain;
 
 /// What a repair led to: every root, derived anew from the blocks.
 #[derive(Clone, Debug)]

@@ -6,10 +6,11 @@ use std::io;
 use std::sync::atomic::Ordering;
 
 use hbc_chain::checkpoint::Certificate as Note;
+use hbc_chain::memory::Chain;
+use hbc_consensus::wal::{Record, Recovered, Tail};
+use hbc_consensus::{Agreement as _, Boot, Core, MemberSet};
 use tokio::sync::oneshot;
 
-use crate::consensus::wal::{Record, Recovered, Tail};
-use crate::consensus::{Agreement as _, Boot, Core, MemberSet};
 use crate::domain::silence::Silence;
 use crate::files::DataFolder;
 use crate::node::agreement::{Loop, or_die};
@@ -17,7 +18,6 @@ use crate::node::catch_up::CatchUp;
 use crate::node::{Node, Stage, boot};
 use crate::peers::Peer;
 use crate::wal::{Wal, look};
-use hbc_chain::memory::Chain;
 
 /// Who there is to contradict, and from where on.
 #[derive(Clone, Copy, Debug)]

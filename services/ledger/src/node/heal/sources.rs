@@ -4,10 +4,10 @@
 use std::time::Duration;
 
 use hbc_client::Endpoint;
+use hbc_consensus::MemberId;
 use hbc_types::problem::Slug;
 use hbc_types::wire::ledger::{BlocksView, Promise, SubmitTransaction};
 
-use crate::consensus::MemberId;
 use crate::peers::Peer;
 
 /// A peer that takes longer is not waited for.

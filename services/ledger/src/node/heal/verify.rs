@@ -1,12 +1,13 @@
 //! The repaired database is read once more, whole, on connections that have cached nothing, before anything relies
 //! on it.
 
+use hbc_chain::memory::Chain;
+use hbc_chain::verification::Wrong;
+
 use super::HealError;
 use super::rebuild::Site;
 use crate::node::guardian::{Failure, fault_beside, verify_blocks};
 use crate::store::Unsound;
-use hbc_chain::memory::Chain;
-use hbc_chain::verification::Wrong;
 
 /// Verifies the file that is in place now against the chain that was just made from its blocks.
 ///

@@ -1,9 +1,9 @@
 //! One member by itself, told what to hear: what it asks for, says and keeps to itself.
 
 use ed25519_dalek::SigningKey;
-use hbc_ledger::consensus::texts::{Texts, sign};
-use hbc_ledger::consensus::wal::Record;
-use hbc_ledger::consensus::{
+use hbc_consensus::texts::{Texts, sign};
+use hbc_consensus::wal::Record;
+use hbc_consensus::{
     Agreement as _, BlockBytes, BlockId, Boot, Certificate, Core, Identity, Input, Member, MemberId,
     MemberSet, Message, Output, Timing, Verdict,
 };

@@ -5,7 +5,7 @@ use std::fmt;
 use malachite_types as mt;
 use mt::{NilOrVal, Round, SignedExtension, VoteType};
 
-use super::types::{BlockId, Member, MemberId, MemberSet};
+use crate::types::{BlockId, Member, MemberId, MemberSet};
 
 /// The library's type parameter; it carries nothing.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -12,13 +12,13 @@ use malachite_core::{
 use malachite_types as mt;
 use mt::{Round, Validity, ValueOrigin, ValuePayload, VoteExtensionPolicy};
 
-use super::codec::{Kind, Message};
-use super::context::{Context, Height, SignedProposal};
-use super::host::Host;
-use super::interface::{Agreement, Boot, Identity, Input, Output, Timing};
-use super::looks::Looks;
-use super::types::{BlockBytes, BlockId, Member, MemberId, MemberSet, Verdict};
-use super::wal::{Entry, Record};
+use crate::codec::{Kind, Message};
+use crate::context::{Context, Height, SignedProposal};
+use crate::host::Host;
+use crate::interface::{Agreement, Boot, Identity, Input, Output, Timing};
+use crate::looks::Looks;
+use crate::types::{BlockBytes, BlockId, Member, MemberId, MemberSet, Verdict};
+use crate::wal::{Entry, Record};
 
 /// Proposals of rounds further ahead are dropped, as the library drops votes.
 const MAX_ROUNDS_AHEAD: u32 = 10;

@@ -6,11 +6,11 @@ use ed25519_dalek::SigningKey;
 use hbc_types::Digest;
 use malachite_types::{NilOrVal, PolkaSignature, Round, RoundCertificateType, RoundSignature, VoteType};
 
-use super::context::{
+use crate::context::{
     Height, PolkaCertificate, Proposal, RoundCertificate, SignedProposal, SignedVote, Vote,
 };
-use super::texts::{Texts, sign};
-use super::types::{BlockBytes, BlockId, Member, MemberId};
+use crate::texts::{Texts, sign};
+use crate::types::{BlockBytes, BlockId, Member, MemberId};
 
 /// Signatures in one certificate message at most: far more members than a consortium has.
 const MAX_SIGNATURES: usize = 256;

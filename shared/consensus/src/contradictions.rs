@@ -4,7 +4,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::types::{Equivocation, MemberId};
+use crate::types::{Equivocation, MemberId};
 
 /// Pairs told of one member at one height: a few prove as much as thousands.
 const MAX_PAIRS: usize = 3;

@@ -11,9 +11,9 @@ use hbc_types::Digest;
 use malachite_core::ProposedValue;
 use malachite_types::{Timeout, TimeoutKind, Validity};
 
-use super::codec::{CodecError, Reader, Writer};
-use super::context::{Context, Height, PolkaCertificate, SignedProposal, SignedVote};
-use super::types::{BlockBytes, BlockId};
+use crate::codec::{CodecError, Reader, Writer};
+use crate::context::{Context, Height, PolkaCertificate, SignedProposal, SignedVote};
+use crate::types::{BlockBytes, BlockId};
 
 const MAGIC: &[u8; 8] = b"HBCWAL2\n";
 /// Length, height and their check.

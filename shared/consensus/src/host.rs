@@ -7,13 +7,13 @@ use ed25519_dalek::SigningKey;
 use malachite_core::{Effect, Input as CoreInput, LivenessMsg, Resumable as _, Resume, SignedConsensusMsg};
 use malachite_types::{CommitCertificate, Round, SignedMessage, Timeout, TimeoutKind, VoteType};
 
-use super::codec::{Kind, Message};
-use super::context::{Context, SignedProposal, SignedVote};
-use super::contradictions::Contradictions;
-use super::interface::{Output, Timing};
-use super::texts::{Texts, sign};
-use super::types::{BlockBytes, BlockId, Certificate, Member, MemberSet};
-use super::wal::{Entry, Record};
+use crate::codec::{Kind, Message};
+use crate::context::{Context, SignedProposal, SignedVote};
+use crate::contradictions::Contradictions;
+use crate::interface::{Output, Timing};
+use crate::texts::{Texts, sign};
+use crate::types::{BlockBytes, BlockId, Certificate, Member, MemberSet};
+use crate::wal::{Entry, Record};
 
 /// The steps for which a node signs, as the guard files them.
 pub(super) const PROPOSAL: u8 = 0;

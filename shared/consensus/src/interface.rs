@@ -3,10 +3,10 @@
 
 use ed25519_dalek::SigningKey;
 
-use super::codec::Message;
-use super::texts::Texts;
-use super::types::{BlockBytes, BlockId, Certificate, Equivocation, MemberId, MemberSet, Verdict};
-use super::wal::Record;
+use crate::codec::Message;
+use crate::texts::Texts;
+use crate::types::{BlockBytes, BlockId, Certificate, Equivocation, MemberId, MemberSet, Verdict};
+use crate::wal::Record;
 
 /// How long the agreement waits, in milliseconds. Each later round waits `step_ms` longer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -5,12 +5,12 @@ use malachite_core::ConsensusMsg;
 use malachite_types as mt;
 use mt::{CertificateError, CommitCertificate, NilOrVal, Round, SignedMessage, VoteType};
 
-use super::codec::{Kind, Message};
-use super::context::{Context, Height, PolkaCertificate, RoundCertificate, SignedProposal, SignedVote, Vote};
-use super::host::{Host, PRECOMMIT, PREVOTE, PROPOSAL};
-use super::interface::Output;
-use super::texts::fits;
-use super::types::{Certificate, MemberId};
+use crate::codec::{Kind, Message};
+use crate::context::{Context, Height, PolkaCertificate, RoundCertificate, SignedProposal, SignedVote, Vote};
+use crate::host::{Host, PRECOMMIT, PREVOTE, PROPOSAL};
+use crate::interface::Output;
+use crate::texts::fits;
+use crate::types::{Certificate, MemberId};
 
 /// The library's error is large; it is unboxed only where the library takes it.
 type Checked<T> = Result<T, Box<CertificateError<Context>>>;

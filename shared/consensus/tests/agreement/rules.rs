@@ -4,7 +4,7 @@
 use std::collections::BTreeSet;
 
 use ed25519_dalek::SigningKey;
-use hbc_ledger::consensus::{BlockBytes, BlockId, Member, MemberSet, Verdict};
+use hbc_consensus::{BlockBytes, BlockId, Member, MemberSet, Verdict};
 use hbc_types::Digest;
 
 use super::sim::Sim;

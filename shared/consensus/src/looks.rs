@@ -3,8 +3,8 @@
 
 use std::collections::BTreeMap;
 
-use super::context::SignedProposal;
-use super::types::{BlockBytes, BlockId, MemberId};
+use crate::context::SignedProposal;
+use crate::types::{BlockBytes, BlockId, MemberId};
 
 /// Distinct blocks looked at per round: an equivocating proposer gets two looks, not a thousand, and takes none from
 /// the proposers of other rounds. As many of one proposer wait for their time.

@@ -9,8 +9,8 @@ use hbc_chain::checkpoint::Checkpoint;
 use hbc_types::Digest;
 use malachite_types::{NilOrVal, Round, VoteType};
 
-use super::context::{Proposal, Vote};
-use super::types::{BlockId, Certificate, Equivocation, Member, MemberSet};
+use crate::context::{Proposal, Vote};
+use crate::types::{BlockId, Certificate, Equivocation, Member, MemberSet};
 
 /// What every signed text names: the chain, and the log's origin.
 #[derive(Clone, Debug)]
@@ -149,8 +149,8 @@ pub fn sign(key: &SigningKey, text: &[u8]) -> [u8; 64] {
 
 #[cfg(test)]
 mod tests {
-    use super::super::context::Height;
     use super::*;
+    use crate::context::Height;
 
     fn key(n: u8) -> SigningKey {
         SigningKey::from_bytes(&[n; 32])

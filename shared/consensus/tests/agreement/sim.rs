@@ -7,9 +7,9 @@ use std::collections::{BTreeMap, BTreeSet, BinaryHeap};
 use std::sync::Arc;
 
 use ed25519_dalek::SigningKey;
-use hbc_ledger::consensus::texts::Texts;
-use hbc_ledger::consensus::wal::Record;
-use hbc_ledger::consensus::{
+use hbc_consensus::texts::Texts;
+use hbc_consensus::wal::Record;
+use hbc_consensus::{
     Agreement, BlockBytes, BlockId, Boot, Certificate, Core, Identity, Input, Member, MemberId, MemberSet,
     Message, Output, Timing, Verdict,
 };

@@ -1,7 +1,7 @@
 //! What a lying member makes up: votes and proposals for anything in its own name, others' names under its signature,
 //! old messages again, messages with a byte changed, blocks that are not theirs, certificates of too few.
 
-use hbc_ledger::consensus::{BlockBytes, BlockId, Certificate, Message, Verdict};
+use hbc_consensus::{BlockBytes, BlockId, Certificate, Message, Verdict};
 use hbc_types::Digest;
 
 use super::rules::identify;

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+
 use hbc_chain::payload::KeyStatus;
 use hbc_types::account::ServiceRole;
 use hbc_types::keys::PublicKey;

@@ -8,7 +8,7 @@ use std::process::Command;
 
 /// Each crate and what of ours it may depend on. types ← chain ← client ← service ← services/*; types ← db ← services/*;
 /// chain ← consensus ← ledger.
-const ALLOWED: [(&str, &[&str]); 15] = [
+const ALLOWED: [(&str, &[&str]); 16] = [
     ("core2", &[]),
     ("hbc-types", &[]),
     ("hbc-chain", &["hbc-types"]),
@@ -25,6 +25,7 @@ const ALLOWED: [(&str, &[&str]); 15] = [
         &["hbc-types", "hbc-chain", "hbc-consensus", "hbc-client", "hbc-service", "hbc-db", "hbc-app"],
     ),
     ("hbc-storage", &["hbc-types", "hbc-chain", "hbc-client", "hbc-service", "hbc-db", "hbc-app"]),
+    ("hbc-verify", &["hbc-types", "hbc-chain"]),
     (
         "hbc",
         &[
@@ -36,6 +37,7 @@ const ALLOWED: [(&str, &[&str]); 15] = [
             "hbc-access-policy",
             "hbc-ledger",
             "hbc-storage",
+            "hbc-verify",
         ],
     ),
     ("hbc-tests", &["hbc-types", "hbc-chain", "hbc-client", "hbc-testkit"]),
@@ -51,7 +53,7 @@ const CONFINED: [(&str, &[&str]); 5] = [
 ];
 
 /// Crates that run nowhere and wait for nothing: whoever checks the ledger builds these and no more.
-const PURE: [&str; 3] = ["hbc-types", "hbc-chain", "hbc-consensus"];
+const PURE: [&str; 4] = ["hbc-types", "hbc-chain", "hbc-consensus", "hbc-verify"];
 
 /// Runtimes, databases and HTTP, by how their names begin.
 const MACHINES: [&str; 17] = [

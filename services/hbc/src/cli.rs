@@ -41,7 +41,7 @@ pub enum Command {
     Member(Member),
     /// Check a proof, a checkpoint or a whole exported chain offline. Exit code 0: good; 1: bad; 3: consistent, but the chain
     /// is not pinned.
-    Verify(Verify),
+    Verify(hbc_verify::Verify),
     /// Write a whole chain into one file, from a node's address or from its data folder.
     Export(Export),
     /// Write the services' OpenAPI documents, or check that the committed ones are current.
@@ -149,22 +149,6 @@ pub struct NodeName {
     pub name: String,
     /// The deployment's folder.
     pub dir: PathBuf,
-}
-
-/// `hbc verify`.
-#[derive(Debug, Args)]
-pub struct Verify {
-    /// The chain that is trusted: a `genesis.json`, or a chain id.
-    #[arg(long)]
-    pub trust: Option<String>,
-    /// For a tlog-proof: the transaction that it proves, as a file with its text, or only its id.
-    #[arg(long)]
-    pub transaction: Option<String>,
-    /// A file of the same chain that was kept, of any kind, which must not tell another past.
-    #[arg(long)]
-    pub against: Option<PathBuf>,
-    /// What to check, a file or a pipe: a proof document, a tlog-proof, a checkpoint or an exported chain, told apart by content.
-    pub file: PathBuf,
 }
 
 /// `hbc export`.

@@ -7,10 +7,11 @@ mod chain;
 mod input;
 
 use std::io::Write as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::{Context as _, Result, anyhow, ensure};
+use clap::Args;
 use hbc_chain::genesis::Genesis;
 use hbc_chain::proof::{
     FileKind, Known, Leaf, MAX_DOCUMENT_BYTES, ProofError, Trust, VerifiedNote, verify, verify_note,
@@ -19,7 +20,22 @@ use hbc_chain::proof::{
 use hbc_types::Digest;
 
 use self::input::Input;
-use crate::cli::Verify;
+
+/// What to check, and against what.
+#[derive(Debug, Args)]
+pub struct Verify {
+    /// The chain that is trusted: a `genesis.json`, or a chain id.
+    #[arg(long)]
+    pub trust: Option<String>,
+    /// For a tlog-proof: the transaction that it proves, as a file with its text, or only its id.
+    #[arg(long)]
+    pub transaction: Option<String>,
+    /// A file of the same chain that was kept, of any kind, which must not tell another past.
+    #[arg(long)]
+    pub against: Option<PathBuf>,
+    /// What to check, a file or a pipe: a proof document, a tlog-proof, a checkpoint or an exported chain, told apart by content.
+    pub file: PathBuf,
+}
 
 /// It was checked and does not hold.
 const NOT_VALID: u8 = 1;
@@ -39,25 +55,34 @@ struct Verdict {
 /// A verdict, or in words why there is none. The outer error says why it cannot be checked.
 type Outcome = Result<Result<Verdict, String>>;
 
-/// Exit code 0: valid; 1: not, with the reason; 2: not checked; 3: consistent, chain not pinned.
-pub fn run(args: &Verify) -> Result<ExitCode> {
+/// Exit code 0: valid; 1: not, with the reason; 2: not checked; 3: consistent, chain not pinned. `program` is how the one
+/// that asks calls itself.
+///
+/// # Errors
+/// When the verdict cannot be written.
+pub fn run(program: &str, args: &Verify) -> Result<ExitCode> {
     match check(args) {
         Ok(Ok(Verdict { pinned, facts, .. })) => {
-            crate::say(if pinned { "valid" } else { "consistent, chain not pinned (use --trust)" })?;
+            say(if pinned { "valid" } else { "consistent, chain not pinned (use --trust)" })?;
             for (name, value) in facts {
-                crate::say(&printable(&format!("  {name:<16} {value}")))?;
+                say(&printable(&format!("  {name:<16} {value}")))?;
             }
             Ok(if pinned { ExitCode::SUCCESS } else { ExitCode::from(NOT_PINNED) })
         }
         Ok(Err(reason)) => {
-            crate::say(&printable(&format!("not valid: {reason}")))?;
+            say(&printable(&format!("not valid: {reason}")))?;
             Ok(ExitCode::from(NOT_VALID))
         }
         Err(error) => {
-            writeln!(std::io::stderr(), "{}", printable(&format!("hbc: not checked: {error:#}")))?;
+            writeln!(std::io::stderr(), "{}", printable(&format!("{program}: not checked: {error:#}")))?;
             Ok(ExitCode::from(NOT_CHECKED))
         }
     }
+}
+
+/// One line of result on standard output.
+fn say(line: &str) -> std::io::Result<()> {
+    writeln!(std::io::stdout().lock(), "{line}")
 }
 
 fn check(args: &Verify) -> Outcome {

@@ -1,5 +1,5 @@
-//! `hbc verify` by its exit codes: 0 valid, 1 not, 2 not checked, 3 consistent but not pinned; with the network out of
-//! reach.
+//! What checks proofs and chains, by its exit codes: 0 valid, 1 not, 2 not checked, 3 consistent but not pinned; with
+//! the network out of reach.
 
 #![expect(clippy::unwrap_used, reason = "what a test helper cannot do fails the test")]
 
@@ -17,7 +17,7 @@ fn verify(args: &[&str]) -> (Option<i32>, String) {
 
 /// The same with something on standard input.
 fn verify_with_input(args: &[&str], input: &[u8]) -> (Option<i32>, String) {
-    let program = env!("CARGO_BIN_EXE_hbc");
+    let (program, first) = crate::PROGRAM;
     // Where the system lets us, in a network of its own that has not even a loopback.
     let alone = ["-r", "-n"];
     let can =
@@ -26,7 +26,7 @@ fn verify_with_input(args: &[&str], input: &[u8]) -> (Option<i32>, String) {
     if can {
         command.args(alone).arg(program);
     }
-    command.arg("verify").args(args).env_clear();
+    command.args(first).args(args).env_clear();
     let mut child =
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
     // Whoever needs no input may be gone already.

@@ -16,8 +16,9 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use sha2::{Digest as _, Sha256};
 
-use super::genesis::{MAX_MEMBERS, Named, is_name};
+use super::genesis::{MAX_MEMBERS, Named};
 use super::header::Header;
+use super::names::is_name;
 use hbc_types::digest::Digest;
 use hbc_types::keys::{Kid, PublicKey, SignatureBytes};
 

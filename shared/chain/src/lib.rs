@@ -1,7 +1,7 @@
 //! The ledger without a machine around it: formats, proofs, rules, state and audit. Nothing here opens a file or a
 //! connection, reads a clock or waits; a test of the workspace keeps runtimes, databases and HTTP out.
 //!
-//! Formats and proofs, from the bytes up: [`json`] (the one JSON form), [`jws`] (who signed), [`payload`] and [`tx`] (what
+//! Formats and proofs, from the bytes up: [`json`] (the one JSON form), [`jws`] (who signed), [`names`], [`payload`] and [`tx`] (what
 //! is signed), [`merkle`] and [`rtree`] (trees), [`header`] (blocks), [`genesis`] (where a chain begins), [`checkpoint`]
 //! (what the members certify), [`map`] (the state map), [`entry`] (what is in it) and [`proof`] (what anybody can check
 //! without us). `docs/FORMATS.md` says the same in words, with vectors.
@@ -33,6 +33,7 @@ pub mod jws;
 pub mod map;
 pub mod memory;
 pub mod merkle;
+pub mod names;
 pub mod payload;
 pub mod proof;
 pub mod register;

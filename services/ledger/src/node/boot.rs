@@ -7,8 +7,9 @@ use std::sync::{Arc, Mutex, RwLock};
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
-use hbc_chain::genesis::{Genesis, MAX_TARGET_BITS, is_name};
+use hbc_chain::genesis::{Genesis, MAX_TARGET_BITS};
 use hbc_chain::memory::Chain;
+use hbc_chain::names::is_name;
 use hbc_chain::tx::Tx;
 use hbc_chain::verification::{Fault, Wrong};
 use hbc_consensus::texts::Texts;

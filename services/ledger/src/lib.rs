@@ -6,6 +6,7 @@
 //! other members), [`domain`] (no I/O). The agreement is `hbc_consensus`, rules and chain are `hbc_chain`.
 
 pub mod config;
+mod disk;
 pub mod domain;
 pub mod files;
 pub mod node;

@@ -7,6 +7,8 @@ use std::path::{Path, PathBuf};
 
 use hbc_consensus::wal::{Record, Recovered, frame, opening, scan};
 
+use crate::disk::sync_folder_of;
+
 /// The open log file.
 #[derive(Debug)]
 pub struct Wal {
@@ -22,7 +24,7 @@ impl Wal {
         file.write_all(&opening(floor))?;
         file.sync_all()?;
         fs::rename(&new, path)?;
-        sync_folder(path)?;
+        sync_folder_of(path)?;
         Ok(Self { file, path: path.to_owned() })
     }
 
@@ -58,14 +60,6 @@ pub fn look(path: &Path) -> io::Result<Recovered> {
         Ok(bytes) => Ok(scan(&bytes)),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Recovered::none()),
         Err(error) => Err(error),
-    }
-}
-
-/// Makes a changed name durable.
-fn sync_folder(path: &Path) -> io::Result<()> {
-    match path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
-        Some(folder) => File::open(folder)?.sync_all(),
-        None => Ok(()),
     }
 }
 

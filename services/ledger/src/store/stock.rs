@@ -10,7 +10,7 @@ use hbc_types::{Digest, Random};
 use sqlx::Row as _;
 use sqlx::sqlite::SqliteConnection;
 
-use super::carry::Carried;
+use super::rows::Carried;
 use super::{SealKey, StoreError, digest, signed, unsigned};
 
 /// A table whose rows no block proves.

@@ -8,8 +8,6 @@ use hbc_chain::payload::KeyStatus;
 use hbc_types::account::ServiceRole;
 use hbc_types::keys::PublicKey;
 
-use crate::init::founding::Terms;
-
 /// HBC: a health-record platform in which the patient decides who reads.
 #[derive(Debug, Parser)]
 #[command(name = "hbc", version, about)]
@@ -264,13 +262,13 @@ pub enum Wish {
     /// A service's key comes into use, or is revoked for ever.
     Service {
         /// Whose: `auth`, `access-policy` or `storage`.
-        #[arg(value_parser = crate::member::role)]
+        #[arg(value_parser = role)]
         role: ServiceRole,
         /// The public key.
-        #[arg(value_parser = crate::member::public_key)]
+        #[arg(value_parser = public_key)]
         public: PublicKey,
         /// `active` or `revoked`.
-        #[arg(value_parser = crate::member::status)]
+        #[arg(value_parser = status)]
         status: KeyStatus,
     },
 }
@@ -322,20 +320,19 @@ impl BenchLedger {
     pub const fn verify_name(&self) -> &'static str {
         if self.full { "full" } else { "incremental" }
     }
-
-    /// What the measured chains are founded with.
-    pub const fn terms(&self) -> Terms {
-        Terms { zero_bits: self.zero_bits, min_spacing_ms: self.min_spacing, ..Terms::of(true) }
-    }
 }
 
-/// `hbc guard`.
-#[derive(Debug, Args)]
-pub struct Guard {
-    /// Where to record the program's process.
-    #[arg(long)]
-    pub pid_file: PathBuf,
-    /// The program and its arguments.
-    #[arg(last = true, required = true)]
-    pub command: Vec<String>,
+/// The service that a text names.
+fn role(text: &str) -> Result<ServiceRole, String> {
+    ServiceRole::parse(text).ok_or_else(|| "expected `auth`, `access-policy` or `storage`".to_owned())
+}
+
+/// The status that a text names.
+fn status(text: &str) -> Result<KeyStatus, String> {
+    KeyStatus::parse(text).ok_or_else(|| "expected `active` or `revoked`".to_owned())
+}
+
+/// The public key that a text names.
+fn public_key(text: &str) -> Result<PublicKey, String> {
+    PublicKey::parse(text).map_err(|error| error.to_string())
 }

@@ -5,6 +5,7 @@
 mod carry;
 mod integrity;
 mod journal;
+mod pen;
 mod reader;
 mod rows;
 mod seal;
@@ -27,15 +28,15 @@ pub use carry::Hold;
 pub use integrity::Unsound;
 use journal::Written;
 pub use journal::mend;
+use pen::Pen;
 use reader::read_only;
 pub use reader::{BlockReader, ReadAhead};
 pub use rows::{Carried, Row};
-use seal::Pen;
-pub use seal::{SealKey, Sealed};
+pub use seal::{SealKey, Sealed, Table};
 use stamp::Stamps;
 pub use stamp::Verification;
+pub use stock::Stock;
 use stock::{Change, Sum, Tally};
-pub use stock::{Stock, Table};
 
 /// The tables, triggers and indices.
 const TABLES: &str = include_str!("../migrations/0001_ledger.sql");

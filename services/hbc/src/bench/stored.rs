@@ -20,7 +20,7 @@ use hbc_types::{Clock, Random};
 
 use super::limits::Limits;
 use super::load::{Load, transaction};
-use super::net::{Founded, Net};
+use super::net::{Founded, Net, terms};
 use super::table::{Figure, Goal, Table, per_second, ratio};
 use crate::cli::BenchLedger;
 use crate::init::founding::Terms;
@@ -53,7 +53,7 @@ async fn large_blocks(
     random: &Random,
 ) -> Result<()> {
     table.part("a stored chain");
-    let founded = Founded::new(1, args.terms(), args.full, clock, random)?;
+    let founded = Founded::new(1, terms(args), args.full, clock, random)?;
     let size = LARGE_BLOCK.min(args.stored.max(1));
     let blocks = args.stored.div_ceil(size);
     let bytes = write_chain(&founded, blocks, size, clock, random).await?;

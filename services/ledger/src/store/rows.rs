@@ -145,3 +145,36 @@ fn one_evidence(row: &SqliteRow) -> Result<StoredEvidence, StoreError> {
         detail: row.try_get("detail")?,
     })
 }
+
+/// Seals these rows under `key`, in the file too.
+pub(super) async fn seal_anew(
+    carried: &mut Carried,
+    key: &SealKey,
+    connection: &mut SqliteConnection,
+) -> Result<(), StoreError> {
+    for row in &mut carried.promises {
+        row.seal = row.row.seal(key, row.at_ms);
+        reseal(connection, "UPDATE promises SET seal = $1 WHERE txid = $2", &row.row.txid, &row.seal).await?;
+    }
+    for row in &mut carried.refusals {
+        row.seal = row.row.seal(key, row.at_ms);
+        reseal(connection, "UPDATE refusals SET seal = $1 WHERE txid = $2", &row.row.txid, &row.seal).await?;
+    }
+    for row in &mut carried.evidence {
+        row.seal = row.row.seal(key, row.at_ms);
+        let digest = Digest::of(&row.row.detail);
+        reseal(connection, "UPDATE evidence SET seal = $1 WHERE digest = $2", &digest, &row.seal).await?;
+    }
+    Ok(())
+}
+
+async fn reseal(
+    connection: &mut SqliteConnection,
+    update: &'static str,
+    id: &Digest,
+    seal: &Digest,
+) -> Result<(), StoreError> {
+    let bind = sqlx::query(update).bind(seal.as_bytes().as_slice()).bind(id.as_bytes().as_slice());
+    bind.execute(connection).await?;
+    Ok(())
+}

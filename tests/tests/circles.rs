@@ -16,6 +16,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
+/// Parents, by crate, whose children still import each other; this list may only get shorter.
+const STILL_OPEN: [(&str, &str); 2] = [("auth", ""), ("ledger", "node")];
+
 /// A module's path within its crate; the root is empty.
 type Name = Vec<String>;
 
@@ -49,15 +52,25 @@ fn crates() -> Vec<PathBuf> {
 
 #[test]
 fn modules_import_each_other_in_one_direction() {
-    let mut circles = Vec::new();
+    let mut found = Vec::new();
     for source in crates() {
         for root in ["lib.rs", "main.rs"].map(|file| source.join(file)).iter().filter(|root| root.exists()) {
-            let modules = read(root);
-            let name = source.parent().unwrap().file_name().unwrap().to_string_lossy().into_owned();
-            circles.extend(circles_of(&modules).into_iter().map(|circle| format!("{name}: {circle}")));
+            let folder = source.parent().unwrap().file_name().unwrap().to_string_lossy().into_owned();
+            found.extend(
+                circles_of(&read(root)).into_iter().map(|(parent, circle)| (folder.clone(), parent, circle)),
+            );
         }
     }
+    let is_open = |folder: &str, parent: &str| STILL_OPEN.contains(&(folder, parent));
+    let circles: Vec<String> = found
+        .iter()
+        .filter(|(folder, parent, _)| !is_open(folder, parent))
+        .map(|(folder, _, circle)| format!("{folder}: {circle}"))
+        .collect();
     assert!(circles.is_empty(), "modules that import each other:\n{}", circles.join("\n"));
+    let still = |(folder, parent): &&(&str, &str)| found.iter().any(|(f, p, _)| f == folder && p == parent);
+    let opened: Vec<_> = STILL_OPEN.iter().filter(|one| !still(one)).collect();
+    assert!(opened.is_empty(), "opened by now, so no longer for the list: {opened:?}");
 }
 
 #[test]
@@ -69,20 +82,20 @@ fn a_circle_is_found_through_reexports_folders_and_paths_in_code() {
             std::fs::create_dir_all(path.parent().unwrap()).unwrap();
             std::fs::write(path, text).unwrap();
         }
-        circles_of(&read(&folder.path().join("lib.rs")))
+        circles_of(&read(&folder.path().join("lib.rs"))).len()
     };
     let one_way = [("lib.rs", "mod a; mod b;"), ("a.rs", "use crate::b::B;"), ("b.rs", "pub struct B;")];
-    assert_eq!(circles(&one_way), [""; 0]);
+    assert_eq!(circles(&one_way), 0);
     let both = [one_way[0], one_way[1], ("b.rs", "fn f() { crate::a::g() }")];
-    assert_eq!(circles(&both).len(), 1);
+    assert_eq!(circles(&both), 1);
     let in_words = [one_way[0], one_way[1], ("b.rs", "// crate::a::g()\nconst C: &str = \"crate::a\";")];
-    assert_eq!(circles(&in_words), [""; 0]);
+    assert_eq!(circles(&in_words), 0);
     let in_tests = [one_way[0], one_way[1], ("b.rs", "#[cfg(test)]\nmod tests { use crate::a::*; }")];
-    assert_eq!(circles(&in_tests), [""; 0]);
+    assert_eq!(circles(&in_tests), 0);
     let by_root = [("lib.rs", "mod a; mod b; pub use a::A;"), one_way[1], ("b.rs", "use crate::{A, c};")];
-    assert_eq!(circles(&by_root).len(), 1);
+    assert_eq!(circles(&by_root), 1);
     let by_alias = [one_way[0], one_way[1], ("b.rs", "use crate::a as other; fn f() { other::g() }")];
-    assert_eq!(circles(&by_alias).len(), 1);
+    assert_eq!(circles(&by_alias), 1);
     let folders = [
         ("lib.rs", "mod a; mod b;"),
         ("a/mod.rs", "mod x; mod y;"),
@@ -90,9 +103,9 @@ fn a_circle_is_found_through_reexports_folders_and_paths_in_code() {
         ("a/y.rs", "use super::x::X; pub struct Y;"),
         ("b.rs", "use super::a::y::Y; pub struct B;"),
     ];
-    assert_eq!(circles(&folders).len(), 1, "x needs b, and b needs the folder that x is in");
+    assert_eq!(circles(&folders), 1, "x needs b, and b needs the folder that x is in");
     let family = [("lib.rs", "mod a; use a::A; pub struct B;"), ("a.rs", "use super::B; pub struct A;")];
-    assert_eq!(circles(&family), [""; 0]);
+    assert_eq!(circles(&family), 0);
 }
 
 /// All modules of a crate, from its root on.
@@ -330,7 +343,8 @@ fn find(modules: &Modules, from: &Name, path: &[String], depth: usize) -> Option
     modules.contains_key(&at).then_some((at, true))
 }
 
-fn circles_of(modules: &Modules) -> Vec<String> {
+/// For each parent whose children import each other, one circle of them.
+fn circles_of(modules: &Modules) -> Vec<(String, String)> {
     let mut parents: BTreeMap<Name, Arrows> = BTreeMap::new();
     for (from, module) in modules {
         let imported = module.imports.iter().map(|import| (&import.path, true));
@@ -347,7 +361,8 @@ fn circles_of(modules: &Modules) -> Vec<String> {
             }
         }
     }
-    parents.values().filter_map(circle_in).collect()
+    let circle = |(parent, arrows): (&Name, &Arrows)| Some((parent.join("::"), circle_in(arrows)?));
+    parents.iter().filter_map(circle).collect()
 }
 
 /// A circle among the children of one parent: who imports whom in it.

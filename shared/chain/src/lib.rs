@@ -24,7 +24,7 @@ pub mod events;
 pub mod evidence;
 pub mod expectation;
 pub mod file;
-#[cfg(any(test, feature = "fixtures"))]
+#[cfg(any(test, feature = "testing"))]
 pub mod fixtures;
 pub mod genesis;
 pub mod header;

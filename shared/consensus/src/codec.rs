@@ -7,7 +7,7 @@ use hbc_types::Digest;
 use malachite_types::{NilOrVal, PolkaSignature, Round, RoundCertificateType, RoundSignature, VoteType};
 
 use crate::context::{
-    Height, PolkaCertificate, Proposal, RoundCertificate, SignedProposal, SignedVote, Vote,
+    Height, PolkaCertificate, Proposal, RoundCertificate, SignedProposal, SignedVote, Value, Vote,
 };
 use crate::texts::{Texts, sign};
 use crate::types::{BlockBytes, BlockId, Member, MemberId};
@@ -61,7 +61,7 @@ impl Message {
     ) -> Self {
         let proposer = Member::new(key.verifying_key().to_bytes()).id;
         let (height, round) = (Height(height), Round::new(round));
-        let message = Proposal { height, round, value, pol_round: Round::Nil, proposer };
+        let message = Proposal { height, round, value: Value(value), pol_round: Round::Nil, proposer };
         let signature = sign(key, &texts.proposal(&message));
         Self(Kind::Proposal(SignedProposal::new(message, signature), block))
     }
@@ -220,7 +220,7 @@ impl Writer {
     pub(super) fn proposal(&mut self, proposal: &SignedProposal) {
         self.u64(proposal.message.height.0);
         self.round(proposal.message.round);
-        self.value(&proposal.message.value);
+        self.value(&proposal.message.value.0);
         self.round(proposal.message.pol_round);
         self.array(&proposal.message.proposer.0);
         self.array(&proposal.signature);
@@ -345,7 +345,7 @@ impl<'a> Reader<'a> {
     pub(super) fn proposal(&mut self) -> Result<SignedProposal, CodecError> {
         let height = Height(self.u64()?);
         let round = self.round()?;
-        let value = self.value()?;
+        let value = Value(self.value()?);
         let pol_round = self.round_or_nil()?;
         let proposer = self.member()?;
         Ok(SignedProposal::new(Proposal { height, round, value, pol_round, proposer }, self.array()?))

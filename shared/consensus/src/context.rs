@@ -37,10 +37,14 @@ impl mt::Height for Height {
 
 impl mt::Address for MemberId {}
 
-impl mt::Value for BlockId {
-    type Id = Self;
-    fn id(&self) -> Self {
-        *self
+/// What a proposal proposes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Value(pub BlockId);
+
+impl mt::Value for Value {
+    type Id = BlockId;
+    fn id(&self) -> BlockId {
+        self.0
     }
 }
 
@@ -137,7 +141,7 @@ pub struct Proposal {
     /// The round; never nil.
     pub round: Round,
     /// What is offered.
-    pub value: BlockId,
+    pub value: Value,
     /// The earlier round in which the value had two thirds of the prevotes, if it is offered again.
     pub pol_round: Round,
     /// Who proposes.
@@ -151,10 +155,10 @@ impl mt::Proposal<Context> for Proposal {
     fn round(&self) -> Round {
         self.round
     }
-    fn value(&self) -> &BlockId {
+    fn value(&self) -> &Value {
         &self.value
     }
-    fn take_value(self) -> BlockId {
+    fn take_value(self) -> Value {
         self.value
     }
     fn pol_round(&self) -> Round {
@@ -196,7 +200,7 @@ impl mt::Context for Context {
     type Validator = Member;
     type ValidatorSet = MemberSet;
     type Timeouts = mt::LinearTimeouts;
-    type Value = BlockId;
+    type Value = Value;
     type Vote = Vote;
     type Extension = ();
     type SigningScheme = Ed25519;
@@ -210,7 +214,7 @@ impl mt::Context for Context {
         &self,
         height: Height,
         round: Round,
-        value: BlockId,
+        value: Value,
         pol_round: Round,
         proposer: MemberId,
     ) -> Proposal {

@@ -13,7 +13,7 @@ use malachite_types as mt;
 use mt::{Round, Validity, ValueOrigin, ValuePayload, VoteExtensionPolicy};
 
 use crate::codec::{Kind, Message};
-use crate::context::{Context, Height, SignedProposal};
+use crate::context::{Context, Height, SignedProposal, Value};
 use crate::host::Host;
 use crate::interface::{Agreement, Boot, Identity, Input, Output, Timing};
 use crate::looks::Looks;
@@ -244,7 +244,7 @@ impl Core {
         {
             return;
         }
-        let value = message.value;
+        let value = message.value.0;
         let known = self.state.get_proposed_value_by_id(message.height, message.round, &value).is_some();
         if known {
             self.process(CoreInput::Proposal(proposal));
@@ -293,7 +293,7 @@ impl Core {
             round: first.message.round,
             valid_round: first.message.pol_round,
             proposer: first.message.proposer,
-            value,
+            value: Value(value),
             validity,
         };
         self.process(CoreInput::ProposedValue(proposed, ValueOrigin::Consensus));
@@ -330,7 +330,7 @@ impl Core {
             return;
         }
         self.hold(value, block);
-        let proposed = LocallyProposedValue::new(Height(height), Round::new(round), value);
+        let proposed = LocallyProposedValue::new(Height(height), Round::new(round), Value(value));
         self.host.wanted_round = None;
         self.process(CoreInput::Propose(proposed));
     }

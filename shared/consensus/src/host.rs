@@ -316,7 +316,7 @@ impl Host {
     }
 
     fn send_proposal(&mut self, proposal: SignedProposal) {
-        let Some(block) = self.blocks.get(&proposal.message.value).cloned() else { return };
+        let Some(block) = self.blocks.get(&proposal.message.value.0).cloned() else { return };
         if proposal.signature != NO_SIGNATURE {
             self.send(Kind::Proposal(proposal, block));
         }

@@ -49,7 +49,7 @@ impl Looks {
         proposal: SignedProposal,
         block: BlockBytes,
     ) -> Option<BlockBytes> {
-        let value = proposal.message.value;
+        let value = proposal.message.value.0;
         if let Some(look) = self.open.get_mut(&value) {
             if look.block != block {
                 look.other = Some(block);

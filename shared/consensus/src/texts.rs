@@ -93,7 +93,7 @@ impl Texts {
             self.chain,
             proposal.height.0,
             number(proposal.round),
-            proposal.value
+            proposal.value.0
         )
         .into_bytes()
     }

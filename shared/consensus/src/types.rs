@@ -4,7 +4,7 @@
 use std::fmt;
 use std::sync::Arc;
 
-use hbc_chain::checkpoint::BlockId;
+pub use hbc_chain::checkpoint::BlockId;
 use hbc_chain::genesis::Named;
 use hbc_types::Digest;
 

@@ -12,7 +12,7 @@ use malachite_core::ProposedValue;
 use malachite_types::{Timeout, TimeoutKind, Validity};
 
 use crate::codec::{CodecError, Reader, Writer};
-use crate::context::{Context, Height, PolkaCertificate, SignedProposal, SignedVote};
+use crate::context::{Context, Height, PolkaCertificate, SignedProposal, SignedVote, Value};
 use crate::types::{BlockBytes, BlockId};
 
 const MAGIC: &[u8; 8] = b"HBCWAL2\n";
@@ -72,7 +72,7 @@ impl Entry {
                 out.round(value.round);
                 out.round(value.valid_round);
                 out.array(&value.proposer.0);
-                out.value(&value.value);
+                out.value(&value.value.0);
                 out.u8(u8::from(value.validity.is_valid()));
             }
             Self::Polka(certificate) => {
@@ -108,7 +108,7 @@ impl Entry {
                 round: input.round()?,
                 valid_round: input.round_or_nil()?,
                 proposer: input.member()?,
-                value: input.value()?,
+                value: Value(input.value()?),
                 validity: Validity::from_bool(input.u8()? == 1),
             }),
             5 => Self::Polka(input.polka()?),

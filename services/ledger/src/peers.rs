@@ -18,12 +18,12 @@ use hbc_types::{Clock, Digest};
 use serde::{Deserialize, Serialize};
 use tokio::sync::{Notify, mpsc};
 
-use crate::consensus::MemberId;
 use delivery::{Announcer, Delivery, Gossip, Line, keep_up};
 pub use envelope::{
     MAX_ENVELOPE_BYTES, MEMBER_HEADER, PATH, SIGNATURE_HEADER, Unpacked, envelope_text, is_genuine, pack,
     post_signed, send_envelope, unpack,
 };
+use hbc_consensus::MemberId;
 
 /// Things that wait for one peer on one line; what does not fit is dropped, and sent again by whoever wants it known.
 const QUEUE: usize = 1_024;

@@ -8,6 +8,7 @@
 //! Nothing here may put SQL, values or paths into an error's `Display`: those texts can leave the service.
 
 mod connect;
+mod connection;
 mod error;
 pub mod follow;
 pub mod idempotency;
@@ -19,7 +20,8 @@ mod row_mac;
 pub mod testing;
 mod writer;
 
-pub use connect::{Db, DbOptions, Engine};
+pub use connect::Db;
+pub use connection::{DbOptions, Engine};
 pub use error::DbError;
 pub use lock::Lock;
 pub use migrate::Migration;

@@ -8,7 +8,7 @@
 //! may therefore be written as if it were alone in the database, on both engines.
 //!
 //! A job that was handed over runs to its end even if its caller goes away. A job must not call
-//! [`Db::write`] again and must not wait for anything but its own statements.
+//! [`crate::Db::write`] again and must not wait for anything but its own statements.
 
 use std::error::Error;
 use std::panic::AssertUnwindSafe;
@@ -21,8 +21,8 @@ use sqlx::{AnyConnection, AnyPool, Connection, Executor};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, timeout};
 
-use crate::connect::open;
-use crate::{Db, DbError, DbOptions, Engine, JobFuture, Lock, Tx};
+use crate::connection::{DbOptions, Engine, open};
+use crate::{DbError, JobFuture, Lock, Tx};
 
 /// How long one job may hold the writer before it is abandoned.
 const JOB_LIMIT: Duration = Duration::from_secs(30);
@@ -46,7 +46,7 @@ pub(crate) enum Work {
     Close(oneshot::Sender<()>),
 }
 
-/// The writing half of a [`Db`].
+/// The writing half of a [`crate::Db`].
 pub(crate) enum Writer {
     Sqlite(mpsc::Sender<Work>),
     Postgres(AnyPool),
@@ -65,6 +65,36 @@ impl Writer {
         Self::Postgres(pool)
     }
 
+    /// Runs a job, holding `locks` from before its transaction begins until after it ended.
+    pub(crate) async fn run<T, E, F>(&self, locks: Vec<Lock>, job: F) -> Result<T, E>
+    where
+        F: for<'c> FnOnce(&'c mut Tx) -> JobFuture<'c, T, E> + Clone + Send + 'static,
+        T: Send + 'static,
+        E: From<DbError> + Error + Send + 'static,
+    {
+        match self {
+            Self::Sqlite(sender) => {
+                let (answer, wait) = oneshot::channel();
+                let work = Work::Job(erase(job, answer));
+                sender.send(work).await.map_err(|_stopped| E::from(DbError::Closed))?;
+                wait.await.unwrap_or_else(|_stopped| Err(E::from(DbError::Closed)))
+            }
+            Self::Postgres(pool) => {
+                let pool = pool.clone();
+                let task = tokio::spawn(repeat(pool, Lock::in_order(locks), job));
+                task.await.unwrap_or_else(|_panicked| Err(E::from(DbError::Panicked)))
+            }
+        }
+    }
+
+    /// Cuts SQLite's write-ahead log to nothing.
+    pub(crate) async fn truncate_log(&self) -> Result<(), DbError> {
+        let Self::Sqlite(sender) = self else { return Ok(()) };
+        let (answer, wait) = oneshot::channel();
+        sender.send(Work::TruncateLog(answer)).await.map_err(|_stopped| DbError::Closed)?;
+        wait.await.unwrap_or(Err(DbError::Closed))
+    }
+
     pub(crate) async fn close(&self) {
         match self {
             Self::Sqlite(sender) => {
@@ -75,51 +105,6 @@ impl Writer {
             }
             Self::Postgres(pool) => pool.close().await,
         }
-    }
-}
-
-impl Db {
-    /// Runs `job` in a transaction and returns what it returned, once that is durable. `Err` means that
-    /// nothing of it is stored. The job's captures are cloned for repetitions: put what is large into an
-    /// `Arc`.
-    pub async fn write<T, E, F>(&self, job: F) -> Result<T, E>
-    where
-        F: for<'c> FnOnce(&'c mut Tx) -> JobFuture<'c, T, E> + Clone + Send + 'static,
-        T: Send + 'static,
-        E: From<DbError> + Error + Send + 'static,
-    {
-        self.write_locked(Vec::new(), job).await
-    }
-
-    /// Like [`Db::write`], holding `locks` from before the transaction begins until after it ended.
-    pub async fn write_locked<T, E, F>(&self, locks: Vec<Lock>, job: F) -> Result<T, E>
-    where
-        F: for<'c> FnOnce(&'c mut Tx) -> JobFuture<'c, T, E> + Clone + Send + 'static,
-        T: Send + 'static,
-        E: From<DbError> + Error + Send + 'static,
-    {
-        match &*self.writer {
-            Writer::Sqlite(sender) => {
-                let (answer, wait) = oneshot::channel();
-                let work = Work::Job(erase(job, answer));
-                sender.send(work).await.map_err(|_stopped| E::from(DbError::Closed))?;
-                wait.await.unwrap_or_else(|_stopped| Err(E::from(DbError::Closed)))
-            }
-            Writer::Postgres(pool) => {
-                let pool = pool.clone();
-                let task = tokio::spawn(repeat(pool, Lock::in_order(locks), job));
-                task.await.unwrap_or_else(|_panicked| Err(E::from(DbError::Panicked)))
-            }
-        }
-    }
-
-    /// Moves the whole write-ahead log into the main file and cuts it to nothing, so that erased rows are
-    /// not left in it. Does nothing on PostgreSQL.
-    pub async fn truncate_log(&self) -> Result<(), DbError> {
-        let Writer::Sqlite(sender) = &*self.writer else { return Ok(()) };
-        let (answer, wait) = oneshot::channel();
-        sender.send(Work::TruncateLog(answer)).await.map_err(|_stopped| DbError::Closed)?;
-        wait.await.unwrap_or(Err(DbError::Closed))
     }
 }
 

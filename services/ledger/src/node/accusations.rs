@@ -7,6 +7,7 @@ use std::sync::Arc;
 use hbc_chain::evidence::{DoubleVote, Evidence, Signed};
 use hbc_chain::payload::{NodeEvent, Payload};
 use hbc_chain::tx::{self, Tx};
+use hbc_consensus::Equivocation;
 use hbc_types::keys::{PublicKey, SignatureBytes};
 use hbc_types::{Clock, Digest};
 use tokio::sync::oneshot;
@@ -15,7 +16,6 @@ use super::guardian::StoreGuard;
 use super::membership::Membership;
 use super::memory::Memory;
 use super::pool::{Pool, Submission};
-use crate::consensus::Equivocation;
 use crate::store::StoredEvidence;
 
 /// A member that is known to lie is not told of again for so many heights.
@@ -46,7 +46,7 @@ impl Accusations {
 
     /// Two things that a member signed at one height, as the agreement saw them.
     pub(super) fn double_vote(&self, seen: &Equivocation) -> Option<Evidence> {
-        let member = self.memory.chain().members().get(&seen.member).copied()?;
+        let member = MemberSet::of(self.memory.chain().state().members()).get(&seen.member).copied()?;
         let signed = |(text, signature): &(Vec<u8>, [u8; 64])| {
             let text = String::from_utf8(text.clone()).ok()?;
             Some(Signed { signature: SignatureBytes::from_bytes(*signature), text })

@@ -9,7 +9,7 @@ use hbc_client::Endpoint;
 use hbc_types::Digest;
 use hbc_types::keys::Kid;
 
-use crate::domain::rules::MAX_AHEAD_MS;
+use hbc_chain::rules::MAX_AHEAD_MS;
 
 /// Bytes of an address at most.
 const MAX_URL_BYTES: usize = 200;

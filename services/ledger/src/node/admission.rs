@@ -4,6 +4,7 @@
 
 use std::sync::Arc;
 
+use hbc_chain::reliance;
 use hbc_chain::tx::Tx;
 use hbc_types::{Clock, Digest};
 
@@ -15,7 +16,6 @@ use super::memory::Memory;
 use super::peer_book::PeerBook;
 use super::pool::{Accepted, Lines, PassedOn, Pool, Submission};
 use super::telling::tell_of;
-use crate::domain::reliance;
 use crate::store::StoredPromise;
 
 /// Transactions made durable by one commit at most.

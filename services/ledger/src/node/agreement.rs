@@ -8,6 +8,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use hbc_chain::checkpoint::Certificate as Note;
+use hbc_chain::memory::{Chain, NextBlock};
+use hbc_consensus::{
+    Agreement as _, BlockBytes, BlockId, Boot, Certificate, Core, Equivocation, Input, MemberSet, Output,
+};
 use hbc_types::Digest;
 use hbc_types::wire::ledger::{BlockView, BlocksView};
 use tokio::sync::{mpsc, oneshot};
@@ -21,13 +25,9 @@ use super::quiet::Quiet;
 use super::tasks::{self, or_die};
 use super::telling::tell_of;
 use super::timing::timing;
-use crate::chain::{Chain, NextBlock};
-use crate::consensus::wal::{Wal, look};
-use crate::consensus::{
-    Agreement as _, BlockBytes, BlockId, Boot, Certificate, Core, Equivocation, Input, Output,
-};
 use crate::domain::silence::Silence;
 use crate::peers::{Item, Peer, PeerNews};
+use crate::wal::{Wal, look};
 
 /// How often heartbeat and promises are looked after.
 const TICK: Duration = Duration::from_millis(500);
@@ -288,7 +288,7 @@ impl Loop {
         };
         let note = self.node.note(certificate).to_note();
         let outputs = self.commit(next, note).await;
-        self.quiet.decided(certificate.height, self.node.chain().members().len());
+        self.quiet.decided(certificate.height, MemberSet::of(self.node.chain().state().members()).len());
         outputs
     }
 
@@ -301,7 +301,7 @@ impl Loop {
         if !self.node.commit_block(next, note).await {
             return Vec::new();
         }
-        let members = self.node.chain().members();
+        let members = MemberSet::of(self.node.chain().state().members());
         let spacing = Duration::from_millis(self.node.chain().state().parameters().min_spacing_ms);
         self.spaced = decided.checked_add(spacing).filter(|due| *due > Instant::now());
         let work = self.spaced.is_none() && self.node.waiting().has_work();
@@ -397,7 +397,12 @@ impl Loop {
         self.quiet.renew(or_die(silence(node.guard.data(), &found, company)));
         let (wal, records) = or_die(take_up(node.guard.data(), found, chain.height()));
         let (identity, tip) = (node.membership.identity(&chain), chain.height());
-        let state = Boot { tip, members: chain.members(), records, silent: self.quiet.is_silent() };
+        let state = Boot {
+            tip,
+            members: MemberSet::of(chain.state().members()),
+            records,
+            silent: self.quiet.is_silent(),
+        };
         node.membership.take_seat(&chain);
         node.book.take_seats(&chain);
         node.memory.replace(chain);
@@ -431,7 +436,7 @@ impl Loop {
         or_die(self.node.guard.data().speak());
         let (identity, state, wal) = {
             let chain = self.node.chain();
-            let (tip, members) = (chain.height(), chain.members());
+            let (tip, members) = (chain.height(), MemberSet::of(chain.state().members()));
             let (wal, records) = or_die(take_up(self.node.guard.data(), found, tip));
             (self.node.membership.identity(&chain), Boot { tip, members, records, silent: false }, wal)
         };
@@ -445,7 +450,7 @@ impl Loop {
 
 /// Who there is to contradict, as this node has it with this chain.
 fn company(node: &Node, chain: &Chain) -> Company {
-    let (tip, members) = (Some(chain.height()), chain.members().len());
+    let (tip, members) = (Some(chain.height()), MemberSet::of(chain.state().members()).len());
     Company { tip, members, peers: node.book.count_configured() }
 }
 

@@ -4,16 +4,16 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
+use hbc_chain::block::{earliest_ms, early_by_ms};
 use hbc_chain::checkpoint::{Certificate as Note, Checkpoint};
 use hbc_chain::header::{Block, HEADER_BYTES, Header, MAX_TRANSACTIONS};
+use hbc_chain::memory::NextBlock;
+use hbc_consensus::{BlockBytes, BlockId, Certificate, MemberId, Verdict};
 use hbc_types::keys::SignatureBytes;
 
 use super::Node;
 use super::inlet::Event;
 use super::tasks::{self, or_die};
-use crate::chain::NextBlock;
-use crate::consensus::{BlockBytes, BlockId, Certificate, MemberId, Verdict};
-use crate::domain::block::{earliest_ms, early_by_ms};
 use crate::store::StoredBlock;
 
 /// Room for the header and lengths when candidates are chosen by bytes.
@@ -79,7 +79,7 @@ impl Node {
     /// Looks at a proposed block: damaged, against the rules, good, or good once this node's clock gets there.
     fn check_block(&self, value: BlockId, bytes: &[u8]) -> (Verdict, Option<Box<NextBlock>>) {
         let Ok(block) = Block::from_bytes(bytes) else { return (Verdict::Damaged, None) };
-        if crate::chain::value_of(&block.header) != value
+        if BlockId::of(&block.header) != value
             || hbc_chain::merkle::root(&block.txids()) != block.header.tx_root
         {
             return (Verdict::Damaged, None);

@@ -6,7 +6,11 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
-use hbc_chain::genesis::is_name;
+use hbc_chain::memory::Chain;
+use hbc_chain::names::is_name;
+use hbc_chain::verification::{Fault, Wrong};
+use hbc_consensus::wal::Recovered;
+use hbc_consensus::{Boot, Core, MemberSet};
 use hbc_service::Tasks;
 use hbc_service::config::SecretFile;
 use hbc_types::Clock;
@@ -30,15 +34,12 @@ use super::peer_book::PeerBook;
 use super::pool::{Lines, Pool};
 use super::witness::Witness;
 use super::{Node, scrub, tasks};
-use crate::chain::Chain;
 use crate::config::{Config, PeerAddress};
-use crate::consensus::wal::{Recovered, Wal, look};
-use crate::consensus::{Boot, Core};
 use crate::domain::silence::Silence;
-use crate::domain::verification::{Fault, Wrong};
 use crate::files::{AttackMark, DataFolder, FolderLock};
 use crate::peers::PeerNews;
 use crate::store::Store;
+use crate::wal::{Wal, look};
 
 /// How long the tasks of a node that ends may take.
 const LONGEST_END: Duration = Duration::from_secs(5);
@@ -172,7 +173,8 @@ impl Parts<'_> {
 
     /// Takes the log up, unless the store is attacked.
     fn start(&self, log: Recovered) -> anyhow::Result<Start> {
-        let (data, tip, members) = (&self.data, self.chain.height(), self.chain.members());
+        let (data, tip, members) =
+            (&self.data, self.chain.height(), MemberSet::of(self.chain.state().members()));
         let attacked = self.condition.attack.is_some();
         let known = if attacked { resume::tip_beside(data)? } else { Some(tip) };
         let company = Company { tip: known, members: members.len(), peers: self.config.peers.len() };

@@ -7,14 +7,15 @@ use std::time::{Duration, Instant};
 
 use hbc_chain::checkpoint::Certificate as Note;
 use hbc_chain::header::{Block, Header};
+use hbc_chain::memory::{Chain, NextBlock};
 use hbc_chain::tx::Tx;
+use hbc_consensus::BlockId;
 use hbc_types::Digest;
 use hbc_types::wire::ledger::{BlockView, BlocksView};
 
 use super::inlet::{Event, Inlet};
 use super::peer_book::PeerBook;
 use super::tasks;
-use crate::chain::{Chain, NextBlock, value_of};
 use crate::peers::Peer;
 
 /// Blocks asked for at once.
@@ -162,7 +163,7 @@ pub fn examine_fetched(
     let note = Note::parse(&view.certificate).map_err(|error| error.to_string())?;
     let header = Header::from_bytes(view.header.as_slice()).map_err(|error| error.to_string())?;
     note.check(chain.origin(), chain.state().members()).map_err(|error| error.to_string())?;
-    let value = value_of(&header);
+    let value = BlockId::of(&header);
     let certified = (note.checkpoint.height, note.checkpoint.block);
     let roots = (note.checkpoint.log_size, note.checkpoint.log_root);
     if certified != (header.height, value.hash) || roots != (value.log_size, value.log_root) {

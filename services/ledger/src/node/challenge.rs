@@ -6,6 +6,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use hbc_chain::evidence::{self, Answer, Evidence};
+use hbc_chain::verification::{Fault, Wrong};
+use hbc_consensus::MemberSet;
 use hbc_types::keys::{PublicKey, SignatureBytes};
 use hbc_types::wire::ledger::{Challenge, ChallengeAnswer};
 use hbc_types::{Digest, Random};
@@ -16,7 +18,6 @@ use super::membership::Membership;
 use super::memory::Memory;
 use super::peer_book::PeerBook;
 use super::tasks;
-use crate::domain::verification::{Fault, Wrong};
 use crate::peers::{Peer, post_signed};
 use crate::store::StoreError;
 
@@ -70,7 +71,9 @@ impl Challenges {
         let (Some(seat), Some(id)) = (self.membership.seat(), peer.id()) else { return };
         let member = {
             let chain = self.memory.chain();
-            chain.members().get(&id).map(|member| PublicKey::from_bytes(member.public_key))
+            MemberSet::of(chain.state().members())
+                .get(&id)
+                .map(|member| PublicKey::from_bytes(member.public_key))
         };
         let Some(public) = member else { return };
         let Ok(body) = serde_json::to_vec(&Challenge { height, nonce }) else { return };

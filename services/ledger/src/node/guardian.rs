@@ -5,6 +5,8 @@ use std::collections::BTreeSet;
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::time::Duration;
 
+use hbc_chain::comparison::{Known, compare, within};
+use hbc_chain::verification::{Fault, Verifier, Wrong};
 use hbc_types::{Clock, Digest, Random};
 use tokio::sync::Notify;
 
@@ -14,8 +16,6 @@ use super::memory::Memory;
 use super::peer_book::PeerBook;
 use super::tasks;
 use crate::config::VerifyMode;
-use crate::domain::comparison::{Known, compare, within};
-use crate::domain::verification::{Fault, Verifier, Wrong};
 use crate::files::{AttackMark, DataFolder};
 use crate::store::{ReadAhead, Store, StoreError, StoredBlock, StoredEvidence, Unsound};
 

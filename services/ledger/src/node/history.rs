@@ -6,15 +6,15 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
+use hbc_chain::block::replay_block;
 use hbc_chain::header::Block;
+use hbc_chain::memory::Before;
+use hbc_chain::state::State;
+use hbc_chain::verification::{Fault, Wrong};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::guardian::StoreGuard;
 use super::memory::Memory;
-use crate::chain::Before;
-use crate::domain::block::replay_block;
-use crate::domain::state::State;
-use crate::domain::verification::{Fault, Wrong};
 use crate::store::{StoreError, StoredBlock};
 
 /// Blocks in memory at once; the store also bounds their bytes.
@@ -167,7 +167,7 @@ mod tests {
 
     #[test]
     fn work_that_nobody_waits_for_ends() {
-        let genesis = crate::domain::tests::genesis();
+        let genesis = hbc_chain::fixtures::genesis();
         let state = State::genesis(&genesis).unwrap();
         let block =
             StoredBlock { height: 1, header: Vec::new(), body: Vec::new(), certificate: String::new() };

@@ -4,7 +4,7 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use crate::consensus::MemberId;
+use hbc_consensus::MemberId;
 
 /// What may wait.
 #[derive(Clone, Copy, Debug)]

@@ -2,12 +2,12 @@
 
 use std::sync::Arc;
 
+use hbc_chain::memory::{Chain, NextBlock};
+use hbc_consensus::{BlockId, MemberId, Message, Verdict};
 use hbc_types::wire::ledger::BlocksView;
 use tokio::sync::{mpsc, oneshot};
 
 use super::inbound::{AGREEMENT, Inbound};
-use crate::chain::{Chain, NextBlock};
-use crate::consensus::{BlockId, MemberId, Message, Verdict};
 use crate::peers::Peer;
 
 /// What the agreement is told.

@@ -7,13 +7,13 @@ use anyhow::Context as _;
 use hbc_chain::checkpoint::Certificate as Note;
 use hbc_chain::genesis::Genesis;
 use hbc_chain::header::{Block, HEADER_BYTES};
+use hbc_chain::memory::Chain;
+use hbc_chain::verification::{Fault, Verifier, Wrong};
 use hbc_service::config::SecretFile;
 
 use super::guardian::fault_beside;
-use crate::chain::Chain;
 use crate::config::Config;
 use crate::domain::healing::{Unfit, take_up};
-use crate::domain::verification::{Fault, Verifier, Wrong};
 use crate::files::DataFolder;
 use crate::store::{ReadAhead, SealKey, Store, StoreError, StoredBlock, mend};
 

@@ -6,13 +6,13 @@ use std::sync::Arc;
 use ed25519_dalek::SigningKey;
 use hbc_chain::certificate::AddressClaims;
 use hbc_chain::genesis::Named;
+use hbc_chain::memory::Chain;
+use hbc_consensus::texts::Texts;
+use hbc_consensus::{Identity, MemberId};
 use hbc_types::keys::PublicKey;
 use hbc_types::{Clock, Digest};
 
 use super::timing::timing;
-use crate::chain::Chain;
-use crate::consensus::texts::Texts;
-use crate::consensus::{Identity, MemberId};
 use crate::peers::{Sender, This};
 
 /// A node's name and keys.

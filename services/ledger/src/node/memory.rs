@@ -6,7 +6,7 @@ use std::sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use hbc_types::Digest;
 use tokio::sync::watch;
 
-use crate::chain::{Chain, NextBlock};
+use hbc_chain::memory::{Chain, NextBlock};
 
 /// The one chain in memory.
 #[derive(Debug)]

@@ -38,12 +38,12 @@ pub mod witness;
 
 use std::sync::{Arc, MutexGuard, RwLockReadGuard};
 
+use hbc_chain::memory::Chain;
+use hbc_consensus::{MemberId, Message};
 use hbc_types::wire::ledger::{NodeRole, NodeState};
 use hbc_types::{Clock, Digest};
 use tokio::sync::watch;
 
-use crate::chain::Chain;
-use crate::consensus::{MemberId, Message};
 use crate::files::AttackMark;
 use crate::peers::{Heard, Sender};
 use accusations::Accusations;
@@ -175,7 +175,7 @@ impl Node {
     /// Whether those are a quorum.
     #[must_use]
     pub fn sees_quorum(&self) -> bool {
-        self.members_seen() >= self.chain().members().quorum()
+        self.members_seen() >= MemberSet::of(self.chain().state().members()).quorum()
     }
 
     /// Hands an agreement message over; false if too many wait.

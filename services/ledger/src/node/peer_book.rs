@@ -5,9 +5,11 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use hbc_chain::genesis::Named;
+use hbc_chain::memory::Chain;
 use hbc_chain::payload::{NodeEvent, Payload};
 use hbc_chain::tx;
 use hbc_client::Endpoint;
+use hbc_consensus::MemberId;
 use hbc_types::problem::Slug;
 use hbc_types::wire::ledger::{Promise, SubmitTransaction};
 use hbc_types::{Clock, Digest};
@@ -19,8 +21,6 @@ use super::inlet::{Event, Inlet};
 use super::membership::Membership;
 use super::memory::Memory;
 use super::tasks;
-use crate::chain::Chain;
-use crate::consensus::MemberId;
 use crate::files::DataFolder;
 use crate::peers::{self, Introduction, Item, Peer, PeerNews, Peers};
 

@@ -3,7 +3,10 @@
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use hbc_chain::memory::Chain;
+use hbc_chain::rules::Refusal;
 use hbc_chain::tx::Tx;
+use hbc_consensus::MemberId;
 use hbc_types::{Clock, Digest};
 use tokio::sync::{mpsc, oneshot};
 
@@ -12,10 +15,7 @@ use super::inbound::{GOSSIP, Inbound, Permit};
 use super::judging::{self, SubmitError};
 use super::memory::Memory;
 use super::waiting::{Impossible, Waiting};
-use crate::chain::Chain;
-use crate::consensus::MemberId;
 use crate::domain::mempool::PoolLimits;
-use crate::domain::rules::Refusal;
 use crate::store::{StoreError, StoredRefusal};
 
 /// Submissions that wait for admission.

@@ -6,11 +6,11 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use hbc_chain::comparison::rest;
+use hbc_chain::verification::{Fault, Wrong};
 use hbc_types::Clock;
 
 use super::guardian::{Failure, StoreGuard, unreadable};
-use crate::domain::comparison::rest;
-use crate::domain::verification::{Fault, Wrong};
 
 /// A piece ends after so many blocks or bytes.
 const PIECE_BLOCKS: u32 = 512;

@@ -2,8 +2,8 @@
 
 use hbc_chain::genesis::MAX_TARGET_BITS;
 
-use crate::chain::Chain;
-use crate::consensus::Timing;
+use hbc_chain::memory::Chain;
+use hbc_consensus::Timing;
 
 /// Tries per millisecond that the slowest machine finds work with; the propose time-out follows from it.
 const SLOW_TRIES_PER_MS: u64 = 1_000;
@@ -24,8 +24,8 @@ mod tests {
     use hbc_chain::payload::{MemberVote, Payload};
 
     use super::*;
-    use crate::chain::tests::Course;
-    use crate::domain::tests::signed;
+    use hbc_chain::fixtures::Course;
+    use hbc_chain::fixtures::signed;
 
     #[test]
     fn time_outs_follow_the_target_that_is_in_force_not_the_last_blocks() {

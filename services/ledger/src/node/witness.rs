@@ -5,8 +5,10 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
+use hbc_chain::events::Told;
 use hbc_chain::evidence::{CHALLENGE_FAILED, EQUIVOCATION, Evidence, MAX_EVIDENCE_BYTES};
 use hbc_chain::payload::NodeEvent;
+use hbc_consensus::MemberId;
 use hbc_types::Digest;
 use hbc_types::keys::Kid;
 
@@ -15,8 +17,6 @@ use super::guardian::StoreGuard;
 use super::membership::Membership;
 use super::memory::Memory;
 use super::peer_book::PeerBook;
-use crate::consensus::MemberId;
-use crate::domain::events::Told;
 
 /// How often what others told is looked after.
 const LOOK: Duration = Duration::from_millis(500);

@@ -3,8 +3,12 @@
 use std::sync::Arc;
 
 use actix_web::{HttpResponse, get, web};
+use hbc_chain::comparison::compare_head;
 use hbc_chain::header::Header;
+use hbc_chain::memory::CertifiedHeader;
 use hbc_chain::merkle::leaf_hash;
+use hbc_chain::state::Place;
+use hbc_chain::verification::{Fault, Wrong, transactions};
 use hbc_service::{Problem, Public};
 use hbc_types::Digest;
 use hbc_types::problem::{ProblemDocument, Slug};
@@ -15,10 +19,6 @@ use tokio::sync::SemaphorePermit;
 use utoipa::IntoParams;
 
 use super::App;
-use crate::chain::CertifiedHeader;
-use crate::domain::comparison::compare_head;
-use crate::domain::state::Place;
-use crate::domain::verification::{Fault, Wrong, transactions};
 use crate::node::guardian::Soundness;
 use crate::store::{StoreError, StoredBlock};
 

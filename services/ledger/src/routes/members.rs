@@ -4,13 +4,13 @@ use std::sync::Arc;
 
 use actix_web::{HttpRequest, HttpResponse, post, web};
 use hbc_chain::tx::{Tx, txid};
+use hbc_consensus::{MemberId, MemberSet, Message};
 use hbc_service::{Problem, Public, parse_strict, peer_address};
 use hbc_types::Digest;
 use hbc_types::problem::{ProblemDocument, Slug};
 use hbc_types::wire::ledger::{AddressesView, AnnounceAddress, Challenge, ChallengeAnswer};
 
 use super::App;
-use crate::consensus::{MemberId, Message};
 use crate::node::addresses::AddressError;
 use crate::node::pool::PassedOn;
 use crate::peers::{MAX_ENVELOPE_BYTES, MEMBER_HEADER, SIGNATURE_HEADER, Unpacked, is_genuine, unpack};
@@ -97,7 +97,7 @@ impl App {
         let kid = header(MEMBER_HEADER).and_then(|kid| Digest::parse(kid).ok()).ok_or_else(refused)?;
         let signature = header(SIGNATURE_HEADER).ok_or_else(refused)?;
         let id = MemberId(*kid.as_bytes());
-        let members = self.node.chain().members();
+        let members = MemberSet::of(self.node.chain().state().members());
         let keyring = self.node.membership.keyring();
         let member = members.get(&id).filter(|member| !keyring.holds(&member.id)).ok_or_else(refused)?;
         // While this node's key is changed, the sender may know the one or the other.

@@ -19,11 +19,11 @@ use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::Duration;
 
+use hbc_consensus::MemberId;
 use hbc_service::{Problem, RateLimit, Routes};
 use hbc_types::Digest;
 use hbc_types::problem::Slug;
 
-use crate::consensus::MemberId;
 use crate::node::Node;
 use crate::node::history::History;
 use stream::Audience;

@@ -1,13 +1,14 @@
 //! Who this node is and how it stands. An attacked node still answers here.
 
 use actix_web::{HttpResponse, get, web};
+use hbc_chain::events::Told;
+use hbc_chain::memory::Chain;
+use hbc_consensus::MemberSet;
 use hbc_service::{Problem, Public};
 use hbc_types::secret::Bytes;
 use hbc_types::wire::ledger::{MemberView, MembersView, NodeEventView, NodeStatus};
 
 use super::App;
-use crate::chain::Chain;
-use crate::domain::events::Told;
 use crate::files::AttackMark;
 
 /// Events shown.
@@ -69,8 +70,8 @@ impl App {
             log_size: chain.log().size(),
             pending: u64::try_from(pending).unwrap_or(u64::MAX),
             members_seen: u32::try_from(node.members_seen()).unwrap_or(u32::MAX),
-            members: u32::try_from(chain.members().len()).unwrap_or(u32::MAX),
-            quorum: node.members_seen() >= chain.members().quorum(),
+            members: u32::try_from(MemberSet::of(chain.state().members()).len()).unwrap_or(u32::MAX),
+            quorum: node.members_seen() >= MemberSet::of(chain.state().members()).quorum(),
             verify: node.guard.mode().as_str().to_owned(),
             first_bad_height: attack.as_ref().map(|mark| mark.first_bad_height),
             evidence_digest: attack.as_ref().map(AttackMark::digest),

@@ -6,6 +6,7 @@ use actix_web::http::header::{ACCEPT, CONTENT_TYPE};
 use actix_web::{HttpRequest, HttpResponse, get, post, web};
 use hbc_chain::certificate::PromiseClaims;
 use hbc_chain::proof::Document;
+use hbc_chain::rules::Refusal;
 use hbc_chain::tx::{Tx, TxError};
 use hbc_service::{Problem, Public, parse_strict, peer_address};
 use hbc_types::Digest;
@@ -18,7 +19,6 @@ use tokio::sync::oneshot;
 
 use super::proofs::{answer, text};
 use super::{App, digest};
-use crate::domain::rules::Refusal;
 use crate::node::Node;
 use crate::node::judging::SubmitError;
 use crate::node::pool::{Accepted, Submission};

@@ -3,6 +3,9 @@
 use std::collections::BTreeMap;
 
 use actix_web::{HttpResponse, get, web};
+use hbc_chain::memory::Chain;
+use hbc_chain::register::Voiced;
+use hbc_consensus::MemberSet;
 use hbc_service::{Problem, Public, paging};
 use hbc_types::Digest;
 use hbc_types::problem::ProblemDocument;
@@ -18,8 +21,6 @@ use utoipa::IntoParams;
 
 use super::App;
 use super::explorer::timestamp;
-use crate::chain::Chain;
-use crate::domain::register::Voiced;
 
 /// Bytes of a subject at most.
 const MAX_SUBJECT_BYTES: usize = 100;
@@ -96,7 +97,7 @@ pub async fn votes(
             (views, rest.next().and_then(|(next, _)| paging::cursor(&From { from: next.to_owned() })))
         }
     };
-    let needed = u32::try_from(chain.members().quorum()).unwrap_or(u32::MAX);
+    let needed = u32::try_from(MemberSet::of(chain.state().members()).quorum()).unwrap_or(u32::MAX);
     Ok(HttpResponse::Ok().json(VotesView { needed, subjects, next }))
 }
 

@@ -14,7 +14,7 @@ use std::path::{Path, PathBuf};
 use hbc_types::Digest;
 
 use super::StoreError;
-use super::carry::{beside, sync_folder_of};
+use crate::disk::{beside, sync_folder_of};
 
 const HEADER_BYTES: usize = 32;
 const PAGE_BYTES: usize = 4_096;

@@ -10,8 +10,8 @@ use std::time::Duration;
 
 use hbc_chain::payload::{Consent, Payload};
 use hbc_chain::tx;
+use hbc_chain::verification::Wrong;
 use hbc_ledger::config::VerifyMode;
-use hbc_ledger::domain::verification::Wrong;
 use hbc_ledger::node::Node;
 use hbc_ledger::node::boot::Running;
 use hbc_ledger::node::guardian::Failure;

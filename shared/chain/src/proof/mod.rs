@@ -39,8 +39,8 @@ use super::header::HeaderError;
 use super::json::{self, JsonError};
 use super::merkle::MerkleError;
 use super::rtree::RtreeError;
-use super::state::MapError;
 use super::tx::TxError;
+use crate::map::MapError;
 use hbc_types::digest::Digest;
 use hbc_types::keys::{KeyError, Kid};
 

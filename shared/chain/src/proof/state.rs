@@ -10,8 +10,8 @@ use super::{Content, ProofError};
 use crate::entry::{GrantEntry, KeyEntry, Kind};
 use crate::genesis::Genesis;
 use crate::json;
+use crate::map::MapProof;
 use crate::payload::KeyStatus;
-use crate::state::MapProof;
 use hbc_types::digest::Digest;
 
 /// What the state after a block says about an entry.

@@ -3,12 +3,12 @@
 use std::time::{Duration, Instant};
 
 use hbc_chain::header::{Block, HEADER_BYTES, Header};
+use hbc_chain::memory::Chain;
+use hbc_consensus::{MemberSet, wal};
 use hbc_types::Digest;
 use hbc_types::wire::ledger::{BlockView, BlocksView};
 
 use super::site::{HealError, Site};
-use crate::chain::Chain;
-use crate::consensus::wal;
 use crate::domain::healing::{Appetite, Goal, Turns, Unfit, take_up};
 use crate::store::{BlockReader, Store, StoredBlock, StoredEvidence};
 
@@ -265,7 +265,7 @@ impl Work<'_> {
         if !answered {
             return Asked::NobodyAnswers;
         }
-        let members = self.rebuilt.chain.members();
+        let members = MemberSet::of(self.rebuilt.chain.state().members());
         let count = without.iter().filter(|id| members.get(id).is_some()).count();
         Asked::NobodyHasIt { honest: count.saturating_mul(3) > members.len() }
     }

@@ -7,8 +7,10 @@ use std::time::Instant;
 use anyhow::Context as _;
 use hbc_chain::certificate::AddressClaims;
 use hbc_chain::genesis::Genesis;
+use hbc_chain::memory::Chain;
 use hbc_chain::payload::{NodeEvent, Payload};
 use hbc_chain::tx;
+use hbc_consensus::MemberId;
 use hbc_types::{Clock, Digest};
 
 use super::progress::Board;
@@ -16,13 +18,12 @@ use super::rebuild::rebuild;
 use super::site::{Site, finish};
 use super::sources::Source;
 use super::{install, resume, verify};
-use crate::chain::Chain;
 use crate::config::Config;
-use crate::consensus::{MemberId, wal};
 use crate::files::{AttackMark, DataFolder, HealingRecord};
 use crate::node::addresses::endpoint;
 use crate::node::loading::{self, read_genesis, seal_key};
 use crate::node::peer_book::submit;
+use crate::wal::look;
 
 /// What a repair led to: every root, derived anew from the blocks.
 #[derive(Clone, Debug)]
@@ -58,7 +59,7 @@ pub async fn repair(config: &Config, clock: &Clock, board: Arc<Board>) -> anyhow
     let key = config.key_file.signing_key().context("the member's key")?;
     let data = DataFolder::open(&config.data_dir).context("the data folder")?;
     let _lock = data.lock().await.context("the node is running; stop it first")?;
-    let log = wal::look(&data.wal()).context("the write-ahead log")?;
+    let log = look(&data.wal()).context("the write-ahead log")?;
     let before = resume::tip_beside(&data)?;
     let (store, fault) = loading::open_store(&data, true, log.floor, seal_key(config)?).await?;
     let earlier = data.attack_mark()?;

@@ -5,10 +5,11 @@
 use std::io;
 
 use hbc_chain::checkpoint::Certificate as Note;
+use hbc_consensus::wal::{Record, Recovered, Tail};
 
-use crate::consensus::wal::{Record, Recovered, Tail, Wal};
 use crate::domain::silence::Silence;
 use crate::files::DataFolder;
+use crate::wal::Wal;
 
 /// Who there is to contradict, and from where on.
 #[derive(Clone, Copy, Debug)]
@@ -85,7 +86,7 @@ pub fn tip_beside(data: &DataFolder) -> io::Result<Option<u64>> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::consensus::wal::look;
+    use crate::wal::look;
 
     /// A folder with the log of the height after `tip`, in which one thing was signed.
     fn folder(tip: u64) -> (tempfile::TempDir, DataFolder) {

@@ -4,13 +4,13 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use hbc_chain::genesis::Genesis;
+use hbc_chain::memory::Chain;
 use hbc_chain::tx::Tx;
+use hbc_chain::verification::Fault;
 use hbc_types::{Clock, Digest};
 
 use super::progress::Board;
 use super::sources::Source;
-use crate::chain::Chain;
-use crate::domain::verification::Fault;
 use crate::files::{AttackMark, DataFolder, HealingRecord};
 use crate::store::{Store, StoreError, StoredEvidence};
 

@@ -4,9 +4,9 @@
 use std::time::Duration;
 
 use hbc_client::Endpoint;
+use hbc_consensus::MemberId;
 use hbc_types::wire::ledger::BlocksView;
 
-use crate::consensus::MemberId;
 use crate::peers::Peer;
 
 /// A peer that takes longer is not waited for.

@@ -1,8 +1,9 @@
 //! The repaired database is read once more, whole, on connections that have cached nothing, before anything relies
 //! on it.
 
+use hbc_chain::memory::Chain;
+
 use super::site::{HealError, Site};
-use crate::chain::Chain;
 use crate::node::guardian::{Failure, fault_beside, verify_blocks};
 
 /// Verifies the file that is in place now against the chain that was just made from its blocks.

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use hbc_chain::evidence::{DoubleVote, Evidence, Signed};
 use hbc_chain::payload::{NodeEvent, Payload};
 use hbc_chain::tx::{self, Tx};
-use hbc_consensus::Equivocation;
+use hbc_consensus::{Equivocation, MemberSet};
 use hbc_types::keys::{PublicKey, SignatureBytes};
 use hbc_types::{Clock, Digest};
 use tokio::sync::oneshot;

@@ -5,11 +5,10 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use hbc_chain::checkpoint::Certificate as Note;
+use hbc_chain::checkpoint::{BlockId, Certificate as Note};
 use hbc_chain::header::{Block, Header};
 use hbc_chain::memory::{Chain, NextBlock};
 use hbc_chain::tx::Tx;
-use hbc_consensus::BlockId;
 use hbc_types::Digest;
 use hbc_types::wire::ledger::{BlockView, BlocksView};
 

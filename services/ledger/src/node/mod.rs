@@ -39,7 +39,7 @@ pub mod witness;
 use std::sync::{Arc, MutexGuard, RwLockReadGuard};
 
 use hbc_chain::memory::Chain;
-use hbc_consensus::{MemberId, Message};
+use hbc_consensus::{MemberId, MemberSet, Message};
 use hbc_types::wire::ledger::{NodeRole, NodeState};
 use hbc_types::{Clock, Digest};
 use tokio::sync::watch;

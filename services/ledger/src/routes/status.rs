@@ -60,6 +60,7 @@ impl App {
             (condition.verified_at, condition.scrub)
         };
         let chain = node.chain();
+        let set = MemberSet::of(chain.state().members());
         NodeStatus {
             node: node.name().to_owned(),
             chain: node.chain_id(),
@@ -70,8 +71,8 @@ impl App {
             log_size: chain.log().size(),
             pending: u64::try_from(pending).unwrap_or(u64::MAX),
             members_seen: u32::try_from(node.members_seen()).unwrap_or(u32::MAX),
-            members: u32::try_from(MemberSet::of(chain.state().members()).len()).unwrap_or(u32::MAX),
-            quorum: node.members_seen() >= MemberSet::of(chain.state().members()).quorum(),
+            members: u32::try_from(set.len()).unwrap_or(u32::MAX),
+            quorum: node.members_seen() >= set.quorum(),
             verify: node.guard.mode().as_str().to_owned(),
             first_bad_height: attack.as_ref().map(|mark| mark.first_bad_height),
             evidence_digest: attack.as_ref().map(AttackMark::digest),

@@ -127,7 +127,7 @@ impl Pool {
             match Tx::parse(&promise.jws) {
                 Ok(tx) if tx.txid() == promise.txid => txs.push(Arc::new(tx)),
                 _ => {
-                    tracing::error!(ledger.txid = %promise.txid, "A stored promise is not what was promised")
+                    tracing::error!(ledger.txid = %promise.txid, "A stored promise is not what was promised");
                 }
             }
         }

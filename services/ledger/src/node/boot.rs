@@ -199,12 +199,12 @@ impl Parts<'_> {
         let (book, news) =
             PeerBook::new(data.clone(), membership.clone(), memory.clone(), inlet.clone(), clock.clone());
         let opened = Opened { store, data, condition };
-        let (one, others) = (membership.clone(), book.clone());
-        let guard = StoreGuard::new(opened, depth(config), memory.clone(), one, others, clock.clone());
+        let (me, others) = (membership.clone(), book.clone());
+        let guard = StoreGuard::new(opened, depth(config), memory.clone(), me, others, clock.clone());
         let guard = Arc::new(guard);
         let (pool, lines) = Pool::new(memory.clone(), guard.clone(), clock.clone());
-        let (one, way) = (membership.clone(), pool.clone());
-        let accusations = Accusations::new(memory.clone(), one, guard.clone(), way, clock.clone());
+        let (me, way) = (membership.clone(), pool.clone());
+        let accusations = Accusations::new(memory.clone(), me, guard.clone(), way, clock.clone());
         let accusations = Arc::new(accusations);
         let challenges = Arc::new(Challenges {
             memory: memory.clone(),

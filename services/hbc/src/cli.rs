@@ -322,6 +322,17 @@ impl BenchLedger {
     }
 }
 
+/// `hbc guard`.
+#[derive(Debug, Args)]
+pub struct Guard {
+    /// Where to record the program's process.
+    #[arg(long)]
+    pub pid_file: PathBuf,
+    /// The program and its arguments.
+    #[arg(last = true, required = true)]
+    pub command: Vec<String>,
+}
+
 /// The service that a text names.
 fn role(text: &str) -> Result<ServiceRole, String> {
     ServiceRole::parse(text).ok_or_else(|| "expected `auth`, `access-policy` or `storage`".to_owned())

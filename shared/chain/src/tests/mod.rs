@@ -15,8 +15,8 @@ use hbc_types::keys::{PublicKey, SignatureBytes, possession_text};
 use hbc_types::{Digest, Timestamp};
 
 use crate::block::{Built, build_block};
-use crate::fixtures::{START_MS, genesis, grant, kid, public, secret, segments, signed};
-use crate::genesis::{Genesis, Named, Parameters};
+use crate::fixtures::{START_MS, genesis, grant, kid, named, public, secret, segments, signed};
+use crate::genesis::{Genesis, Parameters};
 use crate::header::Block;
 use crate::payload::{Anchor, Consent, ConsentKey, KeyStatus, MemberVote, Payload, Revoke};
 use crate::rules::{Refusal, Rule};

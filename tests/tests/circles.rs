@@ -120,7 +120,11 @@ fn read(root: &Path) -> Modules {
             let file = if beside.exists() { beside } else { inside };
             // One that is written out in place has no file; what it says was read with this one.
             if file.exists() {
-                files.push(([name.as_slice(), &[child.clone()]].concat(), file, folder.join(child)));
+                files.push((
+                    [name.as_slice(), std::slice::from_ref(child)].concat(),
+                    file,
+                    folder.join(child),
+                ));
             }
         }
         modules.insert(name, module);

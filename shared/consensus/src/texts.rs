@@ -150,7 +150,7 @@ pub fn sign(key: &SigningKey, text: &[u8]) -> [u8; 64] {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::context::Height;
+    use crate::context::{Height, Value};
 
     fn key(n: u8) -> SigningKey {
         SigningKey::from_bytes(&[n; 32])
@@ -204,7 +204,13 @@ mod tests {
         }
         for pol_round in [Round::Nil, Round::new(0)] {
             let (height, round, proposer) = (Height(1), Round::new(1), member(1).id);
-            all.insert(texts().proposal(&Proposal { height, round, value: value(), pol_round, proposer }));
+            all.insert(texts().proposal(&Proposal {
+                height,
+                round,
+                value: Value(value()),
+                pol_round,
+                proposer,
+            }));
             count += 1;
         }
         assert_eq!(all.len(), count);

@@ -1,4 +1,5 @@
-//! Database pools, migrations, the group-commit writer and the outbox: one SQL text for SQLite and PostgreSQL.
+//! Database pools, migrations, the group-commit writer, the outbox and the queue of durable jobs: one SQL text for
+//! SQLite and PostgreSQL.
 //!
 //! Only this crate knows an engine. A service writes static SQL with `$1` placeholders in the portable
 //! vocabulary, reads through [`Db::reads`] and changes data only inside [`Db::write`]. What a job of
@@ -11,6 +12,7 @@ mod connect;
 mod error;
 pub mod follow;
 pub mod idempotency;
+pub mod jobs;
 mod lock;
 mod migrate;
 pub mod outbox;
@@ -19,7 +21,7 @@ mod row_mac;
 pub mod testing;
 mod writer;
 
-pub use connect::{Db, DbOptions, Engine};
+pub use connect::{Connections, Db, DbOptions, Engine};
 pub use error::DbError;
 pub use lock::Lock;
 pub use migrate::Migration;

@@ -12,16 +12,18 @@
 
 use std::error::Error;
 use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use sqlx::any::AnyConnectOptions;
 use sqlx::{AnyConnection, AnyPool, Connection, Executor};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{Notify, mpsc, oneshot};
 use tokio::time::{Instant, timeout};
 
 use crate::connect::open;
+use crate::jobs::watched;
 use crate::{Db, DbError, DbOptions, Engine, JobFuture, Lock, Tx};
 
 /// How long one job may hold the writer before it is abandoned.
@@ -34,6 +36,8 @@ const ATTEMPTS: u32 = 12;
 /// What became of a job when it ran: whether its changes may stay, and how to tell the caller.
 pub(crate) struct Done {
     keep: bool,
+    /// Whether a durable job was enqueued in it.
+    enqueued: bool,
     answer: Box<dyn FnOnce(Option<DbError>) + Send>,
 }
 
@@ -53,16 +57,33 @@ pub(crate) enum Writer {
 }
 
 impl Writer {
-    pub(crate) async fn sqlite(options: AnyConnectOptions, settings: DbOptions) -> Result<Self, DbError> {
+    /// `wake` is told of each commit in which a durable job was enqueued.
+    pub(crate) async fn sqlite(
+        options: AnyConnectOptions,
+        settings: DbOptions,
+        wake: Arc<Notify>,
+    ) -> Result<Self, DbError> {
         let connection = open(Engine::Sqlite, &options, &settings).await?;
         let (sender, receiver) = mpsc::channel(1024);
-        let group = GroupWriter { options, settings, receiver, connection: Some(connection), held: None };
+        let group =
+            GroupWriter { options, settings, wake, receiver, connection: Some(connection), held: None };
         tokio::spawn(group.run());
         Ok(Self::Sqlite(sender))
     }
 
     pub(crate) const fn postgres(pool: AnyPool, _settings: &DbOptions) -> Self {
         Self::Postgres(pool)
+    }
+
+    /// Connections, those of them that are idle, and changes that wait.
+    pub(crate) fn load(&self) -> (u64, u64, u64) {
+        match self {
+            Self::Sqlite(sender) => {
+                let waiting = sender.max_capacity().saturating_sub(sender.capacity()) as u64;
+                (1, u64::from(waiting == 0), waiting)
+            }
+            Self::Postgres(pool) => (u64::from(pool.size()), pool.num_idle() as u64, 0),
+        }
     }
 
     pub(crate) async fn close(&self) {
@@ -106,8 +127,14 @@ impl Db {
                 wait.await.unwrap_or_else(|_stopped| Err(E::from(DbError::Closed)))
             }
             Writer::Postgres(pool) => {
-                let pool = pool.clone();
-                let task = tokio::spawn(repeat(pool, Lock::in_order(locks), job));
+                let (pool, wake) = (pool.clone(), Arc::clone(&self.wake));
+                let task = tokio::spawn(async move {
+                    let (outcome, enqueued) = watched(repeat(pool, Lock::in_order(locks), job)).await;
+                    if enqueued && outcome.is_ok() {
+                        wake.notify_one();
+                    }
+                    outcome
+                });
                 task.await.unwrap_or_else(|_panicked| Err(E::from(DbError::Panicked)))
             }
         }
@@ -133,9 +160,9 @@ where
 {
     Box::new(move |connection| {
         Box::pin(async move {
-            let outcome = match connection {
-                Ok(connection) => within_limits(job, connection).await,
-                Err(error) => Err(E::from(error)),
+            let (outcome, enqueued) = match connection {
+                Ok(connection) => watched(within_limits(job, connection)).await,
+                Err(error) => (Err(E::from(error)), false),
             };
             let keep = outcome.is_ok();
             let answer = move |failure: Option<DbError>| {
@@ -145,7 +172,7 @@ where
                     None => outcome,
                 });
             };
-            Done { keep, answer: Box::new(answer) }
+            Done { keep, enqueued, answer: Box::new(answer) }
         })
     })
 }
@@ -170,6 +197,7 @@ where
 struct GroupWriter {
     options: AnyConnectOptions,
     settings: DbOptions,
+    wake: Arc<Notify>,
     receiver: mpsc::Receiver<Work>,
     connection: Option<AnyConnection>,
     /// Work that is not a job and arrived while a group was being filled.
@@ -249,7 +277,10 @@ impl GroupWriter {
                 true
             }
         };
-        for Done { keep, answer } in finished {
+        if !failed && finished.iter().any(|done| done.keep && done.enqueued) {
+            self.wake.notify_one();
+        }
+        for Done { keep, answer, .. } in finished {
             // A job that failed on its own keeps its own error.
             answer((failed && keep).then_some(DbError::NotCommitted));
         }

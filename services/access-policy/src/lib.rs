@@ -19,7 +19,8 @@ pub mod error;
 pub mod flows;
 pub mod routes;
 pub mod store;
-pub mod worker;
+pub mod jobs;
+pub mod ledger;
 
 use std::future::Future;
 
@@ -41,7 +42,7 @@ use crate::domain::keys::MasterKey;
 use crate::domain::policy::PolicyEngine;
 use crate::domain::rights::RightsSeal;
 use crate::store::MIGRATIONS;
-use crate::worker::Ledger;
+use crate::jobs::Ledger;
 
 /// Largest JSON body that the key operations need.
 const KEYS_JSON_BYTES: usize = 8 * 1024 * 1024;
@@ -101,10 +102,10 @@ impl Application {
         db.migrate(MIGRATIONS).await?;
         let genesis = read_genesis(&config)?;
         let app = assemble(&config, genesis, db, &surroundings)?;
-        worker::prepare(&app).await?;
+        jobs::prepare(&app).await?;
         let (tasks, readiness) = (Tasks::new(), Readiness::default());
         let ledger = Ledger::new(&config, &app)?;
-        worker::start(&tasks, &app, &ledger, &readiness, config.batch_interval());
+        jobs::start(&tasks, &app, &ledger, &readiness, config.batch_interval());
         // A request for 10,000 keys has some 3 MB.
         let mut settings = config.server.clone();
         settings.json_limit_bytes = settings.json_limit_bytes.max(KEYS_JSON_BYTES);

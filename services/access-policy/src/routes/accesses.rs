@@ -11,7 +11,7 @@ use hbc_types::wire::access::AccessPage;
 use crate::app::{App, Who};
 use crate::flows::log;
 use crate::routes::answer;
-use crate::worker::Ledger;
+use crate::jobs::Ledger;
 
 /// Who read, wrote, listed or tried to: newest first.
 #[utoipa::path(

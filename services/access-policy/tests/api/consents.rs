@@ -312,7 +312,7 @@ async fn a_refused_grant_leaves_its_place_to_the_next() {
         reason: "rule_violation".to_owned(),
         excluded_by: None,
     };
-    hbc_access_policy::flows::ledger::record(&w.app, vec![outcome]).await.unwrap();
+    hbc_access_policy::ledger::record(&w.app, vec![outcome]).await.unwrap();
     let refused: GrantView = w.get(&format!("/v1/grants/{}", view.id), &patient.user).await.ok();
     assert_eq!(refused.state.code(), "refused");
     let next = w.sign(&patient, &doctor, w.scope()).await;

@@ -161,7 +161,7 @@ async fn rows_set_back_to_an_older_state_of_theirs_are_found_by_the_chain() {
     w.by_hand("INSERT INTO patients SELECT * FROM older_patients").await;
     // No MAC can tell: every row is one that this service wrote.
     assert_eq!(w.read(&s.doctor.user, &s.written).await.keys.len(), 1);
-    assert_eq!(hbc_access_policy::flows::ledger::audit_block(&w.app, &block).await.unwrap(), 1);
+    assert_eq!(hbc_access_policy::ledger::audit_block(&w.app, &block).await.unwrap(), 1);
     assert!(w.read(&s.doctor.user, &s.written).await.keys.is_empty());
-    assert_eq!(hbc_access_policy::flows::ledger::audit_block(&w.app, &block).await.unwrap(), 0);
+    assert_eq!(hbc_access_policy::ledger::audit_block(&w.app, &block).await.unwrap(), 0);
 }

@@ -487,7 +487,7 @@ impl World {
             transactions: transactions.collect(),
         };
         let position = FollowPosition { height, block_hash: block.hash, state: "{}".to_owned() };
-        hbc_access_policy::flows::ledger::apply_block(&self.app, &block, position).await.unwrap();
+        hbc_access_policy::ledger::apply_block(&self.app, &block, position).await.unwrap();
         block
     }
 

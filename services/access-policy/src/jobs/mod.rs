@@ -97,7 +97,7 @@ async fn gather(app: App, every: Duration) {
 
 async fn sweep(app: App) {
     loop {
-        if let Err(error) = flows::ledger::sweep(&app).await {
+        if let Err(error) = crate::ledger::sweep(&app).await {
             tracing::error!(error = &error as &dyn std::error::Error, "Sweeping failed");
         }
         tokio::time::sleep(SWEEP).await;
@@ -134,7 +134,7 @@ async fn audit_once(app: &App, client: &LedgerClient) -> anyhow::Result<u64> {
             for block in page.blocks {
                 // A node that gives another block gives nothing; the next one is asked.
                 let Ok(block) = view.take(block) else { break };
-                missing += flows::ledger::audit_block(app, &block).await?;
+                missing += crate::ledger::audit_block(app, &block).await?;
                 if view.height() >= applied {
                     return Ok(missing);
                 }
@@ -171,7 +171,7 @@ impl Journal for LedgerJournal {
     }
 
     async fn apply(&self, block: &FinalBlock, position: FollowPosition) -> Result<(), JournalError> {
-        Ok(flows::ledger::apply_block(&self.0, block, position).await?)
+        Ok(crate::ledger::apply_block(&self.0, block, position).await?)
     }
 
     async fn due(&self, now: Timestamp, limit: u32) -> Result<Vec<OpenTransaction>, JournalError> {
@@ -179,6 +179,6 @@ impl Journal for LedgerJournal {
     }
 
     async fn record(&self, outcomes: Vec<SubmitOutcome>) -> Result<(), JournalError> {
-        Ok(flows::ledger::record(&self.0, outcomes).await?)
+        Ok(crate::ledger::record(&self.0, outcomes).await?)
     }
 }

@@ -26,6 +26,7 @@ const ALLOWED: [(&str, &[&str]); 14] = [
             "hbc-chain",
             "hbc-client",
             "hbc-service",
+            "hbc-app",
             "hbc-auth",
             "hbc-access-policy",
             "hbc-ledger",

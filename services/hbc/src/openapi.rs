@@ -9,7 +9,7 @@ use utoipa::openapi::OpenApi;
 pub fn documents() -> [(&'static str, OpenApi); 4] {
     [
         ("auth.json", hbc_auth::openapi()),
-        ("access-policy.json", hbc_access_policy::openapi()),
+        ("access-policy.json", hbc_app::openapi::<hbc_access_policy::AccessPolicy>()),
         ("ledger.json", hbc_ledger::openapi()),
         ("storage.json", hbc_storage::openapi()),
     ]

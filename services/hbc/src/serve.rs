@@ -27,8 +27,8 @@ pub async fn serve(args: &Serve) -> Result<()> {
                 .await
         }
         Role::AccessPolicy => {
-            let config: hbc_access_policy::config::Config = config::load("access-policy", path)?;
-            telemetry::init(&config.telemetry)?;
+            let config: hbc_access_policy::Config = config::load("access-policy", path)?;
+            telemetry::init(&config.base.telemetry)?;
             let application = hbc_access_policy::Application::build(config).await;
             application.context("access-policy cannot start")?.run_until_stopped(stop).await
         }
@@ -51,7 +51,9 @@ pub async fn serve(args: &Serve) -> Result<()> {
 pub async fn migrate(role: Role, path: &Path) -> Result<()> {
     match role {
         Role::Auth => hbc_auth::migrate(&config::load("auth", path)?).await,
-        Role::AccessPolicy => hbc_access_policy::migrate(&config::load("access-policy", path)?).await,
+        Role::AccessPolicy => {
+            hbc_app::migrate::<hbc_access_policy::AccessPolicy>(&config::load("access-policy", path)?).await
+        }
         Role::Storage => hbc_storage::migrate(&config::load("storage", path)?).await,
         Role::Ledger => hbc_ledger::migrate(&config::load("ledger", path)?).await,
     }

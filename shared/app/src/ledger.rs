@@ -136,8 +136,7 @@ impl<E: LedgerEvents> LedgerJournal<E> {
     async fn note(&self, outcomes: Vec<SubmitOutcome>) -> Result<(), E::Error> {
         let refusals = refusals(&outcomes);
         let txids: Vec<Digest> = refusals.keys().copied().collect();
-        let locks =
-            if txids.is_empty() { Vec::new() } else { self.events.locks_for_refused(&txids).await? };
+        let locks = if txids.is_empty() { Vec::new() } else { self.events.locks_for_refused(&txids).await? };
         let (this, now) = (self.clone(), self.clock.now());
         let (outcomes, refusals) = (Arc::new(outcomes), Arc::new(refusals));
         self.db

@@ -158,8 +158,7 @@ fn start<E: LedgerEvents>(base: &Base, events: E, tasks: &Tasks, readiness: &Rea
     let journal = LedgerJournal::new(base, events);
     let follower = Follower::new(base.ledger.clone(), journal.clone(), base.finality.clone());
     tasks.spawn_supervised("ledger follower", move || follower.clone().run());
-    let driver =
-        OutboxDriver::new(base.ledger.clone(), journal, base.finality.clone(), base.clock.clone());
+    let driver = OutboxDriver::new(base.ledger.clone(), journal, base.finality.clone(), base.clock.clone());
     tasks.spawn_supervised("ledger outbox", move || driver.clone().run());
     let (finality, parts) = (base.finality.clone(), readiness.clone());
     tasks.spawn_supervised("ledger health", move || health::say_ledger(finality.clone(), parts.clone()));

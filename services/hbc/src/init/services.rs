@@ -1,6 +1,7 @@
 //! The services' configuration files: each service's own `Config`, written out.
 
 use anyhow::{Context as _, Result};
+use hbc_app::Settings;
 use hbc_ledger::config::{PeerAddress, VerifyMode};
 use hbc_service::ServerSettings;
 use hbc_service::config::SecretFile;
@@ -62,6 +63,21 @@ impl Plan<'_> {
         format!("urn:hbc:{}", chain.get(..16).unwrap_or_default())
     }
 
+    /// What every service is told.
+    fn base(&self, name: &str, port: u16) -> Settings {
+        Settings {
+            server: Self::server(port),
+            telemetry: TelemetrySettings::default(),
+            database_url: Some(self.database(name)),
+            database_url_file: None,
+            genesis_file: self.home.genesis(),
+            service_key_file: self.secret(&format!("{name}.key")),
+            issuer: Self::url(self.ports.auth),
+            audience: self.audience(),
+            ledger_urls: self.ledger_urls(),
+        }
+    }
+
     fn auth(&self) -> hbc_auth::config::Config {
         hbc_auth::config::Config {
             server: Self::server(self.ports.auth),
@@ -81,21 +97,16 @@ impl Plan<'_> {
         }
     }
 
-    fn access_policy(&self) -> hbc_access_policy::config::Config {
-        hbc_access_policy::config::Config {
-            database_url: self.database("access-policy"),
-            genesis_file: self.home.genesis(),
-            service_key_file: self.secret("access-policy.key"),
+    fn access_policy(&self) -> hbc_access_policy::Config {
+        let mut base = self.base("access-policy", self.ports.access_policy);
+        // Ten thousand keys in one request.
+        base.server.json_limit_bytes = 8 << 20;
+        hbc_access_policy::Config {
+            base,
             master_key_file: self.secret("master.key"),
             rows_key_file: self.secret("rows-policy.key"),
             auth_url: Self::url(self.ports.auth),
-            issuer: Self::url(self.ports.auth),
-            audience: self.audience(),
-            ledger_urls: self.ledger_urls(),
             receipt_batch_ms: 2_000,
-            // Ten thousand keys in one request.
-            server: ServerSettings { json_limit_bytes: 8 << 20, ..Self::server(self.ports.access_policy) },
-            telemetry: TelemetrySettings::default(),
         }
     }
 

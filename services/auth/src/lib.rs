@@ -10,15 +10,14 @@
 //! - contact data never leaves auth's database.
 
 pub mod app;
-pub mod bootstrap;
 pub mod config;
 pub mod domain;
 pub mod error;
 pub mod flows;
-pub mod journal;
+pub mod jobs;
+pub mod ledger;
 pub mod routes;
 pub mod store;
-pub mod worker;
 
 use std::num::NonZeroU32;
 use std::sync::Arc;
@@ -84,7 +83,7 @@ impl Application {
         let verifier =
             TokenVerifier::with_keys(&config.issuer, &config.audience, &[token_key], app.clock.clone());
         let (tasks, readiness) = (Tasks::new(), Readiness::default());
-        worker::start(&app, &config, genesis, &tasks, &readiness)?;
+        jobs::start(&app, &config, genesis, &tasks, &readiness)?;
         let server = Server::build("auth", &config.server, openapi(), routes::table, tasks)
             .state(app.clone())
             .tokens(verifier)

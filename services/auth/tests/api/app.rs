@@ -6,10 +6,10 @@ use std::time::Duration;
 
 use ed25519_dalek::SigningKey;
 use hbc_auth::app::App;
-use hbc_auth::bootstrap::{OperatorsFile, operator};
+use hbc_auth::domain::bootstrap::{OperatorsFile, operator};
 use hbc_auth::config::{Config, PasswordSettings, SessionSettings};
 use hbc_auth::domain::custody::Cost;
-use hbc_auth::journal::AuthJournal;
+use hbc_auth::ledger::AuthJournal;
 use hbc_auth::store::MIGRATIONS;
 use hbc_auth::{Application, Surroundings};
 use hbc_chain::genesis::{Genesis, Named, Parameters, ServiceKey};

@@ -10,7 +10,7 @@ use hbc_service::{Readiness, Tasks};
 use crate::app::App;
 use crate::config::Config;
 use crate::flows::{push, sessions};
-use crate::journal::AuthJournal;
+use crate::ledger::AuthJournal;
 
 /// How often old rows are forgotten.
 const PRUNE: Duration = Duration::from_secs(3600);

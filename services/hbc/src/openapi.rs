@@ -8,7 +8,7 @@ use utoipa::openapi::OpenApi;
 /// Each service's document by the name of its file.
 pub fn documents() -> [(&'static str, OpenApi); 4] {
     [
-        ("auth.json", hbc_auth::openapi()),
+        ("auth.json", hbc_app::openapi::<hbc_auth::Auth>()),
         ("access-policy.json", hbc_app::openapi::<hbc_access_policy::AccessPolicy>()),
         ("ledger.json", hbc_ledger::openapi()),
         ("storage.json", hbc_storage::openapi()),

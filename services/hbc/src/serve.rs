@@ -18,8 +18,8 @@ pub async fn serve(args: &Serve) -> Result<()> {
     // One arm per service: their configurations are types of their own.
     match args.role {
         Role::Auth => {
-            let config: hbc_auth::config::Config = config::load("auth", path)?;
-            telemetry::init(&config.telemetry)?;
+            let config: hbc_auth::Config = config::load("auth", path)?;
+            telemetry::init(&config.base.telemetry)?;
             hbc_auth::Application::build(config)
                 .await
                 .context("auth cannot start")?
@@ -50,7 +50,7 @@ pub async fn serve(args: &Serve) -> Result<()> {
 /// Brings the service's database to the present schema.
 pub async fn migrate(role: Role, path: &Path) -> Result<()> {
     match role {
-        Role::Auth => hbc_auth::migrate(&config::load("auth", path)?).await,
+        Role::Auth => hbc_app::migrate::<hbc_auth::Auth>(&config::load("auth", path)?).await,
         Role::AccessPolicy => {
             hbc_app::migrate::<hbc_access_policy::AccessPolicy>(&config::load("access-policy", path)?).await
         }

@@ -78,22 +78,15 @@ impl Plan<'_> {
         }
     }
 
-    fn auth(&self) -> hbc_auth::config::Config {
-        hbc_auth::config::Config {
-            server: Self::server(self.ports.auth),
-            telemetry: TelemetrySettings::default(),
-            database_url: self.database("auth"),
-            genesis_file: self.home.genesis(),
-            service_key_file: self.secret("auth.key"),
+    fn auth(&self) -> hbc_auth::Config {
+        hbc_auth::Config {
+            base: self.base("auth", self.ports.auth),
             token_key_file: self.secret("token.key"),
             rows_key_file: self.secret("rows-auth.key"),
             operators_file: Some(self.secret("operators.json")),
-            issuer: Self::url(self.ports.auth),
-            audience: self.audience(),
             access_policy_url: Self::url(self.ports.access_policy),
-            ledger_urls: self.ledger_urls(),
-            passwords: hbc_auth::config::PasswordSettings::default(),
-            sessions: hbc_auth::config::SessionSettings::default(),
+            passwords: hbc_auth::PasswordSettings::default(),
+            sessions: hbc_auth::SessionSettings::default(),
         }
     }
 

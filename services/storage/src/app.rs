@@ -9,11 +9,11 @@ use hbc_types::ids::IntentId;
 use hbc_types::{Clock, Digest, Random};
 use tokio::sync::Notify;
 
-use crate::blob::BlobStore;
 use crate::domain::index::IndexKey;
-use crate::policy::Policy;
-use crate::spool::Spool;
+use crate::flows::policy::Policy;
 use crate::store::Store;
+use crate::store::blob::BlobStore;
+use crate::store::spool::Spool;
 
 /// The state of the service. Clones share it.
 #[derive(Clone)]

@@ -5,10 +5,10 @@ use hbc_db::DbError;
 use hbc_service::Problem;
 use hbc_types::problem::Slug;
 
-use crate::blob::BlobError;
 use crate::domain::bundle::BundleError;
 use crate::domain::json::JsonError;
 use crate::domain::validation::{Issue, SchemaError};
+use crate::store::blob::BlobError;
 
 /// A request that is not done.
 #[derive(Debug, thiserror::Error)]

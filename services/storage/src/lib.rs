@@ -11,19 +11,14 @@
 //! `routes` speaks HTTP, `store` SQL, `domain` neither.
 
 mod app;
-pub mod blob;
 pub mod config;
-mod create;
 pub mod domain;
 mod error;
+mod flows;
+mod jobs;
 mod ledger;
-mod policy;
-mod read;
 mod routes;
-mod spool;
-mod store;
-mod upload;
-mod worker;
+pub mod store;
 
 use std::future::Future;
 use std::sync::Arc;
@@ -41,13 +36,13 @@ use tokio::sync::Notify;
 use utoipa::openapi::OpenApi;
 
 use crate::app::{App, UnderWay};
-use crate::blob::BlobStore;
-use crate::blob::kubo::Kubo;
 pub use crate::config::Config;
 use crate::domain::index::IndexKey;
+use crate::flows::policy::Policy;
 use crate::ledger::Anchors;
-use crate::policy::Policy;
-use crate::spool::Spool;
+use crate::store::blob::BlobStore;
+use crate::store::blob::kubo::Kubo;
+use crate::store::spool::Spool;
 use crate::store::{MIGRATIONS, Store};
 
 /// The service, listening.
@@ -184,6 +179,6 @@ fn start(tasks: &Tasks, readiness: &Readiness, config: &Config, app: &App) {
     });
     let (app, settings, readiness) = (app.clone(), config.reconcile.clone(), readiness.clone());
     tasks.spawn_supervised("reconcile", move || {
-        worker::reconcile(app.clone(), settings.clone(), readiness.clone())
+        jobs::reconcile(app.clone(), settings.clone(), readiness.clone())
     });
 }

@@ -14,8 +14,8 @@ use hbc_types::purpose::Purpose;
 use hbc_types::wire::storage::AnchorState;
 
 use crate::app::App;
-use crate::create::Author;
-use crate::read::Reader;
+use crate::flows::create::Author;
+use crate::flows::read::Reader;
 
 /// Longest wait for a block.
 const LONGEST_WAIT_SECONDS: u64 = 30;

@@ -10,9 +10,9 @@ use hbc_types::problem::{ProblemDocument, Slug};
 use hbc_types::wire::storage::AnchorState;
 
 use crate::app::App;
-use crate::create::{self, Author, Created};
 use crate::domain::bundle::{Bundle, Criteria, Outcome};
 use crate::error::Error;
+use crate::flows::create::{self, Author, Created};
 use crate::routes::context::{author, header, prefer, wait_for};
 use crate::routes::fhir_answer::{
     FHIR_JSON, FhirCaller, FhirProblem, is_fhir_json, resource, response_bundle,

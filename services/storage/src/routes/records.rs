@@ -14,12 +14,12 @@ use hbc_types::wire::access::Labels;
 use hbc_types::wire::storage::{AnchorState, DocumentQuery, RecordCreated};
 
 use crate::app::App;
-use crate::create;
 use crate::domain::bundle::Draft;
 use crate::domain::days::Days;
 use crate::domain::overlay::Overlay;
+use crate::flows::create;
+use crate::flows::upload::Stored;
 use crate::routes::context::{author, prefer, wait_for};
-use crate::upload::Stored;
 
 /// What documents are called where FHIR resources name their type.
 pub const DOCUMENT: &str = "Document";

@@ -14,7 +14,7 @@ use hbc_types::wire::access::{AnchoredItem, AnchoredRequest, VoidRequest};
 use crate::app::{App, blocking};
 use crate::config::ReconcileSettings;
 use crate::error::Error;
-use crate::read;
+use crate::flows::read;
 use crate::store::SegmentRow;
 
 /// Intents reported to access-policy in one round.

@@ -16,7 +16,7 @@ use crate::app::{App, blocking};
 use crate::domain::bundle::{Bundle, Criteria, Draft, Known, Outcome, Plan, Setting, plan};
 use crate::domain::json;
 use crate::error::Error;
-use crate::upload::{self, Stored, Upload};
+use crate::flows::upload::{self, Stored, Upload};
 
 /// How often an upload is planned anew because a rival created one of its conditional records first.
 const ATTEMPTS: usize = 5;

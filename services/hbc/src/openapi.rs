@@ -11,7 +11,7 @@ pub fn documents() -> [(&'static str, OpenApi); 4] {
         ("auth.json", hbc_app::openapi::<hbc_auth::Auth>()),
         ("access-policy.json", hbc_app::openapi::<hbc_access_policy::AccessPolicy>()),
         ("ledger.json", hbc_ledger::openapi()),
-        ("storage.json", hbc_storage::openapi()),
+        ("storage.json", hbc_app::openapi::<hbc_storage::Storage>()),
     ]
 }
 

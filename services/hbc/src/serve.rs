@@ -34,7 +34,7 @@ pub async fn serve(args: &Serve) -> Result<()> {
         }
         Role::Storage => {
             let config: hbc_storage::Config = config::load("storage", path)?;
-            telemetry::init(&config.telemetry)?;
+            telemetry::init(&config.base.telemetry)?;
             let application = hbc_storage::Application::build(config).await;
             application.context("storage cannot start")?.run_until_stopped(stop).await
         }
@@ -54,7 +54,7 @@ pub async fn migrate(role: Role, path: &Path) -> Result<()> {
         Role::AccessPolicy => {
             hbc_app::migrate::<hbc_access_policy::AccessPolicy>(&config::load("access-policy", path)?).await
         }
-        Role::Storage => hbc_storage::migrate(&config::load("storage", path)?).await,
+        Role::Storage => hbc_app::migrate::<hbc_storage::Storage>(&config::load("storage", path)?).await,
         Role::Ledger => hbc_ledger::migrate(&config::load("ledger", path)?).await,
     }
 }

@@ -104,29 +104,23 @@ impl Plan<'_> {
     }
 
     fn storage(&self) -> hbc_storage::Config {
+        let mut base = self.base("storage", self.ports.storage);
+        // A whole Synthea patient is up to a few dozen megabytes.
+        base.server.body_limit_bytes = 64 << 20;
         hbc_storage::Config {
-            // A whole Synthea patient is up to a few dozen megabytes.
-            server: ServerSettings { body_limit_bytes: 64 << 20, ..Self::server(self.ports.storage) },
-            telemetry: TelemetrySettings::default(),
-            database: self.database("storage"),
-            database_file: None,
-            genesis_file: self.home.genesis(),
-            service_key_file: self.secret("storage.key"),
+            base,
             index_key_file: self.secret("index.key"),
             spool_dir: self.home.data("storage").join("spool"),
-            issuer: Self::url(self.ports.auth),
-            audience: self.audience(),
             auth_url: Self::url(self.ports.auth),
             access_policy_url: Self::url(self.ports.access_policy),
-            ledger_urls: self.ledger_urls(),
-            kubo: hbc_storage::config::KuboSettings {
+            kubo: hbc_storage::KuboSettings {
                 url: Self::url(self.ports.kubo_api),
                 user: "storage".to_owned(),
                 token_file: self.secret("kubo.token"),
                 timeout_seconds: 30,
                 calls: 32,
             },
-            reconcile: hbc_storage::config::ReconcileSettings::default(),
+            reconcile: hbc_storage::ReconcileSettings::default(),
         }
     }
 

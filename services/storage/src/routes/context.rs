@@ -100,7 +100,7 @@ pub async fn wait_for(app: &App, txid: Digest, wait: Duration) -> AnchorState {
         return AnchorState::Pending;
     }
     let waiter = app.finality.register(txid);
-    let known = hbc_db::outbox::state(app.store.db().reads(), txid).await;
+    let known = hbc_db::outbox::state(app.db.reads(), txid).await;
     if matches!(known, Ok(Some(TransactionState::Final { .. }))) {
         return AnchorState::Final;
     }

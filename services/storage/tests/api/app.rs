@@ -11,8 +11,8 @@ use hbc_service::config::SecretFile;
 use hbc_service::telemetry::TelemetrySettings;
 use hbc_storage::Application;
 use hbc_storage::config::{Config, KuboSettings, ReconcileSettings};
-use hbc_storage::store::blob::BlobStore;
-use hbc_storage::store::blob::memory::Memory;
+use hbc_storage::testing::BlobStore;
+use hbc_storage::testing::memory::Memory;
 use hbc_types::ids::{AccountId, AgencyId, OperatorId, PatientId};
 use hbc_types::{Clock, Random};
 use reqwest::Method;
@@ -96,19 +96,21 @@ impl TestApp {
         let world = World::start().await;
         std::fs::write(path.join("genesis.json"), genesis().to_bytes().unwrap()).unwrap();
         let config = Config {
-            server: ServerSettings { workers: 2, ..ServerSettings::default() },
-            telemetry: TelemetrySettings { filter: "off".to_owned(), ..TelemetrySettings::default() },
-            database: database.url.clone(),
-            database_file: None,
-            genesis_file: path.join("genesis.json"),
-            service_key_file: secret(path, "storage.key", &hex::encode([STORAGE_KEY; 32])),
+            base: Settings {
+                server: ServerSettings { workers: 2, ..ServerSettings::default() },
+                telemetry: TelemetrySettings { filter: "off".to_owned(), ..TelemetrySettings::default() },
+                database_url: Some(database.url.clone()),
+                database_url_file: None,
+                genesis_file: path.join("genesis.json"),
+                service_key_file: secret(path, "storage.key", &hex::encode([STORAGE_KEY; 32])),
+                issuer: ISSUER.to_owned(),
+                audience: AUDIENCE.to_owned(),
+                ledger_urls: vec![world.server.uri()],
+            },
             index_key_file: secret(path, "index.key", &hex::encode([0x31; 32])),
             spool_dir: path.join("spool"),
-            issuer: ISSUER.to_owned(),
-            audience: AUDIENCE.to_owned(),
             auth_url: world.server.uri(),
             access_policy_url: world.server.uri(),
-            ledger_urls: vec![world.server.uri()],
             kubo: KuboSettings {
                 url: "http://127.0.0.1:9".to_owned(),
                 user: "storage".to_owned(),
@@ -136,9 +138,8 @@ impl TestApp {
 
     /// Starts the service on a block store.
     pub async fn start(&mut self, blobs: Arc<dyn BlobStore>) {
-        let built =
-            Application::build_with(self.config.clone(), blobs, Clock::system(), Random::system()).await;
-        let application = built.unwrap();
+        let surroundings = Surroundings { parts: Some(blobs), ..Surroundings::default() };
+        let application = Application::build_in(self.config.clone(), surroundings).await.unwrap();
         self.base = format!("http://127.0.0.1:{}", application.port());
         let (stop, stopped) = oneshot::channel::<()>();
         let until = async move {

@@ -78,6 +78,7 @@ pub trait Service: Sized + 'static {
 /// The service, ready to answer.
 pub struct Application<S: Service> {
     server: Server,
+    tasks: Tasks,
     base: Base,
     app: S::App,
 }
@@ -106,13 +107,13 @@ impl<S: Service> Application<S> {
         start(&base, S::events(&app), &tasks, &readiness);
         S::jobs(&app, &tasks, &readiness);
         let keys = token_keys.map_or_else(|| S::tokens(&config), |keys| Ok(TokenKeys::Known(keys)))?;
-        let server = Server::build(S::NAME, &settings.server, openapi::<S>(), S::routes, tasks)
+        let server = Server::build(S::NAME, &settings.server, openapi::<S>(), S::routes, tasks.clone())
             .state(app.clone())
             .tokens(token_verifier(settings, keys, base.clock.clone())?)
             .services(base.service_verifier()?)
             .readiness(readiness);
         let server = S::serve(server).bind()?;
-        Ok(Self { server, base, app })
+        Ok(Self { server, tasks, base, app })
     }
 
     /// The port it listens on.
@@ -125,6 +126,12 @@ impl<S: Service> Application<S> {
     #[must_use]
     pub const fn app(&self) -> &S::App {
         &self.app
+    }
+
+    /// Its loops.
+    #[must_use]
+    pub const fn tasks(&self) -> &Tasks {
+        &self.tasks
     }
 
     /// Its side of the ledger.

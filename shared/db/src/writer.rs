@@ -57,7 +57,8 @@ impl Writer {
         let connection = open(Engine::Sqlite, &options, &settings).await?;
         let (sender, receiver) = mpsc::channel(1024);
         let group = GroupWriter { options, settings, receiver, connection: Some(connection), held: None };
-        tokio::spawn(group.run());
+        // Without it no change is stored any more, and what it held cannot be taken up again.
+        hbc_tasks::spawn_essential("database writer", group.run());
         Ok(Self::Sqlite(sender))
     }
 
@@ -107,7 +108,7 @@ impl Db {
             }
             Writer::Postgres(pool) => {
                 let pool = pool.clone();
-                let task = tokio::spawn(repeat(pool, Lock::in_order(locks), job));
+                let task = hbc_tasks::spawn("database change", repeat(pool, Lock::in_order(locks), job));
                 task.await.unwrap_or_else(|_panicked| Err(E::from(DbError::Panicked)))
             }
         }

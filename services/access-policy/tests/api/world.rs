@@ -200,9 +200,12 @@ impl World {
         let application = Application::build_in(config, surroundings).await.unwrap();
         let (app, base) = (application.app().clone(), format!("http://127.0.0.1:{}", application.port()));
         let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
-        tokio::spawn(application.run_until_stopped(async move {
-            let _dropped = stopped.await;
-        }));
+        hbc_service::spawn(
+            "service",
+            application.run_until_stopped(async move {
+                let _dropped = stopped.await;
+            }),
+        );
         Self {
             app,
             clock,

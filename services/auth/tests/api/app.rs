@@ -197,7 +197,7 @@ impl TestApp {
         let until = async move {
             stopped.await.ok();
         };
-        self.running = Some(tokio::spawn(application.run_until_stopped(until)));
+        self.running = Some(hbc_service::spawn("service", application.run_until_stopped(until)));
         self.stop = Some(stop);
     }
 

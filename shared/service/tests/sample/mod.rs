@@ -187,9 +187,12 @@ pub fn start_with(verifier: TokenVerifier, clock: Clock, key: SigningKey) -> Sam
         .unwrap();
     let base = format!("http://127.0.0.1:{}", server.port());
     let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
-    let running = tokio::spawn(server.run_until_stopped(async {
-        stopped.await.ok();
-    }));
+    let running = hbc_service::spawn(
+        "service",
+        server.run_until_stopped(async {
+            stopped.await.ok();
+        }),
+    );
     let http = hbc_client::http::client().unwrap();
     Sample { base, clock, key, memory, readiness, http, stop: Some(stop), running }
 }

@@ -15,6 +15,6 @@ mod settings;
 
 pub use base::{Base, Surroundings};
 pub use ledger::{FinalEvent, LedgerEvents, LedgerJournal, Refusal};
-pub use retention::{SAVED_ANSWERS, SIGNED_BYTES, forget};
+pub use retention::{FINAL_BYTES, REFUSED_BYTES, SAVED_ANSWERS, forget};
 pub use service::{Application, Configuration, Service, TokenKeys, migrate, openapi};
 pub use settings::Settings;

@@ -14,6 +14,7 @@ pub mod idempotency;
 mod lock;
 mod migrate;
 pub mod outbox;
+pub mod row;
 mod row_mac;
 #[cfg(feature = "testing")]
 pub mod testing;

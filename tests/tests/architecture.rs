@@ -137,6 +137,30 @@ fn every_crate_takes_the_workspace_lints_and_opens_with_what_it_is() {
     }
 }
 
+/// The services on the skeleton, and the modules that each has: no more, and none less.
+const ON_THE_SKELETON: [&str; 3] = ["auth", "access-policy", "storage"];
+const MODULES: [&str; 11] =
+    ["app", "config", "domain", "error", "flows", "jobs", "ledger", "lib", "routes", "store", "testing"];
+/// Longest library file: a service is a list.
+const LIBRARY_LINES: usize = 80;
+
+#[test]
+fn services_have_the_same_modules_and_their_library_file_is_a_list() {
+    for service in ON_THE_SKELETON {
+        let source = project().join("services").join(service).join("src");
+        let modules: BTreeSet<String> = std::fs::read_dir(&source)
+            .unwrap()
+            .map(|entry| entry.unwrap().path().file_stem().unwrap().to_string_lossy().into_owned())
+            .collect();
+        assert_eq!(modules, MODULES.map(str::to_owned).into_iter().collect(), "{service}");
+        let library = std::fs::read_to_string(source.join("lib.rs")).unwrap();
+        let lines = library.lines().count();
+        assert!(lines <= LIBRARY_LINES, "{service}: lib.rs has {lines} lines");
+        let open: Vec<&str> = library.lines().filter(|line| line.starts_with("pub mod ")).collect();
+        assert_eq!(open, ["pub mod testing;"], "{service}: modules are private");
+    }
+}
+
 fn manifest_folder(name: &str) -> PathBuf {
     let folder = match name {
         "hbc" => "services/hbc".to_owned(),

@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use hbc_service::idempotency::Rivalry as _;
 use hbc_types::Timestamp;
 use hbc_types::classify;
 use hbc_types::ids::{PatientId, RecordId};

@@ -17,10 +17,16 @@ const ALLOWED: [(&str, &[&str]); 15] = [
     ("hbc-db", &["hbc-tasks", "hbc-types"]),
     ("hbc-app", &["hbc-types", "hbc-chain", "hbc-client", "hbc-service", "hbc-db"]),
     ("hbc-testkit", &["hbc-types", "hbc-chain", "hbc-client"]),
-    ("hbc-auth", &["hbc-types", "hbc-chain", "hbc-client", "hbc-service", "hbc-db", "hbc-app"]),
-    ("hbc-access-policy", &["hbc-types", "hbc-chain", "hbc-client", "hbc-service", "hbc-db", "hbc-app"]),
+    ("hbc-auth", &["hbc-tasks", "hbc-types", "hbc-chain", "hbc-client", "hbc-service", "hbc-db", "hbc-app"]),
+    (
+        "hbc-access-policy",
+        &["hbc-tasks", "hbc-types", "hbc-chain", "hbc-client", "hbc-service", "hbc-db", "hbc-app"],
+    ),
     ("hbc-ledger", &["hbc-types", "hbc-chain", "hbc-client", "hbc-service", "hbc-db", "hbc-app"]),
-    ("hbc-storage", &["hbc-types", "hbc-chain", "hbc-client", "hbc-service", "hbc-db", "hbc-app"]),
+    (
+        "hbc-storage",
+        &["hbc-tasks", "hbc-types", "hbc-chain", "hbc-client", "hbc-service", "hbc-db", "hbc-app"],
+    ),
     (
         "hbc",
         &[

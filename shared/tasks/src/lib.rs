@@ -6,6 +6,9 @@
 //! - [`spawn_essential`]: work without which the process is worth nothing and which cannot be started again. A panic
 //!   ends the process; whoever supervises it starts it anew.
 
+#[cfg(any(test, feature = "testing"))]
+pub mod testing;
+
 use std::collections::BTreeMap;
 use std::future::Future;
 use std::panic::{AssertUnwindSafe, resume_unwind};
@@ -139,8 +142,8 @@ impl Tasks {
         self.lock().standing.iter().map(|(name, standing)| (*name, standing.starts)).collect()
     }
 
-    /// Makes the loop `name` panic where it stands, once: for tests of what a process makes of that.
-    #[doc(hidden)]
+    /// Makes the loop `name` panic where it stands, once.
+    #[cfg(any(test, feature = "testing"))]
     pub fn trip(&self, name: &str) {
         if let Some(standing) = self.lock().standing.get(name) {
             standing.trip.notify_one();
@@ -203,8 +206,7 @@ mod tests {
         tokio::time::sleep(Duration::from_secs(5)).await;
         assert_eq!(starts.load(Ordering::SeqCst), 3);
         assert_eq!(tasks.starts()["sample"], 3);
-        tasks.trip("sample");
-        tokio::time::sleep(Duration::from_secs(5)).await;
+        assert_eq!(testing::trip_all(&tasks).await, ["sample"].into());
         assert_eq!(starts.load(Ordering::SeqCst), 4);
         tasks.stop().await;
     }

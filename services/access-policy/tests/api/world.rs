@@ -15,6 +15,7 @@ use hbc_chain::tx::{self, Tx};
 use hbc_client::ledger::FinalBlock;
 use hbc_client::ledger::{FinalTransaction, Journal as _};
 use hbc_client::{ServiceCaller, jwt};
+use hbc_service::Tasks;
 use hbc_service::config::SecretFile;
 use hbc_service::{ServerSettings, telemetry::TelemetrySettings};
 use hbc_types::account::{AgencyType, Custody, Role, ServiceRole, Standing};
@@ -87,6 +88,7 @@ pub struct AgencyUser {
 
 pub struct World {
     pub app: App,
+    pub tasks: Tasks,
     pub clock: Clock,
     pub random: Random,
     pub chain: Digest,
@@ -199,6 +201,7 @@ impl World {
         };
         let application = Application::build_in(config, surroundings).await.unwrap();
         let (app, base) = (application.app().clone(), format!("http://127.0.0.1:{}", application.port()));
+        let tasks = application.tasks().clone();
         let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
         hbc_service::spawn(
             "service",
@@ -208,6 +211,7 @@ impl World {
         );
         Self {
             app,
+            tasks,
             clock,
             random: Random::system(),
             chain: genesis.chain_id().unwrap(),

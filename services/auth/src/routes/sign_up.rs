@@ -37,7 +37,8 @@ impl SealedAnswers {
         let Some(mut saved) = slot.answer(StatusCode::CREATED, None, "", self.app.clock.now()) else {
             return Ok(None);
         };
-        let plain = serde_json::to_vec(answer).map_err(|_no_json| Error::Broken("an answer has no JSON form"))?;
+        let plain =
+            serde_json::to_vec(answer).map_err(|_no_json| Error::Broken("an answer has no JSON form"))?;
         let (password, cost, random) =
             (self.password.clone(), self.app.passwords.cost(), self.app.random.clone());
         let work = move || seal_answer(&plain, &password, cost, &random);
@@ -47,7 +48,8 @@ impl SealedAnswers {
             nonce: Bytes::from(sealed.nonce.as_slice()),
             ciphertext: Bytes::new(sealed.ciphertext),
         };
-        saved.body = serde_json::to_string(&body).map_err(|_no_json| Error::Broken("an answer has no JSON form"))?;
+        saved.body =
+            serde_json::to_string(&body).map_err(|_no_json| Error::Broken("an answer has no JSON form"))?;
         Ok(Some(saved))
     }
 

@@ -75,6 +75,7 @@ pub struct TestApp {
     http: reqwest::Client,
     base: String,
     app: Option<App>,
+    pub tasks: Option<hbc_service::Tasks>,
     stop: Option<oneshot::Sender<()>>,
     running: Option<tokio::task::JoinHandle<anyhow::Result<()>>>,
     config: Config,
@@ -117,7 +118,7 @@ fn genesis(operators: &[(OperatorId, SigningKey)]) -> Genesis {
 }
 
 impl TestApp {
-    async fn spawn(database: TestDatabase) -> Self {
+    pub async fn spawn(database: TestDatabase) -> Self {
         let random = Random::seeded(42);
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path();
@@ -170,6 +171,7 @@ impl TestApp {
             http: hbc_client::http::client().unwrap(),
             base: String::new(),
             app: None,
+            tasks: None,
             stop: None,
             running: None,
             config,
@@ -193,6 +195,7 @@ impl TestApp {
         let application = Application::build_in(self.config.clone(), surroundings).await.unwrap();
         self.base = format!("http://127.0.0.1:{}", application.port());
         self.app = Some(application.app().clone());
+        self.tasks = Some(application.tasks().clone());
         let (stop, stopped) = oneshot::channel::<()>();
         let until = async move {
             stopped.await.ok();

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use hbc_db::testing::{TestDatabase, databases};
 use hbc_service::ServerSettings;
+use hbc_service::Tasks;
 use hbc_service::config::SecretFile;
 use hbc_service::telemetry::TelemetrySettings;
 use hbc_storage::Application;
@@ -67,6 +68,7 @@ pub struct TestApp {
     pub blobs: Arc<Memory>,
     pub database: TestDatabase,
     pub config: Config,
+    pub tasks: Option<Tasks>,
     pub random: Random,
     http: reqwest::Client,
     base: String,
@@ -90,7 +92,7 @@ fn secret(folder: &Path, name: &str, text: &str) -> SecretFile {
 }
 
 impl TestApp {
-    async fn spawn(database: TestDatabase) -> Self {
+    pub async fn spawn(database: TestDatabase) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path();
         let world = World::start().await;
@@ -125,6 +127,7 @@ impl TestApp {
             blobs: Arc::new(Memory::default()),
             database,
             config,
+            tasks: None,
             random: Random::system(),
             http: hbc_testkit::http_client(),
             base: String::new(),
@@ -141,6 +144,7 @@ impl TestApp {
         let surroundings = Surroundings { parts: Some(blobs), ..Surroundings::default() };
         let application = Application::build_in(self.config.clone(), surroundings).await.unwrap();
         self.base = format!("http://127.0.0.1:{}", application.port());
+        self.tasks = Some(application.tasks().clone());
         let (stop, stopped) = oneshot::channel::<()>();
         let until = async move {
             stopped.await.ok();

@@ -66,7 +66,7 @@ impl std::fmt::Debug for App {
 impl App {
     /// Opens the spool and reads the key that stands outside the database; `blobs` in place of the IPFS daemon.
     pub fn open(config: &Config, base: Base, blobs: Option<Arc<dyn BlobStore>>) -> anyhow::Result<Self> {
-        let blobs = match blobs {
+        let blobs: Arc<dyn BlobStore> = match blobs {
             Some(blobs) => blobs,
             None => Arc::new(Kubo::new(
                 &config.kubo.url,

@@ -104,13 +104,14 @@ impl Tasks {
         F: Future<Output = ()> + Send + 'static,
     {
         let mut stop = self.stop.subscribe();
-        let this = self.clone();
-        let trip = Arc::clone(&this.lock().standing.entry(name).or_default().trip);
+        // Not the whole of it: loops end when nobody holds their set any more.
+        let loops = Arc::clone(&self.loops);
+        let trip = Arc::clone(&lock(&loops).standing.entry(name).or_default().trip);
         let supervised = async move {
             let mut pause = FIRST_PAUSE;
             loop {
                 let started = Instant::now();
-                this.lock().standing.entry(name).or_default().starts += 1;
+                lock(&loops).standing.entry(name).or_default().starts += 1;
                 let ended = tokio::select! {
                     _stopped = stop.wait_for(|stop| *stop) => return,
                     ended = AssertUnwindSafe(tripping(&trip, make())).catch_unwind() => ended,
@@ -133,19 +134,19 @@ impl Tasks {
             }
         };
         let handle = tokio::spawn(supervised);
-        self.lock().handles.push(handle);
+        lock(&self.loops).handles.push(handle);
     }
 
     /// The loops by name, each with how often it was started.
     #[must_use]
     pub fn starts(&self) -> BTreeMap<&'static str, u64> {
-        self.lock().standing.iter().map(|(name, standing)| (*name, standing.starts)).collect()
+        lock(&self.loops).standing.iter().map(|(name, standing)| (*name, standing.starts)).collect()
     }
 
     /// Makes the loop `name` panic where it stands, once.
     #[cfg(any(test, feature = "testing"))]
     pub fn trip(&self, name: &str) {
-        if let Some(standing) = self.lock().standing.get(name) {
+        if let Some(standing) = lock(&self.loops).standing.get(name) {
             standing.trip.notify_one();
         }
     }
@@ -159,15 +160,15 @@ impl Tasks {
     /// Stops every loop at its next await and waits for them.
     pub async fn stop(&self) {
         self.stop.send_replace(true);
-        let handles = std::mem::take(&mut self.lock().handles);
+        let handles = std::mem::take(&mut lock(&self.loops).handles);
         for handle in handles {
             let _panicked = handle.await;
         }
     }
+}
 
-    fn lock(&self) -> MutexGuard<'_, Loops> {
-        self.loops.lock().unwrap_or_else(PoisonError::into_inner)
-    }
+fn lock(loops: &Mutex<Loops>) -> MutexGuard<'_, Loops> {
+    loops.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// `work`, until it ends or the loop is tripped.

@@ -70,7 +70,7 @@ pub async fn take_numbers(
     .bind(row::stored(count, "n_max")?)
     .fetch_one(&mut *tx)
     .await?;
-    let last = Reader(&row).number("n_max")?;
+    let last: u64 = Reader(&row).number("n_max")?;
     let first = last.saturating_sub(count) + 1;
     let range = NumberRange { labels, first, last, intent: intent.clone(), state: RangeState::Open };
     insert_range(tx, patient, &range, None).await?;

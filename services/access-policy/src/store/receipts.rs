@@ -180,7 +180,7 @@ pub struct PlacedBatch {
 
 fn placed(row: &AnyRow) -> Result<Placed, DbError> {
     let row = Reader(row);
-    let n = row.number("n")?;
+    let n: u64 = row.number("n")?;
     let batch = match row.number_opt("place")? {
         None => None,
         Some(place) => Some(PlacedBatch {

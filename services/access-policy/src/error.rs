@@ -4,6 +4,7 @@ use hbc_chain::json::JsonError;
 use hbc_client::ClientError;
 use hbc_db::{DbError, RowMacError};
 use hbc_service::Problem;
+use hbc_service::idempotency::Rivalry;
 use hbc_types::problem::Slug;
 
 use crate::domain::consent::ConsentError;
@@ -88,6 +89,12 @@ impl Error {
     /// An unacceptable value.
     pub fn invalid(field: &'static str, message: impl Into<String>) -> Self {
         Self::Invalid { field, message: message.into() }
+    }
+}
+
+impl Rivalry for Error {
+    fn is_rival(&self) -> bool {
+        matches!(self, Self::Db(error) if error.is_unique_violation())
     }
 }
 

@@ -7,6 +7,7 @@ use hbc_chain::json::JsonError;
 use hbc_client::jwt::JwtError;
 use hbc_db::DbError;
 use hbc_service::Problem;
+use hbc_service::idempotency::Rivalry;
 use hbc_types::problem::{FieldError, Slug};
 
 use crate::domain::custody::CustodyError;
@@ -101,6 +102,13 @@ impl From<StoreError> for Error {
             StoreError::Db(error) => Self::Db(error),
             StoreError::Tampered(_alarmed) => Self::Tampered,
         }
+    }
+}
+
+impl Rivalry for Error {
+    /// The username may be in use by the same request.
+    fn is_rival(&self) -> bool {
+        matches!(self, Self::UsernameTaken)
     }
 }
 

@@ -2,22 +2,29 @@
 
 use std::collections::HashSet;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
-use ed25519_dalek::SigningKey;
-use hbc_client::ledger::{Finality, LedgerClient};
+use anyhow::Context as _;
+use hbc_app::Base;
 use hbc_types::ids::IntentId;
-use hbc_types::{Clock, Digest, Random};
 use tokio::sync::Notify;
 
-use crate::blob::BlobStore;
+use crate::config::{Config, ReconcileSettings};
 use crate::domain::index::IndexKey;
-use crate::policy::Policy;
-use crate::spool::Spool;
+use crate::flows::policy::Policy;
 use crate::store::Store;
+use crate::store::blob::BlobStore;
+use crate::store::blob::kubo::Kubo;
+use crate::store::spool::Spool;
 
-/// The state of the service. Clones share it.
+/// The service's state. Clones share it.
 #[derive(Clone)]
-pub struct App {
+pub struct App(Arc<Core>);
+
+/// What an [`App`] shares.
+pub struct Core {
+    /// What every service stands on.
+    pub base: Base,
     /// The database.
     pub store: Store,
     /// Where segments lie.
@@ -28,27 +35,58 @@ pub struct App {
     pub policy: Policy,
     /// The key outside the database.
     pub index: IndexKey,
-    /// Signs anchors.
-    pub signer: Arc<SigningKey>,
-    /// The chain that anchors are for.
-    pub chain: Digest,
-    /// The time.
-    pub clock: Clock,
-    /// Randomness.
-    pub random: Random,
-    /// Who waits for anchors, and how the ledger stands.
-    pub finality: Finality,
-    /// The ledger nodes.
-    pub ledger: LedgerClient,
+    /// How unfinished work is cleaned up.
+    pub reconcile: ReconcileSettings,
     /// Wakes the reconcile loop before its time.
-    pub stir: Arc<Notify>,
+    pub stir: Notify,
     /// Uploads that this process is working on: however long they take, they are not dead.
     pub under_way: UnderWay,
 }
 
+impl std::ops::Deref for App {
+    type Target = Core;
+    fn deref(&self) -> &Core {
+        &self.0
+    }
+}
+
+impl std::ops::Deref for Core {
+    type Target = Base;
+    fn deref(&self) -> &Base {
+        &self.base
+    }
+}
+
 impl std::fmt::Debug for App {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("App").field("chain", &self.chain).finish_non_exhaustive()
+        f.debug_struct("App").field("base", &self.base).finish_non_exhaustive()
+    }
+}
+
+impl App {
+    /// Opens the spool and reads the key that stands outside the database; `blobs` in place of the IPFS daemon.
+    pub fn open(config: &Config, base: Base, blobs: Option<Arc<dyn BlobStore>>) -> anyhow::Result<Self> {
+        let blobs: Arc<dyn BlobStore> = match blobs {
+            Some(blobs) => blobs,
+            None => Arc::new(Kubo::new(
+                &config.kubo.url,
+                &config.kubo.user,
+                config.kubo.token_file.text()?,
+                Duration::from_secs(config.kubo.timeout_seconds),
+                config.kubo.calls,
+            )?),
+        };
+        Ok(Self(Arc::new(Core {
+            store: Store::new(base.db.clone()),
+            blobs,
+            spool: Spool::open(config.spool_dir.clone()).context("the spool cannot be opened")?,
+            policy: Policy::new(&config.access_policy_url, base.caller.clone())?,
+            index: IndexKey::new(&config.index_key_file.key()?),
+            reconcile: config.reconcile.clone(),
+            stir: Notify::new(),
+            under_way: UnderWay::default(),
+            base,
+        })))
     }
 }
 

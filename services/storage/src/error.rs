@@ -3,12 +3,13 @@
 use hbc_client::ClientError;
 use hbc_db::DbError;
 use hbc_service::Problem;
+use hbc_service::idempotency::Rivalry;
 use hbc_types::problem::Slug;
 
-use crate::blob::BlobError;
 use crate::domain::bundle::BundleError;
 use crate::domain::json::JsonError;
 use crate::domain::validation::{Issue, SchemaError};
+use crate::store::blob::BlobError;
 
 /// A request that is not done.
 #[derive(Debug, thiserror::Error)]
@@ -96,10 +97,10 @@ impl Error {
         );
         Self::Integrity { what, which }
     }
+}
 
-    /// Whether another attempt found the row of a rival first.
-    #[must_use]
-    pub const fn is_rival(&self) -> bool {
+impl Rivalry for Error {
+    fn is_rival(&self) -> bool {
         matches!(self, Self::Db(error) if error.is_unique_violation())
     }
 }

@@ -16,6 +16,7 @@ pub mod jobs;
 mod lock;
 mod migrate;
 pub mod outbox;
+pub mod row;
 mod row_mac;
 #[cfg(feature = "testing")]
 pub mod testing;

@@ -67,7 +67,8 @@ impl Writer {
         let (sender, receiver) = mpsc::channel(1024);
         let group =
             GroupWriter { options, settings, wake, receiver, connection: Some(connection), held: None };
-        tokio::spawn(group.run());
+        // Without it no change is stored any more, and what it held cannot be taken up again.
+        hbc_tasks::spawn_essential("database writer", group.run());
         Ok(Self::Sqlite(sender))
     }
 
@@ -128,7 +129,7 @@ impl Db {
             }
             Writer::Postgres(pool) => {
                 let (pool, wake) = (pool.clone(), Arc::clone(&self.wake));
-                let task = tokio::spawn(async move {
+                let task = hbc_tasks::spawn("database change", async move {
                     let (outcome, enqueued) = watched(repeat(pool, Lock::in_order(locks), job)).await;
                     if enqueued && outcome.is_ok() {
                         wake.notify_one();

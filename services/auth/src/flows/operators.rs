@@ -7,7 +7,7 @@ use hbc_types::ids::AccountId;
 use hbc_types::wire::auth::Contact;
 
 use crate::app::App;
-use crate::bootstrap::{OperatorEntry, OperatorsFile};
+use crate::domain::bootstrap::{OperatorEntry, OperatorsFile};
 use crate::domain::custody::KeyUse;
 use crate::domain::input::Username;
 use crate::error::Error;

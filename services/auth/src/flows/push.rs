@@ -54,17 +54,6 @@ pub async fn round(app: &App) -> Result<usize, Error> {
     Ok(owed)
 }
 
-/// The background loop.
-pub async fn run(app: App) {
-    loop {
-        if let Err(error) = round(&app).await {
-            let error: &dyn std::error::Error = &error;
-            tracing::warn!(error, "What access-policy is owed could not be looked through");
-        }
-        tokio::time::sleep(Duration::from_millis(500)).await;
-    }
-}
-
 async fn settle(app: &App, push: Push) -> Result<bool, Error> {
     let outcome = send(app, &push).await?;
     let (rows, now) = (app.store.rows.clone(), app.clock.now());
@@ -140,8 +129,7 @@ async fn put_subject(app: &App, account: &Account) -> Result<(), ClientError> {
             .then(|| crate::domain::custody::kid(&account.public_key)),
         revision: u64::try_from(account.revision).unwrap_or(0),
     };
-    let call =
-        app.access_policy.endpoint.put(&format!("/internal/v1/subjects/{}", account.id)).json(&subject);
+    let call = app.access_policy.put(&format!("/internal/v1/subjects/{}", account.id)).json(&subject);
     finish(app, call).await
 }
 
@@ -152,15 +140,15 @@ async fn pin(app: &App, account: &Account) -> Result<(), ClientError> {
         root_public_key: Bytes::from(account.public_key.as_slice()),
         custody,
     };
-    finish(app, app.access_policy.endpoint.post("/internal/v1/patients").json(&pin)).await
+    finish(app, app.access_policy.post("/internal/v1/patients").json(&pin)).await
 }
 
 async fn deny_subject(app: &App, account: &Account) -> Result<(), ClientError> {
     let path = format!("/internal/v1/denials/subject/{}", account.id);
     if account.standing == Standing::Suspended {
-        return finish(app, app.access_policy.endpoint.put(&path).json(&NewDenial { until: None })).await;
+        return finish(app, app.access_policy.put(&path).json(&NewDenial { until: None })).await;
     }
-    match finish(app, app.access_policy.endpoint.delete(&path)).await {
+    match finish(app, app.access_policy.delete(&path)).await {
         Err(error) if error.status() == Some(404) => Ok(()),
         outcome => outcome,
     }
@@ -170,9 +158,9 @@ async fn deny_session(app: &App, session: &str, ended_at: Timestamp) -> Result<(
     let life = Duration::from_secs(u64::try_from(ACCESS_SECONDS).unwrap_or(600));
     let until = Some(ended_at.plus(life).plus(SLACK));
     let path = format!("/internal/v1/denials/session/{session}");
-    finish(app, app.access_policy.endpoint.put(&path).json(&NewDenial { until })).await
+    finish(app, app.access_policy.put(&path).json(&NewDenial { until })).await
 }
 
 async fn finish(app: &App, call: hbc_client::Call) -> Result<(), ClientError> {
-    call.signed(&app.access_policy.caller, ServiceRole::AccessPolicy).once().deadline(DEADLINE).done().await
+    call.signed(&app.caller, ServiceRole::AccessPolicy).once().deadline(DEADLINE).done().await
 }

@@ -77,7 +77,7 @@ pub async fn approve(
     let now = app.clock.now();
     let change = change(app, &account, StaffStatus::Active).await?;
     let by_operator = change.sign(&key, now)?;
-    let by_auth = change.sign(&app.keys.service, now)?;
+    let by_auth = change.sign(&app.service_key, now)?;
     let (rows, id, signer, round) =
         (app.store.rows.clone(), agency.clone(), operator.0.clone(), account.staff_round);
     app.store

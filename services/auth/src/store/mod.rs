@@ -7,7 +7,6 @@ pub mod accounts;
 pub mod consent_keys;
 pub mod factors;
 pub mod pushes;
-mod row;
 pub mod sessions;
 pub mod staff;
 pub mod throttle;

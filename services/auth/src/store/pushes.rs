@@ -4,8 +4,8 @@
 use hbc_db::Tx;
 use hbc_types::Timestamp;
 
-use super::row::{Reader, bad};
 use super::{Rows, StoreError};
+use hbc_db::row::{Reader, bad};
 
 /// A kind of news.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -151,7 +151,7 @@ fn push(row: &sqlx::any::AnyRow) -> Result<Push, StoreError> {
     Ok(Push {
         kind: PushKind::ALL.into_iter().find(|known| known.code() == kind).ok_or_else(|| bad("kind"))?,
         subject: row.text("subject")?,
-        wanted: row.int("wanted")?,
-        attempts: row.int("attempts")?,
+        wanted: row.number("wanted")?,
+        attempts: row.number("attempts")?,
     })
 }

@@ -1,9 +1,11 @@
 //! All SQL of storage. What a record's clear columns say is believed only after its row opened
 //! ([`crate::domain::index::IndexKey::open_row`]).
 
+pub mod blob;
 mod commit;
 mod intents;
 mod segments;
+pub mod spool;
 
 pub use commit::{Commit, NewRecord, NewSegment};
 pub use segments::{SegmentRow, finalise};

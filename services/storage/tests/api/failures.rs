@@ -157,7 +157,7 @@ async fn an_upload_that_died_leaves_nothing() {
         std::fs::create_dir_all(&folder).unwrap();
         std::fs::write(folder.join("0"), &bytes).unwrap();
         let blobs = std::sync::Arc::clone(&app.blobs);
-        hbc_storage::blob::BlobStore::put(&*blobs, bytes.into()).await.unwrap();
+        hbc_storage::testing::BlobStore::put(&*blobs, bytes.into()).await.unwrap();
         assert_eq!(app.blobs.pins().len(), 2);
         by_hand(
             &app,

@@ -7,6 +7,7 @@ mod conditional;
 mod failures;
 mod imports;
 mod kubo;
+mod loops;
 mod matrix;
 mod reads;
 mod world;

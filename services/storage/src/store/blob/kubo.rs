@@ -20,8 +20,8 @@ use ipfs_api_backend_hyper::{IpfsApi, IpfsClient, TryFromUri};
 use reqwest::{StatusCode, Url};
 use tokio::sync::Semaphore;
 
-use crate::blob::{BlobError, BlobStore};
 use crate::domain::segment::{BLOCK_BYTES, raw_cid};
+use crate::store::blob::{BlobError, BlobStore};
 
 /// Chunks of an object that is larger than one block.
 const CHUNKER: &str = "size-1048576";

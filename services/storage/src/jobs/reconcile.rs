@@ -12,30 +12,21 @@ use hbc_types::ids::IntentId;
 use hbc_types::wire::access::{AnchoredItem, AnchoredRequest, VoidRequest};
 
 use crate::app::{App, blocking};
-use crate::config::ReconcileSettings;
 use crate::error::Error;
-use crate::read;
+use crate::flows::read;
 use crate::store::SegmentRow;
 
 /// Intents reported to access-policy in one round.
 const REPORTS: u32 = 100;
 /// Segments whose pins are looked at in one round.
 const PINS: u32 = 50;
-/// Rounds between two looks at old saved answers.
-const PRUNE_ROUNDS: u64 = 100;
-/// How long saved answers are kept.
-const SAVED_ANSWERS: Duration = Duration::from_secs(7 * 24 * 3600);
 
 /// The loop.
-pub async fn reconcile(app: App, settings: ReconcileSettings, readiness: Readiness) {
-    let (mut checked, mut rounds) = (String::new(), 0_u64);
+pub async fn run(app: App, readiness: Readiness) {
+    let mut checked = String::new();
     loop {
-        round(&app, &settings, &readiness, &mut checked).await;
-        if rounds.is_multiple_of(PRUNE_ROUNDS) {
-            log("saved answers", prune(&app).await);
-        }
-        rounds = rounds.wrapping_add(1);
-        let pause = tokio::time::sleep(Duration::from_secs(settings.every_seconds.max(1)));
+        round(&app, &readiness, &mut checked).await;
+        let pause = tokio::time::sleep(Duration::from_secs(app.reconcile.every_seconds.max(1)));
         tokio::select! {
             () = pause => {}
             () = app.stir.notified() => {}
@@ -44,14 +35,14 @@ pub async fn reconcile(app: App, settings: ReconcileSettings, readiness: Readine
 }
 
 /// One round. A step that fails is logged and tried again in the next one; it does not hold up the others.
-async fn round(app: &App, settings: &ReconcileSettings, readiness: &Readiness, checked: &mut String) {
+async fn round(app: &App, readiness: &Readiness, checked: &mut String) {
     match app.blobs.check().await {
         Ok(()) => readiness.set("ipfs", true, "answers"),
         Err(error) => readiness.set("ipfs", false, error.to_string()),
     }
-    log("dead uploads", bury(app, settings).await);
+    log("dead uploads", bury(app).await);
     log("final numbers", report(app).await);
-    log("spooled segments", unspool(app, settings).await);
+    log("spooled segments", unspool(app).await);
     log("pins", check_pins(app, checked).await);
 }
 
@@ -67,8 +58,8 @@ fn log(step: &'static str, outcome: Result<(), Error>) {
 }
 
 /// Ends uploads that will never be committed: their pins and spool go, their numbers are voided.
-pub async fn bury(app: &App, settings: &ReconcileSettings) -> Result<(), Error> {
-    let before = app.clock.now().minus(Duration::from_secs(settings.intent_seconds));
+async fn bury(app: &App) -> Result<(), Error> {
+    let before = app.clock.now().minus(Duration::from_secs(app.reconcile.intent_seconds));
     for intent in app.store.unsettled_intents(before).await? {
         if app.under_way.contains(&intent) {
             continue;
@@ -98,7 +89,7 @@ async fn bury_one(app: &App, intent: &IntentId) -> Result<(), Error> {
 }
 
 /// Tells access-policy which numbers are final: they can no longer be voided.
-pub async fn report(app: &App) -> Result<(), Error> {
+async fn report(app: &App) -> Result<(), Error> {
     for (intent, txid) in app.store.unreported(REPORTS).await? {
         log("an upload's final numbers", report_one(app, &intent, txid).await);
     }
@@ -120,8 +111,8 @@ async fn report_one(app: &App, intent: &IntentId, txid: Digest) -> Result<(), Er
 }
 
 /// Takes segments out of the spool once IPFS is seen to hold them and their anchor is final.
-async fn unspool(app: &App, settings: &ReconcileSettings) -> Result<(), Error> {
-    let before = app.clock.now().minus(Duration::from_secs(settings.spool_seconds));
+async fn unspool(app: &App) -> Result<(), Error> {
+    let before = app.clock.now().minus(Duration::from_secs(app.reconcile.spool_seconds));
     for segment in app.store.spooled(before).await? {
         if segment.height.is_none() || !ensure_pinned(app, &segment).await? {
             continue;
@@ -155,7 +146,7 @@ async fn check_pins(app: &App, after: &mut String) -> Result<(), Error> {
 }
 
 /// Whether a segment is pinned; one that is not is pinned again from the spool, if it is still there.
-pub async fn ensure_pinned(app: &App, segment: &SegmentRow) -> Result<bool, Error> {
+async fn ensure_pinned(app: &App, segment: &SegmentRow) -> Result<bool, Error> {
     let cid = Cid::from_str(&segment.cid).map_err(|_cid| Error::integrity("a CID", segment.cid.clone()))?;
     if app.blobs.is_pinned(cid).await? {
         return Ok(true);
@@ -173,13 +164,4 @@ pub async fn ensure_pinned(app: &App, segment: &SegmentRow) -> Result<bool, Erro
     app.blobs.put(bytes).await?;
     tracing::warn!(ipfs.cid = segment.cid, "IPFS had lost a segment: it was pinned again from the spool");
     Ok(true)
-}
-
-async fn prune(app: &App) -> Result<(), Error> {
-    let before = app.clock.now().minus(SAVED_ANSWERS);
-    app.store
-        .db()
-        .write(move |tx| Box::pin(async move { hbc_db::idempotency::prune(tx, before).await }))
-        .await?;
-    Ok(())
 }

@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use hbc_service::idempotency::Rivalry as _;
 use hbc_types::Timestamp;
 use hbc_types::classify;
 use hbc_types::ids::{PatientId, RecordId};
@@ -16,7 +17,7 @@ use crate::app::{App, blocking};
 use crate::domain::bundle::{Bundle, Criteria, Draft, Known, Outcome, Plan, Setting, plan};
 use crate::domain::json;
 use crate::error::Error;
-use crate::upload::{self, Stored, Upload};
+use crate::flows::upload::{self, Stored, Upload};
 
 /// How often an upload is planned anew because a rival created one of its conditional records first.
 const ATTEMPTS: usize = 5;

@@ -290,10 +290,11 @@ fn sign_anchor(
         iat: app.clock.now().unsigned_ms(),
         segments,
     });
-    let jws = tx::sign(&app.signer, &payload).map_err(|_never| Error::Fault("an anchor without JCS form"))?;
+    let jws =
+        tx::sign(&app.service_key, &payload).map_err(|_never| Error::Fault("an anchor without JCS form"))?;
     Ok(NewTransaction {
         txid: tx::txid(jws.as_bytes()),
-        author: PublicKey::of(&app.signer).kid(),
+        author: PublicKey::of(&app.service_key).kid(),
         kind: "record.anchor".to_owned(),
         reference: intent.as_str().to_owned(),
         jws,

@@ -1,15 +1,15 @@
 //! What final blocks change here. A block reaches these functions only after its certificate was verified; a single
 //! node's word counts for nothing.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 
+use hbc_app::{FinalEvent, LedgerEvents, Refusal};
 use hbc_chain::payload::{Consent, ConsentKey, KeyStatus, Payload, Revoke};
 use hbc_chain::tx::Tx as LedgerTx;
-use hbc_client::ledger::FinalBlock;
+use hbc_client::ledger::{FinalBlock, FinalTransaction};
+use hbc_db::outbox::Settled;
 use hbc_db::{Lock, Tx};
 use hbc_types::ids::{GrantId, PatientId};
-use hbc_types::outbox::{FollowPosition, SubmitOutcome};
 use hbc_types::{Digest, Timestamp};
 
 use crate::app::App;
@@ -19,43 +19,61 @@ use crate::flows::consents::{change_grant, protected};
 use crate::store;
 use crate::store::grants::StoredGrant;
 
-/// Whether a transaction can mean anything here; the others, record anchors mostly, are passed over.
-const fn concerns_us(payload: &Payload) -> bool {
-    matches!(
-        payload,
-        Payload::Grant(_)
-            | Payload::Alter(_)
-            | Payload::Revoke(_)
-            | Payload::ConsentKey(_)
-            | Payload::Receipts(_)
-    )
+/// This service's side of the ledger.
+#[derive(Clone, Debug)]
+pub struct Events(pub App);
+
+impl LedgerEvents for Events {
+    type Error = Error;
+
+    fn concerns(&self, payload: &Payload) -> bool {
+        concerns_us(payload)
+    }
+
+    async fn locks_for(&self, transactions: &[FinalTransaction]) -> Result<Vec<Lock>, Error> {
+        let txs: Vec<LedgerTx> = transactions.iter().filter_map(|found| found.tx.clone()).collect();
+        Ok(locks(&touched(&self.0, &txs).await?))
+    }
+
+    async fn locks_for_refused(&self, txids: &[Digest]) -> Result<Vec<Lock>, Error> {
+        let mut patients = Vec::new();
+        let mut conn = self.0.db.reads().acquire().await.map_err(hbc_db::DbError::from)?;
+        for txid in txids {
+            if let Some(id) = store::grants::find_by_txid(&mut conn, *txid).await?
+                && let Some(stored) = store::grants::find(&mut conn, &id).await?
+            {
+                patients.push(stored.grant.patient);
+            }
+        }
+        Ok(locks(&patients))
+    }
+
+    async fn finalised(&self, db: &mut Tx, event: &FinalEvent) -> Result<(), Error> {
+        let Some(tx) = &event.transaction.tx else { return Ok(()) };
+        passing_over_tampered(apply(&self.0, db, tx, event.height, event.now).await)
+    }
+
+    async fn refused(&self, db: &mut Tx, refusal: &Refusal) -> Result<(), Error> {
+        passing_over_tampered(refused(&self.0, db, refusal).await)
+    }
 }
 
-/// Applies a verified final block: its effects, what it settles in the outbox, and the position, in one transaction.
-pub async fn apply_block(app: &App, block: &FinalBlock, position: FollowPosition) -> Result<(), Error> {
-    let height = block.height();
-    let relevant: Vec<(Digest, u64, Option<LedgerTx>)> = block
-        .transactions
-        .iter()
-        .filter(|final_tx| final_tx.tx.as_ref().is_none_or(|tx| concerns_us(tx.payload())))
-        .map(|final_tx| (final_tx.txid, final_tx.log_index, final_tx.tx.clone()))
-        .collect();
-    let txs: Vec<LedgerTx> = relevant.iter().filter_map(|(_, _, tx)| tx.clone()).collect();
-    let locks = locks(&touched(app, &txs).await?);
-    let (this, now, relevant) = (app.clone(), app.clock.now(), Arc::new(relevant));
-    app.db
-        .write_locked(locks, move |db| {
-            Box::pin(async move {
-                for (txid, log_index, tx) in relevant.iter() {
-                    hbc_db::outbox::finalised(db, *txid, height, *log_index, now).await?;
-                    let Some(tx) = tx else { continue };
-                    passing_over_tampered(apply(&this, db, tx, height, now).await)?;
-                }
-                hbc_db::follow::advance(db, &this.chain.to_string(), &position, now).await?;
-                Ok::<(), Error>(())
-            })
-        })
-        .await
+/// Whether a transaction can mean anything here; the others, record anchors mostly, are passed over.
+const fn concerns_us(payload: &Payload) -> bool {
+    match payload {
+        Payload::Grant(_)
+        | Payload::Alter(_)
+        | Payload::Revoke(_)
+        | Payload::ConsentKey(_)
+        | Payload::Receipts(_) => true,
+        Payload::MemberVote(_)
+        | Payload::ServiceKey(_)
+        | Payload::Staff(_)
+        | Payload::Anchor(_)
+        | Payload::Erase(_)
+        | Payload::Release(_)
+        | Payload::NodeEvent(_) => false,
+    }
 }
 
 /// A patient whose rows were changed by hand is denied everywhere already; the chain goes on for everybody else.
@@ -73,43 +91,8 @@ fn passing_over_tampered(result: Result<(), Error>) -> Result<(), Error> {
     }
 }
 
-/// Stores what became of attempts to submit, and what refusals mean here.
-pub async fn record(app: &App, outcomes: Vec<SubmitOutcome>) -> Result<(), Error> {
-    let (this, now) = (app.clone(), app.clock.now());
-    let reasons: HashMap<Digest, String> = outcomes
-        .iter()
-        .filter_map(|outcome| match outcome {
-            SubmitOutcome::Refused { txid, reason, .. } => Some((*txid, reason.clone())),
-            SubmitOutcome::Submitted { .. } | SubmitOutcome::Postponed { .. } => None,
-        })
-        .collect();
-    let mut patients = Vec::new();
-    let mut conn = app.db.reads().acquire().await.map_err(hbc_db::DbError::from)?;
-    for txid in reasons.keys() {
-        if let Some(id) = store::grants::find_by_txid(&mut conn, *txid).await?
-            && let Some(stored) = store::grants::find(&mut conn, &id).await?
-        {
-            patients.push(stored.grant.patient);
-        }
-    }
-    drop(conn);
-    let (outcomes, reasons) = (Arc::new(outcomes), Arc::new(reasons));
-    app.db
-        .write_locked(locks(&patients), move |db| {
-            Box::pin(async move {
-                for (txid, settled) in hbc_db::outbox::record(db, &outcomes, now).await? {
-                    let reason = reasons.get(&txid).map_or("refused", String::as_str);
-                    let result = refused(&this, db, &settled.kind, &settled.reference, reason, now).await;
-                    passing_over_tampered(result)?;
-                }
-                Ok::<(), Error>(())
-            })
-        })
-        .await
-}
-
 /// The patients whose rights these transactions may change, for their locks.
-pub async fn touched(app: &App, txs: &[LedgerTx]) -> Result<Vec<PatientId>, Error> {
+async fn touched(app: &App, txs: &[LedgerTx]) -> Result<Vec<PatientId>, Error> {
     let mut conn = app.db.reads().acquire().await.map_err(hbc_db::DbError::from)?;
     let mut patients = Vec::new();
     for tx in txs {
@@ -117,7 +100,14 @@ pub async fn touched(app: &App, txs: &[LedgerTx]) -> Result<Vec<PatientId>, Erro
             Payload::Grant(consent) | Payload::Alter(consent) => consent.key,
             Payload::Revoke(revoke) => revoke.key,
             Payload::ConsentKey(key) => key.key,
-            _ => continue,
+            Payload::MemberVote(_)
+            | Payload::ServiceKey(_)
+            | Payload::Staff(_)
+            | Payload::Anchor(_)
+            | Payload::Erase(_)
+            | Payload::Receipts(_)
+            | Payload::Release(_)
+            | Payload::NodeEvent(_) => continue,
         };
         if let Some(key) = store::grants::key(&mut conn, kid).await? {
             patients.push(key.patient);
@@ -127,8 +117,7 @@ pub async fn touched(app: &App, txs: &[LedgerTx]) -> Result<Vec<PatientId>, Erro
 }
 
 /// The locks for applying a block.
-#[must_use]
-pub fn locks(patients: &[PatientId]) -> Vec<Lock> {
+fn locks(patients: &[PatientId]) -> Vec<Lock> {
     patients.iter().map(|patient| Lock::exclusive(patient.as_str())).collect()
 }
 
@@ -152,7 +141,16 @@ async fn stands(db: &mut Tx, tx: &LedgerTx) -> Result<bool, Error> {
             let stored = store::grants::key(db, key.key).await?;
             Ok(stored.is_none_or(|stored| stored.revoked_at.is_some()))
         }
-        _ => Ok(true),
+        Payload::ConsentKey(_)
+        | Payload::Alter(_)
+        | Payload::MemberVote(_)
+        | Payload::ServiceKey(_)
+        | Payload::Staff(_)
+        | Payload::Anchor(_)
+        | Payload::Erase(_)
+        | Payload::Receipts(_)
+        | Payload::Release(_)
+        | Payload::NodeEvent(_) => Ok(true),
     }
 }
 
@@ -187,7 +185,7 @@ pub async fn audit_block(app: &App, block: &FinalBlock) -> Result<u64, Error> {
 }
 
 /// Applies one final transaction.
-pub async fn apply(app: &App, db: &mut Tx, tx: &LedgerTx, height: u64, now: Timestamp) -> Result<(), Error> {
+async fn apply(app: &App, db: &mut Tx, tx: &LedgerTx, height: u64, now: Timestamp) -> Result<(), Error> {
     match tx.payload() {
         Payload::Grant(consent) => granted(app, db, tx.txid(), consent, height, now).await,
         Payload::Revoke(revoke) => revoked(app, db, tx.txid(), revoke, now).await,
@@ -195,7 +193,15 @@ pub async fn apply(app: &App, db: &mut Tx, tx: &LedgerTx, height: u64, now: Time
             key_revoked(app, db, tx.txid(), key, now).await
         }
         Payload::Receipts(_) => store::receipts::batch_final(db, tx.txid(), height).await,
-        _ => Ok(()),
+        Payload::ConsentKey(_)
+        | Payload::Alter(_)
+        | Payload::MemberVote(_)
+        | Payload::ServiceKey(_)
+        | Payload::Staff(_)
+        | Payload::Anchor(_)
+        | Payload::Erase(_)
+        | Payload::Release(_)
+        | Payload::NodeEvent(_) => Ok(()),
     }
 }
 
@@ -290,14 +296,8 @@ async fn with_grant(
 }
 
 /// The ledger refused a transaction of ours for ever.
-pub async fn refused(
-    app: &App,
-    db: &mut Tx,
-    kind: &str,
-    reference: &str,
-    reason: &str,
-    now: Timestamp,
-) -> Result<(), Error> {
+async fn refused(app: &App, db: &mut Tx, refusal: &Refusal) -> Result<(), Error> {
+    let Settled { kind, reference } = &refusal.about;
     if kind != "consent.grant" {
         return Ok(());
     }
@@ -308,61 +308,7 @@ pub async fn refused(
     {
         // The place is free again.
         key.last = key.last_final;
-        store::grants::put_key(db, &key, now).await?;
+        store::grants::put_key(db, &key, refusal.now).await?;
     }
-    with_grant(app, db, &id, false, |_, grant| Ok(grant.refuse(reason, now)?)).await
-}
-
-/// Ends grants whose period is over and forgets what nobody needs any more.
-pub async fn sweep(app: &App) -> Result<(), Error> {
-    let now = app.clock.now();
-    app.db
-        .write(move |db| {
-            Box::pin(async move {
-                store::requests::expire(db, now).await?;
-                store::grants::forget_drafts(db, now.minus(std::time::Duration::from_secs(3600))).await?;
-                store::receipts::forget_folds(db, now).await?;
-                let day = std::time::Duration::from_secs(24 * 60 * 60);
-                hbc_db::idempotency::prune(db, now.minus(day)).await?;
-                Ok::<(), Error>(())
-            })
-        })
-        .await?;
-    let mut conn = app.db.reads().acquire().await.map_err(hbc_db::DbError::from)?;
-    let patients = store::grants::patients_with_expired(&mut conn, now).await?;
-    drop(conn);
-    for patient in patients {
-        // One patient's broken rows must not keep the others' grants alive.
-        if let Err(error) = sweep_patient(app, patient, now).await {
-            tracing::error!(
-                error = &error as &dyn std::error::Error,
-                "A patient's grants could not be swept"
-            );
-        }
-    }
-    Ok(())
-}
-
-async fn sweep_patient(app: &App, patient: PatientId, now: Timestamp) -> Result<(), Error> {
-    let this = app.clone();
-    app.db
-        .write_locked(vec![Lock::exclusive(patient.as_str())], move |db| {
-            Box::pin(async move {
-                let Some(mut rights) = store::rights::rights(db, &this.seal, &patient).await? else {
-                    return Ok(());
-                };
-                let mut changed = false;
-                for grant in &mut rights.grants {
-                    if grant.sweep(now) {
-                        store::grants::update(db, grant).await?;
-                        changed = true;
-                    }
-                }
-                if changed {
-                    store::rights::commit(db, &this.seal, rights).await?;
-                }
-                Ok::<(), Error>(())
-            })
-        })
-        .await
+    with_grant(app, db, &id, false, |_, grant| Ok(grant.refuse(&refusal.reason, refusal.now)?)).await
 }

@@ -7,8 +7,8 @@ use bytes::Bytes;
 use cid::Cid;
 use futures_util::future::BoxFuture;
 
-use crate::blob::{BlobError, BlobStore};
 use crate::domain::segment::raw_cid;
+use crate::store::blob::{BlobError, BlobStore};
 
 /// The store.
 #[derive(Debug, Default)]

@@ -1,0 +1,40 @@
+//! What every service's `/readyz` says of its database and of the ledger.
+
+use std::time::Duration;
+
+use hbc_client::ledger::Finality;
+use hbc_service::Readiness;
+
+use crate::Base;
+
+/// How often the database is asked.
+const GLANCE: Duration = Duration::from_secs(2);
+
+/// Says whether the database answers.
+pub async fn say_database(base: Base, readiness: Readiness) {
+    let chain = base.chain.to_string();
+    loop {
+        match hbc_db::follow::position(base.db.reads(), &chain).await {
+            Ok(_) => readiness.set("database", true, "answers"),
+            Err(_) => readiness.set("database", false, "does not answer"),
+        }
+        tokio::time::sleep(GLANCE).await;
+    }
+}
+
+/// Says how the ledger stands. A service goes on without it, and what waits for it waits: only what must never happen
+/// (two certified blocks at one height, a stored position that does not fit) makes the service unready.
+pub async fn say_ledger(finality: Finality, readiness: Readiness) {
+    let mut health = finality.watch_health();
+    loop {
+        let now = health.borrow_and_update().clone();
+        let note = match &now.alarm {
+            Some(alarm) => alarm.clone(),
+            None => format!("{} of {} nodes, {} blocks behind", now.nodes_up, now.nodes, now.lag()),
+        };
+        readiness.set("ledger", now.alarm.is_none(), note);
+        if health.changed().await.is_err() {
+            return;
+        }
+    }
+}

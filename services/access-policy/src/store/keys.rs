@@ -264,7 +264,7 @@ fn read_intent(row: &AnyRow) -> Result<Intent, DbError> {
         fingerprint: row.parsed("fingerprint")?,
         compartment: row.code("compartment", Compartment::parse)?,
         kek_epoch: row.number("kek_epoch")?,
-        seed: row.bytes("seed")?,
+        seed: row.bytes_opt("seed")?,
         receipt: row.parsed_opt("receipt")?,
     })
 }

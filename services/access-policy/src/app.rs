@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use hbc_app::Base;
+use hbc_app::{Base, ServiceState};
 use hbc_db::{DbError, Lock};
 use hbc_service::{AnswerStore, Caller, Problem};
 use hbc_types::Digest;
@@ -58,6 +58,8 @@ impl std::fmt::Debug for App {
         f.debug_struct("App").field("base", &self.base).finish_non_exhaustive()
     }
 }
+
+impl ServiceState for App {}
 
 impl App {
     /// Checks the policies, reads the keys that stand outside the database, and makes what a fresh database needs before

@@ -1,5 +1,6 @@
 //! What can go wrong here, without HTTP in it, and the one place where it becomes a problem.
 
+use hbc_app::jobs::JobError;
 use hbc_chain::json::JsonError;
 use hbc_client::ClientError;
 use hbc_db::{DbError, RowMacError};
@@ -71,6 +72,28 @@ pub enum Error {
     /// The ledger's answer does not verify.
     #[error("the ledger's answer does not verify: {0}")]
     Unverified(String),
+}
+
+impl From<Error> for JobError {
+    fn from(error: Error) -> Self {
+        match error {
+            Error::Db(error) => error.into(),
+            Error::Ledger(error) => error.into(),
+            Error::Tampered(_) => Self::fault("row_tampered").because(error),
+            Error::Key(_)
+            | Error::Document(_)
+            | Error::Consent(_)
+            | Error::Transition(_)
+            | Error::Scope(_)
+            | Error::NotFound
+            | Error::Conflict(_)
+            | Error::Invalid { .. }
+            | Error::Denied { .. }
+            | Error::AgencyUnverified
+            | Error::Suspended
+            | Error::Unverified(_) => Self::fault("internal").because(error),
+        }
+    }
 }
 
 impl From<sqlx::Error> for Error {

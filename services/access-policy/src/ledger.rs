@@ -297,7 +297,7 @@ async fn with_grant(
 
 /// The ledger refused a transaction of ours for ever.
 async fn refused(app: &App, db: &mut Tx, refusal: &Refusal) -> Result<(), Error> {
-    let Settled { kind, reference } = &refusal.about;
+    let Settled { kind, reference, .. } = &refusal.about;
     if kind != "consent.grant" {
         return Ok(());
     }

@@ -5,7 +5,7 @@ use std::num::NonZeroU32;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
-use hbc_app::Base;
+use hbc_app::{Base, ServiceState};
 use hbc_client::Endpoint;
 use hbc_db::RowMac;
 use hbc_service::RateLimit;
@@ -44,8 +44,6 @@ pub struct Core {
     pub sign_ups: RateLimit<String>,
     /// One password check at a time for an account from an address.
     pub attempts: KeyedLocks,
-    /// One conversation with access-policy at a time about a subject.
-    pub pushing: KeyedLocks,
 }
 
 impl std::ops::Deref for App {
@@ -68,6 +66,8 @@ impl std::fmt::Debug for App {
     }
 }
 
+impl ServiceState for App {}
+
 impl App {
     /// Reads the keys that stand outside the database, and makes the first operators.
     pub async fn open(config: &Config, base: Base, cost: Cost) -> anyhow::Result<Self> {
@@ -88,7 +88,6 @@ impl App {
             sessions: config.sessions.clone(),
             sign_ups: RateLimit::new(SIGN_UPS, Duration::from_millis(100)),
             attempts: KeyedLocks::default(),
-            pushing: KeyedLocks::default(),
             base,
         }));
         if let Some(file) = &config.operators_file {

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use hbc_app::jobs::JobError;
 use hbc_chain::certificate::CertificateError;
 use hbc_chain::json::JsonError;
 use hbc_client::jwt::JwtError;
@@ -93,6 +94,36 @@ impl Error {
     #[must_use]
     pub fn invalid(field: &str, message: impl Into<String>) -> Self {
         Self::Invalid(vec![FieldError { field: field.to_owned(), message: message.into() }])
+    }
+}
+
+impl From<Error> for JobError {
+    fn from(error: Error) -> Self {
+        match error {
+            Error::Db(error) => error.into(),
+            Error::Tampered => Self::fault("row_tampered").because(error),
+            Error::Overloaded => Self::later("overloaded"),
+            Error::Invalid(_)
+            | Error::UsernameTaken
+            | Error::BadCredentials
+            | Error::SecondFactor
+            | Error::TooManyAttempts(_)
+            | Error::Unauthenticated
+            | Error::TokenReused
+            | Error::Suspended
+            | Error::AgencyUnverified
+            | Error::Forbidden(_)
+            | Error::NotFound
+            | Error::Conflict(_)
+            | Error::OtherChain
+            | Error::BadTime
+            | Error::BadSignature(_)
+            | Error::Custody(_)
+            | Error::Token(_)
+            | Error::Form(_)
+            | Error::Certificate(_)
+            | Error::Broken(_) => Self::fault("internal").because(error),
+        }
     }
 }
 

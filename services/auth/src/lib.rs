@@ -21,9 +21,10 @@ mod store;
 #[doc(hidden)]
 pub mod testing;
 
+use hbc_app::jobs::Jobs;
 use hbc_app::{Base, Service, TokenKeys};
 use hbc_db::Migration;
-use hbc_service::{Readiness, Routes, Tasks};
+use hbc_service::Routes;
 use hbc_types::account::ServiceRole;
 
 pub use crate::config::{Config, PasswordSettings, SessionSettings};
@@ -65,7 +66,7 @@ impl Service for Auth {
         ledger::Events(app.clone())
     }
 
-    fn jobs(app: &app::App, tasks: &Tasks, _readiness: &Readiness) {
-        jobs::start(app, tasks);
+    fn jobs() -> Jobs<app::App> {
+        jobs::list()
     }
 }

@@ -5,13 +5,15 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use anyhow::Context as _;
-use hbc_app::Base;
+use hbc_app::{Base, Gauge, Part, ServiceState};
+use hbc_db::DbError;
+use hbc_service::Tasks;
 use hbc_types::ids::IntentId;
-use tokio::sync::Notify;
 
 use crate::config::{Config, ReconcileSettings};
 use crate::domain::index::IndexKey;
 use crate::flows::policy::Policy;
+use crate::jobs::schemas;
 use crate::store::Store;
 use crate::store::blob::BlobStore;
 use crate::store::blob::kubo::Kubo;
@@ -37,8 +39,6 @@ pub struct Core {
     pub index: IndexKey,
     /// How unfinished work is cleaned up.
     pub reconcile: ReconcileSettings,
-    /// Wakes the reconcile loop before its time.
-    pub stir: Notify,
     /// Uploads that this process is working on: however long they take, they are not dead.
     pub under_way: UnderWay,
 }
@@ -83,10 +83,24 @@ impl App {
             policy: Policy::new(&config.access_policy_url, base.caller.clone())?,
             index: IndexKey::new(&config.index_key_file.key()?),
             reconcile: config.reconcile.clone(),
-            stir: Notify::new(),
             under_way: UnderWay::default(),
             base,
         })))
+    }
+}
+
+impl ServiceState for App {
+    fn tasks(&self, tasks: &Tasks) {
+        tasks.spawn_supervised("schemas", schemas::run);
+    }
+
+    async fn gauges(&self) -> Result<Vec<Gauge>, DbError> {
+        let (spooled, lost) = self.store.pin_counts().await?;
+        Ok(vec![("hbc_segments_spooled", spooled), ("hbc_segments_unpinned", lost)])
+    }
+
+    async fn parts(&self) -> Vec<Part> {
+        vec![Part::of("ipfs", self.blobs.check().await)]
     }
 }
 

@@ -67,7 +67,7 @@ fn kubo_calls() -> usize {
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct ReconcileSettings {
-    /// Seconds between two rounds.
+    /// Seconds between two looks at the pins of segments, and at one segment's pin at least.
     pub every_seconds: u64,
     /// An upload that has not been committed after this many seconds is dead.
     pub intent_seconds: u64,

@@ -1,5 +1,6 @@
 //! What can go wrong here, without HTTP in it, and the one place where it becomes a problem.
 
+use hbc_app::jobs::JobError;
 use hbc_client::ClientError;
 use hbc_db::DbError;
 use hbc_service::Problem;
@@ -66,6 +67,28 @@ pub enum Error {
     /// A fault of the program.
     #[error("{0}")]
     Fault(&'static str),
+}
+
+impl From<Error> for JobError {
+    fn from(error: Error) -> Self {
+        match error {
+            Error::Db(error) => error.into(),
+            Error::Neighbour(error) => error.into(),
+            Error::Blob(BlobError::Unavailable(_)) => Self::later("ipfs").because(error),
+            Error::Blob(BlobError::Missing(_) | BlobError::Corrupt(_)) | Error::Integrity { .. } => {
+                Self::fault("integrity").because(error)
+            }
+            Error::Spool(_) => Self::fault("spool").because(error),
+            Error::Json(_)
+            | Error::Bundle(_)
+            | Error::Invalid { .. }
+            | Error::NotFound
+            | Error::Denied { .. }
+            | Error::Conflict(_)
+            | Error::IntentDead
+            | Error::Fault(_) => Self::fault("internal").because(error),
+        }
+    }
 }
 
 impl From<SchemaError> for Error {

@@ -1,10 +1,16 @@
 //! What a final block means to storage's anchors.
 
+use std::time::Duration;
+
+use hbc_app::jobs::enqueue;
 use hbc_app::{FinalEvent, LedgerEvents, Refusal};
 use hbc_chain::payload::Payload;
+use hbc_db::row::bad;
 use hbc_db::{DbError, Tx};
+use hbc_types::ids::IntentId;
 
 use crate::app::App;
+use crate::jobs::{Report, Unspool};
 use crate::store;
 
 /// This service's side of the ledger.
@@ -33,11 +39,13 @@ impl LedgerEvents for Events {
     }
 
     async fn finalised(&self, tx: &mut Tx, event: &FinalEvent) -> Result<(), DbError> {
-        if event.own.is_none() {
-            return Ok(());
-        }
+        let Some(own) = &event.own else { return Ok(()) };
         let found = &event.transaction;
-        store::finalise(tx, found.txid, event.height, found.log_index, event.now).await
+        store::finalise(tx, found.txid, event.height, found.log_index, event.now).await?;
+        let intent = IntentId::parse(&own.reference).map_err(|_text| bad("reference"))?;
+        enqueue::<Report>(tx, &intent, event.now).await?;
+        let spooled = Duration::from_secs(self.0.reconcile.spool_seconds);
+        enqueue::<Unspool>(tx, &intent, event.now.plus(spooled)).await
     }
 
     async fn refused(&self, _tx: &mut Tx, refusal: &Refusal) -> Result<(), DbError> {
@@ -48,12 +56,5 @@ impl LedgerEvents for Events {
             "The ledger excludes an anchor for ever: its records cannot be proved"
         );
         Ok(())
-    }
-
-    /// Their numbers are reported at once.
-    fn applied(&self, own: usize) {
-        if own > 0 {
-            self.0.stir.notify_one();
-        }
     }
 }

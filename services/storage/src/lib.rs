@@ -25,9 +25,10 @@ pub mod testing;
 
 use std::sync::Arc;
 
+use hbc_app::jobs::Jobs;
 use hbc_app::{Base, Service, TokenKeys};
 use hbc_db::Migration;
-use hbc_service::{Readiness, Routes, ServerBuilder, Tasks};
+use hbc_service::{Routes, ServerBuilder};
 use hbc_types::account::ServiceRole;
 
 pub use crate::config::{Config, KuboSettings, ReconcileSettings};
@@ -68,8 +69,8 @@ impl Service for Storage {
         ledger::Events(app.clone())
     }
 
-    fn jobs(app: &app::App, tasks: &Tasks, readiness: &Readiness) {
-        jobs::start(app, tasks, readiness);
+    fn jobs() -> Jobs<app::App> {
+        jobs::list()
     }
 
     fn serve(server: ServerBuilder) -> ServerBuilder {

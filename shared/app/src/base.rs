@@ -14,6 +14,7 @@ use hbc_types::keys::PublicKey;
 use hbc_types::{Clock, Digest, Random};
 
 use crate::Settings;
+use crate::jobs::Queue;
 
 /// What tests set and production leaves alone; `parts` is what one service lets them replace beyond that.
 #[derive(Clone, Debug)]
@@ -39,6 +40,8 @@ impl<P: Default> Default for Surroundings<P> {
 pub struct Base {
     /// The database, migrated.
     pub db: Db,
+    /// Says whether what is owed was done.
+    pub queue: Queue,
     /// Time.
     pub clock: Clock,
     /// Randomness.
@@ -81,8 +84,10 @@ impl Base {
             settings.service_key_file.path().display()
         );
         let genesis = Arc::new(genesis);
+        let db = open_database(settings, migrations).await?;
         Ok(Self {
-            db: open_database(settings, migrations).await?,
+            queue: Queue::new(db.clone(), clock.clone()),
+            db,
             chain: genesis.chain_id()?,
             ledger: LedgerClient::new(Arc::clone(&genesis), &settings.ledger_urls)?,
             genesis,

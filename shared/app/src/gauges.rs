@@ -11,12 +11,17 @@ use hbc_db::{Db, DbError};
 use hbc_types::Clock;
 use metrics::gauge;
 
+use crate::{Base, ServiceState};
+
 /// How often they are measured.
 const EVERY: Duration = Duration::from_secs(5);
 
+/// A count under its name, which stands in `docs/OPERATIONS.md`.
+pub type Gauge = (&'static str, u64);
+
 /// Measures what every service has.
 #[derive(Clone, Debug)]
-pub struct Gauges {
+pub(crate) struct Gauges {
     db: Db,
     clock: Clock,
     finality: Finality,
@@ -25,16 +30,23 @@ pub struct Gauges {
 }
 
 impl Gauges {
-    /// The gauges of the service with this database.
-    #[must_use]
-    pub const fn new(db: Db, clock: Clock, finality: Finality) -> Self {
+    /// The gauges of the service that stands on `base`.
+    pub fn new(base: &Base) -> Self {
+        let (db, clock, finality) = (base.db.clone(), base.clock.clone(), base.finality.clone());
         Self { db, clock, finality, shown: BTreeSet::new() }
     }
 
-    /// The loop: give it to the service's supervised tasks.
-    pub async fn run(mut self) {
+    /// The loop, with the service's own.
+    pub async fn run(mut self, app: impl ServiceState) {
         loop {
-            if let Err(error) = self.measure().await {
+            let measured = async {
+                self.measure().await?;
+                for (name, count) in app.gauges().await? {
+                    gauge!(name).set(whole(count));
+                }
+                Ok::<(), DbError>(())
+            };
+            if let Err(error) = measured.await {
                 let error: &dyn std::error::Error = &error;
                 tracing::warn!(error, "The gauges could not be read; it is tried again");
             }
@@ -42,8 +54,7 @@ impl Gauges {
         }
     }
 
-    /// Measures once.
-    pub async fn measure(&mut self) -> Result<(), DbError> {
+    async fn measure(&mut self) -> Result<(), DbError> {
         self.ledger();
         self.database();
         self.jobs().await?;

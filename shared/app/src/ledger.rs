@@ -4,6 +4,7 @@
 use std::collections::HashMap;
 use std::future::Future;
 use std::sync::Arc;
+use std::time::Duration;
 
 use hbc_chain::payload::Payload;
 use hbc_client::ledger::{FinalBlock, FinalTransaction, Journal, JournalError};
@@ -76,9 +77,6 @@ pub trait LedgerEvents: Clone + Send + Sync + 'static {
     /// The ledger excludes one of this service's transactions for ever.
     fn refused(&self, tx: &mut Tx, refusal: &Refusal)
     -> impl Future<Output = Result<(), Self::Error>> + Send;
-
-    /// A block with so many of this service's own transactions was applied durably.
-    fn applied(&self, _own: usize) {}
 }
 
 /// The journal that the ledger's loops work with.
@@ -104,7 +102,8 @@ impl<E: LedgerEvents> LedgerJournal<E> {
         Self { db: base.db.clone(), clock: base.clock.clone(), chain, events }
     }
 
-    async fn take(&self, block: &FinalBlock, position: FollowPosition) -> Result<usize, E::Error> {
+    /// Applies a block; says how long each of the service's own transactions in it took to become final.
+    async fn take(&self, block: &FinalBlock, position: FollowPosition) -> Result<Vec<Duration>, E::Error> {
         let concerning: Vec<FinalTransaction> = block
             .transactions
             .iter()
@@ -118,16 +117,16 @@ impl<E: LedgerEvents> LedgerJournal<E> {
         self.db
             .write_locked(locks, move |tx| {
                 Box::pin(async move {
-                    let mut settled = 0_usize;
+                    let mut settled = Vec::new();
                     for transaction in concerning.iter() {
                         let (txid, log_index) = (transaction.txid, transaction.log_index);
                         let own = hbc_db::outbox::finalised(tx, txid, height, log_index, now).await?;
-                        settled += usize::from(own.is_some());
+                        settled.extend(own.as_ref().map(|own| now.since(own.enqueued_at)));
                         let event = FinalEvent { transaction: transaction.clone(), own, height, now };
                         this.events.finalised(tx, &event).await?;
                     }
                     hbc_db::follow::advance(tx, &this.chain, &position, now).await?;
-                    Ok::<usize, E::Error>(settled)
+                    Ok::<_, E::Error>(settled)
                 })
             })
             .await
@@ -173,8 +172,9 @@ impl<E: LedgerEvents> Journal for LedgerJournal<E> {
     }
 
     async fn apply(&self, block: &FinalBlock, position: FollowPosition) -> Result<(), JournalError> {
-        let own = self.take(block, position).await?;
-        self.events.applied(own);
+        for took in self.take(block, position).await? {
+            metrics::histogram!("hbc_finality_seconds").record(took.as_secs_f64());
+        }
         Ok(())
     }
 

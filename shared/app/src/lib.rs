@@ -7,7 +7,7 @@
 //! Nothing here knows what a service is for, and no SQL of a service's own tables stands here.
 
 mod base;
-pub mod gauges;
+mod gauges;
 mod health;
 pub mod jobs;
 mod ledger;
@@ -16,7 +16,9 @@ mod service;
 mod settings;
 
 pub use base::{Base, Surroundings};
+pub use gauges::Gauge;
+pub use health::Part;
 pub use ledger::{FinalEvent, LedgerEvents, LedgerJournal, Refusal};
-pub use retention::{FINAL_BYTES, REFUSED_BYTES, SAVED_ANSWERS, forget};
-pub use service::{Application, Configuration, Service, TokenKeys, migrate, openapi};
+pub use retention::{FAILED_JOBS, FINAL_BYTES, REFUSED_BYTES, SAVED_ANSWERS, forget};
+pub use service::{Application, Configuration, Service, ServiceState, TokenKeys, migrate, openapi};
 pub use settings::Settings;

@@ -5,14 +5,18 @@ use std::future::Future;
 use ed25519_dalek::VerifyingKey;
 use hbc_client::Endpoint;
 use hbc_client::ledger::{Follower, OutboxDriver};
-use hbc_db::Migration;
+use hbc_db::{DbError, Migration};
 use hbc_service::{Readiness, Routes, Server, ServerBuilder, Tasks, TokenVerifier};
 use hbc_types::Clock;
 use hbc_types::account::ServiceRole;
 use utoipa::openapi::OpenApi;
 
 use crate::base::open_database;
-use crate::{Base, LedgerEvents, LedgerJournal, Settings, Surroundings, health, retention};
+use crate::gauges::{Gauge, Gauges};
+use crate::health::Part;
+use crate::jobs::{Jobs, Runner};
+use crate::retention::Retention;
+use crate::{Base, LedgerEvents, LedgerJournal, Settings, Surroundings, health};
 
 /// A service's configuration: [`Settings`] and what is its own.
 pub trait Configuration: Send + Sync + 'static {
@@ -27,6 +31,22 @@ pub enum TokenKeys {
     Known(Vec<VerifyingKey>),
     /// Those in the key set that auth serves at this address.
     Auth(String),
+}
+
+/// A service's state, and what is asked of it beside handlers and jobs.
+pub trait ServiceState: Clone + Send + Sync + 'static {
+    /// Starts what each process does for itself, and is no job.
+    fn tasks(&self, _tasks: &Tasks) {}
+
+    /// What it measures beside what every service does.
+    fn gauges(&self) -> impl Future<Output = Result<Vec<Gauge>, DbError>> + Send {
+        std::future::ready(Ok(Vec::new()))
+    }
+
+    /// How the parts stand that `/readyz` speaks of beside database and ledger.
+    fn parts(&self) -> impl Future<Output = Vec<Part>> + Send {
+        std::future::ready(Vec::new())
+    }
 }
 
 /// A service, as a list of what it consists of.
@@ -46,7 +66,7 @@ pub trait Service: Sized + 'static {
     /// What it lets tests replace.
     type Parts: Default + Send;
     /// Its state, for handlers and jobs.
-    type App: Clone + Send + Sync + 'static;
+    type App: ServiceState;
     /// What transactions of the ledger mean to it.
     type Events: LedgerEvents;
 
@@ -66,8 +86,8 @@ pub trait Service: Sized + 'static {
     /// What transactions of the ledger mean to it.
     fn events(app: &Self::App) -> Self::Events;
 
-    /// Starts its own jobs; what every service has runs already.
-    fn jobs(app: &Self::App, tasks: &Tasks, readiness: &Readiness);
+    /// Its durable and periodic jobs, a line for each.
+    fn jobs() -> Jobs<Self::App>;
 
     /// What is special about how it is served.
     fn serve(server: ServerBuilder) -> ServerBuilder {
@@ -81,6 +101,7 @@ pub struct Application<S: Service> {
     tasks: Tasks,
     base: Base,
     app: S::App,
+    runner: Runner<S::App>,
 }
 
 impl<S: Service> std::fmt::Debug for Application<S> {
@@ -105,7 +126,7 @@ impl<S: Service> Application<S> {
         let app = S::open(&config, base.clone(), parts).await?;
         let (tasks, readiness) = (Tasks::new(), Readiness::default());
         start(&base, S::events(&app), &tasks, &readiness);
-        S::jobs(&app, &tasks, &readiness);
+        let runner = start_own::<S>(&base, &app, &tasks, &readiness)?;
         let keys = token_keys.map_or_else(|| S::tokens(&config), |keys| Ok(TokenKeys::Known(keys)))?;
         let server = Server::build(S::NAME, &settings.server, openapi::<S>(), S::routes, tasks.clone())
             .state(app.clone())
@@ -113,7 +134,7 @@ impl<S: Service> Application<S> {
             .services(base.service_verifier()?)
             .readiness(readiness);
         let server = S::serve(server).bind()?;
-        Ok(Self { server, tasks, base, app })
+        Ok(Self { server, tasks, base, app, runner })
     }
 
     /// The port it listens on.
@@ -143,6 +164,10 @@ impl<S: Service> Application<S> {
     /// Answers until `stop` resolves; then what is under way ends, the loops stop, and the database is closed.
     pub async fn run_until_stopped(self, stop: impl Future<Output = ()>) -> anyhow::Result<()> {
         let outcome = self.server.run_until_stopped(stop).await;
+        if let Err(error) = self.runner.release().await {
+            let error: &dyn std::error::Error = &error;
+            tracing::warn!(error, "Jobs under way could not be given back; their leases will run out");
+        }
         self.base.db.close().await;
         outcome
     }
@@ -171,8 +196,25 @@ fn start<E: LedgerEvents>(base: &Base, events: E, tasks: &Tasks, readiness: &Rea
     tasks.spawn_supervised("ledger health", move || health::say_ledger(finality.clone(), parts.clone()));
     let (this, parts) = (base.clone(), readiness.clone());
     tasks.spawn_supervised("database health", move || health::say_database(this.clone(), parts.clone()));
-    let this = base.clone();
-    tasks.spawn_supervised("retention", move || retention::keep_forgetting(this.clone()));
+}
+
+/// Starts what does the service's jobs, what measures it, and what is its own.
+fn start_own<S: Service>(
+    base: &Base,
+    app: &S::App,
+    tasks: &Tasks,
+    readiness: &Readiness,
+) -> anyhow::Result<Runner<S::App>> {
+    let jobs = S::jobs().own::<Retention>((base.db.clone(), base.clock.clone()));
+    let runner = Runner::new(base.queue.clone(), app.clone(), jobs, base.random.clone())?;
+    let this = runner.clone();
+    tasks.spawn_supervised("jobs", move || this.clone().run());
+    let (gauges, state) = (Gauges::new(base), app.clone());
+    tasks.spawn_supervised("gauges", move || gauges.clone().run(state.clone()));
+    let (state, readiness) = (app.clone(), readiness.clone());
+    tasks.spawn_supervised("service health", move || health::say_parts(state.clone(), readiness.clone()));
+    app.tasks(tasks);
+    Ok(runner)
 }
 
 fn token_verifier(settings: &Settings, keys: TokenKeys, clock: Clock) -> anyhow::Result<TokenVerifier> {

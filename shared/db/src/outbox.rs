@@ -96,7 +96,7 @@ pub async fn finalised(
         "UPDATE ledger_outbox SET state = 'final', height = $2, log_index = $3, settled_at_ms = $4,
              refused = NULL, excluded_by = NULL
          WHERE txid = $1 AND state <> 'final'
-         RETURNING kind, reference",
+         RETURNING kind, reference, enqueued_at_ms",
     )
     .bind(txid.to_string())
     .bind(stored(height, "height")?)
@@ -118,7 +118,7 @@ pub async fn refused(
     let row = sqlx::query(
         "UPDATE ledger_outbox SET state = 'refused', refused = $2, excluded_by = $3, settled_at_ms = $4
          WHERE txid = $1 AND settled_at_ms IS NULL
-         RETURNING kind, reference",
+         RETURNING kind, reference, enqueued_at_ms",
     )
     .bind(txid.to_string())
     .bind(reason.to_owned())
@@ -159,6 +159,8 @@ pub struct Settled {
     pub kind: String,
     /// The reference given to [`enqueue`].
     pub reference: String,
+    /// When it was enqueued.
+    pub enqueued_at: Timestamp,
 }
 
 /// How `txid` stands, or nothing if it is not in this outbox.
@@ -209,7 +211,11 @@ pub async fn forget_bytes(
 
 fn settled(row: &AnyRow) -> Result<Settled, DbError> {
     let row = Reader(row);
-    Ok(Settled { kind: row.text("kind")?, reference: row.text("reference")? })
+    Ok(Settled {
+        kind: row.text("kind")?,
+        reference: row.text("reference")?,
+        enqueued_at: row.time("enqueued_at_ms")?,
+    })
 }
 
 fn transaction_state(row: &AnyRow) -> Result<TransactionState, DbError> {

@@ -216,7 +216,7 @@ async fn what_failed_for_good_holds_nobody_back_and_is_repeated_on_request() {
         let first = take(db, "four", at(5)).await.unwrap();
         assert!(fail(db, &first, at(6)).await);
         let forget = |before: Timestamp| {
-            db.write(move |tx| Box::pin(async move { listing::forget_failed(tx, before).await }))
+            db.write(move |tx| Box::pin(async move { listing::forget_failed(tx, before, 10).await }))
         };
         let (early, late): (Result<u64, DbError>, Result<u64, DbError>) =
             (forget(at(6)).await, forget(at(7)).await);

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use hbc_app::jobs::{JobError, Periodic, Retry};
 use hbc_client::ledger::ChainView;
 
 use crate::app::App;
@@ -9,30 +10,36 @@ use crate::ledger;
 
 /// How often the whole chain is compared with what stands here.
 const AUDIT: Duration = Duration::from_secs(60 * 60);
-/// When it is tried again after it could not be compared to its end.
-const AGAIN: Duration = Duration::from_secs(30);
 /// Between two requests for blocks of that comparison.
 const AUDIT_PAUSE: Duration = Duration::from_millis(50);
 
 /// At start and hourly: every block that was applied is fetched and verified again, and its effects are looked for.
-pub async fn run(app: App) {
-    loop {
-        match audit_once(&app).await {
-            Ok(0) => tokio::time::sleep(AUDIT).await,
-            Ok(missing) => {
-                tracing::error!(alarm = "restored_state", missing, "Rows here were older than the chain");
-                tokio::time::sleep(AUDIT).await;
-            }
-            Err(error) => {
-                tracing::warn!(error = %error, "The chain could not be compared to its end; it is tried again");
-                tokio::time::sleep(AGAIN).await;
-            }
+pub struct Audit;
+
+impl Periodic for Audit {
+    type App = App;
+    const KIND: &'static str = "ledger.audit";
+    /// When it could not be compared to its end, most likely no node answers.
+    const RETRY: Retry =
+        Retry { first: Duration::from_secs(30), longest: Duration::from_secs(30), ..Retry::STANDARD };
+    /// A process may start on a database that was restored.
+    const AT_START: bool = true;
+
+    fn period(_app: &App) -> Duration {
+        AUDIT
+    }
+
+    async fn run(app: &App) -> Result<(), JobError> {
+        let missing = audit(app).await.map_err(|error| JobError::later("chain_not_read").because(error))?;
+        if missing > 0 {
+            tracing::error!(alarm = "restored_state", missing, "Rows here were older than the chain");
         }
+        Ok(())
     }
 }
 
 /// Walks the chain from its beginning to the height that was applied; says how many effects were missing.
-async fn audit_once(app: &App) -> anyhow::Result<u64> {
+async fn audit(app: &App) -> anyhow::Result<u64> {
     let position = hbc_db::follow::position(app.db.reads(), &app.chain.to_string()).await?;
     let applied = position.map_or(0, |position| position.height);
     let mut view = ChainView::genesis(&app.genesis)?;

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use hbc_app::jobs::{JobError, Periodic};
 use hbc_db::Lock;
 use hbc_types::Timestamp;
 use hbc_types::ids::PatientId;
@@ -15,13 +16,19 @@ const SWEEP: Duration = Duration::from_secs(30);
 /// How long an unsigned draft is kept.
 const DRAFTS: Duration = Duration::from_secs(60 * 60);
 
-/// The loop.
-pub async fn run(app: App) {
-    loop {
-        if let Err(error) = sweep(&app).await {
-            tracing::error!(error = &error as &dyn std::error::Error, "Sweeping failed");
-        }
-        tokio::time::sleep(SWEEP).await;
+/// Sweeps.
+pub struct Sweep;
+
+impl Periodic for Sweep {
+    type App = App;
+    const KIND: &'static str = "grants.sweep";
+
+    fn period(_app: &App) -> Duration {
+        SWEEP
+    }
+
+    async fn run(app: &App) -> Result<(), JobError> {
+        Ok(sweep(app).await?)
     }
 }
 

@@ -11,13 +11,12 @@ async fn every_background_loop_that_panics_is_logged_and_comes_back() {
     let tasks = &w.tasks;
     let expected = [
         "database health",
-        "ledger audit",
+        "gauges",
+        "jobs",
         "ledger follower",
         "ledger health",
         "ledger outbox",
-        "receipt batches",
-        "retention",
-        "sweeping",
+        "service health",
         "token keys",
     ];
     assert_eq!(trip_all(tasks).await, BTreeSet::from(expected));

@@ -1,16 +1,27 @@
-//! What runs in the background. What every service has (following the ledger, the outbox, retention) is in `hbc_app`.
+//! What auth owes, and what it does again and again: a file and a line for each. What every service has (following the
+//! ledger, the outbox, retention) is in `hbc_app`.
 
-pub mod prune;
-pub mod pushes;
+mod denial;
+mod prune;
+mod root_key;
+mod session;
+mod standing;
 
-use hbc_service::Tasks;
+use hbc_app::jobs::Jobs;
 
 use crate::app::App;
 
-/// Starts them.
-pub fn start(app: &App, tasks: &Tasks) {
-    let this = app.clone();
-    tasks.spawn_supervised("pushes", move || pushes::run(this.clone()));
-    let this = app.clone();
-    tasks.spawn_supervised("prune", move || prune::run(this.clone()));
+pub use denial::TellDenial;
+pub use root_key::TellRootKey;
+pub use session::TellSession;
+pub use standing::TellStanding;
+
+/// The list.
+pub fn list() -> Jobs<App> {
+    Jobs::new()
+        .job::<TellStanding>()
+        .job::<TellRootKey>()
+        .job::<TellDenial>()
+        .job::<TellSession>()
+        .periodic::<prune::Prune>()
 }

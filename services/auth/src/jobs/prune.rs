@@ -2,19 +2,23 @@
 
 use std::time::Duration;
 
+use hbc_app::jobs::{JobError, Periodic};
+
 use crate::app::App;
 use crate::flows::sessions;
 
-/// How often.
-const PRUNE: Duration = Duration::from_secs(3600);
+/// Forgets sessions that have been over for long.
+pub struct Prune;
 
-/// The loop.
-pub async fn run(app: App) {
-    loop {
-        tokio::time::sleep(PRUNE).await;
-        if let Err(error) = sessions::prune(&app).await {
-            let error: &dyn std::error::Error = &error;
-            tracing::warn!(error, "Old sessions could not be forgotten");
-        }
+impl Periodic for Prune {
+    type App = App;
+    const KIND: &'static str = "forget.sessions";
+
+    fn period(_app: &App) -> Duration {
+        Duration::from_secs(3600)
+    }
+
+    async fn run(app: &App) -> Result<(), JobError> {
+        Ok(sessions::prune(app).await?)
     }
 }

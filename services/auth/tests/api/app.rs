@@ -369,7 +369,7 @@ impl TestApp {
     pub async fn pushes_settle(&self) {
         for _attempt in 0..100 {
             let owed: i64 =
-                sqlx::query_scalar("SELECT CAST(count(*) AS BIGINT) FROM pushes WHERE done_at_ms IS NULL")
+                sqlx::query_scalar("SELECT CAST(count(*) AS BIGINT) FROM jobs WHERE kind LIKE 'push.%'")
                     .fetch_one(self.database.db.reads())
                     .await
                     .unwrap();
@@ -379,6 +379,22 @@ impl TestApp {
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
         panic!("access-policy is still owed something");
+    }
+
+    /// Waits until a job has met this error.
+    pub async fn job_stumbles(&self, error: &'static str) {
+        for _attempt in 0..200 {
+            let met: i64 = sqlx::query_scalar("SELECT CAST(count(*) AS BIGINT) FROM jobs WHERE error = $1")
+                .bind(error)
+                .fetch_one(self.database.db.reads())
+                .await
+                .unwrap();
+            if met > 0 {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        panic!("no job met `{error}`");
     }
 
     /// An approved agency.

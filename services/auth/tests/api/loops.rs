@@ -14,12 +14,12 @@ async fn every_background_loop_that_panics_is_logged_and_comes_back() {
     let tasks = app.tasks.as_ref().unwrap();
     let expected = [
         "database health",
+        "gauges",
+        "jobs",
         "ledger follower",
         "ledger health",
         "ledger outbox",
-        "prune",
-        "pushes",
-        "retention",
+        "service health",
         "token keys",
     ];
     assert_eq!(trip_all(tasks).await, BTreeSet::from(expected));

@@ -2,6 +2,7 @@
 //! no SQL.
 
 pub mod create;
+pub mod pins;
 pub mod policy;
 pub mod read;
 pub mod upload;

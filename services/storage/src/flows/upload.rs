@@ -1,14 +1,16 @@
 //! The write path: from drafts to records that are sealed, pinned and committed, their anchor on its way.
 //!
 //! intent row → data keys (the decision) → seal → spool, fsynced → pin → one transaction → answer. A crash at any
-//! point leaves either nothing that counts, which the reconcile loop cleans up, or everything.
+//! point leaves either nothing that counts, which a job cleans up, or everything.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use cid::Cid;
 use futures_util::future::try_join_all;
+use hbc_app::jobs::{cancel, enqueue};
 use hbc_chain::payload::{Anchor, Payload, Segment as AnchorSegment};
 use hbc_chain::tx;
 use hbc_client::ClientError;
@@ -29,7 +31,8 @@ use crate::domain::index::{RowFacts, RowSecret};
 use crate::domain::segment::{SealedRecord, Segment, tag};
 use crate::domain::{plaintext, seal};
 use crate::error::Error;
-use crate::store::{Commit, NewRecord, NewSegment};
+use crate::jobs::Bury;
+use crate::store::{self, Commit, NewRecord, NewSegment, intents};
 
 /// What is to be written, and for whom.
 #[derive(Debug)]
@@ -79,26 +82,47 @@ pub async fn write(
     answer: impl FnOnce(&[Stored]) -> Option<SavedAnswer>,
 ) -> Result<Vec<Stored>, Error> {
     let intent = IntentId::random(&app.random);
-    let _working = app.under_way.begin(&intent);
-    app.store.begin_intent(&intent, app.clock.now()).await?;
+    let working = app.under_way.begin(&intent);
+    begin(app, &intent).await?;
     let outcome = write_under(app, &intent, upload, answer).await;
+    drop(working);
     if outcome.is_err() {
         give_up(app, &intent).await;
     }
     outcome
 }
 
-/// An upload failed: the reconcile loop takes back its pins and voids its numbers. Even a plain refusal is voided, since
-/// an earlier attempt of the same call may have been granted.
+/// With the intent its end is owed: unless it is committed in time, it is buried.
+async fn begin(app: &App, intent: &IntentId) -> Result<(), Error> {
+    let (intent, now) = (intent.clone(), app.clock.now());
+    let late = now.plus(Duration::from_secs(app.reconcile.intent_seconds));
+    app.db
+        .write(move |tx| {
+            Box::pin(async move {
+                intents::begin(tx, &intent, now).await?;
+                Ok::<_, Error>(enqueue::<Bury>(tx, &intent, late).await?)
+            })
+        })
+        .await
+}
+
+/// An upload failed: a job takes back its pins and voids its numbers. Even a plain refusal is voided, since an earlier
+/// attempt of the same call may have been granted.
 async fn give_up(app: &App, intent: &IntentId) {
-    if let Err(error) = app.store.kill_intent(intent).await {
-        // The intent stays open; the reconcile loop finds it when it is old enough.
+    let (intent, now) = (intent.clone(), app.clock.now());
+    let given_up = app.db.write(move |tx| {
+        Box::pin(async move {
+            intents::kill(tx, &intent).await?;
+            enqueue::<Bury>(tx, &intent, now).await
+        })
+    });
+    if let Err(error) = given_up.await {
+        // The intent stays open; the job finds it when it is old enough.
         tracing::warn!(
             error = &error as &dyn std::error::Error,
             "A failed upload could not be marked dead yet"
         );
     }
-    app.stir.notify_one();
 }
 
 async fn write_under(
@@ -120,9 +144,9 @@ async fn write_under(
         blocking(move || assemble(&app, &upload, &intent, &keys, &parts, &cids)).await?
     };
     let commit = Commit { saved: answer(&stored), ..commit };
-    match app.store.commit(Arc::new(commit)).await {
+    match commit_upload(app, Arc::new(commit)).await {
         Err(Error::IntentDead) => {
-            // The reconcile loop may have taken the pins away before they were made.
+            // The job may have taken the pins away before they were made.
             try_join_all(cids.iter().map(|cid| app.blobs.unpin(*cid))).await?;
             return Err(Error::IntentDead);
         }
@@ -130,6 +154,18 @@ async fn write_under(
     }
     app.finality.wake();
     Ok(stored)
+}
+
+/// The one transaction; what was owed in case it never came is owed no more.
+async fn commit_upload(app: &App, upload: Arc<Commit>) -> Result<(), Error> {
+    app.db
+        .write(move |tx| {
+            Box::pin(async move {
+                store::commit(tx, &upload).await?;
+                Ok::<_, Error>(cancel::<Bury>(tx, &upload.intent).await?)
+            })
+        })
+        .await
 }
 
 async fn data_keys(app: &App, intent: &IntentId, upload: &Upload) -> Result<DataKeys, Error> {

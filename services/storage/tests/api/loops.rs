@@ -13,12 +13,13 @@ async fn every_background_loop_that_panics_is_logged_and_comes_back() {
     let tasks = app.tasks.as_ref().unwrap();
     let expected = [
         "database health",
+        "gauges",
+        "jobs",
         "ledger follower",
         "ledger health",
         "ledger outbox",
-        "reconcile",
-        "retention",
         "schemas",
+        "service health",
         "token keys",
     ];
     assert_eq!(trip_all(tasks).await, BTreeSet::from(expected));

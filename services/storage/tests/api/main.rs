@@ -5,6 +5,7 @@
 mod app;
 mod conditional;
 mod failures;
+mod gauges;
 mod imports;
 mod kubo;
 mod loops;

@@ -54,6 +54,9 @@ pub trait Periodic: Send + Sync + 'static {
     /// The pauses after a run that failed; none is longer than the period, and it is tried for ever.
     const RETRY: Retry = Retry::STANDARD;
 
+    /// Whether it also runs when a process of the service starts.
+    const AT_START: bool = false;
+
     /// How long from one run to the next. Runs that were missed are not made up for.
     fn period(app: &Self::App) -> Duration;
 
@@ -72,12 +75,14 @@ pub async fn cancel<J: Job>(tx: &mut Tx, key: &J::Key) -> Result<(), DbError> {
     hbc_db::jobs::cancel(tx, J::KIND, &key.to_string()).await
 }
 
-type Run<A> = for<'a> fn(&'a A, String) -> BoxFuture<'a, Result<(), JobError>>;
+type Run<A> = Box<dyn for<'a> Fn(&'a A, String) -> BoxFuture<'a, Result<(), JobError>> + Send + Sync>;
+type Period<A> = Box<dyn Fn(&A) -> Duration + Send + Sync>;
 
 /// One kind, with its types forgotten.
 struct Entry<A> {
     retry: Retry,
-    period: Option<fn(&A) -> Duration>,
+    period: Option<Period<A>>,
+    at_start: bool,
     run: Run<A>,
 }
 
@@ -110,20 +115,38 @@ impl<A: Send + Sync + 'static> Jobs<A> {
     /// With the job `J`.
     #[must_use]
     pub fn job<J: Job<App = A>>(self) -> Self {
-        let run: Run<A> = |app, key| {
+        let run: Run<A> = Box::new(|app, key| {
             Box::pin(async move {
                 let key = key.parse().map_err(|_not_a_key| JobError::fault("bad_key"))?;
                 J::run(app, key).await
             })
-        };
-        self.with(J::KIND, Entry { retry: J::RETRY, period: None, run })
+        });
+        self.with(J::KIND, Entry { retry: J::RETRY, period: None, at_start: false, run })
     }
 
     /// With the periodic job `P`.
     #[must_use]
     pub fn periodic<P: Periodic<App = A>>(self) -> Self {
-        let run: Run<A> = |app, _key| Box::pin(P::run(app));
-        self.with(P::KIND, Entry { retry: P::RETRY, period: Some(P::period), run })
+        let run: Run<A> = Box::new(|app, _key| Box::pin(P::run(app)));
+        self.with(
+            P::KIND,
+            Entry { retry: P::RETRY, period: Some(Box::new(P::period)), at_start: P::AT_START, run },
+        )
+    }
+
+    /// With the periodic job `P` of the skeleton, whose state is its own.
+    #[must_use]
+    pub(crate) fn own<P: Periodic>(self, state: P::App) -> Self
+    where
+        P::App: Clone + 'static,
+    {
+        let counted = state.clone();
+        let period: Period<A> = Box::new(move |_app| P::period(&counted));
+        let run: Run<A> = Box::new(move |_app, _key| {
+            let state = state.clone();
+            Box::pin(async move { P::run(&state).await })
+        });
+        self.with(P::KIND, Entry { retry: P::RETRY, period: Some(period), at_start: P::AT_START, run })
     }
 
     /// The names of the kinds.

@@ -156,21 +156,24 @@ impl<A: Clone + Send + Sync + 'static> Runner<A> {
         Ok(next.map_or(POLL, |next| next.since(now).min(POLL)))
     }
 
-    /// Sees to it that every periodic job has its row, due within its period.
+    /// Sees to it that every periodic job has its row, due within its period, or now.
     async fn plant(&self) -> Result<(), DbError> {
-        let periods: Vec<_> = self
+        let waits: Vec<_> = self
             .jobs
             .entries
             .iter()
-            .filter_map(|(kind, entry)| Some((*kind, entry.period.map(|period| period(&self.app))?)))
+            .filter_map(|(kind, entry)| {
+                let period = entry.period.as_ref()?(&self.app);
+                Some((*kind, if entry.at_start { Duration::ZERO } else { period }))
+            })
             .collect();
         let now = self.queue.clock.now();
         self.queue
             .db
             .write(move |tx| {
                 Box::pin(async move {
-                    for (kind, period) in periods {
-                        jobs::plant(tx, kind, now.plus(period), now).await?;
+                    for (kind, wait) in waits {
+                        jobs::plant(tx, kind, now.plus(wait), now).await?;
                     }
                     Ok(())
                 })
@@ -272,7 +275,7 @@ impl<A: Clone + Send + Sync + 'static> Runner<A> {
         outcome: Result<(), JobError>,
     ) -> Result<bool, DbError> {
         let (now, held) = (self.queue.clock.now(), claim.clone());
-        let period = entry.and_then(|entry| entry.period).map(|period| period(&self.app));
+        let period = entry.and_then(|entry| entry.period.as_ref()).map(|period| period(&self.app));
         let next = period.map(|period| next_run(claim.owed_at, period, now));
         let db = &self.queue.db;
         let error = match (outcome, next) {

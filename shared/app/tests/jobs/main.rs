@@ -21,7 +21,7 @@ use hbc_types::{Clock, Random, Timestamp};
 use tokio::sync::{Semaphore, mpsc};
 
 use sample::Look;
-use sweep::Sweep;
+use sweep::{Audit, Sweep};
 
 const NOW: Timestamp = Timestamp::from_ms(1_800_000_000_000);
 /// The pause after the sample's first try.
@@ -292,6 +292,27 @@ async fn a_periodic_job_runs_once_a_period_over_two_processes() {
             assert_eq!(listed.len(), 1);
             assert!(world.seen.try_recv().is_err(), "once a period");
             world.clock.advance(next.plus(Duration::from_secs(420)).since(world.clock.now()));
+        }
+        world.end().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_job_of_the_start_runs_when_a_process_starts_however_long_its_period_is() {
+    for mut world in World::all(100).await {
+        for start in 0..2 {
+            world.process(Jobs::new().periodic::<Audit>().periodic::<Sweep>()).await;
+            let mut seen = vec![world.next().await];
+            if start == 0 {
+                seen.push(world.next().await);
+                seen.sort();
+                assert_eq!(seen, ["audit", "sweep"]);
+                world
+                    .until(|jobs| jobs.iter().all(|job| job.state == State::Waiting && job.due_at > NOW))
+                    .await;
+            } else {
+                assert_eq!(seen, ["audit"], "the sweep has its own time");
+            }
         }
         world.end().await;
     }

@@ -1,10 +1,10 @@
 //! What an operator sees of the queue, and what can be done about a job that failed for good.
 
 use hbc_types::Timestamp;
-use sqlx::Row;
 use sqlx::any::AnyRow;
 
-use super::{ENQUEUED, count};
+use super::ENQUEUED;
+use crate::row::Reader;
 use crate::{DbError, ReadPool, Tx};
 
 /// How a job stands.
@@ -35,10 +35,8 @@ impl State {
         }
     }
 
-    fn of(row: &AnyRow) -> Result<Self, DbError> {
-        let state: String = row.try_get("shown")?;
-        let known = Self::ALL.into_iter().find(|known| known.name() == state);
-        known.ok_or(DbError::BadValue { column: "state" })
+    fn parse(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|known| known.name() == name)
     }
 }
 
@@ -115,7 +113,8 @@ pub async fn depths(reads: &ReadPool) -> Result<Vec<Depth>, DbError> {
 /// Begins the failed job `seq` anew, due now. False: there is no such job, or it has not failed.
 pub async fn retry(tx: &mut Tx, seq: i64, now: Timestamp) -> Result<bool, DbError> {
     let done = sqlx::query(
-        "UPDATE jobs SET state = 'waiting', owed_at_ms = $2, due_at_ms = $2, attempts = 0, faults = 0, error = NULL, failed_at_ms = NULL
+        "UPDATE jobs SET state = 'waiting', owed_at_ms = $2, due_at_ms = $2, attempts = 0, faults = 0, error = NULL,
+             failed_at_ms = NULL
          WHERE seq = $1 AND state = 'failed'",
     )
     .bind(seq)
@@ -126,35 +125,40 @@ pub async fn retry(tx: &mut Tx, seq: i64, now: Timestamp) -> Result<bool, DbErro
     Ok(done.rows_affected() == 1)
 }
 
-/// Forgets the jobs that failed for good before `before` and says how many they were.
-pub async fn forget_failed(tx: &mut Tx, before: Timestamp) -> Result<u64, DbError> {
-    let done = sqlx::query("DELETE FROM jobs WHERE state = 'failed' AND failed_at_ms < $1")
-        .bind(before.ms())
-        .execute(tx)
-        .await?;
+/// Forgets up to `limit` of the jobs that failed for good before `before` and says how many they were.
+pub async fn forget_failed(tx: &mut Tx, before: Timestamp, limit: u32) -> Result<u64, DbError> {
+    let done = sqlx::query(
+        "DELETE FROM jobs WHERE seq IN (
+             SELECT seq FROM jobs WHERE state = 'failed' AND failed_at_ms < $1 ORDER BY seq LIMIT $2)",
+    )
+    .bind(before.ms())
+    .bind(i64::from(limit))
+    .execute(tx)
+    .await?;
     Ok(done.rows_affected())
 }
 
 fn listed(row: &AnyRow) -> Result<Listed, DbError> {
+    let row = Reader(row);
     Ok(Listed {
-        seq: row.try_get("seq")?,
-        kind: row.try_get("kind")?,
-        key: row.try_get("key")?,
-        state: State::of(row)?,
-        owed_at: Timestamp::from_ms(row.try_get("owed_at_ms")?),
-        due_at: Timestamp::from_ms(row.try_get("due_at_ms")?),
-        attempts: count(row, "attempts")?,
-        faults: count(row, "faults")?,
-        error: row.try_get("error")?,
+        seq: row.number("seq")?,
+        kind: row.text("kind")?,
+        key: row.text("key")?,
+        state: row.code("shown", State::parse)?,
+        owed_at: row.time("owed_at_ms")?,
+        due_at: row.time("due_at_ms")?,
+        attempts: row.number("attempts")?,
+        faults: row.number("faults")?,
+        error: row.text_opt("error")?,
     })
 }
 
 fn depth(row: &AnyRow) -> Result<Depth, DbError> {
-    let jobs: i64 = row.try_get("jobs")?;
+    let row = Reader(row);
     Ok(Depth {
-        kind: row.try_get("kind")?,
-        state: State::of(row)?,
-        jobs: u64::try_from(jobs).map_err(|_negative| DbError::BadValue { column: "jobs" })?,
-        owed_since: Timestamp::from_ms(row.try_get("oldest")?),
+        kind: row.text("kind")?,
+        state: row.code("shown", State::parse)?,
+        jobs: row.number("jobs")?,
+        owed_since: row.time("oldest")?,
     })
 }

@@ -14,9 +14,9 @@ pub mod listing;
 use std::cell::Cell;
 
 use hbc_types::Timestamp;
-use sqlx::Row;
 use sqlx::any::AnyRow;
 
+use crate::row::{Reader, bad};
 use crate::{DbError, ReadPool, Tx};
 
 tokio::task_local! {
@@ -147,7 +147,7 @@ pub async fn due(reads: &ReadPool, now: Timestamp, limit: u32) -> Result<Vec<i64
     .bind(i64::from(limit))
     .fetch_all(reads)
     .await?;
-    rows.iter().map(|row| Ok(row.try_get("seq")?)).collect()
+    rows.iter().map(|row| Reader(row).number("seq")).collect()
 }
 
 /// When the next job that waits, or a lease, comes to its time; nothing if none does.
@@ -158,7 +158,7 @@ pub async fn next_due(reads: &ReadPool, now: Timestamp) -> Result<Option<Timesta
     .bind(now.ms())
     .fetch_one(reads)
     .await?;
-    Ok(row.try_get::<Option<i64>, _>("due")?.map(Timestamp::from_ms))
+    Reader(&row).time_opt("due")
 }
 
 /// Takes job `seq` under a lease until `until`, if it is still its turn. `token` must be new for every claim. A job
@@ -267,7 +267,7 @@ pub async fn fail(tx: &mut Tx, claim: &Claim, error: &'static str, now: Timestam
 
 /// Gives back what the holder of all tokens that begin with `holder` still has: it stops. No fault is counted.
 pub async fn release(tx: &mut Tx, holder: &str, now: Timestamp) -> Result<u64, DbError> {
-    let length = i64::try_from(holder.len()).map_err(|_range| DbError::BadValue { column: "token" })?;
+    let length = i64::try_from(holder.len()).map_err(|_range| bad("token"))?;
     let done = sqlx::query(
         "UPDATE jobs SET state = 'waiting', token = NULL, due_at_ms = $3
          WHERE state = 'running' AND substr(token, 1, CAST($2 AS INTEGER)) = $1",
@@ -300,14 +300,13 @@ pub async fn standing(reads: &ReadPool, subject: &str) -> Result<Standing, DbErr
         .fetch_all(reads)
         .await?;
     let mut standing = Standing::Settled;
-    for row in rows {
-        let state: String = row.try_get("state")?;
-        let error: Option<String> = row.try_get("error")?;
+    for row in &rows {
+        let (state, error) = (Reader(row).text("state")?, Reader(row).text_opt("error")?);
         match state.as_str() {
             "failed" => standing = Standing::Failed,
             "waiting" if error.is_some() => return Ok(Standing::Troubled),
             "waiting" | "running" => return Ok(Standing::Open),
-            _ => return Err(DbError::BadValue { column: "state" }),
+            _ => return Err(bad("state")),
         }
     }
     Ok(standing)
@@ -327,20 +326,16 @@ pub async fn hurry(tx: &mut Tx, subject: &str, now: Timestamp) -> Result<u64, Db
 }
 
 fn claimed(row: &AnyRow) -> Result<Claim, DbError> {
+    let row = Reader(row);
     Ok(Claim {
-        seq: row.try_get("seq")?,
-        kind: row.try_get("kind")?,
-        key: row.try_get("key")?,
-        subject: row.try_get("subject")?,
-        attempts: count(row, "attempts")?,
-        faults: count(row, "faults")?,
-        owed_at: Timestamp::from_ms(row.try_get("owed_at_ms")?),
-        token: row.try_get("token")?,
-        wanted: row.try_get("wanted")?,
+        seq: row.number("seq")?,
+        kind: row.text("kind")?,
+        key: row.text("key")?,
+        subject: row.text("subject")?,
+        attempts: row.number("attempts")?,
+        faults: row.number("faults")?,
+        owed_at: row.time("owed_at_ms")?,
+        token: row.text("token")?,
+        wanted: row.number("wanted")?,
     })
-}
-
-fn count(row: &AnyRow, column: &'static str) -> Result<u32, DbError> {
-    let value: i64 = row.try_get(column)?;
-    u32::try_from(value).map_err(|_range| DbError::BadValue { column })
 }

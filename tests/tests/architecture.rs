@@ -34,6 +34,7 @@ const ALLOWED: [(&str, &[&str]); 15] = [
             "hbc-chain",
             "hbc-client",
             "hbc-service",
+            "hbc-db",
             "hbc-app",
             "hbc-auth",
             "hbc-access-policy",

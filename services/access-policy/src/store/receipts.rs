@@ -181,7 +181,7 @@ pub struct PlacedBatch {
 fn placed(row: &AnyRow) -> Result<Placed, DbError> {
     let row = Reader(row);
     let n: u64 = row.number("n")?;
-    let batch = match row.number_opt("place")? {
+    let batch = match row.number_opt::<u64>("place")? {
         None => None,
         Some(place) => Some(PlacedBatch {
             place: place + n.saturating_sub(row.number("first_n")?),

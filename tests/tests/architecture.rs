@@ -6,25 +6,32 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-/// Each crate and what of ours it may depend on. types ← chain ← client ← service ← services/*; types ← db ← services/*;
-/// chain ← consensus ← ledger.
-const ALLOWED: [(&str, &[&str]); 16] = [
+/// Each crate and what of ours it may depend on. types ← chain ← client ← service ← app ← services/*; types ← db ← app;
+/// chain ← consensus ← ledger; tasks, which knows nothing, ← service and db.
+const ALLOWED: [(&str, &[&str]); 17] = [
     ("core2", &[]),
+    ("hbc-tasks", &[]),
     ("hbc-types", &[]),
     ("hbc-chain", &["hbc-types"]),
     ("hbc-consensus", &["hbc-types", "hbc-chain"]),
-    ("hbc-client", &["hbc-types", "hbc-chain"]),
-    ("hbc-service", &["hbc-types", "hbc-chain", "hbc-client"]),
-    ("hbc-db", &["hbc-types"]),
+    ("hbc-client", &["hbc-tasks", "hbc-types", "hbc-chain"]),
+    ("hbc-service", &["hbc-tasks", "hbc-types", "hbc-chain", "hbc-client"]),
+    ("hbc-db", &["hbc-tasks", "hbc-types"]),
     ("hbc-app", &["hbc-types", "hbc-chain", "hbc-client", "hbc-service", "hbc-db"]),
     ("hbc-testkit", &["hbc-types", "hbc-chain", "hbc-client"]),
-    ("hbc-auth", &["hbc-types", "hbc-chain", "hbc-client", "hbc-service", "hbc-db", "hbc-app"]),
-    ("hbc-access-policy", &["hbc-types", "hbc-chain", "hbc-client", "hbc-service", "hbc-db", "hbc-app"]),
+    ("hbc-auth", &["hbc-tasks", "hbc-types", "hbc-chain", "hbc-client", "hbc-service", "hbc-db", "hbc-app"]),
+    (
+        "hbc-access-policy",
+        &["hbc-tasks", "hbc-types", "hbc-chain", "hbc-client", "hbc-service", "hbc-db", "hbc-app"],
+    ),
     (
         "hbc-ledger",
         &["hbc-types", "hbc-chain", "hbc-consensus", "hbc-client", "hbc-service", "hbc-db", "hbc-app"],
     ),
-    ("hbc-storage", &["hbc-types", "hbc-chain", "hbc-client", "hbc-service", "hbc-db", "hbc-app"]),
+    (
+        "hbc-storage",
+        &["hbc-tasks", "hbc-types", "hbc-chain", "hbc-client", "hbc-service", "hbc-db", "hbc-app"],
+    ),
     ("hbc-verify", &["hbc-types", "hbc-chain"]),
     (
         "hbc",
@@ -33,6 +40,8 @@ const ALLOWED: [(&str, &[&str]); 16] = [
             "hbc-chain",
             "hbc-client",
             "hbc-service",
+            "hbc-db",
+            "hbc-app",
             "hbc-auth",
             "hbc-access-policy",
             "hbc-ledger",
@@ -40,7 +49,7 @@ const ALLOWED: [(&str, &[&str]); 16] = [
             "hbc-verify",
         ],
     ),
-    ("hbc-tests", &["hbc-types", "hbc-chain", "hbc-client", "hbc-testkit"]),
+    ("hbc-tests", &["hbc-tasks", "hbc-types", "hbc-chain", "hbc-client", "hbc-testkit"]),
 ];
 
 /// Libraries that must not spread.
@@ -203,6 +212,30 @@ fn every_crate_takes_the_workspace_lints_and_opens_with_what_it_is() {
             "[lints]\nworkspace = true"
         };
         assert!(text.contains(wanted), "`{name}` does not take the workspace's lints");
+    }
+}
+
+/// The services on the skeleton, and the modules that each has: no more, and none less.
+const ON_THE_SKELETON: [&str; 3] = ["auth", "access-policy", "storage"];
+const MODULES: [&str; 11] =
+    ["app", "config", "domain", "error", "flows", "jobs", "ledger", "lib", "routes", "store", "testing"];
+/// Longest library file: a service is a list.
+const LIBRARY_LINES: usize = 80;
+
+#[test]
+fn services_have_the_same_modules_and_their_library_file_is_a_list() {
+    for service in ON_THE_SKELETON {
+        let source = project().join("services").join(service).join("src");
+        let modules: BTreeSet<String> = std::fs::read_dir(&source)
+            .unwrap()
+            .map(|entry| entry.unwrap().path().file_stem().unwrap().to_string_lossy().into_owned())
+            .collect();
+        assert_eq!(modules, MODULES.map(str::to_owned).into_iter().collect(), "{service}");
+        let library = std::fs::read_to_string(source.join("lib.rs")).unwrap();
+        let lines = library.lines().count();
+        assert!(lines <= LIBRARY_LINES, "{service}: lib.rs has {lines} lines");
+        let open: Vec<&str> = library.lines().filter(|line| line.starts_with("pub mod ")).collect();
+        assert_eq!(open, ["pub mod testing;"], "{service}: modules are private");
     }
 }
 

@@ -28,6 +28,9 @@ pub enum Command {
     Serve(Serve),
     /// Bring a service's database to the present schema, without serving.
     Migrate(Serve),
+    /// Show what the services of a deployment owe to do, and begin anew what failed for good.
+    #[command(subcommand)]
+    Jobs(Jobs),
     /// Suspend, resume or repair one process of a running deployment, or show them all.
     #[command(subcommand)]
     Node(Node),
@@ -271,6 +274,43 @@ pub enum Wish {
         #[arg(value_parser = status)]
         status: KeyStatus,
     },
+}
+
+/// `hbc jobs`.
+#[derive(Debug, Subcommand)]
+pub enum Jobs {
+    /// Show the jobs: how they stand, how often they were tried, since when they are owed, what went wrong last.
+    List(JobsList),
+    /// Begin jobs anew that failed for good; the service takes them up within a second.
+    Retry(JobsRetry),
+}
+
+/// `hbc jobs list`.
+#[derive(Debug, Args)]
+pub struct JobsList {
+    /// Only those that failed for good.
+    #[arg(long)]
+    pub failed: bool,
+    /// Only those of this service.
+    #[arg(long)]
+    pub service: Option<String>,
+    /// The deployment's folder.
+    pub dir: PathBuf,
+}
+
+/// `hbc jobs retry`.
+#[derive(Debug, Args)]
+pub struct JobsRetry {
+    /// The deployment's folder.
+    pub dir: PathBuf,
+    /// The service whose jobs they are.
+    pub service: String,
+    /// The jobs, by their numbers in the list.
+    #[arg(required_unless_present = "all")]
+    pub jobs: Vec<i64>,
+    /// All that failed for good.
+    #[arg(long, conflicts_with = "jobs")]
+    pub all: bool,
 }
 
 /// `hbc bench`.

@@ -9,6 +9,7 @@ mod deployment;
 mod export;
 mod guard;
 mod init;
+mod jobs;
 mod key;
 mod kubo;
 mod member;
@@ -55,6 +56,7 @@ fn run(command: cli::Command) -> anyhow::Result<ExitCode> {
         cli::Command::Up(args) => done(runtime()?.block_on(up::run(&args))),
         cli::Command::Serve(args) => done(runtime()?.block_on(serve::serve(&args))),
         cli::Command::Migrate(args) => done(runtime()?.block_on(serve::migrate(args.role, &args.config))),
+        cli::Command::Jobs(args) => done(runtime()?.block_on(jobs(&args))),
         cli::Command::Node(args) => done(node(args)),
         cli::Command::Key(cli::Key::New { file }) => done(key::make(&file, &Random::system())),
         cli::Command::Key(cli::Key::Show { file }) => done(key::show(&file)),
@@ -94,6 +96,13 @@ fn node(command: cli::Node) -> anyhow::Result<()> {
             }
             Ok(())
         }
+    }
+}
+
+async fn jobs(command: &cli::Jobs) -> anyhow::Result<()> {
+    match command {
+        cli::Jobs::List(args) => jobs::list(args, &Clock::system()).await,
+        cli::Jobs::Retry(args) => jobs::retry(args, &Clock::system()).await,
     }
 }
 

@@ -7,10 +7,26 @@ use std::sync::{Arc, Once};
 
 use sqlx::any::AnyConnectOptions;
 use sqlx::{AnyConnection, ConnectOptions};
+use tokio::sync::Notify;
 
 use crate::connection::{DbOptions, Engine, open, read_pool, write_pool};
 use crate::writer::Writer;
 use crate::{DbError, JobFuture, Lock, ReadPool, Tx};
+
+/// How busy a database's connections are.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Connections {
+    /// Connections for reads.
+    pub reads: u64,
+    /// Those of them that nobody uses.
+    pub idle_reads: u64,
+    /// Connections for writes.
+    pub writes: u64,
+    /// Those of them that nobody uses; SQLite's one counts as busy while changes wait for it.
+    pub idle_writes: u64,
+    /// Changes that wait for SQLite's writer.
+    pub waiting_changes: u64,
+}
 
 /// An open database. Clones share the pools and the writer.
 #[derive(Clone)]
@@ -19,6 +35,8 @@ pub struct Db {
     options: AnyConnectOptions,
     reads: ReadPool,
     writer: Arc<Writer>,
+    /// Told of each commit in which a durable job was enqueued.
+    wake: Arc<Notify>,
     settings: DbOptions,
 }
 
@@ -40,18 +58,37 @@ impl Db {
         let options = AnyConnectOptions::from_str(&url)
             .map_err(|_may_hold_a_password| DbError::Configuration("the address cannot be read".to_owned()))?
             .disable_statement_logging();
+        let wake = Arc::new(Notify::new());
         let writer = match engine {
-            Engine::Sqlite => Writer::sqlite(options.clone(), settings.clone()).await?,
-            Engine::Postgres => Writer::postgres(write_pool(&options, &settings).await?, &settings),
+            Engine::Sqlite => Writer::sqlite(options.clone(), settings.clone(), Arc::clone(&wake)).await?,
+            Engine::Postgres => Writer::postgres(write_pool(&options, &settings).await?, Arc::clone(&wake)),
         };
         let reads = read_pool(engine, &options, &settings).await?;
-        Ok(Self { engine, options, reads, writer: Arc::new(writer), settings })
+        Ok(Self { engine, options, reads, writer: Arc::new(writer), wake, settings })
     }
 
     /// The pool for reads. On SQLite a statement that writes fails here.
     #[must_use]
     pub const fn reads(&self) -> &ReadPool {
         &self.reads
+    }
+
+    /// Resolves once a durable job was enqueued by this process since the last time; for its one runner.
+    pub async fn job_enqueued(&self) {
+        self.wake.notified().await;
+    }
+
+    /// How busy the connections are.
+    #[must_use]
+    pub fn connections(&self) -> Connections {
+        let (writes, idle_writes, waiting_changes) = self.writer.load();
+        Connections {
+            reads: u64::from(self.reads.size()),
+            idle_reads: self.reads.num_idle() as u64,
+            writes,
+            idle_writes,
+            waiting_changes,
+        }
     }
 
     /// Which engine this is; a service has no reason to ask, its health page may.

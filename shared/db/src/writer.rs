@@ -12,16 +12,18 @@
 
 use std::error::Error;
 use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use sqlx::any::AnyConnectOptions;
 use sqlx::{AnyConnection, AnyPool, Connection, Executor};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{Notify, mpsc, oneshot};
 use tokio::time::{Instant, timeout};
 
 use crate::connection::{DbOptions, Engine, open};
+use crate::jobs::watched;
 use crate::{DbError, JobFuture, Lock, Tx};
 
 /// How long one job may hold the writer before it is abandoned.
@@ -34,6 +36,8 @@ const ATTEMPTS: u32 = 12;
 /// What became of a job when it ran: whether its changes may stay, and how to tell the caller.
 pub(crate) struct Done {
     keep: bool,
+    /// Whether a durable job was enqueued in it.
+    enqueued: bool,
     answer: Box<dyn FnOnce(Option<DbError>) + Send>,
 }
 
@@ -49,20 +53,29 @@ pub(crate) enum Work {
 /// The writing half of a [`crate::Db`].
 pub(crate) enum Writer {
     Sqlite(mpsc::Sender<Work>),
-    Postgres(AnyPool),
+    /// The pool, and what is told of each commit in which a durable job was enqueued.
+    Postgres(AnyPool, Arc<Notify>),
 }
 
 impl Writer {
-    pub(crate) async fn sqlite(options: AnyConnectOptions, settings: DbOptions) -> Result<Self, DbError> {
+    /// `wake` is told of each commit in which a durable job was enqueued.
+    pub(crate) async fn sqlite(
+        options: AnyConnectOptions,
+        settings: DbOptions,
+        wake: Arc<Notify>,
+    ) -> Result<Self, DbError> {
         let connection = open(Engine::Sqlite, &options, &settings).await?;
         let (sender, receiver) = mpsc::channel(1024);
-        let group = GroupWriter { options, settings, receiver, connection: Some(connection), held: None };
-        tokio::spawn(group.run());
+        let group =
+            GroupWriter { options, settings, wake, receiver, connection: Some(connection), held: None };
+        // Without it no change is stored any more, and what it held cannot be taken up again.
+        hbc_tasks::spawn_essential("database writer", group.run());
         Ok(Self::Sqlite(sender))
     }
 
-    pub(crate) const fn postgres(pool: AnyPool, _settings: &DbOptions) -> Self {
-        Self::Postgres(pool)
+    /// `wake` is told of each commit in which a durable job was enqueued.
+    pub(crate) const fn postgres(pool: AnyPool, wake: Arc<Notify>) -> Self {
+        Self::Postgres(pool, wake)
     }
 
     /// Runs a job, holding `locks` from before its transaction begins until after it ended.
@@ -79,9 +92,15 @@ impl Writer {
                 sender.send(work).await.map_err(|_stopped| E::from(DbError::Closed))?;
                 wait.await.unwrap_or_else(|_stopped| Err(E::from(DbError::Closed)))
             }
-            Self::Postgres(pool) => {
-                let pool = pool.clone();
-                let task = tokio::spawn(repeat(pool, Lock::in_order(locks), job));
+            Self::Postgres(pool, wake) => {
+                let (pool, wake) = (pool.clone(), Arc::clone(wake));
+                let task = hbc_tasks::spawn("database change", async move {
+                    let (outcome, enqueued) = watched(repeat(pool, Lock::in_order(locks), job)).await;
+                    if enqueued && outcome.is_ok() {
+                        wake.notify_one();
+                    }
+                    outcome
+                });
                 task.await.unwrap_or_else(|_panicked| Err(E::from(DbError::Panicked)))
             }
         }
@@ -95,6 +114,17 @@ impl Writer {
         wait.await.unwrap_or(Err(DbError::Closed))
     }
 
+    /// Connections, those of them that are idle, and changes that wait.
+    pub(crate) fn load(&self) -> (u64, u64, u64) {
+        match self {
+            Self::Sqlite(sender) => {
+                let waiting = sender.max_capacity().saturating_sub(sender.capacity()) as u64;
+                (1, u64::from(waiting == 0), waiting)
+            }
+            Self::Postgres(pool, _wake) => (u64::from(pool.size()), pool.num_idle() as u64, 0),
+        }
+    }
+
     pub(crate) async fn close(&self) {
         match self {
             Self::Sqlite(sender) => {
@@ -103,7 +133,7 @@ impl Writer {
                     wait.await.ok();
                 }
             }
-            Self::Postgres(pool) => pool.close().await,
+            Self::Postgres(pool, _wake) => pool.close().await,
         }
     }
 }
@@ -118,9 +148,9 @@ where
 {
     Box::new(move |connection| {
         Box::pin(async move {
-            let outcome = match connection {
-                Ok(connection) => within_limits(job, connection).await,
-                Err(error) => Err(E::from(error)),
+            let (outcome, enqueued) = match connection {
+                Ok(connection) => watched(within_limits(job, connection)).await,
+                Err(error) => (Err(E::from(error)), false),
             };
             let keep = outcome.is_ok();
             let answer = move |failure: Option<DbError>| {
@@ -130,7 +160,7 @@ where
                     None => outcome,
                 });
             };
-            Done { keep, answer: Box::new(answer) }
+            Done { keep, enqueued, answer: Box::new(answer) }
         })
     })
 }
@@ -155,6 +185,7 @@ where
 struct GroupWriter {
     options: AnyConnectOptions,
     settings: DbOptions,
+    wake: Arc<Notify>,
     receiver: mpsc::Receiver<Work>,
     connection: Option<AnyConnection>,
     /// Work that is not a job and arrived while a group was being filled.
@@ -234,7 +265,10 @@ impl GroupWriter {
                 true
             }
         };
-        for Done { keep, answer } in finished {
+        if !failed && finished.iter().any(|done| done.keep && done.enqueued) {
+            self.wake.notify_one();
+        }
+        for Done { keep, answer, .. } in finished {
             // A job that failed on its own keeps its own error.
             answer((failed && keep).then_some(DbError::NotCommitted));
         }

@@ -53,6 +53,12 @@ pub struct Cost {
     pub p: u32,
 }
 
+impl Default for Cost {
+    fn default() -> Self {
+        Self::STANDARD
+    }
+}
+
 impl Cost {
     /// 19 MiB, two passes, one lane: OWASP's first choice.
     pub const STANDARD: Self = Self { m_kib: 19_456, t: 2, p: 1 };

@@ -127,7 +127,10 @@ impl App {
     pub(super) async fn reading_failed(&self, height: u64, error: StoreError) -> Problem {
         let node = Arc::clone(&self.node);
         // On a task of its own, so that a caller who leaves now does not keep the alarm from being raised.
-        let sorted = tokio::spawn(async move { node.guard.reading_failed(height, error).await }).await;
+        let sorted = hbc_service::spawn("fault of a read", async move {
+            node.guard.reading_failed(height, error).await
+        })
+        .await;
         match sorted.unwrap_or(Soundness::Unknown) {
             Soundness::Attacked => Problem::new(Slug::Integrity).detail("a stored block cannot be read"),
             Soundness::Sound | Soundness::Unknown => Problem::new(Slug::Unavailable),
@@ -136,14 +139,18 @@ impl App {
 
     pub(super) async fn found_wrong<T>(&self, fault: Fault) -> Result<T, Problem> {
         let node = Arc::clone(&self.node);
-        let _panicked = tokio::spawn(async move { node.guard.mark_attacked(fault).await }).await;
+        let _panicked =
+            hbc_service::spawn("mark of an attack", async move { node.guard.mark_attacked(fault).await })
+                .await;
         Err(Problem::new(Slug::Integrity).detail("a stored block does not match its hash"))
     }
 
     /// A row beside the blocks is not what this node wrote: it is attacked and says so.
     pub(super) async fn found_row_wrong<T>(&self, table: &'static str) -> Result<T, Problem> {
         let node = Arc::clone(&self.node);
-        let _panicked = tokio::spawn(async move { node.guard.suspect_row(table).await }).await;
+        let _panicked =
+            hbc_service::spawn("suspicion of a row", async move { node.guard.suspect_row(table).await })
+                .await;
         Err(Problem::new(Slug::Integrity).detail("a stored row is not as this node wrote it"))
     }
 

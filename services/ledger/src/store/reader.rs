@@ -135,7 +135,7 @@ impl ReadAhead {
     }
 
     fn read(mut reader: BlockReader, limit: u32) -> JoinHandle<Piece> {
-        tokio::spawn(async move {
+        hbc_service::spawn("reading ahead", async move {
             let blocks = reader.read(limit).await;
             (reader, blocks)
         })

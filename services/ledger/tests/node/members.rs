@@ -210,7 +210,7 @@ async fn a_member_changes_its_key_while_others_write() {
     let all: Vec<String> = (0..40).map(|_| net.transaction()).collect();
     let endpoints = [net.endpoint(0), net.endpoint(2)];
     let written = all.clone();
-    let writer = tokio::spawn(async move {
+    let writer = hbc_service::spawn("test", async move {
         for (turn, jws) in written.into_iter().enumerate() {
             let body = hbc_types::wire::ledger::SubmitTransaction { jws };
             endpoints[turn % 2].post("/v1/transactions").json(&body).done().await.unwrap();

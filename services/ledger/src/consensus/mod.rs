@@ -4,6 +4,8 @@
 //! same machine runs under the seeded simulator in `tests/agreement`. Outside this folder no type of the
 //! library is named, so that it can be replaced or vendored. [`texts`] holds what is signed, [`wal`] what
 //! survives a crash.
+//!
+//! Why: decision 0021.
 
 mod codec;
 mod context;

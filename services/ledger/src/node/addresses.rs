@@ -1,6 +1,8 @@
 //! Where the others are: as configured, and as they announced it themselves. An announcement counts when it is signed by
 //! the present key of the member that it names, or by one that is being voted in under that name; the latest of a name
 //! wins, over the configuration too. What was taken is kept in a small file.
+//!
+//! Why: decision 0080.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, PoisonError};

@@ -1,6 +1,8 @@
 //! Bearing witness against a member: what this node caught it at becomes a document and a `node.event`; what
 //! another member tells on the chain is fetched from it, checked, and told as well. It acts once more than a
 //! third of the members said so. Nothing here weighs on votes.
+//!
+//! Why: decision 0074.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;

@@ -1,5 +1,7 @@
 //! What must hold whatever bytes come in: one function per kind of input, each of them run by `cargo fuzz` and, over the
 //! kept inputs, by the ordinary tests. Nothing here may panic but an assertion, and every assertion is a promise.
+//!
+//! Why: decision 0083.
 
 #![allow(
     clippy::unwrap_used,

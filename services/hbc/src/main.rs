@@ -34,7 +34,7 @@ use deployment::Deployment;
 use hbc_types::{Clock, Random};
 
 /// Services read and hash pieces of megabytes on threads that come and go: glibc's allocator keeps what each of them once
-/// held. See decision 0086.
+/// held. Why: decision 0086.
 #[global_allocator]
 static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 

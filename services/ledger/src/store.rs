@@ -1,6 +1,8 @@
 //! All SQL of the ledger: one SQLite file per node, one writer connection, fresh connections for whatever is
 //! verified. Blocks are only ever added. Nothing read here is trusted before it was hashed: that is
 //! `domain::verification`'s work.
+//!
+//! Why: decision 0020.
 
 mod carry;
 mod integrity;

@@ -1,5 +1,7 @@
 //! What members told on the chain about nodes: `node.event` transactions, by what they say, with who said it.
 //! Made from blocks, bounded, no I/O.
+//!
+//! Why: decision 0092.
 
 use std::collections::{BTreeMap, VecDeque};
 

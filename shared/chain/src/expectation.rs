@@ -1,5 +1,7 @@
 //! The state as it will be if everything that waits gets into a block: what arriving transactions are tried
 //! on. It is a filter, not a judgement: what counts is decided when a block is made and checked.
+//!
+//! Why: decision 0022.
 
 use crate::rules::Refusal;
 use crate::state::{Draft, State, Work};

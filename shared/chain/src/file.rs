@@ -3,6 +3,8 @@
 //! `"HBCCHAIN" ‖ u16 version 1 ‖ u32 length ‖ genesis.json`, then for each block from height 1 on `u32 length ‖ block ‖ u32
 //! length ‖ certificate`, at the end `u32 0 ‖ u64 height of the last block`, and nothing after it. Reading checks form and
 //! limits only; what the blocks say is for [`crate::audit`].
+//!
+//! Why: decision 0078.
 
 use std::io::{self, Read, Write};
 

@@ -2,6 +2,8 @@
 //!
 //! Every payload carries `chain`, `type` and `iat` (Unix milliseconds). A key is named by its fingerprint; the kinds that
 //! introduce a key also carry it raw as `pub`. Who may sign what, and when it acts, are the ledger's rules.
+//!
+//! Why: decision 0011.
 
 use serde::{Deserialize, Serialize};
 

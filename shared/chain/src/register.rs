@@ -3,6 +3,8 @@
 //! no rule asks it, so a node could do without.
 //!
 //! Memory: 24 bytes per block, 16 to 32 per transaction, about 120 per author; voices, changes and events are few.
+//!
+//! Why: decision 0081.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::ops::Bound;

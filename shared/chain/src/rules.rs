@@ -1,7 +1,11 @@
 //! What a transaction may do to the state. Every node applies these rules to every transaction of every block, so a
 //! proposer cannot bend one. Signatures are checked apart, in [`super::block`]: a rule judges who *claims* to sign.
 //!
+//! Each rule names the section of docs/FORMATS.md that it implements.
+//!
 //! Consents are in [`consent`], facts that one service states in [`facts`], what several must sign in [`votes`].
+//!
+//! Why: decision 0007.
 
 mod consent;
 mod facts;
@@ -164,8 +168,8 @@ impl Draft<'_> {
         }
     }
 
-    /// "Every payload has `chain`, `type`, `iat` (ms; at most 30 s ahead of the block's time). Duplicates are refused by
-    /// txid."
+    /// FORMATS §5.2: "Of any type is refused: a `chain` that is another; a txid that is in the chain already or earlier in
+    /// the block; an `iat` more than 30,000 ms after the block's time_ms".
     fn check_common(&self, tx: &Tx) -> Result<(), Refusal> {
         if tx.payload().chain() != self.state.chain() {
             return Err(Refusal::never(Rule::OtherChain));

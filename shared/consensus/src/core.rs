@@ -2,6 +2,8 @@
 //! be done. It tells the time only by what it is told. The traps of the library underneath are met here:
 //! checks before `ProposedValue`, one height at a time and only on demand, `Decide` as a flag, no timers
 //! between heights, proposals answered late or not at all.
+//!
+//! Why: decision 0093.
 
 use std::collections::{BTreeMap, BTreeSet, HashSet, VecDeque};
 

@@ -4,6 +4,8 @@
 //! runs under the seeded simulator in `tests/agreement`. Outside this crate no type of the library is named, so that it
 //! can be replaced or vendored. [`texts`] holds what is signed, [`wal`] what survives a crash. Files, sockets and clocks
 //! are the caller's.
+//!
+//! Why: decision 0021.
 
 mod codec;
 mod context;

@@ -1,5 +1,7 @@
 //! The blocks of the running height that the node is asked to look at, or will be once their time has come. No
 //! verdict stands here for good: what is valid or not is the library's to remember.
+//!
+//! Why: decision 0090.
 
 use std::collections::BTreeMap;
 

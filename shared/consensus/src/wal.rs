@@ -6,6 +6,8 @@
 //! The file: a magic, a record that says which height is the first one not committed, then what happened. A record:
 //! payload length u32, height u64, the first 4 bytes of the SHA-256 of these two, payload, the first 8 bytes of the
 //! SHA-256 of all before. The file is made whole under another name, so one that does not begin so was changed.
+//!
+//! Why: decision 0091.
 
 use hbc_types::Digest;
 use malachite_core::ProposedValue;

@@ -9,6 +9,8 @@
 //!
 //! A job that was handed over runs to its end even if its caller goes away. A job must not call
 //! [`crate::Db::write`] again and must not wait for anything but its own statements.
+//!
+//! Why: decision 0030.
 
 use std::error::Error;
 use std::panic::AssertUnwindSafe;

@@ -2,6 +2,8 @@
 //! members certified its header, its transactions are the header's, it follows on the block before and keeps the
 //! rules, and it is the block that this node knows at that height, if it knows one. Where the row comes from does
 //! not matter.
+//!
+//! Why: decision 0097.
 
 use hbc_chain::block::BlockError;
 use hbc_chain::checkpoint::{BlockId, Certificate, CheckpointError};

@@ -1,5 +1,7 @@
 //! What nodes announce of their addresses. An announcement counts when it is signed by the present key of the member that
 //! it names, or by one that is being voted in under that name; the latest of a name wins.
+//!
+//! Why: decision 0080.
 
 use std::collections::BTreeMap;
 

@@ -1,6 +1,8 @@
 //! Taking transactions in: judged in groups, the store verified, those that this node answers for made durable by one
 //! commit, then promised and told to the others. What members pass on waits in a line of its own, bounded per member,
 //! and is promised to nobody.
+//!
+//! Why: decision 0022.
 
 use std::sync::Arc;
 

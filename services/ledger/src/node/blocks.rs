@@ -1,4 +1,6 @@
 //! What a node does with one block: make it, look at it, make it durable.
+//!
+//! Why: decision 0090.
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;

@@ -1,5 +1,7 @@
 //! Catching up: a member speaks of a later height, so its blocks are fetched, each proved by its certificate
 //! and by following on this node's tip, and committed one after the other.
+//!
+//! Why: decision 0093.
 
 use std::collections::HashMap;
 use std::sync::Arc;

@@ -1,6 +1,8 @@
 //! Members ask each other, at random times, for a random old block: the digest of a fresh nonce and the row's bytes
 //! as they lie on disk, signed. Thirty-two bytes say as much as the row: to answer, a member must have the bytes.
 //! A wrong answer is evidence; no answer costs the asker a time-out and means nothing.
+//!
+//! Why: decision 0074.
 
 use std::sync::Arc;
 use std::time::Duration;

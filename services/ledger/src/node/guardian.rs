@@ -1,5 +1,7 @@
 //! Verify before append: the store is verified before each vote and each group of promises, and the node that
 //! finds its store changed says so, durably, and does nothing more that others rely upon.
+//!
+//! Why: decision 0073.
 
 use std::collections::BTreeSet;
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};

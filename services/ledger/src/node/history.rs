@@ -1,6 +1,8 @@
 //! The state as it was after an earlier block. Nothing is kept for it: it is made anew from the stored blocks, each
 //! compared with the hash that this node agreed to. That costs time and the memory of a second state, so one is made at a
 //! time, a new one only after a rest as long as the work was, and the work ends when nobody waits for it.
+//!
+//! Why: decision 0076.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};

@@ -1,5 +1,7 @@
 //! How much of what one member sends may wait: a flood of one neither fills memory nor keeps the others' out. What does
 //! not fit is refused; an honest member sends again.
+//!
+//! Why: decision 0075.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};

@@ -1,5 +1,7 @@
 //! Who this node is at the next height. It holds one member key or, while its key is changed, two; whichever is in the
 //! set under its name signs, and never both: one name has one key. Without one in the set the node is an observer.
+//!
+//! Why: decision 0079.
 
 use std::sync::Arc;
 

@@ -1,6 +1,8 @@
 //! Telling of a neighbour: a node whose store was changed says so itself, if it can. A member that hears it from the
 //! node, and does not find it on the chain a little later, keeps the node's document and says the same in its own name.
 //! More than a third of the members make it act, so that a node that hears the others and reaches nobody is told of.
+//!
+//! Why: decision 0096.
 
 use std::collections::HashMap;
 use std::sync::Arc;

@@ -1,5 +1,7 @@
 //! Bearing witness against a member: what another member tells on the chain is fetched from it, checked, and told by this
 //! node as well.
+//!
+//! Why: decision 0074.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;

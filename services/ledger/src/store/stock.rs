@@ -3,6 +3,8 @@
 //!
 //! The tally is a keyed hash of a set: a digest of the number of rows and a fresh nonce, XORed with one digest per row.
 //! It changes by one hash per row and not by all (MSet-XOR-Hash: Clarke, Devadas, van Dijk, Gassend and Suh, 2003).
+//!
+//! Why: decision 0094.
 
 use std::collections::{HashMap, VecDeque};
 

@@ -1,4 +1,4 @@
-//! What it costs to read the store again before a vote: by hand, for the figures in decision 73.
+//! What it costs to read the store again before a vote: by hand, for the figures in decision 0073.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;

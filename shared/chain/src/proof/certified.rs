@@ -3,6 +3,8 @@
 //! Who has to sign a block stands in the state that the block before left. A certification carries that header with the
 //! state's entry `members`: the header that was signed names it by its hash. So a certificate cannot be counted under
 //! another list than the one that the signers themselves committed to, whatever changes of members a document leaves out.
+//!
+//! Why: decision 0098.
 
 use serde::{Deserialize, Serialize};
 

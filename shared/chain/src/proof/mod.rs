@@ -7,6 +7,8 @@
 //!
 //! Each has one certified block, whose members cannot be chosen ([`Certification`]), and shows the rest in its log or state.
 //! Trust begins at a pinned `genesis.json` or chain id. Without a pin a document can only be found consistent in itself.
+//!
+//! Why: decision 0010.
 
 mod anchors;
 mod certified;

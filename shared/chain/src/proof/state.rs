@@ -1,5 +1,7 @@
 //! What the ledger's state says about a grant, a key, a profile, the members or the parameters at a height: that an entry
 //! stands there with this value, or that there is none.
+//!
+//! Why: decision 0077.
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;

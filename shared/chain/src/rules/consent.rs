@@ -14,7 +14,7 @@ use crate::state::Draft;
 use crate::tx::Tx;
 
 impl Draft<'_> {
-    /// Registration: auth, once per key. Revocation: auth or the key itself, once.
+    /// FORMATS §5.4, `identity.key`. Registration: auth, once per key. Revocation: auth or the key itself, once.
     pub(super) fn identity_key(&mut self, tx: &Tx, payload: &ConsentKey) -> Result<(), Refusal> {
         let by_auth = self.is_service(&tx.kid(), ServiceRole::Auth);
         let known = self.key(&payload.key);
@@ -43,6 +43,7 @@ impl Draft<'_> {
         Ok(())
     }
 
+    /// FORMATS §5.4, `consent.grant`: "a grant if (`grant`, `<key>/<grant>`) exists".
     pub(super) fn consent_grant(&mut self, tx: &Tx, payload: &Consent) -> Result<(), Refusal> {
         let key = self.next_event(tx, payload)?;
         if let Some(known) = self.grant(&payload.key, &payload.grant) {
@@ -54,6 +55,7 @@ impl Draft<'_> {
         Ok(())
     }
 
+    /// FORMATS §5.4, `consent.alter`: "an alteration if it does not or is revoked".
     pub(super) fn consent_alter(&mut self, tx: &Tx, payload: &Consent) -> Result<(), Refusal> {
         let key = self.next_event(tx, payload)?;
         match self.grant(&payload.key, &payload.grant) {
@@ -68,7 +70,8 @@ impl Draft<'_> {
         Ok(())
     }
 
-    /// "The key, registered and live; order as in §4": answers the key as this event leaves it.
+    /// FORMATS §5.4: "refused if (`key`, key) does not exist or is revoked, if `seq` is not its `seq` + 1, if `prev` is not
+    /// its `prev`". Answers the key as this event leaves it.
     fn next_event(&self, tx: &Tx, payload: &Consent) -> Result<KeyEntry, Refusal> {
         if tx.kid() != payload.key {
             return Err(Refusal::never(Rule::Signer));
@@ -102,7 +105,7 @@ impl Draft<'_> {
         self.put_grant(&payload.key, &payload.grant, grant);
     }
 
-    /// The key, live or not; once per grant.
+    /// FORMATS §5.4, `consent.revoke`. The key, live or not; once per grant.
     pub(super) fn consent_revoke(&mut self, tx: &Tx, payload: &Revoke) -> Result<(), Refusal> {
         if tx.kid() != payload.key {
             return Err(Refusal::never(Rule::Signer));

@@ -11,7 +11,7 @@ use crate::state::Draft;
 use crate::tx::Tx;
 
 impl Draft<'_> {
-    /// "storage; no root twice".
+    /// FORMATS §5.5, `record.anchor`: "refused if (`segment`, root) exists for one of its roots". Signed by storage.
     pub(super) fn record_anchor(&mut self, tx: &Tx, payload: &Anchor) -> Result<(), Refusal> {
         self.signed_by(tx, ServiceRole::Storage)?;
         for segment in &payload.segments {
@@ -26,7 +26,7 @@ impl Draft<'_> {
         Ok(())
     }
 
-    /// access-policy. What was erased before stays erased by the first that said so.
+    /// FORMATS §5.5, `record.erase`. Signed by access-policy. What was erased before stays erased by the first that said so.
     pub(super) fn record_erase(&mut self, tx: &Tx, payload: &Erase) -> Result<(), Refusal> {
         self.signed_by(tx, ServiceRole::AccessPolicy)?;
         for digest in payload.roots.iter().chain(&payload.records) {
@@ -38,7 +38,7 @@ impl Draft<'_> {
         Ok(())
     }
 
-    /// access-policy; no root twice.
+    /// FORMATS §5.5, `access.receipts`: "refused if (`receipts`, root) exists". Signed by access-policy.
     pub(super) fn access_receipts(&mut self, tx: &Tx, payload: &Receipts) -> Result<(), Refusal> {
         self.signed_by(tx, ServiceRole::AccessPolicy)?;
         self.unseen(Kind::Receipts, &payload.root)?;
@@ -47,7 +47,7 @@ impl Draft<'_> {
         Ok(())
     }
 
-    /// storage; no release twice.
+    /// FORMATS §5.5, `statistics.release`: "refused if (`release`, digest) exists". Signed by storage.
     pub(super) fn statistics_release(&mut self, tx: &Tx, payload: &Release) -> Result<(), Refusal> {
         self.signed_by(tx, ServiceRole::Storage)?;
         self.unseen(Kind::Release, &payload.digest)?;

@@ -41,7 +41,7 @@ fn with_named(list: &[Named], name: &str, key: Option<PublicKey>) -> Option<Vec<
 }
 
 impl Draft<'_> {
-    /// "member; acts at > 2/3 of the members".
+    /// FORMATS §5.3, `member.vote`: "enough is more than 2/3 of the members".
     pub(super) fn member_vote(&mut self, tx: &Tx, payload: &MemberVote) -> Result<(), Refusal> {
         self.signed_by_member(tx)?;
         self.check_nonce(&payload.subject, payload.nonce)?;
@@ -97,7 +97,7 @@ impl Draft<'_> {
         authority_of(&self.work.map, self.state.authority())
     }
 
-    /// "member; acts at > 2/3". A revoked key never serves again, and a key never changes its role.
+    /// FORMATS §5.3, `service.key`: "enough is more than 2/3 of the members". A revoked key never serves again, and a key never changes its role.
     pub(super) fn service_key(&mut self, tx: &Tx, payload: &ServiceKeyChange) -> Result<(), Refusal> {
         self.signed_by_member(tx)?;
         let subject = format!("service:{}", payload.key);
@@ -131,7 +131,8 @@ impl Draft<'_> {
         Ok(())
     }
 
-    /// "auth and as many operators as the genesis says; suspension: one". An end is like a suspension, but for ever.
+    /// FORMATS §5.3, `identity.staff`: "for `active` enough is an auth key and at least `approvals` operators, for
+    /// `suspended` and `revoked` one operator". An end is like a suspension, but for ever.
     pub(super) fn identity_staff(&mut self, tx: &Tx, payload: &Staff) -> Result<(), Refusal> {
         let by_auth = self.is_service(&tx.kid(), ServiceRole::Auth);
         if !by_auth && count(self.state.operators(), &[tx.kid()]) == 0 {
@@ -165,7 +166,7 @@ impl Draft<'_> {
         Ok(())
     }
 
-    /// "the node itself, or > 1/3 of the members". A node's own word needs no company. Of what others say about a node each
+    /// FORMATS §5.3, `node.event`: "Enough is the key of the member `node` itself", else more than 1/3. A node's own word needs no company. Of what others say about a node each
     /// has one voice, the latest: what finds no company does not pile up in the state.
     pub(super) fn node_event(&mut self, tx: &Tx, payload: &NodeEvent) -> Result<(), Refusal> {
         self.signed_by_member(tx)?;
@@ -206,7 +207,7 @@ impl Draft<'_> {
         count(self.state.operators(), voices) >= 1
     }
 
-    /// "`nonce` = number of earlier acted changes of that subject".
+    /// FORMATS §5.3: "Refused if `nonce` is not the `count` of (`changes`, subject)".
     fn check_nonce(&self, subject: &str, nonce: u64) -> Result<(), Refusal> {
         let done = self.changes(subject).map_or(0, |entry| entry.count);
         match nonce.cmp(&done) {

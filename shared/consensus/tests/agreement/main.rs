@@ -1,5 +1,7 @@
 //! The agreement under a seeded simulator. A failing seed is printed; `HBC_SEED` set to it replays that one alone. Both
 //! controls must bite: without the log honest members contradict themselves, and two liars of four fork the chain.
+//!
+//! Why: decision 0082.
 
 #![allow(
     clippy::indexing_slicing,

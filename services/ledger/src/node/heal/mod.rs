@@ -5,6 +5,8 @@
 //!
 //! The mark of the attack goes last, durably. Killed at any line before, a node begins again: the damaged file is
 //! in its place or the new one is, never half of one.
+//!
+//! Why: decision 0070.
 
 pub mod healer;
 pub mod install;

@@ -127,10 +127,12 @@ impl App {
     pub(super) async fn reading_failed(&self, height: u64, error: StoreError) -> Problem {
         let node = Arc::clone(&self.node);
         // On a task of its own, so that a caller who leaves now does not keep the alarm from being raised.
-        let sorted = hbc_service::spawn("fault of a read", async move {
-            node.guard.reading_failed(height, error).await
-        })
-        .await;
+        let sorted =
+            hbc_service::spawn(
+                "fault of a read",
+                async move { node.guard.reading_failed(height, error).await },
+            )
+            .await;
         match sorted.unwrap_or(Soundness::Unknown) {
             Soundness::Attacked => Problem::new(Slug::Integrity).detail("a stored block cannot be read"),
             Soundness::Sound | Soundness::Unknown => Problem::new(Slug::Unavailable),

@@ -81,37 +81,3 @@ fn free_ports(count: usize, random: &Random) -> Result<Vec<u16>> {
     }
     Ok(held.into_iter().map(|(port, _listener)| port).collect())
 }
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::services;
-
-    #[test]
-    fn automatic_ports_are_distinct_and_free() {
-        let plan = PortPlan::choose(Ports::Auto, services::processes(4), &Random::system()).unwrap();
-        let mut all = vec![plan.kubo_api, plan.kubo_swarm];
-        all.extend(plan.services.iter().map(|service| service.port));
-        for port in &all {
-            TcpListener::bind(("127.0.0.1", *port)).unwrap();
-        }
-        let count = all.len();
-        all.sort_unstable();
-        all.dedup();
-        assert_eq!(all.len(), count);
-        assert_eq!(plan.nodes().count(), 4);
-    }
-
-    #[test]
-    fn documented_ports_do_not_collide() {
-        let plan = PortPlan::choose(Ports::Default, services::processes(4), &Random::system()).unwrap();
-        let nodes: Vec<u16> = plan.nodes().map(|node| node.port).collect();
-        assert_eq!(nodes, [7103, 7113, 7123, 7133]);
-        let mut all: Vec<u16> = plan.services.iter().map(|service| service.port).collect();
-        all.extend([plan.kubo_api, plan.kubo_swarm]);
-        let count = all.len();
-        all.sort_unstable();
-        all.dedup();
-        assert_eq!(all.len(), count);
-    }
-}

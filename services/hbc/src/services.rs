@@ -10,31 +10,15 @@ use std::pin::Pin;
 
 use anyhow::{Context as _, Result};
 use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
+use hbc_app::Service as Skeleton;
 use hbc_service::{config, telemetry};
 use hbc_types::account::ServiceRole;
 use serde::Serialize;
+use serde::de::DeserializeOwned;
 use utoipa::openapi::OpenApi;
 
 use crate::settings::ServiceSettings;
 use plan::Plan;
-
-/// The [`Library`] of a crate, by the names that all of them have.
-macro_rules! library {
-    ($name:literal, $service:ident, $config:ty) => {
-        Library {
-            serve: |path, stop| {
-                Box::pin(async move {
-                    let config: $config = config::load($name, &path)?;
-                    telemetry::init(&config.telemetry)?;
-                    let application = $service::Application::build(config).await;
-                    application.context(concat!($name, " cannot start"))?.run_until_stopped(stop).await
-                })
-            },
-            migrate: |path| Box::pin(async move { $service::migrate(&config::load($name, &path)?).await }),
-            openapi: $service::openapi,
-        }
-    };
-}
 
 /// The services, in the order in which they are started.
 pub static ALL: [Service; 4] = [
@@ -48,46 +32,52 @@ pub static ALL: [Service; 4] = [
         keys: &[],
         found: |data| hbc_ledger::files::DataFolder::open(data)?.note_unborn(),
         configure: |plan, process| text(&plan.node(process)?),
-        library: library!("ledger", hbc_ledger, hbc_ledger::Config),
+        library: Library {
+            serve: |path, stop| Box::pin(serve_ledger(path, stop)),
+            migrate: |path| {
+                Box::pin(async move { hbc_ledger::migrate(&config::load("ledger", &path)?).await })
+            },
+            openapi: hbc_ledger::openapi,
+        },
     },
     Service {
-        name: "auth",
+        name: hbc_auth::Auth::NAME,
         about: "Accounts, sessions, tokens, custody of signing keys",
         port: 7101,
         processes: Processes::One,
         stop_order: 1,
-        signs_as: Some(ServiceRole::Auth),
+        signs_as: Some(hbc_auth::Auth::ROLE),
         // The seed of the key that signs tokens, and the key of the row MACs.
         keys: &["token.key", "rows-auth.key"],
         found: |_data| Ok(()),
         configure: |plan, process| text(&plan.auth(process)?),
-        library: library!("auth", hbc_auth, hbc_auth::config::Config),
+        library: Library::of::<hbc_auth::Auth>(),
     },
     Service {
-        name: "access-policy",
+        name: hbc_access_policy::AccessPolicy::NAME,
         about: "Grants, decisions, keys, receipts",
         port: 7102,
         processes: Processes::One,
         stop_order: 1,
-        signs_as: Some(ServiceRole::AccessPolicy),
+        signs_as: Some(hbc_access_policy::AccessPolicy::ROLE),
         // The master of all key-encryption keys, and the key of the row MACs.
         keys: &["master.key", "rows-policy.key"],
         found: |_data| Ok(()),
         configure: |plan, process| text(&plan.access_policy(process)?),
-        library: library!("access-policy", hbc_access_policy, hbc_access_policy::config::Config),
+        library: Library::of::<hbc_access_policy::AccessPolicy>(),
     },
     Service {
-        name: "storage",
+        name: hbc_storage::Storage::NAME,
         about: "Records: sealed, pinned, anchored",
         port: 7104,
         processes: Processes::One,
         stop_order: 0,
-        signs_as: Some(ServiceRole::Storage),
+        signs_as: Some(hbc_storage::Storage::ROLE),
         // The key of searchable tokens.
         keys: &["index.key"],
         found: |_data| Ok(()),
         configure: |plan, process| text(&plan.storage(process)?),
-        library: library!("storage", hbc_storage, hbc_storage::Config),
+        library: Library::of::<hbc_storage::Storage>(),
     },
 ];
 
@@ -142,6 +132,33 @@ pub struct Library {
     pub openapi: fn() -> OpenApi,
 }
 
+impl Library {
+    /// That of a service on the common skeleton.
+    const fn of<S: Skeleton<Config: DeserializeOwned>>() -> Self {
+        Self {
+            serve: |path, stop| {
+                Box::pin(async move {
+                    let config = config::load::<S::Config>(S::NAME, &path)?;
+                    let application = hbc_app::Application::<S>::build(config).await;
+                    let application = application.with_context(|| format!("{} cannot start", S::NAME))?;
+                    application.run_until_stopped(stop).await
+                })
+            },
+            migrate: |path| {
+                Box::pin(async move { hbc_app::migrate::<S>(&config::load(S::NAME, &path)?).await })
+            },
+            openapi: hbc_app::openapi::<S>,
+        }
+    }
+}
+
+async fn serve_ledger(path: PathBuf, stop: Stop) -> Result<()> {
+    let config: hbc_ledger::Config = config::load("ledger", &path)?;
+    telemetry::init(&config.telemetry)?;
+    let application = hbc_ledger::Application::build(config).await;
+    application.context("the ledger node cannot start")?.run_until_stopped(stop).await
+}
+
 fn text(config: &impl Serialize) -> Result<String> {
     Ok(toml::to_string_pretty(config)?)
 }
@@ -179,7 +196,12 @@ pub fn parser() -> impl TypedValueParser<Value = &'static Service> {
 
 #[cfg(test)]
 mod tests {
+    use std::net::TcpListener;
+
+    use hbc_types::Random;
+
     use super::*;
+    use crate::ports::{PortPlan, Ports};
 
     #[test]
     fn no_two_rows_share_a_name_a_port_a_key_or_a_role() {
@@ -204,5 +226,33 @@ mod tests {
         for role in ServiceRole::ALL {
             assert!(ALL.iter().any(|service| service.signs_as == Some(*role)), "{role}");
         }
+    }
+
+    #[test]
+    fn automatic_ports_are_distinct_and_free() {
+        let plan = PortPlan::choose(Ports::Auto, super::processes(4), &Random::system()).unwrap();
+        let mut all = vec![plan.kubo_api, plan.kubo_swarm];
+        all.extend(plan.services.iter().map(|service| service.port));
+        for port in &all {
+            TcpListener::bind(("127.0.0.1", *port)).unwrap();
+        }
+        let count = all.len();
+        all.sort_unstable();
+        all.dedup();
+        assert_eq!(all.len(), count);
+        assert_eq!(plan.nodes().count(), 4);
+    }
+
+    #[test]
+    fn documented_ports_do_not_collide() {
+        let plan = PortPlan::choose(Ports::Default, super::processes(4), &Random::system()).unwrap();
+        let nodes: Vec<u16> = plan.nodes().map(|node| node.port).collect();
+        assert_eq!(nodes, [7103, 7113, 7123, 7133]);
+        let mut all: Vec<u16> = plan.services.iter().map(|service| service.port).collect();
+        all.extend([plan.kubo_api, plan.kubo_swarm]);
+        let count = all.len();
+        all.sort_unstable();
+        all.dedup();
+        assert_eq!(all.len(), count);
     }
 }

@@ -7,6 +7,8 @@
 //!
 //! Each list below takes its type apart without `..`: a field that is added does not compile until somebody has decided
 //! whether the MAC covers it.
+//!
+//! Why: decision 0052.
 
 use hbc_types::account::{AgencyType, Custody, Standing};
 use hbc_types::ids::{AccountId, AgencyId, PatientId, SessionId};

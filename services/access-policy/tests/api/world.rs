@@ -4,16 +4,18 @@ use std::path::Path;
 use std::time::Duration;
 
 use ed25519_dalek::SigningKey;
-use hbc_access_policy::app::App;
-use hbc_access_policy::{Application, Config, Surroundings};
+use hbc_access_policy::testing::App;
+use hbc_access_policy::{AccessPolicy, Application, Config};
+use hbc_app::{LedgerJournal, Service, Settings, Surroundings};
 use hbc_chain::certificate::{ConsentCertificate, Limits};
 use hbc_chain::consent::UnfreezeOrder;
 use hbc_chain::genesis::{Genesis, Named, Parameters, ServiceKey};
 use hbc_chain::payload::{Consent, ConsentKey, KeyStatus, Payload, Revoke};
 use hbc_chain::tx::{self, Tx};
 use hbc_client::ledger::FinalBlock;
-use hbc_client::ledger::FinalTransaction;
+use hbc_client::ledger::{FinalTransaction, Journal as _};
 use hbc_client::{ServiceCaller, jwt};
+use hbc_service::Tasks;
 use hbc_service::config::SecretFile;
 use hbc_service::{ServerSettings, telemetry::TelemetrySettings};
 use hbc_types::account::{AgencyType, Custody, Role, ServiceRole, Standing};
@@ -86,6 +88,7 @@ pub struct AgencyUser {
 
 pub struct World {
     pub app: App,
+    pub tasks: Tasks,
     pub clock: Clock,
     pub random: Random,
     pub chain: Digest,
@@ -112,7 +115,7 @@ impl Drop for World {
 /// A world on each engine that is at hand.
 pub async fn worlds() -> Vec<World> {
     let mut all = Vec::new();
-    for database in hbc_db::testing::databases(hbc_access_policy::store::MIGRATIONS).await {
+    for database in hbc_db::testing::databases(hbc_access_policy::testing::MIGRATIONS).await {
         all.push(World::on(database, false).await);
     }
     all
@@ -120,12 +123,12 @@ pub async fn worlds() -> Vec<World> {
 
 /// A world on SQLite.
 pub async fn world() -> World {
-    World::on(hbc_db::testing::sqlite(hbc_access_policy::store::MIGRATIONS).await, false).await
+    World::on(hbc_db::testing::sqlite(hbc_access_policy::testing::MIGRATIONS).await, false).await
 }
 
 /// A world on SQLite whose ledger answers; in the others no node does, and final blocks are applied by hand.
 pub async fn world_with_ledger() -> World {
-    World::on(hbc_db::testing::sqlite(hbc_access_policy::store::MIGRATIONS).await, true).await
+    World::on(hbc_db::testing::sqlite(hbc_access_policy::testing::MIGRATIONS).await, true).await
 }
 
 fn secret(folder: &Path, name: &str, bytes: [u8; 32]) -> SecretFile {
@@ -172,34 +175,43 @@ impl World {
             false => None,
         };
         let config = Config {
-            database_url: database.url.clone(),
-            genesis_file,
-            service_key_file: secret(folder.path(), "policy.key", [2; 32]),
+            base: Settings {
+                server: ServerSettings { workers: 2, ..ServerSettings::default() },
+                telemetry: TelemetrySettings { filter: "error".to_owned(), ..TelemetrySettings::default() },
+                database_url: Some(database.url.clone()),
+                database_url_file: None,
+                genesis_file,
+                service_key_file: secret(folder.path(), "policy.key", [2; 32]),
+                issuer: "https://auth.test".to_owned(),
+                audience: "hbc-test".to_owned(),
+                ledger_urls: vec![
+                    ledger.as_ref().map_or("http://127.0.0.1:9".to_owned(), wiremock::MockServer::uri),
+                ],
+            },
             master_key_file: secret(folder.path(), "master.key", [5; 32]),
             rows_key_file: secret(folder.path(), "rows.key", [6; 32]),
             auth_url: "http://127.0.0.1:9".to_owned(),
-            issuer: "https://auth.test".to_owned(),
-            audience: "hbc-test".to_owned(),
-            ledger_urls: vec![
-                ledger.as_ref().map_or("http://127.0.0.1:9".to_owned(), wiremock::MockServer::uri),
-            ],
             receipt_batch_ms: if with_ledger { 200 } else { 5_000 },
-            server: ServerSettings { workers: 2, ..ServerSettings::default() },
-            telemetry: TelemetrySettings { filter: "error".to_owned(), ..TelemetrySettings::default() },
         };
         let surroundings = Surroundings {
             clock: clock.clone(),
             random: Random::system(),
             token_keys: Some(vec![tokens.verifying_key()]),
+            ..Surroundings::default()
         };
         let application = Application::build_in(config, surroundings).await.unwrap();
         let (app, base) = (application.app().clone(), format!("http://127.0.0.1:{}", application.port()));
+        let tasks = application.tasks().clone();
         let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
-        tokio::spawn(application.run_until_stopped(async move {
-            let _dropped = stopped.await;
-        }));
+        hbc_service::spawn(
+            "service",
+            application.run_until_stopped(async move {
+                let _dropped = stopped.await;
+            }),
+        );
         Self {
             app,
+            tasks,
             clock,
             random: Random::system(),
             chain: genesis.chain_id().unwrap(),
@@ -487,8 +499,13 @@ impl World {
             transactions: transactions.collect(),
         };
         let position = FollowPosition { height, block_hash: block.hash, state: "{}".to_owned() };
-        hbc_access_policy::flows::ledger::apply_block(&self.app, &block, position).await.unwrap();
+        self.journal().apply(&block, position).await.unwrap();
         block
+    }
+
+    /// The service's side of the ledger.
+    pub fn journal(&self) -> LedgerJournal<<AccessPolicy as Service>::Events> {
+        LedgerJournal::new(&self.app.base, AccessPolicy::events(&self.app))
     }
 
     pub fn revocation(&self, patient: &PatientUser, agency: &AgencyUser, grant: &GrantId) -> String {

@@ -5,13 +5,9 @@ use std::path::Path;
 use std::time::Duration;
 
 use ed25519_dalek::SigningKey;
-use hbc_auth::app::App;
-use hbc_auth::bootstrap::{OperatorsFile, operator};
-use hbc_auth::config::{Config, PasswordSettings, SessionSettings};
-use hbc_auth::domain::custody::Cost;
-use hbc_auth::journal::AuthJournal;
-use hbc_auth::store::MIGRATIONS;
-use hbc_auth::{Application, Surroundings};
+use hbc_app::{LedgerJournal, Service as _, Settings, Surroundings};
+use hbc_auth::testing::{App, MIGRATIONS};
+use hbc_auth::{Application, Auth, Config, Cost, OperatorsFile, PasswordSettings, SessionSettings, operator};
 use hbc_chain::genesis::{Genesis, Named, Parameters, ServiceKey};
 use hbc_chain::tx::Tx;
 use hbc_client::ledger::{FinalBlock, FinalTransaction, Journal};
@@ -79,6 +75,7 @@ pub struct TestApp {
     http: reqwest::Client,
     base: String,
     app: Option<App>,
+    pub tasks: Option<hbc_service::Tasks>,
     stop: Option<oneshot::Sender<()>>,
     running: Option<tokio::task::JoinHandle<anyhow::Result<()>>>,
     config: Config,
@@ -121,7 +118,7 @@ fn genesis(operators: &[(OperatorId, SigningKey)]) -> Genesis {
 }
 
 impl TestApp {
-    async fn spawn(database: TestDatabase) -> Self {
+    pub async fn spawn(database: TestDatabase) -> Self {
         let random = Random::seeded(42);
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path();
@@ -140,14 +137,20 @@ impl TestApp {
         Mock::given(any()).respond_with(ResponseTemplate::new(503)).mount(&ledger).await;
         let secret = |name: &str, byte: u8| write_secret(path, name, &hex::encode([byte; 32]));
         let config = Config {
-            server: ServerSettings { workers: 1, ..ServerSettings::default() },
-            telemetry: hbc_service::telemetry::TelemetrySettings {
-                filter: "warn".to_owned(),
-                ..Default::default()
+            base: Settings {
+                server: ServerSettings { workers: 1, ..ServerSettings::default() },
+                telemetry: hbc_service::telemetry::TelemetrySettings {
+                    filter: "warn".to_owned(),
+                    ..Default::default()
+                },
+                database_url: Some(database.url.clone()),
+                database_url_file: None,
+                genesis_file: path.join("genesis.json"),
+                service_key_file: secret("auth.key", 201),
+                issuer: "http://auth.test".to_owned(),
+                audience: "hbc-test".to_owned(),
+                ledger_urls: vec![ledger.uri()],
             },
-            database_url: database.url.clone(),
-            genesis_file: path.join("genesis.json"),
-            service_key_file: secret("auth.key", 201),
             token_key_file: secret("token.key", 0x77),
             rows_key_file: secret("rows.key", 0x51),
             operators_file: Some(write_secret(
@@ -155,10 +158,7 @@ impl TestApp {
                 "operators.json",
                 &serde_json::to_string(&file).unwrap(),
             )),
-            issuer: "http://auth.test".to_owned(),
-            audience: "hbc-test".to_owned(),
             access_policy_url: access_policy.uri(),
-            ledger_urls: vec![ledger.uri()],
             passwords: PasswordSettings::default(),
             sessions: SessionSettings::default(),
         };
@@ -171,6 +171,7 @@ impl TestApp {
             http: hbc_client::http::client().unwrap(),
             base: String::new(),
             app: None,
+            tasks: None,
             stop: None,
             running: None,
             config,
@@ -188,16 +189,18 @@ impl TestApp {
         let surroundings = Surroundings {
             clock: self.clock.clone(),
             random: self.random.clone(),
-            cost: Cost { m_kib: 64, t: 1, p: 1 },
+            token_keys: None,
+            parts: Cost { m_kib: 64, t: 1, p: 1 },
         };
         let application = Application::build_in(self.config.clone(), surroundings).await.unwrap();
         self.base = format!("http://127.0.0.1:{}", application.port());
         self.app = Some(application.app().clone());
+        self.tasks = Some(application.tasks().clone());
         let (stop, stopped) = oneshot::channel::<()>();
         let until = async move {
             stopped.await.ok();
         };
-        self.running = Some(tokio::spawn(application.run_until_stopped(until)));
+        self.running = Some(hbc_service::spawn("service", application.run_until_stopped(until)));
         self.stop = Some(stop);
     }
 
@@ -340,7 +343,8 @@ impl TestApp {
 
     /// Applies the next block of the chain, with these transactions, as the follower would.
     pub async fn ledger_decides(&self, transactions: &[Tx]) {
-        let journal = AuthJournal::new(self.app.clone().unwrap());
+        let app = self.app.as_ref().unwrap();
+        let journal = LedgerJournal::new(&app.base, Auth::events(app));
         let height = journal.position().await.unwrap().map_or(0, |position| position.height) + 1;
         let mut header = self.genesis.header().unwrap();
         header.height = height;
@@ -365,7 +369,7 @@ impl TestApp {
     pub async fn pushes_settle(&self) {
         for _attempt in 0..100 {
             let owed: i64 =
-                sqlx::query_scalar("SELECT CAST(count(*) AS BIGINT) FROM pushes WHERE done_at_ms IS NULL")
+                sqlx::query_scalar("SELECT CAST(count(*) AS BIGINT) FROM jobs WHERE kind LIKE 'push.%'")
                     .fetch_one(self.database.db.reads())
                     .await
                     .unwrap();
@@ -375,6 +379,22 @@ impl TestApp {
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
         panic!("access-policy is still owed something");
+    }
+
+    /// Waits until a job has met this error.
+    pub async fn job_stumbles(&self, error: &'static str) {
+        for _attempt in 0..200 {
+            let met: i64 = sqlx::query_scalar("SELECT CAST(count(*) AS BIGINT) FROM jobs WHERE error = $1")
+                .bind(error)
+                .fetch_one(self.database.db.reads())
+                .await
+                .unwrap();
+            if met > 0 {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        panic!("no job met `{error}`");
     }
 
     /// An approved agency.

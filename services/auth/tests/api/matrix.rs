@@ -29,14 +29,14 @@ const OF_ROLE: &[(&str, &str, &[&str])] = &[
 
 #[test]
 fn the_public_operations_are_the_committed_ones() {
-    let mut public = hbc_service::openapi::public_operations(&hbc_auth::openapi());
+    let mut public = hbc_service::openapi::public_operations(&hbc_app::openapi::<hbc_auth::Auth>());
     public.sort();
     assert_eq!(public, PUBLIC);
 }
 
 #[test]
 fn every_operation_is_described() {
-    let document = serde_json::to_value(hbc_auth::openapi()).unwrap();
+    let document = serde_json::to_value(hbc_app::openapi::<hbc_auth::Auth>()).unwrap();
     for (path, item) in document["paths"].as_object().unwrap() {
         for (method, operation) in item.as_object().unwrap() {
             let name = format!("{method} {path}");
@@ -52,7 +52,7 @@ fn every_operation_is_described() {
 #[tokio::test(flavor = "multi_thread")]
 async fn nobody_gets_in_without_a_token() {
     each(|app| async move {
-        let document = serde_json::to_value(hbc_auth::openapi()).unwrap();
+        let document = serde_json::to_value(hbc_app::openapi::<hbc_auth::Auth>()).unwrap();
         let mut tried = 0;
         for (path, item) in document["paths"].as_object().unwrap() {
             for method in item.as_object().unwrap().keys() {

@@ -1,6 +1,7 @@
 //! The services' configurations in a fresh deployment: each service's own `Config`, for its row in the table.
 
 use anyhow::Result;
+use hbc_app::Settings;
 use hbc_ledger::config::{PeerAddress, VerifyMode};
 use hbc_service::ServerSettings;
 use hbc_service::config::SecretFile;
@@ -51,70 +52,68 @@ impl Plan<'_> {
         format!("urn:hbc:{}", chain.get(..16).unwrap_or_default())
     }
 
-    /// auth's.
-    pub fn auth(&self, process: &ServiceSettings) -> Result<hbc_auth::config::Config> {
-        Ok(hbc_auth::config::Config {
+    /// What every service is told.
+    fn base(&self, process: &ServiceSettings) -> Result<Settings> {
+        let name = &process.name;
+        Ok(Settings {
             server: Self::server(process.port),
             telemetry: TelemetrySettings::default(),
-            database_url: self.database(&process.name),
+            database_url: Some(self.database(name)),
+            database_url_file: None,
             genesis_file: self.home.genesis(),
-            service_key_file: self.secret("auth.key"),
+            service_key_file: self.secret(&format!("{name}.key")),
+            issuer: self.url_of("auth")?,
+            audience: self.audience(),
+            ledger_urls: self.ledger_urls(),
+        })
+    }
+
+    /// auth's.
+    pub fn auth(&self, process: &ServiceSettings) -> Result<hbc_auth::Config> {
+        Ok(hbc_auth::Config {
+            base: self.base(process)?,
             token_key_file: self.secret("token.key"),
             rows_key_file: self.secret("rows-auth.key"),
             operators_file: Some(self.secret("operators.json")),
-            issuer: self.url_of("auth")?,
-            audience: self.audience(),
             access_policy_url: self.url_of("access-policy")?,
-            ledger_urls: self.ledger_urls(),
-            passwords: hbc_auth::config::PasswordSettings::default(),
-            sessions: hbc_auth::config::SessionSettings::default(),
+            passwords: hbc_auth::PasswordSettings::default(),
+            sessions: hbc_auth::SessionSettings::default(),
         })
     }
 
     /// access-policy's.
-    pub fn access_policy(&self, process: &ServiceSettings) -> Result<hbc_access_policy::config::Config> {
-        Ok(hbc_access_policy::config::Config {
-            database_url: self.database(&process.name),
-            genesis_file: self.home.genesis(),
-            service_key_file: self.secret("access-policy.key"),
+    pub fn access_policy(&self, process: &ServiceSettings) -> Result<hbc_access_policy::Config> {
+        let mut base = self.base(process)?;
+        // Ten thousand keys in one request.
+        base.server.json_limit_bytes = 8 << 20;
+        Ok(hbc_access_policy::Config {
+            base,
             master_key_file: self.secret("master.key"),
             rows_key_file: self.secret("rows-policy.key"),
             auth_url: self.url_of("auth")?,
-            issuer: self.url_of("auth")?,
-            audience: self.audience(),
-            ledger_urls: self.ledger_urls(),
             receipt_batch_ms: 2_000,
-            // Ten thousand keys in one request.
-            server: ServerSettings { json_limit_bytes: 8 << 20, ..Self::server(process.port) },
-            telemetry: TelemetrySettings::default(),
         })
     }
 
     /// storage's.
     pub fn storage(&self, process: &ServiceSettings) -> Result<hbc_storage::Config> {
+        let mut base = self.base(process)?;
+        // A whole Synthea patient is up to a few dozen megabytes.
+        base.server.body_limit_bytes = 64 << 20;
         Ok(hbc_storage::Config {
-            // A whole Synthea patient is up to a few dozen megabytes.
-            server: ServerSettings { body_limit_bytes: 64 << 20, ..Self::server(process.port) },
-            telemetry: TelemetrySettings::default(),
-            database: self.database(&process.name),
-            database_file: None,
-            genesis_file: self.home.genesis(),
-            service_key_file: self.secret("storage.key"),
+            base,
             index_key_file: self.secret("index.key"),
             spool_dir: self.home.data(&process.name).join("spool"),
-            issuer: self.url_of("auth")?,
-            audience: self.audience(),
             auth_url: self.url_of("auth")?,
             access_policy_url: self.url_of("access-policy")?,
-            ledger_urls: self.ledger_urls(),
-            kubo: hbc_storage::config::KuboSettings {
+            kubo: hbc_storage::KuboSettings {
                 url: Self::url(self.ports.kubo_api),
                 user: "storage".to_owned(),
                 token_file: self.secret("kubo.token"),
                 timeout_seconds: 30,
                 calls: 32,
             },
-            reconcile: hbc_storage::config::ReconcileSettings::default(),
+            reconcile: hbc_storage::ReconcileSettings::default(),
         })
     }
 

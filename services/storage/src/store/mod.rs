@@ -1,12 +1,14 @@
 //! All SQL of storage. What a record's clear columns say is believed only after its row opened
 //! ([`crate::domain::index::IndexKey::open_row`]).
 
+pub mod blob;
 mod commit;
-mod intents;
+pub mod intents;
 mod record;
 mod segments;
+pub mod spool;
 
-pub use commit::{Commit, NewRecord, NewSegment};
+pub use commit::{Commit, NewRecord, NewSegment, commit};
 pub use record::RecordRow;
 pub use segments::{SegmentRow, finalise};
 
@@ -27,7 +29,10 @@ use crate::error::Error;
 use record::stored_record;
 
 /// The schema, step by step.
-pub const MIGRATIONS: &[Migration] = hbc_db::migrations![1 "records" "../../migrations/0001_records.sql"];
+pub const MIGRATIONS: &[Migration] = hbc_db::migrations![
+    1 "records" "../../migrations/0001_records.sql",
+    2 "jobs" "../../migrations/0002_jobs.sql",
+];
 
 /// Tokens looked up by one statement.
 const LOOKUP: usize = 32;

@@ -5,16 +5,16 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use hbc_app::{Settings, Surroundings};
 use hbc_db::testing::{TestDatabase, databases};
 use hbc_service::ServerSettings;
+use hbc_service::Tasks;
 use hbc_service::config::SecretFile;
 use hbc_service::telemetry::TelemetrySettings;
-use hbc_storage::Application;
-use hbc_storage::blob::BlobStore;
-use hbc_storage::blob::memory::Memory;
-use hbc_storage::config::{Config, KuboSettings, ReconcileSettings};
+use hbc_storage::testing::{BlobStore, Memory};
+use hbc_storage::{Application, Config, KuboSettings, ReconcileSettings};
+use hbc_types::Random;
 use hbc_types::ids::{AccountId, AgencyId, OperatorId, PatientId};
-use hbc_types::{Clock, Random};
 use reqwest::Method;
 use reqwest::header::HeaderMap;
 use serde_json::{Value, json};
@@ -67,6 +67,7 @@ pub struct TestApp {
     pub blobs: Arc<Memory>,
     pub database: TestDatabase,
     pub config: Config,
+    pub tasks: Option<Tasks>,
     pub random: Random,
     http: reqwest::Client,
     base: String,
@@ -90,25 +91,27 @@ fn secret(folder: &Path, name: &str, text: &str) -> SecretFile {
 }
 
 impl TestApp {
-    async fn spawn(database: TestDatabase) -> Self {
+    pub async fn spawn(database: TestDatabase) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path();
         let world = World::start().await;
         std::fs::write(path.join("genesis.json"), genesis().to_bytes().unwrap()).unwrap();
         let config = Config {
-            server: ServerSettings { workers: 2, ..ServerSettings::default() },
-            telemetry: TelemetrySettings { filter: "off".to_owned(), ..TelemetrySettings::default() },
-            database: database.url.clone(),
-            database_file: None,
-            genesis_file: path.join("genesis.json"),
-            service_key_file: secret(path, "storage.key", &hex::encode([STORAGE_KEY; 32])),
+            base: Settings {
+                server: ServerSettings { workers: 2, ..ServerSettings::default() },
+                telemetry: TelemetrySettings { filter: "off".to_owned(), ..TelemetrySettings::default() },
+                database_url: Some(database.url.clone()),
+                database_url_file: None,
+                genesis_file: path.join("genesis.json"),
+                service_key_file: secret(path, "storage.key", &hex::encode([STORAGE_KEY; 32])),
+                issuer: ISSUER.to_owned(),
+                audience: AUDIENCE.to_owned(),
+                ledger_urls: vec![world.server.uri()],
+            },
             index_key_file: secret(path, "index.key", &hex::encode([0x31; 32])),
             spool_dir: path.join("spool"),
-            issuer: ISSUER.to_owned(),
-            audience: AUDIENCE.to_owned(),
             auth_url: world.server.uri(),
             access_policy_url: world.server.uri(),
-            ledger_urls: vec![world.server.uri()],
             kubo: KuboSettings {
                 url: "http://127.0.0.1:9".to_owned(),
                 user: "storage".to_owned(),
@@ -123,6 +126,7 @@ impl TestApp {
             blobs: Arc::new(Memory::default()),
             database,
             config,
+            tasks: None,
             random: Random::system(),
             http: hbc_testkit::http_client(),
             base: String::new(),
@@ -136,15 +140,15 @@ impl TestApp {
 
     /// Starts the service on a block store.
     pub async fn start(&mut self, blobs: Arc<dyn BlobStore>) {
-        let built =
-            Application::build_with(self.config.clone(), blobs, Clock::system(), Random::system()).await;
-        let application = built.unwrap();
+        let surroundings = Surroundings { parts: Some(blobs), ..Surroundings::default() };
+        let application = Application::build_in(self.config.clone(), surroundings).await.unwrap();
         self.base = format!("http://127.0.0.1:{}", application.port());
+        self.tasks = Some(application.tasks().clone());
         let (stop, stopped) = oneshot::channel::<()>();
         let until = async move {
             stopped.await.ok();
         };
-        self.running = Some(tokio::spawn(application.run_until_stopped(until)));
+        self.running = Some(hbc_service::spawn("service", application.run_until_stopped(until)));
         self.stop = Some(stop);
     }
 

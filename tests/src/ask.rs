@@ -13,7 +13,7 @@ use crate::TestApp;
 #[derive(Clone, Debug)]
 pub struct Ask {
     /// The process that is asked.
-    pub process: &'static str,
+    pub process: String,
     /// The method.
     pub method: Method,
     /// Path and query.
@@ -67,8 +67,8 @@ impl Reply {
 impl Ask {
     /// A request to a process.
     #[must_use]
-    pub fn new(process: &'static str, method: Method, path: impl Into<String>) -> Self {
-        Self { process, method, path: path.into(), headers: Vec::new(), body: Vec::new() }
+    pub fn new(process: impl Into<String>, method: Method, path: impl Into<String>) -> Self {
+        Self { process: process.into(), method, path: path.into(), headers: Vec::new(), body: Vec::new() }
     }
 
     /// With a header.
@@ -96,7 +96,7 @@ impl Ask {
 impl TestApp {
     /// Sends a request once.
     pub async fn send(&self, ask: &Ask, who: Credentials<'_>) -> Result<Reply> {
-        let url = format!("{}{}", self.stack().url(ask.process), ask.path);
+        let url = format!("{}{}", self.stack().url(&ask.process), ask.path);
         let mut request = self.http.request(ask.method.clone(), url).body(ask.body.clone());
         for (name, value) in &ask.headers {
             request = request.header(name, value);
@@ -105,7 +105,7 @@ impl TestApp {
             request = request.bearer_auth(token);
         }
         if let Some(role) = who.service {
-            let audience = ServiceRole::parse(ask.process).context("only services take assertions")?;
+            let audience = ServiceRole::parse(&ask.process).context("only services take assertions")?;
             let signer = self.service(role)?;
             let assertion = signer.assertion(audience, ask.method.as_str(), &ask.path, &ask.body)?;
             request = request.header("HBC-Service", assertion);

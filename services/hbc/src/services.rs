@@ -30,7 +30,7 @@ pub static ALL: [Service; 4] = [
         stop_order: 2,
         signs_as: None,
         keys: &[],
-        found: |data| hbc_ledger::files::DataFolder::open(data)?.note_unborn(),
+        found: |data| Ok(hbc_ledger::files::DataFolder::open(data)?.note_unborn()?),
         configure: |plan, process| text(&plan.node(process)?),
         library: Library {
             serve: |path, stop| Box::pin(serve_ledger(path, stop)),

@@ -5,9 +5,10 @@ use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, LazyLock};
 
 use ed25519_dalek::SigningKey;
-use hbc_chain::checkpoint::Certificate as Note;
+use hbc_chain::checkpoint::{BlockId, Certificate as Note};
 use hbc_chain::genesis::{Genesis, Named, Parameters, ServiceKey};
 use hbc_chain::header::{Block, Header};
+use hbc_chain::memory::Chain;
 use hbc_chain::merkle;
 use hbc_chain::payload::{
     Anchor, Consent, ConsentKey, Erase, KeyStatus, MemberVote, NodeEvent, Payload, Receipts, Release, Revoke,
@@ -15,8 +16,7 @@ use hbc_chain::payload::{
 };
 use hbc_chain::proof::TransactionProof;
 use hbc_chain::tx::{self, Tx};
-use hbc_ledger::chain::{Chain, value_of};
-use hbc_ledger::consensus::texts::Texts;
+use hbc_consensus::texts::Texts;
 use hbc_types::account::{Custody, ServiceRole};
 use hbc_types::ids::GrantId;
 use hbc_types::keys::{PublicKey, SignatureBytes, Tag, possession_text};
@@ -215,7 +215,7 @@ impl Fixture {
         header.tx_root = merkle::root(&txids);
         (header.log_size, header.log_root) = (log.size(), log.root());
         block.header = block.header.mine(&AtomicBool::new(false)).unwrap();
-        let _same = value_of(&block.header);
+        let _same = BlockId::of(&block.header);
     }
 }
 

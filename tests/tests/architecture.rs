@@ -4,14 +4,16 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 /// Each crate and what of ours it may depend on. types ← chain ← client ← service ← app ← services/*; types ← db ← app;
-/// tasks, which knows nothing, ← service and db.
-const ALLOWED: [(&str, &[&str]); 15] = [
+/// chain ← consensus ← ledger; tasks, which knows nothing, ← service and db.
+const ALLOWED: [(&str, &[&str]); 17] = [
     ("core2", &[]),
     ("hbc-tasks", &[]),
     ("hbc-types", &[]),
     ("hbc-chain", &["hbc-types"]),
+    ("hbc-consensus", &["hbc-types", "hbc-chain"]),
     ("hbc-client", &["hbc-tasks", "hbc-types", "hbc-chain"]),
     ("hbc-service", &["hbc-tasks", "hbc-types", "hbc-chain", "hbc-client"]),
     ("hbc-db", &["hbc-tasks", "hbc-types"]),
@@ -22,11 +24,15 @@ const ALLOWED: [(&str, &[&str]); 15] = [
         "hbc-access-policy",
         &["hbc-tasks", "hbc-types", "hbc-chain", "hbc-client", "hbc-service", "hbc-db", "hbc-app"],
     ),
-    ("hbc-ledger", &["hbc-types", "hbc-chain", "hbc-client", "hbc-service", "hbc-db", "hbc-app"]),
+    (
+        "hbc-ledger",
+        &["hbc-types", "hbc-chain", "hbc-consensus", "hbc-client", "hbc-service", "hbc-db", "hbc-app"],
+    ),
     (
         "hbc-storage",
         &["hbc-tasks", "hbc-types", "hbc-chain", "hbc-client", "hbc-service", "hbc-db", "hbc-app"],
     ),
+    ("hbc-verify", &["hbc-types", "hbc-chain"]),
     (
         "hbc",
         &[
@@ -40,17 +46,43 @@ const ALLOWED: [(&str, &[&str]); 15] = [
             "hbc-access-policy",
             "hbc-ledger",
             "hbc-storage",
+            "hbc-verify",
         ],
     ),
     ("hbc-tests", &["hbc-tasks", "hbc-types", "hbc-chain", "hbc-client", "hbc-testkit"]),
 ];
 
 /// Libraries that must not spread.
-const CONFINED: [(&str, &[&str]); 4] = [
+const CONFINED: [(&str, &[&str]); 5] = [
     ("cedar-policy", &["hbc-access-policy"]),
     ("ipfs-api-backend-hyper", &["hbc-storage"]),
     ("jsonwebtoken", &["hbc-client"]),
-    ("malachite-core", &["hbc-ledger"]),
+    ("malachite-core", &["hbc-consensus"]),
+    ("malachite-types", &["hbc-consensus"]),
+];
+
+/// Crates that run nowhere and wait for nothing: whoever checks the ledger builds these and no more.
+const PURE: [&str; 4] = ["hbc-types", "hbc-chain", "hbc-consensus", "hbc-verify"];
+
+/// Runtimes, databases and HTTP, by how their names begin.
+const MACHINES: [&str; 17] = [
+    "actix",
+    "async-std",
+    "axum",
+    "curl",
+    "h2",
+    "hyper",
+    "libsqlite3",
+    "mio",
+    "native-tls",
+    "openssl",
+    "postgres",
+    "reqwest",
+    "rusqlite",
+    "rustls",
+    "smol",
+    "sqlx",
+    "tokio",
 ];
 
 struct Manifest {
@@ -122,6 +154,45 @@ fn heavy_and_old_libraries_stay_where_they_are_needed() {
             let uses = manifest.dependencies.contains(library) || manifest.dev_dependencies.contains(library);
             assert!(!uses || homes.contains(&name.as_str()), "`{name}` may not use `{library}`");
         }
+    }
+}
+
+/// All that a crate is built with, at any depth, each with the features that are on: without what only tests need, and
+/// without what other crates of the workspace turn on.
+fn built_with(name: &str) -> Vec<(String, String)> {
+    let arguments = ["tree", "--offline", "--locked", "--edges", "normal,build", "--prefix", "none"];
+    let mut command = Command::new(env!("CARGO"));
+    command.args(arguments).args(["--format", "{p}|{f}", "--package", name]).current_dir(project());
+    let output = command.output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let package = |line: &str| {
+        let (package, features) = line.split_once('|')?;
+        Some((package.split(' ').next()?.to_owned(), features.trim_end_matches(" (*)").to_owned()))
+    };
+    String::from_utf8(output.stdout).unwrap().lines().filter_map(package).collect()
+}
+
+/// Packages in it that are a runtime, a database or HTTP. Malachite names a `tokio` with every feature off: that is a crate
+/// without anything in it.
+fn machines_in(name: &str) -> BTreeSet<String> {
+    let packages = built_with(name);
+    assert!(packages.len() > 20, "`{name}` is built with nothing?");
+    packages
+        .into_iter()
+        .filter(|(package, _)| MACHINES.iter().any(|machine| package.starts_with(machine)))
+        .filter(|(package, features)| package != "tokio" || !matches!(features.as_str(), "" | "default"))
+        .map(|(package, _)| package)
+        .collect()
+}
+
+#[test]
+fn what_checks_the_ledger_is_built_without_runtime_database_and_http() {
+    for name in PURE {
+        assert_eq!(machines_in(name), BTreeSet::new(), "`{name}`");
+    }
+    let seen = machines_in("hbc-ledger");
+    for machine in ["actix-web", "libsqlite3-sys", "reqwest", "sqlx", "tokio"] {
+        assert!(seen.contains(machine), "this test would not see `{machine}`");
     }
 }
 

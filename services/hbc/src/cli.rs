@@ -8,8 +8,6 @@ use hbc_chain::payload::KeyStatus;
 use hbc_types::account::ServiceRole;
 use hbc_types::keys::PublicKey;
 
-use crate::init::founding::Terms;
-
 /// HBC: a health-record platform in which the patient decides who reads.
 #[derive(Debug, Parser)]
 #[command(name = "hbc", version, about)]
@@ -44,7 +42,7 @@ pub enum Command {
     Member(Member),
     /// Check a proof, a checkpoint or a whole exported chain offline. Exit code 0: good; 1: bad; 3: consistent, but the chain
     /// is not pinned.
-    Verify(Verify),
+    Verify(hbc_verify::Verify),
     /// Write a whole chain into one file, from a node's address or from its data folder.
     Export(Export),
     /// Write the services' OpenAPI documents, or check that the committed ones are current.
@@ -152,22 +150,6 @@ pub struct NodeName {
     pub name: String,
     /// The deployment's folder.
     pub dir: PathBuf,
-}
-
-/// `hbc verify`.
-#[derive(Debug, Args)]
-pub struct Verify {
-    /// The chain that is trusted: a `genesis.json`, or a chain id.
-    #[arg(long)]
-    pub trust: Option<String>,
-    /// For a tlog-proof: the transaction that it proves, as a file with its text, or only its id.
-    #[arg(long)]
-    pub transaction: Option<String>,
-    /// A file of the same chain that was kept, of any kind, which must not tell another past.
-    #[arg(long)]
-    pub against: Option<PathBuf>,
-    /// What to check, a file or a pipe: a proof document, a tlog-proof, a checkpoint or an exported chain, told apart by content.
-    pub file: PathBuf,
 }
 
 /// `hbc export`.
@@ -283,13 +265,13 @@ pub enum Wish {
     /// A service's key comes into use, or is revoked for ever.
     Service {
         /// Whose: `auth`, `access-policy` or `storage`.
-        #[arg(value_parser = crate::member::role)]
+        #[arg(value_parser = role)]
         role: ServiceRole,
         /// The public key.
-        #[arg(value_parser = crate::member::public_key)]
+        #[arg(value_parser = public_key)]
         public: PublicKey,
         /// `active` or `revoked`.
-        #[arg(value_parser = crate::member::status)]
+        #[arg(value_parser = status)]
         status: KeyStatus,
     },
 }
@@ -378,11 +360,6 @@ impl BenchLedger {
     pub const fn verify_name(&self) -> &'static str {
         if self.full { "full" } else { "incremental" }
     }
-
-    /// What the measured chains are founded with.
-    pub const fn terms(&self) -> Terms {
-        Terms { zero_bits: self.zero_bits, min_spacing_ms: self.min_spacing, ..Terms::of(true) }
-    }
 }
 
 /// `hbc guard`.
@@ -394,4 +371,19 @@ pub struct Guard {
     /// The program and its arguments.
     #[arg(last = true, required = true)]
     pub command: Vec<String>,
+}
+
+/// The service that a text names.
+fn role(text: &str) -> Result<ServiceRole, String> {
+    ServiceRole::parse(text).ok_or_else(|| "expected `auth`, `access-policy` or `storage`".to_owned())
+}
+
+/// The status that a text names.
+fn status(text: &str) -> Result<KeyStatus, String> {
+    KeyStatus::parse(text).ok_or_else(|| "expected `active` or `revoked`".to_owned())
+}
+
+/// The public key that a text names.
+fn public_key(text: &str) -> Result<PublicKey, String> {
+    PublicKey::parse(text).map_err(|error| error.to_string())
 }

@@ -9,6 +9,7 @@
 //! Nothing here may put SQL, values or paths into an error's `Display`: those texts can leave the service.
 
 mod connect;
+mod connection;
 mod error;
 pub mod follow;
 pub mod idempotency;
@@ -22,7 +23,8 @@ mod row_mac;
 pub mod testing;
 mod writer;
 
-pub use connect::{Connections, Db, DbOptions, Engine};
+pub use connect::{Connections, Db};
+pub use connection::{DbOptions, Engine};
 pub use error::DbError;
 pub use lock::Lock;
 pub use migrate::Migration;

@@ -8,7 +8,9 @@
 //! may therefore be written as if it were alone in the database, on both engines.
 //!
 //! A job that was handed over runs to its end even if its caller goes away. A job must not call
-//! [`Db::write`] again and must not wait for anything but its own statements.
+//! [`crate::Db::write`] again and must not wait for anything but its own statements.
+//!
+//! Why: decision 0030.
 
 use std::error::Error;
 use std::panic::AssertUnwindSafe;
@@ -22,9 +24,9 @@ use sqlx::{AnyConnection, AnyPool, Connection, Executor};
 use tokio::sync::{Notify, mpsc, oneshot};
 use tokio::time::{Instant, timeout};
 
-use crate::connect::open;
+use crate::connection::{DbOptions, Engine, open};
 use crate::jobs::watched;
-use crate::{Db, DbError, DbOptions, Engine, JobFuture, Lock, Tx};
+use crate::{DbError, JobFuture, Lock, Tx};
 
 /// How long one job may hold the writer before it is abandoned.
 const JOB_LIMIT: Duration = Duration::from_secs(30);
@@ -50,10 +52,11 @@ pub(crate) enum Work {
     Close(oneshot::Sender<()>),
 }
 
-/// The writing half of a [`Db`].
+/// The writing half of a [`crate::Db`].
 pub(crate) enum Writer {
     Sqlite(mpsc::Sender<Work>),
-    Postgres(AnyPool),
+    /// The pool, and what is told of each commit in which a durable job was enqueued.
+    Postgres(AnyPool, Arc<Notify>),
 }
 
 impl Writer {
@@ -72,63 +75,27 @@ impl Writer {
         Ok(Self::Sqlite(sender))
     }
 
-    pub(crate) const fn postgres(pool: AnyPool, _settings: &DbOptions) -> Self {
-        Self::Postgres(pool)
+    /// `wake` is told of each commit in which a durable job was enqueued.
+    pub(crate) const fn postgres(pool: AnyPool, wake: Arc<Notify>) -> Self {
+        Self::Postgres(pool, wake)
     }
 
-    /// Connections, those of them that are idle, and changes that wait.
-    pub(crate) fn load(&self) -> (u64, u64, u64) {
-        match self {
-            Self::Sqlite(sender) => {
-                let waiting = sender.max_capacity().saturating_sub(sender.capacity()) as u64;
-                (1, u64::from(waiting == 0), waiting)
-            }
-            Self::Postgres(pool) => (u64::from(pool.size()), pool.num_idle() as u64, 0),
-        }
-    }
-
-    pub(crate) async fn close(&self) {
-        match self {
-            Self::Sqlite(sender) => {
-                let (done, wait) = oneshot::channel();
-                if sender.send(Work::Close(done)).await.is_ok() {
-                    wait.await.ok();
-                }
-            }
-            Self::Postgres(pool) => pool.close().await,
-        }
-    }
-}
-
-impl Db {
-    /// Runs `job` in a transaction and returns what it returned, once that is durable. `Err` means that
-    /// nothing of it is stored. The job's captures are cloned for repetitions: put what is large into an
-    /// `Arc`.
-    pub async fn write<T, E, F>(&self, job: F) -> Result<T, E>
+    /// Runs a job, holding `locks` from before its transaction begins until after it ended.
+    pub(crate) async fn run<T, E, F>(&self, locks: Vec<Lock>, job: F) -> Result<T, E>
     where
         F: for<'c> FnOnce(&'c mut Tx) -> JobFuture<'c, T, E> + Clone + Send + 'static,
         T: Send + 'static,
         E: From<DbError> + Error + Send + 'static,
     {
-        self.write_locked(Vec::new(), job).await
-    }
-
-    /// Like [`Db::write`], holding `locks` from before the transaction begins until after it ended.
-    pub async fn write_locked<T, E, F>(&self, locks: Vec<Lock>, job: F) -> Result<T, E>
-    where
-        F: for<'c> FnOnce(&'c mut Tx) -> JobFuture<'c, T, E> + Clone + Send + 'static,
-        T: Send + 'static,
-        E: From<DbError> + Error + Send + 'static,
-    {
-        match &*self.writer {
-            Writer::Sqlite(sender) => {
+        match self {
+            Self::Sqlite(sender) => {
                 let (answer, wait) = oneshot::channel();
                 let work = Work::Job(erase(job, answer));
                 sender.send(work).await.map_err(|_stopped| E::from(DbError::Closed))?;
                 wait.await.unwrap_or_else(|_stopped| Err(E::from(DbError::Closed)))
             }
-            Writer::Postgres(pool) => {
-                let (pool, wake) = (pool.clone(), Arc::clone(&self.wake));
+            Self::Postgres(pool, wake) => {
+                let (pool, wake) = (pool.clone(), Arc::clone(wake));
                 let task = hbc_tasks::spawn("database change", async move {
                     let (outcome, enqueued) = watched(repeat(pool, Lock::in_order(locks), job)).await;
                     if enqueued && outcome.is_ok() {
@@ -141,13 +108,35 @@ impl Db {
         }
     }
 
-    /// Moves the whole write-ahead log into the main file and cuts it to nothing, so that erased rows are
-    /// not left in it. Does nothing on PostgreSQL.
-    pub async fn truncate_log(&self) -> Result<(), DbError> {
-        let Writer::Sqlite(sender) = &*self.writer else { return Ok(()) };
+    /// Cuts SQLite's write-ahead log to nothing.
+    pub(crate) async fn truncate_log(&self) -> Result<(), DbError> {
+        let Self::Sqlite(sender) = self else { return Ok(()) };
         let (answer, wait) = oneshot::channel();
         sender.send(Work::TruncateLog(answer)).await.map_err(|_stopped| DbError::Closed)?;
         wait.await.unwrap_or(Err(DbError::Closed))
+    }
+
+    /// Connections, those of them that are idle, and changes that wait.
+    pub(crate) fn load(&self) -> (u64, u64, u64) {
+        match self {
+            Self::Sqlite(sender) => {
+                let waiting = sender.max_capacity().saturating_sub(sender.capacity()) as u64;
+                (1, u64::from(waiting == 0), waiting)
+            }
+            Self::Postgres(pool, _wake) => (u64::from(pool.size()), pool.num_idle() as u64, 0),
+        }
+    }
+
+    pub(crate) async fn close(&self) {
+        match self {
+            Self::Sqlite(sender) => {
+                let (done, wait) = oneshot::channel();
+                if sender.send(Work::Close(done)).await.is_ok() {
+                    wait.await.ok();
+                }
+            }
+            Self::Postgres(pool, _wake) => pool.close().await,
+        }
     }
 }
 

@@ -1,4 +1,6 @@
 //! What a deployment begins with: genesis.json and the first operators.
+//!
+//! Why: decision 0087.
 
 use anyhow::{Context as _, Result};
 use ed25519_dalek::SigningKey;

@@ -2,6 +2,8 @@
 //!
 //! Children are told apart from strangers by pid *and* start time, end when the supervisor's pipe closes, and are
 //! suspended by a file in `DIR/run/suspended`, so that `hbc node stop` needs no connection to anything.
+//!
+//! Why: decision 0001.
 
 mod board;
 mod child;

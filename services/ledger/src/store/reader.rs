@@ -1,4 +1,6 @@
 //! Reading blocks, in order or one by one, in pieces that are bounded by bytes.
+//!
+//! Why: decision 0088.
 
 use std::path::Path;
 use std::time::Duration;

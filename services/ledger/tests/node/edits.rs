@@ -6,12 +6,12 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
 
-use hbc_chain::checkpoint::Certificate;
+use hbc_chain::checkpoint::{BlockId, Certificate};
 use hbc_chain::header::{Header, Target};
 use hbc_chain::merkle::Frontier;
 use hbc_client::ledger::LedgerClient;
+use hbc_consensus::texts::{Texts, sign};
 use hbc_ledger::config::{HealMode, VerifyMode};
-use hbc_ledger::consensus::texts::{Texts, sign};
 use hbc_ledger::files::AttackMark;
 use hbc_ledger::node::heal::Board;
 use hbc_ledger::node::heal::repair::repair;
@@ -256,7 +256,7 @@ fn signed_by_one(net: &Net, index: usize, header: &Header) -> String {
     let key = &net.keys[index];
     let texts =
         Texts { chain: net.chain, origin: hbc_chain::genesis::log_origin(&net.genesis.origin, &net.chain) };
-    let statement = texts.statement(header.height, 0, &hbc_ledger::chain::value_of(header));
+    let statement = texts.statement(header.height, 0, &BlockId::of(header));
     let signature = SignatureBytes::from_bytes(sign(key, statement.body().as_bytes()));
     let kid = PublicKey::of(key).kid();
     Certificate::assemble(statement, &[(kid, signature)], &net.genesis.members).to_note()

@@ -3,13 +3,13 @@
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
-use hbc_chain::checkpoint::Certificate;
+use hbc_chain::checkpoint::{BlockId, Certificate};
 use hbc_chain::header::HEADER_BYTES;
+use hbc_chain::memory::Chain;
 use hbc_chain::tx::Tx;
-use hbc_ledger::chain::{Chain, value_of};
+use hbc_consensus::texts::{Texts, sign};
 use hbc_ledger::config::{HealMode, VerifyMode};
-use hbc_ledger::consensus::texts::{Texts, sign};
-use hbc_ledger::consensus::wal::Wal;
+use hbc_ledger::wal::Wal;
 use hbc_types::Clock;
 use hbc_types::keys::{PublicKey, SignatureBytes};
 use hbc_types::wire::ledger::{BlocksView, NodeState};
@@ -160,7 +160,7 @@ async fn forge(net: &mut Net, blocks: usize) {
         let tx = Arc::new(Tx::parse(net.transaction().as_bytes()).unwrap());
         let next = chain.draft(&[tx], Clock::system().now(), &me).mine(&AtomicBool::new(false)).unwrap();
         let header = next.block.header;
-        let statement = texts.statement(header.height, 0, &value_of(&header));
+        let statement = texts.statement(header.height, 0, &BlockId::of(&header));
         let signature = SignatureBytes::from_bytes(sign(key, statement.body().as_bytes()));
         let note = Certificate::assemble(statement, &[(me, signature)], chain.state().members()).to_note();
         rows.push((header.height, next.block.to_bytes(), note.clone()));

@@ -1,6 +1,8 @@
 //! The spool: sealed segments on disk, fsynced, from before they are pinned until IPFS is known to hold them.
 //!
 //! One folder per intent, one file per segment. Only ciphertext ever lies here.
+//!
+//! Why: decision 0062.
 
 use std::fs::{self, File};
 use std::io::{self, Write};

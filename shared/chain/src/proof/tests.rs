@@ -20,9 +20,9 @@ use crate::entry::{Entry, Kind};
 use crate::genesis::tests::{key, sample};
 use crate::genesis::{Named, ServiceEntry, log_origin};
 use crate::header::{Header, miner_id};
+use crate::map::Map;
 use crate::merkle::{self, Tree};
 use crate::payload::{Anchor, Consent, KeyStatus, Payload, Receipts, Segment};
-use crate::state::Map;
 use crate::tx;
 use hbc_types::account::Custody;
 use hbc_types::hash;
@@ -141,7 +141,7 @@ fn every_check_bites_and_says_why() {
 }
 
 /// The path of another entry.
-fn other_path(chain: &Chain) -> crate::state::MapProof {
+fn other_path(chain: &Chain) -> crate::map::MapProof {
     chain.map.prove(&Kind::Parameters.key(""))
 }
 

@@ -5,6 +5,8 @@
 //! ([`Base`]), starts the loops, and serves until it is told to stop.
 //!
 //! Nothing here knows what a service is for, and no SQL of a service's own tables stands here.
+//!
+//! Why: decision 0101.
 
 mod base;
 mod gauges;

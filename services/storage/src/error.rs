@@ -7,10 +7,10 @@ use hbc_service::Problem;
 use hbc_service::idempotency::Rivalry;
 use hbc_types::problem::Slug;
 
+use crate::domain::blob::BlobError;
 use crate::domain::bundle::BundleError;
 use crate::domain::json::JsonError;
 use crate::domain::validation::{Issue, SchemaError};
-use crate::store::blob::BlobError;
 
 /// A request that is not done.
 #[derive(Debug, thiserror::Error)]

@@ -6,9 +6,11 @@ mod commit;
 pub mod intents;
 mod segments;
 pub mod spool;
+mod trusted;
 
 pub use commit::{Commit, NewRecord, NewSegment, commit};
 pub use segments::{SegmentRow, finalise};
+pub use trusted::TrustedRow;
 
 use std::collections::HashMap;
 

@@ -16,9 +16,6 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
-/// Parents, by crate, whose children still import each other; this list may only get shorter.
-const STILL_OPEN: [(&str, &str); 1] = [("auth", "")];
-
 /// A module's path within its crate; the root is empty.
 type Name = Vec<String>;
 
@@ -52,25 +49,14 @@ fn crates() -> Vec<PathBuf> {
 
 #[test]
 fn modules_import_each_other_in_one_direction() {
-    let mut found = Vec::new();
+    let mut circles = Vec::new();
     for source in crates() {
         for root in ["lib.rs", "main.rs"].map(|file| source.join(file)).iter().filter(|root| root.exists()) {
             let folder = source.parent().unwrap().file_name().unwrap().to_string_lossy().into_owned();
-            found.extend(
-                circles_of(&read(root)).into_iter().map(|(parent, circle)| (folder.clone(), parent, circle)),
-            );
+            circles.extend(circles_of(&read(root)).into_iter().map(|circle| format!("{folder}: {circle}")));
         }
     }
-    let is_open = |folder: &str, parent: &str| STILL_OPEN.contains(&(folder, parent));
-    let circles: Vec<String> = found
-        .iter()
-        .filter(|(folder, parent, _)| !is_open(folder, parent))
-        .map(|(folder, _, circle)| format!("{folder}: {circle}"))
-        .collect();
     assert!(circles.is_empty(), "modules that import each other:\n{}", circles.join("\n"));
-    let still = |(folder, parent): &&(&str, &str)| found.iter().any(|(f, p, _)| f == folder && p == parent);
-    let opened: Vec<_> = STILL_OPEN.iter().filter(|one| !still(one)).collect();
-    assert!(opened.is_empty(), "opened by now, so no longer for the list: {opened:?}");
 }
 
 #[test]
@@ -348,7 +334,7 @@ fn find(modules: &Modules, from: &Name, path: &[String], depth: usize) -> Option
 }
 
 /// For each parent whose children import each other, one circle of them.
-fn circles_of(modules: &Modules) -> Vec<(String, String)> {
+fn circles_of(modules: &Modules) -> Vec<String> {
     let mut parents: BTreeMap<Name, Arrows> = BTreeMap::new();
     for (from, module) in modules {
         let imported = module.imports.iter().map(|import| (&import.path, true));
@@ -365,8 +351,7 @@ fn circles_of(modules: &Modules) -> Vec<(String, String)> {
             }
         }
     }
-    let circle = |(parent, arrows): (&Name, &Arrows)| Some((parent.join("::"), circle_in(arrows)?));
-    parents.iter().filter_map(circle).collect()
+    parents.values().filter_map(circle_in).collect()
 }
 
 /// A circle among the children of one parent: who imports whom in it.

@@ -17,7 +17,6 @@ use crate::domain::keys::MasterKey;
 use crate::domain::policy::PolicyEngine;
 use crate::domain::rights::RightsSeal;
 use crate::error::Error;
-use crate::{flows, store};
 
 /// The service's state. Clones share it.
 #[derive(Clone)]
@@ -62,23 +61,16 @@ impl std::fmt::Debug for App {
 impl ServiceState for App {}
 
 impl App {
-    /// Checks the policies, reads the keys that stand outside the database, and makes what a fresh database needs before
-    /// the first request.
-    pub async fn open(config: &Config, base: Base) -> anyhow::Result<Self> {
-        let app = Self(Arc::new(Core {
+    /// Checks the policies and reads the keys that stand outside the database.
+    pub fn open(config: &Config, base: Base) -> anyhow::Result<Self> {
+        Ok(Self(Arc::new(Core {
             engine: PolicyEngine::load()?,
             seal: RightsSeal::new(config.rows_key_file.key()?),
             master: MasterKey::new(&config.master_key_file.key()?),
             auth_keys: base.genesis.service_keys(ServiceRole::Auth).collect(),
             batch_interval: config.batch_interval(),
             base,
-        }));
-        let this = app.clone();
-        app.db
-            .write(move |db| Box::pin(async move { store::accounts::make_buckets(db, &this.seal).await }))
-            .await?;
-        flows::accounts::make_directory(&app).await?;
-        Ok(app)
+        })))
     }
 }
 

@@ -60,7 +60,9 @@ impl Service for AccessPolicy {
     }
 
     async fn open(config: &Config, base: Base, (): ()) -> anyhow::Result<app::App> {
-        app::App::open(config, base).await
+        let app = app::App::open(config, base)?;
+        flows::accounts::prepare(&app).await?;
+        Ok(app)
     }
 
     fn events(app: &app::App) -> ledger::Events {

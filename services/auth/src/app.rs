@@ -1,5 +1,7 @@
 //! What every operation works with: the database, keys, passwords, neighbours, time and randomness.
 
+mod passwords;
+
 use std::collections::HashMap;
 use std::num::NonZeroU32;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
@@ -14,9 +16,8 @@ use hbc_types::secret::Key32;
 use crate::config::{Config, SessionSettings};
 use crate::domain::custody::{Cost, server_key};
 use crate::domain::token::TokenIssuer;
-use crate::flows;
-use crate::flows::passwords::PasswordPool;
 use crate::store::{Rows, Store};
+use passwords::PasswordPool;
 
 /// The service's state. Clones share it.
 #[derive(Clone)]
@@ -69,12 +70,12 @@ impl std::fmt::Debug for App {
 impl ServiceState for App {}
 
 impl App {
-    /// Reads the keys that stand outside the database, and makes the first operators.
-    pub async fn open(config: &Config, base: Base, cost: Cost) -> anyhow::Result<Self> {
+    /// Reads the keys that stand outside the database.
+    pub fn open(config: &Config, base: Base, cost: Cost) -> anyhow::Result<Self> {
         let rows_key = config.rows_key_file.key()?;
         let derived = |purpose: &str| -> anyhow::Result<Key32> { Ok(server_key(&rows_key, purpose)?) };
         let settings = &config.base;
-        let app = Self(Arc::new(Core {
+        Ok(Self(Arc::new(Core {
             store: Store { db: base.db.clone(), rows: Rows::new(RowMac::new(derived("hbc/rows-key/v1")?)) },
             passwords: PasswordPool::new(&config.passwords, cost, base.random.clone())?,
             issuer: TokenIssuer::new(
@@ -89,11 +90,7 @@ impl App {
             sign_ups: RateLimit::new(SIGN_UPS, Duration::from_millis(100)),
             attempts: KeyedLocks::default(),
             base,
-        }));
-        if let Some(file) = &config.operators_file {
-            flows::operators::import(&app, file).await?;
-        }
-        Ok(app)
+        })))
     }
 }
 

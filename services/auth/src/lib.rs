@@ -59,7 +59,11 @@ impl Service for Auth {
     }
 
     async fn open(config: &Config, base: Base, cost: Cost) -> anyhow::Result<app::App> {
-        app::App::open(config, base, cost).await
+        let app = app::App::open(config, base, cost)?;
+        if let Some(file) = &config.operators_file {
+            flows::operators::import(&app, file).await?;
+        }
+        Ok(app)
     }
 
     fn events(app: &app::App) -> ledger::Events {

@@ -1,5 +1,8 @@
 //! What every part of storage shares.
 
+mod policy;
+mod schemas;
+
 use std::collections::HashSet;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -12,12 +15,11 @@ use hbc_types::ids::IntentId;
 
 use crate::config::{Config, ReconcileSettings};
 use crate::domain::index::IndexKey;
-use crate::flows::policy::Policy;
-use crate::jobs::schemas;
 use crate::store::Store;
 use crate::store::blob::BlobStore;
 use crate::store::blob::kubo::Kubo;
 use crate::store::spool::Spool;
+use policy::Policy;
 
 /// The service's state. Clones share it.
 #[derive(Clone)]

@@ -7,9 +7,9 @@ use hbc_service::Problem;
 use hbc_service::idempotency::Rivalry;
 use hbc_types::problem::Slug;
 
+use crate::domain::blob::BlobError;
 use crate::domain::bundle::BundleError;
 use crate::domain::validation::{Issue, SchemaError};
-use crate::store::blob::BlobError;
 use hbc_types::json::JsonError;
 
 /// A request that is not done.

@@ -11,13 +11,11 @@ use hbc_db::{Db, DbError};
 use hbc_types::Clock;
 use metrics::gauge;
 
-use crate::{Base, ServiceState};
+use crate::Base;
+use crate::state::ServiceState;
 
 /// How often they are measured.
 const EVERY: Duration = Duration::from_secs(5);
-
-/// A count under its name, which stands in `docs/OPERATIONS.md`.
-pub type Gauge = (&'static str, u64);
 
 /// Measures what every service has.
 #[derive(Clone, Debug)]

@@ -5,7 +5,8 @@ use std::time::Duration;
 use hbc_client::ledger::Finality;
 use hbc_service::Readiness;
 
-use crate::{Base, ServiceState};
+use crate::Base;
+use crate::state::ServiceState;
 
 /// How often the database and the parts are asked.
 const GLANCE: Duration = Duration::from_secs(2);
@@ -19,20 +20,6 @@ pub async fn say_database(base: Base, readiness: Readiness) {
             Err(_) => readiness.set("database", false, "does not answer"),
         }
         tokio::time::sleep(GLANCE).await;
-    }
-}
-
-/// How a part stands that the service needs.
-#[derive(Clone, Debug)]
-pub struct Part {
-    name: &'static str,
-    trouble: Option<String>,
-}
-
-impl Part {
-    /// The part `name`, after it was tried. The error's words are shown to whoever asks for readiness.
-    pub fn of<E: std::fmt::Display>(name: &'static str, tried: Result<(), E>) -> Self {
-        Self { name, trouble: tried.err().map(|error| error.to_string()) }
     }
 }
 

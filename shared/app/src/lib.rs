@@ -5,6 +5,8 @@
 //! ([`Base`]), starts the loops, and serves until it is told to stop.
 //!
 //! Nothing here knows what a service is for, and no SQL of a service's own tables stands here.
+//!
+//! Why: decision 0101.
 
 mod base;
 mod gauges;
@@ -14,11 +16,11 @@ mod ledger;
 mod retention;
 mod service;
 mod settings;
+mod state;
 
 pub use base::{Base, Surroundings};
-pub use gauges::Gauge;
-pub use health::Part;
 pub use ledger::{FinalEvent, LedgerEvents, LedgerJournal, Refusal};
 pub use retention::{FAILED_JOBS, FINAL_BYTES, REFUSED_BYTES, SAVED_ANSWERS, forget};
-pub use service::{Application, Configuration, Service, ServiceState, TokenKeys, migrate, openapi};
+pub use service::{Application, Configuration, Service, TokenKeys, migrate, openapi};
 pub use settings::Settings;
+pub use state::{Gauge, Part, ServiceState};

@@ -5,17 +5,17 @@ use std::future::Future;
 use ed25519_dalek::VerifyingKey;
 use hbc_client::Endpoint;
 use hbc_client::ledger::{Follower, OutboxDriver};
-use hbc_db::{DbError, Migration};
+use hbc_db::Migration;
 use hbc_service::{Readiness, Routes, Server, ServerBuilder, Tasks, TokenVerifier};
 use hbc_types::Clock;
 use hbc_types::account::ServiceRole;
 use utoipa::openapi::OpenApi;
 
 use crate::base::open_database;
-use crate::gauges::{Gauge, Gauges};
-use crate::health::Part;
+use crate::gauges::Gauges;
 use crate::jobs::{Jobs, Runner};
 use crate::retention::Retention;
+use crate::state::ServiceState;
 use crate::{Base, LedgerEvents, LedgerJournal, Settings, Surroundings, health};
 
 /// A service's configuration: [`Settings`] and what is its own.
@@ -31,22 +31,6 @@ pub enum TokenKeys {
     Known(Vec<VerifyingKey>),
     /// Those in the key set that auth serves at this address.
     Auth(String),
-}
-
-/// A service's state, and what is asked of it beside handlers and jobs.
-pub trait ServiceState: Clone + Send + Sync + 'static {
-    /// Starts what each process does for itself, and is no job.
-    fn tasks(&self, _tasks: &Tasks) {}
-
-    /// What it measures beside what every service does.
-    fn gauges(&self) -> impl Future<Output = Result<Vec<Gauge>, DbError>> + Send {
-        std::future::ready(Ok(Vec::new()))
-    }
-
-    /// How the parts stand that `/readyz` speaks of beside database and ledger.
-    fn parts(&self) -> impl Future<Output = Vec<Part>> + Send {
-        std::future::ready(Vec::new())
-    }
 }
 
 /// A service, as a list of what it consists of.

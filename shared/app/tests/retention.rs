@@ -1,5 +1,7 @@
 //! Saved answers and settled bytes leave a database once their time is over, on every engine.
 
+#![allow(clippy::unwrap_used, missing_docs, reason = "test code")]
+
 use std::time::Duration;
 
 use hbc_app::{FINAL_BYTES, REFUSED_BYTES, SAVED_ANSWERS, forget};

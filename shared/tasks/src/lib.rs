@@ -1,10 +1,13 @@
-//! Background work: started here and nowhere else, so that no panic goes unseen.
+//! Background work: started here and nowhere else, so that no panic goes unseen. `clippy.toml` refuses `tokio::spawn`
+//! everywhere else.
 //!
 //! - [`Tasks::spawn_supervised`]: a loop. It is logged and started again when it ends or panics, and stopped with its
 //!   service.
 //! - [`spawn`]: work with an end. A panic is logged under its name, and whoever waits for it is told.
 //! - [`spawn_essential`]: work without which the process is worth nothing and which cannot be started again. A panic
 //!   ends the process; whoever supervises it starts it anew.
+
+#![expect(clippy::disallowed_methods, reason = "this is the one home of spawning")]
 
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;

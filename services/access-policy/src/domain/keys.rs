@@ -21,7 +21,8 @@ use sha2::Sha256;
 use zeroize::{Zeroize, Zeroizing};
 
 /// Bytes of every wrap.
-pub const WRAP_BYTES: usize = NONCE_BYTES + 32 + 16;
+#[cfg(test)]
+const WRAP_BYTES: usize = NONCE_BYTES + 32 + 16;
 const NONCE_BYTES: usize = 12;
 
 /// A wrap does not open under this key and context: it was changed, swapped or belongs elsewhere.

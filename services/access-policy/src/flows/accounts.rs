@@ -70,6 +70,16 @@ pub async fn pin(app: &App, request: PinPatient) -> Result<bool, Error> {
     pin_root(app, patient, raw.to_vec(), fingerprint, custody).await
 }
 
+/// Makes what a fresh database needs before the first request.
+pub async fn prepare(app: &App) -> Result<(), Error> {
+    let this = app.clone();
+    app.db
+        .write(move |db| Box::pin(async move { store::accounts::make_buckets(db, &this.seal).await }))
+        .await?;
+    make_directory(app).await?;
+    Ok(())
+}
+
 /// Makes the directory's pseudo-patient on the first start. It has no root key.
 pub async fn make_directory(app: &App) -> Result<bool, Error> {
     pin_root(app, PatientId::directory(), Vec::new(), Digest::ZERO, Custody::Server).await

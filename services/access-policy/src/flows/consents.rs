@@ -7,7 +7,6 @@ use hbc_types::account::{Custody, Role, Standing};
 use hbc_types::ids::{AccountId, GrantId, PatientId};
 use hbc_types::keys::PublicKey;
 use hbc_types::outbox::NewTransaction;
-use hbc_types::saved::SavedAnswer;
 use hbc_types::wire::access::{
     AccessRequestState, FreezeView, GrantDraft, GrantRevocation, GrantSignature, GrantView, NewGrant,
     RootView, Unfreeze,
@@ -530,9 +529,4 @@ pub async fn root(app: &App, who: &Who, patient: &PatientId) -> Result<RootView,
         return Err(Error::NotFound);
     }
     Ok(RootView { root_fingerprint: rights.pin.root_fingerprint, custody: rights.pin.custody })
-}
-
-/// The answer to save for a repetition of a creating request.
-pub fn saved<T>(make: impl Fn(&T) -> Result<Option<SavedAnswer>, Error> + Send + Sync + 'static) -> Save<T> {
-    std::sync::Arc::new(make)
 }

@@ -9,7 +9,7 @@ use hbc_types::purpose::Purpose;
 use hbc_types::wire::access::{AccessPage, Explanation, GrantView};
 use serde_json::json;
 
-use crate::world::{labels, world, world_with_ledger, worlds};
+use crate::world::{World, labels, world, world_with_ledger, worlds};
 
 #[tokio::test]
 async fn denials_are_in_the_log_and_equal_ones_of_a_minute_share_a_receipt() {
@@ -145,10 +145,10 @@ async fn with_a_ledger_grants_become_final_and_receipts_prove_themselves_offline
         let view: GrantView = w.get(&path, &patient.user).await.ok();
         view.state.code() == "active" && view.height.is_some()
     };
-    eventually(active).await;
+    eventually(&w, active).await;
     let receipt = w.read(&doctor.user, &written).await.receipt.unwrap();
     let path = format!("/v1/me/accesses/{receipt}/proof");
-    eventually(async || w.get(&path, &patient.user).await.status == 200).await;
+    eventually(&w, async || w.get(&path, &patient.user).await.status == 200).await;
     let file = w.get(&path, &patient.user).await.body;
     let trust = Trust::Genesis(Box::new((*w.app.genesis).clone()));
     let verified = proof::verify(&file, &trust).unwrap();
@@ -165,15 +165,17 @@ async fn with_a_ledger_grants_become_final_and_receipts_prove_themselves_offline
     // A revocation acts at once, and becomes final as well.
     assert_eq!(w.revoke(&patient, &doctor, &grant.id).await.status, 200);
     assert!(w.read(&doctor.user, &written).await.keys.is_empty());
-    eventually(async || hbc_db::outbox::backlog(w.app.db.reads()).await.unwrap().0 == 0).await;
+    eventually(&w, async || hbc_db::outbox::backlog(w.app.db.reads()).await.unwrap().0 == 0).await;
 }
 
-async fn eventually(holds: impl AsyncFn() -> bool) {
+/// Waits, and lets the service's clock go on as well: what is periodic goes by it.
+async fn eventually(w: &World, holds: impl AsyncFn() -> bool) {
     for _ in 0..200 {
         if holds().await {
             return;
         }
         tokio::time::sleep(Duration::from_millis(50)).await;
+        w.clock.advance(Duration::from_millis(50));
     }
     panic!("it did not come to hold within ten seconds");
 }

@@ -50,8 +50,6 @@ pub struct CheckedDraft {
     payload: Map<String, Value>,
     /// To whom the consent is.
     pub grantee: AgencyId,
-    /// The grant.
-    pub grant: GrantId,
     /// The key that the draft names, if it does.
     pub key: Option<Digest>,
 }
@@ -100,7 +98,7 @@ pub fn check_draft(
     let covered = hash::consent_body(salt, body.as_bytes()) == *commitment;
     demand(covered, "body", "is not what the payload's commitment covers")?;
     let grantee = check_body(body, grant, patient, now)?;
-    Ok(CheckedDraft { payload: payload.clone(), grantee, grant: grant.clone(), key })
+    Ok(CheckedDraft { payload: payload.clone(), grantee, key })
 }
 
 fn check_body(

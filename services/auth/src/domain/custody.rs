@@ -19,7 +19,8 @@ use sha2::Sha256;
 use zeroize::Zeroizing;
 
 /// Length of a wrapped seed: 32 bytes and the 16-byte tag.
-pub const WRAPPED_BYTES: usize = 48;
+#[cfg(test)]
+const WRAPPED_BYTES: usize = 48;
 
 /// What a wrapped key is for; the text is the domain of its key derivation and of its AAD.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

@@ -11,7 +11,8 @@ use crate::domain::input::Faults;
 use crate::domain::password;
 use crate::error::Error;
 use crate::flows::login::{Proof, Proven, prove};
-use crate::flows::{push, sessions};
+use crate::flows::sessions;
+use crate::jobs::push;
 use crate::store::accounts::Account;
 use crate::store::wrapped_keys::WrappedKey;
 

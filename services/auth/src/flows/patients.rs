@@ -17,7 +17,7 @@ use crate::domain::custody::{self, Cost, CustodyError, KeyOwner, KeyUse};
 use crate::domain::input::{Faults, Username};
 use crate::domain::{password, recovery};
 use crate::error::Error;
-use crate::flows::push;
+use crate::jobs::push;
 use crate::jobs::{TellRootKey, TellStanding};
 use crate::store::accounts::Account;
 use crate::store::wrapped_keys::{CodeWrap, WrappedKey};

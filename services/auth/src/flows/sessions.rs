@@ -17,8 +17,8 @@ use crate::domain::refresh::{GRACE, RefreshToken};
 use crate::domain::token::Bearer;
 use crate::error::Error;
 use crate::flows::login::{Proof, prove};
-use crate::flows::push;
 use crate::jobs::TellSession;
+use crate::jobs::push;
 use crate::store::Rows;
 use crate::store::accounts::Account;
 use crate::store::sessions::{Session, StoredToken};
@@ -222,19 +222,4 @@ pub async fn current(app: &App, caller: &Caller) -> Result<(Account, Session), E
         return Err(Error::Suspended);
     }
     Ok((account, session))
-}
-
-/// Forgets sessions that are over since a day, and old marks of logins.
-pub async fn prune(app: &App) -> Result<(), Error> {
-    let (rows, now) = (app.store.rows.clone(), app.clock.now());
-    let day = Duration::from_secs(24 * 3600);
-    app.store
-        .db
-        .write(move |tx| {
-            Box::pin(async move {
-                rows.prune_sessions(tx, now.minus(day)).await?;
-                Ok(rows.prune_throttle(tx, now.minus(day), now.minus(day * 90)).await?)
-            })
-        })
-        .await
 }

@@ -3,6 +3,7 @@
 
 mod denial;
 mod prune;
+pub mod push;
 mod root_key;
 mod session;
 mod standing;

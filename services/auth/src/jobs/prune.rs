@@ -5,7 +5,7 @@ use std::time::Duration;
 use hbc_app::jobs::{JobError, Periodic};
 
 use crate::app::App;
-use crate::flows::sessions;
+use crate::error::Error;
 
 /// Forgets sessions that have been over for long.
 pub struct Prune;
@@ -19,6 +19,21 @@ impl Periodic for Prune {
     }
 
     async fn run(app: &App) -> Result<(), JobError> {
-        Ok(sessions::prune(app).await?)
+        Ok(prune(app).await?)
     }
+}
+
+/// Forgets sessions that are over since a day, and old marks of logins.
+async fn prune(app: &App) -> Result<(), Error> {
+    let (rows, now) = (app.store.rows.clone(), app.clock.now());
+    let day = Duration::from_secs(24 * 3600);
+    app.store
+        .db
+        .write(move |tx| {
+            Box::pin(async move {
+                rows.prune_sessions(tx, now.minus(day)).await?;
+                Ok(rows.prune_throttle(tx, now.minus(day), now.minus(day * 90)).await?)
+            })
+        })
+        .await
 }

@@ -4,7 +4,7 @@ use hbc_app::jobs::{Job, JobError, Retry};
 use hbc_types::ids::AccountId;
 
 use crate::app::App;
-use crate::flows::push;
+use crate::jobs::push;
 
 /// Tells how an account stands.
 pub struct TellStanding;

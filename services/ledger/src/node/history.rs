@@ -65,8 +65,8 @@ impl Drop for Turn {
     fn drop(&mut self) {
         self.stop.store(true, Ordering::Relaxed);
         let (permit, rest) = (self.permit.take(), self.began.elapsed());
-        if let Ok(runtime) = tokio::runtime::Handle::try_current() {
-            runtime.spawn(async move {
+        if tokio::runtime::Handle::try_current().is_ok() {
+            hbc_service::spawn("rest after a look back", async move {
                 tokio::time::sleep(rest).await;
                 drop(permit);
             });

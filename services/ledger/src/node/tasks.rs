@@ -5,15 +5,9 @@
 
 use std::panic::AssertUnwindSafe;
 
-use futures_util::FutureExt as _;
-
 /// Runs something that ends by itself. A panic is logged.
 pub(super) fn once(name: &'static str, work: impl Future<Output = ()> + Send + 'static) {
-    tokio::spawn(async move {
-        if AssertUnwindSafe(work).catch_unwind().await.is_err() {
-            tracing::error!(task.name = name, "A piece of work in the background panicked");
-        }
-    });
+    drop(hbc_service::spawn(name, work));
 }
 
 /// The same on a thread that may block.
@@ -27,11 +21,11 @@ pub(super) fn once_aside(name: &'static str, work: impl FnOnce() + Send + 'stati
 
 /// Runs something without which the node is none: if it ends or panics, so does the process.
 pub(super) fn vital(name: &'static str, work: impl Future<Output = ()> + Send + 'static) {
-    tokio::spawn(async move {
-        let _ended_or_panicked = AssertUnwindSafe(work).catch_unwind().await;
+    drop(hbc_service::spawn_essential(name, async move {
+        work.await;
         tracing::error!(task.name = name, "A part that the node cannot do without ended; the node ends here");
         std::process::abort();
-    });
+    }));
 }
 
 /// The log must not fail: what was signed and not recorded could be contradicted after a restart.

@@ -1,5 +1,6 @@
 //! What storage does to records, without HTTP and SQL: reading, labelling, sealing, laying out, checking.
 
+pub mod blob;
 pub mod bundle;
 pub mod days;
 pub mod index;

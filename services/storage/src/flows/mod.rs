@@ -2,7 +2,5 @@
 //! no SQL.
 
 pub mod create;
-pub mod pins;
-pub mod policy;
 pub mod read;
 pub mod upload;

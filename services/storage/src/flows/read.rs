@@ -20,11 +20,11 @@ use hbc_types::wire::access::{
 };
 
 use crate::app::{App, blocking};
-use crate::domain::index::{RowSecret, Token};
+use crate::domain::index::Token;
 use crate::domain::overlay::Overlay;
 use crate::domain::{plaintext, seal};
 use crate::error::Error;
-use crate::store::{Filter, RecordRow, StoredRecord};
+use crate::store::{Filter, TrustedRow};
 use hbc_types::labels::{Category, Compartment};
 
 /// Records opened by one request at most: what fits in memory.
@@ -37,32 +37,6 @@ pub struct Reader {
     pub token: SecretText,
     /// Why.
     pub purpose: Purpose,
-}
-
-/// A row whose seal opened: its labels are what they were when it was written.
-#[derive(Clone, Debug)]
-pub struct TrustedRow {
-    /// The row.
-    pub row: RecordRow,
-    /// What it keeps sealed.
-    pub secret: RowSecret,
-    /// The anchor's transaction.
-    pub txid: Digest,
-    /// Height of the anchor's block, once final.
-    pub height: Option<u64>,
-}
-
-impl TrustedRow {
-    /// Its labels.
-    #[must_use]
-    pub fn labels(&self) -> Labels {
-        Labels { category: self.row.category, compartment: self.secret.compartment }
-    }
-
-    /// The salt of its commitment.
-    pub fn salt(&self) -> Result<[u8; 32], Error> {
-        self.secret.salt.to_array().ok_or_else(|| Error::integrity("a salt", self.row.id.as_str()))
-    }
 }
 
 /// An opened record.
@@ -87,23 +61,10 @@ impl Opened {
     }
 }
 
-/// Opens a row's seal and checks that its keyed columns belong to what it says.
-pub fn trust(app: &App, stored: StoredRecord) -> Result<TrustedRow, Error> {
-    let StoredRecord { row, txid, height } = stored;
-    let secret = app
-        .index
-        .open_row(&row.bound(), &row.sealed)
-        .map_err(|_row| Error::integrity("a record's row", row.id.as_str()))?;
-    if app.index.compartment(&secret.patient, secret.compartment) != row.compartment {
-        return Err(Error::integrity("a record's compartment", row.id.as_str()));
-    }
-    Ok(TrustedRow { row, secret, txid, height })
-}
-
 /// A record's row, or 404.
 pub async fn find(app: &App, id: &RecordId, version: Option<u32>) -> Result<TrustedRow, Error> {
     let row = app.store.record(id, version).await?.ok_or(Error::NotFound)?;
-    trust(app, row)
+    TrustedRow::open(&app.index, row)
 }
 
 /// Asks whether labels may be read; both verdicts leave a receipt.
@@ -161,7 +122,7 @@ pub async fn list(
     let more = rows.len() == filter.limit as usize;
     let mut shown = Vec::with_capacity(rows.len());
     for row in rows {
-        let trusted = trust(app, row)?;
+        let trusted = TrustedRow::open(&app.index, row)?;
         if trusted.secret.patient != *patient {
             return Err(Error::integrity("a record's owner", trusted.row.id.as_str()));
         }

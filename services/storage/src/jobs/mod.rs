@@ -5,9 +5,9 @@
 //! in several processes at once.
 
 mod bury;
+mod pinning;
 mod pins;
 mod report;
-pub mod schemas;
 mod unspool;
 
 use hbc_app::jobs::Jobs;

@@ -5,7 +5,7 @@ use std::time::Duration;
 use hbc_app::jobs::{JobError, Periodic};
 
 use crate::app::App;
-use crate::flows::pins::ensure_pinned;
+use crate::jobs::pinning::ensure_pinned;
 
 /// Segments whose pins are looked at in one run.
 const PINS: u32 = 50;

@@ -7,7 +7,7 @@ use hbc_types::ids::IntentId;
 use hbc_types::wire::access::{AnchoredItem, AnchoredRequest};
 
 use crate::app::App;
-use crate::flows::read;
+use crate::store::TrustedRow;
 
 /// Reports the numbers of an upload whose anchor is final.
 pub struct Report;
@@ -24,7 +24,7 @@ impl Job for Report {
         };
         let mut items = Vec::new();
         for row in app.store.intent_records(&intent).await? {
-            let trusted = read::trust(app, row)?;
+            let trusted = TrustedRow::open(&app.index, row)?;
             items.push(AnchoredItem {
                 labels: trusted.labels(),
                 n: trusted.row.n,

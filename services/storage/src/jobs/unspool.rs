@@ -7,7 +7,7 @@ use hbc_types::ids::IntentId;
 
 use crate::app::{App, blocking};
 use crate::error::Error;
-use crate::flows::pins::ensure_pinned;
+use crate::jobs::pinning::ensure_pinned;
 
 /// Takes an upload out of the spool.
 pub struct Unspool;

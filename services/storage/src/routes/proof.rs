@@ -11,8 +11,8 @@ use hbc_types::problem::{ProblemDocument, Slug};
 
 use crate::app::App;
 use crate::error::Error;
-use crate::flows::read::TrustedRow;
 use crate::routes::records_read::{describe, find};
+use crate::store::TrustedRow;
 
 /// The record's proof: its commitment opened, its place in the segment, the anchor's place in the certified log. `409`
 /// while the anchor is not final.

@@ -15,10 +15,11 @@ use serde::{Deserialize, Serialize};
 use crate::app::App;
 use crate::domain::days::{self, Days};
 use crate::error::Error;
-use crate::flows::read::{self, Opened, Reader, TrustedRow};
+use crate::flows::read::{self, Opened, Reader};
 use crate::routes::context::reader;
 use crate::routes::records::DOCUMENT;
 use crate::store::Filter;
+use crate::store::TrustedRow;
 
 /// Items on a page unless the client says otherwise.
 const DEFAULT: u32 = 100;

@@ -7,10 +7,12 @@ pub mod intents;
 mod record;
 mod segments;
 pub mod spool;
+mod trusted;
 
 pub use commit::{Commit, NewRecord, NewSegment, commit};
 pub use record::RecordRow;
 pub use segments::{SegmentRow, finalise};
+pub use trusted::TrustedRow;
 
 use std::collections::HashMap;
 

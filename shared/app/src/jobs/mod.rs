@@ -3,7 +3,7 @@
 //! A job is one file that implements [`Job`] or [`Periodic`], and one line in the service's list ([`Jobs`]). It is
 //! enqueued with [`enqueue`] in the transaction that makes it necessary; its key says what it is about, and whatever
 //! is true of that is read when it runs. **A job may run twice**, and its process may die at any await: what it does
-//! must bear that. Why it is built so: `docs/decisions/0100-durable-jobs.md`.
+//! must bear that. Why: decision 0100.
 
 mod error;
 mod retry;

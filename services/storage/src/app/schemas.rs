@@ -1,6 +1,6 @@
 //! The FHIR schemas are compiled before the first upload needs them.
 
-use crate::app::blocking;
+use super::blocking;
 use crate::domain::validation;
 
 /// Compiles them, and rests.

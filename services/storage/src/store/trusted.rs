@@ -1,0 +1,46 @@
+//! A record's row after its seal opened: whoever reads labels takes them from here.
+
+use hbc_types::Digest;
+use hbc_types::wire::access::Labels;
+
+use super::{RecordRow, StoredRecord};
+use crate::domain::index::{IndexKey, RowSecret};
+use crate::error::Error;
+
+/// A row whose seal opened: its labels are what they were when it was written.
+#[derive(Clone, Debug)]
+pub struct TrustedRow {
+    /// The row.
+    pub row: RecordRow,
+    /// What it keeps sealed.
+    pub secret: RowSecret,
+    /// The anchor's transaction.
+    pub txid: Digest,
+    /// Height of the anchor's block, once final.
+    pub height: Option<u64>,
+}
+
+impl TrustedRow {
+    /// Opens a row's seal and checks that its keyed columns belong to what it says.
+    pub fn open(index: &IndexKey, stored: StoredRecord) -> Result<Self, Error> {
+        let StoredRecord { row, txid, height } = stored;
+        let secret = index
+            .open_row(&row.bound(), &row.sealed)
+            .map_err(|_row| Error::integrity("a record's row", row.id.as_str()))?;
+        if index.compartment(&secret.patient, secret.compartment) != row.compartment {
+            return Err(Error::integrity("a record's compartment", row.id.as_str()));
+        }
+        Ok(Self { row, secret, txid, height })
+    }
+
+    /// Its labels.
+    #[must_use]
+    pub fn labels(&self) -> Labels {
+        Labels { category: self.row.category, compartment: self.secret.compartment }
+    }
+
+    /// The salt of its commitment.
+    pub fn salt(&self) -> Result<[u8; 32], Error> {
+        self.secret.salt.to_array().ok_or_else(|| Error::integrity("a salt", self.row.id.as_str()))
+    }
+}

@@ -19,4 +19,6 @@ pub mod payload;
 pub mod proof;
 pub mod rtree;
 pub mod state;
+#[cfg(any(test, feature = "testing"))]
+pub mod testing;
 pub mod tx;

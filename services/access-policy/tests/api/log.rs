@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use hbc_chain::proof::{self, Content, Trust};
+use hbc_testkit::service::eventually;
 use hbc_types::account::AgencyType;
 use hbc_types::labels::Category;
 use hbc_types::purpose::Purpose;
@@ -145,11 +146,11 @@ async fn with_a_ledger_grants_become_final_and_receipts_prove_themselves_offline
         let view: GrantView = w.get(&path, &patient.user).await.ok();
         view.state.code() == "active" && view.height.is_some()
     };
-    eventually(active).await;
+    eventually("the grant is active", active).await;
     let receipt = w.read(&doctor.user, &written).await.receipt.unwrap();
     let path = format!("/v1/me/accesses/{receipt}/proof");
-    eventually(async || w.get(&path, &patient.user).await.status == 200).await;
-    let file = w.get(&path, &patient.user).await.body;
+    eventually("the receipt is anchored", async || w.get(&path, &patient.user).await.status == 200).await;
+    let file = w.get(&path, &patient.user).await.bytes;
     let trust = Trust::Genesis(Box::new(w.app.genesis.clone()));
     let verified = proof::verify(&file, &trust).unwrap();
     let Content::Receipt(body) = verified.content else { panic!("not a receipt") };
@@ -165,15 +166,8 @@ async fn with_a_ledger_grants_become_final_and_receipts_prove_themselves_offline
     // A revocation acts at once, and becomes final as well.
     assert_eq!(w.revoke(&patient, &doctor, &grant.id).await.status, 200);
     assert!(w.read(&doctor.user, &written).await.keys.is_empty());
-    eventually(async || hbc_db::outbox::backlog(w.app.db.reads()).await.unwrap().0 == 0).await;
-}
-
-async fn eventually(holds: impl AsyncFn() -> bool) {
-    for _ in 0..200 {
-        if holds().await {
-            return;
-        }
-        tokio::time::sleep(Duration::from_millis(50)).await;
-    }
-    panic!("it did not come to hold within ten seconds");
+    eventually("nothing waits for the ledger", async || {
+        hbc_db::outbox::backlog(w.app.db.reads()).await.unwrap().0 == 0
+    })
+    .await;
 }

@@ -7,7 +7,6 @@ mod figures;
 mod keys;
 mod log;
 mod matrix;
-mod node;
 mod requests;
 mod tampering;
 mod world;

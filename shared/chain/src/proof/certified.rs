@@ -10,7 +10,7 @@ use super::ProofError;
 use super::founding::{Ground, Members};
 use crate::checkpoint::{Certificate, Checkpoint};
 use crate::entry::Kind;
-use crate::genesis::{Genesis, GenesisError, Named};
+use crate::genesis::Named;
 use crate::header::{Header, leading_zero_bits};
 use crate::state::MapProof;
 use crate::{json, merkle};
@@ -108,16 +108,6 @@ impl Certification {
 }
 
 impl MembersProof {
-    /// Of the state after block 0.
-    ///
-    /// # Errors
-    /// When the document founds no chain.
-    pub fn of_genesis(genesis: &Genesis) -> Result<Self, GenesisError> {
-        let (map, empty) = (genesis.map()?, merkle::empty_root());
-        let proof = map.prove(&Kind::Members.key(""));
-        Ok(Self { anchors: empty, map: map.root(), pages: empty, proof })
-    }
-
     /// That the state after the block with this header names these members.
     pub(super) fn verify(&self, header: &Header, members: &[Named]) -> Result<(), ProofError> {
         if header.state_root != hash::state(&self.map, &self.anchors, &self.pages) {

@@ -4,6 +4,7 @@
 #   Kubo (ipfs)   the IPFS daemon: `ipfs` 0.43 or newer on PATH, else built from the pinned Go module in deploy/kubo
 #                 into deploy/kubo/bin (Go's usual caches are used)
 #   PostgreSQL    only for the store tests: /usr/lib/postgresql or PATH, else `apt-get install postgresql` as root
+#   curl, jq      only for the test of docs/TUTORIAL.md: PATH, else by `apt-get install` as root
 #   C compiler    for SQLite and the TLS library that Rust builds
 set -u
 cd "$(dirname "$0")/.."
@@ -61,6 +62,22 @@ elif [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null 2>&1; then
 else
     say "PostgreSQL: not here, and not installable without root; its store tests will be skipped."
     say "            To run them: apt-get install postgresql (or your system's package; only initdb, postgres, createdb)"
+fi
+
+wanted=
+for program in curl jq; do
+    command -v "$program" >/dev/null 2>&1 && say "$program: $(command -v "$program")" || wanted="$wanted $program"
+done
+if [ -z "$wanted" ]; then
+    :
+elif [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null 2>&1; then
+    say "installing by apt-get (system-wide):$wanted"
+    apt-get update -q >/dev/null 2>&1
+    # shellcheck disable=SC2086 # one word per program
+    DEBIAN_FRONTEND=noninteractive apt-get install -y -q $wanted >/dev/null 2>&1 \
+        || say "could not be installed:$wanted; the test of docs/TUTORIAL.md will be skipped"
+else
+    say "not here, and not installable without root:$wanted; the test of docs/TUTORIAL.md will be skipped"
 fi
 
 [ "$missing" = 0 ] || { say "something is missing, see above"; exit 1; }

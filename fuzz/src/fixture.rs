@@ -5,8 +5,10 @@ use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, LazyLock};
 
 use ed25519_dalek::SigningKey;
+use hbc_chain::checkpoint::BlockId;
 use hbc_chain::genesis::{Genesis, Parameters};
 use hbc_chain::header::{Block, Header};
+use hbc_chain::memory::Chain;
 use hbc_chain::merkle;
 use hbc_chain::payload::{
     Anchor, Consent, ConsentKey, Erase, KeyStatus, MemberVote, NodeEvent, Payload, Receipts, Release, Revoke,
@@ -16,7 +18,6 @@ use hbc_chain::proof::TransactionProof;
 use hbc_chain::testing::named::{public, secret};
 use hbc_chain::testing::{certify, named};
 use hbc_chain::tx::{self, Tx};
-use hbc_ledger::chain::{Chain, value_of};
 use hbc_types::account::Custody;
 use hbc_types::ids::GrantId;
 use hbc_types::keys::{PublicKey, SignatureBytes, Tag, possession_text};
@@ -196,7 +197,7 @@ impl Fixture {
         header.tx_root = merkle::root(&txids);
         (header.log_size, header.log_root) = (log.size(), log.root());
         block.header = block.header.mine(&AtomicBool::new(false)).unwrap();
-        let _same = value_of(&block.header);
+        let _same = BlockId::of(&block.header);
     }
 }
 

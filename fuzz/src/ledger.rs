@@ -9,6 +9,7 @@ use hbc_chain::consent::ConsentBody;
 use hbc_chain::entry::{Kind, grant_id};
 use hbc_chain::header::Block;
 use hbc_chain::json;
+use hbc_chain::memory::{CertifiedHeader, Chain, EntryName};
 use hbc_chain::merkle::{self, Tree};
 use hbc_chain::payload::{
     Anchor, Consent, ConsentKey, KeyStatus, MemberVote, Payload, Receipts, Revoke, Segment,
@@ -18,11 +19,10 @@ use hbc_chain::proof::{
     TransactionProof, Verdict, Verified,
 };
 use hbc_chain::rtree::{AnchorLeaf, Query};
+use hbc_chain::state::State;
 use hbc_chain::testing::certify;
 use hbc_chain::testing::named::{public, secret};
 use hbc_chain::tx::{self, Tx};
-use hbc_ledger::chain::{CertifiedHeader, Chain, EntryName};
-use hbc_ledger::domain::state::State;
 use hbc_types::account::Custody;
 use hbc_types::ids::{AgencyId, GrantId, PatientId, RecordId};
 use hbc_types::keys::{SaltBytes, SignatureBytes, Tag, possession_text};

@@ -1,5 +1,7 @@
 //! What must hold whatever bytes come in: one function per kind of input, each of them run by `cargo fuzz` and, over the
 //! kept inputs, by the ordinary tests. Nothing here may panic but an assertion, and every assertion is a promise.
+//!
+//! Why: decision 0083.
 
 #![allow(
     clippy::unwrap_used,
@@ -18,7 +20,9 @@ mod script;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
+use hbc_chain::audit::Audit;
 use hbc_chain::checkpoint::Certificate as Note;
+use hbc_chain::file::{ChainReader, ChainWriter};
 use hbc_chain::genesis::Genesis;
 use hbc_chain::header::{Block, HEADER_BYTES, Header};
 use hbc_chain::json;
@@ -27,9 +31,7 @@ use hbc_chain::payload::Payload;
 use hbc_chain::proof::tlog::TlogProof;
 use hbc_chain::proof::{self, Document, Trust};
 use hbc_chain::tx::{self, Tx};
-use hbc_ledger::chain_file::{ChainReader, ChainWriter};
-use hbc_ledger::consensus::{Message, wal};
-use hbc_ledger::domain::audit::Audit;
+use hbc_consensus::{Message, wal};
 use hbc_ledger::node::catch_up::examine_fetched;
 use hbc_types::wire::ledger::BlocksView;
 

@@ -4,9 +4,9 @@
 use std::collections::BTreeMap;
 
 use hbc_chain::testing::named::secret;
-use hbc_ledger::consensus::texts::Texts;
-use hbc_ledger::consensus::wal::Record;
-use hbc_ledger::consensus::{
+use hbc_consensus::texts::Texts;
+use hbc_consensus::wal::Record;
+use hbc_consensus::{
     Agreement, BlockBytes, BlockId, Boot, Core, Identity, Input, Member, MemberId, MemberSet, Message,
     Output, Timing, Verdict,
 };
@@ -251,8 +251,8 @@ pub fn seeds() -> Vec<Vec<u8>> {
         seeds.push([&[2, 2, 3, padded], bytes.as_slice()].concat());
     }
     let mut log = b"HBCWAL2\n".to_vec();
-    log.extend(hbc_ledger::consensus::wal::frame(&Record { height: 1, payload: vec![0] }));
-    log.extend(hbc_ledger::consensus::wal::frame(&Record { height: 1, payload: vec![8] }));
+    log.extend(hbc_consensus::wal::frame(&Record { height: 1, payload: vec![0] }));
+    log.extend(hbc_consensus::wal::frame(&Record { height: 1, payload: vec![8] }));
     seeds.push([&[1], log.as_slice()].concat());
     for round in 0..4 {
         // Work, a proposal, its check, two votes of each kind, the clock.

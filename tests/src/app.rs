@@ -8,11 +8,8 @@ use anyhow::{Context as _, Result};
 use hbc_client::{Endpoint, ServiceCaller};
 use hbc_testkit::Stack;
 use hbc_types::account::ServiceRole;
-use hbc_types::problem::Slug;
 use hbc_types::{Clock, Random};
 use tokio::sync::Mutex;
-
-use crate::Person;
 
 /// The stack that tests of one process share while any of them runs.
 static SHARED: Mutex<Weak<Stack>> = Mutex::const_new(Weak::new());
@@ -138,20 +135,5 @@ impl TestApp {
         let seed: [u8; 32] = seed.as_slice().try_into().context("the key has another length")?;
         let key = ed25519_dalek::SigningKey::from_bytes(&seed);
         Ok(ServiceCaller::new(role, key, self.clock.clone(), self.random.clone()))
-    }
-
-    /// The first operator, logged in.
-    pub async fn operator(&self) -> Result<Person> {
-        let login = self.stack.operator()?;
-        let operator = self.login(&login.username, &login.password).await?;
-        crate::wait::until("access-policy knows the operator", || async {
-            let call =
-                self.storage.get("/v1/records?patient=dir&limit=1").header("hbc-purpose", "TREAT").once();
-            let answer = operator.signs(call).done().await;
-            let unknown = answer.is_err_and(|error| error.slug() == Some(Slug::Suspended));
-            Ok((!unknown).then_some(()))
-        })
-        .await?;
-        Ok(operator)
     }
 }

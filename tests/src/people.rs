@@ -4,6 +4,7 @@ use anyhow::{Context as _, Result, bail};
 use hbc_client::{Call, ClientError};
 use hbc_types::account::{AgencyType, Custody, Standing};
 use hbc_types::ids::{AccountId, AgencyId, PatientId};
+use hbc_types::problem::Slug;
 use hbc_types::secret::SecretText;
 use hbc_types::wire::auth::{
     AgencyCreated, AgencyView, Contact, Login, Me, NewAgency, NewPatient, OperatorSignature, PatientCreated,
@@ -66,6 +67,21 @@ impl TestApp {
     #[must_use]
     pub fn password(&self) -> SecretText {
         SecretText::new(hex::encode(self.random.bytes::<12>()))
+    }
+
+    /// The first operator, logged in.
+    pub async fn operator(&self) -> Result<Person> {
+        let login = self.stack().operator()?;
+        let operator = self.login(&login.username, &login.password).await?;
+        until("access-policy knows the operator", || async {
+            let call =
+                self.storage.get("/v1/records?patient=dir&limit=1").header("hbc-purpose", "TREAT").once();
+            let answer = operator.signs(call).done().await;
+            let unknown = answer.is_err_and(|error| error.slug() == Some(Slug::Suspended));
+            Ok((!unknown).then_some(()))
+        })
+        .await?;
+        Ok(operator)
     }
 
     /// Logs in.

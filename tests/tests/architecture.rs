@@ -4,21 +4,35 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
-/// Each crate and what of ours it may depend on. types ← chain ← client ← service ← services/*; types ← db ← services/*.
-const ALLOWED: [(&str, &[&str]); 14] = [
+/// Each crate and what of ours it may depend on. types ← chain ← client ← service ← app ← services/*; types ← db ← app;
+/// chain ← consensus ← ledger; tasks, which knows nothing, ← service and db.
+const ALLOWED: [(&str, &[&str]); 17] = [
     ("core2", &[]),
+    ("hbc-tasks", &[]),
     ("hbc-types", &[]),
     ("hbc-chain", &["hbc-types"]),
-    ("hbc-client", &["hbc-types", "hbc-chain"]),
-    ("hbc-service", &["hbc-types", "hbc-chain", "hbc-client"]),
-    ("hbc-db", &["hbc-types"]),
+    ("hbc-consensus", &["hbc-types", "hbc-chain"]),
+    ("hbc-client", &["hbc-tasks", "hbc-types", "hbc-chain"]),
+    ("hbc-service", &["hbc-tasks", "hbc-types", "hbc-chain", "hbc-client"]),
+    ("hbc-db", &["hbc-tasks", "hbc-types"]),
     ("hbc-app", &["hbc-types", "hbc-chain", "hbc-client", "hbc-service", "hbc-db"]),
-    ("hbc-testkit", &["hbc-types", "hbc-chain", "hbc-client"]),
-    ("hbc-auth", &["hbc-types", "hbc-chain", "hbc-client", "hbc-service", "hbc-db", "hbc-app"]),
-    ("hbc-access-policy", &["hbc-types", "hbc-chain", "hbc-client", "hbc-service", "hbc-db", "hbc-app"]),
-    ("hbc-ledger", &["hbc-types", "hbc-chain", "hbc-client", "hbc-service", "hbc-db", "hbc-app"]),
-    ("hbc-storage", &["hbc-types", "hbc-chain", "hbc-client", "hbc-service", "hbc-db", "hbc-app"]),
+    ("hbc-testkit", &["hbc-tasks", "hbc-types", "hbc-chain", "hbc-client"]),
+    ("hbc-auth", &["hbc-tasks", "hbc-types", "hbc-chain", "hbc-client", "hbc-service", "hbc-db", "hbc-app"]),
+    (
+        "hbc-access-policy",
+        &["hbc-tasks", "hbc-types", "hbc-chain", "hbc-client", "hbc-service", "hbc-db", "hbc-app"],
+    ),
+    (
+        "hbc-ledger",
+        &["hbc-types", "hbc-chain", "hbc-consensus", "hbc-client", "hbc-service", "hbc-db", "hbc-app"],
+    ),
+    (
+        "hbc-storage",
+        &["hbc-tasks", "hbc-types", "hbc-chain", "hbc-client", "hbc-service", "hbc-db", "hbc-app"],
+    ),
+    ("hbc-verify", &["hbc-types", "hbc-chain"]),
     (
         "hbc",
         &[
@@ -26,21 +40,49 @@ const ALLOWED: [(&str, &[&str]); 14] = [
             "hbc-chain",
             "hbc-client",
             "hbc-service",
+            "hbc-db",
+            "hbc-app",
             "hbc-auth",
             "hbc-access-policy",
             "hbc-ledger",
             "hbc-storage",
+            "hbc-verify",
         ],
     ),
-    ("hbc-tests", &["hbc-types", "hbc-chain", "hbc-client", "hbc-testkit"]),
+    ("hbc-tests", &["hbc-tasks", "hbc-types", "hbc-chain", "hbc-client", "hbc-testkit"]),
 ];
 
 /// Libraries that must not spread.
-const CONFINED: [(&str, &[&str]); 4] = [
+const CONFINED: [(&str, &[&str]); 5] = [
     ("cedar-policy", &["hbc-access-policy"]),
     ("ipfs-api-backend-hyper", &["hbc-storage"]),
     ("jsonwebtoken", &["hbc-client"]),
-    ("malachite-core", &["hbc-ledger"]),
+    ("malachite-core", &["hbc-consensus"]),
+    ("malachite-types", &["hbc-consensus"]),
+];
+
+/// Crates that run nowhere and wait for nothing: whoever checks the ledger builds these and no more.
+const PURE: [&str; 4] = ["hbc-types", "hbc-chain", "hbc-consensus", "hbc-verify"];
+
+/// Runtimes, databases and HTTP, by how their names begin.
+const MACHINES: [&str; 17] = [
+    "actix",
+    "async-std",
+    "axum",
+    "curl",
+    "h2",
+    "hyper",
+    "libsqlite3",
+    "mio",
+    "native-tls",
+    "openssl",
+    "postgres",
+    "reqwest",
+    "rusqlite",
+    "rustls",
+    "smol",
+    "sqlx",
+    "tokio",
 ];
 
 struct Manifest {
@@ -115,6 +157,45 @@ fn heavy_and_old_libraries_stay_where_they_are_needed() {
     }
 }
 
+/// All that a crate is built with, at any depth, each with the features that are on: without what only tests need, and
+/// without what other crates of the workspace turn on.
+fn built_with(name: &str) -> Vec<(String, String)> {
+    let arguments = ["tree", "--offline", "--locked", "--edges", "normal,build", "--prefix", "none"];
+    let mut command = Command::new(env!("CARGO"));
+    command.args(arguments).args(["--format", "{p}|{f}", "--package", name]).current_dir(project());
+    let output = command.output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let package = |line: &str| {
+        let (package, features) = line.split_once('|')?;
+        Some((package.split(' ').next()?.to_owned(), features.trim_end_matches(" (*)").to_owned()))
+    };
+    String::from_utf8(output.stdout).unwrap().lines().filter_map(package).collect()
+}
+
+/// Packages in it that are a runtime, a database or HTTP. Malachite names a `tokio` with every feature off: that is a crate
+/// without anything in it.
+fn machines_in(name: &str) -> BTreeSet<String> {
+    let packages = built_with(name);
+    assert!(packages.len() > 20, "`{name}` is built with nothing?");
+    packages
+        .into_iter()
+        .filter(|(package, _)| MACHINES.iter().any(|machine| package.starts_with(machine)))
+        .filter(|(package, features)| package != "tokio" || !matches!(features.as_str(), "" | "default"))
+        .map(|(package, _)| package)
+        .collect()
+}
+
+#[test]
+fn what_checks_the_ledger_is_built_without_runtime_database_and_http() {
+    for name in PURE {
+        assert_eq!(machines_in(name), BTreeSet::new(), "`{name}`");
+    }
+    let seen = machines_in("hbc-ledger");
+    for machine in ["actix-web", "libsqlite3-sys", "reqwest", "sqlx", "tokio"] {
+        assert!(seen.contains(machine), "this test would not see `{machine}`");
+    }
+}
+
 #[test]
 fn every_crate_takes_the_workspace_lints_and_opens_with_what_it_is() {
     for folder in walk(&project(), &["src", "tests"]) {
@@ -131,6 +212,30 @@ fn every_crate_takes_the_workspace_lints_and_opens_with_what_it_is() {
             "[lints]\nworkspace = true"
         };
         assert!(text.contains(wanted), "`{name}` does not take the workspace's lints");
+    }
+}
+
+/// The services on the skeleton, and the modules that each has: no more, and none less.
+const ON_THE_SKELETON: [&str; 3] = ["auth", "access-policy", "storage"];
+const MODULES: [&str; 11] =
+    ["app", "config", "domain", "error", "flows", "jobs", "ledger", "lib", "routes", "store", "testing"];
+/// Longest library file: a service is a list.
+const LIBRARY_LINES: usize = 80;
+
+#[test]
+fn services_have_the_same_modules_and_their_library_file_is_a_list() {
+    for service in ON_THE_SKELETON {
+        let source = project().join("services").join(service).join("src");
+        let modules: BTreeSet<String> = std::fs::read_dir(&source)
+            .unwrap()
+            .map(|entry| entry.unwrap().path().file_stem().unwrap().to_string_lossy().into_owned())
+            .collect();
+        assert_eq!(modules, MODULES.map(str::to_owned).into_iter().collect(), "{service}");
+        let library = std::fs::read_to_string(source.join("lib.rs")).unwrap();
+        let lines = library.lines().count();
+        assert!(lines <= LIBRARY_LINES, "{service}: lib.rs has {lines} lines");
+        let open: Vec<&str> = library.lines().filter(|line| line.starts_with("pub mod ")).collect();
+        assert_eq!(open, ["pub mod testing;"], "{service}: modules are private");
     }
 }
 

@@ -103,7 +103,7 @@ async fn storage_is_killed_between_spool_pin_and_commit() -> Result<()> {
         let seen = entries(&spool);
         let call = app.storage.post("/v1/records").header("idempotency-key", &key);
         let call = patient.signs(call.body("application/pdf", content.clone())).once();
-        let upload = tokio::spawn(async move { call.fetch::<RecordCreated>().await });
+        let upload = hbc_tasks::spawn("upload", async move { call.fetch::<RecordCreated>().await });
         let watched = spool.clone();
         let appeared = move || {
             let deadline = Instant::now() + Duration::from_secs(20);
@@ -156,7 +156,7 @@ async fn access_policy_is_killed_around_a_key_release() -> Result<()> {
     for round in 0..ROUNDS {
         let call = app.storage.get(&format!("/v1/records/{record}/received")).once();
         let call = doctor.signs(call.header("hbc-purpose", "TREAT"));
-        let read = tokio::spawn(async move { call.send().await });
+        let read = hbc_tasks::spawn("read", async move { call.send().await });
         tokio::task::spawn_blocking(move || aim(round)).await?;
         kill_now(&app, "access-policy")?;
         match read.await? {

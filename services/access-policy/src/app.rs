@@ -1,22 +1,23 @@
 //! What every flow needs: the database, the policies, the keys that stand outside the database, time and randomness.
 
 use std::sync::Arc;
+use std::time::Duration;
 
-use ed25519_dalek::SigningKey;
-use hbc_chain::genesis::Genesis;
-use hbc_client::ledger::Finality;
-use hbc_db::{Db, DbError, Lock};
+use hbc_app::{Base, ServiceState};
+use hbc_db::{DbError, Lock};
 use hbc_service::{AnswerStore, Caller, Problem};
+use hbc_types::Digest;
 use hbc_types::account::ServiceRole;
 use hbc_types::ids::{AccountId, PatientId, SessionId};
 use hbc_types::keys::PublicKey;
 use hbc_types::saved::SavedAnswer;
-use hbc_types::{Clock, Digest, Random};
 
+use crate::config::Config;
 use crate::domain::keys::MasterKey;
 use crate::domain::policy::PolicyEngine;
 use crate::domain::rights::RightsSeal;
 use crate::error::Error;
+use crate::{flows, store};
 
 /// The service's state. Clones share it.
 #[derive(Clone)]
@@ -24,28 +25,18 @@ pub struct App(Arc<Core>);
 
 /// What an [`App`] shares.
 pub struct Core {
-    /// The database.
-    pub db: Db,
+    /// What every service stands on.
+    pub base: Base,
     /// The policies.
     pub engine: PolicyEngine,
     /// Seals and checks rows that give or take rights.
     pub seal: RightsSeal,
     /// The key above all key-encryption keys.
     pub master: MasterKey,
-    /// This service's signing key.
-    pub service_key: SigningKey,
-    /// The chain.
-    pub chain: Digest,
-    /// Where the chain began.
-    pub genesis: Genesis,
     /// Keys of auth: it registers consent keys.
     pub auth_keys: Vec<PublicKey>,
-    /// Time.
-    pub clock: Clock,
-    /// Randomness.
-    pub random: Random,
-    /// How the ledger stands; wakes the loop that sends transactions to it.
-    pub finality: Finality,
+    /// Receipts wait at most this long for their batch.
+    pub batch_interval: Duration,
 }
 
 impl std::ops::Deref for App {
@@ -55,23 +46,39 @@ impl std::ops::Deref for App {
     }
 }
 
-impl std::fmt::Debug for App {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("App").field("chain", &self.chain).finish_non_exhaustive()
+impl std::ops::Deref for Core {
+    type Target = Base;
+    fn deref(&self) -> &Base {
+        &self.base
     }
 }
 
-impl App {
-    /// Shares `core`.
-    #[must_use]
-    pub fn new(core: Core) -> Self {
-        Self(Arc::new(core))
+impl std::fmt::Debug for App {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("App").field("base", &self.base).finish_non_exhaustive()
     }
+}
 
-    /// Keys of auth in the genesis.
-    #[must_use]
-    pub fn auth_keys_of(genesis: &Genesis) -> Vec<PublicKey> {
-        genesis.service_keys(ServiceRole::Auth).collect()
+impl ServiceState for App {}
+
+impl App {
+    /// Checks the policies, reads the keys that stand outside the database, and makes what a fresh database needs before
+    /// the first request.
+    pub async fn open(config: &Config, base: Base) -> anyhow::Result<Self> {
+        let app = Self(Arc::new(Core {
+            engine: PolicyEngine::load()?,
+            seal: RightsSeal::new(config.rows_key_file.key()?),
+            master: MasterKey::new(&config.master_key_file.key()?),
+            auth_keys: base.genesis.service_keys(ServiceRole::Auth).collect(),
+            batch_interval: config.batch_interval(),
+            base,
+        }));
+        let this = app.clone();
+        app.db
+            .write(move |db| Box::pin(async move { store::accounts::make_buckets(db, &this.seal).await }))
+            .await?;
+        flows::accounts::make_directory(&app).await?;
+        Ok(app)
     }
 }
 

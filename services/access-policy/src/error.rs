@@ -1,9 +1,11 @@
 //! What can go wrong here, without HTTP in it, and the one place where it becomes a problem.
 
+use hbc_app::jobs::JobError;
 use hbc_chain::json::JsonError;
 use hbc_client::ClientError;
 use hbc_db::{DbError, RowMacError};
 use hbc_service::Problem;
+use hbc_service::idempotency::Rivalry;
 use hbc_types::problem::Slug;
 
 use crate::domain::consent::ConsentError;
@@ -72,6 +74,28 @@ pub enum Error {
     Unverified(String),
 }
 
+impl From<Error> for JobError {
+    fn from(error: Error) -> Self {
+        match error {
+            Error::Db(error) => error.into(),
+            Error::Ledger(error) => error.into(),
+            Error::Tampered(_) => Self::fault("row_tampered").because(error),
+            Error::Key(_)
+            | Error::Document(_)
+            | Error::Consent(_)
+            | Error::Transition(_)
+            | Error::Scope(_)
+            | Error::NotFound
+            | Error::Conflict(_)
+            | Error::Invalid { .. }
+            | Error::Denied { .. }
+            | Error::AgencyUnverified
+            | Error::Suspended
+            | Error::Unverified(_) => Self::fault("internal").because(error),
+        }
+    }
+}
+
 impl From<sqlx::Error> for Error {
     fn from(error: sqlx::Error) -> Self {
         Self::Db(error.into())
@@ -88,6 +112,12 @@ impl Error {
     /// An unacceptable value.
     pub fn invalid(field: &'static str, message: impl Into<String>) -> Self {
         Self::Invalid { field, message: message.into() }
+    }
+}
+
+impl Rivalry for Error {
+    fn is_rival(&self) -> bool {
+        matches!(self, Self::Db(error) if error.is_unique_violation())
     }
 }
 

@@ -1,76 +1,114 @@
-//! What every operation works with. Cloning shares everything.
+//! What every operation works with: the database, keys, passwords, neighbours, time and randomness.
 
 use std::collections::HashMap;
+use std::num::NonZeroU32;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::time::Duration;
 
-use ed25519_dalek::SigningKey;
-use hbc_client::ledger::Finality;
-use hbc_client::{Endpoint, ServiceCaller};
+use hbc_app::{Base, ServiceState};
+use hbc_client::Endpoint;
+use hbc_db::RowMac;
 use hbc_service::RateLimit;
 use hbc_types::secret::Key32;
-use hbc_types::{Clock, Digest, Random};
 
-use crate::config::SessionSettings;
+use crate::config::{Config, SessionSettings};
+use crate::domain::custody::{Cost, server_key};
 use crate::domain::token::TokenIssuer;
+use crate::flows;
 use crate::flows::passwords::PasswordPool;
-use crate::store::Store;
+use crate::store::{Rows, Store};
 
-/// The state of the service.
-#[derive(Clone, Debug)]
-pub struct App {
-    /// The database.
+/// The service's state. Clones share it.
+#[derive(Clone)]
+pub struct App(Arc<Core>);
+
+/// What an [`App`] shares.
+pub struct Core {
+    /// What every service stands on.
+    pub base: Base,
+    /// The database and the key that seals its rows.
     pub store: Store,
-    /// The time.
-    pub clock: Clock,
-    /// Randomness.
-    pub random: Random,
     /// Password hashing.
     pub passwords: PasswordPool,
     /// Access tokens.
     pub issuer: TokenIssuer,
     /// Keys that never leave the process.
-    pub keys: Arc<Keys>,
-    /// The chain's id.
-    pub chain: Digest,
+    pub keys: Keys,
     /// Operators that an approval needs.
     pub approvals: u32,
-    /// access-policy.
-    pub access_policy: AccessPolicy,
+    /// Where access-policy answers.
+    pub access_policy: Endpoint,
     /// How long sessions live.
     pub sessions: SessionSettings,
-    /// Settlements and health of the ledger.
-    pub finality: Finality,
     /// Sign-ups by address.
-    pub sign_ups: Arc<RateLimit<String>>,
+    pub sign_ups: RateLimit<String>,
     /// One password check at a time for an account from an address.
     pub attempts: KeyedLocks,
-    /// One conversation with access-policy at a time about a subject.
-    pub pushing: KeyedLocks,
 }
+
+impl std::ops::Deref for App {
+    type Target = Core;
+    fn deref(&self) -> &Core {
+        &self.0
+    }
+}
+
+impl std::ops::Deref for Core {
+    type Target = Base;
+    fn deref(&self) -> &Base {
+        &self.base
+    }
+}
+
+impl std::fmt::Debug for App {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("App").field("base", &self.base).finish_non_exhaustive()
+    }
+}
+
+impl ServiceState for App {}
+
+impl App {
+    /// Reads the keys that stand outside the database, and makes the first operators.
+    pub async fn open(config: &Config, base: Base, cost: Cost) -> anyhow::Result<Self> {
+        let rows_key = config.rows_key_file.key()?;
+        let derived = |purpose: &str| -> anyhow::Result<Key32> { Ok(server_key(&rows_key, purpose)?) };
+        let settings = &config.base;
+        let app = Self(Arc::new(Core {
+            store: Store { db: base.db.clone(), rows: Rows::new(RowMac::new(derived("hbc/rows-key/v1")?)) },
+            passwords: PasswordPool::new(&config.passwords, cost, base.random.clone())?,
+            issuer: TokenIssuer::new(
+                config.token_key_file.signing_key()?,
+                settings.issuer.clone(),
+                settings.audience.clone(),
+            ),
+            keys: Keys { refresh: derived("hbc/refresh-key/v1")?, factors: derived("hbc/factors-key/v1")? },
+            approvals: u32::try_from(base.genesis.parameters.approvals)?,
+            access_policy: Endpoint::new(&config.access_policy_url)?,
+            sessions: config.sessions.clone(),
+            sign_ups: RateLimit::new(SIGN_UPS, Duration::from_millis(100)),
+            attempts: KeyedLocks::default(),
+            base,
+        }));
+        if let Some(file) = &config.operators_file {
+            flows::operators::import(&app, file).await?;
+        }
+        Ok(app)
+    }
+}
+
+/// Sign-ups from one address before it must wait.
+const SIGN_UPS: NonZeroU32 = match NonZeroU32::new(500) {
+    Some(sign_ups) => sign_ups,
+    None => NonZeroU32::MIN,
+};
 
 /// Keys that never leave the process.
 pub struct Keys {
-    /// The service key: signs ledger transactions.
-    pub service: SigningKey,
     /// Derives successors of refresh tokens.
     pub refresh: Key32,
     /// Seals second factors.
     pub factors: Key32,
-}
-
-impl std::fmt::Debug for Keys {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("Keys(…)")
-    }
-}
-
-/// How to reach access-policy.
-#[derive(Clone, Debug)]
-pub struct AccessPolicy {
-    /// Where.
-    pub endpoint: Endpoint,
-    /// As whom.
-    pub caller: ServiceCaller,
 }
 
 /// Locks by name; a name nobody holds or waits for takes no memory for long.

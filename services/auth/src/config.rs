@@ -1,28 +1,16 @@
 //! The configuration of auth: one TOML file, overridden by `HBC_AUTH__…` in the environment.
 
-use std::path::PathBuf;
-
-use hbc_service::ServerSettings;
+use hbc_app::{Configuration, Settings};
 use hbc_service::config::SecretFile;
-use hbc_service::telemetry::TelemetrySettings;
 use serde::{Deserialize, Serialize};
 
 /// Everything auth is told from outside.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Config {
-    /// Where it listens.
-    #[serde(default)]
-    pub server: ServerSettings,
-    /// How it logs.
-    #[serde(default)]
-    pub telemetry: TelemetrySettings,
-    /// Its database: `sqlite:PATH` or `postgres://…`.
-    pub database_url: String,
-    /// The deployment's genesis.json: chain id, members, service keys, operators, parameters.
-    pub genesis_file: PathBuf,
-    /// Its service key: signs calls to other services and its ledger transactions.
-    pub service_key_file: SecretFile,
+    /// What every service is told.
+    #[serde(flatten)]
+    pub base: Settings,
     /// The key that signs access tokens.
     pub token_key_file: SecretFile,
     /// The key that seals rows: it must not be in the database, nor in its backups.
@@ -30,20 +18,20 @@ pub struct Config {
     /// The first operators, read at start; accounts that exist are left alone.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub operators_file: Option<SecretFile>,
-    /// `iss` of access tokens: the address under which clients know auth.
-    pub issuer: String,
-    /// `aud` of access tokens: the deployment.
-    pub audience: String,
     /// Where access-policy answers.
     pub access_policy_url: String,
-    /// Where the ledger nodes answer.
-    pub ledger_urls: Vec<String>,
     /// How passwords are worked on.
     #[serde(default)]
     pub passwords: PasswordSettings,
     /// How long sessions live.
     #[serde(default)]
     pub sessions: SessionSettings,
+}
+
+impl Configuration for Config {
+    fn base(&self) -> &Settings {
+        &self.base
+    }
 }
 
 /// How passwords are worked on.

@@ -2,11 +2,13 @@
 
 use std::time::Duration;
 
+use hbc_app::jobs::JobError;
 use hbc_chain::certificate::CertificateError;
 use hbc_chain::json::JsonError;
 use hbc_client::jwt::JwtError;
 use hbc_db::DbError;
 use hbc_service::Problem;
+use hbc_service::idempotency::Rivalry;
 use hbc_types::problem::{FieldError, Slug};
 
 use crate::domain::custody::CustodyError;
@@ -95,12 +97,49 @@ impl Error {
     }
 }
 
+impl From<Error> for JobError {
+    fn from(error: Error) -> Self {
+        match error {
+            Error::Db(error) => error.into(),
+            Error::Tampered => Self::fault("row_tampered").because(error),
+            Error::Overloaded => Self::later("overloaded"),
+            Error::Invalid(_)
+            | Error::UsernameTaken
+            | Error::BadCredentials
+            | Error::SecondFactor
+            | Error::TooManyAttempts(_)
+            | Error::Unauthenticated
+            | Error::TokenReused
+            | Error::Suspended
+            | Error::AgencyUnverified
+            | Error::Forbidden(_)
+            | Error::NotFound
+            | Error::Conflict(_)
+            | Error::OtherChain
+            | Error::BadTime
+            | Error::BadSignature(_)
+            | Error::Custody(_)
+            | Error::Token(_)
+            | Error::Form(_)
+            | Error::Certificate(_)
+            | Error::Broken(_) => Self::fault("internal").because(error),
+        }
+    }
+}
+
 impl From<StoreError> for Error {
     fn from(error: StoreError) -> Self {
         match error {
             StoreError::Db(error) => Self::Db(error),
             StoreError::Tampered(_alarmed) => Self::Tampered,
         }
+    }
+}
+
+impl Rivalry for Error {
+    /// The username may be in use by the same request.
+    fn is_rival(&self) -> bool {
+        matches!(self, Self::UsernameTaken)
     }
 }
 

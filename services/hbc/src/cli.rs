@@ -8,8 +8,6 @@ use hbc_chain::payload::KeyStatus;
 use hbc_types::account::ServiceRole;
 use hbc_types::keys::PublicKey;
 
-use crate::init::founding::Terms;
-
 /// HBC: a health-record platform in which the patient decides who reads.
 #[derive(Debug, Parser)]
 #[command(name = "hbc", version, about)]
@@ -30,6 +28,9 @@ pub enum Command {
     Serve(Serve),
     /// Bring a service's database to the present schema, without serving.
     Migrate(Serve),
+    /// Show what the services of a deployment owe to do, and begin anew what failed for good.
+    #[command(subcommand)]
+    Jobs(Jobs),
     /// Suspend, resume or repair one process of a running deployment, or show them all.
     #[command(subcommand)]
     Node(Node),
@@ -41,7 +42,7 @@ pub enum Command {
     Member(Member),
     /// Check a proof, a checkpoint or a whole exported chain offline. Exit code 0: good; 1: bad; 3: consistent, but the chain
     /// is not pinned.
-    Verify(Verify),
+    Verify(hbc_verify::Verify),
     /// Write a whole chain into one file, from a node's address or from its data folder.
     Export(Export),
     /// Write the services' OpenAPI documents, or check that the committed ones are current.
@@ -149,22 +150,6 @@ pub struct NodeName {
     pub name: String,
     /// The deployment's folder.
     pub dir: PathBuf,
-}
-
-/// `hbc verify`.
-#[derive(Debug, Args)]
-pub struct Verify {
-    /// The chain that is trusted: a `genesis.json`, or a chain id.
-    #[arg(long)]
-    pub trust: Option<String>,
-    /// For a tlog-proof: the transaction that it proves, as a file with its text, or only its id.
-    #[arg(long)]
-    pub transaction: Option<String>,
-    /// A file of the same chain that was kept, of any kind, which must not tell another past.
-    #[arg(long)]
-    pub against: Option<PathBuf>,
-    /// What to check, a file or a pipe: a proof document, a tlog-proof, a checkpoint or an exported chain, told apart by content.
-    pub file: PathBuf,
 }
 
 /// `hbc export`.
@@ -280,15 +265,52 @@ pub enum Wish {
     /// A service's key comes into use, or is revoked for ever.
     Service {
         /// Whose: `auth`, `access-policy` or `storage`.
-        #[arg(value_parser = crate::member::role)]
+        #[arg(value_parser = role)]
         role: ServiceRole,
         /// The public key.
-        #[arg(value_parser = crate::member::public_key)]
+        #[arg(value_parser = public_key)]
         public: PublicKey,
         /// `active` or `revoked`.
-        #[arg(value_parser = crate::member::status)]
+        #[arg(value_parser = status)]
         status: KeyStatus,
     },
+}
+
+/// `hbc jobs`.
+#[derive(Debug, Subcommand)]
+pub enum Jobs {
+    /// Show the jobs: how they stand, how often they were tried, since when they are owed, what went wrong last.
+    List(JobsList),
+    /// Begin jobs anew that failed for good; the service takes them up within a second.
+    Retry(JobsRetry),
+}
+
+/// `hbc jobs list`.
+#[derive(Debug, Args)]
+pub struct JobsList {
+    /// Only those that failed for good.
+    #[arg(long)]
+    pub failed: bool,
+    /// Only those of this service.
+    #[arg(long)]
+    pub service: Option<String>,
+    /// The deployment's folder.
+    pub dir: PathBuf,
+}
+
+/// `hbc jobs retry`.
+#[derive(Debug, Args)]
+pub struct JobsRetry {
+    /// The deployment's folder.
+    pub dir: PathBuf,
+    /// The service whose jobs they are.
+    pub service: String,
+    /// The jobs, by their numbers in the list.
+    #[arg(required_unless_present = "all")]
+    pub jobs: Vec<i64>,
+    /// All that failed for good.
+    #[arg(long, conflicts_with = "jobs")]
+    pub all: bool,
 }
 
 /// `hbc bench`.
@@ -338,11 +360,6 @@ impl BenchLedger {
     pub const fn verify_name(&self) -> &'static str {
         if self.full { "full" } else { "incremental" }
     }
-
-    /// What the measured chains are founded with.
-    pub const fn terms(&self) -> Terms {
-        Terms { zero_bits: self.zero_bits, min_spacing_ms: self.min_spacing, ..Terms::of(true) }
-    }
 }
 
 /// `hbc guard`.
@@ -354,4 +371,19 @@ pub struct Guard {
     /// The program and its arguments.
     #[arg(last = true, required = true)]
     pub command: Vec<String>,
+}
+
+/// The service that a text names.
+fn role(text: &str) -> Result<ServiceRole, String> {
+    ServiceRole::parse(text).ok_or_else(|| "expected `auth`, `access-policy` or `storage`".to_owned())
+}
+
+/// The status that a text names.
+fn status(text: &str) -> Result<KeyStatus, String> {
+    KeyStatus::parse(text).ok_or_else(|| "expected `active` or `revoked`".to_owned())
+}
+
+/// The public key that a text names.
+fn public_key(text: &str) -> Result<PublicKey, String> {
+    PublicKey::parse(text).map_err(|error| error.to_string())
 }

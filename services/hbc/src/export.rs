@@ -7,10 +7,10 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
+use hbc_chain::file::ChainWriter;
 use hbc_chain::genesis::Genesis;
 use hbc_chain::header::Block;
 use hbc_client::Endpoint;
-use hbc_ledger::chain_file::ChainWriter;
 use hbc_ledger::files::DataFolder;
 use hbc_ledger::store::BlockReader;
 use hbc_types::wire::ledger::BlocksView;

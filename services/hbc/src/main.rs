@@ -9,6 +9,7 @@ mod deployment;
 mod export;
 mod guard;
 mod init;
+mod jobs;
 mod key;
 mod kubo;
 mod member;
@@ -24,7 +25,6 @@ mod settings;
 mod stop;
 mod supervise;
 mod up;
-mod verify;
 
 use std::process::ExitCode;
 
@@ -34,7 +34,7 @@ use deployment::Deployment;
 use hbc_types::{Clock, Random};
 
 /// Services read and hash pieces of megabytes on threads that come and go: glibc's allocator keeps what each of them once
-/// held. See decision 0086.
+/// held. Why: decision 0086.
 #[global_allocator]
 static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
@@ -56,11 +56,12 @@ fn run(command: cli::Command) -> anyhow::Result<ExitCode> {
         cli::Command::Up(args) => done(runtime()?.block_on(up::run(&args))),
         cli::Command::Serve(args) => done(runtime()?.block_on(serve::serve(&args))),
         cli::Command::Migrate(args) => done(runtime()?.block_on(serve::migrate(args.role, &args.config))),
+        cli::Command::Jobs(args) => done(runtime()?.block_on(jobs(&args))),
         cli::Command::Node(args) => done(node(args)),
         cli::Command::Key(cli::Key::New { file }) => done(key::make(&file, &Random::system())),
         cli::Command::Key(cli::Key::Show { file }) => done(key::show(&file)),
         cli::Command::Member(args) => done(runtime()?.block_on(member(&args))),
-        cli::Command::Verify(args) => verify::run(&args),
+        cli::Command::Verify(args) => hbc_verify::run("hbc", &args),
         cli::Command::Export(args) => done(runtime()?.block_on(export::run(&args))),
         cli::Command::Openapi(args) => done(openapi::run(&args.dir, args.check)),
         cli::Command::Demo(args) => done(runtime()?.block_on(demo::run(&args))),
@@ -95,6 +96,13 @@ fn node(command: cli::Node) -> anyhow::Result<()> {
             }
             Ok(())
         }
+    }
+}
+
+async fn jobs(command: &cli::Jobs) -> anyhow::Result<()> {
+    match command {
+        cli::Jobs::List(args) => jobs::list(args, &Clock::system()).await,
+        cli::Jobs::Retry(args) => jobs::retry(args, &Clock::system()).await,
     }
 }
 

@@ -6,10 +6,9 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result, bail, ensure};
 use hbc_chain::genesis::Genesis;
 use hbc_chain::header::Target;
-use hbc_chain::payload::{KeyStatus, MemberVote, Payload, ServiceKeyChange};
+use hbc_chain::payload::{MemberVote, Payload, ServiceKeyChange};
 use hbc_chain::tx;
 use hbc_client::Endpoint;
-use hbc_types::account::ServiceRole;
 use hbc_types::keys::PublicKey;
 use hbc_types::wire::explorer::{NetworkView, PartyView, SubjectView, VotesView};
 use hbc_types::wire::ledger::{Promise, SubmitTransaction, TransactionState, TransactionView};
@@ -152,21 +151,6 @@ async fn until_final(node: &Endpoint, txid: &Digest) -> Result<u64> {
         }
     }
     bail!("promised, but in no block within {} s: without a quorum it waits", LIMIT.as_secs())
-}
-
-/// The service that a text names.
-pub fn role(text: &str) -> Result<ServiceRole, String> {
-    ServiceRole::parse(text).ok_or_else(|| "expected `auth`, `access-policy` or `storage`".to_owned())
-}
-
-/// The status that a text names.
-pub fn status(text: &str) -> Result<KeyStatus, String> {
-    KeyStatus::parse(text).ok_or_else(|| "expected `active` or `revoked`".to_owned())
-}
-
-/// The public key that a text names.
-pub fn public_key(text: &str) -> Result<PublicKey, String> {
-    PublicKey::parse(text).map_err(|error| error.to_string())
 }
 
 #[cfg(test)]

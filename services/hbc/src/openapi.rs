@@ -8,10 +8,10 @@ use utoipa::openapi::OpenApi;
 /// Each service's document by the name of its file.
 pub fn documents() -> [(&'static str, OpenApi); 4] {
     [
-        ("auth.json", hbc_auth::openapi()),
-        ("access-policy.json", hbc_access_policy::openapi()),
+        ("auth.json", hbc_app::openapi::<hbc_auth::Auth>()),
+        ("access-policy.json", hbc_app::openapi::<hbc_access_policy::AccessPolicy>()),
         ("ledger.json", hbc_ledger::openapi()),
-        ("storage.json", hbc_storage::openapi()),
+        ("storage.json", hbc_app::openapi::<hbc_storage::Storage>()),
     ]
 }
 

@@ -18,8 +18,8 @@ pub async fn serve(args: &Serve) -> Result<()> {
     // One arm per service: their configurations are types of their own.
     match args.role {
         Role::Auth => {
-            let config: hbc_auth::config::Config = config::load("auth", path)?;
-            telemetry::init(&config.telemetry)?;
+            let config: hbc_auth::Config = config::load("auth", path)?;
+            telemetry::init(&config.base.telemetry)?;
             hbc_auth::Application::build(config)
                 .await
                 .context("auth cannot start")?
@@ -27,14 +27,14 @@ pub async fn serve(args: &Serve) -> Result<()> {
                 .await
         }
         Role::AccessPolicy => {
-            let config: hbc_access_policy::config::Config = config::load("access-policy", path)?;
-            telemetry::init(&config.telemetry)?;
+            let config: hbc_access_policy::Config = config::load("access-policy", path)?;
+            telemetry::init(&config.base.telemetry)?;
             let application = hbc_access_policy::Application::build(config).await;
             application.context("access-policy cannot start")?.run_until_stopped(stop).await
         }
         Role::Storage => {
             let config: hbc_storage::Config = config::load("storage", path)?;
-            telemetry::init(&config.telemetry)?;
+            telemetry::init(&config.base.telemetry)?;
             let application = hbc_storage::Application::build(config).await;
             application.context("storage cannot start")?.run_until_stopped(stop).await
         }
@@ -50,9 +50,11 @@ pub async fn serve(args: &Serve) -> Result<()> {
 /// Brings the service's database to the present schema.
 pub async fn migrate(role: Role, path: &Path) -> Result<()> {
     match role {
-        Role::Auth => hbc_auth::migrate(&config::load("auth", path)?).await,
-        Role::AccessPolicy => hbc_access_policy::migrate(&config::load("access-policy", path)?).await,
-        Role::Storage => hbc_storage::migrate(&config::load("storage", path)?).await,
+        Role::Auth => hbc_app::migrate::<hbc_auth::Auth>(&config::load("auth", path)?).await,
+        Role::AccessPolicy => {
+            hbc_app::migrate::<hbc_access_policy::AccessPolicy>(&config::load("access-policy", path)?).await
+        }
+        Role::Storage => hbc_app::migrate::<hbc_storage::Storage>(&config::load("storage", path)?).await,
         Role::Ledger => hbc_ledger::migrate(&config::load("ledger", path)?).await,
     }
 }

@@ -2,32 +2,30 @@
 //!
 //! A node owns one SQLite file, one write-ahead log and one member key. It promises a transaction only once
 //! that is durable, votes only after its store was verified, and signs one text per height, round and step.
-//! From the outside in: [`routes`] (HTTP), [`node`] (tasks), [`store`] and [`files`] (disk), [`peers`] (the
-//! other members), [`chain`] (memory), [`chain_file`] (a chain in a file), [`consensus`] and [`domain`] (no I/O).
+//! From the outside in: [`routes`] (HTTP), [`node`] (tasks), [`store`], [`wal`] and [`files`] (disk), [`peers`] (the
+//! other members), [`domain`] (no I/O). The agreement is `hbc_consensus`, rules and chain are `hbc_chain`.
 
-pub mod chain;
-pub mod chain_file;
 pub mod config;
-pub mod consensus;
+mod disk;
 pub mod domain;
 pub mod files;
 pub mod node;
 pub mod peers;
 pub mod routes;
 pub mod store;
+pub mod wal;
 
 use std::sync::Arc;
 use std::time::Duration;
 
+pub use config::Config;
 use hbc_service::{Readiness, Server, Tasks};
 use hbc_types::Clock;
 use hbc_types::wire::ledger::NodeState;
-use utoipa::openapi::security::{ApiKey, ApiKeyValue, SecurityScheme};
-
-pub use config::Config;
 use node::Node;
 use node::boot::Running;
 use routes::stream::Audience;
+use utoipa::openapi::security::{ApiKey, ApiKeyValue, SecurityScheme};
 
 /// A ledger node that listens.
 pub struct Application {
@@ -130,7 +128,7 @@ pub fn openapi() -> utoipa::openapi::OpenApi {
 /// Opens the store once, which brings its tables up to date.
 pub async fn migrate(config: &Config) -> anyhow::Result<()> {
     let data = files::DataFolder::open(&config.data_dir)?;
-    let seal = node::boot::seal_key(config)?;
+    let seal = node::loading::seal_key(config)?;
     store::Store::open(&data.database(), config.create_store, seal).await?.close().await?;
     Ok(())
 }

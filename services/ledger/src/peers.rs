@@ -18,12 +18,12 @@ use hbc_types::{Clock, Digest};
 use serde::{Deserialize, Serialize};
 use tokio::sync::{Notify, mpsc};
 
-use crate::consensus::MemberId;
-use delivery::{Announcer, Delivery, Gossip, Line};
+use delivery::{Announcer, Delivery, Gossip, Line, keep_up};
 pub use envelope::{
     MAX_ENVELOPE_BYTES, MEMBER_HEADER, PATH, SIGNATURE_HEADER, Unpacked, envelope_text, is_genuine, pack,
     post_signed, send_envelope, unpack,
 };
+use hbc_consensus::MemberId;
 
 /// Things that wait for one peer on one line; what does not fit is dropped, and sent again by whoever wants it known.
 const QUEUE: usize = 1_024;
@@ -308,9 +308,9 @@ pub fn connect(
     let ended = peer.clone();
     let task = async move {
         tokio::select! {
-            () = delivery.run() => {}
-            () = gossip.run() => {}
-            () = announcer.run() => {}
+            () = keep_up("delivery", delivery, Delivery::run) => {}
+            () = keep_up("gossip", gossip, Gossip::run) => {}
+            () = keep_up("announcements", announcer, Announcer::run) => {}
             () = ended.ended.notified() => {}
         }
     };
@@ -358,5 +358,15 @@ mod tests {
         (0..100_000).for_each(|_| peer.tell(Item::Transactions([text.clone()].into())));
         peer.tell(Item::Agreement(1, vec![0; 200].into()));
         assert_eq!(peer.agreement.bytes.load(Ordering::Relaxed), 200);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_carries_things_is_run_again_after_a_panic_and_not_after_its_end() {
+        async fn run(rounds: &mut Arc<AtomicUsize>) {
+            assert!(rounds.fetch_add(1, Ordering::Relaxed) > 1, "deliberate");
+        }
+        let rounds = Arc::new(AtomicUsize::new(0));
+        keep_up("sample", rounds.clone(), run).await;
+        assert_eq!(rounds.load(Ordering::Relaxed), 3);
     }
 }

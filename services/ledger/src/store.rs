@@ -1,11 +1,15 @@
 //! All SQL of the ledger: one SQLite file per node, one writer connection, fresh connections for whatever is
 //! verified. Blocks are only ever added. Nothing read here is trusted before it was hashed: that is
 //! `domain::verification`'s work.
+//!
+//! Why: decision 0020.
 
 mod carry;
 mod integrity;
 mod journal;
+mod pen;
 mod reader;
+mod rows;
 mod seal;
 mod stamp;
 mod stock;
@@ -22,18 +26,19 @@ use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection, SqliteJournalMode, Sq
 use sqlx::{ConnectOptions as _, Connection as _, Row as _};
 use tokio::sync::{Mutex, RwLock};
 
-pub use carry::{Carried, Hold, Row};
+pub use carry::Hold;
 pub use integrity::Unsound;
 use journal::Written;
 pub use journal::mend;
+use pen::Pen;
 use reader::read_only;
 pub use reader::{BlockReader, ReadAhead};
-use seal::Pen;
-pub use seal::{SealKey, Sealed};
+pub use rows::{Carried, Row};
+pub use seal::{SealKey, Sealed, Table};
 use stamp::Stamps;
 pub use stamp::Verification;
+pub use stock::Stock;
 use stock::{Change, Sum, Tally};
-pub use stock::{Stock, Table};
 
 /// The tables, triggers and indices.
 const TABLES: &str = include_str!("../migrations/0001_ledger.sql");
@@ -321,7 +326,7 @@ impl Store {
             return Ok(None);
         }
         let (mut connection, stock) = self.snapshot().await?;
-        let row = carry::refusal_of(&mut connection, txid).await?;
+        let row = rows::refusal_of(&mut connection, txid).await?;
         let sealed = row.as_ref().is_none_or(|row| row.is_sealed(&self.seal));
         let known = stock.map(|stock| stock.seal_of(Table::Refusals, txid));
         if !sealed || known.is_some_and(|known| known != row.as_ref().map(|row| row.seal)) {

@@ -2,22 +2,31 @@
 
 use std::collections::HashSet;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
-use ed25519_dalek::SigningKey;
-use hbc_client::ledger::{Finality, LedgerClient};
+use anyhow::Context as _;
+use hbc_app::{Base, Gauge, Part, ServiceState};
+use hbc_db::DbError;
+use hbc_service::Tasks;
 use hbc_types::ids::IntentId;
-use hbc_types::{Clock, Digest, Random};
-use tokio::sync::Notify;
 
-use crate::blob::BlobStore;
+use crate::config::{Config, ReconcileSettings};
 use crate::domain::index::IndexKey;
-use crate::policy::Policy;
-use crate::spool::Spool;
+use crate::flows::policy::Policy;
+use crate::jobs::schemas;
 use crate::store::Store;
+use crate::store::blob::BlobStore;
+use crate::store::blob::kubo::Kubo;
+use crate::store::spool::Spool;
 
-/// The state of the service. Clones share it.
+/// The service's state. Clones share it.
 #[derive(Clone)]
-pub struct App {
+pub struct App(Arc<Core>);
+
+/// What an [`App`] shares.
+pub struct Core {
+    /// What every service stands on.
+    pub base: Base,
     /// The database.
     pub store: Store,
     /// Where segments lie.
@@ -28,27 +37,70 @@ pub struct App {
     pub policy: Policy,
     /// The key outside the database.
     pub index: IndexKey,
-    /// Signs anchors.
-    pub signer: Arc<SigningKey>,
-    /// The chain that anchors are for.
-    pub chain: Digest,
-    /// The time.
-    pub clock: Clock,
-    /// Randomness.
-    pub random: Random,
-    /// Who waits for anchors, and how the ledger stands.
-    pub finality: Finality,
-    /// The ledger nodes.
-    pub ledger: LedgerClient,
-    /// Wakes the reconcile loop before its time.
-    pub stir: Arc<Notify>,
+    /// How unfinished work is cleaned up.
+    pub reconcile: ReconcileSettings,
     /// Uploads that this process is working on: however long they take, they are not dead.
     pub under_way: UnderWay,
 }
 
+impl std::ops::Deref for App {
+    type Target = Core;
+    fn deref(&self) -> &Core {
+        &self.0
+    }
+}
+
+impl std::ops::Deref for Core {
+    type Target = Base;
+    fn deref(&self) -> &Base {
+        &self.base
+    }
+}
+
 impl std::fmt::Debug for App {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("App").field("chain", &self.chain).finish_non_exhaustive()
+        f.debug_struct("App").field("base", &self.base).finish_non_exhaustive()
+    }
+}
+
+impl App {
+    /// Opens the spool and reads the key that stands outside the database; `blobs` in place of the IPFS daemon.
+    pub fn open(config: &Config, base: Base, blobs: Option<Arc<dyn BlobStore>>) -> anyhow::Result<Self> {
+        let blobs: Arc<dyn BlobStore> = match blobs {
+            Some(blobs) => blobs,
+            None => Arc::new(Kubo::new(
+                &config.kubo.url,
+                &config.kubo.user,
+                config.kubo.token_file.text()?,
+                Duration::from_secs(config.kubo.timeout_seconds),
+                config.kubo.calls,
+            )?),
+        };
+        Ok(Self(Arc::new(Core {
+            store: Store::new(base.db.clone()),
+            blobs,
+            spool: Spool::open(config.spool_dir.clone()).context("the spool cannot be opened")?,
+            policy: Policy::new(&config.access_policy_url, base.caller.clone())?,
+            index: IndexKey::new(&config.index_key_file.key()?),
+            reconcile: config.reconcile.clone(),
+            under_way: UnderWay::default(),
+            base,
+        })))
+    }
+}
+
+impl ServiceState for App {
+    fn tasks(&self, tasks: &Tasks) {
+        tasks.spawn_supervised("schemas", schemas::run);
+    }
+
+    async fn gauges(&self) -> Result<Vec<Gauge>, DbError> {
+        let (spooled, lost) = self.store.pin_counts().await?;
+        Ok(vec![("hbc_segments_spooled", spooled), ("hbc_segments_unpinned", lost)])
+    }
+
+    async fn parts(&self) -> Vec<Part> {
+        vec![Part::of("ipfs", self.blobs.check().await)]
     }
 }
 

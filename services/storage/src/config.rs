@@ -2,49 +2,36 @@
 
 use std::path::PathBuf;
 
-use hbc_service::ServerSettings;
+use hbc_app::{Configuration, Settings};
 use hbc_service::config::SecretFile;
-use hbc_service::telemetry::TelemetrySettings;
 use serde::{Deserialize, Serialize};
 
 /// Everything storage is told from outside.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Config {
-    /// Where it listens. `body_limit_bytes` bounds uploads.
-    #[serde(default)]
-    pub server: ServerSettings,
-    /// How it logs.
-    #[serde(default)]
-    pub telemetry: TelemetrySettings,
-    /// Its database: `sqlite:PATH` or `postgres://…`.
-    pub database: String,
-    /// A file that holds the database's address instead, where that holds a password.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub database_file: Option<SecretFile>,
-    /// The deployment's genesis.json: chain id, members, service keys.
-    pub genesis_file: PathBuf,
-    /// Its service key: signs calls to other services and its ledger transactions.
-    pub service_key_file: SecretFile,
+    /// What every service is told. `server.body_limit_bytes` bounds uploads.
+    #[serde(flatten)]
+    pub base: Settings,
     /// The key of index tokens and row seals: it must not be in the database, nor in its backups.
     pub index_key_file: SecretFile,
     /// Folder of sealed segments on their way to IPFS.
     pub spool_dir: PathBuf,
-    /// `iss` of access tokens.
-    pub issuer: String,
-    /// `aud` of access tokens: the deployment.
-    pub audience: String,
     /// Where auth answers (its JWKS).
     pub auth_url: String,
     /// Where access-policy answers.
     pub access_policy_url: String,
-    /// Where the ledger nodes answer.
-    pub ledger_urls: Vec<String>,
     /// The IPFS daemon.
     pub kubo: KuboSettings,
     /// How unfinished work is cleaned up.
     #[serde(default)]
     pub reconcile: ReconcileSettings,
+}
+
+impl Configuration for Config {
+    fn base(&self) -> &Settings {
+        &self.base
+    }
 }
 
 /// The IPFS daemon (Kubo) and its RPC.
@@ -80,7 +67,7 @@ fn kubo_calls() -> usize {
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct ReconcileSettings {
-    /// Seconds between two rounds.
+    /// Seconds between two looks at the pins of segments, and at one segment's pin at least.
     pub every_seconds: u64,
     /// An upload that has not been committed after this many seconds is dead.
     pub intent_seconds: u64,

@@ -1,14 +1,16 @@
 //! What can go wrong here, without HTTP in it, and the one place where it becomes a problem.
 
+use hbc_app::jobs::JobError;
 use hbc_client::ClientError;
 use hbc_db::DbError;
 use hbc_service::Problem;
+use hbc_service::idempotency::Rivalry;
 use hbc_types::problem::Slug;
 
-use crate::blob::BlobError;
 use crate::domain::bundle::BundleError;
 use crate::domain::json::JsonError;
 use crate::domain::validation::{Issue, SchemaError};
+use crate::store::blob::BlobError;
 
 /// A request that is not done.
 #[derive(Debug, thiserror::Error)]
@@ -67,6 +69,28 @@ pub enum Error {
     Fault(&'static str),
 }
 
+impl From<Error> for JobError {
+    fn from(error: Error) -> Self {
+        match error {
+            Error::Db(error) => error.into(),
+            Error::Neighbour(error) => error.into(),
+            Error::Blob(BlobError::Unavailable(_)) => Self::later("ipfs").because(error),
+            Error::Blob(BlobError::Missing(_) | BlobError::Corrupt(_)) | Error::Integrity { .. } => {
+                Self::fault("integrity").because(error)
+            }
+            Error::Spool(_) => Self::fault("spool").because(error),
+            Error::Json(_)
+            | Error::Bundle(_)
+            | Error::Invalid { .. }
+            | Error::NotFound
+            | Error::Denied { .. }
+            | Error::Conflict(_)
+            | Error::IntentDead
+            | Error::Fault(_) => Self::fault("internal").because(error),
+        }
+    }
+}
+
 impl From<SchemaError> for Error {
     fn from(error: SchemaError) -> Self {
         Self::Bundle(error.into())
@@ -96,10 +120,10 @@ impl Error {
         );
         Self::Integrity { what, which }
     }
+}
 
-    /// Whether another attempt found the row of a rival first.
-    #[must_use]
-    pub const fn is_rival(&self) -> bool {
+impl Rivalry for Error {
+    fn is_rival(&self) -> bool {
         matches!(self, Self::Db(error) if error.is_unique_violation())
     }
 }

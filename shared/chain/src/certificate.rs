@@ -1,5 +1,7 @@
 //! Signed objects that never stand on the ledger: the root key's certificate of a consent key, a node's promise, and
 //! where a member can be reached.
+//!
+//! Why: decision 0011.
 
 use ed25519_dalek::SigningKey;
 use serde::{Deserialize, Serialize};

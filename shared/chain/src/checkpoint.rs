@@ -10,12 +10,15 @@
 //! The certificate is the C2SP signed note of it: an empty line, then one line `— <origin>/<member> <base64 of key id and
 //! signature>` per signer, in the order of the members' names. The key id is SHA-256(name ‖ 0x0A ‖ 0x01 ‖ key)[..4].
 
+use std::fmt;
+
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use sha2::{Digest as _, Sha256};
 
-use super::genesis::{MAX_MEMBERS, Named, is_name};
+use super::genesis::{MAX_MEMBERS, Named};
 use super::header::Header;
+use super::names::is_name;
 use hbc_types::digest::Digest;
 use hbc_types::keys::{Kid, PublicKey, SignatureBytes};
 
@@ -48,6 +51,41 @@ pub enum CheckpointError {
         /// Members at this height.
         members: usize,
     },
+}
+
+/// What is agreed upon at a height: the block's hash and the log's size and root after it, which together
+/// are what the checkpoint states.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct BlockId {
+    /// SHA-256 of the block's header.
+    pub hash: Digest,
+    /// Leaves of the log, this block's included.
+    pub log_size: u64,
+    /// RFC 6962 root over them.
+    pub log_root: Digest,
+}
+
+impl BlockId {
+    /// What is agreed upon when a block with this header is.
+    #[must_use]
+    pub fn of(header: &Header) -> Self {
+        Self { hash: header.hash(), log_size: header.log_size, log_root: header.log_root }
+    }
+}
+
+impl fmt::Display for BlockId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {} {}", self.hash, self.log_size, self.log_root)
+    }
+}
+
+impl fmt::Debug for BlockId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for byte in self.hash.as_bytes().iter().take(4) {
+            write!(f, "{byte:02x}")?;
+        }
+        Ok(())
+    }
 }
 
 /// The statement that members certify for a block.

@@ -22,10 +22,11 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use super::genesis::{Named, Parameters, ServiceEntry, is_name};
+use super::genesis::{Named, Parameters, ServiceEntry};
 use super::json;
+use super::map::MapValue;
+use super::names::{PARAMETERS, is_name};
 use super::payload::{KeyStatus, StaffStatus};
-use super::state::MapValue;
 use hbc_types::account::Custody;
 use hbc_types::codes::codes;
 use hbc_types::digest::Digest;
@@ -112,7 +113,7 @@ fn is_digest(text: &str) -> bool {
 fn is_subject(text: &str) -> bool {
     match text.split_once(':') {
         Some(("member" | "operator", name)) => is_name(name),
-        Some(("parameter", name)) => Parameters::NAMES.contains(&name),
+        Some(("parameter", name)) => PARAMETERS.contains(&name),
         Some(("service" | "staff", kid)) => is_digest(kid),
         _ => false,
     }

@@ -2,6 +2,8 @@
 //! answer about a stored block that is not true. The document's SHA-256 is what a `node.event` carries as `evidence`.
 //!
 //! A document is one JCS object, so that every member that holds the same two signatures makes the same bytes.
+//!
+//! Why: decision 0074.
 
 use serde::{Deserialize, Serialize};
 

@@ -8,9 +8,10 @@ use serde::{Deserialize, Serialize};
 
 use super::header::{Header, MAX_BLOCK_BYTES, Target};
 use super::json::{self, JsonError, MAX_INTEGER};
+use super::map::Map;
 use super::merkle;
+use super::names::is_name;
 use super::payload::KeyStatus;
-use super::state::Map;
 use hbc_types::account::ServiceRole;
 use hbc_types::digest::Digest;
 use hbc_types::hash;
@@ -32,14 +33,6 @@ pub enum GenesisError {
     /// A rule does not hold.
     #[error("genesis.json: {0}")]
     Rule(&'static str),
-}
-
-/// A name: 1 to 63 of a-z, 0-9 and `-`, beginning with a letter or digit.
-#[must_use]
-pub fn is_name(text: &str) -> bool {
-    (1..=63).contains(&text.len())
-        && !text.starts_with('-')
-        && text.bytes().all(|byte| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'-'))
 }
 
 /// A member or operator: its name and key.
@@ -114,10 +107,6 @@ pub struct Parameters {
 }
 
 impl Parameters {
-    /// The names that a vote can use.
-    pub const NAMES: [&'static str; 5] =
-        ["approvals", "heartbeat_ms", "max_block_bytes", "min_spacing_ms", "target"];
-
     /// The usual ones with a target of so many leading zero bits.
     ///
     /// # Errors

@@ -2,11 +2,13 @@
 //!
 //! Every payload carries `chain`, `type` and `iat` (Unix milliseconds). A key is named by its fingerprint; the kinds that
 //! introduce a key also carry it raw as `pub`. Who may sign what, and when it acts, are the ledger's rules.
+//!
+//! Why: decision 0011.
 
 use serde::{Deserialize, Serialize};
 
-use super::genesis::{Parameters, is_name};
 use super::json::{self, MAX_INTEGER};
+use super::names::{PARAMETERS, is_name};
 use hbc_types::account::{Custody, ServiceRole};
 use hbc_types::codes::codes;
 use hbc_types::digest::Digest;
@@ -124,7 +126,7 @@ impl MemberVote {
             "member" | "operator" if !is_name(name) => Err(wrong("subject", "not a name")),
             "member" => Ok(Change::Member { name: name.to_owned(), key: key()? }),
             "operator" => Ok(Change::Operator { name: name.to_owned(), key: key()? }),
-            "parameter" if !Parameters::NAMES.contains(&name) => Err(wrong("subject", "unknown parameter")),
+            "parameter" if !PARAMETERS.contains(&name) => Err(wrong("subject", "unknown parameter")),
             "parameter" => {
                 let value: u64 = self.value.parse().map_err(|_no| wrong("value", "not a number"))?;
                 if value > MAX_INTEGER || value.to_string() != self.value {

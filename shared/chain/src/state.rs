@@ -1,559 +1,553 @@
-//! The state map: a sparse Merkle map whose root stands, through `state_root`, in every header, so that "this grant is in
-//! force at height h" and "it is not" have proofs.
+//! The ledger's state after a block: every right and every fact that later transactions are judged by. It is the state
+//! map itself, so nothing counts that the header's state root does not commit to. What a transaction may do is in
+//! [`super::rules`], what a block must be in [`super::block`].
 //!
-//! A key is 256 bits, `H("hbc/state-key/v1", kind, id)`, read from the most significant bit. An empty subtree is 32 zero
-//! bytes, a subtree with one leaf is that leaf, `H("hbc/leaf/v1", key, SHA-256(JCS value))`, any other is
-//! `H("hbc/node/v1", left, right)`. So the root depends on the entries alone, never on the order they came in.
-//!
-//! The map is persistent: a clone is one reference count, and a change copies only the path it touches. Tentative changes
-//! are made on a clone and dropped, or take the place of the original. Hashes are computed when a root or a proof is asked
-//! for, once per changed node. Memory: 120 bytes per entry plus what its value owns, and 1.44 inner nodes of 88 bytes, in
-//! all about 250 bytes.
+//! Memory: about 330 bytes per key or grant, 270 per segment or batch of receipts, 80 per transaction (its place), 100 per
+//! anchor. What a node with a million transactions has in all is in decision 0089.
 
-use std::sync::{Arc, OnceLock};
+use std::collections::HashMap;
+use std::sync::Arc;
 
-use serde::{Deserialize, Serialize};
+use hbc_types::account::ServiceRole;
+use hbc_types::ids::GrantId;
+use hbc_types::keys::{Kid, PublicKey};
+use hbc_types::{Digest, hash};
 
-use hbc_types::digest::Digest;
-use hbc_types::hash;
+use crate::anchors::{AnchorDraft, Anchors};
+use crate::entry::{ChangesEntry, Entry, GrantEntry, KeyEntry, Kind, StaffEntry, Voice, grant_id};
+use crate::genesis::{Genesis, GenesisError, Named, Parameters, ServiceEntry};
+use crate::header::Header;
+use crate::map::{Map, MapProof};
+use crate::merkle::Frontier;
+use crate::payload::KeyStatus;
+use crate::rtree::AnchorLeaf;
+use crate::tx::Tx;
 
-/// Bits of a key, and so the longest path.
-pub const MAX_DEPTH: usize = 256;
-
-/// What a map can hold.
-pub trait MapValue {
-    /// SHA-256 of the value's JCS form.
-    fn digest(&self) -> Digest;
-}
-
-/// A value known by its digest alone.
-impl MapValue for Digest {
-    fn digest(&self) -> Digest {
-        *self
-    }
-}
-
-/// A persistent sparse Merkle map.
+/// The state after the block of some height.
 #[derive(Debug)]
-pub struct Map<V> {
-    root: Slot<V>,
-    len: usize,
+pub struct State {
+    chain: Digest,
+    header: Header,
+    tip: Digest,
+    log: Frontier,
+    map: Map<Entry>,
+    authority: Authority,
+    anchors: Anchors,
+    places: HashMap<Digest, (u64, u32)>,
+    /// For each height the log's size before its transactions.
+    log_starts: Vec<u64>,
 }
 
-type Slot<V> = Option<Node<V>>;
-
-#[derive(Debug)]
-enum Node<V> {
-    Leaf(Arc<Leaf<V>>),
-    Inner(Arc<Inner<V>>),
+/// Who decides at a height: as the block before left it, whatever the block itself changes.
+#[derive(Debug, Clone)]
+pub struct Authority {
+    /// The members, by name.
+    pub members: Arc<Vec<Named>>,
+    /// The operators, by name.
+    pub operators: Arc<Vec<Named>>,
+    /// The parameters.
+    pub parameters: Arc<Parameters>,
+    /// All members and operators there ever were: what those who left have signed stays provable.
+    parties: HashMap<Kid, Party>,
 }
 
-#[derive(Debug)]
-struct Leaf<V> {
-    key: Digest,
-    hash: OnceLock<Digest>,
-    value: V,
+/// A key that serves, or served, as a member's or operator's.
+#[derive(Debug, Clone)]
+struct Party {
+    key: PublicKey,
+    /// What votes about it are about.
+    subject: Arc<str>,
 }
 
-#[derive(Debug)]
-struct Inner<V> {
-    hash: OnceLock<Digest>,
-    left: Slot<V>,
-    right: Slot<V>,
-}
-
-impl<V> Clone for Map<V> {
-    fn clone(&self) -> Self {
-        Self { root: self.root.clone(), len: self.len }
-    }
-}
-
-impl<V> Default for Map<V> {
-    fn default() -> Self {
-        Self { root: None, len: 0 }
-    }
-}
-
-impl<V> Clone for Node<V> {
-    fn clone(&self) -> Self {
-        match self {
-            Self::Leaf(leaf) => Self::Leaf(Arc::clone(leaf)),
-            Self::Inner(inner) => Self::Inner(Arc::clone(inner)),
-        }
-    }
-}
-
-/// Cloned only in order to be changed, so the hash stays behind.
-impl<V> Clone for Inner<V> {
-    fn clone(&self) -> Self {
-        Self { hash: OnceLock::new(), left: self.left.clone(), right: self.right.clone() }
-    }
-}
-
-impl<V> Inner<V> {
-    const fn side(&self, right: bool) -> &Slot<V> {
-        if right { &self.right } else { &self.left }
+impl Authority {
+    fn new(members: Arc<Vec<Named>>, operators: Arc<Vec<Named>>, parameters: Arc<Parameters>) -> Self {
+        let mut authority = Self { members, operators, parameters, parties: HashMap::new() };
+        authority.note_parties();
+        authority
     }
 
-    const fn side_mut(&mut self, right: bool) -> &mut Slot<V> {
-        if right { &mut self.right } else { &mut self.left }
-    }
-}
-
-impl<V: MapValue> Leaf<V> {
-    fn hash(&self) -> Digest {
-        *self.hash.get_or_init(|| hash::state_leaf(&self.key, &self.value.digest()))
-    }
-}
-
-/// The hash of a subtree; computes what is missing below it. At most 256 deep.
-fn slot_hash<V: MapValue>(slot: &Slot<V>) -> Digest {
-    match slot {
-        None => Digest::ZERO,
-        Some(Node::Leaf(leaf)) => leaf.hash(),
-        Some(Node::Inner(inner)) => {
-            *inner.hash.get_or_init(|| hash::state_node(&slot_hash(&inner.left), &slot_hash(&inner.right)))
-        }
-    }
-}
-
-/// Bit `depth` of a key, the most significant first.
-fn bit(key: &Digest, depth: usize) -> bool {
-    key.as_bytes().get(depth / 8).is_some_and(|byte| byte >> (7 - depth % 8) & 1 == 1)
-}
-
-/// How many leading bits two keys share.
-fn shared_bits(a: &Digest, b: &Digest) -> usize {
-    (0..MAX_DEPTH).find(|depth| bit(a, *depth) != bit(b, *depth)).unwrap_or(MAX_DEPTH)
-}
-
-impl<V> Map<V> {
-    /// The empty map; its root is 32 zero bytes.
-    #[must_use]
-    pub const fn new() -> Self {
-        Self { root: None, len: 0 }
-    }
-
-    /// How many entries there are.
-    #[must_use]
-    pub const fn len(&self) -> usize {
-        self.len
-    }
-
-    /// Whether there are none.
-    #[must_use]
-    pub const fn is_empty(&self) -> bool {
-        self.len == 0
-    }
-
-    /// The value of a key.
-    #[must_use]
-    pub fn get(&self, key: &Digest) -> Option<&V> {
-        let mut slot = &self.root;
-        for depth in 0..=MAX_DEPTH {
-            match slot {
-                Some(Node::Inner(inner)) => slot = inner.side(bit(key, depth)),
-                Some(Node::Leaf(leaf)) if leaf.key == *key => return Some(&leaf.value),
-                Some(Node::Leaf(_)) | None => return None,
+    fn note_parties(&mut self) {
+        for (role, list) in [("member", &self.members), ("operator", &self.operators)] {
+            for named in list.iter() {
+                let subject = format!("{role}:{}", named.name).into();
+                self.parties.insert(named.kid(), Party { key: named.key, subject });
             }
         }
-        None
     }
 
-    /// Sets the value of a key, whether it had one or not.
-    pub fn insert(&mut self, key: Digest, value: V) {
-        let leaf = Node::Leaf(Arc::new(Leaf { key, hash: OnceLock::new(), value }));
-        self.len += usize::from(insert_at(&mut self.root, 0, &key, leaf));
-    }
-
-    /// Removes a key; false if it was not there.
-    pub fn remove(&mut self, key: &Digest) -> bool {
-        // A path is copied only when there is something to remove.
-        let found = self.get(key).is_some();
-        if found {
-            remove_at(&mut self.root, 0, key);
-            self.len = self.len.saturating_sub(1);
-        }
-        found
-    }
-
-    /// All entries, in the order of their keys.
-    pub fn iter(&self) -> impl Iterator<Item = (&Digest, &V)> {
-        let mut stack: Vec<&Node<V>> = self.root.iter().collect();
-        std::iter::from_fn(move || {
-            loop {
-                match stack.pop()? {
-                    Node::Leaf(leaf) => return Some((&leaf.key, &leaf.value)),
-                    Node::Inner(inner) => stack.extend(inner.right.iter().chain(&inner.left)),
-                }
-            }
-        })
+    /// What votes about a key that served once are about; none while it serves, or if it never did.
+    fn left(&self, kid: &Kid) -> Option<&str> {
+        let serves = |list: &[Named]| list.iter().any(|named| named.kid() == *kid);
+        let party = self.parties.get(kid)?;
+        (!serves(&self.members) && !serves(&self.operators)).then_some(&party.subject)
     }
 }
 
-impl<V: MapValue> Map<V> {
-    /// The root. Costs one hash per node changed since the last call.
+/// Where a final transaction stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Place {
+    /// Height of its block.
+    pub height: u64,
+    /// Its place in the block.
+    pub index: u32,
+    /// Its leaf's place in the log.
+    pub leaf: u64,
+}
+
+/// The three roots that a state root is made of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct StateRoots {
+    /// The state map's.
+    pub map: Digest,
+    /// RFC 6962 over all anchors.
+    pub anchors: Digest,
+    /// RFC 6962 over the roots of the sealed R-tree pages.
+    pub pages: Digest,
+}
+
+impl StateRoots {
+    /// `H("hbc/state/v1", map, anchors, pages)`.
     #[must_use]
     pub fn root(&self) -> Digest {
-        slot_hash(&self.root)
+        hash::state(&self.map, &self.anchors, &self.pages)
+    }
+}
+
+/// What the state map says under a key, with its proof.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Proved {
+    /// The value's JCS form, if there is one.
+    pub value: Option<Vec<u8>>,
+    /// The path.
+    pub proof: MapProof,
+}
+
+impl State {
+    /// The state after block 0.
+    ///
+    /// # Errors
+    /// When the document founds no chain.
+    pub fn genesis(genesis: &Genesis) -> Result<Self, GenesisError> {
+        let header = genesis.header()?;
+        let authority = Authority::new(
+            Arc::new(genesis.members.clone()),
+            Arc::new(genesis.operators.clone()),
+            Arc::new(genesis.parameters),
+        );
+        let mut map = Map::new();
+        map.insert(Kind::Members.key(""), Entry::Members(Arc::clone(&authority.members)));
+        map.insert(Kind::Operators.key(""), Entry::Operators(Arc::clone(&authority.operators)));
+        map.insert(Kind::Parameters.key(""), Entry::Parameters(Arc::clone(&authority.parameters)));
+        for service in &genesis.services {
+            let entry = ServiceEntry {
+                public: service.key,
+                role: service.role,
+                status: KeyStatus::Active,
+                txid: None,
+            };
+            map.insert(Kind::Service.digest_key(&service.key.kid()), Entry::Service(Box::new(entry)));
+        }
+        let tip = header.hash();
+        Ok(Self {
+            chain: tip,
+            header,
+            tip,
+            log: Frontier::new(),
+            map,
+            authority,
+            anchors: Anchors::default(),
+            places: HashMap::new(),
+            log_starts: vec![0],
+        })
     }
 
-    /// The proof of what the map says about a key: its value, or that it has none.
+    /// The chain.
     #[must_use]
-    pub fn prove(&self, key: &Digest) -> MapProof {
-        let mut path = Vec::new();
-        let mut slot = &self.root;
-        while let Some(Node::Inner(inner)) = slot {
-            let right = bit(key, path.len());
-            path.push(slot_hash(inner.side(!right)));
-            slot = inner.side(right);
-        }
-        let other = match slot {
-            Some(Node::Leaf(leaf)) if leaf.key != *key => {
-                Some(OtherLeaf { key: leaf.key, value: leaf.value.digest() })
-            }
+    pub const fn chain(&self) -> Digest {
+        self.chain
+    }
+
+    /// Header of the last block.
+    #[must_use]
+    pub const fn header(&self) -> &Header {
+        &self.header
+    }
+
+    /// Hash of the last block.
+    #[must_use]
+    pub const fn tip(&self) -> Digest {
+        self.tip
+    }
+
+    /// Height of the last block.
+    #[must_use]
+    pub const fn height(&self) -> u64 {
+        self.header.height
+    }
+
+    /// The log over all leaves so far.
+    #[must_use]
+    pub const fn log(&self) -> &Frontier {
+        &self.log
+    }
+
+    /// Who decides at the next height.
+    #[must_use]
+    pub const fn authority(&self) -> &Authority {
+        &self.authority
+    }
+
+    /// The members of the next height, by name.
+    #[must_use]
+    pub fn members(&self) -> &[Named] {
+        &self.authority.members
+    }
+
+    /// The operators of the next height, by name.
+    #[must_use]
+    pub fn operators(&self) -> &[Named] {
+        &self.authority.operators
+    }
+
+    /// The parameters of the next height.
+    #[must_use]
+    pub fn parameters(&self) -> &Parameters {
+        &self.authority.parameters
+    }
+
+    /// The anchors so far.
+    #[must_use]
+    pub const fn anchors(&self) -> &Anchors {
+        &self.anchors
+    }
+
+    /// The raw key of any party that the state knows or knew: member, operator, service, consent key or staff. Whether it
+    /// may sign anything is for the rules.
+    #[must_use]
+    pub fn public_key(&self, kid: &Kid) -> Option<PublicKey> {
+        let found = self.authority.parties.get(kid).map(|party| party.key);
+        found
+            .or_else(|| self.key(kid).map(|entry| entry.public))
+            .or_else(|| self.service(kid).map(|entry| entry.public))
+            .or_else(|| self.staff(kid).map(|entry| entry.public))
+    }
+
+    /// A consent key.
+    #[must_use]
+    pub fn key(&self, kid: &Kid) -> Option<&KeyEntry> {
+        key(&self.map, kid)
+    }
+
+    /// A grant, live or revoked.
+    #[must_use]
+    pub fn grant(&self, kid: &Kid, grant: &GrantId) -> Option<&GrantEntry> {
+        find_grant(&self.map, kid, grant)
+    }
+
+    /// Whether a grant is in force: it and its key are active.
+    #[must_use]
+    pub fn in_force(&self, kid: &Kid, grant: &GrantId) -> bool {
+        let active = KeyStatus::Active;
+        self.grant(kid, grant).is_some_and(|grant| grant.status == active)
+            && self.key(kid).is_some_and(|key| key.status == active)
+    }
+
+    /// A staff profile.
+    #[must_use]
+    pub fn staff(&self, kid: &Kid) -> Option<&StaffEntry> {
+        staff(&self.map, kid)
+    }
+
+    /// A service's key.
+    #[must_use]
+    pub fn service(&self, kid: &Kid) -> Option<&ServiceEntry> {
+        service(&self.map, kid)
+    }
+
+    /// The transaction with which an event of a node acted, by its ballot.
+    #[must_use]
+    pub fn acted(&self, ballot: &Digest) -> Option<Digest> {
+        match self.map.get(&Kind::Event.digest_key(ballot)) {
+            Some(Entry::Seen(entry)) => Some(entry.txid),
             _ => None,
-        };
-        MapProof { path, other }
-    }
-}
-
-/// Returns whether the key is new.
-fn insert_at<V>(slot: &mut Slot<V>, depth: usize, key: &Digest, new: Node<V>) -> bool {
-    match slot {
-        None => {
-            *slot = Some(new);
-            true
-        }
-        Some(Node::Inner(inner)) => {
-            let inner = Arc::make_mut(inner);
-            inner.hash.take();
-            insert_at(inner.side_mut(bit(key, depth)), depth + 1, key, new)
-        }
-        Some(Node::Leaf(leaf)) if leaf.key == *key => {
-            *slot = Some(new);
-            false
-        }
-        Some(Node::Leaf(leaf)) => {
-            // The two part company at the first bit in which they differ; inner nodes with one empty side lead there.
-            let old = leaf.key;
-            let mut inner = Inner { hash: OnceLock::new(), left: None, right: None };
-            *inner.side_mut(bit(&old, depth)) = slot.take();
-            insert_at(inner.side_mut(bit(key, depth)), depth + 1, key, new);
-            *slot = Some(Node::Inner(Arc::new(inner)));
-            true
         }
     }
-}
 
-fn remove_at<V>(slot: &mut Slot<V>, depth: usize, key: &Digest) {
-    let Some(Node::Inner(inner)) = slot else {
-        *slot = None;
-        return;
-    };
-    let inner = Arc::make_mut(inner);
-    inner.hash.take();
-    remove_at(inner.side_mut(bit(key, depth)), depth + 1, key);
-    // A subtree of one leaf is the leaf.
-    let alone = match (&inner.left, &inner.right) {
-        (None, Some(Node::Leaf(_))) => inner.right.take(),
-        (Some(Node::Leaf(_)), None) => inner.left.take(),
-        _ => return,
-    };
-    *slot = alone;
-}
+    /// How often a subject changed: the nonce of its next change.
+    #[must_use]
+    pub fn changes(&self, subject: &str) -> u64 {
+        changes(&self.map, subject).map_or(0, |entry| entry.count)
+    }
 
-/// What a map says about one key: a path of sibling hashes from the root down, and, where another entry sits at the
-/// path's end, that entry.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct MapProof {
-    /// The siblings on the way, the root's child first; 32 zero bytes for an empty one.
-    pub path: Vec<Digest>,
-    /// The entry that stands alone where the key would be; only in proofs of absence.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub other: Option<OtherLeaf>,
-}
+    /// Voices on a subject that have not reached their threshold.
+    #[must_use]
+    pub fn voices(&self, subject: &str) -> &[Voice] {
+        match self.map.get(&Kind::Ballots.key(subject)) {
+            Some(Entry::Ballots(voices)) => voices,
+            _ => &[],
+        }
+    }
 
-/// An entry other than the one asked for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct OtherLeaf {
-    /// Its key.
-    pub key: Digest,
-    /// SHA-256 of its JCS value.
-    pub value: Digest,
-}
+    /// The transaction with which a subject changed last.
+    #[must_use]
+    pub fn changed_by(&self, subject: &str) -> Option<Digest> {
+        changes(&self.map, subject).map(|entry| entry.txid)
+    }
 
-/// Why a proof about a map does not hold.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub enum MapError {
-    /// No map has such a path.
-    #[error("no state map has a path like this")]
-    Path,
-    /// A proof of presence names another entry, or one of absence names the entry itself or one that is elsewhere.
-    #[error("the entry at the path's end does not fit the statement")]
-    End,
-    /// The path leads to another root.
-    #[error("the path leads to another root")]
-    Root,
-}
+    /// Where a final transaction stands.
+    #[must_use]
+    pub fn place(&self, txid: &Digest) -> Option<Place> {
+        let (height, index) = *self.places.get(txid)?;
+        let start = *self.log_starts.get(usize::try_from(height).ok()?)?;
+        Some(Place { height, index, leaf: start.saturating_add(u64::from(index)) })
+    }
 
-impl MapProof {
-    /// That the map with this root has, under `key`, the value whose JCS form has the digest `value`.
+    /// The roots that the header's state root is made of.
+    #[must_use]
+    pub fn roots(&self) -> StateRoots {
+        let (anchors, pages) = self.anchors.roots();
+        StateRoots { map: self.map.root(), anchors, pages }
+    }
+
+    /// What the map says about an entry, with its proof.
+    #[must_use]
+    pub fn prove(&self, kind: Kind, id: &str) -> Proved {
+        let key = kind.key(id);
+        Proved { value: self.map.get(&key).map(Entry::to_bytes), proof: self.map.prove(&key) }
+    }
+
+    /// How many entries the map has.
+    #[must_use]
+    pub const fn entries(&self) -> usize {
+        self.map.len()
+    }
+
+    /// Begins the next block, at this time.
+    #[must_use]
+    pub fn draft(&self, time_ms: u64) -> Draft<'_> {
+        let work = Work { map: self.map.clone(), txids: HashMap::new(), anchors: self.anchors.draft() };
+        Draft { state: self, height: self.height().saturating_add(1), time_ms, work }
+    }
+
+    /// Takes a checked block as the next one.
     ///
     /// # Errors
-    /// Why that is not shown.
-    pub fn verify_present(&self, root: &Digest, key: &Digest, value: &Digest) -> Result<(), MapError> {
-        if self.other.is_some() {
-            return Err(MapError::End);
+    /// Gives it back when it was not checked against this tip.
+    pub fn commit(&mut self, checked: Checked) -> Result<(), Box<Checked>> {
+        if checked.header.prev_hash != self.tip || checked.header.height != self.height().saturating_add(1) {
+            return Err(Box::new(checked));
         }
-        // Beside a lone leaf there is something, or the leaf would stand higher.
-        if self.path.last() == Some(&Digest::ZERO) {
-            return Err(MapError::Path);
-        }
-        self.climb(root, key, hash::state_leaf(key, value))
+        let Checked { header, hash, log, work, .. } = checked;
+        self.log_starts.push(self.log.size().saturating_add(1));
+        self.header = header;
+        self.tip = hash;
+        self.log = log;
+        self.map = work.map;
+        self.anchors.commit(work.anchors);
+        self.places.extend(work.txids.into_iter().map(|(txid, index)| (txid, (header.height, index))));
+        self.refresh_authority();
+        Ok(())
     }
 
-    /// That the map with this root has no entry under `key`.
-    ///
-    /// # Errors
-    /// Why that is not shown.
-    pub fn verify_absent(&self, root: &Digest, key: &Digest) -> Result<(), MapError> {
-        // Neither a lone leaf nor an empty place has an empty place beside it.
-        if self.path.last() == Some(&Digest::ZERO) {
-            return Err(MapError::Path);
+    /// Takes what the block left; nothing to do when it left the same lists.
+    fn refresh_authority(&mut self) {
+        let (members, operators, parameters) = authority_of(&self.map, &self.authority);
+        let same = Arc::ptr_eq(&members, &self.authority.members)
+            && Arc::ptr_eq(&operators, &self.authority.operators);
+        self.authority.parameters = parameters;
+        if !same {
+            (self.authority.members, self.authority.operators) = (members, operators);
+            self.authority.note_parties();
         }
-        match self.other {
-            None => self.climb(root, key, Digest::ZERO),
-            Some(other) if other.key == *key || shared_bits(&other.key, key) < self.path.len() => {
-                Err(MapError::End)
-            }
-            Some(other) => self.climb(root, key, hash::state_leaf(&other.key, &other.value)),
-        }
-    }
-
-    fn climb(&self, root: &Digest, key: &Digest, end: Digest) -> Result<(), MapError> {
-        if self.path.len() > MAX_DEPTH {
-            return Err(MapError::Path);
-        }
-        let found = self.path.iter().enumerate().rev().fold(end, |below, (depth, sibling)| {
-            if bit(key, depth) {
-                hash::state_node(sibling, &below)
-            } else {
-                hash::state_node(&below, sibling)
-            }
-        });
-        if found == *root { Ok(()) } else { Err(MapError::Root) }
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use std::collections::BTreeMap;
+/// Members, operators and parameters as a map has them.
+pub(super) fn authority_of(
+    map: &Map<Entry>,
+    before: &Authority,
+) -> (Arc<Vec<Named>>, Arc<Vec<Named>>, Arc<Parameters>) {
+    let members = match map.get(&Kind::Members.key("")) {
+        Some(Entry::Members(list)) => list,
+        _ => &before.members,
+    };
+    let operators = match map.get(&Kind::Operators.key("")) {
+        Some(Entry::Operators(list)) => list,
+        _ => &before.operators,
+    };
+    let parameters = match map.get(&Kind::Parameters.key("")) {
+        Some(Entry::Parameters(parameters)) => parameters,
+        _ => &before.parameters,
+    };
+    (Arc::clone(members), Arc::clone(operators), Arc::clone(parameters))
+}
 
-    use proptest::prelude::*;
+/// A block that may be committed to the state it was checked against.
+#[derive(Debug)]
+pub struct Checked {
+    /// Its header.
+    pub header: Header,
+    /// Its hash.
+    pub hash: Digest,
+    /// Its transactions, in order.
+    pub txs: Vec<Arc<Tx>>,
+    pub(super) log: Frontier,
+    pub(super) work: Work,
+}
 
-    use super::*;
-
-    /// The definition, word for word.
-    fn naive(entries: &[(Digest, Digest)], depth: usize) -> Digest {
-        match entries {
-            [] => Digest::ZERO,
-            [(key, value)] => hash::state_leaf(key, value),
-            _ => {
-                let (right, left): (Vec<_>, Vec<_>) = entries.iter().partition(|(key, _)| bit(key, depth));
-                hash::state_node(&naive(&left, depth + 1), &naive(&right, depth + 1))
-            }
-        }
+impl Checked {
+    /// Leaves of the log with this block.
+    #[must_use]
+    pub const fn log_size(&self) -> u64 {
+        self.log.size()
     }
 
-    fn naive_root(entries: &BTreeMap<Digest, Digest>) -> Digest {
-        naive(&entries.iter().map(|(key, value)| (*key, *value)).collect::<Vec<_>>(), 0)
+    /// Root of the log with this block.
+    #[must_use]
+    pub fn log_root(&self) -> Digest {
+        self.log.root()
+    }
+}
+
+/// A block in the making: the state with transactions applied on top, which no one else sees.
+#[derive(Debug)]
+pub struct Draft<'a> {
+    pub(super) state: &'a State,
+    pub(super) height: u64,
+    pub(super) time_ms: u64,
+    pub(super) work: Work,
+}
+
+/// What a draft has beyond the state under it.
+#[derive(Debug)]
+pub struct Work {
+    pub(super) map: Map<Entry>,
+    pub(super) txids: HashMap<Digest, u32>,
+    pub(super) anchors: AnchorDraft,
+}
+
+impl Draft<'_> {
+    /// Height of the block in the making.
+    #[must_use]
+    pub const fn height(&self) -> u64 {
+        self.height
     }
 
-    /// Keys of which many share long prefixes.
-    fn key() -> impl Strategy<Value = Digest> {
-        prop_oneof![
-            any::<[u8; 32]>().prop_map(Digest::from_bytes),
-            (0_usize..32, 0_u8..8, any::<bool>()).prop_map(|(at, shift, ones)| {
-                let mut bytes = if ones { [0xff; 32] } else { [0; 32] };
-                bytes[at] ^= 1 << shift;
-                Digest::from_bytes(bytes)
-            }),
-        ]
+    /// How many transactions were applied.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.work.txids.len()
     }
 
-    fn value() -> impl Strategy<Value = Digest> {
-        any::<u8>().prop_map(|byte| Digest::of(&[byte]))
+    /// Whether none was.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.work.txids.is_empty()
     }
 
-    fn changes() -> impl Strategy<Value = Vec<(Digest, Option<Digest>)>> {
-        proptest::collection::vec((key(), proptest::option::weighted(0.7, value())), 0..60)
+    /// The root of the state with all that was applied.
+    #[must_use]
+    pub fn state_root(&self) -> Digest {
+        let (anchors, pages) = self.work.anchors.roots();
+        StateRoots { map: self.work.map.root(), anchors, pages }.root()
     }
 
-    fn apply(map: &mut Map<Digest>, oracle: &mut BTreeMap<Digest, Digest>, change: (Digest, Option<Digest>)) {
-        match change {
-            (key, Some(value)) => {
-                map.insert(key, value);
-                oracle.insert(key, value);
-            }
-            (key, None) => assert_eq!(map.remove(&key), oracle.remove(&key).is_some()),
-        }
+    /// Whether a transaction is final, or applied here.
+    #[must_use]
+    pub fn has(&self, txid: &Digest) -> bool {
+        self.work.txids.contains_key(txid) || self.state.places.contains_key(txid)
     }
 
-    #[test]
-    fn the_smallest_maps_are_as_defined() {
-        let (a, b) = (Digest::from_bytes([0; 32]), Digest::from_bytes([0xff; 32]));
-        let (x, y) = (Digest::of(b"x"), Digest::of(b"y"));
-        let mut map = Map::new();
-        assert_eq!(map.root(), Digest::ZERO);
-        map.insert(a, x);
-        assert_eq!(map.root(), hash::state_leaf(&a, &x));
-        map.insert(b, y);
-        assert_eq!(map.root(), hash::state_node(&hash::state_leaf(&a, &x), &hash::state_leaf(&b, &y)));
-        assert!(map.remove(&a));
-        assert_eq!(map.root(), hash::state_leaf(&b, &y));
+    pub(super) fn get(&self, kind: Kind, id: &Digest) -> Option<&Entry> {
+        self.work.map.get(&kind.digest_key(id))
     }
 
-    #[test]
-    fn keys_that_differ_in_the_last_bit_lie_256_deep() {
-        let (a, mut last) = (Digest::ZERO, [0; 32]);
-        last[31] = 1;
-        let b = Digest::from_bytes(last);
-        let mut map = Map::new();
-        map.insert(a, a);
-        map.insert(b, b);
-        let proof = map.prove(&a);
-        assert_eq!(proof.path.len(), 256);
-        assert_eq!(proof.verify_present(&map.root(), &a, &a), Ok(()));
-        assert_eq!(map.len(), 2);
-        assert!(map.remove(&b));
-        assert_eq!(map.root(), hash::state_leaf(&a, &a));
+    pub(super) fn key(&self, kid: &Kid) -> Option<&KeyEntry> {
+        key(&self.work.map, kid)
     }
 
-    #[test]
-    fn paths_that_no_map_has_are_refused() {
-        let key = Digest::of(b"key");
-        let leaf = hash::state_leaf(&key, &key);
-        let mut proof = MapProof { path: vec![Digest::ZERO], other: None };
-        let (left, right) = if bit(&key, 0) { (Digest::ZERO, leaf) } else { (leaf, Digest::ZERO) };
-        let forged = hash::state_node(&left, &right);
-        assert_eq!(proof.verify_present(&forged, &key, &key), Err(MapError::Path));
-        let empty = hash::state_node(&Digest::ZERO, &Digest::ZERO);
-        assert_eq!(proof.verify_absent(&empty, &key), Err(MapError::Path));
-        proof.path = vec![Digest::of(b"sibling"); 257];
-        assert_eq!(proof.verify_absent(&empty, &key), Err(MapError::Path));
-        assert_eq!(proof.verify_present(&empty, &key, &key), Err(MapError::Path));
+    pub(super) fn grant(&self, kid: &Kid, grant: &GrantId) -> Option<&GrantEntry> {
+        find_grant(&self.work.map, kid, grant)
     }
 
-    proptest! {
-        #![proptest_config(ProptestConfig::with_cases(64))]
-        #[test]
-        fn the_root_is_the_naive_one_after_every_change(list in changes()) {
-            let (mut map, mut oracle) = (Map::new(), BTreeMap::new());
-            for change in list {
-                apply(&mut map, &mut oracle, change);
-                prop_assert_eq!(map.root(), naive_root(&oracle));
-                prop_assert_eq!(map.len(), oracle.len());
-            }
-            prop_assert!(map.iter().eq(oracle.iter()));
-        }
+    pub(super) fn staff(&self, kid: &Kid) -> Option<&StaffEntry> {
+        staff(&self.work.map, kid)
+    }
 
-        #[test]
-        fn the_order_of_insertion_does_not_show(list in changes(), seed in any::<u64>()) {
-            let (mut map, mut oracle) = (Map::new(), BTreeMap::new());
-            for change in list {
-                apply(&mut map, &mut oracle, change);
-            }
-            let mut order: Vec<_> = oracle.into_iter().collect();
-            order.sort_by_key(|(key, _)| hash::domain_hash("order", &[&seed.to_be_bytes(), key.as_bytes()]));
-            let mut other = Map::new();
-            for (key, value) in order {
-                other.insert(key, value);
-            }
-            prop_assert_eq!(map.root(), other.root());
-        }
+    pub(super) fn service(&self, kid: &Kid) -> Option<&ServiceEntry> {
+        service(&self.work.map, kid)
+    }
 
-        #[test]
-        fn changes_on_a_clone_leave_the_original_alone(before in changes(), after in changes()) {
-            let (mut map, mut oracle) = (Map::new(), BTreeMap::new());
-            for change in before {
-                apply(&mut map, &mut oracle, change);
-            }
-            // Half of the hashes are computed before the clone, half after.
-            let root = naive_root(&oracle);
-            let kept = map.clone();
-            prop_assert_eq!(map.root(), root);
-            let original = oracle.clone();
-            for change in after {
-                apply(&mut map, &mut oracle, change);
-            }
-            prop_assert_eq!(map.root(), naive_root(&oracle));
-            prop_assert_eq!(kept.root(), root);
-            prop_assert!(kept.iter().eq(original.iter()));
-        }
+    /// Whether anybody introduced this key, as whatever.
+    pub(super) fn knows(&self, kid: &Kid) -> bool {
+        self.state.authority.parties.contains_key(kid)
+            || self.key(kid).is_some()
+            || self.service(kid).is_some()
+            || self.staff(kid).is_some()
+    }
 
-        #[test]
-        fn every_key_has_exactly_one_provable_answer(list in changes(), asked in key()) {
-            let (mut map, mut oracle) = (Map::new(), BTreeMap::new());
-            for change in list {
-                apply(&mut map, &mut oracle, change);
-            }
-            let root = map.root();
-            for key in oracle.keys().copied().chain([asked]) {
-                let proof = map.prove(&key);
-                prop_assert_eq!(map.get(&key), oracle.get(&key));
-                match oracle.get(&key) {
-                    Some(value) => {
-                        prop_assert_eq!(proof.verify_present(&root, &key, value), Ok(()));
-                        prop_assert!(proof.verify_absent(&root, &key).is_err());
-                        prop_assert!(proof.verify_present(&root, &key, &Digest::of(b"not it")).is_err());
-                    }
-                    None => {
-                        prop_assert_eq!(proof.verify_absent(&root, &key), Ok(()));
-                        prop_assert!(proof.verify_present(&root, &key, &Digest::of(&[0])).is_err());
-                    }
-                }
-            }
-        }
+    /// The transaction that ended what this key served as.
+    pub(super) fn left_by(&self, kid: &Kid) -> Option<Digest> {
+        let subject = self.state.authority.left(kid)?;
+        self.changes(subject).map(|entry| entry.txid)
+    }
 
-        #[test]
-        fn any_flipped_bit_breaks_a_proof(list in changes(), asked in key(), flip in any::<u32>()) {
-            let mut map = Map::new();
-            for (key, value) in list {
-                map.insert(key, value.unwrap_or(Digest::ZERO));
-            }
-            let (root, key) = (map.root(), asked);
-            let mut proof = map.prove(&key);
-            let value = map.get(&key).copied();
-            let mut words: Vec<&mut Digest> = proof.path.iter_mut().collect();
-            if let Some(other) = &mut proof.other {
-                words.push(&mut other.key);
-                words.push(&mut other.value);
-            }
-            let flip = usize::try_from(flip).unwrap();
-            prop_assume!(!words.is_empty());
-            let place = (flip / 256) % words.len();
-            let mut bytes = *words[place].as_bytes();
-            bytes[flip / 8 % 32] ^= 1 << (flip % 8);
-            *words[place] = Digest::from_bytes(bytes);
-            match value {
-                Some(value) => prop_assert!(proof.verify_present(&root, &key, &value).is_err()),
-                None => prop_assert!(proof.verify_absent(&root, &key).is_err()),
-            }
-            proof.path.pop();
-            prop_assert!(proof.verify_absent(&root, &key).is_err());
-        }
+    pub(super) fn is_service(&self, kid: &Kid, role: ServiceRole) -> bool {
+        self.service(kid).is_some_and(|entry| entry.role == role && entry.status == KeyStatus::Active)
+    }
 
-        #[test]
-        fn verification_is_total(
-            root in key(), asked in key(), length in 0_usize..300, other in proptest::option::of((key(), value())),
-        ) {
-            let other = other.map(|(key, value)| OtherLeaf { key, value });
-            let proof = MapProof { path: vec![asked; length], other };
-            let _ = proof.verify_absent(&root, &asked);
-            let _ = proof.verify_present(&root, &asked, &root);
-        }
+    pub(super) fn changes(&self, subject: &str) -> Option<&ChangesEntry> {
+        changes(&self.work.map, subject)
+    }
+
+    pub(super) fn put(&mut self, kind: Kind, id: &Digest, entry: Entry) {
+        self.work.map.insert(kind.digest_key(id), entry);
+    }
+
+    pub(super) fn put_text(&mut self, kind: Kind, id: &str, entry: Entry) {
+        self.work.map.insert(kind.key(id), entry);
+    }
+
+    pub(super) fn push_anchor(&mut self, leaf: AnchorLeaf) {
+        self.work.anchors.push(self.state.anchors(), leaf);
+    }
+
+    pub(super) fn put_grant(&mut self, kid: &Kid, grant: &GrantId, entry: GrantEntry) {
+        self.put_text(Kind::Grant, &grant_id(kid, grant), Entry::Grant(Box::new(entry)));
+    }
+}
+
+fn key<'a>(map: &'a Map<Entry>, kid: &Kid) -> Option<&'a KeyEntry> {
+    match map.get(&Kind::Key.digest_key(kid)) {
+        Some(Entry::Key(entry)) => Some(entry),
+        _ => None,
+    }
+}
+
+fn find_grant<'a>(map: &'a Map<Entry>, kid: &Kid, grant: &GrantId) -> Option<&'a GrantEntry> {
+    match map.get(&Kind::Grant.key(&grant_id(kid, grant))) {
+        Some(Entry::Grant(entry)) => Some(entry),
+        _ => None,
+    }
+}
+
+fn staff<'a>(map: &'a Map<Entry>, kid: &Kid) -> Option<&'a StaffEntry> {
+    match map.get(&Kind::Staff.digest_key(kid)) {
+        Some(Entry::Staff(entry)) => Some(entry),
+        _ => None,
+    }
+}
+
+fn service<'a>(map: &'a Map<Entry>, kid: &Kid) -> Option<&'a ServiceEntry> {
+    match map.get(&Kind::Service.digest_key(kid)) {
+        Some(Entry::Service(entry)) => Some(entry),
+        _ => None,
+    }
+}
+
+fn changes<'a>(map: &'a Map<Entry>, subject: &str) -> Option<&'a ChangesEntry> {
+    match map.get(&Kind::Changes.key(subject)) {
+        Some(Entry::Changes(entry)) => Some(entry),
+        _ => None,
     }
 }

@@ -81,13 +81,13 @@ fn ledger(nodes: &[Node]) -> LedgerClient {
 fn follow(nodes: &[Node], memory: Memory) -> Running {
     let (finality, clock) = (Finality::default(), Clock::fixed(Timestamp::from_ms(NOW_MS)));
     let follower = Follower::new(ledger(nodes), memory.clone(), finality.clone());
-    Running { memory, finality, clock, tasks: vec![tokio::spawn(follower.run())] }
+    Running { memory, finality, clock, tasks: vec![hbc_tasks::spawn("follower", follower.run())] }
 }
 
 fn drive(nodes: &[Node], memory: Memory) -> Running {
     let mut running = follow(nodes, memory.clone());
     let driver = OutboxDriver::new(ledger(nodes), memory, running.finality.clone(), running.clock.clone());
-    running.tasks.push(tokio::spawn(driver.run()));
+    running.tasks.push(hbc_tasks::spawn("outbox", driver.run()));
     running
 }
 
@@ -369,8 +369,10 @@ async fn without_nodes_there_is_no_quorum_and_nothing_is_lost() {
     let txid = memory.enqueue(&transaction(13));
     let ledger = LedgerClient::new(Arc::new(genesis()), &urls).unwrap();
     let (finality, clock) = (Finality::default(), Clock::fixed(Timestamp::from_ms(NOW_MS)));
-    let follower = tokio::spawn(Follower::new(ledger.clone(), memory.clone(), finality.clone()).run());
-    let driver = tokio::spawn(OutboxDriver::new(ledger, memory.clone(), finality.clone(), clock).run());
+    let follower =
+        hbc_tasks::spawn("follower", Follower::new(ledger.clone(), memory.clone(), finality.clone()).run());
+    let driver =
+        hbc_tasks::spawn("outbox", OutboxDriver::new(ledger, memory.clone(), finality.clone(), clock).run());
     let mut watch = finality.watch_health();
     tokio::time::timeout(LONG, watch.wait_for(|health| health.nodes == 4)).await.unwrap().unwrap();
     assert!(!finality.health().quorum);

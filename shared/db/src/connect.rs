@@ -1,51 +1,31 @@
-//! Opening a database: pools, engine settings, and the checks that refuse a wrong one.
+//! An open database: opening it with the checks that refuse a wrong one, and handing jobs to its writer.
 
+use std::error::Error;
 use std::path::Path;
 use std::str::FromStr;
 use std::sync::{Arc, Once};
-use std::time::Duration;
 
-use sqlx::any::{AnyConnectOptions, AnyPoolOptions};
-use sqlx::{AnyConnection, AnyPool, ConnectOptions, Executor};
+use sqlx::any::AnyConnectOptions;
+use sqlx::{AnyConnection, ConnectOptions};
+use tokio::sync::Notify;
 
+use crate::connection::{DbOptions, Engine, open, read_pool, write_pool};
 use crate::writer::Writer;
-use crate::{DbError, ReadPool};
+use crate::{DbError, JobFuture, Lock, ReadPool, Tx};
 
-/// The engines this crate speaks.
+/// How busy a database's connections are.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Engine {
-    /// One file, one writer: the default.
-    Sqlite,
-    /// A server, for several processes of one service.
-    Postgres,
-}
-
-/// How a database is opened. The defaults suit a service on one machine.
-#[derive(Clone, Debug)]
-pub struct DbOptions {
-    /// Make the SQLite file when it is missing. Off, a missing file is an error: a store that vanished must
-    /// not be replaced silently by an empty one.
-    pub create: bool,
+pub struct Connections {
     /// Connections for reads.
-    pub read_connections: u32,
-    /// Connections for writes on PostgreSQL; SQLite has exactly one.
-    pub write_connections: u32,
-    /// How long a statement waits for the engine's locks.
-    pub busy_timeout: Duration,
-    /// Largest number of jobs in one commit on SQLite.
-    pub group_jobs: usize,
-}
-
-impl Default for DbOptions {
-    fn default() -> Self {
-        Self {
-            create: true,
-            read_connections: 4,
-            write_connections: 8,
-            busy_timeout: Duration::from_secs(5),
-            group_jobs: 256,
-        }
-    }
+    pub reads: u64,
+    /// Those of them that nobody uses.
+    pub idle_reads: u64,
+    /// Connections for writes.
+    pub writes: u64,
+    /// Those of them that nobody uses; SQLite's one counts as busy while changes wait for it.
+    pub idle_writes: u64,
+    /// Changes that wait for SQLite's writer.
+    pub waiting_changes: u64,
 }
 
 /// An open database. Clones share the pools and the writer.
@@ -54,7 +34,9 @@ pub struct Db {
     engine: Engine,
     options: AnyConnectOptions,
     reads: ReadPool,
-    pub(crate) writer: Arc<Writer>,
+    writer: Arc<Writer>,
+    /// Told of each commit in which a durable job was enqueued.
+    wake: Arc<Notify>,
     settings: DbOptions,
 }
 
@@ -76,12 +58,13 @@ impl Db {
         let options = AnyConnectOptions::from_str(&url)
             .map_err(|_may_hold_a_password| DbError::Configuration("the address cannot be read".to_owned()))?
             .disable_statement_logging();
+        let wake = Arc::new(Notify::new());
         let writer = match engine {
-            Engine::Sqlite => Writer::sqlite(options.clone(), settings.clone()).await?,
-            Engine::Postgres => Writer::postgres(write_pool(&options, &settings).await?, &settings),
+            Engine::Sqlite => Writer::sqlite(options.clone(), settings.clone(), Arc::clone(&wake)).await?,
+            Engine::Postgres => Writer::postgres(write_pool(&options, &settings).await?, Arc::clone(&wake)),
         };
         let reads = read_pool(engine, &options, &settings).await?;
-        Ok(Self { engine, options, reads, writer: Arc::new(writer), settings })
+        Ok(Self { engine, options, reads, writer: Arc::new(writer), wake, settings })
     }
 
     /// The pool for reads. On SQLite a statement that writes fails here.
@@ -90,10 +73,56 @@ impl Db {
         &self.reads
     }
 
+    /// Resolves once a durable job was enqueued by this process since the last time; for its one runner.
+    pub async fn job_enqueued(&self) {
+        self.wake.notified().await;
+    }
+
+    /// How busy the connections are.
+    #[must_use]
+    pub fn connections(&self) -> Connections {
+        let (writes, idle_writes, waiting_changes) = self.writer.load();
+        Connections {
+            reads: u64::from(self.reads.size()),
+            idle_reads: self.reads.num_idle() as u64,
+            writes,
+            idle_writes,
+            waiting_changes,
+        }
+    }
+
     /// Which engine this is; a service has no reason to ask, its health page may.
     #[must_use]
     pub const fn engine(&self) -> Engine {
         self.engine
+    }
+
+    /// Runs `job` in a transaction and returns what it returned, once that is durable. `Err` means that
+    /// nothing of it is stored. The job's captures are cloned for repetitions: put what is large into an
+    /// `Arc`.
+    pub async fn write<T, E, F>(&self, job: F) -> Result<T, E>
+    where
+        F: for<'c> FnOnce(&'c mut Tx) -> JobFuture<'c, T, E> + Clone + Send + 'static,
+        T: Send + 'static,
+        E: From<DbError> + Error + Send + 'static,
+    {
+        self.writer.run(Vec::new(), job).await
+    }
+
+    /// Like [`Db::write`], holding `locks` from before the transaction begins until after it ended.
+    pub async fn write_locked<T, E, F>(&self, locks: Vec<Lock>, job: F) -> Result<T, E>
+    where
+        F: for<'c> FnOnce(&'c mut Tx) -> JobFuture<'c, T, E> + Clone + Send + 'static,
+        T: Send + 'static,
+        E: From<DbError> + Error + Send + 'static,
+    {
+        self.writer.run(locks, job).await
+    }
+
+    /// Moves the whole write-ahead log into the main file and cuts it to nothing, so that erased rows are
+    /// not left in it. Does nothing on PostgreSQL.
+    pub async fn truncate_log(&self) -> Result<(), DbError> {
+        self.writer.truncate_log().await
     }
 
     /// Finishes the waiting jobs and closes every connection.
@@ -134,72 +163,6 @@ fn normalise(url: &str, create: bool) -> Result<(Engine, String), DbError> {
     }
     let mode = if create { "rwc" } else { "rw" };
     Ok((Engine::Sqlite, format!("sqlite:{escaped}?mode={mode}")))
-}
-
-/// The settings of every connection to this engine.
-fn preamble(engine: Engine, settings: &DbOptions) -> String {
-    let busy_ms = settings.busy_timeout.as_millis();
-    match engine {
-        Engine::Sqlite => format!(
-            "PRAGMA busy_timeout = {busy_ms}; PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; \
-             PRAGMA foreign_keys = ON; PRAGMA secure_delete = ON; PRAGMA journal_size_limit = 67108864; \
-             PRAGMA temp_store = MEMORY; PRAGMA trusted_schema = OFF;"
-        ),
-        Engine::Postgres => format!(
-            "SET lock_timeout = {busy_ms}; SET statement_timeout = 60000; \
-             SET idle_in_transaction_session_timeout = 60000; SET synchronous_commit = on;"
-        ),
-    }
-}
-
-/// One connection with its settings.
-pub(crate) async fn open(
-    engine: Engine,
-    options: &AnyConnectOptions,
-    settings: &DbOptions,
-) -> Result<AnyConnection, DbError> {
-    let mut connection = options.connect().await?;
-    connection.execute(sqlx::raw_sql(sqlx::AssertSqlSafe(preamble(engine, settings)))).await?;
-    Ok(connection)
-}
-
-fn pool(max: u32, settings: &DbOptions) -> AnyPoolOptions {
-    AnyPoolOptions::new()
-        .max_connections(max.max(1))
-        .min_connections(1)
-        .acquire_timeout(settings.busy_timeout)
-        .test_before_acquire(false)
-        .idle_timeout(None)
-        .max_lifetime(None)
-}
-
-async fn read_pool(
-    engine: Engine,
-    options: &AnyConnectOptions,
-    settings: &DbOptions,
-) -> Result<AnyPool, DbError> {
-    let mut sql = preamble(engine, settings);
-    sql.push_str(match engine {
-        Engine::Sqlite => " PRAGMA query_only = ON;",
-        Engine::Postgres => " SET default_transaction_read_only = on;",
-    });
-    Ok(with_preamble(pool(settings.read_connections, settings), sql).connect_with(options.clone()).await?)
-}
-
-async fn write_pool(options: &AnyConnectOptions, settings: &DbOptions) -> Result<AnyPool, DbError> {
-    let sql = preamble(Engine::Postgres, settings);
-    Ok(with_preamble(pool(settings.write_connections, settings), sql).connect_with(options.clone()).await?)
-}
-
-fn with_preamble(options: AnyPoolOptions, sql: String) -> AnyPoolOptions {
-    let sql: Arc<str> = Arc::from(sql);
-    options.after_connect(move |connection, _meta| {
-        let sql = Arc::clone(&sql);
-        Box::pin(async move {
-            connection.execute(sqlx::raw_sql(sqlx::AssertSqlSafe(sql.to_string()))).await?;
-            Ok(())
-        })
-    })
 }
 
 #[cfg(test)]

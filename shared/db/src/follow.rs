@@ -1,9 +1,9 @@
 //! How far the service followed the chain. The position is stored in the transaction that applies the block.
 
+use hbc_types::Timestamp;
 use hbc_types::outbox::FollowPosition;
-use hbc_types::{Digest, Timestamp};
-use sqlx::Row;
 
+use crate::row::{Reader, stored};
 use crate::{DbError, ReadPool, Tx};
 
 /// The position on `chain` (its id), or nothing before the first block.
@@ -13,19 +13,17 @@ pub async fn position(reads: &ReadPool, chain: &str) -> Result<Option<FollowPosi
         .fetch_optional(reads)
         .await?;
     let Some(row) = row else { return Ok(None) };
-    let block_hash: String = row.try_get("block_hash")?;
-    let height: i64 = row.try_get("height")?;
+    let row = Reader(&row);
     Ok(Some(FollowPosition {
-        height: u64::try_from(height).map_err(|_negative| DbError::BadValue { column: "height" })?,
-        block_hash: Digest::parse(&block_hash).map_err(|_text| DbError::BadValue { column: "block_hash" })?,
-        state: row.try_get("state")?,
+        height: row.number("height")?,
+        block_hash: row.parsed("block_hash")?,
+        state: row.text("state")?,
     }))
 }
 
 /// Moves the position on `chain` to `to`. Blocks are applied one after the other: when the stored height is not
 /// the one just below, another process was faster and the job fails with [`DbError::RowCount`].
 pub async fn advance(tx: &mut Tx, chain: &str, to: &FollowPosition, now: Timestamp) -> Result<(), DbError> {
-    let height = i64::try_from(to.height).map_err(|_range| DbError::BadValue { column: "height" })?;
     let done = sqlx::query(
         "INSERT INTO chain_follow (chain, height, block_hash, state, updated_at_ms)
          VALUES ($1, $2, $3, $4, $5)
@@ -34,7 +32,7 @@ pub async fn advance(tx: &mut Tx, chain: &str, to: &FollowPosition, now: Timesta
          WHERE chain_follow.height = excluded.height - 1",
     )
     .bind(chain)
-    .bind(height)
+    .bind(stored(to.height, "height")?)
     .bind(to.block_hash.to_string())
     .bind(to.state.clone())
     .bind(now.ms())

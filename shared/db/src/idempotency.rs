@@ -3,8 +3,8 @@
 
 use hbc_types::saved::SavedAnswer;
 use hbc_types::{Digest, Timestamp};
-use sqlx::Row;
 
+use crate::row::Reader;
 use crate::{DbError, ReadPool, Tx};
 
 /// The answer saved under `id`, if there is one.
@@ -16,16 +16,14 @@ pub async fn find(reads: &ReadPool, id: Digest) -> Result<Option<SavedAnswer>, D
     .fetch_optional(reads)
     .await?;
     let Some(row) = row else { return Ok(None) };
-    let fingerprint: String = row.try_get("fingerprint")?;
-    let status: i64 = row.try_get("status")?;
+    let row = Reader(&row);
     Ok(Some(SavedAnswer {
         id,
-        fingerprint: Digest::parse(&fingerprint)
-            .map_err(|_text| DbError::BadValue { column: "fingerprint" })?,
-        status: u16::try_from(status).map_err(|_range| DbError::BadValue { column: "status" })?,
-        location: row.try_get("location")?,
-        body: row.try_get("body")?,
-        saved_at: Timestamp::from_ms(row.try_get("saved_at_ms")?),
+        fingerprint: row.parsed("fingerprint")?,
+        status: row.number("status")?,
+        location: row.text_opt("location")?,
+        body: row.text("body")?,
+        saved_at: row.time("saved_at_ms")?,
     }))
 }
 
@@ -47,9 +45,15 @@ pub async fn save(tx: &mut Tx, answer: &SavedAnswer) -> Result<(), DbError> {
     Ok(())
 }
 
-/// Forgets the answers saved before `before` and says how many they were.
-pub async fn prune(tx: &mut Tx, before: Timestamp) -> Result<u64, DbError> {
-    let done =
-        sqlx::query("DELETE FROM saved_answers WHERE saved_at_ms < $1").bind(before.ms()).execute(tx).await?;
+/// Forgets at most `limit` answers saved before `before` and says how many they were.
+pub async fn prune(tx: &mut Tx, before: Timestamp, limit: u32) -> Result<u64, DbError> {
+    let done = sqlx::query(
+        "DELETE FROM saved_answers WHERE id IN (
+             SELECT id FROM saved_answers WHERE saved_at_ms < $1 ORDER BY saved_at_ms LIMIT $2)",
+    )
+    .bind(before.ms())
+    .bind(i64::from(limit))
+    .execute(tx)
+    .await?;
     Ok(done.rows_affected())
 }

@@ -1,4 +1,5 @@
-//! Database pools, migrations, the group-commit writer and the outbox: one SQL text for SQLite and PostgreSQL.
+//! Database pools, migrations, the group-commit writer, the outbox and the queue of durable jobs: one SQL text for
+//! SQLite and PostgreSQL.
 //!
 //! Only this crate knows an engine. A service writes static SQL with `$1` placeholders in the portable
 //! vocabulary, reads through [`Db::reads`] and changes data only inside [`Db::write`]. What a job of
@@ -8,18 +9,22 @@
 //! Nothing here may put SQL, values or paths into an error's `Display`: those texts can leave the service.
 
 mod connect;
+mod connection;
 mod error;
 pub mod follow;
 pub mod idempotency;
+pub mod jobs;
 mod lock;
 mod migrate;
 pub mod outbox;
+pub mod row;
 mod row_mac;
 #[cfg(feature = "testing")]
 pub mod testing;
 mod writer;
 
-pub use connect::{Db, DbOptions, Engine};
+pub use connect::{Connections, Db};
+pub use connection::{DbOptions, Engine};
 pub use error::DbError;
 pub use lock::Lock;
 pub use migrate::Migration;

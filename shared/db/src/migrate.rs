@@ -26,20 +26,25 @@ macro_rules! migrations {
     };
 }
 
-const OWN_SQLITE: &str = include_str!("../migrations/0001_platform_sqlite.sql");
-const OWN_POSTGRES: &str = include_str!("../migrations/0001_platform_postgres.sql");
+/// A step whose numbering of rows the engines write differently has a file for each.
+const OWN_SQLITE: &[Migration] = migrations![
+    1 "platform" "../migrations/0001_platform_sqlite.sql",
+    2 "jobs" "../migrations/0002_jobs_sqlite.sql",
+];
+const OWN_POSTGRES: &[Migration] = migrations![
+    1 "platform" "../migrations/0001_platform_postgres.sql",
+    2 "jobs" "../migrations/0002_jobs_postgres.sql",
+];
 const OWN_TABLE: &str = "_hbc_db_migrations";
 
 impl Db {
-    /// Brings the schema up to date: the tables of [`crate::outbox`], [`crate::follow`] and
-    /// [`crate::idempotency`], then the service's `steps`. A changed or unknown stored step is an error.
+    /// Brings the schema up to date: the tables of [`crate::outbox`], [`crate::follow`], [`crate::idempotency`] and
+    /// [`crate::jobs`], then the service's `steps`. A changed or unknown stored step is an error.
     pub async fn migrate(&self, steps: &[Migration]) -> Result<(), DbError> {
-        let sql = match self.engine() {
+        let mut own = migrator(match self.engine() {
             Engine::Sqlite => OWN_SQLITE,
             Engine::Postgres => OWN_POSTGRES,
-        };
-        let own = Migration { version: 1, name: "platform", sql };
-        let mut own = migrator(&[own]);
+        });
         own.dangerous_set_table_name(OWN_TABLE);
         self.run(&own).await?;
         self.run(&migrator(steps)).await

@@ -6,9 +6,9 @@
 
 use hbc_types::outbox::{NewTransaction, OpenTransaction, SubmitOutcome, TransactionState};
 use hbc_types::{Digest, Timestamp};
-use sqlx::Row;
 use sqlx::any::AnyRow;
 
+use crate::row::{Reader, bad, stored};
 use crate::{DbError, ReadPool, Tx};
 
 /// Adds `transaction`, due at once. Enqueuing the same txid twice is harmless.
@@ -96,11 +96,11 @@ pub async fn finalised(
         "UPDATE ledger_outbox SET state = 'final', height = $2, log_index = $3, settled_at_ms = $4,
              refused = NULL, excluded_by = NULL
          WHERE txid = $1 AND state <> 'final'
-         RETURNING kind, reference",
+         RETURNING kind, reference, enqueued_at_ms",
     )
     .bind(txid.to_string())
-    .bind(number(height, "height")?)
-    .bind(number(log_index, "log_index")?)
+    .bind(stored(height, "height")?)
+    .bind(stored(log_index, "log_index")?)
     .bind(now.ms())
     .fetch_optional(tx)
     .await?;
@@ -118,7 +118,7 @@ pub async fn refused(
     let row = sqlx::query(
         "UPDATE ledger_outbox SET state = 'refused', refused = $2, excluded_by = $3, settled_at_ms = $4
          WHERE txid = $1 AND settled_at_ms IS NULL
-         RETURNING kind, reference",
+         RETURNING kind, reference, enqueued_at_ms",
     )
     .bind(txid.to_string())
     .bind(reason.to_owned())
@@ -159,6 +159,8 @@ pub struct Settled {
     pub kind: String,
     /// The reference given to [`enqueue`].
     pub reference: String,
+    /// When it was enqueued.
+    pub enqueued_at: Timestamp,
 }
 
 /// How `txid` stands, or nothing if it is not in this outbox.
@@ -180,72 +182,70 @@ pub async fn backlog(reads: &ReadPool) -> Result<(u64, Option<Timestamp>), DbErr
     )
     .fetch_one(reads)
     .await?;
-    let open: i64 = row.try_get("open")?;
-    let oldest: Option<i64> = row.try_get("oldest")?;
-    Ok((u64::try_from(open).unwrap_or(0), oldest.map(Timestamp::from_ms)))
+    let row = Reader(&row);
+    Ok((row.number("open")?, row.time_opt("oldest")?))
 }
 
-/// Forgets the signed bytes of transactions that are final since before `before`; their rows stay.
-pub async fn forget_bytes(tx: &mut Tx, before: Timestamp) -> Result<u64, DbError> {
+/// Forgets the signed bytes of at most `limit` transactions that are final since before `final_before` or refused since
+/// before `refused_before`, and says how many they were; their rows stay.
+pub async fn forget_bytes(
+    tx: &mut Tx,
+    final_before: Timestamp,
+    refused_before: Timestamp,
+    limit: u32,
+) -> Result<u64, DbError> {
     let done = sqlx::query(
-        "UPDATE ledger_outbox SET jws = '' WHERE state = 'final' AND settled_at_ms < $1 AND jws <> ''",
+        "UPDATE ledger_outbox SET jws = '' WHERE seq IN (
+             SELECT seq FROM ledger_outbox
+             WHERE settled_at_ms IS NOT NULL AND jws <> ''
+               AND ((state = 'final' AND settled_at_ms < $1) OR (state = 'refused' AND settled_at_ms < $2))
+             ORDER BY settled_at_ms LIMIT $3)",
     )
-    .bind(before.ms())
+    .bind(final_before.ms())
+    .bind(refused_before.ms())
+    .bind(i64::from(limit))
     .execute(tx)
     .await?;
     Ok(done.rows_affected())
 }
 
 fn settled(row: &AnyRow) -> Result<Settled, DbError> {
-    Ok(Settled { kind: row.try_get("kind")?, reference: row.try_get("reference")? })
+    let row = Reader(row);
+    Ok(Settled {
+        kind: row.text("kind")?,
+        reference: row.text("reference")?,
+        enqueued_at: row.time("enqueued_at_ms")?,
+    })
 }
 
 fn transaction_state(row: &AnyRow) -> Result<TransactionState, DbError> {
-    let state: String = row.try_get("state")?;
-    Ok(match state.as_str() {
+    let row = Reader(row);
+    Ok(match row.text("state")?.as_str() {
         "waiting" => TransactionState::Waiting,
         "submitted" => TransactionState::Submitted,
-        "final" => TransactionState::Final {
-            height: unsigned(row, "height")?,
-            log_index: unsigned(row, "log_index")?,
-        },
+        "final" => {
+            TransactionState::Final { height: row.number("height")?, log_index: row.number("log_index")? }
+        }
         "refused" => TransactionState::Refused {
-            reason: row.try_get("refused")?,
-            excluded_by: row
-                .try_get::<Option<String>, _>("excluded_by")?
-                .map(|text| digest(&text, "excluded_by"))
-                .transpose()?,
+            reason: row.text("refused")?,
+            excluded_by: row.parsed_opt("excluded_by")?,
         },
-        _ => return Err(DbError::BadValue { column: "state" }),
+        _ => return Err(bad("state")),
     })
 }
 
 fn open_transaction(row: &AnyRow) -> Result<OpenTransaction, DbError> {
-    let attempts: i64 = row.try_get("attempts")?;
-    let include_by: Option<i64> = row.try_get("include_by_ms")?;
+    let row = Reader(row);
     Ok(OpenTransaction {
-        seq: row.try_get("seq")?,
-        txid: digest(&row.try_get::<String, _>("txid")?, "txid")?,
-        author: digest(&row.try_get::<String, _>("author")?, "author")?,
-        kind: row.try_get("kind")?,
-        reference: row.try_get("reference")?,
-        jws: row.try_get("jws")?,
-        enqueued_at: Timestamp::from_ms(row.try_get("enqueued_at_ms")?),
-        attempts: u32::try_from(attempts).unwrap_or(u32::MAX),
-        node: row.try_get("node")?,
-        include_by: include_by.map(Timestamp::from_ms),
+        seq: row.number("seq")?,
+        txid: row.parsed("txid")?,
+        author: row.parsed("author")?,
+        kind: row.text("kind")?,
+        reference: row.text("reference")?,
+        jws: row.text("jws")?,
+        enqueued_at: row.time("enqueued_at_ms")?,
+        attempts: row.number("attempts")?,
+        node: row.text_opt("node")?,
+        include_by: row.time_opt("include_by_ms")?,
     })
-}
-
-fn digest(text: &str, column: &'static str) -> Result<Digest, DbError> {
-    Digest::parse(text).map_err(|_text| DbError::BadValue { column })
-}
-
-fn number(value: u64, column: &'static str) -> Result<i64, DbError> {
-    i64::try_from(value).map_err(|_range| DbError::BadValue { column })
-}
-
-fn unsigned(row: &AnyRow, column: &'static str) -> Result<u64, DbError> {
-    let value: i64 = row.try_get(column)?;
-    u64::try_from(value).map_err(|_negative| DbError::BadValue { column })
 }

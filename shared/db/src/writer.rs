@@ -8,21 +8,25 @@
 //! may therefore be written as if it were alone in the database, on both engines.
 //!
 //! A job that was handed over runs to its end even if its caller goes away. A job must not call
-//! [`Db::write`] again and must not wait for anything but its own statements.
+//! [`crate::Db::write`] again and must not wait for anything but its own statements.
+//!
+//! Why: decision 0030.
 
 use std::error::Error;
 use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use sqlx::any::AnyConnectOptions;
 use sqlx::{AnyConnection, AnyPool, Connection, Executor};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{Notify, mpsc, oneshot};
 use tokio::time::{Instant, timeout};
 
-use crate::connect::open;
-use crate::{Db, DbError, DbOptions, Engine, JobFuture, Lock, Tx};
+use crate::connection::{DbOptions, Engine, open};
+use crate::jobs::watched;
+use crate::{DbError, JobFuture, Lock, Tx};
 
 /// How long one job may hold the writer before it is abandoned.
 const JOB_LIMIT: Duration = Duration::from_secs(30);
@@ -34,6 +38,8 @@ const ATTEMPTS: u32 = 12;
 /// What became of a job when it ran: whether its changes may stay, and how to tell the caller.
 pub(crate) struct Done {
     keep: bool,
+    /// Whether a durable job was enqueued in it.
+    enqueued: bool,
     answer: Box<dyn FnOnce(Option<DbError>) + Send>,
 }
 
@@ -46,23 +52,79 @@ pub(crate) enum Work {
     Close(oneshot::Sender<()>),
 }
 
-/// The writing half of a [`Db`].
+/// The writing half of a [`crate::Db`].
 pub(crate) enum Writer {
     Sqlite(mpsc::Sender<Work>),
-    Postgres(AnyPool),
+    /// The pool, and what is told of each commit in which a durable job was enqueued.
+    Postgres(AnyPool, Arc<Notify>),
 }
 
 impl Writer {
-    pub(crate) async fn sqlite(options: AnyConnectOptions, settings: DbOptions) -> Result<Self, DbError> {
+    /// `wake` is told of each commit in which a durable job was enqueued.
+    pub(crate) async fn sqlite(
+        options: AnyConnectOptions,
+        settings: DbOptions,
+        wake: Arc<Notify>,
+    ) -> Result<Self, DbError> {
         let connection = open(Engine::Sqlite, &options, &settings).await?;
         let (sender, receiver) = mpsc::channel(1024);
-        let group = GroupWriter { options, settings, receiver, connection: Some(connection), held: None };
-        tokio::spawn(group.run());
+        let group =
+            GroupWriter { options, settings, wake, receiver, connection: Some(connection), held: None };
+        // Without it no change is stored any more, and what it held cannot be taken up again.
+        hbc_tasks::spawn_essential("database writer", group.run());
         Ok(Self::Sqlite(sender))
     }
 
-    pub(crate) const fn postgres(pool: AnyPool, _settings: &DbOptions) -> Self {
-        Self::Postgres(pool)
+    /// `wake` is told of each commit in which a durable job was enqueued.
+    pub(crate) const fn postgres(pool: AnyPool, wake: Arc<Notify>) -> Self {
+        Self::Postgres(pool, wake)
+    }
+
+    /// Runs a job, holding `locks` from before its transaction begins until after it ended.
+    pub(crate) async fn run<T, E, F>(&self, locks: Vec<Lock>, job: F) -> Result<T, E>
+    where
+        F: for<'c> FnOnce(&'c mut Tx) -> JobFuture<'c, T, E> + Clone + Send + 'static,
+        T: Send + 'static,
+        E: From<DbError> + Error + Send + 'static,
+    {
+        match self {
+            Self::Sqlite(sender) => {
+                let (answer, wait) = oneshot::channel();
+                let work = Work::Job(erase(job, answer));
+                sender.send(work).await.map_err(|_stopped| E::from(DbError::Closed))?;
+                wait.await.unwrap_or_else(|_stopped| Err(E::from(DbError::Closed)))
+            }
+            Self::Postgres(pool, wake) => {
+                let (pool, wake) = (pool.clone(), Arc::clone(wake));
+                let task = hbc_tasks::spawn("database change", async move {
+                    let (outcome, enqueued) = watched(repeat(pool, Lock::in_order(locks), job)).await;
+                    if enqueued && outcome.is_ok() {
+                        wake.notify_one();
+                    }
+                    outcome
+                });
+                task.await.unwrap_or_else(|_panicked| Err(E::from(DbError::Panicked)))
+            }
+        }
+    }
+
+    /// Cuts SQLite's write-ahead log to nothing.
+    pub(crate) async fn truncate_log(&self) -> Result<(), DbError> {
+        let Self::Sqlite(sender) = self else { return Ok(()) };
+        let (answer, wait) = oneshot::channel();
+        sender.send(Work::TruncateLog(answer)).await.map_err(|_stopped| DbError::Closed)?;
+        wait.await.unwrap_or(Err(DbError::Closed))
+    }
+
+    /// Connections, those of them that are idle, and changes that wait.
+    pub(crate) fn load(&self) -> (u64, u64, u64) {
+        match self {
+            Self::Sqlite(sender) => {
+                let waiting = sender.max_capacity().saturating_sub(sender.capacity()) as u64;
+                (1, u64::from(waiting == 0), waiting)
+            }
+            Self::Postgres(pool, _wake) => (u64::from(pool.size()), pool.num_idle() as u64, 0),
+        }
     }
 
     pub(crate) async fn close(&self) {
@@ -73,53 +135,8 @@ impl Writer {
                     wait.await.ok();
                 }
             }
-            Self::Postgres(pool) => pool.close().await,
+            Self::Postgres(pool, _wake) => pool.close().await,
         }
-    }
-}
-
-impl Db {
-    /// Runs `job` in a transaction and returns what it returned, once that is durable. `Err` means that
-    /// nothing of it is stored. The job's captures are cloned for repetitions: put what is large into an
-    /// `Arc`.
-    pub async fn write<T, E, F>(&self, job: F) -> Result<T, E>
-    where
-        F: for<'c> FnOnce(&'c mut Tx) -> JobFuture<'c, T, E> + Clone + Send + 'static,
-        T: Send + 'static,
-        E: From<DbError> + Error + Send + 'static,
-    {
-        self.write_locked(Vec::new(), job).await
-    }
-
-    /// Like [`Db::write`], holding `locks` from before the transaction begins until after it ended.
-    pub async fn write_locked<T, E, F>(&self, locks: Vec<Lock>, job: F) -> Result<T, E>
-    where
-        F: for<'c> FnOnce(&'c mut Tx) -> JobFuture<'c, T, E> + Clone + Send + 'static,
-        T: Send + 'static,
-        E: From<DbError> + Error + Send + 'static,
-    {
-        match &*self.writer {
-            Writer::Sqlite(sender) => {
-                let (answer, wait) = oneshot::channel();
-                let work = Work::Job(erase(job, answer));
-                sender.send(work).await.map_err(|_stopped| E::from(DbError::Closed))?;
-                wait.await.unwrap_or_else(|_stopped| Err(E::from(DbError::Closed)))
-            }
-            Writer::Postgres(pool) => {
-                let pool = pool.clone();
-                let task = tokio::spawn(repeat(pool, Lock::in_order(locks), job));
-                task.await.unwrap_or_else(|_panicked| Err(E::from(DbError::Panicked)))
-            }
-        }
-    }
-
-    /// Moves the whole write-ahead log into the main file and cuts it to nothing, so that erased rows are
-    /// not left in it. Does nothing on PostgreSQL.
-    pub async fn truncate_log(&self) -> Result<(), DbError> {
-        let Writer::Sqlite(sender) = &*self.writer else { return Ok(()) };
-        let (answer, wait) = oneshot::channel();
-        sender.send(Work::TruncateLog(answer)).await.map_err(|_stopped| DbError::Closed)?;
-        wait.await.unwrap_or(Err(DbError::Closed))
     }
 }
 
@@ -133,9 +150,9 @@ where
 {
     Box::new(move |connection| {
         Box::pin(async move {
-            let outcome = match connection {
-                Ok(connection) => within_limits(job, connection).await,
-                Err(error) => Err(E::from(error)),
+            let (outcome, enqueued) = match connection {
+                Ok(connection) => watched(within_limits(job, connection)).await,
+                Err(error) => (Err(E::from(error)), false),
             };
             let keep = outcome.is_ok();
             let answer = move |failure: Option<DbError>| {
@@ -145,7 +162,7 @@ where
                     None => outcome,
                 });
             };
-            Done { keep, answer: Box::new(answer) }
+            Done { keep, enqueued, answer: Box::new(answer) }
         })
     })
 }
@@ -170,6 +187,7 @@ where
 struct GroupWriter {
     options: AnyConnectOptions,
     settings: DbOptions,
+    wake: Arc<Notify>,
     receiver: mpsc::Receiver<Work>,
     connection: Option<AnyConnection>,
     /// Work that is not a job and arrived while a group was being filled.
@@ -249,7 +267,10 @@ impl GroupWriter {
                 true
             }
         };
-        for Done { keep, answer } in finished {
+        if !failed && finished.iter().any(|done| done.keep && done.enqueued) {
+            self.wake.notify_one();
+        }
+        for Done { keep, answer, .. } in finished {
             // A job that failed on its own keeps its own error.
             answer((failed && keep).then_some(DbError::NotCommitted));
         }

@@ -145,11 +145,14 @@ async fn what_is_settled_is_never_due_again_and_told_once() {
 
         // The chain is the truth, whatever nodes said before.
         assert!(finalise(2).await.unwrap().is_some());
-        let forgotten = db.write(|tx| {
-            Box::pin(async move { outbox::forget_bytes(tx, NOW.plus(Duration::from_secs(1))).await })
-        });
-        let forgotten: Result<u64, DbError> = forgotten.await;
-        assert_eq!(forgotten.unwrap(), 2);
+        let forget = |limit| async move {
+            let later = NOW.plus(Duration::from_secs(1));
+            let forgotten: Result<u64, DbError> = db
+                .write(move |tx| Box::pin(async move { outbox::forget_bytes(tx, later, NOW, limit).await }))
+                .await;
+            forgotten.unwrap()
+        };
+        assert_eq!([forget(1).await, forget(10).await, forget(10).await], [1, 1, 0]);
     }
 }
 
@@ -209,7 +212,7 @@ async fn one_of_two_rivals_saves_its_answer_and_the_other_does_nothing() {
         assert_eq!(idempotency::find(db.reads(), txid(9)).await.unwrap(), None);
         let pruned: Result<u64, DbError> = db
             .write(|tx| {
-                Box::pin(async move { idempotency::prune(tx, NOW.plus(Duration::from_secs(1))).await })
+                Box::pin(async move { idempotency::prune(tx, NOW.plus(Duration::from_secs(1)), 10).await })
             })
             .await;
         assert_eq!(pruned.unwrap(), 1);

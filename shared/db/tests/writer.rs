@@ -104,7 +104,7 @@ async fn a_job_runs_to_its_end_when_its_caller_goes_away() {
         let started = Arc::new(tokio::sync::Notify::new());
         let go = Arc::new(tokio::sync::Notify::new());
         let (signal, wait) = (Arc::clone(&started), Arc::clone(&go));
-        let handle = tokio::spawn({
+        let handle = hbc_tasks::spawn("change", {
             let db = db.clone();
             async move {
                 db.write(move |tx| {

@@ -1,8 +1,8 @@
 //! `Idempotency-Key`: the same request under the same key is done once and answered alike.
 //!
-//! A handler of a creating POST takes an [`IdempotencyKey`], asks [`IdempotencyKey::begin`], and either gives back
-//! the saved answer or works on with a [`Ticket`]. The saved answer must be stored in the transaction that does the
-//! work (`hbc_db::idempotency::save`); between processes that transaction's primary key decides who was first.
+//! A handler of a creating POST takes an [`IdempotencyKey`] and does its work in [`IdempotencyKey::once`]: it prepares,
+//! then commits, and stores what [`Slot::answer`] gives in the transaction that does the work
+//! (`hbc_db::idempotency::save`). Between processes that transaction's primary key decides who was first.
 
 use std::collections::HashSet;
 use std::future::Future;
@@ -59,30 +59,64 @@ impl FromRequest for IdempotencyKey {
 }
 
 /// What [`IdempotencyKey::begin`] found.
-#[derive(Debug)]
-pub enum Begun {
+enum Begun {
     /// The request was done before: give back this answer.
     Answered(HttpResponse),
-    /// Nobody did it yet: do it, and save the answer with [`Ticket::answer`].
+    /// Nobody did it yet.
     Fresh(Ticket),
 }
 
 /// The right to do a request; while it lives, the same request is answered `in_flight`.
-#[derive(Debug)]
-pub struct Ticket {
+struct Ticket(Slot);
+
+/// Where a request's answer is to be saved.
+#[derive(Clone, Copy, Debug)]
+pub struct Slot {
     id: Option<Digest>,
     fingerprint: Digest,
 }
 
+/// Tells failures that may mean that a rival was first, another request under the same key or about the same unique thing,
+/// from all others.
+pub trait Rivalry {
+    /// Whether this is one of them.
+    fn is_rival(&self) -> bool;
+}
+
 impl IdempotencyKey {
-    /// Begins the request of `caller` (its account, or another name for who asks) with a body of this digest.
-    pub async fn begin<S: AnswerStore>(
+    /// Does the request of `caller` (its account, or another name for who asks) with a body of this digest, unless it was
+    /// done before: then its answer is given again. `work` prepares and commits; where it lost to a rival with the same
+    /// key, the rival's answer is given.
+    pub async fn once<S, E, P>(
         &self,
         store: &S,
         caller: &str,
         body: Digest,
-    ) -> Result<Begun, Problem> {
-        let Some(key) = &self.key else { return Ok(Begun::Fresh(Ticket { id: None, fingerprint: body })) };
+        work: impl AsyncFnOnce(Slot) -> Result<HttpResponse, E>,
+    ) -> Result<HttpResponse, P>
+    where
+        S: AnswerStore,
+        E: Rivalry,
+        P: From<Problem> + From<E>,
+    {
+        let ticket = match self.begin(store, caller, body).await? {
+            Begun::Answered(answer) => return Ok(answer),
+            Begun::Fresh(ticket) => ticket,
+        };
+        match work(ticket.0).await {
+            Ok(answer) => Ok(answer),
+            Err(error) if error.is_rival() => match ticket.lost(store).await? {
+                Some(answer) => Ok(answer),
+                None => Err(error.into()),
+            },
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    async fn begin<S: AnswerStore>(&self, store: &S, caller: &str, body: Digest) -> Result<Begun, Problem> {
+        let Some(key) = &self.key else {
+            return Ok(Begun::Fresh(Ticket(Slot { id: None, fingerprint: body })));
+        };
         let id = self.id(caller, key);
         if let Some(saved) = store.saved_answer(id).await? {
             return replay(&saved, body).map(Begun::Answered);
@@ -90,7 +124,7 @@ impl IdempotencyKey {
         if !IN_FLIGHT.lock().unwrap_or_else(PoisonError::into_inner).insert(id) {
             return Err(Problem::new(Slug::InFlight));
         }
-        let ticket = Ticket { id: Some(id), fingerprint: body };
+        let ticket = Ticket(Slot { id: Some(id), fingerprint: body });
         // The first request may have finished between the look-up and the ticket.
         match store.saved_answer(id).await? {
             Some(saved) => replay(&saved, body).map(Begun::Answered),
@@ -108,7 +142,7 @@ impl IdempotencyKey {
     }
 }
 
-impl Ticket {
+impl Slot {
     /// The row to store in the transaction that does the work; nothing if the client sent no key.
     #[must_use]
     pub fn answer(
@@ -127,20 +161,20 @@ impl Ticket {
             saved_at: now,
         })
     }
+}
 
-    /// After the transaction failed on the saved answer's primary key: the answer of the rival that was first.
-    pub async fn lost<S: AnswerStore>(&self, store: &S) -> Result<HttpResponse, Problem> {
-        let Some(id) = self.id else { return Err(Problem::new(Slug::Conflict)) };
-        match store.saved_answer(id).await? {
-            Some(saved) => replay(&saved, self.fingerprint),
-            None => Err(Problem::new(Slug::InFlight)),
-        }
+impl Ticket {
+    /// The answer of a rival with the same key that was first, if it was that.
+    async fn lost<S: AnswerStore>(&self, store: &S) -> Result<Option<HttpResponse>, Problem> {
+        let Some(id) = self.0.id else { return Ok(None) };
+        let saved = store.saved_answer(id).await?;
+        saved.map(|saved| replay(&saved, self.0.fingerprint)).transpose()
     }
 }
 
 impl Drop for Ticket {
     fn drop(&mut self) {
-        if let Some(id) = self.id {
+        if let Some(id) = self.0.id {
             IN_FLIGHT.lock().unwrap_or_else(PoisonError::into_inner).remove(&id);
         }
     }

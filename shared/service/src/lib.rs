@@ -19,7 +19,6 @@ mod problem;
 mod readiness;
 mod server;
 mod service_assertion;
-mod tasks;
 pub mod telemetry;
 mod token;
 
@@ -34,8 +33,9 @@ pub use server::{Server, ServerBuilder, ServerSettings};
 pub use service_assertion::{
     AllowedServices, AnyService, FromAccessPolicy, FromAuth, FromStorage, Service, ServiceVerifier,
 };
-pub use tasks::Tasks;
 pub use token::{TokenError, TokenVerifier};
 
+/// Background work, started so that no panic goes unseen.
+pub use hbc_tasks::{Tasks, spawn, spawn_essential};
 /// A service's route table is a function over this: `fn table(routes: &mut Routes<'_>)`.
 pub use utoipa_actix_web::service_config::ServiceConfig as Routes;

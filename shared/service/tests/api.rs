@@ -318,7 +318,7 @@ async fn the_same_request_under_way_is_a_conflict() {
         let request = sample.http.post(sample.url("/v1/things")).bearer_auth(sample.patient_token());
         request.header("idempotency-key", "slow").json(&json!({"name": "a", "count": 1})).send()
     };
-    let first = tokio::spawn(request());
+    let first = hbc_service::spawn("request", request());
     sample.memory.entered.notified().await;
     assert_eq!(slug(request().await.unwrap()).await, "in_flight");
     drop(held);
@@ -400,7 +400,7 @@ async fn stopping_lets_the_request_under_way_finish() {
     let mut sample = start();
     let held = sample.memory.gate.clone().lock_owned().await;
     let request = sample.http.post(sample.url("/v1/things")).bearer_auth(sample.patient_token());
-    let under_way = tokio::spawn(request.json(&json!({"name": "a", "count": 1})).send());
+    let under_way = hbc_service::spawn("request", request.json(&json!({"name": "a", "count": 1})).send());
     sample.memory.entered.notified().await;
     sample.stop.take().unwrap().send(()).unwrap();
     drop(held);

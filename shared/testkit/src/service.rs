@@ -30,7 +30,7 @@ impl Spawned {
         let stopped: Stopped = Box::pin(async move {
             let _told_or_dropped: Result<(), _> = stopped.await;
         });
-        let running = tokio::spawn(serve(stopped));
+        let running = hbc_tasks::spawn("the service under test", serve(stopped));
         Self { base: format!("http://127.0.0.1:{port}"), stop: Some(stop), running: Some(running) }
     }
 

@@ -3,6 +3,8 @@
 //! It answers one question at a time and knows nothing of databases or HTTP. Policies are validated strictly against
 //! their schema when the service starts; a policy that cannot be evaluated makes the whole answer a denial, because
 //! Cedar itself would skip it, and a skipped `forbid` would open a door.
+//!
+//! Why: decision 0053.
 
 use std::collections::{HashMap, HashSet};
 

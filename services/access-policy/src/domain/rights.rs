@@ -4,6 +4,8 @@
 //!
 //! The patient's MAC covers the pin and **every live grant**, so that a row added by hand fails like a row removed by
 //! hand. Grants that ended are outside: bringing one back adds a row. Its cost grows with the living grants only.
+//!
+//! Why: decision 0052.
 
 use hbc_types::account::{AgencyType, Custody, Role, Standing};
 use hbc_types::ids::{AccountId, AgencyId, PatientId, SessionId};

@@ -1,5 +1,7 @@
 //! Data keys for writers, keys for readers, and what becomes of the numbers. Decision, receipt and numbers are one durable
 //! transaction; a key leaves this module only after it committed.
+//!
+//! Why: decision 0050.
 
 use std::collections::{BTreeMap, BTreeSet};
 

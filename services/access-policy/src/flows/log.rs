@@ -83,10 +83,21 @@ pub async fn locate(app: &App, who: &Who, patient: &PatientId, id: &ReceiptId) -
     Ok(Located { body, salt, batch, path })
 }
 
+/// The proof of a final transaction, from whichever node answers. It is not verified yet: the caller verifies the whole
+/// document that it becomes part of.
+pub async fn transaction_proof(app: &App, txid: Digest) -> Result<TransactionProof, Error> {
+    let bytes = app.ledger.proof(txid).await.map_err(Error::Ledger)?;
+    match Document::parse(&bytes) {
+        Ok(Document::Transaction(proof)) => Ok(proof),
+        Ok(_) => Err(Error::Unverified("it is a proof of something else".to_owned())),
+        Err(error) => Err(Error::Unverified(error.to_string())),
+    }
+}
+
 /// The offline document, once the ledger gave the proof of the transaction. It is verified before it is handed out.
 pub fn document(app: &App, located: Located, mut anchor: TransactionProof) -> Result<Vec<u8>, Error> {
     // With genesis.json inside it can be checked by chain id alone.
-    anchor.genesis.get_or_insert_with(|| app.genesis.clone());
+    anchor.genesis.get_or_insert_with(|| (*app.genesis).clone());
     let proof = ReceiptProof {
         anchor,
         index: located.batch.place,
@@ -95,7 +106,7 @@ pub fn document(app: &App, located: Located, mut anchor: TransactionProof) -> Re
     };
     let unverified = |error: hbc_chain::proof::ProofError| Error::Unverified(error.to_string());
     let bytes = Document::Receipt(proof).to_bytes().map_err(unverified)?;
-    let trust = hbc_chain::proof::Trust::Genesis(Box::new(app.genesis.clone()));
+    let trust = hbc_chain::proof::Trust::Genesis(Box::new((*app.genesis).clone()));
     hbc_chain::proof::verify(&bytes, &trust).map_err(unverified)?;
     Ok(bytes)
 }

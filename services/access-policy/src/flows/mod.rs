@@ -6,7 +6,6 @@ pub mod consents;
 pub mod decide;
 pub mod explain;
 pub mod keys;
-pub mod ledger;
 pub mod log;
 pub mod requests;
 pub mod views;

@@ -1,10 +1,7 @@
 //! Access requests.
 
-use std::sync::Arc;
-
 use actix_web::http::StatusCode;
 use actix_web::{HttpResponse, get, post, web};
-use hbc_service::idempotency::Begun;
 use hbc_service::paging::{PageQuery, cursor};
 use hbc_service::{Agency, Caller, IdempotencyKey, Patient, Problem, StrictJson};
 use hbc_types::ids::AccessRequestId;
@@ -13,8 +10,9 @@ use hbc_types::wire::access::{AccessRequestPage, AccessRequestState, AccessReque
 use serde::Deserialize;
 
 use crate::app::{App, Who};
+use crate::error::Error;
 use crate::flows::requests;
-use crate::routes::{answer, failed, save_created};
+use crate::routes::{answer, save_created};
 use crate::store::listings::PageKey;
 
 /// An agency asks a patient for access.
@@ -35,16 +33,13 @@ pub async fn ask(
     body: StrictJson<NewAccessRequest>,
     app: web::Data<App>,
 ) -> Result<HttpResponse, Problem> {
-    let ticket = match key.begin(app.as_ref(), agency.id.as_str(), body.digest()).await? {
-        Begun::Answered(answer) => return Ok(answer),
-        Begun::Fresh(ticket) => Arc::new(ticket),
-    };
-    let save = save_created(&app, &ticket);
     let who = Who::from(&agency.caller);
-    match requests::ask(&app, who, agency.id, body.into_value(), save).await {
-        Ok(view) => Ok(answer(StatusCode::CREATED, &view)),
-        Err(error) => failed(&app, &ticket, error).await,
-    }
+    let (caller, digest, new) = (agency.id.clone(), body.digest(), body.into_value());
+    let work = async |slot| {
+        let view = requests::ask(&app, who, agency.id, new, save_created(&app, slot)).await?;
+        Ok::<_, Error>(answer(StatusCode::CREATED, &view))
+    };
+    key.once(app.as_ref(), caller.as_str(), digest, work).await
 }
 
 /// Which requests to list.

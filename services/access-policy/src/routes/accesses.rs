@@ -11,7 +11,6 @@ use hbc_types::wire::access::AccessPage;
 use crate::app::{App, Who};
 use crate::flows::log;
 use crate::routes::answer;
-use crate::worker::Ledger;
 
 /// Who read, wrote, listed or tried to: newest first.
 #[utoipa::path(
@@ -52,10 +51,9 @@ pub async fn proof(
     patient: Patient,
     receipt: web::Path<ReceiptId>,
     app: web::Data<App>,
-    ledger: web::Data<Ledger>,
 ) -> Result<HttpResponse, Problem> {
     let located = log::locate(&app, &Who::from(&patient.caller), &patient.id, &receipt).await?;
-    let anchor = ledger.proof(located.batch.txid).await?;
+    let anchor = log::transaction_proof(&app, located.batch.txid).await?;
     let bytes = log::document(&app, located, anchor)?;
     Ok(HttpResponse::Ok()
         .content_type("application/json")

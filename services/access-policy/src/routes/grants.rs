@@ -1,10 +1,7 @@
 //! Grants: draft, sign, revoke, look.
 
-use std::sync::Arc;
-
 use actix_web::http::StatusCode;
 use actix_web::{HttpResponse, get, post, put, web};
-use hbc_service::idempotency::Begun;
 use hbc_service::paging::{PageQuery, cursor};
 use hbc_service::{Caller, IdempotencyKey, Patient, Problem, StrictJson};
 use hbc_types::ids::{GrantId, PatientId};
@@ -14,8 +11,9 @@ use hbc_types::wire::access::{
 };
 
 use crate::app::{App, Who};
+use crate::error::Error;
 use crate::flows::consents;
-use crate::routes::{answer, failed, save_created};
+use crate::routes::{answer, save_created};
 use crate::store::listings::PageKey;
 
 /// Drafts a grant, unasked or in answer to a request. Nothing acts until it is signed and final.
@@ -35,16 +33,14 @@ pub async fn draft(
     body: StrictJson<NewGrant>,
     app: web::Data<App>,
 ) -> Result<HttpResponse, Problem> {
-    let ticket = match key.begin(app.as_ref(), patient.id.as_str(), body.digest()).await? {
-        Begun::Answered(answer) => return Ok(answer),
-        Begun::Fresh(ticket) => Arc::new(ticket),
-    };
-    let save = save_created(&app, &ticket);
     let who = Who::from(&patient.caller);
-    match consents::draft_grant(&app, who, patient.id, body.into_value(), save).await {
-        Ok(draft) => Ok(answer(StatusCode::CREATED, &draft)),
-        Err(error) => failed(&app, &ticket, error).await,
-    }
+    let (caller, digest, new) = (patient.id.clone(), body.digest(), body.into_value());
+    let work = async |slot| {
+        let save = save_created(&app, slot);
+        let draft = consents::draft_grant(&app, who, patient.id, new, save).await?;
+        Ok::<_, Error>(answer(StatusCode::CREATED, &draft))
+    };
+    key.once(app.as_ref(), caller.as_str(), digest, work).await
 }
 
 /// Grants of the calling patient, or those that cover the calling agency.

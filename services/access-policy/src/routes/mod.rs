@@ -11,8 +11,8 @@ use std::sync::Arc;
 
 use actix_web::HttpResponse;
 use actix_web::http::StatusCode;
-use hbc_service::idempotency::Ticket;
-use hbc_service::{Problem, Routes};
+use hbc_service::Routes;
+use hbc_service::idempotency::Slot;
 use serde::Serialize;
 
 use crate::app::{App, SAVED_ANSWER};
@@ -59,20 +59,12 @@ fn answer<T: Serialize>(status: StatusCode, body: &T) -> HttpResponse {
 }
 
 /// How the answer of a creating request is saved in the transaction that does it: sealed, because answers carry names
-/// and people's own words. The ticket stays with the handler.
-fn save_created<T: Serialize + 'static>(app: &App, ticket: &Arc<Ticket>) -> Save<T> {
-    let (app, ticket, now) = (app.clone(), Arc::clone(ticket), app.clock.now());
+/// and people's own words.
+fn save_created<T: Serialize + 'static>(app: &App, slot: Slot) -> Save<T> {
+    let (app, now) = (app.clone(), app.clock.now());
     Arc::new(move |body: &T| {
         let text = serde_json::to_string(body).map_err(|error| Error::invalid("body", error.to_string()))?;
         let hidden = hex::encode(app.seal.hide(SAVED_ANSWER, &text));
-        Ok(ticket.answer(StatusCode::CREATED, None, &hidden, now))
+        Ok(slot.answer(StatusCode::CREATED, None, &hidden, now))
     })
-}
-
-/// A creating request failed: if a rival with the same key was first, its answer; else the problem.
-async fn failed(app: &App, ticket: &Ticket, error: Error) -> Result<HttpResponse, Problem> {
-    match error {
-        Error::Db(error) if error.is_unique_violation() => ticket.lost(app).await,
-        error => Err(error.into()),
-    }
 }

@@ -1,17 +1,16 @@
 //! Accounts, denials and ended sessions.
 
+use hbc_db::row::{self, Reader};
 use hbc_db::{DbError, Tx};
 use hbc_types::Timestamp;
 use hbc_types::account::{AgencyType, Role, Standing};
 use hbc_types::ids::{AccountId, SessionId};
 use hbc_types::wire::access::Subject;
-use sqlx::Row;
 use sqlx::any::AnyRow;
 
 use crate::domain::policy::Principal;
 use crate::domain::rights::{Account, BUCKETS, EndedSessions, RightsSeal};
 use crate::error::Error;
-use crate::store::row;
 
 /// The account, if auth ever told of it; its MAC is checked.
 pub async fn account(tx: &mut Tx, seal: &RightsSeal, id: &str) -> Result<Option<Account>, Error> {
@@ -27,29 +26,31 @@ pub async fn account(tx: &mut Tx, seal: &RightsSeal, id: &str) -> Result<Option<
 }
 
 fn checked(row: &AnyRow, seal: &RightsSeal) -> Result<Account, Error> {
-    let account = read(row, seal)?;
-    seal.check_account(&account, &row.try_get::<Vec<u8>, _>("mac")?)?;
+    let row = Reader(row);
+    let account = read(row.0, seal)?;
+    seal.check_account(&account, &row.bytes("mac")?)?;
     Ok(account)
 }
 
 fn read(row: &AnyRow, seal: &RightsSeal) -> Result<Account, DbError> {
-    let id: String = row.try_get("id")?;
-    let name = row.try_get::<Option<Vec<u8>>, _>("name")?;
+    let row = Reader(row);
+    let id = row.text("id")?;
+    let name = row.bytes_opt("name")?;
     let name = name.map(|hidden| seal.show(&id, &hidden)).transpose();
     Ok(Account {
-        id: row::parsed(row, "id")?,
+        id: row.parsed("id")?,
         subject: Subject {
-            role: row::code(row, "role", Role::parse)?,
-            standing: row::code(row, "standing", Standing::parse)?,
-            agency_type: row::code_option(row, "agency_type", AgencyType::parse)?,
+            role: row.code("role", Role::parse)?,
+            standing: row.code("standing", Standing::parse)?,
+            agency_type: row.code_opt("agency_type", AgencyType::parse)?,
             name: name.map_err(|_sealed_text| DbError::BadValue { column: "name" })?,
-            organisation: row::parsed_option(row, "organisation")?,
-            staff_key: row::parsed_option(row, "staff_key")?,
-            revision: row::number(row, "revision")?,
+            organisation: row.parsed_opt("organisation")?,
+            staff_key: row.parsed_opt("staff_key")?,
+            revision: row.number("revision")?,
         },
-        denied_at: row::time_option(row, "denied_at_ms")?,
-        denied_until: row::time_option(row, "denied_until_ms")?,
-        updated_at: row::time(row, "updated_at_ms")?,
+        denied_at: row.time_opt("denied_at_ms")?,
+        denied_until: row.time_opt("denied_until_ms")?,
+        updated_at: row.time("updated_at_ms")?,
     })
 }
 
@@ -112,7 +113,7 @@ pub async fn make_buckets(tx: &mut Tx, seal: &RightsSeal) -> Result<(), Error> {
     )
     .fetch_one(&mut *tx)
     .await?;
-    if row.try_get::<i64, _>("accounts")? > 0 || row.try_get::<i64, _>("buckets")? > 0 {
+    if Reader(&row).number::<u64>("accounts")? > 0 || Reader(&row).number::<u64>("buckets")? > 0 {
         return Ok(());
     }
     for bucket in 0..BUCKETS {
@@ -146,7 +147,7 @@ async fn account_and_sessions(
     .await?
     .ok_or(hbc_db::RowMacError { table: "session_denials" })?;
     let ended = read_sessions(&row, seal, bucket, "sessions_mac")?;
-    let known = row.try_get::<Option<String>, _>("id")?.is_some();
+    let known = Reader(&row).text_opt("id")?.is_some();
     let account = known.then(|| checked(&row, seal)).transpose()?;
     if account.as_ref().is_some_and(|account| account.id != *id) {
         return Err(hbc_db::RowMacError { table: "subjects" }.into());
@@ -160,9 +161,10 @@ fn read_sessions(
     bucket: u16,
     mac: &'static str,
 ) -> Result<EndedSessions, Error> {
-    let text: String = row.try_get("sessions")?;
+    let row = Reader(row);
+    let text = row.text("sessions")?;
     let ended = EndedSessions::parse(bucket, &text).ok_or(DbError::BadValue { column: "sessions" })?;
-    seal.check_sessions(&ended, &row.try_get::<Vec<u8>, _>(mac)?)?;
+    seal.check_sessions(&ended, &row.bytes(mac)?)?;
     Ok(ended)
 }
 

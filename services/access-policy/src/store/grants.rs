@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use hbc_db::row::{self, Reader};
 use hbc_db::{DbError, Tx};
 use hbc_types::account::Custody;
 use hbc_types::ids::{AgencyId, GrantId, PatientId};
@@ -9,14 +10,12 @@ use hbc_types::keys::PublicKey;
 use hbc_types::labels::{Category, Compartment};
 use hbc_types::wire::access::{GrantEvidence, Labels};
 use hbc_types::{Digest, Timestamp};
-use sqlx::Row;
 use sqlx::any::AnyRow;
 
 use crate::domain::consent::Draft;
 use crate::domain::grant::{Grant, NumberLimits};
 use crate::domain::rights::numbers_text;
 use crate::error::Error;
-use crate::store::row;
 
 /// A grant with everything that is stored of it.
 #[derive(Clone, Debug)]
@@ -92,44 +91,46 @@ pub async fn find_by_txid(tx: &mut Tx, txid: Digest) -> Result<Option<GrantId>, 
         .bind(txid.to_string())
         .fetch_optional(tx)
         .await?;
-    Ok(row.map(|row| row::parsed(&row, "id")).transpose()?)
+    Ok(row.map(|row| Reader(&row).parsed("id")).transpose()?)
 }
 
 pub(super) fn stored(row: &AnyRow) -> Result<StoredGrant, DbError> {
+    let row = Reader(row);
     Ok(StoredGrant {
-        grant: read(row)?,
-        body: row.try_get("body")?,
-        salt: row.try_get("salt")?,
-        payload: row.try_get("payload")?,
-        jws: row.try_get("jws")?,
-        certificate: row.try_get("certificate")?,
+        grant: read(row.0)?,
+        body: row.text("body")?,
+        salt: row.bytes("salt")?,
+        payload: row.text("payload")?,
+        jws: row.text_opt("jws")?,
+        certificate: row.text_opt("certificate")?,
     })
 }
 
 fn read(row: &AnyRow) -> Result<Grant, DbError> {
-    let scope: String = row.try_get("scope")?;
-    let numbers: Option<String> = row.try_get("numbers")?;
+    let row = Reader(row);
+    let scope = row.text("scope")?;
+    let numbers = row.text_opt("numbers")?;
     Ok(Grant {
-        id: row::parsed(row, "id")?,
-        patient: row::parsed(row, "patient")?,
-        grantee: row::parsed(row, "grantee")?,
-        request: row::parsed_option(row, "request")?,
+        id: row.parsed("id")?,
+        patient: row.parsed("patient")?,
+        grantee: row.parsed("grantee")?,
+        request: row.parsed_opt("request")?,
         scope: serde_json::from_str(&scope).map_err(|_other| DbError::BadValue { column: "scope" })?,
-        custody: row::code(row, "custody", Custody::parse)?,
-        given_at: row::time(row, "given_at_ms")?,
-        draft_expires_at: row::time(row, "draft_expires_at_ms")?,
-        kid: row::parsed_option(row, "kid")?,
-        seq: row::number_option(row, "seq")?,
-        txid: row::parsed_option(row, "txid")?,
-        signed_at: row::time_option(row, "signed_at_ms")?,
+        custody: row.code("custody", Custody::parse)?,
+        given_at: row.time("given_at_ms")?,
+        draft_expires_at: row.time("draft_expires_at_ms")?,
+        kid: row.parsed_opt("kid")?,
+        seq: row.number_opt("seq")?,
+        txid: row.parsed_opt("txid")?,
+        signed_at: row.time_opt("signed_at_ms")?,
         numbers: parse_numbers(numbers.as_deref().unwrap_or_default())
             .ok_or(DbError::BadValue { column: "numbers" })?,
-        final_height: row::number_option(row, "final_height")?,
-        refused: row.try_get("refused")?,
-        frozen_at: row::time_option(row, "frozen_at_ms")?,
-        revoked_at: row::time_option(row, "revoked_at_ms")?,
-        revoked_by: row::parsed_option(row, "revoked_by")?,
-        ended_at: row::time_option(row, "ended_at_ms")?,
+        final_height: row.number_opt("final_height")?,
+        refused: row.text_opt("refused")?,
+        frozen_at: row.time_opt("frozen_at_ms")?,
+        revoked_at: row.time_opt("revoked_at_ms")?,
+        revoked_by: row.parsed_opt("revoked_by")?,
+        ended_at: row.time_opt("ended_at_ms")?,
     })
 }
 
@@ -216,7 +217,7 @@ pub async fn patients_with_expired(tx: &mut Tx, now: Timestamp) -> Result<Vec<Pa
     .bind(now.ms())
     .fetch_all(tx)
     .await?;
-    Ok(rows.iter().map(|row| row::parsed(row, "patient")).collect::<Result<_, _>>()?)
+    Ok(rows.iter().map(|row| Reader(row).parsed("patient")).collect::<Result<_, _>>()?)
 }
 
 /// Forgets drafts that were never signed and expired before `before`.
@@ -248,14 +249,15 @@ pub struct StoredKey {
 }
 
 fn read_key(row: &AnyRow) -> Result<StoredKey, DbError> {
+    let row = Reader(row);
     Ok(StoredKey {
-        kid: row::parsed(row, "kid")?,
-        patient: row::parsed(row, "patient")?,
-        grantee: row::parsed(row, "grantee")?,
-        public_key: row::code(row, "public_key", |text| PublicKey::parse(text).ok())?,
-        last: (row::number(row, "last_seq")?, row::parsed_option(row, "last_txid")?),
-        last_final: (row::number(row, "final_seq")?, row::parsed_option(row, "final_txid")?),
-        revoked_at: row::time_option(row, "revoked_at_ms")?,
+        kid: row.parsed("kid")?,
+        patient: row.parsed("patient")?,
+        grantee: row.parsed("grantee")?,
+        public_key: row.code("public_key", |text| PublicKey::parse(text).ok())?,
+        last: (row.number("last_seq")?, row.parsed_opt("last_txid")?),
+        last_final: (row.number("final_seq")?, row.parsed_opt("final_txid")?),
+        revoked_at: row.time_opt("revoked_at_ms")?,
     })
 }
 
@@ -336,5 +338,5 @@ pub async fn early_revocation(tx: &mut Tx, kid: Digest, grant: &GrantId) -> Resu
         .bind(grant.as_str().to_owned())
         .fetch_optional(tx)
         .await?;
-    Ok(row.map(|row| row::parsed(&row, "txid")).transpose()?)
+    Ok(row.map(|row| Reader(&row).parsed("txid")).transpose()?)
 }

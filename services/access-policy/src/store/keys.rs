@@ -2,19 +2,18 @@
 
 use std::collections::BTreeMap;
 
+use hbc_db::row::{self, Reader};
 use hbc_db::{DbError, Tx};
 use hbc_types::ids::{AccountId, IntentId, PatientId, ReceiptId};
 use hbc_types::labels::{Category, Compartment};
 use hbc_types::purpose::Purpose;
 use hbc_types::wire::access::Labels;
 use hbc_types::{Digest, Timestamp};
-use sqlx::Row;
 use sqlx::any::AnyRow;
 
 use crate::domain::keys::KekId;
 use crate::domain::numbers::{NumberRange, Piece, RangeState, SetState};
 use crate::error::Error;
-use crate::store::row;
 
 /// The wrap of a KEK, if that one was made.
 pub async fn kek(tx: &mut Tx, id: &KekId) -> Result<Option<Vec<u8>>, Error> {
@@ -25,7 +24,7 @@ pub async fn kek(tx: &mut Tx, id: &KekId) -> Result<Option<Vec<u8>>, Error> {
             .bind(i64::from(id.epoch))
             .fetch_optional(tx)
             .await?;
-    Ok(row.map(|row| row.try_get("wrapped")).transpose()?)
+    Ok(row.map(|row| Reader(&row).bytes("wrapped")).transpose()?)
 }
 
 /// Stores the wrap of a new KEK.
@@ -44,9 +43,10 @@ pub async fn insert_kek(tx: &mut Tx, id: &KekId, wrapped: &[u8], now: Timestamp)
 }
 
 fn labels(row: &AnyRow) -> Result<Labels, DbError> {
+    let row = Reader(row);
     Ok(Labels {
-        category: row::code(row, "category", Category::parse)?,
-        compartment: row::code(row, "compartment", Compartment::parse)?,
+        category: row.code("category", Category::parse)?,
+        compartment: row.code("compartment", Compartment::parse)?,
     })
 }
 
@@ -70,7 +70,7 @@ pub async fn take_numbers(
     .bind(row::stored(count, "n_max")?)
     .fetch_one(&mut *tx)
     .await?;
-    let last = row::number(&row, "n_max")?;
+    let last: u64 = Reader(&row).number("n_max")?;
     let first = last.saturating_sub(count) + 1;
     let range = NumberRange { labels, first, last, intent: intent.clone(), state: RangeState::Open };
     insert_range(tx, patient, &range, None).await?;
@@ -115,10 +115,10 @@ pub async fn ranges(tx: &mut Tx, intent: &IntentId) -> Result<Vec<NumberRange>, 
     let read = |row: &AnyRow| {
         Ok(NumberRange {
             labels: labels(row)?,
-            first: row::number(row, "first_n")?,
-            last: row::number(row, "last_n")?,
-            intent: row::parsed(row, "intent")?,
-            state: row::code(row, "state", RangeState::parse)?,
+            first: Reader(row).number("first_n")?,
+            last: Reader(row).number("last_n")?,
+            intent: Reader(row).parsed("intent")?,
+            state: Reader(row).code("state", RangeState::parse)?,
         })
     };
     rows.iter().map(read).collect()
@@ -195,11 +195,11 @@ pub async fn sets(tx: &mut Tx, patient: &PatientId) -> Result<BTreeMap<Labels, S
 fn sets_of(rows: &[AnyRow]) -> Result<BTreeMap<Labels, SetState>, DbError> {
     let mut sets = BTreeMap::new();
     for row in rows {
-        let n_max = row::number(row, "n_max")?;
+        let n_max = Reader(row).number("n_max")?;
         let set = sets.entry(labels(row)?).or_insert(SetState { n_max, unsettled: Vec::new() });
-        if let Some(first) = row::number_option(row, "first_n")? {
-            let last = row::number(row, "last_n")?;
-            set.unsettled.push((first, last, row::code(row, "state", RangeState::parse)?));
+        if let Some(first) = Reader(row).number_opt("first_n")? {
+            let last = Reader(row).number("last_n")?;
+            set.unsettled.push((first, last, Reader(row).code("state", RangeState::parse)?));
         }
     }
     Ok(sets)
@@ -246,7 +246,7 @@ pub async fn intent(tx: &mut Tx, id: &IntentId) -> Result<Option<IntentState>, E
         .fetch_optional(tx)
         .await?;
     let Some(row) = row else { return Ok(None) };
-    let state: String = row.try_get("state")?;
+    let state = Reader(&row).text("state")?;
     Ok(Some(match state.as_str() {
         "void" => IntentState::Void,
         "anchored" => IntentState::Anchored,
@@ -255,18 +255,17 @@ pub async fn intent(tx: &mut Tx, id: &IntentId) -> Result<Option<IntentState>, E
 }
 
 fn read_intent(row: &AnyRow) -> Result<Intent, DbError> {
-    let epoch = row::number(row, "kek_epoch")?;
-    let actor: String = row.try_get("actor")?;
+    let row = Reader(row);
     Ok(Intent {
-        id: row::parsed(row, "id")?,
-        patient: row::parsed(row, "patient")?,
-        actor: AccountId::parse(&actor).map_err(|_other| DbError::BadValue { column: "actor" })?,
-        purpose: row::code(row, "purpose", Purpose::parse)?,
-        fingerprint: row::parsed(row, "fingerprint")?,
-        compartment: row::code(row, "compartment", Compartment::parse)?,
-        kek_epoch: u32::try_from(epoch).map_err(|_range| DbError::BadValue { column: "kek_epoch" })?,
-        seed: row.try_get("seed")?,
-        receipt: row::parsed_option(row, "receipt")?,
+        id: row.parsed("id")?,
+        patient: row.parsed("patient")?,
+        actor: row.parsed("actor")?,
+        purpose: row.code("purpose", Purpose::parse)?,
+        fingerprint: row.parsed("fingerprint")?,
+        compartment: row.code("compartment", Compartment::parse)?,
+        kek_epoch: row.number("kek_epoch")?,
+        seed: row.bytes_opt("seed")?,
+        receipt: row.parsed_opt("receipt")?,
     })
 }
 

@@ -11,7 +11,6 @@ pub mod listings;
 pub mod receipts;
 pub mod requests;
 pub mod rights;
-mod row;
 
 use hbc_db::Migration;
 

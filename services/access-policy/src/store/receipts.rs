@@ -1,14 +1,13 @@
 //! Receipts, their chain heads, batches, and the folding of equal denials.
 
+use hbc_db::row::{self, Reader};
 use hbc_db::{DbError, Tx};
 use hbc_types::ids::{PatientId, ReceiptId};
 use hbc_types::{Digest, Timestamp};
-use sqlx::Row;
 use sqlx::any::AnyRow;
 
 use crate::domain::receipts::{Batch, Head, Receipt, Span};
 use crate::error::Error;
-use crate::store::row;
 
 /// The end of a patient's chain of receipts.
 pub async fn head(tx: &mut Tx, patient: &PatientId) -> Result<Head, Error> {
@@ -17,7 +16,7 @@ pub async fn head(tx: &mut Tx, patient: &PatientId) -> Result<Head, Error> {
         .fetch_optional(tx)
         .await?
         .ok_or(Error::NotFound)?;
-    Ok(Head { n: row::number(&row, "n")?, leaf: row::parsed_option(&row, "leaf")? })
+    Ok(Head { n: Reader(&row).number("n")?, leaf: Reader(&row).parsed_opt("leaf")? })
 }
 
 /// Appends a receipt and moves the head; a rival that was faster makes it fail.
@@ -56,7 +55,7 @@ pub async fn folded(tx: &mut Tx, fingerprint: Digest, now: Timestamp) -> Result<
     .bind(now.ms())
     .fetch_optional(tx)
     .await?;
-    Ok(row.map(|row| row::parsed(&row, "receipt")).transpose()?)
+    Ok(row.map(|row| Reader(&row).parsed("receipt")).transpose()?)
 }
 
 /// Lets `receipt` stand for equal denials until `until`.
@@ -94,8 +93,9 @@ pub async fn waiting(tx: &mut Tx, limit: u32) -> Result<Vec<(PatientId, u64, Dig
     .bind(i64::from(limit))
     .fetch_all(tx)
     .await?;
-    let read =
-        |row: &AnyRow| Ok((row::parsed(row, "patient")?, row::number(row, "n")?, row::parsed(row, "leaf")?));
+    let read = |row: &AnyRow| {
+        Ok((Reader(row).parsed("patient")?, Reader(row).number("n")?, Reader(row).parsed("leaf")?))
+    };
     rows.iter().map(read).collect()
 }
 
@@ -179,23 +179,19 @@ pub struct PlacedBatch {
 }
 
 fn placed(row: &AnyRow) -> Result<Placed, DbError> {
-    let n = row::number(row, "n")?;
-    let batch = match row::number_option(row, "place")? {
+    let row = Reader(row);
+    let n: u64 = row.number("n")?;
+    let batch = match row.number_opt::<u64>("place")? {
         None => None,
         Some(place) => Some(PlacedBatch {
-            place: place + n.saturating_sub(row::number(row, "first_n")?),
-            root: row::parsed(row, "root")?,
-            count: row::number(row, "count")?,
-            txid: row::parsed(row, "txid")?,
-            height: row::number_option(row, "height")?,
+            place: place + n.saturating_sub(row.number("first_n")?),
+            root: row.parsed("root")?,
+            count: row.number("count")?,
+            txid: row.parsed("txid")?,
+            height: row.number_opt("height")?,
         }),
     };
-    Ok(Placed {
-        text: row.try_get("body")?,
-        salt: row.try_get("salt")?,
-        leaf: row::parsed(row, "leaf")?,
-        batch,
-    })
+    Ok(Placed { text: row.text("body")?, salt: row.bytes("salt")?, leaf: row.parsed("leaf")?, batch })
 }
 
 /// One receipt of this patient.
@@ -241,7 +237,7 @@ pub async fn batch_leaves(tx: &mut Tx, txid: Digest) -> Result<Vec<Digest>, Erro
     .bind(txid.to_string())
     .fetch_all(tx)
     .await?;
-    Ok(rows.iter().map(|row| row::parsed(row, "leaf")).collect::<Result<_, _>>()?)
+    Ok(rows.iter().map(|row| Reader(row).parsed("leaf")).collect::<Result<_, _>>()?)
 }
 
 /// Since when the oldest receipt of this patient waits for a final block.
@@ -256,5 +252,5 @@ pub async fn unanchored_since(tx: &mut Tx, patient: &PatientId) -> Result<Option
     .bind(patient.as_str().to_owned())
     .fetch_one(tx)
     .await?;
-    Ok(row::time_option(&row, "since")?)
+    Ok(Reader(&row).time_opt("since")?)
 }

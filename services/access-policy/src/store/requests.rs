@@ -1,15 +1,14 @@
 //! Access requests.
 
+use hbc_db::row::Reader;
 use hbc_db::{DbError, Tx};
 use hbc_types::Timestamp;
 use hbc_types::ids::{AccessRequestId, AgencyId, GrantId, PatientId};
 use hbc_types::wire::access::{AccessRequestState, Scope};
-use sqlx::Row;
 use sqlx::any::AnyRow;
 
 use crate::domain::rights::RightsSeal;
 use crate::error::Error;
-use crate::store::row;
 
 /// An access request.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -35,19 +34,20 @@ pub struct AccessRequest {
 }
 
 pub(super) fn read(row: &AnyRow, seal: &RightsSeal) -> Result<AccessRequest, DbError> {
-    let id: String = row.try_get("id")?;
-    let message = seal.show(&id, &row.try_get::<Vec<u8>, _>("message")?);
-    let scope: String = row.try_get("scope")?;
+    let row = Reader(row);
+    let id = row.text("id")?;
+    let message = seal.show(&id, &row.bytes("message")?);
+    let scope = row.text("scope")?;
     Ok(AccessRequest {
-        id: row::parsed(row, "id")?,
-        agency: row::parsed(row, "agency")?,
-        patient: row::parsed(row, "patient")?,
+        id: row.parsed("id")?,
+        agency: row.parsed("agency")?,
+        patient: row.parsed("patient")?,
         scope: serde_json::from_str(&scope).map_err(|_other| DbError::BadValue { column: "scope" })?,
         message: message.map_err(|_sealed_text| DbError::BadValue { column: "message" })?,
-        state: row::code(row, "state", AccessRequestState::parse)?,
-        grant: row::parsed_option(row, "grant_id")?,
-        created_at: row::time(row, "created_at_ms")?,
-        expires_at: row::time(row, "expires_at_ms")?,
+        state: row.code("state", AccessRequestState::parse)?,
+        grant: row.parsed_opt("grant_id")?,
+        created_at: row.time("created_at_ms")?,
+        expires_at: row.time("expires_at_ms")?,
     })
 }
 
@@ -82,7 +82,7 @@ pub async fn open_between(tx: &mut Tx, agency: &AgencyId, patient: &PatientId) -
     .bind(patient.as_str().to_owned())
     .fetch_one(tx)
     .await?;
-    Ok(row::number(&row, "open")?)
+    Ok(Reader(&row).number("open")?)
 }
 
 /// One request.

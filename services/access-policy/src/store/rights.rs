@@ -1,14 +1,14 @@
 //! Pins and live grants of a patient, read and written together under one MAC.
 
+use hbc_db::row::{self, Reader};
 use hbc_db::{DbError, Tx};
 use hbc_types::account::Custody;
 use hbc_types::ids::PatientId;
-use sqlx::Row;
 use sqlx::any::AnyRow;
 
 use crate::domain::rights::{Pin, Rights, RightsSeal};
 use crate::error::Error;
-use crate::store::{grants, row};
+use crate::store::grants;
 
 /// The patient's pin and live grants, checked; nothing if no root was pinned.
 pub async fn rights(tx: &mut Tx, seal: &RightsSeal, patient: &PatientId) -> Result<Option<Rights>, Error> {
@@ -22,21 +22,21 @@ pub async fn rights(tx: &mut Tx, seal: &RightsSeal, patient: &PatientId) -> Resu
     .await?;
     let Some(row) = row else { return Ok(None) };
     let rights = Rights { pin: read_pin(&row)?, grants: grants::live(tx, patient).await? };
-    seal.check_rights(&rights, &row.try_get::<Vec<u8>, _>("mac")?)?;
+    seal.check_rights(&rights, &Reader(&row).bytes("mac")?)?;
     Ok(Some(rights))
 }
 
 fn read_pin(row: &AnyRow) -> Result<Pin, DbError> {
-    let epoch = row::number(row, "kek_epoch")?;
+    let row = Reader(row);
     Ok(Pin {
-        patient: row::parsed(row, "id")?,
-        root_public_key: row.try_get("root_public_key")?,
-        root_fingerprint: row::parsed(row, "root_fingerprint")?,
-        custody: row::code(row, "custody", Custody::parse)?,
-        consent_version: row::number(row, "consent_version")?,
-        kek_epoch: u32::try_from(epoch).map_err(|_range| DbError::BadValue { column: "kek_epoch" })?,
-        frozen_at: row::time_option(row, "frozen_at_ms")?,
-        pinned_at: row::time(row, "pinned_at_ms")?,
+        patient: row.parsed("id")?,
+        root_public_key: row.bytes("root_public_key")?,
+        root_fingerprint: row.parsed("root_fingerprint")?,
+        custody: row.code("custody", Custody::parse)?,
+        consent_version: row.number("consent_version")?,
+        kek_epoch: row.number("kek_epoch")?,
+        frozen_at: row.time_opt("frozen_at_ms")?,
+        pinned_at: row.time("pinned_at_ms")?,
     })
 }
 

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use hbc_chain::tx;
+use hbc_client::ledger::Journal as _;
 use hbc_types::account::{AgencyType, Custody, Role, Standing};
 use hbc_types::keys::PublicKey;
 use hbc_types::labels::{Category, Compartment};
@@ -312,7 +313,7 @@ async fn a_refused_grant_leaves_its_place_to_the_next() {
         reason: "rule_violation".to_owned(),
         excluded_by: None,
     };
-    hbc_access_policy::flows::ledger::record(&w.app, vec![outcome]).await.unwrap();
+    w.journal().record(vec![outcome]).await.unwrap();
     let refused: GrantView = w.get(&format!("/v1/grants/{}", view.id), &patient.user).await.ok();
     assert_eq!(refused.state.code(), "refused");
     let next = w.sign(&patient, &doctor, w.scope()).await;

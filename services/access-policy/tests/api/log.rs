@@ -57,7 +57,7 @@ async fn receipts_are_gathered_and_become_provable_when_their_batch_is_final() {
         for who in [&patient, &other, &patient] {
             w.write(&who.user, &who.id, &[labels(Category::Laboratory)]).await;
         }
-        let gathered = hbc_access_policy::flows::log::gather_batch(&w.app).await.unwrap();
+        let gathered = hbc_access_policy::testing::gather_batch(&w.app).await.unwrap();
         let page: AccessPage = w.get("/v1/me/accesses", &patient.user).await.ok();
         // The background loop may have been faster.
         assert!(gathered == 3 || page.items.iter().all(|item| item.txid.is_some()));
@@ -74,12 +74,12 @@ async fn receipts_are_gathered_and_become_provable_when_their_batch_is_final() {
         let page: AccessPage = w.get("/v1/me/accesses", &patient.user).await.ok();
         assert!(page.items.iter().all(|item| item.height.is_some()));
         assert_eq!(page.unanchored_since, None);
-        let who = hbc_access_policy::app::Who {
+        let who = hbc_access_policy::testing::Who {
             account: patient.user.account.clone(),
             session: patient.user.session.clone(),
         };
         for item in &page.items {
-            let found = hbc_access_policy::flows::log::locate(&w.app, &who, &patient.id, &item.receipt.id)
+            let found = hbc_access_policy::testing::locate(&w.app, &who, &patient.id, &item.receipt.id)
                 .await
                 .unwrap();
             assert_eq!(found.batch.txid, item.txid.unwrap());
@@ -151,7 +151,7 @@ async fn with_a_ledger_grants_become_final_and_receipts_prove_themselves_offline
     let path = format!("/v1/me/accesses/{receipt}/proof");
     eventually("the receipt is anchored", async || w.get(&path, &patient.user).await.status == 200).await;
     let file = w.get(&path, &patient.user).await.bytes;
-    let trust = Trust::Genesis(Box::new(w.app.genesis.clone()));
+    let trust = Trust::Genesis(Box::new((*w.app.genesis).clone()));
     let verified = proof::verify(&file, &trust).unwrap();
     let Content::Receipt(body) = verified.content else { panic!("not a receipt") };
     assert_eq!(body["actor"], json!(doctor.id));

@@ -6,6 +6,7 @@ mod consents;
 mod figures;
 mod keys;
 mod log;
+mod loops;
 mod matrix;
 mod requests;
 mod tampering;

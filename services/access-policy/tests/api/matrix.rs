@@ -262,7 +262,7 @@ async fn every_operation_is_closed_to_whom_it_is_not_for() {
         ),
     ]);
     let listed: BTreeSet<String> = lines.iter().map(|line| line.operation.to_owned()).collect();
-    let document = hbc_access_policy::openapi();
+    let document = hbc_app::openapi::<hbc_access_policy::AccessPolicy>();
     let known: BTreeSet<String> =
         hbc_service::openapi::operations(&document).into_iter().map(|(name, _)| name).collect();
     assert_eq!(listed, known);

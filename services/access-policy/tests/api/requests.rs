@@ -76,7 +76,7 @@ async fn a_request_ends_once_by_denial_withdrawal_or_time() {
             w.post(&path(&two.id, "withdrawal"), &doctor.user, &json!({})).await.ok();
         assert_eq!(gone.state.code(), "withdrawn");
         w.clock.advance(Duration::from_secs(31 * 86_400));
-        hbc_access_policy::flows::ledger::sweep(&w.app).await.unwrap();
+        hbc_access_policy::testing::sweep(&w.app).await.unwrap();
         let expired: AccessRequestView =
             w.get(&format!("/v1/access-requests/{}", three.id), &patient.user).await.ok();
         assert_eq!(expired.state.code(), "expired");

@@ -93,17 +93,16 @@ async fn a_swapped_root_opens_no_key_even_under_a_right_mac() {
         .db
         .write(move |db| {
             Box::pin(async move {
-                let mut rights =
-                    hbc_access_policy::store::rights::rights(db, &this.seal, &patient).await?.unwrap();
+                let mut rights = hbc_access_policy::testing::rights(db, &this.seal, &patient).await?.unwrap();
                 rights.pin.root_fingerprint = hbc_types::Digest::of(b"another root");
                 let fingerprint = rights.pin.root_fingerprint.to_string();
-                hbc_access_policy::store::rights::commit(db, &this.seal, rights).await?;
+                hbc_access_policy::testing::commit(db, &this.seal, rights).await?;
                 sqlx::query("UPDATE patients SET root_fingerprint = $1 WHERE id = $2")
                     .bind(fingerprint)
                     .bind(patient.as_str().to_owned())
                     .execute(db)
                     .await?;
-                Ok::<(), hbc_access_policy::error::Error>(())
+                Ok::<(), hbc_access_policy::testing::Error>(())
             })
         })
         .await
@@ -161,7 +160,7 @@ async fn rows_set_back_to_an_older_state_of_theirs_are_found_by_the_chain() {
     w.by_hand("INSERT INTO patients SELECT * FROM older_patients").await;
     // No MAC can tell: every row is one that this service wrote.
     assert_eq!(w.read(&s.doctor.user, &s.written).await.keys.len(), 1);
-    assert_eq!(hbc_access_policy::flows::ledger::audit_block(&w.app, &block).await.unwrap(), 1);
+    assert_eq!(hbc_access_policy::testing::audit_block(&w.app, &block).await.unwrap(), 1);
     assert!(w.read(&s.doctor.user, &s.written).await.keys.is_empty());
-    assert_eq!(hbc_access_policy::flows::ledger::audit_block(&w.app, &block).await.unwrap(), 0);
+    assert_eq!(hbc_access_policy::testing::audit_block(&w.app, &block).await.unwrap(), 0);
 }

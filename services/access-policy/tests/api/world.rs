@@ -4,8 +4,9 @@ use std::path::Path;
 use std::time::Duration;
 
 use ed25519_dalek::SigningKey;
-use hbc_access_policy::app::App;
-use hbc_access_policy::{Application, Config, Surroundings};
+use hbc_access_policy::testing::App;
+use hbc_access_policy::{AccessPolicy, Application, Config};
+use hbc_app::{LedgerJournal, Service, Settings, Surroundings};
 use hbc_chain::certificate::{ConsentCertificate, Limits};
 use hbc_chain::consent::UnfreezeOrder;
 use hbc_chain::genesis::Genesis;
@@ -13,6 +14,8 @@ use hbc_chain::payload::{Consent, ConsentKey, KeyStatus, Payload, Revoke};
 use hbc_chain::tx::{self, Tx};
 use hbc_client::ServiceCaller;
 use hbc_client::ledger::FinalBlock;
+use hbc_client::ledger::Journal as _;
+use hbc_service::Tasks;
 use hbc_service::config::SecretFile;
 use hbc_service::{ServerSettings, telemetry::TelemetrySettings};
 use hbc_testkit::chain::{ACCESS_POLICY, AUTH, STORAGE, key, quick_genesis};
@@ -55,6 +58,7 @@ pub struct AgencyUser {
 
 pub struct World {
     pub app: App,
+    pub tasks: Tasks,
     pub clock: Clock,
     pub random: Random,
     pub chain: Digest,
@@ -71,7 +75,7 @@ pub struct World {
 /// A world on each engine that is at hand.
 pub async fn worlds() -> Vec<World> {
     let mut all = Vec::new();
-    for database in hbc_db::testing::databases(hbc_access_policy::store::MIGRATIONS).await {
+    for database in hbc_db::testing::databases(hbc_access_policy::testing::MIGRATIONS).await {
         all.push(World::on(database, false).await);
     }
     all
@@ -79,12 +83,12 @@ pub async fn worlds() -> Vec<World> {
 
 /// A world on SQLite.
 pub async fn world() -> World {
-    World::on(hbc_db::testing::sqlite(hbc_access_policy::store::MIGRATIONS).await, false).await
+    World::on(hbc_db::testing::sqlite(hbc_access_policy::testing::MIGRATIONS).await, false).await
 }
 
 /// A world on SQLite whose ledger answers; in the others no node does, and final blocks are applied by hand.
 pub async fn world_with_ledger() -> World {
-    World::on(hbc_db::testing::sqlite(hbc_access_policy::store::MIGRATIONS).await, true).await
+    World::on(hbc_db::testing::sqlite(hbc_access_policy::testing::MIGRATIONS).await, true).await
 }
 
 impl World {
@@ -103,29 +107,34 @@ impl World {
             false => None,
         };
         let config = Config {
-            database_url: database.url.clone(),
-            genesis_file,
-            service_key_file: file("policy.key", ACCESS_POLICY),
+            base: Settings {
+                server: ServerSettings { workers: 2, ..ServerSettings::default() },
+                telemetry: TelemetrySettings { filter: "error".to_owned(), ..TelemetrySettings::default() },
+                database_url: Some(database.url.clone()),
+                database_url_file: None,
+                genesis_file,
+                service_key_file: file("policy.key", ACCESS_POLICY),
+                issuer: ISSUER.to_owned(),
+                audience: AUDIENCE.to_owned(),
+                ledger_urls: vec![ledger.as_ref().map_or("http://127.0.0.1:9".to_owned(), Node::url)],
+            },
             master_key_file: file("master.key", 5),
             rows_key_file: file("rows.key", 6),
             auth_url: "http://127.0.0.1:9".to_owned(),
-            issuer: ISSUER.to_owned(),
-            audience: AUDIENCE.to_owned(),
-            ledger_urls: vec![ledger.as_ref().map_or("http://127.0.0.1:9".to_owned(), Node::url)],
             receipt_batch_ms: if with_ledger { 200 } else { 5_000 },
-            server: ServerSettings { workers: 2, ..ServerSettings::default() },
-            telemetry: TelemetrySettings { filter: "error".to_owned(), ..TelemetrySettings::default() },
         };
         let surroundings = Surroundings {
             clock: clock.clone(),
             random: Random::system(),
             token_keys: Some(vec![key(TOKENS).verifying_key()]),
+            ..Surroundings::default()
         };
         let application = Application::build_in(config, surroundings).await.unwrap();
-        let app = application.app().clone();
+        let (app, tasks) = (application.app().clone(), application.tasks().clone());
         let service = Spawned::run(application.port(), |stopped| application.run_until_stopped(stopped));
         Self {
             app,
+            tasks,
             clock,
             random: Random::system(),
             chain: genesis.chain_id().unwrap(),
@@ -375,8 +384,13 @@ impl World {
         let transactions: Vec<Tx> =
             transactions.iter().map(|jws| Tx::parse(jws.as_bytes()).unwrap()).collect();
         let (block, position) = final_block(&self.app.genesis, height, &transactions);
-        hbc_access_policy::flows::ledger::apply_block(&self.app, &block, position).await.unwrap();
+        self.journal().apply(&block, position).await.unwrap();
         block
+    }
+
+    /// The service's side of the ledger.
+    pub fn journal(&self) -> LedgerJournal<<AccessPolicy as Service>::Events> {
+        LedgerJournal::new(&self.app.base, AccessPolicy::events(&self.app))
     }
 
     pub fn revocation(&self, patient: &PatientUser, agency: &AgencyUser, grant: &GrantId) -> String {

@@ -4,6 +4,8 @@
 //! under a recovery code: wrap key = HKDF-SHA256(ikm = code, salt = own 16-byte salt, info = domain). In both cases
 //! AES-256-GCM with a random 12-byte nonce; AAD = domain ‖ 0x00 ‖ length-prefixed account id and raw public key, so that
 //! a wrap copied to another account does not open there.
+//!
+//! Why: decision 0040.
 
 use aes_gcm::aead::{Aead, KeyInit, Payload};
 use aes_gcm::{Aes256Gcm, Nonce};
@@ -51,6 +53,12 @@ pub struct Cost {
     pub t: u32,
     /// Lanes.
     pub p: u32,
+}
+
+impl Default for Cost {
+    fn default() -> Self {
+        Self::STANDARD
+    }
 }
 
 impl Cost {

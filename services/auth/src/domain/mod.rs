@@ -1,6 +1,7 @@
 //! What auth knows without HTTP and without a database: passwords, custody of keys, codes, tokens, throttling,
 //! staff profiles and the checks before a consent is signed.
 
+pub mod bootstrap;
 pub mod common_passwords;
 pub mod consent;
 pub mod custody;

@@ -3,6 +3,8 @@
 //! Three counters: per (account, address), which bites first and hardest; per account, softer, and not for addresses that
 //! the owner has logged in from before, so that a stranger cannot lock an owner out; per address, against one machine that
 //! tries many accounts. The numbers here are pure; the store keeps the counters so that they survive a restart.
+//!
+//! Why: decision 0041.
 
 use std::time::Duration;
 

@@ -17,7 +17,7 @@ use crate::store::wrapped_keys::WrappedKey;
 
 /// The account as its owner sees it. A patient whom access-policy does not know yet stands `pending`.
 pub async fn me(app: &App, account: &Account) -> Result<Me, Error> {
-    let known = account.role != Role::Patient || push::is_settled(app, account.id.as_str()).await?;
+    let known = account.role != Role::Patient || app.queue.is_settled(account.id.as_str()).await?;
     let is_patient = account.role == Role::Patient;
     Ok(Me {
         account: account.id.clone(),
@@ -125,7 +125,7 @@ pub async fn change_password(
         })
         .await?;
     for session in ended {
-        push::drive(app, session.as_str()).await?;
+        push::told(app, session.as_str()).await?;
     }
     Ok(())
 }

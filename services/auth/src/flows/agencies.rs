@@ -1,5 +1,6 @@
 //! Agencies: sign-up, what others see of them, the listing.
 
+use hbc_app::jobs::enqueue;
 use hbc_types::account::{Role, Standing};
 use hbc_types::ids::{AccountId, AgencyId};
 use hbc_types::saved::SavedAnswer;
@@ -13,9 +14,9 @@ use crate::domain::password;
 use crate::domain::staff::{Profile, profile_body};
 use crate::error::Error;
 use crate::flows::push;
+use crate::jobs::TellStanding;
 use crate::store::StoreError;
 use crate::store::accounts::Account;
-use crate::store::pushes::PushKind;
 use crate::store::staff::AUTH;
 use crate::store::wrapped_keys::WrappedKey;
 
@@ -124,7 +125,7 @@ pub async fn commit(
                 }
                 rows.insert_account(tx, &account).await?;
                 rows.put_wrapped_key(tx, &key).await?;
-                Ok::<_, Error>(rows.owe(tx, PushKind::Subject, account.id.as_str(), now).await?)
+                Ok::<_, Error>(enqueue::<TellStanding>(tx, &account.id, now).await?)
             })
         })
         .await;
@@ -132,7 +133,7 @@ pub async fn commit(
         Err(Error::Db(error)) if error.is_unique_violation() => return Err(Error::UsernameTaken),
         outcome => outcome?,
     }
-    push::drive(app, answer.id.as_str()).await?;
+    push::told(app, answer.id.as_str()).await?;
     Ok(answer)
 }
 

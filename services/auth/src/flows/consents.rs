@@ -154,7 +154,7 @@ fn registration(app: &App, public: &PublicKey, pop: SignatureBytes, now: Timesta
         public: Some(*public),
         status: KeyStatus::Active,
     });
-    let signed = staff::sign(&app.keys.service, &payload);
+    let signed = staff::sign(&app.service_key, &payload);
     Ok(signed?.jws)
 }
 

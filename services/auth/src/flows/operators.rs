@@ -1,18 +1,19 @@
 //! The first operators: accounts are made at start from `operators.json`; existing ones are left alone.
 
 use anyhow::Context as _;
+use hbc_app::jobs::enqueue;
 use hbc_service::config::SecretFile;
 use hbc_types::account::{Role, Standing};
 use hbc_types::ids::AccountId;
 use hbc_types::wire::auth::Contact;
 
 use crate::app::App;
-use crate::bootstrap::{OperatorEntry, OperatorsFile};
+use crate::domain::bootstrap::{OperatorEntry, OperatorsFile};
 use crate::domain::custody::KeyUse;
 use crate::domain::input::Username;
 use crate::error::Error;
+use crate::jobs::TellStanding;
 use crate::store::accounts::Account;
-use crate::store::pushes::PushKind;
 use crate::store::wrapped_keys::WrappedKey;
 
 /// Makes the accounts of `file` that do not exist yet.
@@ -69,7 +70,7 @@ async fn import_one(app: &App, entry: &OperatorEntry) -> anyhow::Result<bool> {
             Box::pin(async move {
                 rows.insert_account(tx, &account).await?;
                 rows.put_wrapped_key(tx, &key).await?;
-                Ok::<_, Error>(rows.owe(tx, PushKind::Subject, account.id.as_str(), now).await?)
+                Ok::<_, Error>(enqueue::<TellStanding>(tx, &account.id, now).await?)
             })
         })
         .await?;

@@ -118,7 +118,7 @@ mod tests {
         let pool = PasswordPool::new(&settings, CHEAP, Random::seeded(1)).unwrap();
         let (release, hold) = std::sync::mpsc::channel::<()>();
         let (started, has_started) = tokio::sync::oneshot::channel::<()>();
-        let busy = tokio::spawn({
+        let busy = hbc_service::spawn("busy", {
             let pool = pool.clone();
             async move {
                 pool.run(move || {

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use ed25519_dalek::SigningKey;
+use hbc_app::jobs::enqueue;
 use hbc_types::account::{Custody, Role, Standing};
 use hbc_types::ids::{AccountId, PatientId};
 use hbc_types::keys::{PublicKey, SignatureBytes, signed_text};
@@ -17,8 +18,8 @@ use crate::domain::input::{Faults, Username};
 use crate::domain::{password, recovery};
 use crate::error::Error;
 use crate::flows::push;
+use crate::jobs::{TellRootKey, TellStanding};
 use crate::store::accounts::Account;
-use crate::store::pushes::PushKind;
 use crate::store::wrapped_keys::{CodeWrap, WrappedKey};
 
 /// What a sign-up needs that takes as long as password hashes do.
@@ -100,7 +101,7 @@ pub async fn commit(
     saved: Option<SavedAnswer>,
 ) -> Result<PatientCreated, Error> {
     store(app, prepared.account, prepared.wraps, saved).await?;
-    push::drive(app, prepared.answer.id.as_str()).await?;
+    push::told(app, prepared.answer.id.as_str()).await?;
     Ok(prepared.answer)
 }
 
@@ -128,8 +129,8 @@ async fn store(
                         rows.insert_code(tx, code).await?;
                     }
                 }
-                rows.owe(tx, PushKind::Subject, account.id.as_str(), now).await?;
-                Ok::<_, Error>(rows.owe(tx, PushKind::Patient, account.id.as_str(), now).await?)
+                enqueue::<TellStanding>(tx, &account.id, now).await?;
+                Ok::<_, Error>(enqueue::<TellRootKey>(tx, &account.id, now).await?)
             })
         })
         .await;

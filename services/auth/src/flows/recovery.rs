@@ -58,7 +58,7 @@ pub async fn recover(app: &App, request: Recovery, address: &str) -> Result<(), 
     guard.succeed(app).await?;
     tracing::info!(account.id = %account.id, "An account was restored with a recovery code");
     for session in ended {
-        push::drive(app, session.as_str()).await?;
+        push::told(app, session.as_str()).await?;
     }
     Ok(())
 }

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use hbc_app::jobs::enqueue;
 use hbc_db::Tx;
 use hbc_service::Caller;
 use hbc_types::account::Standing;
@@ -17,9 +18,9 @@ use crate::domain::token::Bearer;
 use crate::error::Error;
 use crate::flows::login::{Proof, prove};
 use crate::flows::push;
+use crate::jobs::TellSession;
 use crate::store::Rows;
 use crate::store::accounts::Account;
-use crate::store::pushes::PushKind;
 use crate::store::sessions::{Session, StoredToken};
 
 /// Logs in.
@@ -106,7 +107,7 @@ pub async fn refresh(app: &App, token: &SecretText) -> Result<Tokens, Error> {
         Refreshed::Granted(granted) => tokens(app, &granted.0, &granted.1, &next, now),
         Refreshed::Reused(session) => {
             tracing::warn!(session.id = %session, "A refresh token was used twice: its family is dead");
-            push::drive(app, session.as_str()).await?;
+            push::told(app, session.as_str()).await?;
             Err(Error::TokenReused)
         }
     }
@@ -160,7 +161,7 @@ async fn end(
     session.ended_at = Some(now);
     session.end_reason = Some(reason.to_owned());
     rows.end_session(tx, &session).await?;
-    Ok(rows.owe(tx, PushKind::Session, session.id.as_str(), now).await?)
+    Ok(enqueue::<TellSession>(tx, &session.id, now).await?)
 }
 
 /// Ends every session of `account` but `except`, and says which.
@@ -202,7 +203,7 @@ pub async fn log_out(app: &App, caller: &Caller) -> Result<Denial, Error> {
             })
         })
         .await?;
-    let effective = push::drive(app, caller.session.as_str()).await?;
+    let effective = push::told(app, caller.session.as_str()).await?;
     Ok(Denial { since, effective })
 }
 

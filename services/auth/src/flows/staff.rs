@@ -2,6 +2,7 @@
 //! and the ledger decides when it is enough.
 
 use ed25519_dalek::SigningKey;
+use hbc_app::jobs::enqueue;
 use hbc_chain::payload::{Staff, StaffStatus};
 use hbc_db::Tx;
 use hbc_types::account::{Role, Standing};
@@ -17,9 +18,9 @@ use crate::flows::account::open_key;
 use crate::flows::agencies::{self, Viewer};
 use crate::flows::login::{Proof, prove};
 use crate::flows::{push, sessions};
+use crate::jobs::{TellDenial, TellStanding};
 use crate::store::Rows;
 use crate::store::accounts::Account;
-use crate::store::pushes::PushKind;
 use crate::store::staff::{AUTH, StaffSignature};
 
 /// The `kind` of staff transactions in the outbox.
@@ -77,7 +78,7 @@ pub async fn approve(
     let now = app.clock.now();
     let change = change(app, &account, StaffStatus::Active).await?;
     let by_operator = change.sign(&key, now)?;
-    let by_auth = change.sign(&app.keys.service, now)?;
+    let by_auth = change.sign(&app.service_key, now)?;
     let (rows, id, signer, round) =
         (app.store.rows.clone(), agency.clone(), operator.0.clone(), account.staff_round);
     app.store
@@ -175,16 +176,16 @@ pub async fn suspend(
                 rows.update_account(tx, &account).await?;
                 let (round, status) = (account.staff_round, StaffStatus::Suspended);
                 add(&rows, tx, &id, round, signer.as_str(), status, &signed, now).await?;
-                rows.owe(tx, PushKind::Subject, id.as_str(), now).await?;
-                rows.owe(tx, PushKind::Denial, id.as_str(), now).await?;
+                enqueue::<TellStanding>(tx, &account.id, now).await?;
+                enqueue::<TellDenial>(tx, &account.id, now).await?;
                 sessions::end_all(&rows, tx, id.as_str(), None, "suspended", now).await
             })
         })
         .await?;
     app.finality.wake();
-    let effective = push::drive(app, agency.as_str()).await?;
+    let effective = push::told(app, agency.as_str()).await?;
     for session in ended {
-        push::drive(app, session.as_str()).await?;
+        push::told(app, session.as_str()).await?;
     }
     Ok(Denial { since: now, effective })
 }
@@ -225,8 +226,8 @@ pub async fn finalised(
     if account.standing != standing {
         account.standing = standing;
         account.revision += 1;
-        rows.owe(tx, PushKind::Subject, id.as_str(), now).await?;
-        rows.owe(tx, PushKind::Denial, id.as_str(), now).await?;
+        enqueue::<TellStanding>(tx, &account.id, now).await?;
+        enqueue::<TellDenial>(tx, &account.id, now).await?;
     }
     rows.update_account(tx, &account).await?;
     if standing == Standing::Suspended {

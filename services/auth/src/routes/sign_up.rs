@@ -2,7 +2,7 @@
 
 use actix_web::http::StatusCode;
 use actix_web::{HttpRequest, HttpResponse, post, web};
-use hbc_service::idempotency::{Begun, Ticket};
+use hbc_service::idempotency::Slot;
 use hbc_service::{AnswerStore, IdempotencyKey, Problem, Public, StrictJson};
 use hbc_types::Digest;
 use hbc_types::problem::ProblemDocument;
@@ -33,11 +33,12 @@ struct SealedBody {
 
 impl SealedAnswers {
     /// The row to save with the sign-up; nothing if the client sent no key.
-    async fn save<T: Serialize>(&self, ticket: &Ticket, answer: &T) -> Result<Option<SavedAnswer>, Problem> {
-        let Some(mut saved) = ticket.answer(StatusCode::CREATED, None, "", self.app.clock.now()) else {
+    async fn save<T: Serialize>(&self, slot: Slot, answer: &T) -> Result<Option<SavedAnswer>, Error> {
+        let Some(mut saved) = slot.answer(StatusCode::CREATED, None, "", self.app.clock.now()) else {
             return Ok(None);
         };
-        let plain = serde_json::to_vec(answer).map_err(|error| Problem::internal(&error))?;
+        let plain =
+            serde_json::to_vec(answer).map_err(|_no_json| Error::Broken("an answer has no JSON form"))?;
         let (password, cost, random) =
             (self.password.clone(), self.app.passwords.cost(), self.app.random.clone());
         let work = move || seal_answer(&plain, &password, cost, &random);
@@ -47,7 +48,8 @@ impl SealedAnswers {
             nonce: Bytes::from(sealed.nonce.as_slice()),
             ciphertext: Bytes::new(sealed.ciphertext),
         };
-        saved.body = serde_json::to_string(&body).map_err(|error| Problem::internal(&error))?;
+        saved.body =
+            serde_json::to_string(&body).map_err(|_no_json| Error::Broken("an answer has no JSON form"))?;
         Ok(Some(saved))
     }
 
@@ -95,16 +97,13 @@ pub async fn patient(
 ) -> Result<HttpResponse, Problem> {
     app.sign_ups.check(&address(&request))?;
     let (answers, fingerprint) = remembered(&app, &body.value.password, body.digest());
-    let ticket = match key.begin(&answers, "sign-up", fingerprint).await? {
-        Begun::Answered(answer) => return Ok(answer),
-        Begun::Fresh(ticket) => ticket,
+    let work = async |slot| {
+        let prepared = patients::prepare(&app, body.into_value()).await?;
+        let saved = answers.save(slot, &prepared.answer).await?;
+        let created = patients::commit(&app, prepared, saved).await?;
+        Ok::<_, Error>(HttpResponse::Created().json(created))
     };
-    let prepared = patients::prepare(&app, body.into_value()).await?;
-    let saved = answers.save(&ticket, &prepared.answer).await?;
-    match patients::commit(&app, prepared, saved).await {
-        Err(Error::UsernameTaken) => lost(&ticket, &answers).await,
-        outcome => Ok(HttpResponse::Created().json(outcome?)),
-    }
+    key.once(&answers, "sign-up", fingerprint, work).await
 }
 
 /// An agency signs up; it can do nothing with data until operators approve it.
@@ -125,16 +124,13 @@ pub async fn agency(
 ) -> Result<HttpResponse, Problem> {
     app.sign_ups.check(&address(&request))?;
     let (answers, fingerprint) = remembered(&app, &body.value.password, body.digest());
-    let ticket = match key.begin(&answers, "sign-up", fingerprint).await? {
-        Begun::Answered(answer) => return Ok(answer),
-        Begun::Fresh(ticket) => ticket,
+    let work = async |slot| {
+        let prepared = agencies::prepare(&app, body.into_value()).await?;
+        let saved = answers.save(slot, &prepared.answer).await?;
+        let created = agencies::commit(&app, prepared, saved).await?;
+        Ok::<_, Error>(HttpResponse::Created().json(created))
     };
-    let prepared = agencies::prepare(&app, body.into_value()).await?;
-    let saved = answers.save(&ticket, &prepared.answer).await?;
-    match agencies::commit(&app, prepared, saved).await {
-        Err(Error::UsernameTaken) => lost(&ticket, &answers).await,
-        outcome => Ok(HttpResponse::Created().json(outcome?)),
-    }
+    key.once(&answers, "sign-up", fingerprint, work).await
 }
 
 /// The saved answers that this password opens, and the request's fingerprint: keyed, because a plain hash of a body that
@@ -142,12 +138,4 @@ pub async fn agency(
 fn remembered(app: &App, password: &SecretText, body: Digest) -> (SealedAnswers, Digest) {
     let answers = SealedAnswers { app: app.clone(), password: password.clone() };
     (answers, app.store.rows.fingerprint(body))
-}
-
-/// The username is in use: by the same request, if it was answered meanwhile.
-async fn lost(ticket: &Ticket, answers: &SealedAnswers) -> Result<HttpResponse, Problem> {
-    match ticket.lost(answers).await {
-        Ok(answer) => Ok(answer),
-        Err(_not_the_same) => Err(Error::UsernameTaken.into()),
-    }
 }

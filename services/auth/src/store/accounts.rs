@@ -7,9 +7,9 @@ use hbc_types::ids::{AccountId, AgencyId};
 use hbc_types::wire::auth::Contact;
 use sqlx::any::AnyRow;
 
-use super::row::Reader;
 use super::{Rows, StoreError};
 use crate::domain::staff::Profile;
+use hbc_db::row::Reader;
 
 const TABLE: &str = "accounts";
 
@@ -89,25 +89,25 @@ impl Account {
         let salt = row.array_opt::<32>("profile_salt")?;
         let body = row.text_opt("profile_body")?;
         let account = Self {
-            id: row.parsed("id", |text| AccountId::parse(text).ok())?,
-            role: row.parsed("role", Role::parse)?,
+            id: row.parsed("id")?,
+            role: row.code("role", Role::parse)?,
             username: row.text("username")?,
             password_hash: row.text("password_hash")?,
-            standing: row.parsed("standing", Standing::parse)?,
-            revision: row.int("revision")?,
+            standing: row.code("standing", Standing::parse)?,
+            revision: row.number("revision")?,
             contact: Contact {
                 name: row.text_opt("name")?,
                 email: row.text_opt("email")?,
                 phone: row.text_opt("phone")?,
                 address: row.text_opt("address")?,
             },
-            custody: row.parsed_opt("custody", Custody::parse)?,
+            custody: row.code_opt("custody", Custody::parse)?,
             public_key: row.array("public_key")?,
-            agency_type: row.parsed_opt("agency_type", AgencyType::parse)?,
-            organisation: row.parsed_opt("organisation", |text| AgencyId::parse(text).ok())?,
+            agency_type: row.code_opt("agency_type", AgencyType::parse)?,
+            organisation: row.parsed_opt("organisation")?,
             licence_number: row.text_opt("licence_number")?,
             profile: salt.zip(body).map(|(salt, body)| Profile { salt, body }),
-            staff_round: row.int("staff_round")?,
+            staff_round: row.number("staff_round")?,
             created_at: row.time("created_at_ms")?,
             password_changed_at: row.time("password_changed_at_ms")?,
             second_factor_at: row.time_opt("second_factor_at_ms")?,

@@ -5,8 +5,8 @@ use hbc_types::ids::{AgencyId, PatientId};
 use hbc_types::{Digest, Timestamp};
 use sqlx::any::AnyRow;
 
-use super::row::Reader;
 use super::{Rows, StoreError};
+use hbc_db::row::Reader;
 
 const TABLE: &str = "consent_keys";
 
@@ -55,14 +55,14 @@ impl ConsentKey {
 
     fn read(row: &AnyRow, rows: &Rows) -> Result<Self, StoreError> {
         let row = Reader(row);
-        let grantee = row.parsed_opt("grantee", |text| AgencyId::parse(text).ok())?;
+        let grantee = row.parsed_opt("grantee")?;
         let derivation = match grantee {
-            Some(grantee) => Some(Derivation { grantee, counter: row.small("counter")? }),
+            Some(grantee) => Some(Derivation { grantee, counter: row.number("counter")? }),
             None => None,
         };
         let key = Self {
-            kid: row.parsed("kid", |text| Digest::parse(text).ok())?,
-            account: row.parsed("account", |text| PatientId::parse(text).ok())?,
+            kid: row.parsed("kid")?,
+            account: row.parsed("account")?,
             derivation,
             public_key: row.array("public_key")?,
             registration: row.text("registration")?,

@@ -3,8 +3,8 @@
 use hbc_db::{Column, Tx};
 use hbc_types::Timestamp;
 
-use super::row::Reader;
 use super::{Rows, StoreError};
+use hbc_db::row::Reader;
 
 const TABLE: &str = "factors";
 
@@ -82,7 +82,7 @@ impl Rows {
             nonce: row.array("nonce")?,
             sealed: row.bytes("sealed")?,
             confirmed_at: row.time_opt("confirmed_at_ms")?,
-            last_step: row.int("last_step")?,
+            last_step: row.number("last_step")?,
             created_at: row.time("created_at_ms")?,
         };
         self.check(TABLE, &factor.columns(), &row.bytes("mac")?)?;

@@ -6,19 +6,19 @@
 pub mod accounts;
 pub mod consent_keys;
 pub mod factors;
-pub mod pushes;
-mod row;
 pub mod sessions;
 pub mod staff;
 pub mod throttle;
 pub mod wrapped_keys;
 
+use hbc_app::jobs::JobError;
 use hbc_db::{Column, Db, DbError, Migration, RowMac, RowMacError, migrations};
 
 /// The schema, embedded.
 pub const MIGRATIONS: &[Migration] = migrations![
     1 "accounts" "../../migrations/0001_accounts.sql",
     2 "keys" "../../migrations/0002_keys.sql",
+    3 "jobs" "../../migrations/0003_jobs.sql",
 ];
 
 /// What goes wrong in the store.
@@ -30,6 +30,15 @@ pub enum StoreError {
     /// A row was written or changed by another hand.
     #[error(transparent)]
     Tampered(#[from] RowMacError),
+}
+
+impl From<StoreError> for JobError {
+    fn from(error: StoreError) -> Self {
+        match error {
+            StoreError::Db(error) => error.into(),
+            StoreError::Tampered(_) => Self::fault("row_tampered").because(error),
+        }
+    }
 }
 
 impl From<sqlx::Error> for StoreError {

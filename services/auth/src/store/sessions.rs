@@ -5,9 +5,9 @@ use hbc_types::ids::{AccountId, SessionId};
 use hbc_types::{Digest, Timestamp};
 use sqlx::any::AnyRow;
 
-use super::row::Reader;
 use super::{Rows, StoreError};
 use crate::domain::token::Amr;
+use hbc_db::row::Reader;
 
 const SESSIONS: &str = "sessions";
 const TOKENS: &str = "refresh_tokens";
@@ -53,9 +53,9 @@ impl Session {
     fn read(row: &AnyRow, rows: &Rows) -> Result<Self, StoreError> {
         let row = Reader(row);
         let session = Self {
-            id: row.parsed("id", |text| SessionId::parse(text).ok())?,
-            account: row.parsed("account", |text| AccountId::parse(text).ok())?,
-            amr: row.parsed("amr", Amr::parse)?,
+            id: row.parsed("id")?,
+            account: row.parsed("account")?,
+            amr: row.code("amr", Amr::parse)?,
             auth_time: row.time("auth_time_ms")?,
             expires_at: row.time("expires_at_ms")?,
             ended_at: row.time_opt("ended_at_ms")?,
@@ -176,8 +176,8 @@ impl Rows {
         let Some(row) = row else { return Ok(None) };
         let row = Reader(&row);
         let token = StoredToken {
-            hash: row.parsed("hash", |text| Digest::parse(text).ok())?,
-            session: row.parsed("session", |text| SessionId::parse(text).ok())?,
+            hash: row.parsed("hash")?,
+            session: row.parsed("session")?,
             expires_at: row.time("expires_at_ms")?,
             used_at: row.time_opt("used_at_ms")?,
         };

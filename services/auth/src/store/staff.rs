@@ -5,8 +5,8 @@ use hbc_types::ids::AgencyId;
 use hbc_types::{Digest, Timestamp};
 use sqlx::any::AnyRow;
 
-use super::row::Reader;
 use super::{Rows, StoreError};
+use hbc_db::row::Reader;
 
 const TABLE: &str = "staff_signatures";
 
@@ -49,11 +49,11 @@ impl StaffSignature {
     fn read(row: &AnyRow, rows: &Rows) -> Result<Self, StoreError> {
         let row = Reader(row);
         let signature = Self {
-            agency: row.parsed("agency", |text| AgencyId::parse(text).ok())?,
-            round: row.int("round")?,
+            agency: row.parsed("agency")?,
+            round: row.number("round")?,
             signer: row.text("signer")?,
             status: row.text("status")?,
-            txid: row.parsed("txid", |text| Digest::parse(text).ok())?,
+            txid: row.parsed("txid")?,
             signed_at: row.time("signed_at_ms")?,
             final_at: row.time_opt("final_at_ms")?,
         };

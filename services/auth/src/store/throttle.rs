@@ -3,9 +3,9 @@
 use hbc_db::Tx;
 use hbc_types::Timestamp;
 
-use super::row::Reader;
 use super::{Rows, StoreError};
 use crate::domain::throttle::{Counter, Scope};
+use hbc_db::row::Reader;
 
 impl Rows {
     /// The name of a subject in these tables.
@@ -37,7 +37,7 @@ impl Rows {
                 .await?;
         let Some(row) = row else { return Ok(Counter::default()) };
         let row = Reader(&row);
-        Ok(Counter { failures: row.small("failures")?, last_ms: row.int("last_ms")? })
+        Ok(Counter { failures: row.number("failures")?, last_ms: row.number("last_ms")? })
     }
 
     /// Stores a counter.

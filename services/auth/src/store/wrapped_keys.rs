@@ -3,9 +3,9 @@
 use hbc_db::{Column, DbError, Tx};
 use hbc_types::Timestamp;
 
-use super::row::{Reader, bad};
 use super::{Rows, StoreError};
 use crate::domain::custody::{Cost, KeyUse, Wrapped};
+use hbc_db::row::{Reader, bad};
 
 const KEYS: &str = "wrapped_keys";
 const CODES: &str = "recovery_codes";
@@ -117,7 +117,7 @@ impl Rows {
                 .into_iter()
                 .find(|known| known.domain() == key_use)
                 .ok_or_else(|| bad("key_use"))?,
-            cost: Cost { m_kib: row.small("m_kib")?, t: row.small("t")?, p: row.small("p")? },
+            cost: Cost { m_kib: row.number("m_kib")?, t: row.number("t")?, p: row.number("p")? },
             wrapped: wrapped(&row)?,
             created_at: row.time("created_at_ms")?,
         };
@@ -168,7 +168,7 @@ impl Rows {
                 let row = Reader(row);
                 let code = CodeWrap {
                     account: row.text("account")?,
-                    n: row.int("n")?,
+                    n: row.number("n")?,
                     wrapped: wrapped(&row)?,
                     created_at: row.time("created_at_ms")?,
                     used_at: row.time_opt("used_at_ms")?,

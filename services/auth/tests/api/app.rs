@@ -4,13 +4,9 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::time::Duration;
 
 use ed25519_dalek::SigningKey;
-use hbc_auth::app::App;
-use hbc_auth::bootstrap::{OperatorsFile, operator};
-use hbc_auth::config::{Config, PasswordSettings, SessionSettings};
-use hbc_auth::domain::custody::Cost;
-use hbc_auth::journal::AuthJournal;
-use hbc_auth::store::MIGRATIONS;
-use hbc_auth::{Application, Surroundings};
+use hbc_app::{LedgerJournal, Service as _, Settings, Surroundings};
+use hbc_auth::testing::{App, MIGRATIONS};
+use hbc_auth::{Application, Auth, Config, Cost, OperatorsFile, PasswordSettings, SessionSettings, operator};
 use hbc_chain::genesis::{Genesis, Named};
 use hbc_chain::tx::Tx;
 use hbc_client::ledger::Journal;
@@ -48,6 +44,7 @@ pub struct TestApp {
     random: Random,
     http: reqwest::Client,
     app: Option<App>,
+    pub tasks: Option<hbc_service::Tasks>,
     service: Option<Spawned>,
     config: Config,
     _ledger: Node,
@@ -71,7 +68,7 @@ fn genesis(operators: &[(OperatorId, SigningKey)]) -> Genesis {
 }
 
 impl TestApp {
-    async fn spawn(database: TestDatabase) -> Self {
+    pub async fn spawn(database: TestDatabase) -> Self {
         let random = Random::seeded(42);
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path();
@@ -92,21 +89,24 @@ impl TestApp {
         ledger.feel(Mood::Away(Slug::Unavailable));
         let secret = |name: &str, seed: u8| SecretFile::new(key_file(path, name, seed));
         let config = Config {
-            server: ServerSettings { workers: 1, ..ServerSettings::default() },
-            telemetry: hbc_service::telemetry::TelemetrySettings {
-                filter: "warn".to_owned(),
-                ..Default::default()
+            base: Settings {
+                server: ServerSettings { workers: 1, ..ServerSettings::default() },
+                telemetry: hbc_service::telemetry::TelemetrySettings {
+                    filter: "warn".to_owned(),
+                    ..Default::default()
+                },
+                database_url: Some(database.url.clone()),
+                database_url_file: None,
+                genesis_file: path.join("genesis.json"),
+                service_key_file: secret("auth.key", chain::AUTH),
+                issuer: ISSUER.to_owned(),
+                audience: AUDIENCE.to_owned(),
+                ledger_urls: vec![ledger.url()],
             },
-            database_url: database.url.clone(),
-            genesis_file: path.join("genesis.json"),
-            service_key_file: secret("auth.key", chain::AUTH),
             token_key_file: secret("token.key", 0x77),
             rows_key_file: secret("rows.key", 0x51),
             operators_file: Some(SecretFile::new(secret_file(path, OPERATORS, &operators))),
-            issuer: ISSUER.to_owned(),
-            audience: AUDIENCE.to_owned(),
             access_policy_url: access_policy.uri(),
-            ledger_urls: vec![ledger.url()],
             passwords: PasswordSettings::default(),
             sessions: SessionSettings::default(),
         };
@@ -118,6 +118,7 @@ impl TestApp {
             random,
             http: hbc_client::http::client().unwrap(),
             app: None,
+            tasks: None,
             service: None,
             config,
             _ledger: ledger,
@@ -135,10 +136,12 @@ impl TestApp {
         let surroundings = Surroundings {
             clock: self.clock.clone(),
             random: self.random.clone(),
-            cost: Cost { m_kib: 64, t: 1, p: 1 },
+            token_keys: None,
+            parts: Cost { m_kib: 64, t: 1, p: 1 },
         };
         let application = Application::build_in(self.config.clone(), surroundings).await?;
         self.app = Some(application.app().clone());
+        self.tasks = Some(application.tasks().clone());
         self.service =
             Some(Spawned::run(application.port(), |stopped| application.run_until_stopped(stopped)));
         Ok(())
@@ -294,7 +297,8 @@ impl TestApp {
 
     /// Applies the next block of the chain, with these transactions, as the follower would.
     pub async fn ledger_decides(&self, transactions: &[Tx]) {
-        let journal = AuthJournal::new(self.app.clone().unwrap());
+        let app = self.app.as_ref().unwrap();
+        let journal = LedgerJournal::new(&app.base, Auth::events(app));
         let height = journal.position().await.unwrap().map_or(0, |position| position.height) + 1;
         let (block, position) = final_block(&self.genesis, height, transactions);
         journal.apply(&block, position).await.unwrap();
@@ -304,7 +308,7 @@ impl TestApp {
     pub async fn pushes_settle(&self) {
         for _attempt in 0..100 {
             let owed: i64 =
-                sqlx::query_scalar("SELECT CAST(count(*) AS BIGINT) FROM pushes WHERE done_at_ms IS NULL")
+                sqlx::query_scalar("SELECT CAST(count(*) AS BIGINT) FROM jobs WHERE kind LIKE 'push.%'")
                     .fetch_one(self.database.db.reads())
                     .await
                     .unwrap();
@@ -314,6 +318,22 @@ impl TestApp {
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
         panic!("access-policy is still owed something");
+    }
+
+    /// Waits until a job has met this error.
+    pub async fn job_stumbles(&self, error: &'static str) {
+        for _attempt in 0..200 {
+            let met: i64 = sqlx::query_scalar("SELECT CAST(count(*) AS BIGINT) FROM jobs WHERE error = $1")
+                .bind(error)
+                .fetch_one(self.database.db.reads())
+                .await
+                .unwrap();
+            if met > 0 {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        panic!("no job met `{error}`");
     }
 
     /// An approved agency.

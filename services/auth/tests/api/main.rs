@@ -12,6 +12,7 @@ mod accounts;
 mod agencies;
 mod app;
 mod consents;
+mod loops;
 mod matrix;
 mod news;
 mod operators;

@@ -1,10 +1,8 @@
 //! What access-policy is told: all of it in the end, across outages and restarts, in order, and only what is true by then.
 
-use hbc_testkit::service::eventually;
 use reqwest::Method;
 use serde_json::{Value, json};
-use wiremock::matchers::{any, path};
-use wiremock::{Mock, Request, ResponseTemplate};
+use wiremock::Request;
 
 use crate::app::{OPERATOR_PASSWORD, TestApp, each};
 
@@ -68,35 +66,6 @@ async fn a_suspension_that_ended_during_an_outage_is_never_told() {
             !standings.is_empty() && standings.iter().all(|standing| standing == "active"),
             "{standings:?}"
         );
-    })
-    .await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn who_is_refused_by_access_policy_keeps_nobody_else_waiting() {
-    each(|app| async move {
-        app.access_policy_answers(503).await;
-        let bob = app.patient("bob").await.text("id");
-        let subject = format!("/internal/v1/subjects/{bob}");
-        app.access_policy.reset().await;
-        let refused = ResponseTemplate::new(422);
-        Mock::given(path(&subject)).respond_with(refused).mount(&app.access_policy).await;
-        Mock::given(any()).respond_with(ResponseTemplate::new(204)).mount(&app.access_policy).await;
-        app.wait(PAUSE_S);
-        eventually("bob is tried again", async || !told_of(&app.told().await, "PUT", &subject).is_empty())
-            .await;
-        app.patient("carol").await;
-        assert_eq!(standing(&app, "carol").await, "active");
-        assert_eq!(standing(&app, "bob").await, "pending");
-        let pins = told_of(&app.told().await, "POST", "/internal/v1/patients").len();
-        assert!(pins >= 1, "carol's root key");
-        // What comes later about a subject waits for what came before.
-        let of_bob = |one: &&Request| String::from_utf8_lossy(&one.body).contains(&bob);
-        assert!(!told_of(&app.told().await, "POST", "/internal/v1/patients").iter().any(of_bob));
-        app.access_policy_answers(204).await;
-        app.wait(PAUSE_S);
-        app.pushes_settle().await;
-        assert_eq!(standing(&app, "bob").await, "active");
     })
     .await;
 }

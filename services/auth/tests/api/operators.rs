@@ -1,6 +1,6 @@
 //! The first operators come from a file: once, whole, and from a file that nobody else can read.
 
-use hbc_auth::bootstrap::OperatorsFile;
+use hbc_auth::OperatorsFile;
 use hbc_types::Random;
 use hbc_types::ids::OperatorId;
 use serde_json::json;

@@ -1,6 +1,6 @@
 //! TOTP: prepared, confirmed, asked for, never good twice.
 
-use hbc_auth::domain::totp::code_at;
+use hbc_auth::testing::code_at;
 use reqwest::Method;
 use serde_json::json;
 

@@ -70,8 +70,12 @@ async fn an_agency_made_active_by_hand_stays_out() {
         app.by_hand("UPDATE accounts SET standing = 'active', revision = 9 WHERE username = 'drbob'").await;
         app.try_login("drbob", PASSWORD).await.refused(401, "bad_credentials");
         app.access_policy_answers(204).await;
-        app.by_hand("UPDATE pushes SET done_at_ms = NULL, due_at_ms = 0").await;
-        tokio::time::sleep(std::time::Duration::from_millis(900)).await;
+        app.by_hand(
+            "INSERT INTO jobs (kind, key, subject, state, wanted, owed_at_ms, due_at_ms, attempts, faults)
+             SELECT 'push.standing', id, id, 'waiting', 1, 0, 0, 0, 0 FROM accounts WHERE username = 'drbob'",
+        )
+        .await;
+        app.job_stumbles("row_tampered").await;
         assert!(app.told().await.iter().all(|request| !request.url.path().contains(&id)));
         let operator = app.login("operator-0").await;
         let list = app.get("/v1/agencies", &operator).await.expect(200);

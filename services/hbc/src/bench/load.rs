@@ -68,7 +68,8 @@ impl Load {
             }
         }
         self.began = Instant::now();
-        let clients: Vec<_> = shares.into_iter().map(|share| tokio::spawn(give(share))).collect();
+        let clients: Vec<_> =
+            shares.into_iter().map(|share| hbc_service::spawn("bench client", give(share))).collect();
         for client in clients {
             client.await.context("a client failed")??;
         }

@@ -1,5 +1,7 @@
 //! `hbc bench`: what this machine makes of the ledger, in real processes over HTTP, beside what the machine itself
 //! can do with hashes, signatures and its disk in the same run. A figure without the limit beside it says little.
+//!
+//! Why: decision 0085.
 
 mod limits;
 mod load;

@@ -78,6 +78,11 @@ fn configure(path: &Path, full: bool) -> Result<()> {
     std::fs::write(path, toml::to_string_pretty(&config)?).context("cannot write a configuration")
 }
 
+/// What the measured chains are founded with.
+pub const fn terms(args: &BenchLedger) -> Terms {
+    Terms { zero_bits: args.zero_bits, min_spacing_ms: args.min_spacing, ..Terms::of(true) }
+}
+
 /// Running members.
 pub struct Net {
     /// What they run on.
@@ -90,7 +95,7 @@ pub struct Net {
 impl Net {
     /// Founds a chain and starts its members.
     pub async fn start(members: u16, args: &BenchLedger, clock: &Clock, random: &Random) -> Result<Self> {
-        Self::run(Founded::new(members, args.terms(), args.full, clock, random)?).await
+        Self::run(Founded::new(members, terms(args), args.full, clock, random)?).await
     }
 
     /// Starts the members and waits until each hears all others.

@@ -9,18 +9,18 @@ use anyhow::{Context as _, Result, ensure};
 use hbc_chain::checkpoint::{Certificate, Checkpoint};
 use hbc_chain::genesis::Genesis;
 use hbc_chain::header::HEADER_BYTES;
+use hbc_chain::memory::Chain;
 use hbc_chain::tx::Tx;
-use hbc_ledger::chain::Chain;
-use hbc_ledger::consensus::wal::Wal;
-use hbc_ledger::domain::verification::Verifier;
+use hbc_chain::verification::Verifier;
 use hbc_ledger::files::DataFolder;
 use hbc_ledger::store::{ReadAhead, SealKey, Store, StoredBlock};
+use hbc_ledger::wal::Wal;
 use hbc_types::keys::PublicKey;
 use hbc_types::{Clock, Random};
 
 use super::limits::Limits;
 use super::load::{Load, transaction};
-use super::net::{Founded, Net};
+use super::net::{Founded, Net, terms};
 use super::table::{Figure, Goal, Table, per_second, ratio};
 use crate::cli::BenchLedger;
 use crate::init::founding::Terms;
@@ -53,7 +53,7 @@ async fn large_blocks(
     random: &Random,
 ) -> Result<()> {
     table.part("a stored chain");
-    let founded = Founded::new(1, args.terms(), args.full, clock, random)?;
+    let founded = Founded::new(1, terms(args), args.full, clock, random)?;
     let size = LARGE_BLOCK.min(args.stored.max(1));
     let blocks = args.stored.div_ceil(size);
     let bytes = write_chain(&founded, blocks, size, clock, random).await?;

@@ -1,8 +1,10 @@
 //! What a deployment begins with: genesis.json and the first operators.
+//!
+//! Why: decision 0087.
 
 use anyhow::{Context as _, Result};
 use ed25519_dalek::SigningKey;
-use hbc_auth::bootstrap::{OperatorEntry, OperatorsFile};
+use hbc_auth::{OperatorEntry, OperatorsFile};
 use hbc_chain::genesis::{Genesis, Named, Parameters, ServiceKey};
 use hbc_types::account::ServiceRole;
 use hbc_types::ids::OperatorId;
@@ -75,7 +77,7 @@ impl Founding {
             let password = SecretText::new(hex::encode(random.bytes::<16>()));
             let key = signing_key(random);
             let id = OperatorId::random(random);
-            operators.push(hbc_auth::bootstrap::operator(&id, &username, &password, &key, random)?);
+            operators.push(hbc_auth::operator(&id, &username, &password, &key, random)?);
             named.push(Named { key: public(&key), name: username.clone() });
             logins.push((username, password));
         }

@@ -1,6 +1,7 @@
 //! The services' configuration files: each service's own `Config`, written out.
 
 use anyhow::{Context as _, Result};
+use hbc_app::Settings;
 use hbc_ledger::config::{PeerAddress, VerifyMode};
 use hbc_service::ServerSettings;
 use hbc_service::config::SecretFile;
@@ -62,67 +63,64 @@ impl Plan<'_> {
         format!("urn:hbc:{}", chain.get(..16).unwrap_or_default())
     }
 
-    fn auth(&self) -> hbc_auth::config::Config {
-        hbc_auth::config::Config {
-            server: Self::server(self.ports.auth),
+    /// What every service is told.
+    fn base(&self, name: &str, port: u16) -> Settings {
+        Settings {
+            server: Self::server(port),
             telemetry: TelemetrySettings::default(),
-            database_url: self.database("auth"),
+            database_url: Some(self.database(name)),
+            database_url_file: None,
             genesis_file: self.home.genesis(),
-            service_key_file: self.secret("auth.key"),
-            token_key_file: self.secret("token.key"),
-            rows_key_file: self.secret("rows-auth.key"),
-            operators_file: Some(self.secret("operators.json")),
+            service_key_file: self.secret(&format!("{name}.key")),
             issuer: Self::url(self.ports.auth),
             audience: self.audience(),
-            access_policy_url: Self::url(self.ports.access_policy),
             ledger_urls: self.ledger_urls(),
-            passwords: hbc_auth::config::PasswordSettings::default(),
-            sessions: hbc_auth::config::SessionSettings::default(),
         }
     }
 
-    fn access_policy(&self) -> hbc_access_policy::config::Config {
-        hbc_access_policy::config::Config {
-            database_url: self.database("access-policy"),
-            genesis_file: self.home.genesis(),
-            service_key_file: self.secret("access-policy.key"),
+    fn auth(&self) -> hbc_auth::Config {
+        hbc_auth::Config {
+            base: self.base("auth", self.ports.auth),
+            token_key_file: self.secret("token.key"),
+            rows_key_file: self.secret("rows-auth.key"),
+            operators_file: Some(self.secret("operators.json")),
+            access_policy_url: Self::url(self.ports.access_policy),
+            passwords: hbc_auth::PasswordSettings::default(),
+            sessions: hbc_auth::SessionSettings::default(),
+        }
+    }
+
+    fn access_policy(&self) -> hbc_access_policy::Config {
+        let mut base = self.base("access-policy", self.ports.access_policy);
+        // Ten thousand keys in one request.
+        base.server.json_limit_bytes = 8 << 20;
+        hbc_access_policy::Config {
+            base,
             master_key_file: self.secret("master.key"),
             rows_key_file: self.secret("rows-policy.key"),
             auth_url: Self::url(self.ports.auth),
-            issuer: Self::url(self.ports.auth),
-            audience: self.audience(),
-            ledger_urls: self.ledger_urls(),
             receipt_batch_ms: 2_000,
-            // Ten thousand keys in one request.
-            server: ServerSettings { json_limit_bytes: 8 << 20, ..Self::server(self.ports.access_policy) },
-            telemetry: TelemetrySettings::default(),
         }
     }
 
     fn storage(&self) -> hbc_storage::Config {
+        let mut base = self.base("storage", self.ports.storage);
+        // A whole Synthea patient is up to a few dozen megabytes.
+        base.server.body_limit_bytes = 64 << 20;
         hbc_storage::Config {
-            // A whole Synthea patient is up to a few dozen megabytes.
-            server: ServerSettings { body_limit_bytes: 64 << 20, ..Self::server(self.ports.storage) },
-            telemetry: TelemetrySettings::default(),
-            database: self.database("storage"),
-            database_file: None,
-            genesis_file: self.home.genesis(),
-            service_key_file: self.secret("storage.key"),
+            base,
             index_key_file: self.secret("index.key"),
             spool_dir: self.home.data("storage").join("spool"),
-            issuer: Self::url(self.ports.auth),
-            audience: self.audience(),
             auth_url: Self::url(self.ports.auth),
             access_policy_url: Self::url(self.ports.access_policy),
-            ledger_urls: self.ledger_urls(),
-            kubo: hbc_storage::config::KuboSettings {
+            kubo: hbc_storage::KuboSettings {
                 url: Self::url(self.ports.kubo_api),
                 user: "storage".to_owned(),
                 token_file: self.secret("kubo.token"),
                 timeout_seconds: 30,
                 calls: 32,
             },
-            reconcile: hbc_storage::config::ReconcileSettings::default(),
+            reconcile: hbc_storage::ReconcileSettings::default(),
         }
     }
 

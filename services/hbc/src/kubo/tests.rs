@@ -60,9 +60,12 @@ async fn daemon() -> Option<Daemon> {
     let supervisor = Supervisor::start(&deployment, vec![spec], Clock::system(), true).unwrap();
     let mut standings = supervisor.watch();
     let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
-    let task = tokio::spawn(supervisor.run_until(async {
-        stopped.await.ok();
-    }));
+    let task = hbc_service::spawn(
+        "supervisor",
+        supervisor.run_until(async {
+            stopped.await.ok();
+        }),
+    );
     let ready = standings.wait_for(|all| all.get("kubo").is_some_and(|kubo| kubo.state == State::Ready));
     tokio::time::timeout(Duration::from_secs(60), ready).await.unwrap().unwrap();
     Some(Daemon { repository: deployment.kubo(), folder, program, api_port, stop, task })

@@ -2,6 +2,8 @@
 //!
 //! Children are told apart from strangers by pid *and* start time, end when the supervisor's pipe closes, and are
 //! suspended by a file in `DIR/run/suspended`, so that `hbc node stop` needs no connection to anything.
+//!
+//! Why: decision 0001.
 
 mod board;
 mod child;
@@ -18,7 +20,7 @@ use anyhow::{Context as _, Result, bail};
 use hbc_types::Clock;
 use rustix::fs::{FlockOperation, flock};
 use tokio::sync::watch;
-use tokio::task::JoinSet;
+use tokio::task::JoinHandle;
 
 pub use board::{Board, Standings, State};
 use child::{Keeper, Wish};
@@ -35,7 +37,7 @@ const SUSPENSION_POLL: Duration = Duration::from_millis(100);
 pub struct Supervisor {
     journal: Arc<Journal>,
     board: Arc<Board>,
-    keepers: JoinSet<()>,
+    keepers: Vec<JoinHandle<()>>,
     wishes: BTreeMap<String, (u8, watch::Sender<Wish>)>,
     deployment: Deployment,
     _lock: File,
@@ -63,7 +65,7 @@ impl Supervisor {
             me.record(&deployment.pid_file("supervisor"))?;
         }
         let board = Arc::new(Board::new(deployment.state()));
-        let mut keepers = JoinSet::new();
+        let mut keepers = Vec::new();
         let mut wishes = BTreeMap::new();
         for spec in specs {
             let (send, wish) = watch::channel(Wish::Run);
@@ -75,7 +77,8 @@ impl Supervisor {
                 journal: Arc::clone(&journal),
                 wish,
             };
-            keepers.spawn(keeper.keep());
+            // Nobody would look after its child any more: then this process ends, and its children with it.
+            keepers.push(hbc_service::spawn_essential("child's keeper", keeper.keep()));
         }
         Ok(Self { journal, board, keepers, wishes, deployment: deployment.clone(), _lock: lock })
     }
@@ -128,7 +131,9 @@ impl Supervisor {
             };
             let _closed = board.wait_for(all_stopped).await;
         }
-        while self.keepers.join_next().await.is_some() {}
+        for keeper in std::mem::take(&mut self.keepers) {
+            let _panicked = keeper.await;
+        }
         let _absent = std::fs::remove_file(self.deployment.pid_file("supervisor"));
     }
 }

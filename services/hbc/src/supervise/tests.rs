@@ -27,9 +27,12 @@ fn up(specs: Vec<ProcessSpec>) -> Up {
     let supervisor = Supervisor::start(&deployment, specs, Clock::system(), true).unwrap();
     let standings = supervisor.watch();
     let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
-    let task = tokio::spawn(supervisor.run_until(async move {
-        stopped.await.ok();
-    }));
+    let task = hbc_service::spawn(
+        "supervisor",
+        supervisor.run_until(async move {
+            stopped.await.ok();
+        }),
+    );
     Up { folder, deployment, stop: Some(stop), task: Some(task), standings }
 }
 

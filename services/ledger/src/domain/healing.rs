@@ -2,13 +2,14 @@
 //! members certified its header, its transactions are the header's, it follows on the block before and keeps the
 //! rules, and it is the block that this node knows at that height, if it knows one. Where the row comes from does
 //! not matter.
+//!
+//! Why: decision 0097.
 
-use hbc_chain::checkpoint::{Certificate, CheckpointError};
+use hbc_chain::block::BlockError;
+use hbc_chain::checkpoint::{BlockId, Certificate, CheckpointError};
 use hbc_chain::header::{Block, Header, HeaderError};
+use hbc_chain::memory::Chain;
 use hbc_types::Digest;
-
-use super::block::BlockError;
-use crate::chain::{Chain, value_of};
 
 /// Blocks asked for at once, at most.
 const MOST_AT_ONCE: u32 = 100;
@@ -51,7 +52,7 @@ pub fn take_up(
     if parsed.height != chain.height().saturating_add(1) {
         return Err(Unfit::Height);
     }
-    let value = value_of(&parsed);
+    let value = BlockId::of(&parsed);
     if known.is_some_and(|known| *known != value.hash) {
         return Err(Unfit::Another);
     }

@@ -1,19 +1,6 @@
-//! The ledger's rules without I/O: what transactions may do, what blocks must be, what waits for a block.
+//! What a node decides without I/O beyond the rules of `hbc_chain`: what waits for a block, which rows a repaired chain is
+//! made of, and when a node that lost its log may sign again.
 
-pub mod anchors;
-pub mod audit;
-pub mod block;
-pub mod comparison;
-pub mod events;
-pub mod expectation;
 pub mod healing;
 pub mod mempool;
-pub mod register;
-pub mod reliance;
-pub mod rules;
 pub mod silence;
-pub mod state;
-pub mod verification;
-
-#[cfg(test)]
-pub(crate) mod tests;

@@ -2,6 +2,8 @@
 //! until two heights were decided before its eyes, each at a height that enough peers had not passed. It may have
 //! signed for the height after its own last block, and of that block the others may not have known yet: hence two.
 //! The chain's birth is the one case in which a missing log means that there was none.
+//!
+//! Why: decision 0071.
 
 use std::collections::BTreeMap;
 

@@ -1,27 +1,20 @@
-//! Where the others are: as configured, and as they announced it themselves. An announcement counts when it is signed by
-//! the present key of the member that it names, or by one that is being voted in under that name; the latest of a name
-//! wins, over the configuration too. What was taken is kept in a small file.
+//! What nodes announce of their addresses. An announcement counts when it is signed by the present key of the member that
+//! it names, or by one that is being voted in under that name; the latest of a name wins.
+//!
+//! Why: decision 0080.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, PoisonError};
 
 use hbc_chain::certificate::{AddressClaims, CertificateError};
 use hbc_chain::genesis::Named;
 use hbc_client::Endpoint;
 use hbc_types::Digest;
 use hbc_types::keys::Kid;
-use tokio::sync::mpsc;
 
-use super::Node;
-use super::agreement::Event;
-use crate::consensus::MemberId;
-use crate::domain::rules::MAX_AHEAD_MS;
-use crate::peers::{self, Introduction, PeerNews};
+use hbc_chain::rules::MAX_AHEAD_MS;
 
 /// Bytes of an address at most.
 const MAX_URL_BYTES: usize = 200;
-/// Announcements taken from one answer at most.
-const MAX_ANNOUNCEMENTS: usize = 200;
 
 /// Why an announcement is not taken.
 #[derive(Debug, thiserror::Error)]
@@ -85,6 +78,12 @@ impl AddressBook {
         self.entries.get(name).map(|(claims, _)| claims.url.as_str())
     }
 
+    /// Who announced an address.
+    #[must_use]
+    pub fn names(&self) -> Vec<String> {
+        self.entries.keys().cloned().collect()
+    }
+
     /// The announcements as they were signed.
     #[must_use]
     pub fn texts(&self) -> Vec<String> {
@@ -102,96 +101,6 @@ pub fn endpoint(url: &str) -> Option<Endpoint> {
     let base = endpoint.base();
     let bare = base.username().is_empty() && base.password().is_none() && base.fragment().is_none();
     (bare && base.has_host()).then_some(endpoint)
-}
-
-impl Node {
-    /// Everybody whose announcements count: the members, and who is being voted in.
-    fn parties(&self) -> Vec<Named> {
-        let chain = self.chain();
-        let mut parties = chain.register().candidates();
-        parties.extend(chain.state().members().iter().cloned());
-        parties
-    }
-
-    /// Takes one announcement; the loop meets the node if it is new or moved.
-    pub fn take_address(&self, text: &str) -> Result<(), AddressError> {
-        let parties = self.parties();
-        let mut book = self.addresses.lock().unwrap_or_else(PoisonError::into_inner);
-        let news = book.take(text, &self.chain_id, &parties, self.clock.now().unsigned_ms())?;
-        let Some(name) = news else { return Ok(()) };
-        book.keep(&parties);
-        if let Err(error) = self.data.write_addresses(&book.texts()) {
-            tracing::warn!(error = %error, "Addresses cannot be stored; they will be announced again");
-        }
-        drop(book);
-        if self.events.try_send(Event::Address(name)).is_err() {
-            tracing::debug!("Too much waits; the address is taken up with the next announcement");
-        }
-        Ok(())
-    }
-
-    /// Takes what a peer knows of others.
-    pub(super) fn take_addresses(&self, texts: &[String]) {
-        for text in texts.iter().take(MAX_ANNOUNCEMENTS) {
-            if let Err(error) = self.take_address(text) {
-                tracing::debug!(error = %error, "An announcement is not taken");
-            }
-        }
-    }
-
-    /// The announcements that this node knows.
-    #[must_use]
-    pub fn announcements(&self) -> Vec<String> {
-        self.addresses.lock().unwrap_or_else(PoisonError::into_inner).texts()
-    }
-
-    /// Where a node is, as far as this one knows: itself, as announced, or as configured.
-    #[must_use]
-    pub fn url_of(&self, name: &str) -> Option<String> {
-        if name == self.name {
-            return self.address.clone();
-        }
-        let book = self.addresses.lock().unwrap_or_else(PoisonError::into_inner);
-        let announced = book.url(name).map(str::to_owned);
-        drop(book);
-        announced.or_else(|| self.peers.named(name).map(|peer| peer.url.clone()))
-    }
-
-    /// Begins to speak to a node at the address that it announced.
-    pub(super) fn meet_announced(&self, name: &str) {
-        let book = self.addresses.lock().unwrap_or_else(PoisonError::into_inner);
-        let Some(url) = book.url(name).map(str::to_owned) else { return };
-        drop(book);
-        let configured = self.peers.named(name).is_some_and(|peer| peer.configured);
-        self.meet(name, url, configured);
-    }
-
-    /// Begins to speak to every node whose address is known from before.
-    pub(super) fn meet_all_announced(&self) {
-        let names: Vec<String> = {
-            let book = self.addresses.lock().unwrap_or_else(PoisonError::into_inner);
-            book.entries.keys().cloned().collect()
-        };
-        names.iter().for_each(|name| self.meet_announced(name));
-    }
-
-    /// Begins to speak to a node, in place of one of the same name.
-    pub(super) fn meet(&self, name: &str, url: String, configured: bool) {
-        if name == self.name || self.peers.named(name).is_some_and(|peer| peer.url == url) {
-            return;
-        }
-        let Some(endpoint) = endpoint(&url) else { return };
-        let introduction = Introduction { name: name.to_owned(), url, endpoint, configured };
-        let news: mpsc::Sender<PeerNews> = self.news.clone();
-        let (peer, task) = peers::connect(introduction, self.this.clone(), self.clock.clone(), news);
-        {
-            let chain = self.chain();
-            let member = chain.state().members().iter().find(|member| member.name == name);
-            peer.sits(member.map(|member| MemberId(*member.kid().as_bytes())));
-            self.peers.change(|other| other.name != name, Some(Arc::clone(&peer)));
-        }
-        tokio::spawn(task);
-    }
 }
 
 #[cfg(test)]

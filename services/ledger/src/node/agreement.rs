@@ -7,24 +7,27 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use hbc_chain::evidence::{DoubleVote, Evidence, Signed};
-use hbc_chain::tx::Tx;
-use hbc_types::keys::{PublicKey, SignatureBytes};
-use hbc_types::wire::ledger::BlocksView;
+use hbc_chain::checkpoint::Certificate as Note;
+use hbc_chain::memory::{Chain, NextBlock};
+use hbc_consensus::{
+    Agreement as _, BlockBytes, BlockId, Boot, Certificate, Core, Equivocation, Input, MemberSet, Output,
+};
+use hbc_types::Digest;
+use hbc_types::wire::ledger::{BlockView, BlocksView};
 use tokio::sync::{mpsc, oneshot};
 
 use super::Node;
-use super::boot::timing;
-use super::catch_up::CatchUp;
+use super::catch_up::{CatchUp, examine_fetched};
 use super::guardian::Soundness;
-use crate::chain::{Chain, NextBlock};
-use crate::consensus::wal::Wal;
-use crate::consensus::{
-    Agreement, BlockBytes, BlockId, Certificate, Core, Equivocation, Input, MemberId, Message, Output,
-    Verdict,
-};
+use super::heal::resume::{Company, silence, take_up};
+use super::inlet::Event;
+use super::quiet::Quiet;
+use super::tasks::{self, or_die};
+use super::telling::tell_of;
+use super::timing::timing;
 use crate::domain::silence::Silence;
 use crate::peers::{Item, Peer, PeerNews};
+use crate::wal::{Wal, look};
 
 /// How often heartbeat and promises are looked after.
 const TICK: Duration = Duration::from_millis(500);
@@ -33,48 +36,22 @@ const TELL_AGAIN_TICKS: u32 = 6;
 /// How many of them at once.
 const TELL_AGAIN: usize = 2_000;
 
-/// How many in one queue entry: at most 4 MiB of the largest.
-const TOLD_AT_ONCE: usize = 16;
-
-/// What happens to the loop.
-pub enum Event {
-    /// A member's message.
-    Message(MemberId, Message),
-    /// Transactions were taken in.
-    Work,
-    /// A block with its work, or none.
-    Built(u64, u32, Option<Box<NextBlock>>),
-    /// A proposed block was examined.
-    Checked(u64, BlockId, Verdict, Option<Box<NextBlock>>),
-    /// Blocks of a peer, or none.
-    Blocks(Arc<Peer>, Option<BlocksView>),
-    /// A member's announcement of its address was taken.
-    Address(String),
-    /// The store is repaired: this is its chain. Answered once the node takes part again.
-    Healed(Box<Chain>, oneshot::Sender<()>),
-    /// End.
-    Stop(oneshot::Sender<()>),
-}
-
 /// The task that owns the agreement.
 pub struct Loop {
-    pub(super) node: Arc<Node>,
-    pub(super) core: Core,
+    node: Arc<Node>,
+    core: Core,
     /// None while the store is attacked since the start: then nothing is taken up yet.
-    pub(super) wal: Option<Wal>,
+    wal: Option<Wal>,
     inbox: mpsc::Receiver<Event>,
     news: mpsc::Receiver<PeerNews>,
     started: Instant,
     /// Examined or built blocks of this height, those whose time has not come included.
-    pub(super) ready: BTreeMap<BlockId, NextBlock>,
-    pub(super) stop_mining: Arc<AtomicBool>,
-    pub(super) catch_up: CatchUp,
+    ready: BTreeMap<BlockId, NextBlock>,
+    stop_mining: Arc<AtomicBool>,
+    catch_up: CatchUp,
     /// When the next block may be begun at the earliest: so long after the last as the parameters ask.
     spaced: Option<Instant>,
-    /// Set while nothing may be signed because the log was lost.
-    pub(super) silence: Option<Silence>,
-    /// What kept it silent is over.
-    pub(super) may_speak: bool,
+    quiet: Quiet,
     ticks: u32,
     /// What arrived before this number was told once already.
     told_before: u64,
@@ -104,8 +81,7 @@ impl Loop {
             stop_mining: Arc::new(AtomicBool::new(false)),
             catch_up: CatchUp::default(),
             spaced,
-            silence,
-            may_speak: false,
+            quiet: Quiet::new(silence),
             ticks: 0,
             told_before: 0,
         }
@@ -118,7 +94,7 @@ impl Loop {
         let mut tick = tokio::time::interval(TICK);
         tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
-            let deadline = if self.node.attack().is_some() { None } else { self.core.next_deadline_ms() };
+            let deadline = if self.node.guard.is_attacked() { None } else { self.core.next_deadline_ms() };
             let deadline = deadline.map(|at| self.started + Duration::from_millis(at));
             tokio::select! {
                 event = self.inbox.recv() => match event {
@@ -138,7 +114,7 @@ impl Loop {
                 }
                 _ = tick.tick() => self.tick().await,
             }
-            if self.may_speak {
+            if self.quiet.take_end() {
                 self.speak().await;
             }
         }
@@ -146,19 +122,19 @@ impl Loop {
 
     async fn event(&mut self, event: Event) {
         if let Event::Message(from, message) = &event {
-            self.node.inbound.done(from, message.weight());
+            self.node.inlet.took(from, message);
         }
         let event = match event {
             Event::Healed(chain, done) => return self.healed(*chain, done).await,
             event => event,
         };
-        if self.node.attack().is_some() {
+        if self.node.guard.is_attacked() {
             self.stop_mining.store(true, Ordering::Relaxed);
             return;
         }
         match event {
             Event::Message(from, message) => {
-                if let Some(peer) = self.node.peers.by_id(&from) {
+                if let Some(peer) = self.node.book.by_id(&from) {
                     peer.heard_from(self.node.clock.now().ms());
                 }
                 self.feed(Input::Message(from, message)).await;
@@ -172,7 +148,7 @@ impl Loop {
                 self.feed(Input::Checked { height, value, verdict }).await;
             }
             Event::Blocks(from, blocks) => self.take_blocks(from, blocks).await,
-            Event::Address(name) => self.node.meet_announced(&name),
+            Event::Address(name) => self.node.book.meet_announced(&name),
             Event::Healed(..) | Event::Stop(_) => {}
         }
     }
@@ -180,17 +156,18 @@ impl Loop {
     fn peer_news(&mut self, news: PeerNews) {
         match news {
             PeerNews::Stands(peer, heard) => {
-                self.listen_silently(&peer, heard.height);
-                if heard.height > self.node.chain().height() && !heard.attacked {
+                let company = company(&self.node, &self.node.chain());
+                self.quiet.hear(&peer, heard.height, company, self.node.seat().is_some());
+                if heard.height > self.node.memory.height() && !heard.attacked {
                     self.fetch_blocks(&peer);
                 }
             }
-            PeerNews::Addresses(announcements) => self.node.take_addresses(&announcements),
+            PeerNews::Addresses(announcements) => self.node.book.take_addresses(&announcements),
         }
     }
 
     async fn tick(&mut self) {
-        if self.node.attack().is_some() {
+        if self.node.guard.is_attacked() {
             return;
         }
         self.ticks = self.ticks.wrapping_add(1);
@@ -201,18 +178,18 @@ impl Loop {
                 (waiting.promised_before(self.told_before, TELL_AGAIN), waiting.next_number())
             };
             self.told_before = next;
-            self.node.tell_of(&promises);
+            tell_of(&promises, &self.node.membership, &self.node.book);
         }
         self.tell_work().await;
     }
 
-    pub(super) fn now_ms(&self) -> u64 {
+    fn now_ms(&self) -> u64 {
         u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX)
     }
 
     /// Tells the agreement whether there is something to decide.
-    pub(super) async fn tell_work(&mut self) {
-        if self.node.attack().is_some() {
+    async fn tell_work(&mut self) {
+        if self.node.guard.is_attacked() {
             return;
         }
         let waits = self.node.waiting().has_work();
@@ -226,7 +203,7 @@ impl Loop {
         self.node.clock.now().unsigned_ms() >= chain.tip().time_ms.saturating_add(heartbeat)
     }
 
-    pub(super) async fn feed(&mut self, input: Input) {
+    async fn feed(&mut self, input: Input) {
         let now = self.now_ms();
         let outputs = self.core.handle(now, input);
         self.carry_out(outputs).await;
@@ -243,7 +220,7 @@ impl Loop {
                     // Nothing leaves a node whose store is not what it was.
                     if message.commits_the_sender() {
                         let relied = self.ready.values().flat_map(|next| &next.relied).copied().collect();
-                        match self.node.store_is_sound(&relied).await {
+                        match self.node.guard.store_is_sound(&relied).await {
                             Soundness::Sound => {}
                             Soundness::Attacked => return,
                             // It is sent again when the rebroadcast is due.
@@ -251,16 +228,19 @@ impl Loop {
                         }
                     }
                     let item = Item::Agreement(message.height(), message.encode().into());
-                    self.node.tell_all(&item);
+                    self.node.book.tell_all(&item);
                 }
                 Output::Build { height, round } => self.build(height, round),
-                Output::Check { height, value, block, vouched } => self.check(height, value, block, vouched),
+                Output::Check { height, value, block, vouched } => {
+                    let examined = self.ready.get(&value).map(|next| next.block.header);
+                    self.node.check_aside((height, value), block, examined, vouched);
+                }
                 Output::Commit { block, certificate } => {
                     let more = self.decided(&block, &certificate).await;
                     queue.extend(more);
                 }
                 Output::Behind(member, _) => {
-                    if let Some(peer) = self.node.peers.by_id(&member) {
+                    if let Some(peer) = self.node.book.by_id(&member) {
                         self.fetch_blocks(&peer);
                     }
                 }
@@ -276,18 +256,10 @@ impl Loop {
     fn build(&mut self, height: u64, round: u32) {
         self.stop_mining.store(true, Ordering::Relaxed);
         self.stop_mining = Arc::new(AtomicBool::new(false));
-        let (node, stop) = (self.node.clone(), self.stop_mining.clone());
         let allow_empty = round > 0 || self.heartbeat_is_due();
         let spaced = self.spaced.map_or(Duration::ZERO, |due| due.saturating_duration_since(Instant::now()));
-        let wait = spaced.max(node.until_earliest());
-        tokio::spawn(async move {
-            tokio::time::sleep(wait).await;
-            let built = tokio::task::spawn_blocking(move || {
-                let next = node.build_block(allow_empty, &stop).map(Box::new);
-                let _loop_ended = node.events.blocking_send(Event::Built(height, round, next));
-            });
-            let _panicked = built.await;
-        });
+        let wait = spaced.max(self.node.until_earliest());
+        self.node.build_after(wait, (height, round), allow_empty, self.stop_mining.clone());
     }
 
     async fn built(&mut self, height: u64, round: u32, next: Option<Box<NextBlock>>) {
@@ -298,23 +270,6 @@ impl Loop {
         let (value, block) = (next.value, BlockBytes::from(next.block.to_bytes()));
         self.ready.insert(value, *next);
         self.feed(Input::Built { height, round, value, block }).await;
-    }
-
-    /// A block that was found good, but early, is only held against the clock.
-    fn check(&self, height: u64, value: BlockId, bytes: BlockBytes, vouched: bool) {
-        let node = self.node.clone();
-        let examined = self.ready.get(&value).map(|next| next.block.header);
-        tokio::task::spawn_blocking(move || {
-            let (verdict, next) = match examined {
-                Some(header) => (node.judge_time(&header), None),
-                None => node.check_block(value, &bytes),
-            };
-            let verdict = match verdict {
-                Verdict::Early { .. } if vouched => Verdict::Valid,
-                verdict => verdict,
-            };
-            let _loop_ended = node.events.blocking_send(Event::Checked(height, value, verdict, next));
-        });
     }
 
     /// Makes a decision durable and goes on to the next height.
@@ -333,12 +288,12 @@ impl Loop {
         };
         let note = self.node.note(certificate).to_note();
         let outputs = self.commit(next, note).await;
-        self.decided_while_silent(certificate.height);
+        self.quiet.decided(certificate.height, MemberSet::of(self.node.chain().state().members()).len());
         outputs
     }
 
     /// Stores a block that is certified and takes it as the new tip.
-    pub(super) async fn commit(&mut self, next: NextBlock, note: String) -> Vec<Output> {
+    async fn commit(&mut self, next: NextBlock, note: String) -> Vec<Output> {
         self.stop_mining.store(true, Ordering::Relaxed);
         self.ready.clear();
         let height = next.block.header.height;
@@ -346,7 +301,7 @@ impl Loop {
         if !self.node.commit_block(next, note).await {
             return Vec::new();
         }
-        let members = self.node.chain().members();
+        let members = MemberSet::of(self.node.chain().state().members());
         let spacing = Duration::from_millis(self.node.chain().state().parameters().min_spacing_ms);
         self.spaced = decided.checked_add(spacing).filter(|due| *due > Instant::now());
         let work = self.spaced.is_none() && self.node.waiting().has_work();
@@ -357,62 +312,151 @@ impl Loop {
         outputs
     }
 
-    pub(super) async fn carry_out_now(&mut self, outputs: Vec<Output>) {
+    async fn carry_out_now(&mut self, outputs: Vec<Output>) {
         Box::pin(self.carry_out(outputs)).await;
     }
 
     fn keep_evidence(&self, evidence: &Equivocation) {
         tracing::error!(member.id = %evidence.member, block.height = evidence.height, "ALARM: a member signed two things");
-        let chain = self.node.chain_id;
-        let member = self.node.chain().members().get(&evidence.member).copied();
-        let signed = |(text, signature): &(Vec<u8>, [u8; 64])| {
-            let text = String::from_utf8(text.clone()).ok()?;
-            Some(Signed { signature: SignatureBytes::from_bytes(*signature), text })
-        };
-        let (Some(member), Some(one), Some(other)) =
-            (member, signed(&evidence.first), signed(&evidence.second))
-        else {
-            return;
-        };
-        let public = PublicKey::from_bytes(member.public_key);
-        let votes = DoubleVote::new(chain, public, evidence.height, one, other);
-        let node = self.node.clone();
+        let accusations = self.node.accusations.clone();
+        let Some(evidence) = accusations.double_vote(evidence) else { return };
         // Its own event goes through admission, which waits for this loop.
-        tokio::spawn(async move { node.accuse(Evidence::DoubleVote(votes)).await });
+        tasks::once("accusing a member", async move { accusations.accuse(evidence).await });
     }
+
+    fn fetch_blocks(&mut self, speaker: &Arc<Peer>) {
+        let node = &self.node;
+        self.catch_up.fetch(speaker, node.memory.height(), &node.book, &node.inlet);
+    }
+
+    /// Takes the blocks that a member sent, and asks another one for the next. One that sent nothing of use is passed
+    /// over.
+    async fn take_blocks(&mut self, from: Arc<Peer>, blocks: Option<BlocksView>) {
+        let fair = self.catch_up.ended(blocks.as_ref());
+        let before = self.node.memory.height();
+        let tip = blocks.as_ref().map_or(0, |view| view.tip);
+        let whole = match blocks {
+            Some(view) => self.take_all(&from, view.blocks).await,
+            None => false,
+        };
+        let height = self.node.memory.height();
+        self.catch_up.rate(&from.name, whole && fair);
+        let ahead = self.node.book.healthy().into_iter().find(|peer| peer.height() > height);
+        let next = ahead.or((whole && height > before && height < tip).then_some(from));
+        self.node.guard.change_condition(|condition| condition.syncing = next.is_some());
+        if let Some(peer) = next.filter(|peer| height > before || !self.catch_up.failed_lately(&peer.name)) {
+            self.fetch_blocks(&peer);
+        }
+    }
+
+    /// Who signed this block and told this node something else shows now, or never.
+    async fn compare(&mut self, certificate: &str) {
+        let Ok(note) = Note::parse(certificate) else { return };
+        let certificate = self.node.certificate(&note);
+        let outputs = self.core.handle(self.now_ms(), Input::Certified(certificate));
+        self.carry_out_now(outputs).await;
+    }
+
+    /// Commits blocks as long as they hold; false at the first that does not.
+    async fn take_all(&mut self, from: &Arc<Peer>, blocks: Vec<BlockView>) -> bool {
+        for view in blocks {
+            if view.height <= self.node.memory.height() {
+                continue;
+            }
+            let examined = {
+                let known = |txid: &Digest| self.node.waiting().get(txid).cloned();
+                examine_fetched(&self.node.chain(), &view, &known)
+            };
+            match examined {
+                Ok(next) => {
+                    self.compare(&view.certificate).await;
+                    let outputs = self.commit(next, view.certificate).await;
+                    self.carry_out_now(outputs).await;
+                }
+                Err(reason) => {
+                    tracing::error!(
+                        peer.name = %from.name, block.height = view.height, block.reason = %reason,
+                        "ALARM: a member's block is not certified or does not continue this chain"
+                    );
+                    return false;
+                }
+            }
+        }
+        true
+    }
+
+    /// Takes part again with a repaired store.
+    async fn healed(&mut self, chain: Chain, done: oneshot::Sender<()>) {
+        let node = self.node.clone();
+        self.stop_mining.store(true, Ordering::Relaxed);
+        self.ready.clear();
+        self.catch_up = CatchUp::default();
+        let found = or_die(look(&node.guard.data().wal()));
+        // How far the log was when the damage was found is compared at the start; it is this process's since.
+        let company = Company { tip: None, ..company(&node, &chain) };
+        self.quiet.renew(or_die(silence(node.guard.data(), &found, company)));
+        let (wal, records) = or_die(take_up(node.guard.data(), found, chain.height()));
+        let (identity, tip) = (node.membership.identity(&chain), chain.height());
+        let state = Boot {
+            tip,
+            members: MemberSet::of(chain.state().members()),
+            records,
+            silent: self.quiet.is_silent(),
+        };
+        node.membership.take_seat(&chain);
+        node.book.take_seats(&chain);
+        node.memory.replace(chain);
+        if let Err(error) = node.pool.take_up_promises().await {
+            tracing::error!(error = %error, "Promises cannot be taken up from the repaired store");
+            node.guard.mark_again();
+            return;
+        }
+        let (core, first) = Core::boot(self.now_ms(), identity, state);
+        (self.core, self.wal) = (core, Some(wal));
+        node.guard.mark_gone();
+        let _nobody_waits = done.send(());
+        self.carry_out_now(first).await;
+        self.tell_work().await;
+    }
+
+    /// Ends the silence. The agreement is taken up from the log once more: what it would have voted while it was
+    /// silent it votes now, for it will not be asked again.
+    async fn speak(&mut self) {
+        if !self.quiet.is_silent() || self.node.guard.is_attacked() {
+            return;
+        }
+        let found = or_die(look(&self.node.guard.data().wal()));
+        let company = company(&self.node, &self.node.chain());
+        if found.is_lost(company.tip) {
+            tracing::error!("The write-ahead log was changed while the node was silent; it stays so");
+            self.quiet.begin_anew();
+            return;
+        }
+        self.quiet.end();
+        or_die(self.node.guard.data().speak());
+        let (identity, state, wal) = {
+            let chain = self.node.chain();
+            let (tip, members) = (chain.height(), MemberSet::of(chain.state().members()));
+            let (wal, records) = or_die(take_up(self.node.guard.data(), found, tip));
+            (self.node.membership.identity(&chain), Boot { tip, members, records, silent: false }, wal)
+        };
+        let (core, first) = Core::boot(self.now_ms(), identity, state);
+        (self.core, self.wal) = (core, Some(wal));
+        tracing::info!(node.name = %self.node.name(), block.height = self.core.height(), "The node signs again");
+        self.carry_out_now(first).await;
+        self.tell_work().await;
+    }
+}
+
+/// Who there is to contradict, as this node has it with this chain.
+fn company(node: &Node, chain: &Chain) -> Company {
+    let (tip, members) = (Some(chain.height()), MemberSet::of(chain.state().members()).len());
+    Company { tip, members, peers: node.book.count_configured() }
 }
 
 async fn sleep_until(deadline: Option<Instant>) {
     match deadline {
         Some(deadline) => tokio::time::sleep_until(deadline.into()).await,
         None => std::future::pending().await,
-    }
-}
-
-/// The log must not fail: what was signed and not recorded could be contradicted after a restart.
-pub(super) fn or_die<T>(result: std::io::Result<T>) -> T {
-    result.unwrap_or_else(|error| {
-        tracing::error!(error = %error, "The write-ahead log cannot be used; the node ends here");
-        std::process::abort();
-    })
-}
-
-impl Node {
-    /// To every other member.
-    pub fn tell_all(&self, item: &Item) {
-        for peer in self.peers.all().iter() {
-            peer.tell(item.clone());
-        }
-    }
-
-    /// Tells the others of transactions that wait.
-    pub(super) fn tell_of(&self, txs: &[Arc<Tx>]) {
-        if self.seat().is_none() {
-            self.hand_on(txs);
-            return;
-        }
-        for some in txs.chunks(TOLD_AT_ONCE) {
-            self.tell_all(&Item::Transactions(some.iter().map(|tx| tx.bytes().into()).collect()));
-        }
     }
 }

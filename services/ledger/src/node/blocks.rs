@@ -1,43 +1,76 @@
 //! What a node does with one block: make it, look at it, make it durable.
+//!
+//! Why: decision 0090.
 
+use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
+use hbc_chain::block::{earliest_ms, early_by_ms};
 use hbc_chain::checkpoint::{Certificate as Note, Checkpoint};
 use hbc_chain::header::{Block, HEADER_BYTES, Header, MAX_TRANSACTIONS};
+use hbc_chain::memory::NextBlock;
+use hbc_consensus::{BlockBytes, BlockId, Certificate, MemberId, Verdict};
 use hbc_types::keys::SignatureBytes;
 
 use super::Node;
-use super::agreement::or_die;
-use super::waiting::Impossible;
-use crate::chain::NextBlock;
-use crate::consensus::{BlockId, Certificate, MemberId, Verdict};
-use crate::domain::block::{earliest_ms, early_by_ms};
-use crate::domain::rules::Refusal;
-use crate::store::{StoredBlock, StoredRefusal};
+use super::inlet::Event;
+use super::tasks::{self, or_die};
+use crate::store::StoredBlock;
 
 /// Room for the header and lengths when candidates are chosen by bytes.
 const OVERHEAD_BYTES: usize = HEADER_BYTES + 4;
 
-/// The final transaction that excludes a refused one.
-#[must_use]
-pub fn excluded_by(refusal: &Refusal) -> Option<hbc_types::Digest> {
-    match refusal {
-        Refusal::Never { excluded_by, .. } => *excluded_by,
-        Refusal::NotYet(_) => None,
-    }
-}
-
 impl Node {
+    /// Builds a block on another thread after `wait`, and tells the agreement.
+    pub(super) fn build_after(
+        self: &Arc<Self>,
+        wait: Duration,
+        (height, round): (u64, u32),
+        allow_empty: bool,
+        stop: Arc<AtomicBool>,
+    ) {
+        let node = self.clone();
+        tasks::once("building a block", async move {
+            tokio::time::sleep(wait).await;
+            tasks::once_aside("mining a block", move || {
+                let next = node.build_block(allow_empty, &stop).map(Box::new);
+                let _loop_ended = node.inlet.send_blocking(Event::Built(height, round, next));
+            });
+        });
+    }
+
+    /// Looks at a proposed block on another thread, and tells the agreement. One that was `examined` and found good, but
+    /// early, is only held against the clock.
+    pub(super) fn check_aside(
+        self: &Arc<Self>,
+        (height, value): (u64, BlockId),
+        bytes: BlockBytes,
+        examined: Option<Header>,
+        vouched: bool,
+    ) {
+        let node = self.clone();
+        tasks::once_aside("checking a block", move || {
+            let (verdict, next) = match examined {
+                Some(header) => (node.judge_time(&header), None),
+                None => node.check_block(value, &bytes),
+            };
+            let verdict = match verdict {
+                Verdict::Early { .. } if vouched => Verdict::Valid,
+                verdict => verdict,
+            };
+            let _loop_ended = node.inlet.send_blocking(Event::Checked(height, value, verdict, next));
+        });
+    }
+
     /// Makes a block of what waits and finds its work. None if nothing waits, or if stopped.
-    pub(super) fn build_block(&self, allow_empty: bool, stop: &AtomicBool) -> Option<NextBlock> {
+    fn build_block(&self, allow_empty: bool, stop: &AtomicBool) -> Option<NextBlock> {
         let draft = {
             let chain = self.chain();
             let bytes = usize::try_from(chain.state().parameters().max_block_bytes).ok()?;
             let bytes = bytes.saturating_sub(OVERHEAD_BYTES);
             let candidates = self.waiting().candidates(MAX_TRANSACTIONS, bytes);
-            let kid = hbc_types::Digest::from_bytes(self.seat()?.me.0);
-            chain.draft(&candidates, self.clock.now(), &kid)
+            chain.draft(&candidates, self.clock.now(), &self.membership.kid()?)
         };
         if draft.is_empty() && !allow_empty {
             return None;
@@ -46,9 +79,9 @@ impl Node {
     }
 
     /// Looks at a proposed block: damaged, against the rules, good, or good once this node's clock gets there.
-    pub(super) fn check_block(&self, value: BlockId, bytes: &[u8]) -> (Verdict, Option<Box<NextBlock>>) {
+    fn check_block(&self, value: BlockId, bytes: &[u8]) -> (Verdict, Option<Box<NextBlock>>) {
         let Ok(block) = Block::from_bytes(bytes) else { return (Verdict::Damaged, None) };
-        if crate::chain::value_of(&block.header) != value
+        if BlockId::of(&block.header) != value
             || hbc_chain::merkle::root(&block.txids()) != block.header.tx_root
         {
             return (Verdict::Damaged, None);
@@ -57,14 +90,14 @@ impl Node {
         match chain.examine(block, &|txid| self.waiting().get(txid).cloned()) {
             Ok(next) => (self.judge_time(&next.block.header), Some(Box::new(next))),
             Err(error) => {
-                tracing::warn!(node.name = %self.name, block.hash = %value.hash, error = %error, "A proposed block is refused");
+                tracing::warn!(node.name = %self.name(), block.hash = %value.hash, error = %error, "A proposed block is refused");
                 (Verdict::Invalid, None)
             }
         }
     }
 
     /// What this node's clock says of a good block.
-    pub(super) fn judge_time(&self, header: &Header) -> Verdict {
+    fn judge_time(&self, header: &Header) -> Verdict {
         match early_by_ms(header, self.clock.now()) {
             0 => Verdict::Valid,
             wait_ms => Verdict::Early { wait_ms },
@@ -80,7 +113,8 @@ impl Node {
 
     /// The signed note of a certificate.
     pub(super) fn note(&self, certificate: &Certificate) -> Note {
-        let checkpoint = self.texts.statement(certificate.height, certificate.round, &certificate.value);
+        let checkpoint =
+            self.membership.texts().statement(certificate.height, certificate.round, &certificate.value);
         let votes: Vec<_> = certificate
             .signatures
             .iter()
@@ -115,8 +149,8 @@ impl Node {
     /// Database, checkpoint file, memory, in this order. False, and nothing is done, on an attacked node: the block
     /// is decided and will be fetched.
     pub(super) async fn commit_block(&self, next: NextBlock, note: String) -> bool {
-        let _nobody_verifies_meanwhile = self.gate.write().await;
-        if self.attack().is_some() {
+        let _nobody_verifies_meanwhile = self.guard.alone().await;
+        if self.guard.is_attacked() {
             return false;
         }
         let now = self.clock.now();
@@ -129,49 +163,30 @@ impl Node {
             let waiting = self.waiting();
             txids.iter().filter(|txid| waiting.is_promised(txid)).copied().collect()
         };
-        if let Err(error) = self.store.commit(&stored, &kept).await {
+        if let Err(error) = self.guard.store().commit(&stored, &kept).await {
             tracing::error!(error = %error, block.height = stored.height, "A decided block cannot be stored; the node ends here");
             std::process::abort();
         }
-        or_die(self.data.write_checkpoint(&note));
+        or_die(self.guard.data().write_checkpoint(&note));
         {
             let chain = self.chain();
             self.waiting().foresee(&chain, next.txs(), now.unsigned_ms());
         }
-        {
-            let mut chain = self.chain_mut();
-            if !chain.extend(next, note) {
-                tracing::error!("A stored block does not follow on the tip; the node ends here");
-                std::process::abort();
-            }
-            self.take_seat(&chain);
+        let extended = self.memory.extend(next, note, |chain| {
+            self.membership.take_seat(chain);
+            self.book.take_seats(chain);
+        });
+        if !extended {
+            tracing::error!("A stored block does not follow on the tip; the node ends here");
+            std::process::abort();
         }
         let impossible = {
             let chain = self.chain();
             self.waiting().settle(&chain, &txids, now.unsigned_ms())
         };
-        self.tip.send_replace(stored.height);
-        tracing::info!(node.name = %self.name, block.height = stored.height, block.transactions = txids.len(), "A block is final");
-        self.refuse(&impossible, now.ms()).await;
+        self.memory.tell_tip(stored.height);
+        tracing::info!(node.name = %self.name(), block.height = stored.height, block.transactions = txids.len(), "A block is final");
+        self.pool.refuse(&impossible, now.ms()).await;
         true
-    }
-
-    /// Remembers promised transactions that became impossible.
-    pub(super) async fn refuse(&self, impossible: &[Impossible], now_ms: i64) {
-        if impossible.is_empty() {
-            return;
-        }
-        let refusals: Vec<StoredRefusal> = impossible
-            .iter()
-            .map(|Impossible { tx, error }| StoredRefusal {
-                txid: tx.txid(),
-                jws: tx.bytes().to_vec(),
-                reason: error.to_string(),
-                excluded_by: excluded_by(error),
-            })
-            .collect();
-        if let Err(error) = self.store.refuse(&refusals, now_ms).await {
-            tracing::error!(error = %error, "Refusals could not be stored");
-        }
     }
 }

@@ -1,19 +1,22 @@
 //! Catching up: a member speaks of a later height, so its blocks are fetched, each proved by its certificate
 //! and by following on this node's tip, and committed one after the other.
+//!
+//! Why: decision 0093.
 
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use hbc_chain::checkpoint::Certificate as Note;
+use hbc_chain::checkpoint::{BlockId, Certificate as Note};
 use hbc_chain::header::{Block, Header};
+use hbc_chain::memory::{Chain, NextBlock};
 use hbc_chain::tx::Tx;
 use hbc_types::Digest;
 use hbc_types::wire::ledger::{BlockView, BlocksView};
 
-use super::agreement::{Event, Loop};
-use crate::chain::{Chain, NextBlock, value_of};
-use crate::consensus::{Agreement as _, Input};
+use super::inlet::{Event, Inlet};
+use super::peer_book::PeerBook;
+use super::tasks;
 use crate::peers::Peer;
 
 /// Blocks asked for at once.
@@ -82,7 +85,8 @@ impl Piece {
 }
 
 impl CatchUp {
-    fn failed_lately(&self, name: &str) -> bool {
+    /// True if it is not asked again yet, unless there is no other.
+    pub(super) fn failed_lately(&self, name: &str) -> bool {
         self.failed.get(name).is_some_and(|at| at.elapsed() < PASSED_OVER)
     }
 
@@ -101,93 +105,44 @@ impl CatchUp {
         let answers = candidates.iter().filter(fresh).find(|peer| peer.is_reached());
         Arc::clone(answers.or_else(|| candidates.iter().find(fresh)).unwrap_or(&speaker))
     }
-}
 
-impl Loop {
     /// Fetches the blocks after the tip, unless that is being done: from the peer that speaks of them, or from another.
-    pub(super) fn fetch_blocks(&mut self, speaker: &Arc<Peer>) {
-        if self.catch_up.asked.is_some_and(|asked| asked.since.elapsed() < GIVE_UP) {
+    pub(super) fn fetch(&mut self, speaker: &Arc<Peer>, height: u64, book: &PeerBook, inlet: &Arc<Inlet>) {
+        if self.asked.is_some_and(|asked| asked.since.elapsed() < GIVE_UP) {
             return;
         }
-        let node = self.node.clone();
-        let height = node.chain().height();
-        let peer = self.catch_up.choose(speaker, &node.healthy_peers(), height);
-        if self.catch_up.failed_lately(&peer.name) && !peer.is_reached() {
+        let peer = self.choose(speaker, &book.healthy(), height);
+        if self.failed_lately(&peer.name) && !peer.is_reached() {
             // It only says so: it never answered.
             return;
         }
         let from = height.saturating_add(1);
-        self.catch_up.asked = Some(Asked { since: Instant::now(), from, tip: peer.height() });
-        self.catch_up.last.clone_from(&peer.name);
-        tokio::spawn(async move {
+        self.asked = Some(Asked { since: Instant::now(), from, tip: peer.height() });
+        self.last.clone_from(&peer.name);
+        let inlet = Arc::clone(inlet);
+        tasks::once("fetching blocks", async move {
             let path = format!("/v1/blocks?from={from}&limit={AT_ONCE}");
             let blocks = peer.endpoint.get(&path).once().deadline(GIVE_UP).fetch::<BlocksView>().await;
             if let Err(error) = &blocks {
                 tracing::info!(peer.name = %peer.name, error = %error, "Blocks could not be fetched");
             }
-            let _loop_ended = node.events.send(Event::Blocks(peer, blocks.ok())).await;
+            let _loop_ended = inlet.send(Event::Blocks(peer, blocks.ok())).await;
         });
     }
 
-    /// Takes the blocks that a member sent, and asks another one for the next. One that sent nothing of use is passed
-    /// over.
-    pub(super) async fn take_blocks(&mut self, from: Arc<Peer>, blocks: Option<BlocksView>) {
-        let asked = self.catch_up.asked.take();
-        let before = self.node.chain().height();
-        let tip = blocks.as_ref().map_or(0, |view| view.tip);
-        let piece = asked.zip(blocks.as_ref()).map(|(asked, view)| Piece::of(asked, view));
-        let whole = match blocks {
-            Some(view) => self.take_all(&from, view.blocks).await,
-            None => false,
-        };
-        let height = self.node.chain().height();
-        if whole && piece.is_some_and(|piece| piece.is_fair()) {
-            self.catch_up.failed.remove(&from.name);
+    /// The fetch under way ended. True if it brought what its giver said, at the pace of a full piece.
+    pub(super) fn ended(&mut self, blocks: Option<&BlocksView>) -> bool {
+        let piece = self.asked.take().zip(blocks).map(|(asked, view)| Piece::of(asked, view));
+        piece.is_some_and(|piece| piece.is_fair())
+    }
+
+    /// Remembers who was of use and who was not.
+    pub(super) fn rate(&mut self, name: &str, of_use: bool) {
+        if of_use {
+            self.failed.remove(name);
         } else {
-            self.catch_up.failed.insert(from.name.clone(), Instant::now());
+            self.failed.insert(name.to_owned(), Instant::now());
         }
-        let ahead = self.node.healthy_peers().into_iter().find(|peer| peer.height() > height);
-        let next = ahead.or((whole && height > before && height < tip).then_some(from));
-        self.node.condition_mut().syncing = next.is_some();
-        if let Some(peer) = next.filter(|peer| height > before || !self.catch_up.failed_lately(&peer.name)) {
-            self.fetch_blocks(&peer);
-        }
-    }
-
-    /// Who signed this block and told this node something else shows now, or never.
-    async fn compare(&mut self, certificate: &str) {
-        let Ok(note) = Note::parse(certificate) else { return };
-        let certificate = self.node.certificate(&note);
-        let outputs = self.core.handle(self.now_ms(), Input::Certified(certificate));
-        self.carry_out_now(outputs).await;
-    }
-
-    /// Commits blocks as long as they hold; false at the first that does not.
-    async fn take_all(&mut self, from: &Arc<Peer>, blocks: Vec<BlockView>) -> bool {
-        for view in blocks {
-            if view.height <= self.node.chain().height() {
-                continue;
-            }
-            let examined = {
-                let known = |txid: &Digest| self.node.waiting().get(txid).cloned();
-                examine_fetched(&self.node.chain(), &view, &known)
-            };
-            match examined {
-                Ok(next) => {
-                    self.compare(&view.certificate).await;
-                    let outputs = self.commit(next, view.certificate).await;
-                    self.carry_out_now(outputs).await;
-                }
-                Err(reason) => {
-                    tracing::error!(
-                        peer.name = %from.name, block.height = view.height, block.reason = %reason,
-                        "ALARM: a member's block is not certified or does not continue this chain"
-                    );
-                    return false;
-                }
-            }
-        }
-        true
     }
 }
 
@@ -209,7 +164,7 @@ pub fn examine_fetched(
     let note = Note::parse(&view.certificate).map_err(|error| error.to_string())?;
     let header = Header::from_bytes(view.header.as_slice()).map_err(|error| error.to_string())?;
     note.check(chain.origin(), chain.state().members()).map_err(|error| error.to_string())?;
-    let value = value_of(&header);
+    let value = BlockId::of(&header);
     let certified = (note.checkpoint.height, note.checkpoint.block);
     let roots = (note.checkpoint.log_size, note.checkpoint.log_root);
     if certified != (header.height, value.hash) || roots != (value.log_size, value.log_root) {

@@ -1,19 +1,22 @@
 //! The state as it was after an earlier block. Nothing is kept for it: it is made anew from the stored blocks, each
 //! compared with the hash that this node agreed to. That costs time and the memory of a second state, so one is made at a
 //! time, a new one only after a rest as long as the work was, and the work ends when nobody waits for it.
+//!
+//! Why: decision 0076.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
+use hbc_chain::block::replay_block;
 use hbc_chain::header::Block;
+use hbc_chain::memory::Before;
+use hbc_chain::state::State;
+use hbc_chain::verification::{Fault, Wrong};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use super::Node;
-use crate::chain::Before;
-use crate::domain::block::replay_block;
-use crate::domain::state::State;
-use crate::domain::verification::{Fault, Wrong};
+use super::guardian::StoreGuard;
+use super::memory::Memory;
 use crate::store::{StoreError, StoredBlock};
 
 /// Blocks in memory at once; the store also bounds their bytes.
@@ -81,14 +84,19 @@ impl History {
     ///
     /// # Errors
     /// [`HistoryError`]; a fault is for the caller to act upon.
-    pub async fn state_at(&self, node: &Node, height: u64) -> Result<(State, Before), HistoryError> {
+    pub async fn state_at(
+        &self,
+        memory: &Memory,
+        guard: &StoreGuard,
+        height: u64,
+    ) -> Result<(State, Before), HistoryError> {
         let turn = self.turn()?;
         let fault = |height, wrong| HistoryError::Fault(Fault { height, wrong });
         let unreadable = |height, source| HistoryError::Store { height, source };
-        let founded = State::genesis(node.chain().genesis()).map_err(|_founded_before| fault(0, Wrong::Hash));
-        let mut state = founded?;
+        let founded = State::genesis(memory.chain().genesis());
+        let mut state = founded.map_err(|_founded_before| fault(0, Wrong::Hash))?;
         let mut before = Before::of(&state);
-        let mut reader = node.store.blocks(1).await.map_err(|source| unreadable(1, source))?;
+        let mut reader = guard.store().blocks(1).await.map_err(|source| unreadable(1, source))?;
         while state.height() < height {
             let next = state.height().saturating_add(1);
             let left = u32::try_from(height - state.height()).unwrap_or(u32::MAX);
@@ -101,7 +109,7 @@ impl History {
                 if stored.height != expected {
                     return Err(fault(expected, Wrong::Missing));
                 }
-                if let Some(fault) = node.fault_in(stored) {
+                if let Some(fault) = guard.fault_in(stored) {
                     return Err(HistoryError::Fault(fault));
                 }
             }
@@ -161,7 +169,7 @@ mod tests {
 
     #[test]
     fn work_that_nobody_waits_for_ends() {
-        let genesis = crate::domain::tests::genesis();
+        let genesis = hbc_chain::fixtures::genesis();
         let state = State::genesis(&genesis).unwrap();
         let block =
             StoredBlock { height: 1, header: Vec::new(), body: Vec::new(), certificate: String::new() };

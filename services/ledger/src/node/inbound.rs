@@ -1,10 +1,12 @@
 //! How much of what one member sends may wait: a flood of one neither fills memory nor keeps the others' out. What does
 //! not fit is refused; an honest member sends again.
+//!
+//! Why: decision 0075.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use crate::consensus::MemberId;
+use hbc_consensus::MemberId;
 
 /// What may wait.
 #[derive(Clone, Copy, Debug)]

@@ -6,13 +6,13 @@ use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::sync::Arc;
 
+use hbc_chain::memory::Chain;
+use hbc_chain::rules::Refusal;
 use hbc_chain::tx::Tx;
 use hbc_types::Digest;
 use hbc_types::keys::{Kid, PreparedKey};
 
 use super::waiting::{Unwelcome, Waiting};
-use crate::chain::Chain;
-use crate::domain::rules::Refusal;
 
 /// From so many on, signatures are checked on several threads.
 const PARALLEL: usize = 32;

@@ -1,14 +1,19 @@
 //! The store of a node that starts: opened, and read from the first block on, everything verified. What is wrong is a fault
 //! that the node starts with, as attacked; what cannot be read just now keeps it from starting.
 
+use std::path::Path;
+
 use anyhow::Context as _;
 use hbc_chain::checkpoint::Certificate as Note;
+use hbc_chain::genesis::Genesis;
 use hbc_chain::header::{Block, HEADER_BYTES};
+use hbc_chain::memory::Chain;
+use hbc_chain::verification::{Fault, Verifier, Wrong};
+use hbc_service::config::SecretFile;
 
 use super::guardian::fault_beside;
-use crate::chain::Chain;
+use crate::config::Config;
 use crate::domain::healing::{Unfit, take_up};
-use crate::domain::verification::{Fault, Verifier, Wrong};
 use crate::files::DataFolder;
 use crate::store::{ReadAhead, SealKey, Store, StoreError, StoredBlock, mend};
 
@@ -19,6 +24,23 @@ const BLOCKS_PER_READ: u32 = 256;
 pub(super) struct Loaded {
     pub(super) chain: Chain,
     pub(super) fault: Option<Fault>,
+}
+
+/// The founding document.
+pub(super) fn read_genesis(path: &Path) -> anyhow::Result<Genesis> {
+    let bytes = std::fs::read(path).with_context(|| format!("cannot read {}", path.display()))?;
+    Ok(Genesis::parse(&bytes)?)
+}
+
+/// The key of the rows' seals: the newest; what the one before sealed holds as well while both are configured.
+pub(crate) fn seal_key(config: &Config) -> anyhow::Result<SealKey> {
+    let key = config.key_file.signing_key().context("the member's key")?;
+    let next = config.next_key_file.as_ref().map(SecretFile::signing_key).transpose();
+    let next = next.context("the member's next key")?;
+    Ok(match next {
+        Some(next) => SealKey::of(&next).or_by(&key),
+        None => SealKey::of(&key),
+    })
 }
 
 /// Opens the database. One that is there but cannot be read, or is gone although there were blocks, is an attack,

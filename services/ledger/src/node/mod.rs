@@ -1,199 +1,161 @@
-//! One ledger node: what its parts share. [`boot`] opens it, [`agreement`] decides blocks, [`admission`]
-//! takes transactions, [`guardian`] verifies the store, [`heal`] repairs it, [`neighbour`] tells of others whose store
-//! was changed, [`catch_up`] fetches what the others decided.
+//! One ledger node, composed of what it owns. Each owned thing keeps its state to itself and is shared by the tasks that
+//! need it: [`memory`] (the chain in memory), [`membership`] (its keys and its place among the members), [`peer_book`]
+//! (the other nodes and where they are), [`guardian`] (the store and its soundness), [`pool`] (what waits, and what was
+//! promised), [`accusations`] (what it says of other members), [`inlet`] (the way into the agreement).
+//!
+//! The tasks: [`boot`] opens the node, [`agreement`] decides blocks, [`catch_up`] fetches what the others decided,
+//! [`admission`] takes transactions, [`scrub`] reads the store over and over, [`heal`] repairs it, [`challenge`] asks
+//! others for old blocks, [`witness`] looks at what they tell, [`neighbour`] tells of nodes that reach nobody.
 
+pub mod accusations;
 pub mod addresses;
 pub mod admission;
 pub mod agreement;
-pub mod blocks;
+mod blocks;
 pub mod boot;
 pub mod catch_up;
 pub mod challenge;
+pub mod condition;
 pub mod guardian;
-pub mod handing_on;
 pub mod heal;
 pub mod history;
 pub mod inbound;
+pub mod inlet;
 pub mod judging;
-mod loading;
+pub(crate) mod loading;
+pub mod membership;
+pub mod memory;
 pub mod neighbour;
+pub mod peer_book;
+pub mod pool;
+mod quiet;
 pub mod scrub;
-pub mod seat;
+mod tasks;
+mod telling;
+mod timing;
 pub mod waiting;
 pub mod witness;
 
-use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::sync::{Arc, MutexGuard, RwLockReadGuard};
 
+use hbc_chain::memory::Chain;
+use hbc_consensus::{MemberId, MemberSet, Message};
 use hbc_types::wire::ledger::{NodeRole, NodeState};
-use hbc_types::{Clock, Digest, Timestamp};
-use tokio::sync::{mpsc, watch};
+use hbc_types::{Clock, Digest};
+use tokio::sync::watch;
 
-use crate::chain::Chain;
-use crate::config::VerifyMode;
-use crate::consensus::texts::Texts;
-use crate::consensus::{MemberId, Message};
-use crate::files::{AttackMark, DataFolder};
-use crate::peers::{Heard, Peer, PeerNews, Peers, Sender, This};
-use crate::store::Store;
-use addresses::AddressBook;
-use admission::{PassedOn, Submission};
-use agreement::Event;
-use heal::Healing;
-use seat::Keyring;
+use crate::files::AttackMark;
+use crate::peers::{Heard, Sender};
+use accusations::Accusations;
+use challenge::Challenges;
+use guardian::StoreGuard;
+use heal::healer::Healing;
+use inlet::Inlet;
+use membership::Membership;
+use memory::Memory;
+use peer_book::PeerBook;
+use pool::Pool;
 use waiting::Waiting;
 
 /// A peer that was heard of within this time counts as seen.
 const SEEN_WITHIN_MS: i64 = 10_000;
 
-/// What the node tells about itself beyond its chain.
-#[derive(Debug, Default)]
-pub struct Condition {
-    /// Set once the store failed verification.
-    pub attack: Option<AttackMark>,
-    /// How far it is with an attack.
-    pub stage: Stage,
-    /// Something looked wrong: everything is being verified.
-    pub suspect: bool,
-    /// Fetching blocks from a peer.
-    pub syncing: bool,
-    /// When everything was verified last.
-    pub verified_at: Option<Timestamp>,
-    /// How far the rolling scrub is.
-    pub scrub: scrub::Progress,
-}
-
-/// Where an attacked node stands.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Stage {
-    /// Marked.
-    #[default]
-    Attacked,
-    /// Making its database anew.
-    Healing,
-    /// Verifying what it made.
-    Verifying,
-}
-
 /// A running node, shared by its tasks and its HTTP handlers.
+///
+/// Locks are taken in this order, and one of a line is not held while another of the same line is taken:
+///
+/// 1. the store's gate ([`StoreGuard`]): for writing while a block is committed, for reading while the store is verified or a
+///    group is promised; the only one that is held across an `await`;
+/// 2. the chain ([`Memory`]);
+/// 3. what waits ([`Pool`]); the announced addresses ([`PeerBook`]);
+/// 4. the store's condition ([`StoreGuard`]), the node's own seat ([`Membership`]), the list of peers ([`PeerBook`]);
+/// 5. a peer's seat.
+///
+/// The chain is not locked for reading twice by one thread: a writer that waits in between would stop both. The store has
+/// locks of its own, taken last of all.
 pub struct Node {
-    /// The member's name.
-    pub name: String,
-    /// Its keys.
-    pub keyring: Keyring,
-    /// Who it is in the present set, and what it announces.
-    pub this: This,
-    /// Its base address as it announces it.
-    pub address: Option<String>,
-    /// What the others announced.
-    pub addresses: Mutex<AddressBook>,
-    news: mpsc::Sender<PeerNews>,
-    tip: watch::Sender<u64>,
     /// genesis.json as it is hashed.
     pub genesis_text: String,
-    /// The chain's id.
-    pub chain_id: Digest,
-    /// What signed texts name.
-    pub texts: Texts,
-    /// The time.
-    pub clock: Clock,
-    /// How much is verified.
-    pub verify: VerifyMode,
-    /// Blocks compared at random.
-    pub sampled_blocks: u32,
-    /// Within this time all stored bytes are read again.
-    pub scrub_period: std::time::Duration,
-    /// Mean time between two challenges.
-    pub challenge_period: std::time::Duration,
     /// Promised time to finality.
     pub include_within_ms: u64,
-    /// Its database.
-    pub store: Store,
-    /// Its files.
-    pub data: DataFolder,
+    /// The time.
+    pub clock: Clock,
+    /// The chain in memory.
+    pub memory: Arc<Memory>,
+    /// Its name, its keys and its place among the members.
+    pub membership: Arc<Membership>,
+    /// The other nodes.
+    pub book: Arc<PeerBook>,
+    /// The store.
+    pub guard: Arc<StoreGuard>,
+    /// What waits for a block.
+    pub pool: Arc<Pool>,
+    /// What it says of other members.
+    pub accusations: Arc<Accusations>,
+    /// What members ask each other.
+    pub challenges: Arc<Challenges>,
     /// How a changed store is repaired.
-    pub healing: Healing,
-    /// The nodes it speaks to.
-    pub peers: Peers,
-    /// Taken for writing while a block is committed, for reading while the store is verified.
-    pub gate: tokio::sync::RwLock<()>,
-    chain: RwLock<Chain>,
-    waiting: Mutex<Waiting>,
-    condition: RwLock<Condition>,
-    /// What of each member waits for the agreement.
-    pub inbound: inbound::Inbound,
-    /// What each member passed on and is not judged yet.
-    pub gossip: Arc<inbound::Inbound>,
-    events: mpsc::Sender<Event>,
-    submissions: mpsc::Sender<Submission>,
-    passed_on: mpsc::Sender<PassedOn>,
+    pub healing: Arc<Healing>,
+    inlet: Arc<Inlet>,
 }
 
 impl std::fmt::Debug for Node {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Node").field("name", &self.name).finish_non_exhaustive()
+        f.debug_struct("Node").field("name", &self.name()).finish_non_exhaustive()
     }
 }
 
 impl Node {
-    /// The chain in memory.
-    pub fn chain(&self) -> RwLockReadGuard<'_, Chain> {
-        self.chain.read().unwrap_or_else(PoisonError::into_inner)
+    /// The member's name.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        self.membership.name()
     }
 
-    fn chain_mut(&self) -> RwLockWriteGuard<'_, Chain> {
-        self.chain.write().unwrap_or_else(PoisonError::into_inner)
+    /// The chain's id.
+    #[must_use]
+    pub fn chain_id(&self) -> Digest {
+        self.memory.id()
+    }
+
+    /// The chain in memory.
+    pub fn chain(&self) -> RwLockReadGuard<'_, Chain> {
+        self.memory.chain()
     }
 
     /// What waits for a block. Taken after [`Self::chain`], never before.
-    pub fn waiting(&self) -> std::sync::MutexGuard<'_, Waiting> {
-        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    pub fn waiting(&self) -> MutexGuard<'_, Waiting> {
+        self.pool.waiting()
     }
 
     /// The mark of an attack, if there is one.
     #[must_use]
     pub fn attack(&self) -> Option<AttackMark> {
-        self.condition().attack.clone()
-    }
-
-    /// How the node stands.
-    pub fn condition(&self) -> RwLockReadGuard<'_, Condition> {
-        self.condition.read().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn condition_mut(&self) -> RwLockWriteGuard<'_, Condition> {
-        self.condition.write().unwrap_or_else(PoisonError::into_inner)
+        self.guard.attack()
     }
 
     /// As `/v1/status` says it.
     #[must_use]
     pub fn state(&self) -> NodeState {
-        let condition = self.condition();
-        match (&condition.attack, condition.stage) {
-            (Some(_), Stage::Attacked) => NodeState::Attacked,
-            (Some(_), Stage::Healing) => NodeState::Healing,
-            (Some(_), Stage::Verifying) => NodeState::Verifying,
-            (None, _) if condition.suspect => NodeState::Suspect,
-            (None, _) if condition.syncing => NodeState::Syncing,
-            (None, _) => NodeState::Healthy,
-        }
+        self.guard.condition().state()
     }
 
     /// What this node answers to an envelope.
     #[must_use]
     pub fn heard(&self) -> Heard {
-        Heard { height: self.chain().height(), attacked: self.condition().attack.is_some() }
+        Heard { height: self.memory.height(), attacked: self.guard.is_attacked() }
     }
 
     /// Who this node is in the present set; none for an observer.
     #[must_use]
     pub fn seat(&self) -> Option<Arc<Sender>> {
-        self.this.seat()
+        self.membership.seat()
     }
 
     /// Follows the height of the tip.
     #[must_use]
     pub fn tip(&self) -> watch::Receiver<u64> {
-        self.tip.subscribe()
+        self.memory.tip()
     }
 
     /// As `/v1/status` says it.
@@ -205,39 +167,21 @@ impl Node {
     /// Members heard of lately, this one included if it is one and its store is not attacked.
     #[must_use]
     pub fn members_seen(&self) -> usize {
-        let oldest = self.clock.now().ms().saturating_sub(SEEN_WITHIN_MS);
-        let fresh = |peer: &&Arc<Peer>| {
-            peer.id().is_some() && peer.is_reached() && !peer.is_attacked() && peer.seen_ms() >= oldest
-        };
-        let this = self.seat().is_some() && self.attack().is_none();
-        self.peers.all().iter().filter(fresh).count() + usize::from(this)
+        let oldest_ms = self.clock.now().ms().saturating_sub(SEEN_WITHIN_MS);
+        let this = self.seat().is_some() && !self.guard.is_attacked();
+        self.book.count_healthy_since(oldest_ms) + usize::from(this)
     }
 
     /// Whether those are a quorum.
     #[must_use]
     pub fn sees_quorum(&self) -> bool {
-        self.members_seen() >= self.chain().members().quorum()
-    }
-
-    /// Members that answer and say that they are well.
-    #[must_use]
-    pub fn healthy_peers(&self) -> Vec<Arc<Peer>> {
-        let well = |peer: &&Arc<Peer>| peer.id().is_some() && peer.is_reached() && !peer.is_attacked();
-        self.peers.all().iter().filter(well).cloned().collect()
+        self.members_seen() >= MemberSet::of(self.chain().state().members()).quorum()
     }
 
     /// Hands an agreement message over; false if too many wait.
     #[must_use]
     pub fn deliver(&self, from: MemberId, message: Message) -> bool {
-        let weight = message.weight();
         let members = self.chain().state().members().len();
-        if !self.inbound.admit(from, weight, members) {
-            return false;
-        }
-        let taken = self.events.try_send(Event::Message(from, message)).is_ok();
-        if !taken {
-            self.inbound.done(&from, weight);
-        }
-        taken
+        self.inlet.deliver(from, message, members)
     }
 }

@@ -1,6 +1,8 @@
 //! Telling of a neighbour: a node whose store was changed says so itself, if it can. A member that hears it from the
 //! node, and does not find it on the chain a little later, keeps the node's document and says the same in its own name.
 //! More than a third of the members make it act, so that a node that hears the others and reaches nobody is told of.
+//!
+//! Why: decision 0096.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -8,10 +10,14 @@ use std::time::{Duration, Instant};
 
 use hbc_chain::evidence::MAX_EVIDENCE_BYTES;
 use hbc_chain::payload::NodeEvent;
-use hbc_types::Digest;
 use hbc_types::wire::ledger::NodeStatus;
+use hbc_types::{Clock, Digest};
 
-use super::Node;
+use super::accusations::Accusations;
+use super::guardian::StoreGuard;
+use super::membership::Membership;
+use super::memory::Memory;
+use super::peer_book::PeerBook;
 use crate::files::AttackMark;
 use crate::peers::Peer;
 use crate::store::StoredEvidence;
@@ -27,88 +33,105 @@ const AGAIN: Duration = Duration::from_secs(60);
 /// How long it may take to answer.
 const ANSWER: Duration = Duration::from_secs(5);
 
-/// Runs until the node ends.
-pub async fn run(node: Arc<Node>) {
-    let mut heard: HashMap<String, Instant> = HashMap::new();
-    let mut told: HashMap<String, Instant> = HashMap::new();
-    loop {
-        tokio::time::sleep(LOOK).await;
-        let attacked = node.attacked_neighbours();
-        heard.retain(|name, _| attacked.iter().any(|peer| peer.name == *name));
-        told.retain(|_, at| at.elapsed() < AGAIN);
-        for peer in attacked {
-            let since = *heard.entry(peer.name.clone()).or_insert_with(Instant::now);
-            if since.elapsed() >= GRACE
-                && !told.contains_key(&peer.name)
-                && node.tell_of_neighbour(&peer).await
-            {
-                told.insert(peer.name.clone(), Instant::now());
+/// Tells of neighbours that reach nobody.
+#[derive(Clone, Debug)]
+pub struct Neighbours {
+    /// The chain on which it is told.
+    pub memory: Arc<Memory>,
+    /// Who tells.
+    pub membership: Arc<Membership>,
+    /// The neighbours.
+    pub book: Arc<PeerBook>,
+    /// Where their documents are kept.
+    pub guard: Arc<StoreGuard>,
+    /// How it is told.
+    pub accusations: Arc<Accusations>,
+    /// The time.
+    pub clock: Clock,
+}
+
+impl Neighbours {
+    /// Runs until the node ends.
+    pub async fn run(self) {
+        let mut heard: HashMap<String, Instant> = HashMap::new();
+        let mut told: HashMap<String, Instant> = HashMap::new();
+        loop {
+            tokio::time::sleep(LOOK).await;
+            let attacked = self.attacked_neighbours();
+            heard.retain(|name, _| attacked.iter().any(|peer| peer.name == *name));
+            told.retain(|_, at| at.elapsed() < AGAIN);
+            for peer in attacked {
+                let since = *heard.entry(peer.name.clone()).or_insert_with(Instant::now);
+                if since.elapsed() >= GRACE
+                    && !told.contains_key(&peer.name)
+                    && self.tell_of_neighbour(&peer).await
+                {
+                    told.insert(peer.name.clone(), Instant::now());
+                }
             }
         }
     }
-}
 
-impl Node {
     /// Members that say that their store was changed. None to a node that is no member, or cannot say anything itself.
     fn attacked_neighbours(&self) -> Vec<Arc<Peer>> {
-        if self.seat().is_none() || self.attack().is_some() {
+        if self.membership.seat().is_none() || self.guard.is_attacked() {
             return Vec::new();
         }
-        let attacked = |peer: &&Arc<Peer>| peer.id().is_some() && peer.is_reached() && peer.is_attacked();
-        self.peers.all().iter().filter(attacked).cloned().collect()
+        self.book.attacked()
     }
 
     /// True once nothing is left to say.
-    async fn tell_of_neighbour(self: &Arc<Self>, peer: &Arc<Peer>) -> bool {
+    async fn tell_of_neighbour(&self, peer: &Arc<Peer>) -> bool {
         let status = peer.endpoint.get("/v1/status").once().deadline(ANSWER).fetch::<NodeStatus>().await;
         let digest = status.ok().and_then(|status| status.evidence_digest);
         let Some(digest) = digest else { return false };
         if self.is_told(&peer.name, &digest) {
             return true;
         }
-        let Some(mark) = self.document_of(peer, &digest).await else { return false };
+        let Some(mark) = document_of(peer, &digest).await else { return false };
         let evidence = StoredEvidence {
             kind: ATTACKED.into(),
             member: peer.id().map(|id| id.0),
             height: mark.first_bad_height,
             detail: mark.document(),
         };
-        if let Err(error) = self.store.add_evidence(&evidence, self.clock.now().ms()).await {
+        if let Err(error) = self.guard.store().add_evidence(&evidence, self.clock.now().ms()).await {
             tracing::error!(error = %error, "Evidence could not be stored");
             return false;
         }
         tracing::warn!(
-            node.name = %self.name, peer.name = %peer.name, block.height = mark.first_bad_height,
+            node.name = %self.membership.name(), peer.name = %peer.name, block.height = mark.first_bad_height,
             "A member's store was changed and it reaches nobody: it is told of"
         );
-        self.say(NodeEvent {
-            chain: self.chain_id,
-            event: ATTACKED.to_owned(),
-            evidence: digest,
-            height: mark.first_bad_height,
-            iat: self.clock.now().unsigned_ms(),
-            node: peer.name.clone(),
-        })
-        .await
+        self.accusations
+            .say(NodeEvent {
+                chain: self.memory.id(),
+                event: ATTACKED.to_owned(),
+                evidence: digest,
+                height: mark.first_bad_height,
+                iat: self.clock.now().unsigned_ms(),
+                node: peer.name.clone(),
+            })
+            .await
     }
 
     /// Whether the chain says it, or this node already said it there.
     fn is_told(&self, name: &str, digest: &Digest) -> bool {
-        let me = self.seat().map(|seat| Digest::from_bytes(seat.me.0));
-        let chain = self.chain();
+        let me = self.membership.kid();
+        let chain = self.memory.chain();
         let told = chain.events().iter().filter(|told| told.event.node == name);
         let mut same = told.filter(|told| told.event.event == ATTACKED && told.event.evidence == *digest);
         same.any(|told| told.acted.is_some() || me.is_some_and(|me| told.voices.contains(&me)))
     }
+}
 
-    /// The document by which a neighbour says what was found, if it is that.
-    async fn document_of(&self, peer: &Peer, digest: &Digest) -> Option<AttackMark> {
-        let path = format!("/v1/evidence/{digest}");
-        let answer = peer.endpoint.get(&path).once().deadline(ANSWER).send().await.ok()?;
-        if answer.body.len() > MAX_EVIDENCE_BYTES {
-            return None;
-        }
-        let mark: AttackMark = serde_json::from_slice(&answer.body).ok()?;
-        (mark.digest() == *digest).then_some(mark)
+/// The document by which a neighbour says what was found, if it is that.
+async fn document_of(peer: &Peer, digest: &Digest) -> Option<AttackMark> {
+    let path = format!("/v1/evidence/{digest}");
+    let answer = peer.endpoint.get(&path).once().deadline(ANSWER).send().await.ok()?;
+    if answer.body.len() > MAX_EVIDENCE_BYTES {
+        return None;
     }
+    let mark: AttackMark = serde_json::from_slice(&answer.body).ok()?;
+    (mark.digest() == *digest).then_some(mark)
 }

@@ -3,15 +3,15 @@
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
+use hbc_chain::expectation::Expectation;
+use hbc_chain::memory::Chain;
 use hbc_chain::payload::Payload;
+use hbc_chain::rules::{Refusal, Rule};
 use hbc_chain::tx::Tx;
 use hbc_types::Digest;
 use hbc_types::keys::{Kid, PublicKey};
 
-use crate::chain::Chain;
-use crate::domain::expectation::Expectation;
 use crate::domain::mempool::{Mempool, PoolError, PoolLimits, Waiting as Item};
-use crate::domain::rules::{Refusal, Rule};
 
 /// Up to so many waiting transactions the expected state is made anew after each block; above it now and then.
 const CHEAP: usize = 1_024;

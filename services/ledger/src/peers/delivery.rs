@@ -1,10 +1,12 @@
 //! What carries things to one peer: the agreement's messages on one line, waiting transactions on another, so that no vote
 //! waits behind them, and this node's address beside both.
 
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
+use futures_util::FutureExt as _;
 use hbc_client::{ClientError, Endpoint};
 use hbc_types::Clock;
 use hbc_types::problem::Slug;
@@ -27,6 +29,15 @@ const ANNOUNCE_AGAIN: Duration = Duration::from_secs(60);
 const ANNOUNCE_SOON: Duration = Duration::from_secs(2);
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
 const LONGEST_PAUSE: Duration = Duration::from_secs(2);
+
+/// Runs what carries things to a peer until it ends. If it panics, that is logged and it is run again: what it was about to
+/// deliver is sent again by whoever wants it known.
+pub(super) async fn keep_up<T>(name: &'static str, mut carrier: T, run: impl AsyncFn(&mut T)) {
+    while AssertUnwindSafe(run(&mut carrier)).catch_unwind().await.is_err() {
+        tracing::error!(task.name = name, "What carries things to a peer panicked; it is run again");
+        tokio::time::sleep(LONGEST_PAUSE).await;
+    }
+}
 
 /// One line to a peer, at its end.
 pub(super) struct Line {
@@ -87,7 +98,7 @@ pub(super) struct Delivery {
 }
 
 impl Delivery {
-    pub(super) async fn run(mut self) {
+    pub(super) async fn run(&mut self) {
         let peer = self.line.peer.clone();
         let mut pause = FIRST_PAUSE;
         let mut wait = Duration::ZERO;
@@ -142,7 +153,7 @@ pub(super) struct Gossip {
 }
 
 impl Gossip {
-    pub(super) async fn run(mut self) {
+    pub(super) async fn run(&mut self) {
         let peer = self.line.peer.clone();
         let mut pause = FIRST_PAUSE;
         while let Some(first) = self.line.next().await {
@@ -173,7 +184,7 @@ pub(super) struct Announcer {
 }
 
 impl Announcer {
-    pub(super) async fn run(self) {
+    pub(super) async fn run(&mut self) {
         let mut announced: Option<(Arc<str>, Instant)> = None;
         loop {
             self.answered.notified().await;

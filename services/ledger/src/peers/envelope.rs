@@ -5,12 +5,12 @@ use std::time::Duration;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use hbc_client::{ClientError, Endpoint};
+use hbc_consensus::texts::{fits, sign};
+use hbc_consensus::{Member, MemberId};
 use hbc_types::Digest;
 use serde::de::DeserializeOwned;
 
 use super::{Heard, Item, Sender};
-use crate::consensus::texts::{fits, sign};
-use crate::consensus::{Member, MemberId};
 
 /// Where envelopes are delivered.
 pub const PATH: &str = "/internal/v1/consensus";

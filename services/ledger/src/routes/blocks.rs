@@ -3,8 +3,12 @@
 use std::sync::Arc;
 
 use actix_web::{HttpResponse, get, web};
+use hbc_chain::comparison::compare_head;
 use hbc_chain::header::Header;
+use hbc_chain::memory::CertifiedHeader;
 use hbc_chain::merkle::leaf_hash;
+use hbc_chain::state::Place;
+use hbc_chain::verification::{Fault, Wrong, transactions};
 use hbc_service::{Problem, Public};
 use hbc_types::Digest;
 use hbc_types::problem::{ProblemDocument, Slug};
@@ -15,10 +19,6 @@ use tokio::sync::SemaphorePermit;
 use utoipa::IntoParams;
 
 use super::App;
-use crate::chain::CertifiedHeader;
-use crate::domain::comparison::compare_head;
-use crate::domain::state::Place;
-use crate::domain::verification::{Fault, Wrong, transactions};
 use crate::node::guardian::Soundness;
 use crate::store::{StoreError, StoredBlock};
 
@@ -47,7 +47,7 @@ impl App {
     /// A block that is what this node agreed to; otherwise the node is attacked and says so.
     pub(super) async fn block(&self, height: u64) -> Result<BlockView, Problem> {
         let _turn = self.turn().await?;
-        let stored = self.node.store.block(height).await;
+        let stored = self.node.guard.store().block(height).await;
         self.verified(height, stored).await
     }
 
@@ -69,7 +69,7 @@ impl App {
             Err(error) => return Err(self.reading_failed(height, error).await),
         };
         let node = Arc::clone(&self.node);
-        let hashed = web::block(move || match node.fault_in(&block) {
+        let hashed = web::block(move || match node.guard.fault_in(&block) {
             None => Ok(block),
             Some(fault) => Err(fault),
         });
@@ -82,7 +82,7 @@ impl App {
     /// A final transaction's text, if its stored bytes still hash to its id.
     pub(super) async fn transaction(&self, txid: &Digest, place: &Place) -> Result<String, Problem> {
         let _turn = self.turn().await?;
-        let stored = match self.node.store.block(place.height).await {
+        let stored = match self.node.guard.store().block(place.height).await {
             Ok(stored) => stored,
             Err(error) => return Err(self.reading_failed(place.height, error).await),
         };
@@ -96,7 +96,7 @@ impl App {
 
     /// A header and its certificate, if the stored bytes are still what this node agreed to.
     pub(super) async fn header(&self, height: u64) -> Result<(Header, String), Problem> {
-        let stored = match self.node.store.head(height).await {
+        let stored = match self.node.guard.store().head(height).await {
             Ok(stored) => stored,
             Err(error) => return Err(self.reading_failed(height, error).await),
         };
@@ -127,7 +127,12 @@ impl App {
     pub(super) async fn reading_failed(&self, height: u64, error: StoreError) -> Problem {
         let node = Arc::clone(&self.node);
         // On a task of its own, so that a caller who leaves now does not keep the alarm from being raised.
-        let sorted = tokio::spawn(async move { node.reading_failed(height, error).await }).await;
+        let sorted =
+            hbc_service::spawn(
+                "fault of a read",
+                async move { node.guard.reading_failed(height, error).await },
+            )
+            .await;
         match sorted.unwrap_or(Soundness::Unknown) {
             Soundness::Attacked => Problem::new(Slug::Integrity).detail("a stored block cannot be read"),
             Soundness::Sound | Soundness::Unknown => Problem::new(Slug::Unavailable),
@@ -136,14 +141,18 @@ impl App {
 
     pub(super) async fn found_wrong<T>(&self, fault: Fault) -> Result<T, Problem> {
         let node = Arc::clone(&self.node);
-        let _panicked = tokio::spawn(async move { node.mark_attacked(fault).await }).await;
+        let _panicked =
+            hbc_service::spawn("mark of an attack", async move { node.guard.mark_attacked(fault).await })
+                .await;
         Err(Problem::new(Slug::Integrity).detail("a stored block does not match its hash"))
     }
 
     /// A row beside the blocks is not what this node wrote: it is attacked and says so.
     pub(super) async fn found_row_wrong<T>(&self, table: &'static str) -> Result<T, Problem> {
         let node = Arc::clone(&self.node);
-        let _panicked = tokio::spawn(async move { node.suspect_row(table).await }).await;
+        let _panicked =
+            hbc_service::spawn("suspicion of a row", async move { node.guard.suspect_row(table).await })
+                .await;
         Err(Problem::new(Slug::Integrity).detail("a stored row is not as this node wrote it"))
     }
 
@@ -196,7 +205,7 @@ pub async fn list(
     let tip = app.node.chain().height();
     let (mut blocks, mut bytes) = (Vec::new(), 0);
     let mut next = range.from;
-    let mut reader = match app.node.store.blocks(next).await {
+    let mut reader = match app.node.guard.store().blocks(next).await {
         Ok(reader) => reader,
         Err(error) => return Err(app.reading_failed(next, error).await),
     };

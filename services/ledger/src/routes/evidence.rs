@@ -23,7 +23,7 @@ pub async fn read(
     let mark = app.node.attack().filter(|mark| mark.digest() == digest);
     let found = match mark {
         Some(mark) => Some(mark.document()),
-        None => match app.node.store.evidence(&digest).await {
+        None => match app.node.guard.store().evidence(&digest).await {
             Ok(found) => found,
             Err(StoreError::Row(table)) => return app.found_row_wrong(table).await,
             Err(error) => return Err(Problem::internal(&error)),

@@ -4,6 +4,7 @@
 use actix_web::{HttpResponse, get, web};
 use hbc_chain::checkpoint::Certificate;
 use hbc_chain::header::leading_zero_bits;
+use hbc_chain::memory::Chain;
 use hbc_service::{Problem, Public, paging};
 use hbc_types::Digest;
 use hbc_types::problem::{ProblemDocument, Slug};
@@ -14,7 +15,6 @@ use paging::PageQuery;
 use serde::{Deserialize, Serialize};
 
 use super::App;
-use crate::chain::Chain;
 
 /// Where a listing goes on: below this height, place in the log or index.
 #[derive(Debug, Serialize, Deserialize)]

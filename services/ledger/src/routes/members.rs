@@ -4,15 +4,15 @@ use std::sync::Arc;
 
 use actix_web::{HttpRequest, HttpResponse, post, web};
 use hbc_chain::tx::{Tx, txid};
+use hbc_consensus::{MemberId, MemberSet, Message};
 use hbc_service::{Problem, Public, parse_strict, peer_address};
 use hbc_types::Digest;
 use hbc_types::problem::{ProblemDocument, Slug};
 use hbc_types::wire::ledger::{AddressesView, AnnounceAddress, Challenge, ChallengeAnswer};
 
 use super::App;
-use crate::consensus::{MemberId, Message};
 use crate::node::addresses::AddressError;
-use crate::node::admission::PassedOn;
+use crate::node::pool::PassedOn;
 use crate::peers::{MAX_ENVELOPE_BYTES, MEMBER_HEADER, SIGNATURE_HEADER, Unpacked, is_genuine, unpack};
 
 /// Takes a member's envelope and answers with this node's height. Signed by the member over chain, sender,
@@ -55,14 +55,14 @@ pub async fn announce(
 ) -> Result<HttpResponse, Problem> {
     app.count_submissions(peer_address(&request), 1)?;
     let AnnounceAddress { announcement } = parse_strict(&body)?;
-    match app.node.take_address(&announcement) {
+    match app.node.book.take_address(&announcement) {
         Ok(()) => {}
         Err(error @ AddressError::Address) => {
             return Err(Problem::invalid("announcement", error.to_string()));
         }
         Err(error) => return Err(Problem::new(Slug::Unauthenticated).detail(error.to_string())),
     }
-    Ok(HttpResponse::Ok().json(AddressesView { announcements: app.node.announcements() }))
+    Ok(HttpResponse::Ok().json(AddressesView { announcements: app.node.book.announcements() }))
 }
 
 /// Answers a member's question for a stored block with a signed digest of the bytes on disk. Signed like an
@@ -86,7 +86,7 @@ pub async fn challenge(
         return Err(app.attacked());
     }
     let challenge = parse_strict::<Challenge>(&body)?;
-    let answer = app.node.answer(&challenge).await.ok_or_else(|| Problem::new(Slug::NotFound))?;
+    let answer = app.node.challenges.answer(&challenge).await.ok_or_else(|| Problem::new(Slug::NotFound))?;
     Ok(HttpResponse::Ok().json(answer))
 }
 
@@ -97,11 +97,12 @@ impl App {
         let kid = header(MEMBER_HEADER).and_then(|kid| Digest::parse(kid).ok()).ok_or_else(refused)?;
         let signature = header(SIGNATURE_HEADER).ok_or_else(refused)?;
         let id = MemberId(*kid.as_bytes());
-        let members = self.node.chain().members();
-        let keyring = &self.node.keyring;
+        let members = MemberSet::of(self.node.chain().state().members());
+        let keyring = self.node.membership.keyring();
         let member = members.get(&id).filter(|member| !keyring.holds(&member.id)).ok_or_else(refused)?;
         // While this node's key is changed, the sender may know the one or the other.
-        let genuine = keyring.ids().any(|own| is_genuine(&self.node.chain_id, member, &own, body, signature));
+        let genuine =
+            keyring.ids().any(|own| is_genuine(&self.node.chain_id(), member, &own, body, signature));
         if genuine { Ok(id) } else { Err(refused()) }
     }
 
@@ -126,16 +127,16 @@ impl App {
         let node = self.node.clone();
         let weight = texts.iter().map(web::Bytes::len).sum();
         let members = node.chain().state().members().len();
-        let permit = node.gossip.permit(sender, weight, members);
+        let permit = node.pool.permit(sender, weight, members);
         let permit = permit.ok_or_else(|| Problem::new(Slug::Unavailable))?;
         let parsed = web::block(move || {
-            texts.retain(|text| node.is_new(&txid(text)));
+            texts.retain(|text| node.pool.is_new(&txid(text)));
             let txs = texts.iter().map(|text| Tx::parse(text).map(Arc::new)).collect::<Result<_, _>>();
             txs.map(|txs| PassedOn { txs, permit })
         });
         let parsed = parsed.await.map_err(|cancelled| Problem::internal(&cancelled))?;
         let passed_on = parsed.map_err(|_form| malformed())?;
-        let taken = passed_on.txs.is_empty() || self.node.pass_on(passed_on);
+        let taken = passed_on.txs.is_empty() || self.node.pool.pass_on(passed_on);
         if taken { Ok(()) } else { Err(Problem::new(Slug::Unavailable)) }
     }
 }

@@ -19,11 +19,11 @@ use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::Duration;
 
+use hbc_consensus::MemberId;
 use hbc_service::{Problem, RateLimit, Routes};
 use hbc_types::Digest;
 use hbc_types::problem::Slug;
 
-use crate::consensus::MemberId;
 use crate::node::Node;
 use crate::node::history::History;
 use stream::Audience;
@@ -88,7 +88,7 @@ impl App {
     }
 
     fn with_members(&self, problem: Problem) -> Problem {
-        let members = self.node.healthy_peers();
+        let members = self.node.book.healthy();
         members.iter().fold(problem, |problem, peer| problem.reference(peer.url.clone()))
     }
 

@@ -2,11 +2,11 @@
 
 use actix_web::{HttpResponse, get, web};
 use hbc_chain::genesis::Named;
+use hbc_chain::memory::Chain;
 use hbc_service::{Problem, Public};
 use hbc_types::wire::explorer::{NetworkView, ParametersView, PartyView, ServiceView};
 
 use super::App;
-use crate::chain::Chain;
 
 fn parameters(chain: &Chain) -> ParametersView {
     let parameters = chain.state().parameters();

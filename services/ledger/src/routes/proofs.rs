@@ -3,8 +3,10 @@
 
 use actix_web::{HttpResponse, get, web};
 use hbc_chain::entry::{Kind, grant_id};
+use hbc_chain::memory::{Before, EntryName};
 use hbc_chain::proof::{Document, MAX_DOCUMENT_BYTES, ProofError, StateProof};
 use hbc_chain::rtree::Query;
+use hbc_chain::state::State;
 use hbc_service::{Problem, Public};
 use hbc_types::Digest;
 use hbc_types::ids::GrantId;
@@ -14,8 +16,6 @@ use serde::Deserialize;
 use utoipa::IntoParams;
 
 use super::{App, digest};
-use crate::chain::{Before, EntryName};
-use crate::domain::state::State;
 use crate::node::history::HistoryError;
 
 /// Bytes of an answer about anchors at most; beside it stand genesis.json, certificates and changes of members.
@@ -266,7 +266,7 @@ impl App {
     }
 
     async fn state_at(&self, height: u64) -> Result<(State, Before), Problem> {
-        match self.history.state_at(&self.node, height).await {
+        match self.history.state_at(&self.node.memory, &self.node.guard, height).await {
             Ok(made) => Ok(made),
             Err(HistoryError::Busy | HistoryError::GivenUp) => {
                 Err(Problem::new(Slug::Unavailable).detail("another earlier state is being made; try again"))
@@ -280,7 +280,7 @@ impl App {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::chain::tests::Course;
+    use hbc_chain::fixtures::Course;
 
     #[test]
     fn a_document_that_readers_refuse_is_not_given_out() {

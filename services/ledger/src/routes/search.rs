@@ -2,6 +2,7 @@
 //! read and hashed again, about [`MAX_READ_BYTES`] an answer.
 
 use actix_web::{HttpResponse, get, web};
+use hbc_chain::memory::Chain;
 use hbc_chain::payload::Payload;
 use hbc_chain::tx::Tx;
 use hbc_service::{Problem, Public, paging};
@@ -16,7 +17,6 @@ use utoipa::IntoParams;
 
 use super::explorer::{Below, timestamp};
 use super::{App, digest};
-use crate::chain::Chain;
 
 /// Once an answer was made from so many bytes of blocks, the page ends and the cursor goes on.
 const MAX_READ_BYTES: usize = 16 << 20;

@@ -1,13 +1,14 @@
 //! Who this node is and how it stands. An attacked node still answers here.
 
 use actix_web::{HttpResponse, get, web};
+use hbc_chain::events::Told;
+use hbc_chain::memory::Chain;
+use hbc_consensus::MemberSet;
 use hbc_service::{Problem, Public};
 use hbc_types::secret::Bytes;
 use hbc_types::wire::ledger::{MemberView, MembersView, NodeEventView, NodeStatus};
 
 use super::App;
-use crate::chain::Chain;
-use crate::domain::events::Told;
 use crate::files::AttackMark;
 
 /// Events shown.
@@ -33,7 +34,7 @@ pub async fn members(_public: Public, app: web::Data<App>) -> Result<HttpRespons
             name: member.name.clone(),
             kid: member.kid(),
             key: Bytes::new(member.key.as_bytes().to_vec()),
-            url: app.node.url_of(&member.name),
+            url: app.node.book.url_of(&member.name),
         })
         .collect();
     Ok(HttpResponse::Ok().json(MembersView { members }))
@@ -53,15 +54,16 @@ impl App {
         let pending = node.waiting().len();
         let attack = node.attack();
         let attacked_peers =
-            node.peers.all().iter().filter(|peer| peer.is_attacked()).map(|peer| peer.name.clone()).collect();
+            node.book.all().iter().filter(|peer| peer.is_attacked()).map(|peer| peer.name.clone()).collect();
         let (verified_at, scrub) = {
-            let condition = node.condition();
+            let condition = node.guard.condition();
             (condition.verified_at, condition.scrub)
         };
         let chain = node.chain();
+        let set = MemberSet::of(chain.state().members());
         NodeStatus {
-            node: node.name.clone(),
-            chain: node.chain_id,
+            node: node.name().to_owned(),
+            chain: node.chain_id(),
             role: node.role(),
             state: node.state(),
             height: chain.height(),
@@ -69,18 +71,18 @@ impl App {
             log_size: chain.log().size(),
             pending: u64::try_from(pending).unwrap_or(u64::MAX),
             members_seen: u32::try_from(node.members_seen()).unwrap_or(u32::MAX),
-            members: u32::try_from(chain.members().len()).unwrap_or(u32::MAX),
-            quorum: node.members_seen() >= chain.members().quorum(),
-            verify: node.verify.as_str().to_owned(),
+            members: u32::try_from(set.len()).unwrap_or(u32::MAX),
+            quorum: node.members_seen() >= set.quorum(),
+            verify: node.guard.mode().as_str().to_owned(),
             first_bad_height: attack.as_ref().map(|mark| mark.first_bad_height),
             evidence_digest: attack.as_ref().map(AttackMark::digest),
             evidence: attack.map(|mark| mark.evidence),
             last_full_verification: verified_at,
-            scrub_period_s: node.scrub_period.as_secs(),
+            scrub_period_s: node.guard.scrub_period().as_secs(),
             scrub_blocks: scrub.blocks,
             last_full_scrub: scrub.finished_at,
-            healing: node.attack().map(|_mark| node.healing.board.view()),
-            last_healing: node.last_healing(),
+            healing: node.attack().map(|_mark| node.healing.view()),
+            last_healing: node.healing.last(),
             attacked_peers,
             events: events(&chain),
         }

@@ -11,6 +11,7 @@ use std::time::Duration;
 use actix_web::http::header::{CACHE_CONTROL, CONTENT_ENCODING};
 use actix_web::{HttpRequest, HttpResponse, get, web};
 use futures_util::Stream;
+use hbc_chain::memory::Chain;
 use hbc_service::{Problem, Public, peer_address};
 use hbc_types::problem::{ProblemDocument, Slug};
 use tokio::sync::watch;
@@ -19,7 +20,6 @@ use tokio::time::Instant;
 use super::App;
 use super::explorer::summary;
 use super::status::event_view;
-use crate::chain::Chain;
 use crate::node::Node;
 
 /// Clients at once, and of one address.

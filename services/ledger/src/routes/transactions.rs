@@ -6,6 +6,7 @@ use actix_web::http::header::{ACCEPT, CONTENT_TYPE};
 use actix_web::{HttpRequest, HttpResponse, get, post, web};
 use hbc_chain::certificate::PromiseClaims;
 use hbc_chain::proof::Document;
+use hbc_chain::rules::Refusal;
 use hbc_chain::tx::{Tx, TxError};
 use hbc_service::{Problem, Public, parse_strict, peer_address};
 use hbc_types::Digest;
@@ -18,9 +19,9 @@ use tokio::sync::oneshot;
 
 use super::proofs::{answer, text};
 use super::{App, digest};
-use crate::domain::rules::Refusal;
 use crate::node::Node;
-use crate::node::admission::{Accepted, Submission, SubmitError};
+use crate::node::judging::SubmitError;
+use crate::node::pool::{Accepted, Submission};
 use crate::peers::Sender;
 use crate::store::StoreError;
 
@@ -147,10 +148,10 @@ struct Vouching {
 impl Vouching {
     fn promise(&self, accepted: &Accepted) -> Result<Promise, Problem> {
         let claims = PromiseClaims {
-            chain: self.node.chain_id,
+            chain: self.node.chain_id(),
             iat: self.iat,
             include_by: self.iat.saturating_add(self.node.include_within_ms),
-            node: self.node.name.clone(),
+            node: self.node.name().to_owned(),
             txid: accepted.txid,
         };
         let signature = claims.sign(&self.seat.key).map_err(|error| Problem::internal(&error))?;
@@ -171,7 +172,7 @@ impl App {
             return Ok(Vec::new());
         }
         let (reply, answer) = oneshot::channel();
-        if !self.node.submit(Submission { txs, reply }) {
+        if !self.node.pool.submit(Submission { txs, reply }) {
             return Err(SubmitError::Full.into());
         }
         answer.await.map_err(|_node_stops| Problem::new(Slug::Unavailable))
@@ -217,7 +218,7 @@ pub async fn read(
         tx.text().clone_into(&mut view.jws);
         return Ok(HttpResponse::Ok().json(view));
     }
-    let refusal = match app.node.store.refusal(&txid).await {
+    let refusal = match app.node.guard.store().refusal(&txid).await {
         Ok(refusal) => refusal.ok_or_else(|| Problem::new(Slug::NotFound))?,
         Err(StoreError::Row(table)) => return app.found_row_wrong(table).await,
         Err(error) => return Err(app.reading_failed(app.node.tip().borrow().to_owned(), error).await),

@@ -3,6 +3,9 @@
 use std::collections::BTreeMap;
 
 use actix_web::{HttpResponse, get, web};
+use hbc_chain::memory::Chain;
+use hbc_chain::register::Voiced;
+use hbc_consensus::MemberSet;
 use hbc_service::{Problem, Public, paging};
 use hbc_types::Digest;
 use hbc_types::problem::ProblemDocument;
@@ -18,8 +21,6 @@ use utoipa::IntoParams;
 
 use super::App;
 use super::explorer::timestamp;
-use crate::chain::Chain;
-use crate::domain::register::Voiced;
 
 /// Bytes of a subject at most.
 const MAX_SUBJECT_BYTES: usize = 100;
@@ -96,7 +97,7 @@ pub async fn votes(
             (views, rest.next().and_then(|(next, _)| paging::cursor(&From { from: next.to_owned() })))
         }
     };
-    let needed = u32::try_from(chain.members().quorum()).unwrap_or(u32::MAX);
+    let needed = u32::try_from(MemberSet::of(chain.state().members()).quorum()).unwrap_or(u32::MAX);
     Ok(HttpResponse::Ok().json(VotesView { needed, subjects, next }))
 }
 
@@ -145,7 +146,7 @@ impl App {
             .iter()
             .map(|member| (member.name.clone(), unheard(&member.name, NodeRole::Member)))
             .collect();
-        for peer in node.peers.all().iter() {
+        for peer in node.book.all().iter() {
             let view =
                 views.entry(peer.name.clone()).or_insert_with(|| unheard(&peer.name, NodeRole::Observer));
             let seen = peer.seen_ms();
@@ -155,14 +156,15 @@ impl App {
             view.height = (seen > 0).then(|| peer.height());
             view.seen = (seen > 0).then(|| Timestamp::from_ms(seen));
         }
-        let own = views.entry(node.name.clone()).or_insert_with(|| unheard(&node.name, NodeRole::Observer));
+        let own =
+            views.entry(node.name().to_owned()).or_insert_with(|| unheard(node.name(), NodeRole::Observer));
         // Another key in the set under this node's name is somebody else's, or this node's older one.
         (own.this, own.reached, own.role) = (true, true, node.role());
         (own.height, own.seen) = (Some(height), Some(node.clock.now()));
         (own.attacked, own.state) = (node.attack().is_some(), Some(node.state()));
         let mut views: Vec<NodeView> = views.into_values().collect();
         for view in &mut views {
-            view.url = node.url_of(&view.name);
+            view.url = node.book.url_of(&view.name);
         }
         let chain = node.chain();
         for view in &mut views {

@@ -14,7 +14,7 @@ use sqlx::{Connection as _, Row as _};
 use tokio::sync::OnceCell;
 
 use super::{
-    Carried, Known, Stock, Store, StoreError, Sum, Table, Tally, Writer, carry, in_memory, seal, to_digest,
+    Carried, Known, Stock, Store, StoreError, Sum, Table, Tally, Writer, in_memory, rows, to_digest,
 };
 
 /// SQLite's result code for a database that it takes for read-only.
@@ -128,7 +128,7 @@ impl Store {
         if schema(connection).await? != *expected().await? {
             return Ok(Err(Unsound::Schema));
         }
-        let carried = carry::read_all(connection).await;
+        let carried = rows::read_all(connection).await;
         if let Some(table) = carried.unreadable.first() {
             return Ok(Err(Unsound::Row(table)));
         }
@@ -179,7 +179,7 @@ impl Store {
         mut found: Carried,
     ) -> Result<Stock, StoreError> {
         let mut tx = connection.begin_with("BEGIN IMMEDIATE").await?;
-        seal::seal_anew(&mut found, &self.seal, &mut tx).await?;
+        rows::seal_anew(&mut found, &self.seal, &mut tx).await?;
         let stock = Stock::of(&found);
         Tally::new(Sum::of(&stock, &self.seal), stock.entries(), &self.seal).write(&mut tx).await?;
         tx.commit().await?;

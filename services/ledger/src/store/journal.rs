@@ -6,6 +6,8 @@
 //! file that ends early, or, after a power failure, blocks of zeros in the last transaction. Anything else is damage. The
 //! checksum of each frame continues the one that the frame before it states, so that frames behind a damaged one are
 //! still known.
+//!
+//! Why: decision 0095.
 
 use std::fs::File;
 use std::io::{self, Read, Seek as _, Write};
@@ -14,7 +16,7 @@ use std::path::{Path, PathBuf};
 use hbc_types::Digest;
 
 use super::StoreError;
-use super::carry::{beside, sync_folder_of};
+use crate::disk::{beside, sync_folder_of};
 
 const HEADER_BYTES: usize = 32;
 const PAGE_BYTES: usize = 4_096;

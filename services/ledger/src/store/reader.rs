@@ -1,4 +1,6 @@
 //! Reading blocks, in order or one by one, in pieces that are bounded by bytes.
+//!
+//! Why: decision 0088.
 
 use std::path::Path;
 use std::time::Duration;
@@ -135,7 +137,7 @@ impl ReadAhead {
     }
 
     fn read(mut reader: BlockReader, limit: u32) -> JoinHandle<Piece> {
-        tokio::spawn(async move {
+        hbc_service::spawn("reading ahead", async move {
             let blocks = reader.read(limit).await;
             (reader, blocks)
         })

@@ -11,9 +11,9 @@ use sqlx::Row as _;
 use sqlx::sqlite::SqliteConnection;
 use tokio::sync::MutexGuard;
 
-use super::carry::beside;
 use super::journal::Written;
 use super::{Store, StoreError, Writer};
+use crate::disk::beside;
 
 /// How long the folding in waits for a reader that holds it up. Such a reader is another process, or a check of the
 /// pages that is under way here.

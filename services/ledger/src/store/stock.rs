@@ -3,6 +3,8 @@
 //!
 //! The tally is a keyed hash of a set: a digest of the number of rows and a fresh nonce, XORed with one digest per row.
 //! It changes by one hash per row and not by all (MSet-XOR-Hash: Clarke, Devadas, van Dijk, Gassend and Suh, 2003).
+//!
+//! Why: decision 0094.
 
 use std::collections::{HashMap, VecDeque};
 
@@ -10,34 +12,8 @@ use hbc_types::{Digest, Random};
 use sqlx::Row as _;
 use sqlx::sqlite::SqliteConnection;
 
-use super::carry::Carried;
-use super::{SealKey, StoreError, digest, signed, unsigned};
-
-/// A table whose rows no block proves.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Table {
-    /// Transactions that this node promised.
-    Promises,
-    /// Promised transactions that became impossible.
-    Refusals,
-    /// What members were caught at.
-    Evidence,
-}
-
-impl Table {
-    /// All of them.
-    pub const ALL: [Self; 3] = [Self::Promises, Self::Refusals, Self::Evidence];
-
-    /// Its name in SQL and in the seals.
-    #[must_use]
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Promises => "promises",
-            Self::Refusals => "refusals",
-            Self::Evidence => "evidence",
-        }
-    }
-}
+use super::rows::Carried;
+use super::{SealKey, StoreError, Table, digest, signed, unsigned};
 
 /// What a transaction of this node's own adds and removes.
 #[derive(Debug, Default)]

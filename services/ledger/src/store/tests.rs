@@ -4,6 +4,7 @@ use hbc_chain::merkle::leaf_hash;
 use sqlx::AssertSqlSafe;
 
 use super::*;
+use crate::disk::beside;
 
 fn block(height: u64) -> StoredBlock {
     StoredBlock { height, header: vec![1; 180], body: vec![0; 4], certificate: format!("note {height}") }
@@ -132,7 +133,7 @@ async fn own_writes_leave_the_files_untouched_and_foreign_ones_do_not() {
     assert!(!store.untouched().await.unwrap(), "an own write does not hide it");
     verified(&store).await;
     store.add_promises(&[promise(2)], 0).await.unwrap();
-    write(&carry::beside(&store.path, "-wal"), 200);
+    write(&beside(&store.path, "-wal"), 200);
     assert!(!store.untouched().await.unwrap(), "somebody wrote into the journal");
 }
 
@@ -143,7 +144,7 @@ async fn a_changed_journal_is_found_though_its_times_are_put_back_and_does_not_r
     store.commit(&block(0), &[]).await.unwrap();
     verified(&store).await;
     store.add_promises(&[promise(1)], 0).await.unwrap();
-    let path = carry::beside(&store.path, "-wal");
+    let path = beside(&store.path, "-wal");
     let bytes = std::fs::read(&path).unwrap();
     let at = bytes.windows(10).position(|window| window == [1; 10]).unwrap();
     let file = std::fs::OpenOptions::new().write(true).open(&path).unwrap();
@@ -182,7 +183,7 @@ async fn a_file_or_journal_that_is_deleted_shows_and_ends_no_write() {
         store.commit(&block(0), &[]).await.unwrap();
         verified(&store).await;
         store.add_promises(&[promise(1)], 0).await.unwrap();
-        std::fs::remove_file(carry::beside(&store.path, suffix)).unwrap();
+        std::fs::remove_file(beside(&store.path, suffix)).unwrap();
         assert!(!store.untouched().await.unwrap(), "`{suffix}`");
         store.commit(&block(1), &[]).await.unwrap();
         store.add_promises(&[promise(2)], 0).await.unwrap();
@@ -205,7 +206,7 @@ async fn somebody_who_reads_the_journal_holds_nothing_up() {
     assert_eq!(store.check_pages().await.unwrap(), None, "a journal that is not folded in is no damage");
     reader.close().await.unwrap();
     store.commit(&block(2), &[]).await.unwrap();
-    assert_eq!(std::fs::metadata(carry::beside(&store.path, "-wal")).unwrap().len(), 0);
+    assert_eq!(std::fs::metadata(beside(&store.path, "-wal")).unwrap().len(), 0);
     assert_eq!(store.check_pages().await.unwrap(), None);
 }
 
@@ -316,7 +317,7 @@ async fn the_damaged_database_is_closed_without_a_byte_of_it_changing() {
     let store = open(&folder).await;
     store.commit(&block(0), &[]).await.unwrap();
     store.add_promises(&[promise(1)], 5).await.unwrap();
-    let files = [store.path.clone(), carry::beside(&store.path, "-wal")];
+    let files = [store.path.clone(), beside(&store.path, "-wal")];
     // By another process: closing a file here would end the locks that SQLite has on it.
     let read = || {
         let sums = std::process::Command::new("sha256sum").args(&files).output().unwrap();

@@ -36,7 +36,7 @@ impl Wires {
                 ports.push(listener.local_addr().unwrap().port());
                 let (switch, state) = watch::channel(Wire::Open);
                 switches.push(switch);
-                tokio::spawn(listen(listener, *target, state));
+                hbc_service::spawn("test", listen(listener, *target, state));
             }
         }
         Self { count, ports, switches }
@@ -65,7 +65,7 @@ impl Wires {
 async fn listen(listener: TcpListener, target: u16, state: watch::Receiver<Wire>) {
     loop {
         let Ok((near, _)) = listener.accept().await else { return };
-        tokio::spawn(carry(near, target, state.clone()));
+        hbc_service::spawn("test", carry(near, target, state.clone()));
     }
 }
 

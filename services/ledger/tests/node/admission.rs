@@ -4,8 +4,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use hbc_consensus::Member;
 use hbc_ledger::config::VerifyMode;
-use hbc_ledger::consensus::Member;
 use hbc_ledger::peers::{Item, Sender, pack, send_envelope};
 use hbc_types::Clock;
 use hbc_types::problem::Slug;

@@ -4,17 +4,18 @@
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
+use hbc_chain::block::BlockError;
+use hbc_chain::checkpoint::BlockId;
 use hbc_chain::evidence::Evidence;
 use hbc_chain::genesis::log_origin;
 use hbc_chain::header::{Block, Header};
+use hbc_chain::memory::{Chain, NextBlock};
 use hbc_chain::merkle;
 use hbc_chain::payload::{Consent, NodeEvent, Payload};
 use hbc_chain::tx::{self, Tx};
-use hbc_ledger::chain::{Chain, NextBlock, value_of};
+use hbc_consensus::texts::Texts;
+use hbc_consensus::{BlockBytes, Member, MemberId, MemberSet, Message};
 use hbc_ledger::config::VerifyMode;
-use hbc_ledger::consensus::texts::Texts;
-use hbc_ledger::consensus::{BlockBytes, Member, MemberId, Message};
-use hbc_ledger::domain::block::BlockError;
 use hbc_ledger::peers::{Item, Sender, pack, send_envelope};
 use hbc_types::account::Custody;
 use hbc_types::ids::GrantId;
@@ -40,7 +41,7 @@ impl Adversary {
         loop {
             let status = net.one_tip(&HONEST).await;
             let chain = Chain::found(net.genesis.clone()).unwrap();
-            let turn = chain.members().proposer(status.height + 1, 0).unwrap().id;
+            let turn = MemberSet::of(chain.state().members()).proposer(status.height + 1, 0).unwrap().id;
             if status.height > 0 && turn == id(&net.keys[LIAR]) {
                 break;
             }
@@ -93,7 +94,7 @@ impl Adversary {
     pub fn propose(&self, block: &Block, round: u32) -> Message {
         let bytes = BlockBytes::from(block.to_bytes());
         let height = block.header.height;
-        Message::proposal(&self.texts, &self.sender.key, (height, round), value_of(&block.header), bytes)
+        Message::proposal(&self.texts, &self.sender.key, (height, round), BlockId::of(&block.header), bytes)
     }
 
     /// What the honest nodes decided at the adversary's height, after a transaction went through.

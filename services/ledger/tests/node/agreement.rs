@@ -156,7 +156,7 @@ async fn sixty_four_writers_survive_a_stop_and_a_restart() {
         .iter()
         .cloned()
         .enumerate()
-        .map(|(writer, jws)| tokio::spawn(write_until_final(endpoints.clone(), writer, jws)))
+        .map(|(writer, jws)| hbc_service::spawn("test", write_until_final(endpoints.clone(), writer, jws)))
         .collect();
     tokio::time::sleep(Duration::from_millis(300)).await;
     net.stop(3);

@@ -7,9 +7,9 @@ use std::time::{Duration, Instant};
 use hbc_chain::genesis::log_origin;
 use hbc_chain::header::Header;
 use hbc_chain::payload::{Payload, Receipts};
+use hbc_consensus::texts::Texts;
+use hbc_consensus::{Member, MemberId, Message};
 use hbc_ledger::config::VerifyMode;
-use hbc_ledger::consensus::texts::Texts;
-use hbc_ledger::consensus::{Member, MemberId, Message};
 use hbc_ledger::peers::{Heard, Item, Sender, pack, send_envelope};
 use hbc_types::wire::ledger::{BlockView, BlocksView};
 use hbc_types::{Clock, Timestamp};
@@ -25,10 +25,10 @@ async fn silent(port: u16) -> Arc<AtomicUsize> {
     let listener = tokio::net::TcpListener::bind(("127.0.0.1", port)).await.unwrap();
     let asked = Arc::new(AtomicUsize::new(0));
     let counter = asked.clone();
-    tokio::spawn(async move {
+    hbc_service::spawn("test", async move {
         while let Ok((mut stream, _)) = listener.accept().await {
             let counter = counter.clone();
-            tokio::spawn(async move {
+            hbc_service::spawn("test", async move {
                 let mut buffer = vec![0; 65_536];
                 while let Ok(read) = stream.read(&mut buffer).await {
                     if read == 0 {

@@ -10,11 +10,12 @@ use std::time::Duration;
 
 use hbc_chain::payload::{Consent, Payload};
 use hbc_chain::tx;
+use hbc_chain::verification::Wrong;
 use hbc_ledger::config::VerifyMode;
-use hbc_ledger::domain::verification::Wrong;
 use hbc_ledger::node::Node;
 use hbc_ledger::node::boot::Running;
 use hbc_ledger::node::guardian::Failure;
+use hbc_ledger::node::scrub::scrub_from;
 use hbc_ledger::store::{SealKey, Store, StoredPromise};
 use hbc_types::Clock;
 use hbc_types::account::Custody;
@@ -70,7 +71,7 @@ async fn read(connection: &mut SqliteConnection) -> Result<Vec<String>, sqlx::Er
 
 /// What the node's own pass says of the file, by a word.
 async fn finding(node: &Node) -> Option<&'static str> {
-    match node.scrub_from(0, Duration::ZERO).await {
+    match scrub_from(&node.guard, 0, Duration::ZERO).await {
         Ok(()) => None,
         Err(Failure::Fault(fault)) => Some(match fault.wrong {
             Wrong::Schema => "in the tables",

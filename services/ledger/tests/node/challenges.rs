@@ -3,8 +3,8 @@
 
 use hbc_chain::evidence::{self, Evidence};
 use hbc_chain::header::HEADER_BYTES;
+use hbc_consensus::{Member, MemberId};
 use hbc_ledger::config::VerifyMode;
-use hbc_ledger::consensus::{Member, MemberId};
 use hbc_ledger::node::challenge::PATH;
 use hbc_ledger::peers::{Sender, post_signed};
 use hbc_types::keys::PublicKey;

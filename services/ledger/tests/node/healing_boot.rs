@@ -4,10 +4,10 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use hbc_chain::header::HEADER_BYTES;
+use hbc_chain::memory::Chain;
 use hbc_chain::tx::Tx;
-use hbc_ledger::chain::Chain;
 use hbc_ledger::config::{HealMode, VerifyMode};
-use hbc_ledger::consensus::wal::Wal;
+use hbc_ledger::wal::Wal;
 use hbc_testkit::chain::certify;
 use hbc_types::Clock;
 use hbc_types::keys::PublicKey;

@@ -8,8 +8,8 @@ use hbc_chain::header::{Header, Target};
 use hbc_chain::payload::{MemberVote, Payload};
 use hbc_chain::proof::{self, Trust};
 use hbc_chain::tx;
+use hbc_consensus::MemberId;
 use hbc_ledger::config::VerifyMode;
-use hbc_ledger::consensus::MemberId;
 use hbc_ledger::node::boot::Running;
 use hbc_ledger::peers::{Sender, send_envelope};
 use hbc_testkit::chain::key;
@@ -206,7 +206,7 @@ async fn a_member_changes_its_key_while_others_write() {
     let all: Vec<String> = (0..40).map(|_| net.transaction()).collect();
     let endpoints = [net.endpoint(0), net.endpoint(2)];
     let written = all.clone();
-    let writer = tokio::spawn(async move {
+    let writer = hbc_service::spawn("test", async move {
         for (turn, jws) in written.into_iter().enumerate() {
             let body = hbc_types::wire::ledger::SubmitTransaction { jws };
             endpoints[turn % 2].post("/v1/transactions").json(&body).done().await.unwrap();
@@ -264,7 +264,7 @@ async fn the_target_is_raised_and_lowered_and_no_other_is_taken() {
         let mut block = draft.mine(&std::sync::atomic::AtomicBool::new(false)).unwrap().block;
         block.header.target = header(&before[0]).target;
         let verdict = chain.examine(block, &|_| None);
-        assert!(matches!(verdict, Err(hbc_ledger::domain::block::BlockError::Target)), "{verdict:?}");
+        assert!(matches!(verdict, Err(hbc_chain::block::BlockError::Target)), "{verdict:?}");
     }
     net.stop(3);
     net.run(3);

@@ -1,4 +1,4 @@
-//! What it costs to read the store again before a vote: by hand, for the figures in decision 73.
+//! What it costs to read the store again before a vote: by hand, for the figures in decision 0073.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -42,7 +42,7 @@ async fn time(node: &Arc<Node>, relied: &BTreeSet<u64>) -> Duration {
     let mut all = Vec::new();
     for _ in 0..ROUNDS {
         let began = Instant::now();
-        assert_eq!(node.store_is_sound(relied).await, Soundness::Sound);
+        assert_eq!(node.guard.store_is_sound(relied).await, Soundness::Sound);
         all.push(began.elapsed());
     }
     all.sort();
@@ -64,9 +64,9 @@ async fn what_reading_again_before_a_vote_costs() {
         let began = Instant::now();
         let running = Running::start(&net.config(0), Clock::system()).await.unwrap();
         let node = running.node.clone();
-        println!("{name}: {} bytes, started in {:?}", node.store.main_file_bytes(), began.elapsed());
+        println!("{name}: {} bytes, started in {:?}", node.guard.store().main_file_bytes(), began.elapsed());
         let first = Instant::now();
-        assert_eq!(node.store_is_sound(&BTreeSet::new()).await, Soundness::Sound);
+        assert_eq!(node.guard.store_is_sound(&BTreeSet::new()).await, Soundness::Sound);
         println!("  the first time {:?}", first.elapsed());
         println!("  relying on nothing {:?}", time(&node, &BTreeSet::new()).await);
         println!("  relying on one block {:?}", time(&node, &BTreeSet::from([7])).await);

@@ -4,6 +4,8 @@
 //! bundle's conditions and conditional references name ([`Bundle::criteria`]).
 //!
 //! One bundle is for one account. Its Patient becomes that account's; a record of another subject is refused.
+//!
+//! Why: decision 0061.
 
 use std::collections::{BTreeSet, HashMap};
 

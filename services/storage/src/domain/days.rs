@@ -2,6 +2,8 @@
 //!
 //! Days come from clinical elements only, never from birth or death. An anchor shows its days on the ledger, so they
 //! are rounded outward: a span of more than 31 days to whole months, of more than 3 years to whole years.
+//!
+//! Why: decision 0062.
 
 use serde_json::Value;
 use time::{Date, Duration, Month};

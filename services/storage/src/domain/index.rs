@@ -5,6 +5,8 @@
 //! - Row seals: what a row must keep but a dump must not tell (whose it is, the commitment's salt, the hash of the
 //!   plaintext) under AES-256-GCM, with every clear column as additional data: a label or a number that was changed
 //!   by hand in the database no longer opens.
+//!
+//! Why: decision 0060.
 
 use aes_gcm::aead::{Aead, KeyInit, Payload};
 use aes_gcm::{Aes256Gcm, Nonce};

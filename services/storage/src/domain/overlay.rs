@@ -95,7 +95,7 @@ impl Overlay {
     }
 
     /// The replacements.
-    #[must_use]
+    #[cfg(test)]
     pub fn replacements(&self) -> &[Replacement] {
         &self.0
     }

@@ -4,6 +4,8 @@
 //! padding fills the size bucket and is checked when read, so that one record has exactly one plaintext.
 //!
 //! Buckets: 512 bytes; from there to 64 KiB two per doubling (512, 768, 1024, 1536, …); above, eight per doubling.
+//!
+//! Why: decision 0062.
 
 use zeroize::Zeroizing;
 

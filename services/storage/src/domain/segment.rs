@@ -81,12 +81,6 @@ impl Segment {
         let root = root(places.iter().map(|place| place.commitment));
         Self { digest: Digest::of(&bytes), bytes: Bytes::from(bytes), places, root }
     }
-
-    /// The CID of the segment as one raw block; nothing if it is too large for one.
-    #[must_use]
-    pub fn block_cid(&self) -> Option<Cid> {
-        (self.bytes.len() <= BLOCK_BYTES).then(|| raw_cid(&self.bytes))
-    }
 }
 
 /// CIDv1, codec raw, SHA-256 of `bytes`.

@@ -14,8 +14,8 @@ use hbc_types::purpose::Purpose;
 use hbc_types::wire::storage::AnchorState;
 
 use crate::app::App;
-use crate::create::Author;
-use crate::read::Reader;
+use crate::flows::create::Author;
+use crate::flows::read::Reader;
 
 /// Longest wait for a block.
 const LONGEST_WAIT_SECONDS: u64 = 30;
@@ -100,7 +100,7 @@ pub async fn wait_for(app: &App, txid: Digest, wait: Duration) -> AnchorState {
         return AnchorState::Pending;
     }
     let waiter = app.finality.register(txid);
-    let known = hbc_db::outbox::state(app.store.db().reads(), txid).await;
+    let known = hbc_db::outbox::state(app.db.reads(), txid).await;
     if matches!(known, Ok(Some(TransactionState::Final { .. }))) {
         return AnchorState::Final;
     }

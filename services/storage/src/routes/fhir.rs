@@ -4,15 +4,15 @@ use actix_web::http::StatusCode;
 use actix_web::{HttpRequest, HttpResponse, post, web};
 use bytes::Bytes;
 use hbc_service::Problem;
-use hbc_service::idempotency::{Begun, IdempotencyKey, Ticket};
+use hbc_service::idempotency::{IdempotencyKey, Slot};
 use hbc_types::Digest;
 use hbc_types::problem::{ProblemDocument, Slug};
 use hbc_types::wire::storage::AnchorState;
 
 use crate::app::App;
-use crate::create::{self, Author, Created};
 use crate::domain::bundle::{Bundle, Criteria, Outcome};
 use crate::error::Error;
+use crate::flows::create::{self, Author, Created};
 use crate::routes::context::{author, header, prefer, wait_for};
 use crate::routes::fhir_answer::{
     FHIR_JSON, FhirCaller, FhirProblem, is_fhir_json, resource, response_bundle,
@@ -42,27 +42,23 @@ pub async fn upload_bundle(
 ) -> Result<HttpResponse, FhirProblem> {
     is_fhir_json(&request)?;
     let author = author(&request, &caller.0)?;
-    let ticket = match begin(&app, &key, &caller, &body).await? {
-        Begun::Answered(answer) => return Ok(answer),
-        Begun::Fresh(ticket) => ticket,
+    let work = async |slot: Slot| {
+        let bundle = create::read_bundle(body.clone()).await?;
+        let kind = bundle.kind;
+        let answer = |created: &Created| response_bundle(kind, created);
+        let save = |created: &Created| slot.answer(StatusCode::OK, None, &answer(created), created.now);
+        let created = create::create(&app, &author, &body, bundle, save).await?;
+        let mut response = HttpResponse::Ok();
+        response.content_type(FHIR_JSON).insert_header(("cache-control", "no-store"));
+        if let Some(first) = created.stored.first() {
+            let state = wait_for(&app, first.txid, prefer(&request).wait).await;
+            response
+                .insert_header(("hbc-anchor", state.code()))
+                .insert_header(("hbc-txid", first.txid.to_string()));
+        }
+        Ok::<_, Error>(response.body(answer(&created)))
     };
-    let bundle = create::read_bundle(body.clone()).await?;
-    let kind = bundle.kind;
-    let answer = |created: &Created| response_bundle(kind, created);
-    let save = |created: &Created| ticket.answer(StatusCode::OK, None, &answer(created), created.now);
-    let created = match create::create(&app, &author, &body, bundle, save).await {
-        Err(error) if error.is_rival() => return Ok(ticket.lost(&app.store).await?),
-        outcome => outcome?,
-    };
-    let mut response = HttpResponse::Ok();
-    response.content_type(FHIR_JSON).insert_header(("cache-control", "no-store"));
-    if let Some(first) = created.stored.first() {
-        let state = wait_for(&app, first.txid, prefer(&request).wait).await;
-        response
-            .insert_header(("hbc-anchor", state.code()))
-            .insert_header(("hbc-txid", first.txid.to_string()));
-    }
-    Ok(response.body(answer(&created)))
+    key.once(&app.store, caller.0.account.as_str(), Digest::of(&body), work).await
 }
 
 /// Creates a resource.
@@ -96,33 +92,29 @@ pub async fn create_resource(
     }
     is_fhir_json(&request)?;
     let author = author(&request, &caller.0)?;
-    let ticket = match begin(&app, &key, &caller, &body).await? {
-        Begun::Answered(answer) => return Ok(answer),
-        Begun::Fresh(ticket) => ticket,
-    };
     let condition = condition(&request, &kind)?;
-    let bundle = create::read_single(body.clone(), kind, condition).await?;
-    create_single(&app, &author, &request, &body, bundle, ticket).await
+    let work = async |slot| {
+        let bundle = create::read_single(body.clone(), kind, condition).await?;
+        create_single(&app, &author, &request, &body, bundle, slot).await
+    };
+    key.once(&app.store, caller.0.account.as_str(), Digest::of(&body), work).await
 }
 
 /// Creates one resource and answers it.
-pub async fn create_single(
+async fn create_single(
     app: &App,
     author: &Author,
     request: &HttpRequest,
     body: &Bytes,
     bundle: Bundle,
-    ticket: Ticket,
-) -> Result<HttpResponse, FhirProblem> {
+    slot: Slot,
+) -> Result<HttpResponse, Error> {
     let save = |created: &Created| {
         // The saved answer has no body: nothing of a record lies in the database in clear.
         let location = location(created)?;
-        ticket.answer(StatusCode::CREATED, Some(&location), "", created.now)
+        slot.answer(StatusCode::CREATED, Some(&location), "", created.now)
     };
-    let created = match create::create(app, author, body, bundle, save).await {
-        Err(error) if error.is_rival() => return Ok(ticket.lost(&app.store).await?),
-        outcome => outcome?,
-    };
+    let created = create::create(app, author, body, bundle, save).await?;
     let prefer = prefer(request);
     let state = match created.stored.first() {
         Some(stored) => wait_for(app, stored.txid, prefer.wait).await,
@@ -146,10 +138,6 @@ pub async fn create_single(
 fn location(created: &Created) -> Option<String> {
     let outcome: &Outcome = created.outcomes.first()?;
     created.record(outcome).map(|(kind, id, _)| format!("/fhir/{kind}/{id}/_history/1"))
-}
-
-async fn begin(app: &App, key: &IdempotencyKey, caller: &FhirCaller, body: &Bytes) -> Result<Begun, Problem> {
-    key.begin(&app.store, caller.0.account.as_str(), Digest::of(body)).await
 }
 
 fn condition(request: &HttpRequest, kind: &str) -> Result<Option<Criteria>, FhirProblem> {

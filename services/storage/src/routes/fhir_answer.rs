@@ -13,10 +13,10 @@ use hbc_types::Timestamp;
 use hbc_types::problem::{Slug, TYPE_PREFIX};
 use serde_json::{Value, json};
 
-use crate::create::Created;
 use crate::domain::bundle::{BundleKind, Outcome};
 use crate::domain::validation::Issue;
 use crate::error::{Error, issues_problem};
+use crate::flows::create::Created;
 
 /// The media type of FHIR JSON.
 pub const FHIR_JSON: &str = "application/fhir+json";

@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 
 use crate::app::App;
 use crate::domain::days::{self, Days};
-use crate::read::{self, Opened};
+use crate::flows::read::{self, Opened};
 use crate::routes::context::reader;
 use crate::routes::fhir_answer::{FHIR_JSON, FhirCaller, FhirProblem, resource};
 use crate::routes::records::DOCUMENT;

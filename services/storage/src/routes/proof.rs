@@ -11,7 +11,7 @@ use hbc_types::problem::{ProblemDocument, Slug};
 
 use crate::app::App;
 use crate::error::Error;
-use crate::read::TrustedRow;
+use crate::flows::read::TrustedRow;
 use crate::routes::records_read::{describe, find};
 
 /// The record's proof: its commitment opened, its place in the segment, the anchor's place in the certified log. `409`

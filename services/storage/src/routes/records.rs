@@ -4,7 +4,7 @@ use actix_web::http::StatusCode;
 use actix_web::http::header::CONTENT_TYPE;
 use actix_web::{HttpRequest, HttpResponse, post, web};
 use bytes::Bytes;
-use hbc_service::idempotency::{Begun, IdempotencyKey};
+use hbc_service::idempotency::{IdempotencyKey, Slot};
 use hbc_service::{Caller, Problem};
 use hbc_types::Digest;
 use hbc_types::ids::RecordId;
@@ -14,12 +14,13 @@ use hbc_types::wire::access::Labels;
 use hbc_types::wire::storage::{AnchorState, DocumentQuery, RecordCreated};
 
 use crate::app::App;
-use crate::create;
 use crate::domain::bundle::Draft;
 use crate::domain::days::Days;
 use crate::domain::overlay::Overlay;
+use crate::error::Error;
+use crate::flows::create;
+use crate::flows::upload::Stored;
 use crate::routes::context::{author, prefer, wait_for};
-use crate::upload::Stored;
 
 /// What documents are called where FHIR resources name their type.
 pub const DOCUMENT: &str = "Document";
@@ -50,23 +51,19 @@ pub async fn create_record(
 ) -> Result<HttpResponse, Problem> {
     let author = author(&request, &caller)?;
     let draft = draft(&app, &request, &query, &body)?;
-    let ticket = match key.begin(&app.store, caller.account.as_str(), Digest::of(&body)).await? {
-        Begun::Answered(answer) => return Ok(answer),
-        Begun::Fresh(ticket) => ticket,
+    let work = async |slot: Slot| {
+        let now = app.clock.now();
+        let save = |stored: &[Stored]| {
+            let view = view(stored.first()?, AnchorState::Pending);
+            let body = serde_json::to_string(&view).ok()?;
+            slot.answer(StatusCode::CREATED, Some(&location(&view)), &body, now)
+        };
+        let stored = create::write(&app, &author, &body, vec![draft], now, save).await?;
+        let stored = stored.first().ok_or(Error::Fault("an upload stored nothing"))?;
+        let view = view(stored, wait_for(&app, stored.txid, prefer(&request).wait).await);
+        Ok::<_, Error>(HttpResponse::Created().insert_header(("location", location(&view))).json(view))
     };
-    let now = app.clock.now();
-    let save = |stored: &[Stored]| {
-        let view = view(stored.first()?, AnchorState::Pending);
-        let body = serde_json::to_string(&view).ok()?;
-        ticket.answer(StatusCode::CREATED, Some(&location(&view)), &body, now)
-    };
-    let stored = match create::write(&app, &author, &body, vec![draft], now, save).await {
-        Err(error) if error.is_rival() => return ticket.lost(&app.store).await,
-        outcome => outcome?,
-    };
-    let stored = stored.first().ok_or_else(|| Problem::new(Slug::Internal))?;
-    let view = view(stored, wait_for(&app, stored.txid, prefer(&request).wait).await);
-    Ok(HttpResponse::Created().insert_header(("location", location(&view))).json(view))
+    key.once(&app.store, caller.account.as_str(), Digest::of(&body), work).await
 }
 
 fn draft(app: &App, request: &HttpRequest, query: &DocumentQuery, body: &Bytes) -> Result<Draft, Problem> {

@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 use crate::app::App;
 use crate::domain::days::{self, Days};
 use crate::error::Error;
-use crate::read::{self, Opened, Reader, TrustedRow};
+use crate::flows::read::{self, Opened, Reader, TrustedRow};
 use crate::routes::context::reader;
 use crate::routes::records::DOCUMENT;
 use crate::store::Filter;

@@ -1,7 +1,5 @@
 //! The one transaction of an upload: records, segments, tokens, conditions, outbox and saved answer, or nothing.
 
-use std::sync::Arc;
-
 use hbc_db::{DbError, Tx};
 use hbc_types::ids::{IntentId, RecordId};
 use hbc_types::labels::Category;
@@ -12,7 +10,7 @@ use sqlx::AssertSqlSafe;
 
 use crate::domain::index::Token;
 use crate::error::Error;
-use crate::store::{Store, stored};
+use crate::store::stored;
 
 /// Rows of one statement: SQLite takes 32,766 parameters, PostgreSQL 65,535.
 const RECORDS_AT_ONCE: usize = 250;
@@ -97,15 +95,9 @@ pub struct NewRecord {
     pub condition: Option<Token>,
 }
 
-impl Store {
-    /// Commits an upload. [`Error::IntentDead`] if it was given up meanwhile; a unique violation if a rival created the
-    /// same conditional record, or the account's Patient, or answered the same `Idempotency-Key`, first.
-    pub async fn commit(&self, commit: Arc<Commit>) -> Result<(), Error> {
-        self.db.write(move |tx| Box::pin(async move { write(tx, &commit).await })).await
-    }
-}
-
-async fn write(tx: &mut Tx, commit: &Commit) -> Result<(), Error> {
+/// Commits an upload. [`Error::IntentDead`] if it was given up meanwhile; a unique violation if a rival created the same
+/// conditional record, or the account's Patient, or answered the same `Idempotency-Key`, first.
+pub async fn commit(tx: &mut Tx, commit: &Commit) -> Result<(), Error> {
     let done = sqlx::query(
         "UPDATE intents SET state = 'committed', settled_at_ms = $2 WHERE id = $1 AND state = 'open'",
     )

@@ -1,11 +1,13 @@
 //! All SQL of storage. What a record's clear columns say is believed only after its row opened
 //! ([`crate::domain::index::IndexKey::open_row`]).
 
+pub mod blob;
 mod commit;
-mod intents;
+pub mod intents;
 mod segments;
+pub mod spool;
 
-pub use commit::{Commit, NewRecord, NewSegment};
+pub use commit::{Commit, NewRecord, NewSegment, commit};
 pub use segments::{SegmentRow, finalise};
 
 use std::collections::HashMap;
@@ -24,7 +26,10 @@ use crate::domain::index::{RowFacts, Token};
 use crate::error::Error;
 
 /// The schema, step by step.
-pub const MIGRATIONS: &[Migration] = hbc_db::migrations![1 "records" "../../migrations/0001_records.sql"];
+pub const MIGRATIONS: &[Migration] = hbc_db::migrations![
+    1 "records" "../../migrations/0001_records.sql",
+    2 "jobs" "../../migrations/0002_jobs.sql",
+];
 
 /// Tokens looked up by one statement.
 const LOOKUP: usize = 32;

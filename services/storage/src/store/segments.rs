@@ -61,18 +61,6 @@ impl Store {
         Ok(rows.iter().map(segment_row).collect::<Result<_, DbError>>()?)
     }
 
-    /// Intents whose anchor is final and whose numbers access-policy has not heard of: at most `limit`.
-    pub async fn unreported(&self, limit: u32) -> Result<Vec<(IntentId, Digest)>, Error> {
-        let rows = sqlx::query(
-            "SELECT DISTINCT intent, txid FROM segments
-             WHERE reported_at_ms IS NULL AND height IS NOT NULL LIMIT $1",
-        )
-        .bind(i64::from(limit))
-        .fetch_all(self.db.reads())
-        .await?;
-        rows.iter().map(|row| Ok((intent(row)?, digest(row, "txid")?))).collect()
-    }
-
     /// The records of an intent.
     pub async fn intent_records(&self, intent: &IntentId) -> Result<Vec<super::RecordRow>, Error> {
         let rows = sqlx::query(
@@ -105,18 +93,6 @@ impl Store {
             .await
     }
 
-    /// Segments that lie in the spool since before `before`: at most 100.
-    pub async fn spooled(&self, before: Timestamp) -> Result<Vec<SegmentRow>, Error> {
-        let rows = sqlx::query(
-            "SELECT cid, intent, position, digest, root, txid, height FROM segments
-             WHERE spooled_at_ms IS NOT NULL AND spooled_at_ms < $1 ORDER BY spooled_at_ms LIMIT 100",
-        )
-        .bind(before.ms())
-        .fetch_all(self.db.reads())
-        .await?;
-        Ok(rows.iter().map(segment_row).collect::<Result<_, DbError>>()?)
-    }
-
     /// An intent's segments are out of the spool.
     pub async fn unspooled(&self, intent: &IntentId) -> Result<(), Error> {
         let id = intent.as_str().to_owned();
@@ -133,17 +109,75 @@ impl Store {
             .await
     }
 
-    /// A page of committed segments in the order of their CIDs, for the check of pins.
-    pub async fn segments_after(&self, cid: &str, limit: u32) -> Result<Vec<SegmentRow>, Error> {
+    /// The segments of an intent, in their order in it.
+    pub async fn intent_segments(&self, intent: &IntentId) -> Result<Vec<SegmentRow>, Error> {
         let rows = sqlx::query(
             "SELECT cid, intent, position, digest, root, txid, height FROM segments
-             WHERE cid > $1 ORDER BY cid LIMIT $2",
+             WHERE intent = $1 ORDER BY position",
         )
-        .bind(cid.to_owned())
+        .bind(intent.as_str().to_owned())
+        .fetch_all(self.db.reads())
+        .await?;
+        Ok(rows.iter().map(segment_row).collect::<Result<_, DbError>>()?)
+    }
+
+    /// Committed segments whose pins were not looked at since `before`, longest ago first: at most `limit`.
+    pub async fn segments_unseen_since(
+        &self,
+        before: Timestamp,
+        limit: u32,
+    ) -> Result<Vec<SegmentRow>, Error> {
+        let rows = sqlx::query(
+            "SELECT cid, intent, position, digest, root, txid, height FROM segments
+             WHERE pin_seen_at_ms < $1 ORDER BY pin_seen_at_ms, cid LIMIT $2",
+        )
+        .bind(before.ms())
         .bind(i64::from(limit))
         .fetch_all(self.db.reads())
         .await?;
         Ok(rows.iter().map(segment_row).collect::<Result<_, DbError>>()?)
+    }
+
+    /// The pins of these segments were looked at: IPFS holds `pinned`, and has lost `lost`.
+    pub async fn pins_seen(
+        &self,
+        pinned: Vec<String>,
+        lost: Vec<String>,
+        now: Timestamp,
+    ) -> Result<(), Error> {
+        if pinned.is_empty() && lost.is_empty() {
+            return Ok(());
+        }
+        self.db
+            .write(move |tx| {
+                Box::pin(async move {
+                    for (cids, missing) in [(pinned, None), (lost, Some(now.ms()))] {
+                        for cid in cids {
+                            sqlx::query(
+                                "UPDATE segments SET pin_seen_at_ms = $2, unpinned_at_ms = $3 WHERE cid = $1",
+                            )
+                            .bind(cid)
+                            .bind(now.ms())
+                            .bind(missing)
+                            .execute(&mut *tx)
+                            .await?;
+                        }
+                    }
+                    Ok::<(), Error>(())
+                })
+            })
+            .await
+    }
+
+    /// How many segments lie in the spool, and how many IPFS is known to have lost.
+    pub async fn pin_counts(&self) -> Result<(u64, u64), DbError> {
+        let row = sqlx::query(
+            "SELECT (SELECT CAST(count(*) AS BIGINT) FROM segments WHERE spooled_at_ms IS NOT NULL) AS spooled,
+                    (SELECT CAST(count(*) AS BIGINT) FROM segments WHERE unpinned_at_ms IS NOT NULL) AS lost",
+        )
+        .fetch_one(self.db.reads())
+        .await?;
+        Ok((number(&row, "spooled")?, number(&row, "lost")?))
     }
 }
 

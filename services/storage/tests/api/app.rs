@@ -2,21 +2,21 @@
 
 use std::sync::Arc;
 
+use hbc_app::{Settings, Surroundings};
 use hbc_db::testing::{TestDatabase, databases};
 use hbc_service::ServerSettings;
+use hbc_service::Tasks;
 use hbc_service::config::SecretFile;
 use hbc_service::telemetry::TelemetrySettings;
-use hbc_storage::Application;
-use hbc_storage::blob::BlobStore;
-use hbc_storage::blob::memory::Memory;
-use hbc_storage::config::{Config, KuboSettings, ReconcileSettings};
+use hbc_storage::testing::{BlobStore, Memory};
+use hbc_storage::{Application, Config, KuboSettings, ReconcileSettings};
 use hbc_testkit::chain::STORAGE;
 pub use hbc_testkit::http::Reply;
 pub use hbc_testkit::service::eventually;
 use hbc_testkit::service::{Spawned, key_file, secret_file};
 use hbc_testkit::users::{AUDIENCE, ISSUER};
+use hbc_types::Random;
 use hbc_types::ids::{AccountId, AgencyId, OperatorId, PatientId};
-use hbc_types::{Clock, Random};
 use reqwest::Method;
 use serde_json::{Value, json};
 
@@ -28,6 +28,7 @@ pub struct TestApp {
     pub blobs: Arc<Memory>,
     pub database: TestDatabase,
     pub config: Config,
+    pub tasks: Option<Tasks>,
     pub random: Random,
     http: reqwest::Client,
     service: Option<Spawned>,
@@ -42,26 +43,28 @@ pub async fn each<F: Future<Output = ()>>(test: impl Fn(TestApp) -> F) {
 }
 
 impl TestApp {
-    async fn spawn(database: TestDatabase) -> Self {
+    pub async fn spawn(database: TestDatabase) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path();
         let key = |name, seed| SecretFile::new(key_file(path, name, seed));
         let world = World::start().await;
         std::fs::write(path.join("genesis.json"), genesis().to_bytes().unwrap()).unwrap();
         let config = Config {
-            server: ServerSettings { workers: 2, ..ServerSettings::default() },
-            telemetry: TelemetrySettings { filter: "off".to_owned(), ..TelemetrySettings::default() },
-            database: database.url.clone(),
-            database_file: None,
-            genesis_file: path.join("genesis.json"),
-            service_key_file: key("storage.key", STORAGE),
+            base: Settings {
+                server: ServerSettings { workers: 2, ..ServerSettings::default() },
+                telemetry: TelemetrySettings { filter: "off".to_owned(), ..TelemetrySettings::default() },
+                database_url: Some(database.url.clone()),
+                database_url_file: None,
+                genesis_file: path.join("genesis.json"),
+                service_key_file: key("storage.key", STORAGE),
+                issuer: ISSUER.to_owned(),
+                audience: AUDIENCE.to_owned(),
+                ledger_urls: vec![world.ledger.url()],
+            },
             index_key_file: key("index.key", 0x31),
             spool_dir: path.join("spool"),
-            issuer: ISSUER.to_owned(),
-            audience: AUDIENCE.to_owned(),
             auth_url: world.server.uri(),
             access_policy_url: world.server.uri(),
-            ledger_urls: vec![world.ledger.url()],
             kubo: KuboSettings {
                 url: "http://127.0.0.1:9".to_owned(),
                 user: "storage".to_owned(),
@@ -76,6 +79,7 @@ impl TestApp {
             blobs: Arc::new(Memory::default()),
             database,
             config,
+            tasks: None,
             random: Random::system(),
             http: hbc_testkit::http_client(),
             service: None,
@@ -87,9 +91,9 @@ impl TestApp {
 
     /// Starts the service on a block store.
     pub async fn start(&mut self, blobs: Arc<dyn BlobStore>) {
-        let built =
-            Application::build_with(self.config.clone(), blobs, Clock::system(), Random::system()).await;
-        let application = built.unwrap();
+        let surroundings = Surroundings { parts: Some(blobs), ..Surroundings::default() };
+        let application = Application::build_in(self.config.clone(), surroundings).await.unwrap();
+        self.tasks = Some(application.tasks().clone());
         self.service =
             Some(Spawned::run(application.port(), |stopped| application.run_until_stopped(stopped)));
     }

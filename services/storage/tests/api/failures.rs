@@ -157,12 +157,19 @@ async fn an_upload_that_died_leaves_nothing() {
         std::fs::create_dir_all(&folder).unwrap();
         std::fs::write(folder.join("0"), &bytes).unwrap();
         let blobs = std::sync::Arc::clone(&app.blobs);
-        hbc_storage::blob::BlobStore::put(&*blobs, bytes.into()).await.unwrap();
+        hbc_storage::testing::BlobStore::put(&*blobs, bytes.into()).await.unwrap();
         assert_eq!(app.blobs.pins().len(), 2);
         by_hand(
             &app,
             "INSERT INTO intents (id, state, created_at_ms)
              VALUES ('int-00000000000000000000000000000000', 'open', 1)",
+        )
+        .await;
+        // Its end was owed with its beginning.
+        by_hand(
+            &app,
+            "INSERT INTO jobs (kind, key, subject, state, wanted, owed_at_ms, due_at_ms, attempts, faults)
+             SELECT 'upload.bury', id, id, 'waiting', 1, 1, 1, 0, 0 FROM intents WHERE state = 'open'",
         )
         .await;
         app.start(blobs).await;
@@ -180,7 +187,7 @@ async fn an_upload_that_died_leaves_nothing() {
 async fn a_body_beyond_the_limit_is_refused() {
     each(|app| async move {
         let headers = [("content-type", "application/octet-stream")];
-        let body = vec![0; app.config.server.body_limit_bytes + 1];
+        let body = vec![0; app.config.base.server.body_limit_bytes + 1];
         let reply = app.call(Method::POST, "/v1/records", Some(&app.patient()), &headers, body).await;
         assert_eq!(reply.status, 413);
     })

@@ -9,9 +9,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use cid::Cid;
-use hbc_storage::blob::kubo::Kubo;
-use hbc_storage::blob::{BlobError, BlobStore};
-use hbc_storage::domain::segment::raw_cid;
+use hbc_storage::testing::Kubo;
+use hbc_storage::testing::raw_cid;
+use hbc_storage::testing::{BlobError, BlobStore};
 use hbc_types::secret::SecretText;
 use serde_json::{Value, json};
 

@@ -5,8 +5,10 @@
 mod app;
 mod conditional;
 mod failures;
+mod gauges;
 mod imports;
 mod kubo;
+mod loops;
 mod matrix;
 mod reads;
 mod world;

@@ -69,7 +69,7 @@ async fn every_operation_knows_who_may_call_it() {
         assert_eq!(made.header("hbc-anchor"), "final");
         let id = made.body["id"].as_str().unwrap().to_owned();
         let all = operations(&patient, &id);
-        let document = hbc_storage::openapi();
+        let document = hbc_app::openapi::<hbc_storage::Storage>();
         let documented: BTreeSet<String> =
             hbc_service::openapi::operations(&document).into_iter().map(|(name, _)| name).collect();
         let mut tried: BTreeSet<String> = all.iter().map(|operation| operation.name.to_owned()).collect();

@@ -3,16 +3,17 @@
 //! Who has to sign a block stands in the state that the block before left. A certification carries that header with the
 //! state's entry `members`: the header that was signed names it by its hash. So a certificate cannot be counted under
 //! another list than the one that the signers themselves committed to, whatever changes of members a document leaves out.
+//!
+//! Why: decision 0098.
 
 use serde::{Deserialize, Serialize};
 
 use super::ProofError;
-use super::founding::{Ground, Members};
 use crate::checkpoint::{Certificate, Checkpoint};
 use crate::entry::Kind;
 use crate::genesis::Named;
-use crate::header::{Header, leading_zero_bits};
-use crate::state::MapProof;
+use crate::header::Header;
+use crate::map::MapProof;
 use crate::{json, merkle};
 use hbc_types::digest::Digest;
 use hbc_types::hash;
@@ -88,25 +89,6 @@ pub struct CertifiedState {
     pub zero_bits: u32,
 }
 
-impl Certification {
-    /// That the members of its height certified it, and that they are its members by the state before.
-    pub(super) fn verify(
-        &self,
-        ground: &Ground<'_>,
-        members: &Members<'_>,
-    ) -> Result<CertifiedBlock, ProofError> {
-        let of_height = members.at(self.header.height);
-        let certified = ground.count(&self.checkpoint, of_height)?;
-        self.header.check_work()?;
-        if !certified.is(&self.header) {
-            return Err(ProofError::Block("the checkpoint is of another block"));
-        }
-        check_follows(&self.header, &self.before, &ground.chain)?;
-        self.named.verify(&self.before, of_height)?;
-        Ok(certified)
-    }
-}
-
 impl MembersProof {
     /// That the state after the block with this header names these members.
     pub(super) fn verify(&self, header: &Header, members: &[Named]) -> Result<(), ProofError> {
@@ -115,26 +97,6 @@ impl MembersProof {
         }
         let value = Digest::of(&json::encode(&members)?);
         self.proof.verify_present(&self.map, &Kind::Members.key(""), &value).map_err(ProofError::MembersState)
-    }
-}
-
-impl StateEvidence {
-    /// That the members of its height certified a block with these roots.
-    pub(super) fn verify(
-        &self,
-        ground: &Ground<'_>,
-        members: &Members<'_>,
-    ) -> Result<CertifiedState, ProofError> {
-        let certified = ground.head(&self.certified, members)?;
-        let header = &self.certified.header;
-        if header.state_root != hash::state(&self.map, &self.anchors, &self.pages) {
-            return Err(ProofError::Block("the header has another state root"));
-        }
-        Ok(CertifiedState {
-            certified,
-            time: time(header.time_ms),
-            zero_bits: leading_zero_bits(header.hash().as_bytes()),
-        })
     }
 }
 

@@ -2,11 +2,15 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::certified::{Certification, CertifiedBlock, MembersProof};
+use super::certified::{
+    Certification, CertifiedBlock, CertifiedState, MembersProof, StateEvidence, check_follows, time,
+};
 use super::{ProofError, Trust};
 use crate::checkpoint::Certificate;
 use crate::genesis::{Genesis, Named, check_named, log_origin};
+use crate::header::leading_zero_bits;
 use hbc_types::digest::Digest;
+use hbc_types::hash;
 
 /// From the height after this one on, other members certify.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -113,5 +117,44 @@ impl<'a> Members<'a> {
     /// The height of the last change; 0 when there was none.
     fn last(&self) -> u64 {
         self.sets.last().map_or(0, |(after, _)| *after)
+    }
+}
+
+impl Certification {
+    /// That the members of its height certified it, and that they are its members by the state before.
+    pub(super) fn verify(
+        &self,
+        ground: &Ground<'_>,
+        members: &Members<'_>,
+    ) -> Result<CertifiedBlock, ProofError> {
+        let of_height = members.at(self.header.height);
+        let certified = ground.count(&self.checkpoint, of_height)?;
+        self.header.check_work()?;
+        if !certified.is(&self.header) {
+            return Err(ProofError::Block("the checkpoint is of another block"));
+        }
+        check_follows(&self.header, &self.before, &ground.chain)?;
+        self.named.verify(&self.before, of_height)?;
+        Ok(certified)
+    }
+}
+
+impl StateEvidence {
+    /// That the members of its height certified a block with these roots.
+    pub(super) fn verify(
+        &self,
+        ground: &Ground<'_>,
+        members: &Members<'_>,
+    ) -> Result<CertifiedState, ProofError> {
+        let certified = ground.head(&self.certified, members)?;
+        let header = &self.certified.header;
+        if header.state_root != hash::state(&self.map, &self.anchors, &self.pages) {
+            return Err(ProofError::Block("the header has another state root"));
+        }
+        Ok(CertifiedState {
+            certified,
+            time: time(header.time_ms),
+            zero_bits: leading_zero_bits(header.hash().as_bytes()),
+        })
     }
 }

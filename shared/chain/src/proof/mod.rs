@@ -7,6 +7,8 @@
 //!
 //! Each has one certified block, whose members cannot be chosen ([`Certification`]), and shows the rest in its log or state.
 //! Trust begins at a pinned `genesis.json` or chain id. Without a pin a document can only be found consistent in itself.
+//!
+//! Why: decision 0010.
 
 mod anchors;
 mod certified;
@@ -39,8 +41,8 @@ use super::header::HeaderError;
 use super::json::{self, JsonError};
 use super::merkle::MerkleError;
 use super::rtree::RtreeError;
-use super::state::MapError;
 use super::tx::TxError;
+use crate::map::MapError;
 use hbc_types::digest::Digest;
 use hbc_types::keys::{KeyError, Kid};
 

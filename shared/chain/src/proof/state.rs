@@ -1,5 +1,7 @@
 //! What the ledger's state says about a grant, a key, a profile, the members or the parameters at a height: that an entry
 //! stands there with this value, or that there is none.
+//!
+//! Why: decision 0077.
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -10,8 +12,8 @@ use super::{Content, ProofError};
 use crate::entry::{GrantEntry, KeyEntry, Kind};
 use crate::genesis::Genesis;
 use crate::json;
+use crate::map::MapProof;
 use crate::payload::KeyStatus;
-use crate::state::MapProof;
 use hbc_types::digest::Digest;
 
 /// What the state after a block says about an entry.

@@ -140,7 +140,7 @@ fn every_check_bites_and_says_why() {
 }
 
 /// The path of another entry.
-fn other_path(chain: &Chain) -> crate::state::MapProof {
+fn other_path(chain: &Chain) -> crate::map::MapProof {
     chain.map.prove(&Kind::Parameters.key(""))
 }
 

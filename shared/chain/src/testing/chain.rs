@@ -10,12 +10,12 @@ use super::{certify, genesis as sample, key, public};
 use crate::entry::{Entry, Kind};
 use crate::genesis::{Genesis, Named, ServiceEntry, log_origin};
 use crate::header::{Header, miner_id};
+use crate::map::Map;
 use crate::merkle::{self, Tree};
 use crate::payload::KeyStatus;
 use crate::proof::{
     BlockEvidence, Certification, EntryProof, MembersProof, SetChange, StateEvidence, TransactionProof, Trust,
 };
-use crate::state::Map;
 use crate::tx::{self, Tx};
 use hbc_types::digest::Digest;
 use hbc_types::hash;

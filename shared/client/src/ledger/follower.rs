@@ -1,5 +1,7 @@
 //! Follows the chain: asks every node for its checkpoint each second, takes the highest that is certified, fetches the
 //! blocks up to it from any node, verifies each, and hands them to the journal in order.
+//!
+//! Why: decision 0031.
 
 use std::time::Duration;
 

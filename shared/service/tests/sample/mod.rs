@@ -7,7 +7,7 @@ use actix_web::http::StatusCode;
 use actix_web::{HttpResponse, get, post, web};
 use ed25519_dalek::SigningKey;
 use hbc_client::ServiceCaller;
-use hbc_service::idempotency::Begun;
+use hbc_service::idempotency::{Rivalry, Slot};
 use hbc_service::paging::{PageQuery, cursor};
 use hbc_service::{
     Agency, AnswerStore, AnyService, Caller, FromAuth, IdempotencyKey, MaybeCaller, Patient, Problem, Public,
@@ -83,19 +83,34 @@ async fn create(
     body: StrictJson<Thing>,
     memory: web::Data<Memory>,
 ) -> Result<HttpResponse, Problem> {
-    let ticket = match key.begin(memory.get_ref(), patient.id.as_str(), body.digest()).await? {
-        Begun::Answered(answer) => return Ok(answer),
-        Begun::Fresh(ticket) => ticket,
+    let (caller, digest, thing) = (patient.id, body.digest(), body.into_value());
+    let work = async |slot: Slot| {
+        memory.entered.notify_one();
+        let _passed = memory.gate.lock().await;
+        *memory.made.lock().unwrap() += 1;
+        let text = serde_json::to_string(&thing).unwrap();
+        let saved = slot.answer(StatusCode::CREATED, Some("/v1/things/1"), &text, Timestamp::from_ms(0));
+        if let Some(saved) = saved {
+            memory.saved.lock().unwrap().insert(saved.id, saved);
+        }
+        Ok::<_, NeverFails>(HttpResponse::Created().insert_header(("location", "/v1/things/1")).json(thing))
     };
-    memory.entered.notify_one();
-    let _passed = memory.gate.lock().await;
-    *memory.made.lock().unwrap() += 1;
-    let text = serde_json::to_string(&body.value).map_err(|error| Problem::internal(&error))?;
-    let saved = ticket.answer(StatusCode::CREATED, Some("/v1/things/1"), &text, Timestamp::from_ms(0));
-    if let Some(saved) = saved {
-        memory.saved.lock().unwrap().insert(saved.id, saved);
+    key.once(memory.get_ref(), caller.as_str(), digest, work).await
+}
+
+/// Creating a thing cannot fail.
+enum NeverFails {}
+
+impl Rivalry for NeverFails {
+    fn is_rival(&self) -> bool {
+        match *self {}
     }
-    Ok(HttpResponse::Created().insert_header(("location", "/v1/things/1")).json(body.into_value()))
+}
+
+impl From<NeverFails> for Problem {
+    fn from(never: NeverFails) -> Self {
+        match never {}
+    }
 }
 
 #[utoipa::path(security(()), params(PageQuery), responses((status = 200)))]
@@ -186,9 +201,12 @@ pub fn start_with(verifier: TokenVerifier, clock: Clock, key: SigningKey) -> Sam
         .unwrap();
     let base = format!("http://127.0.0.1:{}", server.port());
     let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
-    let running = tokio::spawn(server.run_until_stopped(async {
-        stopped.await.ok();
-    }));
+    let running = hbc_service::spawn(
+        "service",
+        server.run_until_stopped(async {
+            stopped.await.ok();
+        }),
+    );
     let http = hbc_client::http::client().unwrap();
     Sample { base, clock, key, memory, readiness, http, stop: Some(stop), running }
 }

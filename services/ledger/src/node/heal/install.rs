@@ -3,12 +3,12 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use hbc_chain::memory::Chain;
 use hbc_chain::tx::Tx;
 use hbc_types::keys::{Kid, PublicKey};
 
-use super::rebuild::{Rebuilt, Site};
-use super::{HealError, still_waits};
-use crate::chain::Chain;
+use super::rebuild::Rebuilt;
+use super::site::{HealError, Site, still_waits};
 use crate::files::DataFolder;
 use crate::store::{Carried, Store, StoredEvidence, StoredPromise};
 

@@ -1,20 +1,15 @@
 //! The new database: block by block the row that is stored, if it proves itself, else a peer's.
 
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use hbc_chain::genesis::Genesis;
 use hbc_chain::header::{Block, HEADER_BYTES, Header};
-use hbc_chain::tx::Tx;
+use hbc_chain::memory::Chain;
+use hbc_consensus::{MemberSet, wal};
+use hbc_types::Digest;
 use hbc_types::wire::ledger::{BlockView, BlocksView};
-use hbc_types::{Clock, Digest};
 
-use super::sources::Source;
-use super::{Board, HealError};
-use crate::chain::Chain;
-use crate::consensus::wal;
+use super::site::{HealError, Site};
 use crate::domain::healing::{Appetite, Goal, Turns, Unfit, take_up};
-use crate::files::{AttackMark, DataFolder};
 use crate::store::{BlockReader, Store, StoredBlock, StoredEvidence};
 
 /// Rows or bytes written by one commit.
@@ -35,28 +30,6 @@ const PATIENCE: u32 = 6;
 const SLOW: Duration = Duration::from_secs(2);
 /// So many bytes of blocks are no small answer, however few blocks they are.
 const LARGE_ANSWER: usize = 1 << 20;
-
-/// What is repaired, and with what.
-pub struct Site<'a> {
-    /// The chain's founding document.
-    pub genesis: &'a Genesis,
-    /// The node's files.
-    pub data: &'a DataFolder,
-    /// The damaged database.
-    pub store: &'a Store,
-    /// Hashes of the blocks that the node has in memory, by height.
-    pub known: Vec<Digest>,
-    /// Transactions that it promised, as memory has them.
-    pub promised: Vec<Arc<Tx>>,
-    /// Who can be asked.
-    pub sources: Vec<Source>,
-    /// The time.
-    pub clock: &'a Clock,
-    /// Where progress is shown.
-    pub board: &'a Board,
-    /// What was found.
-    pub mark: &'a AttackMark,
-}
 
 /// A new database with all blocks, and the chain that they make.
 pub struct Rebuilt {
@@ -292,7 +265,7 @@ impl Work<'_> {
         if !answered {
             return Asked::NobodyAnswers;
         }
-        let members = self.rebuilt.chain.members();
+        let members = MemberSet::of(self.rebuilt.chain.state().members());
         let count = without.iter().filter(|id| members.get(id).is_some()).count();
         Asked::NobodyHasIt { honest: count.saturating_mul(3) > members.len() }
     }

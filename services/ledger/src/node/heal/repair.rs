@@ -7,19 +7,23 @@ use std::time::Instant;
 use anyhow::Context as _;
 use hbc_chain::certificate::AddressClaims;
 use hbc_chain::genesis::Genesis;
+use hbc_chain::memory::Chain;
 use hbc_chain::payload::{NodeEvent, Payload};
 use hbc_chain::tx;
+use hbc_consensus::MemberId;
 use hbc_types::{Clock, Digest};
 
-use super::rebuild::{Site, rebuild};
-use super::sources::{Source, submit};
-use super::{Board, finish, install, resume, verify};
-use crate::chain::Chain;
+use super::progress::Board;
+use super::rebuild::rebuild;
+use super::site::{Site, finish};
+use super::sources::Source;
+use super::{install, resume, verify};
 use crate::config::Config;
-use crate::consensus::{MemberId, wal};
 use crate::files::{AttackMark, DataFolder, HealingRecord};
 use crate::node::addresses::endpoint;
-use crate::node::{boot, loading};
+use crate::node::loading::{self, read_genesis, seal_key};
+use crate::node::peer_book::submit;
+use crate::wal::look;
 
 /// What a repair led to: every root, derived anew from the blocks.
 #[derive(Clone, Debug)]
@@ -51,13 +55,13 @@ pub struct Repaired {
 /// When the node runs, or files or configuration cannot be used.
 pub async fn repair(config: &Config, clock: &Clock, board: Arc<Board>) -> anyhow::Result<Repaired> {
     let began = Instant::now();
-    let genesis = boot::read_genesis(&config.genesis_file)?;
+    let genesis = read_genesis(&config.genesis_file)?;
     let key = config.key_file.signing_key().context("the member's key")?;
     let data = DataFolder::open(&config.data_dir).context("the data folder")?;
     let _lock = data.lock().await.context("the node is running; stop it first")?;
-    let log = wal::look(&data.wal()).context("the write-ahead log")?;
+    let log = look(&data.wal()).context("the write-ahead log")?;
     let before = resume::tip_beside(&data)?;
-    let (store, fault) = loading::open_store(&data, true, log.floor, boot::seal_key(config)?).await?;
+    let (store, fault) = loading::open_store(&data, true, log.floor, seal_key(config)?).await?;
     let earlier = data.attack_mark()?;
     let mark = earlier.clone().unwrap_or_else(|| AttackMark {
         first_bad_height: fault.map_or(0, |fault| fault.height),

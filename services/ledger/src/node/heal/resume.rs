@@ -3,20 +3,13 @@
 //! noted durably before anything of it is changed: killed in between, the node finds the same again.
 
 use std::io;
-use std::sync::atomic::Ordering;
 
 use hbc_chain::checkpoint::Certificate as Note;
-use tokio::sync::oneshot;
+use hbc_consensus::wal::{Record, Recovered, Tail};
 
-use crate::chain::Chain;
-use crate::consensus::wal::{Record, Recovered, Tail, Wal, look};
-use crate::consensus::{Agreement as _, Boot, Core};
 use crate::domain::silence::Silence;
 use crate::files::DataFolder;
-use crate::node::agreement::{Loop, or_die};
-use crate::node::catch_up::CatchUp;
-use crate::node::{Node, Stage, boot};
-use crate::peers::Peer;
+use crate::wal::Wal;
 
 /// Who there is to contradict, and from where on.
 #[derive(Clone, Copy, Debug)]
@@ -90,113 +83,10 @@ pub fn tip_beside(data: &DataFolder) -> io::Result<Option<u64>> {
     Ok(note.map(|note| note.checkpoint.height))
 }
 
-impl Loop {
-    /// Takes part again with a repaired store.
-    pub(in crate::node) async fn healed(&mut self, chain: Chain, done: oneshot::Sender<()>) {
-        let node = self.node.clone();
-        self.stop_mining.store(true, Ordering::Relaxed);
-        self.ready.clear();
-        self.catch_up = CatchUp::default();
-        let found = or_die(look(&node.data.wal()));
-        // How far the log was when the damage was found is compared at the start; it is this process's since.
-        let company = Company { tip: None, ..company(&node, &chain) };
-        self.silence =
-            or_die(silence(&node.data, &found, company)).map(|fresh| self.silence.take().unwrap_or(fresh));
-        let (wal, records) = or_die(take_up(&node.data, found, chain.height()));
-        let (identity, tip) = (boot::identity(&node, &chain), chain.height());
-        let state = Boot { tip, members: chain.members(), records, silent: self.silence.is_some() };
-        node.take_seat(&chain);
-        *node.chain_mut() = chain;
-        node.tip.send_replace(tip);
-        if let Err(error) = boot::take_up_promises(&node).await {
-            tracing::error!(error = %error, "Promises cannot be taken up from the repaired store");
-            node.mark_again();
-            return;
-        }
-        let (core, first) = Core::boot(self.now_ms(), identity, state);
-        (self.core, self.wal) = (core, Some(wal));
-        node.mark_gone();
-        let _nobody_waits = done.send(());
-        self.carry_out_now(first).await;
-        self.tell_work().await;
-    }
-
-    /// What a silent node hears of the others.
-    pub(in crate::node) fn listen_silently(&mut self, peer: &Peer, height: u64) {
-        let company = company(&self.node, &self.node.chain());
-        let counts = if company.members == 1 { peer.configured } else { peer.id().is_some() };
-        let seated = self.node.seat().is_some();
-        let (Some(silence), Some(tip), true) = (&mut self.silence, company.tip, counts) else { return };
-        let needed = Silence::needed(company.members.max(1 + company.peers));
-        silence.heard(&peer.name, height);
-        self.may_speak |= silence.is_birth(tip, needed)
-            || silence.is_outsider(tip, seated, needed)
-            || (company.members == 1 && silence.is_abreast(tip, needed));
-    }
-
-    /// A height was decided by votes.
-    pub(in crate::node) fn decided_while_silent(&mut self, height: u64) {
-        let needed = Silence::needed(self.node.chain().members().len());
-        let Some(silence) = &mut self.silence else { return };
-        self.may_speak |= silence.decided(height, needed);
-    }
-
-    /// Ends the silence. The agreement is taken up from the log once more: what it would have voted while it was
-    /// silent it votes now, for it will not be asked again.
-    pub(in crate::node) async fn speak(&mut self) {
-        self.may_speak = false;
-        if self.silence.is_none() || self.node.attack().is_some() {
-            return;
-        }
-        let found = or_die(look(&self.node.data.wal()));
-        let company = company(&self.node, &self.node.chain());
-        if found.is_lost(company.tip) {
-            tracing::error!("The write-ahead log was changed while the node was silent; it stays so");
-            self.silence = Some(Silence::default());
-            return;
-        }
-        self.silence = None;
-        or_die(self.node.data.speak());
-        let (identity, state, wal) = {
-            let chain = self.node.chain();
-            let (tip, members) = (chain.height(), chain.members());
-            let (wal, records) = or_die(take_up(&self.node.data, found, tip));
-            (boot::identity(&self.node, &chain), Boot { tip, members, records, silent: false }, wal)
-        };
-        let (core, first) = Core::boot(self.now_ms(), identity, state);
-        (self.core, self.wal) = (core, Some(wal));
-        tracing::info!(node.name = %self.node.name, block.height = self.core.height(), "The node signs again");
-        self.carry_out_now(first).await;
-        self.tell_work().await;
-    }
-}
-
-fn company(node: &Node, chain: &Chain) -> Company {
-    let peers = node.peers.all().iter().filter(|peer| peer.configured).count();
-    Company { tip: Some(chain.height()), members: chain.members().len(), peers }
-}
-
-impl Node {
-    fn mark_gone(&self) {
-        let mut condition = self.condition_mut();
-        (condition.attack, condition.stage) = (None, Stage::Attacked);
-        (condition.syncing, condition.verified_at) = (false, Some(self.clock.now()));
-    }
-
-    /// The repaired store failed at once: the mark is durable again and the repair begins anew.
-    fn mark_again(&self) {
-        if let Some(mark) = self.attack()
-            && let Err(error) = self.data.mark_attacked(&mark)
-        {
-            tracing::error!(error = %error, "The mark of the attack cannot be written");
-        }
-        self.condition_mut().stage = Stage::Attacked;
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::wal::look;
 
     /// A folder with the log of the height after `tip`, in which one thing was signed.
     fn folder(tip: u64) -> (tempfile::TempDir, DataFolder) {

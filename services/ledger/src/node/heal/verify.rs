@@ -1,12 +1,10 @@
 //! The repaired database is read once more, whole, on connections that have cached nothing, before anything relies
 //! on it.
 
-use super::HealError;
-use super::rebuild::Site;
-use crate::chain::Chain;
-use crate::domain::verification::Wrong;
+use hbc_chain::memory::Chain;
+
+use super::site::{HealError, Site};
 use crate::node::guardian::{Failure, fault_beside, verify_blocks};
-use crate::store::Unsound;
 
 /// Verifies the file that is in place now against the chain that was just made from its blocks.
 ///
@@ -29,17 +27,6 @@ impl From<Failure> for HealError {
         match failure {
             Failure::Fault(fault) => Self::Unsound(fault),
             Failure::Trouble(error) => Self::Store(error),
-        }
-    }
-}
-
-impl From<Unsound> for Wrong {
-    fn from(unsound: Unsound) -> Self {
-        match unsound {
-            Unsound::Schema => Self::Schema,
-            Unsound::Pages => Self::Pages,
-            Unsound::Journal => Self::Journal,
-            Unsound::Row(table) => Self::Row(table),
         }
     }
 }

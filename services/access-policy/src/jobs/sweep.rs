@@ -1,0 +1,85 @@
+//! Sweeping: grants whose period is over end, and what nobody needs any more is forgotten.
+
+use std::time::Duration;
+
+use hbc_app::jobs::{JobError, Periodic};
+use hbc_db::Lock;
+use hbc_types::Timestamp;
+use hbc_types::ids::PatientId;
+
+use crate::app::App;
+use crate::error::Error;
+use crate::store;
+
+/// How often what is over is swept away.
+const SWEEP: Duration = Duration::from_secs(30);
+/// How long an unsigned draft is kept.
+const DRAFTS: Duration = Duration::from_secs(60 * 60);
+
+/// Sweeps.
+pub struct Sweep;
+
+impl Periodic for Sweep {
+    type App = App;
+    const KIND: &'static str = "grants.sweep";
+
+    fn period(_app: &App) -> Duration {
+        SWEEP
+    }
+
+    async fn run(app: &App) -> Result<(), JobError> {
+        Ok(sweep(app).await?)
+    }
+}
+
+/// Ends grants whose period is over and forgets what nobody needs any more.
+pub async fn sweep(app: &App) -> Result<(), Error> {
+    let now = app.clock.now();
+    app.db
+        .write(move |db| {
+            Box::pin(async move {
+                store::requests::expire(db, now).await?;
+                store::grants::forget_drafts(db, now.minus(DRAFTS)).await?;
+                store::receipts::forget_folds(db, now).await?;
+                Ok::<(), Error>(())
+            })
+        })
+        .await?;
+    let mut conn = app.db.reads().acquire().await.map_err(hbc_db::DbError::from)?;
+    let patients = store::grants::patients_with_expired(&mut conn, now).await?;
+    drop(conn);
+    for patient in patients {
+        // One patient's broken rows must not keep the others' grants alive.
+        if let Err(error) = sweep_patient(app, patient, now).await {
+            tracing::error!(
+                error = &error as &dyn std::error::Error,
+                "A patient's grants could not be swept"
+            );
+        }
+    }
+    Ok(())
+}
+
+async fn sweep_patient(app: &App, patient: PatientId, now: Timestamp) -> Result<(), Error> {
+    let this = app.clone();
+    app.db
+        .write_locked(vec![Lock::exclusive(patient.as_str())], move |db| {
+            Box::pin(async move {
+                let Some(mut rights) = store::rights::rights(db, &this.seal, &patient).await? else {
+                    return Ok(());
+                };
+                let mut changed = false;
+                for grant in &mut rights.grants {
+                    if grant.sweep(now) {
+                        store::grants::update(db, grant).await?;
+                        changed = true;
+                    }
+                }
+                if changed {
+                    store::rights::commit(db, &this.seal, rights).await?;
+                }
+                Ok::<(), Error>(())
+            })
+        })
+        .await
+}

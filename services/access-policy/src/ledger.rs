@@ -1,0 +1,314 @@
+//! What final blocks change here. A block reaches these functions only after its certificate was verified; a single
+//! node's word counts for nothing.
+
+use std::sync::Arc;
+
+use hbc_app::{FinalEvent, LedgerEvents, Refusal};
+use hbc_chain::payload::{Consent, ConsentKey, KeyStatus, Payload, Revoke};
+use hbc_chain::tx::Tx as LedgerTx;
+use hbc_client::ledger::{FinalBlock, FinalTransaction};
+use hbc_db::outbox::Settled;
+use hbc_db::{Lock, Tx};
+use hbc_types::ids::{GrantId, PatientId};
+use hbc_types::{Digest, Timestamp};
+
+use crate::app::App;
+use crate::domain::consent::Draft;
+use crate::error::Error;
+use crate::flows::consents::{change_grant, protected};
+use crate::store;
+use crate::store::grants::StoredGrant;
+
+/// This service's side of the ledger.
+#[derive(Clone, Debug)]
+pub struct Events(pub App);
+
+impl LedgerEvents for Events {
+    type Error = Error;
+
+    fn concerns(&self, payload: &Payload) -> bool {
+        concerns_us(payload)
+    }
+
+    async fn locks_for(&self, transactions: &[FinalTransaction]) -> Result<Vec<Lock>, Error> {
+        let txs: Vec<LedgerTx> = transactions.iter().filter_map(|found| found.tx.clone()).collect();
+        Ok(locks(&touched(&self.0, &txs).await?))
+    }
+
+    async fn locks_for_refused(&self, txids: &[Digest]) -> Result<Vec<Lock>, Error> {
+        let mut patients = Vec::new();
+        let mut conn = self.0.db.reads().acquire().await.map_err(hbc_db::DbError::from)?;
+        for txid in txids {
+            if let Some(id) = store::grants::find_by_txid(&mut conn, *txid).await?
+                && let Some(stored) = store::grants::find(&mut conn, &id).await?
+            {
+                patients.push(stored.grant.patient);
+            }
+        }
+        Ok(locks(&patients))
+    }
+
+    async fn finalised(&self, db: &mut Tx, event: &FinalEvent) -> Result<(), Error> {
+        let Some(tx) = &event.transaction.tx else { return Ok(()) };
+        passing_over_tampered(apply(&self.0, db, tx, event.height, event.now).await)
+    }
+
+    async fn refused(&self, db: &mut Tx, refusal: &Refusal) -> Result<(), Error> {
+        passing_over_tampered(refused(&self.0, db, refusal).await)
+    }
+}
+
+/// Whether a transaction can mean anything here; the others, record anchors mostly, are passed over.
+const fn concerns_us(payload: &Payload) -> bool {
+    match payload {
+        Payload::Grant(_)
+        | Payload::Alter(_)
+        | Payload::Revoke(_)
+        | Payload::ConsentKey(_)
+        | Payload::Receipts(_) => true,
+        Payload::MemberVote(_)
+        | Payload::ServiceKey(_)
+        | Payload::Staff(_)
+        | Payload::Anchor(_)
+        | Payload::Erase(_)
+        | Payload::Release(_)
+        | Payload::NodeEvent(_) => false,
+    }
+}
+
+/// A patient whose rows were changed by hand is denied everywhere already; the chain goes on for everybody else.
+fn passing_over_tampered(result: Result<(), Error>) -> Result<(), Error> {
+    match result {
+        Err(error) if error.is_tampering() => {
+            tracing::error!(
+                alarm = "tampered_row",
+                error = &error as &dyn std::error::Error,
+                "A final transaction about rows that were changed by another hand is not applied"
+            );
+            Ok(())
+        }
+        result => result,
+    }
+}
+
+/// The patients whose rights these transactions may change, for their locks.
+async fn touched(app: &App, txs: &[LedgerTx]) -> Result<Vec<PatientId>, Error> {
+    let mut conn = app.db.reads().acquire().await.map_err(hbc_db::DbError::from)?;
+    let mut patients = Vec::new();
+    for tx in txs {
+        let kid = match tx.payload() {
+            Payload::Grant(consent) | Payload::Alter(consent) => consent.key,
+            Payload::Revoke(revoke) => revoke.key,
+            Payload::ConsentKey(key) => key.key,
+            Payload::MemberVote(_)
+            | Payload::ServiceKey(_)
+            | Payload::Staff(_)
+            | Payload::Anchor(_)
+            | Payload::Erase(_)
+            | Payload::Receipts(_)
+            | Payload::Release(_)
+            | Payload::NodeEvent(_) => continue,
+        };
+        if let Some(key) = store::grants::key(&mut conn, kid).await? {
+            patients.push(key.patient);
+        }
+    }
+    Ok(patients)
+}
+
+/// The locks for applying a block.
+fn locks(patients: &[PatientId]) -> Vec<Lock> {
+    patients.iter().map(|patient| Lock::exclusive(patient.as_str())).collect()
+}
+
+/// Whether a final transaction's effect stands here: rows that were set back to an older state of theirs, MACs included,
+/// are found by this and by nothing else.
+async fn stands(db: &mut Tx, tx: &LedgerTx) -> Result<bool, Error> {
+    match tx.payload() {
+        Payload::Grant(_) => match store::grants::find_by_txid(db, tx.txid()).await? {
+            Some(id) => {
+                let stored = store::grants::find(db, &id).await?;
+                Ok(stored.is_some_and(|stored| stored.grant.final_height.is_some()))
+            }
+            None => Ok(true),
+        },
+        Payload::Revoke(revoke) => {
+            let stored = store::grants::find(db, &revoke.grant).await?;
+            let of_key = stored.filter(|stored| stored.grant.kid == Some(revoke.key));
+            Ok(of_key.is_none_or(|stored| stored.grant.revoked_at.is_some()))
+        }
+        Payload::ConsentKey(key) if key.status == KeyStatus::Revoked => {
+            let stored = store::grants::key(db, key.key).await?;
+            Ok(stored.is_none_or(|stored| stored.revoked_at.is_some()))
+        }
+        Payload::ConsentKey(_)
+        | Payload::Alter(_)
+        | Payload::MemberVote(_)
+        | Payload::ServiceKey(_)
+        | Payload::Staff(_)
+        | Payload::Anchor(_)
+        | Payload::Erase(_)
+        | Payload::Receipts(_)
+        | Payload::Release(_)
+        | Payload::NodeEvent(_) => Ok(true),
+    }
+}
+
+/// Compares a block that was applied before with what stands here, and applies again what does not; says how many.
+pub async fn audit_block(app: &App, block: &FinalBlock) -> Result<u64, Error> {
+    let mut missing = 0;
+    for tx in block.transactions.iter().filter_map(|final_tx| final_tx.tx.as_ref()) {
+        if !concerns_us(tx.payload()) {
+            continue;
+        }
+        let mut conn = app.db.reads().acquire().await.map_err(hbc_db::DbError::from)?;
+        if stands(&mut conn, tx).await? {
+            continue;
+        }
+        drop(conn);
+        missing += 1;
+        tracing::error!(
+            alarm = "restored_state",
+            ledger.txid = %tx.txid(),
+            ledger.height = block.height(),
+            "A final transaction had no effect here any more: rows were set back; it is applied again"
+        );
+        let locks = locks(&touched(app, std::slice::from_ref(tx)).await?);
+        let (this, tx, height, now) = (app.clone(), Arc::new(tx.clone()), block.height(), app.clock.now());
+        app.db
+            .write_locked(locks, move |db| {
+                Box::pin(async move { passing_over_tampered(apply(&this, db, &tx, height, now).await) })
+            })
+            .await?;
+    }
+    Ok(missing)
+}
+
+/// Applies one final transaction.
+async fn apply(app: &App, db: &mut Tx, tx: &LedgerTx, height: u64, now: Timestamp) -> Result<(), Error> {
+    match tx.payload() {
+        Payload::Grant(consent) => granted(app, db, tx.txid(), consent, height, now).await,
+        Payload::Revoke(revoke) => revoked(app, db, tx.txid(), revoke, now).await,
+        Payload::ConsentKey(key) if key.status == KeyStatus::Revoked => {
+            key_revoked(app, db, tx.txid(), key, now).await
+        }
+        Payload::Receipts(_) => store::receipts::batch_final(db, tx.txid(), height).await,
+        Payload::ConsentKey(_)
+        | Payload::Alter(_)
+        | Payload::MemberVote(_)
+        | Payload::ServiceKey(_)
+        | Payload::Staff(_)
+        | Payload::Anchor(_)
+        | Payload::Erase(_)
+        | Payload::Release(_)
+        | Payload::NodeEvent(_) => Ok(()),
+    }
+}
+
+/// A grant is final: from now on it acts, unless it was revoked before.
+async fn granted(
+    app: &App,
+    db: &mut Tx,
+    txid: Digest,
+    consent: &Consent,
+    height: u64,
+    now: Timestamp,
+) -> Result<(), Error> {
+    if let Some(mut key) = store::grants::key(db, consent.key).await? {
+        // A client may have sent an event of its own to a node: its next draft here continues after it.
+        key.last_final = (consent.seq, Some(txid));
+        if key.last.0 <= consent.seq {
+            key.last = key.last_final;
+        }
+        store::grants::put_key(db, &key, now).await?;
+    }
+    let Some(id) = store::grants::find_by_txid(db, txid).await? else { return Ok(()) };
+    with_grant(app, db, &id, false, |stored, grant| {
+        check_stored(stored, consent)?;
+        Ok(grant.make_final(height)?)
+    })
+    .await
+}
+
+/// An ended grant is not under the patient's MAC; before its row may live again it must say what was signed.
+fn check_stored(stored: &StoredGrant, consent: &Consent) -> Result<(), Error> {
+    let draft = Draft::try_from(stored.clone())?;
+    let signed = draft.commitment() == consent.commitment
+        && draft.grant.kid == Some(consent.key)
+        && draft.grant.id == consent.grant
+        && draft.grant.given_at.unsigned_ms() == consent.iat;
+    if signed { Ok(()) } else { Err(hbc_db::RowMacError { table: "grants" }.into()) }
+}
+
+/// A revocation is final: it acts even if it was never sent here.
+async fn revoked(app: &App, db: &mut Tx, txid: Digest, revoke: &Revoke, now: Timestamp) -> Result<(), Error> {
+    let stored = store::grants::find(db, &revoke.grant).await?;
+    match stored.filter(|stored| stored.grant.kid == Some(revoke.key)) {
+        Some(_) => with_grant(app, db, &revoke.grant, true, |_, grant| Ok(grant.revoke(txid, now)?)).await,
+        None => store::grants::remember_revocation(db, revoke.key, &revoke.grant, txid).await,
+    }
+}
+
+/// A consent key is revoked: all its grants end.
+async fn key_revoked(
+    app: &App,
+    db: &mut Tx,
+    txid: Digest,
+    revoked: &ConsentKey,
+    now: Timestamp,
+) -> Result<(), Error> {
+    let Some(mut key) = store::grants::key(db, revoked.key).await? else { return Ok(()) };
+    if key.revoked_at.is_some() {
+        return Ok(());
+    }
+    key.revoked_at = Some(now);
+    store::grants::put_key(db, &key, now).await?;
+    let Some(rights) = store::rights::rights(db, &app.seal, &key.patient).await? else { return Ok(()) };
+    let its: Vec<GrantId> = rights
+        .grants
+        .iter()
+        .filter(|grant| grant.kid == Some(revoked.key))
+        .map(|grant| grant.id.clone())
+        .collect();
+    for id in its {
+        with_grant(app, db, &id, true, |_, grant| Ok(grant.revoke(txid, now)?)).await?;
+    }
+    Ok(())
+}
+
+async fn with_grant(
+    app: &App,
+    db: &mut Tx,
+    id: &GrantId,
+    new_epoch: bool,
+    change: impl FnOnce(&StoredGrant, &mut crate::domain::grant::Grant) -> Result<bool, Error>,
+) -> Result<(), Error> {
+    let stored = store::grants::find(db, id).await?.ok_or(Error::NotFound)?;
+    let Some(rights) = store::rights::rights(db, &app.seal, &stored.grant.patient).await? else {
+        return Ok(());
+    };
+    let mut grant = protected(&rights, &stored)?;
+    if !change(&stored, &mut grant)? {
+        return Ok(());
+    }
+    change_grant(app, db, rights, grant, new_epoch, |_changed| Ok(true)).await?;
+    Ok(())
+}
+
+/// The ledger refused a transaction of ours for ever.
+async fn refused(app: &App, db: &mut Tx, refusal: &Refusal) -> Result<(), Error> {
+    let Settled { kind, reference, .. } = &refusal.about;
+    if kind != "consent.grant" {
+        return Ok(());
+    }
+    let Ok(id) = GrantId::parse(reference) else { return Ok(()) };
+    let Some(stored) = store::grants::find(db, &id).await? else { return Ok(()) };
+    if let Some(kid) = stored.grant.kid
+        && let Some(mut key) = store::grants::key(db, kid).await?
+    {
+        // The place is free again.
+        key.last = key.last_final;
+        store::grants::put_key(db, &key, refusal.now).await?;
+    }
+    with_grant(app, db, &id, false, |_, grant| Ok(grant.refuse(&refusal.reason, refusal.now)?)).await
+}

@@ -1,0 +1,27 @@
+//! What auth owes, and what it does again and again: a file and a line for each. What every service has (following the
+//! ledger, the outbox, retention) is in `hbc_app`.
+
+mod denial;
+mod prune;
+mod root_key;
+mod session;
+mod standing;
+
+use hbc_app::jobs::Jobs;
+
+use crate::app::App;
+
+pub use denial::TellDenial;
+pub use root_key::TellRootKey;
+pub use session::TellSession;
+pub use standing::TellStanding;
+
+/// The list.
+pub fn list() -> Jobs<App> {
+    Jobs::new()
+        .job::<TellStanding>()
+        .job::<TellRootKey>()
+        .job::<TellDenial>()
+        .job::<TellSession>()
+        .periodic::<prune::Prune>()
+}

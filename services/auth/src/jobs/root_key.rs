@@ -1,0 +1,24 @@
+//! access-policy is told a patient's root key.
+
+use hbc_app::jobs::{Job, JobError, Retry};
+use hbc_types::ids::AccountId;
+
+use crate::app::App;
+use crate::flows::push;
+
+/// Tells a patient's root key.
+pub struct TellRootKey;
+
+impl Job for TellRootKey {
+    type App = App;
+    type Key = AccountId;
+    const KIND: &'static str = "push.root_key";
+    const RETRY: Retry = push::RETRY;
+
+    async fn run(app: &App, account: AccountId) -> Result<(), JobError> {
+        match app.store.rows.account(app.db.reads(), account.as_str()).await? {
+            Some(account) => Ok(push::pin(app, &account).await?),
+            None => Ok(()),
+        }
+    }
+}

@@ -1,0 +1,72 @@
+//! What final transactions mean to accounts and keys.
+
+use hbc_app::{FinalEvent, LedgerEvents, Refusal};
+use hbc_chain::payload::{KeyStatus, Payload};
+use hbc_db::Tx;
+
+use crate::app::App;
+use crate::error::Error;
+use crate::flows::staff;
+
+/// This service's side of the ledger.
+#[derive(Clone, Debug)]
+pub struct Events(pub App);
+
+impl LedgerEvents for Events {
+    type Error = Error;
+
+    /// Most transactions are about records and consents and mean nothing to auth.
+    fn concerns(&self, payload: &Payload) -> bool {
+        match payload {
+            Payload::Staff(_) | Payload::ConsentKey(_) => true,
+            Payload::MemberVote(_)
+            | Payload::ServiceKey(_)
+            | Payload::Anchor(_)
+            | Payload::Erase(_)
+            | Payload::Grant(_)
+            | Payload::Alter(_)
+            | Payload::Revoke(_)
+            | Payload::Receipts(_)
+            | Payload::Release(_)
+            | Payload::NodeEvent(_) => false,
+        }
+    }
+
+    async fn finalised(&self, tx: &mut Tx, event: &FinalEvent) -> Result<(), Error> {
+        let Some(found) = &event.transaction.tx else { return Ok(()) };
+        let rows = &self.0.store.rows;
+        match found.payload() {
+            Payload::Staff(change) => {
+                let (txid, approvals) = (event.transaction.txid, self.0.approvals);
+                staff::finalised(rows, tx, txid, change, approvals, event.now).await
+            }
+            Payload::ConsentKey(change) if change.status == KeyStatus::Revoked => {
+                let Some(mut key) = rows.consent_key(&mut *tx, change.key).await? else { return Ok(()) };
+                key.revoked_at = Some(event.now);
+                Ok(rows.revoke_consent_key(tx, &key).await?)
+            }
+            Payload::ConsentKey(_)
+            | Payload::MemberVote(_)
+            | Payload::ServiceKey(_)
+            | Payload::Anchor(_)
+            | Payload::Erase(_)
+            | Payload::Grant(_)
+            | Payload::Alter(_)
+            | Payload::Revoke(_)
+            | Payload::Receipts(_)
+            | Payload::Release(_)
+            | Payload::NodeEvent(_) => Ok(()),
+        }
+    }
+
+    /// A voice that comes after its round acted is refused too, and does no harm.
+    async fn refused(&self, _tx: &mut Tx, refusal: &Refusal) -> Result<(), Error> {
+        tracing::warn!(
+            ledger.txid = %refusal.txid,
+            ledger.reason = refusal.reason,
+            ledger.late = refusal.excluded_by.is_some(),
+            "The ledger refuses a transaction of auth"
+        );
+        Ok(())
+    }
+}

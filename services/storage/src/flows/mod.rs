@@ -1,0 +1,8 @@
+//! What storage does, step by step: what is asked of whom, in which order, in which transaction. No HTTP server here, and
+//! no SQL.
+
+pub mod create;
+pub mod pins;
+pub mod policy;
+pub mod read;
+pub mod upload;

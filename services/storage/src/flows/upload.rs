@@ -1,0 +1,412 @@
+//! The write path: from drafts to records that are sealed, pinned and committed, their anchor on its way.
+//!
+//! intent row → data keys (the decision) → seal → spool, fsynced → pin → one transaction → answer. A crash at any
+//! point leaves either nothing that counts, which a job cleans up, or everything.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use cid::Cid;
+use futures_util::future::try_join_all;
+use hbc_app::jobs::{cancel, enqueue};
+use hbc_chain::payload::{Anchor, Payload, Segment as AnchorSegment};
+use hbc_chain::tx;
+use hbc_client::ClientError;
+use hbc_types::ids::{IntentId, PatientId, RecordId};
+use hbc_types::keys::{PublicKey, Tag};
+use hbc_types::labels::Compartment;
+use hbc_types::outbox::NewTransaction;
+use hbc_types::purpose::Purpose;
+use hbc_types::saved::SavedAnswer;
+use hbc_types::secret::{Bytes as PublicBytes, SecretText};
+use hbc_types::wire::access::{DataKey, DataKeyItem, DataKeys, DataKeysRequest, TagKey};
+use hbc_types::{Digest, Timestamp};
+
+use crate::app::{App, blocking};
+use crate::domain::bundle::Draft;
+use crate::domain::days::{self, Days};
+use crate::domain::index::{RowFacts, RowSecret};
+use crate::domain::segment::{SealedRecord, Segment, tag};
+use crate::domain::{plaintext, seal};
+use crate::error::Error;
+use crate::jobs::Bury;
+use crate::store::{self, Commit, NewRecord, NewSegment, intents};
+
+/// What is to be written, and for whom.
+#[derive(Debug)]
+pub struct Upload {
+    /// The account, or the directory.
+    pub account: PatientId,
+    /// The caller's token.
+    pub token: SecretText,
+    /// Why.
+    pub purpose: Purpose,
+    /// The request's body.
+    pub body: Bytes,
+    /// The records in it.
+    pub drafts: Vec<Draft>,
+    /// When it came.
+    pub now: Timestamp,
+}
+
+/// A record that was written.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Stored {
+    /// The record.
+    pub id: RecordId,
+    /// FHIR type, or `Document`.
+    pub kind: String,
+    /// The IPFS object.
+    pub cid: String,
+    /// Its commitment.
+    pub commitment: Digest,
+    /// The anchor's transaction.
+    pub txid: Digest,
+}
+
+/// One segment under construction.
+struct Part {
+    compartment: Compartment,
+    /// Indices of its records among the drafts.
+    drafts: Vec<usize>,
+    records: Vec<SealedRecord>,
+    segment: Segment,
+}
+
+/// Writes an upload. `answer` makes the answer to be saved in the same transaction.
+pub async fn write(
+    app: &App,
+    upload: Upload,
+    answer: impl FnOnce(&[Stored]) -> Option<SavedAnswer>,
+) -> Result<Vec<Stored>, Error> {
+    let intent = IntentId::random(&app.random);
+    let working = app.under_way.begin(&intent);
+    begin(app, &intent).await?;
+    let outcome = write_under(app, &intent, upload, answer).await;
+    drop(working);
+    if outcome.is_err() {
+        give_up(app, &intent).await;
+    }
+    outcome
+}
+
+/// With the intent its end is owed: unless it is committed in time, it is buried.
+async fn begin(app: &App, intent: &IntentId) -> Result<(), Error> {
+    let (intent, now) = (intent.clone(), app.clock.now());
+    let late = now.plus(Duration::from_secs(app.reconcile.intent_seconds));
+    app.db
+        .write(move |tx| {
+            Box::pin(async move {
+                intents::begin(tx, &intent, now).await?;
+                Ok::<_, Error>(enqueue::<Bury>(tx, &intent, late).await?)
+            })
+        })
+        .await
+}
+
+/// An upload failed: a job takes back its pins and voids its numbers. Even a plain refusal is voided, since an earlier
+/// attempt of the same call may have been granted.
+async fn give_up(app: &App, intent: &IntentId) {
+    let (intent, now) = (intent.clone(), app.clock.now());
+    let given_up = app.db.write(move |tx| {
+        Box::pin(async move {
+            intents::kill(tx, &intent).await?;
+            enqueue::<Bury>(tx, &intent, now).await
+        })
+    });
+    if let Err(error) = given_up.await {
+        // The intent stays open; the job finds it when it is old enough.
+        tracing::warn!(
+            error = &error as &dyn std::error::Error,
+            "A failed upload could not be marked dead yet"
+        );
+    }
+}
+
+async fn write_under(
+    app: &App,
+    intent: &IntentId,
+    upload: Upload,
+    answer: impl FnOnce(&[Stored]) -> Option<SavedAnswer>,
+) -> Result<Vec<Stored>, Error> {
+    let keys = data_keys(app, intent, &upload).await?;
+    let upload = Arc::new(upload);
+    let (keys, parts) = {
+        let (app, upload, intent) = (app.clone(), Arc::clone(&upload), intent.clone());
+        blocking(move || seal_and_spool(&app, &upload, &intent, keys)).await?
+    };
+    let cids = try_join_all(parts.iter().map(|part| app.blobs.put(part.segment.bytes.clone()))).await?;
+    let (commit, stored) = {
+        let (app, upload, intent) = (app.clone(), Arc::clone(&upload), intent.clone());
+        let cids = cids.clone();
+        blocking(move || assemble(&app, &upload, &intent, &keys, &parts, &cids)).await?
+    };
+    let commit = Commit { saved: answer(&stored), ..commit };
+    match commit_upload(app, Arc::new(commit)).await {
+        Err(Error::IntentDead) => {
+            // The job may have taken the pins away before they were made.
+            try_join_all(cids.iter().map(|cid| app.blobs.unpin(*cid))).await?;
+            return Err(Error::IntentDead);
+        }
+        outcome => outcome?,
+    }
+    app.finality.wake();
+    Ok(stored)
+}
+
+/// The one transaction; what was owed in case it never came is owed no more.
+async fn commit_upload(app: &App, upload: Arc<Commit>) -> Result<(), Error> {
+    app.db
+        .write(move |tx| {
+            Box::pin(async move {
+                store::commit(tx, &upload).await?;
+                Ok::<_, Error>(cancel::<Bury>(tx, &upload.intent).await?)
+            })
+        })
+        .await
+}
+
+async fn data_keys(app: &App, intent: &IntentId, upload: &Upload) -> Result<DataKeys, Error> {
+    let items = upload.drafts.iter().map(|draft| DataKeyItem {
+        record: draft.id.clone(),
+        version: 1,
+        labels: draft.labels,
+    });
+    let request = DataKeysRequest {
+        intent: intent.clone(),
+        patient: upload.account.clone(),
+        purpose: upload.purpose,
+        items: items.collect(),
+    };
+    let keys = app.policy.data_keys(&upload.token, &request).await?;
+    if keys.keys.len() == upload.drafts.len() {
+        Ok(keys)
+    } else {
+        Err(ClientError::BadAnswer("another number of keys than asked for".to_owned()).into())
+    }
+}
+
+/// Seals every record under its key, concatenates the compartments' segments and writes them to the spool.
+fn seal_and_spool(
+    app: &App,
+    upload: &Upload,
+    intent: &IntentId,
+    keys: DataKeys,
+) -> Result<(DataKeys, Vec<Part>), Error> {
+    let mut groups: BTreeMap<Compartment, Vec<usize>> = BTreeMap::new();
+    for (index, draft) in upload.drafts.iter().enumerate() {
+        groups.entry(draft.labels.compartment).or_default().push(index);
+    }
+    let mut parts = Vec::with_capacity(groups.len());
+    for (compartment, drafts) in groups {
+        let mut records = Vec::with_capacity(drafts.len());
+        for index in &drafts {
+            let (Some(draft), Some(key)) = (upload.drafts.get(*index), keys.keys.get(*index)) else {
+                return Err(Error::Fault("a draft without a key"));
+            };
+            records.push(seal_record(app, upload, draft, key)?);
+        }
+        let segment = Segment::of(&mut records);
+        parts.push(Part { compartment, drafts, records, segment });
+    }
+    app.spool.write(intent, parts.iter().map(|part| part.segment.bytes.as_ref())).map_err(Error::Spool)?;
+    Ok((keys, parts))
+}
+
+fn seal_record(app: &App, upload: &Upload, draft: &Draft, key: &DataKey) -> Result<SealedRecord, Error> {
+    let received = upload.body.get(draft.received.clone()).ok_or(Error::Fault("a draft outside the body"))?;
+    let context = seal::Context {
+        record: &draft.id,
+        version: 1,
+        patient: &upload.account,
+        labels: draft.labels,
+        n: key.n,
+    };
+    let plaintext = plaintext::encode(&draft.overlay, received);
+    let sealed = seal::seal(&key.dek, context, &plaintext, &app.random)
+        .map_err(|_never| Error::Fault("a record could not be sealed"))?;
+    Ok(SealedRecord {
+        id: draft.id.clone(),
+        version: 1,
+        salt: app.random.bytes(),
+        received: Digest::of(received),
+        sealed,
+    })
+}
+
+/// The rows and the anchor of an upload whose segments are pinned.
+fn assemble(
+    app: &App,
+    upload: &Upload,
+    intent: &IntentId,
+    keys: &DataKeys,
+    parts: &[Part],
+    cids: &[Cid],
+) -> Result<(Commit, Vec<Stored>), Error> {
+    let mut segments = Vec::with_capacity(parts.len());
+    let mut anchored = Vec::with_capacity(parts.len());
+    for (part, cid) in parts.iter().zip(cids) {
+        let tag = tag(tag_key(keys, part)?, &part.segment.root);
+        segments.push(NewSegment {
+            cid: cid.to_string(),
+            digest: part.segment.digest,
+            bytes: part.segment.bytes.len() as u64,
+            records: part.drafts.len() as u64,
+            root: part.segment.root,
+            tag: hex::encode(tag),
+        });
+        anchored.push(AnchorSegment {
+            bytes: part.segment.bytes.len() as u64,
+            cid: cid.to_string(),
+            digest: part.segment.digest,
+            records: u32::try_from(part.drafts.len()).map_err(|_range| Error::Fault("too many records"))?,
+            root: part.segment.root,
+            tag: Tag::from_bytes(tag),
+        });
+    }
+    let anchor = sign_anchor(app, upload, intent, anchored)?;
+    let mut records: Vec<Option<NewRecord>> = upload.drafts.iter().map(|_draft| None).collect();
+    for (part, cid) in parts.iter().zip(cids) {
+        for (position, index) in part.drafts.iter().enumerate() {
+            let (Some(draft), Some(key), Some(slot)) =
+                (upload.drafts.get(*index), keys.keys.get(*index), records.get_mut(*index))
+            else {
+                return Err(Error::Fault("a draft without a key"));
+            };
+            *slot = Some(row(app, upload, draft, key, part, position, &cid.to_string())?);
+        }
+    }
+    let records: Vec<NewRecord> = records.into_iter().flatten().collect();
+    let stored = records.iter().map(|record| Stored {
+        id: record.id.clone(),
+        kind: record.kind.clone(),
+        cid: record.cid.clone(),
+        commitment: record.commitment,
+        txid: anchor.txid,
+    });
+    let stored = stored.collect();
+    let subject = upload.drafts.iter().find(|draft| draft.kind == "Patient").map(|draft| draft.id.clone());
+    let commit = Commit {
+        intent: intent.clone(),
+        now: upload.now,
+        patient: app.index.patient(&upload.account),
+        segments,
+        records,
+        subject,
+        anchor,
+        saved: None,
+    };
+    Ok((commit, stored))
+}
+
+/// The tag key of a segment: that of its compartment, in the epoch of its records' keys.
+fn tag_key<'k>(keys: &'k DataKeys, part: &Part) -> Result<&'k hbc_types::secret::Key32, Error> {
+    let epoch = part.drafts.first().and_then(|index| keys.keys.get(*index)).map(|key| key.kek_epoch);
+    let of = |key: &&TagKey| key.compartment == part.compartment && Some(key.kek_epoch) == epoch;
+    let found = keys.tag_keys.iter().find(of);
+    let missing = || ClientError::BadAnswer("a compartment without a tag key".to_owned());
+    Ok(found.map(|key| &key.key).ok_or_else(missing)?)
+}
+
+fn sign_anchor(
+    app: &App,
+    upload: &Upload,
+    intent: &IntentId,
+    segments: Vec<AnchorSegment>,
+) -> Result<NewTransaction, Error> {
+    let clinical = upload.drafts.iter().filter_map(|draft| draft.days).reduce(Days::and);
+    let days = clinical.or_else(|| Days::parse(&upload.now.to_string())).ok_or(Error::Fault("no day"))?;
+    let (day0, day1) = days.rounded().numbers();
+    let payload = Payload::Anchor(Anchor {
+        chain: app.chain,
+        day0,
+        day1,
+        iat: app.clock.now().unsigned_ms(),
+        segments,
+    });
+    let jws =
+        tx::sign(&app.service_key, &payload).map_err(|_never| Error::Fault("an anchor without JCS form"))?;
+    Ok(NewTransaction {
+        txid: tx::txid(jws.as_bytes()),
+        author: PublicKey::of(&app.service_key).kid(),
+        kind: "record.anchor".to_owned(),
+        reference: intent.as_str().to_owned(),
+        jws,
+    })
+}
+
+fn row(
+    app: &App,
+    upload: &Upload,
+    draft: &Draft,
+    key: &DataKey,
+    part: &Part,
+    position: usize,
+    cid: &str,
+) -> Result<NewRecord, Error> {
+    let (Some(place), Some(record)) = (part.segment.places.get(position), part.records.get(position)) else {
+        return Err(Error::Fault("a record without a place"));
+    };
+    let (date0, date1) = draft.days.map(|days| (days::text(days.first), days::text(days.last))).unzip();
+    let position = u32::try_from(position).map_err(|_range| Error::Fault("too many records"))?;
+    let facts = RowFacts {
+        id: &draft.id,
+        version: 1,
+        kind: &draft.kind,
+        category: draft.labels.category,
+        date0: date0.as_deref(),
+        date1: date1.as_deref(),
+        n: key.n,
+        kek_epoch: key.kek_epoch,
+        wrapped: key.wrapped.as_slice(),
+        cid,
+        position,
+        offset: place.offset,
+        length: place.length,
+        commitment: place.commitment,
+        created_at: upload.now,
+    };
+    let secret = RowSecret {
+        patient: upload.account.clone(),
+        compartment: draft.labels.compartment,
+        salt: PublicBytes::from(record.salt.as_slice()),
+        received: record.received,
+        sealed: place.sealed,
+        bytes: draft.received.len() as u64,
+        media_type: draft.media_type.clone(),
+    };
+    let sealed = app
+        .index
+        .seal_row(&facts, &secret, &app.random)
+        .map_err(|_never| Error::Fault("a row could not be sealed"))?;
+    let account = &upload.account;
+    let identifiers =
+        draft.identifiers.iter().map(|identifier| app.index.identifier(account, &draft.kind, identifier));
+    let codes = draft.codes.iter().map(|(system, code)| app.index.code(account, system, code));
+    Ok(NewRecord {
+        id: draft.id.clone(),
+        version: 1,
+        compartment: app.index.compartment(account, draft.labels.compartment),
+        category: draft.labels.category,
+        kind: draft.kind.clone(),
+        n: key.n,
+        kek_epoch: key.kek_epoch,
+        wrapped: key.wrapped.as_slice().to_vec(),
+        sealed,
+        cid: cid.to_owned(),
+        position,
+        offset: place.offset,
+        length: place.length,
+        commitment: place.commitment,
+        tokens: identifiers.chain(codes).collect(),
+        condition: draft.condition.as_ref().map(|criteria| {
+            let identifier = &criteria.identifier;
+            let values = [account.as_str(), &criteria.kind, &identifier.system, &identifier.value];
+            app.index.token("condition", &values)
+        }),
+        date0,
+        date1,
+    })
+}

@@ -1,0 +1,181 @@
+//! A whole chain checked from its founding document on, by nobody's word: every certificate under the members of its
+//! height, and every block by the rules that members check before they vote, all signatures included.
+//!
+//! Blocks are taken in groups: what does not depend on their order (form, signatures) is checked on all cores first.
+
+use std::collections::HashMap;
+use std::num::NonZero;
+use std::sync::Arc;
+
+use hbc_types::Digest;
+use hbc_types::keys::{Kid, PublicKey};
+
+use crate::block::{BlockError, check_block};
+use crate::checkpoint::{Certificate, CheckpointError};
+use crate::genesis::{Genesis, GenesisError, Named, log_origin};
+use crate::header::Block;
+use crate::proof::Known;
+use crate::state::State;
+use crate::tx::Tx;
+
+/// A block and its certificate, a signed note.
+pub type CertifiedBlock = (Block, String);
+
+/// What is wrong with a block.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum AuditError {
+    /// Its certificate does not count.
+    #[error("its certificate: {0}")]
+    Certificate(#[from] CheckpointError),
+    /// Its certificate is for something else.
+    #[error("its certificate is for another block or another log")]
+    OtherBlock,
+    /// It breaks a rule.
+    #[error("{0}")]
+    Block(#[from] BlockError),
+}
+
+/// A chain checked so far.
+#[derive(Debug)]
+pub struct Audit {
+    state: State,
+    origin: String,
+    transactions: u64,
+    note: String,
+    known: Known,
+}
+
+impl Audit {
+    /// Begins with block 0.
+    ///
+    /// # Errors
+    /// When the document founds no chain.
+    pub fn begin(genesis: &Genesis) -> Result<Self, GenesisError> {
+        let state = State::genesis(genesis)?;
+        let origin = log_origin(&genesis.origin, &state.chain());
+        let mut known = Known::default();
+        known.add_block(state.header());
+        Ok(Self { state, origin, transactions: 0, note: String::new(), known })
+    }
+
+    /// The state after the last block.
+    #[must_use]
+    pub const fn state(&self) -> &State {
+        &self.state
+    }
+
+    /// Transactions so far.
+    #[must_use]
+    pub const fn transactions(&self) -> u64 {
+        self.transactions
+    }
+
+    /// The last block's certificate; empty at block 0.
+    #[must_use]
+    pub fn note(&self) -> &str {
+        &self.note
+    }
+
+    /// Every block and every change of members, to be compared with another file.
+    #[must_use]
+    pub const fn known(&self) -> &Known {
+        &self.known
+    }
+
+    /// Takes the blocks that follow, in order.
+    ///
+    /// # Errors
+    /// The first that is wrong, by the height that was due.
+    pub fn take(&mut self, blocks: Vec<CertifiedBlock>) -> Result<(), (u64, AuditError)> {
+        let members = self.state.members().to_vec();
+        let counted = spread(&blocks, |(_, note)| self.check_note(note, &members).ok());
+        let known = self.verified(&blocks);
+        for ((block, note), counted) in blocks.into_iter().zip(counted) {
+            let height = self.state.height().saturating_add(1);
+            // What counts under the members before the group counts only as long as they are the members.
+            let counted = counted.filter(|_| self.state.members() == members);
+            self.take_one(&block, note, counted, &known).map_err(|error| (height, error))?;
+        }
+        Ok(())
+    }
+
+    fn take_one(
+        &mut self,
+        block: &Block,
+        note: String,
+        counted: Option<Certificate>,
+        known: &HashMap<Digest, Arc<Tx>>,
+    ) -> Result<(), AuditError> {
+        let certificate = match counted {
+            Some(certificate) => certificate,
+            None => self.check_note(&note, self.state.members())?,
+        };
+        let (header, checkpoint) = (&block.header, &certificate.checkpoint);
+        let said = (checkpoint.height, checkpoint.block, checkpoint.log_size, checkpoint.log_root);
+        if said != (header.height, header.hash(), header.log_size, header.log_root) {
+            return Err(AuditError::OtherBlock);
+        }
+        let checked = check_block(&self.state, block, &|txid| known.get(txid).cloned())?;
+        self.transactions =
+            self.transactions.saturating_add(u64::try_from(checked.txs.len()).unwrap_or(u64::MAX));
+        let members = Arc::clone(&self.state.authority().members);
+        self.state.commit(checked).map_err(|_another_tip| BlockError::PrevHash)?;
+        self.known.add_block(header);
+        if self.state.members() != members.as_slice() {
+            self.known.add_change(header.height);
+        }
+        self.known.completed_below(header.height.saturating_add(1));
+        self.note = note;
+        Ok(())
+    }
+
+    fn check_note(&self, note: &str, members: &[Named]) -> Result<Certificate, CheckpointError> {
+        let certificate = Certificate::parse(note)?;
+        certificate.check(&self.origin, members)?;
+        Ok(certificate)
+    }
+
+    /// The transactions whose signatures fit, by keys of the state before the group or introduced in it. A raw key with the
+    /// right fingerprint is the right key wherever it came from; whether it may sign is for the rules. Whatever is not
+    /// among them is looked at again in its block.
+    fn verified(&self, blocks: &[CertifiedBlock]) -> HashMap<Digest, Arc<Tx>> {
+        let all: Vec<&[u8]> =
+            blocks.iter().flat_map(|(block, _)| block.transactions.iter().map(Vec::as_slice)).collect();
+        let parsed: Vec<Option<Tx>> = spread(&all, |bytes| Tx::parse(bytes).ok());
+        let introduced: HashMap<Kid, PublicKey> = parsed
+            .iter()
+            .flatten()
+            .filter_map(|tx| tx.payload().introduces())
+            .map(|key| (key.kid(), key))
+            .collect();
+        let fits = spread(&parsed, |tx| {
+            let tx = tx.as_ref()?;
+            let key = self.state.public_key(&tx.kid()).or_else(|| introduced.get(&tx.kid()).copied())?;
+            tx.verify_signature(&key).ok()
+        });
+        let fitting = parsed.into_iter().zip(fits).filter_map(|(tx, fits)| tx.filter(|_| fits.is_some()));
+        fitting.map(|tx| (tx.txid(), Arc::new(tx))).collect()
+    }
+}
+
+/// Does the same to each on all cores, in order. A part whose thread died is done again here.
+fn spread<T: Sync, R: Send>(items: &[T], each: impl Fn(&T) -> R + Sync) -> Vec<R> {
+    let cores = std::thread::available_parallelism().map_or(1, NonZero::get);
+    let share = items.len().div_ceil(cores).max(16);
+    let each = &each;
+    std::thread::scope(|scope| {
+        let running: Vec<_> = items
+            .chunks(share)
+            .map(|part| (part, scope.spawn(move || part.iter().map(each).collect::<Vec<R>>())))
+            .collect();
+        let mut all = Vec::with_capacity(items.len());
+        for (part, thread) in running {
+            all.extend(thread.join().unwrap_or_else(|_died| part.iter().map(each).collect()));
+        }
+        all
+    })
+}
+
+#[cfg(test)]
+#[path = "audit/tests.rs"]
+mod tests;

@@ -5,8 +5,8 @@ use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, LazyLock};
 
 use ed25519_dalek::SigningKey;
-use hbc_chain::checkpoint::{BlockId, Certificate as Note};
-use hbc_chain::genesis::{Genesis, Named, Parameters, ServiceKey};
+use hbc_chain::checkpoint::BlockId;
+use hbc_chain::genesis::{Genesis, Parameters};
 use hbc_chain::header::{Block, Header};
 use hbc_chain::memory::Chain;
 use hbc_chain::merkle;
@@ -15,9 +15,10 @@ use hbc_chain::payload::{
     Segment,
 };
 use hbc_chain::proof::TransactionProof;
+use hbc_chain::testing::named::{public, secret};
+use hbc_chain::testing::{certify, named};
 use hbc_chain::tx::{self, Tx};
-use hbc_consensus::texts::Texts;
-use hbc_types::account::{Custody, ServiceRole};
+use hbc_types::account::Custody;
 use hbc_types::ids::GrantId;
 use hbc_types::keys::{PublicKey, SignatureBytes, Tag, possession_text};
 use hbc_types::wire::ledger::BlockView;
@@ -31,14 +32,6 @@ pub const KNOWN_HEIGHT: usize = 4;
 /// The members' and everybody's names; a name is a key.
 pub const MEMBERS: [&str; 4] = ["m1", "m2", "m3", "m4"];
 const OTHERS: [&str; 6] = ["access-policy", "auth", "operator", "patient", "storage", "successor"];
-
-pub fn secret(name: &str) -> SigningKey {
-    SigningKey::from_bytes(Digest::of(name.as_bytes()).as_bytes())
-}
-
-pub fn public(name: &str) -> PublicKey {
-    PublicKey::of(&secret(name))
-}
 
 /// The secret of a key in [`Fixture::keys`].
 pub fn secret_of(key: &PublicKey) -> SigningKey {
@@ -66,18 +59,10 @@ pub fn fixture() -> &'static Fixture {
 }
 
 pub fn genesis() -> Genesis {
-    let service = |role, name| ServiceKey { key: public(name), role };
     Genesis {
-        members: MEMBERS.iter().map(|name| Named { key: public(name), name: (*name).to_owned() }).collect(),
-        operators: vec![Named { key: public("operator"), name: "operator".to_owned() }],
         origin: "hbc.fuzz".to_owned(),
         parameters: Parameters::with_zero_bits(4, 1).unwrap(),
-        services: vec![
-            service(ServiceRole::AccessPolicy, "access-policy"),
-            service(ServiceRole::Auth, "auth"),
-            service(ServiceRole::Storage, "storage"),
-        ],
-        time_ms: START_MS,
+        ..named::genesis(&MEMBERS, &["operator"])
     }
 }
 
@@ -149,7 +134,6 @@ impl Fixture {
     fn make() -> Self {
         let genesis = genesis();
         let mut chain = Chain::found(genesis.clone()).unwrap();
-        let texts = Texts { chain: chain.id(), origin: chain.origin().to_owned() };
         let keys = MEMBERS.iter().chain(&OTHERS).map(|name| public(name)).collect();
         let zero = genesis.header().unwrap();
         let mut blocks = vec![view(&Block { header: zero, transactions: vec![] }, String::new())];
@@ -164,10 +148,8 @@ impl Fixture {
             let next =
                 chain.draft(&txs, now, &genesis.members[0].kid()).mine(&AtomicBool::new(false)).unwrap();
             assert_eq!(next.block.transactions.len(), txs.len(), "all fit");
-            let checkpoint = texts.statement(next.block.header.height, 0, &next.value);
-            let votes: Vec<_> =
-                MEMBERS.iter().map(|name| (public(name).kid(), checkpoint.sign(&secret(name)))).collect();
-            let note = Note::assemble(checkpoint, &votes[1..], &genesis.members).to_note();
+            let signers: Vec<_> = MEMBERS[1..].iter().map(|name| secret(name)).collect();
+            let note = certify(chain.origin(), &next.block.header, &signers, &genesis.members);
             let parent = *chain.tip();
             let (block, header) = (next.block.clone(), next.block.header);
             assert!(chain.extend(next, note.clone()));

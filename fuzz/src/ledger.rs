@@ -5,10 +5,8 @@ use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, LazyLock};
 
 use hbc_chain::certificate::{ConsentCertificate, Limits};
-use hbc_chain::checkpoint::Certificate as Note;
 use hbc_chain::consent::ConsentBody;
 use hbc_chain::entry::{Kind, grant_id};
-use hbc_chain::genesis::Named;
 use hbc_chain::header::Block;
 use hbc_chain::json;
 use hbc_chain::memory::{CertifiedHeader, Chain, EntryName};
@@ -22,18 +20,19 @@ use hbc_chain::proof::{
 };
 use hbc_chain::rtree::{AnchorLeaf, Query};
 use hbc_chain::state::State;
+use hbc_chain::testing::certify;
+use hbc_chain::testing::named::{public, secret};
 use hbc_chain::tx::{self, Tx};
-use hbc_consensus::texts::Texts;
 use hbc_types::account::Custody;
 use hbc_types::ids::{AgencyId, GrantId, PatientId, RecordId};
-use hbc_types::keys::{PublicKey, SaltBytes, SignatureBytes, Tag, possession_text};
+use hbc_types::keys::{SaltBytes, SignatureBytes, Tag, possession_text};
 use hbc_types::labels::{Category, Compartment};
 use hbc_types::purpose::{Action, Purpose};
 use hbc_types::wire::access::Scope;
 use hbc_types::{Digest, Timestamp, hash};
 use serde_json::{Value, json};
 
-use super::fixture::{MEMBERS, genesis, public, secret};
+use super::fixture::{MEMBERS, genesis};
 
 const SALT: [u8; 32] = [7; 32];
 /// Anchors of each of the last two blocks.
@@ -148,7 +147,6 @@ impl Ledger {
     fn make() -> Self {
         let genesis = genesis();
         let mut chain = Chain::found(genesis.clone()).unwrap();
-        let texts = Texts { chain: chain.id(), origin: chain.origin().to_owned() };
         let mut blocks = vec![Block { header: *chain.tip(), transactions: vec![] }];
         let mut notes = vec![String::new()];
         for said in story(chain.id()) {
@@ -161,12 +159,8 @@ impl Ledger {
             let draft = chain.draft(&txs, now, &public("m1").kid());
             let next = draft.mine(&AtomicBool::new(false)).unwrap();
             assert_eq!(next.block.transactions.len(), txs.len(), "all fit");
-            let members: Vec<Named> = chain.state().members().to_vec();
-            let checkpoint = texts.statement(next.block.header.height, 0, &next.value);
-            let signers = MEMBERS.iter().chain(&["successor"]).map(|name| secret(name));
-            let votes: Vec<_> =
-                signers.map(|key| (PublicKey::of(&key).kid(), checkpoint.sign(&key))).collect();
-            let note = Note::assemble(checkpoint, &votes, &members).to_note();
+            let signers: Vec<_> = MEMBERS.iter().chain(&["successor"]).map(|name| secret(name)).collect();
+            let note = certify(chain.origin(), &next.block.header, &signers, chain.state().members());
             blocks.push(next.block.clone());
             notes.push(note.clone());
             assert!(chain.extend(next, note));

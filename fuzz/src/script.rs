@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 
+use hbc_chain::testing::named::secret;
 use hbc_consensus::texts::Texts;
 use hbc_consensus::wal::Record;
 use hbc_consensus::{
@@ -11,7 +12,7 @@ use hbc_consensus::{
 };
 use hbc_types::Digest;
 
-use super::fixture::{MEMBERS, secret};
+use super::fixture::MEMBERS;
 
 /// Steps of one script, and what one step may make the member do.
 const MAX_STEPS: usize = 200;

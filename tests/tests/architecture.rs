@@ -18,7 +18,7 @@ const ALLOWED: [(&str, &[&str]); 17] = [
     ("hbc-service", &["hbc-tasks", "hbc-types", "hbc-chain", "hbc-client"]),
     ("hbc-db", &["hbc-tasks", "hbc-types"]),
     ("hbc-app", &["hbc-types", "hbc-chain", "hbc-client", "hbc-service", "hbc-db"]),
-    ("hbc-testkit", &["hbc-types", "hbc-chain", "hbc-client"]),
+    ("hbc-testkit", &["hbc-tasks", "hbc-types", "hbc-chain", "hbc-client"]),
     ("hbc-auth", &["hbc-tasks", "hbc-types", "hbc-chain", "hbc-client", "hbc-service", "hbc-db", "hbc-app"]),
     (
         "hbc-access-policy",

@@ -6,14 +6,13 @@ use std::process::{Command, Output, Stdio};
 
 use anyhow::Result;
 use ed25519_dalek::SigningKey;
-use hbc_chain::checkpoint::{Certificate, Checkpoint, verifier_key};
+use hbc_chain::checkpoint::{Checkpoint, verifier_key};
 use hbc_chain::genesis::{Genesis, log_origin};
 use hbc_chain::payload::{Payload, Receipts};
 use hbc_chain::proof::Document;
 use hbc_chain::tx;
 use hbc_tests::TestApp;
 use hbc_types::Digest;
-use hbc_types::keys::PublicKey;
 use hbc_types::wire::ledger::SubmitTransaction;
 
 fn independent(name: &str) -> PathBuf {
@@ -103,10 +102,8 @@ fn a_checkpoint_is_a_signed_note_to_somebody_elses_reader() {
         block: Digest::of(b"block"),
     };
     let note = |signers: &[u8]| {
-        let key = |n: u8| SigningKey::from_bytes(&[n; 32]);
-        let votes: Vec<_> =
-            signers.iter().map(|n| (PublicKey::of(&key(*n)).kid(), checkpoint.sign(&key(*n)))).collect();
-        Certificate::assemble(checkpoint.clone(), &votes, &genesis.members).to_note()
+        let signers: Vec<_> = signers.iter().copied().map(hbc_testkit::chain::key).collect();
+        hbc_testkit::chain::note(checkpoint.clone(), &signers, &genesis.members)
     };
     let three = note(&[1, 2, 4]);
     let (code, said) = open(&program, &keys, &three, None);

@@ -6,8 +6,7 @@ use std::path::Path;
 use std::process::{Command, Output};
 use std::time::{Duration, Instant};
 
-use ed25519_dalek::SigningKey;
-use hbc_chain::genesis::{Genesis, Named, Parameters, ServiceKey};
+use hbc_chain::genesis::{Genesis, Parameters};
 use hbc_chain::payload::{
     Anchor, Consent, ConsentKey, Erase, KeyStatus, MemberVote, NodeEvent, Payload, Receipts, Release, Revoke,
     Segment, ServiceKeyChange, Staff, StaffStatus,
@@ -18,46 +17,28 @@ use hbc_ledger::Application;
 use hbc_ledger::config::{Config, VerifyMode};
 use hbc_service::ServerSettings;
 use hbc_service::config::SecretFile;
+use hbc_testkit::chain::{key, public};
+use hbc_testkit::service::key_file;
 use hbc_types::account::{Custody, ServiceRole};
 use hbc_types::ids::GrantId;
-use hbc_types::keys::{PublicKey, SignatureBytes, Tag, possession_text};
+use hbc_types::keys::{SignatureBytes, Tag, possession_text};
 use hbc_types::wire::ledger::{NodeStatus, SubmitTransaction, TransactionState, TransactionView};
 use hbc_types::{Clock, Digest};
 
-fn key(n: u8) -> SigningKey {
-    SigningKey::from_bytes(&[n; 32])
-}
-
 fn genesis() -> Genesis {
-    let named = |name: &str, n| Named { key: PublicKey::of(&key(n)), name: name.to_owned() };
-    let service = |role, n| ServiceKey { key: PublicKey::of(&key(n)), role };
     Genesis {
-        members: vec![named("node-1", 1)],
-        operators: vec![named("operator-1", 101)],
-        origin: "hbc.test".to_owned(),
         parameters: Parameters::with_zero_bits(4, 1).unwrap(),
-        services: vec![
-            service(ServiceRole::AccessPolicy, 202),
-            service(ServiceRole::Auth, 201),
-            service(ServiceRole::Storage, 203),
-        ],
         time_ms: Clock::system().now().unsigned_ms() - 1_000,
+        ..hbc_testkit::chain::genesis(1)
     }
 }
 
 fn config(folder: &Path) -> Config {
-    use std::os::unix::fs::PermissionsExt as _;
-    let key_file = |name: &str, seed: u8| {
-        let file = folder.join(name);
-        std::fs::write(&file, hex::encode([seed; 32])).unwrap();
-        std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o600)).unwrap();
-        SecretFile::new(file)
-    };
     let settings = serde_json::json!({
         "name": "node-1",
         "genesis_file": folder.join("genesis.json"),
-        "key_file": key_file("node-1.key", 1),
-        "next_key_file": key_file("node-1.next", 2),
+        "key_file": SecretFile::new(key_file(folder, "node-1.key", 1)),
+        "next_key_file": SecretFile::new(key_file(folder, "node-1.next", 2)),
         "data_dir": folder.join("data"),
         "verify": VerifyMode::Incremental,
         "server": ServerSettings { workers: 1, shutdown_seconds: 1, ..ServerSettings::default() },
@@ -84,10 +65,6 @@ async fn fill(node: &Endpoint, chain: Digest, blocks: u8) -> Vec<Digest> {
 
 /// A payload with the number of its signer's key.
 type Said = (u8, Payload);
-
-fn public(n: u8) -> PublicKey {
-    PublicKey::of(&key(n))
-}
 
 /// A consent key comes, gives, alters and revokes.
 fn consents(chain: Digest, iat: u64) -> [Said; 4] {

@@ -16,7 +16,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use ed25519_dalek::SigningKey;
-use hbc_chain::genesis::{Genesis, Named, Parameters, ServiceKey};
+use hbc_chain::genesis::{Genesis, Parameters};
 use hbc_chain::header::Block;
 use hbc_chain::memory::Chain;
 use hbc_chain::payload::{Consent, ConsentKey, KeyStatus, Payload, Revoke};
@@ -25,7 +25,8 @@ use hbc_chain::tx::{self, Tx};
 use hbc_ledger::domain::mempool::PoolLimits;
 use hbc_ledger::node::judging::{Judged, Source, judge};
 use hbc_ledger::node::waiting::{Impossible, Waiting};
-use hbc_types::account::{Custody, ServiceRole};
+use hbc_testkit::chain::named::{self, secret};
+use hbc_types::account::Custody;
 use hbc_types::ids::GrantId;
 use hbc_types::keys::{Kid, PublicKey, SignatureBytes, possession_text};
 use hbc_types::{Digest, Timestamp};
@@ -78,10 +79,6 @@ fn step() -> impl Strategy<Value = Step> {
     ]
 }
 
-fn secret(name: &str) -> SigningKey {
-    SigningKey::from_bytes(Digest::of(name.as_bytes()).as_bytes())
-}
-
 fn holder(key: u8) -> SigningKey {
     secret(&format!("holder {key}"))
 }
@@ -95,22 +92,9 @@ fn grant(number: u8) -> GrantId {
 }
 
 fn genesis() -> Genesis {
-    let public = |name: &str| PublicKey::of(&secret(name));
-    let service = |role, name| ServiceKey { key: public(name), role };
-    let members =
-        (0..NODES).map(|n| format!("m{n}")).map(|name| Named { key: public(&name), name }).collect();
-    Genesis {
-        members,
-        operators: vec![Named { key: public("o"), name: "o".to_owned() }],
-        origin: "hbc.test".to_owned(),
-        parameters: Parameters::with_zero_bits(0, 1).unwrap(),
-        services: vec![
-            service(ServiceRole::AccessPolicy, "access-policy"),
-            service(ServiceRole::Auth, "auth"),
-            service(ServiceRole::Storage, "storage"),
-        ],
-        time_ms: START_MS,
-    }
+    let members: Vec<String> = (0..NODES).map(|n| format!("m{n}")).collect();
+    let members: Vec<&str> = members.iter().map(String::as_str).collect();
+    Genesis { parameters: Parameters::with_zero_bits(0, 1).unwrap(), ..named::genesis(&members, &["o"]) }
 }
 
 /// One node: its chain, what waits, and what its disk keeps.

@@ -17,11 +17,11 @@ use hbc_types::time::Timestamp;
 use hbc_types::wire::access::Scope;
 
 /// The `typ` of a consent-key certificate.
-pub const CONSENT_CERTIFICATE_TYP: &str = "hbc-consent-cert+jws";
+const CONSENT_CERTIFICATE_TYP: &str = "hbc-consent-cert+jws";
 /// The `typ` of a promise.
-pub const PROMISE_TYP: &str = "hbc-promise+jws";
+const PROMISE_TYP: &str = "hbc-promise+jws";
 /// The `typ` of a member's announcement of its address.
-pub const ADDRESS_TYP: &str = "hbc-address+jws";
+const ADDRESS_TYP: &str = "hbc-address+jws";
 /// Bytes of any of them at most.
 pub const MAX_BYTES: usize = 8 * 1024;
 
@@ -253,10 +253,7 @@ where
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn key(n: u8) -> SigningKey {
-        SigningKey::from_bytes(&[n; 32])
-    }
+    use crate::testing::key;
 
     fn certificate() -> ConsentCertificate {
         ConsentCertificate {

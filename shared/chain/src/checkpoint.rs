@@ -106,6 +106,19 @@ pub struct Checkpoint {
 }
 
 impl Checkpoint {
+    /// The checkpoint of the block with this header, decided in this round.
+    #[must_use]
+    pub fn of(origin: &str, header: &Header, round: u32) -> Self {
+        Self {
+            origin: origin.to_owned(),
+            log_size: header.log_size,
+            log_root: header.log_root,
+            height: header.height,
+            round,
+            block: header.hash(),
+        }
+    }
+
     /// The text, which is what is signed: four lines, each ended by a line feed.
     #[must_use]
     pub fn body(&self) -> String {
@@ -337,7 +350,7 @@ impl Certificate {
 mod tests {
     use super::*;
     use crate::genesis::log_origin;
-    use crate::genesis::tests::{key, sample};
+    use crate::testing::{genesis as sample, key, note};
     use proptest::prelude::*;
 
     fn checkpoint() -> Checkpoint {
@@ -353,10 +366,8 @@ mod tests {
     }
 
     fn certificate(signers: &[u8]) -> Certificate {
-        let checkpoint = checkpoint();
-        let votes: Vec<_> =
-            signers.iter().map(|n| (PublicKey::of(&key(*n)).kid(), checkpoint.sign(&key(*n)))).collect();
-        Certificate::assemble(checkpoint, &votes, &sample(4).members)
+        let signers: Vec<_> = signers.iter().copied().map(key).collect();
+        Certificate::parse(&note(checkpoint(), &signers, &sample(4).members)).unwrap()
     }
 
     fn check(certificate: &Certificate) -> Result<(), CheckpointError> {

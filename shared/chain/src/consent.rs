@@ -11,7 +11,7 @@ use hbc_types::keys::PublicKey;
 use hbc_types::wire::access::Scope;
 
 /// The `typ` of a signed unfreeze.
-pub const UNFREEZE_TYP: &str = "hbc-unfreeze+jws";
+const UNFREEZE_TYP: &str = "hbc-unfreeze+jws";
 
 /// What a grant's commitment covers: `{grant, grantee, patient, scope}` as JCS.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

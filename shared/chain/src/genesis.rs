@@ -335,31 +335,9 @@ pub fn log_origin(consortium: &str, chain: &Digest) -> String {
 }
 
 #[cfg(test)]
-pub(crate) mod tests {
+mod tests {
     use super::*;
-    use ed25519_dalek::SigningKey;
-
-    /// Seeds: members 1…, operators 101…, services 201….
-    pub(crate) fn key(n: u8) -> SigningKey {
-        SigningKey::from_bytes(&[n; 32])
-    }
-
-    pub(crate) fn sample(members: u8) -> Genesis {
-        let named = |name: String, n| Named { key: PublicKey::of(&key(n)), name };
-        let service = |role, n| ServiceKey { key: PublicKey::of(&key(n)), role };
-        Genesis {
-            members: (1..=members).map(|n| named(format!("node-{n}"), n)).collect(),
-            operators: vec![named("operator-1".into(), 101), named("operator-2".into(), 102)],
-            origin: "hbc.example".into(),
-            parameters: Parameters::with_zero_bits(8, 2).unwrap(),
-            services: vec![
-                service(ServiceRole::AccessPolicy, 202),
-                service(ServiceRole::Auth, 201),
-                service(ServiceRole::Storage, 203),
-            ],
-            time_ms: 1_790_000_000_000,
-        }
-    }
+    use crate::testing::{genesis as sample, key};
 
     /// The vector of docs/FORMATS.md.
     #[test]

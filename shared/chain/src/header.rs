@@ -68,7 +68,7 @@ impl Target {
     ///
     /// # Errors
     /// [`HeaderError::Target`].
-    pub const fn from_compact(compact: u32) -> Result<Self, HeaderError> {
+    pub(crate) const fn from_compact(compact: u32) -> Result<Self, HeaderError> {
         let length = compact >> 24;
         let mantissa = compact & 0x00ff_ffff;
         let negative = mantissa & 0x0080_0000 != 0;

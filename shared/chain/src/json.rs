@@ -12,7 +12,7 @@ use serde_json::Value;
 /// Nesting beyond this is refused.
 pub const MAX_DEPTH: usize = 64;
 /// 2^53 - 1, the largest integer that every JSON reader keeps exactly.
-pub const MAX_INTEGER: u64 = 9_007_199_254_740_991;
+pub(crate) const MAX_INTEGER: u64 = 9_007_199_254_740_991;
 
 /// Why bytes are not a canonical document.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

@@ -41,6 +41,8 @@ pub mod reliance;
 pub mod rtree;
 pub mod rules;
 pub mod state;
+#[cfg(any(test, feature = "testing"))]
+pub mod testing;
 pub mod tx;
 pub mod verification;
 

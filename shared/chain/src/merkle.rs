@@ -8,7 +8,7 @@ use sha2::{Digest as _, Sha256};
 use hbc_types::digest::Digest;
 
 /// A path is never longer than the number of bits of a leaf's index.
-pub const MAX_PATH: usize = 64;
+pub(crate) const MAX_PATH: usize = 64;
 
 /// Why a proof does not hold.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -46,7 +46,7 @@ pub fn leaf_hash(data: &[u8]) -> Digest {
 
 /// The hash of an inner node: SHA-256(0x01 ‖ left ‖ right).
 #[must_use]
-pub fn node_hash(left: &Digest, right: &Digest) -> Digest {
+fn node_hash(left: &Digest, right: &Digest) -> Digest {
     let mut hasher = Sha256::new();
     hasher.update([1]);
     hasher.update(left.as_bytes());
@@ -99,7 +99,7 @@ impl Frontier {
     /// Appends one leaf hash and reports every node that becomes complete, the leaf first, as (level, index, hash): node
     /// `index` of `level` covers the leaves from `index << level`, `1 << level` of them. What a store keeps of them is
     /// what [`NodeSource`] must answer.
-    pub fn push_with(&mut self, leaf: Digest, complete: &mut impl FnMut(u8, u64, Digest)) {
+    fn push_with(&mut self, leaf: Digest, complete: &mut impl FnMut(u8, u64, Digest)) {
         let mut index = self.size;
         let mut level = 0_u8;
         let mut hash = leaf;
@@ -154,7 +154,7 @@ impl Frontier {
 pub trait NodeSource {
     /// Why a node could not be had.
     type Error;
-    /// The node `index` of `level` (see [`Frontier::push_with`]); asked only for complete nodes.
+    /// The node `index` of `level` (level 0 are the leaves' hashes); asked only for complete nodes.
     ///
     /// # Errors
     /// When the node is missing or unreadable.
@@ -248,7 +248,7 @@ const fn split(n: u64) -> u64 {
 ///
 /// # Errors
 /// What the source answers.
-pub fn root_at<S: NodeSource>(source: &S, size: u64) -> Result<Digest, S::Error> {
+pub(crate) fn root_at<S: NodeSource>(source: &S, size: u64) -> Result<Digest, S::Error> {
     if size == 0 { Ok(empty_root()) } else { subtree(source, 0, size) }
 }
 
@@ -291,11 +291,7 @@ pub fn inclusion_path<S: NodeSource>(source: &S, index: u64, size: u64) -> Resul
 ///
 /// # Errors
 /// What the source answers.
-pub fn consistency_path<S: NodeSource>(
-    source: &S,
-    earlier: u64,
-    later: u64,
-) -> Result<Vec<Digest>, S::Error> {
+fn consistency_path<S: NodeSource>(source: &S, earlier: u64, later: u64) -> Result<Vec<Digest>, S::Error> {
     if earlier == 0 || earlier >= later {
         return Ok(Vec::new());
     }

@@ -23,9 +23,9 @@ use hbc_types::ids::GrantId;
 use hbc_types::keys::{Kid, PublicKey, SignatureBytes, Tag, possession_text};
 
 /// Segments in one anchor at most.
-pub const MAX_SEGMENTS: usize = 256;
+const MAX_SEGMENTS: usize = 256;
 /// Digests in one erasure at most.
-pub const MAX_ERASED: usize = 1024;
+const MAX_ERASED: usize = 1024;
 /// Bytes of a free text (an organisation, a period, an event) at most.
 pub const MAX_TEXT_BYTES: usize = 200;
 

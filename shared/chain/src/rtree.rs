@@ -20,11 +20,11 @@ use hbc_types::digest::Digest;
 use hbc_types::hash::domain_hash;
 
 /// Bytes of an anchor.
-pub const ANCHOR_BYTES: usize = 48;
+const ANCHOR_BYTES: usize = 48;
 /// Anchors in a page.
 pub const PAGE_ANCHORS: usize = 4096;
 /// Children of a node.
-pub const FANOUT: usize = 16;
+const FANOUT: usize = 16;
 /// Levels of a page: bottom nodes, slices, the page.
 const LEVELS: usize = 3;
 /// Anchors in a slice.

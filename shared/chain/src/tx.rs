@@ -19,7 +19,7 @@ use hbc_types::keys::{KeyError, Kid, PreparedKey, PublicKey};
 /// The `typ` of a transaction.
 pub const TYP: &str = "hbc-tx+jws";
 /// Bytes of a transaction at most.
-pub const MAX_TX_BYTES: usize = 256 * 1024;
+const MAX_TX_BYTES: usize = 256 * 1024;
 
 /// Why bytes are not a transaction.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -206,16 +206,13 @@ pub fn verify_signatures(
 mod tests {
     use super::*;
     use crate::payload::{Consent, ConsentKey, KeyStatus, Receipts};
+    use crate::testing::key;
     use base64::Engine as _;
     use base64::engine::general_purpose::URL_SAFE_NO_PAD;
     use hbc_types::account::Custody;
     use hbc_types::ids::GrantId;
     use hbc_types::keys::{SignatureBytes, possession_text};
     use proptest::prelude::*;
-
-    fn key(n: u8) -> SigningKey {
-        SigningKey::from_bytes(&[n; 32])
-    }
 
     fn receipts(iat: u64) -> Payload {
         Payload::Receipts(Receipts { chain: Digest::of(b"chain"), count: 2, iat, root: Digest::of(b"root") })

@@ -2,20 +2,62 @@
 
 #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, missing_docs, reason = "test code")]
 
-mod chain;
+mod memory;
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use chain::{Builder, Memory, Mood, NOW_MS, Node, author, genesis, nodes, transaction, urls, vote};
+use hbc_chain::genesis::Genesis;
+use hbc_chain::payload::{MemberVote, Payload, Receipts};
+use hbc_chain::tx;
 use hbc_client::ledger::{Finality, Follower, Health, LedgerClient, OutboxDriver, Settlement};
+use hbc_testkit::chain::{ACCESS_POLICY, Chain, key, public, quick_genesis};
+use hbc_testkit::ledger::{Mood, Node, four, urls};
 use hbc_types::outbox::TransactionState;
 use hbc_types::problem::Slug;
 use hbc_types::{Clock, Digest, Timestamp};
+use memory::Memory;
 use tokio::task::JoinHandle;
 
 const LONG: Duration = Duration::from_secs(20);
 const ALL: &[u8] = &[1, 2, 3, 4];
+const NOW_MS: i64 = 1_800_000_000_000;
+
+fn genesis() -> Genesis {
+    quick_genesis(4)
+}
+
+fn chain() -> Chain {
+    Chain::of(genesis())
+}
+
+async fn nodes() -> Vec<Node> {
+    four(&genesis(), &Clock::fixed(Timestamp::from_ms(NOW_MS))).await
+}
+
+fn author() -> Digest {
+    public(ACCESS_POLICY).kid()
+}
+
+/// A transaction of storage-like simplicity: a receipts root signed by access-policy.
+fn transaction(n: u64) -> String {
+    let chain = genesis().chain_id().unwrap();
+    let root = Digest::of(&n.to_be_bytes());
+    let payload = Payload::Receipts(Receipts { chain, count: 1, iat: u64::try_from(NOW_MS).unwrap(), root });
+    tx::sign(&key(ACCESS_POLICY), &payload).unwrap()
+}
+
+/// A member's vote that `name` gets this key (by seed), or leaves.
+fn vote(voter: u8, name: &str, seed: Option<u8>) -> String {
+    let payload = Payload::MemberVote(MemberVote {
+        chain: genesis().chain_id().unwrap(),
+        iat: u64::try_from(NOW_MS).unwrap() + u64::from(voter),
+        nonce: 0,
+        subject: format!("member:{name}"),
+        value: seed.map_or("none".to_owned(), |seed| public(seed).to_string()),
+    });
+    tx::sign(&key(voter), &payload).unwrap()
+}
 
 struct Running {
     memory: Memory,
@@ -69,9 +111,9 @@ async fn eventually(what: impl Fn() -> bool) {
 #[tokio::test]
 async fn certified_blocks_are_applied_in_order_and_once_across_restarts() {
     let nodes = nodes().await;
-    let mut chain = Builder::new();
+    let mut chain = chain();
     for n in 0..5 {
-        chain.push(&[transaction(n)], &[1, 2, 4]);
+        chain.append_by(&[transaction(n)], &[1, 2, 4]);
     }
     nodes.iter().for_each(|node| node.serve(&chain.blocks));
     let memory = Memory::default();
@@ -79,7 +121,7 @@ async fn certified_blocks_are_applied_in_order_and_once_across_restarts() {
     until(&running, |health| health.applied == 5).await;
     assert_eq!(memory.applied(), [1, 2, 3, 4, 5]);
     drop(running);
-    chain.push(&[], ALL);
+    chain.append_by(&[], ALL);
     nodes.iter().for_each(|node| node.serve(&chain.blocks));
     let again = follow(&nodes, memory.clone());
     let health = until(&again, |health| health.applied == 6).await;
@@ -90,10 +132,10 @@ async fn certified_blocks_are_applied_in_order_and_once_across_restarts() {
 #[tokio::test]
 async fn a_block_with_too_few_signatures_is_no_block() {
     let nodes = nodes().await;
-    let mut chain = Builder::new();
-    chain.push(&[transaction(1)], ALL);
+    let mut chain = chain();
+    chain.append_by(&[transaction(1)], ALL);
     let honest = chain.blocks.clone();
-    chain.push(&[transaction(2)], &[1, 2]);
+    chain.append_by(&[transaction(2)], &[1, 2]);
     nodes[0].serve(&chain.blocks);
     nodes[1].serve(&honest);
     let running = follow(&nodes, Memory::default());
@@ -106,9 +148,9 @@ async fn a_block_with_too_few_signatures_is_no_block() {
 #[tokio::test]
 async fn a_changed_transaction_is_taken_from_another_node_as_it_was() {
     let nodes = nodes().await;
-    let mut chain = Builder::new();
+    let mut chain = chain();
     let txs = [transaction(1), transaction(2)];
-    chain.push(&txs, ALL);
+    chain.append_by(&txs, ALL);
     let mut changed = chain.blocks.clone();
     changed[0].transactions[1] = transaction(3);
     nodes[..3].iter().for_each(|node| node.serve(&changed));
@@ -125,9 +167,9 @@ async fn a_changed_transaction_is_taken_from_another_node_as_it_was() {
 #[tokio::test]
 async fn two_certified_blocks_at_one_height_stop_everything() {
     let nodes = nodes().await;
-    let (mut one, mut other) = (Builder::new(), Builder::new());
-    one.push(&[transaction(1)], ALL);
-    other.push(&[transaction(2)], ALL);
+    let (mut one, mut other) = (chain(), chain());
+    one.append_by(&[transaction(1)], ALL);
+    other.append_by(&[transaction(2)], ALL);
     nodes[0].serve(&one.blocks);
     nodes[1].serve(&other.blocks);
     let running = follow(&nodes, Memory::default());
@@ -142,18 +184,18 @@ async fn two_certified_blocks_at_one_height_stop_everything() {
 #[tokio::test]
 async fn members_change_by_their_votes_and_across_restarts() {
     let nodes = nodes().await;
-    let mut chain = Builder::new();
+    let mut chain = chain();
     // Two voices, then a third that changed its mind and back: the fifth member joins from block 4 on.
-    chain.push(&[vote(1, "node-5", Some(5)), vote(2, "node-5", Some(5))], ALL);
-    chain.push(&[vote(3, "node-5", Some(6))], ALL);
+    chain.append_by(&[vote(1, "node-5", Some(5)), vote(2, "node-5", Some(5))], ALL);
+    chain.append_by(&[vote(3, "node-5", Some(6))], ALL);
     let early = chain.blocks.clone();
-    chain.push(&[vote(3, "node-5", Some(5))], ALL);
-    chain.members(&[1, 2, 3, 4, 5]);
-    chain.push(&[transaction(1)], &[2, 3, 4, 5]);
+    chain.append_by(&[vote(3, "node-5", Some(5))], ALL);
+    chain.certified_by(&[1, 2, 3, 4, 5]);
+    chain.append_by(&[transaction(1)], &[2, 3, 4, 5]);
     // The first member leaves.
-    chain.push(&(2..=5).map(|n| vote(n, "node-1", None)).collect::<Vec<_>>(), &[2, 3, 4, 5]);
-    chain.members(&[2, 3, 4, 5]);
-    chain.push(&[transaction(2)], &[2, 4, 5]);
+    chain.append_by(&(2..=5).map(|n| vote(n, "node-1", None)).collect::<Vec<_>>(), &[2, 3, 4, 5]);
+    chain.certified_by(&[2, 3, 4, 5]);
+    chain.append_by(&[transaction(2)], &[2, 4, 5]);
     nodes.iter().for_each(|node| node.serve(&early));
     let memory = Memory::default();
     let running = follow(&nodes, memory.clone());
@@ -164,8 +206,8 @@ async fn members_change_by_their_votes_and_across_restarts() {
     until(&again, |health| health.applied == 6).await;
     // Three of those who founded the chain are no quorum of the members there are now.
     let mut stolen = chain.clone();
-    stolen.members(&[1, 2, 3, 4]);
-    stolen.push(&[transaction(3)], &[1, 2, 3]);
+    stolen.certified_by(&[1, 2, 3, 4]);
+    stolen.append_by(&[transaction(3)], &[1, 2, 3]);
     nodes.iter().for_each(|node| node.serve(&stolen.blocks));
     tokio::time::sleep(Duration::from_millis(2500)).await;
     assert_eq!(memory.applied(), [1, 2, 3, 4, 5, 6]);
@@ -174,8 +216,8 @@ async fn members_change_by_their_votes_and_across_restarts() {
 #[tokio::test]
 async fn a_journal_that_fails_gets_the_block_again() {
     let nodes = nodes().await;
-    let mut chain = Builder::new();
-    chain.push(&[transaction(1)], ALL);
+    let mut chain = chain();
+    chain.append_by(&[transaction(1)], ALL);
     nodes.iter().for_each(|node| node.serve(&chain.blocks));
     let memory = Memory::default();
     memory.fail_next_applies(2);
@@ -195,12 +237,12 @@ async fn a_submitted_transaction_is_final_when_its_block_is() {
     let waiting = running.finality.register(txid);
     eventually(|| memory.state(txid) == TransactionState::Submitted).await;
     let promised = memory.node_of(txid).unwrap();
-    let got: Vec<&Node> = nodes.iter().filter(|node| !node.received.lock().unwrap().is_empty()).collect();
+    let got: Vec<&Node> = nodes.iter().filter(|node| !node.received().is_empty()).collect();
     assert_eq!(got.len(), 1, "one node is enough");
     assert_eq!(got[0].name, promised);
-    assert_eq!(*got[0].received.lock().unwrap(), std::slice::from_ref(&jws), "the very bytes");
-    let mut chain = Builder::new();
-    chain.push(&[jws], ALL);
+    assert_eq!(got[0].received(), std::slice::from_ref(&jws), "the very bytes");
+    let mut chain = chain();
+    chain.append_by(&[jws], ALL);
     nodes.iter().for_each(|node| node.serve(&chain.blocks));
     let settled = waiting.settled(LONG).await;
     assert_eq!(settled, Some(Settlement::Final { height: 1, log_index: 1 }));
@@ -264,7 +306,7 @@ async fn what_may_become_valid_is_tried_again() {
     let running = drive(&nodes, memory.clone());
     let txid = memory.enqueue(&transaction(11));
     running.finality.wake();
-    let received = || nodes.iter().map(|node| node.received.lock().unwrap().len()).sum::<usize>();
+    let received = || nodes.iter().map(|node| node.received().len()).sum::<usize>();
     eventually(|| received() == 1).await;
     assert_eq!(memory.state(txid), TransactionState::Waiting);
     nodes.iter().for_each(|node| node.feel(Mood::Promise));
@@ -297,8 +339,8 @@ async fn past_the_include_by_time_the_next_node_gets_the_same_bytes() {
     let first = memory.node_of(txid).unwrap();
     running.clock.advance(Duration::from_secs(6));
     eventually(|| memory.node_of(txid).as_ref() != Some(&first)).await;
-    for node in nodes.iter().filter(|node| !node.received.lock().unwrap().is_empty()) {
-        assert!(node.received.lock().unwrap().iter().all(|got| *got == jws));
+    for node in nodes.iter().filter(|node| !node.received().is_empty()) {
+        assert!(node.received().iter().all(|got| *got == jws));
     }
 }
 
@@ -311,9 +353,9 @@ async fn one_authors_transactions_arrive_in_order_at_one_node() {
     let txids: Vec<Digest> = sent.iter().map(|jws| memory.enqueue(jws)).collect();
     running.finality.wake();
     eventually(|| txids.iter().all(|txid| memory.state(*txid) == TransactionState::Submitted)).await;
-    let got: Vec<&Node> = nodes.iter().filter(|node| !node.received.lock().unwrap().is_empty()).collect();
+    let got: Vec<&Node> = nodes.iter().filter(|node| !node.received().is_empty()).collect();
     assert_eq!(got.len(), 1);
-    assert_eq!(*got[0].received.lock().unwrap(), sent);
+    assert_eq!(got[0].received(), sent);
 }
 
 #[tokio::test]

@@ -50,7 +50,7 @@ pub fn load<T: DeserializeOwned>(role: &str, path: &Path) -> Result<T, ConfigErr
 }
 
 /// Like [`load`] with an environment given by hand.
-pub fn load_with<T: DeserializeOwned>(
+fn load_with<T: DeserializeOwned>(
     role: &str,
     path: &Path,
     variables: impl Iterator<Item = (String, String)>,

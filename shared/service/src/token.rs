@@ -137,7 +137,7 @@ impl TokenVerifier {
     }
 
     /// A loop for [`crate::Tasks`]: fetches the key set now and every five minutes.
-    pub async fn keep_fresh(self) {
+    pub(crate) async fn keep_fresh(self) {
         loop {
             self.fetch(true).await;
             tokio::time::sleep(if self.has_keys() { REFRESH } else { FIRST_FETCH_PAUSE }).await;

@@ -1,14 +1,22 @@
-//! Everything tests share: the whole stack on free ports, a private PostgreSQL, Synthea's bundles, fixed time and
-//! seeded randomness. Nothing here is used outside tests.
+//! Everything tests share: keys, founding documents and certified chains ([`chain`]), a ledger node that serves one
+//! ([`ledger`]), people with tokens ([`users`]), a service in the test's process ([`service`]) and its answers ([`http`]),
+//! who may call what ([`callers`]), the whole stack on free ports, a private PostgreSQL, Synthea's bundles, fixed time and seeded randomness. Nothing here is
+//! used outside tests.
 
+pub mod callers;
+pub mod http;
+pub mod ledger;
 pub mod postgres;
+pub mod service;
 pub mod stack;
 pub mod synthea;
+pub mod users;
 
 use std::io::Write as _;
 use std::net::TcpListener;
 use std::time::Duration;
 
+pub use hbc_chain::testing as chain;
 pub use hbc_types::{Clock, Random, Timestamp};
 pub use stack::Stack;
 

@@ -19,7 +19,7 @@ const ICD10: [&str; 2] = ["http://hl7.org/fhir/sid/icd-10-cm", "http://hl7.org/f
 const ACT_CODE: &str = "http://terminology.hl7.org/CodeSystem/v3-ActCode";
 
 /// Which compartment wins when a record's codes point to several.
-pub const PRECEDENCE: [Compartment; 7] = [
+const PRECEDENCE: [Compartment; 7] = [
     Compartment::Violence,
     Compartment::Hiv,
     Compartment::Psychiatry,
@@ -373,7 +373,7 @@ fn precedence(compartment: Compartment) -> usize {
 
 /// The compartment that one code calls for.
 #[must_use]
-pub fn sensitivity(system: &str, code: &str) -> Option<Compartment> {
+pub(crate) fn sensitivity(system: &str, code: &str) -> Option<Compartment> {
     let listed =
         |table: &[(&str, Compartment)]| table.iter().find(|(known, _)| *known == code).map(|(_, c)| *c);
     if system == SNOMED {

@@ -1,10 +1,12 @@
 //! One operation with its callers: who is refused and how, and who is served.
 
 use anyhow::Result;
+use hbc_testkit::callers;
+use hbc_testkit::users::role_of;
 use hbc_tests::ask::{Ask, Credentials, Reply};
 use hbc_tests::spec::{Access, Operation};
 use hbc_tests::{Person, TestApp};
-use hbc_types::account::ServiceRole;
+use hbc_types::account::{Role, ServiceRole};
 use hbc_types::ids::AccountId;
 use reqwest::Method;
 use serde::Serialize;
@@ -22,6 +24,7 @@ enum Expected {
 #[derive(Clone, Debug)]
 struct Caller {
     name: String,
+    role: Option<Role>,
     token: Option<String>,
     service: Option<ServiceRole>,
     purpose: bool,
@@ -143,6 +146,28 @@ impl Case {
         self
     }
 
+    /// What of the case's callers contradicts the list of who may call what. An operation whose list names a role may have
+    /// several cases; each tries every role that the list leaves out.
+    pub fn against(&self, row: &callers::Operation) -> Vec<String> {
+        let mut wrong = Vec::new();
+        for caller in &self.rightful {
+            let listed = match (caller.service, caller.role) {
+                (Some(service), _) => row.caller() == Some(service),
+                (None, Some(role)) => row.serves(role),
+                (None, None) => row.is_public(),
+            };
+            if !listed {
+                wrong.push(format!("{}: {} is served and not on the list", self.name, caller.name));
+            }
+        }
+        for role in row.strangers() {
+            if !self.strangers.iter().any(|stranger| stranger.role == Some(role)) {
+                wrong.push(format!("{}: no {role} tries it", self.name));
+            }
+        }
+        wrong
+    }
+
     /// Tries everybody; answers what was not as it should be.
     pub async fn check(&self, app: &TestApp, operation: &Operation) -> Result<Vec<String>> {
         let mut wrong = Vec::new();
@@ -202,6 +227,7 @@ impl Caller {
     fn of(person: &Person, expected: Expected) -> Self {
         Self {
             name: person.username.clone(),
+            role: Some(role_of(&person.account)),
             token: Some(person.token().to_owned()),
             service: None,
             purpose: !matches!(person.account, AccountId::Patient(_)),
@@ -213,6 +239,7 @@ impl Caller {
     fn nobody(name: &str, token: Option<&str>, statuses: &[u16]) -> Self {
         Self {
             name: name.to_owned(),
+            role: None,
             token: token.map(str::to_owned),
             service: None,
             purpose: false,
@@ -224,6 +251,7 @@ impl Caller {
     fn service(role: ServiceRole, user: Option<&Person>, statuses: &[u16]) -> Self {
         Self {
             name: format!("{role} for {}", user.map_or("nobody", |user| &user.username)),
+            role: None,
             token: user.map(|user| user.token().to_owned()),
             service: Some(role),
             purpose: false,

@@ -125,7 +125,7 @@ async fn of_two_drafts_for_one_place_one_is_signed() {
             w.put_signature(&patient, &first.id, &one),
             w.put_signature(&patient, &second.id, &two)
         );
-        let mut statuses = [one.status.as_u16(), two.status.as_u16()];
+        let mut statuses = [one.status, two.status];
         statuses.sort_unstable();
         assert_eq!(statuses, [200, 409]);
         // The next draft continues after the one that was signed.

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use hbc_chain::proof::{self, Content, Trust};
+use hbc_testkit::service::eventually;
 use hbc_types::account::AgencyType;
 use hbc_types::labels::Category;
 use hbc_types::purpose::Purpose;
@@ -145,11 +146,12 @@ async fn with_a_ledger_grants_become_final_and_receipts_prove_themselves_offline
         let view: GrantView = w.get(&path, &patient.user).await.ok();
         view.state.code() == "active" && view.height.is_some()
     };
-    eventually(&w, active).await;
+    eventually("the grant is active", ticking(&w, active)).await;
     let receipt = w.read(&doctor.user, &written).await.receipt.unwrap();
     let path = format!("/v1/me/accesses/{receipt}/proof");
-    eventually(&w, async || w.get(&path, &patient.user).await.status == 200).await;
-    let file = w.get(&path, &patient.user).await.body;
+    let anchored = async || w.get(&path, &patient.user).await.status == 200;
+    eventually("the receipt is anchored", ticking(&w, anchored)).await;
+    let file = w.get(&path, &patient.user).await.bytes;
     let trust = Trust::Genesis(Box::new((*w.app.genesis).clone()));
     let verified = proof::verify(&file, &trust).unwrap();
     let Content::Receipt(body) = verified.content else { panic!("not a receipt") };
@@ -165,17 +167,14 @@ async fn with_a_ledger_grants_become_final_and_receipts_prove_themselves_offline
     // A revocation acts at once, and becomes final as well.
     assert_eq!(w.revoke(&patient, &doctor, &grant.id).await.status, 200);
     assert!(w.read(&doctor.user, &written).await.keys.is_empty());
-    eventually(&w, async || hbc_db::outbox::backlog(w.app.db.reads()).await.unwrap().0 == 0).await;
+    let empty = async || hbc_db::outbox::backlog(w.app.db.reads()).await.unwrap().0 == 0;
+    eventually("nothing waits for the ledger", ticking(&w, empty)).await;
 }
 
-/// Waits, and lets the service's clock go on as well: what is periodic goes by it.
-async fn eventually(w: &World, holds: impl AsyncFn() -> bool) {
-    for _ in 0..200 {
-        if holds().await {
-            return;
-        }
-        tokio::time::sleep(Duration::from_millis(50)).await;
+/// The condition, while the service's clock goes on as well: what is periodic goes by it.
+fn ticking(w: &World, holds: impl AsyncFn() -> bool) -> impl AsyncFn() -> bool {
+    async move || {
         w.clock.advance(Duration::from_millis(50));
+        holds().await
     }
-    panic!("it did not come to hold within ten seconds");
 }

@@ -8,7 +8,6 @@ mod keys;
 mod log;
 mod loops;
 mod matrix;
-mod node;
 mod requests;
 mod tampering;
 mod world;

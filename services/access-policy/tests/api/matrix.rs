@@ -3,6 +3,8 @@
 
 use std::collections::BTreeSet;
 
+use hbc_testkit::callers::{Operation, names, of, public as public_operations};
+use hbc_testkit::users::role_of;
 use hbc_types::account::{AgencyType, ServiceRole};
 use hbc_types::labels::Category;
 use reqwest::Method;
@@ -164,7 +166,7 @@ async fn every_operation_is_closed_to_whom_it_is_not_for() {
             "GET /v1/me/accesses/{receipt}/proof",
             format!("/v1/me/accesses/{receipt}/proof"),
             None,
-            vec![(other.user.clone(), 404), (doctor.user.clone(), 403)],
+            vec![(other.user.clone(), 404), (doctor.user.clone(), 403), (operator.clone(), 403)],
             p,
             409,
         ),
@@ -173,7 +175,7 @@ async fn every_operation_is_closed_to_whom_it_is_not_for() {
             own("/v1/explain"),
             Some(json!({
             "patient": patient.id, "agency": doctor.id, "action": "read", "category": "laboratory", "purpose": "TREAT"})),
-            vec![(other.user.clone(), 404), (rival.user.clone(), 404)],
+            vec![(other.user.clone(), 404), (rival.user.clone(), 404), (operator.clone(), 404)],
             p,
             200,
         ),
@@ -264,9 +266,28 @@ async fn every_operation_is_closed_to_whom_it_is_not_for() {
     let known: BTreeSet<String> =
         hbc_service::openapi::operations(&document).into_iter().map(|(name, _)| name).collect();
     assert_eq!(listed, known);
-    assert!(hbc_service::openapi::public_operations(&document).is_empty());
+    assert_eq!(
+        known.into_iter().collect::<Vec<_>>(),
+        names("access-policy"),
+        "the list of who may call what"
+    );
+    assert_eq!(hbc_service::openapi::public_operations(&document), public_operations("access-policy"));
+    let rows = of("access-policy");
     for line in &lines {
+        against_the_list(line, rows.iter().find(|row| row.name() == line.operation).unwrap());
         check(&w, line).await;
+    }
+}
+
+/// Who is served is on the list, and each role that is not is tried.
+fn against_the_list(line: &Line, row: &Operation) {
+    assert_eq!(line.service, row.caller(), "{}", line.operation);
+    if let (None, Some(user)) = (line.service, &line.rightful) {
+        assert!(row.serves(role_of(&user.account)), "{}", line.operation);
+    }
+    for role in row.strangers() {
+        let tried = line.strangers.iter().any(|(user, _)| role_of(&user.account) == role);
+        assert!(tried, "no {role} tries {}", line.operation);
     }
 }
 
@@ -292,5 +313,5 @@ async fn check(w: &crate::world::World, line: &Line) {
         }
     }
     let answer = call(line.rightful.as_ref(), line.service).await;
-    assert_eq!(answer.status, line.status, "{}: {}", line.operation, String::from_utf8_lossy(&answer.body));
+    assert_eq!(answer.status, line.status, "{}: {}", line.operation, answer.said());
 }

@@ -9,67 +9,37 @@ use hbc_access_policy::{AccessPolicy, Application, Config};
 use hbc_app::{LedgerJournal, Service, Settings, Surroundings};
 use hbc_chain::certificate::{ConsentCertificate, Limits};
 use hbc_chain::consent::UnfreezeOrder;
-use hbc_chain::genesis::{Genesis, Named, Parameters, ServiceKey};
+use hbc_chain::genesis::Genesis;
 use hbc_chain::payload::{Consent, ConsentKey, KeyStatus, Payload, Revoke};
 use hbc_chain::tx::{self, Tx};
+use hbc_client::ServiceCaller;
 use hbc_client::ledger::FinalBlock;
-use hbc_client::ledger::{FinalTransaction, Journal as _};
-use hbc_client::{ServiceCaller, jwt};
+use hbc_client::ledger::Journal as _;
 use hbc_service::Tasks;
 use hbc_service::config::SecretFile;
 use hbc_service::{ServerSettings, telemetry::TelemetrySettings};
+use hbc_testkit::chain::{ACCESS_POLICY, AUTH, STORAGE, key, quick_genesis};
+use hbc_testkit::http::Reply;
+use hbc_testkit::ledger::{Node, final_block};
+use hbc_testkit::service::{Spawned, key_file};
+pub use hbc_testkit::users::User;
+use hbc_testkit::users::{AUDIENCE, ISSUER, TOKENS};
 use hbc_types::account::{AgencyType, Custody, Role, ServiceRole, Standing};
-use hbc_types::ids::{AccountId, AgencyId, GrantId, IntentId, OperatorId, PatientId, RecordId, SessionId};
+use hbc_types::ids::{AccountId, AgencyId, GrantId, IntentId, OperatorId, PatientId, RecordId};
 use hbc_types::keys::{PublicKey, SignatureBytes, possession_text};
 use hbc_types::labels::{Category, Compartment};
-use hbc_types::outbox::FollowPosition;
 use hbc_types::purpose::{Action, Purpose};
 use hbc_types::wire::access::{
     DataKeyItem, DataKeys, DataKeysRequest, DecisionAnswer, DecisionRequest, GrantDraft, GrantSignature,
     GrantView, Labels, NewDenial, NewGrant, PinPatient, Scope, Subject, UnwrapItem, UnwrapRequest, Unwrapped,
 };
-use hbc_types::wire::token::{ACCESS_SECONDS, ACCESS_TYP, AccessClaims, SERVICE_HEADER};
+use hbc_types::wire::token::SERVICE_HEADER;
 use hbc_types::{Clock, Digest, Random, Timestamp};
-use reqwest::{Method, StatusCode};
+use reqwest::Method;
 use serde::Serialize;
 use serde_json::Value;
 
 pub const START: i64 = 1_800_000_000_000;
-
-/// An answer of the service.
-#[derive(Debug)]
-pub struct Answer {
-    pub status: StatusCode,
-    pub body: Vec<u8>,
-}
-
-impl Answer {
-    pub fn json<T: serde::de::DeserializeOwned>(&self) -> T {
-        let text = String::from_utf8_lossy(&self.body);
-        serde_json::from_slice(&self.body).unwrap_or_else(|error| panic!("{error}: {} {text}", self.status))
-    }
-
-    pub fn ok<T: serde::de::DeserializeOwned>(&self) -> T {
-        assert!(self.status.is_success(), "{} {}", self.status, String::from_utf8_lossy(&self.body));
-        self.json()
-    }
-
-    /// Status and slug, the first reference appended.
-    pub fn problem(&self) -> String {
-        let document: Value = self.json();
-        let slug =
-            document["type"].as_str().unwrap_or_default().trim_start_matches("urn:hbc:problem:").to_owned();
-        let rule = document["references"].get(0).and_then(Value::as_str).map(|rule| format!(" {rule}"));
-        format!("{} {slug}{}", self.status.as_u16(), rule.unwrap_or_default())
-    }
-}
-
-/// Who calls.
-#[derive(Clone, Debug)]
-pub struct User {
-    pub account: AccountId,
-    pub session: SessionId,
-}
 
 /// A patient with the keys that only they have.
 #[derive(Clone, Debug)]
@@ -92,24 +62,14 @@ pub struct World {
     pub clock: Clock,
     pub random: Random,
     pub chain: Digest,
-    base: String,
+    service: Spawned,
     http: reqwest::Client,
     auth: SigningKey,
     storage: SigningKey,
-    tokens: SigningKey,
-    stop: Option<tokio::sync::oneshot::Sender<()>>,
     height: std::sync::atomic::AtomicU64,
-    _ledger: Option<wiremock::MockServer>,
+    _ledger: Option<Node>,
     _folder: tempfile::TempDir,
     database: hbc_db::testing::TestDatabase,
-}
-
-impl Drop for World {
-    fn drop(&mut self) {
-        if let Some(stop) = self.stop.take() {
-            let _gone = stop.send(());
-        }
-    }
 }
 
 /// A world on each engine that is at hand.
@@ -131,47 +91,19 @@ pub async fn world_with_ledger() -> World {
     World::on(hbc_db::testing::sqlite(hbc_access_policy::testing::MIGRATIONS).await, true).await
 }
 
-fn secret(folder: &Path, name: &str, bytes: [u8; 32]) -> SecretFile {
-    use std::os::unix::fs::PermissionsExt;
-    let path = folder.join(name);
-    std::fs::write(&path, hex::encode(bytes)).unwrap();
-    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600)).unwrap();
-    SecretFile::new(path)
-}
-
-fn genesis(auth: &SigningKey, policy: &SigningKey, storage: &SigningKey) -> Genesis {
-    let named = |name: &str, seed: u8| Named {
-        key: PublicKey::of(&SigningKey::from_bytes(&[seed; 32])),
-        name: name.to_owned(),
-    };
-    let service = |role, key: &SigningKey| ServiceKey { key: PublicKey::of(key), role };
-    Genesis {
-        members: vec![named("node-1", 101), named("node-2", 102), named("node-3", 103), named("node-4", 104)],
-        operators: vec![named("operator-1", 111)],
-        origin: "hbc.example".to_owned(),
-        parameters: Parameters::with_zero_bits(8, 1).unwrap(),
-        services: vec![
-            service(ServiceRole::AccessPolicy, policy),
-            service(ServiceRole::Auth, auth),
-            service(ServiceRole::Storage, storage),
-        ],
-        time_ms: START as u64 - 1_000_000,
-    }
-}
-
 impl World {
     async fn on(database: hbc_db::testing::TestDatabase, with_ledger: bool) -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let key = |seed: u8| SigningKey::from_bytes(&[seed; 32]);
-        let (auth, policy, storage, tokens) = (key(1), key(2), key(3), key(4));
-        let genesis = genesis(&auth, &policy, &storage);
+        let (auth, storage) = (key(AUTH), key(STORAGE));
+        let file = |name, seed| SecretFile::new(key_file(folder.path(), name, seed));
+        let genesis = Genesis { time_ms: START as u64 - 1_000_000, ..quick_genesis(4) };
         let genesis_file = folder.path().join("genesis.json");
         let mut text = genesis.to_bytes().unwrap();
         text.push(b'\n');
         std::fs::write(&genesis_file, text).unwrap();
         let clock = Clock::fixed(Timestamp::from_ms(START));
         let ledger = match with_ledger {
-            true => Some(crate::node::start(genesis.clone(), clock.clone()).await),
+            true => Some(Node::deciding(genesis.clone(), clock.clone()).await),
             false => None,
         };
         let config = Config {
@@ -181,46 +113,35 @@ impl World {
                 database_url: Some(database.url.clone()),
                 database_url_file: None,
                 genesis_file,
-                service_key_file: secret(folder.path(), "policy.key", [2; 32]),
-                issuer: "https://auth.test".to_owned(),
-                audience: "hbc-test".to_owned(),
-                ledger_urls: vec![
-                    ledger.as_ref().map_or("http://127.0.0.1:9".to_owned(), wiremock::MockServer::uri),
-                ],
+                service_key_file: file("policy.key", ACCESS_POLICY),
+                issuer: ISSUER.to_owned(),
+                audience: AUDIENCE.to_owned(),
+                ledger_urls: vec![ledger.as_ref().map_or("http://127.0.0.1:9".to_owned(), Node::url)],
             },
-            master_key_file: secret(folder.path(), "master.key", [5; 32]),
-            rows_key_file: secret(folder.path(), "rows.key", [6; 32]),
+            master_key_file: file("master.key", 5),
+            rows_key_file: file("rows.key", 6),
             auth_url: "http://127.0.0.1:9".to_owned(),
             receipt_batch_ms: if with_ledger { 200 } else { 5_000 },
         };
         let surroundings = Surroundings {
             clock: clock.clone(),
             random: Random::system(),
-            token_keys: Some(vec![tokens.verifying_key()]),
+            token_keys: Some(vec![key(TOKENS).verifying_key()]),
             ..Surroundings::default()
         };
         let application = Application::build_in(config, surroundings).await.unwrap();
-        let (app, base) = (application.app().clone(), format!("http://127.0.0.1:{}", application.port()));
-        let tasks = application.tasks().clone();
-        let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
-        hbc_service::spawn(
-            "service",
-            application.run_until_stopped(async move {
-                let _dropped = stopped.await;
-            }),
-        );
+        let (app, tasks) = (application.app().clone(), application.tasks().clone());
+        let service = Spawned::run(application.port(), |stopped| application.run_until_stopped(stopped));
         Self {
             app,
             tasks,
             clock,
             random: Random::system(),
             chain: genesis.chain_id().unwrap(),
-            base,
+            service,
             http: hbc_client::http::client().unwrap(),
             auth,
             storage,
-            tokens,
-            stop: Some(stop),
             height: std::sync::atomic::AtomicU64::new(0),
             _ledger: ledger,
             _folder: folder,
@@ -236,7 +157,7 @@ impl World {
     }
 
     pub fn base(&self) -> String {
-        self.base.clone()
+        self.service.base.clone()
     }
 
     pub fn now(&self) -> Timestamp {
@@ -244,26 +165,7 @@ impl World {
     }
 
     pub fn token(&self, user: &User) -> String {
-        let now = self.now().seconds();
-        let role = match user.account {
-            AccountId::Patient(_) => Role::Patient,
-            AccountId::Agency(_) => Role::Agency,
-            AccountId::Operator(_) => Role::Operator,
-        };
-        let claims = AccessClaims {
-            iss: "https://auth.test".to_owned(),
-            aud: "hbc-test".to_owned(),
-            sub: user.account.clone(),
-            iat: now,
-            nbf: now,
-            exp: now + ACCESS_SECONDS,
-            jti: hex::encode(self.random.bytes::<16>()),
-            sid: user.session.clone(),
-            role,
-            auth_time: now,
-            amr: vec!["pwd".to_owned()],
-        };
-        jwt::sign(ACCESS_TYP, &self.tokens, &claims).unwrap()
+        user.token(self.now(), &self.random)
     }
 
     /// A call by a user, a service, both or nobody.
@@ -274,8 +176,8 @@ impl World {
         user: Option<&User>,
         service: Option<ServiceRole>,
         body: Option<Vec<u8>>,
-    ) -> Answer {
-        let mut request = self.http.request(method.clone(), format!("{}{path}", self.base));
+    ) -> Reply {
+        let mut request = self.http.request(method.clone(), format!("{}{path}", self.service.base));
         if let Some(user) = user {
             request = request.bearer_auth(self.token(user));
         }
@@ -290,40 +192,39 @@ impl World {
         if let Some(body) = body {
             request = request.header("content-type", "application/json").body(body);
         }
-        let response = request.send().await.unwrap();
-        Answer { status: response.status(), body: response.bytes().await.unwrap().to_vec() }
+        Reply::to(request).await
     }
 
-    pub async fn get(&self, path: &str, user: &User) -> Answer {
+    pub async fn get(&self, path: &str, user: &User) -> Reply {
         self.call(Method::GET, path, Some(user), None, None).await
     }
 
-    pub async fn send<T: Serialize>(&self, method: Method, path: &str, user: &User, body: &T) -> Answer {
+    pub async fn send<T: Serialize>(&self, method: Method, path: &str, user: &User, body: &T) -> Reply {
         self.call(method, path, Some(user), None, Some(serde_json::to_vec(body).unwrap())).await
     }
 
-    pub async fn post<T: Serialize>(&self, path: &str, user: &User, body: &T) -> Answer {
+    pub async fn post<T: Serialize>(&self, path: &str, user: &User, body: &T) -> Reply {
         self.send(Method::POST, path, user, body).await
     }
 
-    pub async fn auth<T: Serialize>(&self, method: Method, path: &str, body: &T) -> Answer {
+    pub async fn auth<T: Serialize>(&self, method: Method, path: &str, body: &T) -> Reply {
         let body = Some(serde_json::to_vec(body).unwrap());
         self.call(method, path, None, Some(ServiceRole::Auth), body).await
     }
 
-    pub async fn storage<T: Serialize>(&self, path: &str, user: Option<&User>, body: &T) -> Answer {
+    pub async fn storage<T: Serialize>(&self, path: &str, user: Option<&User>, body: &T) -> Reply {
         let body = Some(serde_json::to_vec(body).unwrap());
         self.call(Method::POST, path, user, Some(ServiceRole::Storage), body).await
     }
 
     pub fn user(&self, account: AccountId) -> User {
-        User { account, session: SessionId::random(&self.random) }
+        User::of(account, &self.random)
     }
 
     pub async fn subject(&self, account: &AccountId, subject: &Subject) {
         let path = format!("/internal/v1/subjects/{account}");
         let answer = self.auth(Method::PUT, &path, subject).await;
-        assert_eq!(answer.status, 204, "{}", String::from_utf8_lossy(&answer.body));
+        assert_eq!(answer.status, 204, "{}", answer.said());
     }
 
     pub async fn patient(&self) -> PatientUser {
@@ -457,7 +358,7 @@ impl World {
         patient: &PatientUser,
         id: &GrantId,
         signature: &GrantSignature,
-    ) -> Answer {
+    ) -> Reply {
         self.send(Method::PUT, &format!("/v1/grants/{id}/signature"), &patient.user, signature).await
     }
 
@@ -480,25 +381,9 @@ impl World {
     /// A final block with these transactions arrives.
     pub async fn finalise(&self, transactions: &[&str]) -> FinalBlock {
         let height = 1 + self.height.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
-        let transactions = transactions.iter().zip(0_u32..).map(|(jws, index)| {
-            let tx = Tx::parse(jws.as_bytes()).unwrap();
-            FinalTransaction {
-                txid: tx.txid(),
-                index,
-                log_index: u64::from(index),
-                jws: (*jws).to_owned(),
-                tx: Some(tx),
-            }
-        });
-        let mut header = self.app.genesis.header().unwrap();
-        header.height = height;
-        let block = FinalBlock {
-            hash: header.hash(),
-            header,
-            certificate: String::new(),
-            transactions: transactions.collect(),
-        };
-        let position = FollowPosition { height, block_hash: block.hash, state: "{}".to_owned() };
+        let transactions: Vec<Tx> =
+            transactions.iter().map(|jws| Tx::parse(jws.as_bytes()).unwrap()).collect();
+        let (block, position) = final_block(&self.app.genesis, height, &transactions);
         self.journal().apply(&block, position).await.unwrap();
         block
     }
@@ -519,7 +404,7 @@ impl World {
         tx::sign(&key, &payload).unwrap()
     }
 
-    pub async fn revoke(&self, patient: &PatientUser, agency: &AgencyUser, grant: &GrantId) -> Answer {
+    pub async fn revoke(&self, patient: &PatientUser, agency: &AgencyUser, grant: &GrantId) -> Reply {
         let body = serde_json::json!({"jws": self.revocation(patient, agency, grant)});
         self.post(&format!("/v1/grants/{grant}/revocation"), &patient.user, &body).await
     }
@@ -559,11 +444,11 @@ impl World {
         self.try_read(user, written, purpose_of(user)).await.ok()
     }
 
-    pub async fn try_read(&self, user: &User, written: &Written, purpose: Purpose) -> Answer {
+    pub async fn try_read(&self, user: &User, written: &Written, purpose: Purpose) -> Reply {
         self.storage("/internal/v1/keys/unwrap", Some(user), &written.unwrap_request(purpose)).await
     }
 
-    pub async fn decide(&self, user: &User, patient: &PatientId, purpose: Purpose) -> Answer {
+    pub async fn decide(&self, user: &User, patient: &PatientId, purpose: Purpose) -> Reply {
         let request = DecisionRequest {
             patient: patient.clone(),
             purpose,

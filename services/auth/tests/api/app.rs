@@ -1,69 +1,39 @@
 //! The service on a free port with a database, keys and neighbours of its own.
 
-use std::os::unix::fs::PermissionsExt;
-use std::path::Path;
+use std::os::unix::fs::PermissionsExt as _;
 use std::time::Duration;
 
 use ed25519_dalek::SigningKey;
 use hbc_app::{LedgerJournal, Service as _, Settings, Surroundings};
 use hbc_auth::testing::{App, MIGRATIONS};
 use hbc_auth::{Application, Auth, Config, Cost, OperatorsFile, PasswordSettings, SessionSettings, operator};
-use hbc_chain::genesis::{Genesis, Named, Parameters, ServiceKey};
+use hbc_chain::genesis::{Genesis, Named};
 use hbc_chain::tx::Tx;
-use hbc_client::ledger::{FinalBlock, FinalTransaction, Journal};
+use hbc_client::ledger::Journal;
 use hbc_db::testing::{TestDatabase, databases};
 use hbc_service::ServerSettings;
 use hbc_service::config::SecretFile;
-use hbc_types::account::ServiceRole;
+use hbc_testkit::chain;
+pub use hbc_testkit::http::Reply;
+use hbc_testkit::ledger::{Mood, Node, final_block};
+use hbc_testkit::service::{Spawned, key_file, secret_file};
+use hbc_testkit::users::{AUDIENCE, ISSUER};
 use hbc_types::ids::OperatorId;
 use hbc_types::keys::PublicKey;
-use hbc_types::outbox::FollowPosition;
+use hbc_types::problem::Slug;
 use hbc_types::secret::SecretText;
 use hbc_types::{Clock, Digest, Random, Timestamp};
 use reqwest::Method;
 use serde_json::{Value, json};
-use tokio::sync::oneshot;
-use wiremock::matchers::{any, path_regex};
+use wiremock::matchers::path_regex;
 use wiremock::{Mock, MockServer, Request, ResponseTemplate};
 
 /// The password of everybody who signs up.
 pub const PASSWORD: &str = "nine teapots under moonlight";
+/// The file with the first operators.
+const OPERATORS: &str = "operators.json";
 /// Operators' passwords.
 pub const OPERATOR_PASSWORD: &str = "a walk beneath tall birches";
-
-/// An answer.
-#[derive(Debug)]
-pub struct Reply {
-    pub status: u16,
-    pub body: Value,
-    pub headers: reqwest::header::HeaderMap,
-}
-
-impl Reply {
-    /// The slug of a problem.
-    pub fn slug(&self) -> &str {
-        self.body["type"].as_str().unwrap_or_default().trim_start_matches("urn:hbc:problem:")
-    }
-
-    /// A text of the body.
-    pub fn text(&self, field: &str) -> String {
-        self.body[field].as_str().unwrap_or_else(|| panic!("`{field}` in {self:?}")).to_owned()
-    }
-
-    /// The answer, which must have this status.
-    #[track_caller]
-    pub fn expect(self, status: u16) -> Self {
-        assert_eq!(self.status, status, "{self:?}");
-        self
-    }
-
-    /// The answer, which must be this problem.
-    #[track_caller]
-    pub fn refused(self, status: u16, slug: &str) -> Self {
-        assert_eq!((self.status, self.slug()), (status, slug), "{self:?}");
-        self
-    }
-}
 
 /// The service and everything around it.
 pub struct TestApp {
@@ -73,13 +43,12 @@ pub struct TestApp {
     pub genesis: Genesis,
     random: Random,
     http: reqwest::Client,
-    base: String,
     app: Option<App>,
     pub tasks: Option<hbc_service::Tasks>,
-    stop: Option<oneshot::Sender<()>>,
-    running: Option<tokio::task::JoinHandle<anyhow::Result<()>>>,
+    service: Option<Spawned>,
     config: Config,
-    _folder: tempfile::TempDir,
+    _ledger: Node,
+    folder: tempfile::TempDir,
 }
 
 /// Runs `test` on a fresh service for every engine at hand.
@@ -89,32 +58,13 @@ pub async fn each<F: Future<Output = ()>>(test: impl Fn(TestApp) -> F) {
     }
 }
 
-fn write_secret(folder: &Path, name: &str, text: &str) -> SecretFile {
-    let path = folder.join(name);
-    std::fs::write(&path, text).unwrap();
-    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600)).unwrap();
-    SecretFile::new(path)
-}
-
+/// One member; these operators, two of whom approve.
 fn genesis(operators: &[(OperatorId, SigningKey)]) -> Genesis {
-    let key = |n: u8| PublicKey::of(&SigningKey::from_bytes(&[n; 32]));
-    let service = |role, n| ServiceKey { key: key(n), role };
-    Genesis {
-        members: vec![Named { key: key(1), name: "node-1".to_owned() }],
-        operators: operators
-            .iter()
-            .enumerate()
-            .map(|(n, (_, key))| Named { key: PublicKey::of(key), name: format!("operator-{n}") })
-            .collect(),
-        origin: "hbc.test".to_owned(),
-        parameters: Parameters::with_zero_bits(8, 2).unwrap(),
-        services: vec![
-            service(ServiceRole::AccessPolicy, 202),
-            service(ServiceRole::Auth, 201),
-            service(ServiceRole::Storage, 203),
-        ],
-        time_ms: 1_790_000_000_000,
-    }
+    let named = |(n, (_, key)): (usize, &(OperatorId, SigningKey))| Named {
+        key: PublicKey::of(key),
+        name: format!("operator-{n}"),
+    };
+    Genesis { operators: operators.iter().enumerate().map(named).collect(), ..chain::genesis(1) }
 }
 
 impl TestApp {
@@ -132,10 +82,12 @@ impl TestApp {
             let username = format!("operator-{n}");
             file.operators.push(operator(id, &username, &password, key, &random).unwrap());
         }
+        let operators = serde_json::to_string(&file).unwrap();
         let access_policy = MockServer::start().await;
-        let ledger = MockServer::start().await;
-        Mock::given(any()).respond_with(ResponseTemplate::new(503)).mount(&ledger).await;
-        let secret = |name: &str, byte: u8| write_secret(path, name, &hex::encode([byte; 32]));
+        let clock = Clock::fixed(Timestamp::from_ms(1_795_404_630_000));
+        let ledger = Node::start(1, genesis.clone(), clock.clone()).await;
+        ledger.feel(Mood::Away(Slug::Unavailable));
+        let secret = |name: &str, seed: u8| SecretFile::new(key_file(path, name, seed));
         let config = Config {
             base: Settings {
                 server: ServerSettings { workers: 1, ..ServerSettings::default() },
@@ -146,71 +98,76 @@ impl TestApp {
                 database_url: Some(database.url.clone()),
                 database_url_file: None,
                 genesis_file: path.join("genesis.json"),
-                service_key_file: secret("auth.key", 201),
-                issuer: "http://auth.test".to_owned(),
-                audience: "hbc-test".to_owned(),
-                ledger_urls: vec![ledger.uri()],
+                service_key_file: secret("auth.key", chain::AUTH),
+                issuer: ISSUER.to_owned(),
+                audience: AUDIENCE.to_owned(),
+                ledger_urls: vec![ledger.url()],
             },
             token_key_file: secret("token.key", 0x77),
             rows_key_file: secret("rows.key", 0x51),
-            operators_file: Some(write_secret(
-                path,
-                "operators.json",
-                &serde_json::to_string(&file).unwrap(),
-            )),
+            operators_file: Some(SecretFile::new(secret_file(path, OPERATORS, &operators))),
             access_policy_url: access_policy.uri(),
             passwords: PasswordSettings::default(),
             sessions: SessionSettings::default(),
         };
         let mut app = Self {
-            clock: Clock::fixed(Timestamp::from_ms(1_795_404_630_000)),
+            clock,
             access_policy,
             database,
             genesis,
             random,
             http: hbc_client::http::client().unwrap(),
-            base: String::new(),
             app: None,
             tasks: None,
-            stop: None,
-            running: None,
+            service: None,
             config,
-            _folder: folder,
+            _ledger: ledger,
+            folder,
         };
         app.access_policy_answers(204).await;
-        app.start().await;
+        app.start().await.unwrap();
         // The operators' own accounts are told first.
         app.pushes_settle().await;
         app.access_policy_answers(204).await;
         app
     }
 
-    async fn start(&mut self) {
+    async fn start(&mut self) -> anyhow::Result<()> {
         let surroundings = Surroundings {
             clock: self.clock.clone(),
             random: self.random.clone(),
             token_keys: None,
             parts: Cost { m_kib: 64, t: 1, p: 1 },
         };
-        let application = Application::build_in(self.config.clone(), surroundings).await.unwrap();
-        self.base = format!("http://127.0.0.1:{}", application.port());
+        let application = Application::build_in(self.config.clone(), surroundings).await?;
         self.app = Some(application.app().clone());
         self.tasks = Some(application.tasks().clone());
-        let (stop, stopped) = oneshot::channel::<()>();
-        let until = async move {
-            stopped.await.ok();
-        };
-        self.running = Some(hbc_service::spawn("service", application.run_until_stopped(until)));
-        self.stop = Some(stop);
+        self.service =
+            Some(Spawned::run(application.port(), |stopped| application.run_until_stopped(stopped)));
+        Ok(())
+    }
+
+    /// What `operators.json` says.
+    pub fn operators_file(&self) -> String {
+        std::fs::read_to_string(self.folder.path().join(OPERATORS)).unwrap()
+    }
+
+    /// Stops the service and starts it with another `operators.json` of this mode; answers why it does not start.
+    pub async fn start_with_operators(&mut self, text: &str, mode: u32) -> Result<(), String> {
+        self.service.as_mut().unwrap().stop().await;
+        let file = secret_file(self.folder.path(), OPERATORS, text);
+        std::fs::set_permissions(file, std::fs::Permissions::from_mode(mode)).unwrap();
+        self.start().await.map_err(|error| format!("{error:#}"))
+    }
+
+    fn url(&self, path: &str) -> String {
+        format!("{}{path}", self.service.as_ref().unwrap().base)
     }
 
     /// Stops the service and starts it again on the same database.
     pub async fn restart(&mut self) {
-        drop(self.stop.take());
-        if let Some(running) = self.running.take() {
-            running.await.unwrap().unwrap();
-        }
-        self.start().await;
+        self.service.as_mut().unwrap().stop().await;
+        self.start().await.unwrap();
     }
 
     /// The chain's id.
@@ -246,7 +203,7 @@ impl TestApp {
         body: Option<&Value>,
         headers: &[(&str, &str)],
     ) -> Reply {
-        let mut request = self.http.request(method, format!("{}{path}", self.base));
+        let mut request = self.http.request(method, self.url(path));
         if let Some(token) = token {
             request = request.bearer_auth(token);
         }
@@ -256,10 +213,7 @@ impl TestApp {
         if let Some(body) = body {
             request = request.json(body);
         }
-        let response = request.send().await.unwrap();
-        let (status, headers) = (response.status().as_u16(), response.headers().clone());
-        let bytes = response.bytes().await.unwrap();
-        Reply { status, body: serde_json::from_slice(&bytes).unwrap_or(Value::Null), headers }
+        Reply::to(request).await
     }
 
     pub async fn post(&self, path: &str, token: &str, body: Value) -> Reply {
@@ -303,7 +257,7 @@ impl TestApp {
             .build()
             .unwrap();
         let form = json!({"username": username, "password": password});
-        client.post(format!("{}/v1/sessions", self.base)).json(&form).send().await.unwrap().status().as_u16()
+        client.post(self.url("/v1/sessions")).json(&form).send().await.unwrap().status().as_u16()
     }
 
     /// Tries to log in.
@@ -346,22 +300,7 @@ impl TestApp {
         let app = self.app.as_ref().unwrap();
         let journal = LedgerJournal::new(&app.base, Auth::events(app));
         let height = journal.position().await.unwrap().map_or(0, |position| position.height) + 1;
-        let mut header = self.genesis.header().unwrap();
-        header.height = height;
-        let hash = header.hash();
-        let transactions = transactions
-            .iter()
-            .zip(0_u32..)
-            .map(|(tx, index)| FinalTransaction {
-                txid: tx.txid(),
-                index,
-                log_index: u64::from(index),
-                jws: tx.text().to_owned(),
-                tx: Some(tx.clone()),
-            })
-            .collect();
-        let block = FinalBlock { hash, header, certificate: String::new(), transactions };
-        let position = FollowPosition { height, block_hash: hash, state: String::new() };
+        let (block, position) = final_block(&self.genesis, height, transactions);
         journal.apply(&block, position).await.unwrap();
     }
 

@@ -22,7 +22,7 @@ fn secret(uri: &str) -> Vec<u8> {
     bytes
 }
 
-async fn set_up(app: &TestApp, token: &str) -> Vec<u8> {
+pub async fn set_up(app: &TestApp, token: &str) -> Vec<u8> {
     let prepared = app.post("/v1/me/totp", token, json!({"password": PASSWORD})).await.expect(201);
     let secret = secret(&prepared.text("uri"));
     app.put("/v1/me/totp", token, json!({"code": "000000"})).await.refused(401, "second_factor");

@@ -1,6 +1,7 @@
 //! Login, throttling, refresh rotation, logout, keys.
 
 use hbc_client::jwt::Unverified;
+use hbc_testkit::users::{AUDIENCE, ISSUER};
 use hbc_types::wire::token::{ACCESS_TYP, AccessClaims, Jwks};
 use reqwest::Method;
 use serde_json::json;
@@ -17,10 +18,10 @@ async fn the_published_key_opens_the_token() {
         let key = ed25519_dalek::VerifyingKey::from_bytes(&jwks.keys[0].x.to_array().unwrap()).unwrap();
         let claims: AccessClaims = Unverified::parse(&token, ACCESS_TYP).unwrap().open(&key).unwrap();
         assert_eq!(claims.sub.as_str(), id);
-        assert_eq!((claims.iss.as_str(), claims.aud.as_str()), ("http://auth.test", "hbc-test"));
+        assert_eq!((claims.iss.as_str(), claims.aud.as_str()), (ISSUER, AUDIENCE));
         assert_eq!(claims.exp - claims.iat, 600);
         let metadata = app.get("/.well-known/oauth-authorization-server", "").await.expect(200);
-        assert_eq!(metadata.text("jwks_uri"), "http://auth.test/.well-known/jwks.json");
+        assert_eq!(metadata.text("jwks_uri"), format!("{ISSUER}/.well-known/jwks.json"));
     })
     .await;
 }

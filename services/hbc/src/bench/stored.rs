@@ -144,14 +144,7 @@ async fn write_chain(
         let next = chain.draft(&txs, now, &miner).mine(&AtomicBool::new(false)).context("no work found")?;
         ensure!(next.block.transactions.len() == size, "a transaction found no place in its block");
         let height = next.block.header.height;
-        let checkpoint = Checkpoint {
-            origin: chain.origin().to_owned(),
-            log_size: next.value.log_size,
-            log_root: next.value.log_root,
-            height,
-            round: 0,
-            block: next.value.hash,
-        };
+        let checkpoint = Checkpoint::of(chain.origin(), &next.block.header, 0);
         let votes = [(miner, checkpoint.sign(&founded.member))];
         let note = Certificate::assemble(checkpoint, &votes, chain.state().members()).to_note();
         let mut header = next.block.to_bytes();

@@ -154,3 +154,80 @@ async fn leftovers_are_ended_by_their_record_and_strangers_are_not() {
     assert!(log.contains("ended storage") && !log.contains("ended auth"), "{log}");
     drop(supervisor);
 }
+
+#[tokio::test]
+async fn what_a_child_says_is_in_its_log_and_it_has_the_environment_it_was_given() {
+    let mut up = up(vec![shell("cat", "echo \"$GREETING from $(pwd)\"; echo and >&2; cat", 0)]);
+    up.ready("cat").await;
+    let (deployment, folder) = (up.deployment.clone(), up.stop().await);
+    let log = std::fs::read_to_string(deployment.log("cat")).unwrap();
+    assert_eq!(log, format!("hello from {}\nand\n", folder.path().canonicalize().unwrap().display()));
+}
+
+#[tokio::test]
+async fn a_child_is_ready_when_it_answers_and_not_when_it_only_runs() {
+    use std::io::{Read as _, Write as _};
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let mut spec = shell("cat", "cat", 0);
+    spec.ready = Some(crate::probe::Probe::service(listener.local_addr().unwrap().port()));
+    let mut up = up(vec![spec]);
+    let answered = tokio::task::spawn_blocking(move || {
+        for status in ["503 Not Yet", "200 OK"] {
+            let (mut stream, _) = listener.accept().unwrap();
+            let mut head = [0; 1024];
+            let length = stream.read(&mut head).unwrap();
+            assert!(head[..length].starts_with(b"GET /readyz HTTP/1.1\r\n"));
+            write!(stream, "HTTP/1.1 {status}\r\n\r\n").unwrap();
+        }
+    });
+    up.until("cat", |s| s.state == State::Starting).await;
+    up.ready("cat").await;
+    answered.await.unwrap();
+    up.stop().await;
+}
+
+#[tokio::test]
+async fn a_suspension_ends_with_the_supervisor_that_was_told_of_it() {
+    let mut first = up(vec![shell("cat", "cat", 0)]);
+    first.ready("cat").await;
+    let deployment = first.deployment.clone();
+    tokio::task::spawn_blocking({
+        let deployment = deployment.clone();
+        move || crate::node::stop(&deployment, "cat")
+    })
+    .await
+    .unwrap()
+    .unwrap();
+    let _folder = first.stop().await;
+    let second = Supervisor::start(&deployment, vec![shell("cat", "cat", 0)], Clock::system(), true).unwrap();
+    let mut standings = second.watch();
+    let run = second.run_until(async move {
+        let ready = |all: &Standings| all.get("cat").is_some_and(|s| s.state == State::Ready);
+        tokio::time::timeout(Duration::from_secs(20), standings.wait_for(ready)).await.unwrap().unwrap();
+    });
+    run.await;
+    assert_eq!(Board::read(&deployment.state()).unwrap()["cat"].state, State::Stopped);
+}
+
+#[tokio::test]
+async fn a_child_that_only_waits_to_be_started_again_ends_at_once() {
+    let mut up = up(vec![shell("false", "exit 3", 0)]);
+    // The next pause would be 3.2 s.
+    up.until("false", |s| s.state == State::Waiting && s.failures == 5).await;
+    let asked = std::time::Instant::now();
+    up.stop().await;
+    assert!(asked.elapsed() < Duration::from_secs(2), "{:?}", asked.elapsed());
+}
+
+#[test]
+fn a_log_that_grew_too_large_is_put_aside_whole() {
+    use std::io::Write as _;
+    let folder = tempfile::tempdir().unwrap();
+    let log = folder.path().join("auth.log");
+    std::fs::File::create(&log).unwrap().set_len(64 << 20).unwrap();
+    journal::append_to(&log).unwrap().write_all(b"one").unwrap();
+    assert_eq!(std::fs::metadata(&log).unwrap().len(), (64 << 20) + 3, "not yet");
+    journal::append_to(&log).unwrap().write_all(b"two").unwrap();
+    assert_eq!(std::fs::read(&log).unwrap(), b"two");
+    assert_eq!(std::fs::metadata(folder.path().join("auth.log.1")).unwrap().len(), (64 << 20) + 3);
+}

@@ -6,18 +6,18 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
 
-use hbc_chain::checkpoint::{BlockId, Certificate};
+use hbc_chain::genesis::log_origin;
 use hbc_chain::header::{Header, Target};
 use hbc_chain::merkle::Frontier;
 use hbc_client::ledger::LedgerClient;
-use hbc_consensus::texts::{Texts, sign};
 use hbc_ledger::config::{HealMode, VerifyMode};
 use hbc_ledger::files::AttackMark;
 use hbc_ledger::node::heal::Board;
 use hbc_ledger::node::heal::repair::repair;
+use hbc_testkit::chain::certify;
 use hbc_types::Clock;
 use hbc_types::account::ServiceRole;
-use hbc_types::keys::{Kid, PublicKey, SignatureBytes};
+use hbc_types::keys::{Kid, PublicKey};
 use hbc_types::problem::Slug;
 use hbc_types::wire::ledger::{BlockView, NodeState};
 
@@ -253,13 +253,8 @@ fn replaced(height: u64, column: &str, value: &str) -> String {
 
 /// A certificate of the right form that only this node signed.
 fn signed_by_one(net: &Net, index: usize, header: &Header) -> String {
-    let key = &net.keys[index];
-    let texts =
-        Texts { chain: net.chain, origin: hbc_chain::genesis::log_origin(&net.genesis.origin, &net.chain) };
-    let statement = texts.statement(header.height, 0, &BlockId::of(header));
-    let signature = SignatureBytes::from_bytes(sign(key, statement.body().as_bytes()));
-    let kid = PublicKey::of(key).kid();
-    Certificate::assemble(statement, &[(kid, signature)], &net.genesis.members).to_note()
+    let origin = log_origin(&net.genesis.origin, &net.chain);
+    certify(&origin, header, &net.keys[index..=index], &net.genesis.members)
 }
 
 /// The same transactions in headers that follow on each other, with work that anybody does at once.

@@ -3,15 +3,14 @@
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
-use hbc_chain::checkpoint::{BlockId, Certificate};
 use hbc_chain::header::HEADER_BYTES;
 use hbc_chain::memory::Chain;
 use hbc_chain::tx::Tx;
-use hbc_consensus::texts::{Texts, sign};
 use hbc_ledger::config::{HealMode, VerifyMode};
 use hbc_ledger::wal::Wal;
+use hbc_testkit::chain::certify;
 use hbc_types::Clock;
-use hbc_types::keys::{PublicKey, SignatureBytes};
+use hbc_types::keys::PublicKey;
 use hbc_types::wire::ledger::{BlocksView, NodeState};
 use sqlx::{ConnectOptions as _, Connection as _};
 use wiremock::matchers::{method, path};
@@ -153,16 +152,14 @@ async fn a_log_that_is_not_the_stores_makes_the_node_silent_until_two_heights_we
 /// Another chain from the same genesis, certified by node 3 alone, in the place of the real one.
 async fn forge(net: &mut Net, blocks: usize) {
     let mut chain = Chain::found(net.genesis.clone()).unwrap();
-    let key = &net.keys[2].clone();
-    let texts = Texts { chain: net.chain, origin: chain.origin().to_owned() };
-    let (me, mut rows) = (PublicKey::of(key).kid(), Vec::new());
+    let key = net.keys[2].clone();
+    let (me, mut rows) = (PublicKey::of(&key).kid(), Vec::new());
     for _ in 0..blocks {
         let tx = Arc::new(Tx::parse(net.transaction().as_bytes()).unwrap());
         let next = chain.draft(&[tx], Clock::system().now(), &me).mine(&AtomicBool::new(false)).unwrap();
         let header = next.block.header;
-        let statement = texts.statement(header.height, 0, &BlockId::of(&header));
-        let signature = SignatureBytes::from_bytes(sign(key, statement.body().as_bytes()));
-        let note = Certificate::assemble(statement, &[(me, signature)], chain.state().members()).to_note();
+        let signers = std::slice::from_ref(&key);
+        let note = certify(chain.origin(), &header, signers, chain.state().members());
         rows.push((header.height, next.block.to_bytes(), note.clone()));
         assert!(chain.extend(next, note));
     }

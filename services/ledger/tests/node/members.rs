@@ -12,17 +12,15 @@ use hbc_consensus::MemberId;
 use hbc_ledger::config::VerifyMode;
 use hbc_ledger::node::boot::Running;
 use hbc_ledger::peers::{Sender, send_envelope};
+use hbc_testkit::chain::key;
+use hbc_testkit::service::secret_file;
 use hbc_types::Clock;
 use hbc_types::keys::PublicKey;
 use hbc_types::problem::Slug;
 use hbc_types::wire::ledger::{MembersView, NodeRole, SubmitBatch};
 
 use crate::healing::Beside;
-use crate::net::{Net, txid, write_secret};
-
-fn key(n: u8) -> SigningKey {
-    SigningKey::from_bytes(&[n; 32])
-}
+use crate::net::{Net, txid};
 
 fn public(key: &SigningKey) -> String {
     PublicKey::of(key).to_string()
@@ -37,10 +35,8 @@ impl Net {
     fn newcomer(&mut self) -> usize {
         let index = self.keys.len();
         let key = key(u8::try_from(index + 1).unwrap());
-        write_secret(
-            &self.folder.path().join(format!("node-{}.key", index + 1)),
-            &hex::encode(key.to_bytes()),
-        );
+        let name = format!("node-{}.key", index + 1);
+        secret_file(self.folder.path(), &name, &hex::encode(key.to_bytes()));
         self.keys.push(key);
         hbc_ledger::files::DataFolder::open(&self.data(index)).unwrap().note_unborn().unwrap();
         let fresh = hbc_testkit::free_ports::<8>();
@@ -242,7 +238,7 @@ async fn a_member_changes_its_key_while_others_write() {
     net.next_keys.clear();
     let Err(error) = Running::start(&net.config(1), Clock::system()).await else { panic!("it starts") };
     assert!(format!("{error:#}").contains("start with both keys"), "{error:#}");
-    write_secret(&net.folder.path().join("node-2.key"), &hex::encode(new.to_bytes()));
+    secret_file(net.folder.path(), "node-2.key", &hex::encode(new.to_bytes()));
     net.run(1);
     assert_eq!(net.status(1).await.role, NodeRole::Member);
     net.write(1, &[0, 1, 2, 3]).await;

@@ -1,25 +1,25 @@
 //! A consortium of nodes in one process: each on its own thread, folder, key and port, talking HTTP.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
 
 use ed25519_dalek::SigningKey;
-use hbc_chain::checkpoint::Certificate;
-use hbc_chain::genesis::{Genesis, Named, Parameters, ServiceKey};
+use hbc_chain::genesis::{Genesis, Named, Parameters};
 use hbc_chain::header::{Block, HEADER_BYTES};
 use hbc_chain::memory::Chain;
 use hbc_chain::payload::{Payload, Receipts};
 use hbc_chain::tx::{self, Tx};
 use hbc_client::Endpoint;
-use hbc_consensus::texts::Texts;
 use hbc_ledger::Application;
 use hbc_ledger::config::{Config, HealMode, PeerAddress, VerifyMode};
 use hbc_ledger::store::{SealKey, Store, StoredBlock};
 use hbc_ledger::wal::Wal;
 use hbc_service::ServerSettings;
 use hbc_service::config::SecretFile;
+use hbc_testkit::chain::{OPERATOR, certify, genesis as founding, key};
+use hbc_testkit::service::secret_file;
 use hbc_types::account::ServiceRole;
 use hbc_types::keys::PublicKey;
 use hbc_types::wire::ledger::{
@@ -60,27 +60,16 @@ pub struct Net {
 }
 
 pub fn service_key(role: ServiceRole) -> SigningKey {
-    SigningKey::from_bytes(&match role {
-        ServiceRole::Auth => [201; 32],
-        ServiceRole::AccessPolicy => [202; 32],
-        ServiceRole::Storage => [203; 32],
-    })
+    key(hbc_testkit::chain::service(role))
 }
 
-fn genesis(keys: &[SigningKey], zero_bits: u32) -> Genesis {
-    let named = |name: String, key: &SigningKey| Named { key: PublicKey::of(key), name };
-    let service = |role| ServiceKey { key: PublicKey::of(&service_key(role)), role };
+fn genesis(count: usize) -> Genesis {
     Genesis {
-        members: (1..).zip(keys).map(|(n, key)| named(format!("node-{n}"), key)).collect(),
-        operators: vec![named("operator-1".into(), &SigningKey::from_bytes(&[101; 32]))],
-        origin: "hbc.test".into(),
-        parameters: Parameters::with_zero_bits(zero_bits, 1).unwrap(),
-        services: vec![
-            service(ServiceRole::AccessPolicy),
-            service(ServiceRole::Auth),
-            service(ServiceRole::Storage),
-        ],
+        operators: vec![Named { key: PublicKey::of(&key(OPERATOR)), name: "operator-1".to_owned() }],
+        origin: "hbc.test".to_owned(),
+        parameters: Parameters::with_zero_bits(4, 1).unwrap(),
         time_ms: Clock::system().now().unsigned_ms() - 1_000,
+        ..founding(count as u8)
     }
 }
 
@@ -92,13 +81,13 @@ impl Net {
 
     /// The same with another genesis.
     pub fn with(count: usize, verify: VerifyMode, change: impl FnOnce(&mut Genesis)) -> Self {
-        let keys: Vec<_> = (1..=count).map(|n| SigningKey::from_bytes(&[n as u8; 32])).collect();
-        let mut genesis = genesis(&keys, 4);
+        let keys: Vec<_> = (1..=count).map(|n| key(n as u8)).collect();
+        let mut genesis = genesis(count);
         change(&mut genesis);
         let folder = tempfile::tempdir().unwrap();
         std::fs::write(folder.path().join("genesis.json"), genesis.to_bytes().unwrap()).unwrap();
         for (n, key) in (1..).zip(&keys) {
-            write_secret(&folder.path().join(format!("node-{n}.key")), &hex::encode(key.to_bytes()));
+            secret_file(folder.path(), &format!("node-{n}.key"), &hex::encode(key.to_bytes()));
         }
         for n in 1..=count {
             let data = hbc_ledger::files::DataFolder::open(&folder.path().join(format!("data-{n}")));
@@ -147,9 +136,8 @@ impl Net {
     pub fn config(&self, index: usize) -> Config {
         let known = if index < self.founders { self.founders } else { 1 };
         let next_key_file = self.next_keys.get(&index).map(|key| {
-            let path = self.folder.path().join(format!("node-{}.next.key", index + 1));
-            write_secret(&path, &hex::encode(key.to_bytes()));
-            SecretFile::new(path)
+            let name = format!("node-{}.next.key", index + 1);
+            SecretFile::new(secret_file(self.folder.path(), &name, &hex::encode(key.to_bytes())))
         });
         let peers = (0..known)
             .chain(self.acquainted.get(&index).into_iter().flatten().copied())
@@ -205,7 +193,6 @@ impl Net {
             .await
             .unwrap();
         let mut chain = Chain::found(self.genesis.clone()).unwrap();
-        let texts = Texts { chain: self.chain, origin: chain.origin().to_owned() };
         let kid = PublicKey::of(&self.keys[0]).kid();
         let long_ago = hbc_types::Timestamp::from_ms(0);
         let founded = Block { header: *chain.tip(), transactions: Vec::new() };
@@ -218,14 +205,8 @@ impl Net {
             if chain.height() < height {
                 let mined =
                     chain.draft(&transactions(), long_ago, &kid).mine(&AtomicBool::new(false)).unwrap();
-                let statement = texts.statement(mined.block.header.height, 0, &mined.value);
-                let votes: Vec<_> = self
-                    .keys
-                    .iter()
-                    .take(3)
-                    .map(|key| (PublicKey::of(key).kid(), statement.sign(key)))
-                    .collect();
-                let note = Certificate::assemble(statement, &votes, chain.state().members()).to_note();
+                let members = chain.state().members();
+                let note = certify(chain.origin(), &mined.block.header, &self.keys[..3], members);
                 let block = mined.block.clone();
                 assert!(chain.extend(mined, note.clone()));
                 next = Some((block, note));
@@ -433,12 +414,6 @@ impl Drop for Net {
             }
         }
     }
-}
-
-pub fn write_secret(path: &Path, text: &str) {
-    use std::os::unix::fs::PermissionsExt as _;
-    std::fs::write(path, text).unwrap();
-    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600)).unwrap();
 }
 
 pub fn txid(jws: &str) -> Digest {

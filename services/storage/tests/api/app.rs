@@ -1,9 +1,6 @@
 //! The service on a free port with a database, keys, a block store and neighbours of its own.
 
-use std::os::unix::fs::PermissionsExt;
-use std::path::Path;
 use std::sync::Arc;
-use std::time::Duration;
 
 use hbc_app::{Settings, Surroundings};
 use hbc_db::testing::{TestDatabase, databases};
@@ -13,53 +10,17 @@ use hbc_service::config::SecretFile;
 use hbc_service::telemetry::TelemetrySettings;
 use hbc_storage::testing::{BlobStore, Memory};
 use hbc_storage::{Application, Config, KuboSettings, ReconcileSettings};
+use hbc_testkit::chain::STORAGE;
+pub use hbc_testkit::http::Reply;
+pub use hbc_testkit::service::eventually;
+use hbc_testkit::service::{Spawned, key_file, secret_file};
+use hbc_testkit::users::{AUDIENCE, ISSUER};
 use hbc_types::Random;
 use hbc_types::ids::{AccountId, AgencyId, OperatorId, PatientId};
 use reqwest::Method;
-use reqwest::header::HeaderMap;
 use serde_json::{Value, json};
-use tokio::sync::oneshot;
 
-use crate::world::{AUDIENCE, ISSUER, STORAGE_KEY, World, genesis};
-
-/// An answer.
-#[derive(Debug)]
-pub struct Reply {
-    pub status: u16,
-    pub headers: HeaderMap,
-    pub bytes: Vec<u8>,
-}
-
-impl Reply {
-    pub fn json(&self) -> Value {
-        serde_json::from_slice(&self.bytes).unwrap_or(Value::Null)
-    }
-
-    /// The slug of a problem, or of an OperationOutcome.
-    pub fn slug(&self) -> String {
-        let body = self.json();
-        let problem =
-            body["type"].as_str().map(|kind| kind.trim_start_matches("urn:hbc:problem:").to_owned());
-        let outcome = || body["issue"][0]["details"]["coding"][0]["code"].as_str().map(str::to_owned);
-        problem.or_else(outcome).unwrap_or_default()
-    }
-
-    pub fn header(&self, name: &str) -> String {
-        self.headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default().to_owned()
-    }
-
-    #[track_caller]
-    pub fn expect(self, status: u16) -> Self {
-        assert_eq!(self.status, status, "{}", String::from_utf8_lossy(&self.bytes));
-        self
-    }
-
-    #[track_caller]
-    pub fn refused(self, status: u16, slug: &str) -> Self {
-        assert_eq!((self.status, self.slug().as_str()), (status, slug), "{:?}", self.json());
-        self
-    }
-}
+use crate::world::{World, genesis};
 
 /// The service and everything around it.
 pub struct TestApp {
@@ -70,9 +31,7 @@ pub struct TestApp {
     pub tasks: Option<Tasks>,
     pub random: Random,
     http: reqwest::Client,
-    base: String,
-    stop: Option<oneshot::Sender<()>>,
-    running: Option<tokio::task::JoinHandle<anyhow::Result<()>>>,
+    service: Option<Spawned>,
     folder: tempfile::TempDir,
 }
 
@@ -83,17 +42,11 @@ pub async fn each<F: Future<Output = ()>>(test: impl Fn(TestApp) -> F) {
     }
 }
 
-fn secret(folder: &Path, name: &str, text: &str) -> SecretFile {
-    let path = folder.join(name);
-    std::fs::write(&path, text).unwrap();
-    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600)).unwrap();
-    SecretFile::new(path)
-}
-
 impl TestApp {
     pub async fn spawn(database: TestDatabase) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path();
+        let key = |name, seed| SecretFile::new(key_file(path, name, seed));
         let world = World::start().await;
         std::fs::write(path.join("genesis.json"), genesis().to_bytes().unwrap()).unwrap();
         let config = Config {
@@ -103,19 +56,19 @@ impl TestApp {
                 database_url: Some(database.url.clone()),
                 database_url_file: None,
                 genesis_file: path.join("genesis.json"),
-                service_key_file: secret(path, "storage.key", &hex::encode([STORAGE_KEY; 32])),
+                service_key_file: key("storage.key", STORAGE),
                 issuer: ISSUER.to_owned(),
                 audience: AUDIENCE.to_owned(),
-                ledger_urls: vec![world.server.uri()],
+                ledger_urls: vec![world.ledger.url()],
             },
-            index_key_file: secret(path, "index.key", &hex::encode([0x31; 32])),
+            index_key_file: key("index.key", 0x31),
             spool_dir: path.join("spool"),
             auth_url: world.server.uri(),
             access_policy_url: world.server.uri(),
             kubo: KuboSettings {
                 url: "http://127.0.0.1:9".to_owned(),
                 user: "storage".to_owned(),
-                token_file: secret(path, "kubo.token", "unused"),
+                token_file: SecretFile::new(secret_file(path, "kubo.token", "unused")),
                 timeout_seconds: 5,
                 calls: 8,
             },
@@ -129,9 +82,7 @@ impl TestApp {
             tasks: None,
             random: Random::system(),
             http: hbc_testkit::http_client(),
-            base: String::new(),
-            stop: None,
-            running: None,
+            service: None,
             folder,
         };
         app.start(Arc::<Memory>::clone(&app.blobs)).await;
@@ -142,22 +93,18 @@ impl TestApp {
     pub async fn start(&mut self, blobs: Arc<dyn BlobStore>) {
         let surroundings = Surroundings { parts: Some(blobs), ..Surroundings::default() };
         let application = Application::build_in(self.config.clone(), surroundings).await.unwrap();
-        self.base = format!("http://127.0.0.1:{}", application.port());
         self.tasks = Some(application.tasks().clone());
-        let (stop, stopped) = oneshot::channel::<()>();
-        let until = async move {
-            stopped.await.ok();
-        };
-        self.running = Some(hbc_service::spawn("service", application.run_until_stopped(until)));
-        self.stop = Some(stop);
+        self.service =
+            Some(Spawned::run(application.port(), |stopped| application.run_until_stopped(stopped)));
     }
 
     /// Stops the service.
     pub async fn stop(&mut self) {
-        drop(self.stop.take());
-        if let Some(running) = self.running.take() {
-            running.await.unwrap().unwrap();
-        }
+        self.service.as_mut().unwrap().stop().await;
+    }
+
+    fn url(&self, path: &str) -> String {
+        format!("{}{path}", self.service.as_ref().unwrap().base)
     }
 
     pub fn spool(&self) -> std::path::PathBuf {
@@ -185,16 +132,14 @@ impl TestApp {
         headers: &[(&str, &str)],
         body: Vec<u8>,
     ) -> Reply {
-        let mut request = self.http.request(method, format!("{}{path}", self.base)).body(body);
+        let mut request = self.http.request(method, self.url(path)).body(body);
         if let Some(account) = account {
             request = request.bearer_auth(self.world.token(account));
         }
         for (name, value) in headers {
             request = request.header(*name, *value);
         }
-        let response = request.send().await.unwrap();
-        let (status, headers) = (response.status().as_u16(), response.headers().clone());
-        Reply { status, headers, bytes: response.bytes().await.unwrap().to_vec() }
+        Reply::to(request).await
     }
 
     pub async fn get(&self, account: &AccountId, path: &str) -> Reply {
@@ -205,7 +150,7 @@ impl TestApp {
 
     /// Begins a download for treatment, without compression.
     pub async fn begin(&self, account: &AccountId, path: &str) -> reqwest::Response {
-        let request = self.http.get(format!("{}{path}", self.base)).bearer_auth(self.world.token(account));
+        let request = self.http.get(self.url(path)).bearer_auth(self.world.token(account));
         request.header("HBC-Purpose", "TREAT").send().await.unwrap()
     }
 
@@ -235,7 +180,7 @@ impl TestApp {
     pub async fn observation(&self, account: &AccountId, category: &str) -> String {
         let body = observation(category).to_string();
         let reply = self.fhir(account, "/fhir/Observation", &[], body.as_bytes()).await.expect(201);
-        reply.json()["id"].as_str().unwrap().to_owned()
+        reply.body["id"].as_str().unwrap().to_owned()
     }
 }
 
@@ -249,15 +194,4 @@ pub fn observation(category: &str) -> Value {
         "effectiveDateTime": "2021-05-06T07:08:09Z",
         "valueQuantity": {"value": 13.5, "unit": "g/dL"},
     })
-}
-
-/// Tries until something holds, for up to ten seconds.
-pub async fn eventually<F: Future<Output = bool>>(what: &str, mut holds: impl FnMut() -> F) {
-    for _ in 0..200 {
-        if holds().await {
-            return;
-        }
-        tokio::time::sleep(Duration::from_millis(50)).await;
-    }
-    panic!("never: {what}");
 }

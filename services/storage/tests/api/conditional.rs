@@ -24,7 +24,7 @@ async fn parallel_conditional_creates_make_one_record() {
         let ids: HashSet<String> = replies
             .iter()
             .map(|reply| {
-                assert!(matches!(reply.status, 200 | 201), "{} {:?}", reply.status, reply.json());
+                assert!(matches!(reply.status, 200 | 201), "{} {:?}", reply.status, reply.body);
                 reply.header("location")
             })
             .collect();
@@ -56,7 +56,7 @@ async fn parallel_batches_make_every_place_once() {
         let locations: HashSet<Vec<String>> = replies
             .into_iter()
             .map(|reply| {
-                let body = reply.expect(200).json();
+                let body = reply.expect(200).body;
                 let entries = body["entry"].as_array().unwrap().clone();
                 entries
                     .iter()
@@ -81,7 +81,7 @@ async fn a_repeated_key_is_done_once() {
         assert_eq!(again.header("idempotent-replayed"), "true");
         let other = observation("vital-signs").to_string();
         app.fhir(&patient, "/fhir/Observation", &key, other.as_bytes()).await.expect(422);
-        let listed = app.get(&patient, "/v1/records").await.expect(200).json();
+        let listed = app.get(&patient, "/v1/records").await.expect(200).body;
         assert_eq!(listed["items"].as_array().unwrap().len(), 1);
         // Another caller's key of the same name is another key.
         app.fhir(&app.patient(), "/fhir/Observation", &key, body.as_bytes()).await.expect(201);
@@ -105,13 +105,13 @@ async fn an_account_has_one_patient() {
             .await
             .into_iter()
             .map(|reply| {
-                assert!(matches!(reply.status, 200 | 201), "{:?}", reply.json());
+                assert!(matches!(reply.status, 200 | 201), "{:?}", reply.body);
                 reply.header("location")
             })
             .collect();
         assert_eq!(ids.len(), 1);
         app.fhir(&patient, "/fhir/Patient", &[], person("2").as_bytes()).await.refused(422, "invalid_input");
-        let own = app.get(&patient, &format!("/fhir/Patient/{patient}")).await.expect(200).json();
+        let own = app.get(&patient, &format!("/fhir/Patient/{patient}")).await.expect(200).body;
         assert!(ids.iter().next().unwrap().contains(own["id"].as_str().unwrap()));
     })
     .await;

@@ -49,14 +49,14 @@ async fn without_ipfs_uploads_are_refused_and_nothing_is_lost() {
         app.fhir(&patient, "/fhir/Observation", &[], body.as_bytes()).await.expect(201);
         eventually("voided", || async { app.world.voided().len() == 1 }).await;
         app.get(&patient, &format!("/fhir/Observation/{id}")).await.expect(200);
-        let listed = app.get(&patient, "/v1/records").await.expect(200).json();
+        let listed = app.get(&patient, "/v1/records").await.expect(200).body;
         assert_eq!(listed["items"].as_array().unwrap().len(), 2);
     })
     .await;
 }
 
 async fn cid(app: &TestApp, patient: &hbc_types::ids::AccountId, id: &str) -> Cid {
-    let view = app.get(patient, &format!("/v1/records/{id}")).await.expect(200).json();
+    let view = app.get(patient, &format!("/v1/records/{id}")).await.expect(200).body;
     Cid::from_str(view["cid"].as_str().unwrap()).unwrap()
 }
 
@@ -138,8 +138,8 @@ async fn rows_of_two_patients_cannot_be_swapped() {
         let listed = [app.get(&one, "/v1/records").await, app.get(&two, "/v1/records").await];
         assert!(listed.iter().any(|reply| reply.status == 502));
         assert!(listed.iter().all(|reply| reply.status == 502
-            || !reply.json().to_string().contains(&id)
-            || reply.json()["items"].as_array().is_some_and(Vec::is_empty)));
+            || !reply.body.to_string().contains(&id)
+            || reply.body["items"].as_array().is_some_and(Vec::is_empty)));
     })
     .await;
 }

@@ -30,7 +30,7 @@ async fn everything(app: &TestApp, account: &AccountId) -> Vec<Value> {
     let mut path = format!("/fhir/Patient/{account}/$everything?_count=300");
     let mut all = Vec::new();
     loop {
-        let page = app.get(account, &path).await.expect(200).json();
+        let page = app.get(account, &path).await.expect(200).body;
         all.extend(page["entry"].as_array().unwrap().iter().map(|entry| entry["resource"].clone()));
         let links = page["link"].as_array().unwrap();
         let Some(next) = links.iter().find(|link| link["relation"] == "next") else { return all };
@@ -63,7 +63,7 @@ async fn import(app: &TestApp, name: &str) -> AccountId {
     let reply = app.fhir(&account, "/fhir", &[("Prefer", "wait=20")], &bundle).await.expect(200);
     println!("{name}: {} resources in {:?}", sources.len(), started.elapsed());
     assert_eq!(reply.header("hbc-anchor"), "final");
-    let entries = reply.json()["entry"].as_array().unwrap().clone();
+    let entries = reply.body["entry"].as_array().unwrap().clone();
     assert_eq!(entries.len(), sources.len());
     let mut targets = HashSet::new();
     for (entry, source) in entries.iter().zip(&sources).step_by(entries.len() / 40 + 1) {
@@ -72,7 +72,7 @@ async fn import(app: &TestApp, name: &str) -> AccountId {
         let id = location.split('/').nth(1).unwrap();
         let bytes = app.get(&account, &format!("/v1/records/{id}/received")).await.expect(200).bytes;
         assert_eq!(&bytes, source, "received bytes of {location}");
-        let applied = app.get(&account, &format!("/fhir/{location}")).await.expect(200).json();
+        let applied = app.get(&account, &format!("/fhir/{location}")).await.expect(200).body;
         assert_eq!(applied["id"], id);
     }
     let all = everything(app, &account).await;
@@ -133,7 +133,7 @@ async fn facility_bundles_twice_make_every_place_once() {
         app.directory().await;
         let operator = app.operator();
         let body = synthea::bundle(synthea::HOSPITALS).unwrap();
-        let again = app.fhir(&operator, "/fhir", &[("HBC-Patient", "dir")], &body).await.expect(200).json();
+        let again = app.fhir(&operator, "/fhir", &[("HBC-Patient", "dir")], &body).await.expect(200).body;
         let statuses: HashSet<_> = again["entry"]
             .as_array()
             .unwrap()
@@ -150,7 +150,7 @@ async fn without_the_directory_a_patients_bundle_says_what_is_missing() {
     each(|app| async move {
         let bundle = synthea::bundle(synthea::SMALLEST[0]).unwrap();
         let reply = app.fhir(&app.patient(), "/fhir", &[], &bundle).await.refused(422, "invalid_input");
-        let path = reply.json()["issue"][0]["expression"][0].as_str().unwrap().to_owned();
+        let path = reply.body["issue"][0]["expression"][0].as_str().unwrap().to_owned();
         assert!(path.starts_with("Bundle.entry["), "{path}");
         assert!(app.blobs.pins().is_empty());
     })
@@ -165,7 +165,7 @@ async fn documents_come_back_as_they_were() {
         let headers = [("content-type", "application/pdf"), ("Prefer", "wait=20")];
         let path = "/v1/records?category=imaging&date=2020-02-03";
         let created = app.call(reqwest::Method::POST, path, Some(&patient), &headers, body.clone()).await;
-        let created = created.expect(201).json();
+        let created = created.expect(201).body;
         assert_eq!(created["anchor"], "final");
         let id = created["id"].as_str().unwrap();
         for part in ["received", "content"] {
@@ -173,7 +173,7 @@ async fn documents_come_back_as_they_were() {
             assert_eq!(reply.header("content-type"), "application/pdf");
             assert!(reply.bytes == body);
         }
-        let view = app.get(&patient, &format!("/v1/records/{id}")).await.expect(200).json();
+        let view = app.get(&patient, &format!("/v1/records/{id}")).await.expect(200).body;
         assert_eq!((view["bytes"].as_u64(), &view["date"]), (Some(3_000_000), &Value::from("2020-02-03")));
         assert!(app.blobs.pins().contains(&Cid::from_str(view["cid"].as_str().unwrap()).unwrap()));
         app.get(&patient, &format!("/fhir/Document/{id}")).await.expect(404);

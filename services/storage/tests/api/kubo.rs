@@ -142,10 +142,10 @@ async fn records_live_on_the_real_daemon() {
         let bundle = hbc_testkit::synthea::bundle(hbc_testkit::synthea::LARGEST).unwrap();
         let started = std::time::Instant::now();
         let reply = app.fhir(&patient, "/fhir", &[("Prefer", "wait=20")], &bundle).await.expect(200);
-        let entries = reply.json()["entry"].as_array().unwrap().len();
+        let entries = reply.body["entry"].as_array().unwrap().len();
         println!("{entries} resources on Kubo in {:?}", started.elapsed());
         assert_eq!(reply.header("hbc-anchor"), "final");
-        let listed = app.get(&patient, "/v1/records?limit=1000").await.expect(200).json();
+        let listed = app.get(&patient, "/v1/records?limit=1000").await.expect(200).body;
         let first = &listed["items"][0];
         let cid = Cid::from_str(first["cid"].as_str().unwrap()).unwrap();
         let stored = daemon.cat(&cid);

@@ -38,14 +38,13 @@ async fn a_grantee_sees_exactly_what_was_granted() {
         app.get(&doctor, &format!("/fhir/Observation/{laboratory}")).await.refused(404, "not_found");
         app.world.grant(grant(&doctor, &patient, &[Category::Laboratory], Action::Read));
         assert_eq!(
-            ids(&app.get(&doctor, &listing).await.expect(200).json()),
+            ids(&app.get(&doctor, &listing).await.expect(200).body),
             std::slice::from_ref(&laboratory)
         );
         app.get(&doctor, &format!("/fhir/Observation/{laboratory}")).await.expect(200);
         app.get(&doctor, &format!("/fhir/Observation/{social}")).await.refused(403, "denied");
         app.get(&doctor, &format!("/v1/records/{social}")).await.refused(403, "denied");
-        let found =
-            app.get(&doctor, &format!("/fhir/Observation?patient={patient}")).await.expect(200).json();
+        let found = app.get(&doctor, &format!("/fhir/Observation?patient={patient}")).await.expect(200).body;
         assert_eq!(found["entry"].as_array().unwrap().len(), 1);
         let payment = [("HBC-Purpose", "HPAYMT")];
         let path = format!("/fhir/Observation/{laboratory}");
@@ -74,14 +73,14 @@ async fn pages_and_filters_show_everything_once() {
         }
         let (mut seen, mut path) = (Vec::new(), "/v1/records?limit=3".to_owned());
         loop {
-            let page = app.get(&patient, &path).await.expect(200).json();
+            let page = app.get(&patient, &path).await.expect(200).body;
             seen.extend(ids(&page));
             let Some(next) = page["next"].as_str() else { break };
             path = format!("/v1/records?limit=3&cursor={next}");
         }
         assert_eq!(seen.len(), 7);
         assert_eq!(seen.into_iter().collect::<HashSet<_>>(), made);
-        let count = async |path: &str| ids(&app.get(&patient, path).await.expect(200).json()).len();
+        let count = async |path: &str| ids(&app.get(&patient, path).await.expect(200).body).len();
         assert_eq!(count("/v1/records?category=laboratory").await, 4);
         assert_eq!(count("/v1/records?kind=Observation&from=2021-05-06&to=2021-05").await, 7);
         assert_eq!(count("/v1/records?from=2021-05-07").await, 0);
@@ -91,7 +90,7 @@ async fn pages_and_filters_show_everything_once() {
         app.get(&patient, "/v1/records?colour=red").await.refused(422, "invalid_input");
         let found =
             app.get(&patient, "/fhir/Observation?date=ge2021-05&date=lt2021-06&category=laboratory").await;
-        assert_eq!(found.expect(200).json()["entry"].as_array().unwrap().len(), 4);
+        assert_eq!(found.expect(200).body["entry"].as_array().unwrap().len(), 4);
     })
     .await;
 }
@@ -101,7 +100,7 @@ async fn proved(app: &TestApp) -> (AccountId, String, Vec<u8>) {
     let body = observation("laboratory").to_string();
     let made =
         app.fhir(&patient, "/fhir/Observation", &[("Prefer", "wait=20")], body.as_bytes()).await.expect(201);
-    let id = made.json()["id"].as_str().unwrap().to_owned();
+    let id = made.body["id"].as_str().unwrap().to_owned();
     let bytes = app.get(&patient, &format!("/v1/records/{id}/proof")).await.expect(200).bytes;
     (patient, id, bytes)
 }
@@ -136,7 +135,7 @@ async fn a_pending_anchor_has_no_proof_yet() {
         app.world.ledger_is_down(false);
         let path = format!("/v1/records/{id}");
         crate::app::eventually("the anchor is final", || async {
-            app.get(&patient, &path).await.expect(200).json()["anchor"] == "final"
+            app.get(&patient, &path).await.expect(200).body["anchor"] == "final"
         })
         .await;
         app.get(&patient, &format!("/v1/records/{id}/proof")).await.expect(200);
@@ -151,7 +150,7 @@ async fn decimals_and_order_survive_in_received_and_applied_form() {
         let text = r#"{ "status":"final", "resourceType":"Observation","valueQuantity":{"value":0.10},
             "code":{"text":"caf\u00e9"} }"#;
         let made = app.fhir(&patient, "/fhir/Observation", &[], text.as_bytes()).await.expect(201);
-        let id = made.json()["id"].as_str().unwrap().to_owned();
+        let id = made.body["id"].as_str().unwrap().to_owned();
         let received = app.get(&patient, &format!("/v1/records/{id}/received")).await.expect(200).bytes;
         assert_eq!(received, text.as_bytes());
         let applied = app.get(&patient, &format!("/fhir/Observation/{id}")).await.expect(200);
@@ -178,7 +177,7 @@ async fn the_directory_is_read_by_all_and_written_by_the_verified() {
             app.call(Method::GET, &location, Some(&reader), &[], Vec::new()).await.expect(200);
             let found =
                 app.call(Method::GET, "/fhir/Organization", Some(&reader), &[], Vec::new()).await.expect(200);
-            assert_eq!(found.json()["entry"].as_array().unwrap().len(), 1);
+            assert_eq!(found.body["entry"].as_array().unwrap().len(), 1);
         }
         let visit = br#"{"resourceType":"Encounter","status":"finished","class":{"code":"AMB"}}"#;
         app.fhir(&clinic, "/fhir/Encounter", &headers, visit).await.refused(422, "invalid_input");
@@ -196,7 +195,7 @@ async fn a_download_under_way_stops_when_consent_is_revoked() {
         let headers = [("content-type", "image/x-raw")];
         let path = "/v1/records?category=imaging";
         let made =
-            app.call(Method::POST, path, Some(&patient), &headers, body.clone()).await.expect(201).json();
+            app.call(Method::POST, path, Some(&patient), &headers, body.clone()).await.expect(201).body;
         let path = format!("/v1/records/{}/received", made["id"].as_str().unwrap());
         let whole = app.get(&doctor, &path).await.expect(200);
         assert!(whole.bytes == body);

@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use super::ProofError;
 use crate::checkpoint::{Certificate, Checkpoint};
 use crate::entry::Kind;
-use crate::genesis::{Genesis, GenesisError, Named};
+use crate::genesis::Named;
 use crate::header::Header;
 use crate::map::MapProof;
 use crate::{json, merkle};
@@ -90,16 +90,6 @@ pub struct CertifiedState {
 }
 
 impl MembersProof {
-    /// Of the state after block 0.
-    ///
-    /// # Errors
-    /// When the document founds no chain.
-    pub fn of_genesis(genesis: &Genesis) -> Result<Self, GenesisError> {
-        let (map, empty) = (genesis.map()?, merkle::empty_root());
-        let proof = map.prove(&Kind::Members.key(""));
-        Ok(Self { anchors: empty, map: map.root(), pages: empty, proof })
-    }
-
     /// That the state after the block with this header names these members.
     pub(super) fn verify(&self, header: &Header, members: &[Named]) -> Result<(), ProofError> {
         if header.state_root != hash::state(&self.map, &self.anchors, &self.pages) {

@@ -1,28 +1,22 @@
 //! Proof documents: whole ones pass, changed ones are refused with the reason.
 
-mod chain;
 mod content;
 mod forgery;
 mod golden;
 mod views;
 
-use std::sync::atomic::AtomicBool;
-
 use proptest::prelude::*;
 use serde_json::json;
 
-use self::chain::{Chain, receipts_tx};
 use super::tlog::TlogProof;
 use super::*;
 use crate::certificate::{ConsentCertificate, Limits};
-use crate::checkpoint::{Certificate, Checkpoint};
+use crate::checkpoint::Certificate;
 use crate::entry::{Entry, Kind};
-use crate::genesis::tests::{key, sample};
-use crate::genesis::{Named, ServiceEntry, log_origin};
-use crate::header::{Header, miner_id};
-use crate::map::Map;
+use crate::genesis::Named;
 use crate::merkle::{self, Tree};
 use crate::payload::{Anchor, Consent, KeyStatus, Payload, Receipts, Segment};
+use crate::testing::{Chain, genesis as sample, key};
 use crate::tx;
 use hbc_types::account::Custody;
 use hbc_types::hash;
@@ -30,6 +24,11 @@ use hbc_types::ids::{GrantId, RecordId};
 use hbc_types::keys::{PublicKey, SaltBytes, Tag};
 
 const SALT: [u8; 32] = [7; 32];
+
+fn receipts_tx(chain: &Chain, root: Digest, count: u64) -> String {
+    let iat = 1_790_000_000_500;
+    tx::sign(&key(202), &Payload::Receipts(Receipts { chain: chain.id, count, iat, root })).unwrap()
+}
 
 /// A chain whose block 1 holds three transactions, the second of which covers five receipts; block 2 and 3 follow.
 fn receipt(members: u8, under: usize) -> (Chain, ReceiptProof) {

@@ -97,12 +97,6 @@ impl Finality {
         Waiter { txid, settlement, waiters: Arc::clone(&self.waiters) }
     }
 
-    /// Waits for `txid` to be settled, at most for `limit`. For transactions enqueued by the caller a moment ago; use
-    /// [`Finality::register`] where it may be settled already.
-    pub async fn wait_final(&self, txid: Digest, limit: Duration) -> Option<Settlement> {
-        self.register(txid).settled(limit).await
-    }
-
     /// Tells the outbox that something new is due.
     pub fn wake(&self) {
         self.wake.notify_one();
@@ -186,7 +180,7 @@ mod tests {
         finality.settle(txid, settlement.clone());
         assert_eq!(one.settled(Duration::from_secs(1)).await, Some(settlement.clone()));
         assert_eq!(two.settled(Duration::from_secs(1)).await, Some(settlement));
-        assert_eq!(finality.wait_final(Digest::of(b"y"), Duration::from_millis(1)).await, None);
+        assert_eq!(finality.register(Digest::of(b"y")).settled(Duration::from_millis(1)).await, None);
         assert!(finality.waiters.lock().unwrap().is_empty());
     }
 }

@@ -196,7 +196,7 @@ impl LedgerClient {
 
     /// Submits transactions of one author to node `index`, in order. Promises are checked; a false one counts as no
     /// answer for its transaction.
-    pub async fn submit_to(
+    pub(crate) async fn submit_to(
         &self,
         index: usize,
         transactions: &[String],

@@ -14,15 +14,14 @@ use hbc_service::{
     Readiness, RequestId, Routes, Server, ServerSettings, Service, ServiceVerifier, StrictJson, Tasks,
     TokenVerifier, openapi,
 };
-use hbc_types::account::{Role, ServiceRole};
-use hbc_types::ids::{AccountId, AgencyId, PatientId, SessionId};
+use hbc_testkit::users::User;
+pub use hbc_testkit::users::{AUDIENCE, ISSUER};
+use hbc_types::account::ServiceRole;
+use hbc_types::ids::{AccountId, AgencyId, PatientId};
 use hbc_types::saved::SavedAnswer;
 use hbc_types::wire::token::{ACCESS_TYP, AccessClaims};
 use hbc_types::{Clock, Digest, Random, Timestamp};
 use serde::{Deserialize, Serialize};
-
-pub const ISSUER: &str = "https://auth.test";
-pub const AUDIENCE: &str = "hbc-test";
 
 #[derive(Clone, Debug, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields)]
@@ -218,25 +217,9 @@ impl Sample {
     }
 
     pub fn claims(&self, account: AccountId) -> AccessClaims {
-        let role = match account {
-            AccountId::Patient(_) => Role::Patient,
-            AccountId::Agency(_) => Role::Agency,
-            AccountId::Operator(_) => Role::Operator,
-        };
-        let now = self.clock.now().seconds();
-        AccessClaims {
-            iss: ISSUER.to_owned(),
-            aud: AUDIENCE.to_owned(),
-            sub: account,
-            iat: now,
-            nbf: now,
-            exp: now + 600,
-            jti: "token-1".to_owned(),
-            sid: SessionId::random(&Random::seeded(1)),
-            role,
-            auth_time: now,
-            amr: vec!["pwd".to_owned()],
-        }
+        let random = Random::seeded(1);
+        let claims = User::of(account, &random).claims(self.clock.now(), &random);
+        AccessClaims { jti: "token-1".to_owned(), ..claims }
     }
 
     pub fn token(&self, claims: &impl Serialize) -> String {

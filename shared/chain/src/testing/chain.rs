@@ -1,20 +1,49 @@
-//! A chain with everything that a node holds of it, made by hand.
+//! A chain with everything that a node holds of it, made by hand: no rule of transactions is asked, so that a test can
+//! have what no node would make.
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
-use super::*;
+use ed25519_dalek::SigningKey;
 
-pub(super) struct Chain {
+use super::{certify, genesis as sample, key, public};
+use crate::entry::{Entry, Kind};
+use crate::genesis::{Genesis, Named, ServiceEntry, log_origin};
+use crate::header::{Header, miner_id};
+use crate::map::Map;
+use crate::merkle::{self, Tree};
+use crate::payload::KeyStatus;
+use crate::proof::{
+    BlockEvidence, Certification, EntryProof, MembersProof, SetChange, StateEvidence, TransactionProof, Trust,
+};
+use crate::tx::{self, Tx};
+use hbc_types::digest::Digest;
+use hbc_types::hash;
+use hbc_types::secret::Bytes;
+use hbc_types::wire::ledger::BlockView;
+
+/// A certified chain. Its founders are the members 1, 2 and so on of [`super::members`].
+#[derive(Clone, Debug)]
+pub struct Chain {
+    /// The founding document.
     pub genesis: Genesis,
+    /// The chain's id.
     pub id: Digest,
+    /// All headers by height.
     pub headers: Vec<Header>,
+    /// All blocks but block 0, as a node serves them.
+    pub blocks: Vec<BlockView>,
+    /// The log of all headers before the tip and of all transactions.
     pub log: Tree,
     /// Seeds and names of those who certify each height, and of those who will certify the next.
     pub members: Vec<Vec<(u8, Named)>>,
+    /// The changes of members so far.
     pub sets: Vec<SetChange>,
     /// The state that the next block leaves.
     pub map: Map<Entry>,
+    /// Root of the anchors that the next block leaves.
     pub anchors: Digest,
+    /// Root of the pages that the next block leaves.
     pub pages: Digest,
     /// The state map after each height, and the roots of anchors and pages beside it.
     states: Vec<(Map<Entry>, Digest, Digest)>,
@@ -34,14 +63,22 @@ fn first_map(genesis: &Genesis) -> Map<Entry> {
 }
 
 impl Chain {
+    /// Only block 0, by so many founders.
+    #[must_use]
     pub fn new(members: u8) -> Self {
-        let genesis = sample(members);
+        Self::of(sample(members))
+    }
+
+    /// Only block 0 of this founding document, whose members have the seeds 1, 2 and so on.
+    #[must_use]
+    pub fn of(genesis: Genesis) -> Self {
         let (header, map, empty) = (genesis.header().unwrap(), first_map(&genesis), merkle::empty_root());
         let founders: Vec<_> = (1..).zip(genesis.members.iter().cloned()).collect();
         Self {
             id: header.hash(),
             genesis,
             headers: vec![header],
+            blocks: Vec::new(),
             log: Tree::default(),
             members: vec![founders.clone(), founders],
             sets: Vec::new(),
@@ -52,17 +89,26 @@ impl Chain {
         }
     }
 
+    /// First line of every checkpoint.
+    #[must_use]
     pub fn origin(&self) -> String {
         log_origin(&self.genesis.origin, &self.id)
     }
 
     /// Those who certify a height.
+    #[must_use]
     pub fn list(&self, height: usize) -> Vec<Named> {
         self.members[height].iter().map(|(_, member)| member.clone()).collect()
     }
 
     /// Appends a block that leaves `map`, `anchors` and `pages`, and answers the places of its transactions.
     pub fn append(&mut self, transactions: &[String]) -> Vec<u64> {
+        let everybody: Vec<u8> = self.members.last().unwrap().iter().map(|(seed, _)| *seed).collect();
+        self.append_by(transactions, &everybody)
+    }
+
+    /// The same, its certificate signed by the members of these seeds: too few of them, if a test wants that.
+    pub fn append_by(&mut self, transactions: &[String], signers: &[u8]) -> Vec<u64> {
         let parent = *self.headers.last().unwrap();
         self.log.push(parent.leaf_hash());
         let ids: Vec<Digest> = transactions.iter().map(|tx| tx::txid(tx.as_bytes())).collect();
@@ -83,10 +129,25 @@ impl Chain {
             miner: miner_id(&self.members[0][0].1.kid()),
             nonce: 0,
         };
-        self.headers.push(header.mine(&AtomicBool::new(false)).unwrap());
+        let header = header.mine(&AtomicBool::new(false)).unwrap();
+        let signers: Vec<SigningKey> = signers.iter().copied().map(key).collect();
+        self.blocks.push(BlockView {
+            height: header.height,
+            hash: header.hash(),
+            header: Bytes::new(header.to_bytes().to_vec()),
+            transactions: transactions.to_vec(),
+            certificate: certify(&self.origin(), &header, &signers, &self.list(self.headers.len())),
+        });
+        self.headers.push(header);
         self.states.push((self.map.clone(), self.anchors, self.pages));
         self.members.push(self.members.last().unwrap().clone());
         places
+    }
+
+    /// From the next block on the members of these seeds certify; the state says nothing of it.
+    pub fn certified_by(&mut self, seeds: &[u8]) {
+        let members = seeds.iter().copied().zip(super::members(seeds)).collect();
+        *self.members.last_mut().unwrap() = members;
     }
 
     /// Appends a block after which others certify.
@@ -101,36 +162,29 @@ impl Chain {
     }
 
     /// The members now, with the one of this place replaced by `node-<seed>`.
+    #[must_use]
     pub fn with_member(&self, place: usize, seed: u8) -> Vec<(u8, Named)> {
         let mut members = self.members.last().unwrap().clone();
-        let named = Named { key: PublicKey::of(&key(seed)), name: format!("node-{seed}") };
-        members[place] = (seed, named);
+        members[place] = (seed, super::members(&[seed]).remove(0));
         members
     }
 
     /// The note of a height by the first so many of these.
+    #[must_use]
     pub fn note_by(&self, height: usize, members: &[(u8, Named)], signers: usize) -> String {
-        let header = self.headers[height];
-        let checkpoint = Checkpoint {
-            origin: self.origin(),
-            log_size: header.log_size,
-            log_root: header.log_root,
-            height: header.height,
-            round: 0,
-            block: header.hash(),
-        };
-        let votes: Vec<_> =
-            members.iter().take(signers).map(|(n, m)| (m.kid(), checkpoint.sign(&key(*n)))).collect();
+        let keys: Vec<SigningKey> = members.iter().take(signers).map(|(seed, _)| key(*seed)).collect();
         let list: Vec<Named> = members.iter().map(|(_, member)| member.clone()).collect();
-        Certificate::assemble(checkpoint, &votes, &list).to_note()
+        certify(&self.origin(), &self.headers[height], &keys, &list)
     }
 
     /// The note of a height by the first so many of its members.
+    #[must_use]
     pub fn note(&self, height: usize, signers: usize) -> String {
         self.note_by(height, &self.members[height], signers)
     }
 
     /// That the state after a height names its members.
+    #[must_use]
     pub fn named(&self, height: usize) -> MembersProof {
         let (map, anchors, pages) = &self.states[height];
         let proof = map.prove(&Kind::Members.key(""));
@@ -138,6 +192,7 @@ impl Chain {
     }
 
     /// A height certified by all its members, or all but one at even heights.
+    #[must_use]
     pub fn certification(&self, height: usize) -> Certification {
         let absent = usize::from(height.is_multiple_of(2) && self.members[height].len() > 3);
         Certification {
@@ -148,6 +203,8 @@ impl Chain {
         }
     }
 
+    /// What a proof about the state after a height begins with.
+    #[must_use]
     pub fn evidence(&self, height: usize) -> StateEvidence {
         let (map, anchors, pages) = &self.states[height];
         StateEvidence {
@@ -159,18 +216,22 @@ impl Chain {
     }
 
     /// What the map says after a height.
+    #[must_use]
     pub fn entry(&self, height: usize, kind: Kind, id: &str) -> EntryProof {
         let (map, key) = (&self.states[height].0, kind.key(id));
         let value = map.get(&key).map(|entry| serde_json::from_slice(&entry.to_bytes()).unwrap());
         EntryProof { id: id.to_owned(), kind, proof: map.prove(&key), value }
     }
 
+    /// The changes of members that a proof under this height tells.
+    #[must_use]
     pub fn sets_before(&self, height: usize) -> Vec<SetChange> {
         let height = u64::try_from(height).unwrap();
         self.sets.iter().filter(|set| set.height() < height).cloned().collect()
     }
 
     /// The path of a header in the log of a later block; empty for itself.
+    #[must_use]
     pub fn header_path(&self, height: usize, under: usize) -> Vec<Digest> {
         if height == under {
             return Vec::new();
@@ -179,6 +240,7 @@ impl Chain {
     }
 
     /// The proof of the transaction at `index` of block `height`, under the checkpoint of height `under`.
+    #[must_use]
     pub fn prove(
         &self,
         author: u8,
@@ -189,7 +251,7 @@ impl Chain {
     ) -> TransactionProof {
         let path = self.header_path(height, under);
         TransactionProof {
-            author: PublicKey::of(&key(author)),
+            author: public(author),
             block: BlockEvidence { header: self.headers[height], parent: self.headers[height - 1], path },
             certified: self.certification(under),
             chain: self.id,
@@ -201,12 +263,37 @@ impl Chain {
         }
     }
 
+    /// True if a block has this transaction.
+    #[must_use]
+    pub fn has(&self, txid: &Digest) -> bool {
+        self.find(txid).is_some()
+    }
+
+    /// Height of a transaction's block, and its place there.
+    fn find(&self, txid: &Digest) -> Option<(usize, usize)> {
+        let place =
+            |block: &BlockView| block.transactions.iter().position(|jws| tx::txid(jws.as_bytes()) == *txid);
+        self.blocks.iter().zip(1..).find_map(|(block, height)| Some((height, place(block)?)))
+    }
+
+    /// The proof of a founding service's transaction under its own block's checkpoint; none if no block has it.
+    #[must_use]
+    pub fn prove_transaction(&self, txid: &Digest) -> Option<TransactionProof> {
+        let (height, place) = self.find(txid)?;
+        let jws = &self.blocks[height - 1].transactions[place];
+        let kid = Tx::parse(jws.as_bytes()).ok()?.kid();
+        let author = self.genesis.services.iter().find(|service| service.key.kid() == kid)?;
+        // The parent's header is the first leaf of a block.
+        let index = self.headers[height - 1].log_size + 1 + u64::try_from(place).ok()?;
+        let mut proof = self.prove(super::service(author.role), jws, index, height, height);
+        proof.certified.checkpoint.clone_from(&self.blocks[height - 1].certificate);
+        proof.genesis = None;
+        Some(proof)
+    }
+
+    /// Trust in the founding document.
+    #[must_use]
     pub fn trust(&self) -> Trust {
         Trust::Genesis(Box::new(self.genesis.clone()))
     }
-}
-
-pub(super) fn receipts_tx(chain: &Chain, root: Digest, count: u64) -> String {
-    let iat = 1_790_000_000_500;
-    tx::sign(&key(202), &Payload::Receipts(Receipts { chain: chain.id, count, iat, root })).unwrap()
 }

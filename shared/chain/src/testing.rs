@@ -1,0 +1,98 @@
+//! What the tests of every crate begin with: keys by number or name, a founding document, and a chain that its members
+//! certify. Compiled for tests alone: here, and elsewhere through `hbc-testkit`, which asks for the feature `testing`.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::missing_panics_doc,
+    reason = "what tests are made of fails the test that uses it wrongly"
+)]
+
+mod chain;
+pub mod named;
+
+use ed25519_dalek::SigningKey;
+
+use crate::checkpoint::{Certificate, Checkpoint};
+use crate::genesis::{Genesis, Named, Parameters, ServiceKey};
+use crate::header::Header;
+use hbc_types::account::ServiceRole;
+use hbc_types::keys::PublicKey;
+
+pub use chain::Chain;
+
+/// Seed of the first operator's key; the next one's is one more. The members' are 1 and up.
+pub const OPERATOR: u8 = 101;
+/// Seed of auth's key.
+pub const AUTH: u8 = 201;
+/// Seed of access-policy's key.
+pub const ACCESS_POLICY: u8 = 202;
+/// Seed of storage's key.
+pub const STORAGE: u8 = 203;
+
+/// The key whose seed is this byte, 32 times.
+#[must_use]
+pub fn key(seed: u8) -> SigningKey {
+    SigningKey::from_bytes(&[seed; 32])
+}
+
+/// The public half of [`key`].
+#[must_use]
+pub fn public(seed: u8) -> PublicKey {
+    PublicKey::of(&key(seed))
+}
+
+/// Seed of a service's key.
+#[must_use]
+pub const fn service(role: ServiceRole) -> u8 {
+    match role {
+        ServiceRole::Auth => AUTH,
+        ServiceRole::AccessPolicy => ACCESS_POLICY,
+        ServiceRole::Storage => STORAGE,
+    }
+}
+
+/// The members `node-1`, `node-2` and so on with the keys of these seeds.
+#[must_use]
+pub fn members(seeds: &[u8]) -> Vec<Named> {
+    seeds.iter().map(|seed| Named { key: public(*seed), name: format!("node-{seed}") }).collect()
+}
+
+/// A founding document of so many members, two operators and the services. That of four members is the vector of
+/// `docs/FORMATS.md`; a test that wants something else changes the fields.
+#[must_use]
+pub fn genesis(count: u8) -> Genesis {
+    let operator = |n: u8| Named { key: public(OPERATOR - 1 + n), name: format!("operator-{n}") };
+    let service = |role| ServiceKey { key: public(service(role)), role };
+    Genesis {
+        members: members(&(1..=count).collect::<Vec<_>>()),
+        operators: vec![operator(1), operator(2)],
+        origin: "hbc.example".to_owned(),
+        parameters: Parameters::with_zero_bits(8, 2).unwrap(),
+        services: vec![
+            service(ServiceRole::AccessPolicy),
+            service(ServiceRole::Auth),
+            service(ServiceRole::Storage),
+        ],
+        time_ms: 1_790_000_000_000,
+    }
+}
+
+/// The same with work that takes no time and one operator's word that is enough.
+#[must_use]
+pub fn quick_genesis(count: u8) -> Genesis {
+    Genesis { parameters: Parameters::with_zero_bits(0, 1).unwrap(), ..genesis(count) }
+}
+
+/// A checkpoint signed by these keys. Who is none of `members` is left out.
+#[must_use]
+pub fn note(checkpoint: Checkpoint, signers: &[SigningKey], members: &[Named]) -> String {
+    let votes: Vec<_> = signers.iter().map(|key| (PublicKey::of(key).kid(), checkpoint.sign(key))).collect();
+    Certificate::assemble(checkpoint, &votes, members).to_note()
+}
+
+/// The certificate of a block, signed by these keys.
+#[must_use]
+pub fn certify(origin: &str, header: &Header, signers: &[SigningKey], members: &[Named]) -> String {
+    note(Checkpoint::of(origin, header, 0), signers, members)
+}

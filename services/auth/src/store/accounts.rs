@@ -95,7 +95,7 @@ impl Account {
             agency_type.map(|kind| text(kind.code())).into(),
             organisation.as_ref().map(AgencyId::as_str).into(),
             licence_number.as_ref().into(),
-            salt.map(|salt| salt.as_slice()).into(),
+            salt.map(<[u8; 32]>::as_slice).into(),
             body.into(),
             (*staff_round).into(),
             created_at.ms().into(),

@@ -240,7 +240,7 @@ async fn every_operation_is_described() -> Result<()> {
 #[tokio::test(flavor = "multi_thread")]
 async fn what_anybody_may_call_is_on_the_committed_list() -> Result<()> {
     let Some(app) = TestApp::shared().await? else { return Ok(()) };
-    for (service, _) in hbc_tests::spec::SERVICES {
+    for (service, _) in app.stack().services() {
         let of = |one: &&Operation| one.service == service && one.access == Access::Public;
         let found: BTreeSet<String> = operations(&app)
             .await?

@@ -39,7 +39,7 @@ def section(document, heading):
 
 def page_vector(document):
     """Section 6 states a page's box and hashes in words."""
-    stated = section(document, "6. Blocks").split("Vector: 4,096 anchors")[1]
+    stated = " ".join(section(document, "6. Blocks").split("Vector: 4,096 anchors")[1].split())
     run = [i32(i % 900) + i32(i % 900 + 3) + u64(i // 50) + sha(u32(i)) for i in range(RUN)]
     data = seal(run)
     numbers = re.search(r"Box ([0-9, ]+);", stated)[1]

@@ -21,7 +21,7 @@ use tokio::sync::{Notify, mpsc};
 use crate::consensus::MemberId;
 use delivery::{Announcer, Delivery, Gossip, Line};
 pub use envelope::{
-    MAX_ENVELOPE_BYTES, MEMBER_HEADER, PATH, SIGNATURE_HEADER, Unpacked, envelope_text, is_genuine, pack,
+    MAX_ENVELOPE_BYTES, MEMBER_HEADER, SIGNATURE_HEADER, Unpacked, envelope_text, is_genuine, pack,
     post_signed, send_envelope, unpack,
 };
 
@@ -51,7 +51,7 @@ impl Item {
 }
 
 /// What a member answers to an envelope: where it stands.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Heard {
     /// Height of its tip.

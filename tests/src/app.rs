@@ -5,6 +5,7 @@ use std::path::Path;
 use std::sync::{Arc, Weak};
 
 use anyhow::{Context as _, Result};
+use hbc_client::operations::storage;
 use hbc_client::{Endpoint, ServiceCaller};
 use hbc_testkit::Stack;
 use hbc_types::account::ServiceRole;
@@ -145,8 +146,11 @@ impl TestApp {
         let login = self.stack.operator()?;
         let operator = self.login(&login.username, &login.password).await?;
         crate::wait::until("access-policy knows the operator", || async {
-            let call =
-                self.storage.get("/v1/records?patient=dir&limit=1").header("hbc-purpose", "TREAT").once();
+            let call = self
+                .storage
+                .to(storage::list_records().with("patient=dir&limit=1"))
+                .header("hbc-purpose", "TREAT")
+                .once();
             let answer = operator.signs(call).done().await;
             let unknown = answer.is_err_and(|error| error.slug() == Some(Slug::Suspended));
             Ok((!unknown).then_some(()))

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use hbc_client::ClientError;
+use hbc_client::operations::access_policy;
 use hbc_types::Timestamp;
 use hbc_types::account::{Role, ServiceRole, Standing};
 use hbc_types::ids::AccountId;
@@ -140,8 +141,7 @@ async fn put_subject(app: &App, account: &Account) -> Result<(), ClientError> {
             .then(|| crate::domain::custody::kid(&account.public_key)),
         revision: u64::try_from(account.revision).unwrap_or(0),
     };
-    let call =
-        app.access_policy.endpoint.put(&format!("/internal/v1/subjects/{}", account.id)).json(&subject);
+    let call = app.access_policy.endpoint.to(access_policy::put_subject(&account.id)).json(&subject);
     finish(app, call).await
 }
 
@@ -152,15 +152,16 @@ async fn pin(app: &App, account: &Account) -> Result<(), ClientError> {
         root_public_key: Bytes::from(account.public_key.as_slice()),
         custody,
     };
-    finish(app, app.access_policy.endpoint.post("/internal/v1/patients").json(&pin)).await
+    finish(app, app.access_policy.endpoint.to(access_policy::pin_patient()).json(&pin)).await
 }
 
 async fn deny_subject(app: &App, account: &Account) -> Result<(), ClientError> {
-    let path = format!("/internal/v1/denials/subject/{}", account.id);
+    let policy = &app.access_policy.endpoint;
     if account.standing == Standing::Suspended {
-        return finish(app, app.access_policy.endpoint.put(&path).json(&NewDenial { until: None })).await;
+        let call = policy.to(access_policy::put_denial("subject", &account.id));
+        return finish(app, call.json(&NewDenial { until: None })).await;
     }
-    match finish(app, app.access_policy.endpoint.delete(&path)).await {
+    match finish(app, policy.to(access_policy::delete_denial("subject", &account.id))).await {
         Err(error) if error.status() == Some(404) => Ok(()),
         outcome => outcome,
     }
@@ -169,10 +170,10 @@ async fn deny_subject(app: &App, account: &Account) -> Result<(), ClientError> {
 async fn deny_session(app: &App, session: &str, ended_at: Timestamp) -> Result<(), ClientError> {
     let life = Duration::from_secs(u64::try_from(ACCESS_SECONDS).unwrap_or(600));
     let until = Some(ended_at.plus(life).plus(SLACK));
-    let path = format!("/internal/v1/denials/session/{session}");
-    finish(app, app.access_policy.endpoint.put(&path).json(&NewDenial { until })).await
+    let call = app.access_policy.endpoint.to(access_policy::put_denial("session", session));
+    finish(app, call.json(&NewDenial { until })).await
 }
 
-async fn finish(app: &App, call: hbc_client::Call) -> Result<(), ClientError> {
+async fn finish(app: &App, call: hbc_client::Call<()>) -> Result<(), ClientError> {
     call.signed(&app.access_policy.caller, ServiceRole::AccessPolicy).once().deadline(DEADLINE).done().await
 }

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use hbc_chain::checkpoint::Certificate as Note;
 use hbc_chain::header::{Block, Header};
 use hbc_chain::tx::Tx;
+use hbc_client::operations::ledger;
 use hbc_types::Digest;
 use hbc_types::wire::ledger::{BlockView, BlocksView};
 
@@ -120,8 +121,8 @@ impl Loop {
         self.catch_up.asked = Some(Asked { since: Instant::now(), from, tip: peer.height() });
         self.catch_up.last.clone_from(&peer.name);
         tokio::spawn(async move {
-            let path = format!("/v1/blocks?from={from}&limit={AT_ONCE}");
-            let blocks = peer.endpoint.get(&path).once().deadline(GIVE_UP).fetch::<BlocksView>().await;
+            let route = ledger::list_blocks().with(format!("from={from}&limit={AT_ONCE}"));
+            let blocks = peer.endpoint.to(route).once().deadline(GIVE_UP).fetch().await;
             if let Err(error) = &blocks {
                 tracing::info!(peer.name = %peer.name, error = %error, "Blocks could not be fetched");
             }

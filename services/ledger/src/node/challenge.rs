@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use hbc_chain::evidence::{self, Answer, Evidence};
+use hbc_client::operations::ledger;
 use hbc_types::keys::{PublicKey, SignatureBytes};
 use hbc_types::wire::ledger::{Challenge, ChallengeAnswer};
 use hbc_types::{Digest, Random};
@@ -14,9 +15,6 @@ use super::Node;
 use crate::domain::verification::{Fault, Wrong};
 use crate::peers::{Peer, post_signed};
 use crate::store::StoreError;
-
-/// Where challenges are put.
-pub const PATH: &str = "/internal/v1/challenges";
 
 /// Runs until the node ends: one challenge after the other, half a period to one and a half apart.
 pub async fn run(node: Arc<Node>) {
@@ -57,8 +55,9 @@ impl Node {
         };
         let Some(public) = member else { return };
         let Ok(body) = serde_json::to_vec(&Challenge { height, nonce }) else { return };
+        let path = ledger::answer_challenge().path;
         let answer: ChallengeAnswer =
-            match post_signed(&peer.endpoint, PATH, &id, &seat, "application/json", body).await {
+            match post_signed(&peer.endpoint, &path, &id, &seat, "application/json", body).await {
                 Ok(answer) => answer,
                 Err(error) => {
                     tracing::debug!(peer.name = %peer.name, error = %error, "A challenge was not answered");

@@ -1,6 +1,7 @@
 //! What an observer that was a member still owes: transactions that it promised are handed to members over the public
 //! interface, until they are final.
 
+use hbc_client::operations::ledger;
 use std::sync::Arc;
 
 use hbc_chain::tx::Tx;
@@ -22,7 +23,7 @@ impl Node {
         tokio::spawn(async move {
             let body = SubmitBatch { transactions };
             for member in members {
-                let call = member.endpoint.post("/v1/transactions/batch").json(&body).once();
+                let call = member.endpoint.to(ledger::submit_transactions()).json(&body).once();
                 match call.done().await {
                     Ok(()) => return,
                     Err(error) => {

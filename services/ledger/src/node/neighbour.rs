@@ -2,6 +2,7 @@
 //! node, and does not find it on the chain a little later, keeps the node's document and says the same in its own name.
 //! More than a third of the members make it act, so that a node that hears the others and reaches nobody is told of.
 
+use hbc_client::operations::ledger;
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -9,7 +10,6 @@ use std::time::{Duration, Instant};
 use hbc_chain::evidence::MAX_EVIDENCE_BYTES;
 use hbc_chain::payload::NodeEvent;
 use hbc_types::Digest;
-use hbc_types::wire::ledger::NodeStatus;
 
 use super::Node;
 use crate::files::AttackMark;
@@ -60,7 +60,7 @@ impl Node {
 
     /// True once nothing is left to say.
     async fn tell_of_neighbour(self: &Arc<Self>, peer: &Arc<Peer>) -> bool {
-        let status = peer.endpoint.get("/v1/status").once().deadline(ANSWER).fetch::<NodeStatus>().await;
+        let status = peer.endpoint.to(ledger::read_status()).once().deadline(ANSWER).fetch().await;
         let digest = status.ok().and_then(|status| status.evidence_digest);
         let Some(digest) = digest else { return false };
         if self.is_told(&peer.name, &digest) {
@@ -103,8 +103,8 @@ impl Node {
 
     /// The document by which a neighbour says what was found, if it is that.
     async fn document_of(&self, peer: &Peer, digest: &Digest) -> Option<AttackMark> {
-        let path = format!("/v1/evidence/{digest}");
-        let answer = peer.endpoint.get(&path).once().deadline(ANSWER).send().await.ok()?;
+        let answer =
+            peer.endpoint.to(ledger::read_evidence(digest)).once().deadline(ANSWER).send().await.ok()?;
         if answer.body.len() > MAX_EVIDENCE_BYTES {
             return None;
         }

@@ -2,6 +2,7 @@
 //! another member tells on the chain is fetched from it, checked, and told as well. It acts once more than a
 //! third of the members said so. Nothing here weighs on votes.
 
+use hbc_client::operations::ledger;
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
@@ -146,7 +147,7 @@ impl Node {
         }
         for voice in &told.voices {
             let Some(peer) = self.peers.by_id(&MemberId(*voice.as_bytes())) else { continue };
-            let call = peer.endpoint.get(&format!("/v1/evidence/{digest}")).once().deadline(FETCH);
+            let call = peer.endpoint.to(ledger::read_evidence(&digest)).once().deadline(FETCH);
             match call.send().await {
                 Ok(answer) if answer.body.len() <= MAX_EVIDENCE_BYTES => {
                     if let Some(evidence) = self.confirm(told, &answer.body).await {

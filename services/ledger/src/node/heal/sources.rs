@@ -4,8 +4,9 @@
 use std::time::Duration;
 
 use hbc_client::Endpoint;
+use hbc_client::operations::ledger;
 use hbc_types::problem::Slug;
-use hbc_types::wire::ledger::{BlocksView, Promise, SubmitTransaction};
+use hbc_types::wire::ledger::{BlocksView, SubmitTransaction};
 
 use crate::consensus::MemberId;
 use crate::peers::Peer;
@@ -33,15 +34,15 @@ impl Source {
 
     /// Blocks from a height on; none of it is checked yet.
     pub async fn blocks(&self, from: u64, limit: u32) -> Result<BlocksView, hbc_client::ClientError> {
-        let path = format!("/v1/blocks?from={from}&limit={limit}");
-        self.endpoint.get(&path).once().deadline(GIVE_UP).fetch().await
+        let route = ledger::list_blocks().with(format!("from={from}&limit={limit}"));
+        self.endpoint.to(route).once().deadline(GIVE_UP).fetch().await
     }
 }
 
 /// True if the peer took the transaction, or knows that it is told already.
 pub async fn submit(endpoint: &Endpoint, jws: &str) -> bool {
     let body = SubmitTransaction { jws: jws.to_owned() };
-    match endpoint.post("/v1/transactions").json(&body).fetch::<Promise>().await {
+    match endpoint.to(ledger::submit_transaction()).json(&body).fetch().await {
         Ok(_) => true,
         Err(error) => error.slug() == Some(Slug::Excluded),
     }

@@ -7,6 +7,7 @@ pub mod app;
 pub mod ask;
 pub mod chain;
 pub mod consents;
+pub mod described;
 pub mod people;
 pub mod records;
 pub mod spec;

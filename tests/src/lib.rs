@@ -11,6 +11,7 @@ pub mod described;
 pub mod people;
 pub mod records;
 pub mod spec;
+pub mod tools;
 pub mod wait;
 
 pub use app::TestApp;

@@ -8,6 +8,7 @@ pub mod ask;
 pub mod chain;
 pub mod consents;
 pub mod described;
+pub mod examples;
 pub mod people;
 pub mod records;
 pub mod spec;

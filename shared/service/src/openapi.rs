@@ -15,6 +15,7 @@ use utoipa_actix_web::AppExt;
 use crate::Routes;
 
 mod answers;
+mod examples;
 
 pub use answers::{PasswordProblems, StoreProblems};
 
@@ -44,6 +45,7 @@ pub fn document(name: &str, description: &str, table: impl Fn(&mut Routes<'_>)) 
     let (_app, mut document) =
         App::new().into_utoipa_app().openapi(base).configure(|routes| table(routes)).split_for_parts();
     answers::complete(&mut document);
+    examples::add(&mut document);
     document
 }
 

@@ -9,7 +9,7 @@ UP_DIR ?= .hbc
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-deps: ## Install or build what is missing (Kubo, PostgreSQL), and say what was done
+deps: ## Install or build what is missing (Kubo, PostgreSQL, API tools), and say what was done
 	@sh deploy/dependencies.sh
 
 build: ## Build the one binary

@@ -5,6 +5,8 @@
 #                 into deploy/kubo/bin (Go's usual caches are used)
 #   PostgreSQL    only for the store tests: /usr/lib/postgresql or PATH, else `apt-get install postgresql` as root
 #   curl, jq      only for the test of docs/TUTORIAL.md: PATH, else by `apt-get install` as root
+#   API tools     only for tests: validators of the API descriptions and generators of clients, from PyPI and npm, where
+#                 Python 3.11 and Node.js 20 are there; into target/clients
 #   C compiler    for SQLite and the TLS library that Rust builds
 set -u
 cd "$(dirname "$0")/.."
@@ -78,6 +80,48 @@ elif [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null 2>&1; then
         || say "could not be installed:$wanted; the test of docs/TUTORIAL.md will be skipped"
 else
     say "not here, and not installable without root:$wanted; the test of docs/TUTORIAL.md will be skipped"
+fi
+
+# Tools for tests alone: they validate the API descriptions and make clients from them. Everything is pinned, by hash in
+# requirements.txt and package-lock.json, and stays under target/.
+clients=target/clients
+pinned=$(cat tests/clients/requirements.txt tests/clients/package-lock.json | cksum)
+
+python_tools() {
+    rm -rf "$clients/venv"
+    "$1" -m venv "$clients/venv" \
+        && "$clients/venv/bin/python" -m pip install --quiet --disable-pip-version-check --no-compile --no-deps \
+            --require-hashes -r tests/clients/requirements.txt
+}
+
+node_tools() {
+    cp tests/clients/package.json tests/clients/package-lock.json "$clients/" \
+        && (cd "$clients" && npm ci --silent --ignore-scripts --no-audit --no-fund --no-update-notifier)
+}
+
+new_enough() { "$@" >/dev/null 2>&1; }
+
+if [ "$(cat "$clients/installed" 2>/dev/null)" = "$pinned" ]; then
+    say "API tools: in $clients, installed before"
+else
+    mkdir -p "$clients"
+    rm -f "$clients/installed"
+    whole=1
+    if new_enough python3 -c 'import sys, venv; sys.exit(sys.version_info < (3, 11))'; then
+        say "API tools: installing openapi-spec-validator and openapi-python-client into $clients/venv"
+        python_tools python3 || { whole=0; say "API tools: they could not be installed; their tests will be skipped"; }
+    else
+        whole=0
+        say "API tools: no Python 3.11 or newer with venv; tests with Python clients will be skipped"
+    fi
+    if new_enough npm --version && new_enough node -e 'process.exit(parseInt(process.versions.node) < 20 ? 1 : 0)'; then
+        say "API tools: installing Redocly and openapi-typescript into $clients/node_modules"
+        node_tools || { whole=0; say "API tools: they could not be installed; their tests will be skipped"; }
+    else
+        whole=0
+        say "API tools: no Node.js 20 or newer with npm; tests with TypeScript clients will be skipped"
+    fi
+    [ "$whole" = 0 ] || printf '%s\n' "$pinned" >"$clients/installed"
 fi
 
 [ "$missing" = 0 ] || { say "something is missing, see above"; exit 1; }

@@ -94,7 +94,7 @@ impl Ask {
 }
 
 impl TestApp {
-    /// Sends a request once.
+    /// Sends a request once; an answer that is not described is an error.
     pub async fn send(&self, ask: &Ask, who: Credentials<'_>) -> Result<Reply> {
         let url = format!("{}{}", self.stack().url(&ask.process), ask.path);
         let mut request = self.http.request(ask.method.clone(), url).body(ask.body.clone());
@@ -118,6 +118,7 @@ impl TestApp {
         if reply.media_type() != "text/event-stream" {
             reply.body = answer.bytes().await?.to_vec();
         }
+        crate::described::check(ask.process, ask.method.as_str(), &ask.path, &reply)?;
         Ok(reply)
     }
 }

@@ -6,8 +6,9 @@ use anyhow::{Context as _, Result, ensure};
 use hbc_chain::payload::Payload;
 use hbc_chain::tx::Tx;
 use hbc_client::Endpoint;
+use hbc_client::operations::ledger;
 use hbc_types::Digest;
-use hbc_types::wire::ledger::{BlocksView, NodeStatus, TransactionState, TransactionView};
+use hbc_types::wire::ledger::{BlocksView, NodeStatus, TransactionState};
 
 use crate::TestApp;
 use crate::wait::{until, until_within};
@@ -27,7 +28,7 @@ pub struct Final {
 
 /// How a node stands.
 pub async fn status(node: &Endpoint) -> Result<NodeStatus> {
-    Ok(node.get("/v1/status").fetch().await?)
+    Ok(node.to(ledger::read_status()).fetch().await?)
 }
 
 /// Every final transaction that a node serves, in order.
@@ -35,7 +36,8 @@ pub async fn transactions(node: &Endpoint) -> Result<Vec<Final>> {
     let mut all = Vec::new();
     let mut next = 0;
     loop {
-        let page: BlocksView = node.get(&format!("/v1/blocks?from={next}&limit=100")).fetch().await?;
+        let page: BlocksView =
+            node.to(ledger::list_blocks().with(format!("from={next}&limit=100"))).fetch().await?;
         for block in &page.blocks {
             ensure!(block.height == next, "block {} came where {next} was asked for", block.height);
             next += 1;
@@ -70,7 +72,7 @@ impl TestApp {
     /// Waits until a transaction is final on a node, which may not have heard of it yet; answers its height.
     pub async fn until_final(&self, node: &Endpoint, txid: &Digest) -> Result<u64> {
         until(format!("{txid} is final"), || async {
-            let view = match node.get(&format!("/v1/transactions/{txid}")).fetch::<TransactionView>().await {
+            let view = match node.to(ledger::read_transaction(&txid)).fetch().await {
                 Err(error) if error.status() == Some(404) => return Ok(None),
                 view => view?,
             };

@@ -4,10 +4,10 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
 use hbc_client::ClientError;
+use hbc_client::operations::{access_policy, auth};
 use hbc_types::ids::GrantId;
 use hbc_types::labels::{Category, Compartment};
 use hbc_types::purpose::{Action, Purpose};
-use hbc_types::wire::Page;
 use hbc_types::wire::access::{
     AccessRequestView, AccessView, GrantDraft, GrantRevocation, GrantSignature, GrantState, GrantView,
     NewAccessRequest, NewGrant, Scope,
@@ -40,7 +40,7 @@ impl TestApp {
     pub async fn ask(&self, agency: &Person, patient: &Person, scope: Scope) -> Result<AccessRequestView> {
         let message = "For the visit next week.".to_owned();
         let asked = NewAccessRequest { patient: patient.patient()?.clone(), scope, message };
-        let call = self.access.post("/v1/access-requests").idempotency_key(&self.key()).json(&asked);
+        let call = self.access.to(access_policy::ask_for_access()).idempotency_key(&self.key()).json(&asked);
         agency.signs(call).fetch().await.context("the request failed")
     }
 
@@ -68,13 +68,13 @@ impl TestApp {
     pub async fn sign_grant(&self, patient: &Person, new: &NewGrant) -> Result<GrantView> {
         let draft = self.draft(patient, new).await?;
         let signature = self.sign_draft(patient, &draft).await?;
-        let call = self.access.put(&format!("/v1/grants/{}/signature", draft.id)).json(&signature);
+        let call = self.access.to(access_policy::sign_grant(&draft.id)).json(&signature);
         patient.signs(call).fetch().await.context("the signed consent was refused")
     }
 
     /// A draft of a grant.
     pub async fn draft(&self, patient: &Person, new: &NewGrant) -> Result<GrantDraft> {
-        let call = self.access.post("/v1/grants").idempotency_key(&self.key()).json(new);
+        let call = self.access.to(access_policy::draft_grant()).idempotency_key(&self.key()).json(new);
         patient.signs(call).fetch().await.context("no draft")
     }
 
@@ -87,7 +87,7 @@ impl TestApp {
             body: draft.body.clone(),
             salt: draft.salt.clone(),
         };
-        let call = self.auth.post("/v1/me/consent-signatures").json(&asked);
+        let call = self.auth.to(auth::sign_consent()).json(&asked);
         let signed: ConsentSignature = patient.signs(call).fetch().await.context("auth did not sign")?;
         Ok(GrantSignature {
             jws: signed.jws,
@@ -98,7 +98,7 @@ impl TestApp {
 
     /// A grant as this person sees it.
     pub async fn grant_view(&self, person: &Person, grant: &GrantId) -> Result<GrantView, ClientError> {
-        person.signs(self.access.get(&format!("/v1/grants/{grant}"))).fetch().await
+        person.signs(self.access.to(access_policy::get_grant(&grant))).fetch().await
     }
 
     /// Waits until a grant stands like this.
@@ -121,7 +121,7 @@ impl TestApp {
             key: grant.key.context("the grant has no key")?,
             grant: grant.id.clone(),
         };
-        let call = self.auth.post("/v1/me/revocation-signatures").json(&asked);
+        let call = self.auth.to(auth::sign_revocation()).json(&asked);
         let signed: RevocationSignature = patient.signs(call).fetch().await.context("auth did not sign")?;
         Ok(signed.jws)
     }
@@ -129,7 +129,7 @@ impl TestApp {
     /// The patient revokes. It acts when this returns; on the ledger it is final later.
     pub async fn revoke(&self, patient: &Person, grant: &GrantView) -> Result<GrantView> {
         let jws = self.sign_revocation(patient, grant).await?;
-        let call = self.access.post(&format!("/v1/grants/{}/revocation", grant.id));
+        let call = self.access.to(access_policy::revoke_grant(&grant.id));
         patient.signs(call.json(&GrantRevocation { jws })).fetch().await.context("not revoked")
     }
 
@@ -140,7 +140,7 @@ impl TestApp {
             totp: None,
             grant: grant.cloned(),
         };
-        let call = self.auth.post("/v1/me/unfreeze-signatures").json(&asked);
+        let call = self.auth.to(auth::sign_unfreeze()).json(&asked);
         let signed: UnfreezeSignature = patient.signs(call).fetch().await.context("auth did not sign")?;
         Ok(signed.jws)
     }
@@ -148,12 +148,13 @@ impl TestApp {
     /// The patient's whole access log, newest first.
     pub async fn accesses(&self, patient: &Person) -> Result<Vec<AccessView>> {
         let mut all = Vec::new();
-        let mut path = "/v1/me/accesses?limit=100".to_owned();
+        let mut query = "limit=100".to_owned();
         loop {
-            let page: Page<AccessView> = patient.signs(self.access.get(&path)).fetch().await?;
+            let call = self.access.to(access_policy::list_accesses().with(&query));
+            let page = patient.signs(call).fetch().await?;
             all.extend(page.items);
             match page.next {
-                Some(cursor) => path = format!("/v1/me/accesses?limit=100&cursor={cursor}"),
+                Some(cursor) => query = format!("limit=100&cursor={cursor}"),
                 None => return Ok(all),
             }
         }

@@ -7,9 +7,12 @@ pub mod app;
 pub mod ask;
 pub mod chain;
 pub mod consents;
+pub mod described;
+pub mod examples;
 pub mod people;
 pub mod records;
 pub mod spec;
+pub mod tools;
 pub mod wait;
 
 pub use app::TestApp;

@@ -1,6 +1,7 @@
 //! Sign-up, approval, login: people with sessions.
 
 use anyhow::{Context as _, Result, bail};
+use hbc_client::operations::{access_policy, auth};
 use hbc_client::{Call, ClientError};
 use hbc_types::account::{AgencyType, Custody, Standing};
 use hbc_types::ids::{AccountId, AgencyId, PatientId};
@@ -29,7 +30,7 @@ pub struct Person {
 
 impl Person {
     /// A call in this person's name.
-    pub fn signs(&self, call: Call) -> Call {
+    pub fn signs<A>(&self, call: Call<A>) -> Call<A> {
         call.bearer(self.token())
     }
 
@@ -99,7 +100,7 @@ impl TestApp {
     pub async fn try_login(&self, username: &str, password: &str) -> Result<Tokens, ClientError> {
         let password = SecretText::new(password.to_owned());
         let login = Login { username: username.to_owned(), password, totp: None };
-        self.auth.post("/v1/sessions").json(&login).fetch().await
+        self.auth.to(auth::log_in()).json(&login).fetch().await
     }
 
     /// A patient's sign-up in server custody, to be changed as a test likes.
@@ -122,7 +123,7 @@ impl TestApp {
 
     /// Signs a patient up, waits until access-policy knows them, and logs in.
     pub async fn sign_up_patient(&self, new: &NewPatient) -> Result<(Person, PatientCreated)> {
-        let call = self.auth.post("/v1/patients").idempotency_key(&self.key()).json(new);
+        let call = self.auth.to(auth::sign_up_patient()).idempotency_key(&self.key()).json(new);
         let created: PatientCreated = call.fetch().await.context("the sign-up failed")?;
         let person = self.login(&new.username, new.password.expose()).await?;
         self.until_active(&person).await?;
@@ -132,7 +133,7 @@ impl TestApp {
     /// Waits until the account stands as active.
     pub async fn until_active(&self, person: &Person) -> Result<()> {
         until(format!("{} is active", person.account), || async {
-            let me: Me = person.signs(self.auth.get("/v1/me")).fetch().await?;
+            let me: Me = person.signs(self.auth.to(auth::show_me())).fetch().await?;
             Ok((me.standing == Standing::Active).then_some(()))
         })
         .await
@@ -162,7 +163,7 @@ impl TestApp {
 
     /// Signs an agency up and logs it in; it stays pending.
     pub async fn sign_up_agency(&self, new: &NewAgency) -> Result<Person> {
-        let call = self.auth.post("/v1/agencies").idempotency_key(&self.key()).json(new);
+        let call = self.auth.to(auth::sign_up_agency()).idempotency_key(&self.key()).json(new);
         let created: AgencyCreated = call.fetch().await.context("the sign-up failed")?;
         anyhow::ensure!(created.standing == Standing::Pending, "an agency begins {}", created.standing);
         self.login(&new.username, new.password.expose()).await
@@ -173,7 +174,7 @@ impl TestApp {
         let doctor = self.pending_agency(AgencyType::Doctor).await?;
         self.approve(&self.operator().await?, doctor.agency()?).await?;
         until("access-policy knows of the approval", || async {
-            let call = self.access.get("/v1/access-requests");
+            let call = self.access.to(access_policy::list_access_requests());
             Ok(doctor.signs(call).once().done().await.is_ok().then_some(()))
         })
         .await?;
@@ -182,10 +183,10 @@ impl TestApp {
 
     /// The operator approves the agency; answers it active, its staff profile final on the ledger.
     pub async fn approve(&self, operator: &Person, agency: &AgencyId) -> Result<AgencyView> {
-        let call = self.auth.post(&format!("/v1/agencies/{agency}/approvals")).json(&signature(operator));
+        let call = self.auth.to(auth::approve_agency(&agency)).json(&signature(operator));
         operator.signs(call).done().await.context("the approval failed")?;
         until(format!("{agency} is active"), || async {
-            let call = self.auth.get(&format!("/v1/agencies/{agency}"));
+            let call = self.auth.to(auth::show_agency(&agency));
             let view: AgencyView = operator.signs(call).fetch().await?;
             Ok((view.standing == Standing::Active).then_some(view))
         })
@@ -194,7 +195,7 @@ impl TestApp {
 
     /// The operator suspends the agency.
     pub async fn suspend(&self, operator: &Person, agency: &AgencyId) -> Result<()> {
-        let call = self.auth.post(&format!("/v1/agencies/{agency}/suspensions")).json(&signature(operator));
+        let call = self.auth.to(auth::suspend_agency(&agency)).json(&signature(operator));
         operator.signs(call).done().await.context("the suspension failed")
     }
 }

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
+use hbc_client::operations::storage;
 use hbc_client::{Call, ClientError};
 use hbc_types::wire::Page;
 use hbc_types::wire::storage::{AnchorState, RecordCreated, RecordView};
@@ -29,8 +30,8 @@ impl TestApp {
     }
 
     /// The upload of a document, to be sent.
-    pub fn document(&self, person: &Person, owner: &str, content: Vec<u8>) -> Call {
-        let call = self.storage.post("/v1/records").idempotency_key(&self.key());
+    pub fn document(&self, person: &Person, owner: &str, content: Vec<u8>) -> Call<RecordCreated> {
+        let call = self.storage.to(storage::create_record()).idempotency_key(&self.key());
         person.signs(call.header("hbc-patient", owner).body("application/pdf", content))
     }
 
@@ -48,13 +49,17 @@ impl TestApp {
         purpose: &str,
     ) -> Result<Vec<RecordView>, ClientError> {
         let mut all = Vec::new();
-        let mut path = format!("/v1/records?patient={patient}&limit=1000");
+        let mut query = format!("patient={patient}&limit=1000");
         loop {
-            let call = self.storage.get(&path).header("hbc-purpose", purpose).deadline(UPLOAD_LIMIT);
+            let call = self
+                .storage
+                .to(storage::list_records().with(&query))
+                .header("hbc-purpose", purpose)
+                .deadline(UPLOAD_LIMIT);
             let page: Page<RecordView> = person.signs(call).fetch().await?;
             all.extend(page.items);
             match page.next {
-                Some(cursor) => path = format!("/v1/records?patient={patient}&limit=1000&cursor={cursor}"),
+                Some(cursor) => query = format!("patient={patient}&limit=1000&cursor={cursor}"),
                 None => return Ok(all),
             }
         }
@@ -67,7 +72,7 @@ impl TestApp {
         record: &str,
         purpose: &str,
     ) -> Result<Vec<u8>, ClientError> {
-        let call = self.storage.get(&format!("/v1/records/{record}/received"));
+        let call = self.storage.to(storage::get_received(&record));
         let answer = person.signs(call.header("hbc-purpose", purpose)).send().await?;
         Ok(answer.body.to_vec())
     }

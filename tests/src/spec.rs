@@ -42,6 +42,14 @@ impl Operation {
         format!("{} {} {}", self.service, self.method, self.path)
     }
 
+    /// Its id, which typed clients go by.
+    pub fn id(&self) -> Result<&str> {
+        self.document
+            .get("operationId")
+            .and_then(Value::as_str)
+            .with_context(|| format!("{} has no id", self.name()))
+    }
+
     /// The statuses that are documented.
     #[must_use]
     pub fn statuses(&self) -> Vec<u16> {

@@ -5,6 +5,7 @@ use ed25519_dalek::{Signer as _, SigningKey};
 use hbc_chain::certificate::{ConsentCertificate, Limits};
 use hbc_chain::payload::{Payload, Revoke};
 use hbc_chain::tx;
+use hbc_client::operations::{access_policy, auth};
 use hbc_tests::{Person, TestApp, chain, consents, records, wait};
 use hbc_types::Digest;
 use hbc_types::account::Custody;
@@ -72,7 +73,7 @@ async fn a_patient_with_keys_of_their_own_grants_and_revokes() -> Result<()> {
     assert!(created.recovery_codes.is_empty(), "there is nothing here that a code could unlock");
     let record = app.upload(&patient, b"%PDF of a patient with a wallet").await?.id;
 
-    let register = app.auth.post("/v1/me/consent-keys").json(&wallet.registration());
+    let register = app.auth.to(auth::register_consent_key()).json(&wallet.registration());
     let registered: ConsentKeyRegistered = patient.signs(register).fetch().await?;
     let mut new = consents::new_grant(&doctor, app.scope(&[Category::Document]))?;
     new.key = Some(registered.kid);
@@ -84,7 +85,7 @@ async fn a_patient_with_keys_of_their_own_grants_and_revokes() -> Result<()> {
         certificate: new.certificate.clone().context("just made")?,
         registration: Some(registered.registration),
     };
-    let call = app.access.put(&format!("/v1/grants/{}/signature", draft.id)).json(&signature);
+    let call = app.access.to(access_policy::sign_grant(&draft.id)).json(&signature);
     let pending: GrantView = patient.signs(call).fetch().await?;
     let granted = app.until_grant(&patient, &pending.id, GrantState::Active).await?;
     assert_eq!(granted.custody, Custody::Client);
@@ -97,7 +98,7 @@ async fn a_patient_with_keys_of_their_own_grants_and_revokes() -> Result<()> {
         key: registered.kid,
     };
     let jws = tx::sign(&wallet.consent, &Payload::Revoke(revoke))?;
-    let call = app.access.post(&format!("/v1/grants/{}/revocation", granted.id));
+    let call = app.access.to(access_policy::revoke_grant(&granted.id));
     let revoked: GrantView = patient.signs(call.json(&GrantRevocation { jws })).fetch().await?;
     assert_eq!(revoked.state, GrantState::Revoked);
     let read = app.received(&doctor, record.as_str(), "TREAT").await;

@@ -6,6 +6,7 @@ use anyhow::{Context as _, Result};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use ed25519_dalek::{Signer as _, SigningKey};
+use hbc_client::operations::{access_policy, auth};
 use hbc_tests::ask::{Ask, Credentials};
 use hbc_tests::records::refusal;
 use hbc_tests::{Person, TestApp};
@@ -114,7 +115,7 @@ async fn a_token_is_exactly_what_auth_issued_or_nothing() -> Result<()> {
 async fn a_services_word_is_good_for_one_request_and_once() -> Result<()> {
     let Some(app) = TestApp::shared().await? else { return Ok(()) };
     let (patient, storage) = (app.patient().await?, app.service(ServiceRole::Storage)?);
-    let path = format!("/internal/v1/patients/{}/consent-version", patient.account);
+    let path = access_policy::get_consent_version(&patient.account).path;
     let (policy, method) = (ServiceRole::AccessPolicy, "GET");
     let ask = Ask::new("access-policy", Method::GET, path.as_str());
     let send = async |assertion: &str| -> Result<u16> {
@@ -153,7 +154,7 @@ async fn a_services_word_is_good_for_one_request_and_once() -> Result<()> {
 
 /// The doctor's read of the patient's record as each service answers it.
 async fn reads(app: &TestApp, doctor: &Person, record: &str) -> Result<[u16; 2]> {
-    let grants = doctor.signs(app.access.get("/v1/grants").once()).send().await;
+    let grants = doctor.signs(app.access.to(access_policy::list_grants()).once()).send().await;
     Ok([
         refusal(app.received(doctor, record, "TREAT").await, "the read")?,
         refusal(grants, "the list of grants")?,
@@ -169,11 +170,11 @@ async fn logout_and_suspension_close_every_service_at_once() -> Result<()> {
     app.received(&doctor, &record, "TREAT").await?;
 
     let second = app.login(&doctor.username, doctor.password.expose()).await?;
-    let call = app.auth.call(Method::DELETE, "/v1/sessions/current");
+    let call = app.auth.to(auth::log_out()).once();
     assert_eq!(second.signs(call).send().await?.status, 200, "access-policy knows before the answer");
     assert!(reads(&app, &second, &record).await?.iter().all(|status| matches!(status, 401 | 403)));
     let refresh = json!({"refresh_token": second.tokens.refresh_token});
-    let refreshed = app.auth.post("/v1/sessions/refresh").json(&refresh).send().await;
+    let refreshed = app.auth.to(auth::refresh_session()).json(&refresh).send().await;
     assert_eq!(refusal(refreshed, "a refresh after logout")?, 401);
     app.received(&doctor, &record, "TREAT").await.context("the other session goes on")?;
 
@@ -194,15 +195,15 @@ async fn an_operator_cannot_consent_for_anybody() -> Result<()> {
     let draft = app.draft(&patient, &new).await?;
     let signature = app.sign_draft(&patient, &draft).await?;
     let revocation = json!({"jws": app.sign_revocation(&patient, &grant).await?});
-    let (sign, revoke) =
-        (format!("/v1/grants/{}/signature", draft.id), format!("/v1/grants/{}/revocation", grant.id));
-    for call in [
-        app.access.post("/v1/grants").json(&new),
-        app.access.put(&sign).json(&signature),
-        app.access.post(&revoke).json(&revocation),
-        app.access.put("/v1/me/freeze"),
+    let sign = app.access.to(access_policy::sign_grant(&draft.id)).json(&signature);
+    let revoke = app.access.to(access_policy::revoke_grant(&grant.id)).json(&revocation);
+    for answer in [
+        operator.signs(app.access.to(access_policy::draft_grant()).json(&new)).send().await,
+        operator.signs(sign).send().await,
+        operator.signs(revoke).send().await,
+        operator.signs(app.access.to(access_policy::freeze_all())).send().await,
     ] {
-        assert_eq!(refusal(operator.signs(call).send().await, "the operator")?, 403);
+        assert_eq!(refusal(answer, "the operator")?, 403);
     }
     assert_eq!(app.grant_view(&patient, &grant.id).await?.state, grant.state);
     Ok(())

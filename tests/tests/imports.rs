@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, missing_docs, reason = "test code")]
 
+use hbc_client::operations::storage;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
@@ -103,7 +104,7 @@ fn references(value: &Value, into: &mut BTreeSet<String>) {
 /// The applied form of everything that the patient has, page by page.
 async fn everything(app: &TestApp, patient: &Person) -> Result<Vec<Value>> {
     let mut all = Vec::new();
-    let mut path = format!("/fhir/Patient/{}/$everything?_count=500", patient.patient()?);
+    let mut path = storage::fhir_everything(patient.patient()?).with("_count=500").path;
     loop {
         let call = app.storage.get(&path).deadline(Duration::from_secs(120));
         let page: Value = patient.signs(call).fetch().await?;
@@ -140,7 +141,8 @@ async fn follow_references(app: &TestApp, patient: &Person, served: &[Value]) ->
                 !reference.contains('?') && !reference.starts_with("urn:"),
                 "`{reference}` is not applied"
             );
-            let call = app.storage.get(&format!("/fhir/{reference}"));
+            let (kind, id) = reference.split_once('/').with_context(|| format!("`{reference}`"))?;
+            let call = app.storage.to(storage::fhir_read(kind, id));
             let answer = patient.signs(call).send().await.with_context(|| format!("`{reference}`"))?;
             let target: Value = serde_json::from_slice(&answer.body)?;
             let kind = reference.split('/').next();

@@ -1,6 +1,7 @@
 //! Verifiers that share no code with the project agree with it: one written from docs/FORMATS.md, and the readers of
 //! checkpoints and inclusion proofs of the Go project's transparency log.
 
+use hbc_client::operations::ledger;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
@@ -163,17 +164,17 @@ async fn what_a_running_node_serves_is_read_by_somebody_elses_reader() -> Result
     let receipts = Payload::Receipts(Receipts { chain, count: 1, iat, root });
     let jws = tx::sign(&SigningKey::from_bytes(&seed), &receipts)?;
     let node = app.node("node-1")?;
-    node.post("/v1/transactions").json(&SubmitTransaction { jws: jws.clone() }).done().await?;
-    let path = format!("/v1/transactions/{}/proof", tx::txid(jws.as_bytes()));
+    node.to(ledger::submit_transaction()).json(&SubmitTransaction { jws: jws.clone() }).done().await?;
+    let route = ledger::prove_transaction(tx::txid(jws.as_bytes()));
     let proof = hbc_tests::wait::until("the transaction is final", || async {
-        Ok(node.get(&path).header("accept", "text/plain").once().send().await.ok())
+        Ok(node.to(route.clone()).header("accept", "text/plain").once().send().await.ok())
     })
     .await?;
 
     std::fs::write(&transaction, &jws)?;
     let (code, said) = open(&program, &keys, std::str::from_utf8(&proof.body)?, Some(&transaction));
     assert_eq!(code, 0, "{said}");
-    let checkpoint = node.get("/v1/checkpoint").send().await?.body;
+    let checkpoint = node.to(ledger::read_checkpoint()).send().await?.body;
     let (code, said) = open(&program, &keys, std::str::from_utf8(&checkpoint)?, None);
     assert_eq!(code, 0, "{said}");
     Ok(())

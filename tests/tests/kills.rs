@@ -1,6 +1,7 @@
 //! `kill -9` in the middle of the work, twenty rounds each: what was acknowledged is there once, every released key has
 //! its receipt, and no member ever signs two things for one height and round.
 
+use hbc_client::operations::{ledger, storage};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
@@ -78,7 +79,7 @@ async fn acknowledged_once(
 /// Uploads under `key` until it is acknowledged, as a client does after a broken connection.
 async fn insist(app: &TestApp, patient: &Person, key: &str, content: &[u8]) -> Result<RecordCreated> {
     wait::until("the upload is acknowledged", || async {
-        let call = app.storage.post("/v1/records").header("idempotency-key", key);
+        let call = app.storage.to(storage::create_record()).header("idempotency-key", key);
         let call = call.body("application/pdf", content.to_vec());
         match patient.signs(call).once().fetch().await {
             Ok(created) => Ok(Some(created)),
@@ -101,9 +102,9 @@ async fn storage_is_killed_between_spool_pin_and_commit() -> Result<()> {
     for round in 0..ROUNDS {
         let (key, content) = (app.key(), format!("%PDF round {round}").into_bytes());
         let seen = entries(&spool);
-        let call = app.storage.post("/v1/records").header("idempotency-key", &key);
+        let call = app.storage.to(storage::create_record()).header("idempotency-key", &key);
         let call = patient.signs(call.body("application/pdf", content.clone())).once();
-        let upload = hbc_tasks::spawn("upload", async move { call.fetch::<RecordCreated>().await });
+        let upload = hbc_tasks::spawn("upload", async move { call.fetch().await });
         let watched = spool.clone();
         let appeared = move || {
             let deadline = Instant::now() + Duration::from_secs(20);
@@ -154,7 +155,7 @@ async fn access_policy_is_killed_around_a_key_release() -> Result<()> {
     app.grant(&patient, &doctor, app.scope(&[Category::Document])).await?;
     let (mut reads, mut interrupted) = (0, 0);
     for round in 0..ROUNDS {
-        let call = app.storage.get(&format!("/v1/records/{record}/received")).once();
+        let call = app.storage.to(storage::get_received(&record)).once();
         let call = doctor.signs(call.header("hbc-purpose", "TREAT"));
         let read = hbc_tasks::spawn("read", async move { call.send().await });
         tokio::task::spawn_blocking(move || aim(round)).await?;
@@ -194,7 +195,7 @@ async fn ledger_nodes_are_killed_between_promise_and_block() -> Result<()> {
         let victims = app.nodes.len();
         let (name, node) = app.nodes.get(usize::try_from(round)? % victims).context("no such node")?;
         let promise: Promise =
-            node.post("/v1/transactions").once().json(&SubmitTransaction { jws }).fetch().await?;
+            node.to(ledger::submit_transaction()).once().json(&SubmitTransaction { jws }).fetch().await?;
         aim(round);
         kill_now(&app, name)?;
         promised.insert(promise.txid);

@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, missing_docs, reason = "test code")]
 
+use hbc_client::operations::auth;
 use std::collections::{BTreeSet, HashMap};
 use std::path::{Path, PathBuf};
 
@@ -218,7 +219,7 @@ async fn play(app: &TestApp) -> Result<Story> {
     app.until_receipts_anchored(&patient).await?;
 
     let refresh = Refresh { refresh_token: patient.tokens.refresh_token.clone() };
-    let renewed: Tokens = app.auth.post("/v1/sessions/refresh").json(&refresh).fetch().await?;
+    let renewed: Tokens = app.auth.to(auth::refresh_session()).json(&refresh).fetch().await?;
     let wrong = app.try_login(&patient.username, "a wrong password of mine").await;
     assert_eq!(wrong.unwrap_err().status(), Some(401));
     secret.text("wrong password", "a wrong password of mine");

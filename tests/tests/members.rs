@@ -7,10 +7,11 @@ use std::process::{Child, Command, Output, Stdio};
 
 use anyhow::{Context as _, Result, ensure};
 use hbc_client::Endpoint;
+use hbc_client::operations::ledger;
 use hbc_testkit::stack::program;
 use hbc_testkit::{Stack, free_ports};
 use hbc_tests::wait;
-use hbc_types::wire::ledger::{NodeRole, NodeStatus};
+use hbc_types::wire::ledger::NodeRole;
 
 struct Consortium {
     stack: Stack,
@@ -47,7 +48,7 @@ impl Consortium {
 
     async fn until_role(&self, node: &Endpoint, role: NodeRole) -> Result<()> {
         wait::until(format!("the node is {role}"), || async {
-            let status = node.get("/v1/status").fetch::<NodeStatus>().await;
+            let status = node.to(ledger::read_status()).fetch().await;
             Ok(status.ok().filter(|status| status.role == role).map(|_| ()))
         })
         .await

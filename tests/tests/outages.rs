@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 use hbc_client::ClientError;
+use hbc_client::operations::{access_policy, storage};
 use hbc_tests::{TestApp, records, wait};
 use hbc_types::labels::Category;
 use hbc_types::wire::access::{GrantRevocation, GrantState, GrantView};
@@ -27,10 +28,10 @@ async fn without_access_policy_nothing_is_read_or_written() -> Result<()> {
     assert_eq!(records::refusal(read, "a read without decisions")?, 503);
     let listing = app.list(&patient, id, "PATRQT").await;
     assert_eq!(records::refusal(listing, "a listing without decisions")?, 503);
-    let search = app.storage.get(&format!("/fhir/Observation?patient={id}")).once();
+    let search = app.storage.to(storage::fhir_search("Observation").with(format!("patient={id}"))).once();
     let search = patient.signs(search.header("hbc-purpose", "PATRQT")).send().await;
     assert_eq!(records::refusal(search, "a search without decisions")?, 503);
-    let write = app.document(&patient, id, b"%PDF another".to_vec()).once().fetch::<RecordCreated>().await;
+    let write = app.document(&patient, id, b"%PDF another".to_vec()).once().fetch().await;
     assert_eq!(records::refusal(write, "a write without keys")?, 503);
     app.stack().resume("access-policy")?;
     assert_eq!(app.received(&patient, record.as_str(), "PATRQT").await?, b"%PDF a letter");
@@ -46,11 +47,11 @@ async fn without_kubo_uploads_wait_and_nothing_is_lost() -> Result<()> {
     app.stack().stop("kubo")?;
     let key = app.key();
     let again = || {
-        let call = app.storage.post("/v1/records").header("idempotency-key", &key);
+        let call = app.storage.to(storage::create_record()).header("idempotency-key", &key);
         let call = call.header("hbc-patient", id).body("application/pdf", b"%PDF meanwhile".to_vec());
         patient.signs(call).once()
     };
-    let refused = again().fetch::<RecordCreated>().await.err().context("an upload passed without Kubo")?;
+    let refused = again().fetch().await.err().context("an upload passed without Kubo")?;
     assert_eq!(refused.status(), Some(503), "{refused}");
     assert!(retry_after(&refused).is_some(), "a 503 says when to come again");
     app.stack().resume("kubo")?;
@@ -86,7 +87,7 @@ async fn without_a_quorum_uploads_and_grants_wait_while_revocations_act() -> Res
     let waiting = app.sign_grant(&patient, &new).await?;
     assert_eq!(waiting.state, GrantState::Pending);
     let jws = app.sign_revocation(&patient, &granted).await?;
-    let call = app.access.post(&format!("/v1/grants/{}/revocation", granted.id));
+    let call = app.access.to(access_policy::revoke_grant(&granted.id));
     let revoked: GrantView = patient.signs(call.json(&GrantRevocation { jws })).fetch().await?;
     assert_eq!(revoked.state, GrantState::Revoked);
     let read = app.received(&doctor, first.id.as_str(), "TREAT").await;

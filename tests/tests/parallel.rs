@@ -29,7 +29,7 @@ async fn upload_all(
     let owner = patient.patient()?.as_str();
     let calls = keys.iter().enumerate().map(|(number, key)| async move {
         let call = app.document(patient, owner, content(number)).idempotency_key(key);
-        let created = call.fetch::<RecordCreated>().await?;
+        let created = call.fetch().await?;
         acknowledged.send_modify(|count| *count += 1);
         Ok(created)
     });

@@ -2,10 +2,11 @@
 //! log says so.
 
 use anyhow::{Result, ensure};
+use hbc_client::operations::auth;
 use hbc_tests::{Person, TestApp, records};
 use hbc_types::labels::Category;
 use hbc_types::secret::SecretText;
-use hbc_types::wire::auth::{Refresh, Tokens};
+use hbc_types::wire::auth::Refresh;
 use sqlx::sqlite::SqliteConnectOptions;
 use sqlx::{ConnectOptions, Connection};
 
@@ -127,7 +128,7 @@ async fn a_password_hash_and_a_session_copied_by_hand_let_nobody_in() -> Result<
     )
     .await?;
     let refresh = Refresh { refresh_token: SecretText::new(tokens.refresh_token.expose().to_owned()) };
-    let renewed = app.auth.post("/v1/sessions/refresh").json(&refresh).fetch::<Tokens>().await;
+    let renewed = app.auth.to(auth::refresh_session()).json(&refresh).fetch().await;
     let status = records::refusal(renewed, "a refresh token moved to another session")?;
     assert!(matches!(status, 401 | 403), "{status}");
     Ok(())

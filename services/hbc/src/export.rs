@@ -11,6 +11,7 @@ use hbc_chain::file::ChainWriter;
 use hbc_chain::genesis::Genesis;
 use hbc_chain::header::Block;
 use hbc_client::Endpoint;
+use hbc_client::operations::ledger;
 use hbc_ledger::files::DataFolder;
 use hbc_ledger::store::BlockReader;
 use hbc_types::wire::ledger::BlocksView;
@@ -48,15 +49,17 @@ pub async fn run(args: &Export) -> Result<()> {
 
 async fn from_node(out: BufWriter<File>, address: &str) -> Result<Writer> {
     let node = Endpoint::new(address).context("the node's address")?;
-    let genesis =
-        node.get("/v1/genesis").send().await.context("the node does not answer with its genesis.json")?;
+    let genesis = node
+        .to(ledger::read_genesis())
+        .send()
+        .await
+        .context("the node does not answer with its genesis.json")?;
     let genesis = Genesis::parse(&genesis.body).context("the node's genesis.json")?;
     let mut writer = ChainWriter::begin(out, &genesis.to_bytes()?)?;
     loop {
         let from = writer.height().saturating_add(1);
-        let page = format!("/v1/blocks?from={from}&limit={BLOCKS_PER_PAGE}");
         let page: BlocksView = node
-            .get(&page)
+            .to(ledger::list_blocks().with(format!("from={from}&limit={BLOCKS_PER_PAGE}")))
             .deadline(DEADLINE)
             .fetch()
             .await

@@ -9,6 +9,7 @@ use hbc_chain::header::Target;
 use hbc_chain::payload::{MemberVote, Payload, ServiceKeyChange};
 use hbc_chain::tx;
 use hbc_client::Endpoint;
+use hbc_client::operations::ledger;
 use hbc_types::keys::PublicKey;
 use hbc_types::wire::explorer::{NetworkView, PartyView, SubjectView, VotesView};
 use hbc_types::wire::ledger::{Promise, SubmitTransaction, TransactionState, TransactionView};
@@ -24,7 +25,7 @@ const LOOK: Duration = Duration::from_millis(200);
 
 /// Members, operators, services' keys and parameters of the next height, as a node says.
 pub async fn list(node: &str) -> Result<()> {
-    let network: NetworkView = Endpoint::new(node)?.get("/v1/network").fetch().await?;
+    let network: NetworkView = Endpoint::new(node)?.to(ledger::read_network()).fetch().await?;
     crate::say(&format!("chain {}, after block {}", network.chain, network.height))?;
     let party = |role: &str, party: &PartyView| {
         let PartyView { name, kid, key } = party;
@@ -45,14 +46,14 @@ pub async fn list(node: &str) -> Result<()> {
 /// What waits for company, subject by subject.
 pub async fn votes(node: &str) -> Result<()> {
     let node = Endpoint::new(node)?;
-    let mut query = String::new();
+    let mut page = ledger::list_votes();
     loop {
-        let page: VotesView = node.get(&format!("/v1/votes{query}")).fetch().await?;
-        for subject in &page.subjects {
-            show(subject, page.needed)?;
+        let votes: VotesView = node.to(page).fetch().await?;
+        for subject in &votes.subjects {
+            show(subject, votes.needed)?;
         }
-        let Some(next) = page.next else { return Ok(()) };
-        query = format!("?cursor={next}");
+        let Some(next) = votes.next else { return Ok(()) };
+        page = ledger::list_votes().with(format!("cursor={next}"));
     }
 }
 
@@ -76,7 +77,7 @@ pub async fn vote(args: &MemberVoteArgs, clock: &Clock) -> Result<()> {
     let jws = tx::sign(&signer, &payload)?;
     let body = SubmitTransaction { jws };
     let promise: Promise =
-        node.post("/v1/transactions").json(&body).fetch().await.context("the voice was not taken")?;
+        node.to(ledger::submit_transaction()).json(&body).fetch().await.context("the voice was not taken")?;
     crate::say(&format!("{subject}: the voice is transaction {}", promise.txid))?;
     let height = until_final(&node, &promise.txid).await?;
     let (now, needed) = look(&node, &subject).await?;
@@ -93,7 +94,8 @@ fn chain_of(genesis: &Path) -> Result<Digest> {
 }
 
 async fn look(node: &Endpoint, subject: &str) -> Result<(SubjectView, u32)> {
-    let mut view: VotesView = node.get(&format!("/v1/votes?subject={subject}")).fetch().await?;
+    let mut view: VotesView =
+        node.to(ledger::list_votes().with(format!("subject={subject}"))).fetch().await?;
     let found = view.subjects.pop().context("the node says nothing about this subject")?;
     ensure!(found.subject == subject, "the node speaks of another subject");
     Ok((found, view.needed))
@@ -143,7 +145,7 @@ fn payload(wish: &Wish, chain: Digest, subject: String, nonce: u64, clock: &Cloc
 async fn until_final(node: &Endpoint, txid: &Digest) -> Result<u64> {
     let began = Instant::now();
     while began.elapsed() < LIMIT {
-        let view: TransactionView = node.get(&format!("/v1/transactions/{txid}")).fetch().await?;
+        let view: TransactionView = node.to(ledger::read_transaction(&txid)).fetch().await?;
         match (view.state, view.height) {
             (TransactionState::Final, Some(height)) => return Ok(height),
             (TransactionState::Refused, _) => bail!("refused: {}", view.refusal.unwrap_or_default()),

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail};
 use hbc_client::Endpoint;
+use hbc_client::operations::ledger;
 use hbc_ledger::node::heal::{Board as Healing, repair::Repaired};
 use hbc_types::Clock;
 use hbc_types::wire::ledger::{NodeState, NodeStatus};
@@ -43,7 +44,7 @@ impl Conditions {
     /// The status of a ledger node that answers and is not well.
     pub fn unwell(&self, name: &str) -> Option<NodeStatus> {
         let (_, node) = self.nodes.iter().find(|(node, _)| node == name)?;
-        let ask = node.get("/v1/status").once().deadline(Duration::from_secs(2)).fetch::<NodeStatus>();
+        let ask = node.to(ledger::read_status()).once().deadline(Duration::from_secs(2)).fetch();
         let status = self.runtime.block_on(ask).ok()?;
         (!matches!(status.state, NodeState::Healthy)).then_some(status)
     }

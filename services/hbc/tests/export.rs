@@ -13,6 +13,7 @@ use hbc_chain::payload::{
 };
 use hbc_chain::tx;
 use hbc_client::Endpoint;
+use hbc_client::operations::ledger;
 use hbc_ledger::Application;
 use hbc_ledger::config::{Config, VerifyMode};
 use hbc_service::ServerSettings;
@@ -52,10 +53,14 @@ async fn fill(node: &Endpoint, chain: Digest, blocks: u8) -> Vec<Digest> {
     for number in 0..blocks {
         let (iat, root) = (Clock::system().now().unsigned_ms(), Digest::of(&[number]));
         let jws = tx::sign(&key(202), &Payload::Receipts(Receipts { chain, count: 1, iat, root })).unwrap();
-        node.post("/v1/transactions").json(&SubmitTransaction { jws: jws.clone() }).done().await.unwrap();
+        node.to(ledger::submit_transaction())
+            .json(&SubmitTransaction { jws: jws.clone() })
+            .done()
+            .await
+            .unwrap();
         txids.push(tx::txid(jws.as_bytes()));
         let (started, height) = (Instant::now(), u64::from(number) + 1);
-        while node.get("/v1/status").fetch::<NodeStatus>().await.unwrap().height < height {
+        while node.to(ledger::read_status()).fetch().await.unwrap().height < height {
             assert!(started.elapsed() < Duration::from_secs(60), "block {height} does not come");
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
@@ -165,10 +170,14 @@ async fn fill_one_more(node: &Endpoint, chain: Digest) {
 
 /// Makes a transaction final.
 async fn settle(node: &Endpoint, jws: &str) {
-    node.post("/v1/transactions").json(&SubmitTransaction { jws: jws.to_owned() }).done().await.unwrap();
-    let (path, started) = (format!("/v1/transactions/{}", tx::txid(jws.as_bytes())), Instant::now());
-    while node.get(&path).fetch::<TransactionView>().await.unwrap().state != TransactionState::Final {
-        assert!(started.elapsed() < Duration::from_secs(60), "{path} does not become final");
+    node.to(ledger::submit_transaction())
+        .json(&SubmitTransaction { jws: jws.to_owned() })
+        .done()
+        .await
+        .unwrap();
+    let (txid, started) = (tx::txid(jws.as_bytes()), Instant::now());
+    while node.to(ledger::read_transaction(txid)).fetch().await.unwrap().state != TransactionState::Final {
+        assert!(started.elapsed() < Duration::from_secs(60), "{txid} does not become final");
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
 }
@@ -206,18 +215,25 @@ fn a_chain_is_exported_from_both_sides_and_checked_to_the_last_bit() {
     let proof = runtime.block_on(async {
         let node = Endpoint::new(&address).unwrap();
         let txids = fill(&node, chain, 6).await;
-        let path = format!("/v1/transactions/{}/proof", txids[3]);
-        let proof = node.get(&path).header("accept", "text/plain").send().await.unwrap().body;
-        std::fs::write(text("late.note"), node.get("/v1/checkpoint").send().await.unwrap().body).unwrap();
+        let proof = node
+            .to(ledger::prove_transaction(txids[3]))
+            .header("accept", "text/plain")
+            .send()
+            .await
+            .unwrap()
+            .body;
+        std::fs::write(text("late.note"), node.to(ledger::read_checkpoint()).send().await.unwrap().body)
+            .unwrap();
         std::fs::write(text("tx.tlog-proof"), proof).unwrap();
-        let consistency = node.get("/v1/checkpoints/6/consistency?from=2").send().await.unwrap().body;
+        let consistency = node.to(ledger::prove_consistency("6").with("from=2")).send().await.unwrap().body;
         std::fs::write(text("consistency.json"), consistency).unwrap();
         for (signer, payload) in story(chain) {
             settle(&node, &tx::sign(&key(signer), &payload).unwrap()).await;
         }
         fill_one_more(&node, chain).await;
-        std::fs::write(text("last.note"), node.get("/v1/checkpoint").send().await.unwrap().body).unwrap();
-        let members = node.get("/v1/state/proof?kind=members").send().await.unwrap().body;
+        std::fs::write(text("last.note"), node.to(ledger::read_checkpoint()).send().await.unwrap().body)
+            .unwrap();
+        let members = node.to(ledger::prove_state().with("kind=members")).send().await.unwrap().body;
         std::fs::write(text("members.json"), members).unwrap();
         txids[3].to_string()
     });

@@ -20,7 +20,7 @@ use tokio::sync::{Notify, mpsc};
 
 use delivery::{Announcer, Delivery, Gossip, Line, keep_up};
 pub use envelope::{
-    MAX_ENVELOPE_BYTES, MEMBER_HEADER, PATH, SIGNATURE_HEADER, Unpacked, envelope_text, is_genuine, pack,
+    MAX_ENVELOPE_BYTES, MEMBER_HEADER, SIGNATURE_HEADER, Unpacked, envelope_text, is_genuine, pack,
     post_signed, send_envelope, unpack,
 };
 use hbc_consensus::MemberId;
@@ -51,7 +51,7 @@ impl Item {
 }
 
 /// What a member answers to an envelope: where it stands.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Heard {
     /// Height of its tip.

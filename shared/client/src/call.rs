@@ -1,5 +1,6 @@
 //! One call: built, sent with its deadline, answered with a value or a [`ClientError`].
 
+use std::marker::PhantomData;
 use std::time::Duration;
 
 use backon::{ExponentialBuilder, Retryable};
@@ -13,6 +14,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::context::{REQUEST_ID, RequestContext, TRACEPARENT};
+use crate::operations::{Raw, Route};
 use crate::{ClientError, RemoteProblem, ServiceCaller, http};
 
 /// Largest answer that is read into memory.
@@ -49,18 +51,40 @@ impl Endpoint {
         &self.base
     }
 
-    /// A call of `path` (with query, percent-encoded where needed).
-    pub fn call(&self, method: Method, path: &str) -> Call {
-        Call {
+    /// A call of an operation. All but POST are idempotent here and tried again where that may help.
+    pub fn to<A>(&self, route: Route<A>) -> Call<A> {
+        let call = Call {
             http: self.http.clone(),
-            url: self.url(path),
-            method,
+            url: self.url(&route.path),
+            method: route.method,
             headers: HeaderMap::new(),
             body: Ok(Bytes::new()),
             signer: None,
             attempts: 1,
             deadline: http::DEADLINE,
-        }
+            answer: PhantomData,
+        };
+        if call.method == Method::POST { call } else { call.idempotent() }
+    }
+
+    /// A call of any path (with query, percent-encoded where needed), for what is no operation of HBC's.
+    pub fn call(&self, method: Method, path: &str) -> Call<Raw> {
+        self.to(Route::raw(method, path)).once()
+    }
+
+    /// `GET path`, tried again where that may help.
+    pub fn get(&self, path: &str) -> Call<Raw> {
+        self.call(Method::GET, path).idempotent()
+    }
+
+    /// `POST path`.
+    pub fn post(&self, path: &str) -> Call<Raw> {
+        self.call(Method::POST, path)
+    }
+
+    /// `PUT path`, tried again where that may help.
+    pub fn put(&self, path: &str) -> Call<Raw> {
+        self.call(Method::PUT, path).idempotent()
     }
 
     /// The whole address of `path`; a path cannot lead to another host.
@@ -69,26 +93,6 @@ impl Endpoint {
             return Err(ClientError::BadCall("a path begins with one slash".to_owned()));
         }
         self.base.join(path).map_err(|error| ClientError::BadCall(error.to_string()))
-    }
-
-    /// `GET path`, tried again where that may help.
-    pub fn get(&self, path: &str) -> Call {
-        self.call(Method::GET, path).idempotent()
-    }
-
-    /// `POST path`.
-    pub fn post(&self, path: &str) -> Call {
-        self.call(Method::POST, path)
-    }
-
-    /// `PUT path`, tried again where that may help.
-    pub fn put(&self, path: &str) -> Call {
-        self.call(Method::PUT, path).idempotent()
-    }
-
-    /// `DELETE path`, tried again where that may help.
-    pub fn delete(&self, path: &str) -> Call {
-        self.call(Method::DELETE, path).idempotent()
     }
 }
 
@@ -103,10 +107,10 @@ pub struct Answer {
     pub body: Bytes,
 }
 
-/// A call being built.
+/// A call being built. `A` is what a success answers.
 #[must_use]
 #[derive(Debug)]
-pub struct Call {
+pub struct Call<A> {
     http: reqwest::Client,
     url: Result<Url, ClientError>,
     method: Method,
@@ -115,9 +119,28 @@ pub struct Call {
     signer: Option<(ServiceCaller, ServiceRole)>,
     attempts: usize,
     deadline: Duration,
+    answer: PhantomData<fn() -> A>,
 }
 
-impl Call {
+impl<A: DeserializeOwned> Call<A> {
+    /// Sends it and reads the JSON of a success.
+    pub async fn fetch(self) -> Result<A, ClientError> {
+        read(&self.send().await?)
+    }
+}
+
+impl Call<Raw> {
+    /// Sends it and reads the JSON of a success as a type of the caller's.
+    pub async fn fetch<T: DeserializeOwned>(self) -> Result<T, ClientError> {
+        read(&self.send().await?)
+    }
+}
+
+fn read<T: DeserializeOwned>(answer: &Answer) -> Result<T, ClientError> {
+    serde_json::from_slice(&answer.body).map_err(|error| ClientError::BadAnswer(error.to_string()))
+}
+
+impl<A> Call<A> {
     /// With `query` as the query string; absent fields are left out.
     pub fn query<T: Serialize + ?Sized>(mut self, query: &T) -> Self {
         self.url = self.url.and_then(|url| {
@@ -192,12 +215,6 @@ impl Call {
         self
     }
 
-    /// Sends it and reads the JSON of a success.
-    pub async fn fetch<T: DeserializeOwned>(self) -> Result<T, ClientError> {
-        let answer = self.send().await?;
-        serde_json::from_slice(&answer.body).map_err(|error| ClientError::BadAnswer(error.to_string()))
-    }
-
     /// Sends it; the body of a success does not matter.
     pub async fn done(self) -> Result<(), ClientError> {
         self.send().await.map(|_answer| ())
@@ -205,7 +222,7 @@ impl Call {
 
     /// Sends it.
     pub async fn send(self) -> Result<Answer, ClientError> {
-        let Self { http, url, method, headers, body, signer, attempts, deadline } = self;
+        let Self { http, url, method, headers, body, signer, attempts, deadline, answer: _ } = self;
         let (url, body) = (url?, body?);
         let attempt = || async {
             let mut request = http

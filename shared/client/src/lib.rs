@@ -3,19 +3,15 @@
 //! Nothing else in HBC builds an HTTP client. A remote problem crosses unchanged ([`ClientError::Problem`]);
 //! everything that is not a clear answer is an error of its own and never a success.
 
-pub mod access;
-pub mod auth;
 mod call;
 pub mod context;
 mod error;
 pub mod http;
 pub mod jwt;
 pub mod ledger;
+pub mod operations;
 mod service_caller;
-mod session;
-pub mod storage;
 
 pub use call::{Answer, Call, Endpoint};
 pub use error::{ClientError, RemoteProblem};
 pub use service_caller::ServiceCaller;
-pub use session::Session;

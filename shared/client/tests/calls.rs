@@ -5,11 +5,9 @@
 use std::time::Duration;
 
 use hbc_client::context::RequestContext;
-use hbc_client::storage::StorageClient;
+use hbc_client::operations::storage;
 use hbc_client::{ClientError, Endpoint};
 use hbc_types::problem::{FieldError, ProblemDocument, Slug};
-use hbc_types::purpose::Purpose;
-use hbc_types::secret::SecretText;
 use hbc_types::wire::storage::RecordQuery;
 use wiremock::matchers::{any, header, method, path, query_param};
 use wiremock::{Mock, MockServer, ResponseTemplate};
@@ -131,12 +129,11 @@ async fn a_request_carries_its_id_its_trace_and_its_caller() {
         .respond_with(ResponseTemplate::new(200).set_body_json(serde_json::json!({"items": []})))
         .mount(&server)
         .await;
-    let storage = StorageClient::new(&server.uri()).unwrap();
-    let doctor = storage
-        .with_token(SecretText::new("t0ken".to_owned()))
-        .with_purpose(Purpose::parse("TREAT").unwrap());
+    let endpoint = Endpoint::new(&server.uri()).unwrap();
     let context = RequestContext { request_id: "r-77".to_owned(), traceparent: "00-trace".to_owned() };
     let query = RecordQuery { limit: Some(5), ..RecordQuery::default() };
-    let page = context.scope(doctor.records(&query)).await.unwrap();
+    let call =
+        endpoint.to(storage::list_records()).query(&query).bearer("t0ken").header("hbc-purpose", "TREAT");
+    let page = context.scope(call.fetch()).await.unwrap();
     assert!(page.items.is_empty());
 }

@@ -17,6 +17,9 @@ use hbc_types::problem::Slug;
 use hbc_types::saved::SavedAnswer;
 use hbc_types::{Digest, Timestamp};
 use sha2::{Digest as _, Sha256};
+use utoipa::openapi::Required;
+use utoipa::openapi::path::{Parameter, ParameterBuilder, ParameterIn};
+use utoipa::openapi::schema::{ObjectBuilder, Type};
 
 use crate::Problem;
 
@@ -35,6 +38,19 @@ pub struct IdempotencyKey {
     key: Option<String>,
     method: String,
     path: String,
+}
+
+impl utoipa::IntoParams for IdempotencyKey {
+    fn into_params(_place: impl Fn() -> Option<ParameterIn>) -> Vec<Parameter> {
+        let text = ObjectBuilder::new().schema_type(Type::String).max_length(Some(LONGEST)).build();
+        let key = ParameterBuilder::new()
+            .name("Idempotency-Key")
+            .parameter_in(ParameterIn::Header)
+            .required(Required::False)
+            .description(Some("The same key and body are worked on once and answered alike"))
+            .schema(Some(text));
+        vec![key.build()]
+    }
 }
 
 impl FromRequest for IdempotencyKey {

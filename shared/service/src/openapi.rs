@@ -1,23 +1,35 @@
 //! The OpenAPI document of a service, from the same table that makes its routes.
 //!
 //! Security schemes: `user` (bearer token) and `service` (assertion in `HBC-Service`). An operation without a
-//! requirement, or with an empty one, is public: a test keeps the list of those.
+//! requirement, or with an empty one, is public: a test keeps the list of those. What operations answer beside what
+//! their handlers name is added in `answers`.
 
 use std::collections::BTreeSet;
 
 use actix_web::App;
 use utoipa::openapi::path::{Operation, PathItem};
 use utoipa::openapi::security::{ApiKey, ApiKeyValue, Http, HttpAuthScheme, SecurityScheme};
-use utoipa::openapi::{Components, InfoBuilder, OpenApi, OpenApiBuilder};
-use utoipa::{PartialSchema, ToSchema};
+use utoipa::openapi::{Components, InfoBuilder, LicenseBuilder, OpenApi, OpenApiBuilder, Server};
 use utoipa_actix_web::AppExt;
 
 use crate::Routes;
 
+mod answers;
+mod examples;
+
+pub use answers::{PasswordProblems, StoreProblems};
+
+/// Under what the descriptions may be used, as an SPDX identifier.
+const LICENSE: &str = env!("CARGO_PKG_LICENSE");
+
 /// The document of the service `name` (as in "HBC storage") with the operations of `table`.
 pub fn document(name: &str, description: &str, table: impl Fn(&mut Routes<'_>)) -> OpenApi {
-    let info =
-        InfoBuilder::new().title(name).version(env!("CARGO_PKG_VERSION")).description(Some(description));
+    let license = LicenseBuilder::new().name(LICENSE).identifier(Some(LICENSE)).build();
+    let info = InfoBuilder::new()
+        .title(name)
+        .version(env!("CARGO_PKG_VERSION"))
+        .description(Some(description))
+        .license(Some(license));
     let mut components = Components::new();
     let mut bearer = Http::new(HttpAuthScheme::Bearer);
     bearer.bearer_format = Some("JWT".to_owned());
@@ -25,14 +37,15 @@ pub fn document(name: &str, description: &str, table: impl Fn(&mut Routes<'_>)) 
     let assertion =
         ApiKeyValue::with_description("HBC-Service", "Assertion of the calling service over this request");
     components.add_security_scheme("service", SecurityScheme::ApiKey(ApiKey::Header(assertion)));
-    let problem = hbc_types::problem::ProblemDocument::schema();
-    components.schemas.insert("ProblemDocument".to_owned(), problem);
-    let mut referenced = Vec::new();
-    hbc_types::problem::ProblemDocument::schemas(&mut referenced);
-    components.schemas.extend(referenced);
-    let base = OpenApiBuilder::new().info(info.build()).components(Some(components)).build();
-    let (_app, document) =
+    let base = OpenApiBuilder::new()
+        .info(info.build())
+        .servers(Some([Server::new("/")]))
+        .components(Some(components))
+        .build();
+    let (_app, mut document) =
         App::new().into_utoipa_app().openapi(base).configure(|routes| table(routes)).split_for_parts();
+    answers::complete(&mut document);
+    examples::add(&mut document);
     document
 }
 
@@ -69,6 +82,13 @@ fn is_public(operation: &Operation) -> bool {
     operation.security.as_ref().is_none_or(|all| all.is_empty() || all.iter().any(empty))
 }
 
+/// Whether one of the operation's requirements names this scheme.
+fn requires(operation: &Operation, scheme: &str) -> bool {
+    let names =
+        |requirement| serde_json::to_value(requirement).is_ok_and(|value| value.get(scheme).is_some());
+    operation.security.iter().flatten().any(names)
+}
+
 fn methods(item: &PathItem) -> Vec<(&'static str, &Operation)> {
     let all = [
         ("DELETE", &item.delete),
@@ -80,6 +100,19 @@ fn methods(item: &PathItem) -> Vec<(&'static str, &Operation)> {
         ("PUT", &item.put),
     ];
     all.into_iter().filter_map(|(name, operation)| Some((name, operation.as_ref()?))).collect()
+}
+
+fn methods_mut(item: &mut PathItem) -> impl Iterator<Item = &mut Operation> {
+    let all = [
+        &mut item.delete,
+        &mut item.get,
+        &mut item.head,
+        &mut item.options,
+        &mut item.patch,
+        &mut item.post,
+        &mut item.put,
+    ];
+    all.into_iter().flatten()
 }
 
 /// The methods that `path` takes, for `Allow`.

@@ -11,6 +11,7 @@ use std::time::Duration;
 use ed25519_dalek::VerifyingKey;
 use hbc_client::Endpoint;
 use hbc_client::jwt::{Expected, JwtError, TrustedKey, Unverified};
+use hbc_client::operations::auth;
 use hbc_types::Clock;
 use hbc_types::wire::token::{ACCESS_TYP, AccessClaims, Jwks};
 use tokio::sync::Mutex;
@@ -175,8 +176,8 @@ impl TokenVerifier {
         if fetched.is_some_and(|at| at.elapsed() < pause) && !even_if_recent {
             return;
         }
-        let call = source.get("/.well-known/jwks.json").once().deadline(Duration::from_secs(3));
-        let answer = call.fetch::<Jwks>().await;
+        let call = source.to(auth::show_jwks()).once().deadline(Duration::from_secs(3));
+        let answer = call.fetch().await;
         *fetched = Some(Instant::now());
         match answer {
             Ok(set) => {

@@ -12,3 +12,14 @@ pub fn text(pattern: &str, description: &str) -> Schema {
         .build();
     object.into()
 }
+
+/// A string that is one of `codes`.
+#[must_use]
+pub fn one_of<'a>(codes: impl Iterator<Item = &'a str>, description: &str) -> Schema {
+    let object: Object = ObjectBuilder::new()
+        .schema_type(Type::String)
+        .enum_values(Some(codes))
+        .description(Some(description.trim()))
+        .build();
+    object.into()
+}

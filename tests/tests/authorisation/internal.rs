@@ -2,13 +2,14 @@
 
 use anyhow::{Context as _, Result};
 use ed25519_dalek::SigningKey;
+use hbc_client::operations::access_policy;
 use hbc_types::account::ServiceRole;
 use hbc_types::ids::{IntentId, PatientId, RecordId, SessionId};
 use hbc_types::keys::PublicKey;
 use hbc_types::labels::{Category, Compartment};
 use hbc_types::purpose::Purpose;
 use hbc_types::secret::Bytes;
-use hbc_types::wire::access::{DataKeyItem, DataKeys, DataKeysRequest, Labels};
+use hbc_types::wire::access::{DataKeyItem, DataKeysRequest, Labels};
 use serde_json::json;
 
 use crate::case::Case;
@@ -57,9 +58,9 @@ pub async fn cases(world: &World) -> Result<Vec<Case>> {
         items: vec![DataKeyItem { record: RecordId::random(random), version: 1, labels: LABELS }],
     };
     let storage = world.app.service(ServiceRole::Storage)?;
-    let call = world.app.access.post("/internal/v1/keys/data-keys").json(&wanted);
+    let call = world.app.access.to(access_policy::make_data_keys()).json(&wanted);
     let call = world.ina.signs(call).signed(&storage, ServiceRole::AccessPolicy);
-    let key = call.fetch::<DataKeys>().await?.keys.pop().context("no data key")?;
+    let key = call.fetch().await?.keys.pop().context("no data key")?;
     let record = &wanted.items[0].record;
     let wrapped = json!({"record": record, "version": 1, "labels": LABELS, "n": key.n,
         "created_at": world.app.clock.now(), "wrapped": key.wrapped, "kek_epoch": key.kek_epoch});

@@ -1,6 +1,7 @@
 //! access-policy: what patients and agencies call.
 
 use anyhow::{Context as _, Result};
+use hbc_client::operations::access_policy;
 use hbc_tests::consents::new_grant;
 use hbc_types::labels::Category;
 use hbc_types::wire::access::{GrantRevocation, NewAccessRequest, Unfreeze};
@@ -105,12 +106,12 @@ pub async fn freezes(world: &World) -> Result<Vec<Case>> {
     let World { app, alice, bob, dora, operator, .. } = world;
     let grant = world.grant.id.as_str();
     // An order that was signed before a freeze does not end it.
-    for (patient, path) in [
-        (alice, format!("/v1/grants/{grant}/freeze")),
-        (alice, "/v1/me/freeze".to_owned()),
-        (bob, "/v1/me/freeze".to_owned()),
+    for (patient, route) in [
+        (alice, access_policy::freeze_grant(grant)),
+        (alice, access_policy::freeze_all()),
+        (bob, access_policy::freeze_all()),
     ] {
-        patient.signs(app.access.put(&path)).done().await.context("not frozen")?;
+        patient.signs(app.access.to(route)).done().await.context("not frozen")?;
     }
     let one = Unfreeze { jws: app.sign_unfreeze(alice, Some(&world.grant.id)).await? };
     let all = Unfreeze { jws: app.sign_unfreeze(alice, None).await? };

@@ -3,6 +3,7 @@
 use anyhow::{Context as _, Result};
 use data_encoding::BASE32_NOPAD;
 use ed25519_dalek::{Signer as _, SigningKey};
+use hbc_client::operations::{auth, storage};
 use hbc_tests::consents::new_grant;
 use hbc_tests::{Person, TestApp};
 use hbc_types::Digest;
@@ -88,14 +89,14 @@ impl World {
         let (rita, created) = app.sign_up_patient(&app.new_patient()).await?;
         let code = created.recovery_codes.first().context("no recovery codes")?.clone();
 
-        let call = app.storage.post("/fhir/Patient").body(
+        let call = app.storage.to(storage::fhir_create("Patient")).body(
             "application/fhir+json",
             json!({"resourceType": "Patient", "gender": "female"}).to_string().into_bytes(),
         );
         alice.signs(call).done().await.context("alice's Patient")?;
         let call = app
             .storage
-            .post("/fhir/Observation")
+            .to(storage::fhir_create("Observation"))
             .body("application/fhir+json", observation(&alice).to_string().into_bytes());
         let made: Value = alice.signs(call).fetch().await.context("alice's Observation")?;
         let document = app.upload(&alice, b"%PDF-1.7 alice's letter").await?.id;
@@ -163,7 +164,7 @@ async fn carol(app: &TestApp, chain: &Digest) -> Result<Person> {
 
 async fn tess(app: &TestApp) -> Result<(Person, Vec<u8>)> {
     let tess = app.patient().await?;
-    let call = app.auth.post("/v1/me/totp").json(&json!({"password": tess.password}));
+    let call = app.auth.to(auth::prepare_totp()).json(&json!({"password": tess.password}));
     let prepared: TotpPrepared = tess.signs(call).fetch().await.context("no second factor")?;
     let (_, secret) = prepared.uri.expose().split_once("secret=").context("no secret in the address")?;
     let secret = secret.split('&').next().unwrap_or_default();

@@ -5,7 +5,6 @@ use actix_web::{HttpResponse, get, post, web};
 use hbc_service::paging::{PageQuery, cursor};
 use hbc_service::{Agency, Caller, IdempotencyKey, Patient, Problem, StrictJson};
 use hbc_types::ids::AccessRequestId;
-use hbc_types::problem::ProblemDocument;
 use hbc_types::wire::access::{AccessRequestPage, AccessRequestState, AccessRequestView, NewAccessRequest};
 use serde::Deserialize;
 
@@ -18,13 +17,12 @@ use crate::store::listings::PageKey;
 /// An agency asks a patient for access.
 #[utoipa::path(
     tag = "access requests", operation_id = "ask_for_access", request_body = NewAccessRequest,
-    security(("user" = [])),
+    params(IdempotencyKey), security(("user" = [])),
     responses(
         (status = 201, description = "The patient sees it", body = AccessRequestView),
-        (status = 401, body = ProblemDocument), (status = 403, body = ProblemDocument),
-        (status = 404, description = "No such patient", body = ProblemDocument),
-        (status = 409, body = ProblemDocument), (status = 422, body = ProblemDocument),
-    )
+        (status = 404, description = "No such patient"),
+        (status = 409),
+    ),
 )]
 #[post("/v1/access-requests")]
 pub async fn ask(
@@ -62,11 +60,7 @@ pub struct RequestQuery {
 #[utoipa::path(
     tag = "access requests", operation_id = "list_access_requests", params(RequestQuery),
     security(("user" = [])),
-    responses(
-        (status = 200, body = AccessRequestPage),
-        (status = 401, body = ProblemDocument), (status = 403, body = ProblemDocument),
-        (status = 404, body = ProblemDocument), (status = 422, body = ProblemDocument),
-    )
+    responses((status = 200, description = "A page of requests", body = AccessRequestPage), (status = 404)),
 )]
 #[get("/v1/access-requests")]
 pub async fn list(
@@ -89,11 +83,7 @@ pub async fn list(
 #[utoipa::path(
     tag = "access requests", operation_id = "get_access_request", security(("user" = [])),
     params(("id" = AccessRequestId, Path)),
-    responses(
-        (status = 200, body = AccessRequestView),
-        (status = 401, body = ProblemDocument), (status = 403, body = ProblemDocument),
-        (status = 404, body = ProblemDocument),
-    )
+    responses((status = 200, description = "The request", body = AccessRequestView)),
 )]
 #[get("/v1/access-requests/{id}")]
 pub async fn get(
@@ -110,11 +100,9 @@ pub async fn get(
     tag = "access requests", operation_id = "deny_access_request", security(("user" = [])),
     params(("id" = AccessRequestId, Path)),
     responses(
-        (status = 200, body = AccessRequestView),
-        (status = 401, body = ProblemDocument), (status = 403, body = ProblemDocument),
-        (status = 404, body = ProblemDocument),
-        (status = 409, description = "It is closed", body = ProblemDocument),
-    )
+        (status = 200, description = "Denied", body = AccessRequestView),
+        (status = 409, description = "It is closed"),
+    ),
 )]
 #[post("/v1/access-requests/{id}/denial")]
 pub async fn deny(
@@ -132,11 +120,9 @@ pub async fn deny(
     tag = "access requests", operation_id = "withdraw_access_request", security(("user" = [])),
     params(("id" = AccessRequestId, Path)),
     responses(
-        (status = 200, body = AccessRequestView),
-        (status = 401, body = ProblemDocument), (status = 403, body = ProblemDocument),
-        (status = 404, body = ProblemDocument),
-        (status = 409, description = "It is closed", body = ProblemDocument),
-    )
+        (status = 200, description = "Withdrawn", body = AccessRequestView),
+        (status = 409, description = "It is closed"),
+    ),
 )]
 #[post("/v1/access-requests/{id}/withdrawal")]
 pub async fn withdraw(

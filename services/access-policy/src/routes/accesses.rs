@@ -5,7 +5,6 @@ use actix_web::{HttpResponse, get, web};
 use hbc_service::paging::{PageQuery, cursor};
 use hbc_service::{Patient, Problem};
 use hbc_types::ids::ReceiptId;
-use hbc_types::problem::ProblemDocument;
 use hbc_types::wire::access::AccessPage;
 
 use crate::app::{App, Who};
@@ -15,11 +14,7 @@ use crate::routes::answer;
 /// Who read, wrote, listed or tried to: newest first.
 #[utoipa::path(
     tag = "access log", operation_id = "list_accesses", params(PageQuery), security(("user" = [])),
-    responses(
-        (status = 200, body = AccessPage),
-        (status = 401, body = ProblemDocument), (status = 403, body = ProblemDocument),
-        (status = 422, body = ProblemDocument),
-    )
+    responses((status = 200, description = "A page of accesses, the newest first", body = AccessPage)),
 )]
 #[get("/v1/me/accesses")]
 pub async fn list(
@@ -40,11 +35,9 @@ pub async fn list(
     params(("receipt" = ReceiptId, Path)),
     responses(
         (status = 200, description = "The document, exactly as it is to be kept", content_type = "application/json"),
-        (status = 401, body = ProblemDocument), (status = 403, body = ProblemDocument),
-        (status = 404, body = ProblemDocument),
-        (status = 409, description = "Not in a final block yet", body = ProblemDocument),
-        (status = 503, description = "No ledger node answers", body = ProblemDocument),
-    )
+        (status = 409, description = "Not in a final block yet"),
+        (status = 503, description = "No ledger node answers"),
+    ),
 )]
 #[get("/v1/me/accesses/{receipt}/proof")]
 pub async fn proof(

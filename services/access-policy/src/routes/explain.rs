@@ -3,7 +3,6 @@
 use actix_web::http::StatusCode;
 use actix_web::{HttpResponse, post, web};
 use hbc_service::{Caller, Problem, StrictJson};
-use hbc_types::problem::ProblemDocument;
 use hbc_types::wire::access::{ExplainRequest, Explanation};
 
 use crate::app::{App, Who};
@@ -14,10 +13,9 @@ use crate::routes::answer;
 #[utoipa::path(
     tag = "decisions", operation_id = "explain", request_body = ExplainRequest, security(("user" = [])),
     responses(
-        (status = 200, body = Explanation),
-        (status = 401, body = ProblemDocument), (status = 403, body = ProblemDocument),
-        (status = 404, body = ProblemDocument), (status = 422, body = ProblemDocument),
-    )
+        (status = 200, description = "What would be decided, and why", body = Explanation),
+        (status = 404),
+    ),
 )]
 #[post("/v1/explain")]
 pub async fn explain(

@@ -4,7 +4,6 @@ use actix_web::http::StatusCode;
 use actix_web::{HttpResponse, delete, get, put, web};
 use hbc_service::{Patient, Problem, StrictJson};
 use hbc_types::ids::GrantId;
-use hbc_types::problem::ProblemDocument;
 use hbc_types::wire::access::{FreezeView, Unfreeze};
 
 use crate::app::{App, Who};
@@ -14,11 +13,7 @@ use crate::routes::answer;
 /// Stops one grant. It acts before this answers.
 #[utoipa::path(
     tag = "freezes", operation_id = "freeze_grant", security(("user" = [])), params(("id" = GrantId, Path)),
-    responses(
-        (status = 200, body = FreezeView),
-        (status = 401, body = ProblemDocument), (status = 403, body = ProblemDocument),
-        (status = 404, body = ProblemDocument), (status = 409, body = ProblemDocument),
-    )
+    responses((status = 200, description = "Frozen from now on", body = FreezeView), (status = 409)),
 )]
 #[put("/v1/grants/{id}/freeze")]
 pub async fn freeze_grant(
@@ -35,12 +30,7 @@ pub async fn freeze_grant(
 #[utoipa::path(
     tag = "freezes", operation_id = "unfreeze_grant", request_body = Unfreeze, security(("user" = [])),
     params(("id" = GrantId, Path)),
-    responses(
-        (status = 204, description = "Lifted"), (status = 400, body = ProblemDocument),
-        (status = 401, body = ProblemDocument), (status = 403, body = ProblemDocument),
-        (status = 404, body = ProblemDocument), (status = 409, body = ProblemDocument),
-        (status = 422, body = ProblemDocument),
-    )
+    responses((status = 204, description = "Lifted"), (status = 409)),
 )]
 #[delete("/v1/grants/{id}/freeze")]
 pub async fn unfreeze_grant(
@@ -58,10 +48,9 @@ pub async fn unfreeze_grant(
 #[utoipa::path(
     tag = "freezes", operation_id = "freeze_all", security(("user" = [])),
     responses(
-        (status = 200, body = FreezeView),
-        (status = 401, body = ProblemDocument), (status = 403, body = ProblemDocument),
-        (status = 404, body = ProblemDocument),
-    )
+        (status = 200, description = "Everything is stopped from now on", body = FreezeView),
+        (status = 404),
+    ),
 )]
 #[put("/v1/me/freeze")]
 pub async fn freeze_all(patient: Patient, app: web::Data<App>) -> Result<HttpResponse, Problem> {
@@ -73,11 +62,7 @@ pub async fn freeze_all(patient: Patient, app: web::Data<App>) -> Result<HttpRes
 /// The freeze of everything; 404 if there is none.
 #[utoipa::path(
     tag = "freezes", operation_id = "get_freeze", security(("user" = [])),
-    responses(
-        (status = 200, body = FreezeView),
-        (status = 401, body = ProblemDocument), (status = 403, body = ProblemDocument),
-        (status = 404, body = ProblemDocument),
-    )
+    responses((status = 200, description = "Whether everything is stopped", body = FreezeView), (status = 404)),
 )]
 #[get("/v1/me/freeze")]
 pub async fn freeze_state(patient: Patient, app: web::Data<App>) -> Result<HttpResponse, Problem> {
@@ -88,12 +73,7 @@ pub async fn freeze_state(patient: Patient, app: web::Data<App>) -> Result<HttpR
 /// Lifts the freeze of everything.
 #[utoipa::path(
     tag = "freezes", operation_id = "unfreeze_all", request_body = Unfreeze, security(("user" = [])),
-    responses(
-        (status = 204, description = "Lifted"), (status = 400, body = ProblemDocument),
-        (status = 401, body = ProblemDocument), (status = 403, body = ProblemDocument),
-        (status = 404, body = ProblemDocument), (status = 409, body = ProblemDocument),
-        (status = 422, body = ProblemDocument),
-    )
+    responses((status = 204, description = "Lifted"), (status = 404), (status = 409)),
 )]
 #[delete("/v1/me/freeze")]
 pub async fn unfreeze_all(

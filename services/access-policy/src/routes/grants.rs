@@ -5,7 +5,6 @@ use actix_web::{HttpResponse, get, post, put, web};
 use hbc_service::paging::{PageQuery, cursor};
 use hbc_service::{Caller, IdempotencyKey, Patient, Problem, StrictJson};
 use hbc_types::ids::{GrantId, PatientId};
-use hbc_types::problem::ProblemDocument;
 use hbc_types::wire::access::{
     GrantDraft, GrantPage, GrantRevocation, GrantSignature, GrantView, NewGrant, RootView,
 };
@@ -18,13 +17,13 @@ use crate::store::listings::PageKey;
 
 /// Drafts a grant, unasked or in answer to a request. Nothing acts until it is signed and final.
 #[utoipa::path(
-    tag = "grants", operation_id = "draft_grant", request_body = NewGrant, security(("user" = [])),
+    tag = "grants", operation_id = "draft_grant", request_body = NewGrant, params(IdempotencyKey),
+    security(("user" = [])),
     responses(
         (status = 201, description = "Sign it within five minutes", body = GrantDraft),
-        (status = 401, body = ProblemDocument), (status = 403, body = ProblemDocument),
-        (status = 404, body = ProblemDocument), (status = 409, body = ProblemDocument),
-        (status = 422, body = ProblemDocument),
-    )
+        (status = 404),
+        (status = 409),
+    ),
 )]
 #[post("/v1/grants")]
 pub async fn draft(
@@ -46,11 +45,7 @@ pub async fn draft(
 /// Grants of the calling patient, or those that cover the calling agency.
 #[utoipa::path(
     tag = "grants", operation_id = "list_grants", params(PageQuery), security(("user" = [])),
-    responses(
-        (status = 200, body = GrantPage),
-        (status = 401, body = ProblemDocument), (status = 403, body = ProblemDocument),
-        (status = 404, body = ProblemDocument), (status = 422, body = ProblemDocument),
-    )
+    responses((status = 200, description = "A page of grants", body = GrantPage), (status = 404)),
 )]
 #[get("/v1/grants")]
 pub async fn list(
@@ -70,11 +65,7 @@ pub async fn list(
 /// One grant with its evidence, for its patient and for whom it covers.
 #[utoipa::path(
     tag = "grants", operation_id = "get_grant", security(("user" = [])), params(("id" = GrantId, Path)),
-    responses(
-        (status = 200, body = GrantView),
-        (status = 401, body = ProblemDocument), (status = 403, body = ProblemDocument),
-        (status = 404, body = ProblemDocument),
-    )
+    responses((status = 200, description = "The grant", body = GrantView)),
 )]
 #[get("/v1/grants/{id}")]
 pub async fn get(
@@ -91,12 +82,11 @@ pub async fn get(
     tag = "grants", operation_id = "sign_grant", request_body = GrantSignature, security(("user" = [])),
     params(("id" = GrantId, Path)),
     responses(
-        (status = 200, body = GrantView), (status = 400, description = "Of another chain", body = ProblemDocument),
-        (status = 401, description = "No token, or a signature that does not count", body = ProblemDocument),
-        (status = 403, body = ProblemDocument), (status = 404, body = ProblemDocument),
-        (status = 409, description = "Signed already, expired, or another event took its place", body = ProblemDocument),
-        (status = 422, body = ProblemDocument),
-    )
+        (status = 200, description = "Accepted: active once its block is final", body = GrantView),
+        (status = 400, description = "Of another chain"),
+        (status = 401, description = "No token, or a signature that does not count"),
+        (status = 409, description = "Signed already, expired, or another event took its place"),
+    ),
 )]
 #[put("/v1/grants/{id}/signature")]
 pub async fn sign(
@@ -114,12 +104,7 @@ pub async fn sign(
 #[utoipa::path(
     tag = "grants", operation_id = "revoke_grant", request_body = GrantRevocation, security(("user" = [])),
     params(("id" = GrantId, Path)),
-    responses(
-        (status = 200, body = GrantView), (status = 400, body = ProblemDocument),
-        (status = 401, body = ProblemDocument), (status = 403, body = ProblemDocument),
-        (status = 404, body = ProblemDocument), (status = 409, body = ProblemDocument),
-        (status = 422, body = ProblemDocument),
-    )
+    responses((status = 200, description = "Revoked from now on", body = GrantView), (status = 409)),
 )]
 #[post("/v1/grants/{id}/revocation")]
 pub async fn revoke(
@@ -136,11 +121,7 @@ pub async fn revoke(
 /// The fingerprint of the patient's pinned root key, for the patient and for whom a grant covers.
 #[utoipa::path(
     tag = "grants", operation_id = "get_root", security(("user" = [])), params(("id" = PatientId, Path)),
-    responses(
-        (status = 200, body = RootView),
-        (status = 401, body = ProblemDocument), (status = 403, body = ProblemDocument),
-        (status = 404, body = ProblemDocument),
-    )
+    responses((status = 200, description = "The root key", body = RootView)),
 )]
 #[get("/v1/patients/{id}/root")]
 pub async fn root(

@@ -5,7 +5,7 @@ use actix_web::http::StatusCode;
 use actix_web::{HttpResponse, delete, get, post, put, web};
 use hbc_service::{AnyService, Caller, FromAuth, FromStorage, Problem, Service, StrictJson};
 use hbc_types::ids::{AccountId, PatientId, SessionId};
-use hbc_types::problem::{ProblemDocument, Slug};
+use hbc_types::problem::Slug;
 use hbc_types::wire::access::{
     AnchoredRequest, ConsentVersion, DataKeys, DataKeysRequest, DecisionAnswer, DecisionRequest, NewDenial,
     PinPatient, Subject, UnwrapRequest, Unwrapped, VoidRequest,
@@ -24,11 +24,7 @@ fn no_content() -> HttpResponse {
 #[utoipa::path(
     tag = "internal", operation_id = "put_subject", request_body = Subject, security(("service" = [])),
     params(("id" = AccountId, Path)),
-    responses(
-        (status = 204, description = "Durably stored"),
-        (status = 401, body = ProblemDocument), (status = 403, body = ProblemDocument),
-        (status = 422, body = ProblemDocument),
-    )
+    responses((status = 204, description = "Durably stored")),
 )]
 #[put("/internal/v1/subjects/{id}")]
 pub async fn put_subject(
@@ -45,11 +41,10 @@ pub async fn put_subject(
 #[utoipa::path(
     tag = "internal", operation_id = "pin_patient", request_body = PinPatient, security(("service" = [])),
     responses(
-        (status = 201, description = "Pinned"), (status = 200, description = "Pinned before, the same"),
-        (status = 401, body = ProblemDocument), (status = 403, body = ProblemDocument),
-        (status = 409, description = "Another root is pinned", body = ProblemDocument),
-        (status = 422, body = ProblemDocument),
-    )
+        (status = 201, description = "Pinned"),
+        (status = 200, description = "Pinned before, the same"),
+        (status = 409, description = "Another root is pinned"),
+    ),
 )]
 #[post("/internal/v1/patients")]
 pub async fn pin_patient(
@@ -81,11 +76,7 @@ fn denied(kind: &str, id: &str) -> Result<Denied, Problem> {
 #[utoipa::path(
     tag = "internal", operation_id = "put_denial", request_body = NewDenial, security(("service" = [])),
     params(("kind" = String, Path), ("id" = String, Path)),
-    responses(
-        (status = 204, description = "Durably stored; it acts"),
-        (status = 401, body = ProblemDocument), (status = 403, body = ProblemDocument),
-        (status = 404, body = ProblemDocument), (status = 422, body = ProblemDocument),
-    )
+    responses((status = 204, description = "Durably stored; it acts")),
 )]
 #[put("/internal/v1/denials/{kind}/{id}")]
 pub async fn put_denial(
@@ -106,11 +97,7 @@ pub async fn put_denial(
 #[utoipa::path(
     tag = "internal", operation_id = "delete_denial", security(("service" = [])),
     params(("kind" = String, Path), ("id" = String, Path)),
-    responses(
-        (status = 204, description = "Lifted"),
-        (status = 401, body = ProblemDocument), (status = 403, body = ProblemDocument),
-        (status = 404, body = ProblemDocument), (status = 409, body = ProblemDocument),
-    )
+    responses((status = 204, description = "Lifted"), (status = 409)),
 )]
 #[delete("/internal/v1/denials/{kind}/{id}")]
 pub async fn delete_denial(
@@ -133,12 +120,12 @@ pub async fn delete_denial(
     tag = "internal", operation_id = "make_data_keys", request_body = DataKeysRequest,
     security(("service" = [], "user" = [])),
     responses(
-        (status = 200, body = DataKeys),
-        (status = 401, body = ProblemDocument),
-        (status = 403, description = "Denied; the receipt of it is written", body = ProblemDocument),
-        (status = 404, body = ProblemDocument), (status = 409, body = ProblemDocument),
-        (status = 422, body = ProblemDocument), (status = 503, body = ProblemDocument),
-    )
+        (status = 200, description = "The keys", body = DataKeys),
+        (status = 403, description = "Denied; the receipt of it is written"),
+        (status = 404),
+        (status = 409),
+        (status = 503),
+    ),
 )]
 #[post("/internal/v1/keys/data-keys")]
 pub async fn data_keys(
@@ -155,11 +142,7 @@ pub async fn data_keys(
 #[utoipa::path(
     tag = "internal", operation_id = "unwrap_keys", request_body = UnwrapRequest,
     security(("service" = [], "user" = [])),
-    responses(
-        (status = 200, description = "What is not allowed is absent", body = Unwrapped),
-        (status = 401, body = ProblemDocument), (status = 403, body = ProblemDocument),
-        (status = 422, body = ProblemDocument), (status = 503, body = ProblemDocument),
-    )
+    responses((status = 200, description = "What is not allowed is absent", body = Unwrapped), (status = 503)),
 )]
 #[post("/internal/v1/keys/unwrap")]
 pub async fn unwrap(
@@ -175,12 +158,7 @@ pub async fn unwrap(
 /// The intent died: its numbers are void for ever.
 #[utoipa::path(
     tag = "internal", operation_id = "void_numbers", request_body = VoidRequest, security(("service" = [])),
-    responses(
-        (status = 204, description = "Void"),
-        (status = 401, body = ProblemDocument), (status = 403, body = ProblemDocument),
-        (status = 409, description = "The intent is anchored", body = ProblemDocument),
-        (status = 422, body = ProblemDocument),
-    )
+    responses((status = 204, description = "Void"), (status = 409, description = "The intent is anchored")),
 )]
 #[post("/internal/v1/keys/void")]
 pub async fn void(
@@ -195,12 +173,7 @@ pub async fn void(
 /// These numbers stand on the ledger: they are never voided from now on.
 #[utoipa::path(
     tag = "internal", operation_id = "anchor_numbers", request_body = AnchoredRequest, security(("service" = [])),
-    responses(
-        (status = 204, description = "Recorded"),
-        (status = 401, body = ProblemDocument), (status = 403, body = ProblemDocument),
-        (status = 404, body = ProblemDocument), (status = 409, body = ProblemDocument),
-        (status = 422, body = ProblemDocument),
-    )
+    responses((status = 204, description = "Recorded"), (status = 404), (status = 409)),
 )]
 #[post("/internal/v1/keys/anchored")]
 pub async fn anchored(
@@ -216,11 +189,7 @@ pub async fn anchored(
 #[utoipa::path(
     tag = "internal", operation_id = "decide", request_body = DecisionRequest,
     security(("service" = [], "user" = [])),
-    responses(
-        (status = 200, body = DecisionAnswer),
-        (status = 401, body = ProblemDocument), (status = 403, body = ProblemDocument),
-        (status = 422, body = ProblemDocument), (status = 503, body = ProblemDocument),
-    )
+    responses((status = 200, description = "What may be listed", body = DecisionAnswer), (status = 503)),
 )]
 #[post("/internal/v1/decisions")]
 pub async fn decisions(
@@ -237,11 +206,7 @@ pub async fn decisions(
 #[utoipa::path(
     tag = "internal", operation_id = "get_consent_version", security(("service" = [])),
     params(("id" = PatientId, Path)),
-    responses(
-        (status = 200, body = ConsentVersion),
-        (status = 401, body = ProblemDocument), (status = 403, body = ProblemDocument),
-        (status = 404, body = ProblemDocument),
-    )
+    responses((status = 200, description = "The version", body = ConsentVersion)),
 )]
 #[get("/internal/v1/patients/{id}/consent-version")]
 pub async fn consent_version(

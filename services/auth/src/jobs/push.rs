@@ -4,7 +4,8 @@
 use std::time::Duration;
 
 use hbc_app::jobs::Retry;
-use hbc_client::ClientError;
+use hbc_client::operations::access_policy;
+use hbc_client::{Call, ClientError};
 use hbc_types::Timestamp;
 use hbc_types::account::{Role, ServiceRole, Standing};
 use hbc_types::ids::{AccountId, SessionId};
@@ -43,7 +44,7 @@ pub async fn put_subject(app: &App, account: &Account) -> Result<(), ClientError
             .then(|| crate::domain::custody::kid(&account.public_key)),
         revision: u64::try_from(account.revision).unwrap_or(0),
     };
-    let call = app.access_policy.put(&format!("/internal/v1/subjects/{}", account.id)).json(&subject);
+    let call = app.access_policy.to(access_policy::put_subject(&account.id)).json(&subject);
     finish(app, call).await
 }
 
@@ -55,16 +56,16 @@ pub async fn pin(app: &App, account: &Account) -> Result<(), ClientError> {
         root_public_key: Bytes::from(account.public_key.as_slice()),
         custody,
     };
-    finish(app, app.access_policy.post("/internal/v1/patients").json(&pin)).await
+    finish(app, app.access_policy.to(access_policy::pin_patient()).json(&pin)).await
 }
 
 /// Tells whether an account is denied.
 pub async fn deny_subject(app: &App, account: &Account) -> Result<(), ClientError> {
-    let path = format!("/internal/v1/denials/subject/{}", account.id);
     if account.standing == Standing::Suspended {
-        return finish(app, app.access_policy.put(&path).json(&NewDenial { until: None })).await;
+        let call = app.access_policy.to(access_policy::put_denial("subject", &account.id));
+        return finish(app, call.json(&NewDenial { until: None })).await;
     }
-    match finish(app, app.access_policy.delete(&path)).await {
+    match finish(app, app.access_policy.to(access_policy::delete_denial("subject", &account.id))).await {
         Err(error) if error.status() == Some(404) => Ok(()),
         outcome => outcome,
     }
@@ -74,10 +75,10 @@ pub async fn deny_subject(app: &App, account: &Account) -> Result<(), ClientErro
 pub async fn deny_session(app: &App, session: &SessionId, ended_at: Timestamp) -> Result<(), ClientError> {
     let life = Duration::from_secs(u64::try_from(ACCESS_SECONDS).unwrap_or(600));
     let until = Some(ended_at.plus(life).plus(SLACK));
-    let path = format!("/internal/v1/denials/session/{session}");
-    finish(app, app.access_policy.put(&path).json(&NewDenial { until })).await
+    let call = app.access_policy.to(access_policy::put_denial("session", session));
+    finish(app, call.json(&NewDenial { until })).await
 }
 
-async fn finish(app: &App, call: hbc_client::Call) -> Result<(), ClientError> {
+async fn finish(app: &App, call: Call<()>) -> Result<(), ClientError> {
     call.signed(&app.caller, ServiceRole::AccessPolicy).once().deadline(DEADLINE).done().await
 }

@@ -1,10 +1,10 @@
 //! Agencies as others see them, and what operators do about them.
 
 use actix_web::{HttpRequest, HttpResponse, get, post, web};
+use hbc_service::openapi::PasswordProblems;
 use hbc_service::{Caller, Operator, Problem, StrictJson, paging};
 use hbc_types::account::Standing;
 use hbc_types::ids::AgencyId;
-use hbc_types::problem::ProblemDocument;
 use hbc_types::wire::Page;
 use hbc_types::wire::auth::{AgencyView, Denial, OperatorSignature};
 use serde::Deserialize;
@@ -39,10 +39,7 @@ fn viewer(caller: &Caller) -> Viewer {
 
 /// Lists agencies.
 #[utoipa::path(tag = "agencies", operation_id = "list_agencies", params(AgencyQuery), security(("user" = [])),
-    responses((status = 200, description = "A page of agencies", body = Page<AgencyView>),
-        (status = 401, description = "No valid token", body = ProblemDocument),
-        (status = 403, description = "The account is suspended", body = ProblemDocument),
-        (status = 422, description = "Some values are not acceptable", body = ProblemDocument)))]
+    responses((status = 200, description = "A page of agencies", body = Page<AgencyView>)))]
 #[get("/v1/agencies")]
 pub async fn list(
     caller: Caller,
@@ -63,10 +60,10 @@ pub async fn list(
 /// Shows an agency: its public part, and everything to operators and itself.
 #[utoipa::path(tag = "agencies", operation_id = "show_agency", params(("id" = AgencyId, Path)),
     security(("user" = [])),
-    responses((status = 200, description = "The agency", body = AgencyView),
-        (status = 401, description = "No valid token", body = ProblemDocument),
-        (status = 403, description = "The account is suspended", body = ProblemDocument),
-        (status = 404, description = "Unknown, or not approved yet", body = ProblemDocument)))]
+    responses(
+        (status = 200, description = "The agency", body = AgencyView),
+        (status = 404, description = "Unknown, or not approved yet"),
+    ))]
 #[get("/v1/agencies/{id}")]
 pub async fn show(
     caller: Caller,
@@ -82,14 +79,11 @@ pub async fn show(
 /// The agency becomes active when the ledger has auth's signature and those of as many operators as the genesis says.
 #[utoipa::path(tag = "agencies", operation_id = "approve_agency", params(("id" = AgencyId, Path)),
     request_body = OperatorSignature, security(("user" = [])),
-    responses((status = 200, description = "Signed", body = AgencyView),
-        (status = 401, description = "No valid token, or password or code is wrong", body = ProblemDocument),
-        (status = 403, description = "Not an operator", body = ProblemDocument),
-        (status = 404, description = "Unknown", body = ProblemDocument),
-        (status = 409, description = "Approved already, or a change is not final yet", body = ProblemDocument),
-        (status = 422, description = "Some values are not acceptable", body = ProblemDocument),
-        (status = 429, description = "Too many failures", body = ProblemDocument),
-        (status = 503, description = "Too busy", body = ProblemDocument)))]
+    responses(
+        (status = 200, description = "Signed", body = AgencyView),
+        (status = 409, description = "Approved already, or a change is not final yet"),
+        PasswordProblems,
+    ))]
 #[post("/v1/agencies/{id}/approvals")]
 pub async fn approve(
     operator: Operator,
@@ -107,15 +101,12 @@ pub async fn approve(
 /// Suspends an agency: its sessions end and access-policy denies it from its durable acceptance on.
 #[utoipa::path(tag = "agencies", operation_id = "suspend_agency", params(("id" = AgencyId, Path)),
     request_body = OperatorSignature, security(("user" = [])),
-    responses((status = 200, description = "Suspended everywhere", body = Denial),
+    responses(
+        (status = 200, description = "Suspended everywhere", body = Denial),
         (status = 202, description = "Suspended here; access-policy is still being told", body = Denial),
-        (status = 401, description = "No valid token, or password or code is wrong", body = ProblemDocument),
-        (status = 403, description = "Not an operator", body = ProblemDocument),
-        (status = 404, description = "Unknown", body = ProblemDocument),
-        (status = 409, description = "Not approved", body = ProblemDocument),
-        (status = 422, description = "Some values are not acceptable", body = ProblemDocument),
-        (status = 429, description = "Too many failures", body = ProblemDocument),
-        (status = 503, description = "Too busy", body = ProblemDocument)))]
+        (status = 409, description = "Not approved"),
+        PasswordProblems,
+    ))]
 #[post("/v1/agencies/{id}/suspensions")]
 pub async fn suspend(
     operator: Operator,

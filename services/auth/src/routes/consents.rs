@@ -1,8 +1,8 @@
 //! Signatures of patients whose keys auth keeps, and registration of the keys of those who hold their own.
 
 use actix_web::{HttpRequest, HttpResponse, post, web};
+use hbc_service::openapi::PasswordProblems;
 use hbc_service::{Patient, Problem, StrictJson};
-use hbc_types::problem::ProblemDocument;
 use hbc_types::wire::auth::{
     ConsentKeyRegistered, ConsentSignature, ConsentSignatureRequest, NewConsentKey, RevocationSignature,
     RevocationSignatureRequest, UnfreezeSignature, UnfreezeSignatureRequest,
@@ -15,11 +15,11 @@ use crate::flows::consents;
 /// Registers a consent key that the client holds.
 #[utoipa::path(tag = "consents", operation_id = "register_consent_key", request_body = NewConsentKey,
     security(("user" = [])),
-    responses((status = 201, description = "The signed registration", body = ConsentKeyRegistered),
-        (status = 401, description = "No valid token, or the proof does not fit", body = ProblemDocument),
-        (status = 403, description = "Not a patient, or suspended", body = ProblemDocument),
-        (status = 409, description = "Server custody, or the key is another's", body = ProblemDocument),
-        (status = 422, description = "Some values are not acceptable", body = ProblemDocument)))]
+    responses(
+        (status = 201, description = "The signed registration", body = ConsentKeyRegistered),
+        (status = 401, description = "No valid token, or the proof does not fit"),
+        (status = 409, description = "Server custody, or the key is another's"),
+    ))]
 #[post("/v1/me/consent-keys")]
 pub async fn register_key(
     patient: Patient,
@@ -36,15 +36,14 @@ pub async fn register_key(
 /// The commitment is computed again from the body that was shown; nothing of the draft is changed but an absent `key`.
 #[utoipa::path(tag = "consents", operation_id = "sign_consent", request_body = ConsentSignatureRequest,
     security(("user" = [])),
-    responses((status = 200, description = "Signed", body = ConsentSignature),
-        (status = 400, description = "For another chain, or too old", body = ProblemDocument),
-        (status = 401, description = "No valid token, or password or code is wrong", body = ProblemDocument),
-        (status = 403, description = "Not a patient, or suspended", body = ProblemDocument),
-        (status = 404, description = "The key is not the patient's", body = ProblemDocument),
-        (status = 409, description = "Client custody, or the key is revoked", body = ProblemDocument),
-        (status = 422, description = "Body and payload do not agree", body = ProblemDocument),
-        (status = 429, description = "Too many failures", body = ProblemDocument),
-        (status = 503, description = "Too busy", body = ProblemDocument)))]
+    responses(
+        (status = 200, description = "Signed", body = ConsentSignature),
+        (status = 400, description = "For another chain, or too old"),
+        (status = 404, description = "The key is not the patient's"),
+        (status = 409, description = "Client custody, or the key is revoked"),
+        (status = 422, description = "Body and payload do not agree"),
+        PasswordProblems,
+    ))]
 #[post("/v1/me/consent-signatures")]
 pub async fn sign_consent(
     patient: Patient,
@@ -61,14 +60,12 @@ pub async fn sign_consent(
 /// Signs a revocation, after the password. Any ledger node takes it.
 #[utoipa::path(tag = "consents", operation_id = "sign_revocation", request_body = RevocationSignatureRequest,
     security(("user" = [])),
-    responses((status = 200, description = "Signed", body = RevocationSignature),
-        (status = 401, description = "No valid token, or password or code is wrong", body = ProblemDocument),
-        (status = 403, description = "Not a patient, or suspended", body = ProblemDocument),
-        (status = 404, description = "The key is not the patient's", body = ProblemDocument),
-        (status = 409, description = "Client custody", body = ProblemDocument),
-        (status = 422, description = "Some values are not acceptable", body = ProblemDocument),
-        (status = 429, description = "Too many failures", body = ProblemDocument),
-        (status = 503, description = "Too busy", body = ProblemDocument)))]
+    responses(
+        (status = 200, description = "Signed", body = RevocationSignature),
+        (status = 404, description = "The key is not the patient's"),
+        (status = 409, description = "Client custody"),
+        PasswordProblems,
+    ))]
 #[post("/v1/me/revocation-signatures")]
 pub async fn sign_revocation(
     patient: Patient,
@@ -85,13 +82,11 @@ pub async fn sign_revocation(
 /// Signs that a freeze is over, after the password.
 #[utoipa::path(tag = "consents", operation_id = "sign_unfreeze", request_body = UnfreezeSignatureRequest,
     security(("user" = [])),
-    responses((status = 200, description = "Signed", body = UnfreezeSignature),
-        (status = 401, description = "No valid token, or password or code is wrong", body = ProblemDocument),
-        (status = 403, description = "Not a patient, or suspended", body = ProblemDocument),
-        (status = 409, description = "Client custody", body = ProblemDocument),
-        (status = 422, description = "Some values are not acceptable", body = ProblemDocument),
-        (status = 429, description = "Too many failures", body = ProblemDocument),
-        (status = 503, description = "Too busy", body = ProblemDocument)))]
+    responses(
+        (status = 200, description = "Signed", body = UnfreezeSignature),
+        (status = 409, description = "Client custody"),
+        PasswordProblems,
+    ))]
 #[post("/v1/me/unfreeze-signatures")]
 pub async fn sign_unfreeze(
     patient: Patient,

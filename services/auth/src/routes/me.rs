@@ -1,8 +1,8 @@
 //! One's own account.
 
 use actix_web::{HttpRequest, HttpResponse, delete, get, post, put, web};
+use hbc_service::openapi::PasswordProblems;
 use hbc_service::{Caller, Problem, StrictJson};
-use hbc_types::problem::ProblemDocument;
 use hbc_types::wire::auth::{Contact, FreshProof, Me, NewPassword, TotpConfirm, TotpPrepared};
 
 use super::{account, address};
@@ -12,9 +12,7 @@ use crate::flows::{account as own, factors};
 
 /// Shows the caller's account.
 #[utoipa::path(tag = "accounts", operation_id = "show_me", security(("user" = [])),
-    responses((status = 200, description = "The account", body = Me),
-        (status = 401, description = "No valid token", body = ProblemDocument),
-        (status = 403, description = "The account is suspended", body = ProblemDocument)))]
+    responses((status = 200, description = "The account", body = Me)))]
 #[get("/v1/me")]
 pub async fn show(caller: Caller, app: web::Data<App>) -> Result<HttpResponse, Problem> {
     let account = account(&app, &caller).await?;
@@ -23,10 +21,7 @@ pub async fn show(caller: Caller, app: web::Data<App>) -> Result<HttpResponse, P
 
 /// Replaces the caller's contact data.
 #[utoipa::path(tag = "accounts", operation_id = "set_contact", request_body = Contact, security(("user" = [])),
-    responses((status = 200, description = "The account", body = Me),
-        (status = 401, description = "No valid token", body = ProblemDocument),
-        (status = 403, description = "The account is suspended", body = ProblemDocument),
-        (status = 422, description = "Some values are not acceptable", body = ProblemDocument)))]
+    responses((status = 200, description = "The account", body = Me)))]
 #[put("/v1/me/contact")]
 pub async fn set_contact(
     caller: Caller,
@@ -40,13 +35,12 @@ pub async fn set_contact(
 
 /// Changes the caller's password; every other session ends.
 #[utoipa::path(tag = "accounts", operation_id = "set_password", request_body = NewPassword, security(("user" = [])),
-    responses((status = 204, description = "Changed"),
-        (status = 401, description = "No valid token, or the old password is wrong", body = ProblemDocument),
-        (status = 403, description = "The account is suspended", body = ProblemDocument),
-        (status = 409, description = "It was changed meanwhile", body = ProblemDocument),
-        (status = 422, description = "The new password is not acceptable", body = ProblemDocument),
-        (status = 429, description = "Too many failures", body = ProblemDocument),
-        (status = 503, description = "Too busy", body = ProblemDocument)))]
+    responses(
+        (status = 204, description = "Changed"),
+        (status = 409, description = "It was changed meanwhile"),
+        (status = 422, description = "The new password is not acceptable"),
+        PasswordProblems,
+    ))]
 #[put("/v1/me/password")]
 pub async fn set_password(
     caller: Caller,
@@ -66,13 +60,11 @@ fn proof(request: &HttpRequest, body: FreshProof) -> Proof {
 
 /// Prepares a second factor (TOTP); it counts once it is confirmed.
 #[utoipa::path(tag = "accounts", operation_id = "prepare_totp", request_body = FreshProof, security(("user" = [])),
-    responses((status = 201, description = "Scan this, then confirm", body = TotpPrepared),
-        (status = 401, description = "No valid token, or the password is wrong", body = ProblemDocument),
-        (status = 403, description = "The account is suspended", body = ProblemDocument),
-        (status = 409, description = "A second factor is set up already", body = ProblemDocument),
-        (status = 422, description = "Some values are not acceptable", body = ProblemDocument),
-        (status = 429, description = "Too many failures", body = ProblemDocument),
-        (status = 503, description = "Too busy", body = ProblemDocument)))]
+    responses(
+        (status = 201, description = "Scan this, then confirm", body = TotpPrepared),
+        (status = 409, description = "A second factor is set up already"),
+        PasswordProblems,
+    ))]
 #[post("/v1/me/totp")]
 pub async fn prepare_totp(
     caller: Caller,
@@ -87,11 +79,11 @@ pub async fn prepare_totp(
 
 /// Confirms the prepared second factor by its first code.
 #[utoipa::path(tag = "accounts", operation_id = "confirm_totp", request_body = TotpConfirm, security(("user" = [])),
-    responses((status = 204, description = "The second factor counts"),
-        (status = 401, description = "No valid token, or the code is wrong", body = ProblemDocument),
-        (status = 403, description = "The account is suspended", body = ProblemDocument),
-        (status = 409, description = "None is prepared", body = ProblemDocument),
-        (status = 422, description = "Some values are not acceptable", body = ProblemDocument)))]
+    responses(
+        (status = 204, description = "The second factor counts"),
+        (status = 401, description = "No valid token, or the code is wrong"),
+        (status = 409, description = "None is prepared"),
+    ))]
 #[put("/v1/me/totp")]
 pub async fn confirm_totp(
     caller: Caller,
@@ -104,12 +96,7 @@ pub async fn confirm_totp(
 
 /// Removes the second factor, after password and code.
 #[utoipa::path(tag = "accounts", operation_id = "remove_totp", request_body = FreshProof, security(("user" = [])),
-    responses((status = 204, description = "Removed"),
-        (status = 401, description = "No valid token, or password or code is wrong", body = ProblemDocument),
-        (status = 403, description = "The account is suspended", body = ProblemDocument),
-        (status = 422, description = "Some values are not acceptable", body = ProblemDocument),
-        (status = 429, description = "Too many failures", body = ProblemDocument),
-        (status = 503, description = "Too busy", body = ProblemDocument)))]
+    responses((status = 204, description = "Removed"), PasswordProblems))]
 #[delete("/v1/me/totp")]
 pub async fn remove_totp(
     caller: Caller,

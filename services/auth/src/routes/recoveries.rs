@@ -1,8 +1,8 @@
 //! Lost passwords.
 
 use actix_web::{HttpRequest, HttpResponse, post, web};
+use hbc_service::openapi::PasswordProblems;
 use hbc_service::{Patient, Problem, Public, StrictJson};
-use hbc_types::problem::ProblemDocument;
 use hbc_types::wire::auth::{FreshProof, Recovery, RecoveryCodes};
 
 use super::{account, address};
@@ -15,12 +15,12 @@ use crate::flows::recovery;
 /// The code works once. Every session ends and the second factor is removed. Wrong and used codes get the answer of a wrong
 /// password and are slowed down alike.
 #[utoipa::path(tag = "accounts", operation_id = "recover_account", request_body = Recovery, security(()),
-    responses((status = 204, description = "Restored: log in with the new password"),
-        (status = 401, description = "Username or code is wrong", body = ProblemDocument),
-        (status = 409, description = "The code was used by another request", body = ProblemDocument),
-        (status = 422, description = "The new password is not acceptable", body = ProblemDocument),
-        (status = 429, description = "Too many failures", body = ProblemDocument),
-        (status = 503, description = "Too busy", body = ProblemDocument)))]
+    responses(
+        (status = 204, description = "Restored: log in with the new password"),
+        (status = 409, description = "The code was used by another request"),
+        (status = 422, description = "The new password is not acceptable"),
+        PasswordProblems,
+    ))]
 #[post("/v1/recoveries")]
 pub async fn recover(
     _anybody: Public,
@@ -35,13 +35,11 @@ pub async fn recover(
 /// Makes fresh recovery codes, after the password; the earlier ones are void.
 #[utoipa::path(tag = "accounts", operation_id = "renew_recovery_codes", request_body = FreshProof,
     security(("user" = [])),
-    responses((status = 201, description = "The codes, shown in this answer only", body = RecoveryCodes),
-        (status = 401, description = "No valid token, or password or code is wrong", body = ProblemDocument),
-        (status = 403, description = "Not a patient, or suspended", body = ProblemDocument),
-        (status = 409, description = "Client custody", body = ProblemDocument),
-        (status = 422, description = "Some values are not acceptable", body = ProblemDocument),
-        (status = 429, description = "Too many failures", body = ProblemDocument),
-        (status = 503, description = "Too busy", body = ProblemDocument)))]
+    responses(
+        (status = 201, description = "The codes, shown in this answer only", body = RecoveryCodes),
+        (status = 409, description = "Client custody"),
+        PasswordProblems,
+    ))]
 #[post("/v1/me/recovery-codes")]
 pub async fn renew(
     patient: Patient,

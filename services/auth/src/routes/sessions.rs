@@ -1,8 +1,8 @@
 //! Login, refresh, logout.
 
 use actix_web::{HttpRequest, HttpResponse, delete, post, web};
+use hbc_service::openapi::PasswordProblems;
 use hbc_service::{Caller, Problem, Public, StrictJson};
-use hbc_types::problem::ProblemDocument;
 use hbc_types::wire::auth::{Denial, Login, Refresh, Tokens};
 
 use super::{address, denial};
@@ -15,12 +15,7 @@ use crate::flows::sessions;
 /// Unknown users and wrong passwords get one answer. Failures slow the next attempt down: 1, 3, 5, then 10 seconds; after
 /// ten of them the account is closed to the address for 15 minutes.
 #[utoipa::path(tag = "sessions", operation_id = "log_in", request_body = Login, security(()),
-    responses((status = 201, description = "Logged in", body = Tokens),
-        (status = 401, description = "Username, password or second factor is wrong", body = ProblemDocument),
-        (status = 403, description = "The account is suspended", body = ProblemDocument),
-        (status = 422, description = "Some values are not acceptable", body = ProblemDocument),
-        (status = 429, description = "Too many failures", body = ProblemDocument),
-        (status = 503, description = "Too busy", body = ProblemDocument)))]
+    responses((status = 201, description = "Logged in", body = Tokens), (status = 403), PasswordProblems))]
 #[post("/v1/sessions")]
 pub async fn log_in(
     _anybody: Public,
@@ -38,10 +33,11 @@ pub async fn log_in(
 /// Each refresh token is good once; for ten seconds more it gets the same answer, in case that was lost. Any later use ends
 /// the whole session.
 #[utoipa::path(tag = "sessions", operation_id = "refresh_session", request_body = Refresh, security(()),
-    responses((status = 200, description = "New tokens", body = Tokens),
-        (status = 401, description = "The token is unknown, expired, or was used before", body = ProblemDocument),
-        (status = 403, description = "The account is suspended", body = ProblemDocument),
-        (status = 422, description = "Some values are not acceptable", body = ProblemDocument)))]
+    responses(
+        (status = 200, description = "New tokens", body = Tokens),
+        (status = 401, description = "The token is unknown, expired, or was used before"),
+        (status = 403),
+    ))]
 #[post("/v1/sessions/refresh")]
 pub async fn refresh(
     _anybody: Public,
@@ -53,9 +49,10 @@ pub async fn refresh(
 
 /// Logs out: ends the session of the token.
 #[utoipa::path(tag = "sessions", operation_id = "log_out", security(("user" = [])),
-    responses((status = 200, description = "Ended everywhere", body = Denial),
+    responses(
+        (status = 200, description = "Ended everywhere", body = Denial),
         (status = 202, description = "Ended here; access-policy is still being told", body = Denial),
-        (status = 401, description = "No valid token", body = ProblemDocument)))]
+    ))]
 #[delete("/v1/sessions/current")]
 pub async fn log_out(caller: Caller, app: web::Data<App>) -> Result<HttpResponse, Problem> {
     Ok(denial(&sessions::log_out(&app, &caller).await?))

@@ -5,7 +5,6 @@ use actix_web::{HttpRequest, HttpResponse, post, web};
 use hbc_service::idempotency::Slot;
 use hbc_service::{AnswerStore, IdempotencyKey, Problem, Public, StrictJson};
 use hbc_types::Digest;
-use hbc_types::problem::ProblemDocument;
 use hbc_types::saved::SavedAnswer;
 use hbc_types::secret::{Bytes, SecretText};
 use hbc_types::wire::auth::{AgencyCreated, NewAgency, NewPatient, PatientCreated};
@@ -80,13 +79,14 @@ impl AnswerStore for SealedAnswers {
 /// Recovery codes are shown in this answer only. The account stands `pending` in `/v1/me` until access-policy has
 /// pinned the root key, which is usually done when this answers.
 #[utoipa::path(tag = "accounts", operation_id = "sign_up_patient", request_body = NewPatient, security(()),
-    params(("Idempotency-Key" = Option<String>, Header, description = "The same key and body get the same answer")),
-    responses((status = 201, description = "Signed up", body = PatientCreated),
-        (status = 401, description = "The root key's proof does not fit", body = ProblemDocument),
-        (status = 409, description = "The username is taken, or the same request is under way", body = ProblemDocument),
-        (status = 422, description = "Some values are not acceptable", body = ProblemDocument),
-        (status = 429, description = "Too many sign-ups from this address", body = ProblemDocument),
-        (status = 503, description = "Too busy", body = ProblemDocument)))]
+    params(IdempotencyKey),
+    responses(
+        (status = 201, description = "Signed up", body = PatientCreated),
+        (status = 401, description = "The root key's proof does not fit"),
+        (status = 409, description = "The username is taken, or the same request is under way"),
+        (status = 429, description = "Too many sign-ups from this address"),
+        (status = 503, description = "Too busy"),
+    ))]
 #[post("/v1/patients")]
 pub async fn patient(
     _anybody: Public,
@@ -108,12 +108,13 @@ pub async fn patient(
 
 /// An agency signs up; it can do nothing with data until operators approve it.
 #[utoipa::path(tag = "accounts", operation_id = "sign_up_agency", request_body = NewAgency, security(()),
-    params(("Idempotency-Key" = Option<String>, Header, description = "The same key and body get the same answer")),
-    responses((status = 201, description = "Signed up, waiting for approval", body = AgencyCreated),
-        (status = 409, description = "The username is taken, or the same request is under way", body = ProblemDocument),
-        (status = 422, description = "Some values are not acceptable", body = ProblemDocument),
-        (status = 429, description = "Too many sign-ups from this address", body = ProblemDocument),
-        (status = 503, description = "Too busy", body = ProblemDocument)))]
+    params(IdempotencyKey),
+    responses(
+        (status = 201, description = "Signed up, waiting for approval", body = AgencyCreated),
+        (status = 409, description = "The username is taken, or the same request is under way"),
+        (status = 429, description = "Too many sign-ups from this address"),
+        (status = 503, description = "Too busy"),
+    ))]
 #[post("/v1/agencies")]
 pub async fn agency(
     _anybody: Public,

@@ -6,8 +6,9 @@ use anyhow::{Context as _, Result, bail};
 use hbc_chain::payload::{Payload, Receipts, Release};
 use hbc_chain::tx;
 use hbc_client::Endpoint;
+use hbc_client::operations::ledger;
 use hbc_types::wire::ledger::{
-    BatchAnswer, BatchResult, Promise, SubmitBatch, SubmitTransaction, TransactionState, TransactionView,
+    BatchAnswer, BatchResult, Promise, SubmitBatch, SubmitTransaction, TransactionState,
 };
 use hbc_types::{Clock, Digest, Random};
 
@@ -97,7 +98,7 @@ async fn give(share: Vec<(Endpoint, SubmitBatch)>) -> Result<()> {
             if began.elapsed() > LIMIT {
                 bail!("a member takes nothing any more");
             }
-            let answer = node.post("/v1/transactions/batch").once().json(&body).fetch::<BatchAnswer>().await;
+            let answer = node.to(ledger::submit_transactions()).once().json(&body).fetch().await;
             match answer {
                 Ok(answer) => body.transactions = left(body.transactions, answer)?,
                 Err(error) if error.status() == Some(503) => {}
@@ -139,10 +140,10 @@ pub async fn one_by_one(net: &Net, count: usize, clock: &Clock, random: &Random)
         let jws = transaction(&net.founded, clock.now().unsigned_ms(), random)?;
         let began = Instant::now();
         let body = SubmitTransaction { jws };
-        let promise: Promise = node.post("/v1/transactions").json(&body).fetch().await?;
+        let promise: Promise = node.to(ledger::submit_transaction()).json(&body).fetch().await?;
         promises.push(began.elapsed());
-        let path = format!("/v1/transactions/{}", promise.txid);
-        while node.get(&path).fetch::<TransactionView>().await?.state != TransactionState::Final {
+        let ask = ledger::read_transaction(promise.txid);
+        while node.to(ask.clone()).fetch().await?.state != TransactionState::Final {
             if began.elapsed() > LIMIT {
                 bail!("a transaction did not become final");
             }

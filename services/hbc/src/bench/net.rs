@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result, bail};
 use ed25519_dalek::SigningKey;
 use hbc_client::Endpoint;
+use hbc_client::operations::ledger;
 use hbc_ledger::config::{Config, VerifyMode};
 use hbc_types::account::ServiceRole;
 use hbc_types::wire::ledger::NodeStatus;
@@ -128,7 +129,7 @@ impl Net {
         loop {
             let mut heard = 0;
             for node in &self.nodes {
-                let status = node.get("/v1/status").once().fetch::<NodeStatus>().await;
+                let status = node.to(ledger::read_status()).once().fetch().await;
                 heard += usize::from(status.is_ok_and(|status| status.members_seen == status.members));
             }
             if heard == self.nodes.len() {
@@ -150,7 +151,7 @@ impl Net {
     pub async fn included(&self) -> Result<Vec<u64>> {
         let mut all = Vec::with_capacity(self.nodes.len());
         for node in &self.nodes {
-            let status: NodeStatus = node.get("/v1/status").fetch().await?;
+            let status: NodeStatus = node.to(ledger::read_status()).fetch().await?;
             // Every block adds its parent's header to the log.
             all.push(status.log_size.saturating_sub(status.height));
         }

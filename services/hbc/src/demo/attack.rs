@@ -1,5 +1,6 @@
 //! One byte of a stored transaction is changed in one node's database: it is named, the others go on, the node heals.
 
+use hbc_client::operations::ledger;
 use std::path::Path;
 use std::time::Duration;
 
@@ -28,7 +29,7 @@ pub async fn one_byte(
     let second = consent::give(world, patient, &new).await?;
     let jws = consent::sign_revocation(world, patient, &second).await?;
     let height = granted.height.context("the first grant has no block")?;
-    let block: BlockView = node(world, "node-1")?.get(&format!("/v1/blocks/{height}")).fetch().await?;
+    let block: BlockView = node(world, "node-1")?.to(ledger::read_block(&height)).fetch().await?;
     let stored = block.transactions.first().context("the block is empty")?;
     let file = world.stack.deployment.data(VICTIM).join("ledger.db");
     let place = change_byte(&file, stored.as_bytes())?;
@@ -38,7 +39,7 @@ pub async fn one_byte(
         .fact("changed", format!("byte {place} of {VICTIM}/ledger.db (a consent in block {height})"));
 
     let body = SubmitTransaction { jws };
-    let refused = node(world, VICTIM)?.post("/v1/transactions").once().json(&body).fetch::<Promise>().await;
+    let refused = node(world, VICTIM)?.to(ledger::submit_transaction()).once().json(&body).fetch().await;
     match refused {
         Ok(_) => bail!("{VICTIM} took a write over changed data"),
         Err(error) if error.status() == Some(503) => {
@@ -47,7 +48,7 @@ pub async fn one_byte(
         Err(error) => return Err(error).context("the write failed in another way"),
     }
     let next = world.nodes.iter().find(|(name, _)| name != VICTIM).context("there is no other node")?;
-    let promise: Promise = next.1.post("/v1/transactions").json(&body).fetch().await?;
+    let promise: Promise = next.1.to(ledger::submit_transaction()).json(&body).fetch().await?;
     let height = finality(world, &next.1, &promise).await?;
     world.console.fact("the same write", format!("accepted by {}, final in block {height}", next.0));
     world.console.proves("the edited node names itself and takes no write; the other three go on");
@@ -61,7 +62,7 @@ async fn healed(world: &World, edited: std::time::Instant) -> Result<()> {
     let victim = node(world, VICTIM)?;
     let wait = async {
         loop {
-            let status: NodeStatus = victim.get("/v1/status").fetch().await?;
+            let status: NodeStatus = victim.to(ledger::read_status()).fetch().await?;
             if let (NodeState::Healthy, Some(healing)) = (status.state, status.last_healing) {
                 return Ok::<_, anyhow::Error>(healing);
             }
@@ -93,7 +94,8 @@ async fn writes_again(world: &mut World, patient: &Person, doctor: &Person) -> R
     let third = consent::give(world, patient, &consent::small_grant(doctor)?).await?;
     let jws = consent::sign_revocation(world, patient, &third).await?;
     let victim = node(world, VICTIM)?.clone();
-    let promise: Promise = victim.post("/v1/transactions").json(&SubmitTransaction { jws }).fetch().await?;
+    let promise: Promise =
+        victim.to(ledger::submit_transaction()).json(&SubmitTransaction { jws }).fetch().await?;
     let height = finality(world, &victim, &promise).await?;
     world.console.fact("the next write there", format!("accepted, final in block {height}"));
     world
@@ -103,10 +105,9 @@ async fn writes_again(world: &mut World, patient: &Person, doctor: &Person) -> R
 }
 
 async fn finality(world: &World, node: &hbc_client::Endpoint, promise: &Promise) -> Result<u64> {
-    let path = format!("/v1/transactions/{}", promise.txid);
     let wait = async {
         loop {
-            let view: TransactionView = node.get(&path).fetch().await?;
+            let view: TransactionView = node.to(ledger::read_transaction(promise.txid)).fetch().await?;
             if view.state == TransactionState::Final {
                 return Ok::<_, anyhow::Error>(view.height.unwrap_or(0));
             }
@@ -151,7 +152,7 @@ async fn show_nodes(world: &World) -> Result<()> {
         loop {
             let mut all = Vec::new();
             for (_, node) in &world.nodes {
-                all.push(node.get("/v1/status").fetch::<NodeStatus>().await?);
+                all.push(node.to(ledger::read_status()).fetch().await?);
             }
             let first = all.first().context("there is no node")?;
             if all.iter().all(|status| status.state == NodeState::Healthy && status.tip == first.tip) {

@@ -1,5 +1,6 @@
 //! The doctor asks, the patient narrows and signs, the doctor reads, the patient looks at the log and revokes.
 
+use hbc_client::operations::{access_policy, auth, storage};
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
@@ -61,13 +62,13 @@ pub async fn ask_and_approve(world: &mut World, doctor: &Person, patient: &Perso
         scope: scope(&CATEGORIES, 30),
         message: "For your visit next week.".to_owned(),
     };
-    let call = world.access.post("/v1/access-requests").idempotency_key(&world.key()).json(&asked);
+    let call = world.access.to(access_policy::ask_for_access()).idempotency_key(&world.key()).json(&asked);
     let request: AccessRequestView = doctor.signs(call).fetch().await.context("the request failed")?;
     world.console.fact("request", &request.id);
     world.console.proves("the patient sees who asks, for what, why and how long");
 
     world.console.step("The patient approves with her password; the consent goes onto the ledger");
-    let call = world.access.get("/v1/access-requests");
+    let call = world.access.to(access_policy::list_access_requests());
     let page: Page<AccessRequestView> = patient.signs(call).fetch().await.context("no list of requests")?;
     let open =
         page.items.into_iter().find(|open| open.id == request.id).context("the request is not shown")?;
@@ -92,7 +93,7 @@ pub async fn ask_and_approve(world: &mut World, doctor: &Person, patient: &Perso
 
 /// Draft, signature by auth after a fresh check of the password, then final.
 pub async fn give(world: &World, patient: &Person, new: &NewGrant) -> Result<GrantView> {
-    let call = world.access.post("/v1/grants").idempotency_key(&world.key()).json(new);
+    let call = world.access.to(access_policy::draft_grant()).idempotency_key(&world.key()).json(new);
     let draft: GrantDraft = patient.signs(call).fetch().await.context("no draft")?;
     let asked = ConsentSignatureRequest {
         password: patient.password.clone(),
@@ -101,14 +102,14 @@ pub async fn give(world: &World, patient: &Person, new: &NewGrant) -> Result<Gra
         body: draft.body,
         salt: draft.salt,
     };
-    let call = world.auth.post("/v1/me/consent-signatures").json(&asked);
+    let call = world.auth.to(auth::sign_consent()).json(&asked);
     let signed: ConsentSignature = patient.signs(call).fetch().await.context("auth did not sign")?;
     let signature = GrantSignature {
         jws: signed.jws,
         certificate: signed.certificate,
         registration: signed.registration,
     };
-    let call = world.access.put(&format!("/v1/grants/{}/signature", draft.id)).json(&signature);
+    let call = world.access.to(access_policy::sign_grant(&draft.id)).json(&signature);
     patient.signs(call).done().await.context("the signed consent was refused")?;
     until_state(world, patient, &draft.id, GrantState::Active).await
 }
@@ -121,7 +122,7 @@ async fn until_state(
 ) -> Result<GrantView> {
     let wait = async {
         loop {
-            let call = world.access.get(&format!("/v1/grants/{grant}"));
+            let call = world.access.to(access_policy::get_grant(&grant));
             let view: GrantView = patient.signs(call).fetch().await?;
             if view.state == wanted {
                 return Ok::<_, anyhow::Error>(view);
@@ -164,8 +165,9 @@ pub async fn doctor_reads(
     world.console.fact("of the patient's", format!("{} records", all.len()));
     let observation =
         seen.iter().find(|record| record.kind == "Observation").context("no observation is seen")?;
-    let received = format!("/v1/records/{}/received", observation.id);
-    let read = |purpose: &str| doctor.signs(world.storage.get(&received).header("hbc-purpose", purpose));
+    let received = storage::get_received(&observation.id);
+    let read =
+        |purpose: &str| doctor.signs(world.storage.to(received.clone()).header("hbc-purpose", purpose));
     let began = Instant::now();
     let answer = read("TREAT").send().await.context("the read was refused")?;
     let took = began.elapsed();
@@ -180,8 +182,7 @@ pub async fn doctor_reads(
     let status = refusal(read("HPAYMT").send().await, "a read for payment")?;
     world.console.fact("the same read for payment", format!("refused ({status})"));
     let other = all.iter().find(|record| !granted(record)).context("nothing lies outside the grant")?;
-    let call =
-        world.storage.get(&format!("/v1/records/{}/received", other.id)).header("hbc-purpose", "TREAT");
+    let call = world.storage.to(storage::get_received(&other.id)).header("hbc-purpose", "TREAT");
     let status = refusal(doctor.signs(call).send().await, "a read outside the grant")?;
     world.console.fact(&format!("a record of {}", other.category), format!("refused ({status})"));
     world
@@ -195,8 +196,10 @@ pub async fn access_log(world: &mut World, doctor: &Person, patient: &Person) ->
     world.console.step("The patient lists who read what, and why");
     let wait = async {
         loop {
-            let page: Page<AccessView> =
-                patient.signs(world.access.get("/v1/me/accesses?limit=100")).fetch().await?;
+            let page: Page<AccessView> = patient
+                .signs(world.access.to(access_policy::list_accesses().with("limit=100")))
+                .fetch()
+                .await?;
             let of_doctor = |access: &&AccessView| access.receipt.actor == doctor.account;
             let read =
                 page.items.iter().filter(of_doctor).find(|access| access.receipt.kind == AccessKind::Read);
@@ -237,7 +240,7 @@ pub async fn sign_revocation(world: &World, patient: &Person, grant: &GrantView)
         key: grant.key.context("the grant has no key")?,
         grant: grant.id.clone(),
     };
-    let call = world.auth.post("/v1/me/revocation-signatures").json(&asked);
+    let call = world.auth.to(auth::sign_revocation()).json(&asked);
     let signed: RevocationSignature = patient.signs(call).fetch().await.context("auth did not sign")?;
     Ok(signed.jws)
 }
@@ -252,13 +255,11 @@ pub async fn revoke(
 ) -> Result<()> {
     world.console.step("The patient revokes");
     let jws = sign_revocation(world, patient, grant).await?;
-    let call =
-        world.access.post(&format!("/v1/grants/{}/revocation", grant.id)).json(&GrantRevocation { jws });
+    let call = world.access.to(access_policy::revoke_grant(&grant.id)).json(&GrantRevocation { jws });
     let began = Instant::now();
     patient.signs(call).done().await.context("the revocation was refused")?;
     world.console.fact("revoked in", format!("{} ms", began.elapsed().as_millis()));
-    let path = format!("/v1/records/{}/received", read_before.id);
-    let call = world.storage.get(&path).header("hbc-purpose", "TREAT");
+    let call = world.storage.to(storage::get_received(&read_before.id)).header("hbc-purpose", "TREAT");
     let status = refusal(doctor.signs(call).send().await, "the next read")?;
     world.console.fact("the very next read", format!("refused ({status})"));
     world.console.proves("a revocation acts before its answer arrives, whatever the ledger does");

@@ -1,5 +1,6 @@
 //! An operator approves a doctor; a patient signs up.
 
+use hbc_client::operations::auth;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
@@ -46,14 +47,13 @@ pub async fn doctor(world: &mut World, operator: &Person) -> Result<Person> {
         organisation: None,
     };
     let created: AgencyCreated =
-        world.auth.post("/v1/agencies").idempotency_key(&world.key()).json(&asked).fetch().await?;
+        world.auth.to(auth::sign_up_agency()).idempotency_key(&world.key()).json(&asked).fetch().await?;
     if created.standing != Standing::Pending {
         bail!("an agency begins {:?}", created.standing);
     }
     world.console.fact("agency", &created.id);
-    let path = format!("/v1/agencies/{}/approvals", created.id);
     let approval = OperatorSignature { password: operator.password.clone(), totp: None };
-    let call = world.auth.post(&path).idempotency_key(&world.key()).json(&approval);
+    let call = world.auth.to(auth::approve_agency(&created.id)).idempotency_key(&world.key()).json(&approval);
     operator.signs(call).done().await.context("the approval failed")?;
     let view = active_agency(world, operator, created.id.as_str()).await?;
     world
@@ -72,7 +72,7 @@ pub async fn doctor(world: &mut World, operator: &Person) -> Result<Person> {
 async fn active_agency(world: &World, operator: &Person, id: &str) -> Result<AgencyView> {
     let wait = async {
         loop {
-            let call = world.auth.get(&format!("/v1/agencies/{id}"));
+            let call = world.auth.to(auth::show_agency(&id));
             let view: AgencyView = operator.signs(call).fetch().await?;
             if view.standing == Standing::Active {
                 return Ok::<_, anyhow::Error>(view);
@@ -103,7 +103,7 @@ pub async fn patient(world: &mut World) -> Result<Person> {
         root_pop: None,
     };
     let created: PatientCreated =
-        world.auth.post("/v1/patients").idempotency_key(&world.key()).json(&asked).fetch().await?;
+        world.auth.to(auth::sign_up_patient()).idempotency_key(&world.key()).json(&asked).fetch().await?;
     world.console.fact("known elsewhere only as", &created.id);
     world.console.fact("root key's fingerprint", created.root_fingerprint);
     world.console.fact("recovery codes", created.recovery_codes.len());

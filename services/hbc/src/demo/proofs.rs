@@ -1,5 +1,6 @@
 //! A receipt's and a record's proof go into files; `hbc verify` checks them with every server out of reach.
 
+use hbc_client::operations::{access_policy, storage};
 use std::path::Path;
 use std::time::Duration;
 
@@ -17,8 +18,8 @@ pub async fn check_offline(
     record: &RecordView,
 ) -> Result<()> {
     world.console.step("One receipt and one record are proven offline, with public keys only");
-    let receipt = world.access.get(&format!("/v1/me/accesses/{}/proof", access.receipt.id));
-    let record_proof = world.storage.get(&format!("/v1/records/{}/proof", record.id));
+    let receipt = world.access.to(access_policy::get_access_proof(&access.receipt.id));
+    let record_proof = world.storage.to(storage::get_record_proof(&record.id));
     for (name, call) in [("receipt.json", receipt), ("record.json", record_proof)] {
         let call = patient.signs(call).deadline(Duration::from_secs(60));
         let proof = call.send().await.with_context(|| format!("no proof for {name}"))?.body;

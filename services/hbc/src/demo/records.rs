@@ -1,5 +1,6 @@
 //! Facility bundles and the patient's bundle go in, unmodified; what lies in IPFS is shown to be ciphertext.
 
+use hbc_client::operations::{ledger, storage};
 use std::collections::BTreeMap;
 use std::io::Read as _;
 use std::time::{Duration, Instant};
@@ -70,7 +71,7 @@ pub async fn upload_patient(world: &mut World, patient: &Person) -> Result<Vec<R
 async fn upload(world: &World, person: &Person, name: &str, owner: &str, bundle: Vec<u8>) -> Result<usize> {
     let began = Instant::now();
     let bytes = bundle.len();
-    let call = world.storage.post("/fhir").idempotency_key(&world.key()).once();
+    let call = world.storage.to(storage::fhir_bundle()).idempotency_key(&world.key()).once();
     let call = call.header("hbc-patient", owner).body("application/fhir+json", bundle).deadline(UPLOAD_LIMIT);
     let label = format!("uploading {name}");
     let answer = world.console.wait(&label, person.signs(call).send()).await;
@@ -103,11 +104,15 @@ pub async fn list(
     let mut all = Vec::new();
     let mut cursor = None;
     loop {
-        let mut path = format!("/v1/records?patient={patient}&limit=1000");
+        let mut query = format!("patient={patient}&limit=1000");
         if let Some(cursor) = &cursor {
-            path = format!("{path}&cursor={cursor}");
+            query = format!("{query}&cursor={cursor}");
         }
-        let call = world.storage.get(&path).header("hbc-purpose", purpose).deadline(Duration::from_secs(60));
+        let call = world
+            .storage
+            .to(storage::list_records().with(query))
+            .header("hbc-purpose", purpose)
+            .deadline(Duration::from_secs(60));
         let page: Page<RecordView> = person.signs(call).fetch().await?;
         all.extend(page.items);
         cursor = page.next;
@@ -136,7 +141,7 @@ async fn wait_until_final(world: &World, patient: &Person) -> Result<Vec<RecordV
 /// Tells what stands behind one block.
 async fn show_block(world: &World, height: u64) -> Result<()> {
     let (name, node) = world.nodes.first().context("there is no ledger node")?;
-    let block: BlockView = node.get(&format!("/v1/blocks/{height}")).fetch().await?;
+    let block: BlockView = node.to(ledger::read_block(&height)).fetch().await?;
     let zeros = leading_zero_bits(&block.hash);
     let signatures = block.certificate.lines().filter(|line| line.starts_with('\u{2014}')).count();
     world.console.fact("block height", format!("{height} (as {name} shows it)"));

@@ -1,6 +1,7 @@
 //! What every part of the story shares: the running stack, its addresses, and who is logged in.
 
 use anyhow::{Context as _, Result};
+use hbc_client::operations::auth;
 use hbc_client::{Call, ClientError, Endpoint};
 use hbc_types::Random;
 use hbc_types::ids::{AccountId, AgencyId, PatientId};
@@ -69,14 +70,14 @@ impl World {
     pub async fn login(&self, username: &str, password: &SecretText) -> Result<Person> {
         let login = Login { username: username.to_owned(), password: password.clone(), totp: None };
         let tokens: Tokens =
-            self.auth.post("/v1/sessions").json(&login).fetch().await.context("login failed")?;
+            self.auth.to(auth::log_in()).json(&login).fetch().await.context("login failed")?;
         Ok(Person { account: tokens.account, token: tokens.access_token, password: password.clone() })
     }
 }
 
 impl Person {
     /// A call in this person's name.
-    pub fn signs(&self, call: Call) -> Call {
+    pub fn signs<A>(&self, call: Call<A>) -> Call<A> {
         call.bearer(self.token.expose())
     }
 

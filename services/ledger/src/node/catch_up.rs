@@ -11,8 +11,9 @@ use hbc_chain::checkpoint::{BlockId, Certificate as Note};
 use hbc_chain::header::{Block, Header};
 use hbc_chain::memory::{Chain, NextBlock};
 use hbc_chain::tx::Tx;
+use hbc_client::operations::ledger;
 use hbc_types::Digest;
-use hbc_types::wire::ledger::{BlockView, BlocksView};
+use hbc_types::wire::ledger::BlockView;
 
 use super::inlet::{Event, Inlet};
 use super::peer_book::PeerBook;
@@ -121,8 +122,8 @@ impl CatchUp {
         self.last.clone_from(&peer.name);
         let inlet = Arc::clone(inlet);
         tasks::once("fetching blocks", async move {
-            let path = format!("/v1/blocks?from={from}&limit={AT_ONCE}");
-            let blocks = peer.endpoint.get(&path).once().deadline(GIVE_UP).fetch::<BlocksView>().await;
+            let route = ledger::list_blocks().with(format!("from={from}&limit={AT_ONCE}"));
+            let blocks = peer.endpoint.to(route).once().deadline(GIVE_UP).fetch().await;
             if let Err(error) = &blocks {
                 tracing::info!(peer.name = %peer.name, error = %error, "Blocks could not be fetched");
             }

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use hbc_chain::evidence::{self, Answer, Evidence};
 use hbc_chain::verification::{Fault, Wrong};
+use hbc_client::operations::ledger;
 use hbc_consensus::MemberSet;
 use hbc_types::keys::{PublicKey, SignatureBytes};
 use hbc_types::wire::ledger::{Challenge, ChallengeAnswer};
@@ -22,9 +23,6 @@ use super::peer_book::PeerBook;
 use super::tasks;
 use crate::peers::{Peer, post_signed};
 use crate::store::StoreError;
-
-/// Where challenges are put.
-pub const PATH: &str = "/internal/v1/challenges";
 
 /// Puts challenges to others and answers theirs.
 #[derive(Clone, Debug)]
@@ -79,8 +77,9 @@ impl Challenges {
         };
         let Some(public) = member else { return };
         let Ok(body) = serde_json::to_vec(&Challenge { height, nonce }) else { return };
+        let path = ledger::answer_challenge().path;
         let answer: ChallengeAnswer =
-            match post_signed(&peer.endpoint, PATH, &id, &seat, "application/json", body).await {
+            match post_signed(&peer.endpoint, &path, &id, &seat, "application/json", body).await {
                 Ok(answer) => answer,
                 Err(error) => {
                     tracing::debug!(peer.name = %peer.name, error = %error, "A challenge was not answered");

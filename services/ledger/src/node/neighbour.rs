@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use hbc_chain::evidence::MAX_EVIDENCE_BYTES;
 use hbc_chain::payload::NodeEvent;
-use hbc_types::wire::ledger::NodeStatus;
+use hbc_client::operations::ledger;
 use hbc_types::{Clock, Digest};
 
 use super::accusations::Accusations;
@@ -82,7 +82,7 @@ impl Neighbours {
 
     /// True once nothing is left to say.
     async fn tell_of_neighbour(&self, peer: &Arc<Peer>) -> bool {
-        let status = peer.endpoint.get("/v1/status").once().deadline(ANSWER).fetch::<NodeStatus>().await;
+        let status = peer.endpoint.to(ledger::read_status()).once().deadline(ANSWER).fetch().await;
         let digest = status.ok().and_then(|status| status.evidence_digest);
         let Some(digest) = digest else { return false };
         if self.is_told(&peer.name, &digest) {
@@ -127,8 +127,7 @@ impl Neighbours {
 
 /// The document by which a neighbour says what was found, if it is that.
 async fn document_of(peer: &Peer, digest: &Digest) -> Option<AttackMark> {
-    let path = format!("/v1/evidence/{digest}");
-    let answer = peer.endpoint.get(&path).once().deadline(ANSWER).send().await.ok()?;
+    let answer = peer.endpoint.to(ledger::read_evidence(digest)).once().deadline(ANSWER).send().await.ok()?;
     if answer.body.len() > MAX_EVIDENCE_BYTES {
         return None;
     }

@@ -9,9 +9,10 @@ use hbc_chain::memory::Chain;
 use hbc_chain::payload::{NodeEvent, Payload};
 use hbc_chain::tx;
 use hbc_client::Endpoint;
+use hbc_client::operations::ledger;
 use hbc_consensus::MemberId;
 use hbc_types::problem::Slug;
-use hbc_types::wire::ledger::{Promise, SubmitTransaction};
+use hbc_types::wire::ledger::SubmitTransaction;
 use hbc_types::{Clock, Digest};
 use tokio::sync::mpsc;
 
@@ -254,7 +255,7 @@ fn known(data: &DataFolder, chain: &Chain, clock: &Clock) -> AddressBook {
 /// True if the peer took the transaction, or knows that it is told already.
 pub(super) async fn submit(endpoint: &Endpoint, jws: &str) -> bool {
     let body = SubmitTransaction { jws: jws.to_owned() };
-    match endpoint.post("/v1/transactions").json(&body).fetch::<Promise>().await {
+    match endpoint.to(ledger::submit_transaction()).json(&body).fetch().await {
         Ok(_) => true,
         Err(error) => error.slug() == Some(Slug::Excluded),
     }

@@ -4,6 +4,7 @@
 use std::sync::Arc;
 
 use hbc_chain::tx::Tx;
+use hbc_client::operations::ledger;
 use hbc_types::wire::ledger::SubmitBatch;
 
 use super::membership::Membership;
@@ -38,7 +39,7 @@ fn hand_on(txs: &[Arc<Tx>], book: &PeerBook) {
     tasks::once("handing on", async move {
         let body = SubmitBatch { transactions };
         for member in members {
-            let call = member.endpoint.post("/v1/transactions/batch").json(&body).once();
+            let call = member.endpoint.to(ledger::submit_transactions()).json(&body).once();
             match call.done().await {
                 Ok(()) => return,
                 Err(error) => {

@@ -10,6 +10,7 @@ use std::time::Duration;
 use hbc_chain::events::Told;
 use hbc_chain::evidence::{CHALLENGE_FAILED, EQUIVOCATION, Evidence, MAX_EVIDENCE_BYTES};
 use hbc_chain::payload::NodeEvent;
+use hbc_client::operations::ledger;
 use hbc_consensus::MemberId;
 use hbc_types::Digest;
 use hbc_types::keys::Kid;
@@ -97,7 +98,7 @@ impl Witness {
         }
         for voice in &told.voices {
             let Some(peer) = self.book.by_id(&MemberId(*voice.as_bytes())) else { continue };
-            let call = peer.endpoint.get(&format!("/v1/evidence/{digest}")).once().deadline(FETCH);
+            let call = peer.endpoint.to(ledger::read_evidence(&digest)).once().deadline(FETCH);
             match call.send().await {
                 Ok(answer) if answer.body.len() <= MAX_EVIDENCE_BYTES => {
                     if let Some(evidence) = self.confirm(told, &answer.body).await {

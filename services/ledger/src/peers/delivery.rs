@@ -7,17 +7,17 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use futures_util::FutureExt as _;
+use hbc_client::operations::ledger;
 use hbc_client::{ClientError, Endpoint};
 use hbc_types::Clock;
 use hbc_types::problem::Slug;
-use hbc_types::wire::ledger::{AddressesView, AnnounceAddress, NodeStatus};
+use hbc_types::wire::ledger::{AnnounceAddress, NodeStatus};
 use tokio::sync::{Notify, mpsc};
 
 use super::envelope::{pack, send_envelope};
 use super::{Heard, Item, Lane, Peer, PeerNews, This};
 
 /// Where addresses are announced.
-const ADDRESSES_PATH: &str = "/internal/v1/addresses";
 /// Once an envelope is this large it goes out.
 const FULL_ENVELOPE_BYTES: usize = 1 << 20;
 /// A peer that was not spoken to is asked for its height this often.
@@ -201,9 +201,14 @@ impl Announcer {
     /// Answers after what time to announce again.
     async fn announce(&self, announcement: &str) -> Duration {
         let body = AnnounceAddress { announcement: announcement.to_owned() };
-        let call =
-            self.peer.endpoint.post(ADDRESSES_PATH).json(&body).once().deadline(Duration::from_secs(5));
-        match call.fetch::<AddressesView>().await {
+        let call = self
+            .peer
+            .endpoint
+            .to(ledger::announce_address())
+            .json(&body)
+            .once()
+            .deadline(Duration::from_secs(5));
+        match call.fetch().await {
             Ok(view) => {
                 let _loop_ended = self.news.send(PeerNews::Addresses(view.announcements)).await;
                 ANNOUNCE_AGAIN
@@ -216,7 +221,7 @@ impl Announcer {
 
 /// Where a node stands, as it tells anybody.
 async fn glance(endpoint: &Endpoint) -> Result<Heard, ClientError> {
-    let call = endpoint.get("/v1/status").once().deadline(Duration::from_secs(5));
+    let call = endpoint.to(ledger::read_status()).once().deadline(Duration::from_secs(5));
     let status: NodeStatus = call.fetch().await?;
     Ok(Heard { height: status.height, attacked: status.first_bad_height.is_some() })
 }

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use hbc_client::operations::ledger;
 use hbc_client::{ClientError, Endpoint};
 use hbc_consensus::texts::{fits, sign};
 use hbc_consensus::{Member, MemberId};
@@ -12,8 +13,6 @@ use serde::de::DeserializeOwned;
 
 use super::{Heard, Item, Sender};
 
-/// Where envelopes are delivered.
-pub const PATH: &str = "/internal/v1/consensus";
 /// Kid of the sending member.
 pub const MEMBER_HEADER: &str = "hbc-member";
 /// Its signature over [`envelope_text`], base64.
@@ -28,7 +27,8 @@ pub async fn send_envelope(
     sender: &Sender,
     body: Vec<u8>,
 ) -> Result<Heard, ClientError> {
-    post_signed(endpoint, PATH, receiver, sender, "application/octet-stream", body).await
+    let path = ledger::receive_envelope().path;
+    post_signed(endpoint, &path, receiver, sender, "application/octet-stream", body).await
 }
 
 /// Posts a body in the member's name and waits for the answer.

@@ -9,9 +9,10 @@ use hbc_chain::memory::CertifiedHeader;
 use hbc_chain::merkle::leaf_hash;
 use hbc_chain::state::Place;
 use hbc_chain::verification::{Fault, Wrong, transactions};
+use hbc_service::openapi::StoreProblems;
 use hbc_service::{Problem, Public};
 use hbc_types::Digest;
-use hbc_types::problem::{ProblemDocument, Slug};
+use hbc_types::problem::Slug;
 use hbc_types::secret::Bytes;
 use hbc_types::wire::ledger::{BlockView, BlocksView};
 use serde::Deserialize;
@@ -174,8 +175,7 @@ impl App {
 
 /// One block with its certificate.
 #[utoipa::path(tag = "blocks", operation_id = "read_block", security(()), params(("height" = u64, Path)),
-    responses((status = 200, body = BlockView), (status = 404, body = ProblemDocument),
-        (status = 502, body = ProblemDocument), (status = 503, body = ProblemDocument)))]
+    responses((status = 200, description = "The block", body = BlockView), StoreProblems))]
 #[get("/v1/blocks/{height}")]
 pub async fn read(
     _public: Public,
@@ -190,8 +190,7 @@ pub async fn read(
 
 /// Consecutive blocks.
 #[utoipa::path(tag = "blocks", operation_id = "list_blocks", security(()), params(Range),
-    responses((status = 200, body = BlocksView), (status = 422, body = ProblemDocument),
-        (status = 502, body = ProblemDocument), (status = 503, body = ProblemDocument)))]
+    responses((status = 200, description = "Blocks, the first as asked for", body = BlocksView), StoreProblems))]
 #[get("/v1/blocks")]
 pub async fn list(
     _public: Public,
@@ -220,8 +219,10 @@ pub async fn list(
 
 /// The latest checkpoint: a C2SP signed note by more than two thirds of the members.
 #[utoipa::path(tag = "blocks", operation_id = "read_checkpoint", security(()),
-    responses((status = 200, body = String, content_type = "text/plain"),
-        (status = 404, body = ProblemDocument)))]
+    responses(
+        (status = 200, description = "The signed note", body = String, content_type = "text/plain"),
+        (status = 404),
+    ))]
 #[get("/v1/checkpoint")]
 pub async fn checkpoint(_public: Public, app: web::Data<App>) -> Result<HttpResponse, Problem> {
     let note = app.node.chain().certificate().to_owned();

@@ -3,15 +3,17 @@
 use actix_web::{HttpResponse, get, web};
 use hbc_service::{Problem, Public};
 use hbc_types::Digest;
-use hbc_types::problem::{ProblemDocument, Slug};
+use hbc_types::problem::Slug;
 
 use super::{App, digest};
 use crate::store::StoreError;
 
 /// A piece of evidence by its SHA-256, as `node.event` transactions name it. What it proves can be checked offline.
 #[utoipa::path(tag = "node", operation_id = "read_evidence", security(()), params(("digest" = Digest, Path)),
-    responses((status = 200, content_type = "application/json", description = "The document, canonical"),
-        (status = 404, body = ProblemDocument), (status = 502, body = ProblemDocument)))]
+    responses(
+        (status = 200, content_type = "application/json", description = "The document, canonical"),
+        (status = 502),
+    ))]
 #[get("/v1/evidence/{digest}")]
 pub async fn read(
     _public: Public,

@@ -5,9 +5,10 @@ use actix_web::{HttpResponse, get, web};
 use hbc_chain::checkpoint::Certificate;
 use hbc_chain::header::leading_zero_bits;
 use hbc_chain::memory::Chain;
+use hbc_service::openapi::StoreProblems;
 use hbc_service::{Problem, Public, paging};
 use hbc_types::Digest;
-use hbc_types::problem::{ProblemDocument, Slug};
+use hbc_types::problem::Slug;
 use hbc_types::time::Timestamp;
 use hbc_types::wire::Page;
 use hbc_types::wire::explorer::{BlockDetails, BlockSummary};
@@ -43,7 +44,7 @@ pub(super) fn timestamp(ms: u64) -> Timestamp {
 
 /// Blocks, newest first.
 #[utoipa::path(tag = "explorer", operation_id = "explore_blocks", security(()), params(PageQuery),
-    responses((status = 200, body = Page<BlockSummary>), (status = 422, body = ProblemDocument)))]
+    responses((status = 200, description = "A page of blocks, the newest first", body = Page<BlockSummary>)))]
 #[get("/v1/explorer/blocks")]
 pub async fn list_blocks(
     _public: Public,
@@ -72,8 +73,10 @@ fn height_of(chain: &Chain, name: &str) -> Option<u64> {
 /// One block, by its height or by the hash of its header, taken apart.
 #[utoipa::path(tag = "explorer", operation_id = "explore_block", security(()),
     params(("block" = String, Path, description = "A height, or a header's SHA-256 in hex")),
-    responses((status = 200, body = BlockDetails), (status = 404, body = ProblemDocument),
-        (status = 502, body = ProblemDocument), (status = 503, body = ProblemDocument)))]
+    responses(
+        (status = 200, description = "The block and where it stands", body = BlockDetails),
+        StoreProblems,
+    ))]
 #[get("/v1/explorer/blocks/{block}")]
 pub async fn read_block(
     _public: Public,
@@ -106,9 +109,10 @@ pub async fn read_block(
 
 /// The checkpoint of a height: a C2SP signed note by more than two thirds of its members.
 #[utoipa::path(tag = "blocks", operation_id = "read_checkpoint_at", security(()), params(("height" = u64, Path)),
-    responses((status = 200, body = String, content_type = "text/plain"),
-        (status = 404, body = ProblemDocument), (status = 502, body = ProblemDocument),
-        (status = 503, body = ProblemDocument)))]
+    responses(
+        (status = 200, description = "The signed note", body = String, content_type = "text/plain"),
+        StoreProblems,
+    ))]
 #[get("/v1/checkpoints/{height}")]
 pub async fn read_checkpoint(
     _public: Public,

@@ -7,7 +7,7 @@ use hbc_chain::tx::{Tx, txid};
 use hbc_consensus::{MemberId, MemberSet, Message};
 use hbc_service::{Problem, Public, parse_strict, peer_address};
 use hbc_types::Digest;
-use hbc_types::problem::{ProblemDocument, Slug};
+use hbc_types::problem::Slug;
 use hbc_types::wire::ledger::{AddressesView, AnnounceAddress, Challenge, ChallengeAnswer};
 
 use super::App;
@@ -19,9 +19,7 @@ use crate::peers::{MAX_ENVELOPE_BYTES, MEMBER_HEADER, SIGNATURE_HEADER, Unpacked
 /// receiver and body.
 #[utoipa::path(tag = "members", operation_id = "receive_envelope", security(("member" = [])),
     request_body(content = Vec<u8>, content_type = "application/octet-stream"),
-    responses((status = 200, description = "Height and whether the store is attacked"),
-        (status = 400, body = ProblemDocument), (status = 401, body = ProblemDocument),
-        (status = 413, body = ProblemDocument), (status = 503, body = ProblemDocument)))]
+    responses((status = 200, description = "Height and whether the store is attacked", body = Heard), (status = 503)))]
 #[post("/internal/v1/consensus")]
 pub async fn receive(
     _signed_by_a_member: Public,
@@ -43,9 +41,10 @@ pub async fn receive(
 /// key of the member that it names, or by one that is being voted in under that name.
 #[utoipa::path(tag = "members", operation_id = "announce_address", security(("member" = [])),
     request_body = AnnounceAddress,
-    responses((status = 200, body = AddressesView), (status = 400, body = ProblemDocument),
-        (status = 401, body = ProblemDocument), (status = 422, body = ProblemDocument),
-        (status = 429, body = ProblemDocument)))]
+    responses(
+        (status = 200, description = "The addresses that this node knows", body = AddressesView),
+        (status = 429),
+    ))]
 #[post("/internal/v1/addresses")]
 pub async fn announce(
     _signed_by_a_member: Public,
@@ -69,10 +68,12 @@ pub async fn announce(
 /// envelope. Each member may ask once a second.
 #[utoipa::path(tag = "members", operation_id = "answer_challenge", security(("member" = [])),
     request_body = Challenge,
-    responses((status = 200, body = ChallengeAnswer), (status = 400, body = ProblemDocument),
-        (status = 401, body = ProblemDocument), (status = 404, body = ProblemDocument),
-        (status = 422, body = ProblemDocument), (status = 429, body = ProblemDocument),
-        (status = 503, body = ProblemDocument)))]
+    responses(
+        (status = 200, description = "The answer to each question", body = ChallengeAnswer),
+        (status = 404),
+        (status = 429),
+        (status = 503),
+    ))]
 #[post("/internal/v1/challenges")]
 pub async fn challenge(
     _signed_by_a_member: Public,

@@ -42,7 +42,7 @@ fn services(chain: &Chain) -> Vec<ServiceView> {
 
 /// Members, operators, services' keys and parameters of the next height.
 #[utoipa::path(tag = "members", operation_id = "read_network", security(()),
-    responses((status = 200, body = NetworkView)))]
+    responses((status = 200, description = "The network as this node sees it", body = NetworkView)))]
 #[get("/v1/network")]
 pub async fn network(_public: Public, app: web::Data<App>) -> Result<HttpResponse, Problem> {
     let chain = app.node.chain();

@@ -7,10 +7,11 @@ use hbc_chain::memory::{Before, EntryName};
 use hbc_chain::proof::{Document, MAX_DOCUMENT_BYTES, ProofError, StateProof};
 use hbc_chain::rtree::Query;
 use hbc_chain::state::State;
+use hbc_service::openapi::StoreProblems;
 use hbc_service::{Problem, Public};
 use hbc_types::Digest;
 use hbc_types::ids::GrantId;
-use hbc_types::problem::{ProblemDocument, Slug};
+use hbc_types::problem::Slug;
 use hbc_types::time::parse_day;
 use serde::Deserialize;
 use utoipa::IntoParams;
@@ -45,7 +46,7 @@ pub struct At {
 pub struct EntryAt {
     /// The kind: `members`, `operators`, `parameters`, `service`, `staff`, `key`, `grant`, `segment`, `receipts`, `erased`,
     /// `release`, `changes`, `ballots` or `event`.
-    #[param(value_type = Kind)]
+    #[param(value_type = Kind, inline)]
     kind: Option<String>,
     /// The id, as the kind has them; absent for the first three.
     #[serde(default)]
@@ -102,9 +103,10 @@ fn too_large() -> Problem {
 /// That the log only grew between two checkpoints: both, the path of RFC 9162, and every change of members on the way.
 #[utoipa::path(tag = "proofs", operation_id = "prove_consistency", security(()),
     params(("height" = u64, Path, description = "Height of the later checkpoint"), Earlier),
-    responses((status = 200, content_type = "application/json", description = "An hbc-proof-consistency/v1"),
-        (status = 404, body = ProblemDocument), (status = 422, body = ProblemDocument),
-        (status = 502, body = ProblemDocument), (status = 503, body = ProblemDocument)))]
+    responses(
+        (status = 200, content_type = "application/json", description = "An hbc-proof-consistency/v1"),
+        StoreProblems,
+    ))]
 #[get("/v1/checkpoints/{height}/consistency")]
 pub async fn prove_consistency(
     _public: Public,
@@ -128,9 +130,10 @@ pub async fn prove_consistency(
 /// Whether a grant is in force after a block: what the state says about the grant and about its key.
 #[utoipa::path(tag = "proofs", operation_id = "prove_grant", security(()),
     params(("key" = Digest, Path), ("grant" = String, Path), At),
-    responses((status = 200, content_type = "application/json", description = "An hbc-proof-state/v1"),
-        (status = 404, body = ProblemDocument), (status = 422, body = ProblemDocument),
-        (status = 502, body = ProblemDocument), (status = 503, body = ProblemDocument)))]
+    responses(
+        (status = 200, content_type = "application/json", description = "An hbc-proof-state/v1"),
+        StoreProblems,
+    ))]
 #[get("/v1/grants/{key}/{grant}/proof")]
 pub async fn prove_grant(
     _public: Public,
@@ -147,9 +150,10 @@ pub async fn prove_grant(
 
 /// What the state says about a consent key after a block.
 #[utoipa::path(tag = "proofs", operation_id = "prove_key", security(()), params(("kid" = Digest, Path), At),
-    responses((status = 200, content_type = "application/json", description = "An hbc-proof-state/v1"),
-        (status = 404, body = ProblemDocument), (status = 422, body = ProblemDocument),
-        (status = 502, body = ProblemDocument), (status = 503, body = ProblemDocument)))]
+    responses(
+        (status = 200, content_type = "application/json", description = "An hbc-proof-state/v1"),
+        StoreProblems,
+    ))]
 #[get("/v1/keys/{kid}/proof")]
 pub async fn prove_key(
     _public: Public,
@@ -162,9 +166,10 @@ pub async fn prove_key(
 
 /// What the state says about a staff profile after a block.
 #[utoipa::path(tag = "proofs", operation_id = "prove_staff", security(()), params(("key" = Digest, Path), At),
-    responses((status = 200, content_type = "application/json", description = "An hbc-proof-state/v1"),
-        (status = 404, body = ProblemDocument), (status = 422, body = ProblemDocument),
-        (status = 502, body = ProblemDocument), (status = 503, body = ProblemDocument)))]
+    responses(
+        (status = 200, content_type = "application/json", description = "An hbc-proof-state/v1"),
+        StoreProblems,
+    ))]
 #[get("/v1/staff/{key}/proof")]
 pub async fn prove_staff(
     _public: Public,
@@ -177,9 +182,11 @@ pub async fn prove_staff(
 
 /// What the state says about any entry after a block: members, parameters, service keys and all else in the state map.
 #[utoipa::path(tag = "proofs", operation_id = "prove_state", security(()), params(EntryAt),
-    responses((status = 200, content_type = "application/json", description = "An hbc-proof-state/v1"),
-        (status = 404, body = ProblemDocument), (status = 422, body = ProblemDocument),
-        (status = 502, body = ProblemDocument), (status = 503, body = ProblemDocument)))]
+    responses(
+        (status = 200, content_type = "application/json", description = "An hbc-proof-state/v1"),
+        (status = 404),
+        StoreProblems,
+    ))]
 #[get("/v1/state/proof")]
 pub async fn prove_entry(
     _public: Public,
@@ -200,9 +207,11 @@ pub async fn prove_entry(
 
 /// All anchors whose clinical days meet a span, and the proof that there are no others.
 #[utoipa::path(tag = "proofs", operation_id = "list_anchors", security(()), params(Days),
-    responses((status = 200, content_type = "application/json", description = "An hbc-proof-anchors/v1"),
-        (status = 404, body = ProblemDocument), (status = 422, body = ProblemDocument),
-        (status = 502, body = ProblemDocument), (status = 503, body = ProblemDocument)))]
+    responses(
+        (status = 200, content_type = "application/json", description = "An hbc-proof-anchors/v1"),
+        (status = 404),
+        StoreProblems,
+    ))]
 #[get("/v1/anchors")]
 pub async fn prove_anchors(
     _public: Public,

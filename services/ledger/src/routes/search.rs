@@ -5,9 +5,10 @@ use actix_web::{HttpResponse, get, web};
 use hbc_chain::memory::Chain;
 use hbc_chain::payload::Payload;
 use hbc_chain::tx::Tx;
+use hbc_service::openapi::StoreProblems;
 use hbc_service::{Problem, Public, paging};
 use hbc_types::Digest;
-use hbc_types::problem::{ProblemDocument, Slug};
+use hbc_types::problem::Slug;
 use hbc_types::wire::Page;
 use hbc_types::wire::explorer::{TransactionSummary, WaitingSummary};
 use hbc_types::wire::ledger::BlockView;
@@ -128,9 +129,10 @@ fn len(count: usize) -> u64 {
 /// A block's transactions in their order, decoded.
 #[utoipa::path(tag = "explorer", operation_id = "explore_block_transactions", security(()),
     params(("height" = u64, Path), PageQuery),
-    responses((status = 200, body = Page<TransactionSummary>), (status = 404, body = ProblemDocument),
-        (status = 422, body = ProblemDocument), (status = 502, body = ProblemDocument),
-        (status = 503, body = ProblemDocument)))]
+    responses(
+        (status = 200, description = "A page of the block's transactions", body = Page<TransactionSummary>),
+        StoreProblems,
+    ))]
 #[get("/v1/explorer/blocks/{height}/transactions")]
 pub async fn list_block_transactions(
     _public: Public,
@@ -154,8 +156,10 @@ pub async fn list_block_transactions(
 
 /// Final transactions, newest first, decoded. A page may be shorter than asked for, or empty, and still have a next.
 #[utoipa::path(tag = "explorer", operation_id = "explore_transactions", security(()), params(Search),
-    responses((status = 200, body = Page<TransactionSummary>), (status = 422, body = ProblemDocument),
-        (status = 502, body = ProblemDocument), (status = 503, body = ProblemDocument)))]
+    responses(
+        (status = 200, description = "A page of transactions, the newest first", body = Page<TransactionSummary>),
+        StoreProblems,
+    ))]
 #[get("/v1/explorer/transactions")]
 pub async fn search_transactions(
     _public: Public,
@@ -194,8 +198,7 @@ pub async fn search_transactions(
 /// A final transaction, decoded.
 #[utoipa::path(tag = "explorer", operation_id = "explore_transaction", security(()),
     params(("txid" = Digest, Path)),
-    responses((status = 200, body = TransactionSummary), (status = 404, body = ProblemDocument),
-        (status = 502, body = ProblemDocument), (status = 503, body = ProblemDocument)))]
+    responses((status = 200, description = "The transaction", body = TransactionSummary), StoreProblems))]
 #[get("/v1/explorer/transactions/{txid}")]
 pub async fn read_transaction(
     _public: Public,
@@ -210,7 +213,7 @@ pub async fn read_transaction(
 
 /// Transactions that wait for a block at this node, oldest first.
 #[utoipa::path(tag = "explorer", operation_id = "explore_waiting", security(()), params(PageQuery),
-    responses((status = 200, body = Page<WaitingSummary>), (status = 422, body = ProblemDocument)))]
+    responses((status = 200, description = "A page of what waits", body = Page<WaitingSummary>)))]
 #[get("/v1/explorer/waiting")]
 pub async fn list_waiting(
     _public: Public,

@@ -5,14 +5,14 @@ use hbc_chain::payload::KeyStatus;
 use hbc_service::{Problem, Public};
 use hbc_types::Digest;
 use hbc_types::ids::GrantId;
-use hbc_types::problem::{ProblemDocument, Slug};
+use hbc_types::problem::Slug;
 use hbc_types::wire::ledger::{GrantStateView, KeyView, StaffView};
 
 use super::{App, digest};
 
 /// A consent key.
 #[utoipa::path(tag = "state", operation_id = "read_key", security(()), params(("kid" = Digest, Path)),
-    responses((status = 200, body = KeyView), (status = 404, body = ProblemDocument)))]
+    responses((status = 200, description = "How the key stands", body = KeyView)))]
 #[get("/v1/keys/{kid}")]
 pub async fn read_key(
     _public: Public,
@@ -29,7 +29,7 @@ pub async fn read_key(
 /// A grant.
 #[utoipa::path(tag = "state", operation_id = "read_grant", security(()),
     params(("key" = Digest, Path), ("grant" = String, Path)),
-    responses((status = 200, body = GrantStateView), (status = 404, body = ProblemDocument)))]
+    responses((status = 200, description = "How the grant stands", body = GrantStateView)))]
 #[get("/v1/grants/{key}/{grant}")]
 pub async fn read_grant(
     _public: Public,
@@ -54,7 +54,7 @@ pub async fn read_grant(
 
 /// A staff profile.
 #[utoipa::path(tag = "state", operation_id = "read_staff", security(()), params(("key" = Digest, Path)),
-    responses((status = 200, body = StaffView), (status = 404, body = ProblemDocument)))]
+    responses((status = 200, description = "The profile", body = StaffView)))]
 #[get("/v1/staff/{key}")]
 pub async fn read_staff(
     _public: Public,

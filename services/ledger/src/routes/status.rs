@@ -24,7 +24,7 @@ pub async fn genesis(_public: Public, app: web::Data<App>) -> Result<HttpRespons
 
 /// The members of the next height.
 #[utoipa::path(tag = "node", operation_id = "list_members", security(()),
-    responses((status = 200, body = MembersView)))]
+    responses((status = 200, description = "The members", body = MembersView)))]
 #[get("/v1/members")]
 pub async fn members(_public: Public, app: web::Data<App>) -> Result<HttpResponse, Problem> {
     let members = app.node.chain().state().members().to_vec();
@@ -42,7 +42,7 @@ pub async fn members(_public: Public, app: web::Data<App>) -> Result<HttpRespons
 
 /// How this node stands: its tip, its store, the members it hears.
 #[utoipa::path(tag = "node", operation_id = "read_status", security(()),
-    responses((status = 200, body = NodeStatus)))]
+    responses((status = 200, description = "How the node stands", body = NodeStatus)))]
 #[get("/v1/status")]
 pub async fn status(_public: Public, app: web::Data<App>) -> Result<HttpResponse, Problem> {
     Ok(HttpResponse::Ok().json(app.status()))

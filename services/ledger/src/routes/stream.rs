@@ -13,7 +13,7 @@ use actix_web::{HttpRequest, HttpResponse, get, web};
 use futures_util::Stream;
 use hbc_chain::memory::Chain;
 use hbc_service::{Problem, Public, peer_address};
-use hbc_types::problem::{ProblemDocument, Slug};
+use hbc_types::problem::Slug;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
@@ -152,9 +152,12 @@ fn events(client: Client) -> impl Stream<Item = Result<web::Bytes, Infallible>> 
 /// height, otherwise with the tip. Comments in between keep the connection open.
 #[utoipa::path(tag = "explorer", operation_id = "stream_blocks", security(()),
     params(("last-event-id" = Option<u64>, Header, description = "The last height that was received")),
-    responses((status = 200, body = String, content_type = "text/event-stream"),
-        (status = 422, body = ProblemDocument), (status = 429, body = ProblemDocument),
-        (status = 503, body = ProblemDocument)))]
+    responses(
+        (status = 200, description = "Events without an end", body = String, content_type = "text/event-stream"),
+        (status = 422),
+        (status = 429),
+        (status = 503),
+    ))]
 #[get("/v1/stream")]
 pub async fn stream(
     _public: Public,

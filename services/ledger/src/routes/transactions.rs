@@ -8,9 +8,10 @@ use hbc_chain::certificate::PromiseClaims;
 use hbc_chain::proof::Document;
 use hbc_chain::rules::Refusal;
 use hbc_chain::tx::{Tx, TxError};
+use hbc_service::openapi::StoreProblems;
 use hbc_service::{Problem, Public, parse_strict, peer_address};
 use hbc_types::Digest;
-use hbc_types::problem::{ProblemDocument, Slug};
+use hbc_types::problem::Slug;
 use hbc_types::time::Timestamp;
 use hbc_types::wire::ledger::{
     BatchAnswer, BatchResult, Promise, SubmitBatch, SubmitTransaction, TransactionState, TransactionView,
@@ -56,10 +57,12 @@ fn unreadable(error: &TxError) -> Problem {
 #[utoipa::path(tag = "transactions", operation_id = "submit_transaction", security(()),
     request_body(content((String = "text/plain"), (SubmitTransaction = "application/json"))),
     responses(
-        (status = 202, body = Promise), (status = 400, body = ProblemDocument),
-        (status = 401, body = ProblemDocument), (status = 409, body = ProblemDocument),
-        (status = 422, body = ProblemDocument), (status = 429, body = ProblemDocument),
-        (status = 503, body = ProblemDocument)))]
+        (status = 202, description = "The promise: durable here", body = Promise),
+        (status = 401),
+        (status = 409),
+        (status = 429),
+        (status = 503),
+    ))]
 #[post("/v1/transactions")]
 pub async fn submit(
     _public: Public,
@@ -90,9 +93,11 @@ pub async fn submit(
 /// others out.
 #[utoipa::path(tag = "transactions", operation_id = "submit_transactions", security(()),
     request_body = SubmitBatch,
-    responses((status = 202, body = BatchAnswer), (status = 400, body = ProblemDocument),
-        (status = 422, body = ProblemDocument), (status = 429, body = ProblemDocument),
-        (status = 503, body = ProblemDocument)))]
+    responses(
+        (status = 202, description = "An answer for each, in order", body = BatchAnswer),
+        (status = 429),
+        (status = 503),
+    ))]
 #[post("/v1/transactions/batch")]
 pub async fn submit_batch(
     _public: Public,
@@ -188,8 +193,7 @@ impl App {
 /// How a transaction stands here.
 #[utoipa::path(tag = "transactions", operation_id = "read_transaction", security(()),
     params(("txid" = Digest, Path)),
-    responses((status = 200, body = TransactionView), (status = 404, body = ProblemDocument),
-        (status = 502, body = ProblemDocument), (status = 503, body = ProblemDocument)))]
+    responses((status = 200, description = "How it stands", body = TransactionView), StoreProblems))]
 #[get("/v1/transactions/{txid}")]
 pub async fn read(
     _public: Public,
@@ -236,10 +240,10 @@ pub async fn read(
 /// `text/plain`, the same as C2SP `tlog-proof`.
 #[utoipa::path(tag = "transactions", operation_id = "prove_transaction", security(()),
     params(("txid" = Digest, Path)),
-    responses((status = 200, description = "A proof",
-            content((String = "application/json"), (String = "text/plain"))),
-        (status = 404, body = ProblemDocument), (status = 502, body = ProblemDocument),
-        (status = 503, body = ProblemDocument)))]
+    responses(
+        (status = 200, description = "A proof", content((String = "application/json"), (String = "text/plain"))),
+        StoreProblems,
+    ))]
 #[get("/v1/transactions/{txid}/proof")]
 pub async fn proof(
     _public: Public,

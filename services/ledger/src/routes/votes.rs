@@ -8,7 +8,6 @@ use hbc_chain::register::Voiced;
 use hbc_consensus::MemberSet;
 use hbc_service::{Problem, Public, paging};
 use hbc_types::Digest;
-use hbc_types::problem::ProblemDocument;
 use hbc_types::time::Timestamp;
 use hbc_types::wire::Page;
 use hbc_types::wire::explorer::{
@@ -72,7 +71,7 @@ fn subject_view(chain: &Chain, subject: &str, voices: Option<&BTreeMap<Digest, V
 
 /// Voices of members that wait for company, by subject.
 #[utoipa::path(tag = "members", operation_id = "list_votes", security(()), params(Which),
-    responses((status = 200, body = VotesView), (status = 422, body = ProblemDocument)))]
+    responses((status = 200, description = "A page of votes", body = VotesView)))]
 #[get("/v1/votes")]
 pub async fn votes(
     _public: Public,
@@ -103,7 +102,7 @@ pub async fn votes(
 
 /// Changes of members, operators, parameters and services' keys, newest first.
 #[utoipa::path(tag = "members", operation_id = "list_changes", security(()), params(PageQuery),
-    responses((status = 200, body = Page<ChangeView>), (status = 422, body = ProblemDocument)))]
+    responses((status = 200, description = "A page of changes, the newest first", body = Page<ChangeView>)))]
 #[get("/v1/members/history")]
 pub async fn history(
     _public: Public,
@@ -129,7 +128,7 @@ pub async fn history(
 
 /// The nodes as this one hears them.
 #[utoipa::path(tag = "node", operation_id = "list_nodes", security(()),
-    responses((status = 200, body = NodesView)))]
+    responses((status = 200, description = "The nodes", body = NodesView)))]
 #[get("/v1/nodes")]
 pub async fn nodes(_public: Public, app: web::Data<App>) -> Result<HttpResponse, Problem> {
     Ok(HttpResponse::Ok().json(NodesView { nodes: app.nodes() }))

@@ -247,7 +247,8 @@ async fn a_member_that_gives_its_blocks_one_by_one_does_not_keep_a_node_behind()
     let listener = std::net::TcpListener::bind(("127.0.0.1", net.ports[3])).unwrap();
     let miser = MockServer::builder().listener(listener).start().await;
     let answer = ResponseTemplate::new(200).set_body_json(Heard { height, attacked: false });
-    Mock::given(method("POST")).and(path(hbc_ledger::peers::PATH)).respond_with(answer).mount(&miser).await;
+    let envelopes = hbc_client::operations::ledger::receive_envelope().path;
+    Mock::given(method("POST")).and(path(envelopes)).respond_with(answer).mount(&miser).await;
     let miserly = Miser { blocks, asked: asked.clone() };
     Mock::given(method("GET")).and(path("/v1/blocks")).respond_with(miserly).mount(&miser).await;
     net.run(2);

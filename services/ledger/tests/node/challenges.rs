@@ -5,7 +5,6 @@ use hbc_chain::evidence::{self, Evidence};
 use hbc_chain::header::HEADER_BYTES;
 use hbc_consensus::{Member, MemberId};
 use hbc_ledger::config::VerifyMode;
-use hbc_ledger::node::challenge::PATH;
 use hbc_ledger::peers::{Sender, post_signed};
 use hbc_types::keys::PublicKey;
 use hbc_types::problem::Slug;
@@ -24,6 +23,10 @@ fn sender(net: &Net, index: usize) -> Sender {
     Sender { me: id(net, index), key: net.keys[index].clone(), chain: net.chain, clock: Clock::system() }
 }
 
+fn path() -> String {
+    hbc_client::operations::ledger::answer_challenge().path
+}
+
 async fn ask(
     net: &Net,
     (from, to): (usize, usize),
@@ -31,7 +34,7 @@ async fn ask(
 ) -> Result<ChallengeAnswer, hbc_client::ClientError> {
     let body = serde_json::to_vec(challenge).unwrap();
     let (endpoint, media) = (net.endpoint(to), "application/json");
-    post_signed(&endpoint, PATH, &id(net, to), &sender(net, from), media, body).await
+    post_signed(&endpoint, &path(), &id(net, to), &sender(net, from), media, body).await
 }
 
 /// Header and body of a block as they lie in a node's database.
@@ -99,7 +102,7 @@ async fn a_challenge_is_answered_to_members_with_what_lies_on_disk_and_not_too_o
     let body = serde_json::to_vec(&challenge).unwrap();
     let (endpoint, media) = (net.endpoint(3), "application/json");
     let astray: Result<ChallengeAnswer, _> =
-        post_signed(&endpoint, PATH, &id(&net, 2), &sender(&net, 0), media, body).await;
+        post_signed(&endpoint, &path(), &id(&net, 2), &sender(&net, 0), media, body).await;
     assert_eq!(astray.unwrap_err().slug(), Some(Slug::Unauthenticated));
     let mut refused = 0;
     for _ in 0..40 {

@@ -1,5 +1,6 @@
 //! What storage asks of access-policy. The service key proves who asks; the user's token says for whom.
 
+use hbc_client::operations::access_policy;
 use hbc_client::{ClientError, Endpoint, ServiceCaller};
 use hbc_types::account::ServiceRole;
 use hbc_types::ids::PatientId;
@@ -28,7 +29,7 @@ impl Policy {
         token: &SecretText,
         request: &DataKeysRequest,
     ) -> Result<DataKeys, ClientError> {
-        let call = self.endpoint.post("/internal/v1/keys/data-keys").json(request).bearer(token.expose());
+        let call = self.endpoint.to(access_policy::make_data_keys()).json(request).bearer(token.expose());
         call.signed(&self.caller, ServiceRole::AccessPolicy).idempotent().fetch().await
     }
 
@@ -38,7 +39,7 @@ impl Policy {
         token: &SecretText,
         request: &UnwrapRequest,
     ) -> Result<Unwrapped, ClientError> {
-        let call = self.endpoint.post("/internal/v1/keys/unwrap").json(request).bearer(token.expose());
+        let call = self.endpoint.to(access_policy::unwrap_keys()).json(request).bearer(token.expose());
         call.signed(&self.caller, ServiceRole::AccessPolicy).fetch().await
     }
 
@@ -48,26 +49,26 @@ impl Policy {
         token: &SecretText,
         request: &DecisionRequest,
     ) -> Result<DecisionAnswer, ClientError> {
-        let call = self.endpoint.post("/internal/v1/decisions").json(request).bearer(token.expose());
+        let call = self.endpoint.to(access_policy::decide()).json(request).bearer(token.expose());
         call.signed(&self.caller, ServiceRole::AccessPolicy).fetch().await
     }
 
     /// The patient's consent version: it grows with whatever gives or takes rights.
     pub async fn consent_version(&self, patient: &PatientId) -> Result<u64, ClientError> {
-        let call = self.endpoint.get(&format!("/internal/v1/patients/{patient}/consent-version"));
+        let call = self.endpoint.to(access_policy::get_consent_version(&patient));
         let answer: ConsentVersion = call.signed(&self.caller, ServiceRole::AccessPolicy).fetch().await?;
         Ok(answer.consent_version)
     }
 
     /// The intent died.
     pub async fn void(&self, request: &VoidRequest) -> Result<(), ClientError> {
-        let call = self.endpoint.post("/internal/v1/keys/void").json(request);
+        let call = self.endpoint.to(access_policy::void_numbers()).json(request);
         call.signed(&self.caller, ServiceRole::AccessPolicy).idempotent().done().await
     }
 
     /// The intent's numbers stand on the ledger.
     pub async fn anchored(&self, request: &AnchoredRequest) -> Result<(), ClientError> {
-        let call = self.endpoint.post("/internal/v1/keys/anchored").json(request);
+        let call = self.endpoint.to(access_policy::anchor_numbers()).json(request);
         call.signed(&self.caller, ServiceRole::AccessPolicy).idempotent().done().await
     }
 }

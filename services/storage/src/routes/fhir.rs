@@ -6,7 +6,7 @@ use bytes::Bytes;
 use hbc_service::Problem;
 use hbc_service::idempotency::{IdempotencyKey, Slot};
 use hbc_types::Digest;
-use hbc_types::problem::{ProblemDocument, Slug};
+use hbc_types::problem::Slug;
 use hbc_types::wire::storage::AnchorState;
 
 use crate::app::App;
@@ -25,13 +25,14 @@ use crate::routes::fhir_answer::{
     params(("HBC-Patient" = Option<String>, Header, description = "The account the bundle is for"),
         ("HBC-Purpose" = Option<String>, Header, description = "Why (HL7 v3 PurposeOfUse)"),
         ("Prefer" = Option<String>, Header, description = "`wait=N`: up to N seconds for the block"),
-        ("Idempotency-Key" = Option<String>, Header, description = "Makes a repetition harmless")),
-    responses((status = 200, description = "Response bundle", content_type = "application/fhir+json"),
-        (status = 400, body = ProblemDocument), (status = 401, body = ProblemDocument),
-        (status = 403, body = ProblemDocument), (status = 404, body = ProblemDocument),
-        (status = 413, body = ProblemDocument), (status = 415, body = ProblemDocument),
-        (status = 422, description = "OperationOutcome with FHIRPath", content_type = "application/fhir+json"),
-        (status = 503, body = ProblemDocument)))]
+        IdempotencyKey),
+    responses(
+        (status = 200, description = "Response bundle", content_type = "application/fhir+json",
+            headers(("HBC-Anchor" = AnchorState, description = "Where the new records' anchor stands"),
+                ("HBC-Txid" = String, description = "The anchor's transaction"))),
+        (status = 404),
+        (status = 503),
+    ))]
 #[post("/fhir")]
 pub async fn upload_bundle(
     caller: FhirCaller,
@@ -69,14 +70,17 @@ pub async fn upload_bundle(
         ("HBC-Patient" = Option<String>, Header, description = "The account the record is for"),
         ("HBC-Purpose" = Option<String>, Header, description = "Why (HL7 v3 PurposeOfUse)"),
         ("Prefer" = Option<String>, Header, description = "`wait=N`, `return=minimal`"),
-        ("Idempotency-Key" = Option<String>, Header, description = "Makes a repetition harmless")),
-    responses((status = 201, description = "The resource as created", content_type = "application/fhir+json"),
-        (status = 200, description = "It exists already"),
-        (status = 400, body = ProblemDocument), (status = 401, body = ProblemDocument),
-        (status = 403, body = ProblemDocument), (status = 404, body = ProblemDocument),
-        (status = 413, body = ProblemDocument), (status = 415, body = ProblemDocument),
-        (status = 422, description = "OperationOutcome with FHIRPath", content_type = "application/fhir+json"),
-        (status = 503, body = ProblemDocument)))]
+        IdempotencyKey),
+    responses(
+        (status = 201, description = "The resource as created", content_type = "application/fhir+json",
+            headers(("Location" = String, description = "Where it is read"),
+                ("ETag" = String, description = "Its version"),
+                ("Last-Modified" = String, description = "When it was created"),
+                ("HBC-Anchor" = AnchorState, description = "Where its anchor stands"))),
+        (status = 200, description = "It exists already", content_type = "application/fhir+json",
+            headers(("Location" = String, description = "Where it is read"))),
+        (status = 503),
+    ))]
 #[post("/fhir/{type}")]
 pub async fn create_resource(
     caller: FhirCaller,

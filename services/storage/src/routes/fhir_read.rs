@@ -3,11 +3,12 @@
 use actix_web::http::StatusCode;
 use actix_web::http::header::CACHE_CONTROL;
 use actix_web::{HttpRequest, HttpResponse, get, web};
+use hbc_service::openapi::StoreProblems;
 use hbc_service::{Caller, Problem, Public, paging};
 use hbc_types::classify;
 use hbc_types::ids::{AccountId, PatientId, RecordId};
 use hbc_types::labels::Category;
-use hbc_types::problem::{ProblemDocument, Slug};
+use hbc_types::problem::Slug;
 use serde_json::{Value, json};
 
 use crate::app::App;
@@ -76,10 +77,12 @@ fn capability_statement() -> Value {
     params(("type" = String, Path, description = "FHIR R4 resource type"),
         ("id" = String, Path, description = "The record, or for Patient the account"),
         ("HBC-Purpose" = Option<String>, Header, description = "Why (HL7 v3 PurposeOfUse)")),
-    responses((status = 200, description = "The resource", content_type = "application/fhir+json"),
-        (status = 400, body = ProblemDocument), (status = 401, body = ProblemDocument),
-        (status = 403, body = ProblemDocument), (status = 404, body = ProblemDocument),
-        (status = 502, body = ProblemDocument), (status = 503, body = ProblemDocument)))]
+    responses(
+        (status = 200, description = "The resource", content_type = "application/fhir+json",
+            headers(("ETag" = String, description = "Its version"),
+                ("Last-Modified" = String, description = "When it was created"))),
+        StoreProblems,
+    ))]
 #[get("/fhir/{type}/{id}")]
 pub async fn read_resource(
     caller: FhirCaller,
@@ -100,10 +103,12 @@ pub async fn read_resource(
     params(("type" = String, Path, description = "FHIR R4 resource type"),
         ("id" = RecordId, Path, description = "The record"), ("version" = u32, Path, description = "Its version"),
         ("HBC-Purpose" = Option<String>, Header, description = "Why (HL7 v3 PurposeOfUse)")),
-    responses((status = 200, description = "The resource", content_type = "application/fhir+json"),
-        (status = 400, body = ProblemDocument), (status = 401, body = ProblemDocument),
-        (status = 403, body = ProblemDocument), (status = 404, body = ProblemDocument),
-        (status = 502, body = ProblemDocument), (status = 503, body = ProblemDocument)))]
+    responses(
+        (status = 200, description = "The resource", content_type = "application/fhir+json",
+            headers(("ETag" = String, description = "Its version"),
+                ("Last-Modified" = String, description = "When it was created"))),
+        StoreProblems,
+    ))]
 #[get("/fhir/{type}/{id}/_history/{version}")]
 pub async fn read_version(
     caller: FhirCaller,
@@ -150,11 +155,10 @@ async fn patient_record(app: &App, account: &PatientId) -> Result<String, FhirPr
         ("_count" = Option<u32>, Query, description = "1 to 500, 50 unless given"),
         ("_cursor" = Option<String>, Query, description = "From the link `next`"),
         ("HBC-Purpose" = Option<String>, Header, description = "Why (HL7 v3 PurposeOfUse)")),
-    responses((status = 200, description = "Bundle of type searchset", content_type = "application/fhir+json"),
-        (status = 400, body = ProblemDocument), (status = 401, body = ProblemDocument),
-        (status = 403, body = ProblemDocument), (status = 404, body = ProblemDocument),
-        (status = 422, body = ProblemDocument), (status = 502, body = ProblemDocument),
-        (status = 503, body = ProblemDocument)))]
+    responses(
+        (status = 200, description = "Bundle of type searchset", content_type = "application/fhir+json"),
+        StoreProblems,
+    ))]
 #[get("/fhir/{type}")]
 pub async fn search_type(
     caller: FhirCaller,
@@ -184,11 +188,10 @@ pub async fn search_type(
         ("_count" = Option<u32>, Query, description = "1 to 500, 50 unless given"),
         ("_cursor" = Option<String>, Query, description = "From the link `next`"),
         ("HBC-Purpose" = Option<String>, Header, description = "Why (HL7 v3 PurposeOfUse)")),
-    responses((status = 200, description = "Bundle of type searchset", content_type = "application/fhir+json"),
-        (status = 400, body = ProblemDocument), (status = 401, body = ProblemDocument),
-        (status = 403, body = ProblemDocument), (status = 404, body = ProblemDocument),
-        (status = 422, body = ProblemDocument), (status = 502, body = ProblemDocument),
-        (status = 503, body = ProblemDocument)))]
+    responses(
+        (status = 200, description = "Bundle of type searchset", content_type = "application/fhir+json"),
+        StoreProblems,
+    ))]
 #[get("/fhir/Patient/{id}/$everything")]
 pub async fn read_everything(
     caller: FhirCaller,

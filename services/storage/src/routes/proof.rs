@@ -4,10 +4,11 @@ use actix_web::http::header::{CACHE_CONTROL, CONTENT_DISPOSITION};
 use actix_web::{HttpRequest, HttpResponse, get, web};
 use hbc_chain::merkle::{self, Tree};
 use hbc_chain::proof::{self, Document, RecordFacts, RecordProof, TransactionProof, Trust};
+use hbc_service::openapi::StoreProblems;
 use hbc_service::{Caller, Problem};
 use hbc_types::ids::RecordId;
 use hbc_types::keys::SaltBytes;
-use hbc_types::problem::{ProblemDocument, Slug};
+use hbc_types::problem::Slug;
 
 use crate::app::App;
 use crate::error::Error;
@@ -19,11 +20,11 @@ use crate::store::TrustedRow;
 #[utoipa::path(tag = "records", operation_id = "get_record_proof", security(("user" = [])),
     params(("id" = RecordId, Path, description = "The record"),
         ("HBC-Purpose" = Option<String>, Header, description = "Why (HL7 v3 PurposeOfUse)")),
-    responses((status = 200, description = "Proof document (`hbc-proof-record/v1`)", content_type = "application/json"),
-        (status = 400, body = ProblemDocument), (status = 401, body = ProblemDocument),
-        (status = 403, body = ProblemDocument), (status = 404, body = ProblemDocument),
-        (status = 409, body = ProblemDocument), (status = 502, body = ProblemDocument),
-        (status = 503, body = ProblemDocument)))]
+    responses(
+        (status = 200, description = "Proof document (`hbc-proof-record/v1`)", content_type = "application/json"),
+        (status = 409),
+        StoreProblems,
+    ))]
 #[get("/v1/records/{id}/proof")]
 pub async fn get_record_proof(
     caller: Caller,

@@ -9,7 +9,7 @@ use hbc_service::{Caller, Problem};
 use hbc_types::Digest;
 use hbc_types::ids::RecordId;
 use hbc_types::labels::{Category, Compartment};
-use hbc_types::problem::{ProblemDocument, Slug};
+use hbc_types::problem::Slug;
 use hbc_types::wire::access::Labels;
 use hbc_types::wire::storage::{AnchorState, DocumentQuery, RecordCreated};
 
@@ -33,13 +33,14 @@ const MEDIA_TYPE_BYTES: usize = 200;
         ("HBC-Patient" = Option<String>, Header, description = "The account the document is for"),
         ("HBC-Purpose" = Option<String>, Header, description = "Why (HL7 v3 PurposeOfUse)"),
         ("Prefer" = Option<String>, Header, description = "`wait=N`: up to N seconds for the block"),
-        ("Idempotency-Key" = Option<String>, Header, description = "Makes a repetition harmless")),
+        IdempotencyKey),
     request_body(content = Vec<u8>, content_type = "application/octet-stream"),
-    responses((status = 201, body = RecordCreated), (status = 400, body = ProblemDocument),
-        (status = 401, body = ProblemDocument), (status = 403, body = ProblemDocument),
-        (status = 404, body = ProblemDocument), (status = 413, body = ProblemDocument),
-        (status = 415, body = ProblemDocument), (status = 422, body = ProblemDocument),
-        (status = 503, body = ProblemDocument)))]
+    responses(
+        (status = 201, description = "Stored: sealed, pinned and committed", body = RecordCreated,
+            headers(("Location" = String, description = "Where it is described"))),
+        (status = 404),
+        (status = 503),
+    ))]
 #[post("/v1/records")]
 pub async fn create_record(
     caller: Caller,

@@ -4,10 +4,10 @@ use actix_web::body::SizedStream;
 use actix_web::http::header::{CACHE_CONTROL, CONTENT_DISPOSITION, CONTENT_TYPE};
 use actix_web::{HttpRequest, HttpResponse, get, web};
 use bytes::Bytes;
+use hbc_service::openapi::StoreProblems;
 use hbc_service::{Caller, Problem, paging};
 use hbc_types::Timestamp;
 use hbc_types::ids::{AccountId, PatientId, RecordId};
-use hbc_types::problem::ProblemDocument;
 use hbc_types::wire::Page;
 use hbc_types::wire::storage::{AnchorState, RecordQuery, RecordView};
 use serde::{Deserialize, Serialize};
@@ -54,10 +54,11 @@ impl After {
 /// Lists records that the caller may see, oldest first. What they may not see is absent.
 #[utoipa::path(tag = "records", operation_id = "list_records", security(("user" = [])), params(RecordQuery,
         ("HBC-Purpose" = Option<String>, Header, description = "Why (HL7 v3 PurposeOfUse)")),
-    responses((status = 200, body = Page<RecordView>), (status = 400, body = ProblemDocument),
-        (status = 401, body = ProblemDocument), (status = 403, body = ProblemDocument),
-        (status = 404, body = ProblemDocument), (status = 422, body = ProblemDocument),
-        (status = 503, body = ProblemDocument)))]
+    responses(
+        (status = 200, description = "A page of records", body = Page<RecordView>),
+        (status = 404),
+        (status = 503),
+    ))]
 #[get("/v1/records")]
 pub async fn list_records(
     caller: Caller,
@@ -148,10 +149,7 @@ pub async fn find(
 #[utoipa::path(tag = "records", operation_id = "get_record", security(("user" = [])),
     params(("id" = RecordId, Path, description = "The record"),
         ("HBC-Purpose" = Option<String>, Header, description = "Why (HL7 v3 PurposeOfUse)")),
-    responses((status = 200, body = RecordView), (status = 400, body = ProblemDocument),
-        (status = 401, body = ProblemDocument), (status = 403, body = ProblemDocument),
-        (status = 404, body = ProblemDocument), (status = 502, body = ProblemDocument),
-        (status = 503, body = ProblemDocument)))]
+    responses((status = 200, description = "The description", body = RecordView), StoreProblems))]
 #[get("/v1/records/{id}")]
 pub async fn get_record(
     caller: Caller,
@@ -179,10 +177,7 @@ pub async fn describe(app: &App, reader: &read::Reader, row: &TrustedRow) -> Res
 #[utoipa::path(tag = "records", operation_id = "get_received", security(("user" = [])),
     params(("id" = RecordId, Path, description = "The record"),
         ("HBC-Purpose" = Option<String>, Header, description = "Why (HL7 v3 PurposeOfUse)")),
-    responses((status = 200, description = "The bytes, with their media type"),
-        (status = 400, body = ProblemDocument), (status = 401, body = ProblemDocument),
-        (status = 403, body = ProblemDocument), (status = 404, body = ProblemDocument),
-        (status = 502, body = ProblemDocument), (status = 503, body = ProblemDocument)))]
+    responses((status = 200, description = "The bytes, with their media type", content_type = "*/*"), StoreProblems))]
 #[get("/v1/records/{id}/received")]
 pub async fn get_received(
     caller: Caller,
@@ -200,10 +195,7 @@ pub async fn get_received(
 #[utoipa::path(tag = "records", operation_id = "get_content", security(("user" = [])),
     params(("id" = RecordId, Path, description = "The record"),
         ("HBC-Purpose" = Option<String>, Header, description = "Why (HL7 v3 PurposeOfUse)")),
-    responses((status = 200, description = "The content, with its media type"),
-        (status = 400, body = ProblemDocument), (status = 401, body = ProblemDocument),
-        (status = 403, body = ProblemDocument), (status = 404, body = ProblemDocument),
-        (status = 502, body = ProblemDocument), (status = 503, body = ProblemDocument)))]
+    responses((status = 200, description = "The content, with its media type", content_type = "*/*"), StoreProblems))]
 #[get("/v1/records/{id}/content")]
 pub async fn get_content(
     caller: Caller,

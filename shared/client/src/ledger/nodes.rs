@@ -1,6 +1,7 @@
 //! The nodes of a ledger: one call each, and calls that go to the next node when one does not answer, is attacked or
 //! cannot take it.
 
+use crate::operations::{Route, ledger};
 use std::collections::HashMap;
 use std::future::Future;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -122,12 +123,12 @@ impl LedgerClient {
 
     /// What node `index` says of itself.
     pub async fn status(&self, index: usize) -> Result<NodeStatus, ClientError> {
-        self.node(index)?.get("/v1/status").once().deadline(GLANCE).fetch().await
+        self.node(index)?.to(ledger::read_status()).once().deadline(GLANCE).fetch().await
     }
 
     /// The latest checkpoint of node `index`, unverified; nothing before the first block.
     pub async fn checkpoint(&self, index: usize) -> Result<Option<String>, ClientError> {
-        let call = self.node(index)?.get("/v1/checkpoint").once().deadline(GLANCE);
+        let call = self.node(index)?.to(ledger::read_checkpoint()).once().deadline(GLANCE);
         match call.send().await {
             Ok(answer) => String::from_utf8(answer.body.to_vec())
                 .map(Some)
@@ -139,50 +140,47 @@ impl LedgerClient {
 
     /// Blocks from `from` on, unverified, from node `index`.
     pub async fn blocks(&self, index: usize, from: u64, limit: u32) -> Result<BlocksView, ClientError> {
-        let path = format!("/v1/blocks?from={from}&limit={limit}");
-        self.node(index)?.get(&path).once().deadline(Duration::from_secs(15)).fetch().await
+        let route = ledger::list_blocks().with(format!("from={from}&limit={limit}"));
+        self.node(index)?.to(route).once().deadline(Duration::from_secs(15)).fetch().await
     }
 
     /// One block, unverified, from any node.
     pub async fn block(&self, height: u64) -> Result<BlockView, ClientError> {
-        self.read(&format!("/v1/blocks/{height}")).await
+        self.read(ledger::read_block(height)).await
     }
 
     /// How a transaction stands according to some node.
     pub async fn transaction(&self, txid: Digest) -> Result<TransactionView, ClientError> {
-        self.read(&format!("/v1/transactions/{txid}")).await
+        self.read(ledger::read_transaction(txid)).await
     }
 
     /// The proof document of a final transaction, from any node; it proves itself (`hbc_chain::proof`).
     pub async fn proof(&self, txid: Digest) -> Result<Vec<u8>, ClientError> {
-        let path = format!("/v1/transactions/{txid}/proof");
-        let path = path.as_str();
-        let call = |node: Endpoint| async move { node.get(path).once().deadline(DEADLINE).send().await };
+        let route = &ledger::prove_transaction(txid);
+        let call =
+            |node: Endpoint| async move { node.to(route.clone()).once().deadline(DEADLINE).send().await };
         self.anywhere(call).await.map(|answer| answer.body.to_vec())
     }
 
     /// A consent key according to some node.
     pub async fn key(&self, kid: Digest) -> Result<KeyView, ClientError> {
-        self.read(&format!("/v1/keys/{kid}")).await
+        self.read(ledger::read_key(kid)).await
     }
 
     /// The members according to some node.
     pub async fn members(&self) -> Result<MembersView, ClientError> {
-        self.read("/v1/members").await
+        self.read(ledger::list_members()).await
     }
 
     /// Submits one transaction to the author's node, or the next that takes it, and checks the promise.
     pub async fn submit(&self, author: Digest, jws: &str) -> Result<Promise, ClientError> {
         let mut last = None;
         for index in self.order(Some(author)) {
-            let call =
-                self.node(index)?.post("/v1/transactions").json(&SubmitTransaction { jws: jws.to_owned() });
-            match call
-                .deadline(DEADLINE)
-                .fetch::<Promise>()
-                .await
-                .and_then(|promise| self.checked(promise, jws))
-            {
+            let call = self
+                .node(index)?
+                .to(ledger::submit_transaction())
+                .json(&SubmitTransaction { jws: jws.to_owned() });
+            match call.deadline(DEADLINE).fetch().await.and_then(|promise| self.checked(promise, jws)) {
                 Ok(promise) => {
                     self.stick(author, index);
                     return Ok(promise);
@@ -202,8 +200,11 @@ impl LedgerClient {
         transactions: &[String],
     ) -> Result<Vec<Result<Promise, ClientError>>, ClientError> {
         let batch = SubmitBatch { transactions: transactions.to_vec() };
-        let call =
-            self.node(index)?.post("/v1/transactions/batch").json(&batch).deadline(Duration::from_secs(15));
+        let call = self
+            .node(index)?
+            .to(ledger::submit_transactions())
+            .json(&batch)
+            .deadline(Duration::from_secs(15));
         let answer: BatchAnswer = call.fetch().await?;
         if answer.results.len() != transactions.len() {
             return Err(ClientError::BadAnswer("not one result for each transaction".to_owned()));
@@ -239,8 +240,10 @@ impl LedgerClient {
     }
 
     /// Reads something from any node.
-    async fn read<T: DeserializeOwned>(&self, path: &str) -> Result<T, ClientError> {
-        self.anywhere(|node| async move { node.get(path).once().deadline(DEADLINE).fetch().await }).await
+    async fn read<T: DeserializeOwned>(&self, route: Route<T>) -> Result<T, ClientError> {
+        let route = &route;
+        self.anywhere(|node| async move { node.to(route.clone()).once().deadline(DEADLINE).fetch().await })
+            .await
     }
 
     async fn anywhere<T, F, Fut>(&self, call: F) -> Result<T, ClientError>

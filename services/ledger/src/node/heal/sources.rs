@@ -4,6 +4,7 @@
 use std::time::Duration;
 
 use hbc_client::Endpoint;
+use hbc_client::operations::ledger;
 use hbc_consensus::MemberId;
 use hbc_types::wire::ledger::BlocksView;
 
@@ -32,7 +33,7 @@ impl Source {
 
     /// Blocks from a height on; none of it is checked yet.
     pub async fn blocks(&self, from: u64, limit: u32) -> Result<BlocksView, hbc_client::ClientError> {
-        let path = format!("/v1/blocks?from={from}&limit={limit}");
-        self.endpoint.get(&path).once().deadline(GIVE_UP).fetch().await
+        let route = ledger::list_blocks().with(format!("from={from}&limit={limit}"));
+        self.endpoint.to(route).once().deadline(GIVE_UP).fetch().await
     }
 }

@@ -1,0 +1,226 @@
+//! Every operation with its method, path and answer, by its id in `openapi/`: the only place in HBC that knows them beside
+//! the routes themselves. A contract test compares this table with the descriptions.
+
+use std::fmt::Display;
+use std::marker::PhantomData;
+
+use hbc_types::wire::Page;
+use hbc_types::wire::access::{
+    AccessPage, AccessRequestPage, AccessRequestView, ConsentVersion, DataKeys, DecisionAnswer, Explanation,
+    FreezeView, GrantDraft, GrantPage, GrantView, RootView, Unwrapped,
+};
+use hbc_types::wire::auth::{
+    AgencyCreated, AgencyView, AuthorizationServer, ConsentKeyRegistered, ConsentSignature, Denial, Me,
+    PatientCreated, RecoveryCodes, RevocationSignature, Tokens, TotpPrepared, UnfreezeSignature,
+};
+use hbc_types::wire::explorer::{
+    BlockDetails, BlockSummary, ChangeView, NetworkView, NodesView, TransactionSummary, VotesView,
+    WaitingSummary,
+};
+use hbc_types::wire::ledger::{
+    AddressesView, BatchAnswer, BlockView, BlocksView, ChallengeAnswer, GrantStateView, KeyView, MembersView,
+    NodeStatus, Promise, StaffView, TransactionView,
+};
+use hbc_types::wire::storage::{RecordCreated, RecordView};
+use hbc_types::wire::token::Jwks;
+use reqwest::Method;
+
+/// The answer is no JSON of ours: a document to be kept as it is, FHIR, a file.
+#[derive(Clone, Copy, Debug)]
+pub struct Raw;
+
+/// An operation with its parameters filled in. `A` is what a success answers.
+#[derive(Debug)]
+#[must_use]
+pub struct Route<A> {
+    /// The method.
+    pub method: Method,
+    /// The path, and the query if there is one.
+    pub path: String,
+    answer: PhantomData<fn() -> A>,
+}
+
+impl Route<Raw> {
+    pub(crate) fn raw(method: Method, path: &str) -> Self {
+        Self { method, path: path.to_owned(), answer: PhantomData }
+    }
+}
+
+// By hand: the answer need not be clonable.
+impl<A> Clone for Route<A> {
+    fn clone(&self) -> Self {
+        Self { method: self.method.clone(), path: self.path.clone(), answer: PhantomData }
+    }
+}
+
+impl<A> Route<A> {
+    /// The same with `query` (`name=value&…`, percent-encoded where needed).
+    pub fn with(mut self, query: impl Display) -> Self {
+        self.path = format!("{}?{query}", self.path);
+        self
+    }
+}
+
+/// An operation as the table has it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Entry {
+    /// Its id.
+    pub id: &'static str,
+    /// Its method.
+    pub method: &'static str,
+    /// Its path, with parameters in braces.
+    pub path: &'static str,
+}
+
+macro_rules! operations {
+    ($($(#[doc = $doc:literal])* $module:ident {
+        $($id:ident($($parameter:ident),*) = $method:ident $path:literal -> $answer:ty;)+
+    })+) => {$(
+        $(#[doc = $doc])*
+        pub mod $module {
+            #![allow(clippy::needless_pass_by_value, reason = "so that callers need not borrow what they name")]
+            #[allow(clippy::wildcard_imports, reason = "the answers of one service are among those of all")]
+            use super::*;
+
+            /// Every operation.
+            pub const ALL: &[Entry] = &[
+                $(Entry { id: stringify!($id), method: stringify!($method), path: $path }),+
+            ];
+
+            $(
+                #[doc = concat!("`", stringify!($method), " ", $path, "`")]
+                pub fn $id($($parameter: impl Display),*) -> Route<$answer> {
+                    Route { method: Method::$method, path: format!($path), answer: PhantomData }
+                }
+            )+
+        }
+    )+};
+}
+
+operations! {
+    /// auth's operations.
+    auth {
+        show_jwks() = GET "/.well-known/jwks.json" -> Jwks;
+        show_authorization_server() = GET "/.well-known/oauth-authorization-server" -> AuthorizationServer;
+        list_agencies() = GET "/v1/agencies" -> Page<AgencyView>;
+        sign_up_agency() = POST "/v1/agencies" -> AgencyCreated;
+        show_agency(id) = GET "/v1/agencies/{id}" -> AgencyView;
+        approve_agency(id) = POST "/v1/agencies/{id}/approvals" -> AgencyView;
+        suspend_agency(id) = POST "/v1/agencies/{id}/suspensions" -> Denial;
+        show_me() = GET "/v1/me" -> Me;
+        register_consent_key() = POST "/v1/me/consent-keys" -> ConsentKeyRegistered;
+        sign_consent() = POST "/v1/me/consent-signatures" -> ConsentSignature;
+        set_contact() = PUT "/v1/me/contact" -> Me;
+        set_password() = PUT "/v1/me/password" -> ();
+        renew_recovery_codes() = POST "/v1/me/recovery-codes" -> RecoveryCodes;
+        sign_revocation() = POST "/v1/me/revocation-signatures" -> RevocationSignature;
+        confirm_totp() = PUT "/v1/me/totp" -> ();
+        prepare_totp() = POST "/v1/me/totp" -> TotpPrepared;
+        remove_totp() = DELETE "/v1/me/totp" -> ();
+        sign_unfreeze() = POST "/v1/me/unfreeze-signatures" -> UnfreezeSignature;
+        sign_up_patient() = POST "/v1/patients" -> PatientCreated;
+        recover_account() = POST "/v1/recoveries" -> ();
+        log_in() = POST "/v1/sessions" -> Tokens;
+        log_out() = DELETE "/v1/sessions/current" -> Denial;
+        refresh_session() = POST "/v1/sessions/refresh" -> Tokens;
+    }
+    /// access-policy's operations.
+    access_policy {
+        decide() = POST "/internal/v1/decisions" -> DecisionAnswer;
+        put_denial(kind, id) = PUT "/internal/v1/denials/{kind}/{id}" -> ();
+        delete_denial(kind, id) = DELETE "/internal/v1/denials/{kind}/{id}" -> ();
+        anchor_numbers() = POST "/internal/v1/keys/anchored" -> ();
+        make_data_keys() = POST "/internal/v1/keys/data-keys" -> DataKeys;
+        unwrap_keys() = POST "/internal/v1/keys/unwrap" -> Unwrapped;
+        void_numbers() = POST "/internal/v1/keys/void" -> ();
+        pin_patient() = POST "/internal/v1/patients" -> ();
+        get_consent_version(id) = GET "/internal/v1/patients/{id}/consent-version" -> ConsentVersion;
+        put_subject(id) = PUT "/internal/v1/subjects/{id}" -> ();
+        list_access_requests() = GET "/v1/access-requests" -> AccessRequestPage;
+        ask_for_access() = POST "/v1/access-requests" -> AccessRequestView;
+        get_access_request(id) = GET "/v1/access-requests/{id}" -> AccessRequestView;
+        deny_access_request(id) = POST "/v1/access-requests/{id}/denial" -> AccessRequestView;
+        withdraw_access_request(id) = POST "/v1/access-requests/{id}/withdrawal" -> AccessRequestView;
+        explain() = POST "/v1/explain" -> Explanation;
+        list_grants() = GET "/v1/grants" -> GrantPage;
+        draft_grant() = POST "/v1/grants" -> GrantDraft;
+        get_grant(id) = GET "/v1/grants/{id}" -> GrantView;
+        freeze_grant(id) = PUT "/v1/grants/{id}/freeze" -> FreezeView;
+        unfreeze_grant(id) = DELETE "/v1/grants/{id}/freeze" -> ();
+        revoke_grant(id) = POST "/v1/grants/{id}/revocation" -> GrantView;
+        sign_grant(id) = PUT "/v1/grants/{id}/signature" -> GrantView;
+        list_accesses() = GET "/v1/me/accesses" -> AccessPage;
+        get_access_proof(receipt) = GET "/v1/me/accesses/{receipt}/proof" -> Raw;
+        get_freeze() = GET "/v1/me/freeze" -> FreezeView;
+        freeze_all() = PUT "/v1/me/freeze" -> FreezeView;
+        unfreeze_all() = DELETE "/v1/me/freeze" -> ();
+        get_root(id) = GET "/v1/patients/{id}/root" -> RootView;
+    }
+    /// storage's operations.
+    storage {
+        fhir_bundle() = POST "/fhir" -> Raw;
+        fhir_everything(id) = GET "/fhir/Patient/{id}/$everything" -> Raw;
+        fhir_metadata() = GET "/fhir/metadata" -> Raw;
+        fhir_search(r#type) = GET "/fhir/{type}" -> Raw;
+        fhir_create(r#type) = POST "/fhir/{type}" -> Raw;
+        fhir_read(r#type, id) = GET "/fhir/{type}/{id}" -> Raw;
+        fhir_vread(r#type, id, version) = GET "/fhir/{type}/{id}/_history/{version}" -> Raw;
+        list_records() = GET "/v1/records" -> Page<RecordView>;
+        create_record() = POST "/v1/records" -> RecordCreated;
+        get_record(id) = GET "/v1/records/{id}" -> RecordView;
+        get_content(id) = GET "/v1/records/{id}/content" -> Raw;
+        get_record_proof(id) = GET "/v1/records/{id}/proof" -> Raw;
+        get_received(id) = GET "/v1/records/{id}/received" -> Raw;
+    }
+    /// A ledger node's operations.
+    ledger {
+        announce_address() = POST "/internal/v1/addresses" -> AddressesView;
+        answer_challenge() = POST "/internal/v1/challenges" -> ChallengeAnswer;
+        receive_envelope() = POST "/internal/v1/consensus" -> Raw;
+        list_anchors() = GET "/v1/anchors" -> Raw;
+        list_blocks() = GET "/v1/blocks" -> BlocksView;
+        read_block(height) = GET "/v1/blocks/{height}" -> BlockView;
+        read_checkpoint() = GET "/v1/checkpoint" -> Raw;
+        read_checkpoint_at(height) = GET "/v1/checkpoints/{height}" -> Raw;
+        prove_consistency(height) = GET "/v1/checkpoints/{height}/consistency" -> Raw;
+        read_evidence(digest) = GET "/v1/evidence/{digest}" -> Raw;
+        explore_blocks() = GET "/v1/explorer/blocks" -> Page<BlockSummary>;
+        explore_block(block) = GET "/v1/explorer/blocks/{block}" -> BlockDetails;
+        explore_block_transactions(height) = GET "/v1/explorer/blocks/{height}/transactions" -> Page<TransactionSummary>;
+        explore_transactions() = GET "/v1/explorer/transactions" -> Page<TransactionSummary>;
+        explore_transaction(txid) = GET "/v1/explorer/transactions/{txid}" -> TransactionSummary;
+        explore_waiting() = GET "/v1/explorer/waiting" -> Page<WaitingSummary>;
+        read_genesis() = GET "/v1/genesis" -> Raw;
+        read_grant(key, grant) = GET "/v1/grants/{key}/{grant}" -> GrantStateView;
+        prove_grant(key, grant) = GET "/v1/grants/{key}/{grant}/proof" -> Raw;
+        read_key(kid) = GET "/v1/keys/{kid}" -> KeyView;
+        prove_key(kid) = GET "/v1/keys/{kid}/proof" -> Raw;
+        list_members() = GET "/v1/members" -> MembersView;
+        list_changes() = GET "/v1/members/history" -> Page<ChangeView>;
+        read_network() = GET "/v1/network" -> NetworkView;
+        list_nodes() = GET "/v1/nodes" -> NodesView;
+        read_staff(key) = GET "/v1/staff/{key}" -> StaffView;
+        prove_staff(key) = GET "/v1/staff/{key}/proof" -> Raw;
+        prove_state() = GET "/v1/state/proof" -> Raw;
+        read_status() = GET "/v1/status" -> NodeStatus;
+        stream_blocks() = GET "/v1/stream" -> Raw;
+        submit_transaction() = POST "/v1/transactions" -> Promise;
+        submit_transactions() = POST "/v1/transactions/batch" -> BatchAnswer;
+        read_transaction(txid) = GET "/v1/transactions/{txid}" -> TransactionView;
+        prove_transaction(txid) = GET "/v1/transactions/{txid}/proof" -> Raw;
+        list_votes() = GET "/v1/votes" -> VotesView;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn parameters_stand_where_the_path_names_them() {
+        let route = storage::fhir_vread("Observation", "rec-1", 2);
+        assert_eq!(route.path, "/fhir/Observation/rec-1/_history/2");
+        assert_eq!(auth::show_me().with("a=b").path, "/v1/me?a=b");
+        assert_eq!(ledger::submit_transaction().method, Method::POST);
+    }
+}

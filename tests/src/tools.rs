@@ -1,0 +1,45 @@
+//! Tools that are not Rust's: what `make deps` installed under `target/clients` from `tests/clients`.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+use anyhow::{Context as _, Result, ensure};
+
+fn folder() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/clients")
+}
+
+/// A program of the Python environment; None, with the test named as skipped, where it is not installed.
+#[must_use]
+pub fn python(name: &str) -> Option<PathBuf> {
+    installed(folder().join("venv/bin").join(name), "Python 3.11 or newer")
+}
+
+/// A program of a package from npm, likewise.
+#[must_use]
+pub fn node(name: &str) -> Option<PathBuf> {
+    installed(folder().join("node_modules/.bin").join(name), "Node.js 20.19 or newer with npm")
+}
+
+/// The folder whose `node_modules` TypeScript and Node.js find from within.
+#[must_use]
+pub fn node_folder() -> PathBuf {
+    folder()
+}
+
+fn installed(program: PathBuf, from: &str) -> Option<PathBuf> {
+    if program.exists() {
+        return Some(program);
+    }
+    let name = program.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+    hbc_testkit::skip(&format!("`{name}` is not installed: `make deps` does it where there is {from}"));
+    None
+}
+
+/// Runs a program to its end; a failure says what it said.
+pub fn run(command: &mut Command) -> Result<Output> {
+    let output = command.output().with_context(|| format!("{command:?} cannot be run"))?;
+    let (said, errors) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    ensure!(output.status.success(), "{command:?} failed\n{said}\n{errors}");
+    Ok(output)
+}

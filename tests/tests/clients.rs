@@ -1,0 +1,93 @@
+//! Clients that others would make from the descriptions: generated in Python and in TypeScript, they draft and sign a grant.
+
+#![allow(missing_docs, reason = "test code")]
+
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use anyhow::{Context as _, Result, ensure};
+use hbc_tests::{Person, TestApp, tools};
+use hbc_types::ids::GrantId;
+use hbc_types::labels::{Category, Compartment};
+use hbc_types::wire::access::GrantState;
+use serde_json::json;
+
+/// The descriptions that a client of grants needs.
+const SERVICES: [&str; 2] = ["auth", "access-policy"];
+
+fn description(service: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("../openapi/{service}.json"))
+}
+
+fn source(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("clients").join(name)
+}
+
+/// Lets a client grant, in the patient's name, the agency what both programs ask for; checks that the grant then acts.
+async fn let_it_grant(app: &TestApp, mut client: Command) -> Result<()> {
+    let (patient, doctor): (Person, Person) = (app.patient().await?, app.doctor().await?);
+    let given = json!({
+        "auth": app.stack().auth(),
+        "access_policy": app.stack().access_policy(),
+        "username": patient.username,
+        "password": patient.password,
+        "agency": doctor.agency()?,
+    });
+    let output = tokio::task::spawn_blocking(move || {
+        let mut child = client.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn()?;
+        child.stdin.take().context("no input")?.write_all(given.to_string().as_bytes())?;
+        Ok::<_, anyhow::Error>(child.wait_with_output()?)
+    });
+    let output = output.await??;
+    let (said, errors) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    ensure!(output.status.success(), "the client failed: {said}\n{errors}");
+    let grant = app.until_grant(&patient, &GrantId::parse(said.trim())?, GrantState::Active).await?;
+    assert_eq!(grant.scope.categories, [Category::VitalSigns]);
+    assert_eq!(grant.scope.compartments, [Compartment::Normal, Compartment::Psychiatry]);
+    assert_eq!(&grant.grantee, doctor.agency()?);
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_client_generated_in_python_drafts_and_signs_a_grant() -> Result<()> {
+    let (Some(generator), Some(python)) = (tools::python("openapi-python-client"), tools::python("python"))
+    else {
+        return Ok(());
+    };
+    let Some(app) = TestApp::shared().await? else { return Ok(()) };
+    let folder = tempfile::tempdir()?;
+    let config = folder.path().join("config.yaml");
+    std::fs::write(&config, "post_hooks: []\n")?;
+    for service in SERVICES {
+        let package = folder.path().join(service.replace('-', "_"));
+        let mut generate = Command::new(&generator);
+        generate.args(["generate", "--meta", "none", "--fail-on-warning", "--config"]).arg(&config);
+        tools::run(generate.arg("--path").arg(description(service)).arg("--output-path").arg(package))?;
+    }
+    let mut client = Command::new(python);
+    client.arg("-B").arg(source("grant.py")).arg(folder.path());
+    let_it_grant(&app, client).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_client_generated_in_typescript_drafts_and_signs_a_grant() -> Result<()> {
+    let (Some(generator), Some(compiler)) = (tools::node("openapi-typescript"), tools::node("tsc")) else {
+        return Ok(());
+    };
+    let Some(app) = TestApp::shared().await? else { return Ok(()) };
+    // Within the folder with the packages, which are looked for upwards from the program.
+    let folder = tempfile::tempdir_in(tools::node_folder())?;
+    for service in SERVICES {
+        let types = folder.path().join(format!("{service}.d.ts"));
+        tools::run(Command::new(&generator).arg(description(service)).arg("--output").arg(types))?;
+    }
+    std::fs::write(folder.path().join("package.json"), r#"{"type": "module"}"#)?;
+    for name in ["grant.ts", "tsconfig.json"] {
+        std::fs::copy(source(name), folder.path().join(name))?;
+    }
+    tools::run(Command::new(compiler).arg("--project").arg(folder.path()))?;
+    let mut client = Command::new("node");
+    client.arg(folder.path().join("grant.js"));
+    let_it_grant(&app, client).await
+}

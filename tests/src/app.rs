@@ -5,7 +5,6 @@ use std::path::Path;
 use std::sync::{Arc, Weak};
 
 use anyhow::{Context as _, Result};
-use hbc_client::operations::storage;
 use hbc_client::{Endpoint, ServiceCaller};
 use hbc_testkit::Stack;
 use hbc_types::account::ServiceRole;

@@ -118,7 +118,7 @@ impl TestApp {
         if reply.media_type() != "text/event-stream" {
             reply.body = answer.bytes().await?.to_vec();
         }
-        crate::described::check(ask.process, ask.method.as_str(), &ask.path, &reply)?;
+        crate::described::check(&ask.process, ask.method.as_str(), &ask.path, &reply)?;
         Ok(reply)
     }
 }

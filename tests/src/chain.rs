@@ -72,7 +72,7 @@ impl TestApp {
     /// Waits until a transaction is final on a node, which may not have heard of it yet; answers its height.
     pub async fn until_final(&self, node: &Endpoint, txid: &Digest) -> Result<u64> {
         until(format!("{txid} is final"), || async {
-            let view = match node.to(ledger::read_transaction(&txid)).fetch().await {
+            let view = match node.to(ledger::read_transaction(txid)).fetch().await {
                 Err(error) if error.status() == Some(404) => return Ok(None),
                 view => view?,
             };

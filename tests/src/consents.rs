@@ -98,7 +98,7 @@ impl TestApp {
 
     /// A grant as this person sees it.
     pub async fn grant_view(&self, person: &Person, grant: &GrantId) -> Result<GrantView, ClientError> {
-        person.signs(self.access.to(access_policy::get_grant(&grant))).fetch().await
+        person.signs(self.access.to(access_policy::get_grant(grant))).fetch().await
     }
 
     /// Waits until a grant stands like this.

@@ -1,7 +1,7 @@
 //! The committed descriptions under `openapi/`, and whether an answer is what they say.
 
 use std::collections::HashMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, LazyLock, Mutex, PoisonError};
 
 use anyhow::{Context as _, Result, ensure};
@@ -9,24 +9,49 @@ use jsonschema::Validator;
 use serde_json::{Value, json};
 
 use crate::ask::Reply;
-use crate::spec::SERVICES;
 
 /// Headers that are there wherever they are described; others only on some answers.
 const ALWAYS: [&str; 3] = ["Location", "Retry-After", "WWW-Authenticate"];
 
+fn folder() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../openapi")
+}
+
+/// The services that have a description, by the names of its files, sorted.
+pub fn services() -> Result<Vec<String>> {
+    let mut names = Vec::new();
+    for entry in std::fs::read_dir(folder()).context("there is no `openapi`")? {
+        let name = entry?.file_name().into_string().unwrap_or_default();
+        // Beside the descriptions lie the examples that stand in them.
+        let service = name.strip_suffix(".json").filter(|service| *service != "examples");
+        names.extend(service.map(str::to_owned));
+    }
+    names.sort();
+    Ok(names)
+}
+
+/// The file of a service's description.
+#[must_use]
+pub fn file(service: &str) -> PathBuf {
+    folder().join(format!("{service}.json"))
+}
+
 /// The committed description of a service.
 pub fn document(service: &str) -> Result<Value> {
-    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("../openapi/{service}.json"));
+    let file = file(service);
     let text = std::fs::read(&file).with_context(|| format!("cannot read `{}`", file.display()))?;
     serde_json::from_slice(&text).with_context(|| format!("`{}` is no JSON", file.display()))
 }
 
 /// All of them by the names of their services, read once.
-static DOCUMENTS: LazyLock<Result<HashMap<&'static str, Value>>> =
-    LazyLock::new(|| SERVICES.iter().map(|(service, _)| Ok((*service, document(service)?))).collect());
+static DOCUMENTS: LazyLock<Result<HashMap<String, Value>>> = LazyLock::new(|| {
+    services()?.into_iter().map(|service| document(&service).map(|document| (service, document))).collect()
+});
 
-/// What checks a body, by service and place of the schema.
-static VALIDATORS: LazyLock<Mutex<HashMap<(String, String), Arc<Validator>>>> = LazyLock::new(Mutex::default);
+/// What checks bodies, by service and schema.
+type Validators = Mutex<HashMap<(String, String), Arc<Validator>>>;
+
+static VALIDATORS: LazyLock<Validators> = LazyLock::new(Mutex::default);
 
 /// `value`, or what it refers to.
 #[must_use]

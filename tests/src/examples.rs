@@ -50,7 +50,7 @@ pub fn read() -> Result<Examples> {
 pub fn add(seen: &[(Operation, Example)]) -> Result<()> {
     let mut all = read().unwrap_or_default();
     for (operation, example) in seen {
-        let of_service = all.entry(operation.service.to_owned()).or_default();
+        let of_service = all.entry(operation.service.clone()).or_default();
         of_service.entry(operation.id()?.to_owned()).or_insert_with(|| {
             let mut example = example.clone();
             cut(&mut example.request);
@@ -165,18 +165,18 @@ const LATER: [&str; 6] = ["evidence", "grant", "height", "next", "revoked_by", "
 
 /// Checks the committed example of an operation against its description.
 pub fn valid(operation: &Operation, example: &Example) -> Result<()> {
-    let document = described::document(operation.service)?;
+    let document = described::document(&operation.service)?;
     let at = |value: &Value, place: &[&str]| -> Option<Value> {
         place.iter().try_fold(value.clone(), |value, name| value.get(name).cloned())
     };
     let content = at(&operation.document, &["requestBody", "content", "application/json", "schema"]);
     if let Some(schema) = content {
-        described::valid(operation.service, &document, &schema, &example.request).context("the request")?;
+        described::valid(&operation.service, &document, &schema, &example.request).context("the request")?;
     }
     let status = example.status.to_string();
     let place = ["responses", status.as_str(), "content", "application/json", "schema"];
     if let Some(schema) = at(&operation.document, &place) {
-        described::valid(operation.service, &document, &schema, &example.answer).context("the answer")?;
+        described::valid(&operation.service, &document, &schema, &example.answer).context("the answer")?;
     }
     Ok(())
 }

@@ -183,10 +183,10 @@ impl TestApp {
 
     /// The operator approves the agency; answers it active, its staff profile final on the ledger.
     pub async fn approve(&self, operator: &Person, agency: &AgencyId) -> Result<AgencyView> {
-        let call = self.auth.to(auth::approve_agency(&agency)).json(&signature(operator));
+        let call = self.auth.to(auth::approve_agency(agency)).json(&signature(operator));
         operator.signs(call).done().await.context("the approval failed")?;
         until(format!("{agency} is active"), || async {
-            let call = self.auth.to(auth::show_agency(&agency));
+            let call = self.auth.to(auth::show_agency(agency));
             let view: AgencyView = operator.signs(call).fetch().await?;
             Ok((view.standing == Standing::Active).then_some(view))
         })
@@ -195,7 +195,7 @@ impl TestApp {
 
     /// The operator suspends the agency.
     pub async fn suspend(&self, operator: &Person, agency: &AgencyId) -> Result<()> {
-        let call = self.auth.to(auth::suspend_agency(&agency)).json(&signature(operator));
+        let call = self.auth.to(auth::suspend_agency(agency)).json(&signature(operator));
         operator.signs(call).done().await.context("the suspension failed")
     }
 }

@@ -72,7 +72,7 @@ impl TestApp {
         record: &str,
         purpose: &str,
     ) -> Result<Vec<u8>, ClientError> {
-        let call = self.storage.to(storage::get_received(&record));
+        let call = self.storage.to(storage::get_received(record));
         let answer = person.signs(call.header("hbc-purpose", purpose)).send().await?;
         Ok(answer.body.to_vec())
     }

@@ -9,7 +9,7 @@ use std::process::Command;
 use anyhow::Result;
 use hbc_chain::entry::Kind;
 use hbc_client::operations;
-use hbc_tests::{described, spec, tools};
+use hbc_tests::{described, tools};
 use hbc_types::account::{AgencyType, Custody, Role, Standing};
 use hbc_types::labels::{Category, Compartment};
 use hbc_types::purpose::{Action, Purpose};
@@ -20,8 +20,7 @@ use serde::Serialize;
 use serde_json::{Value, json};
 
 fn files() -> Vec<PathBuf> {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../openapi");
-    spec::SERVICES.iter().map(|(service, _)| folder.join(format!("{service}.json"))).collect()
+    described::services().unwrap().iter().map(|service| described::file(service)).collect()
 }
 
 /// Calls `look` with every value inside `value`.
@@ -68,8 +67,8 @@ fn enumerations() -> BTreeMap<&'static str, Value> {
 fn every_enumeration_is_the_codes_on_the_wire() -> Result<()> {
     let known = enumerations();
     let mut seen = BTreeSet::new();
-    for (service, _) in spec::SERVICES {
-        let document = described::document(service)?;
+    for service in described::services()? {
+        let document = described::document(&service)?;
         for (name, schema) in document["components"]["schemas"].as_object().unwrap() {
             if let Some(codes) = schema.get("enum") {
                 let wire = known.get(name.as_str());
@@ -90,8 +89,8 @@ fn every_enumeration_is_the_codes_on_the_wire() -> Result<()> {
 
 #[test]
 fn every_reference_leads_somewhere_and_every_answer_is_described() -> Result<()> {
-    for (service, _) in spec::SERVICES {
-        let document = described::document(service)?;
+    for service in described::services()? {
+        let document = described::document(&service)?;
         walk(&document, &mut |value| {
             if let Some(place) = value.get("$ref").and_then(Value::as_str) {
                 let found = place.strip_prefix('#').and_then(|place| document.pointer(place));

@@ -145,7 +145,7 @@ fn payload(wish: &Wish, chain: Digest, subject: String, nonce: u64, clock: &Cloc
 async fn until_final(node: &Endpoint, txid: &Digest) -> Result<u64> {
     let began = Instant::now();
     while began.elapsed() < LIMIT {
-        let view: TransactionView = node.to(ledger::read_transaction(&txid)).fetch().await?;
+        let view: TransactionView = node.to(ledger::read_transaction(txid)).fetch().await?;
         match (view.state, view.height) {
             (TransactionState::Final, Some(height)) => return Ok(height),
             (TransactionState::Refused, _) => bail!("refused: {}", view.refusal.unwrap_or_default()),

@@ -23,7 +23,7 @@ use hbc_testkit::service::key_file;
 use hbc_types::account::{Custody, ServiceRole};
 use hbc_types::ids::GrantId;
 use hbc_types::keys::{SignatureBytes, Tag, possession_text};
-use hbc_types::wire::ledger::{NodeStatus, SubmitTransaction, TransactionState, TransactionView};
+use hbc_types::wire::ledger::{SubmitTransaction, TransactionState};
 use hbc_types::{Clock, Digest};
 
 fn genesis() -> Genesis {

@@ -74,7 +74,7 @@ fn compare_examples(all: &[Operation], served: &[(Operation, Example)]) -> Resul
     let mut wrong = Vec::new();
     for operation in all {
         let (name, example) =
-            (operation.name(), known.get(operation.service).and_then(|all| all.get(operation.id().ok()?)));
+            (operation.name(), known.get(&operation.service).and_then(|all| all.get(operation.id().ok()?)));
         let example = match (example, open.contains(&name)) {
             (Some(example), false) => example,
             (None, true) => continue,

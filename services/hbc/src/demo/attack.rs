@@ -29,7 +29,7 @@ pub async fn one_byte(
     let second = consent::give(world, patient, &new).await?;
     let jws = consent::sign_revocation(world, patient, &second).await?;
     let height = granted.height.context("the first grant has no block")?;
-    let block: BlockView = node(world, "node-1")?.to(ledger::read_block(&height)).fetch().await?;
+    let block: BlockView = node(world, "node-1")?.to(ledger::read_block(height)).fetch().await?;
     let stored = block.transactions.first().context("the block is empty")?;
     let file = world.stack.deployment.data(VICTIM).join("ledger.db");
     let place = change_byte(&file, stored.as_bytes())?;

@@ -7,7 +7,6 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result, bail};
 use hbc_types::labels::{Category, Compartment};
 use hbc_types::purpose::{Action, Purpose};
-use hbc_types::wire::Page;
 use hbc_types::wire::access::{
     AccessKind, AccessRequestView, AccessView, GrantDraft, GrantRevocation, GrantSignature, GrantState,
     GrantView, NewAccessRequest, NewGrant, Scope,
@@ -69,7 +68,7 @@ pub async fn ask_and_approve(world: &mut World, doctor: &Person, patient: &Perso
 
     world.console.step("The patient approves with her password; the consent goes onto the ledger");
     let call = world.access.to(access_policy::list_access_requests());
-    let page: Page<AccessRequestView> = patient.signs(call).fetch().await.context("no list of requests")?;
+    let page = patient.signs(call).fetch().await.context("no list of requests")?;
     let open =
         page.items.into_iter().find(|open| open.id == request.id).context("the request is not shown")?;
     world.console.fact("asked by", format!("{} ({})", open.agency_name, open.agency_type));
@@ -122,7 +121,7 @@ async fn until_state(
 ) -> Result<GrantView> {
     let wait = async {
         loop {
-            let call = world.access.to(access_policy::get_grant(&grant));
+            let call = world.access.to(access_policy::get_grant(grant));
             let view: GrantView = patient.signs(call).fetch().await?;
             if view.state == wanted {
                 return Ok::<_, anyhow::Error>(view);
@@ -196,7 +195,7 @@ pub async fn access_log(world: &mut World, doctor: &Person, patient: &Person) ->
     world.console.step("The patient lists who read what, and why");
     let wait = async {
         loop {
-            let page: Page<AccessView> = patient
+            let page = patient
                 .signs(world.access.to(access_policy::list_accesses().with("limit=100")))
                 .fetch()
                 .await?;

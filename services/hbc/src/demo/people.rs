@@ -72,7 +72,7 @@ pub async fn doctor(world: &mut World, operator: &Person) -> Result<Person> {
 async fn active_agency(world: &World, operator: &Person, id: &str) -> Result<AgencyView> {
     let wait = async {
         loop {
-            let call = world.auth.to(auth::show_agency(&id));
+            let call = world.auth.to(auth::show_agency(id));
             let view: AgencyView = operator.signs(call).fetch().await?;
             if view.standing == Standing::Active {
                 return Ok::<_, anyhow::Error>(view);

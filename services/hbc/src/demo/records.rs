@@ -141,7 +141,7 @@ async fn wait_until_final(world: &World, patient: &Person) -> Result<Vec<RecordV
 /// Tells what stands behind one block.
 async fn show_block(world: &World, height: u64) -> Result<()> {
     let (name, node) = world.nodes.first().context("there is no ledger node")?;
-    let block: BlockView = node.to(ledger::read_block(&height)).fetch().await?;
+    let block: BlockView = node.to(ledger::read_block(height)).fetch().await?;
     let zeros = leading_zero_bits(&block.hash);
     let signatures = block.certificate.lines().filter(|line| line.starts_with('\u{2014}')).count();
     world.console.fact("block height", format!("{height} (as {name} shows it)"));

@@ -13,7 +13,7 @@ use hbc_chain::memory::{Chain, NextBlock};
 use hbc_chain::tx::Tx;
 use hbc_client::operations::ledger;
 use hbc_types::Digest;
-use hbc_types::wire::ledger::BlockView;
+use hbc_types::wire::ledger::{BlockView, BlocksView};
 
 use super::inlet::{Event, Inlet};
 use super::peer_book::PeerBook;

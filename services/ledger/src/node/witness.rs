@@ -98,7 +98,7 @@ impl Witness {
         }
         for voice in &told.voices {
             let Some(peer) = self.book.by_id(&MemberId(*voice.as_bytes())) else { continue };
-            let call = peer.endpoint.to(ledger::read_evidence(&digest)).once().deadline(FETCH);
+            let call = peer.endpoint.to(ledger::read_evidence(digest)).once().deadline(FETCH);
             match call.send().await {
                 Ok(answer) if answer.body.len() <= MAX_EVIDENCE_BYTES => {
                     if let Some(evidence) = self.confirm(told, &answer.body).await {

@@ -13,7 +13,9 @@ use hbc_types::wire::ledger::{AddressesView, AnnounceAddress, Challenge, Challen
 use super::App;
 use crate::node::addresses::AddressError;
 use crate::node::pool::PassedOn;
-use crate::peers::{MAX_ENVELOPE_BYTES, MEMBER_HEADER, SIGNATURE_HEADER, Unpacked, is_genuine, unpack};
+use crate::peers::{
+    Heard, MAX_ENVELOPE_BYTES, MEMBER_HEADER, SIGNATURE_HEADER, Unpacked, is_genuine, unpack,
+};
 
 /// Takes a member's envelope and answers with this node's height. Signed by the member over chain, sender,
 /// receiver and body.

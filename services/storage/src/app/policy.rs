@@ -55,7 +55,7 @@ impl Policy {
 
     /// The patient's consent version: it grows with whatever gives or takes rights.
     pub async fn consent_version(&self, patient: &PatientId) -> Result<u64, ClientError> {
-        let call = self.endpoint.to(access_policy::get_consent_version(&patient));
+        let call = self.endpoint.to(access_policy::get_consent_version(patient));
         let answer: ConsentVersion = call.signed(&self.caller, ServiceRole::AccessPolicy).fetch().await?;
         Ok(answer.consent_version)
     }

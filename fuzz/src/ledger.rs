@@ -26,7 +26,7 @@ use hbc_chain::tx::{self, Tx};
 use hbc_types::account::Custody;
 use hbc_types::ids::{AgencyId, GrantId, PatientId, RecordId};
 use hbc_types::keys::{SaltBytes, SignatureBytes, Tag, possession_text};
-use hbc_types::labels::{Category, Compartment};
+use hbc_types::labels::{Category, Sensitivity};
 use hbc_types::purpose::{Action, Purpose};
 use hbc_types::wire::access::Scope;
 use hbc_types::{Digest, Timestamp, hash};
@@ -85,7 +85,7 @@ fn consent_body() -> Value {
     let scope = Scope {
         actions: vec![Action::Read],
         categories: vec![Category::Laboratory],
-        compartments: vec![Compartment::Normal],
+        sensitivities: vec![Sensitivity::Normal],
         purposes: vec![Purpose::Treatment],
         from: Timestamp::from_ms(1_800_000_000_000),
         until: Timestamp::from_ms(1_900_000_000_000),

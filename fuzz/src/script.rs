@@ -4,10 +4,10 @@
 use std::collections::BTreeMap;
 
 use hbc_chain::testing::named::secret;
-use hbc_consensus::texts::Texts;
+use hbc_consensus::sign_bytes::SignBytes;
 use hbc_consensus::wal::Record;
 use hbc_consensus::{
-    Agreement, BlockBytes, BlockId, Boot, Core, Identity, Input, Member, MemberId, MemberSet, Message,
+    BlockBytes, BlockId, Boot, Consensus, Core, Identity, Input, Member, MemberId, MemberSet, Message,
     Output, Timing, Verdict,
 };
 use hbc_types::Digest;
@@ -32,7 +32,7 @@ fn id(name: &str) -> MemberId {
 }
 
 struct Script {
-    texts: Texts,
+    sign_bytes: SignBytes,
     set: MemberSet,
     core: Core,
     now: u64,
@@ -42,7 +42,7 @@ struct Script {
     /// What the member signed at each height, round and step.
     signed: BTreeMap<(u64, (u8, u32)), Vec<u8>>,
     /// What the honest neighbour signed.
-    neighbour: BTreeMap<(u64, u32, u8), Option<u8>>,
+    peer: BTreeMap<(u64, u32, u8), Option<u8>>,
     /// What the member wants looked at.
     asked: Vec<(u64, BlockId, BlockBytes, bool)>,
     /// Blocks it wants built.
@@ -68,12 +68,12 @@ impl<'a> Bytes<'a> {
 
 /// Runs one script.
 pub fn run(data: &[u8]) {
-    let texts = Texts { chain: Digest::of(b"fuzzed chain"), origin: "hbc.fuzz/hbc/0".to_owned() };
+    let sign_bytes = SignBytes { chain: Digest::of(b"fuzzed chain"), origin: "hbc.fuzz/hbc/0".to_owned() };
     let members = MEMBERS.iter().map(|name| Member::new(secret(name).verifying_key().to_bytes())).collect();
     let set = MemberSet::new(members);
-    let (core, outputs) = boot(&texts, &set, 0, 0, Vec::new());
+    let (core, outputs) = boot(&sign_bytes, &set, 0, 0, Vec::new());
     let mut script = Script {
-        texts,
+        sign_bytes,
         set,
         core,
         now: 0,
@@ -81,7 +81,7 @@ pub fn run(data: &[u8]) {
         synced: Vec::new(),
         unsynced: Vec::new(),
         signed: BTreeMap::new(),
-        neighbour: BTreeMap::new(),
+        peer: BTreeMap::new(),
         asked: Vec::new(),
         wanted: Vec::new(),
     };
@@ -93,9 +93,16 @@ pub fn run(data: &[u8]) {
     }
 }
 
-fn boot(texts: &Texts, set: &MemberSet, now: u64, tip: u64, records: Vec<Record>) -> (Core, Vec<Output>) {
-    let identity = Identity { key: secret(MEMBERS[0]), texts: texts.clone(), timing: Timing::default() };
-    Core::boot(now, identity, Boot { tip, members: set.clone(), records, silent: false })
+fn boot(
+    sign_bytes: &SignBytes,
+    set: &MemberSet,
+    now: u64,
+    tip: u64,
+    records: Vec<Record>,
+) -> (Core, Vec<Output>) {
+    let identity =
+        Identity { key: secret(MEMBERS[0]), sign_bytes: sign_bytes.clone(), timing: Timing::default() };
+    Core::boot(now, identity, Boot { tip, members: set.clone(), records, abstaining: false })
 }
 
 impl Script {
@@ -154,7 +161,8 @@ impl Script {
         let number = bytes.next().unwrap_or(0);
         let content = if number % 16 == 15 { 0 } else { number };
         let key = secret(MEMBERS[3]);
-        let message = Message::proposal(&self.texts, &key, (height, round), value(number), block(content));
+        let message =
+            Message::proposal(&self.sign_bytes, &key, (height, round), value(number), block(content));
         self.feed(Input::Message(id(MEMBERS[3]), message));
     }
 
@@ -165,10 +173,10 @@ impl Script {
         let mut number = (wish % 8 != 7).then_some(wish % 8);
         let name = MEMBERS[if wish >= 128 { 3 } else { 1 }];
         if name == MEMBERS[1] {
-            number = *self.neighbour.entry((height, round, u8::from(precommit))).or_insert(number);
+            number = *self.peer.entry((height, round, u8::from(precommit))).or_insert(number);
         }
         let message =
-            Message::vote(&self.texts, &secret(name), (height, round), precommit, number.map(value));
+            Message::vote(&self.sign_bytes, &secret(name), (height, round), precommit, number.map(value));
         self.feed(Input::Message(id(name), message));
     }
 
@@ -182,7 +190,7 @@ impl Script {
         self.synced.append(&mut self.unsynced);
         self.asked.clear();
         self.wanted.clear();
-        let (core, outputs) = boot(&self.texts, &self.set, self.now, self.tip, self.synced.clone());
+        let (core, outputs) = boot(&self.sign_bytes, &self.set, self.now, self.tip, self.synced.clone());
         self.core = core;
         self.carry_out(outputs);
     }
@@ -204,7 +212,7 @@ impl Script {
                 }
                 Output::Send(message) => {
                     assert_eq!(Message::decode(&message.encode()).as_ref(), Ok(&message));
-                    let Some((member, step, text)) = message.signed_text(&self.texts) else { continue };
+                    let Some((member, step, text)) = message.signed_text(&self.sign_bytes) else { continue };
                     if member == id(MEMBERS[0]) {
                         assert!(self.unsynced.is_empty(), "sent before the log was durable");
                         let before = self.signed.entry((message.height(), step)).or_insert(text.clone());
@@ -216,7 +224,7 @@ impl Script {
                     self.asked.push((height, value, block, vouched));
                 }
                 Output::Commit { block, certificate } => {
-                    assert_eq!(self.texts.verify(&certificate, &self.set), Ok(()));
+                    assert_eq!(self.sign_bytes.verify(&certificate, &self.set), Ok(()));
                     assert!(block.first().is_some_and(|number| value(*number) == certificate.value));
                     assert_eq!(certificate.height, self.tip + 1);
                     self.tip += 1;
@@ -227,7 +235,7 @@ impl Script {
                 Output::Behind(..) => {}
                 Output::Evidence(pair) => {
                     assert_eq!(pair.member, id(MEMBERS[3]), "an honest member is accused");
-                    assert!(self.texts.proves(&pair, self.set.get(&pair.member).unwrap()));
+                    assert!(self.sign_bytes.proves(&pair, self.set.get(&pair.member).unwrap()));
                 }
             }
         }
@@ -236,12 +244,12 @@ impl Script {
 
 /// Scripts that get somewhere: a decision, an equivocation, a crash between, and single messages as they are on the wire.
 pub fn seeds() -> Vec<Vec<u8>> {
-    let texts = Texts { chain: Digest::of(b"fuzzed chain"), origin: "hbc.fuzz/hbc/0".to_owned() };
+    let sign_bytes = SignBytes { chain: Digest::of(b"fuzzed chain"), origin: "hbc.fuzz/hbc/0".to_owned() };
     let key = secret(MEMBERS[3]);
     let messages = [
-        Message::vote(&texts, &key, (1, 0), false, Some(value(1))),
-        Message::vote(&texts, &key, (1, 0), true, None),
-        Message::proposal(&texts, &key, (1, 0), value(1), block(1)),
+        Message::vote(&sign_bytes, &key, (1, 0), false, Some(value(1))),
+        Message::vote(&sign_bytes, &key, (1, 0), true, None),
+        Message::proposal(&sign_bytes, &key, (1, 0), value(1), block(1)),
     ];
     let mut seeds: Vec<Vec<u8>> = Vec::new();
     for message in &messages {

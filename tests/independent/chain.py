@@ -216,38 +216,38 @@ class State:
         EFFECTS[tx.payload["type"]](self, tx, tx.payload)
         self.txids.add(tx.txid)
 
-    def with_voice(self, tx, place):
-        """The voices there with this one, in the place of the signer's earlier one."""
-        voices = self.entries.get(place, [])
+    def with_vote(self, tx, place):
+        """The votes there with this one, in the place of the signer's earlier one."""
+        votes = self.entries.get(place, [])
         ballot = tx.ballot()
-        demand(all((v["key"], v["ballot"]) != (tx.kid, ballot) for v in voices), "the voice was given already")
-        voices = [v for v in voices if v["key"] != tx.kid] + [{"ballot": ballot, "key": tx.kid, "txid": tx.txid}]
-        return sorted(voices, key=lambda v: v["key"])
+        demand(all((v["key"], v["ballot"]) != (tx.kid, ballot) for v in votes), "the vote was given already")
+        votes = [v for v in votes if v["key"] != tx.kid] + [{"ballot": ballot, "key": tx.kid, "txid": tx.txid}]
+        return sorted(votes, key=lambda v: v["key"])
 
-    def keep_voices(self, place, voices):
+    def keep_votes(self, place, votes):
         self.entries.pop(place, None)
-        if voices:
-            self.entries[place] = voices
+        if votes:
+            self.entries[place] = votes
 
-    def voice(self, tx, subject, enough):
-        """Whether the change acts."""
+    def vote(self, tx, subject, enough):
+        """Whether the change takes effect."""
         place, ballot = ("ballots", subject), tx.ballot()
-        voices = self.with_voice(tx, place)
-        acts = enough({v["key"] for v in voices if v["ballot"] == ballot})
-        self.keep_voices(place, [] if acts else voices)
-        return acts
+        votes = self.with_vote(tx, place)
+        takes_effect = enough({v["key"] for v in votes if v["ballot"] == ballot})
+        self.keep_votes(place, [] if takes_effect else votes)
+        return takes_effect
 
     def count(self, subject):
         return self.entries.get(("changes", subject), {"count": 0})["count"]
 
     def change(self, tx, subject, enough, place, value):
-        """A voice on a subject that has a nonce."""
-        if self.voice(tx, subject, enough):
+        """A vote on a subject that has a nonce."""
+        if self.vote(tx, subject, enough):
             self.entries[place] = value
             self.entries["changes", subject] = {"count": self.count(subject) + 1, "txid": tx.txid}
 
-    def quorum(self, company):
-        return 3 * len(company & set(self.members)) > 2 * len(self.members)
+    def quorum(self, supporters):
+        return 3 * len(supporters & set(self.members)) > 2 * len(self.members)
 
 
 def kid_of(named):
@@ -315,11 +315,11 @@ def apply_staff(state, tx, payload):
     demand(payload["nonce"] == state.count(subject), "another nonce is due")
     demand(payload["status"] == "active" if entry is None else entry["status"] != "revoked", "not the first, or ended")
 
-    def enough(company):
-        operators = len(company & set(state.operators))
+    def enough(supporters):
+        operators = len(supporters & set(state.operators))
         if payload["status"] != "active":
             return operators >= 1
-        return operators >= state.parameters["approvals"] and any(state.is_service(kid, "auth") for kid in company)
+        return operators >= state.parameters["approvals"] and any(state.is_service(kid, "auth") for kid in supporters)
 
     names = ("commitment", "organisation", "pub", "role", "status")
     value = {name: payload[name] for name in names} | {"txid": tx.txid}
@@ -333,12 +333,12 @@ def apply_node_event(state, tx, payload):
     ballot, place = tx.ballot(), ("ballots", f"event:{payload['node']}")
     demand(("event", ballot) not in state.entries, "it counts already")
     own = node[0] == tx.kid
-    voices = state.entries.get(place, []) if own else state.with_voice(tx, place)
-    company = {voice["key"] for voice in voices if voice["ballot"] == ballot}
-    if own or 3 * len(company & set(state.members)) > len(state.members):
-        voices = [voice for voice in voices if voice["ballot"] != ballot]
+    votes = state.entries.get(place, []) if own else state.with_vote(tx, place)
+    supporters = {vote["key"] for vote in votes if vote["ballot"] == ballot}
+    if own or 3 * len(supporters & set(state.members)) > len(state.members):
+        votes = [vote for vote in votes if vote["ballot"] != ballot]
         state.entries["event", ballot] = {"txid": tx.txid}
-    state.keep_voices(place, voices)
+    state.keep_votes(place, votes)
 
 
 def apply_key(state, tx, payload):

@@ -6,7 +6,7 @@ use anyhow::{Context as _, Result, bail};
 use hbc_client::ClientError;
 use hbc_client::operations::{access_policy, auth};
 use hbc_types::ids::GrantId;
-use hbc_types::labels::{Category, Compartment};
+use hbc_types::labels::{Category, Sensitivity};
 use hbc_types::purpose::{Action, Purpose};
 use hbc_types::wire::access::{
     AccessRequestView, AccessView, GrantDraft, GrantRevocation, GrantSignature, GrantState, GrantView,
@@ -21,14 +21,14 @@ use crate::wait::until;
 use crate::{Person, TestApp};
 
 impl TestApp {
-    /// Reading `categories` of the normal compartment for treatment, for 30 days, future records included.
+    /// Reading `categories` of the normal sensitivity for treatment, for 30 days, future records included.
     #[must_use]
     pub fn scope(&self, categories: &[Category]) -> Scope {
         let now = self.clock.now();
         Scope {
             actions: vec![Action::Read],
             categories: categories.to_vec(),
-            compartments: vec![Compartment::Normal],
+            sensitivities: vec![Sensitivity::Normal],
             purposes: vec![Purpose::Treatment],
             from: now,
             until: now.plus(Duration::from_secs(30 * 86_400)),
@@ -44,7 +44,7 @@ impl TestApp {
         agency.signs(call).fetch().await.context("the request failed")
     }
 
-    /// The patient answers a request with a grant of exactly what was asked; waits until it acts.
+    /// The patient answers a request with a grant of exactly what was asked; waits until it takes effect.
     pub async fn approve_request(&self, patient: &Person, asked: &AccessRequestView) -> Result<GrantView> {
         let new = NewGrant {
             grantee: asked.agency.clone(),
@@ -57,7 +57,7 @@ impl TestApp {
         self.until_grant(patient, &pending.id, GrantState::Active).await
     }
 
-    /// The patient grants unasked; waits until it acts.
+    /// The patient grants unasked; waits until it takes effect.
     pub async fn grant(&self, patient: &Person, agency: &Person, scope: Scope) -> Result<GrantView> {
         let new = new_grant(agency, scope)?;
         let pending = self.sign_grant(patient, &new).await?;
@@ -126,7 +126,7 @@ impl TestApp {
         Ok(signed.jws)
     }
 
-    /// The patient revokes. It acts when this returns; on the ledger it is final later.
+    /// The patient revokes. It takes effect when this returns; on the ledger it is final later.
     pub async fn revoke(&self, patient: &Person, grant: &GrantView) -> Result<GrantView> {
         let jws = self.sign_revocation(patient, grant).await?;
         let call = self.access.to(access_policy::revoke_grant(&grant.id));

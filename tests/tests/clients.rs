@@ -9,7 +9,7 @@ use std::process::{Command, Stdio};
 use anyhow::{Context as _, Result, ensure};
 use hbc_tests::{Person, TestApp, tools};
 use hbc_types::ids::GrantId;
-use hbc_types::labels::{Category, Compartment};
+use hbc_types::labels::{Category, Sensitivity};
 use hbc_types::wire::access::GrantState;
 use serde_json::json;
 
@@ -24,7 +24,8 @@ fn source(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("clients").join(name)
 }
 
-/// Lets a client grant, in the patient's name, the agency what both programs ask for; checks that the grant then acts.
+/// Lets a client grant, in the patient's name, the agency what both programs ask for; checks that the grant then takes
+/// effect.
 async fn let_it_grant(app: &TestApp, mut client: Command) -> Result<()> {
     let (patient, doctor): (Person, Person) = (app.patient().await?, app.doctor().await?);
     let given = json!({
@@ -44,7 +45,7 @@ async fn let_it_grant(app: &TestApp, mut client: Command) -> Result<()> {
     ensure!(output.status.success(), "the client failed: {said}\n{errors}");
     let grant = app.until_grant(&patient, &GrantId::parse(said.trim())?, GrantState::Active).await?;
     assert_eq!(grant.scope.categories, [Category::VitalSigns]);
-    assert_eq!(grant.scope.compartments, [Compartment::Normal, Compartment::Psychiatry]);
+    assert_eq!(grant.scope.sensitivities, [Sensitivity::Normal, Sensitivity::Psychiatry]);
     assert_eq!(&grant.grantee, doctor.agency()?);
     Ok(())
 }

@@ -11,7 +11,7 @@ use hbc_chain::entry::Kind;
 use hbc_client::operations;
 use hbc_tests::{described, tools};
 use hbc_types::account::{AgencyType, Custody, Role, Standing};
-use hbc_types::labels::{Category, Compartment};
+use hbc_types::labels::{Category, Sensitivity};
 use hbc_types::purpose::{Action, Purpose};
 use hbc_types::wire::access::{AccessKind, AccessRequestState, GrantState};
 use hbc_types::wire::ledger::{NodeRole, NodeState, TransactionState};
@@ -50,7 +50,7 @@ fn enumerations() -> BTreeMap<&'static str, Value> {
         AgencyType,
         AnchorState,
         Category,
-        Compartment,
+        Sensitivity,
         Custody,
         GrantState,
         Kind,

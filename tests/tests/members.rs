@@ -26,23 +26,23 @@ impl Consortium {
         Ok(said)
     }
 
-    /// The voice of one member, given to the first node; what the command said.
+    /// The vote of one member, given to the first node; what the command said.
     fn vote(&self, member: &str, wish: &[&str]) -> Result<String> {
         let genesis = path(&self.stack.dir().join("genesis.json"));
         let key = path(&self.stack.dir().join(format!("secrets/{member}.key")));
         let node = self.stack.url("node-1");
-        let voice = ["member", "vote", "--genesis", &genesis, "--node", node, "--key", &key];
-        self.hbc(&[&voice, wish].concat())
+        let vote = ["member", "vote", "--genesis", &genesis, "--node", node, "--key", &key];
+        self.hbc(&[&vote, wish].concat())
     }
 
-    /// The voices of three members; what the last one heard.
+    /// The votes of three members; what the last one heard.
     fn decide(&self, wish: &[&str]) -> Result<String> {
-        ensure!(self.vote("node-1", wish)?.contains("it waits for company"), "one voice is not enough");
+        ensure!(self.vote("node-1", wish)?.contains("it is pending"), "one vote is not enough");
         let votes = self.hbc(&["member", "votes", "--node", self.stack.url("node-2")])?;
-        ensure!(votes.contains("node-1"), "the voice is not listed: {votes}");
+        ensure!(votes.contains("node-1"), "the vote is not listed: {votes}");
         self.vote("node-2", wish)?;
         let said = self.vote("node-3", wish)?;
-        ensure!(said.contains("the change acts"), "three voices are enough: {said}");
+        ensure!(said.contains("the change takes effect"), "three votes are enough: {said}");
         Ok(said)
     }
 
@@ -119,14 +119,14 @@ async fn a_fifth_member_joins_the_work_grows_and_one_leaves() -> Result<()> {
     // Of five, more than two thirds are four.
     let work = ["parameter", "zero_bits", "9"];
     for member in ["node-1", "node-2", "node-3"] {
-        assert!(consortium.vote(member, &work)?.contains("needs 4 voices"));
+        assert!(consortium.vote(member, &work)?.contains("needs 4 votes"));
     }
-    assert!(consortium.vote("node-5", &work)?.contains("the change acts"));
+    assert!(consortium.vote("node-5", &work)?.contains("the change takes effect"));
     let leaves = ["member", "node-4", "none"];
     for member in ["node-1", "node-2", "node-3"] {
         consortium.vote(member, &leaves)?;
     }
-    assert!(consortium.vote("node-5", &leaves)?.contains("the change acts"));
+    assert!(consortium.vote("node-5", &leaves)?.contains("the change takes effect"));
     let left = Endpoint::new(consortium.stack.url("node-4"))?;
     consortium.until_role(&left, NodeRole::Observer).await?;
     let listed = consortium.hbc(&["member", "list", "--node", consortium.stack.url("node-1")])?;

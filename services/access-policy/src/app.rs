@@ -15,7 +15,7 @@ use hbc_types::saved::SavedAnswer;
 use crate::config::Config;
 use crate::domain::keys::MasterKey;
 use crate::domain::policy::PolicyEngine;
-use crate::domain::rights::RightsSeal;
+use crate::domain::rights::RowProtection;
 use crate::error::Error;
 
 /// The service's state. Clones share it.
@@ -28,8 +28,8 @@ pub struct Core {
     pub base: Base,
     /// The policies.
     pub engine: PolicyEngine,
-    /// Seals and checks rows that give or take rights.
-    pub seal: RightsSeal,
+    /// MACs and checks rows that give or take rights.
+    pub protection: RowProtection,
     /// The key above all key-encryption keys.
     pub master: MasterKey,
     /// Keys of auth: it registers consent keys.
@@ -65,7 +65,7 @@ impl App {
     pub fn open(config: &Config, base: Base) -> anyhow::Result<Self> {
         Ok(Self(Arc::new(Core {
             engine: PolicyEngine::load()?,
-            seal: RightsSeal::new(config.rows_key_file.key()?),
+            protection: RowProtection::new(config.rows_key_file.key()?),
             master: MasterKey::new(&config.master_key_file.key()?),
             auth_keys: base.genesis.service_keys(ServiceRole::Auth).collect(),
             batch_interval: config.batch_interval(),
@@ -74,7 +74,7 @@ impl App {
     }
 }
 
-/// What saved answers are sealed for.
+/// What saved answers are encrypted for.
 pub const SAVED_ANSWER: &str = "saved answer";
 
 impl AnswerStore for App {
@@ -83,7 +83,7 @@ impl AnswerStore for App {
         let Some(saved) = saved.map_err(|error| Problem::internal(&error))? else { return Ok(None) };
         let unreadable = || Problem::from(Error::Db(DbError::BadValue { column: "body" }));
         let hidden = hex::decode(&saved.body).map_err(|_not_hex| unreadable())?;
-        let body = self.seal.show(SAVED_ANSWER, &hidden).map_err(|_tag| unreadable())?;
+        let body = self.protection.show(SAVED_ANSWER, &hidden).map_err(|_tag| unreadable())?;
         Ok(Some(SavedAnswer { body, ..saved }))
     }
 }
@@ -104,8 +104,9 @@ impl From<&Caller> for Who {
 }
 
 impl Who {
-    /// The locks of a decision for this caller about a patient. The patient's is exclusive, because every decision about
-    /// a person extends that person's chain of receipts and rivals would only collide there; the directory has none.
+    /// The locks of a decision for this caller about a patient. The patient's is exclusive, because every decision
+    /// about a person extends that person's chain of receipts and conflicting writers would only collide there; the
+    /// directory has none.
     #[must_use]
     pub fn locks(&self, patient: &PatientId) -> Vec<Lock> {
         let of_patient = if patient.is_directory() {

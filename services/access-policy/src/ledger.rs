@@ -206,7 +206,7 @@ async fn apply(app: &App, db: &mut Tx, tx: &LedgerTx, height: u64, now: Timestam
     }
 }
 
-/// A grant is final: from now on it acts, unless it was revoked before.
+/// A grant is final: from now on it takes effect, unless it was revoked before.
 async fn granted(
     app: &App,
     db: &mut Tx,
@@ -243,7 +243,7 @@ fn check_stored(stored: &StoredGrant, consent: &Consent) -> Result<(), Error> {
     if signed { Ok(()) } else { Err(hbc_db::RowMacError { table: "grants" }.into()) }
 }
 
-/// A revocation is final: it acts even if it was never sent here.
+/// A revocation is final: it takes effect even if it was never sent here.
 async fn revoked(app: &App, db: &mut Tx, txid: Digest, revoke: &Revoke, now: Timestamp) -> Result<(), Error> {
     let stored = store::grants::find(db, &revoke.grant).await?;
     match stored.filter(|stored| stored.grant.kid == Some(revoke.key)) {
@@ -266,7 +266,7 @@ async fn key_revoked(
     }
     key.revoked_at = Some(now);
     store::grants::put_key(db, &key, now).await?;
-    let Some(rights) = store::rights::rights(db, &app.seal, &key.patient).await? else { return Ok(()) };
+    let Some(rights) = store::rights::rights(db, &app.protection, &key.patient).await? else { return Ok(()) };
     let its: Vec<GrantId> = rights
         .grants
         .iter()
@@ -287,7 +287,7 @@ async fn with_grant(
     change: impl FnOnce(&StoredGrant, &mut crate::domain::grant::Grant) -> Result<bool, Error>,
 ) -> Result<(), Error> {
     let stored = store::grants::find(db, id).await?.ok_or(Error::NotFound)?;
-    let Some(rights) = store::rights::rights(db, &app.seal, &stored.grant.patient).await? else {
+    let Some(rights) = store::rights::rights(db, &app.protection, &stored.grant.patient).await? else {
         return Ok(());
     };
     let mut grant = protected(&rights, &stored)?;

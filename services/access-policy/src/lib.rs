@@ -5,7 +5,7 @@
 //!
 //! - a key leaves only in the transaction that durably wrote the receipt of it;
 //! - nothing but a live, final grant that the patient signed opens a record to somebody else;
-//! - a revocation, freeze or denial acts before its call returns;
+//! - a revocation, freeze or denial takes effect before its call returns;
 //! - a row that gives or takes rights and was written by another hand is a denial and an alarm;
 //! - every number of a record ends up final or void, so that a withheld record shows.
 //!

@@ -27,7 +27,7 @@ pub struct App(Arc<Core>);
 pub struct Core {
     /// What every service stands on.
     pub base: Base,
-    /// The database and the key that seals its rows.
+    /// The database and the key that encrypts its rows.
     pub store: Store,
     /// Password hashing.
     pub passwords: PasswordPool,
@@ -104,7 +104,7 @@ const SIGN_UPS: NonZeroU32 = match NonZeroU32::new(500) {
 pub struct Keys {
     /// Derives successors of refresh tokens.
     pub refresh: Key32,
-    /// Seals second factors.
+    /// Encrypts second factors.
     pub factors: Key32,
 }
 

@@ -13,7 +13,7 @@ pub struct Config {
     pub base: Settings,
     /// The key that signs access tokens.
     pub token_key_file: SecretFile,
-    /// The key that seals rows: it must not be in the database, nor in its backups.
+    /// The key that encrypts rows: it must not be in the database, nor in its backups.
     pub rows_key_file: SecretFile,
     /// The first operators, read at start; accounts that exist are left alone.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -8,7 +8,7 @@ use hbc_chain::json::JsonError;
 use hbc_client::jwt::JwtError;
 use hbc_db::DbError;
 use hbc_service::Problem;
-use hbc_service::idempotency::Rivalry;
+use hbc_service::idempotency::WriteConflict;
 use hbc_types::problem::{FieldError, Slug};
 
 use crate::domain::custody::CustodyError;
@@ -136,9 +136,9 @@ impl From<StoreError> for Error {
     }
 }
 
-impl Rivalry for Error {
+impl WriteConflict for Error {
     /// The username may be in use by the same request.
-    fn is_rival(&self) -> bool {
+    fn is_conflict(&self) -> bool {
         matches!(self, Self::UsernameTaken)
     }
 }

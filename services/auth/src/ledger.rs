@@ -59,7 +59,7 @@ impl LedgerEvents for Events {
         }
     }
 
-    /// A voice that comes after its round acted is refused too, and does no harm.
+    /// A vote that comes after its round took effect is refused too, and does no harm.
     async fn refused(&self, _tx: &mut Tx, refusal: &Refusal) -> Result<(), Error> {
         tracing::warn!(
             ledger.txid = %refusal.txid,

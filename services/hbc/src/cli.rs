@@ -34,13 +34,13 @@ pub enum Command {
     /// Show what the services of a deployment owe to do, and begin anew what failed for good.
     #[command(subcommand)]
     Jobs(Jobs),
-    /// Suspend, resume or repair one process of a running deployment, or show them all.
+    /// Suspend, resume or heal one process of a running deployment, or show them all.
     #[command(subcommand)]
     Node(Node),
     /// Make a key, or show a key's public half.
     #[command(subcommand)]
     Key(Key),
-    /// Who decides on a ledger: show it, show what members want to change, give a member's voice.
+    /// Who decides on a ledger: show it, show what members want to change, give a member's vote.
     #[command(subcommand)]
     Member(Member),
     /// Check a proof, a checkpoint or a whole exported chain offline. Exit code 0: good; 1: bad; 3: consistent, but the chain
@@ -112,7 +112,7 @@ pub enum Node {
     Start(NodeName),
     /// Make a ledger node's database anew from its blocks and, where they are damaged, from the other members'; the node
     /// is suspended meanwhile. Prints every root that was derived.
-    Repair(NodeName),
+    Heal(NodeName),
     /// `kill -9` a process; the supervisor starts it again (for tests of crashes).
     #[command(hide = true)]
     Kill(NodeName),
@@ -191,13 +191,13 @@ pub enum Member {
         #[arg(long)]
         node: String,
     },
-    /// Voices that wait for company.
+    /// Pending votes.
     Votes {
         /// A node's address.
         #[arg(long)]
         node: String,
     },
-    /// Give a member's voice for a change; it acts once more than two thirds of the members gave the same.
+    /// Give a member's vote for a change; it takes effect once more than two thirds of the members gave the same.
     Vote(MemberVoteArgs),
 }
 

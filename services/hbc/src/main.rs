@@ -82,7 +82,7 @@ fn node(command: cli::Node) -> anyhow::Result<()> {
             let conditions = node::Conditions::of(&deployment, runtime()?)?;
             node::start(&deployment, &which.name, Some(&conditions))
         }
-        cli::Node::Repair(which) => node::repair(&Deployment::at(&which.dir)?, &which.name, &runtime()?),
+        cli::Node::Heal(which) => node::heal(&Deployment::at(&which.dir)?, &which.name, &runtime()?),
         cli::Node::Kill(which) => node::kill(&Deployment::at(&which.dir)?, &which.name),
         cli::Node::List { dir } => {
             let deployment = Deployment::at(&dir)?;

@@ -1,4 +1,4 @@
-//! `hbc member list|votes|vote`: who decides on a ledger, what members want to change, and a member's own voice.
+//! `hbc member list|votes|vote`: who decides on a ledger, what members want to change, and a member's own vote.
 
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -18,7 +18,7 @@ use hbc_types::{Clock, Digest};
 use crate::cli::{MemberVoteArgs, Wish};
 use crate::key;
 
-/// How long a voice may take into a block.
+/// How long a vote may take into a block.
 const LIMIT: Duration = Duration::from_secs(60);
 /// Between two looks.
 const LOOK: Duration = Duration::from_millis(200);
@@ -43,7 +43,7 @@ pub async fn list(node: &str) -> Result<()> {
     Ok(())
 }
 
-/// What waits for company, subject by subject.
+/// What is pending, subject by subject.
 pub async fn votes(node: &str) -> Result<()> {
     let node = Endpoint::new(node)?;
     let mut page = ledger::list_votes();
@@ -58,15 +58,15 @@ pub async fn votes(node: &str) -> Result<()> {
 }
 
 fn show(subject: &SubjectView, needed: u32) -> Result<()> {
-    crate::say(&format!("{} (change {}, needs {needed} voices)", subject.subject, subject.nonce))?;
-    for voice in &subject.voices {
-        let counts = if voice.counts { "" } else { "  does not count" };
-        crate::say(&format!("  {:<20} {}{counts}", voice.member, voice.value))?;
+    crate::say(&format!("{} (change {}, needs {needed} votes)", subject.subject, subject.nonce))?;
+    for vote in &subject.votes {
+        let counts = if vote.counts { "" } else { "  does not count" };
+        crate::say(&format!("  {:<20} {}{counts}", vote.member, vote.value))?;
     }
     Ok(())
 }
 
-/// Signs a voice with the member's key, gives it to a node, and tells what it led to.
+/// Signs a vote with the member's key, gives it to a node, and tells what it led to.
 pub async fn vote(args: &MemberVoteArgs, clock: &Clock) -> Result<()> {
     let chain = chain_of(&args.genesis)?;
     let signer = key::read(&args.key)?;
@@ -77,14 +77,16 @@ pub async fn vote(args: &MemberVoteArgs, clock: &Clock) -> Result<()> {
     let jws = tx::sign(&signer, &payload)?;
     let body = SubmitTransaction { jws };
     let promise: Promise =
-        node.to(ledger::submit_transaction()).json(&body).fetch().await.context("the voice was not taken")?;
-    crate::say(&format!("{subject}: the voice is transaction {}", promise.txid))?;
+        node.to(ledger::submit_transaction()).json(&body).fetch().await.context("the vote was not taken")?;
+    crate::say(&format!("{subject}: the vote is transaction {}", promise.txid))?;
     let height = until_final(&node, &promise.txid).await?;
     let (now, needed) = look(&node, &subject).await?;
     if now.nonce > known.0.nonce {
-        return Ok(crate::say(&format!("final in block {height}; the change acts from the next block on"))?);
+        return Ok(crate::say(&format!(
+            "final in block {height}; the change takes effect from the next block on"
+        ))?);
     }
-    crate::say(&format!("final in block {height}; it waits for company:"))?;
+    crate::say(&format!("final in block {height}; it is pending:"))?;
     show(&now, needed)
 }
 
@@ -111,7 +113,7 @@ fn subject_of(wish: &Wish) -> String {
     }
 }
 
-/// What the voice says. A node refuses what no rule allows, so only what a typing mistake could turn into something else
+/// What the vote says. A node refuses what no rule allows, so only what a typing mistake could turn into something else
 /// is looked at here.
 fn payload(wish: &Wish, chain: Digest, subject: String, nonce: u64, clock: &Clock) -> Result<Payload> {
     let iat = clock.now().unsigned_ms();

@@ -1,4 +1,4 @@
-//! `hbc node stop|start|repair NAME DIR`: suspends and resumes the supervision of one child of a running deployment,
+//! `hbc node stop|start|heal NAME DIR`: suspends and resumes the supervision of one child of a running deployment,
 //! and makes the database of a ledger node anew while it is suspended.
 
 use std::sync::Arc;
@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result, bail};
 use hbc_client::Endpoint;
 use hbc_client::operations::ledger;
-use hbc_ledger::node::heal::{Board as Healing, repair::Repaired};
+use hbc_ledger::node::heal::{Board as Healing, stopped::Healed};
 use hbc_types::Clock;
 use hbc_types::wire::ledger::{NodeState, NodeStatus};
 use rustix::process::Signal;
@@ -19,7 +19,7 @@ use crate::supervise::{Board, Standings, State};
 
 /// How long a child may take to reach the wished state.
 const LIMIT: Duration = Duration::from_secs(60);
-/// How often a wait or a repair tells how it stands.
+/// How often a wait or healing tells how it stands.
 const TELL: Duration = Duration::from_secs(3);
 
 /// How the ledger nodes of a deployment say that they stand.
@@ -58,7 +58,7 @@ pub fn stop(deployment: &Deployment, name: &str) -> Result<()> {
 }
 
 /// Lets the child run again and waits until it is ready. Of a ledger node that heals it tells how far it is, and of one
-/// that waits to be repaired it says so at once.
+/// that waits to be healed it says so at once.
 pub fn start(deployment: &Deployment, name: &str, conditions: Option<&Conditions>) -> Result<()> {
     resume(deployment, name)?;
     wait_for(deployment, name, State::Ready, conditions)
@@ -75,7 +75,7 @@ fn resume(deployment: &Deployment, name: &str) -> Result<()> {
 }
 
 /// Makes a ledger node's database anew. One that runs is suspended meanwhile and runs again afterwards.
-pub fn repair(deployment: &Deployment, name: &str, runtime: &tokio::runtime::Runtime) -> Result<()> {
+pub fn heal(deployment: &Deployment, name: &str, runtime: &tokio::runtime::Runtime) -> Result<()> {
     let settings = Settings::read(&deployment.settings())?;
     let service = settings.services.iter().find(|service| service.name == name);
     if service.is_none_or(|service| !service.is_node()) {
@@ -87,21 +87,21 @@ pub fn repair(deployment: &Deployment, name: &str, runtime: &tokio::runtime::Run
     if runs {
         stop(deployment, name)?;
     }
-    let repaired = runtime.block_on(repair_telling(&config));
+    let healed = runtime.block_on(heal_telling(&config));
     if runs {
         resume(deployment, name)?;
     }
-    let repaired = repaired?;
-    for line in report(name, &repaired) {
+    let healed = healed?;
+    for line in report(name, &healed) {
         crate::say(&line)?;
     }
     Ok(())
 }
 
-async fn repair_telling(config: &hbc_ledger::Config) -> Result<Repaired> {
+async fn heal_telling(config: &hbc_ledger::Config) -> Result<Healed> {
     let board = Arc::new(Healing::default());
     let clock = Clock::system();
-    let work = hbc_ledger::node::heal::repair::repair(config, &clock, Arc::clone(&board));
+    let work = hbc_ledger::node::heal::stopped::heal(config, &clock, Arc::clone(&board));
     tokio::pin!(work);
     let mut tick = tokio::time::interval(TELL);
     tick.reset();
@@ -117,23 +117,20 @@ async fn repair_telling(config: &hbc_ledger::Config) -> Result<Repaired> {
     }
 }
 
-fn report(name: &str, repaired: &Repaired) -> Vec<String> {
-    let record = &repaired.record;
+fn report(name: &str, healed: &Healed) -> Vec<String> {
+    let record = &healed.record;
     let from: Vec<String> =
         record.fetched_from.iter().map(|(node, blocks)| format!("{blocks} from {node}")).collect();
     let from = if from.is_empty() { String::new() } else { format!(" ({})", from.join(", ")) };
     vec![
-        format!(
-            "{name} is repaired: {} blocks, {} of them fetched{from}",
-            record.blocks, record.repaired_blocks
-        ),
-        format!("height      {}", repaired.height),
-        format!("tip         {}", repaired.tip),
-        format!("log         {} leaves, root {}", repaired.log_size, repaired.log_root),
-        format!("state root  {}", repaired.state_root),
-        format!("  map       {}", repaired.map),
-        format!("  anchors   {}", repaired.anchors),
-        format!("  pages     {}", repaired.pages),
+        format!("{name} is healed: {} blocks, {} of them fetched{from}", record.blocks, record.healed_blocks),
+        format!("height      {}", healed.height),
+        format!("tip         {}", healed.tip),
+        format!("log         {} leaves, root {}", healed.log_size, healed.log_root),
+        format!("state root  {}", healed.state_root),
+        format!("  map       {}", healed.map),
+        format!("  anchors   {}", healed.anchors),
+        format!("  pages     {}", healed.pages),
     ]
 }
 
@@ -198,7 +195,7 @@ fn tell(name: &str, status: &NodeStatus) -> Result<()> {
     let healing = status.healing.as_ref();
     let found = status.evidence.as_deref().unwrap_or("nothing wrong");
     if status.state == NodeState::Attacked && healing.is_none_or(|healing| healing.attempts == 0) {
-        bail!("`{name}` runs but is attacked ({found}) and waits for `hbc node repair`");
+        bail!("`{name}` runs but is attacked ({found}) and waits for `hbc node heal`");
     }
     let trouble = healing.and_then(|healing| healing.trouble.as_deref()).unwrap_or("no trouble");
     let good = healing.map_or(0, |healing| healing.heights_checked);

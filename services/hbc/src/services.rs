@@ -68,7 +68,7 @@ pub static ALL: [Service; 4] = [
     },
     Service {
         name: hbc_storage::Storage::NAME,
-        about: "Records: sealed, pinned, anchored",
+        about: "Records: encrypted, pinned, anchored",
         port: 7104,
         processes: Processes::One,
         stop_order: 0,

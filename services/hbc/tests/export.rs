@@ -118,7 +118,7 @@ fn facts(chain: Digest, iat: u64) -> [Said; 3] {
 }
 
 /// A profile, a service's new key, a word of the node, other parameters, and at last another key of the one member.
-fn voices(chain: Digest, iat: u64) -> [Said; 6] {
+fn votes(chain: Digest, iat: u64) -> [Said; 6] {
     let staff = Payload::Staff(Staff {
         chain,
         commitment: Digest::of(b"person"),
@@ -158,7 +158,7 @@ fn voices(chain: Digest, iat: u64) -> [Said; 6] {
 fn story(chain: Digest) -> Vec<Said> {
     let iat = Clock::system().now().unsigned_ms();
     let facts = facts(chain, iat).into_iter();
-    consents(chain, iat).into_iter().chain(facts).chain(voices(chain, iat)).collect()
+    consents(chain, iat).into_iter().chain(facts).chain(votes(chain, iat)).collect()
 }
 
 /// A transaction after the member's key has changed.

@@ -44,7 +44,7 @@ pub struct Config {
     /// Submitted transactions per second and address.
     #[serde(default = "submissions_per_second")]
     pub submissions_per_second: u32,
-    /// Whether a store that was changed is repaired without being asked.
+    /// Whether a store that was changed is healed without being asked.
     #[serde(default)]
     pub heal: HealMode,
     /// Make the database if it is missing. Off, a node whose store vanished does not start.
@@ -90,7 +90,7 @@ pub enum HealMode {
     /// Makes its database anew from what is still good and from the peers.
     #[default]
     Auto,
-    /// Waits for `hbc node repair`.
+    /// Waits for `hbc node heal`.
     Manual,
 }
 

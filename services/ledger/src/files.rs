@@ -1,5 +1,5 @@
 //! The files beside the database: the latest checkpoint, so that a store that lost its tip is seen; the mark of
-//! an attack, which survives every restart until the node is repaired; what a repair needs and leaves behind; the
+//! an attack, which survives every restart until the node is healed; what healing needs and leaves behind; the
 //! lock that keeps a folder to one process.
 
 use std::fs::{self, File};
@@ -28,22 +28,24 @@ pub struct AttackMark {
     pub found_at_ms: i64,
 }
 
-/// What a repair did.
+/// What healing did.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct HealingRecord {
     /// What was found.
     pub mark: AttackMark,
-    /// When the repair was done, Unix milliseconds.
+    /// When healing was done, Unix milliseconds.
     pub healed_at_ms: i64,
     /// How long the last run took.
     pub took_ms: u64,
-    /// Blocks of the repaired chain.
+    /// Blocks of the healed chain.
     pub blocks: u64,
     /// Of these, taken from peers.
-    pub repaired_blocks: u64,
+    #[serde(rename = "repaired_blocks")]
+    pub healed_blocks: u64,
     /// Their bytes.
-    pub repaired_bytes: u64,
+    #[serde(rename = "repaired_bytes")]
+    pub healed_bytes: u64,
     /// Which peer gave how many.
     pub fetched_from: std::collections::BTreeMap<String, u64>,
 }
@@ -100,13 +102,13 @@ impl DataFolder {
         }
     }
 
-    /// The database that a repair makes, before it takes the place of the damaged one.
+    /// The database that healing makes, before it takes the place of the damaged one.
     #[must_use]
     pub fn new_database(&self) -> PathBuf {
         self.0.join("ledger.db.new")
     }
 
-    /// What was promised, refused and kept as evidence, for as long as a repair goes on.
+    /// What was promised, refused and kept as evidence, for as long as healing goes on.
     #[must_use]
     pub fn owed(&self) -> PathBuf {
         self.0.join("owed.db")
@@ -122,19 +124,19 @@ impl DataFolder {
         self.sync()
     }
 
-    /// Takes the mark away durably: the node is repaired.
+    /// Takes the mark away durably: the node is healed.
     pub fn clear_mark(&self) -> io::Result<()> {
         remove_if_there(&self.0.join("attacked"))?;
         self.sync()
     }
 
-    /// What the last repair did; nothing where that cannot be read any more.
+    /// What the last healing did; nothing where that cannot be read any more.
     pub fn healed(&self) -> io::Result<Option<HealingRecord>> {
         let bytes = read_if_there(&self.0.join("healed"))?;
         Ok(bytes.and_then(|bytes| serde_json::from_slice(&bytes).ok()))
     }
 
-    /// Writes down what a repair did.
+    /// Writes down what healing did.
     pub fn write_healed(&self, record: &HealingRecord) -> io::Result<()> {
         self.replace("healed", &record.document())
     }
@@ -155,20 +157,20 @@ impl DataFolder {
         self.sync()
     }
 
-    /// Puts the log of the agreement away, durably: it was changed, so that the node does not know what it signed. The next
-    /// start without it is silent.
+    /// Puts consensus's log away, durably: it was changed, so that the node does not know what it signed. The next
+    /// start without it abstains.
     pub fn put_log_away(&self) -> io::Result<()> {
         fs::rename(self.wal(), self.0.join("wal.refused"))?;
         self.sync()
     }
 
     /// Whether the node has lost its log, so that it does not know what it signed.
-    pub fn is_silent(&self) -> io::Result<bool> {
+    pub fn is_abstaining(&self) -> io::Result<bool> {
         self.0.join("silent").try_exists()
     }
 
     /// Notes durably that the log was lost.
-    pub fn fall_silent(&self) -> io::Result<()> {
+    pub fn abstain(&self) -> io::Result<()> {
         self.replace("silent", b"The log was lost: nothing is signed until two more blocks were decided.\n")
     }
 
@@ -178,9 +180,9 @@ impl DataFolder {
         self.sync()
     }
 
-    /// Keeps the damaged database, its journal and `rows` (those that were refused) for whoever looks into it, in a folder
-    /// named after the time of the mark: the four latest, one GiB of all. What an earlier attempt of the same repair kept
-    /// stays: by now the database may be another one. Nobody may write to the database.
+    /// Keeps the damaged database, its journal and `rows` (those that were refused) for whoever looks into it, in a
+    /// folder named after the time of the mark: the four latest, one GiB of all. What an earlier attempt of the same
+    /// healing kept stays: by now the database may be another one. Nobody may write to the database.
     pub fn keep_damaged(&self, mark: &AttackMark, rows: &[u8]) -> io::Result<PathBuf> {
         let all = self.0.join("damaged");
         let folder = all.join(format!("{:015}", mark.found_at_ms));
@@ -222,7 +224,7 @@ impl DataFolder {
         self.0.join("ledger.db")
     }
 
-    /// The write-ahead log of the agreement.
+    /// The write-ahead log of consensus.
     #[must_use]
     pub fn wal(&self) -> PathBuf {
         self.0.join("wal")
@@ -392,7 +394,7 @@ mod tests {
     }
 
     #[test]
-    fn a_repair_that_begins_again_keeps_what_its_first_attempt_kept() {
+    fn a_heal_that_begins_again_keeps_what_its_first_attempt_kept() {
         let folder = tempfile::tempdir().unwrap();
         let data = DataFolder::open(folder.path()).unwrap();
         std::fs::write(data.database(), b"damaged").unwrap();

@@ -1,9 +1,9 @@
-//! The ledger: agreement on proof-of-work blocks, the rules of transactions, proofs, attack detection.
+//! The ledger: consensus on proof-of-work blocks, the rules of transactions, proofs, attack detection.
 //!
 //! A node owns one SQLite file, one write-ahead log and one member key. It promises a transaction only once
 //! that is durable, votes only after its store was verified, and signs one text per height, round and step.
 //! From the outside in: [`routes`] (HTTP), [`node`] (tasks), [`store`], [`wal`] and [`files`] (disk), [`peers`] (the
-//! other members), [`domain`] (no I/O). The agreement is `hbc_consensus`, rules and chain are `hbc_chain`.
+//! other members), [`domain`] (no I/O). Consensus is `hbc_consensus`, rules and chain are `hbc_chain`.
 
 pub mod config;
 mod disk;
@@ -93,7 +93,7 @@ fn say_ready(node: &Node, readiness: &Readiness) {
     let note = match state {
         NodeState::Attacked => "attacked: the stored chain was changed",
         NodeState::Healing => "healing: the store is made anew",
-        NodeState::Verifying => "verifying: the repaired store is read again",
+        NodeState::Verifying => "verifying: the healed store is read again",
         NodeState::Suspect => "suspect: everything is being verified",
         NodeState::Healthy | NodeState::Syncing => "verified",
     };
@@ -128,7 +128,7 @@ pub fn openapi() -> utoipa::openapi::OpenApi {
 /// Opens the store once, which brings its tables up to date.
 pub async fn migrate(config: &Config) -> anyhow::Result<()> {
     let data = files::DataFolder::open(&config.data_dir)?;
-    let seal = node::loading::seal_key(config)?;
-    store::Store::open(&data.database(), config.create_store, seal).await?.close().await?;
+    let mac = node::loading::mac_key(config)?;
+    store::Store::open(&data.database(), config.create_store, mac).await?.close().await?;
     Ok(())
 }

@@ -1,4 +1,4 @@
-//! How members talk: two queues per peer, one for the agreement and one for transactions; one signed envelope per delivery,
+//! How members talk: two queues per peer, one for consensus and one for transactions; one signed envelope per delivery,
 //! the receiver's height as the answer. An envelope is signed over domain, chain, sender, receiver and body; it carries no
 //! clock, since stale messages fall by height and round and blocks prove themselves by certificate. [`envelope`] has the
 //! form, [`delivery`] the tasks.
@@ -28,14 +28,14 @@ use hbc_consensus::MemberId;
 /// Things that wait for one peer on one line; what does not fit is dropped, and sent again by whoever wants it known.
 const QUEUE: usize = 1_024;
 /// Their bytes, and one item more: a member that is slow or silent costs no more than that.
-const AGREEMENT_BYTES: usize = 24 << 20;
+const CONSENSUS_BYTES: usize = 24 << 20;
 const GOSSIP_BYTES: usize = 8 << 20;
 
 /// One thing to tell a peer.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Item {
-    /// An agreement message of a height.
-    Agreement(u64, Arc<[u8]>),
+    /// A consensus message of a height.
+    Consensus(u64, Arc<[u8]>),
     /// Transactions that wait: compact JWS.
     Transactions(Arc<[Arc<[u8]>]>),
 }
@@ -44,7 +44,7 @@ impl Item {
     /// Bytes that it keeps in memory, roughly.
     fn weight(&self) -> usize {
         match self {
-            Self::Agreement(_, bytes) => bytes.len(),
+            Self::Consensus(_, bytes) => bytes.len(),
             Self::Transactions(all) => all.iter().map(|bytes| bytes.len()).sum(),
         }
     }
@@ -111,8 +111,8 @@ pub struct Peer {
     /// Named in the configuration: kept whoever the members are.
     pub configured: bool,
     /// Its id in the present set; none while it is no member.
-    seat: Mutex<Option<MemberId>>,
-    agreement: Lane,
+    membership: Mutex<Option<MemberId>>,
+    consensus: Lane,
     gossip: Lane,
     reached: AtomicBool,
     attacked: AtomicBool,
@@ -128,7 +128,7 @@ impl Peer {
             return;
         }
         let lane = match &item {
-            Item::Agreement(..) => &self.agreement,
+            Item::Consensus(..) => &self.consensus,
             Item::Transactions(_) => &self.gossip,
         };
         if !lane.put(item) {
@@ -139,12 +139,12 @@ impl Peer {
     /// Its id in the present set of members.
     #[must_use]
     pub fn id(&self) -> Option<MemberId> {
-        *self.seat.lock().unwrap_or_else(PoisonError::into_inner)
+        *self.membership.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Notes its place in a new set of members.
-    pub fn sits(&self, id: Option<MemberId>) {
-        *self.seat.lock().unwrap_or_else(PoisonError::into_inner) = id;
+    pub fn set_member(&self, id: Option<MemberId>) {
+        *self.membership.lock().unwrap_or_else(PoisonError::into_inner) = id;
     }
 
     /// True if the last envelope was answered.
@@ -240,25 +240,25 @@ pub struct This(Arc<RwLock<Speaker>>);
 
 #[derive(Default)]
 struct Speaker {
-    seat: Option<Arc<Sender>>,
+    membership: Option<Arc<Sender>>,
     announcement: Option<Arc<str>>,
 }
 
 impl This {
-    /// The present seat; none for an observer.
+    /// The present membership; none for an observer.
     #[must_use]
-    pub fn seat(&self) -> Option<Arc<Sender>> {
-        self.0.read().unwrap_or_else(PoisonError::into_inner).seat.clone()
+    pub fn membership(&self) -> Option<Arc<Sender>> {
+        self.0.read().unwrap_or_else(PoisonError::into_inner).membership.clone()
     }
 
     fn announcement(&self) -> Option<Arc<str>> {
         self.0.read().unwrap_or_else(PoisonError::into_inner).announcement.clone()
     }
 
-    /// Takes a new seat, and what is announced from it.
-    pub fn change(&self, seat: Option<Sender>, announcement: Option<String>) {
+    /// Takes a new membership, and what is announced from it.
+    pub fn change(&self, membership: Option<Sender>, announcement: Option<String>) {
         *self.0.write().unwrap_or_else(PoisonError::into_inner) =
-            Speaker { seat: seat.map(Arc::new), announcement: announcement.map(Arc::from) };
+            Speaker { membership: membership.map(Arc::new), announcement: announcement.map(Arc::from) };
     }
 }
 
@@ -282,15 +282,15 @@ pub fn connect(
     news: mpsc::Sender<PeerNews>,
 ) -> (Arc<Peer>, impl Future<Output = ()> + Send) {
     let Introduction { name, url, endpoint, configured } = introduction;
-    let (agreement, messages) = Lane::new(AGREEMENT_BYTES);
+    let (consensus, messages) = Lane::new(CONSENSUS_BYTES);
     let (gossip, transactions) = Lane::new(GOSSIP_BYTES);
     let peer = Arc::new(Peer {
         name,
         url,
         endpoint,
         configured,
-        seat: Mutex::new(None),
-        agreement,
+        membership: Mutex::new(None),
+        consensus,
         gossip,
         reached: AtomicBool::new(false),
         attacked: AtomicBool::new(false),
@@ -299,7 +299,7 @@ pub fn connect(
         ended: Notify::new(),
     });
     let answered = Arc::new(Notify::new());
-    let line = Line::new(peer.clone(), |peer| &peer.agreement, messages);
+    let line = Line::new(peer.clone(), |peer| &peer.consensus, messages);
     let delivery =
         Delivery { line, this: this.clone(), clock, news: news.clone(), answered: answered.clone() };
     let line = Line::new(peer.clone(), |peer| &peer.gossip, transactions);
@@ -332,7 +332,7 @@ mod tests {
         // The task that would deliver is never run, but kept: nothing leaves the queues.
         let (peer, delivery) = connect(introduction, This::default(), Clock::system(), news);
         std::mem::forget(delivery);
-        peer.sits(Some(MemberId([1; 32])));
+        peer.set_member(Some(MemberId([1; 32])));
         peer
     }
 
@@ -340,15 +340,15 @@ mod tests {
     async fn a_peer_that_never_answers_costs_two_bounded_queues() {
         let large = peer();
         let block: Arc<[u8]> = vec![0; 8 << 20].into();
-        (0..1_000).for_each(|height| large.tell(Item::Agreement(height, block.clone())));
+        (0..1_000).for_each(|height| large.tell(Item::Consensus(height, block.clone())));
         let text: Arc<[u8]> = vec![0; 1 << 20].into();
         (0..1_000).for_each(|_| large.tell(Item::Transactions([text.clone()].into())));
         let bytes = |lane: &Lane| lane.bytes.load(Ordering::Relaxed);
-        assert_eq!((bytes(&large.agreement), bytes(&large.gossip)), (24 << 20, 8 << 20));
+        assert_eq!((bytes(&large.consensus), bytes(&large.gossip)), (24 << 20, 8 << 20));
         let many = peer();
         let vote: Arc<[u8]> = vec![0; 200].into();
-        (0..100_000).for_each(|height| many.tell(Item::Agreement(height, vote.clone())));
-        assert_eq!(bytes(&many.agreement), QUEUE * 200);
+        (0..100_000).for_each(|height| many.tell(Item::Consensus(height, vote.clone())));
+        assert_eq!(bytes(&many.consensus), QUEUE * 200);
     }
 
     #[tokio::test]
@@ -356,8 +356,8 @@ mod tests {
         let peer = peer();
         let text: Arc<[u8]> = vec![0; 500].into();
         (0..100_000).for_each(|_| peer.tell(Item::Transactions([text.clone()].into())));
-        peer.tell(Item::Agreement(1, vec![0; 200].into()));
-        assert_eq!(peer.agreement.bytes.load(Ordering::Relaxed), 200);
+        peer.tell(Item::Consensus(1, vec![0; 200].into()));
+        assert_eq!(peer.consensus.bytes.load(Ordering::Relaxed), 200);
     }
 
     #[tokio::test(start_paused = true)]

@@ -6,13 +6,13 @@
 
 mod carry;
 mod integrity;
+mod inventory;
 mod journal;
-mod pen;
 mod reader;
+mod row_mac;
+mod row_writer;
 mod rows;
-mod seal;
 mod stamp;
-mod stock;
 
 use std::borrow::Cow;
 use std::fs::File;
@@ -28,17 +28,17 @@ use tokio::sync::{Mutex, RwLock};
 
 pub use carry::Hold;
 pub use integrity::Unsound;
+pub use inventory::Inventory;
+use inventory::{Change, MultisetHash, Sum};
 use journal::Written;
-pub use journal::mend;
-use pen::Pen;
+pub use journal::recover_checksums;
 use reader::read_only;
 pub use reader::{BlockReader, ReadAhead};
+pub use row_mac::{Authenticated, MacKey, Table};
+use row_writer::RowWriter;
 pub use rows::{Carried, Row};
-pub use seal::{SealKey, Sealed, Table};
 use stamp::Stamps;
 pub use stamp::Verification;
-pub use stock::Stock;
-use stock::{Change, Sum, Tally};
 
 /// The tables, triggers and indices.
 const TABLES: &str = include_str!("../migrations/0001_ledger.sql");
@@ -156,16 +156,16 @@ pub struct StoredEvidence {
 
 /// The one connection that writes, and what it wrote beside the blocks.
 #[derive(Debug)]
-struct Writer {
+struct WriterConnection {
     connection: SqliteConnection,
     /// Unknown until the rows of an existing file were read and found sound.
-    known: Option<Known>,
+    known: Option<KnownRows>,
     written: Written,
 }
 
 #[derive(Clone, Debug)]
-struct Known {
-    stock: Arc<Stock>,
+struct KnownRows {
+    inventory: Arc<Inventory>,
     sum: Sum,
 }
 
@@ -173,7 +173,7 @@ struct Known {
 #[derive(Debug)]
 pub struct Store {
     path: PathBuf,
-    writer: Mutex<Writer>,
+    writer: Mutex<WriterConnection>,
     stamps: StdMutex<Stamps>,
     /// Held by the verification of everything that is under way.
     alone: Mutex<()>,
@@ -182,7 +182,7 @@ pub struct Store {
     fold_above: AtomicU64,
     /// The journal is not what this store wrote.
     journal_changed: AtomicBool,
-    seal: SealKey,
+    mac: MacKey,
     /// The main file. Never closed while a connection to it is open: that would end the locks that SQLite holds for
     /// this process.
     file: StdMutex<Option<File>>,
@@ -193,32 +193,32 @@ pub struct Store {
 impl Store {
     /// Opens the file and makes it if `create`. A file with other tables or triggers than a ledger's is damaged, and so
     /// is one whose journal was changed.
-    pub async fn open(path: &Path, create: bool, seal: SealKey) -> Result<Self, StoreError> {
+    pub async fn open(path: &Path, create: bool, mac: MacKey) -> Result<Self, StoreError> {
         journal::check(path)?;
-        let writer = Self::open_writer(path, create, &seal).await?;
+        let writer = Self::open_writer(path, create, &mac).await?;
         let file = File::open(path)?;
-        Ok(Self::with(path, writer, Some(file), seal))
+        Ok(Self::with(path, writer, Some(file), mac))
     }
 
-    async fn open_writer(path: &Path, create: bool, seal: &SealKey) -> Result<Writer, StoreError> {
+    async fn open_writer(path: &Path, create: bool, mac: &MacKey) -> Result<WriterConnection, StoreError> {
         let mut connection = Self::options(path).create_if_missing(create).connect().await?;
         if !integrity::has_our_schema(path, &mut connection).await? {
             let mut tx = connection.begin_with("BEGIN IMMEDIATE").await?;
             sqlx::raw_sql(TABLES).execute(&mut *tx).await?;
-            Tally::new(Sum::default(), 0, seal).write(&mut tx).await?;
+            MultisetHash::new(Sum::default(), 0, mac).write(&mut tx).await?;
             tx.commit().await?;
-            return Ok(Writer::of(connection, Some(Known::nothing())));
+            return Ok(WriterConnection::of(connection, Some(KnownRows::nothing())));
         }
-        Ok(Writer::of(connection, None))
+        Ok(WriterConnection::of(connection, None))
     }
 
     /// An empty store in memory in the place of a database that cannot be opened: it holds nothing, and the
     /// node says so.
-    pub async fn substitute(path: &Path, seal: SealKey) -> Result<Self, StoreError> {
-        Ok(Self::with(path, Writer::of(in_memory().await?, None), None, seal))
+    pub async fn substitute(path: &Path, mac: MacKey) -> Result<Self, StoreError> {
+        Ok(Self::with(path, WriterConnection::of(in_memory().await?, None), None, mac))
     }
 
-    fn with(path: &Path, writer: Writer, file: Option<File>, seal: SealKey) -> Self {
+    fn with(path: &Path, writer: WriterConnection, file: Option<File>, mac: MacKey) -> Self {
         Self {
             path: path.to_owned(),
             writer: Mutex::new(writer),
@@ -227,7 +227,7 @@ impl Store {
             hindered: AtomicBool::new(false),
             fold_above: AtomicU64::new(stamp::LARGEST_WAL_BYTES),
             journal_changed: AtomicBool::new(false),
-            seal,
+            mac,
             file: StdMutex::new(file),
             in_place: RwLock::new(()),
         }
@@ -277,16 +277,16 @@ impl Store {
     /// Adds a block, drops the promises that it keeps, and folds the journal into the main file.
     pub async fn commit(&self, block: &StoredBlock, kept: &[Digest]) -> Result<(), StoreError> {
         let blocks = std::slice::from_ref(block);
-        self.write(true, async |pen| {
-            insert_blocks(pen.connection, blocks).await?;
-            pen.remove(Table::Promises, kept).await
+        self.write(true, async |rows| {
+            insert_blocks(rows.connection, blocks).await?;
+            rows.remove(Table::Promises, kept).await
         })
         .await
     }
 
     /// Makes a group of promises durable: one commit for all.
     pub async fn add_promises(&self, promises: &[StoredPromise], now_ms: i64) -> Result<(), StoreError> {
-        self.write(self.journal_is_large(), async |pen| pen.promises(promises, now_ms).await).await
+        self.write(self.journal_is_large(), async |rows| rows.promises(promises, now_ms).await).await
     }
 
     /// Promises not kept yet, oldest first.
@@ -302,19 +302,19 @@ impl Store {
     /// Takes back promises that turned out impossible outside of a block commit. Of all refusals the latest are kept.
     pub async fn refuse(&self, refused: &[StoredRefusal], now_ms: i64) -> Result<(), StoreError> {
         let txids: Vec<Digest> = refused.iter().map(|refusal| refusal.txid).collect();
-        self.write(false, async |pen| {
-            pen.remove(Table::Promises, &txids).await?;
+        self.write(false, async |rows| {
+            rows.remove(Table::Promises, &txids).await?;
             for refusal in refused {
-                pen.refusal(refusal, now_ms).await?;
+                rows.refusal(refusal, now_ms).await?;
             }
-            pen.forget_old_refusals(MOST_REFUSALS).await
+            rows.forget_old_refusals(MOST_REFUSALS).await
         })
         .await
     }
 
     /// Drops promises that were kept already.
     pub async fn forget_promises(&self, kept: &[Digest]) -> Result<(), StoreError> {
-        self.write(false, async |pen| pen.remove(Table::Promises, kept).await).await
+        self.write(false, async |rows| rows.remove(Table::Promises, kept).await).await
     }
 
     /// The refusal of a transaction that was promised once.
@@ -325,11 +325,11 @@ impl Store {
         if self.never_wrote(Table::Refusals, txid).await {
             return Ok(None);
         }
-        let (mut connection, stock) = self.snapshot().await?;
+        let (mut connection, inventory) = self.snapshot().await?;
         let row = rows::refusal_of(&mut connection, txid).await?;
-        let sealed = row.as_ref().is_none_or(|row| row.is_sealed(&self.seal));
-        let known = stock.map(|stock| stock.seal_of(Table::Refusals, txid));
-        if !sealed || known.is_some_and(|known| known != row.as_ref().map(|row| row.seal)) {
+        let sealed = row.as_ref().is_none_or(|row| row.is_authentic(&self.mac));
+        let known = inventory.map(|inventory| inventory.mac_of(Table::Refusals, txid));
+        if !sealed || known.is_some_and(|known| known != row.as_ref().map(|row| row.mac)) {
             return Err(StoreError::Row("refusals"));
         }
         Ok(row.map(|row| row.row))
@@ -337,7 +337,7 @@ impl Store {
 
     /// Keeps evidence; the same twice is kept once, and of one kind against one member the first thousand.
     pub async fn add_evidence(&self, evidence: &StoredEvidence, now_ms: i64) -> Result<(), StoreError> {
-        self.write(false, async |pen| pen.evidence(evidence, now_ms).await).await
+        self.write(false, async |rows| rows.evidence(evidence, now_ms).await).await
     }
 
     /// A piece of evidence by its digest.
@@ -348,13 +348,14 @@ impl Store {
         if self.never_wrote(Table::Evidence, digest).await {
             return Ok(None);
         }
-        let (mut connection, stock) = self.snapshot().await?;
+        let (mut connection, inventory) = self.snapshot().await?;
         let row = sqlx::query("SELECT detail FROM evidence WHERE digest = $1")
             .bind(digest.as_bytes().as_slice())
             .fetch_optional(&mut connection)
             .await?;
         let detail: Option<Vec<u8>> = row.map(|row| row.try_get("detail")).transpose()?;
-        let gone = detail.is_none() && stock.is_some_and(|stock| stock.has(Table::Evidence, digest));
+        let gone =
+            detail.is_none() && inventory.is_some_and(|inventory| inventory.has(Table::Evidence, digest));
         if gone || detail.as_ref().is_some_and(|detail| Digest::of(detail) != *digest) {
             return Err(StoreError::Row("evidence"));
         }
@@ -364,7 +365,7 @@ impl Store {
     /// True if memory knows that there is no such row: nothing is read for whoever asks at random.
     async fn never_wrote(&self, table: Table, id: &Digest) -> bool {
         let writer = self.writer.lock().await;
-        writer.known.as_ref().is_some_and(|known| !known.stock.has(table, id))
+        writer.known.as_ref().is_some_and(|known| !known.inventory.has(table, id))
     }
 
     /// How many rows of evidence there are.
@@ -374,40 +375,41 @@ impl Store {
         unsigned(row.try_get("n")?)
     }
 
-    /// One transaction of this node's own: the rows, and the tally with them. Then the journal is folded in if `fold`.
+    /// One transaction of this node's own: the rows, and the multiset hash with them. Then the journal is folded in if
+    /// `fold`.
     async fn write(
         &self,
         fold: bool,
-        rows: impl AsyncFnOnce(&mut Pen<'_>) -> Result<(), StoreError>,
+        rows: impl AsyncFnOnce(&mut RowWriter<'_>) -> Result<(), StoreError>,
     ) -> Result<(), StoreError> {
         let mut writer = self.writer.lock().await;
-        let Writer { connection, known, written } = &mut *writer;
+        let WriterConnection { connection, known, written } = &mut *writer;
         let left = self.left(connection).await?;
         let before = written.take();
         let mut change = Change::default();
         let mut tx = connection.begin_with("BEGIN IMMEDIATE").await?;
-        let stock = known.as_ref().map(|known| &*known.stock);
-        rows(&mut Pen { connection: &mut tx, key: &self.seal, stock, change: &mut change }).await?;
+        let inventory = known.as_ref().map(|known| &*known.inventory);
+        rows(&mut RowWriter { connection: &mut tx, key: &self.mac, inventory, change: &mut change }).await?;
         let sum = known.as_ref().filter(|_| !change.is_empty());
-        let sum = sum.map(|known| known.sum.after(&known.stock, &change, &self.seal));
+        let sum = sum.map(|known| known.sum.after(&known.inventory, &change, &self.mac));
         if let Some((sum, entries)) = sum {
-            Tally::new(sum, entries, &self.seal).write(&mut tx).await?;
+            MultisetHash::new(sum, entries, &self.mac).write(&mut tx).await?;
         }
         tx.commit().await?;
         *written = before;
         if let (Some(known), Some((sum, _))) = (known, sum) {
-            Arc::make_mut(&mut known.stock).apply(change);
+            Arc::make_mut(&mut known.inventory).apply(change);
             known.sum = sum;
         }
         self.wrote(&mut writer, left, fold).await
     }
 
     /// A fresh connection that stays at this moment, and what memory knows of the rows at the same moment.
-    async fn snapshot(&self) -> Result<(SqliteConnection, Option<Arc<Stock>>), StoreError> {
+    async fn snapshot(&self) -> Result<(SqliteConnection, Option<Arc<Inventory>>), StoreError> {
         let _the_file_stays = self.in_place.read().await;
         let writer = self.writer.lock().await;
         let connection = self.fixed().await?;
-        Ok((connection, writer.known.as_ref().map(|known| known.stock.clone())))
+        Ok((connection, writer.known.as_ref().map(|known| known.inventory.clone())))
     }
 
     /// Called with the writer held, or where nobody writes.
@@ -426,7 +428,7 @@ impl Store {
 
     /// Closes the writer in good order: the journal is folded in, and nothing is written any more.
     pub async fn close(&self) -> Result<(), StoreError> {
-        let nothing = Writer::of(in_memory().await?, None);
+        let nothing = WriterConnection::of(in_memory().await?, None);
         let writer = std::mem::replace(&mut *self.writer.lock().await, nothing);
         writer.connection.close().await?;
         *self.file.lock().unwrap_or_else(PoisonError::into_inner) = None;
@@ -434,19 +436,19 @@ impl Store {
     }
 }
 
-impl Writer {
-    fn of(connection: SqliteConnection, known: Option<Known>) -> Self {
+impl WriterConnection {
+    fn of(connection: SqliteConnection, known: Option<KnownRows>) -> Self {
         Self { connection, known, written: Written::default() }
     }
 }
 
-impl Known {
+impl KnownRows {
     fn nothing() -> Self {
-        Self { stock: Arc::default(), sum: Sum::default() }
+        Self { inventory: Arc::default(), sum: Sum::default() }
     }
 
-    fn of(stock: Stock, key: &SealKey) -> Self {
-        Self { sum: Sum::of(&stock, key), stock: Arc::new(stock) }
+    fn of(inventory: Inventory, key: &MacKey) -> Self {
+        Self { sum: Sum::of(&inventory, key), inventory: Arc::new(inventory) }
     }
 }
 

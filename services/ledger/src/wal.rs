@@ -1,4 +1,4 @@
-//! The file of the agreement's write-ahead log: begun, resumed, synced, read. What its bytes mean, and when it is damaged,
+//! The file of consensus's write-ahead log: begun, resumed, synced, read. What its bytes mean, and when it is damaged,
 //! is `hbc_consensus::wal`; nothing here decides about it.
 
 use std::fs::{self, File, OpenOptions};

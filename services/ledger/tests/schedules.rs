@@ -1,6 +1,6 @@
 //! Random schedules of consent events sent to different nodes that lag, crash and lose what was passed on: a revoked
 //! grant is never in force again, and whatever a node acknowledged ends in the chain exactly once, or in a refusal that
-//! names the final transaction by which it is excluded. Real chains, real waiting rooms; only disk and network are played.
+//! names the final transaction by which it is excluded. Real chains, real mempools; only disk and network are played.
 
 #![allow(
     clippy::unwrap_used,
@@ -22,9 +22,9 @@ use hbc_chain::memory::Chain;
 use hbc_chain::payload::{Consent, ConsentKey, KeyStatus, Payload, Revoke};
 use hbc_chain::rules::Refusal;
 use hbc_chain::tx::{self, Tx};
-use hbc_ledger::domain::mempool::PoolLimits;
-use hbc_ledger::node::judging::{Judged, Source, judge};
-use hbc_ledger::node::waiting::{Impossible, Waiting};
+use hbc_ledger::domain::fair_queue::QueueLimits;
+use hbc_ledger::node::mempool::{Impossible, Mempool};
+use hbc_ledger::node::validation::{Source, Validated, validate};
 use hbc_testkit::chain::named::{self, secret};
 use hbc_types::account::Custody;
 use hbc_types::ids::GrantId;
@@ -39,7 +39,7 @@ const START_MS: u64 = 1_800_000_000_000;
 
 #[derive(Debug, Clone, Copy)]
 enum Said {
-    Register,
+    SecondaryIndex,
     Grant(u8),
     Alter(u8),
     Revoke(u8),
@@ -63,7 +63,7 @@ enum Step {
 fn step() -> impl Strategy<Value = Step> {
     let node = 0..NODES;
     let said = prop_oneof![
-        2 => Just(Said::Register),
+        2 => Just(Said::SecondaryIndex),
         5 => (0..GRANTS).prop_map(Said::Grant),
         4 => (0..GRANTS).prop_map(Said::Alter),
         3 => (0..GRANTS).prop_map(Said::Revoke),
@@ -100,7 +100,7 @@ fn genesis() -> Genesis {
 /// One node: its chain, what waits, and what its disk keeps.
 struct Replica {
     chain: Chain,
-    waiting: Waiting,
+    mempool: Mempool,
     promises: BTreeMap<Digest, Arc<Tx>>,
     refusals: BTreeMap<Digest, Option<Digest>>,
 }
@@ -122,7 +122,7 @@ impl World {
     fn new() -> Self {
         let replica = |_| Replica {
             chain: Chain::found(genesis()).unwrap(),
-            waiting: Waiting::new(PoolLimits::default()),
+            mempool: Mempool::new(QueueLimits::default()),
             promises: BTreeMap::new(),
             refusals: BTreeMap::new(),
         };
@@ -165,7 +165,7 @@ impl World {
             seq: seq + 1,
         };
         let (signer, payload) = match said {
-            Said::Register => {
+            Said::SecondaryIndex => {
                 let pop = SignatureBytes::sign(&holder(key), &possession_text(&chain, &kid));
                 let public = Some(PublicKey::of(&holder(key)));
                 let status = KeyStatus::Active;
@@ -197,7 +197,7 @@ impl World {
     }
 
     fn pass(&mut self, from: usize, to: usize) {
-        let told: Vec<_> = self.nodes[from].waiting.promises(1_000);
+        let told: Vec<_> = self.nodes[from].mempool.promises(1_000);
         for tx in told {
             self.nodes[to].admit(&tx, false, self.now);
         }
@@ -209,7 +209,7 @@ impl World {
         }
         let now = Timestamp::from_ms(i64::try_from(self.now).unwrap());
         let replica = &self.nodes[node];
-        let candidates = replica.waiting.candidates(100, 1 << 20);
+        let candidates = replica.mempool.candidates(100, 1 << 20);
         let draft = replica.chain.draft(&candidates, now, &genesis().members[node].kid());
         if draft.is_empty() {
             return;
@@ -246,11 +246,11 @@ impl World {
     fn crash(&mut self, node: usize) {
         let now = self.now;
         let replica = &mut self.nodes[node];
-        replica.waiting = Waiting::new(PoolLimits::default());
+        replica.mempool = Mempool::new(QueueLimits::default());
         for tx in replica.promises.values() {
-            replica.waiting.resume(tx.clone());
+            replica.mempool.resume(tx.clone());
         }
-        let impossible = replica.waiting.rebuild(&replica.chain, now);
+        let impossible = replica.mempool.recompute(&replica.chain, now);
         replica.refuse(&impossible);
     }
 
@@ -278,17 +278,17 @@ impl World {
 }
 
 impl Replica {
-    /// By the node's own judgement. True if it answers for it.
+    /// By the node's own validation. True if it answers for it.
     fn admit(&mut self, tx: &Arc<Tx>, promise: bool, now: u64) -> bool {
         let txs = std::slice::from_ref(tx);
         let source = if promise { Source::Client } else { Source::Member };
-        match judge(&self.chain, &mut self.waiting, txs, source, now).pop().expect("one answer") {
-            Judged::Final(_) | Judged::Promised => true,
-            Judged::Refused(_) => false,
-            Judged::Waits => {
+        match validate(&self.chain, &mut self.mempool, txs, source, now).pop().expect("one answer") {
+            Validated::Final(_) | Validated::Promised => true,
+            Validated::Refused(_) => false,
+            Validated::Waits => {
                 if promise {
-                    for tx in self.waiting.with_predecessors(txs) {
-                        self.waiting.promise(&tx.txid());
+                    for tx in self.mempool.with_predecessors(txs) {
+                        self.mempool.promise(&tx.txid());
                         self.promises.insert(tx.txid(), tx);
                     }
                 }
@@ -299,14 +299,14 @@ impl Replica {
 
     fn commit(&mut self, block: Block, now: u64) {
         let next =
-            self.chain.examine(block, &|txid| self.waiting.get(txid).cloned()).expect("peers accept it");
+            self.chain.examine(block, &|txid| self.mempool.get(txid).cloned()).expect("peers accept it");
         let txids: Vec<_> = next.txids().collect();
         for txid in &txids {
             self.promises.remove(txid);
         }
-        self.waiting.foresee(&self.chain, next.txs(), now);
+        self.mempool.speculate(&self.chain, next.txs(), now);
         assert!(self.chain.extend(next, String::new()));
-        let impossible = self.waiting.settle(&self.chain, &txids, now);
+        let impossible = self.mempool.settle(&self.chain, &txids, now);
         self.refuse(&impossible);
     }
 

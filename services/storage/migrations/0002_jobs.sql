@@ -1,7 +1,7 @@
 -- What was found by looking for it again and again is owed as jobs (`jobs` is a table of every service).
 
 INSERT INTO jobs (kind, key, subject, state, wanted, owed_at_ms, due_at_ms, attempts, faults)
-SELECT 'upload.bury', id, id, 'waiting', 1, created_at_ms + 120000, created_at_ms + 120000, 0, 0
+SELECT 'upload.abort', id, id, 'waiting', 1, created_at_ms + 120000, created_at_ms + 120000, 0, 0
 FROM intents WHERE state <> 'committed' AND state <> 'void';
 
 INSERT INTO jobs (kind, key, subject, state, wanted, owed_at_ms, due_at_ms, attempts, faults)

@@ -13,9 +13,9 @@ pub struct Config {
     /// What every service is told. `server.body_limit_bytes` bounds uploads.
     #[serde(flatten)]
     pub base: Settings,
-    /// The key of index tokens and row seals: it must not be in the database, nor in its backups.
+    /// The key of index tokens and row encryption: it must not be in the database, nor in its backups.
     pub index_key_file: SecretFile,
-    /// Folder of sealed segments on their way to IPFS.
+    /// Folder of encrypted segments on their way to IPFS.
     pub spool_dir: PathBuf,
     /// Where auth answers (its JWKS).
     pub auth_url: String,
@@ -71,7 +71,8 @@ pub struct ReconcileSettings {
     pub every_seconds: u64,
     /// An upload that has not been committed after this many seconds is dead.
     pub intent_seconds: u64,
-    /// Sealed segments stay in the spool at least this long after their commit, to be pinned again if IPFS lost them.
+    /// Encrypted segments stay in the spool at least this long after their commit, to be pinned again if IPFS lost
+    /// them.
     pub spool_seconds: u64,
 }
 

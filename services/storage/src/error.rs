@@ -4,7 +4,7 @@ use hbc_app::jobs::JobError;
 use hbc_client::ClientError;
 use hbc_db::DbError;
 use hbc_service::Problem;
-use hbc_service::idempotency::Rivalry;
+use hbc_service::idempotency::WriteConflict;
 use hbc_types::problem::Slug;
 
 use crate::domain::blob::BlobError;
@@ -122,8 +122,8 @@ impl Error {
     }
 }
 
-impl Rivalry for Error {
-    fn is_rival(&self) -> bool {
+impl WriteConflict for Error {
+    fn is_conflict(&self) -> bool {
         matches!(self, Self::Db(error) if error.is_unique_violation())
     }
 }

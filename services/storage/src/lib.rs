@@ -1,11 +1,12 @@
-//! Storage: records as sealed bytes on IPFS, anchored on the ledger, served as FHIR R4 and as they were received.
+//! Storage: records as encrypted bytes on IPFS, anchored on the ledger, served as FHIR R4 and as they were received.
 //!
 //! It owns records, segments, the search index and the spool. It holds ciphertext and wrapped keys and can read nothing
 //! alone: every key comes from access-policy, with a decision and a receipt. What must always hold:
 //!
 //! - Received bytes are never re-written; FHIR's changes lie over them (`domain::overlay`).
-//! - Nothing leaves before the row's seal, the slice's hash, the record's seal and its commitment verified (`flows::read`).
-//! - An upload is acknowledged when it is sealed, pinned and committed, or not at all (`flows::upload`, `jobs`).
+//! - Nothing leaves before the row's tag, the slice's hash, the record's authentication tag and its commitment verified
+//!   (`flows::read`).
+//! - An upload is acknowledged when it is encrypted, pinned and committed, or not at all (`flows::upload`, `jobs`).
 //! - The database names nobody and no diagnosis (`domain::index`).
 //!
 //! `routes` speaks HTTP, `flows` says what happens in which order, `store` keeps rows, spool and segments, `domain` does no
@@ -45,7 +46,7 @@ impl Service for Storage {
     const ROLE: ServiceRole = ServiceRole::Storage;
     const TITLE: &'static str = "HBC storage";
     const ABOUT: &'static str =
-        "Records: FHIR R4 resources and documents, sealed, on IPFS, anchored on the ledger.";
+        "Records: FHIR R4 resources and documents, encrypted, on IPFS, anchored on the ledger.";
     const MIGRATIONS: &'static [Migration] = store::MIGRATIONS;
     type Config = Config;
     /// A block store in place of the IPFS daemon.

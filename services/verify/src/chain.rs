@@ -4,7 +4,7 @@ use std::io::{BufReader, IsTerminal as _, Read, Write as _};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result};
-use hbc_chain::audit::{Audit, CertifiedBlock};
+use hbc_chain::audit::{Audit, AuditedBlock};
 use hbc_chain::file::{ChainFileError, ChainReader};
 use hbc_chain::proof::{ProofError, Trust, chain_line};
 use hbc_types::Timestamp;
@@ -75,7 +75,7 @@ fn run(reader: &mut ChainReader<Counted>, progress: &mut Progress) -> Result<Res
 }
 
 /// The next blocks, and whether the file has ended after them.
-fn read_group(reader: &mut ChainReader<Counted>) -> (Vec<CertifiedBlock>, Result<bool, ChainFileError>) {
+fn read_group(reader: &mut ChainReader<Counted>) -> (Vec<AuditedBlock>, Result<bool, ChainFileError>) {
     let (mut group, mut bytes, mut transactions) = (Vec::new(), 0_usize, 0_usize);
     while group.len() < GROUP_BLOCKS && bytes < GROUP_BYTES && transactions < GROUP_TRANSACTIONS {
         match reader.block() {

@@ -12,7 +12,7 @@ use crate::rtree::{AnchorLeaf, PAGE_ANCHORS, Page};
 #[derive(Debug, Default)]
 pub struct Anchors {
     leaves: Vec<AnchorLeaf>,
-    sealed: Vec<Arc<Page>>,
+    complete: Vec<Arc<Page>>,
     root: Frontier,
     pages: Frontier,
 }
@@ -21,7 +21,7 @@ pub struct Anchors {
 #[derive(Debug)]
 pub struct AnchorDraft {
     new: Vec<AnchorLeaf>,
-    sealed: Vec<Arc<Page>>,
+    complete: Vec<Arc<Page>>,
     root: Frontier,
     pages: Frontier,
 }
@@ -33,20 +33,20 @@ impl Anchors {
         &self.leaves
     }
 
-    /// The sealed pages, in order.
+    /// The complete pages, in order.
     #[must_use]
     pub fn pages(&self) -> &[Arc<Page>] {
-        &self.sealed
+        &self.complete
     }
 
-    /// The anchors after the last sealed page.
+    /// The anchors after the last encrypted page.
     #[must_use]
     pub fn tail(&self) -> &[AnchorLeaf] {
-        let sealed = self.sealed.len().saturating_mul(PAGE_ANCHORS);
-        self.leaves.get(sealed..).unwrap_or_default()
+        let complete = self.complete.len().saturating_mul(PAGE_ANCHORS);
+        self.leaves.get(complete..).unwrap_or_default()
     }
 
-    /// The root over the anchors and the root over the sealed pages.
+    /// The root over the anchors and the root over the encrypted pages.
     #[must_use]
     pub fn roots(&self) -> (Digest, Digest) {
         (self.root.root(), self.pages.root())
@@ -55,7 +55,7 @@ impl Anchors {
     pub(super) fn draft(&self) -> AnchorDraft {
         AnchorDraft {
             new: Vec::new(),
-            sealed: Vec::new(),
+            complete: Vec::new(),
             root: self.root.clone(),
             pages: self.pages.clone(),
         }
@@ -63,28 +63,28 @@ impl Anchors {
 
     pub(super) fn commit(&mut self, draft: AnchorDraft) {
         self.leaves.extend(draft.new);
-        self.sealed.extend(draft.sealed);
+        self.complete.extend(draft.complete);
         self.root = draft.root;
         self.pages = draft.pages;
     }
 }
 
 impl AnchorDraft {
-    /// Adds an anchor to those of `before`, and seals the page that it fills.
+    /// Adds an anchor to those of `before`, and encrypts the page that it fills.
     pub(super) fn push(&mut self, before: &Anchors, leaf: AnchorLeaf) {
         self.root.push(leaf.leaf_hash());
         self.new.push(leaf);
         let tail = before.tail();
-        // Where the open run begins among the new ones, once this block has sealed a page of its own.
-        let done = self.sealed.len().saturating_mul(PAGE_ANCHORS).saturating_sub(tail.len());
-        let old = if self.sealed.is_empty() { tail } else { &[] };
+        // Where the open run begins among the new ones, once this block has completed a page of its own.
+        let done = self.complete.len().saturating_mul(PAGE_ANCHORS).saturating_sub(tail.len());
+        let old = if self.complete.is_empty() { tail } else { &[] };
         let new = self.new.get(done..).unwrap_or_default();
         if old.len().saturating_add(new.len()) < PAGE_ANCHORS {
             return;
         }
-        if let Some(page) = Page::seal(&[old, new].concat()) {
+        if let Some(page) = Page::complete(&[old, new].concat()) {
             self.pages.push(page.leaf_hash());
-            self.sealed.push(Arc::new(page));
+            self.complete.push(Arc::new(page));
         }
     }
 
@@ -132,8 +132,10 @@ mod tests {
             let so_far = anchors.leaves();
             assert_eq!(so_far, &all[..all.len() - rest.len()]);
             let hashes: Vec<Digest> = so_far.iter().map(AnchorLeaf::leaf_hash).collect();
-            let pages: Vec<Digest> =
-                so_far.chunks_exact(PAGE_ANCHORS).map(|run| Page::seal(run).unwrap().leaf_hash()).collect();
+            let pages: Vec<Digest> = so_far
+                .chunks_exact(PAGE_ANCHORS)
+                .map(|run| Page::complete(run).unwrap().leaf_hash())
+                .collect();
             assert_eq!(anchors.roots(), (merkle::root(&hashes), merkle::root(&pages)));
         }
         assert_eq!(rest, []);
@@ -167,8 +169,8 @@ mod tests {
             let from = i32::try_from(10_000 + below(11_500)).unwrap();
             let to = from + i32::try_from(below([1, 31, 400, 12_000][number % 4])).unwrap();
             let query = Query { from, to, as_of: u64::from(below(u32::try_from(last + 2).unwrap())) };
-            let sealed = anchors.pages().iter().map(Arc::as_ref);
-            let proof = Completeness::prove(sealed, anchors.tail(), &query, usize::MAX).unwrap();
+            let complete = anchors.pages().iter().map(Arc::as_ref);
+            let proof = Completeness::prove(complete, anchors.tail(), &query, usize::MAX).unwrap();
             let mut expected: Vec<_> = all.iter().filter(|leaf| query.matches(leaf)).copied().collect();
             expected.sort_unstable();
             assert_eq!(proof.verify(&query, &root, &pages).unwrap(), expected, "{query:?}");
@@ -184,8 +186,8 @@ mod tests {
         anchors.commit(draft);
         let query = Query { from: 100, to: 120, as_of: 200 };
         let (root, pages) = anchors.roots();
-        let sealed = anchors.pages().iter().map(Arc::as_ref);
-        let proof = Completeness::prove(sealed, anchors.tail(), &query, usize::MAX).unwrap();
+        let complete = anchors.pages().iter().map(Arc::as_ref);
+        let proof = Completeness::prove(complete, anchors.tail(), &query, usize::MAX).unwrap();
         let found = proof.verify(&query, &root, &pages).unwrap();
         let mut expected: Vec<_> = all.iter().filter(|leaf| query.matches(leaf)).copied().collect();
         expected.sort_unstable();

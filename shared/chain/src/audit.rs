@@ -19,7 +19,7 @@ use crate::state::State;
 use crate::tx::Tx;
 
 /// A block and its certificate, a signed note.
-pub type CertifiedBlock = (Block, String);
+pub type AuditedBlock = (Block, String);
 
 /// What is wrong with a block.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -86,7 +86,7 @@ impl Audit {
     ///
     /// # Errors
     /// The first that is wrong, by the height that was due.
-    pub fn take(&mut self, blocks: Vec<CertifiedBlock>) -> Result<(), (u64, AuditError)> {
+    pub fn take(&mut self, blocks: Vec<AuditedBlock>) -> Result<(), (u64, AuditError)> {
         let members = self.state.members().to_vec();
         let counted = spread(&blocks, |(_, note)| self.check_note(note, &members).ok());
         let known = self.verified(&blocks);
@@ -138,7 +138,7 @@ impl Audit {
     /// The transactions whose signatures fit, by keys of the state before the group or introduced in it. A raw key with the
     /// right fingerprint is the right key wherever it came from; whether it may sign is for the rules. Whatever is not
     /// among them is looked at again in its block.
-    fn verified(&self, blocks: &[CertifiedBlock]) -> HashMap<Digest, Arc<Tx>> {
+    fn verified(&self, blocks: &[AuditedBlock]) -> HashMap<Digest, Arc<Tx>> {
         let all: Vec<&[u8]> =
             blocks.iter().flat_map(|(block, _)| block.transactions.iter().map(Vec::as_slice)).collect();
         let parsed: Vec<Option<Tx>> = spread(&all, |bytes| Tx::parse(bytes).ok());

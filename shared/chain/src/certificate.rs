@@ -82,7 +82,7 @@ impl Limits {
         let Scope {
             actions: wanted_actions,
             categories: wanted_categories,
-            compartments: _,
+            sensitivities: _,
             purposes: _,
             from: _,
             until: _,

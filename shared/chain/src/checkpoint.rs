@@ -99,7 +99,7 @@ pub struct Checkpoint {
     pub log_root: Digest,
     /// The block's height.
     pub height: u64,
-    /// The round of agreement that decided it.
+    /// The round of consensus that decided it.
     pub round: u32,
     /// SHA-256 of the block's header.
     pub block: Digest,
@@ -338,7 +338,7 @@ impl Certificate {
         Ok(())
     }
 
-    /// Votes by fingerprint, as the agreement keeps them. Signers that are not in `members` are left out.
+    /// Votes by fingerprint, as consensus keeps them. Signers that are not in `members` are left out.
     #[must_use]
     pub fn votes(&self, members: &[Named]) -> Vec<(Kid, SignatureBytes)> {
         let kid = |name: &str| members.iter().find(|member| member.name == name).map(Named::kid);

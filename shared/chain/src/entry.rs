@@ -13,7 +13,7 @@
 //! | `erased` | segment root or record commitment | [`ErasedEntry`] |
 //! | `release` | digest | [`ReleaseEntry`] |
 //! | `changes` | subject | [`ChangesEntry`] |
-//! | `ballots` | subject, or `event:<node>` | list of [`Voice`] by key |
+//! | `ballots` | subject, or `event:<node>` | list of [`Vote`] by key |
 //! | `event` | ballot | [`SeenEntry`] |
 //!
 //! A grant is in force when its entry *and* its key's entry say `active`. Ids are text: digests in lowercase hex.
@@ -61,7 +61,7 @@ codes! {
         Release = "release",
         /// How often a subject changed.
         Changes = "changes",
-        /// Voices that have not reached their threshold.
+        /// Votes that have not reached their threshold.
         Ballots = "ballots",
         /// A node's event.
         Event = "event",
@@ -316,10 +316,10 @@ pub struct ChangesEntry {
     pub txid: Digest,
 }
 
-/// A party's voice for a ballot that has not reached its threshold. One per party and subject; the latest counts.
+/// A party's vote for a ballot that has not reached its threshold. One per party and subject; the latest counts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Voice {
+pub struct Vote {
     /// What it is for: see [`super::payload::Payload::ballot`].
     pub ballot: Digest,
     /// Whose.
@@ -344,7 +344,7 @@ pub enum Entry {
     Erased(Box<ErasedEntry>),
     Release(Box<ReleaseEntry>),
     Changes(Box<ChangesEntry>),
-    Ballots(Box<[Voice]>),
+    Ballots(Box<[Vote]>),
 }
 
 impl Entry {
@@ -369,7 +369,7 @@ impl Entry {
             }
             Self::Release(entry) => json::encode(entry),
             Self::Changes(entry) => json::encode(entry),
-            Self::Ballots(voices) => json::encode(voices),
+            Self::Ballots(votes) => json::encode(votes),
         };
         bytes.unwrap_or_default()
     }

@@ -32,7 +32,7 @@ pub enum EvidenceError {
     #[error("{0} bytes are too many")]
     TooLarge(usize),
     /// A text is none that members sign.
-    #[error("a text is none that members sign for an agreement")]
+    #[error("a text is none that members sign for consensus")]
     Text,
     /// It is about another chain.
     #[error("it is for another chain")]
@@ -132,7 +132,7 @@ struct Slot {
     round: u32,
 }
 
-/// Reads the slot of a text of the agreement, of this chain.
+/// Reads the slot of a text of consensus, of this chain.
 fn slot(text: &str, chain: &Digest) -> Result<Slot, EvidenceError> {
     let mut lines = text.strip_suffix('\n').ok_or(EvidenceError::Text)?.split('\n');
     let step = match lines.next() {

@@ -8,7 +8,7 @@
 
 use std::io::{self, Read, Write};
 
-use crate::audit::CertifiedBlock;
+use crate::audit::AuditedBlock;
 use crate::checkpoint::MAX_NOTE_BYTES;
 use crate::genesis::{Genesis, GenesisError};
 use crate::header::{Block, HeaderError, MAX_BLOCK_BYTES};
@@ -172,7 +172,7 @@ impl<R: Read> ChainReader<R> {
     ///
     /// # Errors
     /// When the file is not what it should be at [`Self::next_height`].
-    pub fn block(&mut self) -> Result<Option<CertifiedBlock>, ChainFileError> {
+    pub fn block(&mut self) -> Result<Option<AuditedBlock>, ChainFileError> {
         if self.ended {
             return Ok(None);
         }

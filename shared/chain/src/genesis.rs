@@ -74,7 +74,7 @@ pub struct ServiceEntry {
     pub role: ServiceRole,
     /// In use or not.
     pub status: KeyStatus,
-    /// The transaction that acted last; absent since genesis.
+    /// The transaction that took effect last; absent since genesis.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub txid: Option<Digest>,
 }

@@ -7,8 +7,8 @@
 //! without us). `docs/FORMATS.md` says the same in words, with vectors.
 //!
 //! Rules and state, on top of them: [`state`] with [`anchors`] (every right and fact after a block), [`rules`] (what a
-//! transaction may do), [`block`] (what a block must be), [`reliance`] and [`expectation`] (what transactions lean on and
-//! lead to). [`memory`] is a chain as a node has it, with [`events`] and [`register`] beside the state; [`verification`]
+//! transaction may do), [`block`] (what a block must be), [`read_set`] and [`speculative_state`] (what transactions lean on and
+//! lead to). [`memory`] is a chain as a node has it, with [`events`] and [`secondary_index`] beside the state; [`verification`]
 //! and [`comparison`] tell whether stored bytes are that chain; [`audit`] checks a whole chain by nobody's word, and
 //! [`file`] is a chain in one file.
 
@@ -22,7 +22,6 @@ pub mod consent;
 pub mod entry;
 pub mod events;
 pub mod evidence;
-pub mod expectation;
 pub mod file;
 #[cfg(any(test, feature = "testing"))]
 pub mod fixtures;
@@ -36,10 +35,11 @@ pub mod merkle;
 pub mod names;
 pub mod payload;
 pub mod proof;
-pub mod register;
-pub mod reliance;
+pub mod read_set;
 pub mod rtree;
 pub mod rules;
+pub mod secondary_index;
+pub mod speculative_state;
 pub mod state;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;

@@ -36,20 +36,20 @@ impl MapValue for Digest {
 /// A persistent sparse Merkle map.
 #[derive(Debug)]
 pub struct Map<V> {
-    root: Slot<V>,
+    root: MapSlot<V>,
     len: usize,
 }
 
-type Slot<V> = Option<Node<V>>;
+type MapSlot<V> = Option<MapNode<V>>;
 
 #[derive(Debug)]
-enum Node<V> {
-    Leaf(Arc<Leaf<V>>),
+enum MapNode<V> {
+    MapLeaf(Arc<MapLeaf<V>>),
     Inner(Arc<Inner<V>>),
 }
 
 #[derive(Debug)]
-struct Leaf<V> {
+struct MapLeaf<V> {
     key: Digest,
     hash: OnceLock<Digest>,
     value: V,
@@ -58,8 +58,8 @@ struct Leaf<V> {
 #[derive(Debug)]
 struct Inner<V> {
     hash: OnceLock<Digest>,
-    left: Slot<V>,
-    right: Slot<V>,
+    left: MapSlot<V>,
+    right: MapSlot<V>,
 }
 
 impl<V> Clone for Map<V> {
@@ -74,10 +74,10 @@ impl<V> Default for Map<V> {
     }
 }
 
-impl<V> Clone for Node<V> {
+impl<V> Clone for MapNode<V> {
     fn clone(&self) -> Self {
         match self {
-            Self::Leaf(leaf) => Self::Leaf(Arc::clone(leaf)),
+            Self::MapLeaf(leaf) => Self::MapLeaf(Arc::clone(leaf)),
             Self::Inner(inner) => Self::Inner(Arc::clone(inner)),
         }
     }
@@ -91,27 +91,27 @@ impl<V> Clone for Inner<V> {
 }
 
 impl<V> Inner<V> {
-    const fn side(&self, right: bool) -> &Slot<V> {
+    const fn side(&self, right: bool) -> &MapSlot<V> {
         if right { &self.right } else { &self.left }
     }
 
-    const fn side_mut(&mut self, right: bool) -> &mut Slot<V> {
+    const fn side_mut(&mut self, right: bool) -> &mut MapSlot<V> {
         if right { &mut self.right } else { &mut self.left }
     }
 }
 
-impl<V: MapValue> Leaf<V> {
+impl<V: MapValue> MapLeaf<V> {
     fn hash(&self) -> Digest {
         *self.hash.get_or_init(|| hash::state_leaf(&self.key, &self.value.digest()))
     }
 }
 
 /// The hash of a subtree; computes what is missing below it. At most 256 deep.
-fn slot_hash<V: MapValue>(slot: &Slot<V>) -> Digest {
+fn slot_hash<V: MapValue>(slot: &MapSlot<V>) -> Digest {
     match slot {
         None => Digest::ZERO,
-        Some(Node::Leaf(leaf)) => leaf.hash(),
-        Some(Node::Inner(inner)) => {
+        Some(MapNode::MapLeaf(leaf)) => leaf.hash(),
+        Some(MapNode::Inner(inner)) => {
             *inner.hash.get_or_init(|| hash::state_node(&slot_hash(&inner.left), &slot_hash(&inner.right)))
         }
     }
@@ -152,9 +152,9 @@ impl<V> Map<V> {
         let mut slot = &self.root;
         for depth in 0..=MAX_DEPTH {
             match slot {
-                Some(Node::Inner(inner)) => slot = inner.side(bit(key, depth)),
-                Some(Node::Leaf(leaf)) if leaf.key == *key => return Some(&leaf.value),
-                Some(Node::Leaf(_)) | None => return None,
+                Some(MapNode::Inner(inner)) => slot = inner.side(bit(key, depth)),
+                Some(MapNode::MapLeaf(leaf)) if leaf.key == *key => return Some(&leaf.value),
+                Some(MapNode::MapLeaf(_)) | None => return None,
             }
         }
         None
@@ -162,7 +162,7 @@ impl<V> Map<V> {
 
     /// Sets the value of a key, whether it had one or not.
     pub fn insert(&mut self, key: Digest, value: V) {
-        let leaf = Node::Leaf(Arc::new(Leaf { key, hash: OnceLock::new(), value }));
+        let leaf = MapNode::MapLeaf(Arc::new(MapLeaf { key, hash: OnceLock::new(), value }));
         self.len += usize::from(insert_at(&mut self.root, 0, &key, leaf));
     }
 
@@ -179,12 +179,12 @@ impl<V> Map<V> {
 
     /// All entries, in the order of their keys.
     pub fn iter(&self) -> impl Iterator<Item = (&Digest, &V)> {
-        let mut stack: Vec<&Node<V>> = self.root.iter().collect();
+        let mut stack: Vec<&MapNode<V>> = self.root.iter().collect();
         std::iter::from_fn(move || {
             loop {
                 match stack.pop()? {
-                    Node::Leaf(leaf) => return Some((&leaf.key, &leaf.value)),
-                    Node::Inner(inner) => stack.extend(inner.right.iter().chain(&inner.left)),
+                    MapNode::MapLeaf(leaf) => return Some((&leaf.key, &leaf.value)),
+                    MapNode::Inner(inner) => stack.extend(inner.right.iter().chain(&inner.left)),
                 }
             }
         })
@@ -203,13 +203,13 @@ impl<V: MapValue> Map<V> {
     pub fn prove(&self, key: &Digest) -> MapProof {
         let mut path = Vec::new();
         let mut slot = &self.root;
-        while let Some(Node::Inner(inner)) = slot {
+        while let Some(MapNode::Inner(inner)) = slot {
             let right = bit(key, path.len());
             path.push(slot_hash(inner.side(!right)));
             slot = inner.side(right);
         }
         let other = match slot {
-            Some(Node::Leaf(leaf)) if leaf.key != *key => {
+            Some(MapNode::MapLeaf(leaf)) if leaf.key != *key => {
                 Some(OtherLeaf { key: leaf.key, value: leaf.value.digest() })
             }
             _ => None,
@@ -219,35 +219,35 @@ impl<V: MapValue> Map<V> {
 }
 
 /// Returns whether the key is new.
-fn insert_at<V>(slot: &mut Slot<V>, depth: usize, key: &Digest, new: Node<V>) -> bool {
+fn insert_at<V>(slot: &mut MapSlot<V>, depth: usize, key: &Digest, new: MapNode<V>) -> bool {
     match slot {
         None => {
             *slot = Some(new);
             true
         }
-        Some(Node::Inner(inner)) => {
+        Some(MapNode::Inner(inner)) => {
             let inner = Arc::make_mut(inner);
             inner.hash.take();
             insert_at(inner.side_mut(bit(key, depth)), depth + 1, key, new)
         }
-        Some(Node::Leaf(leaf)) if leaf.key == *key => {
+        Some(MapNode::MapLeaf(leaf)) if leaf.key == *key => {
             *slot = Some(new);
             false
         }
-        Some(Node::Leaf(leaf)) => {
+        Some(MapNode::MapLeaf(leaf)) => {
             // The two part company at the first bit in which they differ; inner nodes with one empty side lead there.
             let old = leaf.key;
             let mut inner = Inner { hash: OnceLock::new(), left: None, right: None };
             *inner.side_mut(bit(&old, depth)) = slot.take();
             insert_at(inner.side_mut(bit(key, depth)), depth + 1, key, new);
-            *slot = Some(Node::Inner(Arc::new(inner)));
+            *slot = Some(MapNode::Inner(Arc::new(inner)));
             true
         }
     }
 }
 
-fn remove_at<V>(slot: &mut Slot<V>, depth: usize, key: &Digest) {
-    let Some(Node::Inner(inner)) = slot else {
+fn remove_at<V>(slot: &mut MapSlot<V>, depth: usize, key: &Digest) {
+    let Some(MapNode::Inner(inner)) = slot else {
         *slot = None;
         return;
     };
@@ -256,8 +256,8 @@ fn remove_at<V>(slot: &mut Slot<V>, depth: usize, key: &Digest) {
     remove_at(inner.side_mut(bit(key, depth)), depth + 1, key);
     // A subtree of one leaf is the leaf.
     let alone = match (&inner.left, &inner.right) {
-        (None, Some(Node::Leaf(_))) => inner.right.take(),
-        (Some(Node::Leaf(_)), None) => inner.left.take(),
+        (None, Some(MapNode::MapLeaf(_))) => inner.right.take(),
+        (Some(MapNode::MapLeaf(_)), None) => inner.left.take(),
         _ => return,
     };
     *slot = alone;

@@ -20,8 +20,8 @@ use crate::header::{Block, Header};
 use crate::merkle::Tree;
 use crate::payload::Payload;
 use crate::proof::SetChange;
-use crate::register::{Added, Register};
-use crate::reliance;
+use crate::read_set;
+use crate::secondary_index::{Added, SecondaryIndex};
 use crate::state::{Checked, State};
 use crate::tx::Tx;
 pub use proofs::{AnchorsView, Before, CertifiedHeader, EntryName};
@@ -34,7 +34,7 @@ pub struct NextBlock {
     /// What is agreed upon.
     pub value: BlockId,
     /// Heights of the blocks that its transactions rely on.
-    pub relied: BTreeSet<u64>,
+    pub read_set: BTreeSet<u64>,
     checked: Checked,
 }
 
@@ -52,12 +52,12 @@ impl NextBlock {
 
 /// A block whose work is still to be found.
 #[derive(Debug)]
-pub struct Draft {
+pub struct BlockDraft {
     built: Built,
-    relied: BTreeSet<u64>,
+    read_set: BTreeSet<u64>,
 }
 
-impl Draft {
+impl BlockDraft {
     /// True without transactions.
     #[must_use]
     pub fn is_empty(&self) -> bool {
@@ -69,7 +69,7 @@ impl Draft {
     pub fn mine(self, stop: &AtomicBool) -> Option<NextBlock> {
         let header = self.built.header.mine(stop)?;
         let (block, checked) = self.built.finish(header);
-        Some(NextBlock { value: BlockId::of(&block.header), block, relied: self.relied, checked })
+        Some(NextBlock { value: BlockId::of(&block.header), block, read_set: self.read_set, checked })
     }
 }
 
@@ -91,7 +91,7 @@ pub struct Chain {
     events: Events,
     /// Every change of members so far, certified by the set before it.
     sets: Vec<SetChange>,
-    register: Register,
+    secondary_index: SecondaryIndex,
 }
 
 impl Chain {
@@ -100,7 +100,7 @@ impl Chain {
         let state = State::genesis(&genesis)?;
         let id = state.chain();
         let first = Block { header: *state.header(), transactions: Vec::new() };
-        let register = Register::begin(&genesis, &first.header, first.encoded_len());
+        let secondary_index = SecondaryIndex::begin(&genesis, &first.header, first.encoded_len());
         Ok(Self {
             origin: log_origin(&genesis.origin, &id),
             genesis: Arc::new(genesis),
@@ -113,7 +113,7 @@ impl Chain {
             events: Events::default(),
             certificates: vec![Digest::of(b"")],
             sets: Vec::new(),
-            register,
+            secondary_index,
         })
     }
 
@@ -192,8 +192,8 @@ impl Chain {
 
     /// What the blocks say beyond the state.
     #[must_use]
-    pub const fn register(&self) -> &Register {
-        &self.register
+    pub const fn secondary_index(&self) -> &SecondaryIndex {
+        &self.secondary_index
     }
 
     /// Height and place in its block of the transaction at this place in the log.
@@ -220,10 +220,10 @@ impl Chain {
 
     /// Picks from `candidates`, whose signatures were checked, what can be in the next block.
     #[must_use]
-    pub fn draft(&self, candidates: &[Arc<Tx>], now: Timestamp, miner: &Kid) -> Draft {
+    pub fn draft(&self, candidates: &[Arc<Tx>], now: Timestamp, miner: &Kid) -> BlockDraft {
         let built = build_block(&self.state, candidates, now, miner);
-        let relied = reliance::heights(&self.state, built.txs.iter().map(AsRef::as_ref));
-        Draft { built, relied }
+        let read_set = read_set::heights(&self.state, built.txs.iter().map(AsRef::as_ref));
+        BlockDraft { built, read_set }
     }
 
     /// Checks a block against every rule; of the clock nothing is asked. `known` answers a transaction whose signature
@@ -234,8 +234,8 @@ impl Chain {
         known: &dyn Fn(&Digest) -> Option<Arc<Tx>>,
     ) -> Result<NextBlock, BlockError> {
         let checked = check_block(&self.state, &block, known)?;
-        let relied = reliance::heights(&self.state, checked.txs.iter().map(AsRef::as_ref));
-        Ok(NextBlock { value: BlockId::of(&block.header), block, relied, checked })
+        let read_set = read_set::heights(&self.state, checked.txs.iter().map(AsRef::as_ref));
+        Ok(NextBlock { value: BlockId::of(&block.header), block, read_set, checked })
     }
 
     /// Makes an examined block the tip; false if it does not follow on this very tip.
@@ -270,15 +270,15 @@ impl Chain {
         let header = *self.state.header();
         let first_leaf = start.saturating_add(1);
         let added = Added { header: &header, txs, bytes, round, first_leaf, members: before };
-        self.register.note(&self.state, &added);
+        self.secondary_index.note(&self.state, &added);
     }
 
     fn note_events(&mut self, txs: &[Arc<Tx>]) {
         for tx in txs {
             if let Payload::NodeEvent(event) = tx.payload() {
                 let ballot = tx.payload().ballot();
-                let acted = self.state.acted(&ballot).map(|_by| self.state.height());
-                self.events.note(event, ballot, tx.kid(), acted);
+                let took_effect = self.state.took_effect(&ballot).map(|_by| self.state.height());
+                self.events.note(event, ballot, tx.kid(), took_effect);
             }
         }
     }

@@ -1,7 +1,7 @@
 //! What a transaction says: one typed payload per kind, and the part of their validity that needs no state.
 //!
 //! Every payload carries `chain`, `type` and `iat` (Unix milliseconds). A key is named by its fingerprint; the kinds that
-//! introduce a key also carry it raw as `pub`. Who may sign what, and when it acts, are the ledger's rules.
+//! introduce a key also carry it raw as `pub`. Who may sign what, and when it takes effect, are the ledger's rules.
 //!
 //! A new kind is one entry of `payloads!` below; the compiler then asks for its `check`, and leads to each match that must
 //! say what the kind means: [`Payload::introduces`], the ledger's rules, and what the services make of final ones.
@@ -76,11 +76,11 @@ codes! {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Segment {
-    /// Bytes of the sealed segment.
+    /// Bytes of the encrypted segment.
     pub bytes: u64,
     /// Its content id in IPFS.
     pub cid: String,
-    /// SHA-256 of the sealed segment.
+    /// SHA-256 of the encrypted segment.
     pub digest: Digest,
     /// Records in it.
     pub records: u32,
@@ -143,7 +143,7 @@ payloads! {
         commitment: Digest,
         /// Fingerprint of the person's key.
         key: Kid,
-        /// Changes of this profile that acted before.
+        /// Changes of this profile that took effect before.
         nonce: u64,
         /// The organisation, in public words.
         organisation: String,
@@ -156,9 +156,9 @@ payloads! {
         status: StaffStatus,
     }
 
-    /// `member.vote`: a member's voice for a change of members, operators or parameters.
+    /// `member.vote`: a member's vote for a change of members, operators or parameters.
     MemberVote [MemberVote = "member.vote"] {
-        /// Changes of this subject that acted before.
+        /// Changes of this subject that took effect before.
         nonce: u64,
         /// `member:<name>`, `operator:<name>` or `parameter:<name>`.
         subject: String,
@@ -178,7 +178,7 @@ payloads! {
         node: String,
     }
 
-    /// `record.anchor`: sealed segments exist.
+    /// `record.anchor`: encrypted segments exist.
     Anchor [Anchor = "record.anchor"] {
         /// First clinical day, in days since 1970-01-01, rounded outward.
         day0: i32,
@@ -202,7 +202,7 @@ payloads! {
     ServiceKeyChange [ServiceKey = "service.key"] {
         /// Fingerprint of the service's key.
         key: Kid,
-        /// Changes of this key that acted before.
+        /// Changes of this key that took effect before.
         nonce: u64,
         /// The key itself.
         #[serde(rename = "pub")]

@@ -1,8 +1,8 @@
 //! Anchors by clinical days and height: an R-tree whose answers prove that nothing was withheld.
 //!
-//! Anchors are numbered as they become final. Each full run of 4,096 is sealed into one page, for ever: sorted by the middle
-//! of their days, cut into 16 slices, each slice sorted by height, and packed 16 to a node, 16 nodes to a slice, 16 slices
-//! to the page. A node's hash covers its children's boxes and hashes:
+//! Anchors are numbered as they become final. Each full run of 4,096 is completed into one page, for ever: sorted by
+//! the middle of their days, cut into 16 slices, each slice sorted by height, and packed 16 to a node, 16 nodes to a
+//! slice, 16 slices to the page. A node's hash covers its children's boxes and hashes:
 //!
 //! - anchor = i32 day0 ‖ i32 day1 ‖ u64 height ‖ txid (48 bytes); box = i32 day0 ‖ i32 day1 ‖ u64 height0 ‖ u64 height1 (24);
 //! - bottom node = H("hbc/rtree-leaf/v1", its anchors one after the other);
@@ -153,7 +153,7 @@ fn inner(children: &[(Bounds, Digest)]) -> (Bounds, Digest) {
     (bounds, domain_hash("hbc/rtree-node/v1", &[&bytes]))
 }
 
-/// A sealed page.
+/// A complete page.
 #[derive(Debug, Clone)]
 pub struct Page {
     packed: Vec<AnchorLeaf>,
@@ -163,9 +163,10 @@ pub struct Page {
 }
 
 impl Page {
-    /// Seals a run of exactly 4,096 anchors, given in their order; None for any other number. About a millisecond.
+    /// Completes a page from a run of exactly 4,096 anchors, given in their order; None for any other number. About a
+    /// millisecond.
     #[must_use]
-    pub fn seal(run: &[AnchorLeaf]) -> Option<Self> {
+    pub fn complete(run: &[AnchorLeaf]) -> Option<Self> {
         if run.len() != PAGE_ANCHORS {
             return None;
         }

@@ -1,5 +1,5 @@
 //! What a transaction may do to the state. Every node applies these rules to every transaction of every block, so a
-//! proposer cannot bend one. Signatures are checked apart, in [`super::block`]: a rule judges who *claims* to sign.
+//! proposer cannot bend one. Signatures are checked apart, in [`super::block`]: a rule checks who *claims* to sign.
 //!
 //! Each rule names the section of docs/FORMATS.md that it implements.
 //!
@@ -71,9 +71,9 @@ pub enum Rule {
     /// The subject changed since.
     #[error("the subject changed since")]
     NonceTaken,
-    /// The signer gave this voice already.
-    #[error("the signer gave this voice already")]
-    Voiced,
+    /// The signer gave this vote already.
+    #[error("the signer gave this vote already")]
+    AlreadyVoted,
     /// The change would change nothing.
     #[error("the change would change nothing")]
     NoChange,

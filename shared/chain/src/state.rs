@@ -1,5 +1,5 @@
-//! The ledger's state after a block: every right and every fact that later transactions are judged by. It is the state
-//! map itself, so nothing counts that the header's state root does not commit to. What a transaction may do is in
+//! The ledger's state after a block: every right and every fact that later transactions are checked against. It is the
+//! state map itself, so nothing counts that the header's state root does not commit to. What a transaction may do is in
 //! [`super::rules`], what a block must be in [`super::block`].
 //!
 //! Memory: about 330 bytes per key or grant, 270 per segment or batch of receipts, 80 per transaction (its place), 100 per
@@ -14,7 +14,7 @@ use hbc_types::keys::{Kid, PublicKey};
 use hbc_types::{Digest, hash};
 
 use crate::anchors::{AnchorDraft, Anchors};
-use crate::entry::{ChangesEntry, Entry, GrantEntry, KeyEntry, Kind, StaffEntry, Voice, grant_id};
+use crate::entry::{ChangesEntry, Entry, GrantEntry, KeyEntry, Kind, StaffEntry, Vote, grant_id};
 use crate::genesis::{Genesis, GenesisError, Named, Parameters, ServiceEntry};
 use crate::header::Header;
 use crate::map::{Map, MapProof};
@@ -101,7 +101,7 @@ pub struct StateRoots {
     pub map: Digest,
     /// RFC 6962 over all anchors.
     pub anchors: Digest,
-    /// RFC 6962 over the roots of the sealed R-tree pages.
+    /// RFC 6962 over the roots of the encrypted R-tree pages.
     pub pages: Digest,
 }
 
@@ -264,9 +264,9 @@ impl State {
         service(&self.map, kid)
     }
 
-    /// The transaction with which an event of a node acted, by its ballot.
+    /// The transaction with which an event of a node took effect, by its ballot.
     #[must_use]
-    pub fn acted(&self, ballot: &Digest) -> Option<Digest> {
+    pub fn took_effect(&self, ballot: &Digest) -> Option<Digest> {
         match self.map.get(&Kind::Event.digest_key(ballot)) {
             Some(Entry::Seen(entry)) => Some(entry.txid),
             _ => None,
@@ -279,11 +279,11 @@ impl State {
         changes(&self.map, subject).map_or(0, |entry| entry.count)
     }
 
-    /// Voices on a subject that have not reached their threshold.
+    /// Votes on a subject that have not reached their threshold.
     #[must_use]
-    pub fn voices(&self, subject: &str) -> &[Voice] {
+    pub fn votes(&self, subject: &str) -> &[Vote] {
         match self.map.get(&Kind::Ballots.key(subject)) {
-            Some(Entry::Ballots(voices)) => voices,
+            Some(Entry::Ballots(votes)) => votes,
             _ => &[],
         }
     }

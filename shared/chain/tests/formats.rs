@@ -1,5 +1,5 @@
 //! The vectors of `docs/FORMATS.md`: computed here, compared with what the document says, line by line. Those of pages,
-//! seals and tags, which stand in their sections, are compared where the code is.
+//! ciphertexts and tags, which stand in their sections, are compared where the code is.
 
 #![expect(
     clippy::unwrap_used,

@@ -185,7 +185,7 @@ async fn two_certified_blocks_at_one_height_stop_everything() {
 async fn members_change_by_their_votes_and_across_restarts() {
     let nodes = nodes().await;
     let mut chain = chain();
-    // Two voices, then a third that changed its mind and back: the fifth member joins from block 4 on.
+    // Two votes, then a third that changed its mind and back: the fifth member joins from block 4 on.
     chain.append_by(&[vote(1, "node-5", Some(5)), vote(2, "node-5", Some(5))], ALL);
     chain.append_by(&[vote(3, "node-5", Some(6))], ALL);
     let early = chain.blocks.clone();

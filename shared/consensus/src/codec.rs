@@ -1,6 +1,6 @@
 //! Bytes of what members send each other and of what the write-ahead log keeps. Big-endian, length-prefixed,
 //! no optional trailing parts; a nil round, an unknown tag or a spare byte is refused. Internal format: the
-//! signed texts of [`super::texts`] and the block itself are what outlives a version.
+//! signed texts of [`super::sign_bytes`] and the block itself are what outlives a version.
 
 use ed25519_dalek::SigningKey;
 use hbc_types::Digest;
@@ -9,7 +9,7 @@ use malachite_types::{NilOrVal, PolkaSignature, Round, RoundCertificateType, Rou
 use crate::context::{
     Height, PolkaCertificate, Proposal, RoundCertificate, SignedProposal, SignedVote, Value, Vote,
 };
-use crate::texts::{Texts, sign};
+use crate::sign_bytes::{SignBytes, sign};
 use crate::types::{BlockBytes, BlockId, Member, MemberId};
 
 /// Signatures in one certificate message at most: far more members than a consortium has.
@@ -17,10 +17,10 @@ const MAX_SIGNATURES: usize = 256;
 
 /// The bytes are not a message of this format.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("malformed agreement message")]
+#[error("malformed consensus message")]
 pub struct CodecError;
 
-/// What one member tells another. Opaque outside the agreement: encode, decode, height.
+/// What one member tells another. Opaque outside consensus: encode, decode, height.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Message(pub(super) Kind);
 
@@ -53,7 +53,7 @@ impl Message {
     /// A proposal as the holder of `key` would make it: for tests and tools that speak for a member.
     #[must_use]
     pub fn proposal(
-        texts: &Texts,
+        sign_bytes: &SignBytes,
         key: &SigningKey,
         (height, round): (u64, u32),
         value: BlockId,
@@ -62,7 +62,7 @@ impl Message {
         let proposer = Member::new(key.verifying_key().to_bytes()).id;
         let (height, round) = (Height(height), Round::new(round));
         let message = Proposal { height, round, value: Value(value), pol_round: Round::Nil, proposer };
-        let signature = sign(key, &texts.proposal(&message));
+        let signature = sign(key, &sign_bytes.proposal(&message));
         Self(Kind::Proposal(SignedProposal::new(message, signature), block))
     }
 
@@ -70,7 +70,7 @@ impl Message {
     /// that speak for a member.
     #[must_use]
     pub fn vote(
-        texts: &Texts,
+        sign_bytes: &SignBytes,
         key: &SigningKey,
         (height, round): (u64, u32),
         precommit: bool,
@@ -80,23 +80,23 @@ impl Message {
         let voter = Member::new(key.verifying_key().to_bytes()).id;
         let value = value.map_or(NilOrVal::Nil, NilOrVal::Val);
         let message = Vote { kind, height: Height(height), round: Round::new(round), value, voter };
-        let signature = sign(key, &texts.vote(&message));
+        let signature = sign(key, &sign_bytes.vote(&message));
         Self(Kind::Vote(SignedVote::new(message, signature)))
     }
 
     /// What the sender itself signed here, for whoever compares: (member, step and round, text). The step
     /// is 0 for proposals, 1 for prevotes, 2 for precommits.
     #[must_use]
-    pub fn signed_text(&self, texts: &Texts) -> Option<(MemberId, (u8, u32), Vec<u8>)> {
+    pub fn signed_text(&self, sign_bytes: &SignBytes) -> Option<(MemberId, (u8, u32), Vec<u8>)> {
         match &self.0 {
             Kind::Vote(vote) => {
                 let step = if vote.message.kind == VoteType::Prevote { 1 } else { 2 };
                 let round = vote.message.round.as_u32()?;
-                Some((vote.message.voter, (step, round), texts.vote(&vote.message)))
+                Some((vote.message.voter, (step, round), sign_bytes.vote(&vote.message)))
             }
             Kind::Proposal(proposal, _) => {
                 let round = proposal.message.round.as_u32()?;
-                Some((proposal.message.proposer, (0, round), texts.proposal(&proposal.message)))
+                Some((proposal.message.proposer, (0, round), sign_bytes.proposal(&proposal.message)))
             }
             Kind::Polka(_) | Kind::Round(_) => None,
         }
@@ -397,7 +397,7 @@ mod tests {
     }
 
     fn samples() -> Vec<Message> {
-        let texts = Texts { chain: Digest::of(b"chain"), origin: "test/hbc/0".to_owned() };
+        let sign_bytes = SignBytes { chain: Digest::of(b"chain"), origin: "test/hbc/0".to_owned() };
         let key = SigningKey::from_bytes(&[3; 32]);
         let block = BlockBytes::from(b"a block".as_slice());
         let signature = [8; 64];
@@ -418,9 +418,9 @@ mod tests {
             ],
         };
         vec![
-            Message::vote(&texts, &key, (5, 0), false, None),
-            Message::vote(&texts, &key, (5, 7), true, Some(value(1))),
-            Message::proposal(&texts, &key, (5, 1), value(9), block),
+            Message::vote(&sign_bytes, &key, (5, 0), false, None),
+            Message::vote(&sign_bytes, &key, (5, 7), true, Some(value(1))),
+            Message::proposal(&sign_bytes, &key, (5, 1), value(9), block),
             Message(Kind::Polka(polka)),
             Message(Kind::Round(skip)),
         ]

@@ -1,4 +1,4 @@
-//! The agreement library's view of our types: heights, votes, proposals, the member set. Internal.
+//! The consensus library's view of our types: heights, votes, proposals, the member set. Internal.
 
 use std::fmt;
 

@@ -1,4 +1,4 @@
-//! The agreement as a machine without I/O: [`Input`]s in, [`Output`]s out, in the order in which they must
+//! Consensus as a machine without I/O: [`Input`]s in, [`Output`]s out, in the order in which they must
 //! be done. It tells the time only by what it is told. The traps of the library underneath are met here:
 //! checks before `ProposedValue`, one height at a time and only on demand, `Decide` as a flag, no timers
 //! between heights, proposals answered late or not at all.
@@ -17,8 +17,8 @@ use mt::{Round, Validity, ValueOrigin, ValuePayload, VoteExtensionPolicy};
 use crate::codec::{Kind, Message};
 use crate::context::{Context, Height, SignedProposal, Value};
 use crate::host::Host;
-use crate::interface::{Agreement, Boot, Identity, Input, Output, Timing};
-use crate::looks::Looks;
+use crate::interface::{Boot, Consensus, Identity, Input, Output, Timing};
+use crate::pending_validations::PendingValidations;
 use crate::types::{BlockBytes, BlockId, Member, MemberId, MemberSet, Verdict};
 use crate::wal::{Entry, Record};
 
@@ -35,19 +35,19 @@ enum Phase {
     Decided,
 }
 
-/// [`Agreement`] by Malachite's core.
+/// [`Consensus`] by Malachite's core.
 pub struct Core {
     state: State<Context>,
     host: Host,
     phase: Phase,
     work: bool,
     building: Option<u32>,
-    looks: Looks,
+    pending_validations: PendingValidations,
     early: BTreeMap<MemberId, VecDeque<Message>>,
     /// Members that spoke of the waiting height.
     callers: BTreeSet<MemberId>,
     /// Who this node is from the next committed height on, if that changes.
-    seat: Option<(Option<SigningKey>, Timing)>,
+    membership: Option<(Option<SigningKey>, Timing)>,
 }
 
 impl Core {
@@ -57,20 +57,20 @@ impl Core {
         let me = Member::new(identity.key.verifying_key().to_bytes());
         let height = boot.tip + 1;
         let state = fresh(me.id, height, boot.members.clone());
-        let host = Host::new(me, identity.key, identity.texts, identity.timing, boot.members, height);
+        let host = Host::new(me, identity.key, identity.sign_bytes, identity.timing, boot.members, height);
         let mut core = Self {
             state,
             host,
             phase: Phase::Idle,
             work: false,
             building: None,
-            looks: Looks::default(),
+            pending_validations: PendingValidations::default(),
             early: BTreeMap::new(),
             callers: BTreeSet::new(),
-            seat: None,
+            membership: None,
         };
         core.host.now_ms = now_ms;
-        core.host.silent = boot.silent;
+        core.host.abstaining = boot.abstaining;
         core.replay(boot.records);
         let out = core.settle();
         (core, out)
@@ -79,7 +79,7 @@ impl Core {
     fn replay(&mut self, records: Vec<Record>) {
         let height = self.host.height;
         let records: Vec<_> = records.into_iter().filter(|record| record.height == height).collect();
-        if records.is_empty() || !self.host.is_seated() {
+        if records.is_empty() || !self.host.is_member() {
             return;
         }
         let mut inputs = Vec::new();
@@ -117,7 +117,7 @@ impl Core {
 
     /// Starts the waiting height.
     fn start(&mut self) {
-        if !self.host.is_seated() {
+        if !self.host.is_member() {
             return;
         }
         self.phase = Phase::Running;
@@ -156,7 +156,7 @@ impl Core {
         match result {
             Ok(()) => {}
             Err(error @ CoreError::ReplayDivergence(..)) => {
-                tracing::error!(error = %error, block.height = self.host.height, "Silent at this height");
+                tracing::error!(error = %error, block.height = self.host.height, "Nothing is signed at this height");
                 self.host.muted = true;
             }
             Err(error) => tracing::warn!(error = %error, block.height = self.host.height, "Input refused"),
@@ -173,7 +173,7 @@ impl Core {
             self.keep_early(from, message);
             return;
         }
-        if !self.host.is_seated() {
+        if !self.host.is_member() {
             return;
         }
         if self.phase == Phase::Idle {
@@ -250,7 +250,7 @@ impl Core {
         let known = self.state.get_proposed_value_by_id(message.height, message.round, &value).is_some();
         if known {
             self.process(CoreInput::Proposal(proposal));
-        } else if let Some(block) = self.looks.offer(round, proposal, block) {
+        } else if let Some(block) = self.pending_validations.offer(round, proposal, block) {
             self.look(value, block);
         }
     }
@@ -272,7 +272,7 @@ impl Core {
         }
         let validity = match verdict {
             Verdict::Damaged => {
-                if let Some(block) = self.looks.damaged(&value) {
+                if let Some(block) = self.pending_validations.damaged(&value) {
                     self.look(value, block);
                 }
                 return;
@@ -280,12 +280,12 @@ impl Core {
             Verdict::Early { wait_ms } => {
                 // The clock may be set right before that.
                 let wait_ms = wait_ms.min(self.host.timing.longest_ms);
-                return self.looks.postpone(&value, self.host.now_ms.saturating_add(wait_ms));
+                return self.pending_validations.postpone(&value, self.host.now_ms.saturating_add(wait_ms));
             }
             Verdict::Valid => Validity::Valid,
             Verdict::Invalid => Validity::Invalid,
         };
-        let Some(look) = self.looks.end(&value) else { return };
+        let Some(look) = self.pending_validations.end(&value) else { return };
         if validity.is_valid() {
             self.hold(value, look.block);
         }
@@ -306,9 +306,9 @@ impl Core {
 
     /// Blocks whose time has come meanwhile, or for which enough others voted.
     fn look_again(&mut self) {
-        for value in self.looks.postponed() {
+        for value in self.pending_validations.postponed() {
             let vouched = self.is_vouched(&value);
-            if let Some(block) = self.looks.again(&value, self.host.now_ms, vouched) {
+            if let Some(block) = self.pending_validations.again(&value, self.host.now_ms, vouched) {
                 self.look(value, block);
             }
         }
@@ -351,11 +351,11 @@ impl Core {
         }
         self.early.retain(|member, _| members.get(member).is_some());
         self.host.move_to(height + 1, members);
-        self.take_seat();
+        self.update_membership();
         self.phase = Phase::Idle;
         self.work = work;
         self.building = None;
-        self.looks.clear();
+        self.pending_validations.clear();
         self.callers.clear();
         self.host.out.push(Output::ResetLog(height + 1));
         if work {
@@ -368,10 +368,10 @@ impl Core {
 
     /// Signs with another key, or with none, from this height on. What the log's guard holds is by height, round and
     /// step, whichever key signed it.
-    fn take_seat(&mut self) {
-        let Some((key, timing)) = self.seat.take() else { return };
+    fn update_membership(&mut self) {
+        let Some((key, timing)) = self.membership.take() else { return };
         self.host.timing = timing;
-        self.host.seated = key.is_some();
+        self.host.has_key = key.is_some();
         let Some(key) = key else { return };
         let me = Member::new(key.verifying_key().to_bytes());
         if me.id != self.host.me.id {
@@ -402,7 +402,7 @@ impl Core {
     fn settle_decision(&mut self) {
         let Some(certificate) = self.host.decided.take() else { return };
         self.host.clear_timers();
-        self.looks.clear();
+        self.pending_validations.clear();
         self.phase = Phase::Decided;
         match self.host.blocks.get(&certificate.value).cloned() {
             Some(block) => self.host.out.push(Output::Commit { block, certificate }),
@@ -429,7 +429,7 @@ fn fresh(address: MemberId, height: u64, members: MemberSet) -> State<Context> {
     State::new(Context, Height(height), members, params, 4, 256)
 }
 
-impl Agreement for Core {
+impl Consensus for Core {
     fn handle(&mut self, now_ms: u64, input: Input) -> Vec<Output> {
         self.host.now_ms = self.host.now_ms.max(now_ms);
         match input {
@@ -456,7 +456,7 @@ impl Agreement for Core {
                 }
             }
             Input::Checked { height, value, verdict } => self.checked(height, value, verdict),
-            Input::Seat { key, timing } => self.seat = Some((key, timing)),
+            Input::Membership { key, timing } => self.membership = Some((key, timing)),
             Input::Certified(certificate) => self.host.compare(&certificate),
             Input::Committed { height, members, work } => self.committed(height, members, work),
         }
@@ -464,7 +464,7 @@ impl Agreement for Core {
     }
 
     fn next_deadline_ms(&self) -> Option<u64> {
-        self.host.next_deadline_ms().into_iter().chain(self.looks.next_ms()).min()
+        self.host.next_deadline_ms().into_iter().chain(self.pending_validations.next_ms()).min()
     }
 
     fn height(&self) -> u64 {

@@ -1,4 +1,4 @@
-//! What the agreement library asks for while it works: signatures, checks, timers, the log. Everything is
+//! What the consensus library asks for while it works: signatures, checks, timers, the log. Everything is
 //! answered at once and nothing here fails or blocks: effects on the world become [`Output`]s in order.
 
 use std::collections::{BTreeMap, HashSet};
@@ -11,7 +11,7 @@ use crate::codec::{Kind, Message};
 use crate::context::{Context, SignedProposal, SignedVote};
 use crate::contradictions::Contradictions;
 use crate::interface::{Output, Timing};
-use crate::texts::{Texts, sign};
+use crate::sign_bytes::{SignBytes, sign};
 use crate::types::{BlockBytes, BlockId, Certificate, Member, MemberSet};
 use crate::wal::{Entry, Record};
 
@@ -30,7 +30,7 @@ const NO_SIGNATURE: [u8; 64] = [0; 64];
 pub(super) struct Host {
     pub(super) me: Member,
     pub(super) key: SigningKey,
-    pub(super) texts: Texts,
+    pub(super) sign_bytes: SignBytes,
     pub(super) timing: Timing,
     pub(super) members: MemberSet,
     pub(super) now_ms: u64,
@@ -42,11 +42,11 @@ pub(super) struct Host {
     pub(super) wanted_round: Option<u32>,
     pub(super) decided: Option<Certificate>,
     /// False while the node only follows.
-    pub(super) seated: bool,
+    pub(super) has_key: bool,
     /// Signs nothing at this height: what was signed before is not known for sure.
     pub(super) muted: bool,
     /// Signs nothing at all: the log was lost.
-    pub(super) silent: bool,
+    pub(super) abstaining: bool,
     /// During replay: the records that the log already holds.
     pub(super) logged: Option<HashSet<Vec<u8>>>,
     /// The one text signed per (step, round) of this height.
@@ -62,7 +62,7 @@ impl Host {
     pub(super) fn new(
         me: Member,
         key: SigningKey,
-        texts: Texts,
+        sign_bytes: SignBytes,
         timing: Timing,
         members: MemberSet,
         height: u64,
@@ -70,7 +70,7 @@ impl Host {
         Self {
             me,
             key,
-            texts,
+            sign_bytes,
             timing,
             members,
             now_ms: 0,
@@ -79,9 +79,9 @@ impl Host {
             blocks: BTreeMap::new(),
             wanted_round: None,
             decided: None,
-            seated: true,
+            has_key: true,
             muted: false,
-            silent: false,
+            abstaining: false,
             logged: None,
             guard: BTreeMap::new(),
             timers: Vec::new(),
@@ -107,8 +107,8 @@ impl Host {
     }
 
     /// Whether this node's key is one of the height's.
-    pub(super) fn is_seated(&self) -> bool {
-        self.seated && self.members.get(&self.me.id).is_some()
+    pub(super) fn is_member(&self) -> bool {
+        self.has_key && self.members.get(&self.me.id).is_some()
     }
 
     pub(super) fn clear_timers(&mut self) {
@@ -215,13 +215,13 @@ impl Host {
                 r.resume_with(())
             }
             Effect::SignVote(vote, r) => {
-                let text = self.texts.vote(&vote);
+                let text = self.sign_bytes.vote(&vote);
                 let step = if vote.kind == VoteType::Prevote { PREVOTE } else { PRECOMMIT };
                 let signature = self.sign_once(step, vote.round.as_u32().unwrap_or(u32::MAX), text);
                 r.resume_with(SignedMessage::new(vote, signature))
             }
             Effect::SignProposal(proposal, r) => {
-                let text = self.texts.proposal(&proposal);
+                let text = self.sign_bytes.proposal(&proposal);
                 let signature = self.sign_once(PROPOSAL, proposal.round.as_u32().unwrap_or(u32::MAX), text);
                 r.resume_with(SignedMessage::new(proposal, signature))
             }
@@ -254,7 +254,7 @@ impl Host {
 
     /// Signs one text per (height, step, round), for ever: the guard is in the log before anything is sent.
     fn sign_once(&mut self, step: u8, round: u32, text: Vec<u8>) -> [u8; 64] {
-        if self.muted || self.silent {
+        if self.muted || self.abstaining {
             return NO_SIGNATURE;
         }
         match self.guard.get(&(step, round)) {

@@ -1,14 +1,14 @@
-//! How the node and the agreement talk: what happens, what is to be done, in which order. Nothing of the library
+//! How the node and consensus talk: what happens, what is to be done, in which order. Nothing of the library
 //! underneath shows here.
 
 use ed25519_dalek::SigningKey;
 
 use crate::codec::Message;
-use crate::texts::Texts;
+use crate::sign_bytes::SignBytes;
 use crate::types::{BlockBytes, BlockId, Certificate, Equivocation, MemberId, MemberSet, Verdict};
 use crate::wal::Record;
 
-/// How long the agreement waits, in milliseconds. Each later round waits `step_ms` longer.
+/// How long consensus waits, in milliseconds. Each later round waits `step_ms` longer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Timing {
     /// For a proposal; at least five times the mean proof-of-work time.
@@ -38,7 +38,7 @@ impl Default for Timing {
     }
 }
 
-/// What happens to the agreement.
+/// What happens to consensus.
 #[derive(Debug)]
 pub enum Input {
     /// A timer may be due.
@@ -75,7 +75,7 @@ pub enum Input {
         verdict: Verdict,
     },
     /// From the next [`Input::Committed`] on the node signs with this key, or, without one, only follows.
-    Seat {
+    Membership {
         /// The key that is in the set then.
         key: Option<SigningKey>,
         /// Time-outs for the parameters in force then.
@@ -137,8 +137,8 @@ pub enum Output {
     Evidence(Box<Equivocation>),
 }
 
-/// The agreement of one chain: takes inputs, never blocks, never fails.
-pub trait Agreement {
+/// The consensus of one chain: takes inputs, never blocks, never fails.
+pub trait Consensus {
     /// Takes one input at `now_ms` and says what is to be done.
     fn handle(&mut self, now_ms: u64, input: Input) -> Vec<Output>;
     /// When [`Input::Tick`] is wanted; none while the chain is idle.
@@ -154,12 +154,12 @@ pub struct Identity {
     /// The member's signing key.
     pub key: SigningKey,
     /// Chain and origin.
-    pub texts: Texts,
+    pub sign_bytes: SignBytes,
     /// Time-outs.
     pub timing: Timing,
 }
 
-/// Where the agreement takes up.
+/// Where consensus resumes.
 pub struct Boot {
     /// Height of the last block in the store.
     pub tip: u64,
@@ -168,5 +168,5 @@ pub struct Boot {
     /// What the log holds.
     pub records: Vec<Record>,
     /// Nothing is signed: the log was lost, so the node does not know what it signed before.
-    pub silent: bool,
+    pub abstaining: bool,
 }

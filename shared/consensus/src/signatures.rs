@@ -9,7 +9,7 @@ use crate::codec::{Kind, Message};
 use crate::context::{Context, Height, PolkaCertificate, RoundCertificate, SignedProposal, SignedVote, Vote};
 use crate::host::{Host, PRECOMMIT, PREVOTE, PROPOSAL};
 use crate::interface::Output;
-use crate::texts::fits;
+use crate::sign_bytes::fits;
 use crate::types::{Certificate, MemberId};
 
 /// The library's error is large; it is unboxed only where the library takes it.
@@ -25,11 +25,15 @@ impl Host {
     }
 
     fn vote_fits(&self, vote: &SignedVote) -> bool {
-        self.fits(&vote.message.voter, &self.texts.vote(&vote.message), &vote.signature)
+        self.fits(&vote.message.voter, &self.sign_bytes.vote(&vote.message), &vote.signature)
     }
 
     fn proposal_fits(&self, proposal: &SignedProposal) -> bool {
-        self.fits(&proposal.message.proposer, &self.texts.proposal(&proposal.message), &proposal.signature)
+        self.fits(
+            &proposal.message.proposer,
+            &self.sign_bytes.proposal(&proposal.message),
+            &proposal.signature,
+        )
     }
 
     /// True if members stand behind the message: what may start a height.
@@ -63,7 +67,7 @@ impl Host {
     pub(super) fn proposal_is_authentic(&mut self, proposal: &SignedProposal) -> bool {
         let fits = self.proposal_fits(proposal);
         if fits {
-            let (message, text) = (&proposal.message, self.texts.proposal(&proposal.message));
+            let (message, text) = (&proposal.message, self.sign_bytes.proposal(&proposal.message));
             self.note(message.proposer, (PROPOSAL, message.round), text, proposal.signature);
         }
         fits
@@ -71,7 +75,7 @@ impl Host {
 
     fn note_vote(&mut self, vote: &SignedVote) {
         let step = if vote.message.kind == VoteType::Prevote { PREVOTE } else { PRECOMMIT };
-        let text = self.texts.vote(&vote.message);
+        let text = self.sign_bytes.vote(&vote.message);
         self.note(vote.message.voter, (step, vote.message.round), text, vote.signature);
     }
 

@@ -1,5 +1,5 @@
-//! What the agreement speaks about, in our own words: members, the value agreed upon, certificates. No type
-//! of the agreement library appears here, so that the rest of the service does not know which one is used.
+//! What consensus speaks about, in our own words: members, the value agreed upon, certificates. No type
+//! of the consensus library appears here, so that the rest of the service does not know which one is used.
 
 use std::fmt;
 use std::sync::Arc;
@@ -8,7 +8,7 @@ pub use hbc_chain::checkpoint::BlockId;
 use hbc_chain::genesis::Named;
 use hbc_types::Digest;
 
-/// A member of the agreement: SHA-256 of its Ed25519 public key (its `kid`).
+/// A member of the consensus: SHA-256 of its Ed25519 public key (its `kid`).
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct MemberId(pub [u8; 32]);
 

@@ -1,4 +1,4 @@
-//! The write-ahead log of the running height: every input that the agreement acted on and every text it
+//! The write-ahead log of the running height: every input that consensus acted on and every text it
 //! signed, on disk before anything is sent. A crash loses a tail that nobody saw; what is left replays to the
 //! same votes. One file per height, put in the place of the last one when that height is committed to the store. Here is
 //! what its bytes mean; whoever runs the machine has the file.
@@ -25,7 +25,7 @@ const CHECK_BYTES: usize = 8;
 /// The payload of the first record.
 const FLOOR: &[u8] = &[0];
 
-/// One line of the log. Opaque outside the agreement.
+/// One line of the log. Opaque outside consensus.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Record {
     /// The height it belongs to.

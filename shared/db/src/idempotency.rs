@@ -27,7 +27,7 @@ pub async fn find(reads: &ReadPool, id: Digest) -> Result<Option<SavedAnswer>, D
     }))
 }
 
-/// Saves `answer`. A [`DbError::UniqueViolation`] means that a rival request with the same key was first: let the
+/// Saves `answer`. A [`DbError::UniqueViolation`] means that a conflicting request with the same key was first: let the
 /// job fail with it, then answer with what [`find`] finds.
 pub async fn save(tx: &mut Tx, answer: &SavedAnswer) -> Result<(), DbError> {
     sqlx::query(

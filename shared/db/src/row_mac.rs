@@ -70,7 +70,7 @@ impl RowMac {
 
     /// HMAC-SHA-256 over `hbc/row/v1`, the table's name and `columns` (the row's id first).
     #[must_use]
-    pub fn seal(&self, table: &str, columns: &[Column<'_>]) -> [u8; Self::BYTES] {
+    pub fn compute(&self, table: &str, columns: &[Column<'_>]) -> [u8; Self::BYTES] {
         self.over(table, columns).finalize().into_bytes().into()
     }
 
@@ -114,15 +114,15 @@ mod tests {
     #[test]
     fn a_changed_column_or_table_is_refused() {
         let row = [Column::from("agy-1"), Column::from(4), Column::Null, Column::from(b"x".as_slice())];
-        let seal = mac().seal("accounts", &row);
-        assert!(mac().check("accounts", &row, &seal).is_ok());
-        assert!(mac().check("clients", &row, &seal).is_err());
+        let tag = mac().compute("accounts", &row);
+        assert!(mac().check("accounts", &row, &tag).is_ok());
+        assert!(mac().check("clients", &row, &tag).is_err());
         let other = [Column::from("agy-1"), Column::from(4), Column::from(""), Column::from(b"x".as_slice())];
-        assert_eq!(mac().check("accounts", &other, &seal), Err(RowMacError { table: "accounts" }));
-        assert!(mac().check("accounts", &row, &seal[..31]).is_err());
+        assert_eq!(mac().check("accounts", &other, &tag), Err(RowMacError { table: "accounts" }));
+        assert!(mac().check("accounts", &row, &tag[..31]).is_err());
         assert!(mac().check("accounts", &row, &[]).is_err());
         let stranger = RowMac::new(Key32::new([8; 32]));
-        assert!(stranger.check("accounts", &row, &seal).is_err());
+        assert!(stranger.check("accounts", &row, &tag).is_err());
     }
 
     proptest! {
@@ -130,7 +130,7 @@ mod tests {
         fn moving_a_boundary_changes_the_mac(text in "[a-z]{2,20}", cut in 1_usize..19) {
             prop_assume!(cut < text.len());
             let (a, b) = text.split_at(cut);
-            prop_assert_ne!(mac().seal("t", &[a.into(), b.into()]), mac().seal("t", &[text.as_str().into(), "".into()]));
+            prop_assert_ne!(mac().compute("t", &[a.into(), b.into()]), mac().compute("t", &[text.as_str().into(), "".into()]));
         }
     }
 }

@@ -358,7 +358,7 @@ where
         let outcome = once(connection, job.clone()).await;
         match outcome {
             Err(error) if attempt < ATTEMPTS && is_conflict(&error) => {
-                // Rivals must not wait alike, or they meet again.
+                // Conflicting writers must not wait alike, or they meet again.
                 let [spread] = hbc_types::Random::system().bytes();
                 tokio::time::sleep(Duration::from_millis(u64::from(attempt) * u64::from(spread % 8))).await;
             }

@@ -94,15 +94,15 @@ pub struct Slot {
 
 /// Tells failures that may mean that a rival was first, another request under the same key or about the same unique thing,
 /// from all others.
-pub trait Rivalry {
+pub trait WriteConflict {
     /// Whether this is one of them.
-    fn is_rival(&self) -> bool;
+    fn is_conflict(&self) -> bool;
 }
 
 impl IdempotencyKey {
-    /// Does the request of `caller` (its account, or another name for who asks) with a body of this digest, unless it was
-    /// done before: then its answer is given again. `work` prepares and commits; where it lost to a rival with the same
-    /// key, the rival's answer is given.
+    /// Does the request of `caller` (its account, or another name for who asks) with a body of this digest, unless it
+    /// was done before: then its answer is given again. `work` prepares and commits; where it lost to a conflicting
+    /// request with the same key, the rival's answer is given.
     pub async fn once<S, E, P>(
         &self,
         store: &S,
@@ -112,7 +112,7 @@ impl IdempotencyKey {
     ) -> Result<HttpResponse, P>
     where
         S: AnswerStore,
-        E: Rivalry,
+        E: WriteConflict,
         P: From<Problem> + From<E>,
     {
         let ticket = match self.begin(store, caller, body).await? {
@@ -121,7 +121,7 @@ impl IdempotencyKey {
         };
         match work(ticket.0).await {
             Ok(answer) => Ok(answer),
-            Err(error) if error.is_rival() => match ticket.lost(store).await? {
+            Err(error) if error.is_conflict() => match ticket.lost(store).await? {
                 Some(answer) => Ok(answer),
                 None => Err(error.into()),
             },
@@ -180,7 +180,7 @@ impl Slot {
 }
 
 impl Ticket {
-    /// The answer of a rival with the same key that was first, if it was that.
+    /// The answer of a conflicting request with the same key that was first, if it was that.
     async fn lost<S: AnswerStore>(&self, store: &S) -> Result<Option<HttpResponse>, Problem> {
         let Some(id) = self.0.id else { return Ok(None) };
         let saved = store.saved_answer(id).await?;

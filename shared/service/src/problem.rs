@@ -66,7 +66,7 @@ impl Problem {
     /// `internal`, after logging `cause` where it happened.
     #[must_use]
     pub fn internal(cause: &(dyn std::error::Error + 'static)) -> Self {
-        tracing::error!(error = cause, "A request failed for a reason the caller cannot mend");
+        tracing::error!(error = cause, "A request failed for a reason the caller cannot change");
         Self::new(Slug::Internal)
     }
 

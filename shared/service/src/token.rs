@@ -72,10 +72,10 @@ type Keys = HashMap<String, Arc<TrustedKey>>;
 /// Verifies access tokens. Clones share the key set.
 #[derive(Clone)]
 pub struct TokenVerifier {
-    inner: Arc<Inner>,
+    inner: Arc<VerifierState>,
 }
 
-struct Inner {
+struct VerifierState {
     issuer: String,
     expected: Expected,
     clock: Clock,
@@ -111,7 +111,7 @@ impl TokenVerifier {
         source: Option<Endpoint>,
         clock: Clock,
     ) -> Self {
-        let inner = Inner {
+        let inner = VerifierState {
             issuer: issuer.to_owned(),
             expected: Expected::new(issuer, audience, REQUIRED),
             clock,

@@ -1,4 +1,4 @@
-//! The one table that gives a FHIR R4 resource its labels: category by type and category codes, compartment by
+//! The one table that gives a FHIR R4 resource its labels: category by type and category codes, sensitivity by
 //! sensitive codes.
 //!
 //! The lists are modest on purpose and name their limits:
@@ -7,26 +7,26 @@
 //!   sensitive diagnosis is as sensitive as the diagnosis. Free text, attachments and narrative are not read:
 //!   a note that speaks of a diagnosis needs a security label of its own.
 //! - Only SNOMED CT, ICD-10(-CM) and LOINC are known, and of them only what stands below.
-//! - A record has one compartment. Where several match, the first in [`PRECEDENCE`] is taken.
+//! - A record has one sensitivity. Where several match, the first in [`PRECEDENCE`] is taken.
 
 use serde_json::Value;
 
-use crate::labels::{Category, Compartment};
+use crate::labels::{Category, Sensitivity};
 
 const SNOMED: &str = "http://snomed.info/sct";
 const LOINC: &str = "http://loinc.org";
 const ICD10: [&str; 2] = ["http://hl7.org/fhir/sid/icd-10-cm", "http://hl7.org/fhir/sid/icd-10"];
 const ACT_CODE: &str = "http://terminology.hl7.org/CodeSystem/v3-ActCode";
 
-/// Which compartment wins when a record's codes point to several.
-const PRECEDENCE: [Compartment; 7] = [
-    Compartment::Violence,
-    Compartment::Hiv,
-    Compartment::Psychiatry,
-    Compartment::SubstanceUse,
-    Compartment::SubstanceAbuse,
-    Compartment::SexuallyTransmitted,
-    Compartment::Genetic,
+/// Which sensitivity wins when a record's codes point to several.
+const PRECEDENCE: [Sensitivity; 7] = [
+    Sensitivity::Violence,
+    Sensitivity::Hiv,
+    Sensitivity::Psychiatry,
+    Sensitivity::SubstanceUse,
+    Sensitivity::SubstanceAbuse,
+    Sensitivity::SexuallyTransmitted,
+    Sensitivity::Genetic,
 ];
 
 /// Every FHIR R4 resource type, with the category of its records.
@@ -187,116 +187,116 @@ const VITAL_SIGNS: [&str; 20] = [
     "85354-9", "8480-6", "8462-4", "8478-0", "8306-3", "8287-5", "3141-9", "8331-1", "59576-9", "77606-2",
 ];
 
-/// LOINC codes with their compartment. The displays are LOINC's.
-const SENSITIVE_LOINC: &[(&str, Compartment)] = &[
-    ("7917-8", Compartment::Hiv),                  // HIV 1 Ab [Presence] in Serum
-    ("7918-6", Compartment::Hiv),                  // HIV 1+2 Ab [Presence] in Serum
-    ("20447-9", Compartment::Hiv),                 // HIV 1 RNA [#/volume] (viral load)
-    ("55277-8", Compartment::Hiv),                 // HIV status
-    ("25836-8", Compartment::Hiv),                 // HIV 1 RNA [#/volume]
-    ("29541-0", Compartment::Hiv),                 // HIV 1 RNA [Log #/volume]
-    ("56888-1", Compartment::Hiv),                 // HIV 1+2 Ab+HIV1 p24 Ag [Presence]
-    ("75622-1", Compartment::Hiv),                 // HIV 1 and 2 tests
-    ("44249-1", Compartment::Psychiatry),          // PHQ-9 panel
-    ("44261-6", Compartment::Psychiatry),          // PHQ-9 total score
-    ("55757-9", Compartment::Psychiatry),          // PHQ-2 panel
-    ("55758-7", Compartment::Psychiatry),          // PHQ-2 total score
-    ("69737-5", Compartment::Psychiatry),          // GAD-7 panel
-    ("70274-6", Compartment::Psychiatry),          // GAD-7 total score
-    ("75626-2", Compartment::SubstanceUse),        // AUDIT-C total score
-    ("72109-2", Compartment::SubstanceUse),        // AUDIT-C panel
-    ("82667-7", Compartment::SubstanceUse),        // DAST-10 total score
-    ("82666-9", Compartment::SubstanceUse),        // DAST-10 panel
-    ("65750-2", Compartment::SubstanceUse),        // Drugs of abuse 5 panel, urine
-    ("20507-0", Compartment::SexuallyTransmitted), // Reagin Ab by RPR
-    ("21613-5", Compartment::SexuallyTransmitted), // Chlamydia trachomatis DNA
-    ("24111-7", Compartment::SexuallyTransmitted), // Neisseria gonorrhoeae DNA
-    ("51969-4", Compartment::Genetic),             // Genetic analysis report
-    ("53037-8", Compartment::Genetic),             // Genetic variation clinical significance
-    ("69548-6", Compartment::Genetic),             // Genetic variant assessment
-    ("81247-9", Compartment::Genetic),             // Genetic variant reporting panel
-    ("76499-3", Compartment::Violence),            // HARK panel
-    ("76504-0", Compartment::Violence),            // HARK total score
-    ("28245-9", Compartment::Violence),            // Abuse status
+/// LOINC codes with their sensitivity. The displays are LOINC's.
+const SENSITIVE_LOINC: &[(&str, Sensitivity)] = &[
+    ("7917-8", Sensitivity::Hiv),                  // HIV 1 Ab [Presence] in Serum
+    ("7918-6", Sensitivity::Hiv),                  // HIV 1+2 Ab [Presence] in Serum
+    ("20447-9", Sensitivity::Hiv),                 // HIV 1 RNA [#/volume] (viral load)
+    ("55277-8", Sensitivity::Hiv),                 // HIV status
+    ("25836-8", Sensitivity::Hiv),                 // HIV 1 RNA [#/volume]
+    ("29541-0", Sensitivity::Hiv),                 // HIV 1 RNA [Log #/volume]
+    ("56888-1", Sensitivity::Hiv),                 // HIV 1+2 Ab+HIV1 p24 Ag [Presence]
+    ("75622-1", Sensitivity::Hiv),                 // HIV 1 and 2 tests
+    ("44249-1", Sensitivity::Psychiatry),          // PHQ-9 panel
+    ("44261-6", Sensitivity::Psychiatry),          // PHQ-9 total score
+    ("55757-9", Sensitivity::Psychiatry),          // PHQ-2 panel
+    ("55758-7", Sensitivity::Psychiatry),          // PHQ-2 total score
+    ("69737-5", Sensitivity::Psychiatry),          // GAD-7 panel
+    ("70274-6", Sensitivity::Psychiatry),          // GAD-7 total score
+    ("75626-2", Sensitivity::SubstanceUse),        // AUDIT-C total score
+    ("72109-2", Sensitivity::SubstanceUse),        // AUDIT-C panel
+    ("82667-7", Sensitivity::SubstanceUse),        // DAST-10 total score
+    ("82666-9", Sensitivity::SubstanceUse),        // DAST-10 panel
+    ("65750-2", Sensitivity::SubstanceUse),        // Drugs of abuse 5 panel, urine
+    ("20507-0", Sensitivity::SexuallyTransmitted), // Reagin Ab by RPR
+    ("21613-5", Sensitivity::SexuallyTransmitted), // Chlamydia trachomatis DNA
+    ("24111-7", Sensitivity::SexuallyTransmitted), // Neisseria gonorrhoeae DNA
+    ("51969-4", Sensitivity::Genetic),             // Genetic analysis report
+    ("53037-8", Sensitivity::Genetic),             // Genetic variation clinical significance
+    ("69548-6", Sensitivity::Genetic),             // Genetic variant assessment
+    ("81247-9", Sensitivity::Genetic),             // Genetic variant reporting panel
+    ("76499-3", Sensitivity::Violence),            // HARK panel
+    ("76504-0", Sensitivity::Violence),            // HARK total score
+    ("28245-9", Sensitivity::Violence),            // Abuse status
 ];
 
-/// SNOMED CT concepts with their compartment.
-const SENSITIVE_SNOMED: &[(&str, Compartment)] = &[
-    ("19030005", Compartment::Hiv),                   // Human immunodeficiency virus
-    ("62479008", Compartment::Hiv),                   // AIDS
-    ("86406008", Compartment::Hiv),                   // HIV infection
-    ("91947003", Compartment::Hiv),                   // Asymptomatic HIV infection
-    ("165816005", Compartment::Hiv),                  // HIV positive
-    ("13746004", Compartment::Psychiatry),            // Bipolar disorder
-    ("21897009", Compartment::Psychiatry),            // Generalized anxiety disorder
-    ("35489007", Compartment::Psychiatry),            // Depressive disorder
-    ("36923009", Compartment::Psychiatry),            // Major depression, single episode
-    ("47505003", Compartment::Psychiatry),            // Post-traumatic stress disorder
-    ("58214004", Compartment::Psychiatry),            // Schizophrenia
-    ("66344007", Compartment::Psychiatry),            // Recurrent major depression
-    ("69322001", Compartment::Psychiatry),            // Psychotic disorder
-    ("72366004", Compartment::Psychiatry),            // Eating disorder
-    ("74732009", Compartment::Psychiatry),            // Mental disorder
-    ("80583007", Compartment::Psychiatry),            // Severe anxiety (panic)
-    ("191736004", Compartment::Psychiatry),           // Obsessive-compulsive disorder
-    ("197480006", Compartment::Psychiatry),           // Anxiety disorder
-    ("231504006", Compartment::Psychiatry),           // Mixed anxiety and depressive disorder
-    ("370143000", Compartment::Psychiatry),           // Major depressive disorder
-    ("371631005", Compartment::Psychiatry),           // Panic disorder
-    ("6525002", Compartment::SubstanceUse),           // Dependent drug abuse
-    ("7200002", Compartment::SubstanceUse),           // Alcoholism
-    ("66590003", Compartment::SubstanceUse),          // Alcohol dependence
-    ("75544000", Compartment::SubstanceUse),          // Opioid dependence
-    ("191816009", Compartment::SubstanceUse),         // Drug dependence
-    ("10939881000119105", Compartment::SubstanceUse), // Unhealthy alcohol drinking behaviour
-    ("56876005", Compartment::SubstanceUse),          // Drug rehabilitation and detoxification
-    ("60112009", Compartment::SubstanceUse),          // Drug addiction counseling
-    ("61480009", Compartment::SubstanceUse),          // Drug detoxification
-    ("266707007", Compartment::SubstanceUse),         // Drug addiction therapy
-    ("5602001", Compartment::SubstanceAbuse),         // Opioid abuse
-    ("15167005", Compartment::SubstanceAbuse),        // Alcohol abuse
-    ("26416006", Compartment::SubstanceAbuse),        // Drug abuse
-    ("55680006", Compartment::SubstanceAbuse),        // Drug overdose
-    ("361055000", Compartment::SubstanceAbuse),       // Misuses drugs
-    ("8098009", Compartment::SexuallyTransmitted),    // Sexually transmitted infectious disease
-    ("15628003", Compartment::SexuallyTransmitted),   // Gonorrhea
-    ("33839006", Compartment::SexuallyTransmitted),   // Genital herpes simplex
-    ("76272004", Compartment::SexuallyTransmitted),   // Syphilis
-    ("240589008", Compartment::SexuallyTransmitted),  // Chlamydia trachomatis infection
-    ("165829005", Compartment::SexuallyTransmitted),  // Gonorrhea infection test
-    ("269828009", Compartment::SexuallyTransmitted),  // Syphilis infection test
-    ("310861008", Compartment::SexuallyTransmitted),  // Chlamydia antigen test
-    ("41040004", Compartment::Genetic),               // Complete trisomy 21 syndrome
-    ("58756001", Compartment::Genetic),               // Huntington's chorea
-    ("127040003", Compartment::Genetic),              // Sickle cell-haemoglobin SS disease
-    ("190905008", Compartment::Genetic),              // Cystic fibrosis
-    ("412734009", Compartment::Genetic),              // BRCA1 gene mutation positive
-    ("412738007", Compartment::Genetic),              // BRCA2 gene mutation positive
-    ("248110007", Compartment::Violence),             // Sexual assault
-    ("397940009", Compartment::Violence),             // Victim of child abuse
-    ("706893006", Compartment::Violence),             // Victim of intimate partner abuse
+/// SNOMED CT concepts with their sensitivity.
+const SENSITIVE_SNOMED: &[(&str, Sensitivity)] = &[
+    ("19030005", Sensitivity::Hiv),                   // Human immunodeficiency virus
+    ("62479008", Sensitivity::Hiv),                   // AIDS
+    ("86406008", Sensitivity::Hiv),                   // HIV infection
+    ("91947003", Sensitivity::Hiv),                   // Asymptomatic HIV infection
+    ("165816005", Sensitivity::Hiv),                  // HIV positive
+    ("13746004", Sensitivity::Psychiatry),            // Bipolar disorder
+    ("21897009", Sensitivity::Psychiatry),            // Generalized anxiety disorder
+    ("35489007", Sensitivity::Psychiatry),            // Depressive disorder
+    ("36923009", Sensitivity::Psychiatry),            // Major depression, single episode
+    ("47505003", Sensitivity::Psychiatry),            // Post-traumatic stress disorder
+    ("58214004", Sensitivity::Psychiatry),            // Schizophrenia
+    ("66344007", Sensitivity::Psychiatry),            // Recurrent major depression
+    ("69322001", Sensitivity::Psychiatry),            // Psychotic disorder
+    ("72366004", Sensitivity::Psychiatry),            // Eating disorder
+    ("74732009", Sensitivity::Psychiatry),            // Mental disorder
+    ("80583007", Sensitivity::Psychiatry),            // Severe anxiety (panic)
+    ("191736004", Sensitivity::Psychiatry),           // Obsessive-compulsive disorder
+    ("197480006", Sensitivity::Psychiatry),           // Anxiety disorder
+    ("231504006", Sensitivity::Psychiatry),           // Mixed anxiety and depressive disorder
+    ("370143000", Sensitivity::Psychiatry),           // Major depressive disorder
+    ("371631005", Sensitivity::Psychiatry),           // Panic disorder
+    ("6525002", Sensitivity::SubstanceUse),           // Dependent drug abuse
+    ("7200002", Sensitivity::SubstanceUse),           // Alcoholism
+    ("66590003", Sensitivity::SubstanceUse),          // Alcohol dependence
+    ("75544000", Sensitivity::SubstanceUse),          // Opioid dependence
+    ("191816009", Sensitivity::SubstanceUse),         // Drug dependence
+    ("10939881000119105", Sensitivity::SubstanceUse), // Unhealthy alcohol drinking behaviour
+    ("56876005", Sensitivity::SubstanceUse),          // Drug rehabilitation and detoxification
+    ("60112009", Sensitivity::SubstanceUse),          // Drug addiction counseling
+    ("61480009", Sensitivity::SubstanceUse),          // Drug detoxification
+    ("266707007", Sensitivity::SubstanceUse),         // Drug addiction therapy
+    ("5602001", Sensitivity::SubstanceAbuse),         // Opioid abuse
+    ("15167005", Sensitivity::SubstanceAbuse),        // Alcohol abuse
+    ("26416006", Sensitivity::SubstanceAbuse),        // Drug abuse
+    ("55680006", Sensitivity::SubstanceAbuse),        // Drug overdose
+    ("361055000", Sensitivity::SubstanceAbuse),       // Misuses drugs
+    ("8098009", Sensitivity::SexuallyTransmitted),    // Sexually transmitted infectious disease
+    ("15628003", Sensitivity::SexuallyTransmitted),   // Gonorrhea
+    ("33839006", Sensitivity::SexuallyTransmitted),   // Genital herpes simplex
+    ("76272004", Sensitivity::SexuallyTransmitted),   // Syphilis
+    ("240589008", Sensitivity::SexuallyTransmitted),  // Chlamydia trachomatis infection
+    ("165829005", Sensitivity::SexuallyTransmitted),  // Gonorrhea infection test
+    ("269828009", Sensitivity::SexuallyTransmitted),  // Syphilis infection test
+    ("310861008", Sensitivity::SexuallyTransmitted),  // Chlamydia antigen test
+    ("41040004", Sensitivity::Genetic),               // Complete trisomy 21 syndrome
+    ("58756001", Sensitivity::Genetic),               // Huntington's chorea
+    ("127040003", Sensitivity::Genetic),              // Sickle cell-haemoglobin SS disease
+    ("190905008", Sensitivity::Genetic),              // Cystic fibrosis
+    ("412734009", Sensitivity::Genetic),              // BRCA1 gene mutation positive
+    ("412738007", Sensitivity::Genetic),              // BRCA2 gene mutation positive
+    ("248110007", Sensitivity::Violence),             // Sexual assault
+    ("397940009", Sensitivity::Violence),             // Victim of child abuse
+    ("706893006", Sensitivity::Violence),             // Victim of intimate partner abuse
 ];
 
 /// ICD-10 categories by their first characters, longest first.
-const SENSITIVE_ICD10: &[(&str, &str, Compartment)] = &[
-    ("B20", "B24", Compartment::Hiv),
-    ("Z21", "Z21", Compartment::Hiv),
-    ("R75", "R75", Compartment::Hiv),
-    ("F10", "F16", Compartment::SubstanceUse),
-    ("F18", "F19", Compartment::SubstanceUse),
-    ("T40", "T40", Compartment::SubstanceAbuse),
-    ("F20", "F69", Compartment::Psychiatry),
-    ("F90", "F99", Compartment::Psychiatry),
-    ("A50", "A64", Compartment::SexuallyTransmitted),
-    ("D57", "D57", Compartment::Genetic),
-    ("E84", "E84", Compartment::Genetic),
-    ("G10", "G10", Compartment::Genetic),
-    ("Q90", "Q99", Compartment::Genetic),
-    ("Z15", "Z15", Compartment::Genetic),
-    ("T74", "T74", Compartment::Violence),
-    ("T76", "T76", Compartment::Violence),
-    ("Y07", "Y07", Compartment::Violence),
-    ("Z69", "Z69", Compartment::Violence),
+const SENSITIVE_ICD10: &[(&str, &str, Sensitivity)] = &[
+    ("B20", "B24", Sensitivity::Hiv),
+    ("Z21", "Z21", Sensitivity::Hiv),
+    ("R75", "R75", Sensitivity::Hiv),
+    ("F10", "F16", Sensitivity::SubstanceUse),
+    ("F18", "F19", Sensitivity::SubstanceUse),
+    ("T40", "T40", Sensitivity::SubstanceAbuse),
+    ("F20", "F69", Sensitivity::Psychiatry),
+    ("F90", "F99", Sensitivity::Psychiatry),
+    ("A50", "A64", Sensitivity::SexuallyTransmitted),
+    ("D57", "D57", Sensitivity::Genetic),
+    ("E84", "E84", Sensitivity::Genetic),
+    ("G10", "G10", Sensitivity::Genetic),
+    ("Q90", "Q99", Sensitivity::Genetic),
+    ("Z15", "Z15", Sensitivity::Genetic),
+    ("T74", "T74", Sensitivity::Violence),
+    ("T76", "T76", Sensitivity::Violence),
+    ("Y07", "Y07", Sensitivity::Violence),
+    ("Z69", "Z69", Sensitivity::Violence),
 ];
 
 /// The category of a FHIR type before its category codes are looked at; nothing if the type is not of FHIR R4.
@@ -351,31 +351,31 @@ fn report_category(resource: &Value) -> Category {
     Category::Document
 }
 
-/// The compartment of a resource: its security label, else the most sensitive of its codings.
+/// The sensitivity of a resource: its security label, else the most sensitive of its codings.
 #[must_use]
-pub fn compartment(resource: &Value) -> Compartment {
+pub fn sensitivity(resource: &Value) -> Sensitivity {
     let security = resource.get("meta").and_then(|meta| meta.get("security")).and_then(Value::as_array);
     let labelled = security.into_iter().flatten().filter_map(coding).filter_map(|(system, code)| {
-        if system == ACT_CODE { Compartment::parse(code).filter(|found| found.is_sensitive()) } else { None }
+        if system == ACT_CODE { Sensitivity::parse(code).filter(|found| found.is_sensitive()) } else { None }
     });
     let mut rank = labelled.map(precedence).min().unwrap_or(PRECEDENCE.len());
     if rank == PRECEDENCE.len() {
         walk(resource, &mut |system, code| {
-            rank = rank.min(sensitivity(system, code).map_or(rank, precedence));
+            rank = rank.min(code_sensitivity(system, code).map_or(rank, precedence));
         });
     }
-    PRECEDENCE.get(rank).copied().unwrap_or(Compartment::Normal)
+    PRECEDENCE.get(rank).copied().unwrap_or(Sensitivity::Normal)
 }
 
-fn precedence(compartment: Compartment) -> usize {
-    PRECEDENCE.iter().position(|candidate| *candidate == compartment).unwrap_or(PRECEDENCE.len())
+fn precedence(sensitivity: Sensitivity) -> usize {
+    PRECEDENCE.iter().position(|candidate| *candidate == sensitivity).unwrap_or(PRECEDENCE.len())
 }
 
-/// The compartment that one code calls for.
+/// The sensitivity that one code calls for.
 #[must_use]
-pub(crate) fn sensitivity(system: &str, code: &str) -> Option<Compartment> {
+pub(crate) fn code_sensitivity(system: &str, code: &str) -> Option<Sensitivity> {
     let listed =
-        |table: &[(&str, Compartment)]| table.iter().find(|(known, _)| *known == code).map(|(_, c)| *c);
+        |table: &[(&str, Sensitivity)]| table.iter().find(|(known, _)| *known == code).map(|(_, c)| *c);
     if system == SNOMED {
         listed(SENSITIVE_SNOMED)
     } else if system == LOINC {
@@ -453,21 +453,21 @@ mod tests {
     fn a_sensitive_code_anywhere_moves_the_record() {
         let encounter = json!({"resourceType": "Encounter",
             "reasonCode": [{"coding": [{"system": SNOMED, "code": "86406008"}]}]});
-        assert_eq!(compartment(&encounter), Compartment::Hiv);
+        assert_eq!(sensitivity(&encounter), Sensitivity::Hiv);
         let claim = json!({"resourceType": "Claim", "diagnosis": [{"diagnosisCodeableConcept":
             {"coding": [{"system": ICD10[0], "code": "F32.1"}]}}]});
-        assert_eq!(compartment(&claim), Compartment::Psychiatry);
+        assert_eq!(sensitivity(&claim), Sensitivity::Psychiatry);
         let smoker = json!({"code": {"coding": [{"system": ICD10[0], "code": "F17.2"}]}});
-        assert_eq!(compartment(&smoker), Compartment::Normal);
+        assert_eq!(sensitivity(&smoker), Sensitivity::Normal);
     }
 
     #[test]
     fn a_security_label_wins_over_codes() {
         let labelled = json!({"meta": {"security": [{"system": ACT_CODE, "code": "GDIS"}]},
             "code": {"coding": [{"system": SNOMED, "code": "86406008"}]}});
-        assert_eq!(compartment(&labelled), Compartment::Genetic);
+        assert_eq!(sensitivity(&labelled), Sensitivity::Genetic);
         let both =
             json!({"a": {"system": SNOMED, "code": "7200002"}, "b": {"system": SNOMED, "code": "706893006"}});
-        assert_eq!(compartment(&both), Compartment::Violence);
+        assert_eq!(sensitivity(&both), Sensitivity::Violence);
     }
 }

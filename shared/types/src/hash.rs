@@ -62,7 +62,7 @@ pub struct RecordFacts<'a> {
     pub version: u32,
     /// SHA-256 of the bytes as they were received.
     pub received: Digest,
-    /// SHA-256 of the sealed slice in the segment.
+    /// SHA-256 of the encrypted slice in the segment.
     pub sealed: Digest,
     /// Where the slice begins in the segment.
     pub offset: u64,
@@ -70,8 +70,8 @@ pub struct RecordFacts<'a> {
     pub length: u64,
 }
 
-/// Commitment to one record version: `H("hbc/record/v1", salt, id, version u32, SHA-256 received, SHA-256 sealed slice,
-/// offset u64, length u64)`.
+/// Commitment to one record version: `H("hbc/record/v1", salt, id, version u32, SHA-256 received, SHA-256 encrypted
+/// slice, offset u64, length u64)`.
 #[must_use]
 pub fn record(salt: &Salt, facts: &RecordFacts<'_>) -> Digest {
     let RecordFacts { id, version, received, sealed, offset, length } = facts;

@@ -1,6 +1,6 @@
-//! Labels of a record: its category (what kind of record) and its compartment (how sensitive).
+//! Labels of a record: its category (what kind of record) and its sensitivity (how sensitive).
 //!
-//! [`crate::classify`] is the one table that maps every FHIR type to a category and sensitive codes to a compartment.
+//! [`crate::classify`] is the one table that maps every FHIR type to a category and sensitive codes to a sensitivity.
 
 use crate::codes::codes;
 
@@ -48,7 +48,7 @@ codes! {
 
 codes! {
     /// How sensitive a record is: `normal`, or one of HL7's information sensitivity codes.
-    Compartment {
+    Sensitivity {
         /// Nothing special.
         Normal = "normal",
         /// Substance abuse.
@@ -68,7 +68,7 @@ codes! {
     }
 }
 
-impl Compartment {
+impl Sensitivity {
     /// Whether only the patient, and who is granted it by name, may see it.
     #[must_use]
     pub fn is_sensitive(self) -> bool {

@@ -101,7 +101,7 @@ problems! {
     PreconditionRequired = "precondition_required", 428, "A precondition is required", false;
     /// Too many requests or failures.
     TooManyRequests = "too_many_requests", 429, "Too many requests", true;
-    /// Something failed that the caller cannot mend.
+    /// Something failed that the caller cannot change.
     Internal = "internal", 500, "Internal error", false;
     /// Stored bytes do not match their hashes.
     Integrity = "integrity", 502, "Stored data failed verification", true;

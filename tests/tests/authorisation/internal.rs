@@ -6,7 +6,7 @@ use hbc_client::operations::access_policy;
 use hbc_types::account::ServiceRole;
 use hbc_types::ids::{IntentId, PatientId, RecordId, SessionId};
 use hbc_types::keys::PublicKey;
-use hbc_types::labels::{Category, Compartment};
+use hbc_types::labels::{Category, Sensitivity};
 use hbc_types::purpose::Purpose;
 use hbc_types::secret::Bytes;
 use hbc_types::wire::access::{DataKeyItem, DataKeysRequest, Labels};
@@ -15,7 +15,7 @@ use serde_json::json;
 use crate::case::Case;
 use crate::world::World;
 
-const LABELS: Labels = Labels { category: Category::Device, compartment: Compartment::Normal };
+const LABELS: Labels = Labels { category: Category::Device, sensitivity: Sensitivity::Normal };
 
 /// Only auth calls it; nobody stands behind it.
 fn by_auth(case: Case, world: &World) -> Case {

@@ -139,7 +139,7 @@ mod tests {
     use hbc_types::Random;
     use hbc_types::account::{AgencyType, Standing};
     use hbc_types::ids::{AccountId, AgencyId, OperatorId};
-    use hbc_types::labels::{Category, Compartment};
+    use hbc_types::labels::{Category, Sensitivity};
 
     type Change<T> = fn(&mut T);
 
@@ -218,10 +218,10 @@ mod tests {
             pair("writing alone is not reading", |g| g.scope.actions = vec![Action::Write], SAME_REQUEST, "read-not-granted"),
             pair("answers alone are not reading", |g| g.scope.actions = vec![Action::Answer], SAME_REQUEST, "read-not-granted"),
             pair("answers granted", |g| g.scope.actions = vec![Action::Answer], |r| r.action = Action::Answer, "+grant"),
-            pair("sensitive, not named", SAME_GRANT, |r| r.labels.compartment = Compartment::Hiv, "compartment-not-granted"),
-            pair("sensitive, named", |g| g.scope.compartments.push(Compartment::Hiv), |r| r.labels.compartment = Compartment::Hiv, "+grant"),
-            pair("another sensitive one named", |g| g.scope.compartments.push(Compartment::Hiv), |r| r.labels.compartment = Compartment::Psychiatry, "compartment-not-granted"),
-            pair("only a sensitive one named", |g| g.scope.compartments = vec![Compartment::Hiv], SAME_REQUEST, "compartment-not-granted"),
+            pair("sensitive, not named", SAME_GRANT, |r| r.labels.sensitivity = Sensitivity::Hiv, "compartment-not-granted"),
+            pair("sensitive, named", |g| g.scope.sensitivities.push(Sensitivity::Hiv), |r| r.labels.sensitivity = Sensitivity::Hiv, "+grant"),
+            pair("another sensitive one named", |g| g.scope.sensitivities.push(Sensitivity::Hiv), |r| r.labels.sensitivity = Sensitivity::Psychiatry, "compartment-not-granted"),
+            pair("only a sensitive one named", |g| g.scope.sensitivities = vec![Sensitivity::Hiv], SAME_REQUEST, "compartment-not-granted"),
             pair("pending", |g| g.final_height = None, SAME_REQUEST, "no-grant"),
             pair("frozen", |g| g.frozen_at = Some(Timestamp::from_ms(1)), SAME_REQUEST, "grant-frozen"),
             pair("revoked", |g| g.revoked_at = Some(Timestamp::from_ms(1)), SAME_REQUEST, "grant-revoked"),
@@ -240,7 +240,7 @@ mod tests {
             pair("an operator", SAME_GRANT, |r| r.principal.account = AccountId::Operator(OperatorId::random(&Random::seeded(6))), "no-grant"),
             pair("another patient", SAME_GRANT, |r| r.principal.account = AccountId::Patient(PatientId::random(&Random::seeded(8))), "no-grant"),
             pair("the patient", SAME_GRANT, |r| r.principal.account = AccountId::Patient(active().patient), "+own-records"),
-            pair("the patient, sensitive", SAME_GRANT, |r| { r.principal.account = AccountId::Patient(active().patient); r.labels.compartment = Compartment::Violence; }, "+own-records"),
+            pair("the patient, sensitive", SAME_GRANT, |r| { r.principal.account = AccountId::Patient(active().patient); r.labels.sensitivity = Sensitivity::Violence; }, "+own-records"),
             pair("the patient writes", SAME_GRANT, |r| { r.principal.account = AccountId::Patient(active().patient); r.action = Action::Write; }, "+own-records"),
             pair("the patient, suspended", SAME_GRANT, |r| { r.principal.account = AccountId::Patient(active().patient); r.principal.standing = Standing::Suspended; }, "account-not-active"),
             pair("the directory", SAME_GRANT, |r| r.patient = Some(PatientId::directory()), "+directory-read"),
@@ -262,7 +262,7 @@ mod tests {
             patient: None,
             action: Action::Read,
             purpose: Purpose::Treatment,
-            labels: Labels { category: Category::Laboratory, compartment: Compartment::Normal },
+            labels: Labels { category: Category::Laboratory, sensitivity: Sensitivity::Normal },
             now: 500_000,
         };
         (pair.request)(&mut request);
@@ -316,7 +316,7 @@ mod tests {
             purpose: Purpose::Treatment,
             now: Timestamp::from_ms(500_000),
         };
-        let labels = Labels { category: Category::Laboratory, compartment: Compartment::Normal };
+        let labels = Labels { category: Category::Laboratory, sensitivity: Sensitivity::Normal };
         assert!(!decide(&engine, &situation, labels).is_allowed());
     }
 
@@ -335,7 +335,7 @@ mod tests {
             purpose: Purpose::Treatment,
             now: Timestamp::from_ms(500_000),
         };
-        let labels = Labels { category: Category::Laboratory, compartment: Compartment::Normal };
+        let labels = Labels { category: Category::Laboratory, sensitivity: Sensitivity::Normal };
         let Verdict::Allowed { limit: Some(limit), .. } = decide(&engine, &situation, labels) else {
             panic!("the second grant opens, with its limit");
         };

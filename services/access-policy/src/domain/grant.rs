@@ -215,7 +215,7 @@ impl Grant {
 pub(crate) mod tests {
     use super::*;
     use hbc_types::Random;
-    use hbc_types::labels::{Category, Compartment};
+    use hbc_types::labels::{Category, Sensitivity};
     use hbc_types::purpose::{Action, Purpose};
     use proptest::prelude::*;
 
@@ -230,7 +230,7 @@ pub(crate) mod tests {
             scope: Scope {
                 actions: vec![Action::Read],
                 categories: vec![Category::Laboratory, Category::VitalSigns],
-                compartments: vec![Compartment::Normal],
+                sensitivities: vec![Sensitivity::Normal],
                 purposes: vec![Purpose::Treatment],
                 from: Timestamp::from_ms(0),
                 until: Timestamp::from_ms(1_000_000),
@@ -317,7 +317,7 @@ pub(crate) mod tests {
                 was_revoked |= grant.revoked_at.is_some();
                 signed_in_time |= matches!(event, Event::Sign) && now < 300_000;
                 let state = grant.state(at);
-                // Nothing acts unless it was signed in time and its block is final.
+                // Nothing takes effect unless it was signed in time and its block is final.
                 if state == GrantState::Active {
                     prop_assert!(signed_in_time && was_final && grant.is_live());
                 }

@@ -1,4 +1,4 @@
-//! The key hierarchy: master key → key-encryption key (KEK) per patient, compartment and epoch → data key (DEK) per
+//! The key hierarchy: master key → key-encryption key (KEK) per patient, sensitivity and epoch → data key (DEK) per
 //! record version. Everything here is in memory and short-lived; what is stored is only wraps.
 //!
 //! Wraps are AES-256-GCM with 96-bit nonces: `nonce 12 ‖ ciphertext 32 ‖ tag 16`. GCM and not RFC 3394 key wrap, because
@@ -11,7 +11,7 @@
 use aes_gcm::aead::{Aead, KeyInit, Payload};
 use aes_gcm::{Aes256Gcm, Nonce};
 use hbc_types::ids::{IntentId, PatientId, RecordId};
-use hbc_types::labels::Compartment;
+use hbc_types::labels::Sensitivity;
 use hbc_types::secret::Key32;
 use hbc_types::wire::access::Labels;
 use hbc_types::{Digest, Random, hash};
@@ -44,8 +44,8 @@ impl std::fmt::Debug for MasterKey {
 pub struct KekId {
     /// Whose.
     pub patient: PatientId,
-    /// Of which compartment.
-    pub compartment: Compartment,
+    /// Of which sensitivity.
+    pub sensitivity: Sensitivity,
     /// From which epoch, counted from 1.
     pub epoch: u32,
 }
@@ -74,9 +74,9 @@ impl MasterKey {
 }
 
 fn kek_aad(id: &KekId, root: &Digest) -> Vec<u8> {
-    let KekId { patient, compartment, epoch } = id;
+    let KekId { patient, sensitivity, epoch } = id;
     let parts: [&[u8]; 4] =
-        [patient.as_str().as_bytes(), compartment.code().as_bytes(), &epoch.to_be_bytes(), root.as_bytes()];
+        [patient.as_str().as_bytes(), sensitivity.code().as_bytes(), &epoch.to_be_bytes(), root.as_bytes()];
     hash::aad("hbc/kek/v1", &parts)
 }
 
@@ -97,13 +97,13 @@ pub struct RecordSlot<'a> {
 
 impl RecordSlot<'_> {
     fn list(&self, domain: &str) -> Vec<u8> {
-        let Self { patient, record, version, labels: Labels { category, compartment }, n } = self;
+        let Self { patient, record, version, labels: Labels { category, sensitivity }, n } = self;
         let parts: [&[u8]; 6] = [
             record.as_str().as_bytes(),
             &version.to_be_bytes(),
             patient.as_str().as_bytes(),
             category.code().as_bytes(),
-            compartment.code().as_bytes(),
+            sensitivity.code().as_bytes(),
             &n.to_be_bytes(),
         ];
         hash::aad(domain, &parts)
@@ -205,16 +205,16 @@ fn cipher(key: &[u8; 32]) -> Aes256Gcm {
 }
 
 fn wrap(cipher: &Aes256Gcm, nonce: [u8; NONCE_BYTES], key: &[u8; 32], aad: &[u8]) -> Vec<u8> {
-    let sealed = cipher.encrypt(&Nonce::from(nonce), Payload { msg: key, aad });
+    let encrypted = cipher.encrypt(&Nonce::from(nonce), Payload { msg: key, aad });
     #[expect(clippy::expect_used, reason = "GCM refuses only messages of gigabytes")]
-    let sealed = sealed.expect("32 bytes can be sealed");
-    [nonce.as_slice(), &sealed].concat()
+    let encrypted = encrypted.expect("32 bytes can be encrypted");
+    [nonce.as_slice(), &encrypted].concat()
 }
 
 fn unwrap(cipher: &Aes256Gcm, wrapped: &[u8], aad: &[u8]) -> Result<Zeroizing<[u8; 32]>, UnwrapError> {
-    let (nonce, sealed) = wrapped.split_at_checked(NONCE_BYTES).ok_or(UnwrapError)?;
+    let (nonce, encrypted) = wrapped.split_at_checked(NONCE_BYTES).ok_or(UnwrapError)?;
     let nonce: [u8; NONCE_BYTES] = nonce.try_into().map_err(|_length| UnwrapError)?;
-    let opened = cipher.decrypt(&Nonce::from(nonce), Payload { msg: sealed, aad });
+    let opened = cipher.decrypt(&Nonce::from(nonce), Payload { msg: encrypted, aad });
     let opened = Zeroizing::new(opened.map_err(|_tag| UnwrapError)?);
     let key: [u8; 32] = opened.as_slice().try_into().map_err(|_length| UnwrapError)?;
     Ok(Zeroizing::new(key))
@@ -237,14 +237,14 @@ mod tests {
     fn world() -> World {
         let random = Random::seeded(3);
         let master = MasterKey::new(&Key32::new([1; 32]));
-        let id = KekId { patient: PatientId::random(&random), compartment: Compartment::Normal, epoch: 1 };
+        let id = KekId { patient: PatientId::random(&random), sensitivity: Sensitivity::Normal, epoch: 1 };
         let root = Digest::of(b"root");
         let (kek, wrapped) = master.new_kek(&id, &root, &random);
         World { master, kek, id, root, wrapped, record: RecordId::random(&random) }
     }
 
     fn slot<'a>(world: &'a World, n: u64) -> RecordSlot<'a> {
-        let labels = Labels { category: Category::Laboratory, compartment: Compartment::Normal };
+        let labels = Labels { category: Category::Laboratory, sensitivity: Sensitivity::Normal };
         RecordSlot { patient: &world.id.patient, record: &world.record, version: 1, labels, n }
     }
 
@@ -270,7 +270,7 @@ mod tests {
         assert_eq!(opened.expose(), dek.expose());
         assert!(world.kek.open_data_key(&slot(&world, 2), &wrapped).is_err());
         let mut other = slot(&world, 1);
-        other.labels.compartment = Compartment::Hiv;
+        other.labels.sensitivity = Sensitivity::Hiv;
         assert!(world.kek.open_data_key(&other, &wrapped).is_err());
         let mut other = slot(&world, 1);
         other.labels.category = Category::VitalSigns;

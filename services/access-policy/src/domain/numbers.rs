@@ -168,11 +168,11 @@ pub fn by_set(items: &[AnchoredItem]) -> BTreeMap<Labels, BTreeMap<u64, Digest>>
 mod tests {
     use super::*;
     use hbc_types::Random;
-    use hbc_types::labels::{Category, Compartment};
+    use hbc_types::labels::{Category, Sensitivity};
     use proptest::prelude::*;
 
     fn labels(category: Category) -> Labels {
-        Labels { category, compartment: Compartment::Normal }
+        Labels { category, sensitivity: Sensitivity::Normal }
     }
 
     fn range(first: u64, last: u64) -> NumberRange {

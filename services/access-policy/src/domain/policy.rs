@@ -116,12 +116,12 @@ pub struct PolicyEngine {
     policies: PolicySet,
     schema: Schema,
     order: HashMap<PolicyId, usize>,
-    names: Names,
+    names: PolicyNames,
 }
 
 /// Parsed once: reading Cedar's names costs more than a decision.
 #[derive(Debug)]
-struct Names {
+struct PolicyNames {
     patient: EntityTypeName,
     agency: EntityTypeName,
     operator: EntityTypeName,
@@ -163,7 +163,7 @@ impl PolicyEngine {
         if !result.validation_passed_without_warnings() {
             return Err(PolicyLoadError::Validation(result.to_string()));
         }
-        let names = Names::parse().map_err(|error| parse(&error))?;
+        let names = PolicyNames::parse().map_err(|error| parse(&error))?;
         Ok(Self { authorizer: Authorizer::new(), policies: set, schema, order, names })
     }
 
@@ -237,7 +237,7 @@ fn strings<'a>(texts: impl Iterator<Item = &'a str>) -> RestrictedExpression {
     RestrictedExpression::new_set(texts.map(string))
 }
 
-impl Names {
+impl PolicyNames {
     fn parse() -> Result<Self, Box<cedar_policy::ParseErrors>> {
         let action: EntityTypeName = "Action".parse()?;
         let act = |name: &str| EntityUid::from_type_name_and_id(action.clone(), EntityId::new(name));
@@ -301,12 +301,12 @@ impl Names {
         patient: &PatientId,
         labels: Labels,
     ) -> HashMap<String, RestrictedExpression> {
-        let Labels { category, compartment } = labels;
+        let Labels { category, sensitivity } = labels;
         let directory = patient.is_directory();
         let mut attributes = HashMap::from([
             ("directory".to_owned(), RestrictedExpression::new_bool(directory)),
             ("category".to_owned(), string(category.code())),
-            ("compartment".to_owned(), string(compartment.code())),
+            ("compartment".to_owned(), string(sensitivity.code())),
         ]);
         if !directory {
             attributes.insert("patient".to_owned(), self.patient_ref(patient));
@@ -341,7 +341,7 @@ impl Names {
             // With `future_records`, the limit that a verdict carries ([`crate::domain::decision::PastOnly`]).
             numbers: _,
         } = grant;
-        let Scope { actions, categories, compartments, purposes, from, until, future_records: _ } = scope;
+        let Scope { actions, categories, sensitivities, purposes, from, until, future_records: _ } = scope;
         let yes = RestrictedExpression::new_bool;
         let fields = [
             ("grantee", self.agency_ref(grantee)),
@@ -351,7 +351,7 @@ impl Names {
             ("revoked", yes(revoked_at.is_some() || ended_at.is_some())),
             ("actions", strings(actions.iter().map(|action| action.code()))),
             ("categories", strings(categories.iter().map(|category| category.code()))),
-            ("compartments", strings(compartments.iter().map(|compartment| compartment.code()))),
+            ("compartments", strings(sensitivities.iter().map(|sensitivity| sensitivity.code()))),
             ("purposes", strings(purposes.iter().map(|purpose| purpose.code()))),
             ("from", RestrictedExpression::new_long(from.ms())),
             ("until", RestrictedExpression::new_long(until.ms())),

@@ -165,12 +165,12 @@ fn grant_parts(grant: &Grant) -> Vec<Vec<u8>> {
 
 /// The scope by its meaning, so that it does not matter how a JSON text was spaced.
 fn scope_text(scope: &Scope) -> Vec<u8> {
-    let Scope { actions, categories, compartments, purposes, from, until, future_records } = scope;
+    let Scope { actions, categories, sensitivities, purposes, from, until, future_records } = scope;
     let mut text = String::new();
     let lists = [
         actions.iter().map(|code| code.code()).collect::<Vec<_>>(),
         categories.iter().map(|code| code.code()).collect(),
-        compartments.iter().map(|code| code.code()).collect(),
+        sensitivities.iter().map(|code| code.code()).collect(),
         purposes.iter().map(|code| code.code()).collect(),
     ];
     for list in lists {
@@ -181,11 +181,11 @@ fn scope_text(scope: &Scope) -> Vec<u8> {
     text.into_bytes()
 }
 
-/// `compartment/category=n` for each set, in their order: how limits are stored and covered.
+/// `sensitivity/category=n` for each set, in their order: how limits are stored and covered.
 #[must_use]
 pub fn numbers_text(numbers: &std::collections::BTreeMap<Labels, u64>) -> Vec<u8> {
-    let sets = numbers.iter().map(|(Labels { category, compartment }, n)| {
-        format!("{}/{}={n}", compartment.code(), category.code())
+    let sets = numbers.iter().map(|(Labels { category, sensitivity }, n)| {
+        format!("{}/{}={n}", sensitivity.code(), category.code())
     });
     sets.collect::<Vec<_>>().join(",").into_bytes()
 }
@@ -308,25 +308,25 @@ impl EndedSessions {
     }
 }
 
-/// A sealed text does not open: it was changed, or belongs to another row.
+/// An encrypted text does not open: it was changed, or belongs to another row.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("a sealed text does not open")]
-pub struct SealedTextError;
+#[error("an encrypted text does not open")]
+pub struct HiddenTextError;
 
-/// Seals and checks the rows.
+/// MACs and checks the rows.
 #[derive(Clone)]
-pub struct RightsSeal {
+pub struct RowProtection {
     macs: RowMac,
     texts: Aes256Gcm,
 }
 
-impl std::fmt::Debug for RightsSeal {
+impl std::fmt::Debug for RowProtection {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str("RightsSeal(…)")
     }
 }
 
-impl RightsSeal {
+impl RowProtection {
     /// With the key that stands outside the database.
     #[must_use]
     pub fn new(key: Key32) -> Self {
@@ -338,34 +338,36 @@ impl RightsSeal {
         Self { macs: RowMac::new(key), texts: Aes256Gcm::new((&*text_key).into()) }
     }
 
-    /// Seals a text that may name people, for the row that `context` names: `nonce 12 ‖ ciphertext ‖ tag 16`. The nonce is
-    /// a MAC of row and text, so that it never meets another text; the same text in the same row looks the same.
+    /// Encrypts a text that may name people, for the row that `context` names: `nonce 12 ‖ ciphertext ‖ tag 16`. The
+    /// nonce is a MAC of row and text, so that it never meets another text; the same text in the same row looks the
+    /// same.
     #[must_use]
     pub fn hide(&self, context: &str, text: &str) -> Vec<u8> {
-        let mac = self.macs.seal("text", &[Column::Text(context), Column::Text(text)]);
+        let mac = self.macs.compute("text", &[Column::Text(context), Column::Text(text)]);
         let mut nonce = [0; NONCE_BYTES];
         for (to, from) in nonce.iter_mut().zip(mac) {
             *to = from;
         }
         let payload = Payload { msg: text.as_bytes(), aad: context.as_bytes() };
         #[expect(clippy::expect_used, reason = "GCM refuses only messages of gigabytes")]
-        let sealed = self.texts.encrypt(&Nonce::from(nonce), payload).expect("a short text can be sealed");
-        [nonce.as_slice(), &sealed].concat()
+        let encrypted =
+            self.texts.encrypt(&Nonce::from(nonce), payload).expect("a short text can be encrypted");
+        [nonce.as_slice(), &encrypted].concat()
     }
 
-    /// Opens what [`RightsSeal::hide`] sealed for the same row.
-    pub fn show(&self, context: &str, hidden: &[u8]) -> Result<String, SealedTextError> {
-        let (nonce, sealed) = hidden.split_at_checked(NONCE_BYTES).ok_or(SealedTextError)?;
-        let nonce: [u8; NONCE_BYTES] = nonce.try_into().map_err(|_length| SealedTextError)?;
-        let payload = Payload { msg: sealed, aad: context.as_bytes() };
-        let text = self.texts.decrypt(&Nonce::from(nonce), payload).map_err(|_tag| SealedTextError)?;
-        String::from_utf8(text).map_err(|_not_ours| SealedTextError)
+    /// Opens what [`RowProtection::hide`] encrypted for the same row.
+    pub fn show(&self, context: &str, hidden: &[u8]) -> Result<String, HiddenTextError> {
+        let (nonce, encrypted) = hidden.split_at_checked(NONCE_BYTES).ok_or(HiddenTextError)?;
+        let nonce: [u8; NONCE_BYTES] = nonce.try_into().map_err(|_length| HiddenTextError)?;
+        let payload = Payload { msg: encrypted, aad: context.as_bytes() };
+        let text = self.texts.decrypt(&Nonce::from(nonce), payload).map_err(|_tag| HiddenTextError)?;
+        String::from_utf8(text).map_err(|_not_ours| HiddenTextError)
     }
 
     /// The MAC of a patient's rights.
     #[must_use]
     pub fn rights(&self, rights: &Rights) -> [u8; RowMac::BYTES] {
-        self.macs.seal("patients", &[Column::Bytes(&rights.text())])
+        self.macs.compute("patients", &[Column::Bytes(&rights.text())])
     }
 
     /// Checks the MAC of a patient's rights.
@@ -376,7 +378,7 @@ impl RightsSeal {
     /// The MAC of an account.
     #[must_use]
     pub fn account(&self, account: &Account) -> [u8; RowMac::BYTES] {
-        self.macs.seal("subjects", &[Column::Bytes(&account.text())])
+        self.macs.compute("subjects", &[Column::Bytes(&account.text())])
     }
 
     /// Checks the MAC of an account.
@@ -388,7 +390,7 @@ impl RightsSeal {
     #[must_use]
     pub fn sessions(&self, ended: &EndedSessions) -> [u8; RowMac::BYTES] {
         let text = ended.text();
-        self.macs.seal("session_denials", &ended.columns(&text))
+        self.macs.compute("session_denials", &ended.columns(&text))
     }
 
     /// Checks the MAC of a bucket of ended sessions.
@@ -421,9 +423,9 @@ mod tests {
 
     #[test]
     fn every_change_to_a_rights_row_breaks_the_mac() {
-        let seal = RightsSeal::new(Key32::new([5; 32]));
-        let sealed = seal.rights(&rights());
-        assert!(seal.check_rights(&rights(), &sealed).is_ok());
+        let protection = RowProtection::new(Key32::new([5; 32]));
+        let encrypted = protection.rights(&rights());
+        assert!(protection.check_rights(&rights(), &encrypted).is_ok());
         let changes: Vec<fn(&mut Rights)> = vec![
             |rights| rights.grants.clear(),
             |rights| rights.grants.push(active()),
@@ -443,19 +445,22 @@ mod tests {
         for (nth, change) in changes.into_iter().enumerate() {
             let mut changed = rights();
             change(&mut changed);
-            assert!(seal.check_rights(&changed, &sealed).is_err(), "change {nth}");
+            assert!(protection.check_rights(&changed, &encrypted).is_err(), "change {nth}");
         }
     }
 
     #[test]
     fn hidden_texts_open_only_in_their_row() {
-        let seal = RightsSeal::new(Key32::new([5; 32]));
-        let hidden = seal.hide("agy-1", "Dr. Ada Example");
-        assert_eq!(seal.show("agy-1", &hidden).as_deref(), Ok("Dr. Ada Example"));
-        assert_eq!(seal.show("agy-2", &hidden), Err(SealedTextError));
-        assert_eq!(seal.show("agy-1", &hidden[1..]), Err(SealedTextError));
-        assert_eq!(seal.show("agy-1", b"short"), Err(SealedTextError));
-        assert_ne!(seal.hide("agy-1", "Dr. Ada Example")[..12], seal.hide("agy-1", "Dr. Bob Example")[..12]);
+        let protection = RowProtection::new(Key32::new([5; 32]));
+        let hidden = protection.hide("agy-1", "Dr. Ada Example");
+        assert_eq!(protection.show("agy-1", &hidden).as_deref(), Ok("Dr. Ada Example"));
+        assert_eq!(protection.show("agy-2", &hidden), Err(HiddenTextError));
+        assert_eq!(protection.show("agy-1", &hidden[1..]), Err(HiddenTextError));
+        assert_eq!(protection.show("agy-1", b"short"), Err(HiddenTextError));
+        assert_ne!(
+            protection.hide("agy-1", "Dr. Ada Example")[..12],
+            protection.hide("agy-1", "Dr. Bob Example")[..12]
+        );
         assert!(!hidden.windows(3).any(|part| part == b"Ada"));
     }
 

@@ -25,11 +25,11 @@ const fn wrong(field: &'static str, message: &'static str) -> ScopeError {
 /// Sorts the lists and drops repetitions, so that equal scopes have equal texts, and checks what is left.
 pub fn normalise(mut scope: Scope, now: Timestamp) -> Result<Scope, ScopeError> {
     // Without `..`, here and below: a field that is added does not compile until it is named.
-    let Scope { actions, categories, compartments, purposes, from, until, future_records: _either } =
+    let Scope { actions, categories, sensitivities, purposes, from, until, future_records: _either } =
         &mut scope;
     tidy(actions);
     tidy(categories);
-    tidy(compartments);
+    tidy(sensitivities);
     tidy(purposes);
     if actions.is_empty() {
         return Err(wrong("actions", "at least one is needed"));
@@ -37,7 +37,7 @@ pub fn normalise(mut scope: Scope, now: Timestamp) -> Result<Scope, ScopeError> 
     if categories.is_empty() {
         return Err(wrong("categories", "at least one is needed"));
     }
-    if compartments.is_empty() {
+    if sensitivities.is_empty() {
         return Err(wrong("compartments", "at least one is needed"));
     }
     if purposes.is_empty() {
@@ -66,11 +66,11 @@ pub fn wider_field(inner: &Scope, outer: &Scope) -> Option<&'static str> {
     fn within<T: PartialEq>(inner: &[T], outer: &[T]) -> bool {
         inner.iter().all(|item| outer.contains(item))
     }
-    let Scope { actions, categories, compartments, purposes, from, until, future_records } = inner;
+    let Scope { actions, categories, sensitivities, purposes, from, until, future_records } = inner;
     let checks = [
         ("actions", within(actions, &outer.actions)),
         ("categories", within(categories, &outer.categories)),
-        ("compartments", within(compartments, &outer.compartments)),
+        ("compartments", within(sensitivities, &outer.sensitivities)),
         ("purposes", within(purposes, &outer.purposes)),
         ("from", *from >= outer.from),
         ("until", *until <= outer.until),
@@ -82,14 +82,14 @@ pub fn wider_field(inner: &Scope, outer: &Scope) -> Option<&'static str> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use hbc_types::labels::{Category, Compartment};
+    use hbc_types::labels::{Category, Sensitivity};
     use hbc_types::purpose::{Action, Purpose};
 
     fn scope() -> Scope {
         Scope {
             actions: vec![Action::Read],
             categories: vec![Category::VitalSigns, Category::Laboratory, Category::Laboratory],
-            compartments: vec![Compartment::Normal],
+            sensitivities: vec![Sensitivity::Normal],
             purposes: vec![Purpose::Treatment],
             from: Timestamp::from_ms(1_000),
             until: Timestamp::from_ms(9_000),

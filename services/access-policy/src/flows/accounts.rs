@@ -6,7 +6,7 @@ use hbc_db::Lock;
 use hbc_types::account::{Custody, Role, Standing};
 use hbc_types::ids::{AccountId, PatientId, SessionId};
 use hbc_types::keys::PublicKey;
-use hbc_types::labels::Compartment;
+use hbc_types::labels::Sensitivity;
 use hbc_types::wire::access::{PinPatient, Subject};
 use hbc_types::{Digest, Timestamp};
 
@@ -32,14 +32,14 @@ pub async fn put_subject(app: &App, id: AccountId, subject: Subject) -> Result<(
     app.db
         .write_locked(lock, move |tx| {
             Box::pin(async move {
-                let known = store::accounts::account(tx, &this.seal, id.as_str()).await?;
+                let known = store::accounts::account(tx, &this.protection, id.as_str()).await?;
                 if known.as_ref().is_some_and(|known| known.subject.revision >= subject.revision.max(1)) {
                     return Ok(());
                 }
                 let mut account = known.unwrap_or_else(|| Account::unknown(id.clone(), now));
                 account.subject = subject.clone();
                 account.updated_at = now;
-                store::accounts::put_account(tx, &this.seal, &account).await
+                store::accounts::put_account(tx, &this.protection, &account).await
             })
         })
         .await
@@ -74,7 +74,7 @@ pub async fn pin(app: &App, request: PinPatient) -> Result<bool, Error> {
 pub async fn prepare(app: &App) -> Result<(), Error> {
     let this = app.clone();
     app.db
-        .write(move |db| Box::pin(async move { store::accounts::make_buckets(db, &this.seal).await }))
+        .write(move |db| Box::pin(async move { store::accounts::make_buckets(db, &this.protection).await }))
         .await?;
     make_directory(app).await?;
     Ok(())
@@ -96,7 +96,7 @@ async fn pin_root(
     app.db
         .write_locked(vec![Lock::exclusive(patient.as_str())], move |tx| {
             Box::pin(async move {
-                if let Some(rights) = store::rights::rights(tx, &this.seal, &patient).await? {
+                if let Some(rights) = store::rights::rights(tx, &this.protection, &patient).await? {
                     let same = rights.pin.root_public_key == root && rights.pin.custody == custody;
                     return if same { Ok(false) } else { Err(Error::Conflict("another root key is pinned")) };
                 }
@@ -110,8 +110,8 @@ async fn pin_root(
                     frozen_at: None,
                     pinned_at: now,
                 };
-                store::rights::insert_pin(tx, &this.seal, &pin).await?;
-                let id = KekId { patient, compartment: Compartment::Normal, epoch: 1 };
+                store::rights::insert_pin(tx, &this.protection, &pin).await?;
+                let id = KekId { patient, sensitivity: Sensitivity::Normal, epoch: 1 };
                 let (_kek, wrapped) = this.master.new_kek(&id, &fingerprint, &this.random);
                 store::keys::insert_kek(tx, &id, &wrapped, now).await?;
                 Ok(true)
@@ -129,9 +129,9 @@ pub async fn end_session(app: &App, session: SessionId, until: Option<Timestamp>
         .write_locked(vec![Lock::exclusive(session.as_str())], move |tx| {
             Box::pin(async move {
                 let bucket = EndedSessions::bucket_of(&session);
-                let mut ended = store::accounts::ended_sessions(tx, &this.seal, bucket).await?;
+                let mut ended = store::accounts::ended_sessions(tx, &this.protection, bucket).await?;
                 ended.end(session, until, now);
-                store::accounts::put_ended_sessions(tx, &this.seal, &ended).await
+                store::accounts::put_ended_sessions(tx, &this.protection, &ended).await
             })
         })
         .await
@@ -157,7 +157,7 @@ async fn change_denial(
     app.db
         .write_locked(vec![Lock::exclusive(id.as_str())], move |tx| {
             Box::pin(async move {
-                let known = store::accounts::account(tx, &this.seal, id.as_str()).await?;
+                let known = store::accounts::account(tx, &this.protection, id.as_str()).await?;
                 if known.is_none() && !denied {
                     return Ok(());
                 }
@@ -165,7 +165,7 @@ async fn change_denial(
                 account.denied_at = denied.then(|| account.denied_at.unwrap_or(now));
                 account.denied_until = if denied { until } else { None };
                 account.updated_at = now;
-                store::accounts::put_account(tx, &this.seal, &account).await
+                store::accounts::put_account(tx, &this.protection, &account).await
             })
         })
         .await

@@ -1,5 +1,5 @@
 //! Grants: drafting, signing, revoking, freezing. A revocation and a freeze act when their transaction is durable, before
-//! the call returns; a grant acts when its block is final, which only `flows::ledger` can say.
+//! the call returns; a grant takes effect when its block is final, which only `flows::ledger` can say.
 
 use hbc_chain::tx::Tx as LedgerTx;
 use hbc_db::{Lock, Tx};
@@ -32,7 +32,7 @@ use crate::store::listings::PageKey;
 pub const REGISTRATION: &str = "registration";
 
 async fn rights_of(app: &App, tx: &mut Tx, patient: &PatientId) -> Result<Rights, Error> {
-    store::rights::rights(tx, &app.seal, patient).await?.ok_or(Error::NotFound)
+    store::rights::rights(tx, &app.protection, patient).await?.ok_or(Error::NotFound)
 }
 
 fn root_key(pin: &Pin) -> Result<PublicKey, Error> {
@@ -97,7 +97,7 @@ pub async fn draft_grant(
 }
 
 async fn check_grantee(app: &App, tx: &mut Tx, new: &NewGrant, now: Timestamp) -> Result<(), Error> {
-    let account = store::accounts::account(tx, &app.seal, new.grantee.as_str()).await?;
+    let account = store::accounts::account(tx, &app.protection, new.grantee.as_str()).await?;
     let active = account.is_some_and(|account| {
         account.subject.role == Role::Agency
             && account.subject.standing == Standing::Active
@@ -109,7 +109,7 @@ async fn check_grantee(app: &App, tx: &mut Tx, new: &NewGrant, now: Timestamp) -
 /// A grant that answers a request is for the agency that asked, and no wider than it asked.
 async fn check_request(app: &App, tx: &mut Tx, patient: &PatientId, new: &NewGrant) -> Result<(), Error> {
     let Some(id) = &new.request else { return Ok(()) };
-    let request = store::requests::find(tx, &app.seal, id).await?;
+    let request = store::requests::find(tx, &app.protection, id).await?;
     let request = request
         .filter(|request| request.patient == *patient)
         .ok_or_else(|| Error::invalid("request", "is no request to you"))?;
@@ -194,7 +194,7 @@ pub async fn sign(
                 }
                 let grant = sign_in(&this, tx, &rights.pin, stored, &signature, now).await?;
                 rights.grants.push(grant);
-                store::rights::commit(tx, &this.seal, rights).await?;
+                store::rights::commit(tx, &this.protection, rights).await?;
                 let stored = own_grant(tx, &patient, &id).await?;
                 let rights = rights_of(&this, tx, &patient).await?;
                 views::grant(&this, tx, &mut Names::default(), stored, &rights.pin, now).await
@@ -340,7 +340,7 @@ pub async fn change_grant(
     if new_epoch {
         rights.pin.kek_epoch = rights.pin.kek_epoch.saturating_add(1);
     }
-    store::rights::commit(tx, &app.seal, rights).await?;
+    store::rights::commit(tx, &app.protection, rights).await?;
     Ok(true)
 }
 
@@ -352,7 +352,7 @@ pub fn protected(rights: &Rights, stored: &StoredGrant) -> Result<Grant, Error> 
     Ok(stored.grant.clone())
 }
 
-/// `POST /v1/grants/{id}/revocation`: it acts before this returns, whatever the ledger's state.
+/// `POST /v1/grants/{id}/revocation`: it takes effect before this returns, whatever the ledger's state.
 pub async fn revoke(
     app: &App,
     who: Who,
@@ -412,7 +412,7 @@ pub async fn freeze(
                 let Some(id) = &id else {
                     let since = *rights.pin.frozen_at.get_or_insert(now);
                     if since == now {
-                        store::rights::commit(tx, &this.seal, rights).await?;
+                        store::rights::commit(tx, &this.protection, rights).await?;
                     }
                     return Ok(FreezeView { since, grant: None });
                 };
@@ -460,7 +460,7 @@ pub async fn unfreeze(
                     let since = rights.pin.frozen_at.ok_or(Error::Conflict("nothing is frozen"))?;
                     accept_unfreeze(&order.jws, &patient, None, since, &trust)?;
                     rights.pin.frozen_at = None;
-                    store::rights::commit(tx, &this.seal, rights).await?;
+                    store::rights::commit(tx, &this.protection, rights).await?;
                     return Ok(());
                 };
                 let stored = own_grant(tx, &patient, id).await?;

@@ -86,8 +86,8 @@ pub async fn ask(
     patient: &PatientId,
     now: Timestamp,
 ) -> Result<Asked, Error> {
-    let principal = store::accounts::principal(tx, &app.seal, &who.account, &who.session, now).await?;
-    let rights = store::rights::rights(tx, &app.seal, patient).await?;
+    let principal = store::accounts::principal(tx, &app.protection, &who.account, &who.session, now).await?;
+    let rights = store::rights::rights(tx, &app.protection, patient).await?;
     let candidates = rights.as_ref().map(|rights| rights.candidates(&principal)).unwrap_or_default();
     Ok(Asked { principal, rights, candidates })
 }
@@ -310,6 +310,6 @@ pub fn common_rule(verdicts: &BTreeMap<Labels, Verdict>) -> String {
 /// The patient's consent version.
 pub async fn consent_version(app: &App, patient: &PatientId) -> Result<ConsentVersion, Error> {
     let mut tx = app.db.reads().begin().await?;
-    let rights = store::rights::rights(&mut tx, &app.seal, patient).await?.ok_or(Error::NotFound)?;
+    let rights = store::rights::rights(&mut tx, &app.protection, patient).await?.ok_or(Error::NotFound)?;
     Ok(ConsentVersion { consent_version: rights.pin.consent_version })
 }

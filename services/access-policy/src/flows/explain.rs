@@ -31,7 +31,7 @@ pub async fn explain(app: &App, who: &Who, request: &ExplainRequest) -> Result<E
         let denied = Verdict::Denied { rule: refusal_rule(&error).to_owned(), grant: None };
         return Ok(explanation(&asked, &denied));
     }
-    let labels = Labels { category: request.category, compartment: request.compartment };
+    let labels = Labels { category: request.category, sensitivity: request.sensitivity };
     let labels = std::iter::once(labels);
     let verdicts = verdicts(app, &asked, &request.patient, request.action, request.purpose, labels, now);
     let verdict = verdicts.into_values().next().ok_or(Error::NotFound)?;

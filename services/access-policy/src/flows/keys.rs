@@ -10,7 +10,7 @@ use hbc_chain::jws;
 use hbc_db::Tx;
 use hbc_types::hash::domain_hash;
 use hbc_types::ids::{GrantId, IntentId, ReceiptId};
-use hbc_types::labels::{Category, Compartment};
+use hbc_types::labels::{Category, Sensitivity};
 use hbc_types::purpose::Action;
 use hbc_types::wire::access::{
     AccessKind, AnchoredRequest, DataKey, DataKeys, DataKeysRequest, Labels, NumberSet, NumbersStatement,
@@ -51,20 +51,20 @@ async fn open_kek(app: &App, tx: &mut Tx, pin: &Pin, id: &KekId) -> Result<Optio
     Ok(Some(app.master.open_kek(id, &pin.root_fingerprint, &wrapped)?))
 }
 
-/// The KEK for new keys of a compartment: the one of the present epoch, made if need be. Before a new one is made the
+/// The KEK for new keys of a sensitivity: the one of the present epoch, made if need be. Before a new one is made the
 /// patient's first must open, which it does only under the root that was pinned together with it.
 async fn kek_for_writing(
     app: &App,
     tx: &mut Tx,
     pin: &Pin,
-    compartment: Compartment,
+    sensitivity: Sensitivity,
     now: Timestamp,
 ) -> Result<Kek, Error> {
-    let id = KekId { patient: pin.patient.clone(), compartment, epoch: pin.kek_epoch };
+    let id = KekId { patient: pin.patient.clone(), sensitivity, epoch: pin.kek_epoch };
     if let Some(kek) = open_kek(app, tx, pin, &id).await? {
         return Ok(kek);
     }
-    let first = KekId { compartment: Compartment::Normal, epoch: 1, ..id.clone() };
+    let first = KekId { sensitivity: Sensitivity::Normal, epoch: 1, ..id.clone() };
     open_kek(app, tx, pin, &first).await?.ok_or(Error::Key(UnwrapError))?;
     let (kek, wrapped) = app.master.new_kek(&id, &pin.root_fingerprint, &app.random);
     store::keys::insert_kek(tx, &id, &wrapped, now).await?;
@@ -76,7 +76,7 @@ async fn kek_for_writing(
 /// What a committed intent gives: from it the keys are computed outside the transaction.
 struct Written {
     seed: Seed,
-    keks: BTreeMap<Compartment, Kek>,
+    keks: BTreeMap<Sensitivity, Kek>,
     numbers: Vec<u64>,
     epoch: u32,
     receipt: Option<ReceiptId>,
@@ -107,7 +107,7 @@ pub async fn data_keys(app: &App, who: Who, request: DataKeysRequest) -> Result<
 fn derive(request: &DataKeysRequest, written: &Written) -> DataKeys {
     let mut keys = Vec::with_capacity(request.items.len());
     for (item, n) in request.items.iter().zip(&written.numbers) {
-        let Some(kek) = written.keks.get(&item.labels.compartment) else { continue };
+        let Some(kek) = written.keks.get(&item.labels.sensitivity) else { continue };
         let slot = RecordSlot {
             patient: &request.patient,
             record: &item.record,
@@ -118,8 +118,8 @@ fn derive(request: &DataKeysRequest, written: &Written) -> DataKeys {
         let (dek, wrapped) = kek.data_key(&written.seed, &slot);
         keys.push(DataKey { n: *n, dek, wrapped: wrapped.as_slice().into(), kek_epoch: written.epoch });
     }
-    let tag_keys = written.keks.iter().map(|(compartment, kek)| TagKey {
-        compartment: *compartment,
+    let tag_keys = written.keks.iter().map(|(sensitivity, kek)| TagKey {
+        sensitivity: *sensitivity,
         kek_epoch: written.epoch,
         key: kek.tag_key().clone(),
     });
@@ -188,13 +188,13 @@ async fn repeat_intent(
         return Ok(Outcome::Refused(Error::Conflict("the intent is partly anchored")));
     };
     let mut keks = BTreeMap::new();
-    for compartment in labels.iter().map(|labels| labels.compartment).collect::<BTreeSet<_>>() {
-        let id = KekId { patient: pin.patient.clone(), compartment, epoch: intent.kek_epoch };
+    for sensitivity in labels.iter().map(|labels| labels.sensitivity).collect::<BTreeSet<_>>() {
+        let id = KekId { patient: pin.patient.clone(), sensitivity, epoch: intent.kek_epoch };
         let kek = open_kek(app, tx, pin, &id).await?.ok_or(Error::Key(UnwrapError))?;
-        keks.insert(compartment, kek);
+        keks.insert(sensitivity, kek);
     }
     let wrapped = intent.seed.ok_or(Error::Conflict("the intent is closed"))?;
-    let kek = keks.get(&intent.compartment).ok_or(Error::Key(UnwrapError))?;
+    let kek = keks.get(&intent.sensitivity).ok_or(Error::Key(UnwrapError))?;
     let seed = kek.open_seed(&wrapped, &intent.id, &intent.patient)?;
     Ok(Outcome::Done(Written { seed, keks, numbers, epoch: intent.kek_epoch, receipt: intent.receipt }))
 }
@@ -216,10 +216,10 @@ async fn new_intent(
     }
     let numbers = assign(&labels, &ranges).ok_or(Error::Conflict("numbers ran out"))?;
     let mut keks = BTreeMap::new();
-    for compartment in labels.iter().map(|labels| labels.compartment).collect::<BTreeSet<_>>() {
-        keks.insert(compartment, kek_for_writing(app, tx, pin, compartment, now).await?);
+    for sensitivity in labels.iter().map(|labels| labels.sensitivity).collect::<BTreeSet<_>>() {
+        keks.insert(sensitivity, kek_for_writing(app, tx, pin, sensitivity, now).await?);
     }
-    let (compartment, kek) = keks.first_key_value().ok_or(Error::Key(UnwrapError))?;
+    let (sensitivity, kek) = keks.first_key_value().ok_or(Error::Key(UnwrapError))?;
     let seed = Seed::random(&app.random);
     let wrapped = kek.wrap_seed(&seed, &request.intent, &pin.patient, &app.random);
     occurrence.records = request
@@ -234,7 +234,7 @@ async fn new_intent(
         actor: who.account.clone(),
         purpose: request.purpose,
         fingerprint,
-        compartment: *compartment,
+        sensitivity: *sensitivity,
         kek_epoch: pin.kek_epoch,
         seed: Some(wrapped),
         receipt: receipt.clone(),
@@ -406,7 +406,7 @@ async fn open_items<'a>(
         }
         let id = KekId {
             patient: pin.patient.clone(),
-            compartment: item.labels.compartment,
+            sensitivity: item.labels.sensitivity,
             epoch: item.kek_epoch,
         };
         if !keks.contains_key(&id) {

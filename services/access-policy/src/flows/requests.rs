@@ -31,7 +31,7 @@ pub async fn active_caller(
     who: &Who,
     now: Timestamp,
 ) -> Result<crate::domain::policy::Principal, Error> {
-    let principal = store::accounts::principal(tx, &app.seal, &who.account, &who.session, now).await?;
+    let principal = store::accounts::principal(tx, &app.protection, &who.account, &who.session, now).await?;
     let agency = matches!(who.account, AccountId::Agency(_));
     match refusal(principal.standing, principal.session_ended, agency) {
         None => Ok(principal),
@@ -73,11 +73,13 @@ pub async fn ask(
         .write(move |tx| {
             Box::pin(async move {
                 active_caller(&this, tx, &who, now).await?;
-                store::rights::rights(tx, &this.seal, &request.patient).await?.ok_or(Error::NotFound)?;
+                store::rights::rights(tx, &this.protection, &request.patient)
+                    .await?
+                    .ok_or(Error::NotFound)?;
                 if store::requests::open_between(tx, &request.agency, &request.patient).await? >= MOST_OPEN {
                     return Err(Error::Conflict("too many open requests to this patient"));
                 }
-                store::requests::insert(tx, &this.seal, &request).await?;
+                store::requests::insert(tx, &this.protection, &request).await?;
                 let view = views::request(&this, tx, &mut Names::default(), request).await?;
                 if let Some(saved) = save(&view)? {
                     hbc_db::idempotency::save(tx, &saved).await?;
@@ -112,7 +114,7 @@ pub async fn list(
     let principal = active_caller(app, &mut tx, who, app.clock.now()).await?;
     let side = side(&principal)?;
     let code = state.map(AccessRequestState::code);
-    let found = store::listings::requests(&mut tx, &app.seal, &side, code, after, limit).await?;
+    let found = store::listings::requests(&mut tx, &app.protection, &side, code, after, limit).await?;
     let mut names = Names::default();
     let mut items = Vec::with_capacity(found.len());
     for request in found {
@@ -125,7 +127,7 @@ pub async fn list(
 pub async fn get(app: &App, who: &Who, id: &AccessRequestId) -> Result<AccessRequestView, Error> {
     let mut tx = app.db.reads().begin().await?;
     active_caller(app, &mut tx, who, app.clock.now()).await?;
-    let request = store::requests::find(&mut tx, &app.seal, id).await?.ok_or(Error::NotFound)?;
+    let request = store::requests::find(&mut tx, &app.protection, id).await?.ok_or(Error::NotFound)?;
     let theirs = match &who.account {
         AccountId::Patient(id) => *id == request.patient,
         AccountId::Agency(id) => *id == request.agency,
@@ -169,7 +171,8 @@ async fn close(
         .write(move |tx| {
             Box::pin(async move {
                 active_caller(&this, tx, &who, now).await?;
-                let request = store::requests::find(tx, &this.seal, &id).await?.ok_or(Error::NotFound)?;
+                let request =
+                    store::requests::find(tx, &this.protection, &id).await?.ok_or(Error::NotFound)?;
                 if !is_theirs(&request) {
                     return Err(Error::NotFound);
                 }
@@ -177,7 +180,8 @@ async fn close(
                 if request.state != state && !store::requests::close(tx, &id, state, None, now).await? {
                     return Err(Error::Conflict("the request is closed"));
                 }
-                let request = store::requests::find(tx, &this.seal, &id).await?.ok_or(Error::NotFound)?;
+                let request =
+                    store::requests::find(tx, &this.protection, &id).await?.ok_or(Error::NotFound)?;
                 views::request(&this, tx, &mut Names::default(), request).await
             })
         })

@@ -25,7 +25,7 @@ impl Names {
         if let Some(known) = self.0.get(id) {
             return Ok(known.clone());
         }
-        let account = store::accounts::account(tx, &app.seal, id.as_str()).await?;
+        let account = store::accounts::account(tx, &app.protection, id.as_str()).await?;
         let found = account.map_or((String::new(), AgencyType::Auditor), |account| {
             let name = account.subject.name.unwrap_or_default();
             (name, account.subject.agency_type.unwrap_or(AgencyType::Auditor))

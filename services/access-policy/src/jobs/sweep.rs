@@ -65,7 +65,7 @@ async fn sweep_patient(app: &App, patient: PatientId, now: Timestamp) -> Result<
     app.db
         .write_locked(vec![Lock::exclusive(patient.as_str())], move |db| {
             Box::pin(async move {
-                let Some(mut rights) = store::rights::rights(db, &this.seal, &patient).await? else {
+                let Some(mut rights) = store::rights::rights(db, &this.protection, &patient).await? else {
                     return Ok(());
                 };
                 let mut changed = false;
@@ -76,7 +76,7 @@ async fn sweep_patient(app: &App, patient: PatientId, now: Timestamp) -> Result<
                     }
                 }
                 if changed {
-                    store::rights::commit(db, &this.seal, rights).await?;
+                    store::rights::commit(db, &this.protection, rights).await?;
                 }
                 Ok::<(), Error>(())
             })

@@ -10,7 +10,7 @@ use crate::app::{App, Who};
 use crate::flows::consents;
 use crate::routes::answer;
 
-/// Stops one grant. It acts before this answers.
+/// Stops one grant. It takes effect before this answers.
 #[utoipa::path(
     tag = "freezes", operation_id = "freeze_grant", security(("user" = [])), params(("id" = GrantId, Path)),
     responses((status = 200, description = "Frozen from now on", body = FreezeView), (status = 409)),
@@ -44,7 +44,7 @@ pub async fn unfreeze_grant(
     Ok(HttpResponse::NoContent().finish())
 }
 
-/// Stops every grant at once. It acts before this answers.
+/// Stops every grant at once. It takes effect before this answers.
 #[utoipa::path(
     tag = "freezes", operation_id = "freeze_all", security(("user" = [])),
     responses(

@@ -15,7 +15,7 @@ use crate::flows::consents;
 use crate::routes::{answer, save_created};
 use crate::store::listings::PageKey;
 
-/// Drafts a grant, unasked or in answer to a request. Nothing acts until it is signed and final.
+/// Drafts a grant, unasked or in answer to a request. Nothing takes effect until it is signed and final.
 #[utoipa::path(
     tag = "grants", operation_id = "draft_grant", request_body = NewGrant, params(IdempotencyKey),
     security(("user" = [])),
@@ -100,7 +100,7 @@ pub async fn sign(
     Ok(answer(StatusCode::OK, &view))
 }
 
-/// Takes the signed revocation. It acts before this answers, whatever the ledger's state.
+/// Takes the signed revocation. It takes effect before this answers, whatever the ledger's state.
 #[utoipa::path(
     tag = "grants", operation_id = "revoke_grant", request_body = GrantRevocation, security(("user" = [])),
     params(("id" = GrantId, Path)),

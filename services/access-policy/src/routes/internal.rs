@@ -76,7 +76,7 @@ fn denied(kind: &str, id: &str) -> Result<Denied, Problem> {
 #[utoipa::path(
     tag = "internal", operation_id = "put_denial", request_body = NewDenial, security(("service" = [])),
     params(("kind" = String, Path), ("id" = String, Path)),
-    responses((status = 204, description = "Durably stored; it acts")),
+    responses((status = 204, description = "Durably stored; it takes effect")),
 )]
 #[put("/internal/v1/denials/{kind}/{id}")]
 pub async fn put_denial(

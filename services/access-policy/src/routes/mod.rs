@@ -58,13 +58,13 @@ fn answer<T: Serialize>(status: StatusCode, body: &T) -> HttpResponse {
     HttpResponse::build(status).insert_header(("Cache-Control", "no-store")).json(body)
 }
 
-/// How the answer of a creating request is saved in the transaction that does it: sealed, because answers carry names
-/// and people's own words.
+/// How the answer of a creating request is saved in the transaction that does it: encrypted, because answers carry
+/// names and people's own words.
 fn save_created<T: Serialize + 'static>(app: &App, slot: Slot) -> Save<T> {
     let (app, now) = (app.clone(), app.clock.now());
     Arc::new(move |body: &T| {
         let text = serde_json::to_string(body).map_err(|error| Error::invalid("body", error.to_string()))?;
-        let hidden = hex::encode(app.seal.hide(SAVED_ANSWER, &text));
+        let hidden = hex::encode(app.protection.hide(SAVED_ANSWER, &text));
         Ok(slot.answer(StatusCode::CREATED, None, &hidden, now))
     })
 }

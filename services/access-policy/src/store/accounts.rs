@@ -9,11 +9,11 @@ use hbc_types::wire::access::Subject;
 use sqlx::any::AnyRow;
 
 use crate::domain::policy::Principal;
-use crate::domain::rights::{Account, BUCKETS, EndedSessions, RightsSeal};
+use crate::domain::rights::{Account, BUCKETS, EndedSessions, RowProtection};
 use crate::error::Error;
 
 /// The account, if auth ever told of it; its MAC is checked.
-pub async fn account(tx: &mut Tx, seal: &RightsSeal, id: &str) -> Result<Option<Account>, Error> {
+pub async fn account(tx: &mut Tx, protection: &RowProtection, id: &str) -> Result<Option<Account>, Error> {
     let row = sqlx::query(
         "SELECT id, role, standing, agency_type, name, organisation, staff_key, revision, denied_at_ms,
              denied_until_ms, updated_at_ms, mac
@@ -22,28 +22,28 @@ pub async fn account(tx: &mut Tx, seal: &RightsSeal, id: &str) -> Result<Option<
     .bind(id.to_owned())
     .fetch_optional(tx)
     .await?;
-    row.map(|row| checked(&row, seal)).transpose()
+    row.map(|row| checked(&row, protection)).transpose()
 }
 
-fn checked(row: &AnyRow, seal: &RightsSeal) -> Result<Account, Error> {
+fn checked(row: &AnyRow, protection: &RowProtection) -> Result<Account, Error> {
     let row = Reader(row);
-    let account = read(row.0, seal)?;
-    seal.check_account(&account, &row.bytes("mac")?)?;
+    let account = read(row.0, protection)?;
+    protection.check_account(&account, &row.bytes("mac")?)?;
     Ok(account)
 }
 
-fn read(row: &AnyRow, seal: &RightsSeal) -> Result<Account, DbError> {
+fn read(row: &AnyRow, protection: &RowProtection) -> Result<Account, DbError> {
     let row = Reader(row);
     let id = row.text("id")?;
     let name = row.bytes_opt("name")?;
-    let name = name.map(|hidden| seal.show(&id, &hidden)).transpose();
+    let name = name.map(|hidden| protection.show(&id, &hidden)).transpose();
     Ok(Account {
         id: row.parsed("id")?,
         subject: Subject {
             role: row.code("role", Role::parse)?,
             standing: row.code("standing", Standing::parse)?,
             agency_type: row.code_opt("agency_type", AgencyType::parse)?,
-            name: name.map_err(|_sealed_text| DbError::BadValue { column: "name" })?,
+            name: name.map_err(|_hidden_text| DbError::BadValue { column: "name" })?,
             organisation: row.parsed_opt("organisation")?,
             staff_key: row.parsed_opt("staff_key")?,
             revision: row.number("revision")?,
@@ -55,7 +55,7 @@ fn read(row: &AnyRow, seal: &RightsSeal) -> Result<Account, DbError> {
 }
 
 /// Writes an account with a fresh MAC.
-pub async fn put_account(tx: &mut Tx, seal: &RightsSeal, account: &Account) -> Result<(), Error> {
+pub async fn put_account(tx: &mut Tx, protection: &RowProtection, account: &Account) -> Result<(), Error> {
     let Account { id, subject, denied_at, denied_until, updated_at } = account;
     let Subject { role, standing, agency_type, name, organisation, staff_key, revision } = subject;
     sqlx::query(
@@ -72,42 +72,50 @@ pub async fn put_account(tx: &mut Tx, seal: &RightsSeal, account: &Account) -> R
     .bind(role.code())
     .bind(standing.code())
     .bind(agency_type.map(AgencyType::code))
-    .bind(name.as_deref().map(|name| seal.hide(id.as_str(), name)))
+    .bind(name.as_deref().map(|name| protection.hide(id.as_str(), name)))
     .bind(organisation.as_ref().map(|id| id.as_str().to_owned()))
     .bind(row::digest_text(staff_key.as_ref()))
     .bind(row::stored(*revision, "revision")?)
     .bind(row::ms(*denied_at))
     .bind(row::ms(*denied_until))
     .bind(updated_at.ms())
-    .bind(seal.account(account).to_vec())
+    .bind(protection.account(account).to_vec())
     .execute(tx)
     .await?;
     Ok(())
 }
 
 /// The sessions that ended in this bucket. A bucket that is not there was deleted by hand.
-pub async fn ended_sessions(tx: &mut Tx, seal: &RightsSeal, bucket: u16) -> Result<EndedSessions, Error> {
+pub async fn ended_sessions(
+    tx: &mut Tx,
+    protection: &RowProtection,
+    bucket: u16,
+) -> Result<EndedSessions, Error> {
     let row = sqlx::query("SELECT sessions, mac FROM session_denials WHERE bucket = $1")
         .bind(i64::from(bucket))
         .fetch_optional(tx)
         .await?
         .ok_or(hbc_db::RowMacError { table: "session_denials" })?;
-    read_sessions(&row, seal, bucket, "mac")
+    read_sessions(&row, protection, bucket, "mac")
 }
 
 /// Writes a bucket with a fresh MAC.
-pub async fn put_ended_sessions(tx: &mut Tx, seal: &RightsSeal, ended: &EndedSessions) -> Result<(), Error> {
+pub async fn put_ended_sessions(
+    tx: &mut Tx,
+    protection: &RowProtection,
+    ended: &EndedSessions,
+) -> Result<(), Error> {
     let done = sqlx::query("UPDATE session_denials SET sessions = $2, mac = $3 WHERE bucket = $1")
         .bind(i64::from(ended.bucket))
         .bind(ended.text())
-        .bind(seal.sessions(ended).to_vec())
+        .bind(protection.sessions(ended).to_vec())
         .execute(tx)
         .await?;
     Ok(DbError::one_row(done.rows_affected())?)
 }
 
 /// Makes the buckets of a fresh database. They are made only while no account is known: later a missing one is an alarm.
-pub async fn make_buckets(tx: &mut Tx, seal: &RightsSeal) -> Result<(), Error> {
+pub async fn make_buckets(tx: &mut Tx, protection: &RowProtection) -> Result<(), Error> {
     let row = sqlx::query(
         "SELECT (SELECT CAST(count(*) AS BIGINT) FROM subjects) AS accounts,
                 (SELECT CAST(count(*) AS BIGINT) FROM session_denials) AS buckets",
@@ -122,7 +130,7 @@ pub async fn make_buckets(tx: &mut Tx, seal: &RightsSeal) -> Result<(), Error> {
         sqlx::query("INSERT INTO session_denials (bucket, sessions, mac) VALUES ($1, $2, $3)")
             .bind(i64::from(bucket))
             .bind(empty.text())
-            .bind(seal.sessions(&empty).to_vec())
+            .bind(protection.sessions(&empty).to_vec())
             .execute(&mut *tx)
             .await?;
     }
@@ -132,7 +140,7 @@ pub async fn make_buckets(tx: &mut Tx, seal: &RightsSeal) -> Result<(), Error> {
 /// The account and its session's bucket in one query: every decision asks for both.
 async fn account_and_sessions(
     tx: &mut Tx,
-    seal: &RightsSeal,
+    protection: &RowProtection,
     id: &AccountId,
     bucket: u16,
 ) -> Result<(Option<Account>, EndedSessions), Error> {
@@ -147,9 +155,9 @@ async fn account_and_sessions(
     .fetch_optional(tx)
     .await?
     .ok_or(hbc_db::RowMacError { table: "session_denials" })?;
-    let ended = read_sessions(&row, seal, bucket, "sessions_mac")?;
+    let ended = read_sessions(&row, protection, bucket, "sessions_mac")?;
     let known = Reader(&row).text_opt("id")?.is_some();
-    let account = known.then(|| checked(&row, seal)).transpose()?;
+    let account = known.then(|| checked(&row, protection)).transpose()?;
     if account.as_ref().is_some_and(|account| account.id != *id) {
         return Err(hbc_db::RowMacError { table: "subjects" }.into());
     }
@@ -158,26 +166,27 @@ async fn account_and_sessions(
 
 fn read_sessions(
     row: &AnyRow,
-    seal: &RightsSeal,
+    protection: &RowProtection,
     bucket: u16,
     mac: &'static str,
 ) -> Result<EndedSessions, Error> {
     let row = Reader(row);
     let text = row.text("sessions")?;
     let ended = EndedSessions::parse(bucket, &text).ok_or(DbError::BadValue { column: "sessions" })?;
-    seal.check_sessions(&ended, &row.bytes(mac)?)?;
+    protection.check_sessions(&ended, &row.bytes(mac)?)?;
     Ok(ended)
 }
 
 /// The caller as decisions see it: an account that auth never told of is suspended.
 pub async fn principal(
     tx: &mut Tx,
-    seal: &RightsSeal,
+    protection: &RowProtection,
     id: &AccountId,
     session: &SessionId,
     now: Timestamp,
 ) -> Result<Principal, Error> {
-    let (account, ended) = account_and_sessions(tx, seal, id, EndedSessions::bucket_of(session)).await?;
+    let (account, ended) =
+        account_and_sessions(tx, protection, id, EndedSessions::bucket_of(session)).await?;
     let account = account.unwrap_or_else(|| Account::unknown(id.clone(), now));
     let is_denied = account.is_denied(now);
     let Account { id: _asked_for, subject, denied_at: _, denied_until: _, updated_at: _ } = account;
@@ -192,7 +201,7 @@ pub async fn principal(
         revision: _,
     } = subject;
     if let Some(its) = &organisation {
-        let its = self::account(tx, seal, its.as_str()).await?;
+        let its = self::account(tx, protection, its.as_str()).await?;
         if !its.is_some_and(|its| its.subject.standing == Standing::Active && !its.is_denied(now)) {
             organisation = None;
         }

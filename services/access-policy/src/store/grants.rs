@@ -7,7 +7,7 @@ use hbc_db::{DbError, Tx};
 use hbc_types::account::Custody;
 use hbc_types::ids::{AgencyId, GrantId, PatientId};
 use hbc_types::keys::PublicKey;
-use hbc_types::labels::{Category, Compartment};
+use hbc_types::labels::{Category, Sensitivity};
 use hbc_types::wire::access::{GrantEvidence, Labels};
 use hbc_types::{Digest, Timestamp};
 use sqlx::any::AnyRow;
@@ -138,9 +138,9 @@ fn parse_numbers(text: &str) -> Option<NumberLimits> {
     let mut numbers = BTreeMap::new();
     for entry in text.split(',').filter(|entry| !entry.is_empty()) {
         let (set, n) = entry.split_once('=')?;
-        let (compartment, category) = set.split_once('/')?;
+        let (sensitivity, category) = set.split_once('/')?;
         let labels =
-            Labels { category: Category::parse(category)?, compartment: Compartment::parse(compartment)? };
+            Labels { category: Category::parse(category)?, sensitivity: Sensitivity::parse(sensitivity)? };
         numbers.insert(labels, n.parse().ok()?);
     }
     Some(numbers)

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use hbc_db::row::{self, Reader};
 use hbc_db::{DbError, Tx};
 use hbc_types::ids::{AccountId, IntentId, PatientId, ReceiptId};
-use hbc_types::labels::{Category, Compartment};
+use hbc_types::labels::{Category, Sensitivity};
 use hbc_types::purpose::Purpose;
 use hbc_types::wire::access::Labels;
 use hbc_types::{Digest, Timestamp};
@@ -20,7 +20,7 @@ pub async fn kek(tx: &mut Tx, id: &KekId) -> Result<Option<Vec<u8>>, Error> {
     let row =
         sqlx::query("SELECT wrapped FROM keks WHERE patient = $1 AND compartment = $2 AND kek_epoch = $3")
             .bind(id.patient.as_str().to_owned())
-            .bind(id.compartment.code())
+            .bind(id.sensitivity.code())
             .bind(i64::from(id.epoch))
             .fetch_optional(tx)
             .await?;
@@ -33,7 +33,7 @@ pub async fn insert_kek(tx: &mut Tx, id: &KekId, wrapped: &[u8], now: Timestamp)
         "INSERT INTO keks (patient, compartment, kek_epoch, wrapped, created_at_ms) VALUES ($1, $2, $3, $4, $5)",
     )
     .bind(id.patient.as_str().to_owned())
-    .bind(id.compartment.code())
+    .bind(id.sensitivity.code())
     .bind(i64::from(id.epoch))
     .bind(wrapped.to_vec())
     .bind(now.ms())
@@ -46,7 +46,7 @@ fn labels(row: &AnyRow) -> Result<Labels, DbError> {
     let row = Reader(row);
     Ok(Labels {
         category: row.code("category", Category::parse)?,
-        compartment: row.code("compartment", Compartment::parse)?,
+        sensitivity: row.code("compartment", Sensitivity::parse)?,
     })
 }
 
@@ -65,7 +65,7 @@ pub async fn take_numbers(
          RETURNING n_max",
     )
     .bind(patient.as_str().to_owned())
-    .bind(labels.compartment.code())
+    .bind(labels.sensitivity.code())
     .bind(labels.category.code())
     .bind(row::stored(count, "n_max")?)
     .fetch_one(&mut *tx)
@@ -90,7 +90,7 @@ async fn insert_range(
          VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)",
     )
     .bind(patient.as_str().to_owned())
-    .bind(range.labels.compartment.code())
+    .bind(range.labels.sensitivity.code())
     .bind(range.labels.category.code())
     .bind(row::stored(range.first, "first_n")?)
     .bind(row::stored(range.last, "last_n")?)
@@ -137,7 +137,7 @@ pub async fn settle_range(
          WHERE patient = $1 AND compartment = $2 AND category = $3 AND first_n = $4 AND state = 'open'",
     )
     .bind(patient.as_str().to_owned())
-    .bind(range.labels.compartment.code())
+    .bind(range.labels.sensitivity.code())
     .bind(range.labels.category.code())
     .bind(row::stored(range.first, "first_n")?)
     .execute(&mut *tx)
@@ -170,7 +170,7 @@ pub async fn set(tx: &mut Tx, patient: &PatientId, labels: Labels) -> Result<Set
          WHERE s.patient = $1 AND s.compartment = $2 AND s.category = $3",
     )
     .bind(patient.as_str().to_owned())
-    .bind(labels.compartment.code())
+    .bind(labels.sensitivity.code())
     .bind(labels.category.code())
     .fetch_all(tx)
     .await?;
@@ -218,8 +218,8 @@ pub struct Intent {
     pub purpose: Purpose,
     /// Digest of the request.
     pub fingerprint: Digest,
-    /// Compartment of the KEK that wraps the seed.
-    pub compartment: Compartment,
+    /// Sensitivity of the KEK that wraps the seed.
+    pub sensitivity: Sensitivity,
     /// Epoch of all its KEKs.
     pub kek_epoch: u32,
     /// The wrapped seed; gone when the intent is closed.
@@ -263,7 +263,7 @@ fn read_intent(row: &AnyRow) -> Result<Intent, DbError> {
         actor: row.parsed("actor")?,
         purpose: row.code("purpose", Purpose::parse)?,
         fingerprint: row.parsed("fingerprint")?,
-        compartment: row.code("compartment", Compartment::parse)?,
+        sensitivity: row.code("compartment", Sensitivity::parse)?,
         kek_epoch: row.number("kek_epoch")?,
         seed: row.bytes_opt("seed")?,
         receipt: row.parsed_opt("receipt")?,
@@ -282,7 +282,7 @@ pub async fn insert_intent(tx: &mut Tx, intent: &Intent, now: Timestamp) -> Resu
     .bind(intent.actor.as_str().to_owned())
     .bind(intent.purpose.code())
     .bind(intent.fingerprint.to_string())
-    .bind(intent.compartment.code())
+    .bind(intent.sensitivity.code())
     .bind(i64::from(intent.kek_epoch))
     .bind(intent.seed.clone())
     .bind(intent.receipt.as_ref().map(|id| id.as_str().to_owned()))

@@ -3,7 +3,7 @@
 use hbc_db::Tx;
 use serde::{Deserialize, Serialize};
 
-use crate::domain::rights::RightsSeal;
+use crate::domain::rights::RowProtection;
 use crate::error::Error;
 use crate::store::grants::{StoredGrant, stored};
 use crate::store::requests::{AccessRequest, read};
@@ -64,7 +64,7 @@ pub async fn grants(
 /// Access requests of one side, of one state if `state` is given.
 pub async fn requests(
     tx: &mut Tx,
-    seal: &RightsSeal,
+    protection: &RowProtection,
     side: &Side,
     state: Option<&'static str>,
     after: Option<PageKey>,
@@ -87,5 +87,5 @@ pub async fn requests(
     };
     let query = query.bind(state.unwrap_or("")).bind(after.at).bind(after.id).bind(i64::from(limit));
     let rows = query.fetch_all(tx).await?;
-    Ok(rows.iter().map(|row| read(row, seal)).collect::<Result<_, _>>()?)
+    Ok(rows.iter().map(|row| read(row, protection)).collect::<Result<_, _>>()?)
 }

@@ -19,7 +19,7 @@ pub async fn head(tx: &mut Tx, patient: &PatientId) -> Result<Head, Error> {
     Ok(Head { n: Reader(&row).number("n")?, leaf: Reader(&row).parsed_opt("leaf")? })
 }
 
-/// Appends a receipt and moves the head; a rival that was faster makes it fail.
+/// Appends a receipt and moves the head; a conflicting write that was faster makes it fail.
 pub async fn append(tx: &mut Tx, receipt: &Receipt) -> Result<(), Error> {
     let body = &receipt.body;
     let n = row::stored(body.n, "n")?;

@@ -7,7 +7,7 @@ use hbc_types::ids::{AccessRequestId, AgencyId, GrantId, PatientId};
 use hbc_types::wire::access::{AccessRequestState, Scope};
 use sqlx::any::AnyRow;
 
-use crate::domain::rights::RightsSeal;
+use crate::domain::rights::RowProtection;
 use crate::error::Error;
 
 /// An access request.
@@ -33,17 +33,17 @@ pub struct AccessRequest {
     pub expires_at: Timestamp,
 }
 
-pub(super) fn read(row: &AnyRow, seal: &RightsSeal) -> Result<AccessRequest, DbError> {
+pub(super) fn read(row: &AnyRow, protection: &RowProtection) -> Result<AccessRequest, DbError> {
     let row = Reader(row);
     let id = row.text("id")?;
-    let message = seal.show(&id, &row.bytes("message")?);
+    let message = protection.show(&id, &row.bytes("message")?);
     let scope = row.text("scope")?;
     Ok(AccessRequest {
         id: row.parsed("id")?,
         agency: row.parsed("agency")?,
         patient: row.parsed("patient")?,
         scope: serde_json::from_str(&scope).map_err(|_other| DbError::BadValue { column: "scope" })?,
-        message: message.map_err(|_sealed_text| DbError::BadValue { column: "message" })?,
+        message: message.map_err(|_hidden_text| DbError::BadValue { column: "message" })?,
         state: row.code("state", AccessRequestState::parse)?,
         grant: row.parsed_opt("grant_id")?,
         created_at: row.time("created_at_ms")?,
@@ -52,7 +52,7 @@ pub(super) fn read(row: &AnyRow, seal: &RightsSeal) -> Result<AccessRequest, DbE
 }
 
 /// Stores a new request.
-pub async fn insert(tx: &mut Tx, seal: &RightsSeal, request: &AccessRequest) -> Result<(), Error> {
+pub async fn insert(tx: &mut Tx, protection: &RowProtection, request: &AccessRequest) -> Result<(), Error> {
     let scope = serde_json::to_string(&request.scope)
         .map_err(|_unreachable| DbError::BadValue { column: "scope" })?;
     sqlx::query(
@@ -63,7 +63,7 @@ pub async fn insert(tx: &mut Tx, seal: &RightsSeal, request: &AccessRequest) -> 
     .bind(request.agency.as_str().to_owned())
     .bind(request.patient.as_str().to_owned())
     .bind(scope)
-    .bind(seal.hide(request.id.as_str(), &request.message))
+    .bind(protection.hide(request.id.as_str(), &request.message))
     .bind(request.state.code())
     .bind(request.created_at.ms())
     .bind(request.expires_at.ms())
@@ -88,14 +88,14 @@ pub async fn open_between(tx: &mut Tx, agency: &AgencyId, patient: &PatientId) -
 /// One request.
 pub async fn find(
     tx: &mut Tx,
-    seal: &RightsSeal,
+    protection: &RowProtection,
     id: &AccessRequestId,
 ) -> Result<Option<AccessRequest>, Error> {
     let row = sqlx::query("SELECT * FROM access_requests WHERE id = $1")
         .bind(id.as_str().to_owned())
         .fetch_optional(tx)
         .await?;
-    Ok(row.map(|row| read(&row, seal)).transpose()?)
+    Ok(row.map(|row| read(&row, protection)).transpose()?)
 }
 
 /// Closes an open request for ever; says whether it was open.

@@ -6,12 +6,16 @@ use hbc_types::account::Custody;
 use hbc_types::ids::PatientId;
 use sqlx::any::AnyRow;
 
-use crate::domain::rights::{Pin, Rights, RightsSeal};
+use crate::domain::rights::{Pin, Rights, RowProtection};
 use crate::error::Error;
 use crate::store::grants;
 
 /// The patient's pin and live grants, checked; nothing if no root was pinned.
-pub async fn rights(tx: &mut Tx, seal: &RightsSeal, patient: &PatientId) -> Result<Option<Rights>, Error> {
+pub async fn rights(
+    tx: &mut Tx,
+    protection: &RowProtection,
+    patient: &PatientId,
+) -> Result<Option<Rights>, Error> {
     let row = sqlx::query(
         "SELECT id, root_public_key, root_fingerprint, custody, consent_version, kek_epoch, frozen_at_ms,
              pinned_at_ms, mac
@@ -22,7 +26,7 @@ pub async fn rights(tx: &mut Tx, seal: &RightsSeal, patient: &PatientId) -> Resu
     .await?;
     let Some(row) = row else { return Ok(None) };
     let rights = Rights { pin: read_pin(&row)?, grants: grants::live(tx, patient).await? };
-    seal.check_rights(&rights, &Reader(&row).bytes("mac")?)?;
+    protection.check_rights(&rights, &Reader(&row).bytes("mac")?)?;
     Ok(Some(rights))
 }
 
@@ -41,7 +45,7 @@ fn read_pin(row: &AnyRow) -> Result<Pin, DbError> {
 }
 
 /// Pins a patient who was not pinned before.
-pub async fn insert_pin(tx: &mut Tx, seal: &RightsSeal, pin: &Pin) -> Result<(), Error> {
+pub async fn insert_pin(tx: &mut Tx, protection: &RowProtection, pin: &Pin) -> Result<(), Error> {
     let rights = Rights { pin: pin.clone(), grants: Vec::new() };
     let Pin {
         patient,
@@ -66,7 +70,7 @@ pub async fn insert_pin(tx: &mut Tx, seal: &RightsSeal, pin: &Pin) -> Result<(),
     .bind(i64::from(*kek_epoch))
     .bind(row::ms(*frozen_at))
     .bind(pinned_at.ms())
-    .bind(seal.rights(&rights).to_vec())
+    .bind(protection.rights(&rights).to_vec())
     .execute(&mut *tx)
     .await?;
     sqlx::query("INSERT INTO receipt_heads (patient, n, leaf, batched_n) VALUES ($1, 0, NULL, 0)")
@@ -78,7 +82,7 @@ pub async fn insert_pin(tx: &mut Tx, seal: &RightsSeal, pin: &Pin) -> Result<(),
 
 /// Stores changed rights: the next consent version, and a MAC over the grants that are still live. The changed grants
 /// themselves have been written by [`grants::update`] in the same transaction.
-pub async fn commit(tx: &mut Tx, seal: &RightsSeal, mut rights: Rights) -> Result<u64, Error> {
+pub async fn commit(tx: &mut Tx, protection: &RowProtection, mut rights: Rights) -> Result<u64, Error> {
     rights.pin.consent_version += 1;
     rights.grants.retain(crate::domain::grant::Grant::is_live);
     rights.grants.sort_by(|a, b| a.id.cmp(&b.id));
@@ -100,7 +104,7 @@ pub async fn commit(tx: &mut Tx, seal: &RightsSeal, mut rights: Rights) -> Resul
     .bind(row::stored(*consent_version, "consent_version")?)
     .bind(i64::from(*kek_epoch))
     .bind(row::ms(*frozen_at))
-    .bind(seal.rights(&rights).to_vec())
+    .bind(protection.rights(&rights).to_vec())
     .execute(tx)
     .await?;
     DbError::one_row(done.rows_affected())?;

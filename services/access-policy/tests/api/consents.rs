@@ -6,7 +6,7 @@ use hbc_chain::tx;
 use hbc_client::ledger::Journal as _;
 use hbc_types::account::{AgencyType, Custody, Role, Standing};
 use hbc_types::keys::PublicKey;
-use hbc_types::labels::{Category, Compartment};
+use hbc_types::labels::{Category, Sensitivity};
 use hbc_types::purpose::{Action, Purpose};
 use hbc_types::wire::access::{GrantPage, GrantView, RootView, Scope, Subject};
 use hbc_types::{Digest, Timestamp};
@@ -15,7 +15,7 @@ use reqwest::Method;
 use crate::world::{labels, subject, world, worlds};
 
 #[tokio::test]
-async fn a_grant_acts_once_its_block_is_final_and_until_it_is_revoked() {
+async fn a_grant_takes_effect_once_its_block_is_final_and_until_it_is_revoked() {
     for w in worlds().await {
         let (patient, doctor) = (w.patient().await, w.agency(AgencyType::Doctor).await);
         let written = w.write(&patient.user, &patient.id, &[labels(Category::Laboratory)]).await;
@@ -44,7 +44,7 @@ async fn a_grant_acts_once_its_block_is_final_and_until_it_is_revoked() {
 }
 
 #[tokio::test]
-async fn a_revocation_sent_straight_to_a_node_acts_as_well_and_even_before_its_grant() {
+async fn a_revocation_sent_straight_to_a_node_takes_effect_as_well_and_even_before_its_grant() {
     let w = world().await;
     let (patient, doctor) = (w.patient().await, w.agency(AgencyType::Doctor).await);
     let written = w.write(&patient.user, &patient.id, &[labels(Category::Laboratory)]).await;
@@ -190,7 +190,7 @@ async fn scope_is_what_is_read_and_nothing_else() {
     let w = world().await;
     let (patient, doctor) = (w.patient().await, w.agency(AgencyType::Doctor).await);
     let sensitive =
-        hbc_types::wire::access::Labels { category: Category::Laboratory, compartment: Compartment::Hiv };
+        hbc_types::wire::access::Labels { category: Category::Laboratory, sensitivity: Sensitivity::Hiv };
     let all = [labels(Category::Laboratory), labels(Category::Condition), sensitive];
     let written = w.write(&patient.user, &patient.id, &all).await;
     w.grant(&patient, &doctor, w.scope()).await;
@@ -318,7 +318,8 @@ async fn a_refused_grant_leaves_its_place_to_the_next() {
     assert_eq!(refused.state.code(), "refused");
     let next = w.sign(&patient, &doctor, w.scope()).await;
     assert_eq!(next.state.code(), "pending");
-    // The chain is the truth: if the refused one stands in a block after all, it acts, and the other one cannot.
+    // The chain is the truth: if the refused one stands in a block after all, it takes effect, and the other one
+    // cannot.
     w.finalise(&[&view.evidence.unwrap().jws]).await;
     let revived: GrantView = w.get(&format!("/v1/grants/{}", view.id), &patient.user).await.ok();
     assert_eq!(revived.state.code(), "active");

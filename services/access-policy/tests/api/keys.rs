@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use hbc_types::Digest;
 use hbc_types::account::AgencyType;
 use hbc_types::ids::PatientId;
-use hbc_types::labels::{Category, Compartment};
+use hbc_types::labels::{Category, Sensitivity};
 use hbc_types::purpose::Purpose;
 use hbc_types::wire::access::{
     AccessPage, AnchoredItem, AnchoredRequest, DataKeys, Labels, Unwrapped, VoidRequest,
@@ -54,7 +54,7 @@ async fn the_same_intent_gets_the_same_keys_and_another_request_under_it_is_refu
 async fn a_wrap_opens_only_with_the_labels_it_was_made_for() {
     let w = world().await;
     let patient = w.patient().await;
-    let hiv = Labels { category: LAB, compartment: Compartment::Hiv };
+    let hiv = Labels { category: LAB, sensitivity: Sensitivity::Hiv };
     let written = w.write(&patient.user, &patient.id, &[hiv, labels(LAB)]).await;
     let good = written.unwrap_request(Purpose::PatientRequest);
     let keys = async |request: &_| {
@@ -64,7 +64,7 @@ async fn a_wrap_opens_only_with_the_labels_it_was_made_for() {
     };
     assert_eq!(keys(&good).await, 2);
     let mut moved = good.clone();
-    moved.items[0].labels.compartment = Compartment::Normal;
+    moved.items[0].labels.sensitivity = Sensitivity::Normal;
     assert_eq!(keys(&moved).await, 1, "a label changed by hand in storage");
     let mut moved = good.clone();
     moved.items[0].wrapped = good.items[1].wrapped.clone();

@@ -164,7 +164,7 @@ async fn with_a_ledger_grants_become_final_and_receipts_prove_themselves_offline
         flipped[bit / 8] ^= 1 << (bit % 8);
         assert!(proof::verify(&flipped, &trust).is_err(), "bit {bit}");
     }
-    // A revocation acts at once, and becomes final as well.
+    // A revocation takes effect at once, and becomes final as well.
     assert_eq!(w.revoke(&patient, &doctor, &grant.id).await.status, 200);
     assert!(w.read(&doctor.user, &written).await.keys.is_empty());
     let empty = async || hbc_db::outbox::backlog(w.app.db.reads()).await.unwrap().0 == 0;

@@ -93,10 +93,11 @@ async fn a_swapped_root_opens_no_key_even_under_a_right_mac() {
         .db
         .write(move |db| {
             Box::pin(async move {
-                let mut rights = hbc_access_policy::testing::rights(db, &this.seal, &patient).await?.unwrap();
+                let mut rights =
+                    hbc_access_policy::testing::rights(db, &this.protection, &patient).await?.unwrap();
                 rights.pin.root_fingerprint = hbc_types::Digest::of(b"another root");
                 let fingerprint = rights.pin.root_fingerprint.to_string();
-                hbc_access_policy::testing::commit(db, &this.seal, rights).await?;
+                hbc_access_policy::testing::commit(db, &this.protection, rights).await?;
                 sqlx::query("UPDATE patients SET root_fingerprint = $1 WHERE id = $2")
                     .bind(fingerprint)
                     .bind(patient.as_str().to_owned())

@@ -27,7 +27,7 @@ use hbc_testkit::users::{AUDIENCE, ISSUER, TOKENS};
 use hbc_types::account::{AgencyType, Custody, Role, ServiceRole, Standing};
 use hbc_types::ids::{AccountId, AgencyId, GrantId, IntentId, OperatorId, PatientId, RecordId};
 use hbc_types::keys::{PublicKey, SignatureBytes, possession_text};
-use hbc_types::labels::{Category, Compartment};
+use hbc_types::labels::{Category, Sensitivity};
 use hbc_types::purpose::{Action, Purpose};
 use hbc_types::wire::access::{
     DataKeyItem, DataKeys, DataKeysRequest, DecisionAnswer, DecisionRequest, GrantDraft, GrantSignature,
@@ -280,7 +280,7 @@ impl World {
         Scope {
             actions: vec![Action::Read],
             categories: vec![Category::Laboratory, Category::VitalSigns],
-            compartments: vec![Compartment::Normal],
+            sensitivities: vec![Sensitivity::Normal],
             purposes: vec![Purpose::Treatment],
             from: self.now(),
             until: self.now().plus(Duration::from_secs(30 * 86_400)),
@@ -500,7 +500,7 @@ pub fn subject(role: Role, standing: Standing, agency_type: Option<AgencyType>) 
 }
 
 pub fn labels(category: Category) -> Labels {
-    Labels { category, compartment: Compartment::Normal }
+    Labels { category, sensitivity: Sensitivity::Normal }
 }
 
 /// Records that were given keys.

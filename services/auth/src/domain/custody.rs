@@ -122,9 +122,9 @@ pub enum CustodyError {
     /// The wrapped seed belongs to another public key.
     #[error("the wrapped key is another key")]
     OtherKey,
-    /// Sealing failed.
+    /// Encrypting failed.
     #[error("the key could not be wrapped")]
-    Seal,
+    Encrypt,
 }
 
 /// A fresh signing key.
@@ -156,7 +156,7 @@ pub fn wrap_with_password(
 ) -> Result<Wrapped, CustodyError> {
     let salt = random.bytes::<16>();
     let wrap_key = password_key(password, &salt, cost, owner.key_use)?;
-    seal(key, owner, &wrap_key, salt, random)
+    encrypt(key, owner, &wrap_key, salt, random)
 }
 
 /// Opens what [`wrap_with_password`] made. Takes as long as Argon2id does.
@@ -179,7 +179,7 @@ pub fn wrap_with_code(
 ) -> Result<Wrapped, CustodyError> {
     let salt = random.bytes::<16>();
     let wrap_key = code_key(code, &salt, owner.key_use)?;
-    seal(key, owner, &wrap_key, salt, random)
+    encrypt(key, owner, &wrap_key, salt, random)
 }
 
 /// Opens what [`wrap_with_code`] made.
@@ -206,9 +206,9 @@ pub fn server_key(master: &Key32, purpose: &str) -> Result<Key32, CustodyError> 
     expand(None, master.expose(), purpose.as_bytes())
 }
 
-/// Seals an answer that holds secrets under the password of the request it answers: only the same request can open it.
-/// Takes as long as Argon2id does.
-pub fn seal_answer(
+/// Encrypts an answer that holds secrets under the password of the request it answers: only the same request can open
+/// it. Takes as long as Argon2id does.
+pub fn encrypt_answer(
     plain: &[u8],
     password: &SecretText,
     cost: Cost,
@@ -216,18 +216,18 @@ pub fn seal_answer(
 ) -> Result<Wrapped, CustodyError> {
     let salt = random.bytes::<16>();
     let key = stretched_key(password, &salt, cost, ANSWER_DOMAIN)?;
-    let (nonce, ciphertext) = seal_bytes(&key, plain, ANSWER_DOMAIN.as_bytes(), random)?;
+    let (nonce, ciphertext) = encrypt_bytes(&key, plain, ANSWER_DOMAIN.as_bytes(), random)?;
     Ok(Wrapped { salt, nonce, ciphertext })
 }
 
-/// Opens what [`seal_answer`] made.
+/// Opens what [`encrypt_answer`] made.
 pub fn open_answer(
-    sealed: &Wrapped,
+    encrypted: &Wrapped,
     password: &SecretText,
     cost: Cost,
 ) -> Result<Zeroizing<Vec<u8>>, CustodyError> {
-    let key = stretched_key(password, &sealed.salt, cost, ANSWER_DOMAIN)?;
-    open_bytes(&key, &sealed.nonce, &sealed.ciphertext, ANSWER_DOMAIN.as_bytes())
+    let key = stretched_key(password, &encrypted.salt, cost, ANSWER_DOMAIN)?;
+    open_bytes(&key, &encrypted.nonce, &encrypted.ciphertext, ANSWER_DOMAIN.as_bytes())
 }
 
 const ANSWER_DOMAIN: &str = "hbc/saved-answer/v1";
@@ -262,11 +262,11 @@ fn expand(salt: Option<&[u8]>, ikm: &[u8], info: &[u8]) -> Result<Key32, Custody
     let mut out = Zeroizing::new([0_u8; 32]);
     Hkdf::<Sha256>::new(salt, ikm)
         .expand(info, out.as_mut_slice())
-        .map_err(|_bad_length| CustodyError::Seal)?;
+        .map_err(|_bad_length| CustodyError::Encrypt)?;
     Ok(Key32::new(*out))
 }
 
-fn seal(
+fn encrypt(
     key: &SigningKey,
     owner: KeyOwner<'_>,
     wrap_key: &Key32,
@@ -274,7 +274,7 @@ fn seal(
     random: &Random,
 ) -> Result<Wrapped, CustodyError> {
     let seed = Zeroizing::new(key.to_bytes());
-    let (nonce, ciphertext) = seal_bytes(wrap_key, seed.as_slice(), &owner.aad(), random)?;
+    let (nonce, ciphertext) = encrypt_bytes(wrap_key, seed.as_slice(), &owner.aad(), random)?;
     Ok(Wrapped { salt, nonce, ciphertext })
 }
 
@@ -286,30 +286,30 @@ fn open(wrapped: &Wrapped, owner: KeyOwner<'_>, wrap_key: &Key32) -> Result<Sign
 }
 
 /// AES-256-GCM under a fresh random nonce.
-pub fn seal_bytes(
+pub fn encrypt_bytes(
     key: &Key32,
     plain: &[u8],
     aad: &[u8],
     random: &Random,
 ) -> Result<([u8; 12], Vec<u8>), CustodyError> {
     let nonce = random.bytes::<12>();
-    let cipher = Aes256Gcm::new_from_slice(key.expose()).map_err(|_length| CustodyError::Seal)?;
-    let sealed = cipher
+    let cipher = Aes256Gcm::new_from_slice(key.expose()).map_err(|_length| CustodyError::Encrypt)?;
+    let encrypted = cipher
         .encrypt(&Nonce::from(nonce), Payload { msg: plain, aad })
-        .map_err(|_too_long| CustodyError::Seal)?;
-    Ok((nonce, sealed))
+        .map_err(|_too_long| CustodyError::Encrypt)?;
+    Ok((nonce, encrypted))
 }
 
-/// Opens what [`seal_bytes`] made.
+/// Opens what [`encrypt_bytes`] made.
 pub fn open_bytes(
     key: &Key32,
     nonce: &[u8; 12],
-    sealed: &[u8],
+    encrypted: &[u8],
     aad: &[u8],
 ) -> Result<Zeroizing<Vec<u8>>, CustodyError> {
-    let cipher = Aes256Gcm::new_from_slice(key.expose()).map_err(|_length| CustodyError::Seal)?;
+    let cipher = Aes256Gcm::new_from_slice(key.expose()).map_err(|_length| CustodyError::Encrypt)?;
     cipher
-        .decrypt(&Nonce::from(*nonce), Payload { msg: sealed, aad })
+        .decrypt(&Nonce::from(*nonce), Payload { msg: encrypted, aad })
         .map(Zeroizing::new)
         .map_err(|_tag| CustodyError::DoesNotOpen)
 }

@@ -76,7 +76,7 @@ pub struct StaffChange {
     pub organisation: String,
     /// The profile's opening.
     pub profile: Profile,
-    /// Changes that acted before.
+    /// Changes that took effect before.
     pub nonce: u64,
     /// What it changes to.
     pub status: StaffStatus,

@@ -6,7 +6,7 @@ use hbc_types::{Random, Timestamp};
 use totp_rs::{Builder, Totp};
 use zeroize::Zeroizing;
 
-use crate::domain::custody::{CustodyError, open_bytes, seal_bytes, server_key};
+use crate::domain::custody::{CustodyError, encrypt_bytes, open_bytes, server_key};
 use hbc_types::hash::aad;
 
 /// Bytes of a TOTP secret (RFC 4226 asks for at least 16 and recommends 20).
@@ -54,24 +54,24 @@ pub fn uri(secret: &[u8], issuer: &str, username: &str) -> SecretText {
     ))
 }
 
-/// Seals a secret for the database, bound to its account.
-pub fn seal(
+/// Encrypts a secret for the database, bound to its account.
+pub fn encrypt(
     master: &Key32,
     account: &str,
     secret: &[u8],
     random: &Random,
 ) -> Result<([u8; 12], Vec<u8>), CustodyError> {
-    seal_bytes(&server_key(master, DOMAIN)?, secret, &aad(DOMAIN, &[account.as_bytes()]), random)
+    encrypt_bytes(&server_key(master, DOMAIN)?, secret, &aad(DOMAIN, &[account.as_bytes()]), random)
 }
 
-/// Opens a sealed secret of `account`.
+/// Opens an encrypted secret of `account`.
 pub fn open(
     master: &Key32,
     account: &str,
     nonce: &[u8; 12],
-    sealed: &[u8],
+    encrypted: &[u8],
 ) -> Result<Zeroizing<Vec<u8>>, CustodyError> {
-    open_bytes(&server_key(master, DOMAIN)?, nonce, sealed, &aad(DOMAIN, &[account.as_bytes()]))
+    open_bytes(&server_key(master, DOMAIN)?, nonce, encrypted, &aad(DOMAIN, &[account.as_bytes()]))
 }
 
 #[cfg(test)]
@@ -101,12 +101,12 @@ mod tests {
     }
 
     #[test]
-    fn a_sealed_secret_opens_for_its_account_only() {
+    fn a_encrypted_secret_opens_for_its_account_only() {
         let master = Key32::new([1; 32]);
         let random = Random::seeded(4);
         let secret = generate(&random);
-        let (nonce, sealed) = seal(&master, "pat-1", secret.as_slice(), &random).unwrap();
-        assert_eq!(open(&master, "pat-1", &nonce, &sealed).unwrap().as_slice(), secret.as_slice());
-        assert!(open(&master, "pat-2", &nonce, &sealed).is_err());
+        let (nonce, encrypted) = encrypt(&master, "pat-1", secret.as_slice(), &random).unwrap();
+        assert_eq!(open(&master, "pat-1", &nonce, &encrypted).unwrap().as_slice(), secret.as_slice());
+        assert!(open(&master, "pat-2", &nonce, &encrypted).is_err());
     }
 }

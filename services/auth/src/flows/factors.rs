@@ -18,9 +18,15 @@ pub async fn prepare(app: &App, username: &str, proof: Proof) -> Result<TotpPrep
     }
     let secret = totp::generate(&app.random);
     let id = account.id.as_str().to_owned();
-    let (nonce, sealed) = totp::seal(&app.keys.factors, &id, secret.as_slice(), &app.random)?;
-    let factor =
-        Factor { account: id, nonce, sealed, confirmed_at: None, last_step: 0, created_at: app.clock.now() };
+    let (nonce, encrypted) = totp::encrypt(&app.keys.factors, &id, secret.as_slice(), &app.random)?;
+    let factor = Factor {
+        account: id,
+        nonce,
+        encrypted,
+        confirmed_at: None,
+        last_step: 0,
+        created_at: app.clock.now(),
+    };
     let rows = app.store.rows.clone();
     app.store
         .db

@@ -202,7 +202,7 @@ async fn succeed(app: &App, attempt: &Attempt, known: &Known, factor: Option<Fac
         .await
 }
 
-/// Stores a used step unless a rival used it, or a later one, meanwhile.
+/// Stores a used step unless a conflicting request used it, or a later one, meanwhile.
 async fn use_step(rows: &crate::store::Rows, tx: &mut hbc_db::Tx, factor: &Factor) -> Result<(), Error> {
     let stored = rows.factor(&mut *tx, &factor.account).await?.ok_or(Error::Tampered)?;
     if stored.last_step >= factor.last_step {
@@ -245,6 +245,6 @@ pub fn matching_step(
     code: &SecretText,
     now: Timestamp,
 ) -> Result<Option<i64>, Error> {
-    let secret = totp::open(&app.keys.factors, &factor.account, &factor.nonce, &factor.sealed)?;
+    let secret = totp::open(&app.keys.factors, &factor.account, &factor.nonce, &factor.encrypted)?;
     Ok(totp::check(&secret, code, now, factor.last_step))
 }

@@ -41,7 +41,7 @@ pub struct ServerKeys {
 
 /// A sign-up that is checked and made but not stored yet.
 #[derive(Debug)]
-pub struct Prepared {
+pub struct PreparedPatient {
     account: Account,
     wraps: Option<Wraps>,
     /// What the patient is answered.
@@ -49,7 +49,7 @@ pub struct Prepared {
 }
 
 /// Checks a sign-up and makes its keys.
-pub async fn prepare(app: &App, new: NewPatient) -> Result<Prepared, Error> {
+pub async fn prepare(app: &App, new: NewPatient) -> Result<PreparedPatient, Error> {
     let mut faults = Faults::default();
     let username = faults.username(&new.username);
     let contact = faults.contact(&new.contact, "contact.");
@@ -91,13 +91,13 @@ pub async fn prepare(app: &App, new: NewPatient) -> Result<Prepared, Error> {
         custody: new.custody,
         recovery_codes: written,
     };
-    Ok(Prepared { account, wraps: keys, answer })
+    Ok(PreparedPatient { account, wraps: keys, answer })
 }
 
 /// Stores a sign-up. Durable when it returns; access-policy is told at once where it answers.
 pub async fn commit(
     app: &App,
-    prepared: Prepared,
+    prepared: PreparedPatient,
     saved: Option<SavedAnswer>,
 ) -> Result<PatientCreated, Error> {
     store(app, prepared.account, prepared.wraps, saved).await?;

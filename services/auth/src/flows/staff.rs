@@ -142,8 +142,8 @@ async fn add(
     Ok(hbc_db::outbox::enqueue(tx, &transaction, now).await?)
 }
 
-/// Suspends an approved agency: one operator is enough, it acts before the ledger says so, and its sessions end.
-/// Suspending it again changes nothing.
+/// Suspends an approved agency: one operator is enough, it takes effect before the ledger says so, and its sessions
+/// end. Suspending it again changes nothing.
 pub async fn suspend(
     app: &App,
     operator: (&OperatorId, &Account),
@@ -191,8 +191,9 @@ pub async fn suspend(
     Ok(Denial { since: now, effective })
 }
 
-/// A staff transaction is in a final block: counts it, and when a round is complete lets it act. A suspension acts whoever
-/// sent it: an operator may give it straight to a ledger node. Runs in the transaction that applies the block.
+/// A staff transaction is in a final block: counts it, and when a round is complete lets it take effect. A suspension
+/// takes effect whoever sent it: an operator may give it straight to a ledger node. Runs in the transaction that
+/// applies the block.
 pub async fn finalised(
     rows: &Rows,
     tx: &mut Tx,

@@ -12,25 +12,25 @@ use serde::{Deserialize, Serialize};
 
 use super::address;
 use crate::app::App;
-use crate::domain::custody::{Wrapped, open_answer, seal_answer};
+use crate::domain::custody::{Wrapped, encrypt_answer, open_answer};
 use crate::error::Error;
 use crate::flows::{agencies, patients};
 
-/// Saved answers of sign-ups: sealed under the password of the request, because recovery codes stand in them.
-struct SealedAnswers {
+/// Saved answers of sign-ups: encrypted under the password of the request, because recovery codes stand in them.
+struct EncryptedAnswers {
     app: App,
     password: SecretText,
 }
 
-/// A sealed answer as it is stored.
+/// An encrypted answer as it is stored.
 #[derive(Serialize, Deserialize)]
-struct SealedBody {
+struct EncryptedBody {
     salt: Bytes,
     nonce: Bytes,
     ciphertext: Bytes,
 }
 
-impl SealedAnswers {
+impl EncryptedAnswers {
     /// The row to save with the sign-up; nothing if the client sent no key.
     async fn save<T: Serialize>(&self, slot: Slot, answer: &T) -> Result<Option<SavedAnswer>, Error> {
         let Some(mut saved) = slot.answer(StatusCode::CREATED, None, "", self.app.clock.now()) else {
@@ -40,12 +40,12 @@ impl SealedAnswers {
             serde_json::to_vec(answer).map_err(|_no_json| Error::Broken("an answer has no JSON form"))?;
         let (password, cost, random) =
             (self.password.clone(), self.app.passwords.cost(), self.app.random.clone());
-        let work = move || seal_answer(&plain, &password, cost, &random);
-        let sealed = self.app.passwords.run(work).await?.map_err(Error::from)?;
-        let body = SealedBody {
-            salt: Bytes::from(sealed.salt.as_slice()),
-            nonce: Bytes::from(sealed.nonce.as_slice()),
-            ciphertext: Bytes::new(sealed.ciphertext),
+        let work = move || encrypt_answer(&plain, &password, cost, &random);
+        let encrypted = self.app.passwords.run(work).await?.map_err(Error::from)?;
+        let body = EncryptedBody {
+            salt: Bytes::from(encrypted.salt.as_slice()),
+            nonce: Bytes::from(encrypted.nonce.as_slice()),
+            ciphertext: Bytes::new(encrypted.ciphertext),
         };
         saved.body =
             serde_json::to_string(&body).map_err(|_no_json| Error::Broken("an answer has no JSON form"))?;
@@ -54,18 +54,19 @@ impl SealedAnswers {
 
     /// The body in clear; of another password's answer nothing, which the fingerprint refuses anyway.
     async fn open(&self, body: &str) -> Result<String, Problem> {
-        let sealed: SealedBody = serde_json::from_str(body).map_err(|error| Problem::internal(&error))?;
-        let (Some(salt), Some(nonce)) = (sealed.salt.to_array(), sealed.nonce.to_array()) else {
+        let encrypted: EncryptedBody =
+            serde_json::from_str(body).map_err(|error| Problem::internal(&error))?;
+        let (Some(salt), Some(nonce)) = (encrypted.salt.to_array(), encrypted.nonce.to_array()) else {
             return Ok(String::new());
         };
-        let wrapped = Wrapped { salt, nonce, ciphertext: sealed.ciphertext.into_vec() };
+        let wrapped = Wrapped { salt, nonce, ciphertext: encrypted.ciphertext.into_vec() };
         let (password, cost) = (self.password.clone(), self.app.passwords.cost());
         let plain = self.app.passwords.run(move || open_answer(&wrapped, &password, cost)).await?;
         Ok(plain.map(|plain| String::from_utf8_lossy(&plain).into_owned()).unwrap_or_default())
     }
 }
 
-impl AnswerStore for SealedAnswers {
+impl AnswerStore for EncryptedAnswers {
     async fn saved_answer(&self, id: Digest) -> Result<Option<SavedAnswer>, Problem> {
         let found = hbc_db::idempotency::find(self.app.store.db.reads(), id).await.map_err(Error::from)?;
         let Some(mut saved) = found else { return Ok(None) };
@@ -136,7 +137,7 @@ pub async fn agency(
 
 /// The saved answers that this password opens, and the request's fingerprint: keyed, because a plain hash of a body that
 /// holds a password is a cheap way to guess it.
-fn remembered(app: &App, password: &SecretText, body: Digest) -> (SealedAnswers, Digest) {
-    let answers = SealedAnswers { app: app.clone(), password: password.clone() };
+fn remembered(app: &App, password: &SecretText, body: Digest) -> (EncryptedAnswers, Digest) {
+    let answers = EncryptedAnswers { app: app.clone(), password: password.clone() };
     (answers, app.store.rows.fingerprint(body))
 }

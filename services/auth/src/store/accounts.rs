@@ -42,7 +42,7 @@ pub struct Account {
     pub licence_number: Option<String>,
     /// Agencies: salt and committed text of the staff profile.
     pub profile: Option<Profile>,
-    /// Agencies: changes of the staff profile that acted on the ledger so far.
+    /// Agencies: changes of the staff profile that took effect on the ledger so far.
     pub staff_round: i64,
     /// When it was made.
     pub created_at: Timestamp,
@@ -53,8 +53,8 @@ pub struct Account {
 }
 
 impl Account {
-    fn seal(&self, rows: &Rows) -> Vec<u8> {
-        self.with_columns(|columns| rows.seal(TABLE, columns))
+    fn mac_of(&self, rows: &Rows) -> Vec<u8> {
+        self.with_columns(|columns| rows.mac_of(TABLE, columns))
     }
 
     fn with_columns<T>(&self, work: impl FnOnce(&[Column<'_>]) -> T) -> T {
@@ -213,7 +213,7 @@ impl Rows {
             .bind(created_at.ms())
             .bind(password_changed_at.ms())
             .bind(second_factor_at.map(Timestamp::ms))
-            .bind(account.seal(self))
+            .bind(account.mac_of(self))
     }
 
     /// The account with this id.

@@ -81,7 +81,7 @@ impl ConsentKey {
 impl Rows {
     /// Adds a key. [`DbError::UniqueViolation`] means that the key, or the grantee's counter, is there already.
     pub async fn insert_consent_key(&self, tx: &mut Tx, key: &ConsentKey) -> Result<(), StoreError> {
-        let mac = key.with_columns(|columns| self.seal(TABLE, columns));
+        let mac = key.with_columns(|columns| self.mac_of(TABLE, columns));
         let ConsentKey { kid, account, derivation, public_key, registration, created_at, revoked_at } = key;
         let (grantee, counter) =
             derivation.as_ref().map(|Derivation { grantee, counter }| (grantee, *counter)).unzip();
@@ -138,7 +138,7 @@ impl Rows {
 
     /// Writes a key back after [`ConsentKey::revoked_at`] was set.
     pub async fn revoke_consent_key(&self, tx: &mut Tx, key: &ConsentKey) -> Result<(), StoreError> {
-        let mac = key.with_columns(|columns| self.seal(TABLE, columns));
+        let mac = key.with_columns(|columns| self.mac_of(TABLE, columns));
         let done = sqlx::query("UPDATE consent_keys SET revoked_at_ms = $2, mac = $3 WHERE kid = $1")
             .bind(key.kid.to_string())
             .bind(key.revoked_at.map(Timestamp::ms))

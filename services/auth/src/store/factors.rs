@@ -1,4 +1,4 @@
-//! Second factors: one TOTP secret an account, sealed under a server key and bound to the account.
+//! Second factors: one TOTP secret an account, encrypted under a server key and bound to the account.
 
 use hbc_db::{Column, Tx};
 use hbc_types::Timestamp;
@@ -13,10 +13,10 @@ const TABLE: &str = "factors";
 pub struct Factor {
     /// Whose.
     pub account: String,
-    /// Nonce of the sealed secret.
+    /// Nonce of the encrypted secret.
     pub nonce: [u8; 12],
-    /// The sealed secret.
-    pub sealed: Vec<u8>,
+    /// The encrypted secret.
+    pub encrypted: Vec<u8>,
     /// Since when it counts; absent while prepared.
     pub confirmed_at: Option<Timestamp>,
     /// The last step whose code was used.
@@ -27,11 +27,11 @@ pub struct Factor {
 
 impl Factor {
     fn columns(&self) -> [Column<'_>; 6] {
-        let Self { account, nonce, sealed, confirmed_at, last_step, created_at } = self;
+        let Self { account, nonce, encrypted, confirmed_at, last_step, created_at } = self;
         [
             account.into(),
             nonce.as_slice().into(),
-            sealed.as_slice().into(),
+            encrypted.as_slice().into(),
             confirmed_at.map(Timestamp::ms).into(),
             (*last_step).into(),
             created_at.ms().into(),
@@ -42,7 +42,7 @@ impl Factor {
 impl Rows {
     /// Adds or replaces the factor of its account.
     pub async fn put_factor(&self, tx: &mut Tx, factor: &Factor) -> Result<(), StoreError> {
-        let Factor { account, nonce, sealed, confirmed_at, last_step, created_at } = factor;
+        let Factor { account, nonce, encrypted, confirmed_at, last_step, created_at } = factor;
         sqlx::query(
             "INSERT INTO factors (account, nonce, sealed, confirmed_at_ms, last_step, created_at_ms, mac)
              VALUES ($1, $2, $3, $4, $5, $6, $7)
@@ -52,11 +52,11 @@ impl Rows {
         )
         .bind(account.clone())
         .bind(nonce.to_vec())
-        .bind(sealed.clone())
+        .bind(encrypted.clone())
         .bind(confirmed_at.map(Timestamp::ms))
         .bind(*last_step)
         .bind(created_at.ms())
-        .bind(self.seal(TABLE, &factor.columns()))
+        .bind(self.mac_of(TABLE, &factor.columns()))
         .execute(tx)
         .await?;
         Ok(())
@@ -82,7 +82,7 @@ impl Rows {
         let factor = Factor {
             account: row.text("account")?,
             nonce: row.array("nonce")?,
-            sealed: row.bytes("sealed")?,
+            encrypted: row.bytes("sealed")?,
             confirmed_at: row.time_opt("confirmed_at_ms")?,
             last_step: row.number("last_step")?,
             created_at: row.time("created_at_ms")?,

@@ -1,6 +1,6 @@
 //! All SQL of auth. Functions that take an executor work on the read pool and inside a write job alike.
 //!
-//! Rows that give rights are read and written only through the types here, which seal and check their MAC: a row that
+//! Rows that give rights are read and written only through the types here, which MAC and check their MAC: a row that
 //! another hand wrote comes back as [`StoreError::Tampered`] and is logged as an alarm where that happens. Each list of
 //! columns takes its row apart without `..`: a field that is added does not compile until the MAC covers it.
 
@@ -48,7 +48,7 @@ impl From<sqlx::Error> for StoreError {
     }
 }
 
-/// Seals and checks rows. Clones share the key.
+/// MACs and checks rows. Clones share the key.
 #[derive(Clone, Debug)]
 pub struct Rows {
     mac: RowMac,
@@ -64,11 +64,11 @@ impl Rows {
     /// A keyed fingerprint of a request's body.
     #[must_use]
     pub fn fingerprint(&self, body: hbc_types::Digest) -> hbc_types::Digest {
-        hbc_types::Digest::from_bytes(self.mac.seal("request_body", &[body.as_bytes().as_slice().into()]))
+        hbc_types::Digest::from_bytes(self.mac.compute("request_body", &[body.as_bytes().as_slice().into()]))
     }
 
-    fn seal(&self, table: &'static str, columns: &[Column<'_>]) -> Vec<u8> {
-        self.mac.seal(table, columns).to_vec()
+    fn mac_of(&self, table: &'static str, columns: &[Column<'_>]) -> Vec<u8> {
+        self.mac.compute(table, columns).to_vec()
     }
 
     /// Checks a row's MAC; a mismatch is an alarm.
@@ -88,7 +88,7 @@ fn alarm(table: &'static str) {
     );
 }
 
-/// The database and the key that seals its rows.
+/// The database and the key that MACs its rows.
 #[derive(Clone, Debug)]
 pub struct Store {
     /// The database.
@@ -146,7 +146,7 @@ mod tests {
     fn a_row_of_another_hand_is_refused_with_an_alarm_in_the_log() {
         let rows = Rows::new(RowMac::new(Key32::new([1; 32])));
         let row = ["pat-1".into(), "hash".into()];
-        let mac = rows.seal("accounts", &row);
+        let mac = rows.mac_of("accounts", &row);
         let alarms = Alarms::default();
         tracing::subscriber::with_default(alarms.clone(), || {
             assert!(rows.check("accounts", &row, &mac).is_ok());

@@ -108,7 +108,7 @@ impl Rows {
         .bind(expires_at.ms())
         .bind(ended_at.map(Timestamp::ms))
         .bind(end_reason.clone())
-        .bind(self.seal(SESSIONS, &session.columns()))
+        .bind(self.mac_of(SESSIONS, &session.columns()))
         .execute(tx)
         .await?;
         Ok(())
@@ -145,7 +145,7 @@ impl Rows {
                 .bind(session.id.as_str().to_owned())
                 .bind(session.ended_at.map(Timestamp::ms))
                 .bind(session.end_reason.clone())
-                .bind(self.seal(SESSIONS, &session.columns()))
+                .bind(self.mac_of(SESSIONS, &session.columns()))
                 .execute(tx)
                 .await?;
         Ok(DbError::one_row(done.rows_affected())?)
@@ -153,7 +153,7 @@ impl Rows {
 
     /// Adds a refresh token.
     pub async fn insert_token(&self, tx: &mut Tx, token: &StoredToken) -> Result<(), StoreError> {
-        let mac = token.with_columns(|columns| self.seal(TOKENS, columns));
+        let mac = token.with_columns(|columns| self.mac_of(TOKENS, columns));
         let StoredToken { hash, session, expires_at, used_at } = token;
         sqlx::query(
             "INSERT INTO refresh_tokens (hash, session, expires_at_ms, used_at_ms, mac) VALUES ($1, $2, $3, $4, $5)",
@@ -192,7 +192,7 @@ impl Rows {
 
     /// Writes a token back after [`StoredToken::used_at`] was set; it must not have been used before.
     pub async fn use_token(&self, tx: &mut Tx, token: &StoredToken) -> Result<(), StoreError> {
-        let mac = token.with_columns(|columns| self.seal(TOKENS, columns));
+        let mac = token.with_columns(|columns| self.mac_of(TOKENS, columns));
         let done = sqlx::query(
             "UPDATE refresh_tokens SET used_at_ms = $2, mac = $3 WHERE hash = $1 AND used_at_ms IS NULL",
         )

@@ -71,7 +71,7 @@ impl Rows {
         tx: &mut Tx,
         signature: &StaffSignature,
     ) -> Result<(), StoreError> {
-        let mac = signature.with_columns(|columns| self.seal(TABLE, columns));
+        let mac = signature.with_columns(|columns| self.mac_of(TABLE, columns));
         let StaffSignature { agency, round, signer, status, txid, signed_at, final_at } = signature;
         sqlx::query(
             "INSERT INTO staff_signatures (agency, round, signer, status, txid, signed_at_ms, final_at_ms, mac)
@@ -145,7 +145,7 @@ impl Rows {
         tx: &mut Tx,
         signature: &StaffSignature,
     ) -> Result<(), StoreError> {
-        let mac = signature.with_columns(|columns| self.seal(TABLE, columns));
+        let mac = signature.with_columns(|columns| self.mac_of(TABLE, columns));
         let done = sqlx::query("UPDATE staff_signatures SET final_at_ms = $2, mac = $3 WHERE txid = $1")
             .bind(signature.txid.to_string())
             .bind(signature.final_at.map(Timestamp::ms))

@@ -16,7 +16,7 @@ impl Rows {
             Scope::Account => (account, ""),
             Scope::Address => ("", address),
         };
-        hex::encode(self.mac.seal("login_subject", &[scope.code().into(), account.into(), address.into()]))
+        hex::encode(self.mac.compute("login_subject", &[scope.code().into(), account.into(), address.into()]))
     }
 
     /// A counter; zero if there is none.

@@ -94,7 +94,7 @@ impl Rows {
         .bind(nonce.to_vec())
         .bind(ciphertext.clone())
         .bind(created_at.ms())
-        .bind(self.seal(KEYS, &key.columns()))
+        .bind(self.mac_of(KEYS, &key.columns()))
         .execute(tx)
         .await?;
         Ok(())
@@ -144,7 +144,7 @@ impl Rows {
         .bind(ciphertext.clone())
         .bind(created_at.ms())
         .bind(used_at.map(Timestamp::ms))
-        .bind(self.seal(CODES, &code.columns()))
+        .bind(self.mac_of(CODES, &code.columns()))
         .execute(tx)
         .await?;
         Ok(())
@@ -185,7 +185,8 @@ impl Rows {
             .collect()
     }
 
-    /// Writes a code back after [`CodeWrap::used_at`] was set; of two rivals one gets [`DbError::RowCount`].
+    /// Writes a code back after [`CodeWrap::used_at`] was set; of two conflicting requests one gets
+    /// [`DbError::RowCount`].
     pub async fn use_code(&self, tx: &mut Tx, code: &CodeWrap) -> Result<(), StoreError> {
         let done = sqlx::query(
             "UPDATE recovery_codes SET used_at_ms = $3, mac = $4 WHERE account = $1 AND n = $2 AND used_at_ms IS NULL",
@@ -193,7 +194,7 @@ impl Rows {
         .bind(code.account.clone())
         .bind(code.n)
         .bind(code.used_at.map(Timestamp::ms))
-        .bind(self.seal(CODES, &code.columns()))
+        .bind(self.mac_of(CODES, &code.columns()))
         .execute(tx)
         .await?;
         Ok(DbError::one_row(done.rows_affected())?)

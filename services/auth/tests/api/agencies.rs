@@ -101,7 +101,7 @@ async fn only_operators_with_their_password_approve() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_suspension_takes_one_operator_and_acts_at_once() {
+async fn a_suspension_takes_one_operator_and_takes_effect_at_once() {
     each(|app| async move {
         let id = app.approved_agency("drbob").await;
         let token = app.login("drbob").await;
@@ -142,7 +142,7 @@ async fn a_suspension_takes_one_operator_and_acts_at_once() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_suspension_given_straight_to_the_ledger_acts_here_too() {
+async fn a_suspension_given_straight_to_the_ledger_takes_effect_here_too() {
     each(|app| async move {
         let id = app.approved_agency("drbob").await;
         let token = app.login("drbob").await;

@@ -13,7 +13,7 @@ use hbc_chain::memory::Chain;
 use hbc_chain::tx::Tx;
 use hbc_chain::verification::Verifier;
 use hbc_ledger::files::DataFolder;
-use hbc_ledger::store::{ReadAhead, SealKey, Store, StoredBlock};
+use hbc_ledger::store::{MacKey, ReadAhead, Store, StoredBlock};
 use hbc_ledger::wal::Wal;
 use hbc_types::keys::PublicKey;
 use hbc_types::{Clock, Random};
@@ -44,7 +44,7 @@ pub async fn measure(
     many_blocks(args, table, clock, random).await
 }
 
-/// A chain of full blocks, verified from the first byte to the last, and taken up by a node that starts.
+/// A chain of full blocks, verified from the first byte to the last, and restored by a node that starts.
 async fn large_blocks(
     args: &BenchLedger,
     limits: &Limits,
@@ -100,7 +100,7 @@ async fn many_blocks(args: &BenchLedger, table: &mut Table, clock: &Clock, rando
 
 /// Verifies as a node does, on one core.
 async fn verify(founded: &Founded) -> Result<Duration> {
-    let store = Store::open(&data(founded)?.database(), false, SealKey::of(&founded.member)).await?;
+    let store = Store::open(&data(founded)?.database(), false, MacKey::of(&founded.member)).await?;
     let began = Instant::now();
     let mut verifier = Verifier::new(&[]);
     let mut pieces = ReadAhead::begin(store.blocks(0).await?, BLOCKS_PER_READ);
@@ -130,7 +130,7 @@ async fn write_chain(
     let genesis = std::fs::read(founded.deployment.genesis()).context("cannot read genesis.json")?;
     let mut chain = Chain::found(Genesis::parse(&genesis)?)?;
     let data = data(founded)?;
-    let store = Store::open(&data.database(), true, SealKey::of(&founded.member)).await?;
+    let store = Store::open(&data.database(), true, MacKey::of(&founded.member)).await?;
     let mut bytes = add(&store, chain.tip().to_bytes().to_vec(), vec![0; 4], 0, String::new()).await?;
     let miner = PublicKey::of(&founded.member).kid();
     for _ in 0..blocks {

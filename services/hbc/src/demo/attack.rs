@@ -75,13 +75,8 @@ async fn healed(world: &World, edited: std::time::Instant) -> Result<()> {
     let seconds = |ms: u128| format!("{}.{:02} s", ms / 1_000, ms % 1_000 / 10);
     world.console.fact("found", &healing.evidence);
     world.console.fact(
-        "repaired",
-        format!(
-            "{} block, {} bytes, from {}",
-            healing.blocks_repaired,
-            healing.bytes_repaired,
-            from.join(", ")
-        ),
+        "healed",
+        format!("{} block, {} bytes, from {}", healing.blocks_healed, healing.bytes_healed, from.join(", ")),
     );
     let took = seconds(u128::from(healing.took_ms));
     let whole = seconds(edited.elapsed().as_millis());

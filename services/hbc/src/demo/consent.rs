@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail};
-use hbc_types::labels::{Category, Compartment};
+use hbc_types::labels::{Category, Sensitivity};
 use hbc_types::purpose::{Action, Purpose};
 use hbc_types::wire::access::{
     AccessKind, AccessRequestView, AccessView, GrantDraft, GrantRevocation, GrantSignature, GrantState,
@@ -45,7 +45,7 @@ fn scope(categories: &[Category], days: u64) -> Scope {
     Scope {
         actions: vec![Action::Read],
         categories: categories.to_vec(),
-        compartments: vec![Compartment::Normal],
+        sensitivities: vec![Sensitivity::Normal],
         purposes: vec![Purpose::Treatment],
         from: now,
         until: now.plus(Duration::from_secs(days * 86_400)),
@@ -86,7 +86,7 @@ pub async fn ask_and_approve(world: &mut World, doctor: &Person, patient: &Perso
     }
     world
         .console
-        .proves("a consent acts only once the patient's own key signed it and a block made it final");
+        .proves("a consent takes effect only once the patient's own key signed it and a block made it final");
     Ok(grant)
 }
 
@@ -148,7 +148,7 @@ pub async fn doctor_reads(
     let id = patient.patient()?;
     let seen = records::list(world, doctor, id.as_str(), "TREAT").await.context("the list was refused")?;
     let granted = |record: &&RecordView| {
-        CATEGORIES.contains(&record.category) && record.compartment == Compartment::Normal
+        CATEGORIES.contains(&record.category) && record.sensitivity == Sensitivity::Normal
     };
     let expected = all.iter().filter(granted).count();
     let mut counts: BTreeMap<String, usize> = BTreeMap::new();
@@ -261,7 +261,7 @@ pub async fn revoke(
     let call = world.storage.to(storage::get_received(&read_before.id)).header("hbc-purpose", "TREAT");
     let status = refusal(doctor.signs(call).send().await, "the next read")?;
     world.console.fact("the very next read", format!("refused ({status})"));
-    world.console.proves("a revocation acts before its answer arrives, whatever the ledger does");
+    world.console.proves("a revocation takes effect before its answer arrives, whatever the ledger does");
     Ok(())
 }
 

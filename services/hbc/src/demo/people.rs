@@ -13,7 +13,7 @@ use serde::Deserialize;
 use super::world::{Person, World};
 
 #[derive(Deserialize)]
-struct Logins {
+struct DemoLogins {
     operators: Vec<OperatorLogin>,
 }
 
@@ -26,7 +26,7 @@ struct OperatorLogin {
 /// The operator of the development deployment.
 pub async fn operator(world: &World) -> Result<Person> {
     let text = std::fs::read(world.stack.deployment.secret("logins.json")).context("no logins are kept")?;
-    let logins: Logins = serde_json::from_slice(&text).context("the logins are not readable")?;
+    let logins: DemoLogins = serde_json::from_slice(&text).context("the logins are not readable")?;
     let first = logins.operators.into_iter().next().context("there is no operator")?;
     world.login(&first.username, &first.password).await
 }

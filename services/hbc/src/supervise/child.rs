@@ -27,7 +27,7 @@ const GRACE: Duration = Duration::from_secs(10);
 
 /// What the supervisor wants of a child.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Wish {
+pub enum DesiredState {
     /// It shall run.
     Run,
     /// It shall rest until told to run.
@@ -47,7 +47,7 @@ pub struct Keeper {
     /// Where its failures are told.
     pub journal: Arc<Journal>,
     /// What is wanted.
-    pub wish: watch::Receiver<Wish>,
+    pub desired: watch::Receiver<DesiredState>,
 }
 
 /// Why a run of the child came to its end.
@@ -63,22 +63,22 @@ fn pauses() -> ExponentialBackoff {
 }
 
 impl Keeper {
-    /// Runs until the wish is [`Wish::End`].
+    /// Runs until the desired state is [`DesiredState::End`].
     pub async fn keep(mut self) {
         let mut failures = 0;
         let mut pauses = pauses();
         loop {
-            let wish = *self.wish.borrow_and_update();
-            match wish {
-                Wish::Run => {}
-                Wish::Rest => {
+            let desired = *self.desired.borrow_and_update();
+            match desired {
+                DesiredState::Run => {}
+                DesiredState::Rest => {
                     self.show(State::Suspended, None, failures);
-                    if self.wish.changed().await.is_err() {
+                    if self.desired.changed().await.is_err() {
                         return;
                     }
                     continue;
                 }
-                Wish::End => {
+                DesiredState::End => {
                     self.show(State::Stopped, None, failures);
                     return;
                 }
@@ -105,7 +105,7 @@ impl Keeper {
             ));
             self.show(State::Waiting, None, failures);
             // Any change of the wish cuts the pause short; the loop then looks at it.
-            let _cut_short = tokio::time::timeout(pause, self.wish.changed()).await;
+            let _cut_short = tokio::time::timeout(pause, self.desired.changed()).await;
         }
     }
 
@@ -128,10 +128,10 @@ impl Keeper {
             board.set(&name, Standing { state: State::Ready, pid, failures });
             std::future::pending::<()>().await;
         };
-        let wish = &mut self.wish;
+        let desired = &mut self.desired;
         let wished_away = async {
             // An error means that the supervisor itself is gone.
-            let _gone = wish.wait_for(|wish| *wish != Wish::Run).await;
+            let _gone = desired.wait_for(|desired| *desired != DesiredState::Run).await;
         };
         let ended = tokio::select! {
             status = child.wait() => Some(status.context("cannot wait for the child")?),

@@ -23,7 +23,7 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 pub use board::{Board, Standings, State};
-use child::{Keeper, Wish};
+use child::{DesiredState, Keeper};
 pub use journal::Journal;
 pub use spec::ProcessSpec;
 
@@ -38,7 +38,7 @@ pub struct Supervisor {
     journal: Arc<Journal>,
     board: Arc<Board>,
     keepers: Vec<JoinHandle<()>>,
-    wishes: BTreeMap<String, (u8, watch::Sender<Wish>)>,
+    wishes: BTreeMap<String, (u8, watch::Sender<DesiredState>)>,
     deployment: Deployment,
     _lock: File,
 }
@@ -68,14 +68,14 @@ impl Supervisor {
         let mut keepers = Vec::new();
         let mut wishes = BTreeMap::new();
         for spec in specs {
-            let (send, wish) = watch::channel(Wish::Run);
+            let (send, desired) = watch::channel(DesiredState::Run);
             wishes.insert(spec.name.clone(), (spec.stop_order, send));
             let keeper = Keeper {
                 spec,
                 deployment: deployment.clone(),
                 board: Arc::clone(&board),
                 journal: Arc::clone(&journal),
-                wish,
+                desired,
             };
             // Nobody would look after its child any more: then this process ends, and its children with it.
             keepers.push(hbc_service::spawn_essential("child's keeper", keeper.keep()));
@@ -88,7 +88,7 @@ impl Supervisor {
         self.board.watch()
     }
 
-    /// The supervisor's voice.
+    /// The supervisor's log.
     pub fn journal(&self) -> &Journal {
         &self.journal
     }
@@ -107,11 +107,15 @@ impl Supervisor {
     }
 
     fn obey_suspensions(&self) {
-        for (name, (_, wish)) in &self.wishes {
-            let wanted = if self.deployment.suspended().join(name).exists() { Wish::Rest } else { Wish::Run };
-            let changed = wish.send_if_modified(|now| std::mem::replace(now, wanted) != wanted);
+        for (name, (_, desired)) in &self.wishes {
+            let wanted = if self.deployment.suspended().join(name).exists() {
+                DesiredState::Rest
+            } else {
+                DesiredState::Run
+            };
+            let changed = desired.send_if_modified(|now| std::mem::replace(now, wanted) != wanted);
             if changed {
-                let what = if wanted == Wish::Rest { "is suspended" } else { "is resumed" };
+                let what = if wanted == DesiredState::Rest { "is suspended" } else { "is resumed" };
                 self.journal.say(&format!("{name} {what}"));
             }
         }
@@ -122,8 +126,8 @@ impl Supervisor {
         let orders: std::collections::BTreeSet<u8> = self.wishes.values().map(|(order, _)| *order).collect();
         for order in orders {
             let mut names = Vec::new();
-            for (name, (_, wish)) in self.wishes.iter().filter(|(_, (of, _))| *of == order) {
-                wish.send_replace(Wish::End);
+            for (name, (_, desired)) in self.wishes.iter().filter(|(_, (of, _))| *of == order) {
+                desired.send_replace(DesiredState::End);
                 names.push(name.clone());
             }
             let all_stopped = |standings: &Standings| {

@@ -1,4 +1,4 @@
-//! Which rows a repaired chain is made of, without I/O: a row counts if more than two thirds of its height's
+//! Which rows a healed chain is made of, without I/O: a row counts if more than two thirds of its height's
 //! members certified its header, its transactions are the header's, it follows on the block before and keeps the
 //! rules, and it is the block that this node knows at that height, if it knows one. Where the row comes from does
 //! not matter.
@@ -41,7 +41,7 @@ pub enum Unfit {
 ///
 /// # Errors
 /// What is wrong with the row; the chain is then as it was.
-pub fn take_up(
+pub fn restore(
     chain: &mut Chain,
     known: Option<&Digest>,
     header: &[u8],
@@ -70,7 +70,7 @@ pub fn take_up(
     Ok(())
 }
 
-/// Up to which height a repaired chain must reach before it may be relied upon.
+/// Up to which height a healed chain must reach before it may be relied upon.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Goal {
     known: u64,
@@ -78,7 +78,7 @@ pub struct Goal {
 }
 
 impl Goal {
-    /// From the blocks known in memory (block 0 included) and the first height that the agreement's log says was
+    /// From the blocks known in memory (block 0 included) and the first height that the consensus log says was
     /// not committed yet.
     #[must_use]
     pub fn new(known: usize, log_floor: u64) -> Self {
@@ -109,7 +109,7 @@ impl Goal {
         tip < self.height()
     }
 
-    /// True if only the log says so. It carries no seal: what it demands counts only as long as the members can have it.
+    /// True if only the log says so. It carries no MAC: what it demands counts only as long as the members can have it.
     #[must_use]
     pub const fn is_the_logs(self, tip: u64) -> bool {
         tip >= self.known && tip < self.log

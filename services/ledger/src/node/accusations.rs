@@ -1,6 +1,6 @@
-//! Accusations: what this node keeps and says on the chain about other members. A document that was verified is kept, and
-//! told to all as a `node.event` in this node's name; of what one member is known for, no more is said for a while. It acts
-//! once more than a third of the members said so. Nothing here weighs on votes.
+//! Accusations: what this node keeps and says on the chain about other members. A document that was verified is kept,
+//! and told to all as a `node.event` in this node's name; of what one member is known for, no more is said for a while.
+//! It takes effect once more than a third of the members said so. Nothing here weighs on votes.
 
 use std::sync::Arc;
 
@@ -44,7 +44,7 @@ impl Accusations {
         Self { memory, membership, guard, pool, clock }
     }
 
-    /// Two things that a member signed at one height, as the agreement saw them.
+    /// Two things that a member signed at one height, as consensus saw them.
     pub(super) fn double_vote(&self, seen: &Equivocation) -> Option<Evidence> {
         let member = MemberSet::of(self.memory.chain().state().members()).get(&seen.member).copied()?;
         let signed = |(text, signature): &(Vec<u8>, [u8; 64])| {
@@ -69,22 +69,22 @@ impl Accusations {
             node.name = %self.membership.name(), member.id = %accused.member, block.height = accused.height,
             event = evidence.event(), "ALARM: a member was caught"
         );
-        // It has one voice about a member: where that waits for company already, another would only take its place.
-        if self.keep(&evidence).await && !self.waits_for_company(&evidence) {
+        // It has one vote about a member: where that is pending already, another would only take its place.
+        if self.keep(&evidence).await && !self.is_pending(&evidence) {
             self.tell(&evidence).await;
         }
     }
 
-    fn waits_for_company(&self, evidence: &Evidence) -> bool {
+    fn is_pending(&self, evidence: &Evidence) -> bool {
         let accused = evidence.accused();
         let (Some(me), Some(name)) = (self.membership.kid(), self.member_name(&accused.member)) else {
             return false;
         };
         let chain = self.memory.chain();
-        let mut waiting =
-            chain.events().iter().filter(|told| told.acted.is_none() && told.event.node == name);
-        waiting.any(|told| {
-            told.voices.contains(&me) && told.event.height.abs_diff(accused.height) <= SPARED_HEIGHTS
+        let mut pending =
+            chain.events().iter().filter(|told| told.took_effect.is_none() && told.event.node == name);
+        pending.any(|told| {
+            told.votes.contains(&me) && told.event.height.abs_diff(accused.height) <= SPARED_HEIGHTS
         })
     }
 
@@ -109,7 +109,7 @@ impl Accusations {
         kept.inspect_err(|error| tracing::error!(error = %error, "Evidence could not be stored")).is_ok()
     }
 
-    /// Gives this node's voice to a document that it keeps, unless such a thing is known of the member.
+    /// Gives this node's vote to a document that it keeps, unless such a thing is known of the member.
     pub(super) async fn tell(&self, evidence: &Evidence) {
         let accused = evidence.accused();
         let (Some(name), Ok(document)) = (self.member_name(&accused.member), evidence.to_bytes()) else {
@@ -131,8 +131,8 @@ impl Accusations {
 
     /// Puts an event on the chain in this node's name; false if it is not taken now.
     pub(super) async fn say(&self, event: NodeEvent) -> bool {
-        let Some(seat) = self.membership.seat() else { return false };
-        let signed = tx::sign(&seat.key, &Payload::NodeEvent(event)).ok();
+        let Some(membership) = self.membership.membership() else { return false };
+        let signed = tx::sign(&membership.key, &Payload::NodeEvent(event)).ok();
         let Some(tx) = signed.and_then(|jws| Tx::parse(jws.as_bytes()).ok()) else { return false };
         let (reply, answer) = oneshot::channel();
         if !self.pool.submit(Submission { txs: vec![Arc::new(tx)], reply }) {

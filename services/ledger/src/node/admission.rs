@@ -1,35 +1,35 @@
-//! Taking transactions in: judged in groups, the store verified, those that this node answers for made durable by one
-//! commit, then promised and told to the others. What members pass on waits in a line of its own, bounded per member,
+//! Taking transactions in: validated in groups, the store verified, those that this node answers for made durable by
+//! one commit, then promised and told to the others. What members relay waits in a line of its own, bounded per member,
 //! and is promised to nobody.
 //!
 //! Why: decision 0022.
 
 use std::sync::Arc;
 
-use hbc_chain::reliance;
+use hbc_chain::read_set;
 use hbc_chain::tx::Tx;
 use hbc_types::{Clock, Digest};
 
 use super::guardian::{Soundness, StoreGuard};
 use super::inlet::{Event, Inlet};
-use super::judging::{self, Judged, Signature, Source, SubmitError};
 use super::membership::Membership;
 use super::memory::Memory;
 use super::peer_book::PeerBook;
-use super::pool::{Accepted, Lines, PassedOn, Pool, Submission};
+use super::pool::{Accepted, Lines, Pool, Relayed, Submission};
 use super::telling::tell_of;
+use super::validation::{self, Signature, Source, SubmitError, Validated};
 use crate::store::StoredPromise;
 
 /// Transactions made durable by one commit at most.
 const GROUP: usize = 4_096;
-/// So many of what a member passed on are judged at once; a false signature among them ends the rest.
+/// So many of what a member relayed are validated at once; a false signature among them ends the rest.
 const SLICE: usize = 512;
 
 /// Takes transactions into the pool.
 pub struct Admission {
     /// Where they wait then.
     pub pool: Arc<Pool>,
-    /// What they are judged by.
+    /// What they are checked against.
     pub memory: Arc<Memory>,
     /// Where promises are kept.
     pub guard: Arc<StoreGuard>,
@@ -37,7 +37,7 @@ pub struct Admission {
     pub membership: Arc<Membership>,
     /// Who is told.
     pub book: Arc<PeerBook>,
-    /// The agreement, which is told that there is work.
+    /// Consensus, which is told that there is work.
     pub inlet: Arc<Inlet>,
     /// The time.
     pub clock: Clock,
@@ -58,33 +58,34 @@ impl Admission {
                     }
                     self.admit(group).await;
                 }
-                Some(passed_on) = lines.passed_on.recv() => self.take_in(passed_on).await,
+                Some(relayed) = lines.relayed.recv() => self.take_in(relayed).await,
                 else => return,
             }
         }
     }
 
-    /// Judges off the node's tasks: signatures take long. Nothing was judged if that failed.
-    async fn judged(&self, txs: Vec<Arc<Tx>>, source: Source) -> Option<(Vec<Judged>, Vec<Signature>)> {
+    /// Validates off the node's tasks: signatures take long. Nothing was validated if that failed.
+    async fn validated(&self, txs: Vec<Arc<Tx>>, source: Source) -> Option<(Vec<Validated>, Vec<Signature>)> {
         let (memory, pool, clock) = (self.memory.clone(), self.pool.clone(), self.clock.clone());
-        let judged = tokio::task::spawn_blocking(move || {
-            let look = judging::look(&memory.chain(), &pool.waiting(), &txs);
-            let signatures = judging::check_signatures(&txs, &look);
+        let validated = tokio::task::spawn_blocking(move || {
+            let lookup = validation::lookup(&memory.chain(), &pool.mempool(), &txs);
+            let signatures = validation::check_signatures(&txs, &lookup);
             let (chain, now_ms) = (memory.chain(), clock.now().unsigned_ms());
-            let judged = judging::decide(&chain, &mut pool.waiting(), &txs, &signatures, source, now_ms);
-            (judged, signatures)
+            let validated =
+                validation::decide(&chain, &mut pool.mempool(), &txs, &signatures, source, now_ms);
+            (validated, signatures)
         });
-        judged.await.ok()
+        validated.await.ok()
     }
 
-    async fn take_in(&self, passed_on: PassedOn) {
-        for some in passed_on.txs.chunks(SLICE) {
+    async fn take_in(&self, relayed: Relayed) {
+        for some in relayed.txs.chunks(SLICE) {
             if self.guard.is_attacked() {
                 break;
             }
-            let Some((_, signatures)) = self.judged(some.to_vec(), Source::Member).await else { break };
+            let Some((_, signatures)) = self.validated(some.to_vec(), Source::Member).await else { break };
             if signatures.contains(&Signature::False) {
-                let member = passed_on.permit.member();
+                let member = relayed.permit.member();
                 tracing::warn!(member.id = %member, "A member passes on what is not signed; the rest of it is dropped");
                 break;
             }
@@ -95,8 +96,8 @@ impl Admission {
     async fn admit(&self, group: Vec<Submission>) {
         let all: Vec<Arc<Tx>> = group.iter().flat_map(|submission| submission.txs.iter().cloned()).collect();
         let txids: Vec<Digest> = all.iter().map(|tx| tx.txid()).collect();
-        let outcome = match self.judged(all.clone(), Source::Client).await {
-            Some((judged, _)) => self.promise(&all, judged).await,
+        let outcome = match self.validated(all.clone(), Source::Client).await {
+            Some((validated, _)) => self.promise(&all, validated).await,
             None => all.iter().map(|_| Err(SubmitError::Store)).collect(),
         };
         let mut answers = txids
@@ -110,20 +111,26 @@ impl Admission {
     }
 
     /// Makes durable what waits and is not promised yet; answers the height of what is final.
-    async fn promise(&self, txs: &[Arc<Tx>], judged: Vec<Judged>) -> Vec<Result<Option<u64>, SubmitError>> {
-        let waits = |(tx, judged): (&Arc<Tx>, &Judged)| matches!(judged, Judged::Waits).then(|| tx.clone());
-        let taken: Vec<Arc<Tx>> = txs.iter().zip(&judged).filter_map(waits).collect();
+    async fn promise(
+        &self,
+        txs: &[Arc<Tx>],
+        validated: Vec<Validated>,
+    ) -> Vec<Result<Option<u64>, SubmitError>> {
+        let waits = |(tx, validated): (&Arc<Tx>, &Validated)| {
+            matches!(validated, Validated::Waits).then(|| tx.clone())
+        };
+        let taken: Vec<Arc<Tx>> = txs.iter().zip(&validated).filter_map(waits).collect();
         let durable = if taken.is_empty() { Ok(()) } else { self.make_durable(&taken).await };
         if durable.is_err() {
             self.give_back(&taken).await;
         }
         txs.iter()
-            .zip(judged)
-            .map(|(tx, judged)| match judged {
-                Judged::Final(height) => Ok(Some(height)),
-                Judged::Promised => Ok(None),
-                Judged::Waits => durable.clone().and_then(|()| self.answered(&tx.txid())),
-                Judged::Refused(error) => Err(error),
+            .zip(validated)
+            .map(|(tx, validated)| match validated {
+                Validated::Final(height) => Ok(Some(height)),
+                Validated::Promised => Ok(None),
+                Validated::Waits => durable.clone().and_then(|()| self.answered(&tx.txid())),
+                Validated::Refused(error) => Err(error),
             })
             .collect()
     }
@@ -131,7 +138,7 @@ impl Admission {
     /// What could not be made durable waits no longer.
     async fn give_back(&self, txs: &[Arc<Tx>]) {
         let txids: Vec<Digest> = txs.iter().map(|tx| tx.txid()).collect();
-        self.pool.settle(|waiting, chain, now_ms| waiting.give_back(chain, &txids, now_ms)).await;
+        self.pool.settle(|mempool, chain, now_ms| mempool.give_back(chain, &txids, now_ms)).await;
     }
 
     /// Something that was made durable is promised, or became final or impossible in between.
@@ -139,32 +146,32 @@ impl Admission {
         if let Some(place) = self.memory.chain().state().place(txid) {
             return Ok(Some(place.height));
         }
-        if self.pool.waiting().is_promised(txid) { Ok(None) } else { Err(SubmitError::Store) }
+        if self.pool.mempool().is_promised(txid) { Ok(None) } else { Err(SubmitError::Store) }
     }
 
-    /// One commit for all, after the store was verified. What became final or impossible since it was judged is left
+    /// One commit for all, after the store was verified. What became final or impossible since it was validated is left
     /// out; no block is committed meanwhile, so that it stays so until the rest is noted as promised.
     async fn make_durable(&self, txs: &[Arc<Tx>]) -> Result<(), SubmitError> {
-        let relied = reliance::heights(self.memory.chain().state(), txs.iter().map(AsRef::as_ref));
-        match self.guard.store_is_sound(&relied).await {
+        let read_set = read_set::heights(self.memory.chain().state(), txs.iter().map(AsRef::as_ref));
+        match self.guard.store_is_sound(&read_set).await {
             Soundness::Sound => {}
             Soundness::Attacked => return Err(SubmitError::Attacked),
             Soundness::Unknown => return Err(SubmitError::Store),
         }
-        // A repair carries over what was promised before the mark: nothing is promised behind it.
-        let no_block_and_no_repair_meanwhile = self.guard.no_commit().await;
+        // Healing carries over what was promised before the mark: nothing is promised behind it.
+        let no_block_and_no_heal_meanwhile = self.guard.no_commit().await;
         if self.guard.is_attacked() {
             return Err(SubmitError::Attacked);
         }
         let txs: Vec<Arc<Tx>> = {
-            let waiting = self.pool.waiting();
-            let all = waiting.with_predecessors(txs);
-            all.into_iter().filter(|tx| waiting.get(&tx.txid()).is_some()).collect()
+            let mempool = self.pool.mempool();
+            let all = mempool.with_predecessors(txs);
+            all.into_iter().filter(|tx| mempool.get(&tx.txid()).is_some()).collect()
         };
         let row = |tx: &Arc<Tx>| StoredPromise { txid: tx.txid(), jws: tx.bytes().to_vec() };
         let rows: Vec<_> = txs.iter().map(row).collect();
         if let Err(error) = self.guard.store().add_promises(&rows, self.clock.now().ms()).await {
-            drop(no_block_and_no_repair_meanwhile);
+            drop(no_block_and_no_heal_meanwhile);
             tracing::error!(error = %error, "Promises cannot be stored");
             let tip = self.memory.height();
             return Err(match self.guard.reading_failed(tip, error).await {
@@ -173,10 +180,10 @@ impl Admission {
             });
         }
         {
-            let mut waiting = self.pool.waiting();
-            txs.iter().for_each(|tx| waiting.promise(&tx.txid()));
+            let mut mempool = self.pool.mempool();
+            txs.iter().for_each(|tx| mempool.promise(&tx.txid()));
         }
-        drop(no_block_and_no_repair_meanwhile);
+        drop(no_block_and_no_heal_meanwhile);
         tell_of(&txs, &self.membership, &self.book);
         let _loop_ended = self.inlet.send(Event::Work).await;
         Ok(())

@@ -22,7 +22,7 @@ use crate::store::StoredBlock;
 const OVERHEAD_BYTES: usize = HEADER_BYTES + 4;
 
 impl Node {
-    /// Builds a block on another thread after `wait`, and tells the agreement.
+    /// Builds a block on another thread after `wait`, and tells consensus.
     pub(super) fn build_after(
         self: &Arc<Self>,
         wait: Duration,
@@ -40,7 +40,7 @@ impl Node {
         });
     }
 
-    /// Looks at a proposed block on another thread, and tells the agreement. One that was `examined` and found good, but
+    /// Looks at a proposed block on another thread, and tells consensus. One that was `examined` and found good, but
     /// early, is only held against the clock.
     pub(super) fn check_aside(
         self: &Arc<Self>,
@@ -52,7 +52,7 @@ impl Node {
         let node = self.clone();
         tasks::once_aside("checking a block", move || {
             let (verdict, next) = match examined {
-                Some(header) => (node.judge_time(&header), None),
+                Some(header) => (node.check_time(&header), None),
                 None => node.check_block(value, &bytes),
             };
             let verdict = match verdict {
@@ -69,7 +69,7 @@ impl Node {
             let chain = self.chain();
             let bytes = usize::try_from(chain.state().parameters().max_block_bytes).ok()?;
             let bytes = bytes.saturating_sub(OVERHEAD_BYTES);
-            let candidates = self.waiting().candidates(MAX_TRANSACTIONS, bytes);
+            let candidates = self.mempool().candidates(MAX_TRANSACTIONS, bytes);
             chain.draft(&candidates, self.clock.now(), &self.membership.kid()?)
         };
         if draft.is_empty() && !allow_empty {
@@ -87,8 +87,8 @@ impl Node {
             return (Verdict::Damaged, None);
         }
         let chain = self.chain();
-        match chain.examine(block, &|txid| self.waiting().get(txid).cloned()) {
-            Ok(next) => (self.judge_time(&next.block.header), Some(Box::new(next))),
+        match chain.examine(block, &|txid| self.mempool().get(txid).cloned()) {
+            Ok(next) => (self.check_time(&next.block.header), Some(Box::new(next))),
             Err(error) => {
                 tracing::warn!(node.name = %self.name(), block.hash = %value.hash, error = %error, "A proposed block is refused");
                 (Verdict::Invalid, None)
@@ -97,7 +97,7 @@ impl Node {
     }
 
     /// What this node's clock says of a good block.
-    fn judge_time(&self, header: &Header) -> Verdict {
+    fn check_time(&self, header: &Header) -> Verdict {
         match early_by_ms(header, self.clock.now()) {
             0 => Verdict::Valid,
             wait_ms => Verdict::Early { wait_ms },
@@ -108,13 +108,13 @@ impl Node {
     pub(super) fn examine_certified(&self, bytes: &[u8]) -> Option<NextBlock> {
         let block = Block::from_bytes(bytes).ok()?;
         let chain = self.chain();
-        chain.examine(block, &|txid| self.waiting().get(txid).cloned()).ok()
+        chain.examine(block, &|txid| self.mempool().get(txid).cloned()).ok()
     }
 
     /// The signed note of a certificate.
     pub(super) fn note(&self, certificate: &Certificate) -> Note {
         let checkpoint =
-            self.membership.texts().statement(certificate.height, certificate.round, &certificate.value);
+            self.membership.sign_bytes().statement(certificate.height, certificate.round, &certificate.value);
         let votes: Vec<_> = certificate
             .signatures
             .iter()
@@ -160,8 +160,8 @@ impl Node {
             StoredBlock { height: next.block.header.height, header: bytes, body, certificate: note.clone() };
         let txids: Vec<_> = next.txids().collect();
         let kept: Vec<_> = {
-            let waiting = self.waiting();
-            txids.iter().filter(|txid| waiting.is_promised(txid)).copied().collect()
+            let mempool = self.mempool();
+            txids.iter().filter(|txid| mempool.is_promised(txid)).copied().collect()
         };
         if let Err(error) = self.guard.store().commit(&stored, &kept).await {
             tracing::error!(error = %error, block.height = stored.height, "A decided block cannot be stored; the node ends here");
@@ -170,10 +170,10 @@ impl Node {
         or_die(self.guard.data().write_checkpoint(&note));
         {
             let chain = self.chain();
-            self.waiting().foresee(&chain, next.txs(), now.unsigned_ms());
+            self.mempool().speculate(&chain, next.txs(), now.unsigned_ms());
         }
         let extended = self.memory.extend(next, note, |chain| {
-            self.membership.take_seat(chain);
+            self.membership.update_membership(chain);
             self.book.take_seats(chain);
         });
         if !extended {
@@ -182,7 +182,7 @@ impl Node {
         }
         let impossible = {
             let chain = self.chain();
-            self.waiting().settle(&chain, &txids, now.unsigned_ms())
+            self.mempool().settle(&chain, &txids, now.unsigned_ms())
         };
         self.memory.tell_tip(stored.height);
         tracing::info!(node.name = %self.name(), block.height = stored.height, block.transactions = txids.len(), "A block is final");

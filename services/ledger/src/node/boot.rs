@@ -1,4 +1,4 @@
-//! Opening a node: genesis, key, store verified from the first block on, log replayed, promises taken up. A
+//! Opening a node: genesis, key, store verified from the first block on, log replayed, promises restored. A
 //! store that fails verification does not keep the node from starting; it starts as attacked, to say so and to
 //! heal.
 
@@ -19,23 +19,23 @@ use tokio::sync::{mpsc, oneshot};
 use super::accusations::Accusations;
 use super::addresses::endpoint;
 use super::admission::Admission;
-use super::agreement::Loop;
+use super::attack_reports::AttackReports;
 use super::challenge::Challenges;
 use super::condition::Condition;
+use super::confirmations::Witness;
+use super::consensus_loop::Loop;
 use super::guardian::{Depth, Opened, StoreGuard};
 use super::heal::healer::{Healer, Healing};
-use super::heal::resume::{self, Company};
+use super::heal::resume::{self, KnownMembers};
 use super::inlet::{Event, Inlet};
-use super::loading::{Loaded, load, open_store, read_genesis, seal_key};
+use super::loading::{Loaded, load, mac_key, open_store, read_genesis};
 use super::membership::{Keyring, Membership};
 use super::memory::Memory;
-use super::neighbour::Neighbours;
 use super::peer_book::PeerBook;
 use super::pool::{Lines, Pool};
-use super::witness::Witness;
 use super::{Node, scrub, tasks};
 use crate::config::{Config, PeerAddress};
-use crate::domain::silence::Silence;
+use crate::domain::double_sign_protection::DoubleSignProtection;
 use crate::files::{AttackMark, DataFolder, FolderLock};
 use crate::peers::PeerNews;
 use crate::store::Store;
@@ -65,8 +65,8 @@ impl Running {
         let founded = Chain::found(genesis.clone())?;
         // Only looked at until it is noted what it lacks.
         let log = look(&data.wal()).context("the write-ahead log")?;
-        let seal = seal_key(config)?;
-        let (store, mut fault) = open_store(&data, config.create_store, log.floor, seal).await?;
+        let append = mac_key(config)?;
+        let (store, mut fault) = open_store(&data, config.create_store, log.floor, append).await?;
         let loaded = match fault {
             None => load(&store, &data, founded).await?,
             Some(_) => Loaded { chain: founded, fault: None },
@@ -80,7 +80,7 @@ impl Running {
             let foreign = keyring.is_superseded(chain.state().members());
             anyhow::ensure!(
                 !foreign,
-                "`{table}` is sealed under the key that `{}` has now: start with both keys",
+                "`{table}` is authenticated under the key that `{}` has now: start with both keys",
                 config.name
             );
         }
@@ -88,14 +88,14 @@ impl Running {
         if let Some(member) = keyring.mistaken_for(chain.state().members()) {
             anyhow::bail!("the key is that of member `{}`, not of `{}`", member.name, config.name);
         }
-        if keyring.seat(chain.state().members()).is_none() {
+        if keyring.membership(chain.state().members()).is_none() {
             tracing::warn!(
                 node.name = %config.name,
                 "No key of this node is in the set of members: it observes until it is voted in"
             );
         }
         if condition.attack.is_none() {
-            // A repair that was done and then killed before it had cleared up.
+            // Healing that was done and then killed before it had cleared up.
             data.discard(&data.owed()).and_then(|()| data.discard(&data.new_database()))?;
         }
         let parts = Parts { config, keyring, genesis_text, data, store, chain, condition, clock, lock };
@@ -130,11 +130,11 @@ struct Parts<'a> {
     lock: FolderLock,
 }
 
-/// What the agreement is taken up from.
+/// What consensus is replayed from.
 struct Start {
     /// None while the store is attacked.
     wal: Option<Wal>,
-    silence: Option<Silence>,
+    double_sign_protection: Option<DoubleSignProtection>,
     boot: Boot,
 }
 
@@ -162,7 +162,7 @@ impl Parts<'_> {
             let ended = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| runtime.block_on(whole)));
             if ended.is_err() {
                 // Half a node, answering but not deciding, is worse than one that is started again.
-                tracing::error!("The agreement panicked; the node ends here");
+                tracing::error!("Consensus panicked; the node ends here");
                 std::process::abort();
             }
             // Nothing of this node works on its files once another is started on them.
@@ -177,16 +177,17 @@ impl Parts<'_> {
             (&self.data, self.chain.height(), MemberSet::of(self.chain.state().members()));
         let attacked = self.condition.attack.is_some();
         let known = if attacked { resume::tip_beside(data)? } else { Some(tip) };
-        let company = Company { tip: known, members: members.len(), peers: self.config.peers.len() };
-        let silence = resume::silence(data, &log, company)?;
+        let known_members =
+            KnownMembers { tip: known, members: members.len(), peers: self.config.peers.len() };
+        let double_sign_protection = resume::double_sign_protection(data, &log, known_members)?;
         let (wal, records) = if attacked {
             (None, Vec::new())
         } else {
-            let (wal, records) = resume::take_up(data, log, tip).context("the write-ahead log")?;
+            let (wal, records) = resume::restore(data, log, tip).context("the write-ahead log")?;
             (Some(wal), records)
         };
-        let boot = Boot { tip, members, records, silent: silence.is_some() };
-        Ok(Start { wal, silence, boot })
+        let boot = Boot { tip, members, records, abstaining: double_sign_protection.is_some() };
+        Ok(Start { wal, double_sign_protection, boot })
     }
 
     /// Gives each part what it owns, and whom it knows.
@@ -244,12 +245,12 @@ fn depth(config: &Config) -> Depth {
 /// Starts the node's tasks and decides blocks until the node is told to stop.
 async fn run(node: Arc<Node>, start: Start, ends: Ends, configured: Vec<PeerAddress>) {
     let started = Instant::now();
-    let Start { wal, silence, boot } = start;
+    let Start { wal, double_sign_protection, boot } = start;
     let attacked = node.attack();
     if attacked.is_none()
-        && let Err(error) = node.pool.take_up_promises().await
+        && let Err(error) = node.pool.restore_promises().await
     {
-        tracing::error!(error = %error, "Promises cannot be taken up; the node ends here, to be started again");
+        tracing::error!(error = %error, "Promises cannot be restored; the node ends here, to be started again");
         std::process::abort();
     }
     for PeerAddress { name, url } in configured {
@@ -265,7 +266,7 @@ async fn run(node: Arc<Node>, start: Start, ends: Ends, configured: Vec<PeerAddr
     let identity = node.membership.identity(&node.chain());
     let (core, first) = Core::boot(0, identity, boot);
     let first = if node.guard.is_attacked() { Vec::new() } else { first };
-    Loop::new(node, core, wal, ends.inbox, ends.news, started, silence).run(first).await;
+    Loop::new(node, core, wal, ends.inbox, ends.news, started, double_sign_protection).run(first).await;
 }
 
 fn admission(node: &Node) -> Admission {
@@ -307,7 +308,7 @@ fn watch(node: &Node) -> Tasks {
         guard: guard.clone(),
     };
     loops.spawn_supervised("witness", move || witness.clone().run());
-    let neighbours = Neighbours {
+    let peers = AttackReports {
         memory: memory.clone(),
         membership: membership.clone(),
         book: book.clone(),
@@ -315,7 +316,7 @@ fn watch(node: &Node) -> Tasks {
         accusations: accusations.clone(),
         clock: clock.clone(),
     };
-    loops.spawn_supervised("neighbours", move || neighbours.clone().run());
+    loops.spawn_supervised("attack reports", move || peers.clone().run());
     loops
 }
 

@@ -53,7 +53,7 @@ struct Asked {
 
 /// What a fetch brought.
 #[derive(Debug, Clone, Copy)]
-struct Piece {
+struct Fetched {
     blocks: u64,
     bytes: usize,
     /// Blocks that the peer said it had, before or in its answer.
@@ -61,7 +61,7 @@ struct Piece {
     took: Duration,
 }
 
-impl Piece {
+impl Fetched {
     fn of(asked: Asked, view: &BlocksView) -> Self {
         let wanted = || view.blocks.iter().filter(|block| block.height >= asked.from);
         Self {
@@ -133,7 +133,7 @@ impl CatchUp {
 
     /// The fetch under way ended. True if it brought what its giver said, at the pace of a full piece.
     pub(super) fn ended(&mut self, blocks: Option<&BlocksView>) -> bool {
-        let piece = self.asked.take().zip(blocks).map(|(asked, view)| Piece::of(asked, view));
+        let piece = self.asked.take().zip(blocks).map(|(asked, view)| Fetched::of(asked, view));
         piece.is_some_and(|piece| piece.is_fair())
     }
 
@@ -182,7 +182,7 @@ mod tests {
     #[test]
     fn a_fair_piece_has_what_its_giver_said_or_is_full_and_comes_at_the_pace_of_a_full_one() {
         let fair = |blocks, bytes, said, seconds| {
-            Piece { blocks, bytes, said, took: Duration::from_secs(seconds) }.is_fair()
+            Fetched { blocks, bytes, said, took: Duration::from_secs(seconds) }.is_fair()
         };
         assert!(fair(100, 1_000, 600, 19), "a full one");
         assert!(fair(3, 9 << 20, 600, 19), "few, but large");

@@ -68,7 +68,7 @@ impl Challenges {
 
     /// Asks one member for one block, and accuses it if its signed answer is wrong.
     async fn challenge(&self, peer: &Arc<Peer>, height: u64, nonce: Digest) {
-        let (Some(seat), Some(id)) = (self.membership.seat(), peer.id()) else { return };
+        let (Some(membership), Some(id)) = (self.membership.membership(), peer.id()) else { return };
         let member = {
             let chain = self.memory.chain();
             MemberSet::of(chain.state().members())
@@ -79,7 +79,7 @@ impl Challenges {
         let Ok(body) = serde_json::to_vec(&Challenge { height, nonce }) else { return };
         let path = ledger::answer_challenge().path;
         let answer: ChallengeAnswer =
-            match post_signed(&peer.endpoint, &path, &id, &seat, "application/json", body).await {
+            match post_signed(&peer.endpoint, &path, &id, &membership, "application/json", body).await {
                 Ok(answer) => answer,
                 Err(error) => {
                     tracing::debug!(peer.name = %peer.name, error = %error, "A challenge was not answered");
@@ -107,7 +107,7 @@ impl Challenges {
     /// is answered as it is, and everything is verified at once.
     pub async fn answer(&self, challenge: &Challenge) -> Option<ChallengeAnswer> {
         let Challenge { height, nonce } = *challenge;
-        let seat = self.membership.seat()?;
+        let membership = self.membership.membership()?;
         if height > self.memory.height() {
             return None;
         }
@@ -127,7 +127,7 @@ impl Challenges {
             );
         }
         let text = Answer::text(&self.memory.id(), height, &nonce, &answer);
-        Some(ChallengeAnswer { answer, signature: SignatureBytes::sign(&seat.key, &text) })
+        Some(ChallengeAnswer { answer, signature: SignatureBytes::sign(&membership.key, &text) })
     }
 }
 

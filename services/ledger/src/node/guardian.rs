@@ -23,7 +23,7 @@ use crate::store::{ReadAhead, Store, StoreError, StoredBlock, StoredEvidence, Un
 
 /// Blocks that are read again because transactions rely on them, for one group or vote, end with the one that reaches so
 /// many bytes; and so do those that are read at random.
-const RELIED_BYTES: u64 = 16 << 20;
+const READ_SET_BYTES: u64 = 16 << 20;
 const SAMPLE_BYTES: u64 = 4 << 20;
 /// Blocks read at once.
 const BLOCKS_PER_READ: u32 = 256;
@@ -140,7 +140,7 @@ impl StoreGuard {
         self.condition_now().attack.clone()
     }
 
-    /// True if the store failed verification and is not repaired yet.
+    /// True if the store failed verification and is not healed yet.
     #[must_use]
     pub fn is_attacked(&self) -> bool {
         self.condition_now().attack.is_some()
@@ -178,13 +178,13 @@ impl StoreGuard {
     }
 
     /// Verifies the store as configured, with the blocks that what comes next relies on. A fault marks the node as attacked.
-    pub async fn store_is_sound(&self, relied: &BTreeSet<u64>) -> Soundness {
+    pub async fn store_is_sound(&self, read_set: &BTreeSet<u64>) -> Soundness {
         if self.is_attacked() {
             return Soundness::Attacked;
         }
         let result = match self.depth.mode {
             VerifyMode::Full => self.verify_all().await,
-            VerifyMode::Incremental => self.verify_some(relied).await,
+            VerifyMode::Incremental => self.verify_some(read_set).await,
         };
         match result {
             Ok(()) => Soundness::Sound,
@@ -256,11 +256,11 @@ impl StoreGuard {
     }
 
     /// The tip, foreign writes, a random sample and what is relied on; everything if one of these is not as it was.
-    async fn verify_some(&self, relied: &BTreeSet<u64>) -> Result<(), Failure> {
+    async fn verify_some(&self, read_set: &BTreeSet<u64>) -> Result<(), Failure> {
         let sound = {
             let _no_commit_meanwhile = self.no_commit().await;
             let untouched = self.store.untouched().await.unwrap_or(false);
-            untouched && self.some_are_sound(relied).await.unwrap_or(false)
+            untouched && self.some_are_sound(read_set).await.unwrap_or(false)
         };
         if sound {
             return Ok(());
@@ -270,8 +270,8 @@ impl StoreGuard {
     }
 
     /// Reads the tip, some blocks at random and those that are relied on again, on one fresh connection.
-    async fn some_are_sound(&self, relied: &BTreeSet<u64>) -> Result<bool, StoreError> {
-        let heights = self.to_read_again(relied);
+    async fn some_are_sound(&self, read_set: &BTreeSet<u64>) -> Result<bool, StoreError> {
+        let heights = self.to_read_again(read_set);
         let mut reader = self.store.blocks(0).await?;
         for height in heights {
             if !reader.at(height).await?.is_some_and(|block| self.is_mine(&block)) {
@@ -282,16 +282,17 @@ impl StoreGuard {
     }
 
     /// Of both kinds a random choice, bounded by bytes.
-    fn to_read_again(&self, relied: &BTreeSet<u64>) -> BTreeSet<u64> {
+    fn to_read_again(&self, read_set: &BTreeSet<u64>) -> BTreeSet<u64> {
         let random = Random::system();
         let draw = |below: u64| u64::from_be_bytes(random.bytes()).checked_rem(below).unwrap_or(0);
         let chain = self.memory.chain();
-        let bytes = |height: &u64| chain.register().block(*height).map_or(0, |block| u64::from(block.bytes));
+        let bytes =
+            |height: &u64| chain.secondary_index().block(*height).map_or(0, |block| u64::from(block.bytes));
         let tip = chain.height();
         let sample = (0..self.depth.sampled_blocks).map(|_| draw(tip.saturating_add(1)));
         let mut heights = BTreeSet::from([tip]);
         heights.extend(within(SAMPLE_BYTES, sample.collect(), bytes, draw));
-        heights.extend(within(RELIED_BYTES, relied.iter().copied().collect(), bytes, draw));
+        heights.extend(within(READ_SET_BYTES, read_set.iter().copied().collect(), bytes, draw));
         heights
     }
 
@@ -335,7 +336,7 @@ impl StoreGuard {
         }
         let evidence = StoredEvidence {
             kind: "store".into(),
-            member: self.membership.seat().map(|seat| seat.me.0),
+            member: self.membership.membership().map(|membership| membership.me.0),
             height: fault.height,
             detail: mark.document(),
         };
@@ -355,14 +356,14 @@ impl StoreGuard {
         });
     }
 
-    /// The store was repaired and verified: nothing is left of the mark.
+    /// The store was healed and verified: nothing is left of the mark.
     pub(super) fn mark_gone(&self) {
         let mut condition = self.condition_mut();
         (condition.attack, condition.stage) = (None, Stage::Attacked);
         (condition.syncing, condition.verified_at) = (false, Some(self.clock.now()));
     }
 
-    /// The repaired store failed at once: the mark is durable again and the repair begins anew.
+    /// The healed store failed at once: the mark is durable again and healing begins anew.
     pub(super) fn mark_again(&self) {
         if let Some(mark) = self.attack()
             && let Err(error) = self.data.mark_attacked(&mark)

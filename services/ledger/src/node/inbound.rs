@@ -19,9 +19,9 @@ pub struct Bounds {
     pub bytes: usize,
 }
 
-/// Messages for the agreement: of one member two proposals with the largest blocks.
-pub const AGREEMENT: Bounds = Bounds { queue: 4_096, messages: 512, bytes: 20 << 20 };
-/// Envelopes of transactions that are not judged yet: some seconds of the fastest member's.
+/// Messages for consensus: of one member two proposals with the largest blocks.
+pub const CONSENSUS: Bounds = Bounds { queue: 4_096, messages: 512, bytes: 20 << 20 };
+/// Envelopes of transactions that are not validated yet: some seconds of the fastest member's.
 pub const GOSSIP: Bounds = Bounds { queue: 1_024, messages: 64, bytes: 8 << 20 };
 
 /// What waits, by member.
@@ -98,10 +98,10 @@ mod tests {
 
     #[test]
     fn a_flood_of_one_member_is_bounded_by_count_and_bytes_and_keeps_nobody_out() {
-        let inbound = Inbound::new(AGREEMENT);
+        let inbound = Inbound::new(CONSENSUS);
         let (liar, honest) = (MemberId([1; 32]), MemberId([2; 32]));
         let votes = (0..10_000).filter(|_| inbound.admit(liar, 256, 4)).count();
-        assert_eq!(votes, AGREEMENT.messages);
+        assert_eq!(votes, CONSENSUS.messages);
         assert!(inbound.admit(honest, 256, 4));
         (0..votes).for_each(|_| inbound.done(&liar, 256));
         let blocks = (0..10_000).filter(|_| inbound.admit(liar, 8 << 20, 4)).count();
@@ -116,7 +116,7 @@ mod tests {
     #[test]
     fn as_many_liars_as_there_may_be_leave_room_in_the_queue_for_the_others() {
         for (bounds, members) in
-            [AGREEMENT, GOSSIP].into_iter().flat_map(|bounds| [1, 4, 7, 25, 100].map(|n| (bounds, n)))
+            [CONSENSUS, GOSSIP].into_iter().flat_map(|bounds| [1, 4, 7, 25, 100].map(|n| (bounds, n)))
         {
             let inbound = Inbound::new(bounds);
             let flood = |n: usize| {

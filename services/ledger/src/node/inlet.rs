@@ -1,4 +1,4 @@
-//! The way into the agreement: one queue, with a bound for each member, so that a flood of one keeps nobody's message out.
+//! The way into consensus: one queue, with a bound for each member, so that a flood of one keeps nobody's message out.
 
 use std::sync::Arc;
 
@@ -7,10 +7,10 @@ use hbc_consensus::{BlockId, MemberId, Message, Verdict};
 use hbc_types::wire::ledger::BlocksView;
 use tokio::sync::{mpsc, oneshot};
 
-use super::inbound::{AGREEMENT, Inbound};
+use super::inbound::{CONSENSUS, Inbound};
 use crate::peers::Peer;
 
-/// What the agreement is told.
+/// What consensus is told.
 pub enum Event {
     /// A member's message.
     Message(MemberId, Message),
@@ -24,7 +24,7 @@ pub enum Event {
     Blocks(Arc<Peer>, Option<BlocksView>),
     /// A member's announcement of its address was taken.
     Address(String),
-    /// The store is repaired: this is its chain. Answered once the node takes part again.
+    /// The store is healed: this is its chain. Answered once the node takes part again.
     Healed(Box<Chain>, oneshot::Sender<()>),
     /// End.
     Stop(oneshot::Sender<()>),
@@ -38,11 +38,11 @@ pub struct Inlet {
 }
 
 impl Inlet {
-    /// The queue, and the end that the agreement reads.
+    /// The queue, and the end that consensus reads.
     #[must_use]
     pub fn new() -> (Arc<Self>, mpsc::Receiver<Event>) {
-        let (events, inbox) = mpsc::channel(AGREEMENT.queue);
-        (Arc::new(Self { events, inbound: Inbound::new(AGREEMENT) }), inbox)
+        let (events, inbox) = mpsc::channel(CONSENSUS.queue);
+        (Arc::new(Self { events, inbound: Inbound::new(CONSENSUS) }), inbox)
     }
 
     /// Hands over a message of one of so many members; false if too many wait.
@@ -64,7 +64,7 @@ impl Inlet {
         self.inbound.done(from, message.weight());
     }
 
-    /// Waits for room; false once the agreement ended.
+    /// Waits for room; false once consensus ended.
     pub(super) async fn send(&self, event: Event) -> bool {
         self.events.send(event).await.is_ok()
     }

@@ -13,9 +13,9 @@ use hbc_service::config::SecretFile;
 
 use super::guardian::fault_beside;
 use crate::config::Config;
-use crate::domain::healing::{Unfit, take_up};
+use crate::domain::healing::{Unfit, restore};
 use crate::files::DataFolder;
-use crate::store::{ReadAhead, SealKey, Store, StoreError, StoredBlock, mend};
+use crate::store::{MacKey, ReadAhead, Store, StoreError, StoredBlock, recover_checksums};
 
 /// Blocks read at once.
 const BLOCKS_PER_READ: u32 = 256;
@@ -32,14 +32,14 @@ pub(super) fn read_genesis(path: &Path) -> anyhow::Result<Genesis> {
     Ok(Genesis::parse(&bytes)?)
 }
 
-/// The key of the rows' seals: the newest; what the one before sealed holds as well while both are configured.
-pub(crate) fn seal_key(config: &Config) -> anyhow::Result<SealKey> {
+/// The key of the rows' MACs: the newest; what the one before authenticated holds as well while both are configured.
+pub(crate) fn mac_key(config: &Config) -> anyhow::Result<MacKey> {
     let key = config.key_file.signing_key().context("the member's key")?;
     let next = config.next_key_file.as_ref().map(SecretFile::signing_key).transpose();
     let next = next.context("the member's next key")?;
     Ok(match next {
-        Some(next) => SealKey::of(&next).or_by(&key),
-        None => SealKey::of(&key),
+        Some(next) => MacKey::of(&next).or_by(&key),
+        None => MacKey::of(&key),
     })
 }
 
@@ -49,16 +49,16 @@ pub(super) async fn open_store(
     data: &DataFolder,
     create: bool,
     log_floor: u64,
-    seal: SealKey,
+    mac: MacKey,
 ) -> anyhow::Result<(Store, Option<Fault>)> {
     let path = data.database();
     let existed = path.try_exists()?;
     let had_blocks = log_floor > 1 || data.checkpoint()?.is_some() || data.attack_mark()?.is_some();
     if !existed && had_blocks {
         let gone = Fault { height: 0, wrong: Wrong::Missing };
-        return Ok((Store::substitute(&path, seal).await?, Some(gone)));
+        return Ok((Store::substitute(&path, mac).await?, Some(gone)));
     }
-    match Store::open(&path, create, seal.clone()).await {
+    match Store::open(&path, create, mac.clone()).await {
         Ok(store) => Ok((store, None)),
         Err(error) if existed && error.is_damage() => {
             tracing::error!(error = %error, "The database cannot be opened");
@@ -66,12 +66,12 @@ pub(super) async fn open_store(
                 StoreError::Shape(_) => Wrong::Schema,
                 StoreError::Row(table) => Wrong::Row(table),
                 StoreError::Journal => {
-                    mend(&path)?;
+                    recover_checksums(&path)?;
                     Wrong::Journal
                 }
                 StoreError::Sql(_) | StoreError::Io(_) => Wrong::Unreadable,
             };
-            Ok((Store::substitute(&path, seal).await?, Some(Fault { height: 0, wrong })))
+            Ok((Store::substitute(&path, mac).await?, Some(Fault { height: 0, wrong })))
         }
         Err(error) => Err(error).context("the ledger's database"),
     }
@@ -94,7 +94,7 @@ pub(super) async fn load(store: &Store, data: &DataFolder, founded: Chain) -> an
     }
     let mut fault = fault.or(beside);
     if fault.is_none() {
-        let unsound = store.take_stock().await?;
+        let unsound = store.take_inventory().await?;
         fault = unsound.map(|unsound| Fault { height: 0, wrong: Wrong::from(unsound) });
     }
     if fault.is_none() {
@@ -140,7 +140,7 @@ fn take(chain: &mut Chain, verifier: &mut Verifier<'_>, stored: &StoredBlock) ->
         let same = header.hash() == chain.id() && stored.certificate.is_empty();
         return if same { Ok(()) } else { Err(fault(Wrong::Hash)) };
     }
-    take_up(chain, None, &stored.header, &stored.body, &stored.certificate).map_err(|unfit| {
+    restore(chain, None, &stored.header, &stored.body, &stored.certificate).map_err(|unfit| {
         tracing::error!(error = %unfit, block.height = stored.height, "A stored block does not hold");
         fault(match unfit {
             Unfit::Height => Wrong::Missing,

@@ -9,7 +9,7 @@ use ed25519_dalek::SigningKey;
 use hbc_chain::certificate::AddressClaims;
 use hbc_chain::genesis::Named;
 use hbc_chain::memory::Chain;
-use hbc_consensus::texts::Texts;
+use hbc_consensus::sign_bytes::SignBytes;
 use hbc_consensus::{Identity, MemberId};
 use hbc_types::keys::PublicKey;
 use hbc_types::{Clock, Digest};
@@ -43,7 +43,7 @@ impl Keyring {
 
     /// The key that is this member's in a set.
     #[must_use]
-    pub fn seat(&self, members: &[Named]) -> Option<&SigningKey> {
+    pub fn membership(&self, members: &[Named]) -> Option<&SigningKey> {
         let member = members.iter().find(|member| member.name == self.name)?;
         self.keys().find(|key| PublicKey::of(key) == member.key)
     }
@@ -68,7 +68,7 @@ impl Keyring {
     /// True if the member of this name has a key by now that this node does not hold.
     #[must_use]
     pub fn is_superseded(&self, members: &[Named]) -> bool {
-        members.iter().any(|member| member.name == self.name) && self.seat(members).is_none()
+        members.iter().any(|member| member.name == self.name) && self.membership(members).is_none()
     }
 
     /// A member of another name that has one of these keys: the configuration or the vote is wrong.
@@ -83,7 +83,7 @@ impl Keyring {
 pub struct Membership {
     keyring: Keyring,
     address: Option<String>,
-    texts: Texts,
+    sign_bytes: SignBytes,
     clock: Clock,
     this: This,
 }
@@ -98,9 +98,9 @@ impl Membership {
     /// In the set after the tip of `chain`. `address` is the node's own, as it announces it.
     #[must_use]
     pub fn new(keyring: Keyring, address: Option<String>, chain: &Chain, clock: Clock) -> Self {
-        let texts = Texts { chain: chain.id(), origin: chain.origin().to_owned() };
-        let membership = Self { keyring, address, texts, clock, this: This::default() };
-        membership.sit(membership.keyring.seat(chain.state().members()));
+        let sign_bytes = SignBytes { chain: chain.id(), origin: chain.origin().to_owned() };
+        let membership = Self { keyring, address, sign_bytes, clock, this: This::default() };
+        membership.set_membership(membership.keyring.membership(chain.state().members()));
         membership
     }
 
@@ -124,8 +124,8 @@ impl Membership {
 
     /// What signed texts name.
     #[must_use]
-    pub const fn texts(&self) -> &Texts {
-        &self.texts
+    pub const fn sign_bytes(&self) -> &SignBytes {
+        &self.sign_bytes
     }
 
     /// What the peers' tasks follow: who it is in the present set, and what it announces.
@@ -136,34 +136,34 @@ impl Membership {
 
     /// Who it is in the present set; none for an observer.
     #[must_use]
-    pub fn seat(&self) -> Option<Arc<Sender>> {
-        self.this.seat()
+    pub fn membership(&self) -> Option<Arc<Sender>> {
+        self.this.membership()
     }
 
     /// Fingerprint of its key in the present set; none for an observer.
     #[must_use]
     pub fn kid(&self) -> Option<Digest> {
-        self.seat().map(|seat| Digest::from_bytes(seat.me.0))
+        self.membership().map(|membership| Digest::from_bytes(membership.me.0))
     }
 
-    /// Who it is in the agreement on the block after the tip of `chain`.
+    /// Who it is in consensus on the block after the tip of `chain`.
     #[must_use]
     pub fn identity(&self, chain: &Chain) -> Identity {
         // A key that is not in the set signs nothing.
-        let seat = self.keyring.seat(chain.state().members());
-        let key = seat.unwrap_or_else(|| self.keyring.newest()).clone();
-        Identity { key, texts: self.texts.clone(), timing: timing(chain) }
+        let membership = self.keyring.membership(chain.state().members());
+        let key = membership.unwrap_or_else(|| self.keyring.newest()).clone();
+        Identity { key, sign_bytes: self.sign_bytes.clone(), timing: timing(chain) }
     }
 
     /// Takes the place that a new set gives this node, and says so where it changed.
-    pub(super) fn take_seat(&self, chain: &Chain) {
+    pub(super) fn update_membership(&self, chain: &Chain) {
         let members = chain.state().members();
-        let key = self.keyring.seat(members);
+        let key = self.keyring.membership(members);
         let id = key.map(|key| MemberId::of(key.verifying_key().as_bytes()));
-        if self.seat().map(|seat| seat.me) == id {
+        if self.membership().map(|membership| membership.me) == id {
             return;
         }
-        self.sit(key);
+        self.set_membership(key);
         tracing::info!(
             node.name = %self.name(), block.height = chain.height(), node.member = id.is_some(),
             "This node's place among the members changed"
@@ -174,22 +174,22 @@ impl Membership {
     }
 
     /// Speaks with this key from now on, or, without one, as an observer.
-    fn sit(&self, key: Option<&SigningKey>) {
-        let seat = key.map(|key| Sender {
+    fn set_membership(&self, key: Option<&SigningKey>) {
+        let membership = key.map(|key| Sender {
             me: MemberId::of(key.verifying_key().as_bytes()),
             key: key.clone(),
-            chain: self.texts.chain,
+            chain: self.sign_bytes.chain,
             clock: self.clock.clone(),
         });
-        self.this.change(seat, self.announcement(key));
+        self.this.change(membership, self.announcement(key));
     }
 
     /// What this node says of its address: signed by its key in the set, or, before it is in one, by its newest.
-    fn announcement(&self, seat: Option<&SigningKey>) -> Option<String> {
+    fn announcement(&self, membership: Option<&SigningKey>) -> Option<String> {
         let url = self.address.clone()?;
-        let key = seat.unwrap_or_else(|| self.keyring.newest());
+        let key = membership.unwrap_or_else(|| self.keyring.newest());
         let claims = AddressClaims {
-            chain: self.texts.chain,
+            chain: self.sign_bytes.chain,
             iat: self.clock.now().unsigned_ms(),
             node: self.name().to_owned(),
             url,

@@ -1,5 +1,5 @@
 //! The chain that this node has in memory, for all its tasks: read by many, extended by whoever commits a block, and
-//! changed for another after a repair. Whoever waits for the next block follows the tip.
+//! changed for another after healing. Whoever waits for the next block follows the tip.
 
 use std::sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
@@ -58,7 +58,7 @@ impl Memory {
         extended
     }
 
-    /// Takes another chain, made anew from the repaired store.
+    /// Takes another chain, made anew from the healed store.
     pub(super) fn replace(&self, chain: Chain) {
         let tip = chain.height();
         *self.chain_mut() = chain;

@@ -1,31 +1,32 @@
 //! One ledger node, composed of what it owns. Each owned thing keeps its state to itself and is shared by the tasks that
 //! need it: [`memory`] (the chain in memory), [`membership`] (its keys and its place among the members), [`peer_book`]
 //! (the other nodes and where they are), [`guardian`] (the store and its soundness), [`pool`] (what waits, and what was
-//! promised), [`accusations`] (what it says of other members), [`inlet`] (the way into the agreement).
+//! promised), [`accusations`] (what it says of other members), [`inlet`] (the way into consensus).
 //!
-//! The tasks: [`boot`] opens the node, [`agreement`] decides blocks, [`catch_up`] fetches what the others decided,
-//! [`admission`] takes transactions, [`scrub`] reads the store over and over, [`heal`] repairs it, [`challenge`] asks
-//! others for old blocks, [`witness`] looks at what they tell, [`neighbour`] tells of nodes that reach nobody.
+//! The tasks: [`boot`] opens the node, [`consensus_loop`] decides blocks, [`catch_up`] fetches what the others decided,
+//! [`admission`] takes transactions, [`scrub`] reads the store over and over, [`heal`] heals it, [`challenge`] asks
+//! others for old blocks, [`confirmations`] looks at what they tell, [`attack_reports`] tells of nodes that reach nobody.
 
 pub mod accusations;
 pub mod addresses;
 pub mod admission;
-pub mod agreement;
+pub mod attack_reports;
 mod blocks;
 pub mod boot;
 pub mod catch_up;
 pub mod challenge;
 pub mod condition;
+pub mod confirmations;
+pub mod consensus_loop;
 pub mod guardian;
 pub mod heal;
 pub mod history;
 pub mod inbound;
 pub mod inlet;
-pub mod judging;
 pub(crate) mod loading;
 pub mod membership;
 pub mod memory;
-pub mod neighbour;
+pub mod mempool;
 pub mod peer_book;
 pub mod pool;
 mod quiet;
@@ -33,8 +34,7 @@ pub mod scrub;
 mod tasks;
 mod telling;
 mod timing;
-pub mod waiting;
-pub mod witness;
+pub mod validation;
 
 use std::sync::{Arc, MutexGuard, RwLockReadGuard};
 
@@ -53,9 +53,9 @@ use heal::healer::Healing;
 use inlet::Inlet;
 use membership::Membership;
 use memory::Memory;
+use mempool::Mempool;
 use peer_book::PeerBook;
 use pool::Pool;
-use waiting::Waiting;
 
 /// A peer that was heard of within this time counts as seen.
 const SEEN_WITHIN_MS: i64 = 10_000;
@@ -68,8 +68,9 @@ const SEEN_WITHIN_MS: i64 = 10_000;
 ///    group is promised; the only one that is held across an `await`;
 /// 2. the chain ([`Memory`]);
 /// 3. what waits ([`Pool`]); the announced addresses ([`PeerBook`]);
-/// 4. the store's condition ([`StoreGuard`]), the node's own seat ([`Membership`]), the list of peers ([`PeerBook`]);
-/// 5. a peer's seat.
+/// 4. the store's condition ([`StoreGuard`]), the node's own membership ([`Membership`]), the list of peers
+///    ([`PeerBook`]);
+/// 5. a peer's membership.
 ///
 /// The chain is not locked for reading twice by one thread: a writer that waits in between would stop both. The store has
 /// locks of its own, taken last of all.
@@ -94,7 +95,7 @@ pub struct Node {
     pub accusations: Arc<Accusations>,
     /// What members ask each other.
     pub challenges: Arc<Challenges>,
-    /// How a changed store is repaired.
+    /// How a changed store is healed.
     pub healing: Arc<Healing>,
     inlet: Arc<Inlet>,
 }
@@ -124,8 +125,8 @@ impl Node {
     }
 
     /// What waits for a block. Taken after [`Self::chain`], never before.
-    pub fn waiting(&self) -> MutexGuard<'_, Waiting> {
-        self.pool.waiting()
+    pub fn mempool(&self) -> MutexGuard<'_, Mempool> {
+        self.pool.mempool()
     }
 
     /// The mark of an attack, if there is one.
@@ -148,8 +149,8 @@ impl Node {
 
     /// Who this node is in the present set; none for an observer.
     #[must_use]
-    pub fn seat(&self) -> Option<Arc<Sender>> {
-        self.membership.seat()
+    pub fn membership(&self) -> Option<Arc<Sender>> {
+        self.membership.membership()
     }
 
     /// Follows the height of the tip.
@@ -161,14 +162,14 @@ impl Node {
     /// As `/v1/status` says it.
     #[must_use]
     pub fn role(&self) -> NodeRole {
-        if self.seat().is_some() { NodeRole::Member } else { NodeRole::Observer }
+        if self.membership().is_some() { NodeRole::Member } else { NodeRole::Observer }
     }
 
     /// Members heard of lately, this one included if it is one and its store is not attacked.
     #[must_use]
     pub fn members_seen(&self) -> usize {
         let oldest_ms = self.clock.now().ms().saturating_sub(SEEN_WITHIN_MS);
-        let this = self.seat().is_some() && !self.guard.is_attacked();
+        let this = self.membership().is_some() && !self.guard.is_attacked();
         self.book.count_healthy_since(oldest_ms) + usize::from(this)
     }
 
@@ -178,7 +179,7 @@ impl Node {
         self.members_seen() >= MemberSet::of(self.chain().state().members()).quorum()
     }
 
-    /// Hands an agreement message over; false if too many wait.
+    /// Hands a consensus message over; false if too many wait.
     #[must_use]
     pub fn deliver(&self, from: MemberId, message: Message) -> bool {
         let members = self.chain().state().members().len();

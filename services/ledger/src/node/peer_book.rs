@@ -17,7 +17,7 @@ use hbc_types::{Clock, Digest};
 use tokio::sync::mpsc;
 
 use super::addresses::{AddressBook, AddressError, endpoint};
-use super::inbound::AGREEMENT;
+use super::inbound::CONSENSUS;
 use super::inlet::{Event, Inlet};
 use super::membership::Membership;
 use super::memory::Memory;
@@ -53,7 +53,7 @@ impl PeerBook {
         inlet: Arc<Inlet>,
         clock: Clock,
     ) -> (Arc<Self>, mpsc::Receiver<PeerNews>) {
-        let (news, heard) = mpsc::channel(AGREEMENT.queue);
+        let (news, heard) = mpsc::channel(CONSENSUS.queue);
         let addresses = Mutex::new(known(&data, &memory.chain(), &clock));
         let peers = Peers::default();
         (Arc::new(Self { peers, addresses, data, membership, memory, inlet, news, clock }), heard)
@@ -114,8 +114,8 @@ impl PeerBook {
             node: self.membership.name().to_owned(),
         });
         // The event counts by a member's signature only.
-        let Some(seat) = self.membership.seat() else { return };
-        let Ok(jws) = tx::sign(&seat.key, &event) else { return };
+        let Some(membership) = self.membership.membership() else { return };
+        let Ok(jws) = tx::sign(&membership.key, &event) else { return };
         for attempt in 0..TELLINGS {
             for peer in self.peers.all().iter() {
                 if submit(&peer.endpoint, &jws).await {
@@ -129,13 +129,13 @@ impl PeerBook {
     /// Gives the peers the places that a new set gives them, and ends what is neither configured, nor a member, nor voted for.
     pub(super) fn take_seats(&self, chain: &Chain) {
         let members = chain.state().members();
-        let candidates = chain.register().candidates();
+        let candidates = chain.secondary_index().candidates();
         let wanted = |name: &str| {
             members.iter().any(|member| member.name == name)
                 || candidates.iter().any(|candidate| candidate.name == name)
         };
         for peer in self.peers.all().iter() {
-            peer.sits(id_of(&peer.name, members));
+            peer.set_member(id_of(&peer.name, members));
         }
         self.peers.change(|peer| peer.configured || wanted(&peer.name), None);
     }
@@ -155,14 +155,14 @@ impl PeerBook {
         }
         drop(book);
         if !self.inlet.offer(Event::Address(name)) {
-            tracing::debug!("Too much waits; the address is taken up with the next announcement");
+            tracing::debug!("Too much waits; the address is kept with the next announcement");
         }
         Ok(())
     }
 
     /// Takes what a peer knows of others.
-    pub(super) fn take_addresses(&self, texts: &[String]) {
-        for text in texts.iter().take(MAX_ANNOUNCEMENTS) {
+    pub(super) fn take_addresses(&self, sign_bytes: &[String]) {
+        for text in sign_bytes.iter().take(MAX_ANNOUNCEMENTS) {
             if let Err(error) = self.take_address(text) {
                 tracing::debug!(error = %error, "An announcement is not taken");
             }
@@ -209,7 +209,7 @@ impl PeerBook {
         let (peer, task) = peers::connect(introduction, this, clock, news);
         {
             let chain = self.memory.chain();
-            peer.sits(id_of(name, chain.state().members()));
+            peer.set_member(id_of(name, chain.state().members()));
             self.peers.change(|other| other.name != name, Some(Arc::clone(&peer)));
         }
         tasks::once("peer", task);
@@ -235,7 +235,7 @@ fn id_of(name: &str, members: &[Named]) -> Option<MemberId> {
 
 /// Everybody whose announcements count: the members, and who is being voted in.
 fn parties(chain: &Chain) -> Vec<Named> {
-    let mut parties = chain.register().candidates();
+    let mut parties = chain.secondary_index().candidates();
     parties.extend(chain.state().members().iter().cloned());
     parties
 }

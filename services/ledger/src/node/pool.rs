@@ -1,5 +1,5 @@
-//! The pool: transactions that wait for a block, the lines in which others wait to be judged, and what this node answers
-//! for: promises and refusals, in memory and in the store.
+//! The pool: transactions that wait for a block, the lines in which others wait to be validated, and what this node
+//! answers for: promises and refusals, in memory and in the store.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -12,10 +12,10 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::guardian::StoreGuard;
 use super::inbound::{GOSSIP, Inbound, Permit};
-use super::judging::{self, SubmitError};
 use super::memory::Memory;
-use super::waiting::{Impossible, Waiting};
-use crate::domain::mempool::PoolLimits;
+use super::mempool::{Impossible, Mempool};
+use super::validation::{self, SubmitError};
+use crate::domain::fair_queue::QueueLimits;
 use crate::store::{StoreError, StoredRefusal};
 
 /// Submissions that wait for admission.
@@ -29,8 +29,8 @@ pub struct Submission {
     pub reply: oneshot::Sender<Vec<Result<Accepted, SubmitError>>>,
 }
 
-/// Transactions that a member passed on.
-pub struct PassedOn {
+/// Transactions that a member relayed.
+pub struct Relayed {
     /// The transactions, in their order.
     pub txs: Vec<Arc<Tx>>,
     /// Who did, and its room for them.
@@ -46,42 +46,42 @@ pub struct Accepted {
     pub height: Option<u64>,
 }
 
-/// The two lines in which transactions wait to be judged.
+/// The two lines in which transactions wait to be validated.
 pub struct Lines {
     /// Clients'.
     pub submitted: mpsc::Receiver<Submission>,
     /// The other members'.
-    pub passed_on: mpsc::Receiver<PassedOn>,
+    pub relayed: mpsc::Receiver<Relayed>,
 }
 
-/// What waits, judged and not.
+/// What waits, validated and not.
 #[derive(Debug)]
 pub struct Pool {
-    waiting: Mutex<Waiting>,
-    /// What each member passed on and is not judged yet.
+    mempool: Mutex<Mempool>,
+    /// What each member relayed and is not validated yet.
     gossip: Arc<Inbound>,
     submissions: mpsc::Sender<Submission>,
-    passed_on: mpsc::Sender<PassedOn>,
+    relayed: mpsc::Sender<Relayed>,
     memory: Arc<Memory>,
     guard: Arc<StoreGuard>,
     clock: Clock,
 }
 
 impl Pool {
-    /// Nothing waits; and the ends of the lines, for whoever judges.
+    /// Nothing waits; and the ends of the lines, for whoever validates.
     #[must_use]
     pub fn new(memory: Arc<Memory>, guard: Arc<StoreGuard>, clock: Clock) -> (Arc<Self>, Lines) {
         let (submissions, submitted) = mpsc::channel(SUBMISSIONS);
-        let (pass_on, passed_on) = mpsc::channel(GOSSIP.queue);
-        let waiting = Mutex::new(Waiting::new(PoolLimits::default()));
+        let (relay, relayed) = mpsc::channel(GOSSIP.queue);
+        let mempool = Mutex::new(Mempool::new(QueueLimits::default()));
         let gossip = Arc::new(Inbound::new(GOSSIP));
-        let pool = Self { waiting, gossip, submissions, passed_on: pass_on, memory, guard, clock };
-        (Arc::new(pool), Lines { submitted, passed_on })
+        let pool = Self { mempool, gossip, submissions, relayed: relay, memory, guard, clock };
+        (Arc::new(pool), Lines { submitted, relayed })
     }
 
     /// What waits for a block. Taken after the chain, never before.
-    pub fn waiting(&self) -> MutexGuard<'_, Waiting> {
-        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    pub fn mempool(&self) -> MutexGuard<'_, Mempool> {
+        self.mempool.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Hands a client's transactions over for admission; false if too many wait.
@@ -96,31 +96,31 @@ impl Pool {
         self.gossip.permit(member, weight, members)
     }
 
-    /// Hands over what a member passed on; false if too much waits.
+    /// Hands over what a member relayed; false if too much waits.
     #[must_use]
-    pub fn pass_on(&self, passed_on: PassedOn) -> bool {
-        self.passed_on.try_send(passed_on).is_ok()
+    pub fn relay(&self, relayed: Relayed) -> bool {
+        self.relayed.try_send(relayed).is_ok()
     }
 
     /// True if the transaction is neither final here nor waits.
     #[must_use]
     pub fn is_new(&self, txid: &Digest) -> bool {
         let chain = self.memory.chain();
-        judging::is_new(&chain, &self.waiting(), txid)
+        validation::is_new(&chain, &self.mempool(), txid)
     }
 
     /// Changes what waits, and remembers what that makes impossible.
-    pub(super) async fn settle(&self, change: impl FnOnce(&mut Waiting, &Chain, u64) -> Vec<Impossible>) {
+    pub(super) async fn settle(&self, change: impl FnOnce(&mut Mempool, &Chain, u64) -> Vec<Impossible>) {
         let now = self.clock.now();
         let impossible = {
             let chain = self.memory.chain();
-            change(&mut self.waiting(), &chain, now.unsigned_ms())
+            change(&mut self.mempool(), &chain, now.unsigned_ms())
         };
         self.refuse(&impossible, now.ms()).await;
     }
 
     /// Promises of an earlier run wait again, and the others are told again.
-    pub(super) async fn take_up_promises(&self) -> Result<(), StoreError> {
+    pub(super) async fn restore_promises(&self) -> Result<(), StoreError> {
         let stored = self.guard.store().promises().await?;
         let mut txs = Vec::with_capacity(stored.len());
         for promise in stored {
@@ -138,12 +138,12 @@ impl Pool {
                 txs.iter().map(|tx| tx.txid()).filter(is_final).collect()
             };
             self.guard.store().forget_promises(&done).await?;
-            let mut waiting = self.waiting();
-            txs.into_iter().filter(|tx| !done.contains(&tx.txid())).for_each(|tx| waiting.resume(tx));
+            let mut mempool = self.mempool();
+            txs.into_iter().filter(|tx| !done.contains(&tx.txid())).for_each(|tx| mempool.resume(tx));
         }
-        self.settle(|waiting, chain, now_ms| {
-            waiting.drop_final(chain);
-            waiting.rebuild(chain, now_ms)
+        self.settle(|mempool, chain, now_ms| {
+            mempool.drop_final(chain);
+            mempool.recompute(chain, now_ms)
         })
         .await;
         Ok(())

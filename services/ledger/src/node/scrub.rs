@@ -19,7 +19,7 @@ const PIECE_BYTES: usize = 2 << 20;
 const PAUSE: Duration = Duration::from_secs(1);
 
 /// What a piece covered.
-enum Piece {
+enum ScrubbedPiece {
     Read { next: u64, bytes: u64 },
     End,
 }
@@ -72,11 +72,11 @@ pub async fn scrub_from(guard: &StoreGuard, height: u64, period: Duration) -> Re
         guard.change_condition(|condition| condition.scrub.blocks = next);
         let started = Instant::now();
         match scrub_piece(guard, next).await? {
-            Piece::Read { next: after, bytes } => {
+            ScrubbedPiece::Read { next: after, bytes } => {
                 next = after;
                 tokio::time::sleep(rest(period, total, bytes, started.elapsed())).await;
             }
-            Piece::End => return guard.beside_the_blocks().await,
+            ScrubbedPiece::End => return guard.beside_the_blocks().await,
         }
     }
     Ok(())
@@ -84,7 +84,7 @@ pub async fn scrub_from(guard: &StoreGuard, height: u64, period: Duration) -> Re
 
 /// Reads and compares some blocks from `next` on. No block is committed meanwhile, so that everything up to
 /// the tip must be there, and nothing above it.
-async fn scrub_piece(guard: &StoreGuard, next: u64) -> Result<Piece, Failure> {
+async fn scrub_piece(guard: &StoreGuard, next: u64) -> Result<ScrubbedPiece, Failure> {
     let _no_commit_meanwhile = guard.no_commit().await;
     let tip = guard.tip();
     let mut reader = guard.store().blocks(next).await.map_err(|error| unreadable(next, error))?;
@@ -105,8 +105,8 @@ async fn scrub_piece(guard: &StoreGuard, next: u64) -> Result<Piece, Failure> {
         expected += 1;
     }
     match (blocks.is_empty(), next > tip) {
-        (false, _) => Ok(Piece::Read { next: expected, bytes }),
-        (true, true) => Ok(Piece::End),
+        (false, _) => Ok(ScrubbedPiece::Read { next: expected, bytes }),
+        (true, true) => Ok(ScrubbedPiece::End),
         (true, false) => Err(Fault { height: next, wrong: Wrong::Missing }.into()),
     }
 }

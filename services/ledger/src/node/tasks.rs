@@ -1,6 +1,6 @@
 //! What happens when work in the background fails. A loop that keeps nothing between its rounds is started again
 //! (`hbc_service::Tasks`). A piece of work that ends by itself is logged here: whoever waits for what it brings has a
-//! time-out of its own. The agreement, admission and a disk that fails under them end the process: half a node, answering
+//! time-out of its own. Consensus, admission and a disk that fails under them end the process: half a node, answering
 //! but not deciding, is worse than one that is started again.
 
 use std::panic::AssertUnwindSafe;

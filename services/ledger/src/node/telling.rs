@@ -19,8 +19,8 @@ const HANDED_ON_AT_ONCE: usize = 200;
 
 /// Tells the others of transactions that wait; the caller comes again until they are final.
 pub(super) fn tell_of(txs: &[Arc<Tx>], membership: &Membership, book: &PeerBook) {
-    if membership.seat().is_none() {
-        hand_on(txs, book);
+    if membership.membership().is_none() {
+        forward(txs, book);
         return;
     }
     for some in txs.chunks(TOLD_AT_ONCE) {
@@ -29,7 +29,7 @@ pub(super) fn tell_of(txs: &[Arc<Tx>], membership: &Membership, book: &PeerBook)
 }
 
 /// Submits transactions to the first member that takes them.
-fn hand_on(txs: &[Arc<Tx>], book: &PeerBook) {
+fn forward(txs: &[Arc<Tx>], book: &PeerBook) {
     let transactions: Vec<String> =
         txs.iter().take(HANDED_ON_AT_ONCE).map(|tx| tx.text().to_owned()).collect();
     let members = book.healthy();

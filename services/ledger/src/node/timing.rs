@@ -1,4 +1,4 @@
-//! The agreement's time-outs, as long as the chain's work asks.
+//! Consensus's time-outs, as long as the chain's work asks.
 
 use hbc_chain::genesis::MAX_TARGET_BITS;
 
@@ -36,7 +36,7 @@ mod tests {
         let (chain, subject) = (course.chain.id(), "parameter:target".to_owned());
         let vote = MemberVote { chain, iat: course.chain.tip().time_ms, nonce: 0, subject, value };
         let vote = Payload::MemberVote(vote);
-        course.seal(&["m1", "m2", "m3"].map(|member| signed(member, &vote)));
+        course.append(&["m1", "m2", "m3"].map(|member| signed(member, &vote)));
         assert_eq!(course.chain.tip().target.zero_bits(), 8, "that block has the old one");
         assert_eq!(timing(&course.chain).propose_ms, (1 << 30) / SLOW_TRIES_PER_MS * 5);
     }

@@ -1,5 +1,5 @@
-//! What carries things to one peer: the agreement's messages on one line, waiting transactions on another, so that no vote
-//! waits behind them, and this node's address beside both.
+//! What carries things to one peer: the consensus messages on one line, waiting transactions on another, so that no
+//! vote waits behind them, and this node's address beside both.
 
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
@@ -69,7 +69,7 @@ impl Line {
         let mut body = Vec::new();
         let mut next = first;
         while let Some(item) = next {
-            if !matches!(&item, Item::Agreement(about, _) if *about <= height) {
+            if !matches!(&item, Item::Consensus(about, _) if *about <= height) {
                 pack(&mut body, &item);
             }
             if body.len() >= FULL_ENVELOPE_BYTES {
@@ -87,7 +87,7 @@ impl Line {
     }
 }
 
-/// Carries the agreement's messages, and asks where the peer stands when there are none.
+/// Carries the consensus messages, and asks where the peer stands when there are none.
 pub(super) struct Delivery {
     pub(super) line: Line,
     pub(super) this: This,
@@ -125,7 +125,7 @@ impl Delivery {
                     pause = (pause * 2).min(LONGEST_PAUSE);
                 }
             }
-            let between_members = self.this.seat().is_some() && peer.id().is_some();
+            let between_members = self.this.membership().is_some() && peer.id().is_some();
             wait = if between_members { PING } else { GLANCE };
         }
     }
@@ -134,12 +134,12 @@ impl Delivery {
     /// does a member whom the other does not know as one: its set may be older or newer.
     async fn speak(&mut self, first: Option<Item>) -> Result<Heard, ClientError> {
         let peer = self.line.peer.clone();
-        let (Some(seat), Some(id)) = (self.this.seat(), peer.id()) else {
+        let (Some(membership), Some(id)) = (self.this.membership(), peer.id()) else {
             self.line.drop_all();
             return glance(&peer.endpoint).await;
         };
         let body = self.line.gather(first);
-        match send_envelope(&peer.endpoint, &id, &seat, body).await {
+        match send_envelope(&peer.endpoint, &id, &membership, body).await {
             Err(error) if error.slug() == Some(Slug::Unauthenticated) => glance(&peer.endpoint).await,
             outcome => outcome,
         }
@@ -157,12 +157,12 @@ impl Gossip {
         let peer = self.line.peer.clone();
         let mut pause = FIRST_PAUSE;
         while let Some(first) = self.line.next().await {
-            let (Some(seat), Some(id)) = (self.this.seat(), peer.id()) else {
+            let (Some(membership), Some(id)) = (self.this.membership(), peer.id()) else {
                 self.line.drop_all();
                 continue;
             };
             let body = self.line.gather(Some(first));
-            match send_envelope(&peer.endpoint, &id, &seat, body).await {
+            match send_envelope(&peer.endpoint, &id, &membership, body).await {
                 Ok(_heard) => pause = FIRST_PAUSE,
                 Err(error) => {
                     tracing::debug!(peer.name = %peer.name, error = %error, "Transactions were not taken");

@@ -6,7 +6,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use hbc_client::operations::ledger;
 use hbc_client::{ClientError, Endpoint};
-use hbc_consensus::texts::{fits, sign};
+use hbc_consensus::sign_bytes::{fits, sign};
 use hbc_consensus::{Member, MemberId};
 use hbc_types::Digest;
 use serde::de::DeserializeOwned;
@@ -74,7 +74,7 @@ pub fn is_genuine(
 /// Appends an item: kind u8, length u32, bytes.
 pub fn pack(body: &mut Vec<u8>, item: &Item) {
     match item {
-        Item::Agreement(_, bytes) => pack_one(body, 1, bytes),
+        Item::Consensus(_, bytes) => pack_one(body, 1, bytes),
         Item::Transactions(all) => all.iter().for_each(|bytes| pack_one(body, 2, bytes)),
     }
 }
@@ -88,8 +88,8 @@ fn pack_one(body: &mut Vec<u8>, kind: u8, bytes: &[u8]) {
 /// What an envelope holds, as kinds and bytes.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Unpacked<'a> {
-    /// An agreement message.
-    Agreement(&'a [u8]),
+    /// A consensus message.
+    Consensus(&'a [u8]),
     /// A compact JWS.
     Transaction(&'a [u8]),
 }
@@ -102,7 +102,7 @@ pub fn unpack(mut body: &[u8]) -> Option<Vec<Unpacked<'_>>> {
         let (length, rest) = rest.split_first_chunk::<4>()?;
         let (bytes, rest) = rest.split_at_checked(usize::try_from(u32::from_be_bytes(*length)).ok()?)?;
         items.push(match kind {
-            1 => Unpacked::Agreement(bytes),
+            1 => Unpacked::Consensus(bytes),
             2 => Unpacked::Transaction(bytes),
             _ => return None,
         });
@@ -122,9 +122,9 @@ mod tests {
     #[test]
     fn an_envelope_reads_back_and_a_cut_one_does_not() {
         let mut body = Vec::new();
-        pack(&mut body, &Item::Agreement(3, b"vote".as_slice().into()));
+        pack(&mut body, &Item::Consensus(3, b"vote".as_slice().into()));
         pack(&mut body, &Item::Transactions([Arc::from(b"a.b.c".as_slice())].into()));
-        assert_eq!(unpack(&body), Some(vec![Unpacked::Agreement(b"vote"), Unpacked::Transaction(b"a.b.c")]));
+        assert_eq!(unpack(&body), Some(vec![Unpacked::Consensus(b"vote"), Unpacked::Transaction(b"a.b.c")]));
         assert_eq!(unpack(&body[..body.len() - 1]), None);
         assert_eq!(unpack(&[9, 0, 0, 0, 0]), None);
     }

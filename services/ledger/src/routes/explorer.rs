@@ -26,14 +26,14 @@ pub(super) struct Below {
 
 /// A block in a few words, from memory.
 pub(super) fn summary(chain: &Chain, height: u64) -> Option<BlockSummary> {
-    let facts = chain.register().block(height)?;
+    let facts = chain.secondary_index().block(height)?;
     Some(BlockSummary {
         height,
         hash: *chain.hashes().get(usize::try_from(height).ok()?)?,
         time: timestamp(facts.time_ms),
         transactions: chain.transactions_at(height)?,
         bytes: facts.bytes,
-        miner: chain.register().miner(&facts.miner).map(str::to_owned),
+        miner: chain.secondary_index().miner(&facts.miner).map(str::to_owned),
         round: facts.round,
     })
 }

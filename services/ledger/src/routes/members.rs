@@ -1,4 +1,4 @@
-//! What members tell each other: signed envelopes of agreement messages and waiting transactions, and where they are.
+//! What members tell each other: signed envelopes of consensus messages and waiting transactions, and where they are.
 
 use std::sync::Arc;
 
@@ -12,7 +12,7 @@ use hbc_types::wire::ledger::{AddressesView, AnnounceAddress, Challenge, Challen
 
 use super::App;
 use crate::node::addresses::AddressError;
-use crate::node::pool::PassedOn;
+use crate::node::pool::Relayed;
 use crate::peers::{
     Heard, MAX_ENVELOPE_BYTES, MEMBER_HEADER, SIGNATURE_HEADER, Unpacked, is_genuine, unpack,
 };
@@ -109,13 +109,13 @@ impl App {
         if genuine { Ok(id) } else { Err(refused()) }
     }
 
-    /// The agreement's messages first: they wait for nothing. Transactions that are known are dropped by their hash.
+    /// The consensus messages first: they wait for nothing. Transactions that are known are dropped by their hash.
     async fn take(&self, sender: MemberId, body: web::Bytes) -> Result<(), Problem> {
         let malformed = || Problem::new(Slug::MalformedRequest);
         let mut texts = Vec::new();
         for item in unpack(&body).ok_or_else(malformed)? {
             match item {
-                Unpacked::Agreement(bytes) => {
+                Unpacked::Consensus(bytes) => {
                     let message = Message::decode(bytes).map_err(|_codec| malformed())?;
                     if !self.node.deliver(sender, message) {
                         return Err(Problem::new(Slug::Unavailable));
@@ -135,11 +135,11 @@ impl App {
         let parsed = web::block(move || {
             texts.retain(|text| node.pool.is_new(&txid(text)));
             let txs = texts.iter().map(|text| Tx::parse(text).map(Arc::new)).collect::<Result<_, _>>();
-            txs.map(|txs| PassedOn { txs, permit })
+            txs.map(|txs| Relayed { txs, permit })
         });
         let parsed = parsed.await.map_err(|cancelled| Problem::internal(&cancelled))?;
-        let passed_on = parsed.map_err(|_form| malformed())?;
-        let taken = passed_on.txs.is_empty() || self.node.pool.pass_on(passed_on);
+        let relayed = parsed.map_err(|_form| malformed())?;
+        let taken = relayed.txs.is_empty() || self.node.pool.relay(relayed);
         if taken { Ok(()) } else { Err(Problem::new(Slug::Unavailable)) }
     }
 }

@@ -97,7 +97,7 @@ impl App {
         if self.node.attack().is_some() {
             return Err(self.attacked());
         }
-        if self.node.seat().is_none() {
+        if self.node.membership().is_none() {
             let problem = Problem::new(Slug::Unavailable).detail("this node is an observer: go to a member");
             return Err(self.with_members(problem));
         }
@@ -128,7 +128,7 @@ pub fn table(routes: &mut Routes<'_>) {
         .service(status::genesis)
         .service(votes::history)
         .service(status::members)
-        .service(votes::votes)
+        .service(votes::list_votes)
         .service(votes::nodes)
         .service(search::list_block_transactions)
         .service(explorer::read_block)

@@ -29,7 +29,7 @@ fn parties(list: &[Named]) -> Vec<PartyView> {
 }
 
 fn services(chain: &Chain) -> Vec<ServiceView> {
-    let entries = chain.register().services().iter();
+    let entries = chain.secondary_index().services().iter();
     let entries = entries.filter_map(|kid| chain.state().service(kid).map(|entry| (kid, entry)));
     let view = entries.map(|(kid, entry)| ServiceView {
         role: entry.role.to_string(),

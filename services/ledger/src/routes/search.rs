@@ -52,7 +52,7 @@ struct Found {
 /// Where the listing of what waits goes on.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct From {
+struct PageStart {
     from: u64,
 }
 
@@ -75,7 +75,7 @@ impl App {
         let tx = Tx::read_final(jws.as_bytes()).map_err(|_form| integrity())?;
         let fields = serde_json::to_value(tx.payload()).map_err(|error| Problem::internal(&error))?;
         let chain = self.node.chain();
-        let facts = chain.register().block(height).ok_or_else(integrity)?;
+        let facts = chain.secondary_index().block(height).ok_or_else(integrity)?;
         Ok(TransactionSummary {
             txid: tx.txid(),
             height,
@@ -91,9 +91,9 @@ impl App {
     /// Places in the log below `below`, newest first, that fit the search, at most `limit`; and where the search goes on.
     fn find(&self, search: &Found, below: u64, limit: usize) -> (Vec<(u64, u64, u32)>, Option<u64>) {
         let chain = self.node.chain();
-        let register = chain.register();
-        let by_type = search.kind.as_ref().map(|kind| register.by_type(kind));
-        let by_author = search.author.as_ref().map(|kid| register.by_author(kid));
+        let secondary_index = chain.secondary_index();
+        let by_type = search.kind.as_ref().map(|kind| secondary_index.by_type(kind));
+        let by_author = search.author.as_ref().map(|kid| secondary_index.by_author(kid));
         let (list, other) = match (by_author, by_type) {
             (Some(author), Some(kind)) if kind.len() < author.len() => (Some(kind), Some(author)),
             (Some(author), kind) => (Some(author), kind),
@@ -221,8 +221,8 @@ pub async fn list_waiting(
     app: web::Data<App>,
 ) -> Result<HttpResponse, Problem> {
     let limit = usize::try_from(query.limit()?).unwrap_or(usize::MAX);
-    let from = query.after::<From>()?.map_or(0, |after| after.from);
-    let (waiting, next) = app.node.waiting().page(from, limit);
+    let from = query.after::<PageStart>()?.map_or(0, |after| after.from);
+    let (waiting, next) = app.node.mempool().page(from, limit);
     let chain = app.node.chain();
     let items = waiting.into_iter().map(|(tx, promised)| WaitingSummary {
         txid: tx.txid(),
@@ -232,6 +232,6 @@ pub async fn list_waiting(
         bytes: len(tx.bytes().len()),
         promised,
     });
-    let next = next.and_then(|from| paging::cursor(&From { from }));
+    let next = next.and_then(|from| paging::cursor(&PageStart { from }));
     Ok(HttpResponse::Ok().json(Page { items: items.collect(), next }))
 }

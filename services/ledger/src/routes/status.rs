@@ -51,7 +51,7 @@ pub async fn status(_public: Public, app: web::Data<App>) -> Result<HttpResponse
 impl App {
     fn status(&self) -> NodeStatus {
         let node = &self.node;
-        let pending = node.waiting().len();
+        let pending = node.mempool().len();
         let attack = node.attack();
         let attacked_peers =
             node.book.all().iter().filter(|peer| peer.is_attacked()).map(|peer| peer.name.clone()).collect();
@@ -90,9 +90,9 @@ impl App {
 }
 
 fn events(chain: &Chain) -> Vec<NodeEventView> {
-    let acted = chain.events().iter().filter_map(|told| told.acted.map(|block| (told, block)));
+    let took_effect = chain.events().iter().filter_map(|told| told.took_effect.map(|block| (told, block)));
     let mut latest: Vec<_> =
-        acted.rev().take(MAX_EVENTS).map(|(told, block)| event_view(told, block)).collect();
+        took_effect.rev().take(MAX_EVENTS).map(|(told, block)| event_view(told, block)).collect();
     latest.reverse();
     latest
 }

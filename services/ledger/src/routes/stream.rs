@@ -59,7 +59,7 @@ impl Audience {
         self.closed.send_replace(true);
     }
 
-    fn enter(self: &Arc<Self>, address: Option<IpAddr>, now: Instant) -> Result<Place, Problem> {
+    fn enter(self: &Arc<Self>, address: Option<IpAddr>, now: Instant) -> Result<StreamPlace, Problem> {
         let mut places = self.places();
         places.taken.retain(|_, (_, heard)| now.saturating_duration_since(*heard) < IDLE);
         let same = places.taken.values().filter(|(other, _)| address.is_some() && *other == address).count();
@@ -72,17 +72,17 @@ impl Audience {
         let number = places.next;
         places.next = number.wrapping_add(1);
         places.taken.insert(number, (address, now));
-        Ok(Place { number, audience: Arc::clone(self) })
+        Ok(StreamPlace { number, audience: Arc::clone(self) })
     }
 }
 
 /// One client's place.
-struct Place {
+struct StreamPlace {
     number: u64,
     audience: Arc<Audience>,
 }
 
-impl Place {
+impl StreamPlace {
     /// Notes that the client takes something; false if the place was given away.
     fn take(&self, now: Instant) -> bool {
         let mut places = self.audience.places();
@@ -92,7 +92,7 @@ impl Place {
     }
 }
 
-impl Drop for Place {
+impl Drop for StreamPlace {
     fn drop(&mut self) {
         self.audience.places().taken.remove(&self.number);
     }
@@ -100,7 +100,7 @@ impl Drop for Place {
 
 struct Client {
     node: Arc<Node>,
-    place: Place,
+    place: StreamPlace,
     next: u64,
     tip: watch::Receiver<u64>,
     closed: watch::Receiver<bool>,
@@ -109,7 +109,7 @@ struct Client {
 impl Client {
     /// The next event or comment; none when the stream ends.
     async fn next(&mut self) -> Option<String> {
-        let silent_since = Instant::now();
+        let abstaining_since = Instant::now();
         loop {
             if *self.closed.borrow() || !self.place.take(Instant::now()) {
                 return None;
@@ -122,7 +122,7 @@ impl Client {
             tokio::select! {
                 changed = self.tip.changed() => changed.ok()?,
                 _ = self.closed.changed() => return None,
-                () = tokio::time::sleep_until(silent_since + HEARTBEAT) => return Some(": still here\n\n".to_owned()),
+                () = tokio::time::sleep_until(abstaining_since + HEARTBEAT) => return Some(": still here\n\n".to_owned()),
             }
         }
     }
@@ -131,7 +131,7 @@ impl Client {
 /// The events of a height: what it made count about nodes, then the block itself, whose id says that all of it was told.
 fn events_at(chain: &Chain, height: u64) -> Option<String> {
     let mut text = String::new();
-    for told in chain.events().iter().filter(|told| told.acted == Some(height)) {
+    for told in chain.events().iter().filter(|told| told.took_effect == Some(height)) {
         let data = serde_json::to_string(&event_view(told, height)).ok()?;
         text.push_str(&format!("event: node\ndata: {data}\n\n"));
     }
@@ -196,7 +196,7 @@ mod tests {
     fn places_are_few_and_one_that_takes_nothing_is_given_away() {
         let (audience, now) = (Arc::new(Audience::default()), Instant::now());
         let address = |n: u8| Some(IpAddr::from([10, 0, 0, n]));
-        let mut all: Vec<Place> =
+        let mut all: Vec<StreamPlace> =
             (0..MOST_OF_ONE).map(|_| audience.enter(address(1), now).unwrap()).collect();
         assert_eq!(audience.enter(address(1), now).err().unwrap().slug(), Slug::TooManyRequests);
         let others = (2..).flat_map(|n| std::iter::repeat_n(n, MOST_OF_ONE)).take(MOST - MOST_OF_ONE);

@@ -21,8 +21,8 @@ use tokio::sync::oneshot;
 use super::proofs::{answer, text};
 use super::{App, digest};
 use crate::node::Node;
-use crate::node::judging::SubmitError;
 use crate::node::pool::{Accepted, Submission};
+use crate::node::validation::SubmitError;
 use crate::peers::Sender;
 use crate::store::StoreError;
 
@@ -145,7 +145,7 @@ pub async fn submit_batch(
 /// This node's word at one moment.
 struct Vouching {
     node: Arc<Node>,
-    seat: Arc<Sender>,
+    membership: Arc<Sender>,
     iat: u64,
     quorum: bool,
 }
@@ -159,7 +159,7 @@ impl Vouching {
             node: self.node.name().to_owned(),
             txid: accepted.txid,
         };
-        let signature = claims.sign(&self.seat.key).map_err(|error| Problem::internal(&error))?;
+        let signature = claims.sign(&self.membership.key).map_err(|error| Problem::internal(&error))?;
         Ok(Promise {
             txid: accepted.txid,
             node: claims.node,
@@ -185,8 +185,8 @@ impl App {
 
     fn vouching(&self) -> Result<Vouching, Problem> {
         let node = self.node.clone();
-        let seat = node.seat().ok_or_else(|| Problem::new(Slug::Unavailable))?;
-        Ok(Vouching { iat: node.clock.now().unsigned_ms(), quorum: node.sees_quorum(), seat, node })
+        let membership = node.membership().ok_or_else(|| Problem::new(Slug::Unavailable))?;
+        Ok(Vouching { iat: node.clock.now().unsigned_ms(), quorum: node.sees_quorum(), membership, node })
     }
 }
 
@@ -218,7 +218,7 @@ pub async fn read(
         view.leaf_index = Some(place.leaf);
         return Ok(HttpResponse::Ok().json(view));
     }
-    if let Some(tx) = app.node.waiting().get(&txid) {
+    if let Some(tx) = app.node.mempool().get(&txid) {
         tx.text().clone_into(&mut view.jws);
         return Ok(HttpResponse::Ok().json(view));
     }

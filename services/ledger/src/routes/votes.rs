@@ -4,14 +4,14 @@ use std::collections::BTreeMap;
 
 use actix_web::{HttpResponse, get, web};
 use hbc_chain::memory::Chain;
-use hbc_chain::register::Voiced;
+use hbc_chain::secondary_index::PendingVote;
 use hbc_consensus::MemberSet;
 use hbc_service::{Problem, Public, paging};
 use hbc_types::Digest;
 use hbc_types::time::Timestamp;
 use hbc_types::wire::Page;
 use hbc_types::wire::explorer::{
-    ChangeView, LastEventView, NodeView, NodesView, SubjectView, VoiceView, VotesView,
+    ChangeView, LastEventView, NodeView, NodesView, SubjectView, VoteView, VotesView,
 };
 use hbc_types::wire::ledger::{NodeRole, NodeState};
 use paging::PageQuery;
@@ -42,7 +42,7 @@ pub struct Which {
 
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct From {
+struct SubjectStart {
     from: String,
 }
 
@@ -52,28 +52,24 @@ struct Older {
     older: usize,
 }
 
-fn subject_view(chain: &Chain, subject: &str, voices: Option<&BTreeMap<Digest, Voiced>>) -> SubjectView {
+fn subject_view(chain: &Chain, subject: &str, votes: Option<&BTreeMap<Digest, PendingVote>>) -> SubjectView {
     let members = chain.state().members();
-    let voices = voices.into_iter().flatten();
-    let voices = voices.map(|(txid, voiced)| VoiceView {
-        member: voiced.member.clone(),
-        value: voiced.value.clone(),
-        counts: members.iter().any(|member| member.kid() == voiced.kid),
+    let votes = votes.into_iter().flatten();
+    let votes = votes.map(|(txid, pending_vote)| VoteView {
+        member: pending_vote.member.clone(),
+        value: pending_vote.value.clone(),
+        counts: members.iter().any(|member| member.kid() == pending_vote.kid),
         txid: *txid,
-        height: voiced.height,
+        height: pending_vote.height,
     });
-    SubjectView {
-        subject: subject.to_owned(),
-        nonce: chain.state().changes(subject),
-        voices: voices.collect(),
-    }
+    SubjectView { subject: subject.to_owned(), nonce: chain.state().changes(subject), votes: votes.collect() }
 }
 
-/// Voices of members that wait for company, by subject.
+/// Pending votes of members, by subject.
 #[utoipa::path(tag = "members", operation_id = "list_votes", security(()), params(Which),
     responses((status = 200, description = "A page of votes", body = VotesView)))]
 #[get("/v1/votes")]
-pub async fn votes(
+pub async fn list_votes(
     _public: Public,
     which: web::Query<Which>,
     app: web::Data<App>,
@@ -81,19 +77,19 @@ pub async fn votes(
     let Which { subject, limit, cursor } = which.into_inner();
     let page = PageQuery { limit, cursor };
     let limit = usize::try_from(page.limit()?).unwrap_or(usize::MAX);
-    let first = page.after::<From>()?.map_or_else(String::new, |after| after.from);
+    let first = page.after::<SubjectStart>()?.map_or_else(String::new, |after| after.from);
     let chain = app.node.chain();
-    let register = chain.register();
+    let secondary_index = chain.secondary_index();
     let (subjects, next) = match subject {
         Some(subject) if subject.len() > MAX_SUBJECT_BYTES => {
             return Err(Problem::invalid("subject", "at most 100 bytes"));
         }
-        Some(subject) => (vec![subject_view(&chain, &subject, register.pending_on(&subject))], None),
+        Some(subject) => (vec![subject_view(&chain, &subject, secondary_index.pending_on(&subject))], None),
         None => {
-            let mut rest = register.pending_from(&first);
+            let mut rest = secondary_index.pending_from(&first);
             let views = rest.by_ref().take(limit);
-            let views = views.map(|(subject, voices)| subject_view(&chain, subject, Some(voices))).collect();
-            (views, rest.next().and_then(|(next, _)| paging::cursor(&From { from: next.to_owned() })))
+            let views = views.map(|(subject, votes)| subject_view(&chain, subject, Some(votes))).collect();
+            (views, rest.next().and_then(|(next, _)| paging::cursor(&SubjectStart { from: next.to_owned() })))
         }
     };
     let needed = u32::try_from(MemberSet::of(chain.state().members()).quorum()).unwrap_or(u32::MAX);
@@ -111,7 +107,7 @@ pub async fn history(
 ) -> Result<HttpResponse, Problem> {
     let limit = usize::try_from(query.limit()?).unwrap_or(usize::MAX);
     let chain = app.node.chain();
-    let changes = chain.register().changes();
+    let changes = chain.secondary_index().changes();
     let end = query.after::<Older>()?.map_or(changes.len(), |after| after.older.min(changes.len()));
     let first = end.saturating_sub(limit);
     let items = changes.get(first..end).unwrap_or_default().iter().rev().map(|changed| ChangeView {
@@ -119,7 +115,7 @@ pub async fn history(
         time: timestamp(changed.time_ms),
         subject: changed.subject.clone(),
         value: changed.value.clone(),
-        voices: changed.voices.clone(),
+        votes: changed.votes.clone(),
         txid: changed.txid,
     });
     let next = (first > 0).then(|| paging::cursor(&Older { older: first })).flatten();
@@ -167,7 +163,7 @@ impl App {
         }
         let chain = node.chain();
         for view in &mut views {
-            view.event = chain.register().event(&view.name).map(|happened| LastEventView {
+            view.event = chain.secondary_index().event(&view.name).map(|happened| LastEventView {
                 event: happened.event.clone(),
                 about_height: happened.about_height,
                 evidence: happened.evidence,

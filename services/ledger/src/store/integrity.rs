@@ -1,5 +1,5 @@
 //! Whether the database is, apart from its blocks, what this node made of it: its tables and triggers, its
-//! pages, its header, and the seals of the rows that no block proves.
+//! pages, its header, and the MACs of the rows that no block proves.
 
 use std::collections::HashSet;
 use std::os::unix::fs::{FileExt as _, MetadataExt as _};
@@ -14,7 +14,8 @@ use sqlx::{Connection as _, Row as _};
 use tokio::sync::OnceCell;
 
 use super::{
-    Carried, Known, Stock, Store, StoreError, Sum, Table, Tally, Writer, in_memory, rows, to_digest,
+    Carried, Inventory, KnownRows, MultisetHash, Store, StoreError, Sum, Table, WriterConnection, in_memory,
+    rows, to_digest,
 };
 
 /// SQLite's result code for a database that it takes for read-only.
@@ -89,38 +90,38 @@ impl Store {
     /// Whether tables, triggers and the rows that no block proves are this node's, each of them and no others, on a
     /// fresh connection; and that no block stands below block 0, where nothing else looks.
     pub async fn check_rows(&self) -> Result<Option<Unsound>, StoreError> {
-        let (mut connection, stock) = self.snapshot().await?;
+        let (mut connection, inventory) = self.snapshot().await?;
         Ok(match self.read_rows(&mut connection).await? {
             Err(unsound) => Some(unsound),
             Ok(found) => {
-                let differs = stock.and_then(|stock| stock.difference(&Stock::of(&found)));
+                let differs = inventory.and_then(|inventory| inventory.difference(&Inventory::of(&found)));
                 differs.map(|table| Unsound::Row(table.name()))
             }
         })
     }
 
-    /// The same at a start, when memory knows nothing yet: what is found sound is what this node wrote. What it sealed
-    /// under the key before is sealed anew, so that the file needs that key no longer.
-    pub async fn take_stock(&self) -> Result<Option<Unsound>, StoreError> {
+    /// The same at a start, when memory knows nothing yet: what is found sound is what this node wrote. What it
+    /// authenticated under the key before is authenticated anew, so that the file needs that key no longer.
+    pub async fn take_inventory(&self) -> Result<Option<Unsound>, StoreError> {
         let _the_file_stays = self.in_place.read().await;
         let mut writer = self.writer.lock().await;
         let found = match self.read_rows(&mut self.fixed().await?).await? {
             Err(unsound) => return Ok(Some(unsound)),
             Ok(found) => found,
         };
-        let Writer { connection, known, .. } = &mut *writer;
+        let WriterConnection { connection, known, .. } = &mut *writer;
         let left = self.left(connection).await?;
-        let stock = if self.is_under_the_key(connection, &found).await? {
-            Stock::of(&found)
+        let inventory = if self.is_under_the_key(connection, &found).await? {
+            Inventory::of(&found)
         } else {
-            self.seal_anew(connection, found).await?
+            self.renew_macs(connection, found).await?
         };
-        *known = Some(Known::of(stock, &self.seal));
+        *known = Some(KnownRows::of(inventory, &self.mac));
         self.wrote(&mut writer, left, true).await?;
         Ok(None)
     }
 
-    /// All rows, if schema, seals and tally are right.
+    /// All rows, if schema, MACs and multiset hash are right.
     async fn read_rows(
         &self,
         connection: &mut SqliteConnection,
@@ -137,26 +138,27 @@ impl Store {
         if !carried
             .promises
             .iter()
-            .all(|row| row.is_sealed(&self.seal) && promised(&row.row.jws, row.row.txid))
+            .all(|row| row.is_authentic(&self.mac) && promised(&row.row.jws, row.row.txid))
         {
             return row(Table::Promises);
         }
-        if !carried.refusals.iter().all(|row| row.is_sealed(&self.seal)) {
+        if !carried.refusals.iter().all(|row| row.is_authentic(&self.mac)) {
             return row(Table::Refusals);
         }
         let evidence = carried.evidence.iter().map(|row| Digest::of(&row.row.detail)).collect::<HashSet<_>>();
         if evidence != digests(connection).await?
-            || !carried.evidence.iter().all(|row| row.is_sealed(&self.seal))
+            || !carried.evidence.iter().all(|row| row.is_authentic(&self.mac))
         {
             return row(Table::Evidence);
         }
-        let tally = Tally::read(connection).await;
-        let fits = |tally: &Tally| {
-            let stock = Stock::of(&carried);
-            let before = self.seal.before();
-            tally.fits(&stock, &self.seal) || before.is_some_and(|before| tally.fits(&stock, &before))
+        let multiset_hash = MultisetHash::read(connection).await;
+        let fits = |multiset_hash: &MultisetHash| {
+            let inventory = Inventory::of(&carried);
+            let before = self.mac.before();
+            multiset_hash.fits(&inventory, &self.mac)
+                || before.is_some_and(|before| multiset_hash.fits(&inventory, &before))
         };
-        if !tally.is_ok_and(|tally| tally.as_ref().is_some_and(fits)) {
+        if !multiset_hash.is_ok_and(|multiset_hash| multiset_hash.as_ref().is_some_and(fits)) {
             return Ok(Err(Unsound::Row("tally")));
         }
         let lowest: Option<i64> =
@@ -169,25 +171,27 @@ impl Store {
         connection: &mut SqliteConnection,
         found: &Carried,
     ) -> Result<bool, StoreError> {
-        let tally = Tally::read(connection).await?;
-        Ok(tally.is_some_and(|tally| tally.fits(&Stock::of(found), &self.seal)))
+        let multiset_hash = MultisetHash::read(connection).await?;
+        Ok(multiset_hash.is_some_and(|multiset_hash| multiset_hash.fits(&Inventory::of(found), &self.mac)))
     }
 
-    async fn seal_anew(
+    async fn renew_macs(
         &self,
         connection: &mut SqliteConnection,
         mut found: Carried,
-    ) -> Result<Stock, StoreError> {
+    ) -> Result<Inventory, StoreError> {
         let mut tx = connection.begin_with("BEGIN IMMEDIATE").await?;
-        rows::seal_anew(&mut found, &self.seal, &mut tx).await?;
-        let stock = Stock::of(&found);
-        Tally::new(Sum::of(&stock, &self.seal), stock.entries(), &self.seal).write(&mut tx).await?;
+        rows::renew_macs(&mut found, &self.mac, &mut tx).await?;
+        let inventory = Inventory::of(&found);
+        MultisetHash::new(Sum::of(&inventory, &self.mac), inventory.entries(), &self.mac)
+            .write(&mut tx)
+            .await?;
         tx.commit().await?;
         tracing::info!(
-            store.rows = stock.entries(),
-            "Rows of the key before are sealed under the present one"
+            store.rows = inventory.entries(),
+            "Rows of the key before are authenticated under the present one"
         );
-        Ok(stock)
+        Ok(inventory)
     }
 
     /// Whether header, pages and indices fit together, on a fresh connection, and the file at the path is the one that
@@ -247,11 +251,11 @@ fn is_our_header(header: &[u8; 100], pages: Option<u64>) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::super::{SealKey, StoredEvidence, StoredPromise, StoredRefusal};
+    use super::super::{MacKey, StoredEvidence, StoredPromise, StoredRefusal};
     use super::*;
 
-    fn key() -> SealKey {
-        SealKey::of(&ed25519_dalek::SigningKey::from_bytes(&[7; 32]))
+    fn key() -> MacKey {
+        MacKey::of(&ed25519_dalek::SigningKey::from_bytes(&[7; 32]))
     }
 
     fn promise() -> StoredPromise {

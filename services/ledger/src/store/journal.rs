@@ -41,29 +41,29 @@ pub(super) fn check(database: &Path) -> Result<(), StoreError> {
     if sound { Ok(()) } else { Err(StoreError::Journal) }
 }
 
-/// Where a damaged journal is kept until the repair puts it away.
+/// Where a damaged journal is kept until healing puts it away.
 pub(super) fn kept(database: &Path) -> PathBuf {
     beside(database, "-wal.damaged")
 }
 
-/// Makes a damaged journal readable, so that what lies behind the damage is not lost: the checksums are computed anew over
-/// the bytes as they are. What they say is judged row by row, by the seals. The journal as it was is kept. Nobody may have
-/// the database open.
+/// Makes a damaged journal readable, so that what lies behind the damage is not lost: the checksums are computed anew
+/// over the bytes as they are. What they say is checked row by row, by the MACs. The journal as it was is kept. Nobody
+/// may have the database open.
 ///
 /// # Errors
 /// When files cannot be read or written.
-pub fn mend(database: &Path) -> io::Result<()> {
+pub fn recover_checksums(database: &Path) -> io::Result<()> {
     let (journal, kept) = (beside(database, "-wal"), kept(database));
     if !kept.try_exists()? {
         std::fs::hard_link(&journal, kept)?;
     }
     let found = scan(buffered(File::open(&journal)?))?;
     if !found.is_explained() {
-        let mended = beside(database, "-wal.mended");
-        let mut out = io::BufWriter::new(File::create(&mended)?);
+        let recovered = beside(database, "-wal.mended");
+        let mut out = io::BufWriter::new(File::create(&recovered)?);
         found.write_readable(buffered(File::open(&journal)?), &mut out)?;
         out.into_inner().map_err(io::IntoInnerError::into_error)?.sync_all()?;
-        std::fs::rename(mended, journal)?;
+        std::fs::rename(recovered, journal)?;
     }
     sync_folder_of(database)
 }
@@ -143,7 +143,7 @@ struct Scan {
 }
 
 enum Header {
-    Good(Sum),
+    Good(FrameChecksum),
     Bad,
     /// Not written yet, like all that follows.
     Zeros,
@@ -151,12 +151,12 @@ enum Header {
 
 /// The running checksum: two words over pairs of words.
 #[derive(Clone, Copy, PartialEq, Eq)]
-struct Sum {
+struct FrameChecksum {
     words: (u32, u32),
     big: bool,
 }
 
-impl Sum {
+impl FrameChecksum {
     const fn begin(big: bool) -> Self {
         Self { words: (0, 0), big }
     }
@@ -211,12 +211,12 @@ fn scan(mut journal: impl Read) -> io::Result<Scan> {
     let mut blocks = Blocks::default();
     blocks.pass(&piece);
     let header = read_header(&piece);
-    let mut sum = header.map_or(Sum::begin(false), |(sum, _)| sum);
+    let mut sum = header.map_or(FrameChecksum::begin(false), |(sum, _)| sum);
     let mut salts = header.map(|(_, salts)| salts);
     let mut frames = Vec::new();
     while read_piece(&mut journal, &mut piece, FRAME_BYTES)? {
         blocks.pass(&piece);
-        let stated = Sum { words: words(&piece, 16), ..sum };
+        let stated = FrameChecksum { words: words(&piece, 16), ..sum };
         let (own, (one, two)) = (words(&piece, 8), *salts.get_or_insert(words(&piece, 8)));
         frames.push(if own.0 != one && own.1 != two {
             Frame::Old { unwritten: false }
@@ -244,9 +244,9 @@ fn scan(mut journal: impl Read) -> io::Result<Scan> {
 }
 
 /// What the checksums of the frames begin with, and the salts of this round.
-fn read_header(header: &[u8]) -> Option<(Sum, (u32, u32))> {
+fn read_header(header: &[u8]) -> Option<(FrameChecksum, (u32, u32))> {
     let magic = word(header, 0);
-    let sum = Sum::begin(magic & 1 == 1).over(header.get(..24)?);
+    let sum = FrameChecksum::begin(magic & 1 == 1).over(header.get(..24)?);
     let form = (magic & !1, word(header, 4), word(header, 8)) == (MAGIC, VERSION, PAGE);
     (form && sum.words == words(header, 24)).then_some((sum, words(header, 16)))
 }
@@ -332,7 +332,7 @@ impl Scan {
             put(&mut piece, 0, (MAGIC, VERSION));
             put(&mut piece, 8, (PAGE, 0));
             put(&mut piece, 16, self.salts);
-            let sum = Sum::begin(false).over(piece.get(..24).unwrap_or_default());
+            let sum = FrameChecksum::begin(false).over(piece.get(..24).unwrap_or_default());
             put(&mut piece, 24, sum.words);
             sum
         };
@@ -355,7 +355,7 @@ mod tests {
     use hbc_chain::merkle::leaf_hash;
     use sqlx::{ConnectOptions as _, Connection as _};
 
-    use super::super::{SealKey, Store, StoredPromise};
+    use super::super::{MacKey, Store, StoredPromise};
     use super::*;
 
     const COMMITS: usize = 5;
@@ -365,8 +365,8 @@ mod tests {
         StoredPromise { txid: leaf_hash(&jws), jws }
     }
 
-    fn key() -> SealKey {
-        SealKey::of(&ed25519_dalek::SigningKey::from_bytes(&[7; 32]))
+    fn key() -> MacKey {
+        MacKey::of(&ed25519_dalek::SigningKey::from_bytes(&[7; 32]))
     }
 
     /// A database whose five commits are all in its journal, as a process that is killed leaves it.
@@ -479,14 +479,14 @@ mod tests {
                     // Killed between keeping it and putting the other in its place.
                     std::fs::write(beside(&path, "-wal"), &changed).unwrap();
                 }
-                mend(&path).unwrap();
+                recover_checksums(&path).unwrap();
                 assert_eq!(std::fs::read(kept(&path)).unwrap(), changed);
                 let again = Store::open(&path, true, key()).await;
                 assert!(matches!(again, Err(StoreError::Journal)), "it stays damaged until it is healed");
             }
             let store = Store::substitute(&path, key()).await.unwrap();
             let rows = store.carried().await.unwrap().promises;
-            let sound = rows.iter().filter(|row| row.is_sealed(&key())).count();
+            let sound = rows.iter().filter(|row| row.is_authentic(&key())).count();
             assert!(sound >= COMMITS - 2, "byte {at}: {sound} of {COMMITS} promises");
         }
     }

@@ -1,4 +1,4 @@
-//! The rows that no block proves, as they are in a file: promises, refusals and evidence, each with its time and seal.
+//! The rows that no block proves, as they are in a file: promises, refusals and evidence, each with its time and MAC.
 
 use std::collections::HashSet;
 
@@ -8,17 +8,18 @@ use sqlx::Row as _;
 use sqlx::sqlite::{SqliteConnection, SqliteRow};
 
 use super::{
-    SealKey, Sealed, StoreError, StoredEvidence, StoredPromise, StoredRefusal, digest, to_digest, unsigned,
+    Authenticated, MacKey, StoreError, StoredEvidence, StoredPromise, StoredRefusal, digest, to_digest,
+    unsigned,
 };
 
-/// A row with its time and its seal as they are in the file.
+/// A row with its time and its MAC as they are in the file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Row<T> {
     /// What it says.
     pub row: T,
     /// When it was written, Unix milliseconds.
     pub at_ms: i64,
-    pub(super) seal: Digest,
+    pub(super) mac: Digest,
 }
 
 /// The rows that no block proves, as far as they can be read.
@@ -34,18 +35,18 @@ pub struct Carried {
     pub unreadable: Vec<&'static str>,
 }
 
-impl<T: Sealed> Row<T> {
+impl<T: Authenticated> Row<T> {
     /// True if this member wrote the row.
     #[must_use]
-    pub fn is_sealed(&self, key: &SealKey) -> bool {
-        let by = |key: &SealKey| self.row.seal(key, self.at_ms) == self.seal;
+    pub fn is_authentic(&self, key: &MacKey) -> bool {
+        let by = |key: &MacKey| self.row.mac(key, self.at_ms) == self.mac;
         by(key) || key.before().is_some_and(|before| by(&before))
     }
 }
 
 impl Carried {
     /// Takes the rows of `other` that are not here byte by byte.
-    pub fn unite(&mut self, other: Self, key: &SealKey) {
+    pub fn unite(&mut self, other: Self, key: &MacKey) {
         add(&mut self.promises, other.promises, key);
         add(&mut self.refusals, other.refusals, key);
         add(&mut self.evidence, other.evidence, key);
@@ -53,8 +54,8 @@ impl Carried {
     }
 }
 
-fn add<T: Sealed>(to: &mut Vec<Row<T>>, rows: Vec<Row<T>>, key: &SealKey) {
-    let content = |row: &Row<T>| (row.row.seal(key, row.at_ms), row.seal);
+fn add<T: Authenticated>(to: &mut Vec<Row<T>>, rows: Vec<Row<T>>, key: &MacKey) {
+    let content = |row: &Row<T>| (row.row.mac(key, row.at_ms), row.mac);
     let mut here: HashSet<_> = to.iter().map(content).collect();
     to.extend(rows.into_iter().filter(|row| here.insert(content(row))));
 }
@@ -91,7 +92,7 @@ async fn read<T>(
     loop {
         match rows.try_next().await {
             Ok(None) => return whole,
-            Ok(Some(row)) => match with_seal(&row, decode) {
+            Ok(Some(row)) => match with_mac(&row, decode) {
                 Ok(row) => into.push(row),
                 Err(_misshapen) => whole = false,
             },
@@ -100,11 +101,11 @@ async fn read<T>(
     }
 }
 
-fn with_seal<T>(
+fn with_mac<T>(
     row: &SqliteRow,
     decode: fn(&SqliteRow) -> Result<T, StoreError>,
 ) -> Result<Row<T>, StoreError> {
-    Ok(Row { row: decode(row)?, at_ms: row.try_get("at_ms")?, seal: digest(row, "seal")? })
+    Ok(Row { row: decode(row)?, at_ms: row.try_get("at_ms")?, mac: digest(row, "seal")? })
 }
 
 /// The refusal of one transaction.
@@ -118,7 +119,7 @@ pub(super) async fn refusal_of(
     .bind(txid.as_bytes().as_slice())
     .fetch_optional(connection)
     .await?;
-    row.map(|row| with_seal(&row, refusal)).transpose()
+    row.map(|row| with_mac(&row, refusal)).transpose()
 }
 
 fn promise(row: &SqliteRow) -> Result<StoredPromise, StoreError> {
@@ -146,35 +147,37 @@ fn one_evidence(row: &SqliteRow) -> Result<StoredEvidence, StoreError> {
     })
 }
 
-/// Seals these rows under `key`, in the file too.
-pub(super) async fn seal_anew(
+/// MACs these rows under `key`, in the file too.
+pub(super) async fn renew_macs(
     carried: &mut Carried,
-    key: &SealKey,
+    key: &MacKey,
     connection: &mut SqliteConnection,
 ) -> Result<(), StoreError> {
     for row in &mut carried.promises {
-        row.seal = row.row.seal(key, row.at_ms);
-        reseal(connection, "UPDATE promises SET seal = $1 WHERE txid = $2", &row.row.txid, &row.seal).await?;
+        row.mac = row.row.mac(key, row.at_ms);
+        write_mac(connection, "UPDATE promises SET seal = $1 WHERE txid = $2", &row.row.txid, &row.mac)
+            .await?;
     }
     for row in &mut carried.refusals {
-        row.seal = row.row.seal(key, row.at_ms);
-        reseal(connection, "UPDATE refusals SET seal = $1 WHERE txid = $2", &row.row.txid, &row.seal).await?;
+        row.mac = row.row.mac(key, row.at_ms);
+        write_mac(connection, "UPDATE refusals SET seal = $1 WHERE txid = $2", &row.row.txid, &row.mac)
+            .await?;
     }
     for row in &mut carried.evidence {
-        row.seal = row.row.seal(key, row.at_ms);
+        row.mac = row.row.mac(key, row.at_ms);
         let digest = Digest::of(&row.row.detail);
-        reseal(connection, "UPDATE evidence SET seal = $1 WHERE digest = $2", &digest, &row.seal).await?;
+        write_mac(connection, "UPDATE evidence SET seal = $1 WHERE digest = $2", &digest, &row.mac).await?;
     }
     Ok(())
 }
 
-async fn reseal(
+async fn write_mac(
     connection: &mut SqliteConnection,
     update: &'static str,
     id: &Digest,
-    seal: &Digest,
+    mac: &Digest,
 ) -> Result<(), StoreError> {
-    let bind = sqlx::query(update).bind(seal.as_bytes().as_slice()).bind(id.as_bytes().as_slice());
+    let bind = sqlx::query(update).bind(mac.as_bytes().as_slice()).bind(id.as_bytes().as_slice());
     bind.execute(connection).await?;
     Ok(())
 }

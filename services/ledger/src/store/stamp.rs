@@ -12,7 +12,7 @@ use sqlx::sqlite::SqliteConnection;
 use tokio::sync::MutexGuard;
 
 use super::journal::Written;
-use super::{Store, StoreError, Writer};
+use super::{Store, StoreError, WriterConnection};
 use crate::disk::beside;
 
 /// How long the folding in waits for a reader that holds it up. Such a reader is another process, or a check of the
@@ -142,7 +142,12 @@ impl Store {
 
     /// After a commit of this store's own: the stamps that the files fitted before move along. A commit changes the
     /// journal alone, so that a foreign write to the main file meanwhile stays visible.
-    pub(super) async fn wrote(&self, writer: &mut Writer, left: Left, fold: bool) -> Result<(), StoreError> {
+    pub(super) async fn wrote(
+        &self,
+        writer: &mut WriterConnection,
+        left: Left,
+        fold: bool,
+    ) -> Result<(), StoreError> {
         writer.written = writer.written.take().and_what_follows(&self.path);
         let committed = Stamp::read(&self.path, &mut writer.connection).await?;
         let same = (left.now.main, left.now.data_version) == (committed.main, committed.data_version);
@@ -158,7 +163,7 @@ impl Store {
     /// Folds the journal into the main file and empties it, so that what is read is the main file. As long as another
     /// process reads the journal its newest pages stay there, are read from there, and are verified there: false then.
     /// A journal that is not what this node wrote is left as it is.
-    pub(super) async fn fold(&self, writer: &mut Writer) -> Result<bool, StoreError> {
+    pub(super) async fn fold(&self, writer: &mut WriterConnection) -> Result<bool, StoreError> {
         if !writer.written.is_there(&self.path)? {
             self.journal_changed.store(true, Ordering::Relaxed);
         }

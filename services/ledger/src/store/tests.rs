@@ -98,8 +98,8 @@ fn refusal(n: u8) -> StoredRefusal {
     StoredRefusal { txid: promise(n).txid, jws: vec![n; 10], reason: "late".to_owned(), excluded_by: None }
 }
 
-fn key(n: u8) -> SealKey {
-    SealKey::of(&ed25519_dalek::SigningKey::from_bytes(&[n; 32]))
+fn key(n: u8) -> MacKey {
+    MacKey::of(&ed25519_dalek::SigningKey::from_bytes(&[n; 32]))
 }
 
 async fn verified(store: &Store) {
@@ -230,13 +230,13 @@ async fn a_row_that_goes_while_nobody_looks_is_missed_at_the_next_start() {
         }
         store.close().await.unwrap();
         let store = open(&folder).await;
-        assert_eq!(store.take_stock().await.unwrap(), None);
+        assert_eq!(store.take_inventory().await.unwrap(), None);
         store.close().await.unwrap();
         let mut foreign = Store::options(&folder.path().join("ledger.db")).connect().await.unwrap();
         sqlx::query(AssertSqlSafe(change)).execute(&mut foreign).await.unwrap();
         foreign.close().await.unwrap();
         let store = open(&folder).await;
-        assert_eq!(store.take_stock().await.unwrap(), Some(Unsound::Row(found)), "{change}");
+        assert_eq!(store.take_inventory().await.unwrap(), Some(Unsound::Row(found)), "{change}");
         assert_eq!(store.check_rows().await.unwrap(), Some(Unsound::Row(found)), "{change}");
     }
 }
@@ -252,15 +252,15 @@ async fn rows_of_the_key_before_are_sealed_anew_and_then_need_it_no_more() {
     store.add_evidence(&evidence(3), 7).await.unwrap();
     store.close().await.unwrap();
     let store = Store::open(&path, true, key(8)).await.unwrap();
-    assert_eq!(store.take_stock().await.unwrap(), Some(Unsound::Row("promises")), "a stranger's");
+    assert_eq!(store.take_inventory().await.unwrap(), Some(Unsound::Row("promises")), "a stranger's");
     store.close().await.unwrap();
-    let both = SealKey::of(&signing(8)).or_by(&signing(7));
+    let both = MacKey::of(&signing(8)).or_by(&signing(7));
     let store = Store::open(&path, true, both).await.unwrap();
-    assert_eq!(store.take_stock().await.unwrap(), None);
+    assert_eq!(store.take_inventory().await.unwrap(), None);
     store.add_promises(&[promise(4)], 8).await.unwrap();
     store.close().await.unwrap();
     let store = Store::open(&path, true, key(8)).await.unwrap();
-    assert_eq!(store.take_stock().await.unwrap(), None);
+    assert_eq!(store.take_inventory().await.unwrap(), None);
     assert_eq!(store.refusal(&promise(2).txid).await.unwrap(), Some(refusal(2)));
     assert_eq!(store.evidence(&Digest::of(&evidence(3).detail)).await.unwrap(), Some(vec![3; 20]));
     assert_eq!(store.promises().await.unwrap(), [promise(1), promise(4)]);
@@ -306,7 +306,7 @@ async fn the_latest_refusals_are_kept() {
     assert_eq!(store.check_rows().await.unwrap(), None);
     store.close().await.unwrap();
     let store = open(&folder).await;
-    assert_eq!(store.take_stock().await.unwrap(), None);
+    assert_eq!(store.take_inventory().await.unwrap(), None);
     store.refuse(&[numbered(99_999)], 3).await.unwrap();
     assert_eq!(store.refusal(&all[5].txid).await.unwrap(), None, "the oldest goes, after a restart too");
 }

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use hbc_chain::header::HEADER_BYTES;
 use hbc_ledger::config::VerifyMode;
-use hbc_ledger::store::{SealKey, Store, StoredEvidence, StoredRefusal};
+use hbc_ledger::store::{MacKey, Store, StoredEvidence, StoredRefusal};
 use hbc_types::wire::ledger::{NodeState, NodeStatus, TransactionState};
 use hbc_types::{Digest, Random};
 
@@ -17,7 +17,7 @@ use crate::{PATIENCE, spawn};
 
 /// Kills that met a node whose store was changed.
 const KILLS: u32 = 24;
-/// Blocks of the chain: so many that a repair takes a while.
+/// Blocks of the chain: so many that healing takes a while.
 const BLOCKS: u64 = 300;
 /// The longest life of a node that is to be killed while it heals.
 const LONGEST_MS: u64 = 900;
@@ -70,7 +70,7 @@ impl Killed {
         let path = self.net.data(VICTIM).join("ledger.db");
         let bytes = std::fs::read(&path).unwrap();
         let found = bytes.windows(HEADER_BYTES).position(|window| window == header.as_slice());
-        // In the journal still, or damaged before and not repaired yet.
+        // In the journal still, or damaged before and not healed yet.
         let Some(at) = found else { return };
         let file = std::fs::OpenOptions::new().write(true).open(&path).unwrap();
         file.write_all_at(&[bytes[at + 50] ^ 1], at as u64 + 50).unwrap();
@@ -111,8 +111,8 @@ async fn killed_while_it_heals_a_node_loses_nothing() {
         detail: b"a document".to_vec(),
     };
     let path = net.data(VICTIM).join("ledger.db");
-    let store = Store::open(&path, false, SealKey::of(&net.keys[VICTIM])).await.unwrap();
-    assert_eq!(store.take_stock().await.unwrap(), None);
+    let store = Store::open(&path, false, MacKey::of(&net.keys[VICTIM])).await.unwrap();
+    assert_eq!(store.take_inventory().await.unwrap(), None);
     store.refuse(std::slice::from_ref(&refusal), 5).await.unwrap();
     store.add_evidence(&evidence, 6).await.unwrap();
     store.close().await.unwrap();
@@ -135,7 +135,7 @@ async fn killed_while_it_heals_a_node_loses_nothing() {
             *met.entry(last.to_string()).or_default() += 1;
         }
         rounds += 1;
-        assert!(rounds < 200, "too few kills meet a repair: {met:?}");
+        assert!(rounds < 200, "too few kills meet healing: {met:?}");
     }
     println!("{rounds} lives; killed while {met:?}");
     killed.start();

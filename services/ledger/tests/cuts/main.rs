@@ -196,7 +196,7 @@ impl Four {
 async fn three_against_one_go_on_and_the_one_comes_back() {
     let mut four = Four::start().await;
     four.write_for(Duration::from_secs(2)).await;
-    four.wires.cut(&[3], Wire::Silent);
+    four.wires.cut(&[3], Wire::Abstaining);
     let before = four.all_heights().await;
     four.write_for(CUT).await;
     let after = four.all_heights().await;

@@ -12,7 +12,7 @@ pub enum Wire {
     /// Everything passes.
     Open,
     /// Nothing passes and nobody is told: connections hang.
-    Silent,
+    Abstaining,
     /// Connections are closed.
     Refused,
 }
@@ -74,7 +74,7 @@ async fn carry(mut near: TcpStream, target: u16, mut state: watch::Receiver<Wire
     let now = *state.borrow_and_update();
     let held = match now {
         Wire::Refused => return,
-        Wire::Silent => None,
+        Wire::Abstaining => None,
         Wire::Open => {
             let Ok(mut far) = TcpStream::connect(("127.0.0.1", target)).await else { return };
             tokio::select! {
@@ -83,8 +83,8 @@ async fn carry(mut near: TcpStream, target: u16, mut state: watch::Receiver<Wire
             }
         }
     };
-    if *state.borrow() == Wire::Silent {
-        let joined = state.wait_for(|wire| *wire != Wire::Silent);
+    if *state.borrow() == Wire::Abstaining {
+        let joined = state.wait_for(|wire| *wire != Wire::Abstaining);
         let _long_enough = tokio::time::timeout(Duration::from_secs(300), joined).await;
     }
     drop((near, held));

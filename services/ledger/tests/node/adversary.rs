@@ -13,7 +13,7 @@ use hbc_chain::memory::{Chain, NextBlock};
 use hbc_chain::merkle;
 use hbc_chain::payload::{Consent, NodeEvent, Payload};
 use hbc_chain::tx::{self, Tx};
-use hbc_consensus::texts::Texts;
+use hbc_consensus::sign_bytes::SignBytes;
 use hbc_consensus::{BlockBytes, Member, MemberId, MemberSet, Message};
 use hbc_ledger::config::VerifyMode;
 use hbc_ledger::peers::{Item, Sender, pack, send_envelope};
@@ -30,7 +30,7 @@ const HONEST: [usize; 3] = [0, 1, 2];
 
 pub struct Adversary {
     pub chain: Chain,
-    texts: Texts,
+    sign_bytes: SignBytes,
     sender: Sender,
 }
 
@@ -50,14 +50,14 @@ impl Adversary {
             net.finality(0, &txid(&jws)).await;
         }
         let chain = chain_of(net, 0).await;
-        let texts = Texts { chain: net.chain, origin: log_origin("hbc.test", &net.chain) };
+        let sign_bytes = SignBytes { chain: net.chain, origin: log_origin("hbc.test", &net.chain) };
         let sender = Sender {
             me: id(&net.keys[LIAR]),
             key: net.keys[LIAR].clone(),
             chain: net.chain,
             clock: Clock::system(),
         };
-        Self { chain, texts, sender }
+        Self { chain, sign_bytes, sender }
     }
 
     pub fn block(&self, transactions: &[&str], dated_ms: i64) -> NextBlock {
@@ -87,14 +87,20 @@ impl Adversary {
     pub async fn tell(&self, net: &Net, index: usize, message: &Message) {
         let receiver = MemberId(*PublicKey::of(&net.keys[index]).kid().as_bytes());
         let mut body = Vec::new();
-        pack(&mut body, &Item::Agreement(message.height(), message.encode().into()));
+        pack(&mut body, &Item::Consensus(message.height(), message.encode().into()));
         send_envelope(&net.endpoint(index), &receiver, &self.sender, body).await.unwrap();
     }
 
     pub fn propose(&self, block: &Block, round: u32) -> Message {
         let bytes = BlockBytes::from(block.to_bytes());
         let height = block.header.height;
-        Message::proposal(&self.texts, &self.sender.key, (height, round), BlockId::of(&block.header), bytes)
+        Message::proposal(
+            &self.sign_bytes,
+            &self.sender.key,
+            (height, round),
+            BlockId::of(&block.header),
+            bytes,
+        )
     }
 
     /// What the honest nodes decided at the adversary's height, after a transaction went through.
@@ -172,7 +178,7 @@ async fn of_two_blocks_for_one_height_at_most_one_is_decided_and_the_liar_is_kno
         let at = (liar.chain.height() + 1, 0);
         for precommit in [false, true] {
             for value in [Some(one.value), Some(two.value), None] {
-                let vote = Message::vote(&liar.texts, &liar.sender.key, at, precommit, value);
+                let vote = Message::vote(&liar.sign_bytes, &liar.sender.key, at, precommit, value);
                 liar.tell(&net, index, &vote).await;
             }
         }
@@ -216,7 +222,7 @@ async fn a_liar_that_tells_one_member_another_story_than_the_rest_is_known_by_th
         for (index, told) in [(0, &one), (1, &two), (2, &two)] {
             liar.tell(&net, index, &liar.propose(&told.block, 0)).await;
             for precommit in [false, true] {
-                let vote = Message::vote(&liar.texts, &liar.sender.key, at, precommit, Some(told.value));
+                let vote = Message::vote(&liar.sign_bytes, &liar.sender.key, at, precommit, Some(told.value));
                 liar.tell(&net, index, &vote).await;
             }
         }
@@ -248,16 +254,16 @@ async fn a_block_that_is_early_for_one_member_and_locked_by_two_is_decided() {
         liar.tell(&net, index, &liar.propose(&ahead.block, 0)).await;
     }
     for index in [0, 1] {
-        let vote = Message::vote(&liar.texts, &liar.sender.key, at, false, Some(ahead.value));
+        let vote = Message::vote(&liar.sign_bytes, &liar.sender.key, at, false, Some(ahead.value));
         liar.tell(&net, index, &vote).await;
     }
     let (hash, _) = liar.outcome(&mut net).await;
     assert_eq!(hash, ahead.value.hash);
 }
 
-/// A member tells of what it cannot show, of what proves nothing, and in another's name: no other voice joins it.
+/// A member tells of what it cannot show, of what proves nothing, and in another's name: no other vote joins it.
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
-async fn a_false_accusation_finds_no_second_voice() {
+async fn a_false_accusation_finds_no_second_vote() {
     let mut net = three_of_four();
     let liar = Adversary::at_its_turn(&mut net).await;
     let mut told = Vec::new();
@@ -325,7 +331,7 @@ async fn a_replayed_vote_and_a_strangers_envelope_change_nothing() {
     let block = liar.block(&[], 0);
     let at = (liar.chain.height() + 1, 0);
     // Votes in the name of the others, signed by the liar; then its own genuine vote many times.
-    let vote = Message::vote(&liar.texts, &liar.sender.key, at, true, Some(block.value));
+    let vote = Message::vote(&liar.sign_bytes, &liar.sender.key, at, true, Some(block.value));
     let honest = Member::new(net.keys[0].verifying_key().to_bytes()).id;
     let mut bytes = vote.encode();
     let place = bytes.windows(32).position(|window| window == liar.sender.me.0).unwrap();

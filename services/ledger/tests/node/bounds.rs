@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use hbc_chain::genesis::log_origin;
 use hbc_chain::header::Header;
 use hbc_chain::payload::{Payload, Receipts};
-use hbc_consensus::texts::Texts;
+use hbc_consensus::sign_bytes::SignBytes;
 use hbc_consensus::{Member, MemberId, Message};
 use hbc_ledger::config::VerifyMode;
 use hbc_ledger::peers::{Heard, Item, Sender, pack, send_envelope};
@@ -21,7 +21,7 @@ use crate::adversary::{self, Adversary};
 use crate::net::{Net, txid};
 
 /// A server that takes every connection, reads what comes and never says a word; counts requests for blocks.
-async fn silent(port: u16) -> Arc<AtomicUsize> {
+async fn abstaining(port: u16) -> Arc<AtomicUsize> {
     let listener = tokio::net::TcpListener::bind(("127.0.0.1", port)).await.unwrap();
     let asked = Arc::new(AtomicUsize::new(0));
     let counter = asked.clone();
@@ -63,18 +63,18 @@ async fn a_member_that_speaks_of_blocks_and_never_gives_any_does_not_keep_a_node
         last = Some(txid(&jws));
     }
     net.stop(2);
-    let asked = silent(net.ports[3]).await;
+    let asked = abstaining(net.ports[3]).await;
     // Nothing is decided while node-3 is away: it is behind with an empty folder, and hears the liar first.
     std::fs::remove_dir_all(net.data(2)).unwrap();
     net.run(2);
     let liar = sender(&net, 3);
-    let texts = Texts { chain: net.chain, origin: log_origin("hbc.test", &net.chain) };
+    let sign_bytes = SignBytes { chain: net.chain, origin: log_origin("hbc.test", &net.chain) };
     let receiver: MemberId = sender(&net, 2).me;
     let (mut told, started) = (0, Instant::now());
     while net.view(2, &last.unwrap()).await.is_none() {
-        let vote = Message::vote(&texts, &liar.key, (1_000_000 + told, 0), true, None);
+        let vote = Message::vote(&sign_bytes, &liar.key, (1_000_000 + told, 0), true, None);
         let mut body = Vec::new();
-        pack(&mut body, &Item::Agreement(vote.height(), vote.encode().into()));
+        pack(&mut body, &Item::Consensus(vote.height(), vote.encode().into()));
         send_envelope(&net.endpoint(2), &receiver, &liar, body).await.unwrap();
         told += 1;
         assert!(started.elapsed() < Duration::from_secs(90), "kept behind");
@@ -95,17 +95,17 @@ async fn a_flood_of_junk_from_a_member_leaves_nothing_behind() {
     net.submit(0, &first).await.unwrap();
     net.finality(0, &txid(&first)).await;
     let liar = sender(&net, 3);
-    let texts = Texts { chain: net.chain, origin: log_origin("hbc.test", &net.chain) };
+    let sign_bytes = SignBytes { chain: net.chain, origin: log_origin("hbc.test", &net.chain) };
     let receiver = sender(&net, 0).me;
     let stranger = ed25519_dalek::SigningKey::from_bytes(&[99; 32]);
     let height = net.status(0).await.height + 1;
     for envelope in 0..50_u32 {
         let mut body = Vec::new();
         for number in (envelope * 20)..(envelope * 20 + 20) {
-            let far = Message::vote(&texts, &liar.key, (height + 5 + u64::from(number), 0), true, None);
-            let junk_round = Message::vote(&texts, &liar.key, (height, 100 + number), false, None);
+            let far = Message::vote(&sign_bytes, &liar.key, (height + 5 + u64::from(number), 0), true, None);
+            let junk_round = Message::vote(&sign_bytes, &liar.key, (height, 100 + number), false, None);
             for vote in [far, junk_round] {
-                pack(&mut body, &Item::Agreement(vote.height(), vote.encode().into()));
+                pack(&mut body, &Item::Consensus(vote.height(), vote.encode().into()));
             }
             let unknown = Payload::Receipts(Receipts {
                 chain: net.chain,

@@ -16,7 +16,7 @@ use hbc_ledger::node::Node;
 use hbc_ledger::node::boot::Running;
 use hbc_ledger::node::guardian::Failure;
 use hbc_ledger::node::scrub::scrub_from;
-use hbc_ledger::store::{SealKey, Store, StoredPromise};
+use hbc_ledger::store::{MacKey, Store, StoredPromise};
 use hbc_types::Clock;
 use hbc_types::account::Custody;
 use hbc_types::ids::GrantId;
@@ -109,8 +109,8 @@ async fn filled() -> Net {
         seq: 1,
     };
     let jws = tx::sign(&author, &Payload::Grant(grant)).unwrap();
-    let store = Store::open(&net.data(0).join("ledger.db"), false, SealKey::of(&key)).await.unwrap();
-    assert_eq!(store.take_stock().await.unwrap(), None);
+    let store = Store::open(&net.data(0).join("ledger.db"), false, MacKey::of(&key)).await.unwrap();
+    assert_eq!(store.take_inventory().await.unwrap(), None);
     store.add_promises(&[StoredPromise { txid: txid(&jws), jws: jws.into_bytes() }], 7).await.unwrap();
     store.close().await.unwrap();
     net
@@ -121,7 +121,7 @@ async fn flip_all(wanted: impl Fn(usize, bool) -> bool) -> BTreeMap<&'static str
     let net = filled().await;
     let running = Running::start(&net.config(0), Clock::system()).await.unwrap();
     let node: Arc<Node> = running.node.clone();
-    net.until("the promise", async || node.waiting().len() == 1).await;
+    net.until("the promise", async || node.mempool().len() == 1).await;
     assert!(node.chain().height() >= BLOCKS as u64);
     let path = net.data(0).join("ledger.db");
     let before = content(&path).await.unwrap();

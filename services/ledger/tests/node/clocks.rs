@@ -76,11 +76,11 @@ async fn four_of_which_one_is_off_by(ms: i64) {
         let header = Header::from_bytes(block.header.as_slice()).unwrap();
         assert!(header.time_ms <= latest, "block {} is from the future", header.height);
     }
-    falls_silent(&net).await;
+    falls_abstaining(&net).await;
 }
 
 /// Nobody has anything to say but the member whose heartbeat, by its clock, has long been due.
-async fn falls_silent(net: &Net) {
+async fn falls_abstaining(net: &Net) {
     let (started, mut height, mut since) = (Instant::now(), 0, Instant::now());
     while since.elapsed() < Duration::from_secs(6) {
         assert!(started.elapsed() < Duration::from_secs(60), "block after block without a transaction");

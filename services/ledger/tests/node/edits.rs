@@ -13,7 +13,7 @@ use hbc_client::ledger::LedgerClient;
 use hbc_ledger::config::{HealMode, VerifyMode};
 use hbc_ledger::files::AttackMark;
 use hbc_ledger::node::heal::Board;
-use hbc_ledger::node::heal::repair::repair;
+use hbc_ledger::node::heal::stopped::heal;
 use hbc_testkit::chain::certify;
 use hbc_types::Clock;
 use hbc_types::account::ServiceRole;
@@ -163,7 +163,7 @@ impl Scene {
             self.net.heal = HealMode::Manual;
         } else {
             let board = Arc::new(Board::default());
-            repair(&self.net.config(index), &Clock::system(), board).await.unwrap();
+            heal(&self.net.config(index), &Clock::system(), board).await.unwrap();
         }
         self.net.run(index);
     }

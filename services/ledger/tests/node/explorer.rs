@@ -118,7 +118,7 @@ async fn blocks_and_transactions_are_listed_newest_first_and_page_by_page() {
         let refused = net.endpoint(0).get(path).once().send().await.unwrap_err();
         assert_eq!(refused.slug(), Some(expected), "{path}");
     }
-    // The register is made anew from the blocks.
+    // The secondary index is made anew from the blocks.
     net.stop(0);
     net.run(0);
     let again: Vec<BlockSummary> = net.pages("/v1/explorer/blocks?limit=200").await;
@@ -178,29 +178,29 @@ async fn subjects_of_votes_come_page_by_page() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
-async fn voices_are_seen_until_the_change_acts_and_then_it_is_history() {
+async fn votes_are_seen_until_the_change_takes_effect_and_then_it_is_history() {
     let net = Net::start(4, VerifyMode::Incremental);
     let subject = "parameter:min_spacing_ms";
     let path = format!("/v1/votes?subject={subject}");
     let before: VotesView = net.look(0, &path).await;
-    assert_eq!((before.needed, before.subjects[0].nonce, before.subjects[0].voices.len()), (3, 0, 0));
+    assert_eq!((before.needed, before.subjects[0].nonce, before.subjects[0].votes.len()), (3, 0, 0));
     net.change_by(0, 2, subject, "2", 0).await;
-    // One of them changes its mind: it has one voice.
+    // One of them changes its mind: it has one vote.
     net.change(0, &[&net.keys[1]], subject, "3", 0).await;
     let open: VotesView = net.look(0, "/v1/votes").await;
-    let voices = &open.subjects[0].voices;
-    let mut said: Vec<_> = voices.iter().map(|v| (v.member.as_str(), v.value.as_str(), v.counts)).collect();
+    let votes = &open.subjects[0].votes;
+    let mut said: Vec<_> = votes.iter().map(|v| (v.member.as_str(), v.value.as_str(), v.counts)).collect();
     said.sort_unstable();
     assert_eq!(said, [("node-1", "2", true), ("node-2", "3", true)]);
     net.change(0, &[&net.keys[2], &net.keys[3]], subject, "2", 0).await;
     let after: VotesView = net.look(0, &path).await;
-    assert_eq!((after.subjects[0].nonce, after.subjects[0].voices.len()), (1, 0));
+    assert_eq!((after.subjects[0].nonce, after.subjects[0].votes.len()), (1, 0));
     let open: VotesView = net.look(0, "/v1/votes").await;
     assert!(open.subjects.is_empty());
     let history: Page<ChangeView> = net.look(0, "/v1/members/history").await;
     let change = &history.items[0];
     assert_eq!((change.subject.as_str(), change.value.as_str()), (subject, "2"));
-    assert_eq!(change.voices, ["node-1", "node-3", "node-4"]);
+    assert_eq!(change.votes, ["node-1", "node-3", "node-4"]);
     let long = format!("/v1/votes?subject={}", "a".repeat(200));
     let refused = net.endpoint(0).get(&long).once().send().await.unwrap_err();
     assert_eq!(refused.slug(), Some(Slug::InvalidInput));

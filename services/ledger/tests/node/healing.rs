@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use ed25519_dalek::SigningKey;
 use hbc_ledger::config::{HealMode, VerifyMode};
-use hbc_ledger::store::{SealKey, Store, StoredEvidence, StoredRefusal};
+use hbc_ledger::store::{MacKey, Store, StoredEvidence, StoredRefusal};
 use hbc_types::Digest;
 use hbc_types::problem::Slug;
 use hbc_types::wire::ledger::{NodeState, TransactionState};
@@ -53,8 +53,8 @@ impl Beside {
             detail: format!("a document of node {index}").into_bytes(),
         };
         let path = net.data(index).join("ledger.db");
-        let store = Store::open(&path, true, SealKey::of(key)).await.unwrap();
-        assert_eq!(store.take_stock().await.unwrap(), None);
+        let store = Store::open(&path, true, MacKey::of(key)).await.unwrap();
+        assert_eq!(store.take_inventory().await.unwrap(), None);
         store.refuse(std::slice::from_ref(&refusal), 5).await.unwrap();
         store.add_evidence(&evidence, 6).await.unwrap();
         store.close().await.unwrap();
@@ -109,7 +109,7 @@ async fn an_edited_node_heals(verify: VerifyMode) {
 
     let status = net.state(1, NodeState::Healthy).await;
     let healed = status.last_healing.expect("it says that it healed");
-    assert_eq!((healed.first_bad_height, healed.blocks_repaired), (height, 1), "{healed:?}");
+    assert_eq!((healed.first_bad_height, healed.blocks_healed), (height, 1), "{healed:?}");
     assert_eq!(healed.fetched_from.iter().map(|peer| peer.blocks).sum::<u64>(), 1);
     assert_eq!((status.first_bad_height, status.evidence, status.healing), (None, None, None));
     for kind in ["attacked", "healed"] {
@@ -264,29 +264,29 @@ async fn a_new_file_that_cannot_be_written_is_tried_again() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
-async fn a_node_that_heals_only_when_asked_is_repaired_while_stopped() {
+async fn a_node_that_heals_only_when_asked_is_healed_while_stopped() {
     let mut net = Net::start_healing(4, VerifyMode::Full, HealMode::Manual);
     let stored = net.grow(1, 3).await;
     flip_stored(&net, 1, &stored[0]);
     refused_write(&mut net, 1).await;
     let board = std::sync::Arc::new(hbc_ledger::node::heal::Board::default());
     net.stop(1);
-    let repair = hbc_ledger::node::heal::repair::repair;
+    let heal = hbc_ledger::node::heal::stopped::heal;
     let clock = hbc_types::Clock::system();
-    let repaired = repair(&net.config(1), &clock, board.clone()).await.unwrap();
-    assert_eq!(repaired.record.repaired_blocks, 1);
+    let healed = heal(&net.config(1), &clock, board.clone()).await.unwrap();
+    assert_eq!(healed.record.healed_blocks, 1);
     let tip = net.status(0).await;
-    assert!(repaired.height <= tip.height);
-    let header = net.blocks(0, repaired.height).await.blocks.remove(0).header;
+    assert!(healed.height <= tip.height);
+    let header = net.blocks(0, healed.height).await.blocks.remove(0).header;
     let header = hbc_chain::header::Header::from_bytes(header.as_slice()).unwrap();
-    assert_eq!((repaired.state_root, repaired.log_root), (header.state_root, header.log_root));
-    let root = hbc_types::hash::state(&repaired.map, &repaired.anchors, &repaired.pages);
+    assert_eq!((healed.state_root, healed.log_root), (header.state_root, header.log_root));
+    let root = hbc_types::hash::state(&healed.map, &healed.anchors, &healed.pages);
     assert_eq!(root, header.state_root);
     net.run(1);
     wait_for_event(&net, "node-2", "healed").await;
     is_whole(&mut net, 1).await;
     // A node that runs keeps its folder.
-    let error = repair(&net.config(1), &clock, board).await.unwrap_err();
+    let error = heal(&net.config(1), &clock, board).await.unwrap_err();
     assert!(format!("{error:#}").contains("running"), "{error:#}");
 }
 
@@ -353,7 +353,7 @@ async fn the_same_fault_a_second_time_is_told_a_second_time() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
-async fn nothing_is_repaired_before_the_mark_is_on_disk() {
+async fn nothing_is_healed_before_the_mark_is_on_disk() {
     let mut net = Net::start(4, VerifyMode::Incremental);
     let stored = net.grow(1, 2).await;
     net.one_tip(&[0, 1, 2, 3]).await;

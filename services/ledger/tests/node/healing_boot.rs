@@ -110,12 +110,12 @@ async fn speaks_again(net: &mut Net) {
     let started = std::time::Instant::now();
     while net.data(2).join("silent").exists() {
         net.grow(0, 1).await;
-        assert!(started.elapsed() < std::time::Duration::from_secs(60), "it stays silent");
+        assert!(started.elapsed() < std::time::Duration::from_secs(60), "it abstains");
     }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
-async fn a_log_that_is_not_the_stores_makes_the_node_silent_until_two_heights_were_decided() {
+async fn a_log_that_is_not_the_stores_makes_the_node_abstaining_until_two_heights_were_decided() {
     let (mut net, _) = stopped().await;
     let wal = net.data(2).join("wal");
     let old = std::fs::read(&wal).unwrap();
@@ -189,7 +189,7 @@ async fn a_chain_that_was_mined_anew_and_signed_by_one_member_is_replaced() {
     for jws in &stored {
         net.finality(2, &txid(jws)).await;
     }
-    assert!(net.status(2).await.last_healing.is_some_and(|healed| healed.blocks_repaired >= 4));
+    assert!(net.status(2).await.last_healing.is_some_and(|healed| healed.blocks_healed >= 4));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
@@ -212,7 +212,7 @@ async fn a_lying_healer_is_refused_named_and_kept_as_evidence() {
     let status = net.status(2).await;
     let healed = status.last_healing.unwrap();
     assert!(healed.fetched_from.iter().all(|peer| peer.node != "node-1"), "{healed:?}");
-    assert!(healed.blocks_repaired >= 1);
+    assert!(healed.blocks_healed >= 1);
     assert!(!liar.received_requests().await.unwrap_or_default().is_empty());
     let options = sqlx::sqlite::SqliteConnectOptions::new().filename(net.data(2).join("ledger.db"));
     let mut connection = options.read_only(true).connect().await.unwrap();
@@ -221,7 +221,7 @@ async fn a_lying_healer_is_refused_named_and_kept_as_evidence() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
-async fn a_repair_that_is_interrupted_again_and_again_still_ends() {
+async fn a_heal_that_is_interrupted_again_and_again_still_ends() {
     let (mut net, stored) = stopped().await;
     flip_stored(&net, 2, &stored[1]);
     for round in 0..6_u64 {
@@ -236,7 +236,7 @@ async fn a_repair_that_is_interrupted_again_and_again_still_ends() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
-async fn killed_between_the_new_file_and_the_mark_the_node_repairs_again() {
+async fn killed_between_the_new_file_and_the_mark_the_node_heals_again() {
     let (net, _) = stopped().await;
     let mark = r#"{"first_bad_height":2,"evidence":"x","found_at_ms":5}"#;
     std::fs::write(net.data(2).join("attacked"), mark).unwrap();
@@ -318,7 +318,7 @@ async fn rows_that_were_deleted_while_stopped_are_missed() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
-async fn a_log_that_demands_what_nobody_has_is_put_away_and_the_node_is_silent() {
+async fn a_log_that_demands_what_nobody_has_is_put_away_and_the_node_is_abstaining() {
     let (mut net, _) = stopped().await;
     drop(Wal::begin(&net.data(2).join("wal"), 1_000_000_000).unwrap());
     net.run(2);
@@ -328,7 +328,7 @@ async fn a_log_that_demands_what_nobody_has_is_put_away_and_the_node_is_silent()
     let started = std::time::Instant::now();
     while folder.join("silent").exists() {
         net.grow(0, 1).await;
-        assert!(started.elapsed() < std::time::Duration::from_secs(60), "it stays silent");
+        assert!(started.elapsed() < std::time::Duration::from_secs(60), "it abstains");
     }
     is_whole(&mut net, 2).await;
     net.stop(2);
@@ -337,7 +337,7 @@ async fn a_log_that_demands_what_nobody_has_is_put_away_and_the_node_is_silent()
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
-async fn a_repair_asks_those_who_announced_an_address_and_a_slow_giver_last() {
+async fn a_heal_asks_those_who_announced_an_address_and_a_slow_giver_last() {
     let (mut net, stored) = stopped().await;
     net.heal = HealMode::Manual;
     // Node-1 gives one block at a time, and takes its time for it.
@@ -358,8 +358,8 @@ async fn a_repair_asks_those_who_announced_an_address_and_a_slow_giver_last() {
     let mut config = net.config(2);
     config.peers.truncate(1);
     let board = Arc::new(hbc_ledger::node::heal::Board::default());
-    let repaired = hbc_ledger::node::heal::repair::repair(&config, &Clock::system(), board).await.unwrap();
-    let from = repaired.record.fetched_from;
+    let healed = hbc_ledger::node::heal::stopped::heal(&config, &Clock::system(), board).await.unwrap();
+    let from = healed.record.fetched_from;
     assert_eq!(from.get("node-1"), Some(&1), "{from:?}");
-    assert!(repaired.record.repaired_blocks >= 4, "the others were known by their announcements");
+    assert!(healed.record.healed_blocks >= 4, "the others were known by their announcements");
 }

@@ -12,11 +12,11 @@
 
 mod admission;
 mod adversary;
-mod agreement;
 mod bounds;
 mod bytes;
 mod challenges;
 mod clocks;
+mod consensus;
 mod edits;
 mod explorer;
 mod healing;

@@ -58,7 +58,7 @@ impl Net {
         tx::sign(signer, &Payload::MemberVote(vote)).unwrap()
     }
 
-    /// These vote, at node `at`; answers the height at which the change acted.
+    /// These vote, at node `at`; answers the height at which the change took effect.
     pub async fn change(
         &self,
         at: usize,
@@ -132,7 +132,7 @@ async fn a_fifth_member_joins_from_an_empty_folder_and_an_old_one_may_stop() {
     let refused = net.submit(fifth, &jws).await.unwrap_err();
     assert_eq!(refused.slug(), Some(Slug::Unavailable), "{refused}");
     let subject = "member:node-5";
-    let acted = net.change_by(1, 3, subject, &public(&net.keys[fifth]), 0).await;
+    let took_effect = net.change_by(1, 3, subject, &public(&net.keys[fifth]), 0).await;
     net.becomes(fifth, NodeRole::Member).await;
     // The others knew only four addresses: the fifth told one of them, and it went round.
     for index in 0..4 {
@@ -143,7 +143,7 @@ async fn a_fifth_member_joins_from_an_empty_folder_and_an_old_one_may_stop() {
         .await;
     }
     assert!(
-        !net.signers(0, acted).await.contains(&"node-5".to_owned()),
+        !net.signers(0, took_effect).await.contains(&"node-5".to_owned()),
         "it certifies from the next height on"
     );
     net.write(2, &[0, 1, 2, 3, fifth]).await;
@@ -165,13 +165,13 @@ async fn a_fifth_member_joins_from_an_empty_folder_and_an_old_one_may_stop() {
 async fn a_removed_member_observes_and_its_signatures_count_no_more() {
     let mut net = Net::start(4, VerifyMode::Incremental);
     net.write(3, &[0, 1, 2, 3]).await;
-    let acted = net.change_by(0, 3, "member:node-4", "none", 0).await;
+    let took_effect = net.change_by(0, 3, "member:node-4", "none", 0).await;
     net.becomes(3, NodeRole::Observer).await;
     let height = net.write(0, &[0, 1, 2, 3]).await;
-    assert!(height > acted);
+    assert!(height > took_effect);
     assert_eq!(net.signers(3, height).await, ["node-1", "node-2", "node-3"]);
     assert_eq!(net.status(0).await.members, 3);
-    // Its envelope, its promise and its voice are nobody's any more.
+    // Its envelope, its promise and its vote are nobody's any more.
     let sender =
         Sender { me: id(&net.keys[3]), key: net.keys[3].clone(), chain: net.chain, clock: Clock::system() };
     let refused = send_envelope(&net.endpoint(0), &id(&net.keys[0]), &sender, Vec::new()).await.unwrap_err();
@@ -179,8 +179,8 @@ async fn a_removed_member_observes_and_its_signatures_count_no_more() {
     let jws = net.transaction();
     let hbc_client::ClientError::Problem(refused) = net.submit(3, &jws).await.unwrap_err() else { panic!() };
     assert_eq!(refused.document.references.len(), 3, "the members are named: {refused:?}");
-    let voice = net.vote(&net.keys[3], "member:node-4", &public(&net.keys[3]), 1);
-    assert_eq!(net.submit(0, &voice).await.unwrap_err().slug(), Some(Slug::Excluded));
+    let vote = net.vote(&net.keys[3], "member:node-4", &public(&net.keys[3]), 1);
+    assert_eq!(net.submit(0, &vote).await.unwrap_err().slug(), Some(Slug::Excluded));
     // All three are needed now, and node-4 makes up for none.
     net.stop(2);
     let waits = net.transaction();
@@ -253,9 +253,9 @@ async fn the_target_is_raised_and_lowered_and_no_other_is_taken() {
         |view: &hbc_types::wire::ledger::BlockView| Header::from_bytes(view.header.as_slice()).unwrap();
     for (nonce, bits) in [(0, 9), (1, 4)] {
         let value = Target::from_zero_bits(bits).unwrap().compact();
-        let acted = net.change_by(0, 3, "parameter:target", &value.to_string(), nonce).await;
+        let took_effect = net.change_by(0, 3, "parameter:target", &value.to_string(), nonce).await;
         let height = net.write(1, &[0, 1, 2, 3]).await;
-        let (before, after) = (net.blocks(2, acted).await.blocks, net.blocks(2, height).await.blocks);
+        let (before, after) = (net.blocks(2, took_effect).await.blocks, net.blocks(2, height).await.blocks);
         assert_ne!(header(&before[0]).target.compact(), value, "the block of the change has the old one");
         assert_eq!(header(&after[0]).target.compact(), value);
         // A block with the target of before is refused by the rule that every member applies.
@@ -274,11 +274,11 @@ async fn the_target_is_raised_and_lowered_and_no_other_is_taken() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
 async fn a_node_that_stops_at_the_block_of_the_change_comes_back_with_the_right_set() {
     let mut net = Net::start(4, VerifyMode::Incremental);
-    let acted = net.change_by(0, 3, "member:node-4", "none", 0).await;
+    let took_effect = net.change_by(0, 3, "member:node-4", "none", 0).await;
     for index in 0..4 {
-        net.until("the block", async || net.status(index).await.height >= acted).await;
+        net.until("the block", async || net.status(index).await.height >= took_effect).await;
     }
-    assert_eq!(net.status(0).await.height, acted, "nothing came after it");
+    assert_eq!(net.status(0).await.height, took_effect, "nothing came after it");
     for index in 0..4 {
         net.stop(index);
     }

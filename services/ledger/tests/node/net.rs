@@ -14,7 +14,7 @@ use hbc_chain::tx::{self, Tx};
 use hbc_client::Endpoint;
 use hbc_ledger::Application;
 use hbc_ledger::config::{Config, HealMode, PeerAddress, VerifyMode};
-use hbc_ledger::store::{SealKey, Store, StoredBlock};
+use hbc_ledger::store::{MacKey, Store, StoredBlock};
 use hbc_ledger::wal::Wal;
 use hbc_service::ServerSettings;
 use hbc_service::config::SecretFile;
@@ -189,7 +189,7 @@ impl Net {
         height: u64,
         mut transactions: impl FnMut() -> Vec<Arc<Tx>>,
     ) {
-        let store = Store::open(&self.folder.path().join("prefilled.db"), true, SealKey::of(&self.keys[0]))
+        let store = Store::open(&self.folder.path().join("prefilled.db"), true, MacKey::of(&self.keys[0]))
             .await
             .unwrap();
         let mut chain = Chain::found(self.genesis.clone()).unwrap();
@@ -217,9 +217,9 @@ impl Net {
             std::fs::create_dir_all(self.data(*index)).unwrap();
             let (from, to) = (self.folder.path().join("prefilled.db"), self.data(*index).join("ledger.db"));
             std::fs::copy(from, &to).unwrap();
-            let key = SealKey::of(&self.keys[*index]).or_by(&self.keys[0]);
+            let key = MacKey::of(&self.keys[*index]).or_by(&self.keys[0]);
             let store = Store::open(&to, false, key).await.unwrap();
-            assert_eq!(store.take_stock().await.unwrap(), None);
+            assert_eq!(store.take_inventory().await.unwrap(), None);
             store.close().await.unwrap();
             Wal::begin(&self.data(*index).join("wal"), height + 1).unwrap();
         }
@@ -347,7 +347,7 @@ impl Net {
         }
     }
 
-    /// Waits until an event about a node acts, as this node knows it.
+    /// Waits until an event about a node takes effect, as this node knows it.
     pub async fn told(&self, index: usize, node: &str, event: &str) -> NodeEventView {
         let started = Instant::now();
         loop {
@@ -360,7 +360,7 @@ impl Net {
         }
     }
 
-    /// Waits until an event with this evidence acts, as this node knows it.
+    /// Waits until an event with this evidence takes effect, as this node knows it.
     pub async fn told_of(&self, index: usize, node: &str, event: &str, evidence: &Digest) {
         let started = Instant::now();
         loop {

@@ -38,11 +38,11 @@ fn anchor(chain: Digest, iat: u64, n: u64) -> Arc<Tx> {
     Arc::new(Tx::parse(tx::sign(&service_key(ServiceRole::Storage), &payload).unwrap().as_bytes()).unwrap())
 }
 
-async fn time(node: &Arc<Node>, relied: &BTreeSet<u64>) -> Duration {
+async fn time(node: &Arc<Node>, read_set: &BTreeSet<u64>) -> Duration {
     let mut all = Vec::new();
     for _ in 0..ROUNDS {
         let began = Instant::now();
-        assert_eq!(node.guard.store_is_sound(relied).await, Soundness::Sound);
+        assert_eq!(node.guard.store_is_sound(read_set).await, Soundness::Sound);
         all.push(began.elapsed());
     }
     all.sort();

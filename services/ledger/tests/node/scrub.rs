@@ -114,7 +114,9 @@ async fn a_changed_old_certificate_is_found_at_the_start_and_never_served() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
 async fn rows_beside_the_blocks_and_index_pages_are_read_again_by_an_idle_node() {
     let key = ed25519_dalek::SigningKey::from_bytes(&[1; 32]);
-    for (what, column) in [("a refusal", 0), ("a document", 1), ("an index", 2), ("a row of the tally", 3)] {
+    for (what, column) in
+        [("a refusal", 0), ("a document", 1), ("an index", 2), ("a row of the multiset hash", 3)]
+    {
         let (mut net, _) = some_blocks(VerifyMode::Incremental).await;
         net.stop(0);
         let beside = Beside::put(&mut net, 0, &key).await;
@@ -137,7 +139,7 @@ async fn rows_beside_the_blocks_and_index_pages_are_read_again_by_an_idle_node()
     }
 }
 
-/// Of the tally, which changes with each promise.
+/// Of the multiset hash, which changes with each promise.
 async fn nonce(path: &std::path::Path) -> Vec<u8> {
     let options = sqlx::sqlite::SqliteConnectOptions::new().filename(path).read_only(true);
     let mut connection = options.connect().await.unwrap();

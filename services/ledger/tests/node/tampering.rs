@@ -1,4 +1,4 @@
-//! A changed store: seen before the next write, marked until it is repaired, refused with the way to the healthy
+//! A changed store: seen before the next write, marked until it is healed, refused with the way to the healthy
 //! nodes. Nodes heal only when asked here, so that the attacked state can be looked at.
 
 use std::path::Path;

@@ -1,8 +1,8 @@
 //! The index key: what makes a dump of storage's database name nobody and no diagnosis.
 //!
-//! - Tokens: `HMAC-SHA-256(key, field ‖ 0 ‖ value)[..16]`, as 32 hex digits. Compartments, codes and identifiers are
+//! - Tokens: `HMAC-SHA-256(key, field ‖ 0 ‖ value)[..16]`, as 32 hex digits. Sensitivities, codes and identifiers are
 //!   hashed together with the patient, so that equal tokens of two patients tell nothing.
-//! - Row seals: what a row must keep but a dump must not tell (whose it is, the commitment's salt, the hash of the
+//! - Row encryption: what a row must keep but a dump must not tell (whose it is, the commitment's salt, the hash of the
 //!   plaintext) under AES-256-GCM, with every clear column as additional data: a label or a number that was changed
 //!   by hand in the database no longer opens.
 //!
@@ -11,7 +11,7 @@
 use aes_gcm::aead::{Aead, KeyInit, Payload};
 use aes_gcm::{Aes256Gcm, Nonce};
 use hbc_types::ids::PatientId;
-use hbc_types::labels::Compartment;
+use hbc_types::labels::Sensitivity;
 use hbc_types::secret::{Bytes, Key32};
 use hbc_types::{Digest, Random};
 use hkdf::Hkdf;
@@ -43,24 +43,24 @@ impl std::fmt::Debug for IndexKey {
     }
 }
 
-/// What a row keeps sealed.
+/// What a row keeps encrypted.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RowSecret {
     /// Whose record it is.
     #[serde(rename = "p")]
     pub patient: PatientId,
-    /// Its compartment.
+    /// Its sensitivity.
     #[serde(rename = "c")]
-    pub compartment: Compartment,
+    pub sensitivity: Sensitivity,
     /// The commitment's salt.
     #[serde(rename = "s")]
     pub salt: Bytes,
     /// SHA-256 of the received bytes.
     #[serde(rename = "h")]
     pub received: Digest,
-    /// SHA-256 of the sealed slice.
+    /// SHA-256 of the encrypted slice.
     #[serde(rename = "x")]
-    pub sealed: Digest,
+    pub encrypted: Digest,
     /// Length of the received bytes.
     #[serde(rename = "b")]
     pub bytes: u64,
@@ -102,10 +102,10 @@ impl IndexKey {
         self.token("patient", &[patient.as_str()])
     }
 
-    /// The compartment column.
+    /// The sensitivity column.
     #[must_use]
-    pub fn compartment(&self, patient: &PatientId, compartment: Compartment) -> Token {
-        self.token("compartment", &[patient.as_str(), compartment.code()])
+    pub fn sensitivity(&self, patient: &PatientId, sensitivity: Sensitivity) -> Token {
+        self.token("compartment", &[patient.as_str(), sensitivity.code()])
     }
 
     /// An identifier of a resource type, scoped to the patient.
@@ -121,19 +121,24 @@ impl IndexKey {
         self.token("code", &[patient.as_str(), system, code])
     }
 
-    /// Seals a row's secret to what its seal binds.
-    pub fn seal_row(&self, bound: &[u8], secret: &RowSecret, random: &Random) -> Result<Vec<u8>, RowError> {
+    /// Encrypts a row's secret to what its authentication tag binds.
+    pub fn encrypt_row(
+        &self,
+        bound: &[u8],
+        secret: &RowSecret,
+        random: &Random,
+    ) -> Result<Vec<u8>, RowError> {
         let plain = Zeroizing::new(serde_json::to_vec(secret).map_err(|_never| RowError)?);
         let nonce = random.bytes::<NONCE>();
         let payload = Payload { msg: &plain, aad: bound };
-        let sealed = self.rows.encrypt(&Nonce::from(nonce), payload).map_err(|_aead| RowError)?;
-        Ok([nonce.as_slice(), &sealed].concat())
+        let encrypted = self.rows.encrypt(&Nonce::from(nonce), payload).map_err(|_aead| RowError)?;
+        Ok([nonce.as_slice(), &encrypted].concat())
     }
 
     /// Opens a row's secret.
-    pub fn open_row(&self, bound: &[u8], sealed: &[u8]) -> Result<RowSecret, RowError> {
-        let (nonce, sealed) = sealed.split_first_chunk::<NONCE>().ok_or(RowError)?;
-        let payload = Payload { msg: sealed, aad: bound };
+    pub fn open_row(&self, bound: &[u8], encrypted: &[u8]) -> Result<RowSecret, RowError> {
+        let (nonce, encrypted) = encrypted.split_first_chunk::<NONCE>().ok_or(RowError)?;
+        let payload = Payload { msg: encrypted, aad: bound };
         let plain = self.rows.decrypt(&Nonce::from(*nonce), payload).map_err(|_aead| RowError)?;
         serde_json::from_slice(&Zeroizing::new(plain)).map_err(|_json| RowError)
     }
@@ -160,7 +165,7 @@ mod tests {
     fn tokens_keep_fields_patients_and_parts_apart() {
         let key = key();
         let (one, two) = (PatientId::random(&Random::seeded(1)), PatientId::random(&Random::seeded(2)));
-        assert_ne!(key.compartment(&one, Compartment::Hiv), key.compartment(&two, Compartment::Hiv));
+        assert_ne!(key.sensitivity(&one, Sensitivity::Hiv), key.sensitivity(&two, Sensitivity::Hiv));
         assert_ne!(key.token("a", &["b"]), key.token("a", &["b", ""]));
         assert_ne!(key.token("code", &["x"]), key.token("patient", &["x"]));
         assert_eq!(key.patient(&one), IndexKey::new(&Key32::new([7; 32])).patient(&one));

@@ -107,7 +107,7 @@ impl Resource {
             codes: codes(&value),
             labels: Labels {
                 category: classify::category(&value),
-                compartment: classify::compartment(&value),
+                sensitivity: classify::sensitivity(&value),
             },
             days: Days::of(&value),
             edits: Edits::of(node),

@@ -1,4 +1,4 @@
-//! Segments: the sealed records of one patient and one compartment from one request, as one IPFS object.
+//! Segments: the encrypted records of one patient and one sensitivity from one request, as one IPFS object.
 
 use bytes::Bytes;
 use cid::Cid;
@@ -16,9 +16,9 @@ pub const BLOCK_BYTES: usize = 1024 * 1024;
 /// Multicodec `raw`.
 const RAW: u64 = 0x55;
 
-/// One sealed record on its way into a segment.
+/// One encrypted record on its way into a segment.
 #[derive(Clone, Debug)]
-pub struct SealedRecord {
+pub struct EncryptedRecord {
     /// The record.
     pub id: RecordId,
     /// Its version.
@@ -27,8 +27,8 @@ pub struct SealedRecord {
     pub salt: Salt,
     /// SHA-256 of the received bytes.
     pub received: Digest,
-    /// The sealed bytes.
-    pub sealed: Vec<u8>,
+    /// The encrypted bytes.
+    pub encrypted: Vec<u8>,
 }
 
 /// Where a record lies in its segment.
@@ -39,7 +39,7 @@ pub struct Place {
     /// How long it is.
     pub length: u64,
     /// SHA-256 of the slice.
-    pub sealed: Digest,
+    pub encrypted: Digest,
     /// The record's commitment: a leaf of the segment's tree.
     pub commitment: Digest,
 }
@@ -58,25 +58,25 @@ pub struct Segment {
 }
 
 impl Segment {
-    /// Concatenates sealed records, taking their bytes, and computes what the anchor says of them.
+    /// Concatenates encrypted records, taking their bytes, and computes what the anchor says of them.
     #[must_use]
-    pub fn of(records: &mut [SealedRecord]) -> Self {
-        let mut bytes = Vec::with_capacity(records.iter().map(|record| record.sealed.len()).sum());
+    pub fn of(records: &mut [EncryptedRecord]) -> Self {
+        let mut bytes = Vec::with_capacity(records.iter().map(|record| record.encrypted.len()).sum());
         let mut places = Vec::with_capacity(records.len());
         for record in records {
             let offset = bytes.len() as u64;
-            let length = record.sealed.len() as u64;
-            let sealed = Digest::of(&record.sealed);
+            let length = record.encrypted.len() as u64;
+            let encrypted = Digest::of(&record.encrypted);
             let facts = RecordFacts {
                 id: record.id.as_str(),
                 version: record.version,
                 received: record.received,
-                sealed,
+                sealed: encrypted,
                 offset,
                 length,
             };
-            places.push(Place { offset, length, sealed, commitment: hash::record(&record.salt, &facts) });
-            bytes.append(&mut record.sealed);
+            places.push(Place { offset, length, encrypted, commitment: hash::record(&record.salt, &facts) });
+            bytes.append(&mut record.encrypted);
         }
         let root = root(places.iter().map(|place| place.commitment));
         Self { digest: Digest::of(&bytes), bytes: Bytes::from(bytes), places, root }
@@ -128,12 +128,12 @@ mod tests {
     #[test]
     fn places_cover_the_bytes_and_commit_to_them() {
         let random = Random::seeded(1);
-        let record = |length: usize| SealedRecord {
+        let record = |length: usize| EncryptedRecord {
             id: RecordId::random(&random),
             version: 1,
             salt: random.bytes(),
             received: Digest::of(b"r"),
-            sealed: vec![5; length],
+            encrypted: vec![5; length],
         };
         let records = vec![record(10), record(20), record(5)];
         let segment = Segment::of(&mut records.clone());

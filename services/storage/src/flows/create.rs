@@ -1,10 +1,10 @@
-//! Creating FHIR resources and documents: read, look up, plan, write; again when a rival was first.
+//! Creating FHIR resources and documents: read, look up, plan, write; again when a conflicting request was first.
 
 use std::collections::HashMap;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use hbc_service::idempotency::Rivalry as _;
+use hbc_service::idempotency::WriteConflict as _;
 use hbc_types::Timestamp;
 use hbc_types::classify;
 use hbc_types::ids::{PatientId, RecordId};
@@ -19,7 +19,7 @@ use crate::error::Error;
 use crate::flows::upload::{self, Stored, Upload};
 use hbc_types::json;
 
-/// How often an upload is planned anew because a rival created one of its conditional records first.
+/// How often an upload is planned anew because a conflicting request created one of its conditional records first.
 const ATTEMPTS: usize = 5;
 
 /// Who creates, for whom and why.
@@ -114,7 +114,7 @@ pub async fn create(
         }
         let written = write(app, author, body, drafts, now, |stored| save(&created(stored))).await;
         match written {
-            Err(error) if error.is_rival() && attempt < ATTEMPTS => attempt += 1,
+            Err(error) if error.is_conflict() && attempt < ATTEMPTS => attempt += 1,
             outcome => return Ok(created(&outcome?)),
         }
     }

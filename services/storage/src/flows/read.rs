@@ -1,7 +1,8 @@
 //! The read path: nothing leaves before everything verified.
 //!
-//! row (its seal binds every label) → access-policy (decision, receipt, keys) → bytes from IPFS → hash of the slice →
-//! seal (key, record, version, patient, labels, number) → layout → hash of the received bytes → commitment.
+//! row (its authentication tag binds every label) → access-policy (decision, receipt, keys) → bytes from IPFS → hash of
+//! the slice → decryption (key, record, version, patient, labels, number) → layout → hash of the received bytes →
+//! commitment.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -22,17 +23,17 @@ use hbc_types::wire::access::{
 use crate::app::{App, blocking};
 use crate::domain::index::Token;
 use crate::domain::overlay::Overlay;
-use crate::domain::{plaintext, seal};
+use crate::domain::{encryption, plaintext};
 use crate::error::Error;
 use crate::store::{Filter, TrustedRow};
-use hbc_types::labels::{Category, Compartment};
+use hbc_types::labels::{Category, Sensitivity};
 
 /// Records opened by one request at most: what fits in memory.
 const MAX_BYTES: u64 = 256 * 1024 * 1024;
 
 /// Who reads, and why.
 #[derive(Clone, Debug)]
-pub struct Reader {
+pub struct RecordReader {
     /// The caller's token.
     pub token: SecretText,
     /// Why.
@@ -70,7 +71,7 @@ pub async fn find(app: &App, id: &RecordId, version: Option<u32>) -> Result<Trus
 /// Asks whether labels may be read; both verdicts leave a receipt.
 pub async fn decide(
     app: &App,
-    reader: &Reader,
+    reader: &RecordReader,
     patient: &PatientId,
     labels: Vec<Labels>,
 ) -> Result<DecisionAnswer, Error> {
@@ -89,26 +90,26 @@ pub async fn decide(
 /// A page of the rows that the reader may see, and whether there may be more.
 pub async fn list(
     app: &App,
-    reader: &Reader,
+    reader: &RecordReader,
     patient: &PatientId,
     filter: &Filter,
 ) -> Result<(Vec<TrustedRow>, bool), Error> {
     let token = app.index.patient(patient);
-    let compartments: HashMap<Token, Compartment> =
-        Compartment::ALL.iter().map(|found| (app.index.compartment(patient, *found), *found)).collect();
+    let sensitivities: HashMap<Token, Sensitivity> =
+        Sensitivity::ALL.iter().map(|found| (app.index.sensitivity(patient, *found), *found)).collect();
     let sets = app.store.label_sets(&token).await?;
     let mut labels: Vec<Labels> = Vec::new();
     for (category, token) in sets {
-        let compartment =
-            *compartments.get(&token).ok_or_else(|| Error::integrity("a compartment", category.code()))?;
+        let sensitivity =
+            *sensitivities.get(&token).ok_or_else(|| Error::integrity("a sensitivity", category.code()))?;
         if filter.category.is_none_or(|wanted| wanted == category) {
-            labels.push(Labels { category, compartment });
+            labels.push(Labels { category, sensitivity });
         }
     }
     if labels.is_empty() {
         // Nothing to show: who asks must still be allowed to know that.
         let categories = filter.category.map_or(Category::ALL.to_vec(), |wanted| vec![wanted]);
-        let normal = |category| Labels { category, compartment: Compartment::Normal };
+        let normal = |category| Labels { category, sensitivity: Sensitivity::Normal };
         labels = categories.into_iter().map(normal).collect();
     }
     let answer = decide(app, reader, patient, labels).await?;
@@ -116,7 +117,7 @@ pub async fn list(
         answer.allowed.into_iter().map(|allowed| (allowed.labels, allowed)).collect();
     let allowed: Vec<(Category, Token)> = limits
         .keys()
-        .map(|labels| (labels.category, app.index.compartment(patient, labels.compartment)))
+        .map(|labels| (labels.category, app.index.sensitivity(patient, labels.sensitivity)))
         .collect();
     let rows = app.store.list(&token, &allowed, filter).await?;
     let more = rows.len() == filter.limit as usize;
@@ -148,7 +149,7 @@ pub struct OpenedAll {
 /// Opens records of one patient. What the reader may not read is absent from the answer.
 pub async fn open(
     app: &App,
-    reader: &Reader,
+    reader: &RecordReader,
     patient: &PatientId,
     rows: Vec<TrustedRow>,
 ) -> Result<OpenedAll, Error> {
@@ -181,14 +182,14 @@ pub async fn open(
     let version = unwrapped.consent_version;
     let opened = blocking(move || {
         let pairs = allowed.into_iter().zip(slices);
-        pairs.map(|((row, key), slice)| unseal(row, &key, &slice, version)).collect::<Result<_, Error>>()
+        pairs.map(|((row, key), slice)| decrypt(row, &key, &slice, version)).collect::<Result<_, Error>>()
     });
     Ok(OpenedAll { records: opened.await?, known: unwrapped.known, rule: unwrapped.rule })
 }
 
 /// Opens one record. Who may not read it is told so, or that there is nothing; a wrap that opens for nobody was moved
 /// or changed.
-pub async fn open_one(app: &App, reader: &Reader, row: TrustedRow) -> Result<Opened, Error> {
+pub async fn open_one(app: &App, reader: &RecordReader, row: TrustedRow) -> Result<Opened, Error> {
     let (patient, id) = (row.secret.patient.clone(), row.row.id.clone());
     let opened = open(app, reader, &patient, vec![row]).await?;
     match (opened.records.into_iter().next(), opened.known, opened.rule) {
@@ -206,7 +207,7 @@ const STEP: usize = 1024 * 1024;
 /// patient's consent changed, and if so, decided anew: a revocation stops a download that is under way.
 pub fn stream(
     app: App,
-    reader: Reader,
+    reader: RecordReader,
     opened: &Opened,
     bytes: Bytes,
 ) -> impl Stream<Item = Result<Bytes, Problem>> + use<> {
@@ -222,7 +223,12 @@ pub fn stream(
     })
 }
 
-async fn still_allowed(app: &App, reader: &Reader, row: &TrustedRow, version: u64) -> Result<u64, Error> {
+async fn still_allowed(
+    app: &App,
+    reader: &RecordReader,
+    row: &TrustedRow,
+    version: u64,
+) -> Result<u64, Error> {
     let patient = &row.secret.patient;
     if patient.is_directory() {
         return Ok(version);
@@ -234,7 +240,8 @@ async fn still_allowed(app: &App, reader: &Reader, row: &TrustedRow, version: u6
     Ok(now)
 }
 
-/// The sealed slices of rows, in their order. Records that lie close together in one object are fetched as one range.
+/// The encrypted slices of rows, in their order. Records that lie close together in one object are fetched as one
+/// range.
 async fn fetch(app: &App, rows: &[(TrustedRow, Key32)]) -> Result<Vec<Bytes>, Error> {
     let mut objects: BTreeMap<&str, Vec<usize>> = BTreeMap::new();
     for (index, (row, _)) in rows.iter().enumerate() {
@@ -277,29 +284,30 @@ async fn fetch(app: &App, rows: &[(TrustedRow, Key32)]) -> Result<Vec<Bytes>, Er
     Ok(slices)
 }
 
-/// Checks and opens one sealed slice.
-fn unseal(trusted: TrustedRow, key: &Key32, slice: &[u8], consent_version: u64) -> Result<Opened, Error> {
+/// Checks and opens one encrypted slice.
+fn decrypt(trusted: TrustedRow, key: &Key32, slice: &[u8], consent_version: u64) -> Result<Opened, Error> {
     let (row, secret) = (&trusted.row, &trusted.secret);
     let wrong = |what| Error::integrity(what, row.id.as_str());
-    let sealed = Digest::of(slice);
-    if sealed != secret.sealed {
-        return Err(wrong("a sealed record"));
+    let encrypted = Digest::of(slice);
+    if encrypted != secret.encrypted {
+        return Err(wrong("an encrypted record"));
     }
-    let context = seal::Context {
+    let context = encryption::Context {
         record: &row.id,
         version: row.version,
         patient: &secret.patient,
         labels: trusted.labels(),
         n: row.n,
     };
-    let plain = seal::open(key, context, slice).map_err(|_seal| wrong("a record's seal"))?;
+    let plain = encryption::open(key, context, slice)
+        .map_err(|_encryption| wrong("a record's authentication tag"))?;
     let decoded = plaintext::decode(&plain).map_err(|_layout| wrong("a record's layout"))?;
     let received = Digest::of(decoded.received);
     let facts = RecordFacts {
         id: row.id.as_str(),
         version: row.version,
         received,
-        sealed,
+        sealed: encrypted,
         offset: row.offset,
         length: row.length,
     };

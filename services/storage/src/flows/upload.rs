@@ -1,6 +1,6 @@
-//! The write path: from drafts to records that are sealed, pinned and committed, their anchor on its way.
+//! The write path: from drafts to records that are encrypted, pinned and committed, their anchor on its way.
 //!
-//! intent row → data keys (the decision) → seal → spool, fsynced → pin → one transaction → answer. A crash at any
+//! intent row → data keys (the decision) → encryption → spool, fsynced → pin → one transaction → answer. A crash at any
 //! point leaves either nothing that counts, which a job cleans up, or everything.
 
 use std::collections::BTreeMap;
@@ -16,7 +16,7 @@ use hbc_chain::tx;
 use hbc_client::ClientError;
 use hbc_types::ids::{IntentId, PatientId, RecordId};
 use hbc_types::keys::{PublicKey, Tag};
-use hbc_types::labels::Compartment;
+use hbc_types::labels::Sensitivity;
 use hbc_types::outbox::NewTransaction;
 use hbc_types::purpose::Purpose;
 use hbc_types::saved::SavedAnswer;
@@ -28,10 +28,10 @@ use crate::app::{App, blocking};
 use crate::domain::bundle::Draft;
 use crate::domain::days::{self, Days};
 use crate::domain::index::RowSecret;
-use crate::domain::segment::{SealedRecord, Segment, tag};
-use crate::domain::{plaintext, seal};
+use crate::domain::segment::{EncryptedRecord, Segment, tag};
+use crate::domain::{encryption, plaintext};
 use crate::error::Error;
-use crate::jobs::Bury;
+use crate::jobs::Abort;
 use crate::store::{self, Commit, NewRecord, NewSegment, RecordRow, intents};
 
 /// What is to be written, and for whom.
@@ -68,10 +68,10 @@ pub struct Stored {
 
 /// One segment under construction.
 struct Part {
-    compartment: Compartment,
+    sensitivity: Sensitivity,
     /// Indices of its records among the drafts.
     drafts: Vec<usize>,
-    records: Vec<SealedRecord>,
+    records: Vec<EncryptedRecord>,
     segment: Segment,
 }
 
@@ -92,7 +92,7 @@ pub async fn write(
     outcome
 }
 
-/// With the intent its end is owed: unless it is committed in time, it is buried.
+/// With the intent its end is owed: unless it is committed in time, it is aborted.
 async fn begin(app: &App, intent: &IntentId) -> Result<(), Error> {
     let (intent, now) = (intent.clone(), app.clock.now());
     let late = now.plus(Duration::from_secs(app.reconcile.intent_seconds));
@@ -100,7 +100,7 @@ async fn begin(app: &App, intent: &IntentId) -> Result<(), Error> {
         .write(move |tx| {
             Box::pin(async move {
                 intents::begin(tx, &intent, now).await?;
-                Ok::<_, Error>(enqueue::<Bury>(tx, &intent, late).await?)
+                Ok::<_, Error>(enqueue::<Abort>(tx, &intent, late).await?)
             })
         })
         .await
@@ -113,7 +113,7 @@ async fn give_up(app: &App, intent: &IntentId) {
     let given_up = app.db.write(move |tx| {
         Box::pin(async move {
             intents::kill(tx, &intent).await?;
-            enqueue::<Bury>(tx, &intent, now).await
+            enqueue::<Abort>(tx, &intent, now).await
         })
     });
     if let Err(error) = given_up.await {
@@ -135,7 +135,7 @@ async fn write_under(
     let upload = Arc::new(upload);
     let (keys, parts) = {
         let (app, upload, intent) = (app.clone(), Arc::clone(&upload), intent.clone());
-        blocking(move || seal_and_spool(&app, &upload, &intent, keys)).await?
+        blocking(move || encrypt_and_spool(&app, &upload, &intent, keys)).await?
     };
     let cids = try_join_all(parts.iter().map(|part| app.blobs.put(part.segment.bytes.clone()))).await?;
     let (commit, stored) = {
@@ -162,7 +162,7 @@ async fn commit_upload(app: &App, upload: Arc<Commit>) -> Result<(), Error> {
         .write(move |tx| {
             Box::pin(async move {
                 store::commit(tx, &upload).await?;
-                Ok::<_, Error>(cancel::<Bury>(tx, &upload.intent).await?)
+                Ok::<_, Error>(cancel::<Abort>(tx, &upload.intent).await?)
             })
         })
         .await
@@ -188,36 +188,41 @@ async fn data_keys(app: &App, intent: &IntentId, upload: &Upload) -> Result<Data
     }
 }
 
-/// Seals every record under its key, concatenates the compartments' segments and writes them to the spool.
-fn seal_and_spool(
+/// Encrypts every record under its key, concatenates the sensitivities' segments and writes them to the spool.
+fn encrypt_and_spool(
     app: &App,
     upload: &Upload,
     intent: &IntentId,
     keys: DataKeys,
 ) -> Result<(DataKeys, Vec<Part>), Error> {
-    let mut groups: BTreeMap<Compartment, Vec<usize>> = BTreeMap::new();
+    let mut groups: BTreeMap<Sensitivity, Vec<usize>> = BTreeMap::new();
     for (index, draft) in upload.drafts.iter().enumerate() {
-        groups.entry(draft.labels.compartment).or_default().push(index);
+        groups.entry(draft.labels.sensitivity).or_default().push(index);
     }
     let mut parts = Vec::with_capacity(groups.len());
-    for (compartment, drafts) in groups {
+    for (sensitivity, drafts) in groups {
         let mut records = Vec::with_capacity(drafts.len());
         for index in &drafts {
             let (Some(draft), Some(key)) = (upload.drafts.get(*index), keys.keys.get(*index)) else {
                 return Err(Error::Fault("a draft without a key"));
             };
-            records.push(seal_record(app, upload, draft, key)?);
+            records.push(encrypt_record(app, upload, draft, key)?);
         }
         let segment = Segment::of(&mut records);
-        parts.push(Part { compartment, drafts, records, segment });
+        parts.push(Part { sensitivity, drafts, records, segment });
     }
     app.spool.write(intent, parts.iter().map(|part| part.segment.bytes.as_ref())).map_err(Error::Spool)?;
     Ok((keys, parts))
 }
 
-fn seal_record(app: &App, upload: &Upload, draft: &Draft, key: &DataKey) -> Result<SealedRecord, Error> {
+fn encrypt_record(
+    app: &App,
+    upload: &Upload,
+    draft: &Draft,
+    key: &DataKey,
+) -> Result<EncryptedRecord, Error> {
     let received = upload.body.get(draft.received.clone()).ok_or(Error::Fault("a draft outside the body"))?;
-    let context = seal::Context {
+    let context = encryption::Context {
         record: &draft.id,
         version: 1,
         patient: &upload.account,
@@ -225,14 +230,14 @@ fn seal_record(app: &App, upload: &Upload, draft: &Draft, key: &DataKey) -> Resu
         n: key.n,
     };
     let plaintext = plaintext::encode(&draft.overlay, received);
-    let sealed = seal::seal(&key.dek, context, &plaintext, &app.random)
-        .map_err(|_never| Error::Fault("a record could not be sealed"))?;
-    Ok(SealedRecord {
+    let encrypted = encryption::encrypt(&key.dek, context, &plaintext, &app.random)
+        .map_err(|_never| Error::Fault("a record could not be encrypted"))?;
+    Ok(EncryptedRecord {
         id: draft.id.clone(),
         version: 1,
         salt: app.random.bytes(),
         received: Digest::of(received),
-        sealed,
+        encrypted,
     })
 }
 
@@ -301,12 +306,12 @@ fn assemble(
     Ok((commit, stored))
 }
 
-/// The tag key of a segment: that of its compartment, in the epoch of its records' keys.
+/// The tag key of a segment: that of its sensitivity, in the epoch of its records' keys.
 fn tag_key<'k>(keys: &'k DataKeys, part: &Part) -> Result<&'k hbc_types::secret::Key32, Error> {
     let epoch = part.drafts.first().and_then(|index| keys.keys.get(*index)).map(|key| key.kek_epoch);
-    let of = |key: &&TagKey| key.compartment == part.compartment && Some(key.kek_epoch) == epoch;
+    let of = |key: &&TagKey| key.sensitivity == part.sensitivity && Some(key.kek_epoch) == epoch;
     let found = keys.tag_keys.iter().find(of);
-    let missing = || ClientError::BadAnswer("a compartment without a tag key".to_owned());
+    let missing = || ClientError::BadAnswer("a sensitivity without a tag key".to_owned());
     Ok(found.map(|key| &key.key).ok_or_else(missing)?)
 }
 
@@ -353,10 +358,10 @@ fn row(
     let position = u32::try_from(position).map_err(|_range| Error::Fault("too many records"))?;
     let secret = RowSecret {
         patient: upload.account.clone(),
-        compartment: draft.labels.compartment,
+        sensitivity: draft.labels.sensitivity,
         salt: PublicBytes::from(record.salt.as_slice()),
         received: record.received,
-        sealed: place.sealed,
+        encrypted: place.encrypted,
         bytes: draft.received.len() as u64,
         media_type: draft.media_type.clone(),
     };
@@ -378,13 +383,13 @@ fn row(
         commitment: place.commitment,
         created_at: upload.now,
         patient: app.index.patient(account),
-        compartment: app.index.compartment(account, draft.labels.compartment),
-        sealed: Vec::new(),
+        sensitivity: app.index.sensitivity(account, draft.labels.sensitivity),
+        encrypted: Vec::new(),
     };
-    row.sealed = app
+    row.encrypted = app
         .index
-        .seal_row(&row.bound(), &secret, &app.random)
-        .map_err(|_never| Error::Fault("a row could not be sealed"))?;
+        .encrypt_row(&row.bound(), &secret, &app.random)
+        .map_err(|_never| Error::Fault("a row could not be encrypted"))?;
     let identifiers =
         draft.identifiers.iter().map(|identifier| app.index.identifier(account, &draft.kind, identifier));
     let codes = draft.codes.iter().map(|(system, code)| app.index.code(account, system, code));

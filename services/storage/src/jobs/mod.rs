@@ -4,7 +4,7 @@
 //! Whatever a crash, a lost answer or a lost block left behind is brought to its end here. Every job may run twice, and
 //! in several processes at once.
 
-mod bury;
+mod abort;
 mod pinning;
 mod pins;
 mod report;
@@ -14,11 +14,11 @@ use hbc_app::jobs::Jobs;
 
 use crate::app::App;
 
-pub use bury::Bury;
+pub use abort::Abort;
 pub use report::Report;
 pub use unspool::Unspool;
 
 /// The list.
 pub fn list() -> Jobs<App> {
-    Jobs::new().job::<Bury>().job::<Report>().job::<Unspool>().periodic::<pins::CheckPins>()
+    Jobs::new().job::<Abort>().job::<Report>().job::<Unspool>().periodic::<pins::CheckPins>()
 }

@@ -15,7 +15,7 @@ use hbc_types::wire::storage::AnchorState;
 
 use crate::app::App;
 use crate::flows::create::Author;
-use crate::flows::read::Reader;
+use crate::flows::read::RecordReader;
 
 /// Longest wait for a block.
 const LONGEST_WAIT_SECONDS: u64 = 30;
@@ -58,8 +58,8 @@ pub fn reader(
     request: &HttpRequest,
     caller: &Caller,
     patient: Option<&PatientId>,
-) -> Result<Reader, Problem> {
-    Ok(Reader { token: caller.token.clone(), purpose: purpose(request, caller, patient)? })
+) -> Result<RecordReader, Problem> {
+    Ok(RecordReader { token: caller.token.clone(), purpose: purpose(request, caller, patient)? })
 }
 
 /// Who writes, for whom and why.

@@ -8,7 +8,7 @@ use hbc_service::idempotency::{IdempotencyKey, Slot};
 use hbc_service::{Caller, Problem};
 use hbc_types::Digest;
 use hbc_types::ids::RecordId;
-use hbc_types::labels::{Category, Compartment};
+use hbc_types::labels::{Category, Sensitivity};
 use hbc_types::problem::Slug;
 use hbc_types::wire::access::Labels;
 use hbc_types::wire::storage::{AnchorState, DocumentQuery, RecordCreated};
@@ -36,7 +36,7 @@ const MEDIA_TYPE_BYTES: usize = 200;
         IdempotencyKey),
     request_body(content = Vec<u8>, content_type = "application/octet-stream"),
     responses(
-        (status = 201, description = "Stored: sealed, pinned and committed", body = RecordCreated,
+        (status = 201, description = "Stored: encrypted, pinned and committed", body = RecordCreated,
             headers(("Location" = String, description = "Where it is described"))),
         (status = 404),
         (status = 503),
@@ -91,7 +91,7 @@ fn draft(app: &App, request: &HttpRequest, query: &DocumentQuery, body: &Bytes) 
         media_type: media_type.to_owned(),
         received: 0..body.len(),
         overlay: Overlay::default(),
-        labels: Labels { category, compartment: query.compartment.unwrap_or(Compartment::Normal) },
+        labels: Labels { category, sensitivity: query.sensitivity.unwrap_or(Sensitivity::Normal) },
         days,
         codes: Vec::new(),
         identifiers: Vec::new(),

@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 use crate::app::App;
 use crate::domain::days::{self, Days};
 use crate::error::Error;
-use crate::flows::read::{self, Opened, Reader};
+use crate::flows::read::{self, Opened, RecordReader};
 use crate::routes::context::reader;
 use crate::routes::records::DOCUMENT;
 use crate::store::Filter;
@@ -111,7 +111,7 @@ fn view(trusted: &TrustedRow) -> RecordView {
         patient: secret.patient.clone(),
         kind: row.kind.clone(),
         category: row.category,
-        compartment: secret.compartment,
+        sensitivity: secret.sensitivity,
         n: row.n,
         date: row.date0.clone(),
         media_type: secret.media_type.clone(),
@@ -134,7 +134,7 @@ pub async fn find(
     caller: &Caller,
     id: &str,
     version: Option<u32>,
-) -> Result<(read::Reader, TrustedRow), Problem> {
+) -> Result<(read::RecordReader, TrustedRow), Problem> {
     let found = match RecordId::parse(id) {
         Ok(id) => read::find(app, &id, version).await,
         Err(_names_nothing) => Err(Error::NotFound),
@@ -163,7 +163,7 @@ pub async fn get_record(
 }
 
 /// Decides whether a record may be described to a reader.
-pub async fn describe(app: &App, reader: &read::Reader, row: &TrustedRow) -> Result<(), Error> {
+pub async fn describe(app: &App, reader: &read::RecordReader, row: &TrustedRow) -> Result<(), Error> {
     let answer = read::decide(app, reader, &row.secret.patient, vec![row.labels()]).await?;
     let before = answer.allowed.first().and_then(|allowed| allowed.created_before);
     if before.is_none_or(|before| row.row.created_at < before) {
@@ -211,7 +211,7 @@ pub async fn get_content(
 }
 
 /// Bytes that a browser must save and not show: their media type is what the sender said.
-fn attachment(app: &App, reader: Reader, opened: &Opened, bytes: Bytes) -> HttpResponse {
+fn attachment(app: &App, reader: RecordReader, opened: &Opened, bytes: Bytes) -> HttpResponse {
     let length = bytes.len() as u64;
     HttpResponse::Ok()
         .insert_header((CONTENT_TYPE, opened.trusted.secret.media_type.as_str()))

@@ -1,7 +1,7 @@
-//! Where sealed segments lie: content-addressed, pinned, and trusted with nothing.
+//! Where encrypted segments lie: content-addressed, pinned, and trusted with nothing.
 //!
 //! Two stores exist: Kubo ([`kubo`]), and one in memory for tests ([`memory`]). What either gives back is checked by
-//! the caller (length, hash, commitment, seal) before it is used.
+//! the caller (length, hash, commitment, tag) before it is used.
 
 pub mod kubo;
 #[cfg(any(test, feature = "testing"))]

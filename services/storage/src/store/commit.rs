@@ -64,8 +64,8 @@ pub struct NewRecord {
     pub condition: Option<Token>,
 }
 
-/// Commits an upload. [`Error::IntentDead`] if it was given up meanwhile; a unique violation if a rival created the same
-/// conditional record, or the account's Patient, or answered the same `Idempotency-Key`, first.
+/// Commits an upload. [`Error::IntentDead`] if it was given up meanwhile; a unique violation if a conflicting request
+/// created the same conditional record, or the account's Patient, or answered the same `Idempotency-Key`, first.
 pub async fn commit(tx: &mut Tx, commit: &Commit) -> Result<(), Error> {
     let done = sqlx::query(
         "UPDATE intents SET state = 'committed', settled_at_ms = $2 WHERE id = $1 AND state = 'open'",

@@ -127,7 +127,7 @@ impl Store {
         Ok(row.map(|row| stored_record(&row)).transpose()?)
     }
 
-    /// The label sets that a patient has records of: category and the compartment's token.
+    /// The label sets that a patient has records of: category and the sensitivity's token.
     pub async fn label_sets(&self, patient: &Token) -> Result<Vec<(Category, Token)>, Error> {
         let rows = sqlx::query("SELECT DISTINCT category, compartment FROM records WHERE patient = $1")
             .bind(patient.clone())

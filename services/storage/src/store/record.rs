@@ -1,5 +1,5 @@
 //! The row of a record version, declared once: from [`RecordRow`]'s declaration come the struct, the names of the columns,
-//! how they are written and read, and what the row's seal binds.
+//! how they are written and read, and what the row's tag binds.
 
 use std::borrow::Cow;
 
@@ -15,11 +15,12 @@ use crate::store::{StoredRecord, number, stored};
 
 type Query<'q> = sqlx::query::Query<'q, Any, AnyArguments>;
 
-/// Declares the row: its columns that the seal binds, in the order in which it binds them, and those beside them.
+/// Declares the row: its columns that the authentication tag binds, in the order in which it binds them, and those
+/// beside them.
 macro_rules! row {
     (
         $(#[$doc:meta])*
-        $name:ident in $table:literal, sealed as $domain:literal
+        $name:ident in $table:literal, encrypted as $domain:literal
         bound { $($(#[$bound_doc:meta])* $bound:ident: $bound_type:ty = $bound_column:literal,)+ }
         beside { $($(#[$doc_beside:meta])* $beside:ident: $beside_type:ty = $beside_column:literal,)+ }
     ) => {
@@ -37,7 +38,8 @@ macro_rules! row {
             pub(super) const COLUMNS: &'static [&'static str] =
                 &[$($bound_column,)+ $($beside_column),+];
 
-            /// What its seal binds: every column but those that are derived from what the seal holds, and itself.
+            /// What its authentication tag binds: every column but those that are derived from what the authentication
+            /// tag holds, and itself.
             #[must_use]
             pub fn bound(&self) -> Vec<u8> {
                 let parts = [$(self.$bound.part()),+];
@@ -63,7 +65,7 @@ macro_rules! row {
 
 row! {
     /// A record version's row.
-    RecordRow in "records", sealed as "hbc/storage-row/v1"
+    RecordRow in "records", encrypted as "hbc/storage-row/v1"
     bound {
         /// The record.
         id: RecordId = "id",
@@ -99,10 +101,10 @@ row! {
     beside {
         /// The account's token.
         patient: Token = "patient",
-        /// The compartment's token.
-        compartment: Token = "compartment",
-        /// What the row keeps sealed.
-        sealed: Vec<u8> = "sealed",
+        /// The sensitivity's token.
+        sensitivity: Token = "compartment",
+        /// What the row keeps encrypted.
+        encrypted: Vec<u8> = "sealed",
     }
 }
 
@@ -137,7 +139,8 @@ trait Cell: Sized {
     fn bind<'q>(&self, query: Query<'q>) -> Result<Query<'q>, DbError>;
     /// Reads it; a value that the column may not hold is an error.
     fn read(row: &AnyRow, column: &'static str) -> Result<Self, DbError>;
-    /// As the seal binds it: numbers and times big-endian in their width, what is absent like what is empty.
+    /// As the authentication tag binds it: numbers and times big-endian in their width, what is absent like what is
+    /// empty.
     fn part(&self) -> Cow<'_, [u8]>;
 }
 
@@ -253,7 +256,7 @@ impl Cell for Digest {
 mod tests {
     use hbc_types::Random;
     use hbc_types::ids::PatientId;
-    use hbc_types::labels::Compartment;
+    use hbc_types::labels::Sensitivity;
     use hbc_types::secret::{Bytes, Key32};
 
     use super::*;
@@ -277,8 +280,8 @@ mod tests {
             commitment: Digest::of(b"c"),
             created_at: Timestamp::from_ms(5),
             patient: "p".to_owned(),
-            compartment: "c".to_owned(),
-            sealed: Vec::new(),
+            sensitivity: "c".to_owned(),
+            encrypted: Vec::new(),
         }
     }
 
@@ -288,15 +291,15 @@ mod tests {
         let row = row();
         let secret = RowSecret {
             patient: PatientId::random(&random),
-            compartment: Compartment::Normal,
+            sensitivity: Sensitivity::Normal,
             salt: Bytes::new(vec![1; 32]),
             received: Digest::of(b"r"),
-            sealed: Digest::of(b"s"),
+            encrypted: Digest::of(b"s"),
             bytes: 3,
             media_type: "text/plain".to_owned(),
         };
-        let sealed = key.seal_row(&row.bound(), &secret, &random).unwrap();
-        assert_eq!(key.open_row(&row.bound(), &sealed), Ok(secret));
+        let encrypted = key.encrypt_row(&row.bound(), &secret, &random).unwrap();
+        assert_eq!(key.open_row(&row.bound(), &encrypted), Ok(secret));
         for changed in [
             RecordRow { id: RecordId::random(&random), ..row.clone() },
             RecordRow { version: 2, ..row.clone() },
@@ -313,11 +316,11 @@ mod tests {
             RecordRow { commitment: Digest::of(b"d"), ..row.clone() },
             RecordRow { created_at: Timestamp::from_ms(6), ..row.clone() },
         ] {
-            assert_eq!(key.open_row(&changed.bound(), &sealed), Err(RowError), "{changed:?}");
+            assert_eq!(key.open_row(&changed.bound(), &encrypted), Err(RowError), "{changed:?}");
         }
     }
 
-    /// Rows that were sealed by an earlier build open: their bytes are these.
+    /// Rows that were encrypted by an earlier build open: their bytes are these.
     #[test]
     fn the_bound_bytes_are_the_documented_list() {
         let row = row();

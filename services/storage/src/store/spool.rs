@@ -1,4 +1,4 @@
-//! The spool: sealed segments on disk, fsynced, from before they are pinned until IPFS is known to hold them.
+//! The spool: encrypted segments on disk, fsynced, from before they are pinned until IPFS is known to hold them.
 //!
 //! One folder per intent, one file per segment. Only ciphertext ever lies here.
 //!

@@ -1,4 +1,4 @@
-//! A record's row after its seal opened: whoever reads labels takes them from here.
+//! A record's row after its authentication tag opened: whoever reads labels takes them from here.
 
 use hbc_types::Digest;
 use hbc_types::wire::access::Labels;
@@ -7,12 +7,12 @@ use super::{RecordRow, StoredRecord};
 use crate::domain::index::{IndexKey, RowSecret};
 use crate::error::Error;
 
-/// A row whose seal opened: its labels are what they were when it was written.
+/// A row whose encrypted column opened: its labels are what they were when it was written.
 #[derive(Clone, Debug)]
 pub struct TrustedRow {
     /// The row.
     pub row: RecordRow,
-    /// What it keeps sealed.
+    /// What it keeps encrypted.
     pub secret: RowSecret,
     /// The anchor's transaction.
     pub txid: Digest,
@@ -21,14 +21,14 @@ pub struct TrustedRow {
 }
 
 impl TrustedRow {
-    /// Opens a row's seal and checks that its keyed columns belong to what it says.
+    /// Opens a row's encrypted column and checks that its keyed columns belong to what it says.
     pub fn open(index: &IndexKey, stored: StoredRecord) -> Result<Self, Error> {
         let StoredRecord { row, txid, height } = stored;
         let secret = index
-            .open_row(&row.bound(), &row.sealed)
+            .open_row(&row.bound(), &row.encrypted)
             .map_err(|_row| Error::integrity("a record's row", row.id.as_str()))?;
-        if index.compartment(&secret.patient, secret.compartment) != row.compartment {
-            return Err(Error::integrity("a record's compartment", row.id.as_str()));
+        if index.sensitivity(&secret.patient, secret.sensitivity) != row.sensitivity {
+            return Err(Error::integrity("a record's sensitivity", row.id.as_str()));
         }
         Ok(Self { row, secret, txid, height })
     }
@@ -36,7 +36,7 @@ impl TrustedRow {
     /// Its labels.
     #[must_use]
     pub fn labels(&self) -> Labels {
-        Labels { category: self.row.category, compartment: self.secret.compartment }
+        Labels { category: self.row.category, sensitivity: self.secret.sensitivity }
     }
 
     /// The salt of its commitment.

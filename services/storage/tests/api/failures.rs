@@ -152,7 +152,7 @@ async fn an_upload_that_died_leaves_nothing() {
         app.observation(&patient, "laboratory").await;
         let intent = format!("int-{}", "0".repeat(32));
         app.stop().await;
-        let bytes = b"sealed bytes of a dead upload".to_vec();
+        let bytes = b"encrypted bytes of a dead upload".to_vec();
         let folder = app.spool().join(&intent);
         std::fs::create_dir_all(&folder).unwrap();
         std::fs::write(folder.join("0"), &bytes).unwrap();
@@ -169,11 +169,11 @@ async fn an_upload_that_died_leaves_nothing() {
         by_hand(
             &app,
             "INSERT INTO jobs (kind, key, subject, state, wanted, owed_at_ms, due_at_ms, attempts, faults)
-             SELECT 'upload.bury', id, id, 'waiting', 1, 1, 1, 0, 0 FROM intents WHERE state = 'open'",
+             SELECT 'upload.abort', id, id, 'waiting', 1, 1, 1, 0, 0 FROM intents WHERE state = 'open'",
         )
         .await;
         app.start(blobs).await;
-        eventually("buried", || async {
+        eventually("aborted", || async {
             app.world.voided().contains(&intent) && app.blobs.pins().len() == 1
         })
         .await;

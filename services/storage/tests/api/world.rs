@@ -14,7 +14,7 @@ use hbc_testkit::ledger::{Mood, Node, refusal as problem};
 use hbc_testkit::users::{User, jwks};
 use hbc_types::hash::aad;
 use hbc_types::ids::{AccountId, PatientId};
-use hbc_types::labels::{Category, Compartment};
+use hbc_types::labels::{Category, Sensitivity};
 use hbc_types::problem::Slug;
 use hbc_types::purpose::{Action, Purpose};
 use hbc_types::secret::{Bytes, Key32};
@@ -170,8 +170,8 @@ impl Respond for Answers {
     }
 }
 
-fn kek(patient: &PatientId, compartment: Compartment) -> [u8; 32] {
-    *Digest::of(format!("kek {patient} {compartment}").as_bytes()).as_bytes()
+fn kek(patient: &PatientId, sensitivity: Sensitivity) -> [u8; 32] {
+    *Digest::of(format!("kek {patient} {sensitivity}").as_bytes()).as_bytes()
 }
 
 fn wrap_aad(patient: &PatientId, record: &str, version: u32, labels: Labels, n: u64) -> Vec<u8> {
@@ -180,7 +180,7 @@ fn wrap_aad(patient: &PatientId, record: &str, version: u32, labels: Labels, n: 
         record.as_bytes(),
         &version.to_be_bytes(),
         labels.category.code().as_bytes(),
-        labels.compartment.code().as_bytes(),
+        labels.sensitivity.code().as_bytes(),
         &n.to_be_bytes(),
     ];
     aad("test/wrap", &parts)
@@ -205,7 +205,7 @@ impl Inner {
                 grant.agency == *caller
                     && grant.patient == *patient
                     && grant.categories.contains(&labels.category)
-                    && labels.compartment == Compartment::Normal
+                    && labels.sensitivity == Sensitivity::Normal
                     && grant.action == action
                     && grant.purpose == why
             }),
@@ -249,17 +249,17 @@ impl Inner {
         let keys = request.items.iter().zip(&numbers).map(|(item, n)| {
             let dek = Digest::of(format!("dek {intent} {}", item.record).as_bytes());
             let context = wrap_aad(patient, item.record.as_str(), item.version, item.labels, *n);
-            let cipher = Aes256Gcm::new(&kek(patient, item.labels.compartment).into());
+            let cipher = Aes256Gcm::new(&kek(patient, item.labels.sensitivity).into());
             let payload = Payload { msg: dek.as_bytes(), aad: &context };
             let wrapped = cipher.encrypt(&Nonce::from([0; 12]), payload).unwrap();
             DataKey { n: *n, dek: Key32::new(*dek.as_bytes()), wrapped: Bytes::new(wrapped), kek_epoch: 1 }
         });
-        let compartments: HashSet<Compartment> =
-            request.items.iter().map(|item| item.labels.compartment).collect();
-        let tag_keys = compartments.into_iter().map(|compartment| TagKey {
-            compartment,
+        let sensitivities: HashSet<Sensitivity> =
+            request.items.iter().map(|item| item.labels.sensitivity).collect();
+        let tag_keys = sensitivities.into_iter().map(|sensitivity| TagKey {
+            sensitivity,
             kek_epoch: 1,
-            key: Key32::new(kek(patient, compartment)),
+            key: Key32::new(kek(patient, sensitivity)),
         });
         ok(&DataKeys { keys: keys.collect(), tag_keys: tag_keys.collect(), receipt: None })
     }
@@ -275,7 +275,7 @@ impl Inner {
                 continue;
             }
             let context = wrap_aad(patient, item.record.as_str(), item.version, item.labels, item.n);
-            let cipher = Aes256Gcm::new(&kek(patient, item.labels.compartment).into());
+            let cipher = Aes256Gcm::new(&kek(patient, item.labels.sensitivity).into());
             let payload = Payload { msg: item.wrapped.as_slice(), aad: &context };
             if let Ok(dek) = cipher.decrypt(&Nonce::from([0; 12]), payload) {
                 let dek = Key32::new(dek.try_into().unwrap());

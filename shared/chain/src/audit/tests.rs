@@ -124,7 +124,7 @@ fn a_file_that_is_cut_or_goes_on_is_refused() {
 fn blocks_left_out_swapped_or_certified_by_others_are_refused() {
     let course = Course::eventful();
     let blocks: Vec<_> = course.blocks.iter().skip(1).cloned().collect();
-    let run = |blocks: Vec<CertifiedBlock>| {
+    let run = |blocks: Vec<AuditedBlock>| {
         let mut audit = Audit::begin(course.chain.genesis()).unwrap();
         audit.take(blocks)
     };
@@ -160,7 +160,7 @@ fn the_chain_of_the_format_has_transactions_of_every_type() {
     assert_eq!(kinds.len(), 12, "{kinds:?}");
     let state = course.chain.state();
     assert_eq!(state.parameters().min_spacing_ms, 5);
-    assert_eq!((state.operators().len(), state.voices("parameter:heartbeat_ms").len()), (4, 2));
+    assert_eq!((state.operators().len(), state.votes("parameter:heartbeat_ms").len()), (4, 2));
 }
 
 #[test]

@@ -58,7 +58,7 @@ impl ReceiptProof {
 pub struct RecordFacts {
     /// The record.
     pub id: RecordId,
-    /// Length of its sealed slice.
+    /// Length of its encrypted slice.
     pub length: u64,
     /// Where the slice begins in the segment.
     pub offset: u64,
@@ -66,7 +66,7 @@ pub struct RecordFacts {
     pub received: Digest,
     /// The salt.
     pub salt: SaltBytes,
-    /// SHA-256 of the sealed slice.
+    /// SHA-256 of the encrypted slice.
     pub sealed: Digest,
     /// Its version.
     pub version: u32,
@@ -202,7 +202,7 @@ impl Content {
                 facts.push(("record", format!("{} version {}", record.id, record.version)));
                 facts.push(("received bytes", format!("SHA-256 {}", record.received)));
                 facts.push((
-                    "sealed bytes",
+                    "encrypted bytes",
                     format!("SHA-256 {}, {} bytes from {}", record.sealed, record.length, record.offset),
                 ));
             }

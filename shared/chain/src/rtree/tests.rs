@@ -34,7 +34,8 @@ struct Index {
 
 impl Index {
     fn of(all: Vec<AnchorLeaf>) -> Self {
-        let pages: Vec<Page> = all.chunks_exact(PAGE_ANCHORS).map(|run| Page::seal(run).unwrap()).collect();
+        let pages: Vec<Page> =
+            all.chunks_exact(PAGE_ANCHORS).map(|run| Page::complete(run).unwrap()).collect();
         let hashes: Vec<Digest> = all.iter().map(AnchorLeaf::leaf_hash).collect();
         let leaves: Vec<Digest> = pages.iter().map(Page::leaf_hash).collect();
         Self { all, pages, anchors: merkle::root(&hashes), pages_root: merkle::root(&leaves) }
@@ -82,10 +83,10 @@ fn an_anchor_has_48_bytes_and_negative_days() {
 #[test]
 fn a_page_is_sealed_of_4096_and_whatever_their_order_was() {
     let mut run = anchors(4096, 3);
-    assert!(Page::seal(&run[1..]).is_none());
-    let page = Page::seal(&run).unwrap();
+    assert!(Page::complete(&run[1..]).is_none());
+    let page = Page::complete(&run).unwrap();
     run.reverse();
-    let reversed = Page::seal(&run).unwrap();
+    let reversed = Page::complete(&run).unwrap();
     assert_eq!(page.top(), reversed.top());
     assert_ne!(page.run, reversed.run, "the run's root knows the order");
 }
@@ -276,7 +277,7 @@ fn the_document_states_this_page() {
             AnchorLeaf { day0, day1: day0 + 3, height: u64::from(number / 50), txid }
         })
         .collect();
-    let page = Page::seal(&run).unwrap();
+    let page = Page::complete(&run).unwrap();
     let (Bounds { day0, day1, height0, height1 }, top) = page.top();
     let (over_run, leaf) = (page.run, page.leaf_hash());
     let words = format!(

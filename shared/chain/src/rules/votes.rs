@@ -1,6 +1,7 @@
-//! What several must sign. Each sends its own transaction with equal fields but `iat`; the change acts in the block that
-//! reaches the threshold. `nonce` is the number of earlier acted changes of the subject, so a voice counts for one change
-//! only. A party has one voice per subject, the latest: nobody can be stuck with a voice that finds no company.
+//! What several must sign. Each sends its own transaction with equal fields but `iat`; the change takes effect in the
+//! block that reaches the threshold. `nonce` is the number of earlier changes of the subject that took effect, so a
+//! vote counts for one change only. A party has one vote per subject, the latest: nobody can be stuck with a vote that
+//! nobody joins.
 //!
 //! Who is a member, an operator, and how many are needed is taken from the state that the block before left: "membership
 //! and parameters change from the next height on".
@@ -12,24 +13,24 @@ use hbc_types::account::ServiceRole;
 use hbc_types::keys::{Kid, PublicKey};
 
 use super::{Refusal, Rule};
-use crate::entry::{ChangesEntry, Entry, Kind, SeenEntry, StaffEntry, Voice};
+use crate::entry::{ChangesEntry, Entry, Kind, SeenEntry, StaffEntry, Vote};
 use crate::genesis::{MAX_MEMBERS, MAX_OPERATORS, Named, Parameters, ServiceEntry, check_named};
 use crate::payload::{Change, KeyStatus, MemberVote, NodeEvent, ServiceKeyChange, Staff, StaffStatus};
 use crate::state::{Draft, authority_of};
 use crate::tx::Tx;
 
 /// More than two thirds.
-const fn is_quorum(voices: usize, members: usize) -> bool {
-    voices.saturating_mul(3) > members.saturating_mul(2)
+const fn is_quorum(votes: usize, members: usize) -> bool {
+    votes.saturating_mul(3) > members.saturating_mul(2)
 }
 
 /// More than one third: at least one of them is honest.
-const fn is_honest(voices: usize, members: usize) -> bool {
-    voices.saturating_mul(3) > members
+const fn is_honest(votes: usize, members: usize) -> bool {
+    votes.saturating_mul(3) > members
 }
 
-fn count(list: &[Named], voices: &[Kid]) -> usize {
-    list.iter().filter(|named| voices.contains(&named.kid())).count()
+fn count(list: &[Named], votes: &[Kid]) -> usize {
+    list.iter().filter(|named| votes.contains(&named.kid())).count()
 }
 
 /// A list with one party set or removed, sorted by name; None when it stays as it is.
@@ -47,7 +48,7 @@ impl Draft<'_> {
         self.check_nonce(&payload.subject, payload.nonce)?;
         let change = payload.change().map_err(|_form| Refusal::never(Rule::BadChange))?;
         let (kind, entry) = self.changed(&change)?;
-        if self.voice(tx, &payload.subject, Self::is_quorum_of_members)? {
+        if self.vote(tx, &payload.subject, Self::is_quorum_of_members)? {
             self.put_text(kind, "", entry);
             self.count_change(tx, &payload.subject);
         }
@@ -118,7 +119,7 @@ impl Draft<'_> {
             Some(known) if known.status == payload.status => return Err(Refusal::never(Rule::NoChange)),
             Some(_) => {}
         }
-        if self.voice(tx, &subject, Self::is_quorum_of_members)? {
+        if self.vote(tx, &subject, Self::is_quorum_of_members)? {
             let entry = ServiceEntry {
                 public: payload.public,
                 role: payload.role,
@@ -150,11 +151,11 @@ impl Draft<'_> {
                 StaffStatus::Revoked => return Err(Refusal::excluded(Rule::Ended, known.txid)),
             },
         }
-        let acts = match payload.status {
+        let takes_effect = match payload.status {
             StaffStatus::Active => Self::is_approval,
             StaffStatus::Suspended | StaffStatus::Revoked => Self::is_suspension,
         };
-        if self.voice(tx, &subject, acts)? {
+        if self.vote(tx, &subject, takes_effect)? {
             let entry = StaffEntry {
                 commitment: payload.commitment,
                 organisation: payload.organisation.clone(),
@@ -169,8 +170,9 @@ impl Draft<'_> {
         Ok(())
     }
 
-    /// FORMATS §5.3, `node.event`: "Enough is the key of the member `node` itself", else more than 1/3. A node's own word needs no company. Of what others say about a node each
-    /// has one voice, the latest: what finds no company does not pile up in the state.
+    /// FORMATS §5.3, `node.event`: "Enough is the key of the member `node` itself", else more than 1/3. A node's own
+    /// word needs no supporters. Of what others say about a node each has one vote, the latest: what nobody joins does
+    /// not pile up in the state.
     pub(super) fn node_event(&mut self, tx: &Tx, payload: &NodeEvent) -> Result<(), Refusal> {
         self.signed_by_member(tx)?;
         let node = self.state.members().iter().find(|member| member.name == payload.node);
@@ -180,13 +182,13 @@ impl Draft<'_> {
             return Err(Refusal::excluded(Rule::Seen, known.txid));
         }
         let place = Kind::Ballots.key(&format!("event:{}", payload.node));
-        let mut voices = if own { self.pending(&place) } else { self.with_voice(tx, &place)? };
+        let mut votes = if own { self.pending(&place) } else { self.with_vote(tx, &place)? };
         let members = self.state.members();
-        if own || is_honest(count(members, &company(&voices, &ballot)), members.len()) {
-            voices.retain(|voice| voice.ballot != ballot);
+        if own || is_honest(count(members, &supporters(&votes, &ballot)), members.len()) {
+            votes.retain(|vote| vote.ballot != ballot);
             self.put(Kind::Event, &ballot, Entry::Seen(SeenEntry { txid: tx.txid() }));
         }
-        self.keep_pending(place, voices);
+        self.keep_pending(place, votes);
         Ok(())
     }
 
@@ -195,19 +197,19 @@ impl Draft<'_> {
         if is_member { Ok(()) } else { Err(self.not_by(tx)) }
     }
 
-    fn is_quorum_of_members(&self, voices: &[Kid]) -> bool {
+    fn is_quorum_of_members(&self, votes: &[Kid]) -> bool {
         let members = self.state.members();
-        is_quorum(count(members, voices), members.len())
+        is_quorum(count(members, votes), members.len())
     }
 
-    fn is_approval(&self, voices: &[Kid]) -> bool {
-        let operators = u64::try_from(count(self.state.operators(), voices)).unwrap_or(0);
+    fn is_approval(&self, votes: &[Kid]) -> bool {
+        let operators = u64::try_from(count(self.state.operators(), votes)).unwrap_or(0);
         operators >= self.state.parameters().approvals
-            && voices.iter().any(|kid| self.is_service(kid, ServiceRole::Auth))
+            && votes.iter().any(|kid| self.is_service(kid, ServiceRole::Auth))
     }
 
-    fn is_suspension(&self, voices: &[Kid]) -> bool {
-        count(self.state.operators(), voices) >= 1
+    fn is_suspension(&self, votes: &[Kid]) -> bool {
+        count(self.state.operators(), votes) >= 1
     }
 
     /// FORMATS §5.3: "Refused if `nonce` is not the `count` of (`changes`, subject)".
@@ -229,52 +231,53 @@ impl Draft<'_> {
         self.put_text(Kind::Changes, subject, Entry::Changes(Box::new(entry)));
     }
 
-    /// Counts a voice. True when `acts` holds for those who gave the same one: then all voices on the subject are gone.
-    fn voice(
+    /// Counts a vote. True when `takes_effect` holds for those who gave the same one: then all votes on the subject are
+    /// gone.
+    fn vote(
         &mut self,
         tx: &Tx,
         subject: &str,
-        acts: impl FnOnce(&Self, &[Kid]) -> bool,
+        takes_effect: impl FnOnce(&Self, &[Kid]) -> bool,
     ) -> Result<bool, Refusal> {
         let place = Kind::Ballots.key(subject);
-        let voices = self.with_voice(tx, &place)?;
-        let acted = acts(self, &company(&voices, &tx.payload().ballot()));
-        self.keep_pending(place, if acted { Vec::new() } else { voices });
-        Ok(acted)
+        let votes = self.with_vote(tx, &place)?;
+        let took_effect = takes_effect(self, &supporters(&votes, &tx.payload().ballot()));
+        self.keep_pending(place, if took_effect { Vec::new() } else { votes });
+        Ok(took_effect)
     }
 
-    fn pending(&self, place: &Digest) -> Vec<Voice> {
+    fn pending(&self, place: &Digest) -> Vec<Vote> {
         match self.work.map.get(place) {
-            Some(Entry::Ballots(voices)) => voices.to_vec(),
+            Some(Entry::Ballots(votes)) => votes.to_vec(),
             _ => Vec::new(),
         }
     }
 
-    /// The voices at a place with this one, in the place of the party's earlier one.
-    fn with_voice(&self, tx: &Tx, place: &Digest) -> Result<Vec<Voice>, Refusal> {
+    /// The votes at a place with this one, in the place of the party's earlier one.
+    fn with_vote(&self, tx: &Tx, place: &Digest) -> Result<Vec<Vote>, Refusal> {
         let (key, ballot) = (tx.kid(), tx.payload().ballot());
-        let mut voices = self.pending(place);
-        if let Some(same) = voices.iter().find(|voice| voice.key == key && voice.ballot == ballot) {
-            return Err(Refusal::excluded(Rule::Voiced, same.txid));
+        let mut votes = self.pending(place);
+        if let Some(same) = votes.iter().find(|vote| vote.key == key && vote.ballot == ballot) {
+            return Err(Refusal::excluded(Rule::AlreadyVoted, same.txid));
         }
-        voices.retain(|voice| voice.key != key);
-        voices.push(Voice { ballot, key, txid: tx.txid() });
-        voices.sort_by_key(|voice| voice.key);
-        Ok(voices)
+        votes.retain(|vote| vote.key != key);
+        votes.push(Vote { ballot, key, txid: tx.txid() });
+        votes.sort_by_key(|vote| vote.key);
+        Ok(votes)
     }
 
-    fn keep_pending(&mut self, place: Digest, voices: Vec<Voice>) {
-        if voices.is_empty() {
+    fn keep_pending(&mut self, place: Digest, votes: Vec<Vote>) {
+        if votes.is_empty() {
             self.work.map.remove(&place);
         } else {
-            self.work.map.insert(place, Entry::Ballots(voices.into()));
+            self.work.map.insert(place, Entry::Ballots(votes.into()));
         }
     }
 }
 
-/// Who gave this voice.
-fn company(voices: &[Voice], ballot: &Digest) -> Vec<Kid> {
-    voices.iter().filter(|voice| voice.ballot == *ballot).map(|voice| voice.key).collect()
+/// Who gave this vote.
+fn supporters(votes: &[Vote], ballot: &Digest) -> Vec<Kid> {
+    votes.iter().filter(|vote| vote.ballot == *ballot).map(|vote| vote.key).collect()
 }
 
 fn enough_operators(operators: &[Named], parameters: &Parameters) -> bool {

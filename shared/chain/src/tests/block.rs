@@ -315,18 +315,18 @@ fn a_rebuilt_state_is_the_same() {
     }
     ground.votes(&["m1", "m2", "m3"], "member:m5", &public("m5").to_string());
     ground.block(&[]);
-    let mut rebuilt = State::genesis(&genesis()).unwrap();
+    let mut replayed = State::genesis(&genesis()).unwrap();
     for block in &ground.blocks {
         let read = Block::from_bytes(&block.to_bytes()).unwrap();
-        replay_block(&mut rebuilt, &read).unwrap();
+        replay_block(&mut replayed, &read).unwrap();
     }
-    assert_eq!(rebuilt.roots(), ground.state.roots());
-    assert_eq!(rebuilt.tip(), ground.state.tip());
-    assert_eq!(rebuilt.log(), ground.state.log());
-    assert_eq!(rebuilt.members(), ground.state.members());
-    assert_eq!(rebuilt.anchors().leaves(), ground.state.anchors().leaves());
+    assert_eq!(replayed.roots(), ground.state.roots());
+    assert_eq!(replayed.tip(), ground.state.tip());
+    assert_eq!(replayed.log(), ground.state.log());
+    assert_eq!(replayed.members(), ground.state.members());
+    assert_eq!(replayed.anchors().leaves(), ground.state.anchors().leaves());
     let last = ground.blocks[4].txids()[1];
-    assert_eq!(rebuilt.place(&last), ground.state.place(&last));
+    assert_eq!(replayed.place(&last), ground.state.place(&last));
     let leaf = ground.state.place(&last).unwrap().leaf;
     assert_eq!(leaf, ground.blocks[4].header.log_size - 1);
 }

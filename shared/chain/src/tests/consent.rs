@@ -119,7 +119,7 @@ fn a_grant_begins_once_and_is_altered_only_after() {
 }
 
 #[test]
-fn a_revocation_acts_once_and_for_ever() {
+fn a_revocation_takes_effect_once_and_for_ever() {
     let mut ground = with_key("k");
     let granted = ground.grant("k", 1);
     ground.make_final("k", &granted);

@@ -3,7 +3,7 @@
 mod block;
 mod consent;
 mod facts;
-mod reliance;
+mod read_set;
 mod schedules;
 mod votes;
 

@@ -8,7 +8,7 @@ use super::*;
 
 #[derive(Debug, Clone, Copy)]
 enum Step {
-    Register(u8),
+    SecondaryIndex(u8),
     Grant(u8, u8),
     Alter(u8, u8),
     Revoke(u8, u8),
@@ -21,7 +21,7 @@ enum Step {
 fn step() -> impl Strategy<Value = Step> {
     let (key, number) = (0_u8..2, 0_u8..3);
     prop_oneof![
-        2 => key.clone().prop_map(Step::Register),
+        2 => key.clone().prop_map(Step::SecondaryIndex),
         4 => (key.clone(), number.clone()).prop_map(|(key, number)| Step::Grant(key, number)),
         3 => (key.clone(), number.clone()).prop_map(|(key, number)| Step::Alter(key, number)),
         2 => (key.clone(), number.clone()).prop_map(|(key, number)| Step::Revoke(key, number)),
@@ -44,7 +44,7 @@ impl Model {
     fn allows(&mut self, step: Step) -> bool {
         let live = |model: &Self, key| model.keys.get(&key) == Some(&false);
         match step {
-            Step::Register(key) => self.keys.insert(key, false).is_none_or(|old| {
+            Step::SecondaryIndex(key) => self.keys.insert(key, false).is_none_or(|old| {
                 self.keys.insert(key, old);
                 false
             }),
@@ -69,7 +69,7 @@ impl Model {
 fn payload(ground: &mut Ground, step: Step) -> Option<(String, Payload)> {
     let name = |key: u8| format!("k{key}");
     Some(match step {
-        Step::Register(key) => ("auth".to_owned(), ground.registration(&name(key))),
+        Step::SecondaryIndex(key) => ("auth".to_owned(), ground.registration(&name(key))),
         Step::Grant(key, number) => (name(key), ground.grant(&name(key), number)),
         Step::Alter(key, number) => (name(key), ground.alteration(&name(key), number)),
         Step::Revoke(key, number) => (name(key), ground.revocation(&name(key), number)),

@@ -44,15 +44,15 @@ impl Ground {
         })
     }
 
-    fn staff_voices(&mut self, signers: &[&str], name: &str, status: StaffStatus) {
-        let voices: Vec<_> = signers
+    fn staff_votes(&mut self, signers: &[&str], name: &str, status: StaffStatus) {
+        let votes: Vec<_> = signers
             .iter()
             .map(|signer| {
                 let payload = self.staff(name, status);
                 signed(signer, &payload)
             })
             .collect();
-        self.block(&voices);
+        self.block(&votes);
     }
 
     fn staff_status(&self, name: &str) -> Option<StaffStatus> {
@@ -75,8 +75,8 @@ impl Ground {
     }
 }
 
-fn acted(ground: &Ground, told: &Payload) -> bool {
-    ground.state.acted(&told.ballot()).is_some()
+fn took_effect(ground: &Ground, told: &Payload) -> bool {
+    ground.state.took_effect(&told.ballot()).is_some()
 }
 
 #[test]
@@ -104,12 +104,12 @@ fn only_members_vote() {
 }
 
 #[test]
-fn a_voice_counts_once_and_the_latest_counts() {
+fn a_vote_counts_once_and_the_latest_counts() {
     let mut ground = Ground::new();
     let vote = ground.vote("parameter:heartbeat_ms", "5000");
     let txid = ground.make_final("m1", &vote);
     let again = ground.vote("parameter:heartbeat_ms", "5000");
-    assert_eq!(ground.verdict("m1", &again), excluded(Rule::Voiced, txid));
+    assert_eq!(ground.verdict("m1", &again), excluded(Rule::AlreadyVoted, txid));
     // m1 changes its mind; m2 and m3 alone are no quorum for 5000.
     let other = ground.vote("parameter:heartbeat_ms", "6000");
     ground.make_final("m1", &other);
@@ -128,7 +128,7 @@ fn different_values_do_not_add_up() {
 }
 
 #[test]
-fn a_voice_is_for_one_change_only() {
+fn a_vote_is_for_one_change_only() {
     let mut ground = Ground::new();
     let late = ground.vote("parameter:heartbeat_ms", "5000");
     ground.votes(&["m1", "m2", "m3"], "parameter:heartbeat_ms", "5000");
@@ -145,7 +145,7 @@ fn a_voice_is_for_one_change_only() {
 }
 
 #[test]
-fn voices_for_service_keys_and_profiles_are_for_one_change_too() {
+fn votes_for_service_keys_and_profiles_are_for_one_change_too() {
     let mut ground = Ground::new();
     let (active, revoked) = (KeyStatus::Active, KeyStatus::Revoked);
     let late_key = ground.service_key("new", ServiceRole::Storage, revoked);
@@ -155,9 +155,9 @@ fn voices_for_service_keys_and_profiles_are_for_one_change_too() {
         Err(Refusal::Never { rule: Rule::NonceTaken, excluded_by: Some(_) })
     ));
     let late_profile = ground.staff("doctor", StaffStatus::Active);
-    ground.staff_voices(&["auth", "o1", "o2"], "doctor", StaffStatus::Active);
-    let acted = ground.state.staff(&kid("doctor")).unwrap().txid;
-    assert_eq!(ground.verdict("o3", &late_profile), excluded(Rule::NonceTaken, acted));
+    ground.staff_votes(&["auth", "o1", "o2"], "doctor", StaffStatus::Active);
+    let took_effect = ground.state.staff(&kid("doctor")).unwrap().txid;
+    assert_eq!(ground.verdict("o3", &late_profile), excluded(Rule::NonceTaken, took_effect));
     let mut early = ground.staff("doctor", StaffStatus::Active);
     if let Payload::Staff(staff) = &mut early {
         staff.nonce += 1;
@@ -166,7 +166,7 @@ fn voices_for_service_keys_and_profiles_are_for_one_change_too() {
 }
 
 #[test]
-fn voices_are_gone_when_the_change_acts() {
+fn votes_are_gone_when_the_change_takes_effect() {
     let mut ground = Ground::new();
     let subject = "parameter:heartbeat_ms";
     let ballots = |ground: &Ground| ground.state.prove(crate::entry::Kind::Ballots, subject).value;
@@ -196,7 +196,7 @@ fn members_come_and_go_from_the_next_height_on() {
 }
 
 #[test]
-fn a_block_is_judged_by_the_members_before_it() {
+fn a_block_is_validated_by_the_members_before_it() {
     let mut ground = Ground::new();
     let key = public("m5").to_string();
     let mut txs = Vec::new();
@@ -216,7 +216,7 @@ fn a_block_is_judged_by_the_members_before_it() {
 }
 
 #[test]
-fn the_voice_of_a_member_that_left_does_not_count() {
+fn the_vote_of_a_member_that_left_does_not_count() {
     let mut ground = Ground::new();
     ground.votes(&["m4"], "parameter:heartbeat_ms", "5000");
     ground.votes(&["m1", "m2", "m3"], "member:m4", "none");
@@ -259,10 +259,10 @@ fn exactly_a_third_of_the_members_is_not_more_than_a_third() {
     let mut ground = Ground::of(&three);
     let told = ground.event("m3", 1);
     ground.make_final("m1", &told);
-    assert!(!acted(&ground, &told), "one of three");
+    assert!(!took_effect(&ground, &told), "one of three");
     let seconded = ground.event("m3", 1);
     ground.make_final("m2", &seconded);
-    assert!(acted(&ground, &told), "two of three");
+    assert!(took_effect(&ground, &told), "two of three");
     // Of three, two are exactly two thirds.
     ground.votes(&["m1", "m2"], "parameter:heartbeat_ms", "5000");
     assert_eq!(ground.state.parameters().heartbeat_ms, 600_000);
@@ -390,15 +390,15 @@ fn service_keys_come_by_vote_and_end_for_ever() {
 #[test]
 fn staff_needs_auth_and_enough_operators() {
     let active = StaffStatus::Active;
-    for (signers, acts) in [
+    for (signers, takes_effect) in [
         (&["auth", "o1"][..], false),
         (&["o1", "o2", "o3"], false),
         (&["auth", "o1", "o2"], true),
         (&["o3", "o1", "auth"], true),
     ] {
         let mut ground = Ground::new();
-        ground.staff_voices(signers, "doctor", active);
-        assert_eq!(ground.staff_status("doctor"), acts.then_some(active), "{signers:?}");
+        ground.staff_votes(signers, "doctor", active);
+        assert_eq!(ground.staff_status("doctor"), takes_effect.then_some(active), "{signers:?}");
     }
     let mut ground = Ground::new();
     let profile = ground.staff("doctor", active);
@@ -409,9 +409,9 @@ fn staff_needs_auth_and_enough_operators() {
 }
 
 #[test]
-fn voices_for_different_profiles_do_not_add_up() {
+fn votes_for_different_profiles_do_not_add_up() {
     let mut ground = Ground::new();
-    ground.staff_voices(&["auth", "o1"], "doctor", StaffStatus::Active);
+    ground.staff_votes(&["auth", "o1"], "doctor", StaffStatus::Active);
     let mut other = ground.staff("doctor", StaffStatus::Active);
     if let Payload::Staff(staff) = &mut other {
         staff.role = "government".to_owned();
@@ -425,22 +425,22 @@ fn one_operator_suspends_and_all_are_needed_again() {
     let mut ground = Ground::new();
     let suspension = ground.staff("doctor", StaffStatus::Suspended);
     assert_eq!(ground.verdict("o1", &suspension), never(Rule::NoChange), "there is nobody to suspend");
-    ground.staff_voices(&["auth", "o1", "o2"], "doctor", StaffStatus::Active);
-    ground.staff_voices(&["auth"], "doctor", StaffStatus::Suspended);
+    ground.staff_votes(&["auth", "o1", "o2"], "doctor", StaffStatus::Active);
+    ground.staff_votes(&["auth"], "doctor", StaffStatus::Suspended);
     assert_eq!(ground.staff_status("doctor"), Some(StaffStatus::Active), "auth alone suspends nobody");
-    ground.staff_voices(&["o3"], "doctor", StaffStatus::Suspended);
+    ground.staff_votes(&["o3"], "doctor", StaffStatus::Suspended);
     assert_eq!(ground.staff_status("doctor"), Some(StaffStatus::Suspended));
-    ground.staff_voices(&["auth", "o1"], "doctor", StaffStatus::Active);
+    ground.staff_votes(&["auth", "o1"], "doctor", StaffStatus::Active);
     assert_eq!(ground.staff_status("doctor"), Some(StaffStatus::Suspended));
-    ground.staff_voices(&["o2"], "doctor", StaffStatus::Active);
+    ground.staff_votes(&["o2"], "doctor", StaffStatus::Active);
     assert_eq!(ground.staff_status("doctor"), Some(StaffStatus::Active));
 }
 
 #[test]
 fn a_revoked_profile_stays_so() {
     let mut ground = Ground::new();
-    ground.staff_voices(&["auth", "o1", "o2"], "doctor", StaffStatus::Active);
-    ground.staff_voices(&["o1"], "doctor", StaffStatus::Revoked);
+    ground.staff_votes(&["auth", "o1", "o2"], "doctor", StaffStatus::Active);
+    ground.staff_votes(&["o1"], "doctor", StaffStatus::Revoked);
     let by = ground.state.staff(&kid("doctor")).unwrap().txid;
     let back = ground.staff("doctor", StaffStatus::Active);
     assert_eq!(ground.verdict("auth", &back), excluded(Rule::Ended, by));
@@ -451,16 +451,16 @@ fn an_event_is_told_by_the_node_itself_or_by_more_than_a_third() {
     let mut ground = Ground::new();
     let own = ground.event("m3", 1);
     let txid = ground.make_final("m3", &own);
-    assert!(acted(&ground, &own));
+    assert!(took_effect(&ground, &own));
     let again = ground.event("m3", 1);
     assert_eq!(ground.verdict("m1", &again), excluded(Rule::Seen, txid));
 
     let told = ground.event("m3", 2);
     ground.make_final("m1", &told);
-    assert!(!acted(&ground, &told), "one of four is not more than a third");
+    assert!(!took_effect(&ground, &told), "one of four is not more than a third");
     let seconded = ground.event("m3", 2);
     ground.make_final("m2", &seconded);
-    assert!(acted(&ground, &told));
+    assert!(took_effect(&ground, &told));
 
     for foreign in ["o1", "auth", "nobody"] {
         assert_eq!(ground.verdict(foreign, &own), no_right(&ground, foreign), "{foreign}");
@@ -469,9 +469,9 @@ fn an_event_is_told_by_the_node_itself_or_by_more_than_a_third() {
     assert_eq!(ground.verdict("m1", &nobody), never(Rule::NodeUnknown));
 }
 
-/// A flood of accusations that nobody joins leaves one voice, and does not keep a true one from acting.
+/// A flood of accusations that nobody joins leaves one vote, and does not keep a true one from taking effect.
 #[test]
-fn of_what_a_member_says_about_a_node_one_voice_waits() {
+fn of_what_a_member_says_about_a_node_one_vote_waits() {
     let mut ground = Ground::new();
     let subject = "event:m3";
     let first = ground.event("m3", 1);
@@ -481,23 +481,23 @@ fn of_what_a_member_says_about_a_node_one_voice_waits() {
     for height in 2..50 {
         last = ground.event("m3", height);
         ground.make_final("m4", &last);
-        assert_eq!(ground.state.voices(subject).len(), 2, "one of m1, one of m4");
+        assert_eq!(ground.state.votes(subject).len(), 2, "one of m1, one of m4");
     }
     assert_ne!(ground.state.roots().map, map_before);
-    // m4 takes its words back by telling another thing; m1's waits on, and acts with m2's.
+    // m4 takes its words back by telling another thing; m1's waits on, and takes effect with m2's.
     let seconded = ground.event("m3", 1);
     ground.make_final("m2", &seconded);
-    assert!(ground.state.acted(&first.ballot()).is_some());
-    let waiting: Vec<_> = ground.state.voices(subject).iter().map(|voice| voice.ballot).collect();
-    assert_eq!(waiting, [last.ballot()], "what acted waits no more, the other voice does");
-    // The node's own word acts at once and clears nobody's away.
+    assert!(ground.state.took_effect(&first.ballot()).is_some());
+    let waiting: Vec<_> = ground.state.votes(subject).iter().map(|vote| vote.ballot).collect();
+    assert_eq!(waiting, [last.ballot()], "what took effect waits no more, the other vote does");
+    // The node's own word takes effect at once and clears nobody's away.
     let own = ground.event("m3", 99);
     ground.make_final("m3", &own);
-    assert!(ground.state.acted(&own.ballot()).is_some());
-    assert_eq!(ground.state.voices(subject).len(), 1);
+    assert!(ground.state.took_effect(&own.ballot()).is_some());
+    assert_eq!(ground.state.votes(subject).len(), 1);
     let joined = ground.event("m3", 49);
     ground.make_final("m1", &joined);
-    assert!(ground.state.voices(subject).is_empty());
+    assert!(ground.state.votes(subject).is_empty());
 }
 
 /// A target that nobody can meet would stop the chain for ever: without a block no vote takes it back.

@@ -94,14 +94,14 @@ pub struct ChainView {
     chain: Digest,
     origin: String,
     members: Vec<Named>,
-    voices: Voices,
+    votes: Votes,
     tip: Header,
     tip_hash: Digest,
     log: Frontier,
 }
 
-/// Members' latest voices on changes of the members that did not act yet: subject → member → ballot.
-type Voices = BTreeMap<String, BTreeMap<Kid, Digest>>;
+/// Members' latest votes on changes of the members that did not take effect yet: subject → member → ballot.
+type Votes = BTreeMap<String, BTreeMap<Kid, Digest>>;
 
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -109,7 +109,8 @@ struct Stored {
     header: Header,
     frontier: String,
     members: Vec<Named>,
-    voices: Voices,
+    #[serde(rename = "voices")]
+    votes: Votes,
 }
 
 impl ChainView {
@@ -121,7 +122,7 @@ impl ChainView {
             chain,
             origin: log_origin(&genesis.origin, &chain),
             members: genesis.members.clone(),
-            voices: Voices::new(),
+            votes: Votes::new(),
             tip,
             tip_hash: chain,
             log: Frontier::new(),
@@ -143,8 +144,8 @@ impl ChainView {
             return Err(ChainError::Position("its parts do not fit each other"));
         }
         let first = Self::genesis(genesis)?;
-        let (members, voices) = (stored.members, stored.voices);
-        Ok(Self { tip: stored.header, tip_hash: position.block_hash, log, members, voices, ..first })
+        let (members, votes) = (stored.members, stored.votes);
+        Ok(Self { tip: stored.header, tip_hash: position.block_hash, log, members, votes, ..first })
     }
 
     /// The position to store.
@@ -153,7 +154,7 @@ impl ChainView {
             header: self.tip,
             frontier: hex::encode(self.log.to_bytes()),
             members: self.members.clone(),
-            voices: self.voices.clone(),
+            votes: self.votes.clone(),
         };
         let state = serde_json::to_string(&stored).map_err(|_never| ChainError::Position("not writable"))?;
         Ok(FollowPosition { height: self.tip.height, block_hash: self.tip_hash, state })
@@ -238,19 +239,19 @@ impl ChainView {
         Ok(FinalBlock { hash, header, certificate: block.certificate, transactions })
     }
 
-    /// "member.vote: acts at > 2/3 of the members", from the next height on. The members certified that every vote in
-    /// the block is valid; here they are only counted.
+    /// "member.vote: takes effect at > 2/3 of the members", from the next height on. The members certified that every
+    /// vote in the block is valid; here they are only counted.
     fn count_votes(&mut self, transactions: &[FinalTransaction]) {
         let mut next = self.members.clone();
         for tx in transactions.iter().filter_map(|transaction| transaction.tx.as_ref()) {
             let Payload::MemberVote(vote) = tx.payload() else { continue };
             let Ok(Change::Member { name, key }) = vote.change() else { continue };
             let ballot = tx.payload().ballot();
-            let voices = self.voices.entry(vote.subject.clone()).or_default();
-            voices.insert(tx.kid(), ballot);
-            let same = |member: &&Named| voices.get(&member.kid()) == Some(&ballot);
+            let votes = self.votes.entry(vote.subject.clone()).or_default();
+            votes.insert(tx.kid(), ballot);
+            let same = |member: &&Named| votes.get(&member.kid()) == Some(&ballot);
             if self.members.iter().filter(same).count() >= quorum(self.members.len()) {
-                self.voices.remove(&vote.subject);
+                self.votes.remove(&vote.subject);
                 next.retain(|member| member.name != name);
                 next.extend(key.map(|key| Named { key, name }));
                 next.sort_by(|one, other| one.name.cmp(&other.name));

@@ -7,7 +7,7 @@ use actix_web::http::StatusCode;
 use actix_web::{HttpResponse, get, post, web};
 use ed25519_dalek::SigningKey;
 use hbc_client::ServiceCaller;
-use hbc_service::idempotency::{Rivalry, Slot};
+use hbc_service::idempotency::{Slot, WriteConflict};
 use hbc_service::paging::{PageQuery, cursor};
 use hbc_service::{
     Agency, AnswerStore, AnyService, Caller, FromAuth, IdempotencyKey, MaybeCaller, Patient, Problem, Public,
@@ -101,8 +101,8 @@ async fn create(
 /// Creating a thing cannot fail.
 enum NeverFails {}
 
-impl Rivalry for NeverFails {
-    fn is_rival(&self) -> bool {
+impl WriteConflict for NeverFails {
+    fn is_conflict(&self) -> bool {
         match *self {}
     }
 }

@@ -11,7 +11,7 @@ use crate::account::{AgencyType, Custody, Role, Standing};
 use crate::codes::codes;
 use crate::digest::Digest;
 use crate::ids::{AccessRequestId, AccountId, AgencyId, GrantId, PatientId, ReceiptId, RecordId};
-use crate::labels::{Category, Compartment};
+use crate::labels::{Category, Sensitivity};
 use crate::purpose::{Action, Purpose};
 use crate::secret::Bytes;
 use crate::time::Timestamp;
@@ -25,9 +25,9 @@ pub struct Scope {
     pub actions: Vec<Action>,
     /// Kinds of record; not empty.
     pub categories: Vec<Category>,
-    /// Compartments; `normal` unless named otherwise.
-    #[serde(default = "normal_only")]
-    pub compartments: Vec<Compartment>,
+    /// Sensitivities; `normal` unless named otherwise.
+    #[serde(default = "normal_only", rename = "compartments")]
+    pub sensitivities: Vec<Sensitivity>,
     /// Why; not empty.
     pub purposes: Vec<Purpose>,
     /// From when.
@@ -39,8 +39,8 @@ pub struct Scope {
     pub future_records: bool,
 }
 
-fn normal_only() -> Vec<Compartment> {
-    vec![Compartment::Normal]
+fn normal_only() -> Vec<Sensitivity> {
+    vec![Sensitivity::Normal]
 }
 fn yes() -> bool {
     true
@@ -417,14 +417,14 @@ pub struct ExplainRequest {
     /// Kind of record.
     pub category: Category,
     /// Sensitivity.
-    #[serde(default = "normal")]
-    pub compartment: Compartment,
+    #[serde(default = "normal", rename = "compartment")]
+    pub sensitivity: Sensitivity,
     /// Why.
     pub purpose: Purpose,
 }
 
-fn normal() -> Compartment {
-    Compartment::Normal
+fn normal() -> Sensitivity {
+    Sensitivity::Normal
 }
 
 /// The verdict with its reasons.

@@ -1,4 +1,4 @@
-//! ledger, for whoever looks around: blocks newest first, transactions decoded, pending voices, changes, nodes.
+//! ledger, for whoever looks around: blocks newest first, transactions decoded, pending votes, changes, nodes.
 
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
@@ -158,7 +158,7 @@ pub struct ServiceView {
 /// `GET /v1/votes`: subjects on which members have spoken, or the one asked for.
 #[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
 pub struct VotesView {
-    /// Voices that make a change act: more than two thirds of the members.
+    /// Votes that make a change take effect: more than two thirds of the members.
     pub needed: u32,
     /// The subjects, by name.
     pub subjects: Vec<SubjectView>,
@@ -172,15 +172,16 @@ pub struct VotesView {
 pub struct SubjectView {
     /// `member:…`, `operator:…`, `parameter:…` or `service:<kid>`.
     pub subject: String,
-    /// What a voice must carry: the number of earlier changes.
+    /// What a vote must carry: the number of earlier changes.
     pub nonce: u64,
-    /// The voices that wait for company.
-    pub voices: Vec<VoiceView>,
+    /// The pending votes.
+    #[serde(rename = "voices")]
+    pub votes: Vec<VoteView>,
 }
 
-/// A member's voice.
+/// A member's vote.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-pub struct VoiceView {
+pub struct VoteView {
     /// The member.
     pub member: String,
     /// What it wants: a key, `none`, a number, or role, status and key of a service.
@@ -193,7 +194,7 @@ pub struct VoiceView {
     pub height: u64,
 }
 
-/// A change that acted: an item of `GET /v1/members/history`.
+/// A change that took effect: an item of `GET /v1/members/history`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct ChangeView {
     /// Height of the block that completed it; it is in force from the next one on.
@@ -204,8 +205,9 @@ pub struct ChangeView {
     pub subject: String,
     /// To what.
     pub value: String,
-    /// By whose voices.
-    pub voices: Vec<String>,
+    /// By whose votes.
+    #[serde(rename = "voices")]
+    pub votes: Vec<String>,
     /// The transaction that completed it.
     pub txid: Digest,
 }

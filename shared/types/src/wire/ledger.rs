@@ -201,15 +201,15 @@ pub struct NodeStatus {
     /// What final `node.event` transactions say about nodes, the latest last.
     #[serde(default)]
     pub events: Vec<NodeEventView>,
-    /// How far the repair of an attacked node is.
+    /// How far the healing of an attacked node is.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub healing: Option<HealingView>,
-    /// The last repair that was done.
+    /// The last healing that was done.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_healing: Option<HealedView>,
 }
 
-/// An event of a node that acts: told by the node itself or by more than a third of the members.
+/// An event of a node that takes effect: told by the node itself or by more than a third of the members.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct NodeEventView {
     /// The node.
@@ -220,7 +220,7 @@ pub struct NodeEventView {
     pub height: u64,
     /// SHA-256 of the evidence: `GET /v1/evidence/{digest}`.
     pub evidence: Digest,
-    /// Height of the block in which it acted.
+    /// Height of the block in which it took effect.
     pub block: u64,
 }
 
@@ -245,27 +245,29 @@ pub struct ChallengeAnswer {
     pub signature: SignatureBytes,
 }
 
-/// How far a repair is.
+/// How far healing is.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct HealingView {
     /// Heights that are good again.
     pub heights_checked: u64,
     /// Blocks taken from peers.
-    pub blocks_repaired: u64,
+    #[serde(rename = "blocks_repaired")]
+    pub blocks_healed: u64,
     /// Their bytes.
-    pub bytes_repaired: u64,
+    #[serde(rename = "bytes_repaired")]
+    pub bytes_healed: u64,
     /// Which peer gave how many.
     pub fetched_from: Vec<FetchedFrom>,
     /// Peers that gave a false block, which was refused.
     pub refused_peers: Vec<String>,
-    /// Attempts so far; 0 while it waits for `hbc node repair`.
+    /// Attempts so far; 0 while it waits for `hbc node heal`.
     pub attempts: u32,
     /// What it waits for, or why the last attempt came to nothing.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub trouble: Option<String>,
 }
 
-/// A repair that was done.
+/// Healing that was done.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct HealedView {
     /// When.
@@ -277,14 +279,16 @@ pub struct HealedView {
     /// How long it took, in milliseconds.
     pub took_ms: u64,
     /// Blocks taken from peers.
-    pub blocks_repaired: u64,
+    #[serde(rename = "blocks_repaired")]
+    pub blocks_healed: u64,
     /// Their bytes.
-    pub bytes_repaired: u64,
+    #[serde(rename = "bytes_repaired")]
+    pub bytes_healed: u64,
     /// Which peer gave how many.
     pub fetched_from: Vec<FetchedFrom>,
 }
 
-/// A peer's share in a repair.
+/// A peer's share in healing.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct FetchedFrom {
     /// The peer.

@@ -6,7 +6,7 @@ use utoipa::ToSchema;
 use crate::codes::codes;
 use crate::digest::Digest;
 use crate::ids::{PatientId, RecordId};
-use crate::labels::{Category, Compartment};
+use crate::labels::{Category, Sensitivity};
 use crate::time::Timestamp;
 
 codes! {
@@ -19,14 +19,14 @@ codes! {
     }
 }
 
-/// Answer to an upload: `201` once the record is sealed, pinned and committed.
+/// Answer to an upload: `201` once the record is encrypted, pinned and committed.
 #[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
 pub struct RecordCreated {
     /// The record.
     pub id: RecordId,
     /// Its version, from 1.
     pub version: u32,
-    /// The IPFS object that holds its sealed bytes.
+    /// The IPFS object that holds its encrypted bytes.
     pub cid: String,
     /// The record's salted commitment.
     pub digest: Digest,
@@ -50,9 +50,10 @@ pub struct RecordView {
     pub kind: String,
     /// Its category.
     pub category: Category,
-    /// Its compartment.
-    pub compartment: Compartment,
-    /// Its number in (patient, compartment, category).
+    /// Its sensitivity.
+    #[serde(rename = "compartment")]
+    pub sensitivity: Sensitivity,
+    /// Its number in (patient, sensitivity, category).
     pub n: u64,
     /// First clinical day, where known (`YYYY-MM-DD`).
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -63,9 +64,9 @@ pub struct RecordView {
     pub bytes: u64,
     /// The IPFS object.
     pub cid: String,
-    /// Where its sealed slice begins in that object.
+    /// Where its encrypted slice begins in that object.
     pub offset: u64,
-    /// Length of its sealed slice.
+    /// Length of its encrypted slice.
     pub length: u64,
     /// The record's salted commitment.
     pub digest: Digest,
@@ -117,9 +118,9 @@ pub struct DocumentQuery {
     /// Its category; `document` if absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub category: Option<Category>,
-    /// Its compartment; `normal` if absent.
+    /// Its sensitivity; `normal` if absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub compartment: Option<Compartment>,
+    pub sensitivity: Option<Sensitivity>,
     /// The clinical day that it tells of: `YYYY-MM-DD`, `YYYY-MM` or `YYYY`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub date: Option<String>,

@@ -1,4 +1,4 @@
-//! The healer: the task that repairs a node's store whenever it was marked as attacked.
+//! The healer: the task that heals a node's store whenever it was marked as attacked.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -9,8 +9,8 @@ use tokio::sync::oneshot;
 
 use super::progress::{Board, Progress};
 use super::site::{HealError, Site, finish};
-use super::sources::Source;
-use super::{install, rebuild, verify};
+use super::sources::HealSource;
+use super::{install, new_database, verify};
 use crate::config::HealMode;
 use crate::files::{AttackMark, HealingRecord};
 use crate::node::condition::Stage;
@@ -33,7 +33,7 @@ pub struct Healing {
     mode: HealMode,
     /// How far it is.
     board: Board,
-    /// The last repair.
+    /// The last healing.
     last: Mutex<Option<HealingRecord>>,
 }
 
@@ -44,13 +44,13 @@ impl Healing {
         Self { mode, board: Board::default(), last: Mutex::new(last) }
     }
 
-    /// How far the repair under way is, as `/v1/status` says it.
+    /// How far healing under way is, as `/v1/status` says it.
     #[must_use]
     pub fn view(&self) -> HealingView {
         self.board.view()
     }
 
-    /// The last repair, as `/v1/status` says it.
+    /// The last healing, as `/v1/status` says it.
     #[must_use]
     pub fn last(&self) -> Option<HealedView> {
         let last = self.last_record();
@@ -61,8 +61,8 @@ impl Healing {
             first_bad_height: record.mark.first_bad_height,
             evidence: record.mark.evidence.clone(),
             took_ms: record.took_ms,
-            blocks_repaired: record.repaired_blocks,
-            bytes_repaired: record.repaired_bytes,
+            blocks_healed: record.healed_blocks,
+            bytes_healed: record.healed_bytes,
             fetched_from: from
                 .map(|(node, blocks)| FetchedFrom { node: node.clone(), blocks: *blocks })
                 .collect(),
@@ -74,7 +74,7 @@ impl Healing {
     }
 }
 
-/// Repairs the store.
+/// Heals the store.
 #[derive(Clone, Debug)]
 pub struct Healer {
     /// What is kept about it.
@@ -89,7 +89,7 @@ pub struct Healer {
     pub book: Arc<PeerBook>,
     /// Whose node it is.
     pub membership: Arc<Membership>,
-    /// The agreement, which takes the repaired store up.
+    /// Consensus, which takes the healed store up.
     pub inlet: Arc<Inlet>,
     /// The time.
     pub clock: Clock,
@@ -102,18 +102,18 @@ impl Healer {
             if let Some(mark) = self.guard.attack() {
                 // Without it a node that is interrupted would take what it has then for sound.
                 if let Err(error) = self.guard.data().mark_attacked(&mark) {
-                    tracing::error!(error = %error, "The mark of the attack cannot be written; nothing is repaired before");
+                    tracing::error!(error = %error, "The mark of the attack cannot be written; nothing is healed before");
                     tokio::time::sleep(FIRST_PAUSE).await;
                     continue;
                 }
                 if let Err(error) = self.keep_what_is_owed().await {
-                    tracing::error!(error = %error, "Promises cannot be put aside for the repair");
+                    tracing::error!(error = %error, "Promises cannot be put aside for healing");
                 }
                 if self.healing.mode == HealMode::Auto {
                     self.heal(&mark).await;
                     continue;
                 }
-                tracing::error!(node.name = %self.membership.name(), "The node waits for `hbc node repair`");
+                tracing::error!(node.name = %self.membership.name(), "The node waits for `hbc node heal`");
             }
             self.guard.attack_found().await;
         }
@@ -127,7 +127,7 @@ impl Healer {
             match self.heal_once(mark).await {
                 Ok(()) => return,
                 Err(error) => {
-                    tracing::error!(node.name = %self.membership.name(), error = %error, "The repair came to nothing; it begins again");
+                    tracing::error!(node.name = %self.membership.name(), error = %error, "Healing came to nothing; it begins again");
                     self.healing.board.progress().trouble = Some(error.to_string());
                     self.say(Stage::Attacked);
                 }
@@ -142,11 +142,11 @@ impl Healer {
         self.guard.change_condition(|condition| condition.stage = stage);
     }
 
-    /// Puts what was promised where a repair that is interrupted finds it again.
+    /// Puts what was promised where healing that is interrupted finds it again.
     async fn keep_what_is_owed(&self) -> Result<(), HealError> {
         // Whoever was committing when the mark was set is done then; nobody begins any more.
         drop(self.guard.alone().await);
-        let rows: Vec<_> = self.pool.waiting().promises(usize::MAX);
+        let rows: Vec<_> = self.pool.mempool().promises(usize::MAX);
         let rows = rows.iter().map(|tx| install::promise(tx)).collect::<Vec<_>>();
         let owed = install::open_owed(self.guard.data(), self.guard.store()).await?;
         owed.add_promises(&rows, self.clock.now().ms()).await?;
@@ -167,26 +167,26 @@ impl Healer {
             data: self.guard.data(),
             store: self.guard.store(),
             known,
-            promised: self.pool.waiting().promises(usize::MAX),
+            promised: self.pool.mempool().promises(usize::MAX),
             sources: self.sources(),
             clock: &self.clock,
             board: &self.healing.board,
             mark,
         };
-        let rebuilt = rebuild::rebuild(&site).await?;
-        let chain = install::install(&site, rebuilt).await?;
+        let new_database = new_database::build(&site).await?;
+        let chain = install::install(&site, new_database).await?;
         self.say(Stage::Verifying);
         verify::verify(&site, &chain).await?;
         let record = finish(&site, &chain, began).await?;
-        let (done, taken_up) = oneshot::channel();
+        let (done, restored) = oneshot::channel();
         let event = Event::Healed(Box::new(chain), done);
         if !self.inlet.send(event).await {
-            return Err(HealError::NotTakenUp);
+            return Err(HealError::NotRestored);
         }
-        taken_up.await.map_err(|_ended| HealError::NotTakenUp)?;
+        restored.await.map_err(|_ended| HealError::NotRestored)?;
         tracing::info!(
-            node.name = %self.membership.name(), healing.blocks = record.repaired_blocks, healing.ms = record.took_ms,
-            "The store is repaired and verified; the node votes and takes writes again"
+            node.name = %self.membership.name(), healing.blocks = record.healed_blocks, healing.ms = record.took_ms,
+            "The store is healed and verified; the node votes and takes writes again"
         );
         *self.healing.last_record() = Some(record.clone());
         self.tell_of(&record);
@@ -194,9 +194,9 @@ impl Healer {
     }
 
     /// Healthy peers first; what the others give proves itself just as well.
-    fn sources(&self) -> Vec<Source> {
+    fn sources(&self) -> Vec<HealSource> {
         let mut sources: Vec<_> =
-            self.book.all().iter().map(|peer| (peer.is_attacked(), Source::of(peer))).collect();
+            self.book.all().iter().map(|peer| (peer.is_attacked(), HealSource::of(peer))).collect();
         sources.sort_by_key(|(attacked, _)| *attacked);
         sources.into_iter().map(|(_, source)| source).collect()
     }
@@ -205,7 +205,7 @@ impl Healer {
     fn tell_of(&self, record: &HealingRecord) {
         let (digest, height, at_ms) = (record.digest(), record.mark.first_bad_height, record.healed_at_ms);
         let book = Arc::clone(&self.book);
-        tasks::once("telling of a repair", async move {
+        tasks::once("telling of healing", async move {
             book.tell_of_this("healed", digest, height, at_ms).await;
         });
     }

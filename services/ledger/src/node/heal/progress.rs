@@ -1,19 +1,19 @@
-//! How far a repair is, for whoever looks.
+//! How far healing is, for whoever looks.
 
 use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use hbc_types::wire::ledger::{FetchedFrom, HealingView};
 
-/// How far a repair is.
+/// How far healing is.
 #[derive(Clone, Debug, Default)]
 pub struct Progress {
     /// Heights looked at.
     pub checked: u64,
     /// Blocks taken from peers.
-    pub repaired: u64,
+    pub healed: u64,
     /// Their bytes.
-    pub repaired_bytes: u64,
+    pub healed_bytes: u64,
     /// By whom.
     pub from: BTreeMap<String, u64>,
     /// Peers that gave a block which is not the chain's.
@@ -42,8 +42,8 @@ impl Board {
             progress.from.iter().map(|(node, blocks)| FetchedFrom { node: node.clone(), blocks: *blocks });
         HealingView {
             heights_checked: progress.checked,
-            blocks_repaired: progress.repaired,
-            bytes_repaired: progress.repaired_bytes,
+            blocks_healed: progress.healed,
+            bytes_healed: progress.healed_bytes,
             fetched_from: from.collect(),
             refused_peers: progress.liars.clone(),
             attempts: progress.attempts,

@@ -1,4 +1,4 @@
-//! The agreement of a node that starts, whose store was repaired, or that lost its log: it is taken up from the log,
+//! The consensus of a node that starts, whose store was healed, or that lost its log: it is replayed from the log,
 //! which has every text that was signed, so that a node that comes back contradicts nothing. That a log was lost is
 //! noted durably before anything of it is changed: killed in between, the node finds the same again.
 
@@ -7,13 +7,13 @@ use std::io;
 use hbc_chain::checkpoint::Certificate as Note;
 use hbc_consensus::wal::{Record, Recovered, Tail};
 
-use crate::domain::silence::Silence;
+use crate::domain::double_sign_protection::DoubleSignProtection;
 use crate::files::DataFolder;
 use crate::wal::Wal;
 
 /// Who there is to contradict, and from where on.
 #[derive(Clone, Copy, Debug)]
-pub struct Company {
+pub struct KnownMembers {
     /// Height of the last block that the log must know of, if it is known.
     pub tip: Option<u64>,
     /// Members of the next height.
@@ -22,23 +22,30 @@ pub struct Company {
     pub peers: usize,
 }
 
-/// Whether the node must be silent: it is noted that it lost its log, or it just did, which is noted here.
+/// Whether the node must abstain: it is noted that it lost its log, or it just did, which is noted here.
 ///
 /// # Errors
 /// When the note cannot be written.
-pub fn silence(data: &DataFolder, found: &Recovered, company: Company) -> io::Result<Option<Silence>> {
-    // One that has no peers has nobody to contradict it. One that founded the chain alone may have company by now of
-    // which only its peers know.
-    if company.members == 1 && company.peers == 0 {
+pub fn double_sign_protection(
+    data: &DataFolder,
+    found: &Recovered,
+    known_members: KnownMembers,
+) -> io::Result<Option<DoubleSignProtection>> {
+    // One that has no peers has nobody to contradict it. One that founded the chain alone may have other members by now
+    // of which only its peers know.
+    if known_members.members == 1 && known_members.peers == 0 {
         return Ok(None);
     }
-    if found.is_lost(company.tip) && !is_birth(data, found, company.tip)? && !data.is_silent()? {
+    if found.is_lost(known_members.tip)
+        && !is_birth(data, found, known_members.tip)?
+        && !data.is_abstaining()?
+    {
         tracing::warn!(
             "The write-ahead log is missing, damaged or an old one; nothing is signed until that cannot matter"
         );
-        data.fall_silent()?;
+        data.abstain()?;
     }
-    Ok(data.is_silent()?.then(Silence::default))
+    Ok(data.is_abstaining()?.then(DoubleSignProtection::default))
 }
 
 /// A folder that was never run has no log because there was none.
@@ -51,7 +58,7 @@ fn is_birth(data: &DataFolder, found: &Recovered, tip: Option<u64>) -> io::Resul
 ///
 /// # Errors
 /// When the log cannot be written.
-pub fn take_up(data: &DataFolder, found: Recovered, tip: u64) -> io::Result<(Wal, Vec<Record>)> {
+pub fn restore(data: &DataFolder, found: Recovered, tip: u64) -> io::Result<(Wal, Vec<Record>)> {
     let next = tip.saturating_add(1);
     let taken = if found.floor == next {
         (Wal::resume(&data.wal(), &found)?, found.records)
@@ -62,7 +69,7 @@ pub fn take_up(data: &DataFolder, found: Recovered, tip: u64) -> io::Result<(Wal
     Ok(taken)
 }
 
-/// After the repair of a node that is stopped, whose tip was `before` if that is known: what was signed at heights that
+/// After healing of a node that is stopped, whose tip was `before` if that is known: what was signed at heights that
 /// the store has now is of no use. A log that was lost stays so, for the start to see.
 ///
 /// # Errors
@@ -97,25 +104,25 @@ mod tests {
         (folder, data)
     }
 
-    fn of_four(tip: u64) -> Company {
-        Company { tip: Some(tip), members: 4, peers: 3 }
+    fn of_four(tip: u64) -> KnownMembers {
+        KnownMembers { tip: Some(tip), members: 4, peers: 3 }
     }
 
-    fn start(data: &DataFolder, company: Company) -> (bool, Vec<Record>) {
+    fn start(data: &DataFolder, known_members: KnownMembers) -> (bool, Vec<Record>) {
         let found = look(&data.wal()).unwrap();
-        let silent = silence(data, &found, company).unwrap().is_some();
-        (silent, take_up(data, found, company.tip.unwrap()).unwrap().1)
+        let abstaining = double_sign_protection(data, &found, known_members).unwrap().is_some();
+        (abstaining, restore(data, found, known_members.tip.unwrap()).unwrap().1)
     }
 
     #[test]
-    fn a_log_that_is_whole_is_taken_up_with_what_was_signed() {
+    fn a_log_that_is_whole_is_restored_with_what_was_signed() {
         let (_kept, data) = folder(6);
-        let (silent, records) = start(&data, of_four(6));
-        assert!(!silent);
+        let (abstaining, records) = start(&data, of_four(6));
+        assert!(!abstaining);
         assert_eq!(records.len(), 1);
         // The block was stored, and the process was killed before the next log was begun.
-        let (silent, records) = start(&data, of_four(7));
-        assert!(!silent && records.is_empty());
+        let (abstaining, records) = start(&data, of_four(7));
+        assert!(!abstaining && records.is_empty());
         assert_eq!(look(&data.wal()).unwrap().floor, 8);
     }
 
@@ -138,9 +145,9 @@ mod tests {
             let before = std::fs::read(data.wal()).ok();
             let found = look(&data.wal()).unwrap();
             // Killed here, it finds the same again.
-            assert!(silence(&data, &found, of_four(6)).unwrap().is_some(), "{what}");
+            assert!(double_sign_protection(&data, &found, of_four(6)).unwrap().is_some(), "{what}");
             assert_eq!(std::fs::read(data.wal()).ok(), before, "{what}");
-            assert!(data.is_silent().unwrap(), "{what}");
+            assert!(data.is_abstaining().unwrap(), "{what}");
             assert!(start(&data, of_four(6)).0);
             // The log is whole now; the note is what counts.
             assert!(!look(&data.wal()).unwrap().is_lost(Some(6)), "{what}");
@@ -150,29 +157,29 @@ mod tests {
 
     #[test]
     fn only_a_folder_without_blocks_is_born() {
-        for (tip, checkpoint, silent) in [(0, false, false), (0, true, true), (6, false, true)] {
+        for (tip, checkpoint, abstaining) in [(0, false, false), (0, true, true), (6, false, true)] {
             let folder = tempfile::tempdir().unwrap();
             let data = DataFolder::open(folder.path()).unwrap();
             data.note_unborn().unwrap();
             if checkpoint {
                 data.write_checkpoint("a note").unwrap();
             }
-            assert_eq!(start(&data, of_four(tip)).0, silent, "at {tip}");
+            assert_eq!(start(&data, of_four(tip)).0, abstaining, "at {tip}");
             assert!(!data.is_unborn().unwrap());
         }
     }
 
     #[test]
     fn a_founder_with_peers_does_not_take_itself_for_alone_once_its_log_is_gone() {
-        for (peers, silent) in [(0, false), (3, true)] {
+        for (peers, abstaining) in [(0, false), (3, true)] {
             let folder = tempfile::tempdir().unwrap();
             let data = DataFolder::open(folder.path()).unwrap();
-            assert_eq!(start(&data, Company { tip: Some(0), members: 1, peers }).0, silent);
+            assert_eq!(start(&data, KnownMembers { tip: Some(0), members: 1, peers }).0, abstaining);
         }
     }
 
     #[test]
-    fn a_repair_that_brought_blocks_moves_a_good_log_on_and_hides_no_lost_one() {
+    fn a_heal_that_brought_blocks_moves_a_good_log_on_and_hides_no_lost_one() {
         let (_kept, data) = folder(6);
         advance_log(&data, &look(&data.wal()).unwrap(), Some(6), 9).unwrap();
         assert!(!start(&data, of_four(9)).0);

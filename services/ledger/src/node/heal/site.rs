@@ -1,4 +1,4 @@
-//! What a repair works on, and how it ends.
+//! What healing works on, and how it ends.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -10,7 +10,7 @@ use hbc_chain::verification::Fault;
 use hbc_types::{Clock, Digest};
 
 use super::progress::Board;
-use super::sources::Source;
+use super::sources::HealSource;
 use crate::files::{AttackMark, DataFolder, HealingRecord};
 use crate::store::{Store, StoreError, StoredEvidence};
 
@@ -24,17 +24,17 @@ pub enum HealError {
     #[error("the ledger's files failed: {0}")]
     Io(#[from] std::io::Error),
     /// The new database does not verify.
-    #[error("the repaired database does not verify: {0}")]
+    #[error("the healed database does not verify: {0}")]
     Unsound(Fault),
     /// genesis.json is no genesis.
     #[error("the genesis cannot be used: {0}")]
     Genesis(#[from] hbc_chain::genesis::GenesisError),
-    /// The node ends, or the repaired store failed at once.
-    #[error("the agreement did not take the repaired store up")]
-    NotTakenUp,
+    /// The node ends, or the healed store failed at once.
+    #[error("consensus did not take the healed store")]
+    NotRestored,
 }
 
-/// What is repaired, and with what.
+/// What is healed, and with what.
 pub struct Site<'a> {
     /// The chain's founding document.
     pub genesis: &'a Genesis,
@@ -47,7 +47,7 @@ pub struct Site<'a> {
     /// Transactions that it promised, as memory has them.
     pub promised: Vec<Arc<Tx>>,
     /// Who can be asked.
-    pub sources: Vec<Source>,
+    pub sources: Vec<HealSource>,
     /// The time.
     pub clock: &'a Clock,
     /// Where progress is shown.
@@ -75,8 +75,8 @@ pub(super) async fn finish(
             healed_at_ms: site.clock.now().ms(),
             took_ms: u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX),
             blocks: chain.height().saturating_add(1),
-            repaired_blocks: progress.repaired,
-            repaired_bytes: progress.repaired_bytes,
+            healed_blocks: progress.healed,
+            healed_bytes: progress.healed_bytes,
             fetched_from: progress.from.clone(),
         }
     };

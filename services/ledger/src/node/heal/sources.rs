@@ -15,7 +15,7 @@ const GIVE_UP: Duration = Duration::from_secs(20);
 
 /// A member that can be asked for blocks.
 #[derive(Clone, Debug)]
-pub struct Source {
+pub struct HealSource {
     /// Its id, if it is a member.
     pub id: Option<MemberId>,
     /// Its name.
@@ -24,7 +24,7 @@ pub struct Source {
     pub endpoint: Endpoint,
 }
 
-impl Source {
+impl HealSource {
     /// The same peer.
     #[must_use]
     pub fn of(peer: &Peer) -> Self {

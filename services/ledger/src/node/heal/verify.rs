@@ -1,4 +1,4 @@
-//! The repaired database is read once more, whole, on connections that have cached nothing, before anything relies
+//! The healed database is read once more, whole, on connections that have cached nothing, before anything relies
 //! on it.
 
 use hbc_chain::memory::Chain;

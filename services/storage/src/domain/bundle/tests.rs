@@ -203,7 +203,7 @@ fn the_reference_bundles_are_planned_whole() {
         for (index, draft) in plan.drafts.iter().enumerate() {
             records += 1;
             references += draft.overlay.replacements().len();
-            sensitive += usize::from(draft.labels.compartment.is_sensitive());
+            sensitive += usize::from(draft.labels.sensitivity.is_sensitive());
             let text = applied(&plan, &body, index).to_string();
             for open in ["\"reference\":\"urn:", "?identifier="] {
                 assert!(!text.contains(open), "{}: {} keeps {open}", file.display(), draft.kind);
@@ -216,6 +216,6 @@ fn the_reference_bundles_are_planned_whole() {
             }
         }
     }
-    println!("{records} records, {references} replacements, {sensitive} in sensitive compartments");
+    println!("{records} records, {references} replacements, {sensitive} in sensitive sensitivities");
     assert!(records > 0);
 }

@@ -2,7 +2,7 @@
 //!
 //! Adds and pins go through `ipfs-api`, each behind a deadline. Reads do not: that client drops the trailer in which
 //! Kubo announces an error in mid-stream, so that a cut-off read looks like a success. The read path here is its own,
-//! checks the trailer and the length, and leaves hash and seal to the caller.
+//! checks the trailer and the length, and leaves hash and tag to the caller.
 
 use std::future::Future;
 use std::io::Cursor;

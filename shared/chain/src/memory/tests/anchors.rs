@@ -17,7 +17,7 @@ fn anchored() -> Course {
                 course.anchor_of(day0, day0 + number % 31, &[&root])
             })
             .collect();
-        course.seal(&txs);
+        course.append(&txs);
     }
     course
 }

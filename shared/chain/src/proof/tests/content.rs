@@ -4,7 +4,7 @@ use super::*;
 use crate::certificate::LimitError;
 use crate::consent::ConsentBody;
 use hbc_types::ids::{AgencyId, PatientId};
-use hbc_types::labels::{Category, Compartment};
+use hbc_types::labels::{Category, Sensitivity};
 use hbc_types::purpose::{Action, Purpose};
 use hbc_types::time::Timestamp;
 use hbc_types::wire::access::Scope;
@@ -91,7 +91,7 @@ fn scope(actions: &[Action], categories: &[Category]) -> Scope {
     Scope {
         actions: actions.to_vec(),
         categories: categories.to_vec(),
-        compartments: vec![Compartment::Normal],
+        sensitivities: vec![Sensitivity::Normal],
         purposes: vec![Purpose::Treatment],
         from: Timestamp::from_ms(1_790_000_000_000),
         until: Timestamp::from_ms(1_800_000_000_000),

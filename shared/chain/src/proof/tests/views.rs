@@ -48,7 +48,7 @@ impl Ledger {
             })
             .collect();
         let leaves: Vec<Digest> = run.iter().map(AnchorLeaf::leaf_hash).collect();
-        let page = Page::seal(&run[..PAGE_ANCHORS]).unwrap();
+        let page = Page::complete(&run[..PAGE_ANCHORS]).unwrap();
         (chain.anchors, chain.pages) = (merkle::root(&leaves), merkle::root(&[page.leaf_hash()]));
 
         chain.map.insert(Kind::Key.digest_key(&kid()), key_entry(KeyStatus::Active));
@@ -106,7 +106,7 @@ impl Ledger {
     }
 
     pub fn anchors(&self, height: usize, query: Query) -> AnchorsProof {
-        let page = Page::seal(&self.run[..PAGE_ANCHORS]).unwrap();
+        let page = Page::complete(&self.run[..PAGE_ANCHORS]).unwrap();
         AnchorsProof {
             answer: Completeness::prove([&page], &self.run[PAGE_ANCHORS..], &query, usize::MAX).unwrap(),
             chain: self.chain.id,

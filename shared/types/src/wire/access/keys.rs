@@ -5,7 +5,7 @@ use utoipa::ToSchema;
 
 use crate::digest::Digest;
 use crate::ids::{IntentId, PatientId, ReceiptId, RecordId};
-use crate::labels::{Category, Compartment};
+use crate::labels::{Category, Sensitivity};
 use crate::purpose::{Action, Purpose};
 use crate::secret::{Bytes, Key32};
 use crate::time::Timestamp;
@@ -17,7 +17,8 @@ pub struct Labels {
     /// Kind of record.
     pub category: Category,
     /// Sensitivity.
-    pub compartment: Compartment,
+    #[serde(rename = "compartment")]
+    pub sensitivity: Sensitivity,
 }
 
 /// `POST /internal/v1/keys/data-keys` by storage: decide "may write", then make data keys.
@@ -51,7 +52,7 @@ pub struct DataKeyItem {
 pub struct DataKeys {
     /// One per item.
     pub keys: Vec<DataKey>,
-    /// One per compartment touched.
+    /// One per sensitivity touched.
     pub tag_keys: Vec<TagKey>,
     /// The receipt of this write; absent for the directory.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -61,9 +62,9 @@ pub struct DataKeys {
 /// A data key and its wrap.
 #[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
 pub struct DataKey {
-    /// The record's number in its (patient, compartment, category): 1, 2, …
+    /// The record's number in its (patient, sensitivity, category): 1, 2, …
     pub n: u64,
-    /// The key that seals this record version and nothing else.
+    /// The key that encrypts this record version and nothing else.
     pub dek: Key32,
     /// The key wrapped under the patient's key-encryption key: storage keeps it.
     pub wrapped: Bytes,
@@ -71,11 +72,12 @@ pub struct DataKey {
     pub kek_epoch: u32,
 }
 
-/// The key of anchor tags of one compartment.
+/// The key of anchor tags of one sensitivity.
 #[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
 pub struct TagKey {
-    /// The compartment.
-    pub compartment: Compartment,
+    /// The sensitivity.
+    #[serde(rename = "compartment")]
+    pub sensitivity: Sensitivity,
     /// The epoch it belongs to.
     pub kek_epoch: u32,
     /// The HMAC key.
@@ -154,7 +156,7 @@ pub struct NumbersStatement {
     pub jws: String,
 }
 
-/// The numbers of one (compartment, category) of a patient.
+/// The numbers of one (sensitivity, category) of a patient.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct NumberSet {
     /// The labels.

@@ -17,6 +17,8 @@ cargo test --locked --workspace --no-run || exit 1
 pipes=$(mktemp -d)
 trap 'rm -rf "$pipes"' EXIT
 mkfifo "$pipes/input" "$pipes/said"
+HBC_TEST_STATEMENTS=$PWD/target/statements.log
+export HBC_TEST_STATEMENTS
 sh shared/testkit/postgres.sh <"$pipes/input" >"$pipes/said" &
 exec 9>"$pipes/input"
 read -r HBC_TEST_POSTGRES_URL <"$pipes/said" || exit 1
@@ -25,6 +27,7 @@ if [ "$HBC_TEST_POSTGRES_URL" = absent ]; then
     reason='the PostgreSQL half of every store test: PostgreSQL is not installed (make deps installs it where it may)'
     [ -z "${HBC_NO_SKIP:-}" ] || { echo "may not be skipped: $reason"; exit 1; }
     missing=$reason
+    unset HBC_TEST_STATEMENTS
 else
     export HBC_TEST_POSTGRES_URL
 fi
@@ -32,7 +35,12 @@ fi
 echo 'running the tests'
 {
     cargo test --locked --workspace --no-fail-fast 2>&1
-    echo "exit code $?"
+    code=$?
+    # Last, when PostgreSQL's log has what every suite did.
+    if [ -n "${HBC_TEST_STATEMENTS:-}" ]; then
+        cargo test --locked --workspace --test statements -- --ignored 2>&1 || code=$?
+    fi
+    echo "exit code $code"
 } 9>&- | tee "$log" | grep --line-buffered -E '^(test .*FAILED|test .* has been running|test result|failures:|thread .* panicked|SKIPPED|     Running|error)' || true
 
 sum() { awk -v what="$1" '/^test result:/ { for (i = 1; i < NF; i++) if ($(i + 1) ~ "^" what) n += $i } END { print n + 0 }' "$log"; }

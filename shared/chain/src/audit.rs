@@ -4,11 +4,11 @@
 //! Blocks are taken in groups: what does not depend on their order (form, signatures) is checked on all cores first.
 
 use std::collections::HashMap;
-use std::num::NonZero;
 use std::sync::Arc;
 
 use hbc_types::Digest;
 use hbc_types::keys::{Kid, PublicKey};
+use rayon::iter::{IndexedParallelIterator as _, IntoParallelRefIterator as _, ParallelIterator as _};
 
 use crate::block::{BlockError, check_block};
 use crate::checkpoint::{Certificate, CheckpointError};
@@ -17,6 +17,9 @@ use crate::header::Block;
 use crate::proof::Known;
 use crate::state::State;
 use crate::tx::Tx;
+
+/// As many transactions at least are looked at on one thread.
+const PART: usize = 16;
 
 /// A block and its certificate, a signed note.
 pub type AuditedBlock = (Block, String);
@@ -88,7 +91,8 @@ impl Audit {
     /// The first that is wrong, by the height that was due.
     pub fn take(&mut self, blocks: Vec<AuditedBlock>) -> Result<(), (u64, AuditError)> {
         let members = self.state.members().to_vec();
-        let counted = spread(&blocks, |(_, note)| self.check_note(note, &members).ok());
+        let counted = blocks.par_iter().with_min_len(PART);
+        let counted: Vec<_> = counted.map(|(_, note)| self.check_note(note, &members).ok()).collect();
         let known = self.verified(&blocks);
         for ((block, note), counted) in blocks.into_iter().zip(counted) {
             let height = self.state.height().saturating_add(1);
@@ -141,39 +145,23 @@ impl Audit {
     fn verified(&self, blocks: &[AuditedBlock]) -> HashMap<Digest, Arc<Tx>> {
         let all: Vec<&[u8]> =
             blocks.iter().flat_map(|(block, _)| block.transactions.iter().map(Vec::as_slice)).collect();
-        let parsed: Vec<Option<Tx>> = spread(&all, |bytes| Tx::parse(bytes).ok());
+        let parsed: Vec<Option<Tx>> =
+            all.par_iter().with_min_len(PART).map(|bytes| Tx::parse(bytes).ok()).collect();
         let introduced: HashMap<Kid, PublicKey> = parsed
             .iter()
             .flatten()
             .filter_map(|tx| tx.payload().introduces())
             .map(|key| (key.kid(), key))
             .collect();
-        let fits = spread(&parsed, |tx| {
+        let fits = |tx: &Option<Tx>| {
             let tx = tx.as_ref()?;
             let key = self.state.public_key(&tx.kid()).or_else(|| introduced.get(&tx.kid()).copied())?;
             tx.verify_signature(&key).ok()
-        });
+        };
+        let fits: Vec<Option<()>> = parsed.par_iter().with_min_len(PART).map(fits).collect();
         let fitting = parsed.into_iter().zip(fits).filter_map(|(tx, fits)| tx.filter(|_| fits.is_some()));
         fitting.map(|tx| (tx.txid(), Arc::new(tx))).collect()
     }
-}
-
-/// Does the same to each on all cores, in order. A part whose thread died is done again here.
-fn spread<T: Sync, R: Send>(items: &[T], each: impl Fn(&T) -> R + Sync) -> Vec<R> {
-    let cores = std::thread::available_parallelism().map_or(1, NonZero::get);
-    let share = items.len().div_ceil(cores).max(16);
-    let each = &each;
-    std::thread::scope(|scope| {
-        let running: Vec<_> = items
-            .chunks(share)
-            .map(|part| (part, scope.spawn(move || part.iter().map(each).collect::<Vec<R>>())))
-            .collect();
-        let mut all = Vec::with_capacity(items.len());
-        for (part, thread) in running {
-            all.extend(thread.join().unwrap_or_else(|_died| part.iter().map(each).collect()));
-        }
-        all
-    })
 }
 
 #[cfg(test)]

@@ -1,11 +1,11 @@
 //! Making blocks, and checking the blocks of others: everything a member must know before it votes for one.
 
 use std::collections::{HashMap, VecDeque};
-use std::num::NonZero;
 use std::sync::Arc;
 
 use hbc_types::keys::{Kid, PublicKey};
 use hbc_types::{Digest, Timestamp};
+use rayon::iter::{IntoParallelRefIterator as _, ParallelIterator as _};
 
 use crate::header::{Block, Header, HeaderError, MAX_TRANSACTIONS, miner_id};
 use crate::merkle::{self, Frontier};
@@ -366,20 +366,9 @@ fn parse(
     if places.len() < PARALLEL_FROM {
         return places.iter().map(one).collect();
     }
-    let cores = std::thread::available_parallelism().map_or(1, NonZero::get);
-    let share = places.len().div_ceil(cores);
-    std::thread::scope(|scope| {
-        let running: Vec<_> = places
-            .chunks(share)
-            .map(|part| scope.spawn(move || part.iter().map(one).collect::<Result<Vec<Tx>, _>>()))
-            .collect();
-        let mut all = Vec::with_capacity(places.len());
-        for (thread, part) in running.into_iter().zip(places.chunks(share)) {
-            // A thread that died has parsed nothing: its part is done again, here.
-            all.extend(thread.join().unwrap_or_else(|_died| part.iter().map(one).collect())?);
-        }
-        Ok(all)
-    })
+    // Into a list first, so that the error is the first in the block and not the first in time.
+    let parsed: Vec<Result<Tx, BlockError>> = places.par_iter().map(one).collect();
+    parsed.into_iter().collect()
 }
 
 /// "Transactions apply in block order, each on the state the last one left."

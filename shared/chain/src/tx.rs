@@ -5,7 +5,6 @@
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
-use std::num::NonZero;
 
 use ed25519_dalek::SigningKey;
 
@@ -15,6 +14,8 @@ use super::merkle;
 use super::payload::{Payload, PayloadError};
 use hbc_types::digest::Digest;
 use hbc_types::keys::{KeyError, Kid, PreparedKey, PublicKey};
+use rayon::iter::{IndexedParallelIterator as _, ParallelIterator as _};
+use rayon::slice::ParallelSlice as _;
 
 /// The `typ` of a transaction.
 pub const TYP: &str = "hbc-tx+jws";
@@ -172,9 +173,9 @@ pub fn verify_signatures(
 ) -> Result<(), SignatureError> {
     let introduced: HashMap<Kid, PublicKey> =
         txs.iter().filter_map(|tx| tx.payload.introduces()).map(|key| (key.kid(), key)).collect();
-    let cores = std::thread::available_parallelism().map_or(1, NonZero::get);
-    let share = txs.len().div_ceil(cores).max(64);
-    let part = |at: usize, part: &[Tx]| {
+    // As few parts as there are threads: each prepares every key that it meets.
+    let share = txs.len().div_ceil(rayon::current_num_threads()).max(64);
+    let part = |(at, part): (usize, &[Tx])| {
         let mut prepared: HashMap<Kid, PreparedKey> = HashMap::new();
         part.iter().zip(at * share..).try_for_each(|(tx, index)| {
             let kid = tx.kid();
@@ -190,16 +191,8 @@ pub fn verify_signatures(
             tx.verify_prepared(key).map_err(mismatch)
         })
     };
-    if txs.len() <= share {
-        return part(0, txs);
-    }
-    std::thread::scope(|scope| {
-        let running: Vec<_> =
-            txs.chunks(share).enumerate().map(|(at, chunk)| scope.spawn(move || part(at, chunk))).collect();
-        // A thread that dies has verified nothing.
-        let dead = Err(SignatureError::UnknownKey { index: 0 });
-        running.into_iter().try_for_each(|thread| thread.join().unwrap_or(dead))
-    })
+    let wrong = txs.par_chunks(share).enumerate().find_map_first(|some| part(some).err());
+    wrong.map_or(Ok(()), Err)
 }
 
 #[cfg(test)]

@@ -11,11 +11,12 @@ use hbc_chain::rules::Refusal;
 use hbc_chain::tx::Tx;
 use hbc_types::Digest;
 use hbc_types::keys::{Kid, PreparedKey};
+use rayon::iter::{IndexedParallelIterator as _, IntoParallelRefIterator as _, ParallelIterator as _};
 
 use super::mempool::{Mempool, Unwelcome};
 
-/// From so many on, signatures are checked on several threads.
-const PARALLEL: usize = 32;
+/// As many signatures at least are checked on one thread.
+const PART: usize = 16;
 
 /// Why a transaction is not taken.
 #[derive(Clone, Debug, thiserror::Error)]
@@ -116,26 +117,7 @@ pub fn check_signatures(txs: &[Arc<Tx>], lookup: &Lookup) -> Vec<Signature> {
         (true, Some(key)) if tx.verify_prepared(key).is_ok() => Signature::Fits,
         (true, Some(_)) => Signature::False,
     };
-    if txs.len() < PARALLEL {
-        return txs.iter().zip(&lookup.unknown).map(check).collect();
-    }
-    let threads = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
-    let share = txs.len().div_ceil(threads);
-    std::thread::scope(|scope| {
-        let running: Vec<_> = txs
-            .chunks(share)
-            .zip(lookup.unknown.chunks(share))
-            .map(|(txs, unknown)| {
-                let part = move || txs.iter().zip(unknown).map(check).collect::<Vec<_>>();
-                (txs.len(), scope.spawn(part))
-            })
-            .collect();
-        let nothing = |length| vec![Signature::NoKey; length];
-        let joined = running.into_iter();
-        joined
-            .flat_map(|(length, thread)| thread.join().unwrap_or_else(|_panicked| nothing(length)))
-            .collect()
-    })
+    txs.par_iter().zip(&lookup.unknown).with_min_len(PART).map(check).collect()
 }
 
 /// Tries what is new on the speculative state, each on what the one before left; what fits waits from now on, a

@@ -13,12 +13,31 @@ use crate::Tasks;
 /// How often, and how long after each other, a loop is looked for.
 const LOOKS: u32 = 1_000;
 const PAUSE: Duration = Duration::from_millis(10);
+/// Loops of every service on the skeleton.
+const COMMON: [&str; 8] = [
+    "database health",
+    "gauges",
+    "jobs",
+    "ledger follower",
+    "ledger health",
+    "ledger outbox",
+    "service health",
+    "token keys",
+];
 
 /// Makes each loop panic once and waits until it runs again; gives the names of those that did, and that were logged.
 /// The loops must run on the calling thread: `#[tokio::test]` without further threads.
 pub async fn trip_all(tasks: &Tasks) -> BTreeSet<&'static str> {
     let log = Log::default();
     let _listening = tracing::subscriber::set_default(log.clone());
+    let mut back = all_come_back(tasks).await;
+    let logged = log.0.lock().unwrap_or_else(PoisonError::into_inner);
+    back.retain(|name| logged.contains(*name));
+    back
+}
+
+/// The same without a look at the log, for loops on other threads.
+pub async fn all_come_back(tasks: &Tasks) -> BTreeSet<&'static str> {
     let mut back = BTreeSet::new();
     for (name, before) in tasks.starts() {
         // One that has not begun yet begins first.
@@ -32,9 +51,13 @@ pub async fn trip_all(tasks: &Tasks) -> BTreeSet<&'static str> {
             tokio::time::sleep(PAUSE).await;
         }
     }
-    let logged = log.0.lock().unwrap_or_else(PoisonError::into_inner);
-    back.retain(|name| logged.contains(*name));
     back
+}
+
+/// The loops that every service on the skeleton has, and `own`.
+#[must_use]
+pub fn with_common(own: &[&'static str]) -> BTreeSet<&'static str> {
+    COMMON.iter().chain(own).copied().collect()
 }
 
 /// The names of the loops whose panic was logged as an error.

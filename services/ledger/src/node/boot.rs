@@ -48,6 +48,8 @@ const LONGEST_END: Duration = Duration::from_secs(5);
 pub struct Running {
     /// Its shared parts.
     pub node: Arc<Node>,
+    /// What looks after the store and the others.
+    pub loops: Tasks,
     /// Given back when the node is gone.
     lock: Option<FolderLock>,
     thread: Option<std::thread::JoinHandle<()>>,
@@ -151,14 +153,15 @@ impl Parts<'_> {
         let configured = self.config.peers.clone();
         let name = format!("ledger-{}", self.config.name);
         let (node, ends, lock) = self.compose()?;
-        let shared = Arc::clone(&node);
+        let (shared, loops) = (Arc::clone(&node), Tasks::new());
+        let started = loops.clone();
         let thread = std::thread::Builder::new().name(name).spawn(move || {
             let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
             let Ok(runtime) = runtime else {
                 tracing::error!("The node's threads cannot be started; the node ends here");
                 std::process::abort();
             };
-            let whole = run(shared, start, ends, configured);
+            let whole = run(shared, start, ends, configured, &started);
             let ended = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| runtime.block_on(whole)));
             if ended.is_err() {
                 // Half a node, answering but not deciding, is worse than one that is started again.
@@ -168,7 +171,7 @@ impl Parts<'_> {
             // Nothing of this node works on its files once another is started on them.
             runtime.shutdown_timeout(LONGEST_END);
         })?;
-        Ok(Running { node, lock: Some(lock), thread: Some(thread) })
+        Ok(Running { node, loops, lock: Some(lock), thread: Some(thread) })
     }
 
     /// Takes the log up, unless the store is attacked.
@@ -243,7 +246,7 @@ fn depth(config: &Config) -> Depth {
 }
 
 /// Starts the node's tasks and decides blocks until the node is told to stop.
-async fn run(node: Arc<Node>, start: Start, ends: Ends, configured: Vec<PeerAddress>) {
+async fn run(node: Arc<Node>, start: Start, ends: Ends, configured: Vec<PeerAddress>, loops: &Tasks) {
     let started = Instant::now();
     let Start { wal, double_sign_protection, boot } = start;
     let attacked = node.attack();
@@ -258,8 +261,8 @@ async fn run(node: Arc<Node>, start: Start, ends: Ends, configured: Vec<PeerAddr
     }
     node.book.meet_all_announced();
     tasks::vital("admission", admission(&node).run(ends.lines));
-    // Whatever it does at the moment ends with the runtime.
-    let _loops = watch(&node);
+    // Whatever they do at the end ends with the runtime.
+    watch(&node, loops);
     if let Some(mark) = attacked {
         node.guard.tell_of_attack(&mark);
     }
@@ -282,9 +285,8 @@ fn admission(node: &Node) -> Admission {
 }
 
 /// Starts what looks after the store and the others. Each is started again, and that is logged, if it ends or panics.
-fn watch(node: &Node) -> Tasks {
+fn watch(node: &Node, loops: &Tasks) {
     let Node { memory, membership, book, guard, accusations, clock, .. } = node;
-    let loops = Tasks::new();
     let healer = Healer {
         healing: node.healing.clone(),
         guard: guard.clone(),
@@ -317,7 +319,6 @@ fn watch(node: &Node) -> Tasks {
         clock: clock.clone(),
     };
     loops.spawn_supervised("attack reports", move || peers.clone().run());
-    loops
 }
 
 /// The node's keys: the one in use and, while it is changed, the next.

@@ -22,6 +22,7 @@ mod explorer;
 mod healing;
 mod healing_boot;
 mod http;
+mod loops;
 mod members;
 mod net;
 mod proofs;

@@ -13,7 +13,7 @@ sys.path.insert(0, sys.argv[1])
 import access_policy
 import auth
 from access_policy.api.grants import draft_grant, get_grant, sign_grant
-from access_policy.models import Action, Category, Compartment, GrantSignature, NewGrant, Purpose, Scope
+from access_policy.models import Action, Category, GrantSignature, NewGrant, Purpose, Scope, Sensitivity
 from auth.api.consents import sign_consent
 from auth.api.sessions import log_in
 from auth.models import ConsentSignatureRequest, Login
@@ -38,7 +38,7 @@ def main():
     scope = Scope(
         actions=[Action.READ],
         categories=[Category.VITAL_SIGNS],
-        compartments=[Compartment.NORMAL, Compartment.PSY],
+        compartments=[Sensitivity.NORMAL, Sensitivity.PSY],
         purposes=[Purpose.TREAT],
         from_=now.isoformat(timespec="milliseconds").replace("+00:00", "Z"),
         until=(now + timedelta(days=30)).isoformat(timespec="milliseconds").replace("+00:00", "Z"),

@@ -8,7 +8,7 @@ use std::path::Path;
 use anyhow::{Context as _, Result};
 use hbc_tests::ask::{Ask, Credentials, Reply};
 use hbc_tests::spec::{Access, Operation, operations};
-use hbc_tests::{Person, TestApp};
+use hbc_tests::{Person, TestApp, described};
 use hbc_types::problem::{Slug, TYPE_PREFIX};
 use reqwest::Method;
 use serde_json::Value;
@@ -214,7 +214,9 @@ async fn every_operation_is_described() -> Result<()> {
         if operation.path.contains('{') && operation.path.starts_with("/v1") {
             assert!(statuses.contains(&404), "{name} does not say what it answers about nothing");
         }
+        let whole = described::document(&operation.service)?;
         for (status, answer) in document["responses"].as_object().context("no responses")? {
+            let answer = described::resolved(&whole, answer);
             let failed = status.starts_with('4') || status.starts_with('5');
             if failed {
                 let content =

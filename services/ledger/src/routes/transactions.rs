@@ -241,7 +241,7 @@ pub async fn read(
 #[utoipa::path(tag = "transactions", operation_id = "prove_transaction", security(()),
     params(("txid" = Digest, Path)),
     responses(
-        (status = 200, description = "A proof", content((String = "application/json"), (String = "text/plain"))),
+        (status = 200, description = "A proof", content((serde_json::Value = "application/json"), (String = "text/plain"))),
         StoreProblems,
     ))]
 #[get("/v1/transactions/{txid}/proof")]

@@ -66,7 +66,7 @@ fn record(number: u8) -> RecordFacts {
         offset: 100 * u64::from(number),
         received: Digest::of(&[number]),
         salt: SaltBytes::from_bytes(SALT),
-        sealed: Digest::of(&[number, number]),
+        encrypted: Digest::of(&[number, number]),
         version: 1,
     }
 }

@@ -38,7 +38,7 @@ def main():
     scope = Scope(
         actions=[Action.READ],
         categories=[Category.VITAL_SIGNS],
-        compartments=[Sensitivity.NORMAL, Sensitivity.PSY],
+        sensitivities=[Sensitivity.NORMAL, Sensitivity.PSY],
         purposes=[Purpose.TREAT],
         from_=now.isoformat(timespec="milliseconds").replace("+00:00", "Z"),
         until=(now + timedelta(days=30)).isoformat(timespec="milliseconds").replace("+00:00", "Z"),

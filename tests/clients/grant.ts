@@ -45,7 +45,7 @@ const now = Date.now();
 const scope = {
     actions: ["read" as const],
     categories: ["vital-signs" as const],
-    compartments: ["normal" as const, "PSY" as const],
+    sensitivities: ["normal" as const, "PSY" as const],
     purposes: ["TREAT" as const],
     from: new Date(now).toISOString(),
     until: new Date(now + 30 * 86_400_000).toISOString(),

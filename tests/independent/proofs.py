@@ -183,13 +183,13 @@ def check_record(document, payload):
     fields(document, ("anchor", "format", "index", "path", "record", "segment"))
     demand(payload["type"] == "record.anchor", "not record.anchor")
     record = document["record"]
-    fields(record, ("id", "length", "offset", "received", "salt", "sealed", "version"))
+    fields(record, ("encrypted", "id", "length", "offset", "received", "salt", "version"))
     at = number(document["segment"], "segment")
     demand(at < len(payload["segments"]), "no such segment")
     segment = payload["segments"][at]
     demand(record["offset"] + record["length"] <= segment["bytes"], "the record ends after its segment")
     parts = [unhex(record["salt"], 32, "salt"), record["id"].encode(), u32(record["version"])]
-    parts += [unhex(record[part], 32, part) for part in ("received", "sealed")]
+    parts += [unhex(record[part], 32, part) for part in ("received", "encrypted")]
     commitment = H("hbc/record/v1", *parts, u64(record["offset"]), u64(record["length"]))
     root, index = unhex(segment["root"], 32, "root"), number(document["index"], "index")
     check_inclusion(leaf(commitment), index, segment["records"], document["path"], root, "record")

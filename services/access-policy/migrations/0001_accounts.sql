@@ -1,4 +1,4 @@
--- What auth tells about accounts. `mac` covers every other column under a key outside the database; `name` is sealed
+-- What auth tells about accounts. `mac` covers every other column under a key outside the database; `name` is encrypted
 -- under one, too, so that a copy of the database names nobody.
 CREATE TABLE subjects (
     id              TEXT   NOT NULL PRIMARY KEY,

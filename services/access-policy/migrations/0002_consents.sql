@@ -1,4 +1,4 @@
--- `message` is sealed: people write names.
+-- `message` is encrypted: people write names.
 CREATE TABLE access_requests (
     id            TEXT   NOT NULL PRIMARY KEY,
     agency        TEXT   NOT NULL,

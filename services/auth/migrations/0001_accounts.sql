@@ -31,7 +31,7 @@ CREATE INDEX accounts_by_role ON accounts (role, standing, id);
 CREATE TABLE factors (
     account         TEXT   NOT NULL PRIMARY KEY,
     nonce           BYTEA  NOT NULL,
-    sealed          BYTEA  NOT NULL,
+    encrypted          BYTEA  NOT NULL,
     confirmed_at_ms BIGINT,
     last_step       BIGINT NOT NULL,
     created_at_ms   BIGINT NOT NULL,

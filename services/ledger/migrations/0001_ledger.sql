@@ -10,7 +10,7 @@ BEGIN SELECT RAISE(ABORT, 'blocks are never changed'); END;
 CREATE TRIGGER blocks_stay BEFORE DELETE ON blocks
 BEGIN SELECT RAISE(ABORT, 'blocks are never deleted'); END;
 
--- `seal` below: a keyed digest over the row's other columns, under a key derived from the member's.
+-- `mac` below: a keyed digest over the row's other columns, under a key derived from the member's.
 
 -- Transactions this node promised and that are not final yet, in the order of their arrival.
 CREATE TABLE promises (
@@ -18,7 +18,7 @@ CREATE TABLE promises (
     txid BLOB NOT NULL UNIQUE,
     jws BLOB NOT NULL,
     received_at_ms INTEGER NOT NULL,
-    seal BLOB NOT NULL
+    mac BLOB NOT NULL
 );
 
 -- Promised transactions that a final one excludes.
@@ -28,7 +28,7 @@ CREATE TABLE refusals (
     reason TEXT NOT NULL,
     excluded_by BLOB,
     refused_at_ms INTEGER NOT NULL,
-    seal BLOB NOT NULL
+    mac BLOB NOT NULL
 );
 
 -- What members were caught at; kept for ever.
@@ -39,12 +39,12 @@ CREATE TABLE evidence (
     height INTEGER NOT NULL,
     detail BLOB NOT NULL,
     seen_at_ms INTEGER NOT NULL,
-    seal BLOB NOT NULL
+    mac BLOB NOT NULL
 );
 
--- One row: how many promises, refusals and pieces of evidence there are, and a keyed digest of all their seals under a
+-- One row: how many promises, refusals and pieces of evidence there are, and a keyed digest of all their MACs under a
 -- fresh nonce. It changes in the transaction that changes them.
-CREATE TABLE tally (
+CREATE TABLE multiset_hash (
     id INTEGER PRIMARY KEY CHECK (id = 1),
     entries INTEGER NOT NULL,
     nonce BLOB NOT NULL,

@@ -41,10 +41,8 @@ pub struct HealingRecord {
     /// Blocks of the healed chain.
     pub blocks: u64,
     /// Of these, taken from peers.
-    #[serde(rename = "repaired_blocks")]
     pub healed_blocks: u64,
     /// Their bytes.
-    #[serde(rename = "repaired_bytes")]
     pub healed_bytes: u64,
     /// Which peer gave how many.
     pub fetched_from: std::collections::BTreeMap<String, u64>,
@@ -166,17 +164,17 @@ impl DataFolder {
 
     /// Whether the node has lost its log, so that it does not know what it signed.
     pub fn is_abstaining(&self) -> io::Result<bool> {
-        self.0.join("silent").try_exists()
+        self.0.join("abstaining").try_exists()
     }
 
     /// Notes durably that the log was lost.
     pub fn abstain(&self) -> io::Result<()> {
-        self.replace("silent", b"The log was lost: nothing is signed until two more blocks were decided.\n")
+        self.replace("abstaining", b"The log was lost: nothing is signed until two more blocks were decided.\n")
     }
 
     /// Notes that the node may sign again.
     pub fn speak(&self) -> io::Result<()> {
-        remove_if_there(&self.0.join("silent"))?;
+        remove_if_there(&self.0.join("abstaining"))?;
         self.sync()
     }
 

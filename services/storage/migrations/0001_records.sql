@@ -8,7 +8,7 @@ CREATE TABLE intents (
 );
 CREATE INDEX intents_unsettled ON intents (created_at_ms) WHERE state <> 'committed' AND state <> 'void';
 
--- IPFS objects of sealed records. `txid` is the anchor's transaction; `reported_at_ms` tells when access-policy
+-- IPFS objects of encrypted records. `txid` is the anchor's transaction; `reported_at_ms` tells when access-policy
 -- learned that the numbers in it are final.
 CREATE TABLE segments (
     cid            TEXT   NOT NULL PRIMARY KEY,
@@ -32,13 +32,13 @@ CREATE INDEX segments_intent ON segments (intent);
 CREATE INDEX segments_unreported ON segments (created_at_ms) WHERE reported_at_ms IS NULL;
 CREATE INDEX segments_spooled ON segments (spooled_at_ms) WHERE spooled_at_ms IS NOT NULL;
 
--- Record versions. `patient` and `compartment` are keyed hashes; `sealed` holds what a dump must not tell and binds
+-- Record versions. `patient` and `sensitivity` are keyed hashes; `encrypted` holds what a dump must not tell and binds
 -- every clear column.
 CREATE TABLE records (
     id            TEXT   NOT NULL,
     version       BIGINT NOT NULL,
     patient       TEXT   NOT NULL,
-    compartment   TEXT   NOT NULL,
+    sensitivity   TEXT   NOT NULL,
     category      TEXT   NOT NULL,
     kind          TEXT   NOT NULL,
     date0         TEXT,
@@ -46,7 +46,7 @@ CREATE TABLE records (
     n             BIGINT NOT NULL,
     kek_epoch     BIGINT NOT NULL,
     wrapped       BYTEA  NOT NULL,
-    sealed        BYTEA  NOT NULL,
+    encrypted        BYTEA  NOT NULL,
     cid           TEXT   NOT NULL REFERENCES segments (cid),
     position      BIGINT NOT NULL,
     slice_offset  BIGINT NOT NULL,
@@ -57,7 +57,7 @@ CREATE TABLE records (
 );
 CREATE UNIQUE INDEX records_place ON records (cid, position);
 CREATE INDEX records_listed ON records (patient, created_at_ms, id);
-CREATE INDEX records_labels ON records (patient, category, compartment);
+CREATE INDEX records_labels ON records (patient, category, sensitivity);
 CREATE INDEX records_dated ON records (patient, kind, date0);
 
 -- Search tokens: codes and identifiers, hashed together with the patient.

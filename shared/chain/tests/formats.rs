@@ -40,7 +40,7 @@ fn hashes(lines: &mut Vec<String>) {
         id: "rec-000102030405060708090a0b0c0d0e0f",
         version: 1,
         received: Digest::of(b"received"),
-        sealed: Digest::of(b"sealed"),
+        encrypted: Digest::of(b"sealed"),
         offset: 4096,
         length: 512,
     };

@@ -63,7 +63,7 @@ pub struct RecordFacts<'a> {
     /// SHA-256 of the bytes as they were received.
     pub received: Digest,
     /// SHA-256 of the encrypted slice in the segment.
-    pub sealed: Digest,
+    pub encrypted: Digest,
     /// Where the slice begins in the segment.
     pub offset: u64,
     /// How long the slice is.
@@ -74,7 +74,7 @@ pub struct RecordFacts<'a> {
 /// slice, offset u64, length u64)`.
 #[must_use]
 pub fn record(salt: &Salt, facts: &RecordFacts<'_>) -> Digest {
-    let RecordFacts { id, version, received, sealed, offset, length } = facts;
+    let RecordFacts { id, version, received, encrypted, offset, length } = facts;
     domain_hash(
         "hbc/record/v1",
         &[
@@ -82,7 +82,7 @@ pub fn record(salt: &Salt, facts: &RecordFacts<'_>) -> Digest {
             id.as_bytes(),
             &version.to_be_bytes(),
             received.as_bytes(),
-            sealed.as_bytes(),
+            encrypted.as_bytes(),
             &offset.to_be_bytes(),
             &length.to_be_bytes(),
         ],
@@ -173,7 +173,7 @@ mod tests {
             id: "rec-000102030405060708090a0b0c0d0e0f",
             version: 1,
             received: Digest::of(b"received"),
-            sealed: Digest::of(b"sealed"),
+            encrypted: Digest::of(b"sealed"),
             offset: 4096,
             length: 512,
         };

@@ -306,7 +306,7 @@ impl PolicyNames {
         let mut attributes = HashMap::from([
             ("directory".to_owned(), RestrictedExpression::new_bool(directory)),
             ("category".to_owned(), string(category.code())),
-            ("compartment".to_owned(), string(sensitivity.code())),
+            ("sensitivity".to_owned(), string(sensitivity.code())),
         ]);
         if !directory {
             attributes.insert("patient".to_owned(), self.patient_ref(patient));
@@ -351,7 +351,7 @@ impl PolicyNames {
             ("revoked", yes(revoked_at.is_some() || ended_at.is_some())),
             ("actions", strings(actions.iter().map(|action| action.code()))),
             ("categories", strings(categories.iter().map(|category| category.code()))),
-            ("compartments", strings(sensitivities.iter().map(|sensitivity| sensitivity.code()))),
+            ("sensitivities", strings(sensitivities.iter().map(|sensitivity| sensitivity.code()))),
             ("purposes", strings(purposes.iter().map(|purpose| purpose.code()))),
             ("from", RestrictedExpression::new_long(from.ms())),
             ("until", RestrictedExpression::new_long(until.ms())),

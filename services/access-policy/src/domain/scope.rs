@@ -38,7 +38,7 @@ pub fn normalise(mut scope: Scope, now: Timestamp) -> Result<Scope, ScopeError> 
         return Err(wrong("categories", "at least one is needed"));
     }
     if sensitivities.is_empty() {
-        return Err(wrong("compartments", "at least one is needed"));
+        return Err(wrong("sensitivities", "at least one is needed"));
     }
     if purposes.is_empty() {
         return Err(wrong("purposes", "at least one is needed"));
@@ -70,7 +70,7 @@ pub fn wider_field(inner: &Scope, outer: &Scope) -> Option<&'static str> {
     let checks = [
         ("actions", within(actions, &outer.actions)),
         ("categories", within(categories, &outer.categories)),
-        ("compartments", within(sensitivities, &outer.sensitivities)),
+        ("sensitivities", within(sensitivities, &outer.sensitivities)),
         ("purposes", within(purposes, &outer.purposes)),
         ("from", *from >= outer.from),
         ("until", *until <= outer.until),

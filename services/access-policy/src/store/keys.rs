@@ -18,7 +18,7 @@ use crate::error::Error;
 /// The wrap of a KEK, if that one was made.
 pub async fn kek(tx: &mut Tx, id: &KekId) -> Result<Option<Vec<u8>>, Error> {
     let row =
-        sqlx::query("SELECT wrapped FROM keks WHERE patient = $1 AND compartment = $2 AND kek_epoch = $3")
+        sqlx::query("SELECT wrapped FROM keks WHERE patient = $1 AND sensitivity = $2 AND kek_epoch = $3")
             .bind(id.patient.as_str().to_owned())
             .bind(id.sensitivity.code())
             .bind(i64::from(id.epoch))
@@ -30,7 +30,7 @@ pub async fn kek(tx: &mut Tx, id: &KekId) -> Result<Option<Vec<u8>>, Error> {
 /// Stores the wrap of a new KEK.
 pub async fn insert_kek(tx: &mut Tx, id: &KekId, wrapped: &[u8], now: Timestamp) -> Result<(), Error> {
     sqlx::query(
-        "INSERT INTO keks (patient, compartment, kek_epoch, wrapped, created_at_ms) VALUES ($1, $2, $3, $4, $5)",
+        "INSERT INTO keks (patient, sensitivity, kek_epoch, wrapped, created_at_ms) VALUES ($1, $2, $3, $4, $5)",
     )
     .bind(id.patient.as_str().to_owned())
     .bind(id.sensitivity.code())
@@ -46,7 +46,7 @@ fn labels(row: &AnyRow) -> Result<Labels, DbError> {
     let row = Reader(row);
     Ok(Labels {
         category: row.code("category", Category::parse)?,
-        sensitivity: row.code("compartment", Sensitivity::parse)?,
+        sensitivity: row.code("sensitivity", Sensitivity::parse)?,
     })
 }
 
@@ -59,8 +59,8 @@ pub async fn take_numbers(
     intent: &IntentId,
 ) -> Result<NumberRange, Error> {
     let row = sqlx::query(
-        "INSERT INTO number_sets (patient, compartment, category, n_max) VALUES ($1, $2, $3, $4)
-         ON CONFLICT (patient, compartment, category)
+        "INSERT INTO number_sets (patient, sensitivity, category, n_max) VALUES ($1, $2, $3, $4)
+         ON CONFLICT (patient, sensitivity, category)
          DO UPDATE SET n_max = number_sets.n_max + excluded.n_max
          RETURNING n_max",
     )
@@ -85,7 +85,7 @@ async fn insert_range(
 ) -> Result<(), Error> {
     let (txid, commitments) = settled.unzip();
     sqlx::query(
-        "INSERT INTO number_ranges (patient, compartment, category, first_n, last_n, intent, state, txid,
+        "INSERT INTO number_ranges (patient, sensitivity, category, first_n, last_n, intent, state, txid,
              commitments)
          VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)",
     )
@@ -106,8 +106,8 @@ async fn insert_range(
 /// All ranges of an intent.
 pub async fn ranges(tx: &mut Tx, intent: &IntentId) -> Result<Vec<NumberRange>, Error> {
     let rows = sqlx::query(
-        "SELECT compartment, category, first_n, last_n, intent, state FROM number_ranges WHERE intent = $1
-         ORDER BY compartment, category, first_n",
+        "SELECT sensitivity, category, first_n, last_n, intent, state FROM number_ranges WHERE intent = $1
+         ORDER BY sensitivity, category, first_n",
     )
     .bind(intent.as_str().to_owned())
     .fetch_all(tx)
@@ -134,7 +134,7 @@ pub async fn settle_range(
 ) -> Result<(), Error> {
     let done = sqlx::query(
         "DELETE FROM number_ranges
-         WHERE patient = $1 AND compartment = $2 AND category = $3 AND first_n = $4 AND state = 'open'",
+         WHERE patient = $1 AND sensitivity = $2 AND category = $3 AND first_n = $4 AND state = 'open'",
     )
     .bind(patient.as_str().to_owned())
     .bind(range.labels.sensitivity.code())
@@ -163,11 +163,11 @@ pub async fn void_ranges(tx: &mut Tx, intent: &IntentId) -> Result<u64, Error> {
 /// The number state of one label set; a set without numbers has none.
 pub async fn set(tx: &mut Tx, patient: &PatientId, labels: Labels) -> Result<SetState, Error> {
     let rows = sqlx::query(
-        "SELECT s.compartment, s.category, s.n_max, r.first_n, r.last_n, r.state
+        "SELECT s.sensitivity, s.category, s.n_max, r.first_n, r.last_n, r.state
          FROM number_sets AS s
-         LEFT JOIN number_ranges AS r ON r.patient = s.patient AND r.compartment = s.compartment
+         LEFT JOIN number_ranges AS r ON r.patient = s.patient AND r.sensitivity = s.sensitivity
              AND r.category = s.category AND r.state <> 'final'
-         WHERE s.patient = $1 AND s.compartment = $2 AND s.category = $3",
+         WHERE s.patient = $1 AND s.sensitivity = $2 AND s.category = $3",
     )
     .bind(patient.as_str().to_owned())
     .bind(labels.sensitivity.code())
@@ -180,9 +180,9 @@ pub async fn set(tx: &mut Tx, patient: &PatientId, labels: Labels) -> Result<Set
 /// The number states of all label sets of a patient.
 pub async fn sets(tx: &mut Tx, patient: &PatientId) -> Result<BTreeMap<Labels, SetState>, Error> {
     let rows = sqlx::query(
-        "SELECT s.compartment, s.category, s.n_max, r.first_n, r.last_n, r.state
+        "SELECT s.sensitivity, s.category, s.n_max, r.first_n, r.last_n, r.state
          FROM number_sets AS s
-         LEFT JOIN number_ranges AS r ON r.patient = s.patient AND r.compartment = s.compartment
+         LEFT JOIN number_ranges AS r ON r.patient = s.patient AND r.sensitivity = s.sensitivity
              AND r.category = s.category AND r.state <> 'final'
          WHERE s.patient = $1",
     )
@@ -263,7 +263,7 @@ fn read_intent(row: &AnyRow) -> Result<Intent, DbError> {
         actor: row.parsed("actor")?,
         purpose: row.code("purpose", Purpose::parse)?,
         fingerprint: row.parsed("fingerprint")?,
-        sensitivity: row.code("compartment", Sensitivity::parse)?,
+        sensitivity: row.code("sensitivity", Sensitivity::parse)?,
         kek_epoch: row.number("kek_epoch")?,
         seed: row.bytes_opt("seed")?,
         receipt: row.parsed_opt("receipt")?,
@@ -273,7 +273,7 @@ fn read_intent(row: &AnyRow) -> Result<Intent, DbError> {
 /// Stores an intent that got numbers.
 pub async fn insert_intent(tx: &mut Tx, intent: &Intent, now: Timestamp) -> Result<(), Error> {
     sqlx::query(
-        "INSERT INTO intents (id, state, patient, actor, purpose, fingerprint, compartment, kek_epoch, seed,
+        "INSERT INTO intents (id, state, patient, actor, purpose, fingerprint, sensitivity, kek_epoch, seed,
              receipt, created_at_ms)
          VALUES ($1, 'open', $2, $3, $4, $5, $6, $7, $8, $9, $10)",
     )

@@ -197,13 +197,13 @@ async fn every_operation_is_closed_to_whom_it_is_not_for() {
     ))
     .unwrap();
     let anchored = json!({"intent": written.request.intent, "txid": hbc_types::Digest::of(b"a"), "items": [
-        {"labels": {"category": "laboratory", "compartment": "normal"}, "n": 1, "commitment": hbc_types::Digest::of(b"c")}]});
+        {"labels": {"category": "laboratory", "sensitivity": "normal"}, "n": 1, "commitment": hbc_types::Digest::of(b"c")}]});
     let write = w.data_keys_request(p, &patient.id, &[labels(Category::Laboratory)]);
     let void = json!({"intent": write.intent});
     let unwrap =
         serde_json::to_value(written.unwrap_request(hbc_types::purpose::Purpose::PatientRequest)).unwrap();
     let decide = json!({"patient": patient.id, "purpose": "PATRQT", "action": "read",
-        "labels": [{"category": "laboratory", "compartment": "normal"}]});
+        "labels": [{"category": "laboratory", "sensitivity": "normal"}]});
     let pin = json!({"patient": patient.id, "custody": "server",
         "root_public_key": hbc_types::secret::Bytes::from(patient.root.verifying_key().as_bytes().as_slice())});
     let denial = format!("/internal/v1/denials/subject/{}", rival.id);

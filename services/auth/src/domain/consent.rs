@@ -171,7 +171,7 @@ mod tests {
         json!({
             "grant": GRANT, "patient": PATIENT, "grantee": GRANTEE,
             "scope": {
-                "actions": ["read"], "categories": ["laboratory"], "compartments": ["normal"], "purposes": ["TREAT"],
+                "actions": ["read"], "categories": ["laboratory"], "sensitivities": ["normal"], "purposes": ["TREAT"],
                 "from": NOW.to_string(), "until": NOW.plus(Duration::from_secs(3600)).to_string(),
                 "future_records": true,
             },

@@ -44,9 +44,9 @@ impl Rows {
     pub async fn put_factor(&self, tx: &mut Tx, factor: &Factor) -> Result<(), StoreError> {
         let Factor { account, nonce, encrypted, confirmed_at, last_step, created_at } = factor;
         sqlx::query(
-            "INSERT INTO factors (account, nonce, sealed, confirmed_at_ms, last_step, created_at_ms, mac)
+            "INSERT INTO factors (account, nonce, encrypted, confirmed_at_ms, last_step, created_at_ms, mac)
              VALUES ($1, $2, $3, $4, $5, $6, $7)
-             ON CONFLICT (account) DO UPDATE SET nonce = excluded.nonce, sealed = excluded.sealed,
+             ON CONFLICT (account) DO UPDATE SET nonce = excluded.nonce, encrypted = excluded.encrypted,
                  confirmed_at_ms = excluded.confirmed_at_ms, last_step = excluded.last_step,
                  created_at_ms = excluded.created_at_ms, mac = excluded.mac",
         )
@@ -82,7 +82,7 @@ impl Rows {
         let factor = Factor {
             account: row.text("account")?,
             nonce: row.array("nonce")?,
-            encrypted: row.bytes("sealed")?,
+            encrypted: row.bytes("encrypted")?,
             confirmed_at: row.time_opt("confirmed_at_ms")?,
             last_step: row.number("last_step")?,
             created_at: row.time("created_at_ms")?,

@@ -21,7 +21,7 @@ const SALT: [u8; 32] = [7; 32];
 fn draft(app: &TestApp, patient: &str, grantee: &str) -> Value {
     let now = app.clock.now();
     let body = json!({"grant": GRANT, "patient": patient, "grantee": grantee, "scope": {
-        "actions": ["read"], "categories": ["laboratory"], "compartments": ["normal"], "purposes": ["TREAT"],
+        "actions": ["read"], "categories": ["laboratory"], "sensitivities": ["normal"], "purposes": ["TREAT"],
         "from": now, "until": now.plus(std::time::Duration::from_secs(86_400)), "future_records": true}});
     let body = String::from_utf8(json::encode(&body).unwrap()).unwrap();
     let payload = json!({"chain": app.chain(), "type": "consent.grant", "seq": 1, "prev": null, "grant": GRANT,

@@ -74,7 +74,7 @@ async fn a_factor_removed_or_copied_by_hand_lets_nobody_in() {
         set_up(&app, &app.login("drbob").await).await;
         app.by_hand(
             "UPDATE factors SET nonce = (SELECT f.nonce FROM factors f JOIN accounts a ON a.id = f.account WHERE a.username = 'drmallory'),
-                sealed = (SELECT f.sealed FROM factors f JOIN accounts a ON a.id = f.account WHERE a.username = 'drmallory'),
+                encrypted = (SELECT f.encrypted FROM factors f JOIN accounts a ON a.id = f.account WHERE a.username = 'drmallory'),
                 mac = (SELECT f.mac FROM factors f JOIN accounts a ON a.id = f.account WHERE a.username = 'drmallory')
              WHERE account = (SELECT id FROM accounts WHERE username = 'drbob')",
         )

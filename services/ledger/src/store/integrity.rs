@@ -159,7 +159,7 @@ impl Store {
                 || before.is_some_and(|before| multiset_hash.fits(&inventory, &before))
         };
         if !multiset_hash.is_ok_and(|multiset_hash| multiset_hash.as_ref().is_some_and(fits)) {
-            return Ok(Err(Unsound::Row("tally")));
+            return Ok(Err(Unsound::Row("multiset_hash")));
         }
         let lowest: Option<i64> =
             sqlx::query("SELECT min(height) FROM blocks").fetch_one(connection).await?.try_get(0)?;
@@ -294,8 +294,8 @@ mod tests {
             ("UPDATE refusals SET reason = 'because'", Unsound::Row("refusals")),
             ("UPDATE evidence SET height = 5", Unsound::Row("evidence")),
             ("UPDATE evidence SET kind = x'00'", Unsound::Row("evidence")),
-            ("DELETE FROM promises", Unsound::Row("tally")),
-            ("DELETE FROM evidence", Unsound::Row("tally")),
+            ("DELETE FROM promises", Unsound::Row("multiset_hash")),
+            ("DELETE FROM evidence", Unsound::Row("multiset_hash")),
             ("INSERT INTO blocks VALUES (-1, x'', x'', '')", Unsound::Row("blocks")),
             ("DROP TRIGGER blocks_keep", Unsound::Schema),
             ("CREATE INDEX mine ON promises (jws)", Unsound::Schema),

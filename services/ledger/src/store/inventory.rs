@@ -193,7 +193,7 @@ impl MultisetHash {
 
     /// The stored one; a file without it, or with another row in its place, was changed.
     pub(super) async fn read(connection: &mut SqliteConnection) -> Result<Option<Self>, StoreError> {
-        let row = sqlx::query("SELECT entries, nonce, digest FROM tally WHERE id = 1")
+        let row = sqlx::query("SELECT entries, nonce, digest FROM multiset_hash WHERE id = 1")
             .fetch_optional(connection)
             .await?;
         row.map(|row| {
@@ -205,7 +205,7 @@ impl MultisetHash {
 
     pub(super) async fn write(&self, connection: &mut SqliteConnection) -> Result<(), StoreError> {
         sqlx::query(
-            "INSERT INTO tally (id, entries, nonce, digest) VALUES (1, $1, $2, $3)
+            "INSERT INTO multiset_hash (id, entries, nonce, digest) VALUES (1, $1, $2, $3)
              ON CONFLICT (id) DO UPDATE SET entries = $1, nonce = $2, digest = $3",
         )
         .bind(signed(self.entries)?)

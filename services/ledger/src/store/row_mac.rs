@@ -62,12 +62,12 @@ impl MacKey {
 
     /// A row's share of the multiset hash.
     pub(super) fn multiset_row(&self, mac: &Digest) -> Digest {
-        domain_hash("hbc/ledger-tally-row/v1", &[&self.key, mac.as_bytes()])
+        domain_hash("hbc/ledger-multiset-row/v1", &[&self.key, mac.as_bytes()])
     }
 
     /// What hides the rows' shares in the multiset hash.
     pub(super) fn multiset_mask(&self, entries: u64, nonce: &[u8]) -> Digest {
-        domain_hash("hbc/ledger-tally/v1", &[&self.key, &entries.to_be_bytes(), nonce])
+        domain_hash("hbc/ledger-multiset/v1", &[&self.key, &entries.to_be_bytes(), nonce])
     }
 
     /// The key that was used before, by itself.

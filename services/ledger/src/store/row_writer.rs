@@ -39,7 +39,7 @@ impl RowWriter<'_> {
             .collect();
         for rows in fresh.chunks(ROWS_PER_STATEMENT) {
             let mut query =
-                QueryBuilder::<Sqlite>::new("INSERT INTO promises (txid, jws, received_at_ms, seal) ");
+                QueryBuilder::<Sqlite>::new("INSERT INTO promises (txid, jws, received_at_ms, mac) ");
             query.push_values(rows, |mut row, (promise, mac)| {
                 row.push_bind(promise.txid.as_bytes().to_vec())
                     .push_bind(promise.jws.clone())
@@ -58,7 +58,7 @@ impl RowWriter<'_> {
         let mac = refusal.mac(self.key, now_ms);
         let StoredRefusal { txid, jws, reason, excluded_by } = refusal;
         let done = sqlx::query(
-            "INSERT INTO refusals (txid, jws, reason, excluded_by, refused_at_ms, seal)
+            "INSERT INTO refusals (txid, jws, reason, excluded_by, refused_at_ms, mac)
              VALUES ($1, $2, $3, $4, $5, $6) ON CONFLICT (txid) DO NOTHING",
         )
         .bind(txid.as_bytes().as_slice())
@@ -83,7 +83,7 @@ impl RowWriter<'_> {
         let (digest, mac) = (Digest::of(&evidence.detail), evidence.mac(self.key, now_ms));
         let StoredEvidence { kind, member, height, detail } = evidence;
         let done = sqlx::query(
-            "INSERT INTO evidence (digest, kind, member, height, detail, seen_at_ms, seal)
+            "INSERT INTO evidence (digest, kind, member, height, detail, seen_at_ms, mac)
              SELECT $1, $2, $3, $4, $5, $6, $7
              WHERE (SELECT count(*) FROM evidence WHERE kind = $2 AND member IS $3) < $8
              ON CONFLICT (digest) DO NOTHING",

@@ -63,17 +63,17 @@ fn add<T: Authenticated>(to: &mut Vec<Row<T>>, rows: Vec<Row<T>>, key: &MacKey) 
 /// The rows that no block proves; a table that cannot be read to its end is read as far as it can.
 pub(super) async fn read_all(connection: &mut SqliteConnection) -> Carried {
     let mut all = Carried::default();
-    let promises = "SELECT txid, jws, received_at_ms AS at_ms, seal FROM promises ORDER BY seq";
+    let promises = "SELECT txid, jws, received_at_ms AS at_ms, mac FROM promises ORDER BY seq";
     if !read(connection, promises, promise, &mut all.promises).await {
         all.unreadable.push("promises");
     }
     let refusals =
-        "SELECT txid, jws, reason, excluded_by, refused_at_ms AS at_ms, seal FROM refusals ORDER BY rowid";
+        "SELECT txid, jws, reason, excluded_by, refused_at_ms AS at_ms, mac FROM refusals ORDER BY rowid";
     if !read(connection, refusals, refusal, &mut all.refusals).await {
         all.unreadable.push("refusals");
     }
     let evidence =
-        "SELECT kind, member, height, detail, seen_at_ms AS at_ms, seal FROM evidence ORDER BY rowid";
+        "SELECT kind, member, height, detail, seen_at_ms AS at_ms, mac FROM evidence ORDER BY rowid";
     if !read(connection, evidence, one_evidence, &mut all.evidence).await {
         all.unreadable.push("evidence");
     }
@@ -105,7 +105,7 @@ fn with_mac<T>(
     row: &SqliteRow,
     decode: fn(&SqliteRow) -> Result<T, StoreError>,
 ) -> Result<Row<T>, StoreError> {
-    Ok(Row { row: decode(row)?, at_ms: row.try_get("at_ms")?, mac: digest(row, "seal")? })
+    Ok(Row { row: decode(row)?, at_ms: row.try_get("at_ms")?, mac: digest(row, "mac")? })
 }
 
 /// The refusal of one transaction.
@@ -114,7 +114,7 @@ pub(super) async fn refusal_of(
     txid: &Digest,
 ) -> Result<Option<Row<StoredRefusal>>, StoreError> {
     let row = sqlx::query(
-        "SELECT txid, jws, reason, excluded_by, refused_at_ms AS at_ms, seal FROM refusals WHERE txid = $1",
+        "SELECT txid, jws, reason, excluded_by, refused_at_ms AS at_ms, mac FROM refusals WHERE txid = $1",
     )
     .bind(txid.as_bytes().as_slice())
     .fetch_optional(connection)
@@ -155,18 +155,18 @@ pub(super) async fn renew_macs(
 ) -> Result<(), StoreError> {
     for row in &mut carried.promises {
         row.mac = row.row.mac(key, row.at_ms);
-        write_mac(connection, "UPDATE promises SET seal = $1 WHERE txid = $2", &row.row.txid, &row.mac)
+        write_mac(connection, "UPDATE promises SET mac = $1 WHERE txid = $2", &row.row.txid, &row.mac)
             .await?;
     }
     for row in &mut carried.refusals {
         row.mac = row.row.mac(key, row.at_ms);
-        write_mac(connection, "UPDATE refusals SET seal = $1 WHERE txid = $2", &row.row.txid, &row.mac)
+        write_mac(connection, "UPDATE refusals SET mac = $1 WHERE txid = $2", &row.row.txid, &row.mac)
             .await?;
     }
     for row in &mut carried.evidence {
         row.mac = row.row.mac(key, row.at_ms);
         let digest = Digest::of(&row.row.detail);
-        write_mac(connection, "UPDATE evidence SET seal = $1 WHERE digest = $2", &digest, &row.mac).await?;
+        write_mac(connection, "UPDATE evidence SET mac = $1 WHERE digest = $2", &digest, &row.mac).await?;
     }
     Ok(())
 }

@@ -213,11 +213,11 @@ async fn somebody_who_reads_the_journal_holds_nothing_up() {
 #[tokio::test]
 async fn a_row_that_goes_while_nobody_looks_is_missed_at_the_next_start() {
     for (change, found) in [
-        ("DELETE FROM promises WHERE seq = 1", "tally"),
-        ("DELETE FROM refusals", "tally"),
-        ("DELETE FROM evidence WHERE rowid = 2", "tally"),
-        ("DELETE FROM tally", "tally"),
-        ("UPDATE tally SET entries = entries - 1", "tally"),
+        ("DELETE FROM promises WHERE seq = 1", "multiset_hash"),
+        ("DELETE FROM refusals", "multiset_hash"),
+        ("DELETE FROM evidence WHERE rowid = 2", "multiset_hash"),
+        ("DELETE FROM multiset_hash", "multiset_hash"),
+        ("UPDATE multiset_hash SET entries = entries - 1", "multiset_hash"),
         ("UPDATE evidence SET digest = zeroblob(32) WHERE rowid = 1", "evidence"),
         ("INSERT INTO blocks VALUES (-1, x'', x'', '')", "blocks"),
     ] {

@@ -37,7 +37,7 @@ const TABLES: [(&str, &[&str]); 5] = [
     ("promises", &["txid", "jws"]),
     ("refusals", &["txid", "jws", "reason"]),
     ("evidence", &["digest", "kind", "member"]),
-    ("tally", &["nonce", "digest"]),
+    ("multiset_hash", &["nonce", "digest"]),
 ];
 
 /// Everything that SQL can say about the file: the schema and all rows, byte by byte.
@@ -53,12 +53,12 @@ async fn read(connection: &mut SqliteConnection) -> Result<Vec<String>, sqlx::Er
     const QUERIES: [&str; 6] = [
         "SELECT hex(type) || hex(name) || hex(tbl_name) || hex(sql) FROM sqlite_master ORDER BY 1",
         "SELECT hex(height) || hex(header) || hex(body) || hex(certificate) FROM blocks ORDER BY height",
-        "SELECT hex(seq) || hex(txid) || hex(jws) || hex(received_at_ms) || hex(seal) FROM promises ORDER BY seq",
-        "SELECT hex(txid) || hex(jws) || hex(reason) || hex(excluded_by) || hex(refused_at_ms) || hex(seal)
+        "SELECT hex(seq) || hex(txid) || hex(jws) || hex(received_at_ms) || hex(mac) FROM promises ORDER BY seq",
+        "SELECT hex(txid) || hex(jws) || hex(reason) || hex(excluded_by) || hex(refused_at_ms) || hex(mac)
          FROM refusals ORDER BY txid",
         "SELECT hex(digest) || hex(kind) || hex(member) || hex(height) || hex(detail) || hex(seen_at_ms)
-         || hex(seal) FROM evidence ORDER BY digest",
-        "SELECT hex(id) || hex(entries) || hex(nonce) || hex(digest) FROM tally ORDER BY id",
+         || hex(mac) FROM evidence ORDER BY digest",
+        "SELECT hex(id) || hex(entries) || hex(nonce) || hex(digest) FROM multiset_hash ORDER BY id",
     ];
     let mut all = Vec::new();
     for query in QUERIES {

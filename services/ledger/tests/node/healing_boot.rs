@@ -97,7 +97,7 @@ async fn a_folder_that_was_lost_is_filled_from_the_peers_and_the_node_votes_agai
     let (mut net, _) = stopped().await;
     std::fs::remove_dir_all(net.data(2)).unwrap();
     net.run(2);
-    assert!(net.data(2).join("silent").exists(), "it does not know what it signed");
+    assert!(net.data(2).join("abstaining").exists(), "it does not know what it signed");
     is_whole(&mut net, 2).await;
     net.grow(2, 3).await;
     speaks_again(&mut net).await;
@@ -108,7 +108,7 @@ async fn a_folder_that_was_lost_is_filled_from_the_peers_and_the_node_votes_agai
 
 async fn speaks_again(net: &mut Net) {
     let started = std::time::Instant::now();
-    while net.data(2).join("silent").exists() {
+    while net.data(2).join("abstaining").exists() {
         net.grow(0, 1).await;
         assert!(started.elapsed() < std::time::Duration::from_secs(60), "it abstains");
     }
@@ -142,7 +142,7 @@ async fn a_log_that_is_not_the_stores_makes_the_node_abstaining_until_two_height
     for harm in harms {
         harm();
         net.run(2);
-        assert!(net.data(2).join("silent").exists(), "it does not know what it signed");
+        assert!(net.data(2).join("abstaining").exists(), "it does not know what it signed");
         assert_eq!(net.status(2).await.state, NodeState::Healthy, "its store is whole");
         speaks_again(&mut net).await;
         net.stop(2);
@@ -305,7 +305,7 @@ async fn rows_that_were_deleted_while_stopped_are_missed() {
         net.run(2);
         is_whole(&mut net, 2).await;
         let healed = net.status(2).await.last_healing.expect("it was noticed");
-        assert!(healed.evidence.contains("tally"), "{healed:?}");
+        assert!(healed.evidence.contains("multiset_hash"), "{healed:?}");
         // What is still there is carried over.
         let other = if edit.contains("evidence") {
             net.view(2, &beside.refusal.txid).await.is_some()
@@ -324,9 +324,9 @@ async fn a_log_that_demands_what_nobody_has_is_put_away_and_the_node_is_abstaini
     net.run(2);
     net.state(2, NodeState::Healthy).await;
     let folder = net.data(2);
-    assert!(folder.join("wal.refused").exists() && folder.join("silent").exists());
+    assert!(folder.join("wal.refused").exists() && folder.join("abstaining").exists());
     let started = std::time::Instant::now();
-    while folder.join("silent").exists() {
+    while folder.join("abstaining").exists() {
         net.grow(0, 1).await;
         assert!(started.elapsed() < std::time::Duration::from_secs(60), "it abstains");
     }

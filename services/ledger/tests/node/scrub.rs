@@ -143,5 +143,5 @@ async fn rows_beside_the_blocks_and_index_pages_are_read_again_by_an_idle_node()
 async fn nonce(path: &std::path::Path) -> Vec<u8> {
     let options = sqlx::sqlite::SqliteConnectOptions::new().filename(path).read_only(true);
     let mut connection = options.connect().await.unwrap();
-    sqlx::query("SELECT nonce FROM tally").fetch_one(&mut connection).await.unwrap().get(0)
+    sqlx::query("SELECT nonce FROM multiset_hash").fetch_one(&mut connection).await.unwrap().get(0)
 }

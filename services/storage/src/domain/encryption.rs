@@ -6,7 +6,7 @@
 //! to another record or version, or opened under a second key.
 //!
 //! Encrypted form: `salt 24 ‖ commitment 32 ‖ chunks, each with its tag of 16`.
-//! Context: `aad("hbc/seal/v1", record id, version u32, patient, category, compartment, n u64)`.
+//! Context: `aad("hbc/seal/v1", record id, version u32, patient, category, sensitivity, n u64)`.
 
 use aes_gcm::aead::{Aead, KeyInit};
 use aes_gcm::{Aes256Gcm, Nonce};
@@ -189,7 +189,7 @@ mod tests {
         let long: Vec<u8> = (0..40_000_u32).map(|i| i.to_be_bytes()[3]).collect();
         let encrypted = encrypt_with_salt(&key, &context.to_bytes(), &long, [0x24; 24]).unwrap();
         let digest = hbc_types::Digest::of(&encrypted);
-        stated(&format!("SHA-256(seal of the 40,000 bytes 00 01 … ff 00 01 …) = {digest} tag"));
+        stated(&format!("SHA-256(encryption of the 40,000 bytes 00 01 … ff 00 01 …) = {digest} tag"));
         assert_eq!(encrypted.len(), encrypted_length(long.len()));
     }
 

@@ -105,7 +105,7 @@ impl IndexKey {
     /// The sensitivity column.
     #[must_use]
     pub fn sensitivity(&self, patient: &PatientId, sensitivity: Sensitivity) -> Token {
-        self.token("compartment", &[patient.as_str(), sensitivity.code()])
+        self.token("sensitivity", &[patient.as_str(), sensitivity.code()])
     }
 
     /// An identifier of a resource type, scoped to the patient.

@@ -71,7 +71,7 @@ impl Segment {
                 id: record.id.as_str(),
                 version: record.version,
                 received: record.received,
-                sealed: encrypted,
+                encrypted,
                 offset,
                 length,
             };

@@ -307,7 +307,7 @@ fn decrypt(trusted: TrustedRow, key: &Key32, slice: &[u8], consent_version: u64)
         id: row.id.as_str(),
         version: row.version,
         received,
-        sealed: encrypted,
+        encrypted,
         offset: row.offset,
         length: row.length,
     };

@@ -86,7 +86,7 @@ async fn record(app: &App, trusted: &TrustedRow, anchor: TransactionProof) -> Re
             offset: row.offset,
             received: secret.received,
             salt: SaltBytes::from_bytes(trusted.salt()?),
-            sealed: secret.encrypted,
+            encrypted: secret.encrypted,
             version: row.version,
         },
         segment: u64::from(segment.position),

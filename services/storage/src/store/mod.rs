@@ -129,11 +129,11 @@ impl Store {
 
     /// The label sets that a patient has records of: category and the sensitivity's token.
     pub async fn label_sets(&self, patient: &Token) -> Result<Vec<(Category, Token)>, Error> {
-        let rows = sqlx::query("SELECT DISTINCT category, compartment FROM records WHERE patient = $1")
+        let rows = sqlx::query("SELECT DISTINCT category, sensitivity FROM records WHERE patient = $1")
             .bind(patient.clone())
             .fetch_all(self.db.reads())
             .await?;
-        rows.iter().map(|row| Ok((category(row, "category")?, row.try_get("compartment")?))).collect()
+        rows.iter().map(|row| Ok((category(row, "category")?, row.try_get("sensitivity")?))).collect()
     }
 
     /// A page of a patient's records, oldest first, of the label sets in `allowed`.
@@ -150,7 +150,7 @@ impl Store {
             "WHERE r.patient = $1 AND (r.created_at_ms, r.id) > ($2, $3)
                AND ($4 = '' OR r.category = $4) AND ($5 = '' OR r.kind = $5)
                AND ($6 = '' OR r.date1 >= $6) AND ($7 = '' OR r.date0 <= $7)
-               AND $8 LIKE '%|' || r.category || '/' || r.compartment || '|%'
+               AND $8 LIKE '%|' || r.category || '/' || r.sensitivity || '|%'
              ORDER BY r.created_at_ms, r.id LIMIT $9",
         ))
         .bind(patient.clone())

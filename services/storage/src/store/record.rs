@@ -102,9 +102,9 @@ row! {
         /// The account's token.
         patient: Token = "patient",
         /// The sensitivity's token.
-        sensitivity: Token = "compartment",
+        sensitivity: Token = "sensitivity",
         /// What the row keeps encrypted.
-        encrypted: Vec<u8> = "sealed",
+        encrypted: Vec<u8> = "encrypted",
     }
 }
 

@@ -110,10 +110,10 @@ async fn a_row_changed_by_hand_no_longer_opens() {
         "UPDATE records SET date0 = '1999-01-01'",
         "UPDATE records SET kind = 'Condition'",
         "UPDATE records SET created_at_ms = created_at_ms - 1",
-        "UPDATE records SET compartment = 'ffffffffffffffffffffffffffffffff'",
+        "UPDATE records SET sensitivity = 'ffffffffffffffffffffffffffffffff'",
         "UPDATE records SET commitment = 'e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855'",
         "UPDATE records SET slice_offset = slice_offset + 1",
-        "UPDATE records SET wrapped = sealed",
+        "UPDATE records SET wrapped = encrypted",
     ];
     for change in changes {
         each(|app| async move {

@@ -67,7 +67,7 @@ pub struct RecordFacts {
     /// The salt.
     pub salt: SaltBytes,
     /// SHA-256 of the encrypted slice.
-    pub sealed: Digest,
+    pub encrypted: Digest,
     /// Its version.
     pub version: u32,
 }
@@ -80,7 +80,7 @@ impl RecordFacts {
             id: self.id.as_str(),
             version: self.version,
             received: self.received,
-            sealed: self.sealed,
+            encrypted: self.encrypted,
             offset: self.offset,
             length: self.length,
         };
@@ -203,7 +203,7 @@ impl Content {
                 facts.push(("received bytes", format!("SHA-256 {}", record.received)));
                 facts.push((
                     "encrypted bytes",
-                    format!("SHA-256 {}, {} bytes from {}", record.sealed, record.length, record.offset),
+                    format!("SHA-256 {}, {} bytes from {}", record.encrypted, record.length, record.offset),
                 ));
             }
             Self::Consent { root, limits, body } => {

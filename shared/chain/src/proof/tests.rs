@@ -159,7 +159,7 @@ fn a_proof_of_another_kind_of_transaction_is_refused() {
         offset: 0,
         received: Digest::ZERO,
         salt: SaltBytes::from_bytes(SALT),
-        sealed: Digest::ZERO,
+        encrypted: Digest::ZERO,
         version: 1,
     };
     let record = RecordProof { anchor: proof.anchor, index: 0, path: Vec::new(), record, segment: 0 };

@@ -109,7 +109,6 @@ struct Stored {
     header: Header,
     frontier: String,
     members: Vec<Named>,
-    #[serde(rename = "voices")]
     votes: Votes,
 }
 

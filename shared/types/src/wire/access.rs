@@ -26,7 +26,7 @@ pub struct Scope {
     /// Kinds of record; not empty.
     pub categories: Vec<Category>,
     /// Sensitivities; `normal` unless named otherwise.
-    #[serde(default = "normal_only", rename = "compartments")]
+    #[serde(default = "normal_only")]
     pub sensitivities: Vec<Sensitivity>,
     /// Why; not empty.
     pub purposes: Vec<Purpose>,
@@ -417,7 +417,7 @@ pub struct ExplainRequest {
     /// Kind of record.
     pub category: Category,
     /// Sensitivity.
-    #[serde(default = "normal", rename = "compartment")]
+    #[serde(default = "normal")]
     pub sensitivity: Sensitivity,
     /// Why.
     pub purpose: Purpose,

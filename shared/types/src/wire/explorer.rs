@@ -175,7 +175,6 @@ pub struct SubjectView {
     /// What a vote must carry: the number of earlier changes.
     pub nonce: u64,
     /// The pending votes.
-    #[serde(rename = "voices")]
     pub votes: Vec<VoteView>,
 }
 
@@ -206,7 +205,6 @@ pub struct ChangeView {
     /// To what.
     pub value: String,
     /// By whose votes.
-    #[serde(rename = "voices")]
     pub votes: Vec<String>,
     /// The transaction that completed it.
     pub txid: Digest,

@@ -251,10 +251,8 @@ pub struct HealingView {
     /// Heights that are good again.
     pub heights_checked: u64,
     /// Blocks taken from peers.
-    #[serde(rename = "blocks_repaired")]
     pub blocks_healed: u64,
     /// Their bytes.
-    #[serde(rename = "bytes_repaired")]
     pub bytes_healed: u64,
     /// Which peer gave how many.
     pub fetched_from: Vec<FetchedFrom>,
@@ -279,10 +277,8 @@ pub struct HealedView {
     /// How long it took, in milliseconds.
     pub took_ms: u64,
     /// Blocks taken from peers.
-    #[serde(rename = "blocks_repaired")]
     pub blocks_healed: u64,
     /// Their bytes.
-    #[serde(rename = "bytes_repaired")]
     pub bytes_healed: u64,
     /// Which peer gave how many.
     pub fetched_from: Vec<FetchedFrom>,

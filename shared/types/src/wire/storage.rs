@@ -51,7 +51,6 @@ pub struct RecordView {
     /// Its category.
     pub category: Category,
     /// Its sensitivity.
-    #[serde(rename = "compartment")]
     pub sensitivity: Sensitivity,
     /// Its number in (patient, sensitivity, category).
     pub n: u64,

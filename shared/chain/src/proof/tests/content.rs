@@ -16,7 +16,7 @@ fn record_facts(n: u8) -> RecordFacts {
         offset: 100 * u64::from(n),
         received: Digest::of(&[n]),
         salt: SaltBytes::from_bytes([n; 32]),
-        sealed: Digest::of(&[n, n]),
+        encrypted: Digest::of(&[n, n]),
         version: 1,
     }
 }

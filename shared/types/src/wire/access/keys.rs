@@ -17,7 +17,6 @@ pub struct Labels {
     /// Kind of record.
     pub category: Category,
     /// Sensitivity.
-    #[serde(rename = "compartment")]
     pub sensitivity: Sensitivity,
 }
 
@@ -76,7 +75,6 @@ pub struct DataKey {
 #[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
 pub struct TagKey {
     /// The sensitivity.
-    #[serde(rename = "compartment")]
     pub sensitivity: Sensitivity,
     /// The epoch it belongs to.
     pub kek_epoch: u32,

@@ -102,7 +102,7 @@ fn story(chain: Digest) -> Vec<Vec<(&'static str, Payload)>> {
     let granted = Payload::Grant(consent.clone());
     let first = tx::txid(tx::sign(&secret("patient"), &granted).unwrap().as_bytes());
     let altered = Consent { prev: Some(first), seq: 2, ..consent };
-    let receipts = Receipts { chain, count: 1, iat, root: Digest::of(b"receipts") };
+    let receipts = Receipts { chain, count: 1, iat, rights: None, root: Digest::of(b"receipts") };
     let release = Release { chain, digest: Digest::of(b"release"), iat, period: "2027-01".to_owned() };
     let erase = Erase { chain, commitment: Digest::of(b"erase"), iat, records: vec![], roots: vec![root] };
     let event = NodeEvent {

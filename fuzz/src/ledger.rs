@@ -117,7 +117,7 @@ fn story(chain: Digest) -> Vec<Vec<(&'static str, Payload)>> {
     let commitment = hash::consent_body(&SALT, &json::encode(&consent_body()).unwrap());
     let (custody, prev, seq) = (Custody::Client, None, 1);
     let consent = Consent { chain, commitment, custody, grant: grant(), iat, key, prev, seq };
-    let batch = Receipts { chain, count: 3, iat, root: receipts().root() };
+    let batch = Receipts { chain, count: 3, iat, rights: None, root: receipts().root() };
     let vote = |member: &'static str| {
         let (subject, value) = ("member:m4".to_owned(), public("successor").to_string());
         (member, Payload::MemberVote(MemberVote { chain, iat, nonce: 0, subject, value }))

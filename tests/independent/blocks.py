@@ -227,16 +227,17 @@ def id_fits(kind, name):
     """Whether an entry of this kind can have this id."""
     digest, short = "[0-9a-f]{64}", "[a-z0-9][a-z0-9-]{0,62}"
     parameter = "approvals|heartbeat_ms|max_block_bytes|min_spacing_ms|target"
-    subject = f"(member|operator):{short}|parameter:({parameter})|(service|staff):{digest}"
+    orders = "app-ended|app-registered|misuse-lifted|restore-lifted"
+    subject = f"(member|operator):{short}|parameter:({parameter})|(service|staff):{digest}|order:({orders}):{digest}"
     forms = {
         "members": "", "operators": "", "parameters": "", "grant": f"{digest}/grt-[0-9a-f]{{32}}",
-        "changes": subject, "ballots": f"{subject}|event:{short}",
+        "affiliation": f"{digest}/{digest}", "order": f"({orders})/{digest}", "changes": subject, "ballots": f"{subject}|event:{short}",
     }
     return isinstance(name, str) and re.fullmatch(forms.get(kind, digest), name) is not None
 
 
-KINDS = "members operators parameters service staff key grant segment receipts erased release changes ballots event".split()
-GRANT, KEY = ("seq", "status", "txid"), ("prev", "pub", "seq", "status", "txid")
+KINDS = "members operators parameters service staff affiliation order key grant segment receipts erased release changes ballots event".split()
+GRANT, KEY = ("seq", "status", "txid"), ("prev", "pub", "seq", "status", "txid", "unseen")
 
 
 # Section 7: checkpoints.

@@ -7,6 +7,7 @@ from blocks import *
 NAME = "[a-z0-9][a-z0-9-]{0,62}"
 DIGEST = "[0-9a-f]{64}"
 GRANT_ID = "grt-[0-9a-f]{32}"
+ORDERS = "app-ended|app-registered|misuse-lifted|restore-lifted"
 LARGEST = 2**53 - 1
 PARAMETERS = {
     "approvals": (1, 100),
@@ -82,7 +83,7 @@ def record_anchor(payload):
     for day in ("day0", "day1"):
         integer(payload[day], -62_091, 2_932_896, day)
     demand(payload["day0"] <= payload["day1"], "day1 is before day0")
-    demand(isinstance(payload["segments"], list) and 1 <= len(payload["segments"]) <= 256, "1 to 256 segments")
+    demand(isinstance(payload["segments"], list) and 1 <= len(payload["segments"]) <= 64, "1 to 64 segments")
     for segment in payload["segments"]:
         fields(segment, ("bytes", "cid", "digest", "records", "root", "tag"))
         text(segment["cid"], "b[a-z2-7]{9,127}", "cid")
@@ -104,7 +105,7 @@ def record_erase(payload):
 
 def consent(payload):
     text(payload["commitment"], DIGEST, "commitment")
-    text(payload["custody"], "server|client", "custody")
+    text(payload["custody"], "server|client|passkey", "custody")
     consent_revoke(payload)
     integer(payload["seq"], 1, LARGEST, "seq")
     demand((payload["seq"] == 1) == (payload["prev"] is None), "prev is null for the first event only")
@@ -117,8 +118,25 @@ def consent_revoke(payload):
     text(payload["key"], DIGEST, "key")
 
 
+def identity_member(payload):
+    integer(payload["nonce"], 0, LARGEST, "nonce")
+    for name in ("commitment", "key", "organisation"):
+        text(payload[name], DIGEST, name)
+    demand(payload["key"] != payload["organisation"], "a member of themselves")
+    text(payload["status"], "active|ended", "status")
+
+
+def operator_order(payload):
+    integer(payload["nonce"], 0, LARGEST, "nonce")
+    text(payload["commitment"], DIGEST, "commitment")
+    text(payload["kind"], ORDERS, "kind")
+    text(payload["subject"], DIGEST, "subject")
+
+
 def access_receipts(payload):
     integer(payload["count"], 1, LARGEST, "count")
+    if "rights" in payload:
+        text(payload["rights"], DIGEST, "rights")
     text(payload["root"], DIGEST, "root")
 
 
@@ -140,14 +158,16 @@ FORMS = {
     "service.key": ("key nonce pub role status", "", service_key),
     "identity.staff": ("commitment key nonce organisation pub role status", "", identity_staff),
     "identity.key": ("key status", "pop pub", identity_key),
+    "identity.member": ("commitment key nonce organisation status", "", identity_member),
     "record.anchor": ("day0 day1 segments", "", record_anchor),
     "record.erase": ("commitment records roots", "", record_erase),
     "consent.grant": (CONSENT, "", consent),
     "consent.alter": (CONSENT, "", consent),
     "consent.revoke": ("grant key", "", consent_revoke),
-    "access.receipts": ("count root", "", access_receipts),
+    "access.receipts": ("count root", "rights", access_receipts),
     "statistics.release": ("digest period", "", statistics_release),
     "node.event": ("event evidence height node", "", node_event),
+    "operator.order": ("commitment kind nonce subject", "", operator_order),
 }
 
 
@@ -341,13 +361,49 @@ def apply_node_event(state, tx, payload):
     state.keep_votes(place, votes)
 
 
+def apply_member(state, tx, payload):
+    either = (payload["organisation"], payload["key"])
+    demand(tx.kid == either[0] or (payload["status"] == "ended" and tx.kid == either[1]), "neither side")
+    place = ("affiliation", "/".join(either))
+    entry = state.entries.get(place, {"count": 0, "status": "ended"})
+    demand(payload["nonce"] == entry["count"], "another nonce is due")
+    if payload["status"] == "active":
+        for kid in either:
+            staff = state.entries.get(("staff", kid))
+            demand(staff is not None and staff["status"] == "active", "no active staff profile")
+    else:
+        demand(entry["status"] == "active", "the change changes nothing")
+    value = {name: payload[name] for name in ("commitment", "status")}
+    state.entries[place] = {**value, "count": entry["count"] + 1, "txid": tx.txid}
+
+
+def apply_order(state, tx, payload):
+    demand(tx.kid in state.operators, "not an operator")
+    subject = f"order:{payload['kind']}:{payload['subject']}"
+    demand(payload["nonce"] == state.count(subject), "another nonce is due")
+
+    def enough(supporters):
+        return len(supporters & set(state.operators)) >= state.parameters["approvals"]
+
+    place = ("order", f"{payload['kind']}/{payload['subject']}")
+    state.change(tx, subject, enough, place, {"commitment": payload["commitment"], "txid": tx.txid})
+
+
+def apply_receipts(state, tx, payload):
+    demand(state.is_service(tx.kid, "access-policy"), "not access-policy")
+    place = ("receipts", payload["root"])
+    demand(place not in state.entries, "it stands on the ledger already")
+    kept = {name: payload[name] for name in ("count", "rights") if name in payload}
+    state.entries[place] = {**kept, "txid": tx.txid}
+
+
 def apply_key(state, tx, payload):
     place = ("key", payload["key"])
     entry = state.entries.get(place)
     by_auth = state.is_service(tx.kid, "auth")
     if payload["status"] == "active":
         demand(by_auth and entry is None, "not auth, or registered already")
-        entry = {"prev": None, "pub": payload["pub"], "seq": 0}
+        entry = {"prev": None, "pub": payload["pub"], "seq": 0, "unseen": 0}
     else:
         demand(by_auth or tx.kid == payload["key"], "neither auth nor the key")
         demand(entry is not None and entry["status"] == "active", "not registered, or revoked already")
@@ -372,7 +428,12 @@ def apply_consent(state, tx, payload):
 def apply_revoke(state, tx, payload):
     demand(tx.kid == payload["key"] and ("key", tx.kid) in state.entries, "not signed by its registered key")
     place = ("grant", f"{tx.kid}/{payload['grant']}")
-    grant = state.entries.get(place, {"seq": 0, "status": "unseen"})
+    grant = state.entries.get(place)
+    if grant is None:
+        key = state.entries["key", tx.kid]
+        demand(key["unseen"] < 64, "the key revoked 64 grants that were never seen")
+        state.entries["key", tx.kid] = {**key, "unseen": key["unseen"] + 1}
+        grant = {"seq": 0, "status": "active"}
     demand(grant["status"] != "revoked", "revoked already")
     state.entries[place] = {**grant, "status": "revoked", "txid": tx.txid}
 
@@ -392,14 +453,11 @@ def apply_erase(state, tx, payload):
         state.entries.setdefault(("erased", digest), {"commitment": payload["commitment"], "txid": tx.txid})
 
 
-def once(kind, name, role, kept):
-    def apply(state, tx, payload):
-        demand(state.is_service(tx.kid, role), f"not {role}")
-        place = (kind, payload[name])
-        demand(place not in state.entries, "it stands on the ledger already")
-        state.entries[place] = {kept: payload[kept], "txid": tx.txid}
-
-    return apply
+def apply_release(state, tx, payload):
+    demand(state.is_service(tx.kid, "storage"), "not storage")
+    place = ("release", payload["digest"])
+    demand(place not in state.entries, "it stands on the ledger already")
+    state.entries[place] = {"period": payload["period"], "txid": tx.txid}
 
 
 EFFECTS = {
@@ -407,13 +465,15 @@ EFFECTS = {
     "service.key": apply_service_key,
     "identity.staff": apply_staff,
     "identity.key": apply_key,
+    "identity.member": apply_member,
+    "operator.order": apply_order,
     "record.anchor": apply_anchor,
     "record.erase": apply_erase,
     "consent.grant": apply_consent,
     "consent.alter": apply_consent,
     "consent.revoke": apply_revoke,
-    "access.receipts": once("receipts", "root", "access-policy", "count"),
-    "statistics.release": once("release", "digest", "storage", "period"),
+    "access.receipts": apply_receipts,
+    "statistics.release": apply_release,
     "node.event": apply_node_event,
 }
 

@@ -1,4 +1,7 @@
 """Proof documents. Section 8 of docs/FORMATS.md."""
+import re
+from datetime import datetime, timedelta, timezone
+
 from blocks import *
 
 
@@ -195,13 +198,26 @@ def check_record(document, payload):
     check_inclusion(leaf(commitment), index, segment["records"], document["path"], root, "record")
 
 
+def unix_ms(text):
+    """A time as bodies have it (section 2) in Unix milliseconds."""
+    demand(re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z", text), "not a time")
+    since = datetime.fromisoformat(text.replace("Z", "+00:00")) - datetime(1970, 1, 1, tzinfo=timezone.utc)
+    return since // timedelta(milliseconds=1)
+
+
 def check_limits(limits, scope, header):
-    fields(limits, (), ("actions", "categories", "until_ms"))
-    for part in ("actions", "categories"):
+    fields(limits, (), ("actions", "categories", "from_ms", "future_records", "purposes", "sensitivities", "until_ms"))
+    for part in ("actions", "categories", "purposes", "sensitivities"):
         if part in limits:
             demand(set(scope[part]) <= set(limits[part]), f"the key may not give these {part}")
+    if "from_ms" in limits:
+        demand(number(limits["from_ms"], "from_ms") <= unix_ms(scope["from"]), "the grant begins before the key may give")
+    if limits.get("future_records") is False:
+        demand(scope["future_records"] is False, "the key may not give later records")
     if "until_ms" in limits:
-        demand(header.time_ms < number(limits["until_ms"], "until_ms"), "the key's time was over")
+        end = number(limits["until_ms"], "until_ms")
+        demand(header.time_ms < end, "the key's time was over")
+        demand(unix_ms(scope["until"]) <= end, "the grant lasts longer than the key may give")
 
 
 def check_consent(document, payload, author, header):

@@ -161,7 +161,7 @@ async fn what_a_running_node_serves_is_read_by_somebody_elses_reader() -> Result
     let seed: [u8; 32] = hex::decode(app.secret("access-policy.key")?)?.try_into().expect("32 bytes");
     let (chain, iat) = (genesis.chain_id()?, app.clock.now().unsigned_ms());
     let root = Digest::from_bytes(app.random.bytes());
-    let receipts = Payload::Receipts(Receipts { chain, count: 1, iat, root });
+    let receipts = Payload::Receipts(Receipts { chain, count: 1, iat, rights: None, root });
     let jws = tx::sign(&SigningKey::from_bytes(&seed), &receipts)?;
     let node = app.node("node-1")?;
     node.to(ledger::submit_transaction()).json(&SubmitTransaction { jws: jws.clone() }).done().await?;

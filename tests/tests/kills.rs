@@ -189,6 +189,7 @@ async fn ledger_nodes_are_killed_between_promise_and_block() -> Result<()> {
             chain: chain_id,
             count: 1,
             iat: app.clock.now().unsigned_ms(),
+            rights: None,
             root: Digest::from_bytes(app.random.bytes()),
         };
         let jws = tx::sign(&key, &Payload::Receipts(receipts))?;

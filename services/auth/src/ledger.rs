@@ -20,6 +20,8 @@ impl LedgerEvents for Events {
         match payload {
             Payload::Staff(_) | Payload::ConsentKey(_) => true,
             Payload::MemberVote(_)
+            | Payload::Affiliation(_)
+            | Payload::Order(_)
             | Payload::ServiceKey(_)
             | Payload::Anchor(_)
             | Payload::Erase(_)
@@ -47,6 +49,8 @@ impl LedgerEvents for Events {
             }
             Payload::ConsentKey(_)
             | Payload::MemberVote(_)
+            | Payload::Affiliation(_)
+            | Payload::Order(_)
             | Payload::ServiceKey(_)
             | Payload::Anchor(_)
             | Payload::Erase(_)

@@ -52,7 +52,9 @@ async fn fill(node: &Endpoint, chain: Digest, blocks: u8) -> Vec<Digest> {
     let mut txids = Vec::new();
     for number in 0..blocks {
         let (iat, root) = (Clock::system().now().unsigned_ms(), Digest::of(&[number]));
-        let jws = tx::sign(&key(202), &Payload::Receipts(Receipts { chain, count: 1, iat, root })).unwrap();
+        let jws =
+            tx::sign(&key(202), &Payload::Receipts(Receipts { chain, count: 1, iat, rights: None, root }))
+                .unwrap();
         node.to(ledger::submit_transaction())
             .json(&SubmitTransaction { jws: jws.clone() })
             .done()
@@ -164,7 +166,7 @@ fn story(chain: Digest) -> Vec<Said> {
 /// A transaction after the member's key has changed.
 async fn fill_one_more(node: &Endpoint, chain: Digest) {
     let (iat, root) = (Clock::system().now().unsigned_ms(), Digest::of(b"after"));
-    let receipts = Payload::Receipts(Receipts { chain, count: 1, iat, root });
+    let receipts = Payload::Receipts(Receipts { chain, count: 1, iat, rights: None, root });
     settle(node, &tx::sign(&key(202), &receipts).unwrap()).await;
 }
 

@@ -169,7 +169,10 @@ impl DataFolder {
 
     /// Notes durably that the log was lost.
     pub fn abstain(&self) -> io::Result<()> {
-        self.replace("abstaining", b"The log was lost: nothing is signed until two more blocks were decided.\n")
+        self.replace(
+            "abstaining",
+            b"The log was lost: nothing is signed until two more blocks were decided.\n",
+        )
     }
 
     /// Notes that the node may sign again.

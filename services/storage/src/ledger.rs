@@ -27,6 +27,8 @@ impl LedgerEvents for Events {
             Payload::MemberVote(_)
             | Payload::ServiceKey(_)
             | Payload::Staff(_)
+            | Payload::Affiliation(_)
+            | Payload::Order(_)
             | Payload::ConsentKey(_)
             | Payload::Erase(_)
             | Payload::Grant(_)

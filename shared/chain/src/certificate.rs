@@ -11,8 +11,8 @@ use super::json::{self, JsonError};
 use super::jws::{self, Jws, JwsError};
 use hbc_types::digest::Digest;
 use hbc_types::keys::{KeyError, Kid, PublicKey};
-use hbc_types::labels::Category;
-use hbc_types::purpose::Action;
+use hbc_types::labels::{Category, Sensitivity};
+use hbc_types::purpose::{Action, Purpose};
 use hbc_types::time::Timestamp;
 use hbc_types::wire::access::Scope;
 
@@ -55,7 +55,19 @@ pub struct Limits {
     /// Only these categories.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub categories: Option<Vec<Category>>,
-    /// Not after this (Unix milliseconds).
+    /// Only from this on (Unix milliseconds).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub from_ms: Option<u64>,
+    /// Whether records that come later may be covered.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub future_records: Option<bool>,
+    /// Only for these purposes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub purposes: Option<Vec<Purpose>>,
+    /// Only these sensitivities.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sensitivities: Option<Vec<Sensitivity>>,
+    /// Nothing is signed from this on, and nothing lasts longer (Unix milliseconds).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub until_ms: Option<u64>,
 }
@@ -72,30 +84,39 @@ pub enum LimitError {
 }
 
 impl Limits {
-    /// Whether a key with these limits may give this much at this time.
+    /// Whether a key with these limits may give this much at this time: FORMATS §4.
     ///
     /// # Errors
     /// When it may not.
     pub fn allow(&self, scope: &Scope, at: Timestamp) -> Result<(), LimitError> {
-        // Without `..`: a field of a scope that no limit knows does not compile until it is left out by name.
-        let Self { actions, categories, until_ms } = self;
+        // Without `..`: a field of either that is not compared here does not compile.
+        let Self { actions, categories, from_ms, future_records, purposes, sensitivities, until_ms } = self;
         let Scope {
             actions: wanted_actions,
             categories: wanted_categories,
-            sensitivities: _,
-            purposes: _,
-            from: _,
-            until: _,
-            future_records: _,
+            sensitivities: wanted_sensitivities,
+            purposes: wanted_purposes,
+            from,
+            until,
+            future_records: wants_future,
         } = scope;
-        if until_ms.is_some_and(|until| until <= at.unsigned_ms()) {
+        if until_ms.is_some_and(|end| end <= at.unsigned_ms()) {
             return Err(LimitError::Over);
         }
-        let actions = actions.as_ref().is_none_or(|all| wanted_actions.iter().all(|one| all.contains(one)));
-        let categories =
-            categories.as_ref().is_none_or(|all| wanted_categories.iter().all(|one| all.contains(one)));
-        if actions && categories { Ok(()) } else { Err(LimitError::Beyond) }
+        let within = among(wanted_actions, actions.as_deref())
+            && among(wanted_categories, categories.as_deref())
+            && among(wanted_sensitivities, sensitivities.as_deref())
+            && among(wanted_purposes, purposes.as_deref())
+            && from_ms.is_none_or(|first| first <= from.unsigned_ms())
+            && until_ms.is_none_or(|end| until.unsigned_ms() <= end)
+            && (!wants_future || *future_records != Some(false));
+        if within { Ok(()) } else { Err(LimitError::Beyond) }
     }
+}
+
+/// Whether all that is wanted is among what may be given; `None` is no limit.
+fn among<T: PartialEq>(wanted: &[T], limit: Option<&[T]>) -> bool {
+    limit.is_none_or(|limit| wanted.iter().all(|one| limit.contains(one)))
 }
 
 /// The root key's word that a consent key speaks for it towards one grantee. Never on the ledger.

@@ -6,6 +6,8 @@
 //! | `parameters` | empty | the parameters of the next height |
 //! | `service` | kid | [`ServiceEntry`] |
 //! | `staff` | kid | [`StaffEntry`] |
+//! | `affiliation` | `<organisation>/<kid>` | [`AffiliationEntry`] |
+//! | `order` | `<kind>/<subject>` | [`OrderEntry`] |
 //! | `key` | kid of a consent key | [`KeyEntry`] |
 //! | `grant` | `<kid>/<grant>` | [`GrantEntry`] |
 //! | `segment` | segment root | [`SeenEntry`] |
@@ -26,7 +28,7 @@ use super::genesis::{Named, Parameters, ServiceEntry};
 use super::json;
 use super::map::MapValue;
 use super::names::{PARAMETERS, is_name};
-use super::payload::{KeyStatus, StaffStatus};
+use super::payload::{AffiliationStatus, KeyStatus, OrderKind, StaffStatus};
 use hbc_types::account::Custody;
 use hbc_types::codes::codes;
 use hbc_types::digest::Digest;
@@ -47,6 +49,10 @@ codes! {
         Service = "service",
         /// A staff profile.
         Staff = "staff",
+        /// Somebody who acts for an organisation.
+        Affiliation = "affiliation",
+        /// What operators ordered.
+        Order = "order",
         /// A consent key.
         Key = "key",
         /// A grant.
@@ -99,6 +105,10 @@ impl Kind {
             Self::Grant => {
                 id.split_once('/').is_some_and(|(key, grant)| is_digest(key) && GrantId::parse(grant).is_ok())
             }
+            Self::Affiliation => {
+                id.split_once('/').is_some_and(|(one, other)| is_digest(one) && is_digest(other))
+            }
+            Self::Order => id.split_once('/').is_some_and(|(kind, subject)| is_order(kind, subject)),
             Self::Changes => is_subject(id),
             Self::Ballots => is_subject(id) || id.strip_prefix("event:").is_some_and(is_name),
         }
@@ -109,12 +119,20 @@ fn is_digest(text: &str) -> bool {
     Digest::parse(text).is_ok()
 }
 
-/// What several decide about: `member:<name>`, `operator:<name>`, `parameter:<name>`, `service:<kid>`, `staff:<kid>`.
+fn is_order(kind: &str, subject: &str) -> bool {
+    OrderKind::parse(kind).is_some() && is_digest(subject)
+}
+
+/// What several decide about: `member:<name>`, `operator:<name>`, `parameter:<name>`, `service:<kid>`, `staff:<kid>`,
+/// `order:<kind>:<subject>`.
 fn is_subject(text: &str) -> bool {
     match text.split_once(':') {
         Some(("member" | "operator", name)) => is_name(name),
         Some(("parameter", name)) => PARAMETERS.contains(&name),
         Some(("service" | "staff", kid)) => is_digest(kid),
+        Some(("order", order)) => {
+            order.split_once(':').is_some_and(|(kind, subject)| is_order(kind, subject))
+        }
         _ => false,
     }
 }
@@ -123,6 +141,42 @@ fn is_subject(text: &str) -> bool {
 #[must_use]
 pub fn grant_id(key: &Kid, grant: &GrantId) -> String {
     format!("{key}/{grant}")
+}
+
+/// The id of the entry of somebody who acts for an organisation.
+#[must_use]
+pub fn affiliation_id(organisation: &Kid, key: &Kid) -> String {
+    format!("{organisation}/{key}")
+}
+
+/// The id of an order's entry.
+#[must_use]
+pub fn order_id(kind: OrderKind, subject: &Digest) -> String {
+    format!("{kind}/{subject}")
+}
+
+/// Somebody who acts for an organisation, or did.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct AffiliationEntry {
+    /// Commitment to what stays off the chain.
+    pub commitment: Digest,
+    /// Changes so far: the next one's nonce.
+    pub count: u64,
+    /// Whether they do.
+    pub status: AffiliationStatus,
+    /// The last change.
+    pub txid: Digest,
+}
+
+/// What operators ordered last of this kind about this subject.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct OrderEntry {
+    /// Commitment to the reason.
+    pub commitment: Digest,
+    /// The transaction that completed it.
+    pub txid: Digest,
 }
 
 /// A staff profile.
@@ -159,6 +213,8 @@ pub struct KeyEntry {
     pub status: KeyStatus,
     /// The transaction that registered it or, once revoked, the one that revoked it.
     pub txid: Digest,
+    /// Grants that it revoked before they were seen.
+    pub unseen: u64,
 }
 
 /// A grant.
@@ -186,7 +242,8 @@ impl KeyEntry {
             None => Fields::new().null("prev"),
         };
         let fields = fields.hex("pub", self.public.as_bytes()).number("seq", self.seq);
-        fields.code("status", self.status.code()).digest("txid", &self.txid).end()
+        let fields = fields.code("status", self.status.code()).digest("txid", &self.txid);
+        fields.number("unseen", self.unseen).end()
     }
 }
 
@@ -282,6 +339,9 @@ pub struct SeenEntry {
 pub struct ReceiptsEntry {
     /// Receipts in the batch.
     pub count: u64,
+    /// Head of access-policy's journal of rights then.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rights: Option<Digest>,
     /// The transaction.
     pub txid: Digest,
 }
@@ -337,6 +397,8 @@ pub enum Entry {
     Parameters(Arc<Parameters>),
     Service(Box<ServiceEntry>),
     Staff(Box<StaffEntry>),
+    Affiliation(Box<AffiliationEntry>),
+    Order(Box<OrderEntry>),
     Key(Box<KeyEntry>),
     Grant(Box<GrantEntry>),
     Seen(SeenEntry),
@@ -357,11 +419,17 @@ impl Entry {
             Self::Parameters(entry) => json::encode(entry.as_ref()),
             Self::Service(entry) => json::encode(entry),
             Self::Staff(entry) => json::encode(entry),
+            Self::Affiliation(entry) => json::encode(entry),
+            Self::Order(entry) => json::encode(entry),
             Self::Key(entry) => return entry.to_bytes(),
             Self::Grant(entry) => return entry.to_bytes(),
             Self::Seen(entry) => return Fields::new().digest("txid", &entry.txid).end(),
             Self::Receipts(entry) => {
-                return Fields::new().number("count", entry.count).digest("txid", &entry.txid).end();
+                let mut fields = Fields::new().number("count", entry.count);
+                if let Some(rights) = &entry.rights {
+                    fields = fields.digest("rights", rights);
+                }
+                return fields.digest("txid", &entry.txid).end();
             }
             Self::Erased(entry) => {
                 let fields = Fields::new().digest("commitment", &entry.commitment);
@@ -435,12 +503,13 @@ mod tests {
         let (txid, commitment) = (Digest::of(b"tx"), Digest::of(b"commitment"));
         let seen = SeenEntry { txid };
         assert_eq!(Entry::Seen(seen).to_bytes(), json::encode(&seen).unwrap());
-        let receipts = ReceiptsEntry { count: 12, txid };
+        let receipts = ReceiptsEntry { count: 12, rights: Some(txid), txid };
         assert_eq!(Entry::Receipts(Box::new(receipts)).to_bytes(), json::encode(&receipts).unwrap());
         let erased = ErasedEntry { commitment, txid };
         assert_eq!(Entry::Erased(Box::new(erased)).to_bytes(), json::encode(&erased).unwrap());
         for (prev, status) in [(None, KeyStatus::Active), (Some(commitment), KeyStatus::Revoked)] {
-            let key = KeyEntry { prev, public: PublicKey::from_bytes([7; 32]), seq: 3, status, txid };
+            let key =
+                KeyEntry { prev, public: PublicKey::from_bytes([7; 32]), seq: 3, status, txid, unseen: 2 };
             assert_eq!(Entry::Key(Box::new(key.clone())).to_bytes(), json::encode(&key).unwrap());
             let grant =
                 GrantEntry { commitment: prev, custody: prev.map(|_| Custody::Client), seq: 0, status, txid };

@@ -23,7 +23,7 @@ use hbc_types::ids::GrantId;
 use hbc_types::keys::{Kid, PublicKey, SignatureBytes, Tag, possession_text};
 
 /// Segments in one anchor at most.
-const MAX_SEGMENTS: usize = 256;
+const MAX_SEGMENTS: usize = 64;
 /// Digests in one erasure at most.
 const MAX_ERASED: usize = 1024;
 /// Bytes of a free text (an organisation, a period, an event) at most.
@@ -72,6 +72,30 @@ codes! {
     }
 }
 
+codes! {
+    /// Whether somebody acts for an organisation.
+    AffiliationStatus {
+        /// They do.
+        Active = "active",
+        /// They do no longer. It may begin anew.
+        Ended = "ended",
+    }
+}
+
+codes! {
+    /// What operators order.
+    OrderKind {
+        /// An app may not ask patients for access any more; subject: the SHA-256 of its client id.
+        AppEnded = "app-ended",
+        /// An app may ask patients for access; subject: the SHA-256 of its client id.
+        AppRegistered = "app-registered",
+        /// A suspension for misuse is over; subject: the commitment of the suspension.
+        MisuseLifted = "misuse-lifted",
+        /// A patient whose rights were restored from an older backup is unlocked; subject: the patient's root kid.
+        RestoreLifted = "restore-lifted",
+    }
+}
+
 /// A segment as an anchor names it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -95,6 +119,9 @@ payloads! {
     Receipts [Receipts = "access.receipts"] {
         /// How many.
         count: u64,
+        /// Head of access-policy's journal of rights, where it keeps one.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        rights: Option<Digest>,
         /// RFC 6962 root over the receipts' commitments.
         root: Digest,
     }
@@ -135,6 +162,20 @@ payloads! {
         public: Option<PublicKey>,
         /// In use, or revoked for ever.
         status: KeyStatus,
+    }
+
+    /// `identity.member`: somebody acts for an organisation, or does so no longer.
+    Affiliation [Affiliation = "identity.member"] {
+        /// `H("hbc/member/v1", salt, JCS)` of what stays off the chain: who it is and in what function.
+        commitment: Digest,
+        /// Key of the person's staff profile.
+        key: Kid,
+        /// Changes of this pair before.
+        nonce: u64,
+        /// Key of the organisation's staff profile.
+        organisation: Kid,
+        /// Whether they do.
+        status: AffiliationStatus,
     }
 
     /// `identity.staff`: the public profile of somebody whom patients may trust with data.
@@ -178,13 +219,25 @@ payloads! {
         node: String,
     }
 
+    /// `operator.order`: operators decide what nobody else may.
+    Order [Order = "operator.order"] {
+        /// `H("hbc/order/v1", salt, JCS)` of what stays off the chain: the reason.
+        commitment: Digest,
+        /// What they decide.
+        kind: OrderKind,
+        /// Orders of this kind about this subject that took effect before.
+        nonce: u64,
+        /// What it is about, as its kind says: a digest that tells strangers nothing.
+        subject: Digest,
+    }
+
     /// `record.anchor`: encrypted segments exist.
     Anchor [Anchor = "record.anchor"] {
         /// First clinical day, in days since 1970-01-01, rounded outward.
         day0: i32,
         /// Last clinical day.
         day1: i32,
-        /// 1 to 256 segments.
+        /// 1 to 64 segments.
         segments: Vec<Segment>,
     }
 
@@ -292,6 +345,8 @@ impl Payload {
             Self::Staff(payload) => Some(payload.public),
             Self::ConsentKey(payload) => payload.public,
             Self::MemberVote(_)
+            | Self::Affiliation(_)
+            | Self::Order(_)
             | Self::Anchor(_)
             | Self::Erase(_)
             | Self::Grant(_)
@@ -337,6 +392,26 @@ impl Consent {
 }
 
 impl Revoke {
+    /// Its types say all.
+    #[expect(clippy::unused_self, reason = "each payload has this method")]
+    const fn check(&self) -> Result<(), PayloadError> {
+        Ok(())
+    }
+}
+
+impl Affiliation {
+    fn check(&self) -> Result<(), PayloadError> {
+        demand(self.key != self.organisation, "organisation", "nobody is a member of themselves")
+    }
+}
+
+impl Order {
+    /// What votes about it, and earlier orders, are counted under.
+    #[must_use]
+    pub fn about(&self) -> String {
+        format!("order:{}:{}", self.kind, self.subject)
+    }
+
     /// Its types say all.
     #[expect(clippy::unused_self, reason = "each payload has this method")]
     const fn check(&self) -> Result<(), PayloadError> {
@@ -406,7 +481,7 @@ impl Anchor {
             "outside the years 1800 to 9999",
         )?;
         demand(self.day0 <= self.day1, "day1", "before day0")?;
-        demand((1..=MAX_SEGMENTS).contains(&self.segments.len()), "segments", "1 to 256")?;
+        demand((1..=MAX_SEGMENTS).contains(&self.segments.len()), "segments", "1 to 64")?;
         for segment in &self.segments {
             demand(is_cid(&segment.cid), "cid", "not a lowercase base32 CIDv1")?;
             demand((1..=MAX_INTEGER).contains(&segment.bytes), "bytes", "at least 1")?;

@@ -80,6 +80,13 @@ impl ReadSet<'_> {
                 self.on(self.state.staff(&staff.key).map(|entry| entry.txid));
                 self.on(self.state.changed_by(&format!("staff:{}", staff.key)));
             }
+            Payload::Affiliation(member) => {
+                for key in [&member.organisation, &member.key] {
+                    self.on(self.state.staff(key).map(|entry| entry.txid));
+                }
+                self.on(self.state.affiliation(&member.organisation, &member.key).map(|entry| entry.txid));
+            }
+            Payload::Order(order) => self.on(self.state.changed_by(&order.about())),
             Payload::ServiceKey(change) => {
                 self.on(self.state.service(&change.key).and_then(|entry| entry.txid));
                 self.on(self.state.changed_by(&format!("service:{}", change.key)));

@@ -3,10 +3,11 @@
 //!
 //! Each rule names the section of docs/FORMATS.md that it implements.
 //!
-//! Consents are in [`consent`], facts that one service states in [`facts`], what several must sign in [`votes`].
+//! Consents are in [`consent`], who acts for an organisation in [`affiliation`], facts that one service states in [`facts`], what several must sign in [`votes`].
 //!
 //! Why: decision 0007.
 
+mod affiliation;
 mod consent;
 mod facts;
 mod votes;
@@ -56,6 +57,9 @@ pub enum Rule {
     /// The grant exists already.
     #[error("the grant exists already")]
     GrantKnown,
+    /// The key has revoked as many grants as it may that were never seen.
+    #[error("the key has revoked 64 grants that were never seen; a grant on the ledger it may always revoke")]
+    UnseenGrants,
     /// There is no such grant to alter.
     #[error("there is no such grant to alter")]
     GrantUnknown,
@@ -86,6 +90,9 @@ pub enum Rule {
     /// What has ended for ever cannot be changed.
     #[error("it has ended for ever")]
     Ended,
+    /// Nobody with an active staff profile has this key.
+    #[error("no active staff profile has this key")]
+    StaffUnknown,
     /// The event is about no member.
     #[error("no member has this name")]
     NodeUnknown,
@@ -136,6 +143,8 @@ impl Draft<'_> {
             Payload::MemberVote(vote) => self.member_vote(tx, vote),
             Payload::ServiceKey(change) => self.service_key(tx, change),
             Payload::Staff(staff) => self.identity_staff(tx, staff),
+            Payload::Affiliation(member) => self.identity_member(tx, member),
+            Payload::Order(order) => self.operator_order(tx, order),
             Payload::ConsentKey(key) => self.identity_key(tx, key),
             Payload::Anchor(anchor) => self.record_anchor(tx, anchor),
             Payload::Erase(erase) => self.record_erase(tx, erase),

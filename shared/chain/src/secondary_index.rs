@@ -302,6 +302,8 @@ fn pending_vote(tx: &Tx, added: &Added<'_>) -> Option<(String, PendingVote)> {
         }
         // Operators and auth vote on staff, nodes on events: both are no votes of members about the network.
         Payload::Staff(_)
+        | Payload::Affiliation(_)
+        | Payload::Order(_)
         | Payload::NodeEvent(_)
         | Payload::ConsentKey(_)
         | Payload::Anchor(_)

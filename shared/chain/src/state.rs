@@ -14,7 +14,10 @@ use hbc_types::keys::{Kid, PublicKey};
 use hbc_types::{Digest, hash};
 
 use crate::anchors::{AnchorDraft, Anchors};
-use crate::entry::{ChangesEntry, Entry, GrantEntry, KeyEntry, Kind, StaffEntry, Vote, grant_id};
+use crate::entry::{
+    AffiliationEntry, ChangesEntry, Entry, GrantEntry, KeyEntry, Kind, StaffEntry, Vote, affiliation_id,
+    grant_id,
+};
 use crate::genesis::{Genesis, GenesisError, Named, Parameters, ServiceEntry};
 use crate::header::Header;
 use crate::map::{Map, MapProof};
@@ -258,6 +261,12 @@ impl State {
         staff(&self.map, kid)
     }
 
+    /// Who acts, or acted, for an organisation.
+    #[must_use]
+    pub fn affiliation(&self, organisation: &Kid, key: &Kid) -> Option<&AffiliationEntry> {
+        affiliation(&self.map, &affiliation_id(organisation, key))
+    }
+
     /// A service's key.
     #[must_use]
     pub fn service(&self, kid: &Kid) -> Option<&ServiceEntry> {
@@ -474,6 +483,10 @@ impl Draft<'_> {
         staff(&self.work.map, kid)
     }
 
+    pub(super) fn affiliation(&self, id: &str) -> Option<&AffiliationEntry> {
+        affiliation(&self.work.map, id)
+    }
+
     pub(super) fn service(&self, kid: &Kid) -> Option<&ServiceEntry> {
         service(&self.work.map, kid)
     }
@@ -534,6 +547,13 @@ fn find_grant<'a>(map: &'a Map<Entry>, kid: &Kid, grant: &GrantId) -> Option<&'a
 fn staff<'a>(map: &'a Map<Entry>, kid: &Kid) -> Option<&'a StaffEntry> {
     match map.get(&Kind::Staff.digest_key(kid)) {
         Some(Entry::Staff(entry)) => Some(entry),
+        _ => None,
+    }
+}
+
+fn affiliation<'a>(map: &'a Map<Entry>, id: &str) -> Option<&'a AffiliationEntry> {
+    match map.get(&Kind::Affiliation.key(id)) {
+        Some(Entry::Affiliation(entry)) => Some(entry),
         _ => None,
     }
 }

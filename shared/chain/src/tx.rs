@@ -208,7 +208,13 @@ mod tests {
     use proptest::prelude::*;
 
     fn receipts(iat: u64) -> Payload {
-        Payload::Receipts(Receipts { chain: Digest::of(b"chain"), count: 2, iat, root: Digest::of(b"root") })
+        Payload::Receipts(Receipts {
+            chain: Digest::of(b"chain"),
+            count: 2,
+            iat,
+            rights: None,
+            root: Digest::of(b"root"),
+        })
     }
 
     /// The vector of docs/FORMATS.md.

@@ -68,8 +68,13 @@ fn hashes(lines: &mut Vec<String>) {
 
 fn signed(lines: &mut Vec<String>) {
     let chain = Digest::of(b"chain");
-    let payload =
-        Payload::Receipts(Receipts { chain, count: 2, iat: 1_790_000_000_000, root: Digest::of(b"root") });
+    let payload = Payload::Receipts(Receipts {
+        chain,
+        count: 2,
+        iat: 1_790_000_000_000,
+        rights: None,
+        root: Digest::of(b"root"),
+    });
     let text = tx::sign(&key(1), &payload).unwrap();
     let parsed = Tx::parse(text.as_bytes()).unwrap();
     lines.push(format!("kid of key 1 = {}", PublicKey::of(&key(1)).kid()));

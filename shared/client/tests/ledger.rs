@@ -43,7 +43,13 @@ fn author() -> Digest {
 fn transaction(n: u64) -> String {
     let chain = genesis().chain_id().unwrap();
     let root = Digest::of(&n.to_be_bytes());
-    let payload = Payload::Receipts(Receipts { chain, count: 1, iat: u64::try_from(NOW_MS).unwrap(), root });
+    let payload = Payload::Receipts(Receipts {
+        chain,
+        count: 1,
+        iat: u64::try_from(NOW_MS).unwrap(),
+        rights: None,
+        root,
+    });
     tx::sign(&key(ACCESS_POLICY), &payload).unwrap()
 }
 

@@ -53,6 +53,8 @@ codes! {
         Server = "server",
         /// The patient's own client.
         Client = "client",
+        /// The patient's own client, opened with a passkey.
+        Passkey = "passkey",
     }
 }
 

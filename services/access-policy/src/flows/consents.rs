@@ -136,7 +136,7 @@ async fn consent_key(
 ) -> Result<Option<KnownKey>, Error> {
     let known = |key: StoredKey| KnownKey { kid: key.kid, last_seq: key.last.0, last_txid: key.last.1 };
     let Some(kid) = new.key else {
-        if pin.custody == Custody::Client {
+        if pin.custody != Custody::Server {
             return match store::grants::live_key(tx, &pin.patient, &new.grantee).await? {
                 Some(key) => Ok(Some(known(key))),
                 None => Err(Error::invalid("key", "who holds their own keys names one")),

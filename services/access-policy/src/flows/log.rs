@@ -124,6 +124,7 @@ pub async fn gather_batch(app: &App) -> Result<u64, Error> {
                     chain: this.chain,
                     count: batch.count,
                     iat: now.unsigned_ms(),
+                    rights: None,
                     root: batch.root,
                 });
                 let jws = tx::sign(&this.service_key, &payload)?;

@@ -141,6 +141,8 @@ fn consent_of(payload: &Payload) -> Result<&Consent, DraftError> {
         Payload::MemberVote(_)
         | Payload::ServiceKey(_)
         | Payload::Staff(_)
+        | Payload::Affiliation(_)
+        | Payload::Order(_)
         | Payload::ConsentKey(_)
         | Payload::Anchor(_)
         | Payload::Erase(_)

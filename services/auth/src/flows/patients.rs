@@ -149,6 +149,12 @@ fn client_root(app: &App, new: &NewPatient, username: &str) -> Result<Option<[u8
         }
         return Ok(None);
     }
+    if new.custody == Custody::Passkey {
+        return Err(Error::invalid(
+            "custody",
+            "begins as `client`: an account has no passkey before it exists",
+        ));
+    }
     let key = new.root_public_key.as_ref().and_then(Bytes::to_array::<32>);
     let key = key.ok_or_else(|| Error::invalid("root_public_key", "needs 32 bytes"))?;
     let pop = new.root_pop.as_ref().and_then(Bytes::to_array::<64>);

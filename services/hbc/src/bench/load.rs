@@ -35,7 +35,10 @@ pub fn transaction(founded: &Founded, iat: u64, random: &Random) -> Result<Strin
     let (chain, digest) = (founded.chain, Digest::from_bytes(random.bytes()));
     let [turn] = random.bytes();
     Ok(if turn % 2 == 0 {
-        tx::sign(&founded.access_policy, &Payload::Receipts(Receipts { chain, count: 1, iat, root: digest }))?
+        tx::sign(
+            &founded.access_policy,
+            &Payload::Receipts(Receipts { chain, count: 1, iat, rights: None, root: digest }),
+        )?
     } else {
         let period = "2026-11".to_owned();
         tx::sign(&founded.storage, &Payload::Release(Release { chain, digest, iat, period }))?

@@ -38,6 +38,8 @@ fn previous(tx: &Tx) -> Option<Digest> {
         Payload::MemberVote(_)
         | Payload::ServiceKey(_)
         | Payload::Staff(_)
+        | Payload::Affiliation(_)
+        | Payload::Order(_)
         | Payload::ConsentKey(_)
         | Payload::Anchor(_)
         | Payload::Erase(_)
@@ -442,7 +444,8 @@ mod tests {
     }
 
     fn receipts(chain: &Chain, signer: u8) -> Arc<Tx> {
-        let payload = Receipts { chain: chain.id(), count: 1, iat: 2_000, root: Digest::of(b"root") };
+        let payload =
+            Receipts { chain: chain.id(), count: 1, iat: 2_000, rights: None, root: Digest::of(b"root") };
         tx(signer, &Payload::Receipts(payload))
     }
 
@@ -467,7 +470,8 @@ mod tests {
         let chain = chain();
         let mut mempool = Mempool::new(QueueLimits::default());
         let first = receipts(&chain, 3);
-        let other = Receipts { chain: chain.id(), count: 2, iat: 2_001, root: Digest::of(b"other") };
+        let other =
+            Receipts { chain: chain.id(), count: 2, iat: 2_001, rights: None, root: Digest::of(b"other") };
         let other = tx(3, &Payload::Receipts(other));
         for tx in [&first, &other] {
             assert_eq!(mempool.welcome(&chain, tx, true, 2_000), Ok(()));
@@ -510,7 +514,8 @@ mod tests {
     fn what_only_another_waiting_transaction_excludes_is_not_refused_for_good() {
         let chain = chain();
         let mut mempool = Mempool::new(QueueLimits::default());
-        let same_root = Receipts { chain: chain.id(), count: 2, iat: 2_001, root: Digest::of(b"root") };
+        let same_root =
+            Receipts { chain: chain.id(), count: 2, iat: 2_001, rights: None, root: Digest::of(b"root") };
         let second = tx(3, &Payload::Receipts(same_root));
         assert_eq!(mempool.welcome(&chain, &receipts(&chain, 3), false, 2_000), Ok(()));
         mempool.resume(second.clone());
@@ -530,7 +535,8 @@ mod tests {
         let next = draft.mine(&std::sync::atomic::AtomicBool::new(false)).unwrap();
         assert!(chain.extend(next, String::new()));
         let mut mempool = Mempool::new(QueueLimits::default());
-        let same_root = Receipts { chain: chain.id(), count: 2, iat: 2_001, root: Digest::of(b"root") };
+        let same_root =
+            Receipts { chain: chain.id(), count: 2, iat: 2_001, rights: None, root: Digest::of(b"root") };
         let second = tx(3, &Payload::Receipts(same_root));
         mempool.resume(second.clone());
         let impossible = mempool.recompute(&chain, 3_000);

@@ -111,6 +111,7 @@ async fn a_flood_of_junk_from_a_member_leaves_nothing_behind() {
                 chain: net.chain,
                 count: u64::from(number),
                 iat: Clock::system().now().unsigned_ms(),
+                rights: None,
                 root: hbc_types::Digest::of(&number.to_be_bytes()),
             });
             let unknown = hbc_chain::tx::sign(&stranger, &unknown).unwrap();

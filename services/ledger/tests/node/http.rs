@@ -26,7 +26,7 @@ fn slug<T: std::fmt::Debug>(outcome: Result<T, ClientError>) -> Slug {
 fn receipts(net: &Net, chain: Digest, iat: u64, count: u64, signer: &ed25519_dalek::SigningKey) -> String {
     let root = Digest::of(b"the same root");
     let _ = net;
-    tx::sign(signer, &Payload::Receipts(Receipts { chain, count, iat, root })).unwrap()
+    tx::sign(signer, &Payload::Receipts(Receipts { chain, count, iat, rights: None, root })).unwrap()
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]

@@ -275,6 +275,7 @@ impl Net {
             chain: self.chain,
             count: 1,
             iat: Clock::system().now().unsigned_ms().saturating_add_signed(ms),
+            rights: None,
             root: Digest::of(&self.next_root.to_be_bytes()),
         });
         tx::sign(&service_key(ServiceRole::AccessPolicy), &payload).unwrap()

@@ -185,7 +185,7 @@ mod tests {
         let document: String = include_str!("../../../../docs/FORMATS.md").split_whitespace().collect();
         let stated =
             |line: &str| assert!(document.contains(&line.replace(' ', "")), "docs/FORMATS.md: {line}");
-        stated(&format!("seal of \"hello record\" = {} SHA-256", hex::encode(&encrypted)));
+        stated(&format!("encryption of \"hello record\" = {} SHA-256", hex::encode(&encrypted)));
         let long: Vec<u8> = (0..40_000_u32).map(|i| i.to_be_bytes()[3]).collect();
         let encrypted = encrypt_with_salt(&key, &context.to_bytes(), &long, [0x24; 24]).unwrap();
         let digest = hbc_types::Digest::of(&encrypted);

@@ -194,8 +194,9 @@ fn an_erasure_names_something_and_nothing_twice() {
 
 #[test]
 fn receipts_count_something_and_every_type_has_a_name_that_is_listed() {
-    let receipts =
-        |count| Payload::Receipts(Receipts { chain: Digest::ZERO, count, iat: 1, root: Digest::ZERO });
+    let receipts = |count| {
+        Payload::Receipts(Receipts { chain: Digest::ZERO, count, iat: 1, rights: None, root: Digest::ZERO })
+    };
     assert!(checked(&receipts(1)) && !checked(&receipts(0)));
     for payload in [receipts(1), Payload::Anchor(anchor()), Payload::Staff(profile())] {
         assert!(Payload::KINDS.contains(&payload.kind()));

@@ -172,15 +172,28 @@ fn kind(expected: &'static str, payload: &Payload) -> ProofError {
 /// What the consent key may sign, in words.
 fn limits_text(limits: &Limits) -> String {
     let codes = |codes: Vec<&str>| if codes.is_empty() { "nothing".to_owned() } else { codes.join(", ") };
+    let Limits { actions, categories, from_ms, future_records, purposes, sensitivities, until_ms } = limits;
     let mut text = Vec::new();
-    if let Some(actions) = &limits.actions {
+    if let Some(actions) = actions {
         text.push(format!("actions {}", codes(actions.iter().map(|one| one.code()).collect())));
     }
-    if let Some(categories) = &limits.categories {
+    if let Some(categories) = categories {
         text.push(format!("categories {}", codes(categories.iter().map(|one| one.code()).collect())));
     }
-    if let Some(until) = limits.until_ms {
-        text.push(format!("before {}", time(until)));
+    if let Some(sensitivities) = sensitivities {
+        text.push(format!("sensitivities {}", codes(sensitivities.iter().map(|one| one.code()).collect())));
+    }
+    if let Some(purposes) = purposes {
+        text.push(format!("purposes {}", codes(purposes.iter().map(|one| one.code()).collect())));
+    }
+    if *future_records == Some(false) {
+        text.push("no later records".to_owned());
+    }
+    if let Some(from) = from_ms {
+        text.push(format!("from {}", time(*from)));
+    }
+    if let Some(until) = until_ms {
+        text.push(format!("before {}", time(*until)));
     }
     if text.is_empty() {
         "everything, for this grantee".to_owned()

@@ -27,7 +27,8 @@ const SALT: [u8; 32] = [7; 32];
 
 fn receipts_tx(chain: &Chain, root: Digest, count: u64) -> String {
     let iat = 1_790_000_000_500;
-    tx::sign(&key(202), &Payload::Receipts(Receipts { chain: chain.id, count, iat, root })).unwrap()
+    tx::sign(&key(202), &Payload::Receipts(Receipts { chain: chain.id, count, iat, rights: None, root }))
+        .unwrap()
 }
 
 /// A chain whose block 1 holds three transactions, the second of which covers five receipts; block 2 and 3 follow.

@@ -13,6 +13,9 @@ use crate::payload::{Consent, ConsentKey, KeyStatus, Revoke};
 use crate::state::Draft;
 use crate::tx::Tx;
 
+/// Revocations of grants that were never seen, per key.
+pub const MAX_UNSEEN: u64 = 64;
+
 impl Draft<'_> {
     /// FORMATS §5.4, `identity.key`. Registration: auth, once per key. Revocation: auth or the key itself, once.
     pub(super) fn identity_key(&mut self, tx: &Tx, payload: &ConsentKey) -> Result<(), Refusal> {
@@ -26,7 +29,7 @@ impl Draft<'_> {
                 return Err(Refusal::excluded(rule, known.txid));
             }
             (KeyStatus::Active, None, Some(public)) => {
-                KeyEntry { prev: None, public, seq: 0, status: KeyStatus::Active, txid: tx.txid() }
+                KeyEntry { prev: None, public, seq: 0, status: KeyStatus::Active, txid: tx.txid(), unseen: 0 }
             }
             (KeyStatus::Revoked, ..) if !by_auth && tx.kid() != payload.key => {
                 return Err(self.not_by(tx));
@@ -105,26 +108,30 @@ impl Draft<'_> {
         self.put_grant(&payload.key, &payload.grant, grant);
     }
 
-    /// FORMATS §5.4, `consent.revoke`. The key, live or not; once per grant.
+    /// FORMATS §5.4, `consent.revoke`. The key, live or not; once per grant, and of grants that were never seen 64 a key:
+    /// each leaves an entry for ever, and nobody else has signed anything about them.
     pub(super) fn consent_revoke(&mut self, tx: &Tx, payload: &Revoke) -> Result<(), Refusal> {
         if tx.kid() != payload.key {
             return Err(Refusal::never(Rule::Signer));
         }
-        if self.key(&payload.key).is_none() {
-            return Err(Refusal::NotYet(Rule::KeyUnknown));
-        }
+        let key = self.key(&payload.key).ok_or(Refusal::NotYet(Rule::KeyUnknown))?.clone();
         let entry = match self.grant(&payload.key, &payload.grant) {
             Some(known) if known.status == KeyStatus::Revoked => {
                 return Err(Refusal::excluded(Rule::GrantRevoked, known.txid));
             }
             Some(known) => GrantEntry { status: KeyStatus::Revoked, txid: tx.txid(), ..known.clone() },
-            None => GrantEntry {
-                commitment: None,
-                custody: None,
-                seq: 0,
-                status: KeyStatus::Revoked,
-                txid: tx.txid(),
-            },
+            None if key.unseen >= MAX_UNSEEN => return Err(Refusal::never(Rule::UnseenGrants)),
+            None => {
+                let key = KeyEntry { unseen: key.unseen.saturating_add(1), ..key };
+                self.put(Kind::Key, &payload.key, Entry::Key(Box::new(key)));
+                GrantEntry {
+                    commitment: None,
+                    custody: None,
+                    seq: 0,
+                    status: KeyStatus::Revoked,
+                    txid: tx.txid(),
+                }
+            }
         };
         self.put_grant(&payload.key, &payload.grant, entry);
         Ok(())

@@ -42,7 +42,7 @@ impl Draft<'_> {
     pub(super) fn access_receipts(&mut self, tx: &Tx, payload: &Receipts) -> Result<(), Refusal> {
         self.signed_by(tx, ServiceRole::AccessPolicy)?;
         self.unseen(Kind::Receipts, &payload.root)?;
-        let entry = ReceiptsEntry { count: payload.count, txid: tx.txid() };
+        let entry = ReceiptsEntry { count: payload.count, rights: payload.rights, txid: tx.txid() };
         self.put(Kind::Receipts, &payload.root, Entry::Receipts(Box::new(entry)));
         Ok(())
     }

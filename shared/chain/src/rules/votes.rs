@@ -13,9 +13,9 @@ use hbc_types::account::ServiceRole;
 use hbc_types::keys::{Kid, PublicKey};
 
 use super::{Refusal, Rule};
-use crate::entry::{ChangesEntry, Entry, Kind, SeenEntry, StaffEntry, Vote};
+use crate::entry::{ChangesEntry, Entry, Kind, OrderEntry, SeenEntry, StaffEntry, Vote, order_id};
 use crate::genesis::{MAX_MEMBERS, MAX_OPERATORS, Named, Parameters, ServiceEntry, check_named};
-use crate::payload::{Change, KeyStatus, MemberVote, NodeEvent, ServiceKeyChange, Staff, StaffStatus};
+use crate::payload::{Change, KeyStatus, MemberVote, NodeEvent, Order, ServiceKeyChange, Staff, StaffStatus};
 use crate::state::{Draft, authority_of};
 use crate::tx::Tx;
 
@@ -170,6 +170,22 @@ impl Draft<'_> {
         Ok(())
     }
 
+    /// FORMATS §5.3, `operator.order`: "enough are `approvals` operators".
+    pub(super) fn operator_order(&mut self, tx: &Tx, payload: &Order) -> Result<(), Refusal> {
+        if count(self.state.operators(), &[tx.kid()]) == 0 {
+            return Err(self.not_by(tx));
+        }
+        let subject = payload.about();
+        self.check_nonce(&subject, payload.nonce)?;
+        if self.vote(tx, &subject, Self::is_order)? {
+            let entry = OrderEntry { commitment: payload.commitment, txid: tx.txid() };
+            let id = order_id(payload.kind, &payload.subject);
+            self.put_text(Kind::Order, &id, Entry::Order(Box::new(entry)));
+            self.count_change(tx, &subject);
+        }
+        Ok(())
+    }
+
     /// FORMATS §5.3, `node.event`: "Enough is the key of the member `node` itself", else more than 1/3. A node's own
     /// word needs no supporters. Of what others say about a node each has one vote, the latest: what nobody joins does
     /// not pile up in the state.
@@ -203,9 +219,12 @@ impl Draft<'_> {
     }
 
     fn is_approval(&self, votes: &[Kid]) -> bool {
+        self.is_order(votes) && votes.iter().any(|kid| self.is_service(kid, ServiceRole::Auth))
+    }
+
+    fn is_order(&self, votes: &[Kid]) -> bool {
         let operators = u64::try_from(count(self.state.operators(), votes)).unwrap_or(0);
         operators >= self.state.parameters().approvals
-            && votes.iter().any(|kid| self.is_service(kid, ServiceRole::Auth))
     }
 
     fn is_suspension(&self, votes: &[Kid]) -> bool {

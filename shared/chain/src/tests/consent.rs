@@ -146,6 +146,23 @@ fn a_revocation_before_its_grant_keeps_the_grant_out() {
 }
 
 #[test]
+fn a_key_revokes_64_grants_that_were_never_seen_and_any_that_was() {
+    let mut ground = with_key("k");
+    let granted = ground.grant("k", 1);
+    ground.make_final("k", &granted);
+    for unseen in 0..64_u8 {
+        let revocation = ground.revocation("k", 100 + unseen);
+        ground.make_final("k", &revocation);
+    }
+    let one_more = ground.revocation("k", 200);
+    assert_eq!(ground.verdict("k", &one_more), never(Rule::UnseenGrants));
+    let seen = ground.revocation("k", 1);
+    ground.make_final("k", &seen);
+    assert!(!ground.in_force("k", 1));
+    assert_eq!(ground.state.key(&kid("k")).unwrap().unseen, 64);
+}
+
+#[test]
 fn a_revoked_key_may_still_revoke() {
     let mut ground = with_key("k");
     let granted = ground.grant("k", 1);

@@ -7,7 +7,13 @@ use crate::payload::{Erase, Receipts, Release};
 impl Ground {
     fn receipts(&mut self, root: &str) -> Payload {
         let iat = self.iat();
-        Payload::Receipts(Receipts { chain: self.chain, count: 3, iat, root: Digest::of(root.as_bytes()) })
+        Payload::Receipts(Receipts {
+            chain: self.chain,
+            count: 3,
+            iat,
+            rights: None,
+            root: Digest::of(root.as_bytes()),
+        })
     }
 
     fn release(&mut self, digest: &str) -> Payload {

@@ -1,5 +1,6 @@
 //! The rules, tried one by one: each test here fails when its rule is dropped.
 
+mod affiliation;
 mod block;
 mod consent;
 mod facts;

@@ -44,7 +44,7 @@ impl Ground {
         })
     }
 
-    fn staff_votes(&mut self, signers: &[&str], name: &str, status: StaffStatus) {
+    pub fn staff_votes(&mut self, signers: &[&str], name: &str, status: StaffStatus) {
         let votes: Vec<_> = signers
             .iter()
             .map(|signer| {

@@ -136,13 +136,17 @@ fn consent(body: serde_json::Value, limits: Limits) -> (Chain, ConsentProof) {
 }
 
 const BLOCK_MS: u64 = 1_790_000_001_000;
+/// When the scopes here begin and end.
+const SCOPE_FROM_MS: u64 = 1_790_000_000_000;
+const SCOPE_UNTIL_MS: u64 = 1_800_000_000_000;
 
 /// A delegate may read laboratory results and vital signs for a while.
 fn delegate() -> Limits {
     Limits {
         actions: Some(vec![Action::Read]),
         categories: Some(vec![Category::Laboratory, Category::VitalSigns]),
-        until_ms: Some(BLOCK_MS + 1),
+        until_ms: Some(SCOPE_UNTIL_MS),
+        ..Limits::default()
     }
 }
 
@@ -196,7 +200,7 @@ fn a_body_that_is_no_consents_proves_nothing() {
 fn a_delegates_consent_counts_within_the_limits_of_its_certificate() {
     let (chain, proof) = delegated_consent();
     let facts = check(&chain, &proof).unwrap().facts();
-    let limits = "only actions read; categories laboratory, vital-signs; before 2026-09-21T14:13:21.001Z";
+    let limits = "only actions read; categories laboratory, vital-signs; before 2027-01-15T08:00:00.000Z";
     assert!(facts.contains(&("key may sign", limits.to_owned())), "{facts:?}");
 
     let within = scope(&[Action::Read], &[Category::Laboratory]);
@@ -208,7 +212,16 @@ fn a_delegates_consent_counts_within_the_limits_of_its_certificate() {
             LimitError::Beyond,
         ),
         (within.clone(), Limits { until_ms: Some(BLOCK_MS), ..delegate() }, LimitError::Over),
-        (within, Limits { actions: Some(Vec::new()), ..delegate() }, LimitError::Beyond),
+        (within.clone(), Limits { actions: Some(Vec::new()), ..delegate() }, LimitError::Beyond),
+        (within.clone(), Limits { until_ms: Some(SCOPE_UNTIL_MS - 1), ..delegate() }, LimitError::Beyond),
+        (within.clone(), Limits { from_ms: Some(SCOPE_FROM_MS + 1), ..delegate() }, LimitError::Beyond),
+        (within.clone(), Limits { future_records: Some(false), ..delegate() }, LimitError::Beyond),
+        (
+            within.clone(),
+            Limits { purposes: Some(vec![Purpose::Research]), ..delegate() },
+            LimitError::Beyond,
+        ),
+        (within, Limits { sensitivities: Some(vec![Sensitivity::Hiv]), ..delegate() }, LimitError::Beyond),
     ];
     for (scope, limits, expected) in cases {
         let (chain, proof) = consent(consent_body(scope), limits.clone());

@@ -25,7 +25,7 @@ pub(super) fn kid() -> Kid {
 fn key_entry(status: KeyStatus) -> Entry {
     let prev = Some(Digest::of(b"grant"));
     let txid = Digest::of(b"registration");
-    Entry::Key(Box::new(KeyEntry { prev, public: PublicKey::of(&key(51)), seq: 1, status, txid }))
+    Entry::Key(Box::new(KeyEntry { prev, public: PublicKey::of(&key(51)), seq: 1, status, txid, unseen: 0 }))
 }
 
 fn grant_entry(status: KeyStatus) -> Entry {

@@ -13,7 +13,7 @@ deps: ## Install or build what is missing (Kubo, PostgreSQL, API tools), and say
 	@sh deploy/dependencies.sh
 
 build: ## Build the one binary
-	@cargo build --locked -p hbc
+	@cargo build --locked --workspace --bin hbc
 
 demo: deps build ## Play the whole story on a real synthetic patient, in a fresh folder
 	@$(HBC) demo

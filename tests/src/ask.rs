@@ -3,11 +3,11 @@
 use anyhow::{Context as _, Result};
 use hbc_types::account::ServiceRole;
 use reqwest::Method;
-use reqwest::header::{CONTENT_TYPE, HeaderMap};
+use reqwest::header::CONTENT_TYPE;
 use serde::Serialize;
-use serde_json::Value;
 
 use crate::TestApp;
+use crate::reply::Reply;
 
 /// A request without credentials.
 #[derive(Clone, Debug)]
@@ -31,37 +31,6 @@ pub struct Credentials<'a> {
     pub token: Option<&'a str>,
     /// A service that signs the request.
     pub service: Option<ServiceRole>,
-}
-
-/// An answer as it came.
-#[derive(Clone, Debug)]
-pub struct Reply {
-    /// HTTP status.
-    pub status: u16,
-    /// Headers.
-    pub headers: HeaderMap,
-    /// Body; empty for a stream of events.
-    pub body: Vec<u8>,
-}
-
-impl Reply {
-    /// The body as JSON; null if it is none.
-    #[must_use]
-    pub fn json(&self) -> Value {
-        serde_json::from_slice(&self.body).unwrap_or_default()
-    }
-
-    /// A header's text, empty if it is not there.
-    #[must_use]
-    pub fn header(&self, name: &str) -> &str {
-        self.headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default()
-    }
-
-    /// The media type without parameters.
-    #[must_use]
-    pub fn media_type(&self) -> &str {
-        self.header("content-type").split(';').next().unwrap_or_default().trim()
-    }
 }
 
 impl Ask {

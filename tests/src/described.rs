@@ -8,7 +8,7 @@ use anyhow::{Context as _, Result, ensure};
 use jsonschema::Validator;
 use serde_json::{Value, json};
 
-use crate::ask::Reply;
+use crate::reply::Reply;
 
 /// Headers that are there wherever they are described; others only on some answers.
 const ALWAYS: [&str; 3] = ["Location", "Retry-After", "WWW-Authenticate"];

@@ -8,8 +8,9 @@ use anyhow::{Context as _, Result};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use crate::ask::{Ask, Reply};
+use crate::ask::Ask;
 use crate::described;
+use crate::reply::Reply;
 use crate::spec::Operation;
 
 /// Longer texts and arrays are cut when an example is written.
@@ -176,8 +177,18 @@ fn compare_members(place: &str, one: &Map<String, Value>, other: &Map<String, Va
 }
 
 /// Fields that come when a block is final, or on some items or pages only.
-const LATER: [&str; 9] =
-    ["evidence", "grant", "height", "last_full_scrub", "miner", "next", "operation", "revoked_by", "txid"];
+const LATER: [&str; 10] = [
+    "evidence",
+    "grant",
+    "height",
+    "last_full_scrub",
+    "miner",
+    "next",
+    "operation",
+    "revoked_by",
+    "txid",
+    "unanchored_since",
+];
 /// Objects whose members are another thing's: those of a transaction depend on its type.
 const FREE: [&str; 1] = ["fields"];
 

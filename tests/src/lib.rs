@@ -11,6 +11,7 @@ pub mod described;
 pub mod examples;
 pub mod people;
 pub mod records;
+pub mod reply;
 pub mod spec;
 pub mod tools;
 pub mod wait;

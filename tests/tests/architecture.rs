@@ -26,7 +26,16 @@ const ALLOWED: [(&str, &[&str]); 17] = [
     ),
     (
         "hbc-ledger",
-        &["hbc-types", "hbc-chain", "hbc-consensus", "hbc-client", "hbc-service", "hbc-db", "hbc-app"],
+        &[
+            "hbc-tasks",
+            "hbc-types",
+            "hbc-chain",
+            "hbc-consensus",
+            "hbc-client",
+            "hbc-service",
+            "hbc-db",
+            "hbc-app",
+        ],
     ),
     (
         "hbc-storage",

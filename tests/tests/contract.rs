@@ -6,7 +6,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use anyhow::{Context as _, Result};
-use hbc_tests::ask::{Ask, Credentials, Reply};
+use hbc_tests::ask::{Ask, Credentials};
+use hbc_tests::reply::Reply;
 use hbc_tests::spec::{Access, Operation, operations};
 use hbc_tests::{Person, TestApp, described};
 use hbc_types::problem::{Slug, TYPE_PREFIX};

@@ -3,8 +3,9 @@
 use anyhow::Result;
 use hbc_testkit::callers;
 use hbc_testkit::users::role_of;
-use hbc_tests::ask::{Ask, Credentials, Reply};
+use hbc_tests::ask::{Ask, Credentials};
 use hbc_tests::examples::{self, Example};
+use hbc_tests::reply::Reply;
 use hbc_tests::spec::{Access, Operation};
 use hbc_tests::{Person, TestApp};
 use hbc_types::account::{Role, ServiceRole};

@@ -79,7 +79,9 @@ fn compare_examples(all: &[Operation], served: &[(Operation, Example)]) -> Resul
             (Some(example), false) => example,
             (None, true) => continue,
             (None, false) => {
-                wrong.push(format!("{name} has no example"));
+                wrong.push(format!(
+                    "{name} has no example: HBC_WRITE_EXAMPLES=1 writes it into openapi/examples.json"
+                ));
                 continue;
             }
             (Some(_), true) => {

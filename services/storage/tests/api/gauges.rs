@@ -31,6 +31,12 @@ async fn every_documented_gauge_is_served() {
         let reply = app.call(Method::GET, "/metrics", None, &[], Vec::new()).await.expect(200);
         let text = String::from_utf8(reply.bytes).unwrap();
         assert!(text.contains("hbc_jobs{kind=\"pins.check\""), "{text}");
+        for name in text.lines().filter_map(|line| line.split(['{', ' ']).next()) {
+            // A histogram is three series of one name.
+            let family = ["_bucket", "_sum", "_count"].iter().find_map(|part| name.strip_suffix(part));
+            let known = names.contains(name) || family.is_some_and(|family| names.contains(family));
+            assert!(known || !name.starts_with("hbc_"), "docs/OPERATIONS.md does not explain `{name}`");
+        }
     })
     .await;
 }

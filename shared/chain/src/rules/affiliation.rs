@@ -11,7 +11,7 @@ use crate::tx::Tx;
 use hbc_types::keys::Kid;
 
 impl Draft<'_> {
-    /// FORMATS §5.5, `identity.member`: "`active`: signed by `organisation`", "`ended`: signed by either".
+    /// FORMATS §5.5, `identity.member`. Signed, §5: "`active`: the key `organisation`; `ended`: either key".
     pub(super) fn identity_member(&mut self, tx: &Tx, payload: &Affiliation) -> Result<(), Refusal> {
         let signer = tx.kid();
         let may = signer == payload.organisation

@@ -2,7 +2,10 @@
 
 #![expect(clippy::needless_pass_by_value, reason = "the values are written once, where they are used")]
 
-use hbc_types::Random;
+use std::collections::HashMap;
+
+use hbc_types::ids::{PatientId, RecordId};
+use hbc_types::{Random, Timestamp};
 use serde_json::{Value, json};
 
 use super::*;

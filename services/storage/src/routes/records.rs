@@ -57,7 +57,7 @@ pub async fn create_record(
         let save = |stored: &[Stored]| {
             let view = view(stored.first()?, AnchorState::Pending);
             let body = serde_json::to_string(&view).ok()?;
-            slot.answer(StatusCode::CREATED, Some(&location(&view)), &body, now)
+            slot.answer(StatusCode::CREATED, &[("location", &location(&view))], &body, now)
         };
         let stored = create::write(&app, &author, &body, vec![draft], now, save).await?;
         let stored = stored.first().ok_or(Error::Fault("an upload stored nothing"))?;

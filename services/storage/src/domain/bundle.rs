@@ -12,12 +12,13 @@ mod plan;
 use std::collections::BTreeSet;
 
 use hbc_types::classify;
+use serde_json::{Map, Value};
 
 use crate::domain::index::Identifier;
 use crate::domain::overlay::OverlayError;
 use crate::domain::resource::{Resource, ResourceError};
-use crate::domain::validation::{Issue, SchemaError};
-use hbc_types::json::{JsonError, Node};
+use crate::domain::validation::{Issue, SchemaError, validators};
+use hbc_types::json::{JsonError, Kind, Node};
 
 pub use plan::{Draft, Known, Outcome, Plan, Setting, plan};
 
@@ -136,6 +137,10 @@ impl Bundle {
         if items.len() > MAX_ENTRIES {
             return Err(BundleError::TooLarge);
         }
+        let issues = validators()?.check_envelope(&envelope(body, node))?;
+        if !issues.is_empty() {
+            return Err(BundleError::Invalid(issues));
+        }
         let mut entries = Vec::with_capacity(items.len());
         for item in items {
             entries.push(Entry::read(body, item)?);
@@ -167,6 +172,25 @@ impl Bundle {
             }
         }
         wanted
+    }
+}
+
+/// The bundle with an empty object in place of each entry's resource.
+fn envelope(body: &[u8], node: &Node<'_>) -> Value {
+    match &node.kind {
+        Kind::Object(members) => {
+            let members = members.iter().map(|(name, member)| match (name.as_ref(), &member.kind) {
+                ("resource", Kind::Object(_)) => (name.to_string(), Value::Object(Map::new())),
+                _ => (name.to_string(), envelope(body, member)),
+            });
+            Value::Object(members.collect())
+        }
+        Kind::Array(items) => items.iter().map(|item| envelope(body, item)).collect(),
+        Kind::Text(text) => Value::from(text.as_ref()),
+        Kind::Plain => {
+            let plain = body.get(node.span.clone()).unwrap_or_default();
+            serde_json::from_slice(plain).unwrap_or_default()
+        }
     }
 }
 

@@ -9,8 +9,59 @@ use serde_json::{Value, json};
 
 use crate::app::{TestApp, each, eventually, observation};
 
+/// The places that an OperationOutcome names.
+fn places(outcome: &Value) -> Vec<&str> {
+    let issues = outcome["issue"].as_array().into_iter().flatten();
+    issues.filter_map(|issue| issue["expression"][0].as_str()).collect()
+}
+
 async fn listed(app: &TestApp, patient: &AccountId) -> Vec<Value> {
     app.get(patient, "/v1/records").await.expect(200).body["items"].as_array().unwrap().clone()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn null_is_refused_where_it_stands() {
+    each(|app| async move {
+        let patient = app.patient();
+        for (name, value, place) in [
+            ("meta", json!(null), "Observation.meta"),
+            ("meta", json!(1), "Observation.meta"),
+            ("meta", json!([]), "Observation.meta"),
+            ("subject", json!(null), "Observation.subject"),
+            ("identifier", json!([null]), "Observation.identifier[0]"),
+            ("code", json!({"coding": [{"code": null}], "text": "x"}), "Observation.code.coding[0].code"),
+        ] {
+            let mut body = observation("laboratory");
+            body[name] = value;
+            let reply = app.fhir(&patient, "/fhir/Observation", &[], body.to_string().as_bytes()).await;
+            assert_eq!(places(&reply.refused(422, "invalid_input").body), [place]);
+        }
+        app.observation(&patient, "laboratory").await;
+        let found = app.get(&patient, &format!("/fhir/Patient/{patient}/$everything")).await.expect(200).body;
+        assert_eq!(found["entry"].as_array().unwrap().len(), 1);
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_envelope_is_refused_at_its_place() {
+    each(|app| async move {
+        let patient = app.patient();
+        let entry = json!({"resource": observation("laboratory"), "request": {"method": "POST", "url": "Observation"}});
+        for (wrong, place) in [
+            (json!({"type": "transaction", "entry": entry}), "Bundle.entry"),
+            (json!({"type": "transaction", "entry": null}), "Bundle.entry"),
+            (json!({"type": "transaction", "entries": [entry]}), "Bundle.entries"),
+            (json!({"type": "batch", "entry": [entry, null]}), "Bundle.entry[1]"),
+        ] {
+            let mut bundle = wrong;
+            bundle["resourceType"] = json!("Bundle");
+            let reply = app.fhir(&patient, "/fhir", &[], bundle.to_string().as_bytes()).await;
+            assert_eq!(places(&reply.refused(422, "invalid_input").body), [place]);
+        }
+        assert!(listed(&app, &patient).await.is_empty());
+    })
+    .await;
 }
 
 /// What senders write where they do not know a day is anchored like every other day, and what came with it too.

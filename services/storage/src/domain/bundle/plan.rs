@@ -132,14 +132,23 @@ fn refuse_whole(bundle: &Bundle, outcomes: &[Outcome]) -> Result<(), BundleError
         for issue in issues {
             let mut issue = issue.clone();
             if !single {
-                let inner = issue.expression.split_once('.').map_or("", |(_, inner)| inner);
-                issue.expression = format!("Bundle.entry[{index}].resource.{inner}");
+                issue.expression = format!("Bundle.entry[{index}].{}", in_entry(&issue.expression));
             }
             all.push(issue);
         }
     }
     all.truncate(20);
     if all.is_empty() { Ok(()) } else { Err(BundleError::Invalid(all)) }
+}
+
+/// Where in an entry a fault is: those of its resource are told from the resource's type on.
+fn in_entry(expression: &str) -> String {
+    match expression.split_once('.') {
+        _ if expression == "resourceType" => format!("resource.{expression}"),
+        _ if expression.starts_with(|c: char| c.is_ascii_lowercase()) => expression.to_owned(),
+        Some((_kind, inner)) => format!("resource.{inner}"),
+        None => "resource".to_owned(),
+    }
 }
 
 enum Identity {

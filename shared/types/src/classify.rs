@@ -2,38 +2,32 @@
 //! sensitive codes.
 //!
 //! The lists are modest on purpose and name their limits:
-//! - A sender's own security label (`meta.security`, HL7 v3 ActCode) always counts.
-//! - Otherwise every coding anywhere in the resource is looked up, so that a claim or an encounter that names a
-//!   sensitive diagnosis is as sensitive as the diagnosis. Free text, attachments and narrative are not read:
-//!   a note that speaks of a diagnosis needs a security label of its own.
-//! - Only SNOMED CT, ICD-10(-CM) and LOINC are known, and of them only what stands below.
-//! - A record has one sensitivity. Where several match, the first in [`PRECEDENCE`] is taken.
+//! - Every coding anywhere in the resource is looked up, so that a claim or an encounter that names a sensitive diagnosis
+//!   is as sensitive as the diagnosis. Free text, attachments and narrative are not read: a note that speaks of a
+//!   diagnosis needs a security label of its own.
+//! - A sender's security labels count as well as the codes: they add, they never lower.
+//! - Systems and codes are compared in one spelling: see [`systems`]. Of each system only what stands in the tables is
+//!   known.
+//! - A record has one sensitivity. Two or more at once, a label that is not known, and the confidentiality codes R and V
+//!   make it `restricted`.
+//!
+//! Why: decision 0110.
 
 mod sensitive;
+pub mod systems;
 mod types;
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::labels::{Category, Sensitivity};
-use sensitive::{SENSITIVE_ICD10, SENSITIVE_LOINC, SENSITIVE_SNOMED};
+use crate::wire::access::Labels;
+use sensitive::{
+    HARMLESS_LABELS, SENSITIVE_ICD9, SENSITIVE_ICD10, SENSITIVE_LABELS, SENSITIVE_LOINC, SENSITIVE_RXNORM,
+    SENSITIVE_SNOMED,
+};
+use systems::CodeSystem;
 
 pub use types::TYPES;
-
-const SNOMED: &str = "http://snomed.info/sct";
-const LOINC: &str = "http://loinc.org";
-const ICD10: [&str; 2] = ["http://hl7.org/fhir/sid/icd-10-cm", "http://hl7.org/fhir/sid/icd-10"];
-const ACT_CODE: &str = "http://terminology.hl7.org/CodeSystem/v3-ActCode";
-
-/// Which sensitivity wins when a record's codes point to several.
-const PRECEDENCE: [Sensitivity; 7] = [
-    Sensitivity::Violence,
-    Sensitivity::Hiv,
-    Sensitivity::Psychiatry,
-    Sensitivity::SubstanceUse,
-    Sensitivity::SubstanceAbuse,
-    Sensitivity::SexuallyTransmitted,
-    Sensitivity::Genetic,
-];
 
 /// LOINC codes of the FHIR vital signs profiles: an Observation with one of them and no category is a vital sign.
 const VITAL_SIGNS: [&str; 20] = [
@@ -69,8 +63,9 @@ fn observation_category(resource: &Value) -> Category {
             _ => {}
         }
     }
-    let vital =
-        codings(resource.get("code")).any(|(system, code)| system == LOINC && VITAL_SIGNS.contains(&code));
+    let vital = codings(resource.get("code")).any(|(system, code)| {
+        CodeSystem::of(system) == Some(CodeSystem::Loinc) && VITAL_SIGNS.contains(&code.trim())
+    });
     if vital { Category::VitalSigns } else { Category::Observation }
 }
 
@@ -93,50 +88,107 @@ fn report_category(resource: &Value) -> Category {
     Category::Document
 }
 
-/// The sensitivity of a resource: its security label, else the most sensitive of its codings.
+/// The labels of a resource.
+#[must_use]
+pub fn labels(resource: &Value) -> Labels {
+    Labels { category: category(resource), sensitivity: sensitivity(resource) }
+}
+
+/// The sensitivity of a resource: all that its labels and its codings say, taken together.
 #[must_use]
 pub fn sensitivity(resource: &Value) -> Sensitivity {
-    let security = resource.get("meta").and_then(|meta| meta.get("security")).and_then(Value::as_array);
-    let labelled = security.into_iter().flatten().filter_map(coding).filter_map(|(system, code)| {
-        if system == ACT_CODE { Sensitivity::parse(code).filter(|found| found.is_sensitive()) } else { None }
-    });
-    let mut rank = labelled.map(precedence).min().unwrap_or(PRECEDENCE.len());
-    if rank == PRECEDENCE.len() {
-        walk(resource, &mut |system, code| {
-            rank = rank.min(code_sensitivity(system, code).map_or(rank, precedence));
-        });
+    let mut found = Sensitivity::Normal;
+    let mut visit = |sensitivity: Option<Sensitivity>| {
+        found = sensitivity.map_or(found, |sensitivity| found.and(sensitivity));
+    };
+    walk(resource, &mut visit);
+    found
+}
+
+/// What a security label says. One that is not known is taken to restrict.
+fn label_sensitivity(label: &Value) -> Option<Sensitivity> {
+    let text = |name: &str| label.get(name).and_then(Value::as_str).unwrap_or_default();
+    let system = match text("system").trim() {
+        "" => Some(CodeSystem::SecurityLabel),
+        named => CodeSystem::of(named),
+    };
+    match system {
+        Some(CodeSystem::Handling) => None,
+        Some(CodeSystem::SecurityLabel) => {
+            let code = CodeSystem::SecurityLabel.code(text("code"));
+            if HARMLESS_LABELS.contains(&code.as_str()) {
+                return None;
+            }
+            Some(listed(SENSITIVE_LABELS, &code).unwrap_or(Sensitivity::Restricted))
+        }
+        _ => Some(Sensitivity::Restricted),
     }
-    PRECEDENCE.get(rank).copied().unwrap_or(Sensitivity::Normal)
 }
 
-fn precedence(sensitivity: Sensitivity) -> usize {
-    PRECEDENCE.iter().position(|candidate| *candidate == sensitivity).unwrap_or(PRECEDENCE.len())
-}
-
-/// The sensitivity that one code calls for.
+/// The sensitivity that one code calls for, wherever it stands.
 #[must_use]
-pub(crate) fn code_sensitivity(system: &str, code: &str) -> Option<Sensitivity> {
-    let listed =
-        |table: &[(&str, Sensitivity)]| table.iter().find(|(known, _)| *known == code).map(|(_, c)| *c);
-    if system == SNOMED {
-        listed(SENSITIVE_SNOMED)
-    } else if system == LOINC {
-        listed(SENSITIVE_LOINC)
-    } else if ICD10.contains(&system) {
-        let head = code.get(..3)?;
-        SENSITIVE_ICD10.iter().find(|(from, to, _)| *from <= head && head <= *to).map(|(_, _, found)| *found)
-    } else {
-        None
+pub fn code_sensitivity(system: &str, code: &str) -> Option<Sensitivity> {
+    if system.trim().is_empty() {
+        // Numbers with a check digit are hardly anything else; what only looks like an ICD code may be.
+        let guesses = [CodeSystem::Snomed, CodeSystem::Loinc].into_iter();
+        let dotted = code.contains('.').then_some(CodeSystem::Icd10);
+        return guesses.chain(dotted).find_map(|system| sensitivity_in(system, code));
+    }
+    sensitivity_in(CodeSystem::of(system)?, code)
+}
+
+fn sensitivity_in(system: CodeSystem, code: &str) -> Option<Sensitivity> {
+    let code = system.code(code);
+    match system {
+        // An expression names several concepts: `86406008 |HIV infection| : 246454002 = 41769001`.
+        CodeSystem::Snomed => code
+            .split(|c: char| !c.is_ascii_digit())
+            .filter(|concept| !concept.is_empty())
+            .filter_map(|concept| listed(SENSITIVE_SNOMED, concept))
+            .reduce(Sensitivity::and),
+        CodeSystem::Loinc => listed(SENSITIVE_LOINC, &code),
+        CodeSystem::RxNorm => listed(SENSITIVE_RXNORM, &code),
+        CodeSystem::Icd10 => ranged(SENSITIVE_ICD10, &code),
+        CodeSystem::Icd9 => ranged(SENSITIVE_ICD9, &code),
+        CodeSystem::SecurityLabel => listed(SENSITIVE_LABELS, &code),
+        CodeSystem::Handling => None,
     }
 }
 
-fn walk(value: &Value, visit: &mut impl FnMut(&str, &str)) {
+fn listed(table: &[(&str, Sensitivity)], code: &str) -> Option<Sensitivity> {
+    table.iter().find(|(known, _)| *known == code).map(|(_, found)| *found)
+}
+
+/// By the first characters of a code, as many as the table's line has.
+fn ranged(table: &[(&str, &str, Sensitivity)], code: &str) -> Option<Sensitivity> {
+    let within = |from: &str, to: &str| code.get(..from.len()).is_some_and(|head| from <= head && head <= to);
+    table.iter().find(|(from, to, _)| within(from, to)).map(|(_, _, found)| *found)
+}
+
+/// Elements that hold security labels, as codings or concepts: of the resource, of what it contains, of a document.
+const LABEL_ELEMENTS: [&str; 2] = ["security", "securityLabel"];
+
+fn walk(value: &Value, visit: &mut impl FnMut(Option<Sensitivity>)) {
     match value {
         Value::Object(members) => {
             if let Some((system, code)) = coding(value) {
-                visit(system, code);
+                visit(code_sensitivity(system, code));
             }
-            members.values().for_each(|member| walk(member, visit));
+            // A code of v3 Confidentiality without its system.
+            if let Some(code) = members.get("confidentiality").filter(|code| code.is_string()) {
+                visit(label_sensitivity(&json!({ "code": code })));
+            }
+            for (name, member) in members {
+                let labels = LABEL_ELEMENTS.contains(&name.as_str());
+                // `CapabilityStatement.rest.security` is no label.
+                for label in member.as_array().filter(|_| labels).into_iter().flatten() {
+                    match label.get("coding").and_then(Value::as_array) {
+                        Some(codings) => codings.iter().for_each(|coding| visit(label_sensitivity(coding))),
+                        None => visit(label_sensitivity(label)),
+                    }
+                }
+                walk(member, visit);
+            }
         }
         Value::Array(items) => items.iter().for_each(|item| walk(item, visit)),
         _ => {}

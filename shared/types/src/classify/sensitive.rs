@@ -92,11 +92,72 @@ pub(super) const SENSITIVE_SNOMED: &[(&str, Sensitivity)] = &[
     ("706893006", Sensitivity::Violence),             // Victim of intimate partner abuse
 ];
 
-/// ICD-10 categories by their first characters, longest first.
+/// Ingredients of RxNorm that are given for one thing only.
+pub(super) const SENSITIVE_RXNORM: &[(&str, Sensitivity)] = &[
+    ("53654", Sensitivity::Hiv),         // nevirapine
+    ("190521", Sensitivity::Hiv),        // abacavir
+    ("195085", Sensitivity::Hiv),        // efavirenz
+    ("343047", Sensitivity::Hiv),        // atazanavir
+    ("1433868", Sensitivity::Hiv),       // dolutegravir
+    ("7243", Sensitivity::SubstanceUse), // naltrexone
+    ("2626", Sensitivity::Psychiatry),   // clozapine
+];
+
+/// HL7's labels, and the codes below each of them in its hierarchy. Under v2 table 0177 `AID` is AIDS.
+pub(super) const SENSITIVE_LABELS: &[(&str, Sensitivity)] = &[
+    ("ETH", Sensitivity::SubstanceAbuse),
+    ("PSY", Sensitivity::Psychiatry),
+    ("PSYTHPN", Sensitivity::Psychiatry),
+    ("HIV", Sensitivity::Hiv),
+    ("AID", Sensitivity::Hiv),
+    ("STD", Sensitivity::SexuallyTransmitted),
+    ("SUD", Sensitivity::SubstanceUse),
+    ("ETHUD", Sensitivity::SubstanceUse),
+    ("OPIOIDUD", Sensitivity::SubstanceUse),
+    ("GDIS", Sensitivity::Genetic),
+    ("SICKLE", Sensitivity::Genetic),
+    ("SDV", Sensitivity::Violence),
+    ("R", Sensitivity::Restricted),
+    ("V", Sensitivity::Restricted),
+];
+
+/// Confidentiality that is no more than usual: unrestricted (in v2: usual), low, moderate, normal.
+pub(super) const HARMLESS_LABELS: [&str; 4] = ["U", "L", "M", "N"];
+
+/// ICD-9(-CM) by the first characters, without dots. Where lines overlap, the first counts. Tobacco (305.1) is left out.
+pub(super) const SENSITIVE_ICD9: &[(&str, &str, Sensitivity)] = &[
+    ("042", "044", Sensitivity::Hiv),
+    ("V08", "V08", Sensitivity::Hiv),
+    ("07953", "07953", Sensitivity::Hiv),
+    ("79571", "79571", Sensitivity::Hiv),
+    ("090", "099", Sensitivity::SexuallyTransmitted),
+    ("291", "292", Sensitivity::SubstanceUse),
+    ("303", "304", Sensitivity::SubstanceUse),
+    ("3050", "3050", Sensitivity::SubstanceAbuse),
+    ("3052", "3059", Sensitivity::SubstanceAbuse),
+    ("9650", "9650", Sensitivity::SubstanceAbuse),
+    ("295", "302", Sensitivity::Psychiatry),
+    ("306", "309", Sensitivity::Psychiatry),
+    ("311", "313", Sensitivity::Psychiatry),
+    ("2770", "2770", Sensitivity::Genetic),
+    ("2826", "2826", Sensitivity::Genetic),
+    ("3334", "3334", Sensitivity::Genetic),
+    ("758", "758", Sensitivity::Genetic),
+    ("V84", "V84", Sensitivity::Genetic),
+    ("9955", "9955", Sensitivity::Violence),
+    ("9958", "9958", Sensitivity::Violence),
+    ("E967", "E967", Sensitivity::Violence),
+    ("V611", "V611", Sensitivity::Violence),
+];
+
+/// ICD-10 by the first characters, without dots. Tobacco (F17) is left out.
 pub(super) const SENSITIVE_ICD10: &[(&str, &str, Sensitivity)] = &[
     ("B20", "B24", Sensitivity::Hiv),
     ("Z21", "Z21", Sensitivity::Hiv),
     ("R75", "R75", Sensitivity::Hiv),
+    ("B9735", "B9735", Sensitivity::Hiv),
+    ("O987", "O987", Sensitivity::Hiv),
+    ("Z717", "Z717", Sensitivity::Hiv),
     ("F10", "F16", Sensitivity::SubstanceUse),
     ("F18", "F19", Sensitivity::SubstanceUse),
     ("T40", "T40", Sensitivity::SubstanceAbuse),

@@ -97,8 +97,12 @@ impl ServiceState for App {
     }
 
     async fn gauges(&self) -> Result<Vec<Gauge>, DbError> {
-        let (spooled, lost) = self.store.pin_counts().await?;
-        Ok(vec![("hbc_segments_spooled", spooled), ("hbc_segments_unpinned", lost)])
+        let (spooled, lost, refused) = self.store.segment_counts().await?;
+        Ok(vec![
+            ("hbc_segments_spooled", spooled),
+            ("hbc_segments_unpinned", lost),
+            ("hbc_segments_refused", refused),
+        ])
     }
 
     async fn parts(&self) -> Vec<Part> {

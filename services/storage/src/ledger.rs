@@ -50,13 +50,18 @@ impl LedgerEvents for Events {
         enqueue::<Unspool>(tx, &intent, event.now.plus(spooled)).await
     }
 
-    async fn refused(&self, _tx: &mut Tx, refusal: &Refusal) -> Result<(), DbError> {
+    /// Its records stay readable, and say themselves that they cannot be proved.
+    async fn refused(&self, tx: &mut Tx, refusal: &Refusal) -> Result<(), DbError> {
         tracing::error!(
             alarm = "anchor_refused",
             ledger.txid = %refusal.txid,
+            ledger.reason = refusal.reason,
             storage.intent = refusal.about.reference,
             "The ledger excludes an anchor for ever: its records cannot be proved"
         );
-        Ok(())
+        store::refuse(tx, refusal.txid, refusal.now).await?;
+        let intent = IntentId::parse(&refusal.about.reference).map_err(|_text| bad("reference"))?;
+        let spooled = Duration::from_secs(self.0.reconcile.spool_seconds);
+        enqueue::<Unspool>(tx, &intent, refusal.now.plus(spooled)).await
     }
 }

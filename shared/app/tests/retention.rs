@@ -27,7 +27,7 @@ async fn fill(db: &Db) {
                     id: txid(9),
                     fingerprint: txid(9),
                     status: 201,
-                    location: None,
+                    headers: Vec::new(),
                     body: "{}".to_owned(),
                     saved_at: NOW,
                 };

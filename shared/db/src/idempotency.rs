@@ -4,13 +4,13 @@
 use hbc_types::saved::SavedAnswer;
 use hbc_types::{Digest, Timestamp};
 
-use crate::row::Reader;
+use crate::row::{Reader, bad};
 use crate::{DbError, ReadPool, Tx};
 
 /// The answer saved under `id`, if there is one.
 pub async fn find(reads: &ReadPool, id: Digest) -> Result<Option<SavedAnswer>, DbError> {
     let row = sqlx::query(
-        "SELECT fingerprint, status, location, body, saved_at_ms FROM saved_answers WHERE id = $1",
+        "SELECT fingerprint, status, headers, body, saved_at_ms FROM saved_answers WHERE id = $1",
     )
     .bind(id.to_string())
     .fetch_optional(reads)
@@ -21,7 +21,7 @@ pub async fn find(reads: &ReadPool, id: Digest) -> Result<Option<SavedAnswer>, D
         id,
         fingerprint: row.parsed("fingerprint")?,
         status: row.number("status")?,
-        location: row.text_opt("location")?,
+        headers: serde_json::from_str(&row.text("headers")?).map_err(|_json| bad("headers"))?,
         body: row.text("body")?,
         saved_at: row.time("saved_at_ms")?,
     }))
@@ -31,13 +31,13 @@ pub async fn find(reads: &ReadPool, id: Digest) -> Result<Option<SavedAnswer>, D
 /// job fail with it, then answer with what [`find`] finds.
 pub async fn save(tx: &mut Tx, answer: &SavedAnswer) -> Result<(), DbError> {
     sqlx::query(
-        "INSERT INTO saved_answers (id, fingerprint, status, location, body, saved_at_ms)
+        "INSERT INTO saved_answers (id, fingerprint, status, headers, body, saved_at_ms)
          VALUES ($1, $2, $3, $4, $5, $6)",
     )
     .bind(answer.id.to_string())
     .bind(answer.fingerprint.to_string())
     .bind(i64::from(answer.status))
-    .bind(answer.location.clone())
+    .bind(serde_json::to_string(&answer.headers).map_err(|_json| bad("headers"))?)
     .bind(answer.body.clone())
     .bind(answer.saved_at.ms())
     .execute(tx)

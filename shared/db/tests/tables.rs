@@ -190,7 +190,7 @@ async fn one_of_two_rivals_saves_its_answer_and_the_other_does_nothing() {
             id: txid(1),
             fingerprint: txid(2),
             status: 201,
-            location: Some("/v1/grants/grt-1".to_owned()),
+            headers: vec![("location".to_owned(), "/v1/grants/grt-1".to_owned())],
             body: body.to_owned(),
             saved_at: NOW,
         };

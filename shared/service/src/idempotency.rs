@@ -1,5 +1,8 @@
 //! `Idempotency-Key`: the same request under the same key is done once and answered alike.
 //!
+//! The same request is the same in everything that can change what is done: caller, method, path, query, the headers of
+//! [`COVERED`] and body. Anything else under the same key is refused.
+//!
 //! A handler of a creating POST takes an [`IdempotencyKey`] and does its work in [`IdempotencyKey::once`]: it prepares,
 //! then commits, and stores what [`Slot::answer`] gives in the transaction that does the work
 //! (`hbc_db::idempotency::save`). Between processes that transaction's primary key decides who was first.
@@ -10,7 +13,7 @@ use std::sync::{LazyLock, Mutex, PoisonError};
 
 use actix_web::dev::Payload;
 use actix_web::http::StatusCode;
-use actix_web::http::header::LOCATION;
+use actix_web::http::header::{CONTENT_TYPE, HeaderValue};
 use actix_web::{FromRequest, HttpRequest, HttpResponse};
 use futures_util::future::{Ready, ready};
 use hbc_types::problem::Slug;
@@ -26,6 +29,19 @@ use crate::Problem;
 /// Longest key that is taken.
 const LONGEST: usize = 128;
 
+/// Headers that say what a request asks for: of what kind its body is, for whom and why it is done, under which condition.
+/// A new header that does so stands here. (`Prefer` does not: how long somebody waits changes nothing that is done.)
+pub const COVERED: [&str; 8] = [
+    "content-type",
+    "hbc-patient",
+    "hbc-purpose",
+    "if-match",
+    "if-modified-since",
+    "if-none-exist",
+    "if-none-match",
+    "if-unmodified-since",
+];
+
 /// Where saved answers are looked up: implemented by a service's store with `hbc_db::idempotency::find`.
 pub trait AnswerStore {
     /// The answer saved under `id`.
@@ -38,6 +54,8 @@ pub struct IdempotencyKey {
     key: Option<String>,
     method: String,
     path: String,
+    /// Hash of the query and of the headers of [`COVERED`].
+    asks: Digest,
 }
 
 impl utoipa::IntoParams for IdempotencyKey {
@@ -47,7 +65,7 @@ impl utoipa::IntoParams for IdempotencyKey {
             .name("Idempotency-Key")
             .parameter_in(ParameterIn::Header)
             .required(Required::False)
-            .description(Some("The same key and body are worked on once and answered alike"))
+            .description(Some("The same request under the same key is worked on once and answered alike"))
             .schema(Some(text));
         vec![key.build()]
     }
@@ -70,8 +88,27 @@ impl FromRequest for IdempotencyKey {
             },
         };
         let (method, path) = (request.method().to_string(), request.path().to_owned());
-        ready(key.map(|key| Self { key, method, path }))
+        let asks = asks(request);
+        ready(key.map(|key| Self { key, method, path, asks }))
     }
+}
+
+/// What a request asks for beside its body: a header that is absent differs from one that is empty.
+fn asks(request: &HttpRequest) -> Digest {
+    let mut hash = Sha256::new();
+    part(&mut hash, request.query_string().as_bytes());
+    for name in COVERED {
+        let values: Vec<&[u8]> = request.headers().get_all(name).map(HeaderValue::as_bytes).collect();
+        hash.update((values.len() as u64).to_be_bytes());
+        values.into_iter().for_each(|value| part(&mut hash, value));
+    }
+    Digest::from_bytes(hash.finalize().into())
+}
+
+/// One part of a hash: its length, then its bytes, so that no two lists of parts are hashed alike.
+fn part(hash: &mut Sha256, bytes: &[u8]) {
+    hash.update((bytes.len() as u64).to_be_bytes());
+    hash.update(bytes);
 }
 
 /// What [`IdempotencyKey::begin`] found.
@@ -130,41 +167,50 @@ impl IdempotencyKey {
     }
 
     async fn begin<S: AnswerStore>(&self, store: &S, caller: &str, body: Digest) -> Result<Begun, Problem> {
+        let fingerprint = self.fingerprint(body);
         let Some(key) = &self.key else {
-            return Ok(Begun::Fresh(Ticket(Slot { id: None, fingerprint: body })));
+            return Ok(Begun::Fresh(Ticket(Slot { id: None, fingerprint })));
         };
         let id = self.id(caller, key);
         if let Some(saved) = store.saved_answer(id).await? {
-            return replay(&saved, body).map(Begun::Answered);
+            return replay(&saved, fingerprint).map(Begun::Answered);
         }
         if !IN_FLIGHT.lock().unwrap_or_else(PoisonError::into_inner).insert(id) {
             return Err(Problem::new(Slug::InFlight));
         }
-        let ticket = Ticket(Slot { id: Some(id), fingerprint: body });
+        let ticket = Ticket(Slot { id: Some(id), fingerprint });
         // The first request may have finished between the look-up and the ticket.
         match store.saved_answer(id).await? {
-            Some(saved) => replay(&saved, body).map(Begun::Answered),
+            Some(saved) => replay(&saved, fingerprint).map(Begun::Answered),
             None => Ok(Begun::Fresh(ticket)),
         }
     }
 
     fn id(&self, caller: &str, key: &str) -> Digest {
         let mut hash = Sha256::new();
-        for part in ["hbc/idempotency/v1", caller, &self.method, &self.path, key] {
-            hash.update((part.len() as u64).to_be_bytes());
-            hash.update(part);
+        for text in ["hbc/idempotency/v1", caller, &self.method, &self.path, key] {
+            part(&mut hash, text.as_bytes());
         }
+        Digest::from_bytes(hash.finalize().into())
+    }
+
+    /// The hash of everything that the id does not cover.
+    fn fingerprint(&self, body: Digest) -> Digest {
+        let mut hash = Sha256::new();
+        let parts = [b"hbc/idempotency-request/v1".as_slice(), self.asks.as_bytes(), body.as_bytes()];
+        parts.into_iter().for_each(|bytes| part(&mut hash, bytes));
         Digest::from_bytes(hash.finalize().into())
     }
 }
 
 impl Slot {
-    /// The row to store in the transaction that does the work; nothing if the client sent no key.
+    /// The row to store in the transaction that does the work; nothing if the client sent no key. `headers` are those of
+    /// the answer, lowercase; without a `content-type` among them it is JSON.
     #[must_use]
     pub fn answer(
         &self,
         status: StatusCode,
-        location: Option<&str>,
+        headers: &[(&str, &str)],
         body: &str,
         now: Timestamp,
     ) -> Option<SavedAnswer> {
@@ -172,7 +218,7 @@ impl Slot {
             id: self.id?,
             fingerprint: self.fingerprint,
             status: status.as_u16(),
-            location: location.map(str::to_owned),
+            headers: headers.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect(),
             body: body.to_owned(),
             saved_at: now,
         })
@@ -199,15 +245,15 @@ impl Drop for Ticket {
 /// The requests that this process is working on.
 static IN_FLIGHT: LazyLock<Mutex<HashSet<Digest>>> = LazyLock::new(Mutex::default);
 
-fn replay(saved: &SavedAnswer, body: Digest) -> Result<HttpResponse, Problem> {
-    if saved.fingerprint != body {
+fn replay(saved: &SavedAnswer, fingerprint: Digest) -> Result<HttpResponse, Problem> {
+    if saved.fingerprint != fingerprint {
         return Err(Problem::new(Slug::IdempotencyMismatch));
     }
     let status = StatusCode::from_u16(saved.status).map_err(|_range| Problem::new(Slug::Internal))?;
     let mut answer = HttpResponse::build(status);
-    answer.content_type("application/json").insert_header(("idempotent-replayed", "true"));
-    if let Some(location) = &saved.location {
-        answer.insert_header((LOCATION, location.as_str()));
+    answer.insert_header((CONTENT_TYPE, "application/json")).insert_header(("idempotent-replayed", "true"));
+    for (name, value) in &saved.headers {
+        answer.insert_header((name.as_str(), value.as_str()));
     }
     Ok(answer.body(saved.body.clone()))
 }

@@ -409,3 +409,53 @@ async fn stopping_lets_the_request_under_way_finish() {
     let late = Endpoint::new(&sample.base).unwrap().get("/v1/open").once().done().await;
     assert!(matches!(late, Err(ClientError::Unreachable(_))), "{late:?}");
 }
+
+/// A request that differs in anything that can change what is done is never answered with another's answer.
+#[tokio::test]
+async fn the_fingerprint_covers_all_that_a_request_asks() {
+    let sample = start();
+    let send = |query: &str, headers: &[(&str, &str)]| {
+        let mut request = sample.http.post(sample.url(&format!("/v1/things{query}")));
+        request = request.bearer_auth(sample.patient_token()).header("idempotency-key", "k");
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        let body = json!({"name": "a", "count": 1}).to_string();
+        async move { request.body(body).send().await.unwrap() }
+    };
+    let plain = [("content-type", "application/json")];
+    assert_eq!(send("", &plain).await.status(), 201);
+    for query in ["?", "?patient=x"] {
+        let answer = send(query, &plain).await;
+        // An empty query says what none says.
+        assert_eq!(answer.status().as_u16(), if query == "?" { 201 } else { 422 }, "{query}");
+    }
+    for header in hbc_service::idempotency::COVERED {
+        for value in ["", "application/json; charset=utf-8"] {
+            let headers = [("content-type", "application/json"), (header, value)];
+            let headers = if header == "content-type" { &headers[1..] } else { &headers[..] };
+            if header == "content-type" && value.is_empty() {
+                continue;
+            }
+            let answer = send("", headers).await;
+            assert_eq!(slug(answer).await, "idempotency_mismatch", "{header}: {value}");
+        }
+    }
+    assert_eq!(*sample.memory.made.lock().unwrap(), 1);
+}
+
+#[tokio::test]
+async fn a_replay_is_the_first_answer() {
+    let sample = start();
+    let send = || {
+        let request = sample.http.post(sample.url("/v1/things")).bearer_auth(sample.patient_token());
+        request.header("idempotency-key", "k").json(&json!({"name": "a", "count": 1})).send()
+    };
+    let (first, again) = (send().await.unwrap(), send().await.unwrap());
+    assert_eq!(first.status(), again.status());
+    for name in ["content-type", "etag", "location"] {
+        assert_eq!(first.headers()[name], again.headers()[name], "{name}");
+    }
+    assert_eq!(again.headers()["idempotent-replayed"], "true");
+    assert_eq!(first.bytes().await.unwrap(), again.bytes().await.unwrap());
+}

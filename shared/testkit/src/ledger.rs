@@ -210,7 +210,8 @@ impl Face {
             }
         };
         let results = transactions.iter().map(answer).collect();
-        if self.decides {
+        // What is refused is in no block.
+        if self.decides && !matches!(self.mood, Mood::Refuse(_)) {
             self.decide(&transactions);
         }
         self.received.extend(transactions);

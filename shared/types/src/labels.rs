@@ -47,7 +47,7 @@ codes! {
 }
 
 codes! {
-    /// How sensitive a record is: `normal`, or one of HL7's information sensitivity codes.
+    /// How sensitive a record is: `normal`, one of HL7's information sensitivity codes, or `restricted`.
     Sensitivity {
         /// Nothing special.
         Normal = "normal",
@@ -65,10 +65,22 @@ codes! {
         Genetic = "GDIS",
         /// Sexual assault, abuse or domestic violence.
         Violence = "SDV",
+        /// Several of these at once, a label that is not known, or a confidentiality above normal.
+        Restricted = "restricted",
     }
 }
 
 impl Sensitivity {
+    /// Both at once: they have no order, so neither stands for the other.
+    #[must_use]
+    pub fn and(self, other: Self) -> Self {
+        match (self, other) {
+            (Self::Normal, one) | (one, Self::Normal) => one,
+            (one, same) if one == same => one,
+            _ => Self::Restricted,
+        }
+    }
+
     /// Whether only the patient, and who is granted it by name, may see it.
     #[must_use]
     pub fn is_sensitive(self) -> bool {

@@ -9,13 +9,13 @@ use crate::{Digest, Timestamp};
 pub struct SavedAnswer {
     /// Hash of caller, method, path and key.
     pub id: Digest,
-    /// Hash of the request's body: another body under the same key is refused.
+    /// Hash of everything that the request says beside id: another request under the same key is refused.
     pub fingerprint: Digest,
     /// HTTP status.
     pub status: u16,
-    /// `Location` header.
-    pub location: Option<String>,
-    /// The JSON body.
+    /// Its headers, lowercase names: media type, place, version and the like.
+    pub headers: Vec<(String, String)>,
+    /// Its body.
     pub body: String,
     /// When it was given.
     pub saved_at: Timestamp,

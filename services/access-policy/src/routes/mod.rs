@@ -54,8 +54,11 @@ pub fn table(routes: &mut Routes<'_>) {
 }
 
 /// Health data and keys are never kept by anything in between.
+const NO_STORE: (&str, &str) = ("cache-control", "no-store");
+
+/// An answer in JSON.
 fn answer<T: Serialize>(status: StatusCode, body: &T) -> HttpResponse {
-    HttpResponse::build(status).insert_header(("Cache-Control", "no-store")).json(body)
+    HttpResponse::build(status).insert_header(NO_STORE).json(body)
 }
 
 /// How the answer of a creating request is saved in the transaction that does it: encrypted, because answers carry
@@ -65,6 +68,6 @@ fn save_created<T: Serialize + 'static>(app: &App, slot: Slot) -> Save<T> {
     Arc::new(move |body: &T| {
         let text = serde_json::to_string(body).map_err(|error| Error::invalid("body", error.to_string()))?;
         let hidden = hex::encode(app.protection.hide(SAVED_ANSWER, &text));
-        Ok(slot.answer(StatusCode::CREATED, None, &hidden, now))
+        Ok(slot.answer(StatusCode::CREATED, &[NO_STORE], &hidden, now))
     })
 }

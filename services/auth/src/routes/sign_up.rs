@@ -33,7 +33,7 @@ struct EncryptedBody {
 impl EncryptedAnswers {
     /// The row to save with the sign-up; nothing if the client sent no key.
     async fn save<T: Serialize>(&self, slot: Slot, answer: &T) -> Result<Option<SavedAnswer>, Error> {
-        let Some(mut saved) = slot.answer(StatusCode::CREATED, None, "", self.app.clock.now()) else {
+        let Some(mut saved) = slot.answer(StatusCode::CREATED, &[], "", self.app.clock.now()) else {
             return Ok(None);
         };
         let plain =

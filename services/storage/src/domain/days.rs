@@ -34,6 +34,10 @@ const ELEMENTS: [&str; 22] = [
     "sent",
 ];
 
+/// The days that the ledger takes in an anchor, 1800-01-01 to 9999-12-31. Senders write `0001-01-01` and the like where they
+/// do not know a day; the record keeps what they wrote.
+const ANCHORED: std::ops::RangeInclusive<i32> = -62_091..=2_932_896;
+
 /// A first and a last day, first ≤ last.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Days {
@@ -96,9 +100,10 @@ impl Days {
         Self { first: first.unwrap_or(self.first), last: last.unwrap_or(self.last) }
     }
 
-    /// Days since 1970-01-01 of both ends.
+    /// Days since 1970-01-01 of both ends, as an anchor can say them: what lies outside [`ANCHORED`] is moved to its end.
     #[must_use]
     pub fn numbers(self) -> (i32, i32) {
+        let number = |date| number(date).clamp(*ANCHORED.start(), *ANCHORED.end());
         (number(self.first), number(self.last))
     }
 }
@@ -124,6 +129,10 @@ fn month_end(year: i32, month: u8) -> Option<Date> {
 
 #[cfg(test)]
 mod tests {
+    use hbc_chain::payload::{Anchor, Payload, Segment};
+    use hbc_chain::tx;
+    use hbc_types::Digest;
+    use hbc_types::keys::Tag;
     use serde_json::json;
 
     use super::*;
@@ -161,5 +170,49 @@ mod tests {
         assert_eq!(span("2021-01-05", "2021-02-06"), pair("2021-01-01", "2021-02-28"));
         assert_eq!(span("2018-05-05", "2021-06-06"), pair("2018-01-01", "2021-12-31"));
         assert_eq!(Days::parse("1970-01-02").unwrap().numbers(), (1, 1));
+    }
+
+    /// Stand-ins for an unknown day are anchored like any other day: the ledger's own rules say so.
+    #[test]
+    fn days_that_nobody_lived_are_moved_to_where_the_ledger_takes_them() {
+        let key = ed25519_dalek::SigningKey::from_bytes(&[7; 32]);
+        for (text, moved) in [
+            ("0000-01-01", "1800-01-01"),
+            ("0001-01-01", "1800-01-01"),
+            ("0001", "1800-01-01"),
+            ("1583-01-01", "1800-01-01"),
+            ("1753-01-01", "1800-01-01"),
+            ("1799-12-31", "1800-01-01"),
+            ("1800-01-01", "1800-01-01"),
+            ("9999-12-31", "9999-12-31"),
+        ] {
+            let alone = Days::parse(text).unwrap();
+            let with_today = alone.and(Days::parse("2026-11-29").unwrap());
+            let (day, _) = alone.rounded().numbers();
+            assert_eq!(day, Days::parse(moved).unwrap().numbers().0, "{text}");
+            for days in [alone, with_today] {
+                let (day0, day1) = days.rounded().numbers();
+                let payload = Payload::Anchor(Anchor {
+                    chain: Digest::ZERO,
+                    day0,
+                    day1,
+                    iat: 1,
+                    segments: vec![segment()],
+                });
+                let signed = tx::sign(&key, &payload).unwrap();
+                assert!(tx::Tx::parse(signed.as_bytes()).is_ok(), "{text}: {day0} to {day1}");
+            }
+        }
+    }
+
+    fn segment() -> Segment {
+        Segment {
+            bytes: 1,
+            cid: "bafkreigh2akiscaildcqabsyg3dfr6chu3fgpregiymsck7e7aqa4s52zy".to_owned(),
+            digest: Digest::ZERO,
+            records: 1,
+            root: Digest::ZERO,
+            tag: Tag::from_bytes([0; 16]),
+        }
     }
 }

@@ -12,6 +12,8 @@ use jsonschema::Validator;
 use jsonschema::error::ValidationErrorKind;
 use serde_json::{Map, Value, json};
 
+use crate::domain::json_form;
+
 const SCHEMA: &[u8] = include_bytes!("../../data/fhir.schema.json.bz2");
 const RULES: &str = include_str!("../../data/required-and-choice-rules.json");
 /// More faults than this are not listed.
@@ -59,7 +61,14 @@ struct TypeValidator {
 #[derive(Default)]
 struct Shape {
     rule: Option<Rule>,
-    elements: BTreeMap<String, String>,
+    elements: BTreeMap<String, Element>,
+}
+
+/// A complex element: the schema does not say that its values are objects.
+struct Element {
+    definition: String,
+    /// Whether it is a list.
+    many: bool,
 }
 
 /// The process's validators, unpacked at first use (about 50 ms).
@@ -69,7 +78,7 @@ pub fn validators() -> Result<&'static Validators, SchemaError> {
 }
 
 /// The types of which most records are: compiled before the first upload comes.
-const COMMON: [&str; 20] = [
+const COMMON: [&str; 21] = [
     "Observation",
     "Patient",
     "Encounter",
@@ -90,6 +99,7 @@ const COMMON: [&str; 20] = [
     "Practitioner",
     "PractitionerRole",
     "Location",
+    "Bundle",
 ];
 
 /// Compiles the schemas of the usual types, so that the first upload need not wait for them.
@@ -108,7 +118,7 @@ impl Validators {
             return Err(SchemaError);
         };
         definitions.values_mut().for_each(strip_descriptions);
-        definitions.insert("ResourceList".to_owned(), json!({"type": "object"}));
+        definitions.insert("ResourceList".to_owned(), json!({}));
         let rules = serde_json::from_str(RULES).map_err(|_json| SchemaError)?;
         Ok(Self { definitions, rules, types: Mutex::new(HashMap::new()) })
     }
@@ -117,7 +127,16 @@ impl Validators {
     pub fn check(&self, resource: &Value) -> Result<Vec<Issue>, SchemaError> {
         let mut issues = Vec::new();
         self.check_at(resource, None, &mut issues)?;
-        issues.truncate(MAX_ISSUES);
+        check_form(resource, &mut issues);
+        Ok(issues)
+    }
+
+    /// The faults of a bundle around its entries' resources, which are looked at one by one: each stands in `bundle` as
+    /// an empty object.
+    pub fn check_envelope(&self, bundle: &Value) -> Result<Vec<Issue>, SchemaError> {
+        let mut issues = Vec::new();
+        self.check_own(bundle, "Bundle", "Bundle", &mut issues)?;
+        check_form(bundle, &mut issues);
         Ok(issues)
     }
 
@@ -133,19 +152,31 @@ impl Validators {
             issues.push(Issue { expression, message: "is no resource type of FHIR R4".to_owned() });
             return Ok(());
         }
-        let path = at.unwrap_or(fhir_type).to_owned();
-        let validator = self.of_type(fhir_type)?;
-        if !validator.schema.is_valid(resource) {
-            for error in validator.schema.iter_errors(resource).take(MAX_ISSUES) {
-                issues.push(issue(&path, error.instance_path().as_str(), error.kind()));
-            }
-        }
-        let mut contained = Vec::new();
-        validator.walk(resource, fhir_type, &path, issues, &mut contained);
-        for (path, inner) in contained {
+        for (path, inner) in self.check_own(resource, fhir_type, at.unwrap_or(fhir_type), issues)? {
             self.check_at(inner, Some(&path), issues)?;
         }
         Ok(())
+    }
+
+    /// Checks a resource but for the resources inside it, which it answers with their places.
+    fn check_own<'v>(
+        &self,
+        resource: &'v Value,
+        fhir_type: &str,
+        path: &str,
+        issues: &mut Vec<Issue>,
+    ) -> Result<Vec<(String, &'v Value)>, SchemaError> {
+        let validator = self.of_type(fhir_type)?;
+        if !validator.schema.is_valid(resource) {
+            // Where `null` may stand is not the schema's to say.
+            let errors = validator.schema.iter_errors(resource).filter(|error| !error.instance().is_null());
+            for error in errors.take(MAX_ISSUES) {
+                issues.push(issue(path, error.instance_path().as_str(), error.kind()));
+            }
+        }
+        let mut contained = Vec::new();
+        validator.walk(resource, fhir_type, path, issues, &mut contained);
+        Ok(contained)
     }
 
     fn of_type(&self, fhir_type: &str) -> Result<Arc<TypeValidator>, SchemaError> {
@@ -171,11 +202,11 @@ impl Validators {
         while let Some((name, path)) = queue.pop_front() {
             let definition = self.definitions.get(&name).ok_or(SchemaError)?;
             let mut shape = Shape { rule: self.rules.get(&path).cloned(), elements: BTreeMap::new() };
-            for (element, target) in references(definition) {
+            for (element, target, many) in references(definition) {
                 let complex = target == "ResourceList"
                     || self.definitions.get(&target).is_some_and(|found| found.get("properties").is_some());
                 if complex {
-                    shape.elements.insert(element.clone(), target.clone());
+                    shape.elements.insert(element.clone(), Element { definition: target.clone(), many });
                 }
                 if seen.insert(target.clone()) {
                     let inner =
@@ -196,8 +227,15 @@ impl Validators {
     }
 }
 
+fn check_form(resource: &Value, issues: &mut Vec<Issue>) {
+    let kind = resource.get("resourceType").and_then(Value::as_str);
+    json_form::check(resource, kind.unwrap_or("Resource"), issues);
+    issues.truncate(MAX_ISSUES);
+}
+
 impl TypeValidator {
-    /// Checks the required elements and choices of `value`, and gathers the resources inside it.
+    /// Checks the required elements and choices of `value`, that its complex elements are objects, and gathers the
+    /// resources inside it.
     fn walk<'v>(
         &self,
         value: &'v Value,
@@ -206,7 +244,13 @@ impl TypeValidator {
         issues: &mut Vec<Issue>,
         contained: &mut Vec<(String, &'v Value)>,
     ) {
-        let Value::Object(members) = value else { return };
+        let Value::Object(members) = value else {
+            // Nothing is said of `null` here: see `json_form`.
+            if !value.is_null() {
+                issues.push(Issue { expression: path.to_owned(), message: "must be an object".to_owned() });
+            }
+            return;
+        };
         if definition == "ResourceList" {
             contained.push((path.to_owned(), value));
             return;
@@ -216,15 +260,16 @@ impl TypeValidator {
             rule.check(members, path, issues);
         }
         for (name, member) in members {
-            let Some(target) = shape.elements.get(name) else { continue };
+            let Some(Element { definition, many }) = shape.elements.get(name) else { continue };
             match member {
-                Value::Array(items) => {
+                Value::Array(items) if *many => {
                     for (index, item) in items.iter().enumerate() {
-                        self.walk(item, target, &format!("{path}.{name}[{index}]"), issues, contained);
+                        self.walk(item, definition, &format!("{path}.{name}[{index}]"), issues, contained);
                     }
                 }
-                Value::Object(_) => self.walk(member, target, &format!("{path}.{name}"), issues, contained),
-                _ => {}
+                // That a list is a list is said by the schema.
+                _ if *many => {}
+                _ => self.walk(member, definition, &format!("{path}.{name}"), issues, contained),
             }
         }
     }
@@ -249,14 +294,14 @@ impl Rule {
     }
 }
 
-/// The elements of a definition with the definitions they refer to.
-fn references(definition: &Value) -> impl Iterator<Item = (String, String)> {
+/// The elements of a definition with the definitions they refer to, and whether they are lists.
+fn references(definition: &Value) -> impl Iterator<Item = (String, String, bool)> {
     let properties = definition.get("properties").and_then(Value::as_object);
     properties.into_iter().flatten().filter_map(|(name, element)| {
         let reference =
             element.get("$ref").or_else(|| element.get("items").and_then(|items| items.get("$ref")));
         let target = reference.and_then(Value::as_str)?.strip_prefix("#/definitions/")?;
-        Some((name.clone(), target.to_owned()))
+        Some((name.clone(), target.to_owned(), element.get("items").is_some()))
     })
 }
 
@@ -356,6 +401,76 @@ mod tests {
         let absent = json!({"resourceType": "Observation", "code": {"text": "x"},
             "_status": {"extension": [{"url": "http://example.org/absent", "valueCode": "unknown"}]}});
         assert_eq!(issues(&absent), []);
+    }
+
+    /// The schema has no `type` for complex elements: whatever is no object there is found here.
+    #[test]
+    fn a_complex_element_is_an_object_and_null_is_nothing() {
+        let of = |name: &str, value: Value| {
+            let mut resource =
+                json!({"resourceType": "Observation", "status": "final", "code": {"text": "x"}});
+            resource[name] = value;
+            expressions(&resource)
+        };
+        for name in ["meta", "code", "subject", "text", "valueQuantity", "_status"] {
+            for wrong in [json!(null), json!(1), json!("x"), json!(true), json!([]), json!([{}])] {
+                assert_eq!(of(name, wrong.clone()), [format!("Observation.{name}")], "{name}: {wrong}");
+            }
+        }
+        for name in ["contained", "identifier", "component", "extension"] {
+            for wrong in [json!(null), json!(1), json!({"x": 1})] {
+                assert_eq!(of(name, wrong.clone()), [format!("Observation.{name}")], "{name}: {wrong}");
+            }
+            for wrong in [json!([null]), json!([1]), json!([[]])] {
+                assert_eq!(of(name, wrong.clone()), [format!("Observation.{name}[0]")], "{name}: {wrong}");
+            }
+        }
+        assert_eq!(of("status", json!(null)), ["Observation.status"]);
+        assert_eq!(of("subject", json!({"identifier": null})), ["Observation.subject.identifier"]);
+    }
+
+    #[test]
+    fn null_is_taken_where_fhir_writes_it() {
+        let named = |given: Value, beside: Value| {
+            let name = json!({"given": given, "_given": beside});
+            expressions(&json!({"resourceType": "Patient", "name": [name]}))
+        };
+        let absent = json!({"extension": [{"url": "http://example.org/absent", "valueCode": "unknown"}]});
+        assert!(named(json!([null, "A"]), json!([absent, null])).is_empty());
+        assert_eq!(
+            named(json!([null, "A"]), json!([null, null])),
+            ["Patient.name[0].given[0]", "Patient.name[0]._given[0]"]
+        );
+    }
+
+    #[test]
+    fn an_envelope_is_checked_without_what_is_in_it() {
+        let checked = |bundle: &Value| {
+            let found = validators().unwrap().check_envelope(bundle).unwrap();
+            found.into_iter().map(|issue| issue.expression).collect::<Vec<_>>()
+        };
+        let entry = json!({"resource": {}, "request": {"method": "POST", "url": "Patient"}});
+        assert!(checked(&json!({"resourceType": "Bundle", "type": "batch", "entry": [entry]})).is_empty());
+        for (wrong, place) in [
+            (json!({"type": "batch", "entry": entry}), "Bundle.entry"),
+            (json!({"type": "batch", "entry": null}), "Bundle.entry"),
+            (json!({"type": "batch", "entry": [null]}), "Bundle.entry[0]"),
+            (json!({"type": "batch", "entry": [1]}), "Bundle.entry[0]"),
+            (json!({"type": "batch", "entries": [entry]}), "Bundle.entries"),
+            (json!({"type": "batch", "entry": [{"resources": {}}]}), "Bundle.entry[0].resources"),
+            (
+                json!({"type": "batch", "entry": [{"request": {"method": "POST"}}]}),
+                "Bundle.entry[0].request.url",
+            ),
+            (json!({"type": "batch", "entry": [{"resource": null}]}), "Bundle.entry[0].resource"),
+            (json!({"type": "batch", "entry": [{"resource": []}]}), "Bundle.entry[0].resource"),
+            (json!({"type": "heap"}), "Bundle.type"),
+            (json!({}), "Bundle.type"),
+        ] {
+            let mut bundle = wrong;
+            bundle["resourceType"] = json!("Bundle");
+            assert_eq!(checked(&bundle), [place], "{bundle}");
+        }
     }
 
     #[test]

@@ -94,18 +94,20 @@ pub fn prefer(request: &HttpRequest) -> Prefer {
     found
 }
 
-/// Waits until an anchor is final, at most as long as was asked for.
+/// Waits until an anchor is final or refused, at most as long as was asked for.
 pub async fn wait_for(app: &App, txid: Digest, wait: Duration) -> AnchorState {
     if wait.is_zero() {
         return AnchorState::Pending;
     }
     let waiter = app.finality.register(txid);
-    let known = hbc_db::outbox::state(app.db.reads(), txid).await;
-    if matches!(known, Ok(Some(TransactionState::Final { .. }))) {
-        return AnchorState::Final;
+    match hbc_db::outbox::state(app.db.reads(), txid).await {
+        Ok(Some(TransactionState::Final { .. })) => return AnchorState::Final,
+        Ok(Some(TransactionState::Refused { .. })) => return AnchorState::Refused,
+        Ok(Some(TransactionState::Waiting | TransactionState::Submitted) | None) | Err(_) => {}
     }
     match waiter.settled(wait).await {
         Some(Settlement::Final { .. }) => AnchorState::Final,
-        _ => AnchorState::Pending,
+        Some(Settlement::Refused { .. }) => AnchorState::Refused,
+        None => AnchorState::Pending,
     }
 }

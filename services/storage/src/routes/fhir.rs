@@ -1,5 +1,7 @@
 //! Creating under `/fhir`: single resources, batches and transactions.
 
+use std::time::Duration;
+
 use actix_web::http::StatusCode;
 use actix_web::{HttpRequest, HttpResponse, post, web};
 use bytes::Bytes;
@@ -15,7 +17,8 @@ use crate::error::Error;
 use crate::flows::create::{self, Author, Created};
 use crate::routes::context::{author, header, prefer, wait_for};
 use crate::routes::fhir_answer::{
-    FHIR_JSON, FhirCaller, FhirProblem, is_fhir_json, resource, response_bundle,
+    FhirCaller, FhirProblem, Headers, fhir_headers, is_fhir_json, resource_headers, response_bundle, saved,
+    with_headers,
 };
 
 /// Works on a batch or transaction bundle. One bundle is for one account: the caller's own, or the one that
@@ -47,17 +50,22 @@ pub async fn upload_bundle(
         let bundle = create::read_bundle(body.clone()).await?;
         let kind = bundle.kind;
         let answer = |created: &Created| response_bundle(kind, created);
-        let save = |created: &Created| slot.answer(StatusCode::OK, None, &answer(created), created.now);
+        let headers = |created: &Created, state: AnchorState| {
+            let mut headers = fhir_headers();
+            if let Some(first) = created.stored.first() {
+                headers.push(("hbc-anchor", state.code().to_owned()));
+                headers.push(("hbc-txid", first.txid.to_string()));
+            }
+            headers
+        };
+        let save = |created: &Created| {
+            let headers = headers(created, AnchorState::Pending);
+            saved(&slot, StatusCode::OK, &headers, &answer(created), created.now)
+        };
         let created = create::create(&app, &author, &body, bundle, save).await?;
-        let mut response = HttpResponse::Ok();
-        response.content_type(FHIR_JSON).insert_header(("cache-control", "no-store"));
-        if let Some(first) = created.stored.first() {
-            let state = wait_for(&app, first.txid, prefer(&request).wait).await;
-            response
-                .insert_header(("hbc-anchor", state.code()))
-                .insert_header(("hbc-txid", first.txid.to_string()));
-        }
-        Ok::<_, Error>(response.body(answer(&created)))
+        let state = anchor_state(&app, &created, prefer(&request).wait).await;
+        let headers = headers(&created, state);
+        Ok::<_, Error>(with_headers(StatusCode::OK, &headers, answer(&created).into_bytes()))
     };
     key.once(&app.store, caller.0.account.as_str(), Digest::of(&body), work).await
 }
@@ -115,28 +123,31 @@ async fn create_single(
 ) -> Result<HttpResponse, Error> {
     let save = |created: &Created| {
         // The saved answer has no body: nothing of a record lies in the database in clear.
-        let location = location(created)?;
-        slot.answer(StatusCode::CREATED, Some(&location), "", created.now)
+        saved(&slot, StatusCode::CREATED, &created_headers(created, AnchorState::Pending), "", created.now)
     };
     let created = create::create(app, author, body, bundle, save).await?;
     let prefer = prefer(request);
-    let state = match created.stored.first() {
-        Some(stored) => wait_for(app, stored.txid, prefer.wait).await,
-        None => AnchorState::Pending,
-    };
+    let state = anchor_state(app, &created, prefer.wait).await;
     let status = if created.stored.is_empty() { StatusCode::OK } else { StatusCode::CREATED };
     let body = created.applied.clone().filter(|_body| !prefer.minimal).unwrap_or_default();
-    let mut answer = resource(status, 1, created.now, body.to_vec());
-    for (name, value) in [("location", location(&created)), ("hbc-anchor", Some(state.code().to_owned()))]
-        .into_iter()
-        .chain(created.stored.first().map(|stored| ("hbc-cid", Some(stored.cid.clone()))))
-    {
-        let value = value.and_then(|value| value.parse().ok());
-        if let (Ok(name), Some(value)) = (actix_web::http::header::HeaderName::try_from(name), value) {
-            answer.headers_mut().insert(name, value);
-        }
+    Ok(with_headers(status, &created_headers(&created, state), body.to_vec()))
+}
+
+/// The headers of one created resource.
+fn created_headers(created: &Created, state: AnchorState) -> Headers {
+    let mut headers = resource_headers(1, created.now);
+    headers.extend(location(created).map(|place| ("location", place)));
+    headers.push(("hbc-anchor", state.code().to_owned()));
+    headers.extend(created.stored.first().map(|stored| ("hbc-cid", stored.cid.clone())));
+    headers
+}
+
+/// Waits until the anchor of what was written is final, at most as long as was asked for.
+async fn anchor_state(app: &App, created: &Created, wait: Duration) -> AnchorState {
+    match created.stored.first() {
+        Some(stored) => wait_for(app, stored.txid, wait).await,
+        None => AnchorState::Pending,
     }
-    Ok(answer)
 }
 
 fn location(created: &Created) -> Option<String> {

@@ -5,12 +5,14 @@ use std::fmt;
 use actix_web::body::BoxBody;
 use actix_web::dev::Payload;
 use actix_web::http::StatusCode;
-use actix_web::http::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderValue};
+use actix_web::http::header::{CONTENT_TYPE, HeaderValue};
 use actix_web::{FromRequest, HttpRequest, HttpResponse, ResponseError};
 use futures_util::future::LocalBoxFuture;
+use hbc_service::idempotency::Slot;
 use hbc_service::{Caller, Dialect, Problem};
 use hbc_types::Timestamp;
 use hbc_types::problem::{Slug, TYPE_PREFIX};
+use hbc_types::saved::SavedAnswer;
 use serde_json::{Value, json};
 
 use crate::domain::bundle::{BundleKind, Outcome};
@@ -135,15 +137,51 @@ pub fn is_fhir_json(request: &HttpRequest) -> Result<(), Problem> {
     }
 }
 
+/// Headers of an answer, lowercase: what is given now and what is given again are made of the same list.
+pub type Headers = Vec<(&'static str, String)>;
+
+/// The headers of every body in FHIR JSON.
+#[must_use]
+pub fn fhir_headers() -> Headers {
+    vec![("content-type", FHIR_JSON.to_owned()), ("cache-control", "no-store".to_owned())]
+}
+
+/// The headers that FHIR wants of a resource.
+#[must_use]
+pub fn resource_headers(version: u32, updated: Timestamp) -> Headers {
+    let mut headers = fhir_headers();
+    headers.push(("etag", format!("W/\"{version}\"")));
+    headers.push(("last-modified", http_date(updated)));
+    headers
+}
+
+/// An answer with these headers.
+#[must_use]
+pub fn with_headers(status: StatusCode, headers: &Headers, body: Vec<u8>) -> HttpResponse {
+    let mut answer = HttpResponse::build(status);
+    for (name, value) in headers {
+        answer.insert_header((*name, value.as_str()));
+    }
+    answer.body(body)
+}
+
+/// The row that keeps an answer with these headers.
+#[must_use]
+pub fn saved(
+    slot: &Slot,
+    status: StatusCode,
+    headers: &Headers,
+    body: &str,
+    now: Timestamp,
+) -> Option<SavedAnswer> {
+    let headers: Vec<(&str, &str)> = headers.iter().map(|(name, value)| (*name, value.as_str())).collect();
+    slot.answer(status, &headers, body, now)
+}
+
 /// A resource, with the headers that FHIR wants.
 #[must_use]
 pub fn resource(status: StatusCode, version: u32, updated: Timestamp, body: Vec<u8>) -> HttpResponse {
-    HttpResponse::build(status)
-        .content_type(FHIR_JSON)
-        .insert_header((CACHE_CONTROL, "no-store"))
-        .insert_header(("etag", format!("W/\"{version}\"")))
-        .insert_header(("last-modified", http_date(updated)))
-        .body(body)
+    with_headers(status, &resource_headers(version, updated), body)
 }
 
 /// An HTTP date.

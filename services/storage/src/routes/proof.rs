@@ -9,6 +9,7 @@ use hbc_service::{Caller, Problem};
 use hbc_types::ids::RecordId;
 use hbc_types::keys::SaltBytes;
 use hbc_types::problem::Slug;
+use hbc_types::wire::storage::AnchorState;
 
 use crate::app::App;
 use crate::error::Error;
@@ -34,8 +35,14 @@ pub async fn get_record_proof(
 ) -> Result<HttpResponse, Problem> {
     let (reader, row) = find(&app, &request, &caller, &id, None).await?;
     describe(&app, &reader, &row).await?;
-    if row.height.is_none() {
-        return Err(Problem::new(Slug::Conflict).detail("the anchor is not final yet"));
+    match row.anchor() {
+        AnchorState::Final => {}
+        AnchorState::Pending => {
+            return Err(Problem::new(Slug::Conflict).detail("the anchor is not final yet"));
+        }
+        AnchorState::Refused => {
+            return Err(Problem::new(Slug::Conflict).detail("the ledger refused the anchor"));
+        }
     }
     let anchor = transaction(&app, &row).await?;
     let document = Document::Record(record(&app, &row, anchor).await?);

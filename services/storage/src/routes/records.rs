@@ -13,7 +13,7 @@ use hbc_types::problem::Slug;
 use hbc_types::wire::access::Labels;
 use hbc_types::wire::storage::{AnchorState, DocumentQuery, RecordCreated};
 
-use crate::app::App;
+use crate::app::{App, blocking};
 use crate::domain::bundle::Draft;
 use crate::domain::days::Days;
 use crate::domain::overlay::Overlay;
@@ -54,10 +54,11 @@ pub async fn create_record(
     let draft = draft(&app, &request, &query, &body)?;
     let work = async |slot: Slot| {
         let now = app.clock.now();
+        let draft = labelled(draft, body.clone()).await?;
         let save = |stored: &[Stored]| {
             let view = view(stored.first()?, AnchorState::Pending);
             let body = serde_json::to_string(&view).ok()?;
-            slot.answer(StatusCode::CREATED, Some(&location(&view)), &body, now)
+            slot.answer(StatusCode::CREATED, &[("location", &location(&view))], &body, now)
         };
         let stored = create::write(&app, &author, &body, vec![draft], now, save).await?;
         let stored = stored.first().ok_or(Error::Fault("an upload stored nothing"))?;
@@ -97,6 +98,19 @@ fn draft(app: &App, request: &HttpRequest, query: &DocumentQuery, body: &Bytes) 
         identifiers: Vec::new(),
         condition: None,
     })
+}
+
+/// A document in JSON may be a FHIR resource: what its labels and codes say counts as well as what its sender says.
+async fn labelled(mut draft: Draft, body: Bytes) -> Result<Draft, Error> {
+    let essence = draft.media_type.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
+    if essence.ends_with("json") {
+        let told = blocking(move || {
+            let value = serde_json::from_slice(&body).unwrap_or_default();
+            Ok::<_, Error>(hbc_types::classify::sensitivity(&value))
+        });
+        draft.labels.sensitivity = draft.labels.sensitivity.and(told.await?);
+    }
+    Ok(draft)
 }
 
 fn view(stored: &Stored, anchor: AnchorState) -> RecordCreated {

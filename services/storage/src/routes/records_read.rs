@@ -9,7 +9,7 @@ use hbc_service::{Caller, Problem, paging};
 use hbc_types::Timestamp;
 use hbc_types::ids::{AccountId, PatientId, RecordId};
 use hbc_types::wire::Page;
-use hbc_types::wire::storage::{AnchorState, RecordQuery, RecordView};
+use hbc_types::wire::storage::{RecordQuery, RecordView};
 use serde::{Deserialize, Serialize};
 
 use crate::app::App;
@@ -104,7 +104,7 @@ fn filter(query: &RecordQuery) -> Result<Filter, Problem> {
 }
 
 fn view(trusted: &TrustedRow) -> RecordView {
-    let TrustedRow { row, secret, txid, height } = trusted;
+    let TrustedRow { row, secret, txid, height, refused: _ } = trusted;
     RecordView {
         id: row.id.clone(),
         version: row.version,
@@ -120,7 +120,7 @@ fn view(trusted: &TrustedRow) -> RecordView {
         offset: row.offset,
         length: row.length,
         digest: row.commitment,
-        anchor: if height.is_some() { AnchorState::Final } else { AnchorState::Pending },
+        anchor: trusted.anchor(),
         txid: Some(*txid),
         height: *height,
         created_at: row.created_at,

@@ -11,7 +11,7 @@ mod trusted;
 
 pub use commit::{Commit, NewRecord, NewSegment, commit};
 pub use record::RecordRow;
-pub use segments::{SegmentRow, finalise};
+pub use segments::{SegmentRow, finalise, refuse};
 pub use trusted::TrustedRow;
 
 use std::collections::HashMap;
@@ -34,6 +34,7 @@ use record::stored_record;
 pub const MIGRATIONS: &[Migration] = hbc_db::migrations![
     1 "records" "../../migrations/0001_records.sql",
     2 "jobs" "../../migrations/0002_jobs.sql",
+    3 "refused anchors" "../../migrations/0003_refused_anchors.sql",
 ];
 
 /// Tokens looked up by one statement.
@@ -54,6 +55,8 @@ pub struct StoredRecord {
     pub txid: Digest,
     /// Height of the anchor's block, once final.
     pub height: Option<u64>,
+    /// Whether the ledger excludes the anchor for ever.
+    pub refused: bool,
 }
 
 /// What a listing asks for.

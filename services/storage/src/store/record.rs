@@ -118,7 +118,7 @@ impl RecordRow {
     pub(super) fn select(rest: &'static str) -> AssertSqlSafe<String> {
         let columns: String = Self::COLUMNS.iter().map(|column| format!("r.{column}, ")).collect();
         AssertSqlSafe(format!(
-            "SELECT {columns}s.txid, s.height FROM {} AS r JOIN segments AS s ON s.cid = r.cid {rest}",
+            "SELECT {columns}s.txid, s.height, s.refused_at_ms FROM {} AS r JOIN segments AS s ON s.cid = r.cid {rest}",
             Self::TABLE
         ))
     }
@@ -130,6 +130,7 @@ pub(super) fn stored_record(row: &AnyRow) -> Result<StoredRecord, DbError> {
         row: RecordRow::read(row)?,
         txid: Cell::read(row, "txid")?,
         height: super::height(row)?,
+        refused: row.try_get::<Option<i64>, _>("refused_at_ms")?.is_some(),
     })
 }
 

@@ -164,15 +164,17 @@ impl Store {
             .await
     }
 
-    /// How many segments lie in the spool, and how many IPFS is known to have lost.
-    pub async fn pin_counts(&self) -> Result<(u64, u64), DbError> {
+    /// How many segments lie in the spool, how many IPFS is known to have lost, and of how many the ledger refused the
+    /// anchor.
+    pub async fn segment_counts(&self) -> Result<(u64, u64, u64), DbError> {
         let row = sqlx::query(
             "SELECT (SELECT CAST(count(*) AS BIGINT) FROM segments WHERE spooled_at_ms IS NOT NULL) AS spooled,
-                    (SELECT CAST(count(*) AS BIGINT) FROM segments WHERE unpinned_at_ms IS NOT NULL) AS lost",
+                    (SELECT CAST(count(*) AS BIGINT) FROM segments WHERE unpinned_at_ms IS NOT NULL) AS lost,
+                    (SELECT CAST(count(*) AS BIGINT) FROM segments WHERE refused_at_ms IS NOT NULL) AS refused",
         )
         .fetch_one(self.db.reads())
         .await?;
-        Ok((number(&row, "spooled")?, number(&row, "lost")?))
+        Ok((number(&row, "spooled")?, number(&row, "lost")?, number(&row, "refused")?))
     }
 }
 
@@ -184,10 +186,20 @@ pub async fn finalise(
     log_index: u64,
     now: Timestamp,
 ) -> Result<(), DbError> {
-    sqlx::query("UPDATE segments SET height = $2, log_index = $3, final_at_ms = $4 WHERE txid = $1")
+    sqlx::query("UPDATE segments SET height = $2, log_index = $3, final_at_ms = $4, refused_at_ms = NULL WHERE txid = $1")
         .bind(txid.to_string())
         .bind(stored(height)?)
         .bind(stored(log_index)?)
+        .bind(now.ms())
+        .execute(tx)
+        .await?;
+    Ok(())
+}
+
+/// The ledger excludes the anchor `txid` for ever.
+pub async fn refuse(tx: &mut Tx, txid: Digest, now: Timestamp) -> Result<(), DbError> {
+    sqlx::query("UPDATE segments SET refused_at_ms = $2 WHERE txid = $1 AND height IS NULL")
+        .bind(txid.to_string())
         .bind(now.ms())
         .execute(tx)
         .await?;

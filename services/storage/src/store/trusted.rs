@@ -2,6 +2,7 @@
 
 use hbc_types::Digest;
 use hbc_types::wire::access::Labels;
+use hbc_types::wire::storage::AnchorState;
 
 use super::{RecordRow, StoredRecord};
 use crate::domain::index::{IndexKey, RowSecret};
@@ -18,19 +19,31 @@ pub struct TrustedRow {
     pub txid: Digest,
     /// Height of the anchor's block, once final.
     pub height: Option<u64>,
+    /// Whether the ledger excludes the anchor for ever.
+    pub refused: bool,
 }
 
 impl TrustedRow {
     /// Opens a row's encrypted column and checks that its keyed columns belong to what it says.
     pub fn open(index: &IndexKey, stored: StoredRecord) -> Result<Self, Error> {
-        let StoredRecord { row, txid, height } = stored;
+        let StoredRecord { row, txid, height, refused } = stored;
         let secret = index
             .open_row(&row.bound(), &row.encrypted)
             .map_err(|_row| Error::integrity("a record's row", row.id.as_str()))?;
         if index.sensitivity(&secret.patient, secret.sensitivity) != row.sensitivity {
             return Err(Error::integrity("a record's sensitivity", row.id.as_str()));
         }
-        Ok(Self { row, secret, txid, height })
+        Ok(Self { row, secret, txid, height, refused })
+    }
+
+    /// Where its anchor stands.
+    #[must_use]
+    pub const fn anchor(&self) -> AnchorState {
+        match (self.height, self.refused) {
+            (Some(_), _) => AnchorState::Final,
+            (None, true) => AnchorState::Refused,
+            (None, false) => AnchorState::Pending,
+        }
     }
 
     /// Its labels.

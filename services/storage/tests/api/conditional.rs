@@ -3,9 +3,14 @@
 use std::collections::HashSet;
 
 use futures_util::future::join_all;
+use hbc_types::ids::{AccountId, PatientId};
+use hbc_types::labels::Category;
+use hbc_types::purpose::{Action, Purpose};
+use reqwest::Method;
 use serde_json::{Value, json};
 
 use crate::app::{each, eventually, observation};
+use crate::world::Grant;
 
 fn organisation() -> String {
     json!({"resourceType": "Organization", "name": "Clinic",
@@ -113,6 +118,72 @@ async fn an_account_has_one_patient() {
         app.fhir(&patient, "/fhir/Patient", &[], person("2").as_bytes()).await.refused(422, "invalid_input");
         let own = app.get(&patient, &format!("/fhir/Patient/{patient}")).await.expect(200).body;
         assert!(ids.iter().next().unwrap().contains(own["id"].as_str().unwrap()));
+    })
+    .await;
+}
+
+/// One key and one body, but for somebody else, for another reason, under another condition: never the first answer.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_key_is_for_one_patient_purpose_and_condition() {
+    each(|app| async move {
+        let agency = app.agency();
+        let patients: Vec<String> = (0..2)
+            .map(|_| {
+                let AccountId::Patient(patient) = app.patient() else { unreachable!() };
+                for purpose in [Purpose::Treatment, Purpose::Payment] {
+                    app.world.grant(Grant {
+                        agency: agency.clone(),
+                        patient: patient.clone(),
+                        categories: vec![Category::Laboratory],
+                        action: Action::Write,
+                        purpose,
+                    });
+                }
+                patient.to_string()
+            })
+            .collect();
+        let body = observation("laboratory").to_string();
+        let key = ("Idempotency-Key", "k-1");
+        let (one, two) = (("HBC-Patient", patients[0].as_str()), ("HBC-Patient", patients[1].as_str()));
+        let why = ("HBC-Purpose", "TREAT");
+        let send = async |headers: &[(&str, &str)]| {
+            app.fhir(&agency, "/fhir/Observation", headers, body.as_bytes()).await
+        };
+        let first = send(&[key, one, why]).await.expect(201);
+        send(&[key, two, why]).await.refused(422, "idempotency_mismatch");
+        send(&[key, one, ("HBC-Purpose", "HPAYMT")]).await.refused(422, "idempotency_mismatch");
+        let condition = ("If-None-Exist", "identifier=urn:x|1");
+        send(&[key, one, why, condition]).await.refused(422, "idempotency_mismatch");
+        let again = send(&[key, one, why]).await.expect(201);
+        for name in ["location", "etag", "last-modified", "content-type", "hbc-cid", "cache-control"] {
+            assert_eq!(first.header(name), again.header(name), "{name}");
+            assert!(!first.header(name).is_empty(), "{name}");
+        }
+        // The second patient has nothing of the first one's.
+        let own = AccountId::Patient(PatientId::parse(&patients[1]).unwrap());
+        let listed = app.get(&own, "/v1/records").await.expect(200).body;
+        assert_eq!(listed["items"].as_array().unwrap().len(), 0);
+
+        let document = async |path: &str, kind: &str| {
+            let headers = [key, one, why, ("content-type", kind)];
+            app.call(Method::POST, path, Some(&agency), &headers, b"text".to_vec()).await
+        };
+        let path = "/v1/records?category=laboratory";
+        let first = document(path, "text/plain").await.expect(201);
+        let again = document(path, "text/plain").await.expect(201);
+        assert_eq!((first.header("location"), first.body), (again.header("location"), again.body));
+        document(path, "text/html").await.refused(422, "idempotency_mismatch");
+        document(&format!("{path}&date=2020-01-01"), "text/plain").await.refused(422, "idempotency_mismatch");
+
+        let bundle = json!({"resourceType": "Bundle", "type": "batch", "entry": [{"resource": observation("laboratory"),
+            "request": {"method": "POST", "url": "Observation"}}]})
+        .to_string();
+        let first = app.fhir(&agency, "/fhir", &[key, one, why], bundle.as_bytes()).await.expect(200);
+        let again = app.fhir(&agency, "/fhir", &[key, one, why], bundle.as_bytes()).await.expect(200);
+        for name in ["content-type", "hbc-txid", "hbc-anchor"] {
+            assert_eq!(first.header(name), again.header(name), "{name}");
+        }
+        assert_eq!(first.body, again.body);
     })
     .await;
 }

@@ -11,4 +11,5 @@ mod kubo;
 mod loops;
 mod matrix;
 mod reads;
+mod records_that_spoil_others;
 mod world;

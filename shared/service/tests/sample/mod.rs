@@ -89,14 +89,22 @@ async fn create(
         let _passed = memory.gate.lock().await;
         *memory.made.lock().unwrap() += 1;
         let text = serde_json::to_string(&thing).unwrap();
-        let saved = slot.answer(StatusCode::CREATED, Some("/v1/things/1"), &text, Timestamp::from_ms(0));
+        let saved = slot.answer(StatusCode::CREATED, &HEADERS, &text, Timestamp::from_ms(0));
         if let Some(saved) = saved {
             memory.saved.lock().unwrap().insert(saved.id, saved);
         }
-        Ok::<_, NeverFails>(HttpResponse::Created().insert_header(("location", "/v1/things/1")).json(thing))
+        let mut answer = HttpResponse::Created();
+        HEADERS.into_iter().for_each(|header| {
+            answer.insert_header(header);
+        });
+        Ok::<_, NeverFails>(answer.json(thing))
     };
     key.once(memory.get_ref(), caller.as_str(), digest, work).await
 }
+
+/// What the answer to a creation says beside its body.
+const HEADERS: [(&str, &str); 3] =
+    [("content-type", "application/thing+json"), ("etag", "W/\"1\""), ("location", "/v1/things/1")];
 
 /// Creating a thing cannot fail.
 enum NeverFails {}

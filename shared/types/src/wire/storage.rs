@@ -16,6 +16,8 @@ codes! {
         Pending = "pending",
         /// In a final block.
         Final = "final",
+        /// The ledger excludes it for ever: the record can be read, not proved. Operators are alarmed.
+        Refused = "refused",
     }
 }
 

@@ -2,7 +2,10 @@
 
 #![expect(clippy::needless_pass_by_value, reason = "the values are written once, where they are used")]
 
-use hbc_types::Random;
+use std::collections::HashMap;
+
+use hbc_types::ids::{PatientId, RecordId};
+use hbc_types::{Random, Timestamp};
 use serde_json::{Value, json};
 
 use super::*;
@@ -168,6 +171,37 @@ fn a_batch_refuses_only_what_is_wrong() {
     assert_eq!(refused(1), "Organization.nam");
     assert_eq!(refused(2), "Condition");
     assert_eq!(refused(3), "request.method");
+}
+
+#[test]
+fn an_envelope_that_is_no_bundle_is_refused_at_its_place() {
+    let whole = entry("urn:uuid:1", json!({"resourceType": "Organization", "name": "A"}));
+    for (wrong, place) in [
+        (json!({"type": "transaction", "entry": whole}), "Bundle.entry"),
+        (json!({"type": "transaction", "entry": null}), "Bundle.entry"),
+        (json!({"type": "transaction", "entry": "x"}), "Bundle.entry"),
+        (json!({"type": "transaction", "entries": [whole]}), "Bundle.entries"),
+        (json!({"type": "batch", "entry": [null]}), "Bundle.entry[0]"),
+        (json!({"type": "batch", "entry": [whole, 1]}), "Bundle.entry[1]"),
+        (json!({"type": "batch", "entry": [{"resource": null}]}), "Bundle.entry[0].resource"),
+        (json!({"type": "batch", "meta": null, "entry": []}), "Bundle.meta"),
+        (json!({"type": "batch", "total": "1"}), "Bundle.total"),
+        (json!({"entry": []}), "Bundle.type"),
+    ] {
+        let mut bundle = wrong;
+        bundle["resourceType"] = json!("Bundle");
+        let found = issues(planned(&bundle, &Known::default(), PatientId::directory()));
+        assert_eq!(found[0].expression, place, "{bundle}");
+    }
+    // What a whole bundle is refused for is told at its place, in the entry or in its resource.
+    let mut put = whole.clone();
+    put["request"]["method"] = json!("PUT");
+    let mut odd = whole;
+    odd["resource"] = json!({"resourceType": "Organisation"});
+    odd["request"]["url"] = json!("Organisation");
+    let found = issues(planned(&transaction(vec![put, odd]), &Known::default(), PatientId::directory()));
+    let places: Vec<_> = found.iter().map(|issue| issue.expression.as_str()).collect();
+    assert_eq!(places, ["Bundle.entry[0].request.method", "Bundle.entry[1].resource.resourceType"]);
 }
 
 #[test]

@@ -20,17 +20,16 @@ use hbc_chain::proof::{
 };
 use hbc_chain::rtree::{AnchorLeaf, Query};
 use hbc_chain::state::State;
-use hbc_chain::testing::certify;
 use hbc_chain::testing::named::{public, secret};
+use hbc_chain::testing::{certify, receipt_body};
 use hbc_chain::tx::{self, Tx};
 use hbc_types::account::Custody;
 use hbc_types::ids::{AgencyId, GrantId, PatientId, RecordId};
 use hbc_types::keys::{SaltBytes, SignatureBytes, Tag, possession_text};
 use hbc_types::labels::{Category, Sensitivity};
 use hbc_types::purpose::{Action, Purpose};
-use hbc_types::wire::access::Scope;
+use hbc_types::wire::access::{ReceiptBody, Scope};
 use hbc_types::{Digest, Timestamp, hash};
-use serde_json::{Value, json};
 
 use super::fixture::{MEMBERS, genesis};
 
@@ -50,8 +49,9 @@ pub fn ledger() -> &'static Ledger {
     &LEDGER
 }
 
-fn receipt(number: u64) -> Value {
-    json!({"id": format!("rcp-{number:032x}"), "kind": "read", "n": number})
+/// The receipts of a batch, from 0 on.
+fn receipt(place: u64) -> ReceiptBody {
+    receipt_body(place + 1)
 }
 
 fn receipts() -> Tree {
@@ -81,7 +81,7 @@ fn grant() -> GrantId {
     GrantId::parse(&format!("grt-{:032x}", 1)).unwrap()
 }
 
-fn consent_body() -> Value {
+fn consent_body() -> ConsentBody {
     let scope = Scope {
         actions: vec![Action::Read],
         categories: vec![Category::Laboratory],
@@ -93,7 +93,7 @@ fn consent_body() -> Value {
     };
     let (grantee, patient) = (format!("agy-{:032x}", 1), format!("pat-{:032x}", 1));
     let (grantee, patient) = (AgencyId::parse(&grantee).unwrap(), PatientId::parse(&patient).unwrap());
-    serde_json::to_value(ConsentBody { grant: grant(), grantee, patient, scope }).unwrap()
+    ConsentBody { grant: grant(), grantee, patient, scope }
 }
 
 fn anchor(chain: Digest, iat: u64, days: (i32, i32), root: Digest, records: u32) -> Payload {
@@ -213,7 +213,10 @@ impl Ledger {
         ConsentProof {
             anchor: self.prove(5, 1, 1),
             certificate: certificate.sign(&secret("root")).unwrap(),
-            consent: Opening { body: consent_body(), salt: SaltBytes::from_bytes(SALT) },
+            consent: Opening {
+                body: serde_json::to_value(consent_body()).unwrap(),
+                salt: SaltBytes::from_bytes(SALT),
+            },
             root: public("root"),
         }
     }
@@ -226,7 +229,10 @@ impl Ledger {
             anchor: self.prove(5, 1, 2),
             index: 1,
             path: receipts().inclusion(1, 3).unwrap(),
-            receipt: Opening { body: receipt(1), salt: SaltBytes::from_bytes(SALT) },
+            receipt: Opening {
+                body: serde_json::to_value(receipt(1)).unwrap(),
+                salt: SaltBytes::from_bytes(SALT),
+            },
         };
         let path = records().inclusion(2, 3).unwrap();
         let record =
@@ -264,10 +270,10 @@ impl Ledger {
         let payload = jws.map(|jws| Tx::parse(jws).unwrap().payload().clone());
         match &verified.content {
             Content::Transaction => assert!(payload.is_some()),
-            Content::Receipt(body) => assert!((0..3).any(|number| receipt(number) == *body)),
+            Content::Receipt(body) => assert!((0..3).any(|place| receipt(place) == **body)),
             Content::Record(facts) => assert!((0..3).any(|number| record(number) == *facts)),
             Content::Consent { body, root, .. } => {
-                assert_eq!((body, *root), (&consent_body(), public("root").kid()));
+                assert_eq!((&**body, *root), (&consent_body(), public("root").kid()));
             }
             Content::Consistency { from, to } => {
                 assert_eq!([from, to].map(|one| block(one.height).header.hash()), [from.block, to.block]);

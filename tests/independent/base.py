@@ -9,6 +9,10 @@ class Refused(Exception):
     pass
 
 
+class Unreadable(Refused):
+    """The file has not the form of its kind, or something is missing to check it: nothing is known against it (§8.2)."""
+
+
 def demand(holds, reason):
     if not holds:
         raise Refused(reason)
@@ -71,6 +75,11 @@ def same(a, b):
     return (a[0] * b[2] - b[0] * a[2]) % P == 0 and (a[1] * b[2] - b[1] * a[2]) % P == 0
 
 
+def check_key(data, what):
+    """Section 4: which bytes are a key."""
+    demand(len(data) == 32 and not same(times(8, point(data)), (0, 1, 1, 0)), f"{what} is no key")
+
+
 BASE = point((4 * pow(5, P - 2, P) % P).to_bytes(32, "little"))
 KNOWN = {}
 
@@ -84,12 +93,13 @@ def check_signature(key, text, signature, what):
 
 def fits(key, text, signature):
     try:
-        a, r = point(key), point(signature[:32])
+        demand(len(signature) == 64, "a signature has 64 bytes")
+        check_key(key, "A")
+        check_key(signature[:32], "R")
     except Refused:
         return False
-    s = int.from_bytes(signature[32:], "little")
-    zero = (0, 1, 1, 0)
-    if len(signature) != 64 or s >= L or same(times(8, a), zero) or same(times(8, r), zero):
+    a, r, s = point(key), point(signature[:32]), int.from_bytes(signature[32:], "little")
+    if s >= L:
         return False
     h = int.from_bytes(hashlib.sha512(signature[:32] + key + text).digest(), "little") % L
     return same(times(s, BASE), add(r, times(h, a)))

@@ -2,7 +2,7 @@
 import base64
 import re
 
-from base import *
+from bodies import *
 
 
 # Section 6: headers, genesis, state.
@@ -13,10 +13,7 @@ class Header:
         self.height, self.prev = int.from_bytes(data[8:16], "big"), data[16:48]
         self.log_root, self.log_size = data[80:112], int.from_bytes(data[112:120], "big")
         self.state_root, self.time_ms = data[120:152], int.from_bytes(data[152:160], "big")
-        length, mantissa = data[160], int.from_bytes(data[161:164], "big")
-        demand(0x8000 <= mantissa < 0x800000 and length >= 3, "not a minimal target")
-        self.target = mantissa * 256 ** (length - 3)
-        demand(self.target < 2**256, "not a target")
+        self.target = target_of(data[160:164])
 
     def check_work(self):
         demand(int.from_bytes(self.hash, "big") <= self.target, "the proof of work is missing")
@@ -46,15 +43,6 @@ def map_root(leaves, depth=0):
         return leaves[0][1]
     halves = ([pair for pair in leaves if bit(pair[0], depth) == side] for side in (0, 1))
     return H("hbc/node/v1", *(map_root(half, depth + 1) for half in halves))
-
-
-def check_names(members):
-    demand(isinstance(members, list) and members, "no members")
-    for member in members:
-        fields(member, ("key", "name"))
-        demand(re.fullmatch("[a-z0-9][a-z0-9-]{0,62}", member["name"]), "not a name")
-    names, keys = [m["name"] for m in members], [unhex(m["key"], 32, "a key") for m in members]
-    demand(names == sorted(set(names)) and len(set(keys)) == len(keys), "members are not in order or not unique")
 
 
 def chain_of(genesis):
@@ -102,6 +90,8 @@ def check_entry(entry, root):
     else:
         end = bytes(32)
     demand(fold(key, proof["path"], end) == root, f"the {entry['kind']} entry is not what the certified state says")
+    if "value" in entry:
+        check_value(entry["kind"], entry["id"], entry["value"])
     return entry.get("value")
 
 
@@ -236,21 +226,19 @@ def id_fits(kind, name):
     return isinstance(name, str) and re.fullmatch(forms.get(kind, digest), name) is not None
 
 
-KINDS = "members operators parameters service staff affiliation order key grant segment receipts erased release changes ballots event".split()
-GRANT, KEY = ("seq", "status", "txid"), ("prev", "pub", "seq", "status", "txid", "unseen")
-
-
 # Section 7: checkpoints.
+BODY = (
+    r"([a-z0-9./-]+)\n(0|[1-9][0-9]*)\n([A-Za-z0-9+/]{43}=)\n"
+    r"hbc-block (0|[1-9][0-9]*) (?:0|[1-9][0-9]*) ([0-9a-f]{64})\n"
+)
+
+
 def check_note(note, origin, members_at):
     """The certified (size, root, height, block hash). `members_at` answers the members of a height."""
     demand(isinstance(note, str) and note.count("\n\n") == 1, "not a signed note")
     body, lines = note.split("\n\n")
     body += "\n"
-    match = re.fullmatch(
-        r"([^\n]+)\n(0|[1-9][0-9]*)\n([A-Za-z0-9+/]{43}=)\n"
-        r"hbc-block (0|[1-9][0-9]*) (?:0|[1-9][0-9]*) ([0-9a-f]{64})\n",
-        body,
-    )
+    match = re.fullmatch(BODY, body)
     demand(match and match[1] == origin, "not a checkpoint of this log")
     root = base64.b64decode(match[3])
     demand(base64.b64encode(root).decode() == match[3], "not strict base64")
@@ -277,17 +265,45 @@ def check_note(note, origin, members_at):
 def known_lines(note, origin, members):
     """A lone note with the lines of these members' keys: others, such as witnesses, are passed over."""
     body, _, lines = note.partition("\n\n")
-    demand(lines.endswith("\n"), "not a signed note")
+    try:
+        demand(lines.endswith("\n"), "not a signed note")
+        demand(not re.search("[\0-\x09\x0b-\x1f]", note), "a control character")
+        signatures = [signature_line(line) for line in lines[:-1].split("\n")]
+        demand(re.fullmatch(BODY, f"{body}\n"), "not a checkpoint")
+    except Refused as error:
+        raise Unreadable(str(error)) from error
     known = []
-    for line in lines[:-1].split("\n"):
-        match = re.fullmatch(r"— ([^ ]+) ([A-Za-z0-9+/]+=*)", line)
-        demand(match and len(match[2]) % 4 == 0, "not a signature line")
-        data = base64.b64decode(match[2])
+    for line, name_of, data in signatures:
         for member in members:
             name = f"{origin}/{member['name']}"
-            if (match[1], data[:4]) == (name, sha(name.encode() + b"\n\1" + bytes.fromhex(member["key"]))[:4]):
+            if (name_of, data[:4]) == (name, sha(name.encode() + b"\n\1" + bytes.fromhex(member["key"]))[:4]):
                 known.append(line + "\n")
+    if 3 * len(known) <= 2 * len(members):
+        verify_known(f"{body}\n", known, members, origin)
+        raise Unreadable(f"{len(known)} of {len(members)} founding members are too few, if they are the members there")
     return f"{body}\n\n{''.join(known)}"
+
+
+def signature_line(line):
+    """A line as C2SP signed-note has them: (line, name, key id and signature)."""
+    match = re.fullmatch(r"— ([^ ]+) ([A-Za-z0-9+/]+=*)", line)
+    demand(match and len(match[2]) % 4 == 0, "not a signature line")
+    # White space of Unicode; the four separators that Python counts among it are control characters.
+    demand("+" not in match[1] and not any(c.isspace() for c in match[1]), "not a name of a key")
+    data = base64.b64decode(match[2])
+    demand(base64.b64encode(data).decode() == match[2] and len(data) > 4, "not a signature")
+    return line, match[1], data
+
+
+def verify_known(body, lines, members, origin):
+    """A line of a known key that does not fit is false, however many there are."""
+    keys = {f"{origin}/{member['name']}": bytes.fromhex(member["key"]) for member in members}
+    signed = [signature_line(line.removesuffix("\n")) for line in lines]
+    names = [name for _, name, _ in signed]
+    demand(names == sorted(set(names)), "signatures are not in order")
+    for _, name, data in signed:
+        demand(len(data) == 68, "not a signature")
+        check_signature(keys[name], body.encode(), data[4:], name)
 
 
 def check_lone_note(note, pinned):
@@ -300,9 +316,14 @@ def check_lone_note(note, pinned):
 def check_tlog(text, txid, pinned):
     head, _, note = text.partition("\n\n")
     lines = head.split("\n")
-    demand(lines[0] == "c2sp.org/tlog-proof@v1" and re.fullmatch("index (0|[1-9][0-9]*)", lines[1]), "not a tlog-proof")
-    path = [base64.b64decode(line, validate=True) for line in lines[2:]]
-    demand([base64.b64encode(item).decode() for item in path] == lines[2:], "not strict base64")
+    try:
+        demand(lines[0] == "c2sp.org/tlog-proof@v1" and len(lines) > 1, "not a tlog-proof")
+        demand(re.fullmatch("index (0|[1-9][0-9]*)", lines[1]), "no index")
+        path = [base64.b64decode(line, validate=True) for line in lines[2:]]
+        demand([base64.b64encode(item).decode() for item in path] == lines[2:], "not strict base64")
+        demand(all(len(item) == 32 for item in path), "not a hash")
+    except (Refused, ValueError) as error:
+        raise Unreadable(f"not a tlog-proof: {error}") from error
     size, root, height, _ = check_lone_note(note, pinned)
     check_inclusion(txid, int(lines[1][6:]), size, [item.hex() for item in path], root, "transaction")
     return f"leaf {txid.hex()} in the log of height {height}, which founding members certified"

@@ -3,6 +3,7 @@ import re
 from datetime import datetime, timedelta, timezone
 
 from blocks import *
+from chain import Transaction
 
 
 # Section 8: proofs.
@@ -31,17 +32,26 @@ class Ground:
         demand(chain_of(proof.get("genesis", pinned)).hash == self.chain.hash, "another chain")
         demand(unhex(proof["chain"], 32, "chain") == self.chain.hash, "another chain")
         self.origin = f"{pinned['origin']}/hbc/{self.chain.hash.hex()[:16]}"
-        self.sets = [(0, pinned["members"])]
+        self.sets, self.headers = [(0, pinned["members"])], {}
         demand(proof.get("sets") != [], "an empty list of changes")
         for change in proof.get("sets", []):
             fields(change, ("certified", "members", "named"))
             header = self.certified(change["certified"])
-            check_names(change["members"])
+            check_names(change["members"], 100)
+            demand(change["members"] != self.sets[-1][1], "a change that changes nothing")
             check_named(change["named"], header, change["members"])
             self.sets.append((header.height, change["members"]))
 
     def members(self, height):
         return [members for after, members in self.sets if after < height or after == 0][-1]
+
+    def is_one_chain(self, *headers):
+        """Of all headers of a document no two differ at one height, and the log grows with the height."""
+        for header in headers:
+            known = self.headers.setdefault(header.height, header)
+            demand(known.data == header.data, f"two blocks of height {header.height}")
+        sizes = [self.headers[height].log_size for height in sorted(self.headers)]
+        demand(all(one < two for one, two in zip(sizes, sizes[1:])), "the log does not grow with the height")
 
     def certified(self, block):
         """The header of a certified block, which lies after every change so far."""
@@ -52,6 +62,7 @@ class Ground:
         header.check_work()
         check_follows(header, before, self.chain)
         check_named(block["named"], before, self.members(header.height))
+        self.is_one_chain(before, header)
         return header
 
     def past(self, block, certified):
@@ -60,6 +71,7 @@ class Ground:
         header = header_of(block["header"])
         demand(check_note(block["checkpoint"], self.origin, self.members) == said_by(header), "another block is certified")
         check_in_log(header, block["path"], certified)
+        self.is_one_chain(header)
         return header
 
 
@@ -88,10 +100,6 @@ def check_entries(proof, pinned):
     kinds, ids = [entry["kind"] for entry in proof["entries"]], [entry["id"] for entry in proof["entries"]]
     if kinds == ["grant", "key"]:
         demand(ids[0].split("/")[0] == ids[1], "another key than the grant's")
-        for value, needed, maybe in zip(values, (GRANT, KEY), (("commitment", "custody"), ())):
-            if value is not None:
-                fields(value, needed, maybe)
-                demand(value["status"] in ("active", "revoked"), "not a status")
         force = all(value is not None and value["status"] == "active" for value in values)
         said = "in force" if force else "not in force"
     else:
@@ -154,7 +162,8 @@ def check_transaction(proof, pinned):
     certified = ground.certified(proof["certified"])
 
     author = unhex(proof["author"], 32, "author")
-    payload = open_jws(proof["transaction"], "hbc-tx+jws", author)
+    open_jws(proof["transaction"], "hbc-tx+jws", author)
+    payload = Transaction(proof["transaction"].encode()).payload
     demand(payload.get("chain") == proof["chain"], "the transaction is for another chain")
     index = number(proof["index"], "index")
     start = leaf(proof["transaction"].encode())
@@ -166,6 +175,7 @@ def check_transaction(proof, pinned):
     check_follows(header, parent, ground.chain)
     demand(parent.log_size < index < header.log_size, "the transaction is in another block")
     check_in_log(header, proof["block"]["path"], certified)
+    ground.is_one_chain(header, parent)
     return payload, author, header
 
 
@@ -177,6 +187,7 @@ def opened(domain, opening):
 def check_receipt(document, payload):
     fields(document, ("anchor", "format", "index", "path", "receipt"))
     demand(payload["type"] == "access.receipts", "not access.receipts")
+    check_receipt_body(document["receipt"]["body"])
     start = leaf(opened("hbc/receipt/v1", document["receipt"]))
     root, index = unhex(payload["root"], 32, "root"), number(document["index"], "index")
     check_inclusion(start, index, payload["count"], document["path"], root, "receipt")
@@ -187,6 +198,9 @@ def check_record(document, payload):
     demand(payload["type"] == "record.anchor", "not record.anchor")
     record = document["record"]
     fields(record, ("encrypted", "id", "length", "offset", "received", "salt", "version"))
+    identity(record["id"], "rec", "id")
+    integer(record["version"], 0, 2**32 - 1, "version")
+    number(record["offset"], "offset"), number(record["length"], "length")
     at = number(document["segment"], "segment")
     demand(at < len(payload["segments"]), "no such segment")
     segment = payload["segments"][at]
@@ -207,7 +221,9 @@ def unix_ms(text):
 
 def check_limits(limits, scope, header):
     fields(limits, (), ("actions", "categories", "from_ms", "future_records", "purposes", "sensitivities", "until_ms"))
-    for part in ("actions", "categories", "purposes", "sensitivities"):
+    lists = {"actions": "action", "categories": "category", "purposes": "purpose", "sensitivities": "sensitivity"}
+    for part, name in lists.items():
+        codes(limits.get(part, []), name, empty=True)
         if part in limits:
             demand(set(scope[part]) <= set(limits[part]), f"the key may not give these {part}")
     if "from_ms" in limits:
@@ -225,6 +241,7 @@ def check_consent(document, payload, author, header):
     demand(payload["type"] in ("consent.grant", "consent.alter"), "not a consent")
     demand(payload["key"] == sha(author).hex(), "not signed by its key")
     body = document["consent"]["body"]
+    check_consent_body(body)
     commitment = opened("hbc/consent-body/v1", document["consent"])
     demand(commitment.hex() == payload["commitment"], "the body does not open the commitment")
     root = unhex(document["root"], 32, "root")
@@ -238,26 +255,134 @@ def check_consent(document, payload, author, header):
 
 
 def verify(data, genesis):
-    demand(data.endswith(b"\n"), "the file does not end with a line feed")
-    document = decode(data[:-1])
-    demand(isinstance(document, dict), "not an object")
-    kind = document.get("format")
+    """Section 8.2: what has not the form of a document says nothing; what has, holds or is false."""
+    document = read_document(data)
+    kind = document["format"]
     bare = {k: v for k, v in document.items() if k != "format"}
     if kind in LEDGER:
         return LEDGER[kind](bare, genesis)
     if kind == "hbc-proof-transaction/v1":
         return told(*check_transaction(bare, genesis))
-    demand("anchor" in document, "no anchor")
     payload, author, header = check_transaction(document["anchor"], genesis)
     if kind == "hbc-proof-receipt/v1":
         check_receipt(document, payload)
     elif kind == "hbc-proof-record/v1":
         check_record(document, payload)
-    elif kind == "hbc-proof-consent/v1":
-        check_consent(document, payload, author, header)
     else:
-        raise Refused("unknown format")
+        check_consent(document, payload, author, header)
     return told(payload, author, header)
+
+
+def read_document(data):
+    try:
+        demand(data.endswith(b"\n"), "the file does not end with a line feed")
+        demand(len(data) <= 33_554_432, "the file is too large")
+        document = decode(data[:-1])
+        check_shape(document, {"format": str, **SHAPES.get(document.get("format"), {})} if isinstance(document, dict) else {})
+        demand(document["format"] in SHAPES, "unknown format")
+    except (Refused, KeyError, TypeError, ValueError) as error:
+        raise Unreadable(f"not a proof document: {error}") from error
+    return document
+
+
+def hexes(length):
+    return lambda value: unhex(value, length, "a value")
+
+
+def many(shape):
+    def check(value):
+        demand(isinstance(value, list), "not a list")
+        for one in value:
+            check_shape(one, shape)
+
+    return check
+
+
+def either(*shapes):
+    def check(value):
+        for shape in shapes:
+            try:
+                return check_shape(value, shape)
+            except Refused:
+                continue
+        raise Refused("of no form that it can have")
+
+    return check
+
+
+def maybe(shape):
+    return ("maybe", shape)
+
+
+def anything(_):
+    pass
+
+
+def whole(low=0, high=LARGEST):
+    return lambda value: integer(value, low, high, "a number")
+
+
+def check_shape(value, shape):
+    """The fields of an object, each of its type."""
+    if isinstance(shape, dict):
+        optional = [name for name, inner in shape.items() if isinstance(inner, tuple)]
+        fields(value, [name for name in shape if name not in optional], optional)
+        for name, inner in value.items():
+            kind = shape[name]
+            check_shape(inner, kind[1] if isinstance(kind, tuple) else kind)
+    elif shape is str:
+        demand(isinstance(value, str), "not a text")
+    else:
+        shape(value)
+
+
+DIGEST32, HEADER = hexes(32), header_of
+MAP_PROOF = {"other": maybe({"key": DIGEST32, "value": DIGEST32}), "path": many(DIGEST32)}
+NAMED = {"anchors": DIGEST32, "map": DIGEST32, "pages": DIGEST32, "proof": MAP_PROOF}
+CERTIFIED = {"before": HEADER, "checkpoint": str, "header": HEADER, "named": NAMED}
+MEMBERS = many({"key": DIGEST32, "name": str})
+SETS = many({"certified": CERTIFIED, "members": MEMBERS, "named": NAMED})
+GENESIS = {
+    "members": MEMBERS, "operators": MEMBERS, "origin": str, "parameters": {name: whole(0, 2**64) for name in PARAMETERS},
+    "services": many({"key": DIGEST32, "role": lambda value: code(value, "service")}), "time_ms": whole(),
+}
+COMMON = {"chain": DIGEST32, "genesis": maybe(GENESIS), "sets": maybe(SETS)}
+TRANSACTION = {
+    **COMMON, "author": DIGEST32, "block": {"header": HEADER, "parent": HEADER, "path": many(DIGEST32)},
+    "certified": CERTIFIED, "index": whole(), "path": many(DIGEST32), "transaction": str,
+}
+OPENING = {"body": anything, "salt": DIGEST32}
+COVERED = {"anchor": TRANSACTION, "index": whole(), "path": many(DIGEST32)}
+PAST = {"checkpoint": str, "header": HEADER, "path": many(DIGEST32)}
+STATE = {"anchors": DIGEST32, "certified": CERTIFIED, "map": DIGEST32, "pages": DIGEST32}
+ENTRY = {"id": str, "kind": lambda value: code(value, "kind of entry"), "proof": MAP_PROOF, "value": maybe(anything)}
+BOUNDS = {"day0": i32, "day1": i32, "height0": whole(), "height1": whole()}
+
+
+def is_node(value):
+    either({"closed": {"bounds": BOUNDS, "hash": DIGEST32}}, {"open": is_open})(value)
+
+
+def is_open(value):
+    either({"anchors": many(anchor_of)}, {"children": many(is_node)})(value)
+
+
+RECORD = {
+    "id": lambda value: identity(value, "rec", "id"), "length": whole(), "offset": whole(), "received": DIGEST32,
+    "salt": DIGEST32, "sealed": DIGEST32, "version": whole(0, 2**32 - 1),
+}
+SHAPES = {
+    "hbc-proof-transaction/v1": TRANSACTION,
+    "hbc-proof-receipt/v1": {**COVERED, "receipt": OPENING},
+    "hbc-proof-record/v1": {**COVERED, "record": RECORD, "segment": whole()},
+    "hbc-proof-consent/v1": {"anchor": TRANSACTION, "certificate": str, "consent": OPENING, "root": DIGEST32},
+    "hbc-proof-consistency/v1": {**COMMON, "certified": CERTIFIED, "from": PAST, "path": many(DIGEST32), "to": PAST},
+    "hbc-proof-state/v1": {**COMMON, "entries": many(ENTRY), "state": STATE},
+    "hbc-proof-anchors/v1": {
+        **COMMON, "answer": {"pages": many({"page": is_node, "run": DIGEST32}), "tail": many(anchor_of)},
+        "query": {"as_of": whole(), "from": i32, "to": i32}, "state": STATE,
+    },
+}
 
 
 def told(payload, author, header):

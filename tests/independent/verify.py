@@ -3,7 +3,7 @@
 what the document says and what the project does are compared by something that shares no code with it.
 
   verify.py GENESIS.json FILE    check a proof document, a checkpoint or an exported chain; exit 0 if it holds, 1 with the
-                                 reason if not
+                                 reason if it is false, 2 if it cannot be checked
   verify.py GENESIS.json FILE TRANSACTION    the same of a tlog-proof of that transaction
   verify.py --self-test          check the project's vectors, and that no changed bit of them is accepted
 """
@@ -20,14 +20,16 @@ def check(data, genesis, transaction=None):
     """What a file of any kind says, if it holds."""
     if data.startswith(b"HBCCHAIN"):
         return check_chain(data, genesis)
-    if data.startswith(b"{"):
+    start = data.removeprefix("\ufeff".encode()).lstrip(b" \t\n\r\f")
+    if start.startswith(b"{"):
         return verify(data, genesis)
     try:
         text = data.decode()
     except UnicodeDecodeError as error:
-        raise Refused("not text") from error
-    if data.startswith(b"c2sp.org/tlog-proof"):
-        demand(transaction is not None, "a tlog-proof does not hold its transaction")
+        raise Unreadable("not text") from error
+    if start.startswith(b"c2sp.org/tlog-proof@v1"):
+        if transaction is None:
+            raise Unreadable("a tlog-proof does not hold its transaction")
         return check_tlog(text, leaf(transaction), genesis)
     size, _, height, block = check_lone_note(text, genesis)
     return f"checkpoint of height {height}, block {block.hex()}, {size} leaves, by founding members"
@@ -150,6 +152,9 @@ def main():
             return self_test()
         genesis, file, *transaction = (pathlib.Path(name).read_bytes() for name in sys.argv[1:])
         said = check(file, decode(genesis.removesuffix(b"\n")), *(text.rstrip(b"\n") for text in transaction))
+    except Unreadable as error:
+        print(f"cannot be checked: {error}", file=sys.stderr)
+        sys.exit(2)
     except (Refused, KeyError, TypeError, ValueError) as error:
         sys.exit(f"refused: {error}")
     print(f"holds: {said}")

@@ -3,14 +3,14 @@
 use std::io::{BufReader, IsTerminal as _, Read, Write as _};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, Result};
+use anyhow::anyhow;
 use hbc_chain::audit::{Audit, AuditedBlock};
 use hbc_chain::file::{ChainFileError, ChainReader};
 use hbc_chain::proof::{ProofError, Trust, chain_line};
 use hbc_types::Timestamp;
 
 use super::input::{Bytes, Input};
-use super::{Outcome, Verdict};
+use super::{Failure, Outcome, Verdict};
 
 /// A group of blocks ends with the first that reaches one of these.
 const GROUP_TRANSACTIONS: usize = 16_384;
@@ -22,54 +22,59 @@ const EVERY: Duration = Duration::from_millis(200);
 pub fn verify(input: Input, trust: &Trust) -> Outcome {
     let mut progress = Progress::new(input.total);
     let inner = BufReader::with_capacity(1 << 20, input.stream());
-    let mut reader = match ChainReader::open(Counted { inner, read: 0 }) {
-        Ok(reader) => reader,
-        Err(error) => return refusal("before block 1", error),
-    };
-    let chain = match reader.genesis().chain_id() {
-        Ok(chain) => chain,
-        Err(error) => return Ok(Err(error.to_string())),
-    };
+    let mut reader = ChainReader::open(Counted { inner, read: 0 })
+        .map_err(|error| refusal(&error, "before block 1", "nothing of it can be checked"))?;
+    let chain = reader.genesis().chain_id().map_err(|error| Failure::False(error.to_string()))?;
     let pinned = match trust {
         Trust::Nothing => None,
         Trust::Chain(pinned) => Some(*pinned),
-        Trust::Genesis(genesis) => Some(genesis.chain_id()?),
+        Trust::Genesis(genesis) => Some(genesis.chain_id().map_err(anyhow::Error::from)?),
     };
     if let Some(pinned) = pinned.filter(|pinned| *pinned != chain) {
-        return Ok(Err(ProofError::OtherChain { pinned, found: chain }.to_string()));
+        return Err(ProofError::OtherChain { pinned, found: chain }.into());
     }
     let audit = run(&mut reader, &mut progress);
-    let elapsed = progress.end()?;
-    Ok(audit?.map(|audit| {
-        let facts = facts(&audit, pinned.is_some(), elapsed);
-        Verdict { pinned: pinned.is_some(), chain, facts, known: audit.known().clone() }
-    }))
+    let elapsed = progress.end();
+    let audit = audit?;
+    Ok(Verdict {
+        pinned: pinned.is_some(),
+        chain,
+        statement: statement(&audit),
+        facts: facts(&audit, pinned.is_some(), elapsed),
+        known: audit.known().clone(),
+    })
 }
 
-/// A file that cannot be read any further shows nothing; one of another form is refused.
-fn refusal<T>(place: &str, error: ChainFileError) -> Result<Result<T, String>> {
+/// A file that cannot be read any further, or never was one of this kind, is not false; one of another form is.
+fn refusal(error: &ChainFileError, place: &str, so_far: &str) -> Failure {
     match error {
-        ChainFileError::Io(error) => Err(error).context("cannot read on"),
-        error => Ok(Err(format!("{place}: {error}"))),
+        ChainFileError::Io(_) | ChainFileError::Cut | ChainFileError::Version => {
+            Failure::Unchecked(anyhow!("{place}: {error}; {so_far}"))
+        }
+        ChainFileError::Genesis(_)
+        | ChainFileError::GenesisForm
+        | ChainFileError::Length
+        | ChainFileError::Block(_)
+        | ChainFileError::Certificate
+        | ChainFileError::End { .. }
+        | ChainFileError::Trailing => Failure::False(format!("{place}: {error}")),
     }
 }
 
-fn run(reader: &mut ChainReader<Counted>, progress: &mut Progress) -> Result<Result<Audit, String>> {
-    let mut audit = match Audit::begin(reader.genesis()) {
-        Ok(audit) => audit,
-        Err(error) => return Ok(Err(error.to_string())),
-    };
+fn run(reader: &mut ChainReader<Counted>, progress: &mut Progress) -> Result<Audit, Failure> {
+    let mut audit = Audit::begin(reader.genesis()).map_err(|error| Failure::False(error.to_string()))?;
     loop {
         let (group, ended) = read_group(reader);
         // What was read before the file went wrong is checked first, so that the first bad height is named.
-        if let Err((height, error)) = audit.take(group) {
-            return Ok(Err(format!("block {height}: {error}")));
-        }
-        progress.show(audit.state().height(), audit.transactions(), reader.input().read);
-        match ended {
-            Ok(false) => {}
-            Ok(true) => return Ok(Ok(audit)),
-            Err(error) => return refusal(&format!("block {}", reader.next_height()), error),
+        audit.take(group).map_err(|(height, error)| Failure::False(format!("block {height}: {error}")))?;
+        let height = audit.state().height();
+        progress.show(height, audit.transactions(), reader.input().read);
+        let ended = ended.map_err(|error| {
+            let place = format!("block {}", reader.next_height());
+            refusal(&error, &place, &format!("the {height} blocks before it hold"))
+        })?;
+        if ended {
+            return Ok(audit);
         }
     }
 }
@@ -91,18 +96,30 @@ fn read_group(reader: &mut ChainReader<Counted>) -> (Vec<AuditedBlock>, Result<b
     (group, Ok(false))
 }
 
+/// What the whole chain proves, and as of when.
+fn statement(audit: &Audit) -> String {
+    let state = audit.state();
+    format!(
+        "every block, certificate, rule and signature of this chain holds; as of height {}, {}.",
+        state.height(),
+        time(state.header().time_ms)
+    )
+}
+
+fn time(ms: u64) -> Timestamp {
+    Timestamp::from_ms(i64::try_from(ms).unwrap_or(i64::MAX))
+}
+
 fn facts(audit: &Audit, pinned: bool, elapsed: Duration) -> Vec<(&'static str, String)> {
     let (state, transactions) = (audit.state(), audit.transactions());
     let header = state.header();
-    let time = Timestamp::from_ms(i64::try_from(header.time_ms).unwrap_or(i64::MAX));
     let mut facts = vec![
         ("chain", chain_line(&state.chain(), pinned)),
-        ("proves", "every block, certificate, rule and signature of this chain holds".to_owned()),
         ("blocks", format!("{} after block 0", state.height())),
         ("transactions", format!("{transactions}, {} a second", per_second(transactions, elapsed))),
         ("entries", format!("{} in the state, {} anchors", state.entries(), state.anchors().leaves().len())),
         ("tip", format!("height {}, hash {}", state.height(), state.tip())),
-        ("tip time", time.to_string()),
+        ("tip time", time(header.time_ms).to_string()),
         ("log", format!("{} leaves, root {}", header.log_size, header.log_root)),
     ];
     facts.extend(
@@ -158,10 +175,11 @@ impl Progress {
     }
 
     /// Wipes the line; answers how long it all took.
-    fn end(self) -> Result<Duration> {
+    fn end(self) -> Duration {
         if self.shown.is_some() {
-            write!(std::io::stderr(), "\r\x1b[K")?;
+            // A terminal that went away does not end the check.
+            let _gone = write!(std::io::stderr(), "\r\x1b[K");
         }
-        Ok(self.began.elapsed())
+        self.began.elapsed()
     }
 }

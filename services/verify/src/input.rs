@@ -1,4 +1,5 @@
-//! A file that is opened once and read once, so that a pipe is as good as a file: `hbc verify <(curl …)`.
+//! A file that is opened once and read once, so that a pipe is as good as a file: `hbc verify <(curl …)`, and `-` for
+//! standard input.
 
 use std::fs::File;
 use std::io::{Chain, Cursor, Read};
@@ -11,7 +12,7 @@ use hbc_chain::proof::{FileKind, MAX_DOCUMENT_BYTES};
 const START_BYTES: u64 = 32;
 
 /// The file from its first byte on.
-pub type Bytes = Chain<Cursor<Vec<u8>>, File>;
+pub type Bytes = Chain<Cursor<Vec<u8>>, Box<dyn Read>>;
 
 /// A file, and what it is.
 pub struct Input {
@@ -24,13 +25,19 @@ pub struct Input {
 }
 
 impl Input {
-    /// Opens a file and looks at its first bytes.
+    /// Opens a file, or standard input under the name `-`, and looks at its first bytes.
     pub fn open(path: &Path) -> Result<Self> {
         let name = path.display().to_string();
-        let (mut start, failed) = (Vec::new(), || format!("cannot read `{name}`"));
-        let mut file = File::open(path).with_context(failed)?;
+        let failed = || format!("cannot read `{name}`");
+        let (mut file, total): (Box<dyn Read>, u64) = if path == Path::new("-") {
+            (Box::new(std::io::stdin()), 0)
+        } else {
+            let file = File::open(path).with_context(failed)?;
+            let total = file.metadata().map_or(0, |metadata| metadata.len());
+            (Box::new(file), total)
+        };
+        let mut start = Vec::new();
         file.by_ref().take(START_BYTES).read_to_end(&mut start).with_context(failed)?;
-        let total = file.metadata().map_or(0, |metadata| metadata.len());
         Ok(Self { kind: FileKind::of(&start), total, bytes: Cursor::new(start).chain(file), name })
     }
 

@@ -10,12 +10,13 @@ use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use anyhow::{Context as _, Result, anyhow, ensure};
+use anyhow::{Context as _, Result, anyhow};
 use clap::Args;
+use hbc_chain::checkpoint::CheckpointError;
 use hbc_chain::genesis::Genesis;
 use hbc_chain::proof::{
-    FileKind, Known, Leaf, MAX_DOCUMENT_BYTES, ProofError, Trust, VerifiedNote, verify, verify_note,
-    verify_tlog,
+    BYTE_ORDER_MARK, Document, FileKind, Known, Leaf, MAX_DOCUMENT_BYTES, ProofError, Trust, Verified,
+    VerifiedNote, verify, verify_note, verify_tlog,
 };
 use hbc_types::Digest;
 
@@ -33,13 +34,14 @@ pub struct Verify {
     /// A file of the same chain that was kept, of any kind, which must not tell another past.
     #[arg(long)]
     pub against: Option<PathBuf>,
-    /// What to check, a file or a pipe: a proof document, a tlog-proof, a checkpoint or an exported chain, told apart by content.
+    /// What to check, a file, a pipe or `-` for standard input: a proof document, a tlog-proof, a checkpoint or an exported
+    /// chain, told apart by content.
     pub file: PathBuf,
 }
 
 /// It was checked and does not hold.
 const NOT_VALID: u8 = 1;
-/// It could not be checked: a file is missing, the trust is none, or the call is wrong.
+/// It could not be checked: it cannot be read as what it should be, something is missing, or the call is wrong.
 const NOT_CHECKED: u8 = 2;
 /// It is consistent in itself, but nothing says that its chain is the right one.
 const NOT_PINNED: u8 = 3;
@@ -48,32 +50,55 @@ const NOT_PINNED: u8 = 3;
 struct Verdict {
     pinned: bool,
     chain: Digest,
+    statement: String,
     facts: Vec<(&'static str, String)>,
     known: Known,
 }
 
-/// A verdict, or in words why there is none. The outer error says why it cannot be checked.
-type Outcome = Result<Result<Verdict, String>>;
+/// Why there is no verdict.
+#[derive(Debug)]
+enum Failure {
+    /// It was read, and does not hold.
+    False(String),
+    /// Nothing is known for it or against it.
+    Unchecked(anyhow::Error),
+}
 
-/// Exit code 0: valid; 1: not, with the reason; 2: not checked; 3: consistent, chain not pinned. `program` is how the one
-/// that asks calls itself.
+impl From<anyhow::Error> for Failure {
+    fn from(error: anyhow::Error) -> Self {
+        Self::Unchecked(error)
+    }
+}
+
+/// What is missing to check a file, or to read it, does not speak against the file.
+impl From<ProofError> for Failure {
+    fn from(error: ProofError) -> Self {
+        if error.tells_nothing() { Self::Unchecked(error.into()) } else { Self::False(error.to_string()) }
+    }
+}
+
+type Outcome = std::result::Result<Verdict, Failure>;
+
+/// Exit code 0: valid; 1: not, with the reason; 2: not checked; 3: consistent, chain not pinned (FORMATS §8.2). `program` is
+/// how the one that asks calls itself.
 ///
 /// # Errors
 /// When the verdict cannot be written.
 pub fn run(program: &str, args: &Verify) -> Result<ExitCode> {
     match check(args) {
-        Ok(Ok(Verdict { pinned, facts, .. })) => {
-            say(if pinned { "valid" } else { "consistent, chain not pinned (use --trust)" })?;
+        Ok(Verdict { pinned, statement, facts, .. }) => {
+            let found = if pinned { "valid" } else { "consistent, chain not pinned (use --trust)" };
+            say(&printable(&format!("{found}: {statement}")))?;
             for (name, value) in facts {
                 say(&printable(&format!("  {name:<16} {value}")))?;
             }
             Ok(if pinned { ExitCode::SUCCESS } else { ExitCode::from(NOT_PINNED) })
         }
-        Ok(Err(reason)) => {
+        Err(Failure::False(reason)) => {
             say(&printable(&format!("not valid: {reason}")))?;
             Ok(ExitCode::from(NOT_VALID))
         }
-        Err(error) => {
+        Err(Failure::Unchecked(error)) => {
             writeln!(std::io::stderr(), "{}", printable(&format!("{program}: not checked: {error:#}")))?;
             Ok(ExitCode::from(NOT_CHECKED))
         }
@@ -88,39 +113,53 @@ fn say(line: &str) -> std::io::Result<()> {
 fn check(args: &Verify) -> Outcome {
     let trust = trust(args.trust.as_deref())?;
     let input = Input::open(&args.file)?;
-    let outcome = if input.kind == FileKind::TlogProof {
+    let verdict = if input.kind == FileKind::TlogProof {
         let given = args.transaction.as_deref();
         let given =
             given.context("a tlog-proof does not hold its transaction: give it with --transaction")?;
         tlog(input, given, &trust)?
     } else {
-        ensure!(args.transaction.is_none(), "--transaction is for a tlog-proof");
+        if args.transaction.is_some() {
+            return Err(anyhow!("--transaction is for a tlog-proof").into());
+        }
         judge(input, &trust)?
     };
-    match (outcome, &args.against) {
-        (Ok(verdict), Some(against)) => compare(verdict, against, &trust),
-        (outcome, _) => Ok(outcome),
+    match &args.against {
+        Some(against) => compare(verdict, against, &trust),
+        None => Ok(verdict),
     }
 }
 
 /// What a file shows by itself; of a `tlog-proof` that is its checkpoint.
 fn judge(input: Input, trust: &Trust) -> Outcome {
     match input.kind {
-        FileKind::Document => {
-            let verified = verify(&input.read()?, trust);
-            settle(verified.map(|verified| Verdict {
-                pinned: verified.pinned,
-                chain: verified.chain,
-                facts: verified.facts(),
-                known: verified.known,
-            }))
-        }
-        FileKind::TlogProof => note(text(input)?, trust, |text, trust| {
+        FileKind::Document => document(&input.read()?, trust),
+        FileKind::TlogProof => note(&text(input)?, trust, |text, trust| {
             verify_note(text.split_once("\n\n").map_or("", |(_, note)| note), trust)
         }),
-        FileKind::Checkpoint => note(text(input)?, trust, verify_note),
+        FileKind::Checkpoint => note(&text(input)?, trust, verify_note),
         FileKind::Chain => chain::verify(input, trust),
     }
+}
+
+fn document(file: &[u8], trust: &Trust) -> Outcome {
+    let verified = verify(file, trust).map_err(|error| match Document::laid_out_anew(file) {
+        Some(format) if error.tells_nothing() && Document::parse(file).is_err() => {
+            Failure::Unchecked(anyhow!(
+                "this is a proof ({format}), but laid out anew{}: it is not byte for byte in the one form that can be checked. Take the file as it was given, unchanged",
+                with_mark(file)
+            ))
+        }
+        _ => error.into(),
+    })?;
+    let (statement, facts) = (verified.statement(), verified.facts());
+    let Verified { pinned, chain, known, .. } = verified;
+    Ok(Verdict { pinned, chain, statement, facts, known })
+}
+
+/// Says so where a byte-order mark is what an editor left.
+fn with_mark(file: &[u8]) -> &'static str {
+    if file.starts_with(BYTE_ORDER_MARK) { ", behind a byte-order mark" } else { "" }
 }
 
 fn tlog(input: Input, given: &str, trust: &Trust) -> Outcome {
@@ -131,42 +170,44 @@ fn tlog(input: Input, given: &str, trust: &Trust) -> Outcome {
         transaction = Input::open(Path::new(given))?.read()?;
         Leaf::Transaction(transaction.strip_suffix(b"\n").unwrap_or(&transaction))
     };
-    note(text(input)?, trust, |text, trust| verify_tlog(text, leaf, trust))
+    note(&text(input)?, trust, |text, trust| verify_tlog(text, leaf, trust))
 }
 
+/// A text that carries no list of members. Too few founders on it are no word against it: at its height others may be the
+/// members.
 fn note(
-    text: Result<String, String>,
+    text: &str,
     trust: &Trust,
-    verify: impl FnOnce(&str, &Trust) -> Result<VerifiedNote, ProofError>,
+    verify: impl FnOnce(&str, &Trust) -> std::result::Result<VerifiedNote, ProofError>,
 ) -> Outcome {
-    let text = match text {
-        Ok(text) => text,
-        Err(reason) => return Ok(Err(reason)),
-    };
-    settle(verify(&text, trust).map(|note| Verdict {
-        pinned: true,
-        chain: note.chain,
-        facts: note.facts(),
-        known: note.known(),
-    }))
-}
-
-/// What is missing to check a file does not speak against the file.
-fn settle(verdict: Result<Verdict, ProofError>) -> Outcome {
-    match verdict {
-        Err(error @ (ProofError::GenesisMissing | ProofError::GenesisNeeded)) => Err(error.into()),
-        outcome => Ok(outcome.map_err(|error| error.to_string())),
-    }
+    let note = verify(text, trust).map_err(|error| match error {
+        ProofError::Checkpoint(CheckpointError::Form(_)) => Failure::Unchecked(anyhow!(
+            "the file{} has not the form of a proof document, a tlog-proof, a checkpoint or a chain: {error}",
+            with_mark(text.as_bytes())
+        )),
+        ProofError::Checkpoint(CheckpointError::TooFew { signed, members }) => Failure::Unchecked(anyhow!(
+            "{signed} of the {members} founding members signed this, and more than two thirds would be needed if they are the members at its height. Who is, this text does not show: a proof document does"
+        )),
+        error => error.into(),
+    })?;
+    let (statement, facts, known) = (note.statement(), note.facts(), note.known());
+    Ok(Verdict { pinned: true, chain: note.chain, statement, facts, known })
 }
 
 /// Looks whether a file that was kept, which must hold itself, tells another past.
 fn compare(mut verdict: Verdict, against: &Path, trust: &Trust) -> Outcome {
-    let kept = judge(Input::open(against)?, trust)?;
-    let kept = kept.map_err(|reason| anyhow!("`{}` does not hold itself: {reason}", against.display()))?;
-    ensure!(kept.chain == verdict.chain, "`{}` is of the chain {}", against.display(), kept.chain);
-    if let Err(error) = verdict.known.agrees_with(&kept.known) {
-        return Ok(Err(format!("against `{}`: {error}", against.display())));
+    let name = against.display();
+    let kept = judge(Input::open(against)?, trust).map_err(|failure| match failure {
+        Failure::False(reason) => Failure::Unchecked(anyhow!("`{name}` does not hold itself: {reason}")),
+        Failure::Unchecked(error) => Failure::Unchecked(error.context(format!("`{name}`"))),
+    })?;
+    if kept.chain != verdict.chain {
+        return Err(anyhow!("`{name}` is of the chain {}", kept.chain).into());
     }
+    verdict.known.agrees_with(&kept.known).map_err(|error| match Failure::from(error) {
+        Failure::False(reason) => Failure::False(format!("against `{name}`: {reason}")),
+        Failure::Unchecked(error) => Failure::Unchecked(error.context(format!("against `{name}`"))),
+    })?;
     let words = match verdict.known.shared(&kept.known).last() {
         Some(height) => format!("it has the same block {height}, and contradicts this nowhere"),
         None => format!(
@@ -175,7 +216,7 @@ fn compare(mut verdict: Verdict, against: &Path, trust: &Trust) -> Outcome {
         ),
     };
     verdict.facts.push(("against", words));
-    Ok(Ok(verdict))
+    Ok(verdict)
 }
 
 /// What a file says must not move the cursor, colour the verdict or turn the direction of the text round.
@@ -204,11 +245,12 @@ fn trust(given: Option<&str>) -> Result<Trust> {
     Ok(Trust::Genesis(Box::new(genesis)))
 }
 
-fn text(input: Input) -> Result<Result<String, String>> {
+fn text(input: Input) -> std::result::Result<String, Failure> {
     let bytes = input.read()?;
     if bytes.len() > MAX_DOCUMENT_BYTES {
-        return Ok(Err(ProofError::TooLarge.to_string()));
+        return Err(ProofError::TooLarge.into());
     }
-    Ok(String::from_utf8(bytes)
-        .map_err(|_binary| "the file is neither a proof nor a checkpoint nor a chain".to_owned()))
+    let text = String::from_utf8(bytes)
+        .map_err(|_binary| anyhow!("the file is neither a proof nor a checkpoint nor a chain"))?;
+    Ok(text)
 }

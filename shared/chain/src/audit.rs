@@ -56,8 +56,7 @@ impl Audit {
     pub fn begin(genesis: &Genesis) -> Result<Self, GenesisError> {
         let state = State::genesis(genesis)?;
         let origin = log_origin(&genesis.origin, &state.chain());
-        let mut known = Known::default();
-        known.add_block(state.header());
+        let known = Known::of_chain(state.header(), state.members());
         Ok(Self { state, origin, transactions: 0, note: String::new(), known })
     }
 
@@ -124,11 +123,8 @@ impl Audit {
             self.transactions.saturating_add(u64::try_from(checked.txs.len()).unwrap_or(u64::MAX));
         let members = Arc::clone(&self.state.authority().members);
         self.state.commit(checked).map_err(|_another_tip| BlockError::PrevHash)?;
-        self.known.add_block(header);
-        if self.state.members() != members.as_slice() {
-            self.known.add_change(header.height);
-        }
-        self.known.completed_below(header.height.saturating_add(1));
+        let others = Some(self.state.members()).filter(|now| *now != members.as_slice());
+        self.known.add_next(header, others);
         self.note = note;
         Ok(())
     }

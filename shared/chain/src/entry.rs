@@ -24,8 +24,8 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use super::genesis::{Named, Parameters, ServiceEntry};
-use super::json;
+use super::genesis::{MAX_MEMBERS, MAX_OPERATORS, Named, Parameters, ServiceEntry, check_named};
+use super::json::{self, JsonError};
 use super::map::MapValue;
 use super::names::{PARAMETERS, is_name};
 use super::payload::{AffiliationStatus, KeyStatus, OrderKind, StaffStatus};
@@ -111,6 +111,49 @@ impl Kind {
             Self::Order => id.split_once('/').is_some_and(|(kind, subject)| is_order(kind, subject)),
             Self::Changes => is_subject(id),
             Self::Ballots => is_subject(id) || id.strip_prefix("event:").is_some_and(is_name),
+        }
+    }
+}
+
+/// Grants that were never seen and that one key may revoke.
+pub const MAX_UNSEEN: u64 = 64;
+
+/// Reads a value whole.
+fn read<T: Serialize + serde::de::DeserializeOwned>(bytes: &[u8]) -> Result<T, JsonError> {
+    json::decode(bytes)
+}
+
+impl Kind {
+    /// Whether the canonical bytes are the value of an entry of this kind under this id: all its fields and no others, each
+    /// within its limits. A state that a quorum certified holds no other; one that does says nothing that can be read.
+    #[must_use]
+    pub fn value_fits(self, id: &str, bytes: &[u8]) -> bool {
+        let of_key = |key: &PublicKey| key.check().is_ok() && key.kid().to_string() == id;
+        let listed = |most: usize| {
+            read::<Vec<Named>>(bytes)
+                .is_ok_and(|list| (1..=most).contains(&list.len()) && check_named(&list).is_ok())
+        };
+        match self {
+            Self::Members => listed(MAX_MEMBERS),
+            Self::Operators => listed(MAX_OPERATORS),
+            Self::Parameters => read::<Parameters>(bytes).is_ok_and(|value| value.check().is_ok()),
+            Self::Service => read::<ServiceEntry>(bytes).is_ok_and(|value| of_key(&value.public)),
+            Self::Staff => read::<StaffEntry>(bytes).is_ok_and(|value| of_key(&value.public)),
+            Self::Key => read::<KeyEntry>(bytes).is_ok_and(|value| {
+                of_key(&value.public)
+                    && value.prev.is_none() == (value.seq == 0)
+                    && value.unseen <= MAX_UNSEEN
+            }),
+            Self::Affiliation => read::<AffiliationEntry>(bytes).is_ok_and(|value| value.count >= 1),
+            Self::Order => read::<OrderEntry>(bytes).is_ok(),
+            Self::Grant => read::<GrantEntry>(bytes).is_ok_and(|value| value.is_whole()),
+            Self::Segment | Self::Event => read::<SeenEntry>(bytes).is_ok(),
+            Self::Receipts => read::<ReceiptsEntry>(bytes).is_ok_and(|value| value.count >= 1),
+            Self::Erased => read::<ErasedEntry>(bytes).is_ok(),
+            Self::Release => read::<ReleaseEntry>(bytes).is_ok(),
+            Self::Changes => read::<ChangesEntry>(bytes).is_ok_and(|value| value.count >= 1),
+            Self::Ballots => read::<Vec<Vote>>(bytes)
+                .is_ok_and(|votes| !votes.is_empty() && votes.is_sorted_by(|one, next| one.key < next.key)),
         }
     }
 }
@@ -248,6 +291,14 @@ impl KeyEntry {
 }
 
 impl GrantEntry {
+    /// What was revoked unseen has neither commitment nor custody nor a place in its key's order; everything else has all.
+    const fn is_whole(&self) -> bool {
+        let unseen = self.seq == 0;
+        self.commitment.is_none() == unseen
+            && self.custody.is_none() == unseen
+            && (!unseen || matches!(self.status, KeyStatus::Revoked))
+    }
+
     fn to_bytes(&self) -> Vec<u8> {
         let mut fields = Fields::new();
         if let Some(commitment) = &self.commitment {
@@ -495,6 +546,65 @@ mod tests {
             (Kind::Ballots, "event:".to_owned()),
         ] {
             assert!(!kind.id_fits(&id), "{kind} {id}");
+        }
+    }
+
+    #[test]
+    fn values_are_read_whole() {
+        let key = PublicKey::of(&crate::testing::key(1));
+        let (kid, zero) = (key.kid().to_string(), Digest::ZERO);
+        let of_key = |rest: &str| format!(r#"{{"prev":{rest},"status":"active","txid":"{zero}"}}"#);
+        let (first, later) = (
+            of_key(&format!(r#"null,"pub":"{key}","seq":0"#)),
+            of_key(&format!(r#""{zero}","pub":"{key}","seq":2"#)),
+        );
+        let whole = format!(
+            r#"{{"commitment":"{zero}","custody":"client","seq":1,"status":"active","txid":"{zero}"}}"#
+        );
+        let unseen = format!(r#"{{"seq":0,"status":"revoked","txid":"{zero}"}}"#);
+        let vote = |key: &Digest| format!(r#"{{"ballot":"{zero}","key":"{key}","txid":"{zero}"}}"#);
+        let (one, two) = (vote(&zero), vote(&Digest::from_bytes([1; 32])));
+        let member = |key: &str, name: &str| format!(r#"{{"key":"{key}","name":"{name}"}}"#);
+        let (own, seen) = (member(&key.to_string(), "node-1"), format!(r#"{{"txid":"{zero}"}}"#));
+        let fitting = [
+            (Kind::Members, "", format!("[{own}]")),
+            (Kind::Key, &kid, first.clone()),
+            (Kind::Key, &kid, later.clone()),
+            (Kind::Grant, "", whole.clone()),
+            (Kind::Grant, "", unseen.clone()),
+            (Kind::Event, "", seen.clone()),
+            (Kind::Ballots, "", format!("[{one},{two}]")),
+            (Kind::Changes, "", format!(r#"{{"count":1,"txid":"{zero}"}}"#)),
+            (Kind::Receipts, "", format!(r#"{{"count":1,"txid":"{zero}"}}"#)),
+        ];
+        for (kind, id, value) in fitting {
+            assert!(kind.value_fits(id, value.as_bytes()), "{kind} {value}");
+            let cut = &value.as_bytes()[..value.len() - 1];
+            for none in [&b"{}"[..], b"1", b"[]", b"\"x\"", cut] {
+                assert!(!kind.value_fits(id, none), "{kind} {}", String::from_utf8_lossy(none));
+            }
+        }
+        let [off, again] = ["02".repeat(32), format!("f0{}7f", "ff".repeat(30))];
+        for (kind, id, value) in [
+            (Kind::Key, "", first.clone()),
+            (Kind::Key, &kid, first.replace(":0", ":1")),
+            (Kind::Key, &kid, later.replace(":2", ":0")),
+            (Kind::Key, &kid, first.replace("active", "suspended")),
+            (Kind::Grant, "", whole.replace(r#""custody":"client","#, "")),
+            (Kind::Grant, "", whole.replace(r#""seq":1"#, r#""seq":0"#)),
+            (Kind::Grant, "", unseen.replace("revoked", "active")),
+            (Kind::Grant, "", unseen.replace(r#""seq":0"#, r#""seq":1"#)),
+            (Kind::Event, "", seen.replace('}', r#","x":1}"#)),
+            (Kind::Ballots, "", format!("[{two},{one}]")),
+            (Kind::Ballots, "", format!("[{one},{one}]")),
+            (Kind::Changes, "", format!(r#"{{"count":0,"txid":"{zero}"}}"#)),
+            (Kind::Receipts, "", format!(r#"{{"count":0,"txid":"{zero}"}}"#)),
+            (Kind::Members, "", format!("[{own},{own}]")),
+            (Kind::Members, "", format!("[{}]", member(&off, "node-1"))),
+            (Kind::Members, "", format!("[{}]", member(&again, "node-1"))),
+            (Kind::Operators, "", format!("[{}]", member(&key.to_string(), "Node"))),
+        ] {
+            assert!(!kind.value_fits(id, value.as_bytes()), "{kind} {value}");
         }
     }
 

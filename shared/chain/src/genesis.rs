@@ -181,11 +181,7 @@ pub fn check_named(list: &[Named]) -> Result<(), GenesisError> {
     let mut keys: Vec<&PublicKey> = list.iter().map(|named| &named.key).collect();
     keys.sort_unstable();
     rule(keys.is_sorted_by(|one, next| one < next), "keys are unique")?;
-    rule(list.iter().all(|named| is_curve_key(&named.key)), "a key is not an Ed25519 public key")
-}
-
-fn is_curve_key(key: &PublicKey) -> bool {
-    ed25519_dalek::VerifyingKey::from_bytes(key.as_bytes()).is_ok_and(|key| !key.is_weak())
+    rule(list.iter().all(|named| named.key.check().is_ok()), "a key is not an Ed25519 public key")
 }
 
 /// The founding document of a chain.
@@ -248,7 +244,7 @@ impl Genesis {
         let mut signers = ServiceRole::ALL.iter().filter(|role| role.signs_transactions());
         let has_key = |role: &ServiceRole| self.services.iter().any(|service| service.role == *role);
         rule(signers.all(has_key), "a service has no key")?;
-        rule(self.services.iter().all(|service| is_curve_key(&service.key)), "a service's key is not one")?;
+        rule(self.services.iter().all(|service| service.key.check().is_ok()), "a service's key is not one")?;
         let mut keys: Vec<PublicKey> = self.services.iter().map(|service| service.key).collect();
         keys.extend(self.members.iter().chain(&self.operators).map(|named| named.key));
         keys.sort_unstable();
@@ -360,15 +356,25 @@ mod tests {
         assert_eq!(origin, "hbc.example/hbc/0341e8558097e9aa");
     }
 
+    /// A point with y + p in the place of y = 3.
+    fn not_canonical() -> PublicKey {
+        let mut bytes = [0xff; 32];
+        (bytes[0], bytes[31]) = (0xf0, 0x7f);
+        PublicKey::from_bytes(bytes)
+    }
+
     #[test]
     fn every_rule_bites() {
-        let spoil: [fn(&mut Genesis); 15] = [
+        let spoil: [fn(&mut Genesis); 18] = [
             |g| g.members.clear(),
             |g| g.members.swap(0, 1),
             |g| g.members[1].key = g.members[0].key,
             |g| g.members[0].name = "Node".into(),
             |g| g.members[0].key = PublicKey::from_bytes([2; 32]),
             |g| g.members[0].key = PublicKey::from_bytes([0; 32]),
+            |g| g.members[0].key = not_canonical(),
+            |g| g.operators[0].key = not_canonical(),
+            |g| g.services[0].key = not_canonical(),
             |g| g.operators.truncate(1),
             |g| g.operators[0].key = g.members[0].key,
             |g| g.origin = "hbc example".into(),

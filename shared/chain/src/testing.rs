@@ -17,7 +17,13 @@ use crate::checkpoint::{Certificate, Checkpoint};
 use crate::genesis::{Genesis, Named, Parameters, ServiceKey};
 use crate::header::Header;
 use hbc_types::account::ServiceRole;
+use hbc_types::digest::Digest;
+use hbc_types::ids::{AccountId, GrantId, PatientId, ReceiptId, RecordId};
 use hbc_types::keys::PublicKey;
+use hbc_types::labels::Category;
+use hbc_types::purpose::Purpose;
+use hbc_types::time::Timestamp;
+use hbc_types::wire::access::{AccessKind, ReceiptBody, ReceiptRecord};
 
 pub use chain::Chain;
 
@@ -89,6 +95,27 @@ pub fn quick_genesis(count: u8) -> Genesis {
 pub fn note(checkpoint: Checkpoint, signers: &[SigningKey], members: &[Named]) -> String {
     let votes: Vec<_> = signers.iter().map(|key| (PublicKey::of(key).kid(), checkpoint.sign(key))).collect();
     Certificate::assemble(checkpoint, &votes, members).to_note()
+}
+
+/// The body of a patient's receipt of this number, from 1 on: one record was read.
+#[must_use]
+pub fn receipt_body(number: u64) -> ReceiptBody {
+    let record = RecordId::parse(&format!("rec-{number:032x}")).unwrap();
+    ReceiptBody {
+        id: ReceiptId::parse(&format!("rcp-{number:032x}")).unwrap(),
+        patient: PatientId::parse(&format!("pat-{:032x}", 1)).unwrap(),
+        n: number,
+        prev: (number > 1).then(|| Digest::of(&number.to_be_bytes())),
+        kind: AccessKind::Read,
+        actor: AccountId::parse(&format!("agy-{:032x}", 1)).unwrap(),
+        organisation: None,
+        purpose: Purpose::Treatment,
+        grant: Some(GrantId::parse(&format!("grt-{:032x}", 1)).unwrap()),
+        rule: "consent".to_owned(),
+        records: vec![ReceiptRecord { record, version: 1 }],
+        categories: vec![Category::Laboratory],
+        at: Timestamp::from_ms(1_790_000_000_400),
+    }
 }
 
 /// The certificate of a block, signed by these keys.

@@ -51,6 +51,11 @@ impl Tx {
         let jws = Jws::parse(bytes, TYP, MAX_TX_BYTES)?;
         let payload: Payload = json::decode(&jws.payload).map_err(JwsError::from)?;
         payload.check()?;
+        // FORMATS §5.1: `pub` is a key. Whoever is introduced by bytes that are none could never sign.
+        if payload.introduces().is_some_and(|key| key.check().is_err()) {
+            let problem = "not an Ed25519 public key";
+            return Err(PayloadError::Field { field: "pub", problem }.into());
+        }
         Ok(Self { bytes: bytes.to_vec(), jws, txid: merkle::leaf_hash(bytes), payload })
     }
 

@@ -12,16 +12,21 @@ use std::sync::atomic::AtomicBool;
 use ed25519_dalek::SigningKey;
 use hbc_chain::certificate::PromiseClaims;
 use hbc_chain::checkpoint::verifier_key;
+use hbc_chain::entry::Kind;
 use hbc_chain::genesis::{Genesis, log_origin};
 use hbc_chain::header::{Block, Header, Target};
 use hbc_chain::map::Map;
 use hbc_chain::merkle;
-use hbc_chain::payload::{Payload, Receipts};
+use hbc_chain::payload::{AffiliationStatus, KeyStatus, OrderKind, Payload, Receipts, StaffStatus};
 use hbc_chain::rtree::AnchorLeaf;
 use hbc_chain::tx::{self, Tx};
 use hbc_types::Digest;
+use hbc_types::account::{AgencyType, Custody, ServiceRole};
 use hbc_types::hash;
 use hbc_types::keys::{PublicKey, SignatureBytes, possession_text};
+use hbc_types::labels::{Category, Sensitivity};
+use hbc_types::purpose::{Action, Purpose};
+use hbc_types::wire::access::AccessKind;
 
 const SALT: [u8; 32] = [7; 32];
 
@@ -150,4 +155,41 @@ fn the_document_states_these_vectors_and_no_others() {
     let words = format!("20 leading zero bits: `{twenty:08x}`; 8: `{eight:08x}`.");
     let unwrapped = document.split_whitespace().collect::<Vec<_>>().join(" ");
     assert!(unwrapped.contains(&words), "section 6: {words}");
+}
+
+/// Rows of §13: the list's name and its codes.
+fn codes() -> Vec<(&'static str, Vec<&'static str>)> {
+    fn all<T: Copy>(list: &[T], code: impl Fn(T) -> &'static str) -> Vec<&'static str> {
+        list.iter().map(|one| code(*one)).collect()
+    }
+    vec![
+        ("action", all(Action::ALL, Action::code)),
+        ("category", all(Category::ALL, Category::code)),
+        ("sensitivity", all(Sensitivity::ALL, Sensitivity::code)),
+        ("purpose", all(Purpose::ALL, Purpose::code)),
+        ("kind of access", all(AccessKind::ALL, AccessKind::code)),
+        ("custody", all(Custody::ALL, Custody::code)),
+        ("status of a key", all(KeyStatus::ALL, KeyStatus::code)),
+        ("status of a profile", all(StaffStatus::ALL, StaffStatus::code)),
+        ("status of an affiliation", all(AffiliationStatus::ALL, AffiliationStatus::code)),
+        ("order", all(OrderKind::ALL, OrderKind::code)),
+        ("service", all(ServiceRole::ALL, ServiceRole::code)),
+        ("agency type", all(AgencyType::ALL, AgencyType::code)),
+        ("kind of entry", all(Kind::ALL, Kind::code)),
+    ]
+}
+
+#[test]
+fn the_document_lists_every_code_and_no_others() {
+    let document = include_str!("../../../docs/FORMATS.md");
+    let section =
+        document.split("\n## 13. Codes").nth(1).and_then(|rest| rest.split("\n## ").next()).unwrap();
+    let rows = section.lines().filter(|line| line.starts_with('|')).skip(2);
+    let stated: Vec<(&str, Vec<&str>)> = rows
+        .map(|row| {
+            let cells: Vec<&str> = row.trim_matches('|').split('|').map(str::trim).collect();
+            (cells[0], cells[2].split(", ").map(|code| code.trim_matches('`')).collect())
+        })
+        .collect();
+    assert_eq!(stated, codes());
 }

@@ -15,6 +15,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use ed25519_dalek::pkcs8::EncodePrivateKey as _;
 use ed25519_dalek::{SigningKey, VerifyingKey};
 use hbc_types::Digest;
+use hbc_types::keys::PublicKey;
 use jsonwebtoken::crypto::aws_lc;
 use jsonwebtoken::errors::{Error, ErrorKind};
 use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Validation};
@@ -134,10 +135,11 @@ pub struct TrustedKey {
 }
 
 impl TrustedKey {
-    /// Prepares `key`; keep the result. Keys of small order are refused here, because the library does not ask.
+    /// Prepares `key`; keep the result. Keys of small order and such that are not in their one encoding are refused here,
+    /// because the library does not ask.
     pub fn new(key: &VerifyingKey) -> Result<Self, JwtError> {
         with_provider();
-        if key.is_weak() {
+        if PublicKey::from_bytes(key.to_bytes()).check().is_err() {
             return Err(JwtError::WeakKey);
         }
         Ok(Self { kid: kid(key).to_string(), key: DecodingKey::from_ed_der(key.as_bytes()) })

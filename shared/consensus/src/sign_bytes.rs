@@ -4,9 +4,10 @@
 
 use std::fmt::Write as _;
 
-use ed25519_dalek::{Signature, Signer as _, SigningKey, VerifyingKey};
+use ed25519_dalek::{Signer as _, SigningKey};
 use hbc_chain::checkpoint::Checkpoint;
 use hbc_types::Digest;
+use hbc_types::keys::{PublicKey, SignatureBytes};
 use malachite_types::{NilOrVal, Round, VoteType};
 
 use crate::context::{Proposal, Vote};
@@ -137,8 +138,7 @@ fn number(round: Round) -> u32 {
 /// True if `signature` is `member`'s over `text`. Strict: one key, one text, one signature.
 #[must_use]
 pub fn fits(member: &Member, text: &[u8], signature: &[u8; 64]) -> bool {
-    VerifyingKey::from_bytes(&member.public_key)
-        .is_ok_and(|key| key.verify_strict(text, &Signature::from_bytes(signature)).is_ok())
+    PublicKey::from_bytes(member.public_key).verify(text, &SignatureBytes::from_bytes(*signature)).is_ok()
 }
 
 /// Signs `text` with the member's key.

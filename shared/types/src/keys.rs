@@ -78,7 +78,7 @@ pub enum KeyError {
     /// The text is not one.
     #[error("{0}")]
     Text(&'static str),
-    /// The 32 bytes are no point of the curve.
+    /// The 32 bytes are no point of the curve, not its one encoding, or of small order.
     #[error("not an Ed25519 public key")]
     NotAKey,
     /// The signature is not this key's over this text.
@@ -117,13 +117,29 @@ impl PublicKey {
         Digest::of(&self.0)
     }
 
-    /// The key taken apart, for many signatures.
+    /// The key taken apart, for many signatures. This is the one place that says which bytes are a key: wherever one can
+    /// stand, it is asked.
+    ///
+    /// FORMATS §4: "y is smaller than p, there is a point of the curve with it, and its order is not 1, 2, 4 or 8".
     ///
     /// # Errors
-    /// [`KeyError::NotAKey`] when the bytes are no point of the curve, or one of small order.
+    /// [`KeyError::NotAKey`] for any other bytes.
     pub fn prepare(&self) -> Result<PreparedKey, KeyError> {
+        // The library takes y and y + p for the same, so that one point would be two keys. The only points with two signs
+        // of x have x = 0, and those are of small order.
+        if !is_below_p(&self.0) {
+            return Err(KeyError::NotAKey);
+        }
         let key = VerifyingKey::from_bytes(&self.0).map_err(|_off_curve| KeyError::NotAKey)?;
         if key.is_weak() { Err(KeyError::NotAKey) } else { Ok(PreparedKey { key, kid: self.kid() }) }
+    }
+
+    /// Whether the bytes are a key at all.
+    ///
+    /// # Errors
+    /// [`KeyError::NotAKey`], as [`Self::prepare`].
+    pub fn check(&self) -> Result<(), KeyError> {
+        self.prepare().map(|_key| ())
     }
 
     /// Verifies one signature, as [`PreparedKey::verify`].
@@ -164,6 +180,12 @@ impl PreparedKey {
         }
         self.key.verify(text, &Signature::from_bytes(&signature.0)).map_err(|_mismatch| KeyError::Signature)
     }
+}
+
+/// Whether y, which is little-endian below the sign of x, is smaller than p = 2^255 - 19.
+fn is_below_p(bytes: &[u8; 32]) -> bool {
+    let [first, between @ .., last] = bytes;
+    *first < 0xed || last & 0x7f != 0x7f || between.iter().any(|byte| *byte != 0xff)
 }
 
 /// The encodings of the eight points of small order.
@@ -217,6 +239,35 @@ mod tests {
         assert_eq!(public.verify(&text, &signature), Ok(()));
         assert_eq!(public.verify(b"other", &signature), Err(KeyError::Signature));
         assert_eq!(PublicKey::from_bytes([2; 32]).verify(&text, &signature), Err(KeyError::NotAKey));
+    }
+
+    #[test]
+    fn a_key_has_one_encoding() {
+        let genuine = PublicKey::of(&SigningKey::from_bytes(&[1; 32]));
+        assert_eq!(genuine.check(), Ok(()));
+        let (mut taken, mut alike) = (0, 0);
+        // Every y from p on that 255 bits can hold, with either sign of x.
+        for (low, sign) in (0xed_u8..=0xff).flat_map(|low| [(low, 0x7f), (low, 0xff)]) {
+            let mut bytes = [0xff; 32];
+            (bytes[0], bytes[31]) = (low, sign);
+            assert_eq!(
+                PublicKey::from_bytes(bytes).check(),
+                Err(KeyError::NotAKey),
+                "{}",
+                hex::encode(bytes)
+            );
+            let Ok(loose) = VerifyingKey::from_bytes(&bytes) else { continue };
+            taken += 1;
+            // The same point in its one encoding.
+            let same = PublicKey::from_bytes(loose.to_edwards().compress().to_bytes());
+            assert_ne!(same.as_bytes(), &bytes);
+            alike += usize::from(same.check().is_ok());
+        }
+        assert!(taken > 0 && alike > 0, "the library takes {taken} of them, {alike} for keys of ours");
+        // The largest y that is one.
+        let mut largest = [0xff; 32];
+        (largest[0], largest[31]) = (0xec, 0x7f);
+        assert!(is_below_p(&largest));
     }
 
     /// What the library's own strict verification says, which takes `R` apart.

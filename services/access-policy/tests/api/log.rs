@@ -155,6 +155,7 @@ async fn with_a_ledger_grants_become_final_and_receipts_prove_themselves_offline
     let trust = Trust::Genesis(Box::new((*w.app.genesis).clone()));
     let verified = proof::verify(&file, &trust).unwrap();
     let Content::Receipt(body) = verified.content else { panic!("not a receipt") };
+    let body = serde_json::to_value(body).unwrap();
     assert_eq!(body["actor"], json!(doctor.id));
     assert_eq!(body["records"][0]["record"], json!(written.request.items[0].record));
     assert_eq!(verified.transaction.unwrap().certified.signers.len(), 3);

@@ -54,17 +54,14 @@ impl AnchorsProof {
 }
 
 impl AnchorsFacts {
-    pub(super) fn facts(&self, facts: &mut Vec<(&'static str, String)>) {
+    /// Of which days all anchors are there, in one sentence without its end.
+    pub(super) fn statement(&self) -> String {
         let Query { from, to, as_of } = self.query;
-        let count = self.anchors.len();
-        facts.push((
-            "proves",
-            format!(
-                "{} to {}, up to height {as_of}, there are {count} anchors and no others",
-                day_text(from),
-                day_text(to)
-            ),
-        ));
+        let (from, to, count) = (day_text(from), day_text(to), self.anchors.len());
+        format!("{from} to {to}, up to height {as_of}, there are {count} anchors and no others")
+    }
+
+    pub(super) fn facts(&self, facts: &mut Vec<(&'static str, String)>) {
         for anchor in &self.anchors {
             let (day0, day1) = (day_text(anchor.day0), day_text(anchor.day1));
             facts.push(("anchor", format!("{day0} to {day1}, height {}, {}", anchor.height, anchor.txid)));

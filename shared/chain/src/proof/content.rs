@@ -14,7 +14,10 @@ use hbc_types::digest::Digest;
 use hbc_types::hash;
 use hbc_types::ids::RecordId;
 use hbc_types::keys::{PublicKey, SaltBytes};
+use hbc_types::labels::Category;
+use hbc_types::purpose::{Action, Purpose};
 use hbc_types::time::Timestamp;
+use hbc_types::wire::access::{ReceiptBody, Scope};
 
 /// A commitment opened: what was committed, and its salt.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -48,7 +51,13 @@ impl ReceiptProof {
         let leaf = merkle::leaf_hash(commitment.as_bytes());
         merkle::verify_inclusion(&leaf, self.index, receipts.count, &self.path, &receipts.root)
             .map_err(|error| ProofError::NotUnderRoot { what: "receipt", error })?;
-        Ok(Content::Receipt(self.receipt.body.clone()))
+        let body = json::decode::<ReceiptBody>(&body)
+            .map_err(|_other| ProofError::Contradiction("the body is not that of a receipt"))?;
+        // FORMATS §2: "`n` from 1; `prev` is absent if and only if `n` is 1".
+        if body.n == 0 || (body.n == 1) != body.prev.is_none() {
+            return Err(ProofError::Contradiction("the receipt's number does not fit the one before it"));
+        }
+        Ok(Content::Receipt(Box::new(body)))
     }
 }
 
@@ -159,10 +168,26 @@ impl ConsentProof {
         if body.grant != consent.grant {
             return Err(ProofError::Contradiction("the body is of another grant"));
         }
+        check_scope(&body.scope)?;
         certificate.limits.allow(&body.scope, at).map_err(ProofError::Limits)?;
         let (root, limits) = (self.root.kid(), certificate.limits);
-        Ok(Content::Consent { root, limits, body: self.consent.body.clone() })
+        Ok(Content::Consent { root, limits, body: Box::new(body) })
     }
+}
+
+/// FORMATS §2: "no list is empty, and `from` is before `until`": any other scope gives nothing.
+fn check_scope(scope: &Scope) -> Result<(), ProofError> {
+    // Without `..`: a field that is added does not compile until it is named.
+    let Scope { actions, categories, sensitivities, purposes, from, until, future_records: _either } = scope;
+    let empty =
+        actions.is_empty() || categories.is_empty() || sensitivities.is_empty() || purposes.is_empty();
+    if empty {
+        return Err(ProofError::Contradiction("a list of the consent's scope is empty"));
+    }
+    if from >= until {
+        return Err(ProofError::Contradiction("the consent ends before it begins"));
+    }
+    Ok(())
 }
 
 fn kind(expected: &'static str, payload: &Payload) -> ProofError {
@@ -202,16 +227,62 @@ fn limits_text(limits: &Limits) -> String {
     }
 }
 
+/// The codes of a list, one after the other.
+fn listed<T: Copy>(list: &[T], code: impl Fn(T) -> &'static str) -> String {
+    list.iter().map(|one| code(*one)).collect::<Vec<_>>().join(", ")
+}
+
+/// What was recorded of an access, in a part of a sentence.
+fn access_text(body: &ReceiptBody) -> String {
+    let ReceiptBody { patient, kind, actor, purpose, records, at, n, .. } = body;
+    format!(
+        "`{}` by {actor} to {} records of {patient} at {at} for {}, the patient's receipt number {n}",
+        kind.code(),
+        records.len(),
+        purpose.code()
+    )
+}
+
+/// What was consented to, in a part of a sentence.
+fn consent_text(body: &ConsentBody) -> String {
+    let ConsentBody { grant, grantee, patient, scope } = body;
+    format!(
+        "{grant} from {patient} to {grantee}: {} of {} for {}, from {} until {}",
+        listed(&scope.actions, Action::code),
+        listed(&scope.categories, Category::code),
+        listed(&scope.purposes, Purpose::code),
+        scope.from,
+        scope.until
+    )
+}
+
 impl Content {
+    /// What is proved and about what, in one sentence without its end: as of when, follows.
+    pub(super) fn statement(&self) -> String {
+        match self {
+            Self::Transaction => "this transaction is final".to_owned(),
+            Self::Receipt(body) => format!("this access was recorded: {}", access_text(body)),
+            Self::Record(record) => format!(
+                "this record existed when its block was made: {} version {}",
+                record.id, record.version
+            ),
+            Self::Consent { body, .. } => {
+                format!("this consent was given; that none revoked it is not shown: {}", consent_text(body))
+            }
+            Self::Consistency { from, to } => {
+                let (first, last) = (from.height, to.height);
+                format!("the log only grew from height {first} to height {last}: nothing was taken back")
+            }
+            Self::State(state) => state.statement(),
+            Self::Anchors(anchors) => anchors.statement(),
+        }
+    }
+
     pub(super) fn facts(&self, facts: &mut Vec<(&'static str, String)>) {
         match self {
-            Self::Transaction => facts.push(("proves", "this transaction is final".to_owned())),
-            Self::Receipt(body) => {
-                facts.push(("proves", "this access was recorded".to_owned()));
-                facts.push(("receipt", body.to_string()));
-            }
+            Self::Transaction => {}
+            Self::Receipt(body) => facts.push(("receipt", written(body))),
             Self::Record(record) => {
-                facts.push(("proves", "this record existed when its block was made".to_owned()));
                 facts.push(("record", format!("{} version {}", record.id, record.version)));
                 facts.push(("received bytes", format!("SHA-256 {}", record.received)));
                 facts.push((
@@ -220,9 +291,7 @@ impl Content {
                 ));
             }
             Self::Consent { root, limits, body } => {
-                facts
-                    .push(("proves", "this consent was given; that none revoked it is not shown".to_owned()));
-                facts.push(("consent", body.to_string()));
+                facts.push(("consent", written(body)));
                 facts.push(("key may sign", limits_text(limits)));
                 facts.push((
                     "root key",
@@ -230,11 +299,6 @@ impl Content {
                 ));
             }
             Self::Consistency { from, to } => {
-                let (first, last) = (from.height, to.height);
-                facts.push((
-                    "proves",
-                    format!("the log only grew from height {first} to height {last}: nothing was taken back"),
-                ));
                 for (name, end) in [("from", from), ("to", to)] {
                     facts.push((name, format!("height {}, hash {}", end.height, end.block)));
                     facts.push(("log", format!("{} leaves, root {}", end.log_size, end.log_root)));
@@ -245,4 +309,9 @@ impl Content {
             Self::Anchors(anchors) => anchors.facts(facts),
         }
     }
+}
+
+/// A body as it was committed.
+fn written(body: &impl Serialize) -> String {
+    String::from_utf8(json::encode(body).unwrap_or_default()).unwrap_or_default()
 }

@@ -76,6 +76,9 @@ impl<'a> Ground<'a> {
             if change.members.is_empty() || check_named(&change.members).is_err() {
                 return Err(ProofError::Members("not a list of members"));
             }
+            if members.at(change.height().saturating_add(1)) == change.members.as_slice() {
+                return Err(ProofError::Members("a change that changes nothing"));
+            }
             change.named.verify(&change.certified.header, &change.members)?;
             members.sets.push((change.height(), &change.members));
         }

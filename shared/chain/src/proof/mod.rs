@@ -42,9 +42,11 @@ use super::json::{self, JsonError};
 use super::merkle::MerkleError;
 use super::rtree::RtreeError;
 use super::tx::TxError;
+use crate::consent::ConsentBody;
 use crate::map::MapError;
 use hbc_types::digest::Digest;
 use hbc_types::keys::{KeyError, Kid};
+use hbc_types::wire::access::ReceiptBody;
 
 /// The first bytes of an exported chain.
 pub const CHAIN_MAGIC: &[u8; 8] = b"HBCCHAIN";
@@ -136,11 +138,11 @@ pub enum ProofError {
         /// The kind.
         kind: &'static str,
     },
-    /// Two files tell different pasts: one leaves out a change of members that the other has.
+    /// By two files, other members certify a height, and no block of that height or above is in both.
     #[error(
-        "in block {height} the members changed by one of the files and not by the other: one of them is of a made-up past"
+        "one of the files has other members at height {height} than the other: it leaves out changes of members, or one of them is of a made-up past. Which, a file tells that has blocks of both"
     )]
-    ChangeLeftOut {
+    OtherMembers {
         /// The height.
         height: u64,
     },
@@ -151,6 +153,12 @@ pub enum ProofError {
         kind: &'static str,
         /// Why.
         error: MapError,
+    },
+    /// The state holds something else there than the format has.
+    #[error("what the state holds is no entry `{kind}`")]
+    Value {
+        /// The kind that was asked for.
+        kind: &'static str,
     },
     /// The anchors are not all.
     #[error("the anchors are not shown to be all: {0}")]
@@ -183,6 +191,46 @@ pub enum ProofError {
     /// Two parts of the document contradict each other.
     #[error("{0}")]
     Contradiction(&'static str),
+}
+
+impl ProofError {
+    /// Whether this is no word against the file: it cannot be read as a proof, or what it is checked with is missing.
+    #[must_use]
+    pub const fn tells_nothing(&self) -> bool {
+        match self {
+            Self::TooLarge
+            | Self::Form(_)
+            | Self::LineFeed
+            | Self::GenesisMissing
+            | Self::GenesisNeeded
+            | Self::OtherMembers { .. } => true,
+            Self::OtherChain { .. }
+            | Self::Genesis(_)
+            | Self::GenesisMismatch { .. }
+            | Self::Transaction(_)
+            | Self::TransactionChain
+            | Self::Author(_)
+            | Self::Checkpoint(_)
+            | Self::NotInLog(_)
+            | Self::Header(_)
+            | Self::Block(_)
+            | Self::HeaderNotInLog(_)
+            | Self::Members(_)
+            | Self::MembersState(_)
+            | Self::NotConsistent(_)
+            | Self::Fork { .. }
+            | Self::Id { .. }
+            | Self::NotInState { .. }
+            | Self::Value { .. }
+            | Self::Anchors(_)
+            | Self::Kind { .. }
+            | Self::NotUnderRoot { .. }
+            | Self::Commitment(_)
+            | Self::Certificate(_)
+            | Self::Limits(_)
+            | Self::Contradiction(_) => false,
+        }
+    }
 }
 
 /// A proof document.
@@ -223,6 +271,16 @@ impl Document {
         }
         let document = file.strip_suffix(b"\n").ok_or(ProofError::LineFeed)?;
         Ok(json::decode(document)?)
+    }
+
+    /// The `format` of a proof that somebody laid out anew: with spaces, line breaks or a byte-order mark that its form does
+    /// not have, or with its fields in another order. None if the file says something else than a proof.
+    #[must_use]
+    pub fn laid_out_anew(file: &[u8]) -> Option<String> {
+        let text = file.strip_prefix(BYTE_ORDER_MARK).unwrap_or(file);
+        let value: serde_json::Value = serde_json::from_slice(text).ok()?;
+        let _document: Self = json::decode(&json::encode(&value).ok()?).ok()?;
+        value.get("format")?.as_str().map(str::to_owned)
     }
 
     /// The file's bytes.
@@ -282,7 +340,7 @@ pub enum Content {
     /// The transaction itself.
     Transaction,
     /// A receipt with this body.
-    Receipt(serde_json::Value),
+    Receipt(Box<ReceiptBody>),
     /// A record.
     Record(RecordFacts),
     /// A consent under this root key.
@@ -292,7 +350,7 @@ pub enum Content {
         /// What the root certified the consent key for; the consent is within them.
         limits: Limits,
         /// The committed body.
-        body: serde_json::Value,
+        body: Box<ConsentBody>,
     },
     /// The log only grew.
     Consistency {
@@ -335,9 +393,12 @@ pub fn verify(file: &[u8], trust: &Trust) -> Result<Verified, ProofError> {
         Document::State(proof) => (None, proof.verify(&ground)?),
         Document::Anchors(proof) => (None, proof.verify(&ground)?),
     };
-    let known = Known::of_document(&document);
+    let known = Known::of_document(&document, &ground.genesis.members)?;
     Ok(Verified { pinned: ground.pinned, chain, transaction, content, known })
 }
+
+/// What some editors put before a text.
+pub const BYTE_ORDER_MARK: &[u8] = "\u{feff}".as_bytes();
 
 /// What a file is, by how it begins.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -353,12 +414,15 @@ pub enum FileKind {
 }
 
 impl FileKind {
-    /// Told by the first bytes; 32 are enough.
+    /// Told by the first bytes; 32 are enough. What an editor puts before them hides nothing: such a file is read as what it
+    /// is, and then refused for its form.
     #[must_use]
     pub fn of(start: &[u8]) -> Self {
         if start.starts_with(CHAIN_MAGIC) {
-            Self::Chain
-        } else if start.starts_with(b"{") {
+            return Self::Chain;
+        }
+        let start = start.strip_prefix(BYTE_ORDER_MARK).unwrap_or(start).trim_ascii_start();
+        if start.starts_with(b"{") {
             Self::Document
         } else if start.starts_with(tlog::FIRST_LINE.as_bytes()) {
             Self::TlogProof
@@ -369,7 +433,27 @@ impl FileKind {
 }
 
 impl Verified {
-    /// What is proved, as labels and values to print.
+    /// What was proved, about what, and as of when: one sentence.
+    #[must_use]
+    pub fn statement(&self) -> String {
+        let said = self.content.statement();
+        let as_of = match (&self.content, &self.transaction) {
+            (_, Some(transaction)) => {
+                format!("final in block {} of {}", transaction.height, transaction.time)
+            }
+            (Content::State(facts), None) => format!("as of {}", facts.at.time),
+            (Content::Anchors(facts), None) => format!("as of {}", facts.at.time),
+            (Content::Consistency { to, .. }, None) => format!("as of height {}", to.height),
+            // The others are about a transaction.
+            (
+                Content::Transaction | Content::Receipt(_) | Content::Record(_) | Content::Consent { .. },
+                None,
+            ) => String::new(),
+        };
+        format!("{said}; {as_of}.")
+    }
+
+    /// What else is proved, as labels and values to print.
     #[must_use]
     pub fn facts(&self) -> Vec<(&'static str, String)> {
         let mut facts = vec![("chain", chain_line(&self.chain, self.pinned))];

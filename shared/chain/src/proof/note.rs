@@ -83,11 +83,20 @@ pub fn verify_tlog(text: &str, leaf: Leaf<'_>, trust: &Trust) -> Result<Verified
     Ok(VerifiedNote { chain: ground.chain, certified, leaf })
 }
 
+/// A name as C2SP signed-note has them: "non-empty, and not contain any Unicode spaces or plus (U+002B)".
+fn is_key_name(name: &str) -> bool {
+    !name.is_empty() && !name.contains(|c: char| c.is_whitespace() || c == '+')
+}
+
 /// A note with the lines of these members' keys only. "Verifiers MUST ignore signatures from unknown keys": C2SP signed-note;
 /// a key is known by its name and its id.
 fn by_known_keys(note: &str, origin: &str, members: &[Named]) -> Result<String, CheckpointError> {
     if note.len() > MAX_NOTE_BYTES {
         return Err(CheckpointError::Form("too long"));
+    }
+    // "MUST NOT contain any ASCII control characters (those below U+0020) other than newline": C2SP signed-note.
+    if note.contains(|c: char| c < ' ' && c != '\n') {
+        return Err(CheckpointError::Form("a control character"));
     }
     let (body, lines) = note.split_once("\n\n").ok_or(CheckpointError::Form("no empty line"))?;
     let lines = lines.strip_suffix('\n').ok_or(CheckpointError::Form("no line feed at the end"))?;
@@ -96,8 +105,15 @@ fn by_known_keys(note: &str, origin: &str, members: &[Named]) -> Result<String, 
     for line in lines.split('\n') {
         let rest = line.strip_prefix("— ").ok_or(CheckpointError::Form("not a signature line"))?;
         let (name, base64) = rest.split_once(' ').ok_or(CheckpointError::Form("not a signature line"))?;
+        if !is_key_name(name) {
+            return Err(CheckpointError::Form("a signer has no name of a key"));
+        }
         let bytes = STANDARD.decode(base64).map_err(|_other| CheckpointError::Form("not a signature"))?;
-        let (id, _) = bytes.split_first_chunk::<4>().ok_or(CheckpointError::Form("not a signature"))?;
+        let (id, signature) =
+            bytes.split_first_chunk::<4>().ok_or(CheckpointError::Form("not a signature"))?;
+        if signature.is_empty() {
+            return Err(CheckpointError::Form("a key id without a signature"));
+        }
         let member = name.strip_prefix(origin).and_then(|rest| rest.strip_prefix('/'));
         if members.iter().any(|of| member == Some(&of.name) && key_id(name, &of.key) == *id) {
             known.push_str(line);
@@ -118,22 +134,31 @@ impl VerifiedNote {
         Known::of_note(&self.certified)
     }
 
-    /// What is proved, as labels and values to print.
+    /// What was proved, about what, and as of when: one sentence.
+    #[must_use]
+    pub fn statement(&self) -> String {
+        let CertifiedBlock { height, log_size, .. } = self.certified;
+        match self.leaf {
+            Some(VerifiedLeaf { hash, index, transaction: Some(kind) }) => {
+                format!(
+                    "transaction {kind} {hash} stands in the log at place {index}; as of height {height}."
+                )
+            }
+            Some(VerifiedLeaf { hash, index, transaction: None }) => format!(
+                "leaf {hash} stands in the log at place {index}, be it a transaction or a header; as of height {height}."
+            ),
+            None => format!(
+                "founding members certified this block and this log of {log_size} leaves; as of height {height}."
+            ),
+        }
+    }
+
+    /// What else is proved, as labels and values to print.
     #[must_use]
     pub fn facts(&self) -> Vec<(&'static str, String)> {
         let certified = &self.certified;
-        let proves = match self.leaf {
-            Some(VerifiedLeaf { hash, index, transaction: Some(kind) }) => {
-                format!("transaction {kind} {hash} stands in the log at place {index}")
-            }
-            Some(VerifiedLeaf { hash, index, transaction: None }) => {
-                format!("leaf {hash} stands in the log at place {index}, be it a transaction or a header")
-            }
-            None => "the members certified this block and this log".to_owned(),
-        };
         vec![
             ("chain", chain_line(&self.chain, true)),
-            ("proves", proves),
             ("block", format!("height {}, hash {}", certified.height, certified.block)),
             ("log", format!("{} leaves, root {}", certified.log_size, certified.log_root)),
             ("certified", certified.by_founders()),

@@ -105,12 +105,14 @@ impl EntryProof {
         if !self.kind.id_fits(&self.id) {
             return Err(ProofError::Id { kind: self.kind.code() });
         }
-        let key = self.kind.key(&self.id);
-        let shown = match &self.value {
-            Some(value) => self.proof.verify_present(map, &key, &Digest::of(&json::encode(value)?)),
-            None => self.proof.verify_absent(map, &key),
+        let (kind, key) = (self.kind.code(), self.kind.key(&self.id));
+        let not_there = |error| ProofError::NotInState { kind, error };
+        let Some(value) = &self.value else {
+            return self.proof.verify_absent(map, &key).map_err(not_there);
         };
-        shown.map_err(|error| ProofError::NotInState { kind: self.kind.code(), error })
+        let value = json::encode(value)?;
+        self.proof.verify_present(map, &key, &Digest::of(&value)).map_err(not_there)?;
+        if self.kind.value_fits(&self.id, &value) { Ok(()) } else { Err(ProofError::Value { kind }) }
     }
 }
 
@@ -128,11 +130,12 @@ fn grant_verdict(grant: Option<&Value>, key: Option<&Value>) -> Result<Verdict, 
 }
 
 impl StateFacts {
-    pub(super) fn facts(&self, facts: &mut Vec<(&'static str, String)>) {
+    /// What the state said about which entry, in one sentence without its end.
+    pub(super) fn statement(&self) -> String {
         let height = self.at.certified.height;
         let name = if self.id.is_empty() { String::new() } else { format!(" {}", self.id) };
         let kind = self.kind;
-        let proves = match &self.verdict {
+        match &self.verdict {
             Verdict::InForce => format!("grant{name} IS IN FORCE at height {height}"),
             Verdict::NotInForce(why) => format!("grant{name} is NOT IN FORCE at height {height}: {why}"),
             Verdict::Entry(value) => match value.get("status").and_then(Value::as_str) {
@@ -140,8 +143,10 @@ impl StateFacts {
                 None => format!("the state holds {kind}{name} at height {height}"),
             },
             Verdict::Absent => format!("{kind}{name} IS NOT in the state at height {height}"),
-        };
-        facts.push(("proves", proves));
+        }
+    }
+
+    pub(super) fn facts(&self, facts: &mut Vec<(&'static str, String)>) {
         if let Verdict::Entry(value) = &self.verdict {
             facts.push(("value", value.to_string()));
         }

@@ -16,7 +16,7 @@ use crate::entry::{Entry, Kind};
 use crate::genesis::Named;
 use crate::merkle::{self, Tree};
 use crate::payload::{Anchor, Consent, KeyStatus, Payload, Receipts, Segment};
-use crate::testing::{Chain, genesis as sample, key};
+use crate::testing::{Chain, genesis as sample, key, receipt_body};
 use crate::tx;
 use hbc_types::account::Custody;
 use hbc_types::hash;
@@ -33,10 +33,17 @@ fn receipts_tx(chain: &Chain, root: Digest, count: u64) -> String {
 
 /// A chain whose block 1 holds three transactions, the second of which covers five receipts; block 2 and 3 follow.
 fn receipt(members: u8, under: usize) -> (Chain, ReceiptProof) {
+    let body = |n| serde_json::to_value(receipt_body(n)).unwrap();
+    receipt_with(members, under, body(4))
+}
+
+/// The same with this body for the fourth.
+fn receipt_with(members: u8, under: usize, fourth: serde_json::Value) -> (Chain, ReceiptProof) {
     let mut chain = Chain::new(members);
-    let body = |n: u64| json!({"id": format!("rcp-{n:032x}"), "kind": "read", "n": n});
+    let mut bodies: Vec<_> = (1..=5).map(|n| serde_json::to_value(receipt_body(n)).unwrap()).collect();
+    bodies[3] = fourth.clone();
     let commitments: Vec<Digest> =
-        (0..5).map(|n| hash::receipt(&SALT, &json::encode(&body(n)).unwrap())).collect();
+        bodies.iter().map(|body| hash::receipt(&SALT, &json::encode(body).unwrap())).collect();
     let leaves: Vec<Digest> = commitments.iter().map(|c| merkle::leaf_hash(c.as_bytes())).collect();
     let batch = Tree::of(&leaves);
     let wanted = receipts_tx(&chain, batch.root(), 5);
@@ -49,7 +56,7 @@ fn receipt(members: u8, under: usize) -> (Chain, ReceiptProof) {
         anchor: chain.prove(202, &wanted, places[1], 1, under),
         index: 3,
         path: batch.inclusion(3, 5).unwrap(),
-        receipt: Opening { body: body(3), salt: SaltBytes::from_bytes(SALT) },
+        receipt: Opening { body: fourth, salt: SaltBytes::from_bytes(SALT) },
     };
     (chain, proof)
 }
@@ -65,7 +72,7 @@ fn a_receipt_is_proved_under_its_own_and_under_later_checkpoints() {
         let verified = verify(&file(&proof), &chain.trust()).unwrap();
         assert!(verified.pinned);
         assert_eq!(verified.chain, chain.id);
-        assert_eq!(verified.content, Content::Receipt(proof.receipt.body.clone()));
+        assert_eq!(verified.content, Content::Receipt(Box::new(receipt_body(4))));
         let facts = verified.facts();
         let transaction = verified.transaction.unwrap();
         assert_eq!((transaction.height, transaction.certified.height), (1, under as u64));
@@ -74,6 +81,73 @@ fn a_receipt_is_proved_under_its_own_and_under_later_checkpoints() {
         assert_eq!(transaction.certified.signers.len(), if under == 2 { 3 } else { 4 });
         assert!(transaction.zero_bits >= 8);
         assert!(facts.iter().all(|(_, value)| !value.contains("NOT PINNED")));
+    }
+}
+
+#[test]
+fn a_receipt_is_read_whole() {
+    let whole = serde_json::to_value(receipt_body(4)).unwrap();
+    let with = |change: &dyn Fn(&mut serde_json::Map<String, serde_json::Value>)| {
+        let mut body = whole.clone();
+        change(body.as_object_mut().unwrap());
+        body
+    };
+    let mut bodies = vec![
+        json!(1),
+        json!({}),
+        json!([]),
+        json!("read"),
+        with(&|body| drop(body.insert("x".into(), json!(1)))),
+    ];
+    for field in ["actor", "at", "categories", "id", "kind", "n", "patient", "purpose", "records", "rule"] {
+        bodies.push(with(&|body| drop(body.remove(field))));
+        bodies.push(with(&|body| drop(body.insert(field.into(), json!({})))));
+    }
+    bodies.push(with(&|body| drop(body.insert("purpose".into(), json!("BTG")))));
+    bodies.push(with(&|body| drop(body.insert("at".into(), json!("2026-09-21T14:13:20Z")))));
+    for body in bodies {
+        let (chain, proof) = receipt_with(1, 1, body);
+        let expected = ProofError::Contradiction("the body is not that of a receipt");
+        assert_eq!(verify(&file(&proof), &chain.trust()), Err(expected), "{}", proof.receipt.body);
+    }
+    for body in [
+        with(&|body| drop(body.insert("n".into(), json!(0)))),
+        with(&|body| drop(body.insert("n".into(), json!(1)))),
+        with(&|body| drop(body.remove("prev"))),
+    ] {
+        let (chain, proof) = receipt_with(1, 1, body);
+        let expected = ProofError::Contradiction("the receipt's number does not fit the one before it");
+        assert_eq!(verify(&file(&proof), &chain.trust()), Err(expected), "{}", proof.receipt.body);
+    }
+}
+
+#[test]
+fn a_verdict_is_one_sentence_of_what_about_what_and_as_of_when() {
+    let (chain, proof) = receipt(4, 3);
+    let said = verify(&file(&proof), &chain.trust()).unwrap().statement();
+    assert_eq!(
+        said,
+        "this access was recorded: `read` by agy-00000000000000000000000000000001 to 1 records of \
+         pat-00000000000000000000000000000001 at 2026-09-21T14:13:20.400Z for TREAT, the patient's receipt number 4; \
+         final in block 1 of 2026-09-21T14:13:21.000Z."
+    );
+}
+
+#[test]
+fn a_proof_that_an_editor_laid_out_is_known_as_one() {
+    let (_, proof) = receipt(1, 1);
+    let good = file(&proof);
+    let value: serde_json::Value = serde_json::from_slice(&good).unwrap();
+    let pretty = serde_json::to_vec_pretty(&value).unwrap();
+    let marked = [BYTE_ORDER_MARK, &good].concat();
+    for altered in [pretty.clone(), marked, [BYTE_ORDER_MARK, b" \r\n", &pretty].concat()] {
+        assert_eq!(FileKind::of(&altered), FileKind::Document);
+        assert!(verify(&altered, &Trust::Nothing).unwrap_err().tells_nothing());
+        assert_eq!(Document::laid_out_anew(&altered).as_deref(), Some("hbc-proof-receipt/v1"));
+    }
+    for other in [&b"{}"[..], b"{\"format\": \"hbc-proof-receipt/v1\"}", &pretty[..pretty.len() - 1], b"\xff"]
+    {
+        assert_eq!(Document::laid_out_anew(other), None);
     }
 }
 

@@ -8,13 +8,10 @@ use hbc_types::Digest;
 use hbc_types::account::ServiceRole;
 
 use super::{Refusal, Rule};
-use crate::entry::{Entry, GrantEntry, KeyEntry, Kind};
+use crate::entry::{Entry, GrantEntry, KeyEntry, Kind, MAX_UNSEEN};
 use crate::payload::{Consent, ConsentKey, KeyStatus, Revoke};
 use crate::state::Draft;
 use crate::tx::Tx;
-
-/// Revocations of grants that were never seen, per key.
-pub const MAX_UNSEEN: u64 = 64;
 
 impl Draft<'_> {
     /// FORMATS §5.4, `identity.key`. Registration: auth, once per key. Revocation: auth or the key itself, once.

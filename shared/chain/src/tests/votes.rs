@@ -290,8 +290,8 @@ fn lists_stay_inside_their_limits() {
 #[test]
 fn no_list_and_no_service_gets_a_key_that_is_none() {
     let mut ground = Ground::new();
-    // Off the curve, and of small order.
-    for bytes in [[2; 32], [0; 32]] {
+    // Off the curve, of small order, and a point with y + p for y.
+    for bytes in [[2; 32], [0; 32], not_canonical()] {
         let none = PublicKey::from_bytes(bytes);
         for subject in ["member:m9", "operator:o9"] {
             let vote = ground.vote(subject, &none.to_string());
@@ -306,8 +306,31 @@ fn no_list_and_no_service_gets_a_key_that_is_none() {
             role: ServiceRole::Storage,
             status: KeyStatus::Active,
         });
-        assert_eq!(ground.verdict("m1", &service), never(Rule::BadChange), "{none}");
+        let staff = Payload::Staff(Staff {
+            chain: ground.chain,
+            commitment: Digest::of(b"person"),
+            iat: ground.iat(),
+            key: none.kid(),
+            nonce: 0,
+            organisation: "Spital Süd".to_owned(),
+            public: none,
+            role: "doctor".to_owned(),
+            status: StaffStatus::Active,
+        });
+        for payload in [service, staff] {
+            let text = crate::tx::sign(&secret("m1"), &payload).unwrap();
+            let refusal = Tx::parse(text.as_bytes()).unwrap_err().to_string();
+            assert!(refusal.contains("`pub`: not an Ed25519 public key"), "{none}: {refusal}");
+        }
     }
+}
+
+/// A key of the library's that is none of ours: y is 3 + p.
+fn not_canonical() -> [u8; 32] {
+    let mut bytes = [0xff; 32];
+    (bytes[0], bytes[31]) = (0xf0, 0x7f);
+    assert!(ed25519_dalek::VerifyingKey::from_bytes(&bytes).is_ok_and(|key| !key.is_weak()));
+    bytes
 }
 
 #[test]

@@ -197,6 +197,35 @@ fn a_body_that_is_no_consents_proves_nothing() {
 }
 
 #[test]
+fn a_scope_that_gives_nothing_proves_nothing() {
+    let whole = scope(&[Action::Read], &[Category::Laboratory]);
+    let empty = "a list of the consent's scope is empty";
+    type Spoiling = (fn(&mut Scope), &'static str);
+    let cases: [Spoiling; 6] = [
+        (|scope| scope.actions.clear(), empty),
+        (|scope| scope.categories.clear(), empty),
+        (|scope| scope.sensitivities.clear(), empty),
+        (|scope| scope.purposes.clear(), empty),
+        (|scope| scope.until = scope.from, "the consent ends before it begins"),
+        (|scope| scope.from = Timestamp::from_ms(1_900_000_000_000), "the consent ends before it begins"),
+    ];
+    for (spoil, reason) in cases {
+        let mut scope = whole.clone();
+        spoil(&mut scope);
+        let (chain, proof) = consent(consent_body(scope), Limits::default());
+        assert_eq!(check(&chain, &proof), Err(ProofError::Contradiction(reason)));
+    }
+    // What HL7 v3 has and HBC does not know is no purpose of a consent.
+    for purpose in ["BTG", "HOPERAT", "FAMRQT", "PWATRNY"] {
+        let mut body = consent_body(whole.clone());
+        body["scope"]["purposes"] = json!([purpose]);
+        let (chain, proof) = consent(body, Limits::default());
+        let expected = ProofError::Contradiction("the body is not that of a consent");
+        assert_eq!(check(&chain, &proof), Err(expected), "{purpose}");
+    }
+}
+
+#[test]
 fn a_delegates_consent_counts_within_the_limits_of_its_certificate() {
     let (chain, proof) = delegated_consent();
     let facts = check(&chain, &proof).unwrap().facts();

@@ -144,7 +144,7 @@ fn another_past_made_up_by_founders_is_found_by_whatever_was_kept() {
     let (early, late) = (honest(2), honest(4));
     assert_eq!(early.agrees_with(&late), Ok(()));
     assert_eq!(forged.agrees_with(&late), Err(ProofError::Fork { height: 3 }));
-    assert_eq!(early.agrees_with(&forged), Err(ProofError::ChangeLeftOut { height: 1 }));
+    assert_eq!(early.agrees_with(&forged), Err(ProofError::OtherMembers { height: 2 }));
     assert_eq!(forged.agrees_with(&forged), Ok(()));
     let note = |chain: &Chain, height: usize| {
         verify_note(&chain.note_by(height, &chain.members[1], 1), &trust).unwrap().known()
@@ -152,6 +152,94 @@ fn another_past_made_up_by_founders_is_found_by_whatever_was_kept() {
     assert_eq!(note(&other, 4).agrees_with(&late), Err(ProofError::Fork { height: 4 }));
     assert_eq!(note(&chain, 4).agrees_with(&late), Ok(()));
     assert_eq!(note(&chain, 2).agrees_with(&note(&other, 4)), Ok(()), "nothing in common");
+}
+
+/// A document with a change of members after which the same members are named.
+pub(super) fn idle_change() -> Document {
+    let mut chain = Chain::new(4);
+    chain.append(&[]);
+    let transaction = receipts_tx(&chain, Digest::of(b"root"), 1);
+    let places = chain.append(std::slice::from_ref(&transaction));
+    let good = chain.prove(202, &transaction, places[0], 2, 2);
+    let idle = SetChange { certified: chain.certification(1), members: chain.list(1), named: chain.named(1) };
+    Document::Transaction(TransactionProof { sets: vec![idle], ..good })
+}
+
+#[test]
+fn a_change_that_changes_nothing_is_refused() {
+    assert_eq!(refusal(&idle_change(), &Chain::new(4)), "members: a change that changes nothing");
+}
+
+/// A state proof at a height with these changes of members.
+fn at(chain: &Chain, height: usize, sets: Vec<SetChange>) -> Known {
+    let entries = vec![chain.entry(height, Kind::Parameters, "")];
+    let (genesis, state) = (Some(chain.genesis.clone()), chain.evidence(height));
+    let proof = StateProof { chain: chain.id, entries, genesis, sets, state };
+    verify(&Document::State(proof).to_bytes().unwrap(), &chain.trust()).unwrap().known
+}
+
+#[test]
+fn a_file_without_its_changes_discredits_no_honest_one() {
+    // A member goes and comes back: of that a document shows nothing but what it carries.
+    let mut chain = Chain::new(4);
+    let founders = chain.members[1].clone();
+    chain.change(chain.with_member(3, 5));
+    chain.append(&[]);
+    chain.change(founders);
+    (0..3).for_each(|_| drop(chain.append(&[])));
+    let honest = |height: usize| at(&chain, height, chain.sets_before(height));
+    let stripped = |height: usize| at(&chain, height, Vec::new());
+    assert_eq!(honest(6).agrees_with(&stripped(6)), Ok(()), "a block of both settles what is below it");
+    assert_eq!(stripped(5).agrees_with(&honest(6)), Ok(()));
+    // Without such a block it cannot be told, which speaks against neither.
+    let unclear = honest(3).agrees_with(&stripped(6)).unwrap_err();
+    assert_eq!(unclear, ProofError::OtherMembers { height: 3 });
+    assert!(unclear.tells_nothing());
+    for (one, next) in [(1, 6), (2, 3), (3, 6), (4, 6)] {
+        assert_eq!(honest(one).agrees_with(&honest(next)), Ok(()), "{one} {next}");
+    }
+}
+
+/// A document with two blocks 1, each of which the founders certified and after each of which the same members follow.
+pub(super) fn two_pasts() -> Document {
+    let mut chain = Chain::new(4);
+    let mut other = chain.clone();
+    other.anchors = Digest::of(b"other");
+    for chain in [&mut chain, &mut other] {
+        chain.change(chain.with_member(3, 5));
+    }
+    let transaction = receipts_tx(&chain, Digest::of(b"root"), 1);
+    let places = chain.append(std::slice::from_ref(&transaction));
+    let good = chain.prove(202, &transaction, places[0], 2, 2);
+    assert!(verify(&Document::Transaction(good.clone()).to_bytes().unwrap(), &chain.trust()).is_ok());
+    Document::Transaction(TransactionProof { sets: other.sets, ..good })
+}
+
+#[test]
+fn a_document_that_contradicts_itself_is_refused() {
+    let refusal = verify(&two_pasts().to_bytes().unwrap(), &Chain::new(4).trust());
+    assert_eq!(refusal, Err(ProofError::Fork { height: 1 }));
+}
+
+#[test]
+fn no_key_has_a_second_encoding_in_a_list_of_members() {
+    // The same point twice as two members: y is 3, and 3 + p.
+    let (mut three, mut again) = ([0; 32], [0xff; 32]);
+    three[0] = 3;
+    (again[0], again[31]) = (0xf0, 0x7f);
+    let named = |bytes, name: &str| Named { key: PublicKey::from_bytes(bytes), name: name.to_owned() };
+    assert!(crate::genesis::check_named(&[named(three, "one")]).is_ok());
+    assert!(crate::genesis::check_named(&[named(three, "one"), named(again, "two")]).is_err());
+    let mut chain = Chain::new(4);
+    let mut members = chain.members[1].clone();
+    members[3].1.key = PublicKey::from_bytes(again);
+    chain.change(members);
+    let transaction = receipts_tx(&chain, Digest::of(b"root"), 1);
+    let places = chain.append_by(std::slice::from_ref(&transaction), &[1, 2, 3]);
+    let mut proof = chain.prove(202, &transaction, places[0], 2, 2);
+    proof.certified.checkpoint = chain.note(2, 3);
+    let refusal = refusal(&Document::Transaction(proof), &chain);
+    assert_eq!(refusal, "members: not a list of members");
 }
 
 #[test]

@@ -278,6 +278,8 @@ def known_lines(note, origin, members):
             name = f"{origin}/{member['name']}"
             if (name_of, data[:4]) == (name, sha(name.encode() + b"\n\1" + bytes.fromhex(member["key"]))[:4]):
                 known.append(line + "\n")
+    if known and not body.startswith(f"{origin}\n"):
+        raise Unreadable("members of this log under the text of another")
     if 3 * len(known) <= 2 * len(members):
         verify_known(f"{body}\n", known, members, origin)
         raise Unreadable(f"{len(known)} of {len(members)} founding members are too few, if they are the members there")

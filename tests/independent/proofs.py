@@ -3,7 +3,7 @@ import re
 from datetime import datetime, timedelta, timezone
 
 from blocks import *
-from chain import Transaction
+from chain import Transaction, check_genesis
 
 
 # Section 8: proofs.
@@ -29,11 +29,12 @@ class Ground:
 
     def __init__(self, proof, pinned):
         self.chain = chain_of(pinned)
-        demand(chain_of(proof.get("genesis", pinned)).hash == self.chain.hash, "another chain")
+        if "genesis" in proof:
+            check_genesis(proof["genesis"])
+            demand(chain_of(proof["genesis"]).hash == self.chain.hash, "another chain")
         demand(unhex(proof["chain"], 32, "chain") == self.chain.hash, "another chain")
         self.origin = f"{pinned['origin']}/hbc/{self.chain.hash.hex()[:16]}"
         self.sets, self.headers = [(0, pinned["members"])], {}
-        demand(proof.get("sets") != [], "an empty list of changes")
         for change in proof.get("sets", []):
             fields(change, ("certified", "members", "named"))
             header = self.certified(change["certified"])
@@ -289,9 +290,9 @@ def hexes(length):
     return lambda value: unhex(value, length, "a value")
 
 
-def many(shape):
+def many(shape, least=0):
     def check(value):
-        demand(isinstance(value, list), "not a list")
+        demand(isinstance(value, list) and len(value) >= least, "not a list, or an empty one")
         for one in value:
             check_shape(one, shape)
 
@@ -341,7 +342,7 @@ MAP_PROOF = {"other": maybe({"key": DIGEST32, "value": DIGEST32}), "path": many(
 NAMED = {"anchors": DIGEST32, "map": DIGEST32, "pages": DIGEST32, "proof": MAP_PROOF}
 CERTIFIED = {"before": HEADER, "checkpoint": str, "header": HEADER, "named": NAMED}
 MEMBERS = many({"key": DIGEST32, "name": str})
-SETS = many({"certified": CERTIFIED, "members": MEMBERS, "named": NAMED})
+SETS = many({"certified": CERTIFIED, "members": MEMBERS, "named": NAMED}, least=1)
 GENESIS = {
     "members": MEMBERS, "operators": MEMBERS, "origin": str, "parameters": {name: whole(0, 2**64) for name in PARAMETERS},
     "services": many({"key": DIGEST32, "role": lambda value: code(value, "service")}), "time_ms": whole(),

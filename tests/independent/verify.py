@@ -14,6 +14,7 @@ sys.dont_write_bytecode = True
 
 from chain import *
 from proofs import *
+from vectors import check_codes, check_vectors
 
 
 def check(data, genesis, transaction=None):
@@ -114,6 +115,8 @@ def self_test():
     Header(bytes.fromhex(stated["header"])).check_work()
 
     page_vector(document)
+    check_codes(document)
+    print(f"{check_vectors(data.parent, check)} files of vectors agree")
 
     documents = {
         "receipt": 89, "record": 89, "consent": 89, "consistency": 151, "state": 151, "absence": 151, "anchors": 251,

@@ -3,6 +3,7 @@
 mod content;
 mod forgery;
 mod golden;
+mod vectors;
 mod views;
 
 use proptest::prelude::*;
@@ -14,6 +15,7 @@ use crate::certificate::{ConsentCertificate, Limits};
 use crate::checkpoint::Certificate;
 use crate::entry::{Entry, Kind};
 use crate::genesis::Named;
+use crate::header::Header;
 use crate::merkle::{self, Tree};
 use crate::payload::{Anchor, Consent, KeyStatus, Payload, Receipts, Segment};
 use crate::testing::{Chain, genesis as sample, key, receipt_body};

@@ -154,6 +154,13 @@ pub(super) fn delegated_consent() -> (Chain, ConsentProof) {
     consent(consent_body(scope(&[Action::Read], &[Category::Laboratory])), delegate())
 }
 
+/// A whole consent with something in its body spoiled.
+pub(super) fn consent_with(spoil: &dyn Fn(&mut serde_json::Value)) -> (Chain, ConsentProof) {
+    let mut body = consent_body(scope(&[Action::Read], &[Category::Laboratory]));
+    spoil(&mut body);
+    consent(body, Limits::default())
+}
+
 fn check(chain: &Chain, proof: &ConsentProof) -> Result<Verified, ProofError> {
     verify(&Document::Consent(proof.clone()).to_bytes().unwrap(), &chain.trust())
 }

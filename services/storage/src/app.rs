@@ -15,6 +15,7 @@ use hbc_types::ids::IntentId;
 
 use crate::config::{Config, ReconcileSettings};
 use crate::domain::index::IndexKey;
+use crate::domain::reference::Bases;
 use crate::store::Store;
 use crate::store::blob::BlobStore;
 use crate::store::blob::kubo::Kubo;
@@ -39,6 +40,8 @@ pub struct Core {
     pub policy: Policy,
     /// The key outside the database.
     pub index: IndexKey,
+    /// Where this deployment's `/fhir` is reached: references below are its own.
+    pub bases: Bases,
     /// How unfinished work is cleaned up.
     pub reconcile: ReconcileSettings,
     /// Uploads that this process is working on: however long they take, they are not dead.
@@ -84,6 +87,7 @@ impl App {
             spool: Spool::open(config.spool_dir.clone()).context("the spool cannot be opened")?,
             policy: Policy::new(&config.access_policy_url, base.caller.clone())?,
             index: IndexKey::new(&config.index_key_file.key()?),
+            bases: Bases::new(config.fhir_bases.iter().map(String::as_str)),
             reconcile: config.reconcile.clone(),
             under_way: UnderWay::default(),
             base,

@@ -21,6 +21,10 @@ pub struct Config {
     pub auth_url: String,
     /// Where access-policy answers.
     pub access_policy_url: String,
+    /// The URLs under which `/fhir` is reached (`https://records.example/fhir`): a reference that begins with one is
+    /// read like a relative one.
+    #[serde(default)]
+    pub fhir_bases: Vec<String>,
     /// The IPFS daemon.
     pub kubo: KuboSettings,
     /// How unfinished work is cleaned up.

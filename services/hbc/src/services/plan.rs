@@ -106,6 +106,7 @@ impl Plan<'_> {
             spool_dir: self.home.data(&process.name).join("spool"),
             auth_url: self.url_of("auth")?,
             access_policy_url: self.url_of("access-policy")?,
+            fhir_bases: vec![format!("{}/fhir", Self::url(process.port))],
             kubo: hbc_storage::KuboSettings {
                 url: Self::url(self.ports.kubo_api),
                 user: "storage".to_owned(),

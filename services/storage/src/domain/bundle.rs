@@ -16,7 +16,9 @@ use serde_json::{Map, Value};
 
 use crate::domain::index::Identifier;
 use crate::domain::overlay::OverlayError;
+use crate::domain::reference::{Bases, Target};
 use crate::domain::resource::{Resource, ResourceError};
+use crate::domain::subjects::References;
 use crate::domain::validation::{Issue, SchemaError, validators};
 use hbc_types::json::{JsonError, Kind, Node};
 
@@ -48,9 +50,15 @@ impl Criteria {
         Some(Self { kind: kind.to_owned(), identifier })
     }
 
-    fn of_reference(text: &str) -> Option<Self> {
-        let (kind, query) = text.split_once('?')?;
-        Self::parse(kind, query)
+    fn of_reference(target: &Target) -> Option<Self> {
+        match target {
+            Target::Search { kind, query } => Self::parse(kind, query),
+            _ => None,
+        }
+    }
+
+    fn of_patient(identifier: &Identifier) -> Self {
+        Self { kind: "Patient".to_owned(), identifier: identifier.clone() }
     }
 }
 
@@ -98,7 +106,7 @@ pub enum BundleKind {
 /// One entry that wants a resource created.
 #[derive(Debug)]
 pub struct Entry {
-    /// The name under which other entries refer to it.
+    /// The name under which other entries refer to it, in one spelling.
     pub full_url: Option<String>,
     /// The resource, or what is wrong with the entry.
     pub resource: Result<Resource, Vec<Issue>>,
@@ -121,7 +129,7 @@ fn one_issue(expression: impl Into<String>, message: impl Into<String>) -> Vec<I
 
 impl Bundle {
     /// Reads a batch or transaction bundle and validates its resources.
-    pub fn read(body: &[u8], node: &Node<'_>) -> Result<Self, BundleError> {
+    pub fn read(body: &[u8], node: &Node<'_>, bases: &Bases) -> Result<Self, BundleError> {
         let kind = match (node.get_text("resourceType"), node.get_text("type")) {
             (Some("Bundle"), Some("batch")) => BundleKind::Batch,
             (Some("Bundle"), Some("transaction")) => BundleKind::Transaction,
@@ -143,14 +151,19 @@ impl Bundle {
         }
         let mut entries = Vec::with_capacity(items.len());
         for item in items {
-            entries.push(Entry::read(body, item)?);
+            entries.push(Entry::read(body, item, bases)?);
         }
         Ok(Self { kind, entries })
     }
 
     /// One resource on its own, as a bundle of one entry.
-    pub fn single(body: &[u8], node: &Node<'_>, condition: Option<Criteria>) -> Result<Self, BundleError> {
-        let resource = read_resource(body, node)?;
+    pub fn single(
+        body: &[u8],
+        node: &Node<'_>,
+        condition: Option<Criteria>,
+        bases: &Bases,
+    ) -> Result<Self, BundleError> {
+        let resource = read_resource(body, node, bases)?;
         let entry = Entry { full_url: None, resource, condition };
         Ok(Self { kind: BundleKind::Transaction, entries: vec![entry] })
     }
@@ -162,13 +175,13 @@ impl Bundle {
         for entry in &self.entries {
             wanted.extend(entry.condition.clone());
             let Ok(resource) = &entry.resource else { continue };
-            wanted.extend(resource.references.iter().filter_map(|found| Criteria::of_reference(&found.text)));
+            let References { all, logical, inner } = &resource.references;
+            wanted.extend(all.iter().filter_map(|found| Criteria::of_reference(&found.target)));
+            wanted.extend(logical.iter().map(|found| Criteria::of_patient(&found.identifier)));
+            let patients = inner.iter().filter(|inner| inner.kind == "Patient");
+            wanted.extend(patients.flat_map(|inner| &inner.identifiers).map(Criteria::of_patient));
             if resource.kind == "Patient" {
-                let of = |identifier: &Identifier| Criteria {
-                    kind: "Patient".to_owned(),
-                    identifier: identifier.clone(),
-                };
-                wanted.extend(resource.identifiers.iter().map(of));
+                wanted.extend(resource.identifiers.iter().map(Criteria::of_patient));
             }
         }
         wanted
@@ -194,8 +207,12 @@ fn envelope(body: &[u8], node: &Node<'_>) -> Value {
     }
 }
 
-fn read_resource(body: &[u8], node: &Node<'_>) -> Result<Result<Resource, Vec<Issue>>, BundleError> {
-    match Resource::read(body, node) {
+fn read_resource(
+    body: &[u8],
+    node: &Node<'_>,
+    bases: &Bases,
+) -> Result<Result<Resource, Vec<Issue>>, BundleError> {
+    match Resource::read(body, node, bases) {
         Ok(resource) => Ok(Ok(resource)),
         Err(ResourceError::Invalid(issues)) => Ok(Err(issues)),
         Err(ResourceError::Schema(error)) => Err(error.into()),
@@ -203,8 +220,11 @@ fn read_resource(body: &[u8], node: &Node<'_>) -> Result<Result<Resource, Vec<Is
 }
 
 impl Entry {
-    fn read(body: &[u8], node: &Node<'_>) -> Result<Self, BundleError> {
-        let full_url = node.get_text("fullUrl").map(str::to_owned);
+    fn read(body: &[u8], node: &Node<'_>, bases: &Bases) -> Result<Self, BundleError> {
+        let full_url = node.get_text("fullUrl").map(|url| {
+            // Whatever it is, it is a name: one that is no reference stands for itself.
+            Target::parse(url, bases).key().unwrap_or_else(|| url.to_owned())
+        });
         let refused = |expression: &str, message: &str| Self {
             full_url: full_url.clone(),
             resource: Err(one_issue(expression, message)),
@@ -231,7 +251,7 @@ impl Entry {
             },
             None => None,
         };
-        Ok(Self { full_url, resource: read_resource(body, resource)?, condition })
+        Ok(Self { full_url, resource: read_resource(body, resource, bases)?, condition })
     }
 }
 

@@ -8,6 +8,8 @@ pub mod index;
 pub mod json_form;
 pub mod overlay;
 pub mod plaintext;
+pub mod reference;
 pub mod resource;
 pub mod segment;
+pub mod subjects;
 pub mod validation;

@@ -95,7 +95,7 @@ impl Overlay {
     }
 
     /// The replacements.
-    #[cfg(test)]
+    #[must_use]
     pub fn replacements(&self) -> &[Replacement] {
         &self.0
     }

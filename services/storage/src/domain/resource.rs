@@ -11,11 +11,10 @@ use serde_json::Value;
 use crate::domain::days::Days;
 use crate::domain::index::Identifier;
 use crate::domain::overlay::{Overlay, OverlayError, Replacement};
+use crate::domain::reference::Bases;
+use crate::domain::subjects::{Reference, References};
 use crate::domain::validation::{Issue, SchemaError, validators};
 use hbc_types::json::{Kind, Node};
-
-/// The elements that say whose record it is.
-const SUBJECT_ELEMENTS: [&str; 5] = ["subject", "patient", "beneficiary", "individual", "for"];
 
 /// A valid resource, described.
 #[derive(Clone, Debug)]
@@ -26,8 +25,8 @@ pub struct Resource {
     pub received: Range<usize>,
     /// The `id` it came with.
     pub logical_id: Option<String>,
-    /// Every reference in it.
-    pub references: Vec<Reference>,
+    /// What it refers to, and the resources inside it.
+    pub references: References,
     /// Its identifiers.
     pub identifiers: Vec<Identifier>,
     /// Its codes: (system, code).
@@ -37,21 +36,6 @@ pub struct Resource {
     /// Its clinical days.
     pub days: Option<Days>,
     edits: Edits,
-}
-
-/// A reference in a resource.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Reference {
-    /// Bytes of the JSON string, quotes included, relative to the resource.
-    pub span: Range<usize>,
-    /// What it says.
-    pub text: String,
-    /// Where, as FHIRPath.
-    pub path: String,
-    /// Whether it says whose record this is.
-    pub subject: bool,
-    /// Whether it is a plain `url` that counts only if it names an entry of the same bundle.
-    pub url: bool,
 }
 
 /// Offsets, relative to the resource, at which id and meta are laid over it.
@@ -64,12 +48,17 @@ struct Edits {
 }
 
 #[derive(Clone, Debug)]
-struct MetaEdits {
-    /// After the meta's `{`.
-    open: usize,
-    empty: bool,
-    version: Option<Range<usize>>,
-    updated: Option<Range<usize>>,
+enum MetaEdits {
+    /// Versions and times are laid into it.
+    Into {
+        /// After the meta's `{`.
+        open: usize,
+        empty: bool,
+        version: Option<Range<usize>>,
+        updated: Option<Range<usize>>,
+    },
+    /// It is no object, so nothing can be laid into it. Such a resource is not taken any more.
+    Whole(Range<usize>),
 }
 
 /// Why a resource is not taken.
@@ -85,7 +74,7 @@ pub enum ResourceError {
 
 impl Resource {
     /// Reads and validates the resource at `node` of `body`.
-    pub fn read(body: &[u8], node: &Node<'_>) -> Result<Self, ResourceError> {
+    pub fn read(body: &[u8], node: &Node<'_>, bases: &Bases) -> Result<Self, ResourceError> {
         let invalid = |message: &str| {
             let issue = Issue { expression: "resourceType".to_owned(), message: message.to_owned() };
             ResourceError::Invalid(vec![issue])
@@ -97,22 +86,21 @@ impl Resource {
             return Err(ResourceError::Invalid(issues));
         }
         let kind = node.get_text("resourceType").ok_or_else(|| invalid("is required"))?.to_owned();
-        let mut references = Vec::new();
-        gather_references(node, node.span.start, &kind, &mut references);
-        Ok(Self {
+        Ok(Self::describe(node, &value, kind, bases))
+    }
+
+    fn describe(node: &Node<'_>, value: &Value, kind: String, bases: &Bases) -> Self {
+        Self {
             received: node.span.clone(),
             logical_id: node.get_text("id").map(str::to_owned),
-            references,
-            identifiers: identifiers(&value),
-            codes: codes(&value),
-            labels: Labels {
-                category: classify::category(&value),
-                sensitivity: classify::sensitivity(&value),
-            },
-            days: Days::of(&value),
+            references: References::of(node, bases),
+            identifiers: identifiers(value),
+            codes: codes(value),
+            labels: classify::labels(value),
+            days: Days::of(value),
             edits: Edits::of(node),
             kind,
-        })
+        }
     }
 
     /// The overlay that gives it its id, version and time, and its references the targets that `resolve` knows.
@@ -124,8 +112,12 @@ impl Resource {
         mut resolve: impl FnMut(&Reference) -> Option<String>,
     ) -> Result<Overlay, OverlayError> {
         let mut replacements = self.edits.replacements(id, version, updated);
-        for reference in &self.references {
-            if let Some(target) = resolve(reference) {
+        let edited: Vec<Range<usize>> = self.edits.spans().cloned().collect();
+        for reference in &self.references.all {
+            let target = resolve(reference);
+            // What is replaced whole needs no reference in it.
+            let gone = edited.iter().any(|span| span.contains(&reference.span.start));
+            if let Some(target) = target.filter(|_| !gone) {
                 replacements.push(replace(&reference.span, quoted(&target)));
             }
         }
@@ -137,13 +129,26 @@ impl Edits {
     fn of(node: &Node<'_>) -> Self {
         let start = node.span.start;
         let relative = |node: &Node<'_>| node.span.start - start..node.span.end - start;
-        let meta = node.get("meta").map(|meta| MetaEdits {
-            open: meta.span.start - start + 1,
-            empty: meta.members().is_empty(),
-            version: meta.get("versionId").map(relative),
-            updated: meta.get("lastUpdated").map(relative),
+        let meta = node.get("meta").map(|meta| match &meta.kind {
+            Kind::Object(members) => MetaEdits::Into {
+                open: meta.span.start - start + 1,
+                empty: members.is_empty(),
+                version: meta.get("versionId").map(relative),
+                updated: meta.get("lastUpdated").map(relative),
+            },
+            Kind::Array(_) | Kind::Text(_) | Kind::Plain => MetaEdits::Whole(relative(meta)),
         });
         Self { open: 1, id: node.get("id").map(relative), meta }
+    }
+
+    /// What is replaced, not only added to.
+    fn spans(&self) -> impl Iterator<Item = &Range<usize>> {
+        let (one, two) = match &self.meta {
+            None => (None, None),
+            Some(MetaEdits::Into { version, updated, .. }) => (version.as_ref(), updated.as_ref()),
+            Some(MetaEdits::Whole(span)) => (Some(span), None),
+        };
+        self.id.iter().chain(one).chain(two)
     }
 
     fn replacements(&self, id: &RecordId, version: u32, updated: Timestamp) -> Vec<Replacement> {
@@ -159,20 +164,24 @@ impl Edits {
             None => {
                 at_open.push_str(&format!("\"meta\":{{\"versionId\":{version},\"lastUpdated\":{updated}}},"));
             }
-            Some(meta) => {
+            Some(MetaEdits::Whole(span)) => {
+                let meta = format!("{{\"versionId\":{version},\"lastUpdated\":{updated}}}");
+                all.push(replace(span, meta));
+            }
+            Some(MetaEdits::Into { open, empty, version: version_at, updated: updated_at }) => {
                 let mut inside = Vec::new();
-                match &meta.version {
+                match version_at {
                     Some(span) => all.push(replace(span, version)),
                     None => inside.push(format!("\"versionId\":{version}")),
                 }
-                match &meta.updated {
+                match updated_at {
                     Some(span) => all.push(replace(span, updated)),
                     None => inside.push(format!("\"lastUpdated\":{updated}")),
                 }
                 if !inside.is_empty() {
-                    let comma = if meta.empty { "" } else { "," };
+                    let comma = if *empty { "" } else { "," };
                     let text = format!("{}{comma}", inside.join(","));
-                    all.push(Replacement { offset: meta.open as u64, length: 0, text });
+                    all.push(Replacement { offset: *open as u64, length: 0, text });
                 }
             }
         }
@@ -188,42 +197,37 @@ fn replace(span: &Range<usize>, text: String) -> Replacement {
     Replacement { offset: span.start as u64, length: span.len() as u64, text }
 }
 
+/// The applied form of a stored resource whose own overlay makes no JSON of it (one with `"meta": null` was taken once):
+/// its id, version and time are laid over it anew, and of the stored overlay the references.
+pub fn mended(
+    received: &[u8],
+    stored: &Overlay,
+    id: &RecordId,
+    version: u32,
+    updated: Timestamp,
+) -> Option<Vec<u8>> {
+    let node = hbc_types::json::parse(received).ok()?;
+    let edits = Edits::of(&node);
+    let mut replacements = edits.replacements(id, version, updated);
+    let references = References::of(&node, &Bases::default());
+    let at = |replacement: &Replacement| {
+        let is = |reference: &&Reference| reference.span.start as u64 == replacement.offset;
+        replacement.length > 0 && references.all.iter().any(|reference| is(&reference))
+    };
+    replacements.extend(stored.replacements().iter().filter(|replacement| at(replacement)).cloned());
+    let overlay = Overlay::new(replacements, received.len() as u64).ok()?;
+    overlay.apply(received).ok().filter(|applied| is_json(applied))
+}
+
+/// Whether the bytes are one JSON value.
+#[must_use]
+pub fn is_json(bytes: &[u8]) -> bool {
+    serde_json::from_slice::<serde::de::IgnoredAny>(bytes).is_ok()
+}
+
 /// A JSON string.
 fn quoted(text: &str) -> String {
     Value::from(text).to_string()
-}
-
-fn gather_references(node: &Node<'_>, start: usize, path: &str, found: &mut Vec<Reference>) {
-    match &node.kind {
-        Kind::Object(members) => {
-            for (name, member) in members {
-                let inner = format!("{path}.{name}");
-                match (&member.kind, name.as_ref()) {
-                    (Kind::Text(text), "reference" | "url") => found.push(Reference {
-                        span: member.span.start - start..member.span.end - start,
-                        text: text.clone().into_owned(),
-                        path: path.to_owned(),
-                        subject: name == "reference" && is_subject(path),
-                        url: name == "url",
-                    }),
-                    _ => gather_references(member, start, &inner, found),
-                }
-            }
-        }
-        Kind::Array(items) => {
-            for (index, item) in items.iter().enumerate() {
-                gather_references(item, start, &format!("{path}[{index}]"), found);
-            }
-        }
-        Kind::Text(_) | Kind::Plain => {}
-    }
-}
-
-/// `Type.subject` and its like, at the top of the resource.
-fn is_subject(path: &str) -> bool {
-    let mut steps = path.split('.').skip(1);
-    let element = steps.next().unwrap_or_default().split('[').next().unwrap_or_default();
-    steps.next().is_none() && SUBJECT_ELEMENTS.contains(&element)
 }
 
 fn identifiers(resource: &Value) -> Vec<Identifier> {
@@ -272,17 +276,19 @@ fn codes(resource: &Value) -> Vec<(String, String)> {
 #[cfg(test)]
 mod tests {
     use hbc_types::Random;
+    use proptest::prelude::*;
 
     use super::*;
+    use crate::domain::reference::Target;
     use hbc_types::json;
 
     fn applied(text: &str) -> Value {
         let node = json::parse(text.as_bytes()).unwrap();
-        let resource = Resource::read(text.as_bytes(), &node).unwrap();
+        let resource = Resource::read(text.as_bytes(), &node, &Bases::default()).unwrap();
         let id = RecordId::random(&Random::seeded(1));
         let overlay = resource
             .overlay(&id, 1, Timestamp::from_ms(0), |reference| {
-                (reference.text == "urn:uuid:1").then(|| "Patient/x".to_owned())
+                (reference.target == Target::Urn("urn:uuid:1".to_owned())).then(|| "Patient/x".to_owned())
             })
             .unwrap();
         let applied = overlay.apply(text.as_bytes()).unwrap();
@@ -311,10 +317,96 @@ mod tests {
             "subject":{"reference":"urn:uuid:1","display":"d"},
             "performer":[{"reference":"Practitioner?identifier=a|b"}], "valueQuantity": {"value": 0.10}}"#;
         let node = json::parse(text.as_bytes()).unwrap();
-        let resource = Resource::read(text.as_bytes(), &node).unwrap();
+        let resource = Resource::read(text.as_bytes(), &node, &Bases::default()).unwrap();
         let found: Vec<_> =
-            resource.references.iter().map(|found| (found.path.as_str(), found.subject)).collect();
+            resource.references.all.iter().map(|found| (found.path.as_str(), found.subject)).collect();
         assert_eq!(found, [("Observation.subject", true), ("Observation.performer[0]", false)]);
         assert_eq!(applied(text)["subject"]["reference"], "Patient/x");
+    }
+
+    #[test]
+    fn a_poisoned_record_is_mended_when_it_is_read() {
+        let received =
+            br#"{"resourceType":"Observation","subject":{"reference":"urn:uuid:1"},"meta":null,"n":0.10}"#;
+        let id = RecordId::random(&Random::seeded(1));
+        // As it was laid out when `meta` was taken as an object, whatever it was.
+        let at = received.windows(4).position(|four| four == b"null").unwrap() as u64;
+        let subject = received.windows(12).position(|found| found == b"\"urn:uuid:1\"").unwrap() as u64;
+        let replacement =
+            |offset: u64, length: u64, text: &str| Replacement { offset, length, text: text.to_owned() };
+        let stored = Overlay::new(
+            vec![
+                replacement(1, 0, "\"id\":\"rec\","),
+                replacement(at + 1, 0, "\"versionId\":\"1\""),
+                replacement(subject, 12, "\"Patient/x\""),
+            ],
+            received.len() as u64,
+        )
+        .unwrap();
+        assert!(!is_json(&stored.apply(received).unwrap()));
+        let applied = mended(received, &stored, &id, 1, Timestamp::from_ms(0)).unwrap();
+        assert!(applied.ends_with(b"\"n\":0.10}"), "numbers stay as they were written");
+        let value: Value = serde_json::from_slice(&applied).unwrap();
+        assert_eq!(
+            (&value["id"], &value["meta"]["versionId"]),
+            (&Value::from(id.as_str()), &Value::from("1"))
+        );
+        assert_eq!(value["subject"]["reference"], "Patient/x");
+    }
+
+    /// Any JSON, of whatever shape where FHIR has its own.
+    fn any_json() -> impl Strategy<Value = Value> {
+        let leaf = prop_oneof![
+            Just(Value::Null),
+            any::<bool>().prop_map(Value::from),
+            any::<i32>().prop_map(Value::from),
+            prop_oneof![Just("urn:uuid:1".to_owned()), Just("#p".to_owned()), "\\PC{0,6}"]
+                .prop_map(Value::from),
+        ];
+        leaf.prop_recursive(4, 24, 4, |inner| {
+            let name = prop_oneof![
+                Just("id"),
+                Just("meta"),
+                Just("versionId"),
+                Just("lastUpdated"),
+                Just("reference"),
+                Just("url"),
+                Just("identifier"),
+                Just("subject"),
+                Just("contained"),
+                Just("resourceType"),
+                Just("x"),
+            ];
+            prop_oneof![
+                proptest::collection::vec(inner.clone(), 0..3).prop_map(Value::from),
+                proptest::collection::btree_map(name.prop_map(str::to_owned), inner, 0..5)
+                    .prop_map(|members| Value::Object(members.into_iter().collect())),
+            ]
+        })
+    }
+
+    proptest! {
+        /// Whatever stands where FHIR has `id`, `meta` or a reference: what is served is JSON with the right id and version.
+        #[test]
+        fn whatever_is_laid_over_stays_json(mut resource in any_json()) {
+            if !resource.is_object() {
+                resource = serde_json::json!({ "x": resource });
+            }
+            resource["resourceType"] = Value::from("Observation");
+            let text = resource.to_string();
+            let node = json::parse(text.as_bytes()).unwrap();
+            let described = Resource::describe(&node, &resource, "Observation".to_owned(), &Bases::default());
+            let id = RecordId::random(&Random::seeded(1));
+            let overlay =
+                described.overlay(&id, 3, Timestamp::from_ms(0), |_| Some("Patient/x".to_owned())).unwrap();
+            let applied = overlay.apply(text.as_bytes()).unwrap();
+            prop_assert!(is_json(&applied), "{}", String::from_utf8_lossy(&applied));
+            let value: Value = serde_json::from_slice(&applied).unwrap();
+            prop_assert_eq!(&value["id"], id.as_str());
+            prop_assert_eq!(&value["meta"]["versionId"], "3");
+            prop_assert_eq!(&value["meta"]["lastUpdated"], "1970-01-01T00:00:00.000Z");
+            let again = mended(text.as_bytes(), &overlay, &id, 3, Timestamp::from_ms(0)).unwrap();
+            prop_assert_eq!(serde_json::from_slice::<Value>(&again).unwrap(), value);
+        }
     }
 }

@@ -61,22 +61,29 @@ impl Created {
 }
 
 /// Reads a bundle and validates its resources.
-pub async fn read_bundle(body: Bytes) -> Result<Bundle, Error> {
+pub async fn read_bundle(app: &App, body: Bytes) -> Result<Bundle, Error> {
+    let app = app.clone();
     blocking(move || {
         let node = json::parse(&body)?;
-        Ok::<Bundle, Error>(Bundle::read(&body, &node)?)
+        Ok::<Bundle, Error>(Bundle::read(&body, &node, &app.bases)?)
     })
     .await
 }
 
 /// Reads one resource, of the type that the path names.
-pub async fn read_single(body: Bytes, kind: String, condition: Option<Criteria>) -> Result<Bundle, Error> {
+pub async fn read_single(
+    app: &App,
+    body: Bytes,
+    kind: String,
+    condition: Option<Criteria>,
+) -> Result<Bundle, Error> {
+    let app = app.clone();
     blocking(move || {
         let node = json::parse(&body)?;
         if node.get_text("resourceType") != Some(kind.as_str()) {
             return Err(Error::invalid("resourceType", format!("must be `{kind}`")));
         }
-        Ok(Bundle::single(&body, &node, condition)?)
+        Ok(Bundle::single(&body, &node, condition, &app.bases)?)
     })
     .await
 }

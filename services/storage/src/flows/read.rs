@@ -23,6 +23,7 @@ use hbc_types::wire::access::{
 use crate::app::{App, blocking};
 use crate::domain::index::Token;
 use crate::domain::overlay::Overlay;
+use crate::domain::resource::{is_json, mended};
 use crate::domain::{encryption, plaintext};
 use crate::error::Error;
 use crate::store::{Filter, TrustedRow};
@@ -54,11 +55,13 @@ pub struct Opened {
 }
 
 impl Opened {
-    /// The form that `/fhir` serves.
+    /// The form that `/fhir` serves: always JSON, whatever was once taken.
     pub fn applied(&self) -> Result<Vec<u8>, Error> {
-        self.overlay
-            .apply(&self.received)
-            .map_err(|_overlay| Error::integrity("an overlay", self.trusted.row.id.as_str()))
+        let row = &self.trusted.row;
+        let applied = self.overlay.apply(&self.received).ok().filter(|applied| is_json(applied));
+        applied
+            .or_else(|| mended(&self.received, &self.overlay, &row.id, row.version, row.created_at))
+            .ok_or_else(|| Error::integrity("an overlay", row.id.as_str()))
     }
 }
 

@@ -47,7 +47,7 @@ pub async fn upload_bundle(
     is_fhir_json(&request)?;
     let author = author(&request, &caller.0)?;
     let work = async |slot: Slot| {
-        let bundle = create::read_bundle(body.clone()).await?;
+        let bundle = create::read_bundle(&app, body.clone()).await?;
         let kind = bundle.kind;
         let answer = |created: &Created| response_bundle(kind, created);
         let headers = |created: &Created, state: AnchorState| {
@@ -106,7 +106,7 @@ pub async fn create_resource(
     let author = author(&request, &caller.0)?;
     let condition = condition(&request, &kind)?;
     let work = async |slot| {
-        let bundle = create::read_single(body.clone(), kind, condition).await?;
+        let bundle = create::read_single(&app, body.clone(), kind, condition).await?;
         create_single(&app, &author, &request, &body, bundle, slot).await
     };
     key.once(&app.store, caller.0.account.as_str(), Digest::of(&body), work).await

@@ -13,6 +13,7 @@ use serde_json::{Value, json};
 
 use crate::app::App;
 use crate::domain::days::{self, Days};
+use crate::domain::reference::Target;
 use crate::flows::read::{self, Opened};
 use crate::routes::context::reader;
 use crate::routes::fhir_answer::{FHIR_JSON, FhirCaller, FhirProblem, resource};
@@ -210,11 +211,15 @@ pub async fn read_everything(
 
 /// The account that a search names: `pat-…`, `Patient/pat-…`, or the Patient resource of an account.
 async fn account_of(app: &App, text: &str) -> Result<PatientId, FhirProblem> {
-    let id = text.strip_prefix("Patient/").unwrap_or(text);
-    if let Ok(account) = PatientId::parse(id) {
+    let id = match Target::parse(text, &app.bases) {
+        Target::Own { kind: "Patient", id } => id,
+        // An id alone; whatever else it is, it is no id.
+        _ => text.to_owned(),
+    };
+    if let Ok(account) = PatientId::parse(&id) {
         return Ok(account);
     }
-    let record = RecordId::parse(id).map_err(|_text| Problem::invalid("patient", "names no patient"))?;
+    let record = RecordId::parse(&id).map_err(|_text| Problem::invalid("patient", "names no patient"))?;
     let row = read::find(app, &record, None).await?;
     if row.row.kind == "Patient" { Ok(row.secret.patient) } else { Err(Problem::new(Slug::NotFound).into()) }
 }

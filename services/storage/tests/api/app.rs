@@ -65,6 +65,7 @@ impl TestApp {
             spool_dir: path.join("spool"),
             auth_url: world.server.uri(),
             access_policy_url: world.server.uri(),
+            fhir_bases: vec!["https://records.example/fhir".to_owned()],
             kubo: KuboSettings {
                 url: "http://127.0.0.1:9".to_owned(),
                 user: "storage".to_owned(),

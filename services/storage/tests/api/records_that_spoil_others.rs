@@ -2,12 +2,15 @@
 //! alarmed about.
 
 use hbc_testkit::ledger::Mood;
-use hbc_types::ids::AccountId;
+use hbc_types::ids::{AccountId, PatientId};
+use hbc_types::labels::Category;
 use hbc_types::problem::Slug;
+use hbc_types::purpose::{Action, Purpose};
 use reqwest::Method;
 use serde_json::{Value, json};
 
 use crate::app::{TestApp, each, eventually, observation};
+use crate::world::Grant;
 
 /// The places that an OperationOutcome names.
 fn places(outcome: &Value) -> Vec<&str> {
@@ -113,6 +116,82 @@ async fn an_anchor_refused_for_good_says_so() {
         app.world.ledger.feel(Mood::Promise);
         let reply = app.fhir(&patient, "/fhir/Observation", &wait, body.as_bytes()).await.expect(201);
         assert_eq!(reply.header("hbc-anchor"), "final");
+    })
+    .await;
+}
+
+/// What is sensitive stays so in every spelling, as a resource and as a document: who may read what is normal sees none.
+#[tokio::test(flavor = "multi_thread")]
+async fn spellings_of_sensitivity_do_not_lower_it() {
+    each(|app| async move {
+        let (patient, agency) = (app.patient(), app.agency());
+        let AccountId::Patient(account) = &patient else { unreachable!() };
+        app.world.grant(Grant {
+            agency: agency.clone(),
+            patient: account.clone(),
+            categories: vec![Category::Laboratory],
+            action: Action::Read,
+            purpose: Purpose::Treatment,
+        });
+        for (system, code) in [
+            ("urn:oid:2.16.840.1.113883.6.1", "75622-1"),
+            ("https://loinc.org/", "75622-1"),
+            ("urn:oid:2.16.840.1.113883.6.96", "86406008"),
+            ("http://fhir.de/CodeSystem/bfarm/icd-10-gm", "b20"),
+        ] {
+            let mut body = observation("laboratory");
+            body["code"] = json!({"coding": [{"system": system, "code": code}]});
+            // A label adds: it does not lower.
+            body["meta"] =
+                json!({"security": [{"system": "http://hl7.org/fhir/v3/Confidentiality", "code": "N"}]});
+            let body = body.to_string().into_bytes();
+            app.fhir(&patient, "/fhir/Observation", &[], &body).await.expect(201);
+            let json = [("content-type", "application/fhir+json")];
+            let path = "/v1/records?category=laboratory";
+            app.call(Method::POST, path, Some(&patient), &json, body).await.expect(201);
+        }
+        let own = listed(&app, &patient).await;
+        assert_eq!(own.len(), 8);
+        assert!(own.iter().all(|record| record["compartment"] == "HIV"), "{own:?}");
+        let seen = app.get(&agency, &format!("/v1/records?patient={account}")).await;
+        assert!(seen.status == 403 || seen.body["items"] == json!([]), "{}", seen.body);
+    })
+    .await;
+}
+
+/// A reference to somebody else is refused over HTTP too, with its place; an own URL is understood.
+#[tokio::test(flavor = "multi_thread")]
+async fn spellings_of_subjects_are_told_apart() {
+    each(|app| async move {
+        let patient = app.patient();
+        let other = PatientId::random(&app.random);
+        let send = async |reference: &str| {
+            let mut body = observation("laboratory");
+            body["subject"] = json!({"reference": reference});
+            app.fhir(&patient, "/fhir/Observation", &[], body.to_string().as_bytes()).await
+        };
+        for reference in [
+            format!("Patient/{other}/_history/1"),
+            format!("patient/{other}"),
+            format!("https://records.example/fhir/Patient/{other}/"),
+            "#p".to_owned(),
+        ] {
+            let reply = send(&reference).await.refused(422, "invalid_input");
+            assert_eq!(places(&reply.body), ["Observation.subject"], "{reference}");
+        }
+        for reference in [
+            format!("Patient/{patient}"),
+            format!("https://records.example/fhir/patient/{patient}/_history/1"),
+        ] {
+            send(&reference).await.expect(201);
+        }
+        for spelled in
+            [format!("Patient/{patient}"), format!("https://records.example/fhir/Patient/{patient}/")]
+        {
+            let found =
+                app.get(&patient, &format!("/fhir/Observation?patient={spelled}")).await.expect(200).body;
+            assert_eq!(found["entry"].as_array().unwrap().len(), 2);
+        }
     })
     .await;
 }

@@ -1,6 +1,6 @@
 //! What becomes of a bundle's entries: which are created, which exist, where their references point.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use hbc_types::Timestamp;
 use hbc_types::ids::{PatientId, RecordId};
@@ -11,7 +11,9 @@ use super::{Bundle, BundleError, BundleKind, Criteria, Entry, one_issue};
 use crate::domain::days::Days;
 use crate::domain::index::Identifier;
 use crate::domain::overlay::{Overlay, OverlayError};
-use crate::domain::resource::{Reference, Resource};
+use crate::domain::reference::Target;
+use crate::domain::resource::Resource;
+use crate::domain::subjects::{Inner, Logical, Reference, References};
 use crate::domain::validation::Issue;
 
 /// What the store knows of a bundle's criteria.
@@ -89,7 +91,7 @@ pub fn plan(
     setting: &Setting,
     mut fresh: impl FnMut() -> RecordId,
 ) -> Result<Plan, BundleError> {
-    let mut planner = Planner { known, setting, targets: HashMap::new(), identified: HashMap::new() };
+    let mut planner = Planner::new(known, setting);
     let mut outcomes: Vec<Outcome> = Vec::with_capacity(bundle.entries.len());
     let mut created: Vec<(usize, RecordId)> = Vec::new();
     for (index, entry) in bundle.entries.iter().enumerate() {
@@ -159,13 +161,40 @@ enum Identity {
 struct Planner<'p> {
     known: &'p Known,
     setting: &'p Setting,
-    /// `fullUrl` and `Type/id` of entries → `Type/rec-…`.
-    targets: HashMap<String, String>,
+    /// `fullUrl` and `Type/id` of entries → their records.
+    targets: HashMap<String, Named>,
+    full_urls: HashSet<String>,
     /// What entries of this bundle are identified by.
     identified: HashMap<Criteria, RecordId>,
+    /// The bundle's Patient.
+    patient: Option<RecordId>,
 }
 
-impl Planner<'_> {
+/// A record that a reference names.
+#[derive(Clone, Debug)]
+struct Named {
+    kind: String,
+    id: RecordId,
+}
+
+impl Named {
+    fn text(&self) -> String {
+        format!("{}/{}", self.kind, self.id)
+    }
+}
+
+impl<'p> Planner<'p> {
+    fn new(known: &'p Known, setting: &'p Setting) -> Self {
+        Self {
+            known,
+            setting,
+            targets: HashMap::new(),
+            full_urls: HashSet::new(),
+            identified: HashMap::new(),
+            patient: None,
+        }
+    }
+
     fn identify(
         &mut self,
         entry: &Entry,
@@ -177,11 +206,12 @@ impl Planner<'_> {
         }
         let existing = self.existing(entry, resource)?;
         let id = existing.clone().unwrap_or_else(fresh);
-        let target = format!("{}/{id}", resource.kind);
-        if let Some(url) = &entry.full_url
-            && self.targets.insert(url.clone(), target.clone()).is_some()
-        {
-            return Err(one_issue(resource.kind.clone(), "another entry has the same fullUrl"));
+        let target = Named { kind: resource.kind.clone(), id: id.clone() };
+        if let Some(url) = &entry.full_url {
+            if !self.full_urls.insert(url.clone()) {
+                return Err(one_issue(resource.kind.clone(), "another entry has the same fullUrl"));
+            }
+            self.targets.insert(url.clone(), target.clone());
         }
         if let Some(logical) = &resource.logical_id {
             self.targets.entry(format!("{}/{logical}", resource.kind)).or_insert_with(|| target.clone());
@@ -194,7 +224,7 @@ impl Planner<'_> {
             self.identified.entry(criteria.clone()).or_insert_with(|| id.clone());
         }
         if resource.kind == "Patient" {
-            self.targets.entry(PATIENT_OF_BUNDLE.to_owned()).or_insert(target);
+            self.patient.get_or_insert(target.id);
         }
         Ok(match existing {
             Some(id) => Identity::Existing(resource.kind.clone(), id),
@@ -219,16 +249,12 @@ impl Planner<'_> {
         if resource.kind != "Patient" {
             return Ok(None);
         }
-        if self.targets.contains_key(PATIENT_OF_BUNDLE) {
+        if self.patient.is_some() {
             return Err(one_issue("Patient", "a bundle is for one patient"));
         }
         let Some(patient) = &self.known.patient else { return Ok(None) };
         // The account has its Patient: this one must be the same person, told by an identifier.
-        let same = resource.identifiers.iter().any(|identifier| {
-            let criteria = Criteria { kind: "Patient".to_owned(), identifier: identifier.clone() };
-            self.known.matches.get(&criteria).is_some_and(|found| found.contains(patient))
-        });
-        if same {
+        if resource.identifiers.iter().any(|identifier| self.is_known_patient(identifier)) {
             Ok(Some(patient.clone()))
         } else {
             Err(one_issue("Patient.identifier", "the account has another Patient already"))
@@ -242,14 +268,17 @@ impl Planner<'_> {
         condition: Option<Criteria>,
     ) -> Result<Result<Draft, Vec<Issue>>, OverlayError> {
         let mut issues = Vec::new();
-        let overlay =
-            resource.overlay(&id, 1, self.setting.now, |reference| match self.resolve(reference) {
+        let references = &resource.references;
+        let overlay = resource.overlay(&id, 1, self.setting.now, |reference| {
+            match self.resolve(references, reference) {
                 Ok(target) => target,
                 Err(message) => {
                     issues.push(Issue { expression: reference.path.clone(), message });
                     None
                 }
-            })?;
+            }
+        })?;
+        issues.extend(self.strangers(references));
         if !issues.is_empty() {
             return Ok(Err(issues));
         }
@@ -272,59 +301,104 @@ impl Planner<'_> {
     }
 
     /// The target of a reference if it must be re-written; nothing if it stays as it is.
-    fn resolve(&self, reference: &Reference) -> Result<Option<String>, String> {
-        let text = reference.text.as_str();
-        let target = self.targets.get(text).filter(|_| text != PATIENT_OF_BUNDLE);
-        if let Some(target) = target {
-            return self.check_subject(reference, target).map(|()| Some(target.clone()));
+    fn resolve(&self, references: &References, reference: &Reference) -> Result<Option<String>, String> {
+        let entry = reference.target.key().and_then(|key| self.targets.get(&key));
+        if let Some(entry) = entry {
+            return self.check_subject(reference, &entry.kind, &entry.id).map(|()| Some(entry.text()));
         }
-        if reference.url || text.starts_with('#') {
+        if reference.url {
             return Ok(None);
         }
-        if text.starts_with("urn:") {
-            return Err("names no entry of this bundle".to_owned());
+        if let Some(inner) = references.inside(reference) {
+            return if reference.subject { self.check_inner(inner).map(|()| None) } else { Ok(None) };
         }
-        if text.contains('?') {
-            let target = self.conditional(text)?;
-            return self.check_subject(reference, &target).map(|()| Some(target));
+        match &reference.target {
+            Target::Own { kind: "Patient", id } if id == self.setting.account.as_str() => {
+                Ok(self.account_patient().map(|id| format!("Patient/{id}")))
+            }
+            Target::Own { kind, id } => match RecordId::parse(id) {
+                Ok(id) => self.check_subject(reference, kind, &id).map(|()| None),
+                Err(_foreign) => check_stranger(reference).map(|()| None),
+            },
+            Target::Search { .. } => {
+                let found = self.conditional(&reference.target)?;
+                self.check_subject(reference, &found.kind, &found.id).map(|()| Some(found.text()))
+            }
+            Target::Urn(_) => Err("names no entry of this bundle".to_owned()),
+            Target::Fragment(_) | Target::Foreign { .. } | Target::Unknown => {
+                check_stranger(reference).map(|()| None)
+            }
         }
-        if text == format!("Patient/{}", self.setting.account) {
-            return Ok(self.account_patient());
-        }
-        self.check_subject(reference, text).map(|()| None)
     }
 
-    fn conditional(&self, text: &str) -> Result<String, String> {
-        let criteria = Criteria::of_reference(text)
+    fn conditional(&self, target: &Target) -> Result<Named, String> {
+        let criteria = Criteria::of_reference(target)
             .ok_or_else(|| "is not of the form `Type?identifier=system|value`".to_owned())?;
         let found = self.known.matches.get(&criteria).map(Vec::as_slice).unwrap_or_default();
         match (found, self.identified.get(&criteria)) {
-            ([only], _) | ([], Some(only)) => Ok(format!("{}/{only}", criteria.kind)),
+            ([only], _) | ([], Some(only)) => Ok(Named { kind: criteria.kind, id: only.clone() }),
             ([], None) => Err("no record is known that meets this condition".to_owned()),
             _ => Err("several records meet this condition".to_owned()),
         }
     }
 
-    fn account_patient(&self) -> Option<String> {
-        let known = || self.known.patient.as_ref().map(|id| format!("Patient/{id}"));
-        self.targets.get(PATIENT_OF_BUNDLE).cloned().or_else(known)
+    fn account_patient(&self) -> Option<&RecordId> {
+        self.patient.as_ref().or(self.known.patient.as_ref())
+    }
+
+    /// Whether the account's Patient, as it is stored, has this identifier.
+    fn is_known_patient(&self, identifier: &Identifier) -> bool {
+        let found = self.known.matches.get(&Criteria::of_patient(identifier));
+        let patient = self.known.patient.as_ref();
+        found.zip(patient).is_some_and(|(found, patient)| found.contains(patient))
+    }
+
+    /// Whether somebody with one of these identifiers is the account's Patient, stored or in this bundle.
+    fn is_own(&self, identifiers: &[Identifier]) -> bool {
+        identifiers.iter().any(|identifier| {
+            self.is_known_patient(identifier)
+                || self.identified.contains_key(&Criteria::of_patient(identifier))
+        })
     }
 
     /// A record whose subject is a Patient must be the account's.
-    fn check_subject(&self, reference: &Reference, target: &str) -> Result<(), String> {
-        if !reference.subject {
-            return Ok(());
-        }
-        let mut steps = target.rsplit('/');
-        let (id, kind) = (steps.next().unwrap_or_default(), steps.next().unwrap_or_default());
-        let own = self.account_patient().is_some_and(|own| own.strip_prefix("Patient/") == Some(id));
-        if kind != "Patient" || own {
+    fn check_subject(&self, reference: &Reference, kind: &str, id: &RecordId) -> Result<(), String> {
+        let own = kind != "Patient" || self.account_patient() == Some(id);
+        if own || !reference.subject { Ok(()) } else { Err(ANOTHER_PATIENT.to_owned()) }
+    }
+
+    /// A Patient inside the record is the account's only if an identifier says so.
+    fn check_inner(&self, inner: &Inner) -> Result<(), String> {
+        if inner.kind != "Patient" || self.is_own(&inner.identifiers) {
             Ok(())
         } else {
-            Err("is another patient than the account this is for".to_owned())
+            Err(ANOTHER_PATIENT.to_owned())
         }
+    }
+
+    /// Subjects that are told by an identifier alone, and Patients in the entries of a bundle that is one record.
+    fn strangers(&self, references: &References) -> Vec<Issue> {
+        let logical = references.logical.iter().filter(|logical| {
+            let Logical { path: _, kind, identifier } = logical;
+            kind.is_none_or(|kind| kind == "Patient") && !self.is_own(std::slice::from_ref(identifier))
+        });
+        let entries = references.inner.iter().filter(|inner| !inner.contained);
+        let entries = entries.filter(|inner| self.check_inner(inner).is_err());
+        let places = logical.map(|logical| &logical.path).chain(entries.map(|inner| &inner.path));
+        places.map(|path| Issue { expression: path.clone(), message: ANOTHER_PATIENT.to_owned() }).collect()
     }
 }
 
-/// The key under which the bundle's Patient is remembered: no fullUrl looks like it.
-const PATIENT_OF_BUNDLE: &str = "\u{1}patient";
+/// A subject that is no record here must say that it is no Patient.
+fn check_stranger(reference: &Reference) -> Result<(), String> {
+    let other = |kind: &str| kind != "Patient";
+    match (reference.subject, reference.target.kind()) {
+        (false, _) => Ok(()),
+        (true, Some(kind)) if other(kind) => Ok(()),
+        (true, Some(_)) => Err(ANOTHER_PATIENT.to_owned()),
+        (true, None) => Err(NO_PATIENT.to_owned()),
+    }
+}
+
+const ANOTHER_PATIENT: &str = "is another patient than the account this is for";
+const NO_PATIENT: &str = "is not understood: name the account's Patient as `Patient/id`";

@@ -18,12 +18,16 @@ fn account() -> PatientId {
 fn planned(bundle: &Value, known: &Known, account: PatientId) -> Result<(Plan, Vec<u8>), BundleError> {
     let body = serde_json::to_vec(bundle).unwrap();
     let node = json::parse(&body).unwrap();
-    let bundle = Bundle::read(&body, &node)?;
+    let bundle = Bundle::read(&body, &node, &bases())?;
     let random = Random::seeded(1);
     let setting = Setting { account, now: Timestamp::from_ms(0) };
     let plan = plan(&bundle, known, &setting, || RecordId::random(&random))?;
     drop(node);
     Ok((plan, body))
+}
+
+fn bases() -> Bases {
+    Bases::new(["https://records.example/fhir"])
 }
 
 fn entry(url: &str, resource: Value) -> Value {
@@ -101,6 +105,206 @@ fn another_subject_is_refused() {
         entry("urn:uuid:q", json!({"resourceType": "Patient"})),
     ]);
     assert_eq!(issues(planned(&two, &Known::default(), account()))[0].message, "a bundle is for one patient");
+}
+
+/// Whose a record is: every spelling of another patient is refused, every one of the account's own is taken.
+mod spellings_of_subjects {
+    use super::*;
+
+    fn own() -> RecordId {
+        RecordId::random(&Random::seeded(5))
+    }
+
+    /// An account whose Patient has the identifier `urn:ssn|1`.
+    fn known() -> Known {
+        let ssn = Criteria::parse("Patient", "identifier=urn:ssn|1").unwrap();
+        Known { matches: HashMap::from([(ssn, vec![own()])]), patient: Some(own()) }
+    }
+
+    fn with_subject(subject: Value) -> Value {
+        let mut resource = observation("x");
+        resource["subject"] = subject;
+        resource
+    }
+
+    fn place(resource: Value) -> Option<Issue> {
+        match planned(&transaction(vec![entry("urn:uuid:o", resource)]), &known(), account()) {
+            Ok(_) => None,
+            Err(BundleError::Invalid(issues)) => issues.into_iter().next(),
+            Err(other) => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn another_patient_is_refused_however_it_is_written() {
+        let other = RecordId::random(&Random::seeded(6));
+        let elsewhere =
+            ["Patient/x".to_owned(), format!("Patient/{other}"), format!("Patient/{}", account_b())];
+        for plain in &elsewhere {
+            let lower = plain.replacen("Patient", "patient", 1);
+            for text in [
+                plain.clone(),
+                lower.clone(),
+                format!("{plain}/"),
+                format!("/{plain}"),
+                plain.replace('/', "//"),
+                plain.replace('/', "%2F"),
+                format!(" {plain} "),
+                format!("{plain}#p"),
+                format!("{plain}/_history/1"),
+                format!("{lower}/_history/1/"),
+                format!("{plain}/$everything"),
+                format!("https://records.example/fhir/{plain}"),
+                format!("http://records.example/fhir/{plain}/_history/1"),
+                format!("HTTPS://RECORDS.EXAMPLE/fhir/{lower}"),
+                format!("http://other.example/{plain}"),
+                format!("https://other.example/fhir/{plain}/_history/3"),
+                format!("http://other.example/{lower}/"),
+                format!("//records.example/fhir/{plain}"),
+                "http://other.example/people/7".to_owned(),
+                "ftp://other.example/Patient/7".to_owned(),
+                "Patient".to_owned(),
+                "#p".to_owned(),
+                "#nobody".to_owned(),
+                "#".to_owned(),
+                "urn:uuid:0b1c".to_owned(),
+                "urn:oid:1.2.3".to_owned(),
+                "Patient?identifier=urn:ssn|2".to_owned(),
+                "patient?identifier=urn:ssn|2".to_owned(),
+            ] {
+                let mut resource = with_subject(json!({"reference": text}));
+                resource["contained"] = json!([{"resourceType": "Patient", "id": "p",
+                    "identifier": [{"system": "urn:ssn", "value": "2"}]}]);
+                let found = place(resource).unwrap_or_else(|| panic!("`{text}` is taken"));
+                assert_eq!(found.expression, "Bundle.entry[0].resource.subject", "{text}");
+            }
+        }
+    }
+
+    #[test]
+    fn an_identifier_alone_must_be_the_accounts() {
+        let by = |system: &str, value: &str| json!({"identifier": {"system": system, "value": value}});
+        assert_eq!(place(with_subject(by("urn:ssn", "1"))), None);
+        for other in [
+            by("urn:ssn", "2"),
+            by("urn:other", "1"),
+            json!({"identifier": {"value": "1"}}),
+            json!({"identifier": {"system": "urn:ssn"}}),
+            json!({"type": "Patient", "identifier": {"system": "urn:ssn", "value": "2"}}),
+        ] {
+            let found = place(with_subject(other.clone())).unwrap_or_else(|| panic!("{other} is taken"));
+            assert_eq!(found.expression, "Bundle.entry[0].resource.subject");
+        }
+        let group = json!({"type": "Group", "identifier": {"system": "urn:ssn", "value": "2"}});
+        assert_eq!(place(with_subject(group)), None);
+        assert_eq!(place(with_subject(json!({"display": "the patient"}))), None);
+    }
+
+    #[test]
+    fn every_spelling_of_the_own_patient_is_taken() {
+        let (record, account) = (own(), account());
+        for text in [
+            format!("Patient/{record}"),
+            format!("patient/{record}"),
+            format!("Patient/{record}/"),
+            format!("Patient/{record}/_history/1"),
+            format!("https://records.example/fhir/Patient/{record}"),
+            format!("http://records.example/fhir/Patient/{record}/_history/1"),
+            format!("Patient/{account}"),
+            format!("patient/{account}/_history/1"),
+            format!("https://records.example/fhir/Patient/{account}"),
+            "Patient?identifier=urn:ssn|1".to_owned(),
+            "https://records.example/fhir/Patient?identifier=urn:ssn|1".to_owned(),
+            "#p".to_owned(),
+            "Group/7".to_owned(),
+            "http://other.example/fhir/Device/7".to_owned(),
+        ] {
+            let mut resource = with_subject(json!({"reference": text}));
+            resource["contained"] = json!([{"resourceType": "Patient", "id": "p",
+                "identifier": [{"system": "urn:ssn", "value": "1"}]}]);
+            assert_eq!(place(resource), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn entries_are_found_by_every_spelling_of_their_urls() {
+        let url = "http://other.example/fhir/Patient/7";
+        for text in [
+            url,
+            "https://other.example/fhir/Patient/7/",
+            "http://Other.example/fhir/Patient/7/_history/2",
+            "Patient/7",
+            "patient/7/_history/1",
+        ] {
+            let bundle = transaction(vec![
+                entry(url, json!({"resourceType": "Patient", "id": "7"})),
+                entry("URN:UUID:0A", observation(text)),
+            ]);
+            let (plan, body) = planned(&bundle, &Known::default(), account()).unwrap();
+            let patient = format!("Patient/{}", plan.drafts[0].id);
+            assert_eq!(applied(&plan, &body, 1)["subject"]["reference"], patient, "{text}");
+        }
+        let urn = transaction(vec![
+            entry("urn:uuid:0a1B", json!({"resourceType": "Patient"})),
+            entry("urn:uuid:1", observation("URN:UUID:0A1b")),
+        ]);
+        assert!(planned(&urn, &Known::default(), account()).is_ok());
+    }
+
+    #[test]
+    fn what_is_inside_a_record_is_the_accounts_too() {
+        let other = json!({"reference": "Patient/x"});
+        let mut containing = observation(&format!("Patient/{}", account()));
+        containing["contained"] = json!([with_subject(other.clone())]);
+        assert_eq!(place(containing).unwrap().expression, "Bundle.entry[0].resource.contained[0].subject");
+
+        let document = |patient: Value, subject: &str| {
+            json!({"resourceType": "Bundle", "type": "collection", "entry": [
+                {"fullUrl": "urn:uuid:p", "resource": patient}, {"resource": observation(subject)}]})
+        };
+        let person = |value: &str| json!({"resourceType": "Patient", "identifier": [{"system": "urn:ssn", "value": value}]});
+        assert_eq!(place(document(person("1"), "urn:uuid:p")), None);
+        let inner = |index: usize| format!("Bundle.entry[0].resource.entry[{index}].resource");
+        assert_eq!(
+            place(document(person("2"), "urn:uuid:p")).unwrap().expression,
+            format!("{}.subject", inner(1))
+        );
+        assert_eq!(place(document(person("2"), "Group/1")).unwrap().expression, inner(0));
+        assert_eq!(
+            place(document(person("1"), "Patient/x")).unwrap().expression,
+            format!("{}.subject", inner(1))
+        );
+        let parameters = json!({"resourceType": "Parameters",
+            "parameter": [{"name": "r", "resource": with_subject(other)}]});
+        assert_eq!(
+            place(parameters).unwrap().expression,
+            "Bundle.entry[0].resource.parameter[0].resource.subject"
+        );
+    }
+
+    /// The elements that say whose a record is are told type by type; others name people as data.
+    #[test]
+    fn each_type_has_its_own_elements() {
+        let of = |mut resource: Value, element: &str| {
+            resource[element] = json!({"reference": "Patient/x"});
+            place(resource).map(|issue| issue.expression)
+        };
+        let task = json!({"resourceType": "Task", "status": "draft", "intent": "plan"});
+        assert_eq!(of(task.clone(), "for").unwrap(), "Bundle.entry[0].resource.for");
+        assert_eq!(of(task, "requester"), None);
+        let allergy = json!({"resourceType": "AllergyIntolerance", "patient": {"display": "p"}});
+        assert_eq!(of(allergy.clone(), "patient").unwrap(), "Bundle.entry[0].resource.patient");
+        assert_eq!(of(allergy, "asserter"), None);
+        let asked = json!({"resourceType": "EnrollmentRequest"});
+        assert_eq!(of(asked, "candidate").unwrap(), "Bundle.entry[0].resource.candidate");
+        let visit = json!({"resourceType": "Appointment", "status": "booked",
+            "participant": [{"status": "accepted", "actor": {"reference": "Patient/x"}}]});
+        assert_eq!(place(visit).unwrap().expression, "Bundle.entry[0].resource.participant[0].actor");
+    }
+
+    fn account_b() -> PatientId {
+        PatientId::random(&Random::seeded(10))
+    }
 }
 
 #[test]

@@ -100,16 +100,20 @@ fn every_statement_of_a_store_ran_on_both_engines() {
     let (mut statements, mut missing) = (0, Vec::new());
     for path in STORES.iter().flat_map(|folder| sources(&project().join(folder))) {
         for (function, text) in literals(&std::fs::read_to_string(&path).unwrap()) {
-            if !is_statement(&text) || OF_ONE_ENGINE.iter().any(|words| text.starts_with(words)) {
+            // What a macro or a format fills in is no whole statement.
+            if !is_statement(&text)
+                || text.contains('{')
+                || OF_ONE_ENGINE.iter().any(|words| text.starts_with(words))
+            {
                 continue;
             }
             statements += 1;
-            if !executed.contains(&squeezed(&text)) {
+            if !executed.contains(&squeezed(&text.replace("\\\\", "\\"))) {
                 missing.push(format!("{} {function}: {text}", path.display()));
             }
         }
     }
-    assert!(statements > 150, "only {statements} statements were found");
+    assert!(statements > 140, "only {statements} statements were found");
     assert!(
         missing.is_empty(),
         "{} of {statements} ran on no PostgreSQL:\n{}",

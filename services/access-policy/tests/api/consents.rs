@@ -40,26 +40,34 @@ async fn a_grant_takes_effect_once_its_block_is_final_and_until_it_is_revoked() 
         // Revoking again is harmless.
         let again: GrantView = w.revoke(&patient, &doctor, &view.id).await.ok();
         assert_eq!(again.revoked_by, revoked.revoked_by);
+        for user in [&patient.user, &doctor.user] {
+            let page: GrantPage = w.get("/v1/grants", user).await.ok();
+            assert_eq!(
+                page.items.iter().map(|grant| grant.id.clone()).collect::<Vec<_>>(),
+                [view.id.clone()]
+            );
+        }
     }
 }
 
 #[tokio::test]
 async fn a_revocation_sent_straight_to_a_node_takes_effect_as_well_and_even_before_its_grant() {
-    let w = world().await;
-    let (patient, doctor) = (w.patient().await, w.agency(AgencyType::Doctor).await);
-    let written = w.write(&patient.user, &patient.id, &[labels(Category::Laboratory)]).await;
-    let grant = w.grant(&patient, &doctor, w.scope()).await;
-    assert_eq!(w.read(&doctor.user, &written).await.keys.len(), 1);
-    w.finalise(&[&w.revocation(&patient, &doctor, &grant.id)]).await;
-    assert!(w.read(&doctor.user, &written).await.keys.is_empty());
+    for w in worlds().await {
+        let (patient, doctor) = (w.patient().await, w.agency(AgencyType::Doctor).await);
+        let written = w.write(&patient.user, &patient.id, &[labels(Category::Laboratory)]).await;
+        let grant = w.grant(&patient, &doctor, w.scope()).await;
+        assert_eq!(w.read(&doctor.user, &written).await.keys.len(), 1);
+        w.finalise(&[&w.revocation(&patient, &doctor, &grant.id)]).await;
+        assert!(w.read(&doctor.user, &written).await.keys.is_empty());
 
-    let draft = w.draft(&patient, &w.new_grant(&doctor, w.scope())).await;
-    w.finalise(&[&w.revocation(&patient, &doctor, &draft.id)]).await;
-    let signature = w.signature(&patient, &draft, &w.consent_key(&patient, &doctor.id));
-    let view: GrantView = w.put_signature(&patient, &draft.id, &signature).await.ok();
-    assert_eq!(view.state.code(), "revoked");
-    w.finalise(&[&signature.jws]).await;
-    assert!(w.read(&doctor.user, &written).await.keys.is_empty());
+        let draft = w.draft(&patient, &w.new_grant(&doctor, w.scope())).await;
+        w.finalise(&[&w.revocation(&patient, &doctor, &draft.id)]).await;
+        let signature = w.signature(&patient, &draft, &w.consent_key(&patient, &doctor.id));
+        let view: GrantView = w.put_signature(&patient, &draft.id, &signature).await.ok();
+        assert_eq!(view.state.code(), "revoked");
+        w.finalise(&[&signature.jws]).await;
+        assert!(w.read(&doctor.user, &written).await.keys.is_empty());
+    }
 }
 
 #[tokio::test]
@@ -207,20 +215,21 @@ async fn scope_is_what_is_read_and_nothing_else() {
 
 #[tokio::test]
 async fn a_grant_without_future_records_ends_at_the_numbers_it_saw() {
-    let w = world().await;
-    let (patient, doctor) = (w.patient().await, w.agency(AgencyType::Doctor).await);
-    let old = w.write(&patient.user, &patient.id, &[labels(Category::Laboratory)]).await;
-    w.clock.advance(Duration::from_secs(1));
-    w.grant(&patient, &doctor, Scope { future_records: false, ..w.scope() }).await;
-    assert_eq!(w.read(&doctor.user, &old).await.keys.len(), 1);
-    w.clock.advance(Duration::from_secs(1));
-    let mut new = w.write(&patient.user, &patient.id, &[labels(Category::Laboratory)]).await;
-    assert!(w.read(&doctor.user, &new).await.keys.is_empty());
-    // A date changed by hand in storage does not help: the number tells.
-    new.at = old.at;
-    let denied = w.read(&doctor.user, &new).await;
-    assert!(denied.keys.is_empty());
-    assert_eq!(denied.rule.as_deref(), Some("later-record"));
+    for w in worlds().await {
+        let (patient, doctor) = (w.patient().await, w.agency(AgencyType::Doctor).await);
+        let old = w.write(&patient.user, &patient.id, &[labels(Category::Laboratory)]).await;
+        w.clock.advance(Duration::from_secs(1));
+        w.grant(&patient, &doctor, Scope { future_records: false, ..w.scope() }).await;
+        assert_eq!(w.read(&doctor.user, &old).await.keys.len(), 1);
+        w.clock.advance(Duration::from_secs(1));
+        let mut new = w.write(&patient.user, &patient.id, &[labels(Category::Laboratory)]).await;
+        assert!(w.read(&doctor.user, &new).await.keys.is_empty());
+        // A date changed by hand in storage does not help: the number tells.
+        new.at = old.at;
+        let denied = w.read(&doctor.user, &new).await;
+        assert!(denied.keys.is_empty());
+        assert_eq!(denied.rule.as_deref(), Some("later-record"));
+    }
 }
 
 #[tokio::test]

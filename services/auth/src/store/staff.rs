@@ -90,21 +90,6 @@ impl Rows {
         Ok(())
     }
 
-    /// Removes the signatures of a round that a suspension overtakes.
-    pub async fn drop_staff_round(
-        &self,
-        tx: &mut Tx,
-        agency: &AgencyId,
-        round: i64,
-    ) -> Result<(), StoreError> {
-        sqlx::query("DELETE FROM staff_signatures WHERE agency = $1 AND round = $2")
-            .bind(agency.as_str().to_owned())
-            .bind(round)
-            .execute(tx)
-            .await?;
-        Ok(())
-    }
-
     /// Every signature of `agency`, oldest first.
     pub async fn staff_signatures<'e, E>(
         &self,

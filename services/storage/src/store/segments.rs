@@ -50,18 +50,6 @@ impl Store {
         Ok(rows.iter().map(|row| digest(row, "commitment")).collect::<Result<_, DbError>>()?)
     }
 
-    /// The segments of a transaction, in their order in it.
-    pub async fn anchored_segments(&self, txid: Digest) -> Result<Vec<SegmentRow>, Error> {
-        let rows = sqlx::query(
-            "SELECT cid, intent, position, digest, root, txid, height FROM segments
-             WHERE txid = $1 ORDER BY position",
-        )
-        .bind(txid.to_string())
-        .fetch_all(self.db.reads())
-        .await?;
-        Ok(rows.iter().map(segment_row).collect::<Result<_, DbError>>()?)
-    }
-
     /// The records of an intent.
     pub async fn intent_records(&self, intent: &IntentId) -> Result<Vec<StoredRecord>, Error> {
         let rows = sqlx::query(RecordRow::select("WHERE s.intent = $1 ORDER BY s.position, r.position"))

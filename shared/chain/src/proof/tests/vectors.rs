@@ -125,6 +125,7 @@ fn signed_objects() -> Value {
         actions: Some(vec![Action::Read]),
         categories: Some(vec![Category::Laboratory]),
         until_ms: Some(iat + 1),
+        ..Limits::default()
     };
     let grantee = format!("agy-{:032x}", 1);
     let certificate = ConsentCertificate { chain, grantee, iat, key: kid, limits, root: root.kid() };
@@ -134,9 +135,11 @@ fn signed_objects() -> Value {
     let promise = PromiseClaims { chain, iat, include_by: iat + 5_000, node, txid }.sign(&key(1)).unwrap();
     let patient = PatientId::parse(&format!("pat-{:032x}", 1)).unwrap();
     let unfreeze = UnfreezeOrder { chain, grant: None, iat, patient }.sign(&key(50)).unwrap();
-    let transaction =
-        tx::sign(&key(202), &Payload::Receipts(Receipts { chain, count: 1, iat, root: Digest::of(b"root") }))
-            .unwrap();
+    let transaction = tx::sign(
+        &key(202),
+        &Payload::Receipts(Receipts { chain, count: 1, iat, rights: None, root: Digest::of(b"root") }),
+    )
+    .unwrap();
     let member = PublicKey::of(&key(1));
     let accepted: Vec<Value> = [
         ("hbc-consent-cert+jws", root, &certificate),

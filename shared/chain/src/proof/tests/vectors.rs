@@ -397,6 +397,20 @@ fn outcomes() -> Value {
     json!({"files": files, "genesis": Chain::new(4).genesis})
 }
 
+/// The same with the members of each object in the order of their names: whether `serde_json` keeps another order is for
+/// whoever else is built along to say.
+fn sorted(value: &Value) -> Value {
+    match value {
+        Value::Object(members) => {
+            let ordered: BTreeMap<&String, Value> =
+                members.iter().map(|(name, value)| (name, sorted(value))).collect();
+            ordered.into_iter().map(|(name, value)| (name.clone(), value)).collect()
+        }
+        Value::Array(items) => items.iter().map(sorted).collect(),
+        _ => value.clone(),
+    }
+}
+
 /// Every file by its name, and last the list of all hashes.
 fn files() -> BTreeMap<String, Vec<u8>> {
     let subjects = [
@@ -410,7 +424,8 @@ fn files() -> BTreeMap<String, Vec<u8>> {
         ("evidence", evidence()),
         ("outcomes", outcomes()),
     ];
-    let written = |value: &Value| format!("{}\n", serde_json::to_string_pretty(value).unwrap()).into_bytes();
+    let written =
+        |value: &Value| format!("{}\n", serde_json::to_string_pretty(&sorted(value)).unwrap()).into_bytes();
     subjects.iter().map(|(name, value)| (format!("vectors/{name}.json"), written(value))).collect()
 }
 

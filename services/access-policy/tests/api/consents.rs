@@ -42,10 +42,7 @@ async fn a_grant_takes_effect_once_its_block_is_final_and_until_it_is_revoked() 
         assert_eq!(again.revoked_by, revoked.revoked_by);
         for user in [&patient.user, &doctor.user] {
             let page: GrantPage = w.get("/v1/grants", user).await.ok();
-            assert_eq!(
-                page.items.iter().map(|grant| grant.id.clone()).collect::<Vec<_>>(),
-                [view.id.clone()]
-            );
+            assert_eq!(page.items.iter().map(|grant| &grant.id).collect::<Vec<_>>(), [&view.id]);
         }
     }
 }

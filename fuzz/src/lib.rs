@@ -52,6 +52,9 @@ pub const TARGETS: [Target; 7] = [
     ("chain", chain),
 ];
 
+/// The line of somebody who is no member: a witness may sign below a note.
+const WITNESS: &str = "— witness.example/w1 BwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBw==\n";
+
 /// Headers, blocks and founding documents: what parses is the one way to write it.
 pub fn header(data: &[u8]) {
     if let Ok(header) = Header::from_bytes(data) {
@@ -251,6 +254,7 @@ pub fn seeds() -> Vec<(&'static str, String, Vec<u8>)> {
             continue;
         }
         add("note", format!("note-{height}"), view.certificate.clone().into_bytes());
+        add("note", format!("cosigned-{height}"), format!("{}{WITNESS}", view.certificate).into_bytes());
         let answer = BlocksView { blocks: vec![view.clone()], tip: 9 };
         add(
             "sync",

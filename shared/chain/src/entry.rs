@@ -553,7 +553,8 @@ mod tests {
     fn values_are_read_whole() {
         let key = PublicKey::of(&crate::testing::key(1));
         let (kid, zero) = (key.kid().to_string(), Digest::ZERO);
-        let of_key = |rest: &str| format!(r#"{{"prev":{rest},"status":"active","txid":"{zero}"}}"#);
+        let of_key =
+            |rest: &str| format!(r#"{{"prev":{rest},"status":"active","txid":"{zero}","unseen":64}}"#);
         let (first, later) = (
             of_key(&format!(r#"null,"pub":"{key}","seq":0"#)),
             of_key(&format!(r#""{zero}","pub":"{key}","seq":2"#)),
@@ -589,6 +590,7 @@ mod tests {
             (Kind::Key, "", first.clone()),
             (Kind::Key, &kid, first.replace(":0", ":1")),
             (Kind::Key, &kid, later.replace(":2", ":0")),
+            (Kind::Key, &kid, first.replace(":64", ":65")),
             (Kind::Key, &kid, first.replace("active", "suspended")),
             (Kind::Grant, "", whole.replace(r#""custody":"client","#, "")),
             (Kind::Grant, "", whole.replace(r#""seq":1"#, r#""seq":0"#)),

@@ -328,7 +328,7 @@ async fn a_founder_that_lost_its_folder_does_not_found_the_chain_a_second_time()
     assert_eq!(net.status(0).await.height, 0);
     net.run(second);
     assert_eq!(net.one_tip(&[0, second]).await.tip, tip.tip);
-    assert!(net.data(0).join("silent").exists());
+    assert!(net.data(0).join("abstaining").exists());
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]

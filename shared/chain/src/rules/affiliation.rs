@@ -2,6 +2,8 @@
 //!
 //! It begins with the organisation's word about somebody whose staff profile operators made active, and ends, at once,
 //! with the word of either side.
+//!
+//! Why: decision 0111.
 
 use super::{Refusal, Rule};
 use crate::entry::{AffiliationEntry, Entry, Kind, affiliation_id};

@@ -1,6 +1,6 @@
 """Proof documents. Section 8 of docs/FORMATS.md."""
+import datetime
 import re
-from datetime import datetime, timedelta, timezone
 
 from blocks import *
 from chain import Transaction, check_genesis
@@ -213,11 +213,14 @@ def check_record(document, payload):
     check_inclusion(leaf(commitment), index, segment["records"], document["path"], root, "record")
 
 
+EPOCH = datetime.datetime(1970, 1, 1, tzinfo=datetime.timezone.utc)
+
+
 def unix_ms(text):
     """A time as bodies have it (section 2) in Unix milliseconds."""
     demand(re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z", text), "not a time")
-    since = datetime.fromisoformat(text.replace("Z", "+00:00")) - datetime(1970, 1, 1, tzinfo=timezone.utc)
-    return since // timedelta(milliseconds=1)
+    since = datetime.datetime.fromisoformat(text.replace("Z", "+00:00")) - EPOCH
+    return since // datetime.timedelta(milliseconds=1)
 
 
 def check_limits(limits, scope, header):
@@ -370,7 +373,7 @@ def is_open(value):
 
 RECORD = {
     "id": lambda value: identity(value, "rec", "id"), "length": whole(), "offset": whole(), "received": DIGEST32,
-    "salt": DIGEST32, "sealed": DIGEST32, "version": whole(0, 2**32 - 1),
+    "salt": DIGEST32, "encrypted": DIGEST32, "version": whole(0, 2**32 - 1),
 }
 SHAPES = {
     "hbc-proof-transaction/v1": TRANSACTION,

@@ -9,7 +9,8 @@ use hbc_types::problem::Slug;
 
 use crate::domain::blob::BlobError;
 use crate::domain::bundle::BundleError;
-use crate::domain::validation::{Issue, SchemaError};
+use crate::domain::issue::Issue;
+use crate::domain::validation::SchemaError;
 use hbc_types::json::JsonError;
 
 /// A request that is not done.

@@ -15,11 +15,12 @@ use hbc_types::classify;
 use serde_json::{Map, Value};
 
 use crate::domain::index::Identifier;
+use crate::domain::issue::Issue;
 use crate::domain::overlay::OverlayError;
 use crate::domain::reference::{Bases, Target};
 use crate::domain::resource::{Resource, ResourceError};
 use crate::domain::subjects::References;
-use crate::domain::validation::{Issue, SchemaError, validators};
+use crate::domain::validation::{SchemaError, validators};
 use hbc_types::json::{JsonError, Kind, Node};
 
 pub use plan::{Draft, Known, Outcome, Plan, Setting, plan};

@@ -7,7 +7,7 @@
 
 use serde_json::{Map, Value};
 
-use crate::domain::validation::Issue;
+use crate::domain::issue::Issue;
 
 /// Gathers the places at or below `path` where `null` stands and may not.
 pub fn check(value: &Value, path: &str, issues: &mut Vec<Issue>) {

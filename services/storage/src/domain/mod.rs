@@ -5,6 +5,7 @@ pub mod bundle;
 pub mod days;
 pub mod encryption;
 pub mod index;
+pub mod issue;
 pub mod json_form;
 pub mod overlay;
 pub mod plaintext;

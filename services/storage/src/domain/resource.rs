@@ -10,10 +10,11 @@ use serde_json::Value;
 
 use crate::domain::days::Days;
 use crate::domain::index::Identifier;
+use crate::domain::issue::Issue;
 use crate::domain::overlay::{Overlay, OverlayError, Replacement};
 use crate::domain::reference::Bases;
 use crate::domain::subjects::{Reference, References};
-use crate::domain::validation::{Issue, SchemaError, validators};
+use crate::domain::validation::{SchemaError, validators};
 use hbc_types::json::{Kind, Node};
 
 /// A valid resource, described.

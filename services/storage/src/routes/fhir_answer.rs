@@ -16,7 +16,7 @@ use hbc_types::saved::SavedAnswer;
 use serde_json::{Value, json};
 
 use crate::domain::bundle::{BundleKind, Outcome};
-use crate::domain::validation::Issue;
+use crate::domain::issue::Issue;
 use crate::error::{Error, issues_problem};
 use crate::flows::create::Created;
 

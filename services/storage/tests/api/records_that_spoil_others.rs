@@ -152,7 +152,7 @@ async fn spellings_of_sensitivity_do_not_lower_it() {
         }
         let own = listed(&app, &patient).await;
         assert_eq!(own.len(), 8);
-        assert!(own.iter().all(|record| record["compartment"] == "HIV"), "{own:?}");
+        assert!(own.iter().all(|record| record["sensitivity"] == "HIV"), "{own:?}");
         let seen = app.get(&agency, &format!("/v1/records?patient={account}")).await;
         assert!(seen.status == 403 || seen.body["items"] == json!([]), "{}", seen.body);
     })

@@ -10,11 +10,11 @@ use hbc_types::wire::access::Labels;
 use super::{Bundle, BundleError, BundleKind, Criteria, Entry, one_issue};
 use crate::domain::days::Days;
 use crate::domain::index::Identifier;
+use crate::domain::issue::Issue;
 use crate::domain::overlay::{Overlay, OverlayError};
 use crate::domain::reference::Target;
 use crate::domain::resource::Resource;
 use crate::domain::subjects::{Inner, Logical, Reference, References};
-use crate::domain::validation::Issue;
 
 /// What the store knows of a bundle's criteria.
 #[derive(Clone, Debug, Default)]

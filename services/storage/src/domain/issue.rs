@@ -1,0 +1,10 @@
+//! What is wrong with a resource, and where.
+
+/// One fault of a resource.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Issue {
+    /// Where, as FHIRPath: `Observation.component[0].code`.
+    pub expression: String,
+    /// What is wrong, lowercase, without a full stop.
+    pub message: String,
+}

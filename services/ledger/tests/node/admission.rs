@@ -9,7 +9,9 @@ use hbc_ledger::config::VerifyMode;
 use hbc_ledger::peers::{Item, Sender, pack, send_envelope};
 use hbc_types::Clock;
 use hbc_types::problem::Slug;
-use hbc_types::wire::ledger::{BatchAnswer, BatchResult, SubmitBatch, TransactionState};
+use hbc_types::wire::ledger::{
+    BatchAnswer, BatchResult, Promise, SubmitBatch, SubmitTransaction, TransactionState,
+};
 use sqlx::{ConnectOptions as _, Connection as _};
 
 use crate::net::{Net, txid};
@@ -27,7 +29,11 @@ async fn what_cannot_be_made_durable_is_promised_to_nobody_and_may_come_again() 
     let batch = SubmitBatch { transactions: vec![jws.clone(), jws.clone()] };
     let endpoint = net.endpoint(0);
     let one = endpoint.post("/v1/transactions/batch").json(&batch).once().deadline(Duration::from_secs(60));
-    let (answer, alone) = tokio::join!(one.fetch::<BatchAnswer>(), net.submit(0, &jws));
+    let single = SubmitTransaction { jws: jws.clone() };
+    // Each waits for SQLite's own patience, and on a busy machine for one group after the other.
+    let other_client =
+        endpoint.post("/v1/transactions").json(&single).once().deadline(Duration::from_secs(60));
+    let (answer, alone) = tokio::join!(one.fetch::<BatchAnswer>(), other_client.fetch::<Promise>());
     for result in answer.unwrap().results {
         assert!(matches!(&result, BatchResult::Problem(problem) if problem.status == 503), "{result:?}");
     }

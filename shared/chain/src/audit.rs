@@ -8,12 +8,12 @@ use std::sync::Arc;
 
 use hbc_types::Digest;
 use hbc_types::keys::{Kid, PublicKey};
-use rayon::iter::{IndexedParallelIterator as _, IntoParallelRefIterator as _, ParallelIterator as _};
 
 use crate::block::{BlockError, check_block};
 use crate::checkpoint::{Certificate, CheckpointError};
 use crate::genesis::{Genesis, GenesisError, Named, log_origin};
 use crate::header::Block;
+use crate::parallel;
 use crate::proof::Known;
 use crate::state::State;
 use crate::tx::Tx;
@@ -90,8 +90,7 @@ impl Audit {
     /// The first that is wrong, by the height that was due.
     pub fn take(&mut self, blocks: Vec<AuditedBlock>) -> Result<(), (u64, AuditError)> {
         let members = self.state.members().to_vec();
-        let counted = blocks.par_iter().with_min_len(PART);
-        let counted: Vec<_> = counted.map(|(_, note)| self.check_note(note, &members).ok()).collect();
+        let counted = parallel::map(&blocks, PART, |(_, note)| self.check_note(note, &members).ok());
         let known = self.verified(&blocks);
         for ((block, note), counted) in blocks.into_iter().zip(counted) {
             let height = self.state.height().saturating_add(1);
@@ -141,20 +140,18 @@ impl Audit {
     fn verified(&self, blocks: &[AuditedBlock]) -> HashMap<Digest, Arc<Tx>> {
         let all: Vec<&[u8]> =
             blocks.iter().flat_map(|(block, _)| block.transactions.iter().map(Vec::as_slice)).collect();
-        let parsed: Vec<Option<Tx>> =
-            all.par_iter().with_min_len(PART).map(|bytes| Tx::parse(bytes).ok()).collect();
+        let parsed: Vec<Option<Tx>> = parallel::map(&all, PART, |bytes| Tx::parse(bytes).ok());
         let introduced: HashMap<Kid, PublicKey> = parsed
             .iter()
             .flatten()
             .filter_map(|tx| tx.payload().introduces())
             .map(|key| (key.kid(), key))
             .collect();
-        let fits = |tx: &Option<Tx>| {
+        let fits = parallel::map(&parsed, PART, |tx| {
             let tx = tx.as_ref()?;
             let key = self.state.public_key(&tx.kid()).or_else(|| introduced.get(&tx.kid()).copied())?;
             tx.verify_signature(&key).ok()
-        };
-        let fits: Vec<Option<()>> = parsed.par_iter().with_min_len(PART).map(fits).collect();
+        });
         let fitting = parsed.into_iter().zip(fits).filter_map(|(tx, fits)| tx.filter(|_| fits.is_some()));
         fitting.map(|tx| (tx.txid(), Arc::new(tx))).collect()
     }

@@ -5,18 +5,18 @@ use std::sync::Arc;
 
 use hbc_types::keys::{Kid, PublicKey};
 use hbc_types::{Digest, Timestamp};
-use rayon::iter::{IntoParallelRefIterator as _, ParallelIterator as _};
 
 use crate::header::{Block, Header, HeaderError, MAX_TRANSACTIONS, miner_id};
 use crate::merkle::{self, Frontier};
+use crate::parallel;
 use crate::rules::{MAX_AHEAD_MS, Refusal};
 use crate::state::{Checked, Draft, State, Work};
 use crate::tx::{SignatureError, Tx, TxError, verify_signatures};
 
 /// Passes over transactions that wait for one another inside one block.
 const PASSES: usize = 4;
-/// Fewer transactions than this are parsed where they are.
-const PARALLEL_FROM: usize = 64;
+/// As many transactions at least are parsed on one thread.
+const PART: usize = 32;
 
 /// Why a block is refused whole.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -363,12 +363,8 @@ fn parse(
         let bytes = block.transactions.get(*index).map(Vec::as_slice).unwrap_or_default();
         read(bytes).map_err(|error| BlockError::Form { index: *index, error })
     };
-    if places.len() < PARALLEL_FROM {
-        return places.iter().map(one).collect();
-    }
     // Into a list first, so that the error is the first in the block and not the first in time.
-    let parsed: Vec<Result<Tx, BlockError>> = places.par_iter().map(one).collect();
-    parsed.into_iter().collect()
+    parallel::map(places, PART, one).into_iter().collect()
 }
 
 /// "Transactions apply in block order, each on the state the last one left."

@@ -10,7 +10,7 @@
 //! transaction may do), [`block`] (what a block must be), [`read_set`] and [`speculative_state`] (what transactions lean on and
 //! lead to). [`memory`] is a chain as a node has it, with [`events`] and [`secondary_index`] beside the state; [`verification`]
 //! and [`comparison`] tell whether stored bytes are that chain; [`audit`] checks a whole chain by nobody's word, and
-//! [`file`] is a chain in one file.
+//! [`file`] is a chain in one file. [`parallel`] is how many items are worked on at once.
 
 pub mod anchors;
 pub mod audit;
@@ -33,6 +33,7 @@ pub mod map;
 pub mod memory;
 pub mod merkle;
 pub mod names;
+pub mod parallel;
 pub mod payload;
 pub mod proof;
 pub mod read_set;

@@ -11,11 +11,10 @@ use ed25519_dalek::SigningKey;
 use super::json::{self, JsonError};
 use super::jws::{self, Jws, JwsError};
 use super::merkle;
+use super::parallel;
 use super::payload::{Payload, PayloadError};
 use hbc_types::digest::Digest;
 use hbc_types::keys::{KeyError, Kid, PreparedKey, PublicKey};
-use rayon::iter::{IndexedParallelIterator as _, ParallelIterator as _};
-use rayon::slice::ParallelSlice as _;
 
 /// The `typ` of a transaction.
 pub const TYP: &str = "hbc-tx+jws";
@@ -180,9 +179,9 @@ pub fn verify_signatures(
         txs.iter().filter_map(|tx| tx.payload.introduces()).map(|key| (key.kid(), key)).collect();
     // As few parts as there are threads: each prepares every key that it meets.
     let share = txs.len().div_ceil(rayon::current_num_threads()).max(64);
-    let part = |(at, part): (usize, &[Tx])| {
+    let part = |(at, part): &(usize, &[Tx])| {
         let mut prepared: HashMap<Kid, PreparedKey> = HashMap::new();
-        part.iter().zip(at * share..).try_for_each(|(tx, index)| {
+        part.iter().zip(*at * share..).try_for_each(|(tx, index)| {
             let kid = tx.kid();
             let mismatch = |error| SignatureError::Mismatch { index, error };
             let key = match prepared.entry(kid) {
@@ -196,8 +195,8 @@ pub fn verify_signatures(
             tx.verify_prepared(key).map_err(mismatch)
         })
     };
-    let wrong = txs.par_chunks(share).enumerate().find_map_first(|some| part(some).err());
-    wrong.map_or(Ok(()), Err)
+    let parts: Vec<(usize, &[Tx])> = txs.chunks(share).enumerate().collect();
+    parallel::map(&parts, 1, part).into_iter().collect()
 }
 
 #[cfg(test)]

@@ -7,11 +7,11 @@ use std::collections::hash_map::Entry;
 use std::sync::Arc;
 
 use hbc_chain::memory::Chain;
+use hbc_chain::parallel;
 use hbc_chain::rules::Refusal;
 use hbc_chain::tx::Tx;
 use hbc_types::Digest;
 use hbc_types::keys::{Kid, PreparedKey};
-use rayon::iter::{IndexedParallelIterator as _, IntoParallelRefIterator as _, ParallelIterator as _};
 
 use super::mempool::{Mempool, Unwelcome};
 
@@ -111,13 +111,14 @@ pub fn lookup(chain: &Chain, mempool: &Mempool, txs: &[Arc<Tx>]) -> Lookup {
 /// Checks the signatures of what is new, on all cores when they are many.
 #[must_use]
 pub fn check_signatures(txs: &[Arc<Tx>], lookup: &Lookup) -> Vec<Signature> {
-    let check = |(tx, unknown): (&Arc<Tx>, &bool)| match (unknown, lookup.keys.get(&tx.kid())) {
+    let check = |(tx, unknown): &(&Arc<Tx>, &bool)| match (unknown, lookup.keys.get(&tx.kid())) {
         (false, _) => Signature::Known,
         (true, None) => Signature::NoKey,
         (true, Some(key)) if tx.verify_prepared(key).is_ok() => Signature::Fits,
         (true, Some(_)) => Signature::False,
     };
-    txs.par_iter().zip(&lookup.unknown).with_min_len(PART).map(check).collect()
+    let all: Vec<(&Arc<Tx>, &bool)> = txs.iter().zip(&lookup.unknown).collect();
+    parallel::map(&all, PART, check)
 }
 
 /// Tries what is new on the speculative state, each on what the one before left; what fits waits from now on, a

@@ -16,10 +16,10 @@ use actix_web::http::StatusCode;
 use actix_web::http::header::{CONTENT_TYPE, HeaderValue};
 use actix_web::{FromRequest, HttpRequest, HttpResponse};
 use futures_util::future::{Ready, ready};
+use hbc_types::hash::domain_hash;
 use hbc_types::problem::Slug;
 use hbc_types::saved::SavedAnswer;
 use hbc_types::{Digest, Timestamp};
-use sha2::{Digest as _, Sha256};
 use utoipa::openapi::Required;
 use utoipa::openapi::path::{Parameter, ParameterBuilder, ParameterIn};
 use utoipa::openapi::schema::{ObjectBuilder, Type};
@@ -95,20 +95,14 @@ impl FromRequest for IdempotencyKey {
 
 /// What a request asks for beside its body: a header that is absent differs from one that is empty.
 fn asks(request: &HttpRequest) -> Digest {
-    let mut hash = Sha256::new();
-    part(&mut hash, request.query_string().as_bytes());
+    let mut parts = vec![request.query_string().as_bytes().to_vec()];
     for name in COVERED {
-        let values: Vec<&[u8]> = request.headers().get_all(name).map(HeaderValue::as_bytes).collect();
-        hash.update((values.len() as u64).to_be_bytes());
-        values.into_iter().for_each(|value| part(&mut hash, value));
+        let values: Vec<&HeaderValue> = request.headers().get_all(name).collect();
+        parts.push(values.len().to_be_bytes().to_vec());
+        parts.extend(values.into_iter().map(|value| value.as_bytes().to_vec()));
     }
-    Digest::from_bytes(hash.finalize().into())
-}
-
-/// One part of a hash: its length, then its bytes, so that no two lists of parts are hashed alike.
-fn part(hash: &mut Sha256, bytes: &[u8]) {
-    hash.update((bytes.len() as u64).to_be_bytes());
-    hash.update(bytes);
+    let parts: Vec<&[u8]> = parts.iter().map(Vec::as_slice).collect();
+    domain_hash("hbc/idempotency-asks/v1", &parts)
 }
 
 /// What [`IdempotencyKey::begin`] found.
@@ -129,8 +123,8 @@ pub struct Slot {
     fingerprint: Digest,
 }
 
-/// Tells failures that may mean that a rival was first, another request under the same key or about the same unique thing,
-/// from all others.
+/// Tells failures that may mean that a conflicting request was first (one under the same key, or about the same unique
+/// thing) from all others.
 pub trait WriteConflict {
     /// Whether this is one of them.
     fn is_conflict(&self) -> bool;
@@ -139,7 +133,7 @@ pub trait WriteConflict {
 impl IdempotencyKey {
     /// Does the request of `caller` (its account, or another name for who asks) with a body of this digest, unless it
     /// was done before: then its answer is given again. `work` prepares and commits; where it lost to a conflicting
-    /// request with the same key, the rival's answer is given.
+    /// request with the same key, that one's answer is given.
     pub async fn once<S, E, P>(
         &self,
         store: &S,
@@ -187,19 +181,13 @@ impl IdempotencyKey {
     }
 
     fn id(&self, caller: &str, key: &str) -> Digest {
-        let mut hash = Sha256::new();
-        for text in ["hbc/idempotency/v1", caller, &self.method, &self.path, key] {
-            part(&mut hash, text.as_bytes());
-        }
-        Digest::from_bytes(hash.finalize().into())
+        let parts = [caller, &self.method, &self.path, key].map(str::as_bytes);
+        domain_hash("hbc/idempotency/v1", &parts)
     }
 
     /// The hash of everything that the id does not cover.
     fn fingerprint(&self, body: Digest) -> Digest {
-        let mut hash = Sha256::new();
-        let parts = [b"hbc/idempotency-request/v1".as_slice(), self.asks.as_bytes(), body.as_bytes()];
-        parts.into_iter().for_each(|bytes| part(&mut hash, bytes));
-        Digest::from_bytes(hash.finalize().into())
+        domain_hash("hbc/idempotency-request/v1", &[self.asks.as_bytes(), body.as_bytes()])
     }
 }
 

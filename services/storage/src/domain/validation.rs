@@ -12,13 +12,11 @@ use jsonschema::Validator;
 use jsonschema::error::ValidationErrorKind;
 use serde_json::{Map, Value, json};
 
-use crate::domain::issue::Issue;
+use crate::domain::issue::{Issue, MAX_ISSUES};
 use crate::domain::json_form;
 
 const SCHEMA: &[u8] = include_bytes!("../../data/fhir.schema.json.bz2");
 const RULES: &str = include_str!("../../data/required-and-choice-rules.json");
-/// More faults than this are not listed.
-const MAX_ISSUES: usize = 20;
 
 /// The schema could not be used: a fault of the program, not of the resource.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]

@@ -34,9 +34,7 @@ macro_rules! sets {
             fn responses() -> BTreeMap<String, RefOr<Response>> {
                 [$(($status, $means)),+]
                     .into_iter()
-                    .map(|(status, means): (u16, &str)| {
-                        (status.to_string(), ResponseBuilder::new().description(means).build().into())
-                    })
+                    .map(|(status, means): (u16, &str)| (status.to_string(), described(means)))
                     .collect()
             }
         }
@@ -64,7 +62,7 @@ pub(super) fn complete(document: &mut OpenApi) {
         let fhir = path.starts_with(FHIR_PREFIX);
         for operation in methods_mut(item) {
             for status in implied(operation) {
-                operation.responses.responses.entry(status.to_string()).or_insert_with(|| named(""));
+                operation.responses.responses.entry(status.to_string()).or_insert_with(|| described(""));
             }
             for (status, answer) in &mut operation.responses.responses {
                 let Some(slug) = status.parse().ok().and_then(first_of) else { continue };
@@ -88,7 +86,7 @@ pub(super) fn complete(document: &mut OpenApi) {
     add_problem_schema(components);
 }
 
-fn named(description: &str) -> RefOr<Response> {
+fn described(description: &str) -> RefOr<Response> {
     ResponseBuilder::new().description(description).build().into()
 }
 

@@ -10,7 +10,7 @@ use hbc_types::wire::access::Labels;
 use super::{Bundle, BundleError, BundleKind, Criteria, Entry, one_issue};
 use crate::domain::days::Days;
 use crate::domain::index::Identifier;
-use crate::domain::issue::Issue;
+use crate::domain::issue::{Issue, MAX_ISSUES};
 use crate::domain::overlay::{Overlay, OverlayError};
 use crate::domain::reference::Target;
 use crate::domain::resource::Resource;
@@ -139,7 +139,7 @@ fn refuse_whole(bundle: &Bundle, outcomes: &[Outcome]) -> Result<(), BundleError
             all.push(issue);
         }
     }
-    all.truncate(20);
+    all.truncate(MAX_ISSUES);
     if all.is_empty() { Ok(()) } else { Err(BundleError::Invalid(all)) }
 }
 

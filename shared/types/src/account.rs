@@ -58,6 +58,17 @@ codes! {
     }
 }
 
+impl Custody {
+    /// Whether the patient's own client holds the root key, and not auth.
+    #[must_use]
+    pub const fn is_at_client(self) -> bool {
+        match self {
+            Self::Client | Self::Passkey => true,
+            Self::Server => false,
+        }
+    }
+}
+
 codes! {
     /// The services that sign calls and ledger transactions.
     ServiceRole {

@@ -424,8 +424,8 @@ mod tests {
     #[test]
     fn every_change_to_a_rights_row_breaks_the_mac() {
         let protection = RowProtection::new(Key32::new([5; 32]));
-        let encrypted = protection.rights(&rights());
-        assert!(protection.check_rights(&rights(), &encrypted).is_ok());
+        let mac = protection.rights(&rights());
+        assert!(protection.check_rights(&rights(), &mac).is_ok());
         let changes: Vec<fn(&mut Rights)> = vec![
             |rights| rights.grants.clear(),
             |rights| rights.grants.push(active()),
@@ -445,7 +445,7 @@ mod tests {
         for (nth, change) in changes.into_iter().enumerate() {
             let mut changed = rights();
             change(&mut changed);
-            assert!(protection.check_rights(&changed, &encrypted).is_err(), "change {nth}");
+            assert!(protection.check_rights(&changed, &mac).is_err(), "change {nth}");
         }
     }
 

@@ -3,7 +3,7 @@
 
 use hbc_chain::tx::Tx as LedgerTx;
 use hbc_db::{Lock, Tx};
-use hbc_types::account::{Custody, Role, Standing};
+use hbc_types::account::{Role, Standing};
 use hbc_types::ids::{AccountId, GrantId, PatientId};
 use hbc_types::keys::PublicKey;
 use hbc_types::outbox::NewTransaction;
@@ -136,7 +136,7 @@ async fn consent_key(
 ) -> Result<Option<KnownKey>, Error> {
     let known = |key: StoredKey| KnownKey { kid: key.kid, last_seq: key.last.0, last_txid: key.last.1 };
     let Some(kid) = new.key else {
-        if pin.custody != Custody::Server {
+        if pin.custody.is_at_client() {
             return match store::grants::live_key(tx, &pin.patient, &new.grantee).await? {
                 Some(key) => Ok(Some(known(key))),
                 None => Err(Error::invalid("key", "who holds their own keys names one")),
@@ -144,7 +144,7 @@ async fn consent_key(
         }
         return Ok(store::grants::live_key(tx, &pin.patient, &new.grantee).await?.map(known));
     };
-    if pin.custody == Custody::Server {
+    if !pin.custody.is_at_client() {
         return Err(Error::invalid("key", "auth holds your keys"));
     }
     let text =

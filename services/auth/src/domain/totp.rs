@@ -101,7 +101,7 @@ mod tests {
     }
 
     #[test]
-    fn a_encrypted_secret_opens_for_its_account_only() {
+    fn an_encrypted_secret_opens_for_its_account_only() {
         let master = Key32::new([1; 32]);
         let random = Random::seeded(4);
         let secret = generate(&random);

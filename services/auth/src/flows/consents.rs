@@ -226,7 +226,7 @@ pub async fn register_key(
     account: &Account,
     request: NewConsentKey,
 ) -> Result<ConsentKeyRegistered, Error> {
-    if !matches!(account.custody, Some(Custody::Client | Custody::Passkey)) {
+    if !account.custody.is_some_and(Custody::is_at_client) {
         return Err(Error::Conflict("the signing keys are in server custody"));
     }
     let key = request.key.to_array::<32>().ok_or_else(|| Error::invalid("key", "needs 32 bytes"))?;

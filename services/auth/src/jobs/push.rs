@@ -1,5 +1,5 @@
 //! Telling access-policy: what its jobs say, and waiting for them. What is sent is the present truth about an account or a
-//! session, computed from its own encrypted row, so that a forged job can only repeat the truth.
+//! session, computed from its own authenticated row, so that a forged job can only repeat the truth.
 
 use std::time::Duration;
 

@@ -176,7 +176,7 @@ impl Bundle {
         for entry in &self.entries {
             wanted.extend(entry.condition.clone());
             let Ok(resource) = &entry.resource else { continue };
-            let References { all, logical, inner } = &resource.references;
+            let References { all, logical, inner, .. } = &resource.references;
             wanted.extend(all.iter().filter_map(|found| Criteria::of_reference(&found.target)));
             wanted.extend(logical.iter().map(|found| Criteria::of_patient(&found.identifier)));
             let patients = inner.iter().filter(|inner| inner.kind == "Patient");

@@ -7,12 +7,12 @@
 
 use serde_json::{Map, Value};
 
-use crate::domain::issue::Issue;
+use crate::domain::issue::{Issue, Issues};
 
 /// Gathers the places at or below `path` where `null` stands and may not.
-pub fn check(value: &Value, path: &str, issues: &mut Vec<Issue>) {
+pub fn check(value: &Value, path: &str, issues: &mut Issues) {
     match value {
-        Value::Null => issues.push(misplaced(path)),
+        Value::Null => issues.push(|| misplaced(path)),
         Value::Object(members) => {
             for (name, member) in members {
                 let path = format!("{path}.{name}");
@@ -36,7 +36,7 @@ fn counterpart<'v>(members: &'v Map<String, Value>, name: &str) -> Option<&'v Ve
     beside.and_then(Value::as_array)
 }
 
-fn check_items(items: &[Value], beside: Option<&Vec<Value>>, path: &str, issues: &mut Vec<Issue>) {
+fn check_items(items: &[Value], beside: Option<&Vec<Value>>, path: &str, issues: &mut Issues) {
     for (index, item) in items.iter().enumerate() {
         let filled = || beside.and_then(|beside| beside.get(index)).is_some_and(|other| !other.is_null());
         if !(item.is_null() && filled()) {
@@ -57,9 +57,9 @@ mod tests {
     use super::*;
 
     fn places(value: &Value) -> Vec<String> {
-        let mut issues = Vec::new();
+        let mut issues = Issues::default();
         check(value, "X", &mut issues);
-        let mut places: Vec<String> = issues.into_iter().map(|issue| issue.expression).collect();
+        let mut places: Vec<String> = issues.into_vec().into_iter().map(|issue| issue.expression).collect();
         places.sort();
         places
     }

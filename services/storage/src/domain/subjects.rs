@@ -4,6 +4,7 @@
 //! resource, in what it contains, and in the entries of a bundle that is kept as one record. Every other element (who
 //! asserted, performed, pays, wrote) may name another Patient as data.
 
+use std::collections::HashMap;
 use std::ops::Range;
 
 use hbc_types::json::{Kind, Node};
@@ -121,12 +122,6 @@ pub struct Inner {
     pub path: String,
     /// Its type.
     pub kind: String,
-    /// The names under which an entry is found; none for a contained resource.
-    pub names: Vec<String>,
-    /// Its id.
-    pub id: Option<String>,
-    /// What a contained resource is contained in, as in [`Reference::holder`]; an entry of a bundle holds itself.
-    pub holder: Option<usize>,
     /// Whether it is contained.
     pub contained: bool,
     /// Its identifiers.
@@ -142,6 +137,10 @@ pub struct References {
     pub logical: Vec<Logical>,
     /// The resources inside.
     pub inner: Vec<Inner>,
+    /// Entries of a bundle by the names under which they are found; the first of a name counts.
+    entries: HashMap<String, usize>,
+    /// Contained resources by what they are contained in ([`Reference::holder`]) and their id; the first counts.
+    contained: HashMap<(Option<usize>, String), usize>,
 }
 
 impl References {
@@ -157,17 +156,11 @@ impl References {
     /// The resource inside that a reference names.
     #[must_use]
     pub fn inside(&self, reference: &Reference) -> Option<&Inner> {
-        match &reference.target {
-            Target::Fragment(id) => self
-                .inner
-                .iter()
-                .filter(|inner| inner.contained && inner.holder == reference.holder)
-                .find(|inner| inner.id.as_ref() == Some(id)),
-            target => {
-                let key = target.key()?;
-                self.inner.iter().find(|inner| inner.names.contains(&key))
-            }
-        }
+        let index = match &reference.target {
+            Target::Fragment(id) => self.contained.get(&(reference.holder, id.clone())),
+            target => self.entries.get(&target.key()?),
+        };
+        self.inner.get(*index?)
     }
 }
 
@@ -235,16 +228,21 @@ impl Walk<'_> {
     fn resource(&mut self, parent: &Node<'_>, name: &str, node: &Node<'_>, kind: &str, place: Place<'_>) {
         let contained = name == "contained";
         let id = node.get_text("id").map(str::to_owned);
-        let full_url = parent.get_text("fullUrl").map(|url| Target::parse(url, self.bases));
-        let by_id = id.as_ref().map(|id| format!("{kind}/{id}"));
-        let names = full_url.and_then(|url| url.key()).into_iter().chain(by_id);
         let own = self.found.inner.len();
+        if contained {
+            if let Some(id) = id {
+                self.found.contained.entry((place.holder, id)).or_insert(own);
+            }
+        } else {
+            let full_url = parent.get_text("fullUrl").map(|url| Target::parse(url, self.bases));
+            let by_id = id.map(|id| format!("{kind}/{id}"));
+            for name in full_url.and_then(|url| url.key()).into_iter().chain(by_id) {
+                self.found.entries.entry(name).or_insert(own);
+            }
+        }
         self.found.inner.push(Inner {
             path: place.path.clone(),
             kind: kind.to_owned(),
-            names: if contained { Vec::new() } else { names.collect() },
-            id,
-            holder: place.holder,
             contained,
             identifiers: identifiers(node),
         });

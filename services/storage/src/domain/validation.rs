@@ -12,7 +12,7 @@ use jsonschema::Validator;
 use jsonschema::error::ValidationErrorKind;
 use serde_json::{Map, Value, json};
 
-use crate::domain::issue::{Issue, MAX_ISSUES};
+use crate::domain::issue::{Issue, Issues, MAX_ISSUES};
 use crate::domain::json_form;
 
 const SCHEMA: &[u8] = include_bytes!("../../data/fhir.schema.json.bz2");
@@ -115,31 +115,31 @@ impl Validators {
 
     /// The faults of `resource`; none if it is valid.
     pub fn check(&self, resource: &Value) -> Result<Vec<Issue>, SchemaError> {
-        let mut issues = Vec::new();
+        let mut issues = Issues::default();
         self.check_at(resource, None, &mut issues)?;
         check_form(resource, &mut issues);
-        Ok(issues)
+        Ok(issues.into_vec())
     }
 
     /// The faults of a bundle around its entries' resources, which are looked at one by one: each stands in `bundle` as
     /// an empty object.
     pub fn check_envelope(&self, bundle: &Value) -> Result<Vec<Issue>, SchemaError> {
-        let mut issues = Vec::new();
+        let mut issues = Issues::default();
         self.check_own(bundle, "Bundle", "Bundle", &mut issues)?;
         check_form(bundle, &mut issues);
-        Ok(issues)
+        Ok(issues.into_vec())
     }
 
     fn check_at(
         &self,
         resource: &Value,
         at: Option<&str>,
-        issues: &mut Vec<Issue>,
+        issues: &mut Issues,
     ) -> Result<(), SchemaError> {
         let fhir_type = resource.get("resourceType").and_then(Value::as_str).unwrap_or_default();
         if hbc_types::classify::type_category(fhir_type).is_none() {
             let expression = format!("{}resourceType", at.map(|at| format!("{at}.")).unwrap_or_default());
-            issues.push(Issue { expression, message: "is no resource type of FHIR R4".to_owned() });
+            issues.push(|| Issue { expression, message: "is no resource type of FHIR R4".to_owned() });
             return Ok(());
         }
         for (path, inner) in self.check_own(resource, fhir_type, at.unwrap_or(fhir_type), issues)? {
@@ -154,14 +154,14 @@ impl Validators {
         resource: &'v Value,
         fhir_type: &str,
         path: &str,
-        issues: &mut Vec<Issue>,
+        issues: &mut Issues,
     ) -> Result<Vec<(String, &'v Value)>, SchemaError> {
         let validator = self.of_type(fhir_type)?;
         if !validator.schema.is_valid(resource) {
             // Where `null` may stand is not the schema's to say.
             let errors = validator.schema.iter_errors(resource).filter(|error| !error.instance().is_null());
             for error in errors.take(MAX_ISSUES) {
-                issues.push(issue(path, error.instance_path().as_str(), error.kind()));
+                issues.push(|| issue(path, error.instance_path().as_str(), error.kind()));
             }
         }
         let mut contained = Vec::new();
@@ -217,10 +217,9 @@ impl Validators {
     }
 }
 
-fn check_form(resource: &Value, issues: &mut Vec<Issue>) {
+fn check_form(resource: &Value, issues: &mut Issues) {
     let kind = resource.get("resourceType").and_then(Value::as_str);
     json_form::check(resource, kind.unwrap_or("Resource"), issues);
-    issues.truncate(MAX_ISSUES);
 }
 
 impl TypeValidator {
@@ -231,13 +230,13 @@ impl TypeValidator {
         value: &'v Value,
         definition: &str,
         path: &str,
-        issues: &mut Vec<Issue>,
+        issues: &mut Issues,
         contained: &mut Vec<(String, &'v Value)>,
     ) {
         let Value::Object(members) = value else {
             // Nothing is said of `null` here: see `json_form`.
             if !value.is_null() {
-                issues.push(Issue { expression: path.to_owned(), message: "must be an object".to_owned() });
+                issues.push(|| Issue { expression: path.to_owned(), message: "must be an object".to_owned() });
             }
             return;
         };
@@ -266,19 +265,19 @@ impl TypeValidator {
 }
 
 impl Rule {
-    fn check(&self, members: &Map<String, Value>, path: &str, issues: &mut Vec<Issue>) {
+    fn check(&self, members: &Map<String, Value>, path: &str, issues: &mut Issues) {
         let has = |name: &str| members.contains_key(name) || members.contains_key(&format!("_{name}"));
         for name in self.req.iter().filter(|name| !has(name)) {
-            issues.push(Issue { expression: format!("{path}.{name}"), message: "is required".to_owned() });
+            issues.push(|| Issue { expression: format!("{path}.{name}"), message: "is required".to_owned() });
         }
         for (name, types, least) in &self.choice {
             let present = types.iter().filter(|kind| has(&format!("{name}{kind}"))).count();
             if present > 1 {
                 let message = "only one of the choices may be given".to_owned();
-                issues.push(Issue { expression: format!("{path}.{name}"), message });
+                issues.push(|| Issue { expression: format!("{path}.{name}"), message });
             } else if present < usize::from(*least) {
                 let message = "one of the choices is required".to_owned();
-                issues.push(Issue { expression: format!("{path}.{name}"), message });
+                issues.push(|| Issue { expression: format!("{path}.{name}"), message });
             }
         }
     }

@@ -16,6 +16,7 @@ mod limits;
 pub mod openapi;
 pub mod paging;
 mod problem;
+mod proxies;
 mod readiness;
 mod server;
 mod service_assertion;
@@ -26,8 +27,9 @@ pub use caller::{Agency, Caller, MaybeCaller, Operator, Patient, Public};
 pub use edge::{Dialect, RequestId};
 pub use idempotency::{AnswerStore, IdempotencyKey};
 pub use json::{StrictJson, parse_strict};
-pub use limits::{RateLimit, peer_address};
+pub use limits::RateLimit;
 pub use problem::Problem;
+pub use proxies::{TrustedProxies, base_url, peer_address};
 pub use readiness::Readiness;
 pub use server::{Server, ServerBuilder, ServerSettings};
 pub use service_assertion::{

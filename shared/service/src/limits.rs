@@ -1,11 +1,9 @@
 //! Rate limits, per subject or per address.
 
 use std::hash::Hash;
-use std::net::IpAddr;
 use std::num::NonZeroU32;
 use std::time::Duration;
 
-use actix_web::HttpRequest;
 use governor::clock::{Clock as _, DefaultClock};
 use governor::{DefaultKeyedRateLimiter, Quota};
 use hbc_types::problem::Slug;
@@ -54,17 +52,6 @@ impl<K: Hash + Eq + Clone> RateLimit<K> {
             Err(_never_more_than_the_burst) => Err(too_many(Duration::ZERO)),
         }
     }
-}
-
-/// The address a request came from. It is for counting, never for logs.
-#[must_use]
-pub fn peer_address(request: &HttpRequest) -> Option<IpAddr> {
-    let address = request.peer_addr()?.ip();
-    // One household or host has a whole /64 in IPv6.
-    Some(match address {
-        IpAddr::V4(_) => address,
-        IpAddr::V6(v6) => IpAddr::V6(std::net::Ipv6Addr::from(u128::from(v6) & !u128::from(u64::MAX))),
-    })
 }
 
 #[cfg(test)]

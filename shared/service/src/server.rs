@@ -18,7 +18,9 @@ use utoipa_swagger_ui::SwaggerUi;
 
 use crate::edge::{Dialect, Edge};
 use crate::json::JsonLimit;
-use crate::{Problem, Readiness, Routes, ServiceVerifier, Tasks, TokenVerifier, openapi, telemetry};
+use crate::{
+    Problem, Readiness, Routes, ServiceVerifier, Tasks, TokenVerifier, TrustedProxies, openapi, telemetry,
+};
 
 /// Where and how a service listens.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -34,6 +36,9 @@ pub struct ServerSettings {
     pub json_limit_bytes: usize,
     /// Largest body of any kind, in bytes.
     pub body_limit_bytes: usize,
+    /// Addresses and networks (`10.0.0.0/8`) of the proxies in front: only they are believed about the client's address and
+    /// the name it called.
+    pub trusted_proxies: Vec<String>,
     /// How long requests under way may take once the server is told to stop, in seconds.
     pub shutdown_seconds: u64,
 }
@@ -46,6 +51,7 @@ impl Default for ServerSettings {
             workers: 0,
             json_limit_bytes: 1024 * 1024,
             body_limit_bytes: 32 * 1024 * 1024,
+            trusted_proxies: Vec::new(),
             shutdown_seconds: 10,
         }
     }
@@ -169,6 +175,7 @@ struct Parts {
     edge: web::Data<Edge>,
     json_limit: web::Data<JsonLimit>,
     body_limit_bytes: usize,
+    proxies: web::Data<TrustedProxies>,
     document: web::Data<OpenApi>,
     document_text: web::Data<String>,
 }
@@ -189,6 +196,7 @@ impl Parts {
             edge: web::Data::new(edge),
             json_limit: web::Data::new(JsonLimit(builder.settings.json_limit_bytes)),
             body_limit_bytes: builder.settings.body_limit_bytes,
+            proxies: web::Data::new(TrustedProxies::parse(&builder.settings.trusted_proxies)?),
             document_text: web::Data::new(openapi::text(&builder.document)?),
             document: web::Data::new(builder.document),
         })
@@ -204,6 +212,7 @@ fn standard(config: &mut web::ServiceConfig, parts: &Parts) {
         .app_data(parts.readiness.clone())
         .app_data(parts.edge.clone())
         .app_data(parts.json_limit.clone())
+        .app_data(parts.proxies.clone())
         .app_data(parts.document.clone())
         .app_data(parts.document_text.clone())
         .app_data(web::PayloadConfig::new(parts.body_limit_bytes))

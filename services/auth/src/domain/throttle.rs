@@ -1,8 +1,10 @@
 //! How failed logins slow down the next ones.
 //!
-//! Three counters: per (account, address), which bites first and hardest; per account, softer, and not for addresses that
-//! the owner has logged in from before, so that a stranger cannot lock an owner out; per address, against one machine that
-//! tries many accounts. The numbers here are pure; the store keeps the counters so that they survive a restart.
+//! Counters: per (account, address), which bites first and hardest; per account, softer; per address, against one machine
+//! that tries many accounts; and per account the codes of a second factor that were wrong after a right password. From an
+//! address that the owner has logged in from before, and within a session, only the first counts (and the codes there), so
+//! that no stranger can lock an owner out. The numbers here are pure; the store keeps the counters so that they survive a
+//! restart.
 //!
 //! Why: decision 0041.
 
@@ -19,6 +21,8 @@ pub enum Scope {
     Account,
     /// One address against any account.
     Address,
+    /// Codes of one account's second factor.
+    Factor,
 }
 
 impl Scope {
@@ -29,6 +33,7 @@ impl Scope {
             Self::Pair => "pair",
             Self::Account => "account",
             Self::Address => "address",
+            Self::Factor => "factor",
         }
     }
 
@@ -38,6 +43,8 @@ impl Scope {
             Self::Pair => 0,
             Self::Account => 20,
             Self::Address => 50,
+            // Closed before it waits.
+            Self::Factor => 5,
         }
     }
 
@@ -47,12 +54,13 @@ impl Scope {
             Self::Pair => 10,
             Self::Account => u32::MAX,
             Self::Address => 300,
+            Self::Factor => 5,
         }
     }
 
     const fn closed(self) -> Duration {
         match self {
-            Self::Pair | Self::Account | Self::Address => Duration::from_secs(15 * 60),
+            Self::Pair | Self::Account | Self::Address | Self::Factor => Duration::from_secs(15 * 60),
         }
     }
 }
@@ -155,7 +163,7 @@ mod tests {
         #[test]
         fn waits_are_bounded(failures in any::<u32>(), last in any::<i64>(), now in any::<i64>()) {
             let counter = Counter { failures, last_ms: last };
-            for scope in [Scope::Pair, Scope::Account, Scope::Address] {
+            for scope in [Scope::Pair, Scope::Account, Scope::Address, Scope::Factor] {
                 if let Some(wait) = counter.wait(scope, Timestamp::from_ms(now)) {
                     // A clock that was set back must not lock anybody out for longer than the penalty says.
                     prop_assert!(Timestamp::from_ms(last) > Timestamp::from_ms(now) || wait <= Duration::from_secs(900));

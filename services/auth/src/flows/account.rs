@@ -10,7 +10,7 @@ use crate::domain::custody::{self, CustodyError, KeyOwner, KeyUse};
 use crate::domain::input::Faults;
 use crate::domain::password;
 use crate::error::Error;
-use crate::flows::login::{Proof, Proven, prove};
+use crate::flows::login::{Origin, Proof, Proven, prove};
 use crate::flows::sessions;
 use crate::jobs::push;
 use crate::store::accounts::Account;
@@ -94,9 +94,9 @@ pub async fn change_password(
     username: &str,
     own_session: &SessionId,
     new: NewPassword,
-    address: String,
+    origin: Origin,
 ) -> Result<(), Error> {
-    let proof = Proof { password: new.password.clone(), totp: new.totp, address };
+    let proof = Proof { password: new.password.clone(), totp: new.totp, origin };
     let Proven { account, .. } = prove(app, username, proof).await?;
     let factor = account.second_factor_at.is_some();
     password::check_new(&new.new_password, username, factor)

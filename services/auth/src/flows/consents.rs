@@ -21,7 +21,7 @@ use crate::domain::consent::{CheckedDraft, DraftError, check_draft, revocation};
 use crate::domain::{custody, staff};
 use crate::error::Error;
 use crate::flows::account::open_key;
-use crate::flows::login::{Proof, Proven, prove};
+use crate::flows::login::{Origin, Proof, Proven, prove};
 use crate::store::accounts::Account;
 use crate::store::consent_keys::{ConsentKey, Derivation};
 
@@ -38,6 +38,8 @@ impl From<DraftError> for Error {
 /// A patient whose password was checked just now, with the root key open.
 pub struct Opened {
     patient: PatientId,
+    /// What was checked.
+    pub proven: Proven,
     /// The root key.
     pub root: SigningKey,
 }
@@ -53,10 +55,10 @@ pub async fn open_root(
         return Err(Error::Conflict("the signing keys are held by the client"));
     }
     let password = proof.password.clone();
-    let Proven { account, .. } = prove(app, &account.username, proof).await?;
-    let root = open_key(app, &account, password).await?;
+    let proven = prove(app, &account.username, proof).await?;
+    let root = open_key(app, &proven.account, password).await?;
     let root = root.ok_or(Error::Broken("a root key in server custody is missing"))?;
-    Ok(Opened { patient: patient.clone(), root })
+    Ok(Opened { patient: patient.clone(), proven, root })
 }
 
 /// Signs a draft.
@@ -65,11 +67,11 @@ pub async fn sign_draft(
     patient: &PatientId,
     account: &Account,
     request: ConsentSignatureRequest,
-    address: String,
+    origin: Origin,
 ) -> Result<ConsentSignature, Error> {
     let salt = request.salt.to_array::<32>().ok_or_else(|| Error::invalid("salt", "needs 32 bytes"))?;
     let draft = check_draft(&request.payload, &request.body, &salt, &app.chain, patient, app.clock.now())?;
-    let proof = Proof { password: request.password, totp: request.totp, address };
+    let proof = Proof { password: request.password, totp: request.totp, origin };
     let opened = open_root(app, patient, account, proof).await?;
     let (stored, registration) = consent_key(app, &opened, &draft).await?;
     let key = derive(&opened.root, &stored)?;
@@ -187,9 +189,9 @@ pub async fn sign_revocation(
     patient: &PatientId,
     account: &Account,
     request: RevocationSignatureRequest,
-    address: String,
+    origin: Origin,
 ) -> Result<RevocationSignature, Error> {
-    let proof = Proof { password: request.password, totp: request.totp, address };
+    let proof = Proof { password: request.password, totp: request.totp, origin };
     let opened = open_root(app, patient, account, proof).await?;
     let stored = own_key(app, &opened.patient, request.key).await?;
     let key = derive(&opened.root, &stored)?;
@@ -204,9 +206,9 @@ pub async fn sign_unfreeze(
     patient: &PatientId,
     account: &Account,
     request: UnfreezeSignatureRequest,
-    address: String,
+    origin: Origin,
 ) -> Result<UnfreezeSignature, Error> {
-    let proof = Proof { password: request.password, totp: request.totp, address };
+    let proof = Proof { password: request.password, totp: request.totp, origin };
     let opened = open_root(app, patient, account, proof).await?;
     let order = UnfreezeOrder {
         chain: app.chain,

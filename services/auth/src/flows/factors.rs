@@ -6,13 +6,14 @@ use hbc_types::wire::auth::TotpPrepared;
 use crate::app::App;
 use crate::domain::{password, totp};
 use crate::error::Error;
-use crate::flows::login::{Proof, Proven, matching_step, prove};
+use crate::flows::login::{Proof, matching_step, prove};
 use crate::store::accounts::Account;
 use crate::store::factors::Factor;
 
 /// Prepares a second factor. One that counts already must be removed first.
 pub async fn prepare(app: &App, username: &str, proof: Proof) -> Result<TotpPrepared, Error> {
-    let Proven { account, .. } = prove(app, username, proof).await?;
+    let proven = prove(app, username, proof).await?;
+    let account = &proven.account;
     if account.second_factor_at.is_some() {
         return Err(Error::Conflict("a second factor is set up already"));
     }
@@ -27,12 +28,18 @@ pub async fn prepare(app: &App, username: &str, proof: Proof) -> Result<TotpPrep
         last_step: 0,
         created_at: app.clock.now(),
     };
+    let uri = totp::uri(secret.as_slice(), "HBC", &account.username);
     let rows = app.store.rows.clone();
     app.store
         .db
-        .write(move |tx| Box::pin(async move { Ok::<_, Error>(rows.put_factor(tx, &factor).await?) }))
+        .write(move |tx| {
+            Box::pin(async move {
+                proven.still(&rows, tx).await?;
+                Ok::<_, Error>(rows.put_factor(tx, &factor).await?)
+            })
+        })
         .await?;
-    Ok(TotpPrepared { uri: totp::uri(secret.as_slice(), "HBC", &account.username) })
+    Ok(TotpPrepared { uri })
 }
 
 /// Confirms the prepared factor by its first code: from now on it is asked for.
@@ -52,6 +59,13 @@ pub async fn confirm(app: &App, account: &Account, code: &SecretText) -> Result<
         .write(move |tx| {
             Box::pin(async move {
                 let mut account = rows.account(&mut *tx, &factor.account).await?.ok_or(Error::NotFound)?;
+                let stored = rows.factor(&mut *tx, &factor.account).await?;
+                let same = stored.is_some_and(|stored| {
+                    stored.encrypted == factor.encrypted && stored.confirmed_at.is_none()
+                });
+                if account.second_factor_at.is_some() || !same {
+                    return Err(Error::Conflict("another second factor was prepared meanwhile"));
+                }
                 account.second_factor_at = Some(now);
                 rows.put_factor(tx, &factor).await?;
                 Ok(rows.update_account(tx, &account).await?)
@@ -63,7 +77,7 @@ pub async fn confirm(app: &App, account: &Account, code: &SecretText) -> Result<
 /// Removes the second factor after password and code; the password must be one that stands alone.
 pub async fn remove(app: &App, username: &str, proof: Proof) -> Result<(), Error> {
     let password = proof.password.clone();
-    let Proven { account, .. } = prove(app, username, proof).await?;
+    let proven = prove(app, username, proof).await?;
     password::check_new(&password, username, false)
         .map_err(|error| Error::invalid("password", error.to_string()))?;
     let rows = app.store.rows.clone();
@@ -71,8 +85,7 @@ pub async fn remove(app: &App, username: &str, proof: Proof) -> Result<(), Error
         .db
         .write(move |tx| {
             Box::pin(async move {
-                let mut account =
-                    rows.account(&mut *tx, account.id.as_str()).await?.ok_or(Error::NotFound)?;
+                let mut account = proven.still(&rows, tx).await?;
                 account.second_factor_at = None;
                 rows.delete_factor(tx, account.id.as_str()).await?;
                 Ok(rows.update_account(tx, &account).await?)

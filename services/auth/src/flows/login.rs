@@ -3,7 +3,10 @@
 
 use std::time::Duration;
 
+use hbc_db::Tx;
 use hbc_types::Timestamp;
+use hbc_types::account::Standing;
+use hbc_types::ids::SessionId;
 use hbc_types::secret::SecretText;
 
 use crate::app::App;
@@ -11,14 +14,21 @@ use crate::domain::throttle::{Counter, Scope};
 use crate::domain::token::Amr;
 use crate::domain::{input::Username, totp};
 use crate::error::Error;
-use crate::store::StoreError;
 use crate::store::accounts::Account;
 use crate::store::factors::Factor;
+use crate::store::{Rows, StoreError};
 
 /// An address that succeeded is known for this long.
 const KNOWN: Duration = Duration::from_secs(90 * 24 * 3600);
-/// How often the mark of a known address is renewed at most.
-const RENEW: Duration = Duration::from_secs(24 * 3600);
+
+/// Where an attempt comes from: what its failures are counted under.
+#[derive(Clone, Debug)]
+pub enum Origin {
+    /// Somebody who is not logged in, at this address. It is for counting only.
+    Address(String),
+    /// Somebody who is: no stranger slows them down, and they slow down nobody else.
+    Session(SessionId),
+}
 
 /// What somebody shows to prove who they are.
 #[derive(Clone, Debug)]
@@ -27,8 +37,8 @@ pub struct Proof {
     pub password: SecretText,
     /// The second factor's code.
     pub totp: Option<SecretText>,
-    /// Where the request comes from: for counting only.
-    pub address: String,
+    /// Where the request comes from.
+    pub origin: Origin,
 }
 
 /// Somebody whose credentials were checked just now.
@@ -40,44 +50,93 @@ pub struct Proven {
     pub amr: Amr,
 }
 
+impl Proven {
+    /// The account as it stands in the transaction that rests on the proof. What was proved counts no more if the password,
+    /// the second factor or the standing changed meanwhile.
+    pub async fn still(&self, rows: &Rows, tx: &mut Tx) -> Result<Account, Error> {
+        let proved = &self.account;
+        let now = rows.account(tx, proved.id.as_str()).await?.ok_or(Error::BadCredentials)?;
+        let same = now.password_hash == proved.password_hash
+            && now.second_factor_at == proved.second_factor_at
+            && (now.standing != Standing::Suspended || proved.standing == Standing::Suspended);
+        if same { Ok(now) } else { Err(Error::BadCredentials) }
+    }
+}
+
 /// The counters' names for one attempt.
+#[derive(Clone, Debug)]
 struct Attempt {
     pair: String,
     account: String,
     address: String,
+    /// Comes from a session: only the pair is counted.
+    in_session: bool,
 }
 
 impl Attempt {
-    fn new(app: &App, username: &str, address: &str) -> Self {
+    fn new(app: &App, username: &str, origin: &Origin) -> Self {
+        let (address, in_session) = match origin {
+            Origin::Address(address) => (address.as_str(), false),
+            Origin::Session(session) => (session.as_str(), true),
+        };
         let subject = |scope| app.store.rows.throttle_subject(scope, username, address);
         Self {
             pair: subject(Scope::Pair),
             account: subject(Scope::Account),
             address: subject(Scope::Address),
+            in_session,
         }
     }
 
-    fn all(&self) -> [(Scope, &str); 3] {
-        [(Scope::Pair, &self.pair), (Scope::Account, &self.account), (Scope::Address, &self.address)]
+    /// What counts for it: an owner who is known here is not slowed down by strangers.
+    fn scopes(&self, known: bool) -> Vec<(Scope, String)> {
+        let mut scopes = vec![(Scope::Pair, self.pair.clone())];
+        if !known {
+            scopes.push((Scope::Account, self.account.clone()));
+            scopes.push((Scope::Address, self.address.clone()));
+        }
+        scopes
+    }
+
+    /// Under what codes of the second factor are counted.
+    fn factor(&self, known: bool) -> (Scope, String) {
+        (Scope::Factor, if known { self.pair.clone() } else { self.account.clone() })
     }
 }
 
-/// One admitted attempt; while it lives, no other of the same account from the same address is looked at.
+/// One admitted attempt, counted as failed until it succeeds; while it lives, no other of the same account from the same
+/// place is looked at.
 pub struct Guard {
     username: String,
     attempt: Attempt,
-    known: Known,
+    /// Whether the owner is known there.
+    known: bool,
+    /// The counters as they were, and as this attempt left them.
+    counted: Vec<Counted>,
     _one_at_a_time: tokio::sync::OwnedMutexGuard<()>,
 }
 
+/// A counter that an attempt was added to.
+#[derive(Clone, Debug)]
+struct Counted {
+    scope: Scope,
+    subject: String,
+    before: Counter,
+    after: Counter,
+}
+
 impl Guard {
-    /// Waits for its turn; refuses an attempt that comes too early.
-    pub async fn enter(app: &App, username: &str, address: &str) -> Result<Self, Error> {
+    /// Waits for its turn; refuses an attempt that comes too early. It is counted in the transaction that admits it, before
+    /// anything is compared: however many come at once, no more are looked at than the counters allow.
+    pub async fn enter(app: &App, username: &str, origin: &Origin) -> Result<Self, Error> {
         let username = Username::parse(username).map(|name| name.as_str().to_owned()).unwrap_or_default();
-        let attempt = Attempt::new(app, &username, address);
+        let attempt = Attempt::new(app, &username, origin);
         let one_at_a_time = app.attempts.lock(&attempt.pair).await;
-        let known = admit(app, &attempt).await?;
-        Ok(Self { username, attempt, known, _one_at_a_time: one_at_a_time })
+        let since = app.clock.now().minus(KNOWN);
+        let known = attempt.in_session
+            || app.store.rows.has_succeeded(app.store.db.reads(), &attempt.pair, since).await?;
+        let counted = count(app, attempt.scopes(known)).await?;
+        Ok(Self { username, attempt, known, counted, _one_at_a_time: one_at_a_time })
     }
 
     /// The folded username; empty for a text that is none.
@@ -86,21 +145,131 @@ impl Guard {
         &self.username
     }
 
-    /// Counts a failure, then gives `error`.
-    pub async fn fail<T>(&mut self, app: &App, error: Error) -> Result<T, Error> {
-        fail(app, &self.attempt, error).await
+    /// It failed: gives `error`, or how long the account is closed there.
+    pub fn fail<T>(&self, app: &App, error: Error) -> Result<T, Error> {
+        let pair = self.counted.first().map(|counted| counted.after).unwrap_or_default();
+        match pair.wait(Scope::Pair, app.clock.now()) {
+            Some(wait) if wait > Duration::from_secs(60) => {
+                tracing::warn!(
+                    login.failures = pair.failures,
+                    "An account is closed to an address after failed logins"
+                );
+                Err(Error::TooManyAttempts(wait))
+            }
+            _ => Err(error),
+        }
+    }
+
+    /// Takes the attempt back: it neither failed nor succeeded.
+    pub async fn take_back(self, app: &App) -> Result<(), Error> {
+        let (rows, counted) = (app.store.rows.clone(), self.counted);
+        app.store
+            .db
+            .write(move |tx| {
+                Box::pin(async move {
+                    for counted in &counted {
+                        refund(&rows, tx, counted).await?;
+                    }
+                    Ok(())
+                })
+            })
+            .await
     }
 
     /// Forgets the failures.
-    pub async fn succeed(&self, app: &App) -> Result<(), Error> {
-        succeed(app, &self.attempt, &self.known, None).await
+    pub async fn succeed(self, app: &App) -> Result<(), Error> {
+        self.succeed_with(app, None).await
     }
+
+    /// Forgets the pair's failures and those of its codes, takes back what was counted elsewhere, marks the pair known, and
+    /// stores the used step of the second factor.
+    async fn succeed_with(self, app: &App, factor: Option<Factor>) -> Result<(), Error> {
+        let Self { attempt, known, counted, .. } = self;
+        let (rows, now) = (app.store.rows.clone(), app.clock.now());
+        app.store
+            .db
+            .write(move |tx| {
+                Box::pin(async move {
+                    for counted in counted.iter().filter(|counted| counted.scope != Scope::Pair) {
+                        refund(&rows, tx, counted).await?;
+                    }
+                    rows.clear_counter(tx, Scope::Pair, &attempt.pair).await?;
+                    if !attempt.in_session {
+                        rows.mark_success(tx, &attempt.pair, now).await?;
+                    }
+                    if let Some(factor) = &factor {
+                        let (scope, subject) = attempt.factor(known);
+                        rows.clear_counter(tx, scope, &subject).await?;
+                        use_step(&rows, tx, factor).await?;
+                    }
+                    Ok(())
+                })
+            })
+            .await
+    }
+}
+
+/// Counts an attempt in these scopes, unless one of them says that it comes too early.
+async fn count(app: &App, scopes: Vec<(Scope, String)>) -> Result<Vec<Counted>, Error> {
+    let (rows, now) = (app.store.rows.clone(), app.clock.now());
+    app.store
+        .db
+        .write(move |tx| {
+            Box::pin(async move {
+                let mut counted = Vec::with_capacity(scopes.len());
+                let mut wait = None;
+                for (scope, subject) in scopes {
+                    let before = rows.counter(&mut *tx, scope, &subject).await?;
+                    wait = wait.max(before.wait(scope, now));
+                    counted.push(Counted { scope, subject, before, after: before.failed(scope, now) });
+                }
+                if let Some(wait) = wait {
+                    return Err(Error::TooManyAttempts(wait));
+                }
+                for Counted { scope, subject, after, .. } in &counted {
+                    rows.put_counter(tx, *scope, subject, *after).await?;
+                }
+                Ok(counted)
+            })
+        })
+        .await
+}
+
+/// Takes one attempt out of a counter; what others added meanwhile stays.
+async fn refund(rows: &Rows, tx: &mut Tx, counted: &Counted) -> Result<(), Error> {
+    let Counted { scope, subject, before, after } = counted;
+    let now = rows.counter(&mut *tx, *scope, subject).await?;
+    let left =
+        if now == *after { *before } else { Counter { failures: now.failures.saturating_sub(1), ..now } };
+    if left.failures == 0 {
+        rows.clear_counter(tx, *scope, subject).await?;
+    } else {
+        rows.put_counter(tx, *scope, subject, left).await?;
+    }
+    Ok(())
 }
 
 /// Checks `proof` for the account named `username`. Unknown names, wrong passwords and tampered rows get one answer and
 /// cost the same.
 pub async fn prove(app: &App, username: &str, proof: Proof) -> Result<Proven, Error> {
-    let mut guard = Guard::enter(app, username, &proof.address).await?;
+    let guard = Guard::enter(app, username, &proof.origin).await?;
+    let guessed = proof.totp.is_some();
+    match check(app, &guard, proof).await {
+        Ok((account, factor)) => {
+            let amr = if factor.is_some() { Amr::PasswordAndCode } else { Amr::Password };
+            guard.succeed_with(app, factor).await?;
+            Ok(Proven { account, amr })
+        }
+        Err(Error::BadCredentials) => guard.fail(app, Error::BadCredentials),
+        Err(Error::SecondFactor) if guessed => guard.fail(app, Error::SecondFactor),
+        Err(error) => {
+            guard.take_back(app).await?;
+            Err(error)
+        }
+    }
+}
+
+async fn check(app: &App, guard: &Guard, proof: Proof) -> Result<(Account, Option<Factor>), Error> {
     let account = match app.store.rows.account_by_name(app.store.db.reads(), guard.username()).await {
         Ok(account) => account,
         Err(StoreError::Tampered(_alarmed)) => None,
@@ -108,102 +277,20 @@ pub async fn prove(app: &App, username: &str, proof: Proof) -> Result<Proven, Er
     };
     let hash = account.as_ref().map(|account| account.password_hash.clone());
     let right = app.passwords.matches(proof.password, hash).await?;
-    let Some(account) = account.filter(|_account| right) else {
-        return guard.fail(app, Error::BadCredentials).await;
-    };
-    match check_factor(app, &account, proof.totp.as_ref()).await {
-        Ok(factor) => {
-            let amr = if factor.is_some() { Amr::PasswordAndCode } else { Amr::Password };
-            succeed(app, &guard.attempt, &guard.known, factor).await?;
-            Ok(Proven { account, amr })
-        }
-        Err(Error::SecondFactor) if proof.totp.is_some() => guard.fail(app, Error::SecondFactor).await,
-        Err(error) => Err(error),
+    let account = account.filter(|_account| right).ok_or(Error::BadCredentials)?;
+    if account.second_factor_at.is_none() {
+        return Ok((account, None));
     }
-}
-
-/// What an attempt was admitted under.
-struct Known {
-    /// There are failures to forget.
-    failures: bool,
-    /// The pair's mark is fresh enough.
-    marked: bool,
-}
-
-/// Refuses an attempt that comes too early.
-async fn admit(app: &App, attempt: &Attempt) -> Result<Known, Error> {
-    let (reads, now) = (app.store.db.reads(), app.clock.now());
-    let pair = app.store.rows.counter(reads, Scope::Pair, &attempt.pair).await?;
-    let mut wait = pair.wait(Scope::Pair, now);
-    if !app.store.rows.has_succeeded(reads, &attempt.pair, now.minus(KNOWN)).await? {
-        let account = app.store.rows.counter(reads, Scope::Account, &attempt.account).await?;
-        wait = wait.max(account.wait(Scope::Account, now));
+    if proof.totp.is_some() {
+        // Whoever knows the password has only so many codes.
+        count(app, vec![guard.attempt.factor(guard.known)]).await?;
     }
-    let address = app.store.rows.counter(reads, Scope::Address, &attempt.address).await?;
-    wait = wait.max(address.wait(Scope::Address, now));
-    if let Some(wait) = wait {
-        return Err(Error::TooManyAttempts(wait));
-    }
-    let marked = app.store.rows.has_succeeded(reads, &attempt.pair, now.minus(RENEW)).await?;
-    Ok(Known { failures: pair.failures > 0, marked })
-}
-
-/// Counts a failure in every scope, then gives `error`.
-async fn fail<T>(app: &App, attempt: &Attempt, error: Error) -> Result<T, Error> {
-    let (rows, now) = (app.store.rows.clone(), app.clock.now());
-    let subjects = attempt.all().map(|(scope, subject)| (scope, subject.to_owned()));
-    let pair = app
-        .store
-        .db
-        .write(move |tx| {
-            Box::pin(async move {
-                let mut pair = Counter::default();
-                for (scope, subject) in &subjects {
-                    let counter = rows.counter(&mut *tx, *scope, subject).await?.failed(*scope, now);
-                    rows.put_counter(tx, *scope, subject, counter).await?;
-                    if *scope == Scope::Pair {
-                        pair = counter;
-                    }
-                }
-                Ok::<_, Error>(pair)
-            })
-        })
-        .await?;
-    match pair.wait(Scope::Pair, now) {
-        Some(wait) if wait > Duration::from_secs(60) => {
-            tracing::warn!(
-                login.failures = pair.failures,
-                "An account is closed to an address after failed logins"
-            );
-            Err(Error::TooManyAttempts(wait))
-        }
-        _ => Err(error),
-    }
-}
-
-/// Forgets the pair's failures, marks it known, and stores the used step of the second factor.
-async fn succeed(app: &App, attempt: &Attempt, known: &Known, factor: Option<Factor>) -> Result<(), Error> {
-    if !known.failures && known.marked && factor.is_none() {
-        return Ok(());
-    }
-    let (rows, now, pair) = (app.store.rows.clone(), app.clock.now(), attempt.pair.clone());
-    app.store
-        .db
-        .write(move |tx| {
-            Box::pin(async move {
-                rows.clear_counter(tx, Scope::Pair, &pair).await?;
-                rows.mark_success(tx, &pair, now).await?;
-                if let Some(factor) = &factor {
-                    use_step(&rows, tx, factor).await?;
-                }
-                Ok(())
-            })
-        })
-        .await
+    let factor = check_factor(app, &account, proof.totp.as_ref()).await?;
+    Ok((account, Some(factor)))
 }
 
 /// Stores a used step unless a conflicting request used it, or a later one, meanwhile.
-async fn use_step(rows: &crate::store::Rows, tx: &mut hbc_db::Tx, factor: &Factor) -> Result<(), Error> {
+async fn use_step(rows: &Rows, tx: &mut Tx, factor: &Factor) -> Result<(), Error> {
     let stored = rows.factor(&mut *tx, &factor.account).await?.ok_or(Error::Tampered)?;
     if stored.last_step >= factor.last_step {
         return Err(Error::SecondFactor);
@@ -211,15 +298,8 @@ async fn use_step(rows: &crate::store::Rows, tx: &mut hbc_db::Tx, factor: &Facto
     Ok(rows.put_factor(tx, factor).await?)
 }
 
-/// The account's factor with the step of `code` used, or nothing where no factor is set up.
-async fn check_factor(
-    app: &App,
-    account: &Account,
-    code: Option<&SecretText>,
-) -> Result<Option<Factor>, Error> {
-    if account.second_factor_at.is_none() {
-        return Ok(None);
-    }
+/// The account's factor with the step of `code` used.
+async fn check_factor(app: &App, account: &Account, code: Option<&SecretText>) -> Result<Factor, Error> {
     let stored = app.store.rows.factor(app.store.db.reads(), account.id.as_str()).await?;
     let Some(mut factor) = stored.filter(|factor| factor.confirmed_at.is_some()) else {
         tracing::error!(
@@ -228,14 +308,9 @@ async fn check_factor(
         );
         return Err(Error::Tampered);
     };
-    let Some(code) = code else { return Err(Error::SecondFactor) };
-    match matching_step(app, &factor, code, app.clock.now())? {
-        Some(step) => {
-            factor.last_step = step;
-            Ok(Some(factor))
-        }
-        None => Err(Error::SecondFactor),
-    }
+    let code = code.ok_or(Error::SecondFactor)?;
+    factor.last_step = matching_step(app, &factor, code, app.clock.now())?.ok_or(Error::SecondFactor)?;
+    Ok(factor)
 }
 
 /// The unused step that `code` is right for.

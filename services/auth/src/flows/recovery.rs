@@ -13,7 +13,7 @@ use crate::domain::custody::{self, KeyOwner, KeyUse};
 use crate::domain::{password, recovery};
 use crate::error::Error;
 use crate::flows::consents::open_root;
-use crate::flows::login::{Guard, Proof};
+use crate::flows::login::{Guard, Origin, Proof};
 use crate::flows::patients::wrap_under_codes;
 use crate::flows::{account, sessions};
 use crate::jobs::push;
@@ -24,14 +24,16 @@ use crate::store::wrapped_keys::CodeWrap;
 /// Restores an account. The second factor goes with the lost device, so the new password must stand alone; every session
 /// ends. Unknown users, wrong codes and used codes get one answer and are slowed down like wrong passwords.
 pub async fn recover(app: &App, request: Recovery, address: &str) -> Result<(), Error> {
-    let mut guard = Guard::enter(app, &request.username, address).await?;
-    password::check_new(&request.new_password, guard.username(), false)
-        .map_err(|error| Error::invalid("new_password", error.to_string()))?;
+    let guard = Guard::enter(app, &request.username, &Origin::Address(address.to_owned())).await?;
+    if let Err(error) = password::check_new(&request.new_password, guard.username(), false) {
+        guard.take_back(app).await?;
+        return Err(Error::invalid("new_password", error.to_string()));
+    }
     let opened = open(app, guard.username(), &request.code).await?;
     let Some((account, root, mut code)) = opened else {
         // As dear as the right code, which is followed by a hash and a wrap.
         app.passwords.matches(request.new_password, None).await?;
-        return guard.fail(app, Error::BadCredentials).await;
+        return guard.fail(app, Error::BadCredentials);
     };
     let now = app.clock.now();
     let (hash, wrapped) = account::rewrap(app, &account, Some(root), request.new_password).await?;
@@ -75,10 +77,12 @@ pub async fn renew_codes(
     let now = app.clock.now();
     let (codes, written) = wrap_under_codes(&opened.root, patient, now, &app.random)?;
     let (rows, id, codes) = (app.store.rows.clone(), patient.clone(), Arc::new(codes));
+    let proven = opened.proven.clone();
     app.store
         .db
         .write(move |tx| {
             Box::pin(async move {
+                proven.still(&rows, tx).await?;
                 rows.delete_codes(tx, id.as_str()).await?;
                 for code in codes.iter() {
                     rows.insert_code(tx, code).await?;

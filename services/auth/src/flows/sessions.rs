@@ -41,11 +41,13 @@ pub async fn log_in(app: &App, username: &str, proof: Proof) -> Result<Tokens, E
     };
     let refresh = RefreshToken::random(&app.random);
     let stored = stored(app, &session, refresh.hash(), now);
-    let (rows, new_session) = (app.store.rows.clone(), session.clone());
+    let (rows, new_session, proved) = (app.store.rows.clone(), session.clone(), proven.clone());
     app.store
         .db
         .write(move |tx| {
             Box::pin(async move {
+                // Whatever ended every session meanwhile (a new password, a recovery, a suspension) has not seen this one.
+                proved.still(&rows, tx).await?;
                 rows.insert_session(tx, &new_session).await?;
                 Ok::<_, Error>(rows.insert_token(tx, &stored).await?)
             })

@@ -16,7 +16,7 @@ use crate::domain::staff::{Signed, StaffChange, public_organisation};
 use crate::error::Error;
 use crate::flows::account::open_key;
 use crate::flows::agencies::{self, Viewer};
-use crate::flows::login::{Proof, prove};
+use crate::flows::login::{Origin, Proof, prove};
 use crate::flows::sessions;
 use crate::jobs::push;
 use crate::jobs::{TellDenial, TellStanding};
@@ -32,10 +32,10 @@ async fn operator_key(
     app: &App,
     operator: &Account,
     signature: OperatorSignature,
-    address: String,
+    origin: Origin,
 ) -> Result<SigningKey, Error> {
     let password = signature.password.clone();
-    let proof = Proof { password: signature.password, totp: signature.totp, address };
+    let proof = Proof { password: signature.password, totp: signature.totp, origin };
     let proven = prove(app, &operator.username, proof).await?;
     if proven.account.role != Role::Operator {
         return Err(Error::Forbidden("only operators sign staff profiles"));
@@ -69,10 +69,10 @@ pub async fn approve(
     operator: (&OperatorId, &Account),
     agency: &AgencyId,
     signature: OperatorSignature,
-    address: String,
+    origin: Origin,
 ) -> Result<AgencyView, Error> {
     let account = agencies::find(app, agency).await?.ok_or(Error::NotFound)?;
-    let key = operator_key(app, operator.1, signature, address).await?;
+    let key = operator_key(app, operator.1, signature, origin).await?;
     if account.standing == Standing::Active {
         return Err(Error::Conflict("the agency is approved already"));
     }
@@ -149,10 +149,10 @@ pub async fn suspend(
     operator: (&OperatorId, &Account),
     agency: &AgencyId,
     signature: OperatorSignature,
-    address: String,
+    origin: Origin,
 ) -> Result<Denial, Error> {
     let account = agencies::find(app, agency).await?.ok_or(Error::NotFound)?;
-    let key = operator_key(app, operator.1, signature, address).await?;
+    let key = operator_key(app, operator.1, signature, origin).await?;
     if account.standing == Standing::Pending {
         return Err(Error::Conflict("the agency is not approved"));
     }

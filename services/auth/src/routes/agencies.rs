@@ -1,6 +1,6 @@
 //! Agencies as others see them, and what operators do about them.
 
-use actix_web::{HttpRequest, HttpResponse, get, post, web};
+use actix_web::{HttpResponse, get, post, web};
 use hbc_service::openapi::PasswordProblems;
 use hbc_service::{Caller, Operator, Problem, StrictJson, paging};
 use hbc_types::account::Standing;
@@ -9,7 +9,7 @@ use hbc_types::wire::Page;
 use hbc_types::wire::auth::{AgencyView, Denial, OperatorSignature};
 use serde::Deserialize;
 
-use super::{account, address, denial};
+use super::{account, denial, in_session};
 use crate::app::App;
 use crate::flows::agencies::{self, Viewer};
 use crate::flows::staff;
@@ -87,14 +87,13 @@ pub async fn show(
 #[post("/v1/agencies/{id}/approvals")]
 pub async fn approve(
     operator: Operator,
-    request: HttpRequest,
     id: web::Path<AgencyId>,
     body: StrictJson<OperatorSignature>,
     app: web::Data<App>,
 ) -> Result<HttpResponse, Problem> {
     let own = account(&app, &operator.caller).await?;
     let who = (&operator.id, &own);
-    let view = staff::approve(&app, who, &id, body.into_value(), address(&request)).await?;
+    let view = staff::approve(&app, who, &id, body.into_value(), in_session(&operator.caller)).await?;
     Ok(HttpResponse::Ok().json(view))
 }
 
@@ -110,12 +109,11 @@ pub async fn approve(
 #[post("/v1/agencies/{id}/suspensions")]
 pub async fn suspend(
     operator: Operator,
-    request: HttpRequest,
     id: web::Path<AgencyId>,
     body: StrictJson<OperatorSignature>,
     app: web::Data<App>,
 ) -> Result<HttpResponse, Problem> {
     let own = account(&app, &operator.caller).await?;
     let who = (&operator.id, &own);
-    Ok(denial(&staff::suspend(&app, who, &id, body.into_value(), address(&request)).await?))
+    Ok(denial(&staff::suspend(&app, who, &id, body.into_value(), in_session(&operator.caller)).await?))
 }

@@ -1,6 +1,6 @@
 //! Signatures of patients whose keys auth keeps, and registration of the keys of those who hold their own.
 
-use actix_web::{HttpRequest, HttpResponse, post, web};
+use actix_web::{HttpResponse, post, web};
 use hbc_service::openapi::PasswordProblems;
 use hbc_service::{Patient, Problem, StrictJson};
 use hbc_types::wire::auth::{
@@ -8,7 +8,7 @@ use hbc_types::wire::auth::{
     RevocationSignatureRequest, UnfreezeSignature, UnfreezeSignatureRequest,
 };
 
-use super::{account, address};
+use super::{account, in_session};
 use crate::app::App;
 use crate::flows::consents;
 
@@ -47,13 +47,13 @@ pub async fn register_key(
 #[post("/v1/me/consent-signatures")]
 pub async fn sign_consent(
     patient: Patient,
-    request: HttpRequest,
     body: StrictJson<ConsentSignatureRequest>,
     app: web::Data<App>,
 ) -> Result<HttpResponse, Problem> {
     let account = account(&app, &patient.caller).await?;
-    let address = address(&request);
-    let signed = consents::sign_draft(&app, &patient.id, &account, body.into_value(), address).await?;
+    let signed =
+        consents::sign_draft(&app, &patient.id, &account, body.into_value(), in_session(&patient.caller))
+            .await?;
     Ok(HttpResponse::Ok().json(signed))
 }
 
@@ -69,13 +69,18 @@ pub async fn sign_consent(
 #[post("/v1/me/revocation-signatures")]
 pub async fn sign_revocation(
     patient: Patient,
-    request: HttpRequest,
     body: StrictJson<RevocationSignatureRequest>,
     app: web::Data<App>,
 ) -> Result<HttpResponse, Problem> {
     let account = account(&app, &patient.caller).await?;
-    let address = address(&request);
-    let signed = consents::sign_revocation(&app, &patient.id, &account, body.into_value(), address).await?;
+    let signed = consents::sign_revocation(
+        &app,
+        &patient.id,
+        &account,
+        body.into_value(),
+        in_session(&patient.caller),
+    )
+    .await?;
     Ok(HttpResponse::Ok().json(signed))
 }
 
@@ -90,12 +95,12 @@ pub async fn sign_revocation(
 #[post("/v1/me/unfreeze-signatures")]
 pub async fn sign_unfreeze(
     patient: Patient,
-    request: HttpRequest,
     body: StrictJson<UnfreezeSignatureRequest>,
     app: web::Data<App>,
 ) -> Result<HttpResponse, Problem> {
     let account = account(&app, &patient.caller).await?;
-    let address = address(&request);
-    let signed = consents::sign_unfreeze(&app, &patient.id, &account, body.into_value(), address).await?;
+    let signed =
+        consents::sign_unfreeze(&app, &patient.id, &account, body.into_value(), in_session(&patient.caller))
+            .await?;
     Ok(HttpResponse::Ok().json(signed))
 }

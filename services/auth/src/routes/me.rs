@@ -1,11 +1,11 @@
 //! One's own account.
 
-use actix_web::{HttpRequest, HttpResponse, delete, get, post, put, web};
+use actix_web::{HttpResponse, delete, get, post, put, web};
 use hbc_service::openapi::PasswordProblems;
 use hbc_service::{Caller, Problem, StrictJson};
 use hbc_types::wire::auth::{Contact, FreshProof, Me, NewPassword, TotpConfirm, TotpPrepared};
 
-use super::{account, address};
+use super::{account, in_session};
 use crate::app::App;
 use crate::flows::login::Proof;
 use crate::flows::{account as own, factors};
@@ -44,18 +44,17 @@ pub async fn set_contact(
 #[put("/v1/me/password")]
 pub async fn set_password(
     caller: Caller,
-    request: HttpRequest,
     body: StrictJson<NewPassword>,
     app: web::Data<App>,
 ) -> Result<HttpResponse, Problem> {
     let account = account(&app, &caller).await?;
-    let address = address(&request);
-    own::change_password(&app, &account.username, &caller.session, body.into_value(), address).await?;
+    own::change_password(&app, &account.username, &caller.session, body.into_value(), in_session(&caller))
+        .await?;
     Ok(HttpResponse::NoContent().finish())
 }
 
-fn proof(request: &HttpRequest, body: FreshProof) -> Proof {
-    Proof { password: body.password, totp: body.totp, address: address(request) }
+fn proof(caller: &Caller, body: FreshProof) -> Proof {
+    Proof { password: body.password, totp: body.totp, origin: in_session(caller) }
 }
 
 /// Prepares a second factor (TOTP); it counts once it is confirmed.
@@ -68,12 +67,11 @@ fn proof(request: &HttpRequest, body: FreshProof) -> Proof {
 #[post("/v1/me/totp")]
 pub async fn prepare_totp(
     caller: Caller,
-    request: HttpRequest,
     body: StrictJson<FreshProof>,
     app: web::Data<App>,
 ) -> Result<HttpResponse, Problem> {
     let account = account(&app, &caller).await?;
-    let prepared = factors::prepare(&app, &account.username, proof(&request, body.into_value())).await?;
+    let prepared = factors::prepare(&app, &account.username, proof(&caller, body.into_value())).await?;
     Ok(HttpResponse::Created().json(prepared))
 }
 
@@ -100,11 +98,10 @@ pub async fn confirm_totp(
 #[delete("/v1/me/totp")]
 pub async fn remove_totp(
     caller: Caller,
-    request: HttpRequest,
     body: StrictJson<FreshProof>,
     app: web::Data<App>,
 ) -> Result<HttpResponse, Problem> {
     let account = account(&app, &caller).await?;
-    factors::remove(&app, &account.username, proof(&request, body.into_value())).await?;
+    factors::remove(&app, &account.username, proof(&caller, body.into_value())).await?;
     Ok(HttpResponse::NoContent().finish())
 }

@@ -15,6 +15,7 @@ use hbc_service::{Caller, Problem, Routes, peer_address};
 use hbc_types::wire::auth::Denial;
 
 use crate::app::App;
+use crate::flows::login::Origin;
 use crate::flows::sessions::current;
 use crate::store::accounts::Account;
 
@@ -49,6 +50,11 @@ pub fn table(routes: &mut Routes<'_>) {
 /// The address that failures are counted under.
 fn address(request: &HttpRequest) -> String {
     peer_address(request).map(|address| address.to_string()).unwrap_or_default()
+}
+
+/// Failures of who is logged in are counted under their session.
+fn in_session(caller: &Caller) -> Origin {
+    Origin::Session(caller.session.clone())
 }
 
 /// The caller's account as it stands now.

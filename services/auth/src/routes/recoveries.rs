@@ -5,7 +5,7 @@ use hbc_service::openapi::PasswordProblems;
 use hbc_service::{Patient, Problem, Public, StrictJson};
 use hbc_types::wire::auth::{FreshProof, Recovery, RecoveryCodes};
 
-use super::{account, address};
+use super::{account, address, in_session};
 use crate::app::App;
 use crate::flows::login::Proof;
 use crate::flows::recovery;
@@ -43,13 +43,12 @@ pub async fn recover(
 #[post("/v1/me/recovery-codes")]
 pub async fn renew(
     patient: Patient,
-    request: HttpRequest,
     body: StrictJson<FreshProof>,
     app: web::Data<App>,
 ) -> Result<HttpResponse, Problem> {
     let account = account(&app, &patient.caller).await?;
     let FreshProof { password, totp } = body.into_value();
-    let proof = Proof { password, totp, address: address(&request) };
+    let proof = Proof { password, totp, origin: in_session(&patient.caller) };
     let codes = recovery::renew_codes(&app, &patient.id, &account, proof).await?;
     Ok(HttpResponse::Created().json(codes))
 }

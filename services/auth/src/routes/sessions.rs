@@ -7,7 +7,7 @@ use hbc_types::wire::auth::{Denial, Login, Refresh, Tokens};
 
 use super::{address, denial};
 use crate::app::App;
-use crate::flows::login::Proof;
+use crate::flows::login::{Origin, Proof};
 use crate::flows::sessions;
 
 /// Logs in.
@@ -24,7 +24,8 @@ pub async fn log_in(
     app: web::Data<App>,
 ) -> Result<HttpResponse, Problem> {
     let login = body.into_value();
-    let proof = Proof { password: login.password, totp: login.totp, address: address(&request) };
+    let origin = Origin::Address(address(&request));
+    let proof = Proof { password: login.password, totp: login.totp, origin };
     Ok(HttpResponse::Created().json(sessions::log_in(&app, &login.username, proof).await?))
 }
 

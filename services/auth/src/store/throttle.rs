@@ -15,6 +15,7 @@ impl Rows {
             Scope::Pair => (account, address),
             Scope::Account => (account, ""),
             Scope::Address => ("", address),
+            Scope::Factor => (account, address),
         };
         hex::encode(self.mac.compute("login_subject", &[scope.code().into(), account.into(), address.into()]))
     }

@@ -249,15 +249,24 @@ impl TestApp {
     }
 
     /// Tries to log in from another address of this machine.
-    #[expect(clippy::disallowed_methods, reason = "the project's client has no source address to choose")]
     pub async fn try_login_from(&self, address: &str, username: &str, password: &str) -> u16 {
+        self.log_in_from(address, username, password).await.status
+    }
+
+    /// The same, with the whole answer.
+    pub async fn log_in_from(&self, address: &str, username: &str, password: &str) -> Reply {
+        self.log_in_with(address, json!({"username": username, "password": password})).await
+    }
+
+    /// The same, with a form of one's own.
+    #[expect(clippy::disallowed_methods, reason = "the project's client has no source address to choose")]
+    pub async fn log_in_with(&self, address: &str, form: Value) -> Reply {
         let client = reqwest::Client::builder()
             .local_address(Some(address.parse().unwrap()))
             .no_proxy()
             .build()
             .unwrap();
-        let form = json!({"username": username, "password": password});
-        client.post(self.url("/v1/sessions")).json(&form).send().await.unwrap().status().as_u16()
+        Reply::to(client.post(self.url("/v1/sessions")).json(&form)).await
     }
 
     /// Tries to log in.

@@ -12,6 +12,7 @@ mod accounts;
 mod agencies;
 mod app;
 mod consents;
+mod credentials_in_flight;
 mod loops;
 mod matrix;
 mod news;

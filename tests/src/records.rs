@@ -5,8 +5,7 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, ensure};
 use hbc_client::operations::storage;
 use hbc_client::{Call, ClientError};
-use hbc_types::wire::Page;
-use hbc_types::wire::storage::{AnchorState, RecordCreated, RecordView};
+use hbc_types::wire::storage::{AnchorState, RecordCreated, RecordPage, RecordView};
 use reqwest::Method;
 use serde_json::Value;
 
@@ -56,7 +55,7 @@ impl TestApp {
                 .to(storage::list_records().with(&query))
                 .header("hbc-purpose", purpose)
                 .deadline(UPLOAD_LIMIT);
-            let page: Page<RecordView> = person.signs(call).fetch().await?;
+            let page: RecordPage = person.signs(call).fetch().await?;
             all.extend(page.items);
             match page.next {
                 Some(cursor) => query = format!("patient={patient}&limit=1000&cursor={cursor}"),

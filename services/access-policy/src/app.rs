@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use hbc_app::{Base, ServiceState};
-use hbc_db::{DbError, Lock};
+use hbc_db::{DbError, JobFuture, Lock, RowMac, Tx};
 use hbc_service::{AnswerStore, Caller, Problem};
 use hbc_types::Digest;
 use hbc_types::account::ServiceRole;
@@ -13,10 +13,12 @@ use hbc_types::keys::PublicKey;
 use hbc_types::saved::SavedAnswer;
 
 use crate::config::Config;
+use crate::domain::floors::Changes;
 use crate::domain::keys::MasterKey;
 use crate::domain::policy::PolicyEngine;
 use crate::domain::rights::RowProtection;
 use crate::error::Error;
+use crate::store::journal::Journal;
 
 /// The service's state. Clones share it.
 #[derive(Clone)]
@@ -30,6 +32,8 @@ pub struct Core {
     pub engine: PolicyEngine,
     /// MACs and checks rows that give or take rights.
     pub protection: RowProtection,
+    /// What the database must not fall behind.
+    pub journal: Journal,
     /// The key above all key-encryption keys.
     pub master: MasterKey,
     /// Keys of auth: it registers consent keys.
@@ -63,14 +67,39 @@ impl ServiceState for App {}
 impl App {
     /// Checks the policies and reads the keys that stand outside the database.
     pub fn open(config: &Config, base: Base) -> anyhow::Result<Self> {
+        let key = config.rows_key_file.key()?;
+        let journal = Journal::open(&config.journal_file, RowMac::new(key.clone()), base.clock.now())?;
         Ok(Self(Arc::new(Core {
             engine: PolicyEngine::load()?,
-            protection: RowProtection::new(config.rows_key_file.key()?),
+            protection: RowProtection::above(key, journal.floors().clone()),
+            journal,
             master: MasterKey::new(&config.master_key_file.key()?),
             auth_keys: base.genesis.service_keys(ServiceRole::Auth).collect(),
             batch_interval: config.batch_interval(),
             base,
         })))
+    }
+}
+
+impl App {
+    /// Runs a job that may change rights. What it changed is in the journal, on disk, when this returns.
+    pub async fn change<T, F>(&self, locks: Vec<Lock>, job: F) -> Result<T, Error>
+    where
+        F: for<'c> FnOnce(&'c mut Tx, Changes) -> JobFuture<'c, T, Error> + Clone + Send + 'static,
+        T: Send + 'static,
+    {
+        let (value, changes) = self
+            .db
+            .write_locked(locks, move |tx| {
+                Box::pin(async move {
+                    let changes = Changes::default();
+                    let value = job(tx, changes.clone()).await?;
+                    Ok::<_, Error>((value, changes.take()))
+                })
+            })
+            .await?;
+        self.journal.append(changes).await?;
+        Ok(value)
     }
 }
 

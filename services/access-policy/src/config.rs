@@ -1,5 +1,7 @@
 //! The configuration of access-policy: one TOML file, every key documented, unknown keys refused.
 
+use std::path::PathBuf;
+
 use hbc_app::{Configuration, Settings};
 use hbc_service::config::SecretFile;
 use serde::{Deserialize, Serialize};
@@ -15,6 +17,9 @@ pub struct Config {
     pub master_key_file: SecretFile,
     /// The key of the MACs over rows that give or take rights; it must not be in the database it guards.
     pub rows_key_file: SecretFile,
+    /// The journal of rights: what was revoked, frozen, denied and ended, which no restored database may undo. It belongs on
+    /// another disk than the database, and outside its backups.
+    pub journal_file: PathBuf,
     /// Where auth answers (`http://host:port`): its key set verifies users' tokens.
     pub auth_url: String,
     /// Receipts wait at most this long for their batch, in milliseconds (100 to 5,000).

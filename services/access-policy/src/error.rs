@@ -66,6 +66,9 @@ pub enum Error {
     /// The account or session is stopped.
     #[error("the account or session is suspended")]
     Suspended,
+    /// The journal of rights cannot be written: what was asked for is done, and may seem undone after a crash.
+    #[error("the journal of rights cannot be written")]
+    Journal(#[source] std::io::Error),
     /// The ledger, or its answer.
     #[error("the ledger does not answer as it should")]
     Ledger(#[source] ClientError),
@@ -80,6 +83,7 @@ impl From<Error> for JobError {
             Error::Db(error) => error.into(),
             Error::Ledger(error) => error.into(),
             Error::Tampered(_) => Self::fault("row_tampered").because(error),
+            Error::Journal(_) => Self::later("journal").because(error),
             Error::Key(_)
             | Error::Document(_)
             | Error::Consent(_)
@@ -149,6 +153,14 @@ impl From<Error> for Problem {
             }
             Error::AgencyUnverified => Self::new(Slug::AgencyUnverified),
             Error::Suspended => Self::new(Slug::Suspended),
+            Error::Journal(error) => {
+                tracing::error!(
+                    alarm = "journal",
+                    error = &error as &dyn std::error::Error,
+                    "The journal of rights cannot be written"
+                );
+                Self::new(Slug::Unavailable)
+            }
             Error::Ledger(error) => {
                 tracing::warn!(error = &error as &dyn std::error::Error, "The ledger could not be asked");
                 Self::new(Slug::DependencyUnavailable)

@@ -14,6 +14,7 @@ use hbc_types::{Digest, Timestamp};
 
 use crate::app::App;
 use crate::domain::consent::Draft;
+use crate::domain::floors::Changes;
 use crate::error::Error;
 use crate::flows::consents::{change_grant, protected};
 use crate::store;
@@ -25,6 +26,7 @@ pub struct Events(pub App);
 
 impl LedgerEvents for Events {
     type Error = Error;
+    type Changes = Changes;
 
     fn concerns(&self, payload: &Payload) -> bool {
         concerns_us(payload)
@@ -48,13 +50,18 @@ impl LedgerEvents for Events {
         Ok(locks(&patients))
     }
 
-    async fn finalised(&self, db: &mut Tx, event: &FinalEvent) -> Result<(), Error> {
+    async fn finalised(&self, db: &mut Tx, event: &FinalEvent, changes: &Changes) -> Result<(), Error> {
         let Some(tx) = &event.transaction.tx else { return Ok(()) };
-        passing_over_tampered(apply(&self.0, db, tx, event.height, event.now).await)
+        let at = At { height: event.height, now: event.now, changes };
+        passing_over_tampered(apply(&self.0, db, tx, at).await)
     }
 
-    async fn refused(&self, db: &mut Tx, refusal: &Refusal) -> Result<(), Error> {
-        passing_over_tampered(refused(&self.0, db, refusal).await)
+    async fn refused(&self, db: &mut Tx, refusal: &Refusal, changes: &Changes) -> Result<(), Error> {
+        passing_over_tampered(refused(&self.0, db, refusal, changes).await)
+    }
+
+    async fn committed(&self, changes: Changes) -> Result<(), Error> {
+        self.0.journal.append(changes.take()).await
     }
 }
 
@@ -145,9 +152,14 @@ async fn stands(db: &mut Tx, tx: &LedgerTx) -> Result<bool, Error> {
             let stored = store::grants::key(db, key.key).await?;
             Ok(stored.is_none_or(|stored| stored.revoked_at.is_some()))
         }
+        Payload::Alter(consent) => {
+            let stored = store::grants::find(db, &consent.grant).await?;
+            let of_key = stored.filter(|stored| stored.grant.kid == Some(consent.key));
+            Ok(of_key
+                .is_none_or(|stored| stored.grant.ended_at.is_some() || stored.grant.altered_by.is_some()))
+        }
         // They leave nothing behind here that could be set back and give somebody a right.
         Payload::ConsentKey(_)
-        | Payload::Alter(_)
         | Payload::MemberVote(_)
         | Payload::ServiceKey(_)
         | Payload::Staff(_)
@@ -182,26 +194,36 @@ pub async fn audit_block(app: &App, block: &FinalBlock) -> Result<u64, Error> {
         );
         let locks = locks(&touched(app, std::slice::from_ref(tx)).await?);
         let (this, tx, height, now) = (app.clone(), Arc::new(tx.clone()), block.height(), app.clock.now());
-        app.db
-            .write_locked(locks, move |db| {
-                Box::pin(async move { passing_over_tampered(apply(&this, db, &tx, height, now).await) })
+        app.change(locks, move |db, changes| {
+            Box::pin(async move {
+                let at = At { height, now, changes: &changes };
+                passing_over_tampered(apply(&this, db, &tx, at).await)
             })
-            .await?;
+        })
+        .await?;
     }
     Ok(missing)
 }
 
+/// In which block a transaction is final, and when that is applied here.
+#[derive(Clone, Copy)]
+struct At<'a> {
+    height: u64,
+    now: Timestamp,
+    changes: &'a Changes,
+}
+
 /// Applies one final transaction.
-async fn apply(app: &App, db: &mut Tx, tx: &LedgerTx, height: u64, now: Timestamp) -> Result<(), Error> {
+async fn apply(app: &App, db: &mut Tx, tx: &LedgerTx, at: At<'_>) -> Result<(), Error> {
     match tx.payload() {
-        Payload::Grant(consent) => granted(app, db, tx.txid(), consent, height, now).await,
-        Payload::Revoke(revoke) => revoked(app, db, tx.txid(), revoke, now).await,
+        Payload::Grant(consent) => granted(app, db, tx.txid(), consent, at).await,
+        Payload::Alter(consent) => altered(app, db, tx.txid(), consent, at).await,
+        Payload::Revoke(revoke) => revoked(app, db, tx.txid(), revoke, at).await,
         Payload::ConsentKey(key) if key.status == KeyStatus::Revoked => {
-            key_revoked(app, db, tx.txid(), key, now).await
+            key_revoked(app, db, tx.txid(), key, at).await
         }
-        Payload::Receipts(_) => store::receipts::batch_final(db, tx.txid(), height).await,
+        Payload::Receipts(_) => store::receipts::batch_final(db, tx.txid(), at.height).await,
         Payload::ConsentKey(_)
-        | Payload::Alter(_)
         | Payload::MemberVote(_)
         | Payload::ServiceKey(_)
         | Payload::Staff(_)
@@ -215,28 +237,37 @@ async fn apply(app: &App, db: &mut Tx, tx: &LedgerTx, height: u64, now: Timestam
 }
 
 /// A grant is final: from now on it takes effect, unless it was revoked before.
-async fn granted(
-    app: &App,
-    db: &mut Tx,
-    txid: Digest,
-    consent: &Consent,
-    height: u64,
-    now: Timestamp,
-) -> Result<(), Error> {
-    if let Some(mut key) = store::grants::key(db, consent.key).await? {
-        // A client may have sent an event of its own to a node: its next draft here continues after it.
-        key.last_final = (consent.seq, Some(txid));
-        if key.last.0 <= consent.seq {
-            key.last = key.last_final;
-        }
-        store::grants::put_key(db, &key, now).await?;
-    }
+async fn granted(app: &App, db: &mut Tx, txid: Digest, consent: &Consent, at: At<'_>) -> Result<(), Error> {
+    follow_key(db, consent, txid, at.now).await?;
     let Some(id) = store::grants::find_by_txid(db, txid).await? else { return Ok(()) };
-    with_grant(app, db, &id, false, |stored, grant| {
+    with_grant(app, db, &id, (false, at), |stored, grant| {
         check_stored(stored, consent)?;
-        Ok(grant.make_final(height)?)
+        Ok(grant.make_final(at.height)?)
     })
     .await
+}
+
+/// The key's next event continues after this one: a client may have sent it to a node by itself.
+async fn follow_key(db: &mut Tx, consent: &Consent, txid: Digest, now: Timestamp) -> Result<(), Error> {
+    let Some(mut key) = store::grants::key(db, consent.key).await? else { return Ok(()) };
+    if key.last_final.0 < consent.seq {
+        key.last_final = (consent.seq, Some(txid));
+    }
+    if key.last.0 <= consent.seq {
+        key.last = key.last_final;
+    }
+    store::grants::put_key(db, &key, now).await
+}
+
+/// An alteration is final. Its body was never sent here, so nobody knows what the grant covers now: it stands still, the
+/// patient may revoke it and give another.
+async fn altered(app: &App, db: &mut Tx, txid: Digest, consent: &Consent, at: At<'_>) -> Result<(), Error> {
+    follow_key(db, consent, txid, at.now).await?;
+    let stored = store::grants::find(db, &consent.grant).await?;
+    if stored.is_none_or(|stored| stored.grant.kid != Some(consent.key)) {
+        return Ok(());
+    }
+    with_grant(app, db, &consent.grant, (true, at), |_, grant| Ok(grant.alter(txid)?)).await
 }
 
 /// An ended grant is not under the patient's MAC; before its row may live again it must say what was signed.
@@ -252,10 +283,12 @@ fn check_stored(stored: &StoredGrant, consent: &Consent) -> Result<(), Error> {
 }
 
 /// A revocation is final: it takes effect even if it was never sent here.
-async fn revoked(app: &App, db: &mut Tx, txid: Digest, revoke: &Revoke, now: Timestamp) -> Result<(), Error> {
+async fn revoked(app: &App, db: &mut Tx, txid: Digest, revoke: &Revoke, at: At<'_>) -> Result<(), Error> {
     let stored = store::grants::find(db, &revoke.grant).await?;
     match stored.filter(|stored| stored.grant.kid == Some(revoke.key)) {
-        Some(_) => with_grant(app, db, &revoke.grant, true, |_, grant| Ok(grant.revoke(txid, now)?)).await,
+        Some(_) => {
+            with_grant(app, db, &revoke.grant, (true, at), |_, grant| Ok(grant.revoke(txid, at.now)?)).await
+        }
         None => store::grants::remember_revocation(db, revoke.key, &revoke.grant, txid).await,
     }
 }
@@ -266,15 +299,17 @@ async fn key_revoked(
     db: &mut Tx,
     txid: Digest,
     revoked: &ConsentKey,
-    now: Timestamp,
+    at: At<'_>,
 ) -> Result<(), Error> {
+    let now = at.now;
     let Some(mut key) = store::grants::key(db, revoked.key).await? else { return Ok(()) };
     if key.revoked_at.is_some() {
         return Ok(());
     }
     key.revoked_at = Some(now);
     store::grants::put_key(db, &key, now).await?;
-    let Some(rights) = store::rights::rights(db, &app.protection, &key.patient).await? else { return Ok(()) };
+    let stored = store::rights::stored_rights(db, &app.protection, &key.patient).await?;
+    let Some(rights) = stored else { return Ok(()) };
     let its: Vec<GrantId> = rights
         .grants
         .iter()
@@ -282,7 +317,7 @@ async fn key_revoked(
         .map(|grant| grant.id.clone())
         .collect();
     for id in its {
-        with_grant(app, db, &id, true, |_, grant| Ok(grant.revoke(txid, now)?)).await?;
+        with_grant(app, db, &id, (true, at), |_, grant| Ok(grant.revoke(txid, now)?)).await?;
     }
     Ok(())
 }
@@ -291,23 +326,25 @@ async fn with_grant(
     app: &App,
     db: &mut Tx,
     id: &GrantId,
-    new_epoch: bool,
+    (new_epoch, at): (bool, At<'_>),
     change: impl FnOnce(&StoredGrant, &mut crate::domain::grant::Grant) -> Result<bool, Error>,
 ) -> Result<(), Error> {
     let stored = store::grants::find(db, id).await?.ok_or(Error::NotFound)?;
-    let Some(rights) = store::rights::rights(db, &app.protection, &stored.grant.patient).await? else {
+    let patient = &stored.grant.patient;
+    let Some(rights) = store::rights::stored_rights(db, &app.protection, patient).await? else {
         return Ok(());
     };
-    let mut grant = protected(&rights, &stored)?;
+    let mut grant = protected(app, &rights, &stored)?;
     if !change(&stored, &mut grant)? {
         return Ok(());
     }
-    change_grant(app, db, rights, grant, new_epoch, |_changed| Ok(true)).await?;
+    let changes = (at.changes, at.now);
+    change_grant(app, db, (rights, grant), new_epoch, changes, |_changed| Ok(true)).await?;
     Ok(())
 }
 
 /// The ledger refused a transaction of ours for ever.
-async fn refused(app: &App, db: &mut Tx, refusal: &Refusal) -> Result<(), Error> {
+async fn refused(app: &App, db: &mut Tx, refusal: &Refusal, changes: &Changes) -> Result<(), Error> {
     let Settled { kind, reference, .. } = &refusal.about;
     if kind != "consent.grant" {
         return Ok(());
@@ -321,5 +358,6 @@ async fn refused(app: &App, db: &mut Tx, refusal: &Refusal) -> Result<(), Error>
         key.last = key.last_final;
         store::grants::put_key(db, &key, refusal.now).await?;
     }
-    with_grant(app, db, &id, false, |_, grant| Ok(grant.refuse(&refusal.reason, refusal.now)?)).await
+    let at = At { height: 0, now: refusal.now, changes };
+    with_grant(app, db, &id, (false, at), |_, grant| Ok(grant.refuse(&refusal.reason, refusal.now)?)).await
 }

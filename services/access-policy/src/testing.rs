@@ -1,6 +1,7 @@
 //! What this service's tests reach into: they play the ledger, the clock and an intruder.
 
 pub use crate::app::{App, Who};
+pub use crate::domain::floors::Changes;
 pub use crate::domain::policy::{PolicyEngine, Principal, Question};
 pub use crate::error::Error;
 pub use crate::flows::log::{gather_batch, locate};

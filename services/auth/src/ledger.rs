@@ -14,6 +14,7 @@ pub struct Events(pub App);
 
 impl LedgerEvents for Events {
     type Error = Error;
+    type Changes = ();
 
     /// Most transactions are about records and consents and mean nothing to auth.
     fn concerns(&self, payload: &Payload) -> bool {
@@ -34,7 +35,7 @@ impl LedgerEvents for Events {
         }
     }
 
-    async fn finalised(&self, tx: &mut Tx, event: &FinalEvent) -> Result<(), Error> {
+    async fn finalised(&self, tx: &mut Tx, event: &FinalEvent, (): &()) -> Result<(), Error> {
         let Some(found) = &event.transaction.tx else { return Ok(()) };
         let rows = &self.0.store.rows;
         match found.payload() {
@@ -64,7 +65,7 @@ impl LedgerEvents for Events {
     }
 
     /// A vote that comes after its round took effect is refused too, and does no harm.
-    async fn refused(&self, _tx: &mut Tx, refusal: &Refusal) -> Result<(), Error> {
+    async fn refused(&self, _tx: &mut Tx, refusal: &Refusal, (): &()) -> Result<(), Error> {
         tracing::warn!(
             ledger.txid = %refusal.txid,
             ledger.reason = refusal.reason,

@@ -44,6 +44,11 @@ impl Deployment {
         self.root.join("data").join(name)
     }
 
+    /// A service's journal of what its database must not forget: apart from the databases, and never put back with them.
+    pub fn journal(&self, name: &str) -> PathBuf {
+        self.root.join("journals").join(name)
+    }
+
     /// Kubo's repository (`IPFS_PATH`).
     pub fn kubo(&self) -> PathBuf {
         self.root.join("kubo")

@@ -19,6 +19,7 @@ pub struct Events(pub App);
 
 impl LedgerEvents for Events {
     type Error = DbError;
+    type Changes = ();
 
     /// Only storage's own anchors mean something here.
     fn concerns(&self, payload: &Payload) -> bool {
@@ -40,7 +41,7 @@ impl LedgerEvents for Events {
         }
     }
 
-    async fn finalised(&self, tx: &mut Tx, event: &FinalEvent) -> Result<(), DbError> {
+    async fn finalised(&self, tx: &mut Tx, event: &FinalEvent, (): &()) -> Result<(), DbError> {
         let Some(own) = &event.own else { return Ok(()) };
         let found = &event.transaction;
         store::finalise(tx, found.txid, event.height, found.log_index, event.now).await?;
@@ -51,7 +52,7 @@ impl LedgerEvents for Events {
     }
 
     /// Its records stay readable, and say themselves that they cannot be proved.
-    async fn refused(&self, tx: &mut Tx, refusal: &Refusal) -> Result<(), DbError> {
+    async fn refused(&self, tx: &mut Tx, refusal: &Refusal, (): &()) -> Result<(), DbError> {
         tracing::error!(
             alarm = "anchor_refused",
             ledger.txid = %refusal.txid,

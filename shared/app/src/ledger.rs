@@ -46,6 +46,8 @@ pub struct Refusal {
 pub trait LedgerEvents: Clone + Send + Sync + 'static {
     /// What can go wrong.
     type Error: std::error::Error + From<DbError> + Send + Sync + 'static;
+    /// What applying transactions leaves to be done once they are committed; nothing for most services.
+    type Changes: Clone + Default + Send + Sync + 'static;
 
     /// Whether such a payload can mean anything here; the others are passed over. Whatever this service sends to the
     /// ledger itself must be among them. A match without a wildcard, so that a new kind of payload is thought about.
@@ -72,11 +74,21 @@ pub trait LedgerEvents: Clone + Send + Sync + 'static {
         &self,
         tx: &mut Tx,
         event: &FinalEvent,
+        changes: &Self::Changes,
     ) -> impl Future<Output = Result<(), Self::Error>> + Send;
 
     /// The ledger excludes one of this service's transactions for ever.
-    fn refused(&self, tx: &mut Tx, refusal: &Refusal)
-    -> impl Future<Output = Result<(), Self::Error>> + Send;
+    fn refused(
+        &self,
+        tx: &mut Tx,
+        refusal: &Refusal,
+        changes: &Self::Changes,
+    ) -> impl Future<Output = Result<(), Self::Error>> + Send;
+
+    /// What was gathered is committed.
+    fn committed(&self, _changes: Self::Changes) -> impl Future<Output = Result<(), Self::Error>> + Send {
+        std::future::ready(Ok(()))
+    }
 }
 
 /// The journal that the ledger's loops work with.
@@ -114,22 +126,25 @@ impl<E: LedgerEvents> LedgerJournal<E> {
             if concerning.is_empty() { Vec::new() } else { self.events.locks_for(&concerning).await? };
         let (this, height, now) = (self.clone(), block.height(), self.clock.now());
         let concerning = Arc::new(concerning);
-        self.db
+        let (settled, changes) = self
+            .db
             .write_locked(locks, move |tx| {
                 Box::pin(async move {
-                    let mut settled = Vec::new();
+                    let (mut settled, changes) = (Vec::new(), E::Changes::default());
                     for transaction in concerning.iter() {
                         let (txid, log_index) = (transaction.txid, transaction.log_index);
                         let own = hbc_db::outbox::finalised(tx, txid, height, log_index, now).await?;
                         settled.extend(own.as_ref().map(|own| now.since(own.enqueued_at)));
                         let event = FinalEvent { transaction: transaction.clone(), own, height, now };
-                        this.events.finalised(tx, &event).await?;
+                        this.events.finalised(tx, &event, &changes).await?;
                     }
                     hbc_db::follow::advance(tx, &this.chain, &position, now).await?;
-                    Ok::<_, E::Error>(settled)
+                    Ok::<_, E::Error>((settled, changes))
                 })
             })
-            .await
+            .await?;
+        self.events.committed(changes).await?;
+        Ok(settled)
     }
 
     async fn note(&self, outcomes: Vec<SubmitOutcome>) -> Result<(), E::Error> {
@@ -138,18 +153,21 @@ impl<E: LedgerEvents> LedgerJournal<E> {
         let locks = if txids.is_empty() { Vec::new() } else { self.events.locks_for_refused(&txids).await? };
         let (this, now) = (self.clone(), self.clock.now());
         let (outcomes, refusals) = (Arc::new(outcomes), Arc::new(refusals));
-        self.db
+        let changes = self
+            .db
             .write_locked(locks, move |tx| {
                 Box::pin(async move {
+                    let changes = E::Changes::default();
                     for (txid, about) in hbc_db::outbox::record(tx, &outcomes, now).await? {
                         let Some((reason, excluded_by)) = refusals.get(&txid).cloned() else { continue };
                         let refusal = Refusal { txid, about, reason, excluded_by, now };
-                        this.events.refused(tx, &refusal).await?;
+                        this.events.refused(tx, &refusal, &changes).await?;
                     }
-                    Ok::<(), E::Error>(())
+                    Ok::<_, E::Error>(changes)
                 })
             })
-            .await
+            .await?;
+        self.events.committed(changes).await
     }
 }
 

@@ -6,8 +6,8 @@ use std::marker::PhantomData;
 
 use hbc_types::wire::Page;
 use hbc_types::wire::access::{
-    AccessPage, AccessRequestPage, AccessRequestView, ConsentVersion, DataKeys, DecisionAnswer, Explanation,
-    FreezeView, GrantDraft, GrantPage, GrantView, RootView, Unwrapped,
+    AccessPage, AccessRequestPage, AccessRequestView, Admission, ConsentVersion, DataKeys, DecisionAnswer,
+    Explanation, FreezeView, GrantDraft, GrantPage, GrantView, RootView, Unwrapped,
 };
 use hbc_types::wire::auth::{
     AgencyCreated, AgencyView, AuthorizationServer, ConsentKeyRegistered, ConsentSignature, Denial, Me,
@@ -21,7 +21,7 @@ use hbc_types::wire::ledger::{
     AddressesView, BatchAnswer, BlockView, BlocksView, ChallengeAnswer, GrantStateView, KeyView, MembersView,
     NodeStatus, Promise, StaffView, TransactionView,
 };
-use hbc_types::wire::storage::{RecordCreated, RecordView};
+use hbc_types::wire::storage::{RecordCreated, RecordPage, RecordView};
 use hbc_types::wire::token::Jwks;
 use reqwest::Method;
 
@@ -126,6 +126,7 @@ operations! {
     }
     /// access-policy's operations.
     access_policy {
+        admit() = POST "/internal/v1/admissions" -> Admission;
         decide() = POST "/internal/v1/decisions" -> DecisionAnswer;
         put_denial(kind, id) = PUT "/internal/v1/denials/{kind}/{id}" -> ();
         delete_denial(kind, id) = DELETE "/internal/v1/denials/{kind}/{id}" -> ();
@@ -165,7 +166,7 @@ operations! {
         fhir_create(r#type) = POST "/fhir/{type}" -> Raw;
         fhir_read(r#type, id) = GET "/fhir/{type}/{id}" -> Raw;
         fhir_vread(r#type, id, version) = GET "/fhir/{type}/{id}/_history/{version}" -> Raw;
-        list_records() = GET "/v1/records" -> Page<RecordView>;
+        list_records() = GET "/v1/records" -> RecordPage;
         create_record() = POST "/v1/records" -> RecordCreated;
         get_record(id) = GET "/v1/records/{id}" -> RecordView;
         get_content(id) = GET "/v1/records/{id}/content" -> Raw;

@@ -42,6 +42,19 @@ pub fn type_category(fhir_type: &str) -> Option<Category> {
     TYPES.get(index).map(|(_, category)| *category)
 }
 
+/// Every category that resources of a FHIR type can have; none if the type is not of FHIR R4.
+#[must_use]
+pub fn type_categories(fhir_type: &str) -> Vec<Category> {
+    let refined: &[Category] = match fhir_type {
+        "Observation" => {
+            &[Category::Laboratory, Category::VitalSigns, Category::SocialHistory, Category::Imaging]
+        }
+        "DiagnosticReport" => &[Category::Laboratory, Category::Imaging],
+        _ => &[],
+    };
+    refined.iter().copied().chain(type_category(fhir_type)).collect()
+}
+
 /// The category of a resource: by its type, and for observations and reports by their category codes.
 #[must_use]
 pub fn category(resource: &Value) -> Category {

@@ -98,6 +98,13 @@ pub async fn cases(world: &World) -> Result<Vec<Case>> {
             true,
         ),
         by_storage(
+            Case::new("access-policy POST /internal/v1/admissions", &[]).json(&json!({
+                "patient": ina, "purpose": "PATRQT", "writes": [LABELS], "meets": [], "reads": [LABELS],
+                "nothing_left": false})),
+            world,
+            true,
+        ),
+        by_storage(
             Case::new("access-policy POST /internal/v1/decisions", &[])
                 .json(&json!({"patient": ina, "purpose": "PATRQT", "action": "read", "labels": [LABELS]})),
             world,

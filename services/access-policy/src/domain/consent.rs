@@ -170,6 +170,7 @@ pub fn draft(wish: &Wish, chain: Digest, now: Timestamp, random: &Random) -> Res
         frozen_at: None,
         revoked_at: None,
         revoked_by: None,
+        altered_by: None,
         ended_at: None,
     };
     let body = String::from_utf8(body).map_err(|error| JsonError::Shape(error.to_string()))?;

@@ -1,12 +1,14 @@
 //! A decision about one patient's records: each label set is tried under each grant that could cover the caller.
 
+use std::collections::{BTreeMap, HashMap};
+
 use hbc_types::Timestamp;
 use hbc_types::ids::{GrantId, PatientId};
 use hbc_types::purpose::{Action, Purpose};
 use hbc_types::wire::access::Labels;
 
 use crate::domain::grant::{Grant, NumberLimits};
-use crate::domain::policy::{PolicyEngine, Principal, Question};
+use crate::domain::policy::{PolicyEngine, Principal, Question, Ruling};
 
 /// Everything about a request but the labels.
 #[derive(Clone, Copy, Debug)]
@@ -87,43 +89,76 @@ impl Verdict {
     }
 }
 
-/// Decides about one label set. The first grant that opens it wins; if none does, the rules of the one that came nearest
-/// are told.
+/// Decides about label sets, each once.
 #[must_use]
-pub fn decide(engine: &PolicyEngine, situation: &Situation<'_>, labels: Labels) -> Verdict {
-    let question = |grant| Question {
-        principal: situation.principal,
-        action: situation.action,
-        patient: situation.patient,
-        labels,
-        purpose: situation.purpose,
-        now: situation.now,
-        grant,
-    };
-    let mut nearest: Option<(usize, Verdict)> = None;
-    for grant in situation.candidates {
-        let ruling = engine.rule(&question(Some(grant)));
+pub fn decide(
+    engine: &PolicyEngine,
+    situation: &Situation<'_>,
+    labels: impl IntoIterator<Item = Labels>,
+) -> BTreeMap<Labels, Verdict> {
+    let mut rulings = Rulings { engine, situation, known: HashMap::new() };
+    let mut verdicts = BTreeMap::new();
+    for labels in labels {
+        verdicts.entry(labels).or_insert_with(|| rulings.verdict(labels));
+    }
+    verdicts
+}
+
+/// What the policies said so far. Of a record's labels they see only whether the grant names them, so what they say of one
+/// label set holds for every other that the grant names alike: each grant comes before them at most four times, however
+/// many label sets are asked about. (A policy that looked further would fail
+/// `what_holds_for_one_label_set_holds_for_its_like`.)
+struct Rulings<'r> {
+    engine: &'r PolicyEngine,
+    situation: &'r Situation<'r>,
+    /// By candidate and by what it names: the category, the sensitivity.
+    known: HashMap<(Option<usize>, bool, bool), Ruling>,
+}
+
+impl Rulings<'_> {
+    /// The first grant that opens a label set wins; if none does, the rules of the one that came nearest are told.
+    fn verdict(&mut self, labels: Labels) -> Verdict {
+        let candidates = self.situation.candidates;
+        let mut nearest: Option<(usize, Verdict)> = None;
+        for (index, grant) in candidates.iter().enumerate() {
+            let ruling = self.rule(Some((index, grant)), labels);
+            if ruling.allowed {
+                return Verdict::Allowed {
+                    rule: ruling.rule().to_owned(),
+                    grant: (ruling.rule() == "grant").then(|| grant.id.clone()),
+                    limit: past_only(grant),
+                };
+            }
+            if nearest.as_ref().is_none_or(|(rules, _)| ruling.rules.len() < *rules) {
+                let denied =
+                    Verdict::Denied { rule: ruling.rule().to_owned(), grant: Some(grant.id.clone()) };
+                nearest = Some((ruling.rules.len(), denied));
+            }
+        }
+        if let Some((_, denied)) = nearest {
+            return denied;
+        }
+        let ruling = self.rule(None, labels);
+        let rule = ruling.rule().to_owned();
         if ruling.allowed {
-            return Verdict::Allowed {
-                rule: ruling.rule().to_owned(),
-                grant: (ruling.rule() == "grant").then(|| grant.id.clone()),
-                limit: past_only(grant),
-            };
-        }
-        if nearest.as_ref().is_none_or(|(rules, _)| ruling.rules.len() < *rules) {
-            let denied = Verdict::Denied { rule: ruling.rule().to_owned(), grant: Some(grant.id.clone()) };
-            nearest = Some((ruling.rules.len(), denied));
+            Verdict::Allowed { rule, grant: None, limit: None }
+        } else {
+            Verdict::Denied { rule, grant: None }
         }
     }
-    if let Some((_, denied)) = nearest {
-        return denied;
-    }
-    let ruling = engine.rule(&question(None));
-    let rule = ruling.rule().to_owned();
-    if ruling.allowed {
-        Verdict::Allowed { rule, grant: None, limit: None }
-    } else {
-        Verdict::Denied { rule, grant: None }
+
+    fn rule(&mut self, candidate: Option<(usize, &Grant)>, labels: Labels) -> &Ruling {
+        let Situation { principal, patient, candidates: _, action, purpose, now } = *self.situation;
+        let grant = candidate.map(|(_, grant)| grant);
+        let names = |grant: &Grant| {
+            let scope = &grant.scope;
+            (scope.categories.contains(&labels.category), scope.sensitivities.contains(&labels.sensitivity))
+        };
+        let (category, sensitivity) = grant.map_or((false, false), names);
+        let engine = self.engine;
+        self.known.entry((candidate.map(|(index, _)| index), category, sensitivity)).or_insert_with(|| {
+            engine.rule(&Question { principal, action, patient, labels, purpose, now, grant })
+        })
     }
 }
 
@@ -171,6 +206,7 @@ mod tests {
             session_ended: false,
             agency_type: Some(AgencyType::Doctor),
             organisation: None,
+            organisation_type: None,
         }
     }
 
@@ -224,6 +260,7 @@ mod tests {
             pair("only a sensitive one named", |g| g.scope.sensitivities = vec![Sensitivity::Hiv], SAME_REQUEST, "sensitivity-not-granted"),
             pair("pending", |g| g.final_height = None, SAME_REQUEST, "no-grant"),
             pair("frozen", |g| g.frozen_at = Some(Timestamp::from_ms(1)), SAME_REQUEST, "grant-frozen"),
+            pair("altered", |g| g.altered_by = Some(hbc_types::Digest::of(b"alteration")), SAME_REQUEST, "grant-altered"),
             pair("revoked", |g| g.revoked_at = Some(Timestamp::from_ms(1)), SAME_REQUEST, "grant-revoked"),
             pair("ended", |g| g.ended_at = Some(Timestamp::from_ms(1)), SAME_REQUEST, "grant-revoked"),
             pair("revoked and frozen and over", |g| { g.revoked_at = Some(Timestamp::from_ms(1)); g.frozen_at = Some(Timestamp::from_ms(1)); }, |r| r.now = 9_000_000, "grant-revoked"),
@@ -234,6 +271,9 @@ mod tests {
             pair("not approved yet", SAME_GRANT, |r| r.principal.standing = Standing::Pending, "account-not-active"),
             pair("session ended", SAME_GRANT, |r| r.principal.session_ended = true, "session-ended"),
             pair("a government reads", SAME_GRANT, |r| r.principal.agency_type = Some(AgencyType::Government), "government-never-reads"),
+            pair("a member of a government reads", SAME_GRANT, |r| { r.principal.organisation = Some(stranger()); r.principal.organisation_type = Some(AgencyType::Government); }, "government-never-reads"),
+            pair("a member of a government under its grant", |g| g.grantee = stranger(), |r| { r.principal.organisation = Some(stranger()); r.principal.organisation_type = Some(AgencyType::Government); }, "government-never-reads"),
+            pair("a member of a hospital reads", |g| g.grantee = stranger(), |r| { r.principal.organisation = Some(stranger()); r.principal.organisation_type = Some(AgencyType::Hospital); }, "+grant"),
             pair("a government gets an answer", |g| g.scope.actions.push(Action::Answer), |r| { r.principal.agency_type = Some(AgencyType::Government); r.action = Action::Answer; }, "+grant"),
             pair("an insurer with a grant", SAME_GRANT, |r| r.principal.agency_type = Some(AgencyType::Insurer), "+grant"),
             pair("no kind at all", SAME_GRANT, |r| r.principal.agency_type = None, "+grant"),
@@ -254,6 +294,18 @@ mod tests {
     }
 
     fn verdict(engine: &PolicyEngine, pair: &Pair) -> String {
+        situated(pair, |situation, labels| {
+            let verdict = one(engine, situation, labels);
+            format!("{}{}", if verdict.is_allowed() { "+" } else { "" }, verdict.rule())
+        })
+    }
+
+    fn one(engine: &PolicyEngine, situation: &Situation<'_>, labels: Labels) -> Verdict {
+        decide(engine, situation, [labels]).remove(&labels).unwrap()
+    }
+
+    /// Hands over the situation of a pair.
+    fn situated<T>(pair: &Pair, look: impl FnOnce(&Situation<'_>, Labels) -> T) -> T {
         let base = active();
         let mut grant = base.clone();
         (pair.grant)(&mut grant);
@@ -279,8 +331,27 @@ mod tests {
             purpose: request.purpose,
             now: Timestamp::from_ms(request.now),
         };
-        let verdict = decide(engine, &situation, request.labels);
-        format!("{}{}", if verdict.is_allowed() { "+" } else { "" }, verdict.rule())
+        look(&situation, request.labels)
+    }
+
+    /// All label sets at once are decided as each alone: the policies do not tell apart what a grant names alike.
+    #[test]
+    fn what_holds_for_one_label_set_holds_for_its_like() {
+        let engine = PolicyEngine::load().unwrap();
+        let all = Category::ALL.iter().flat_map(|category| {
+            Sensitivity::ALL
+                .iter()
+                .map(|sensitivity| Labels { category: *category, sensitivity: *sensitivity })
+        });
+        let all: Vec<Labels> = all.collect();
+        for pair in &table() {
+            situated(pair, |situation, _| {
+                let together = decide(&engine, situation, all.iter().copied());
+                for labels in &all {
+                    assert_eq!(together[labels], one(&engine, situation, *labels), "{}", pair.name);
+                }
+            });
+        }
     }
 
     #[test]
@@ -317,7 +388,7 @@ mod tests {
             now: Timestamp::from_ms(500_000),
         };
         let labels = Labels { category: Category::Laboratory, sensitivity: Sensitivity::Normal };
-        assert!(!decide(&engine, &situation, labels).is_allowed());
+        assert!(!one(&engine, &situation, labels).is_allowed());
     }
 
     #[test]
@@ -336,7 +407,7 @@ mod tests {
             now: Timestamp::from_ms(500_000),
         };
         let labels = Labels { category: Category::Laboratory, sensitivity: Sensitivity::Normal };
-        let Verdict::Allowed { limit: Some(limit), .. } = decide(&engine, &situation, labels) else {
+        let Verdict::Allowed { limit: Some(limit), .. } = one(&engine, &situation, labels) else {
             panic!("the second grant opens, with its limit");
         };
         assert!(!limit.covers(labels, 1, Timestamp::from_ms(0)), "it saw no numbers");

@@ -53,6 +53,8 @@ pub struct Grant {
     pub revoked_at: Option<Timestamp>,
     /// The transaction that revoked it.
     pub revoked_by: Option<Digest>,
+    /// The final `consent.alter` whose body is not known here: until it is, the grant stands still.
+    pub altered_by: Option<Digest>,
     /// When it stopped being considered at all: revoked, refused or swept after its period.
     pub ended_at: Option<Timestamp>,
 }
@@ -102,6 +104,8 @@ impl Grant {
             GrantState::Refused
         } else if now >= self.scope.until {
             GrantState::Expired
+        } else if self.altered_by.is_some() {
+            GrantState::Altered
         } else if self.frozen_at.is_some() {
             GrantState::Frozen
         } else if self.final_height.is_none() {
@@ -193,6 +197,18 @@ impl Grant {
         Ok(true)
     }
 
+    /// The ledger says that it was altered; says whether that was news.
+    pub fn alter(&mut self, by: Digest) -> Result<bool, TransitionError> {
+        if self.signed_at.is_none() {
+            return Err(TransitionError::NotSigned);
+        }
+        let news = self.ended_at.is_none() && self.altered_by != Some(by);
+        if news {
+            self.altered_by = Some(by);
+        }
+        Ok(news)
+    }
+
     /// Lifts the freeze; the caller has checked the root's signature.
     pub fn unfreeze(&mut self) -> Result<(), TransitionError> {
         if self.ended_at.is_some() {
@@ -249,6 +265,7 @@ pub(crate) mod tests {
             frozen_at: None,
             revoked_at: None,
             revoked_by: None,
+            altered_by: None,
             ended_at: None,
         }
     }

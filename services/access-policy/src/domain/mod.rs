@@ -2,6 +2,7 @@
 
 pub mod consent;
 pub mod decision;
+pub mod floors;
 pub mod grant;
 pub mod keys;
 pub mod numbers;

@@ -54,6 +54,8 @@ pub struct Principal {
     pub agency_type: Option<AgencyType>,
     /// The organisation they belong to, if that one is active.
     pub organisation: Option<AgencyId>,
+    /// What kind of agency that organisation is.
+    pub organisation_type: Option<AgencyType>,
 }
 
 impl Principal {
@@ -61,6 +63,12 @@ impl Principal {
     #[must_use]
     pub const fn role(&self) -> Role {
         self.account.role()
+    }
+
+    /// Whether it reads for a government: as one, or as a member of one.
+    #[must_use]
+    pub fn is_of_government(&self) -> bool {
+        [self.agency_type, self.organisation_type].contains(&Some(AgencyType::Government))
     }
 
     /// Whether a grant to `grantee` covers this account.
@@ -280,7 +288,8 @@ impl PolicyNames {
     }
 
     fn principal(&self, principal: &Principal) -> HashMap<String, RestrictedExpression> {
-        let Principal { account, standing, session_ended, agency_type, organisation } = principal;
+        let Principal { account, standing, session_ended, agency_type, organisation, organisation_type } =
+            principal;
         let mut attributes = HashMap::from([
             ("standing".to_owned(), string(standing.code())),
             ("session_ended".to_owned(), RestrictedExpression::new_bool(*session_ended)),
@@ -291,6 +300,8 @@ impl PolicyNames {
             attributes.insert("kind".to_owned(), string(kind));
             if let Some(organisation) = organisation {
                 attributes.insert("organisation".to_owned(), self.agency_ref(organisation));
+                let kind = organisation_type.map_or("unknown", AgencyType::code);
+                attributes.insert("organisation_kind".to_owned(), string(kind));
             }
         }
         attributes
@@ -325,6 +336,7 @@ impl PolicyNames {
             final_height,
             frozen_at,
             revoked_at,
+            altered_by,
             ended_at,
             // What the grant is known by, and how it came to be.
             id: _,
@@ -348,6 +360,7 @@ impl PolicyNames {
             ("patient", self.patient_ref(patient)),
             ("final", yes(final_height.is_some())),
             ("frozen", yes(frozen_at.is_some())),
+            ("altered", yes(altered_by.is_some())),
             ("revoked", yes(revoked_at.is_some() || ended_at.is_some())),
             ("actions", strings(actions.iter().map(|action| action.code()))),
             ("categories", strings(categories.iter().map(|category| category.code()))),

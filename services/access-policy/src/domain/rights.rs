@@ -23,6 +23,7 @@ use hkdf::Hkdf;
 use sha2::Sha256;
 use zeroize::Zeroizing;
 
+use crate::domain::floors::Floors;
 use crate::domain::grant::Grant;
 use crate::domain::policy::Principal;
 
@@ -134,12 +135,14 @@ fn grant_parts(grant: &Grant) -> Vec<Vec<u8>> {
         signed_at,
         numbers,
         final_height,
-        // Both end a grant, and one that ended is outside the MAC: setting them by hand takes a row away, which shows.
+        // Both end a grant, and one that ended is outside the patient's MAC: setting them by hand takes a row away, which
+        // shows. The ended row has a MAC of its own.
         refused: _,
         ended_at: _,
         frozen_at,
         revoked_at,
         revoked_by,
+        altered_by,
     } = grant;
     vec![
         b"grant".to_vec(),
@@ -160,7 +163,17 @@ fn grant_parts(grant: &Grant) -> Vec<Vec<u8>> {
         time(*frozen_at),
         time(*revoked_at),
         digest(revoked_by.as_ref()),
+        digest(altered_by.as_ref()),
     ]
+}
+
+/// A grant with what ended it.
+fn ended_text(grant: &Grant) -> Vec<u8> {
+    let mut parts = grant_parts(grant);
+    parts.push(text(grant.refused.as_deref()));
+    parts.push(time(grant.ended_at));
+    let borrowed: Vec<&[u8]> = parts.iter().map(Vec::as_slice).collect();
+    hash::aad("hbc/ended-grant/v1", &borrowed)
 }
 
 /// The scope by its meaning, so that it does not matter how a JSON text was spaced.
@@ -210,6 +223,13 @@ impl Account {
     #[must_use]
     pub fn is_denied(&self, now: Timestamp) -> bool {
         self.denied_at.is_some() && self.denied_until.is_none_or(|until| now < until)
+    }
+
+    /// When a change at `now` is written: later than every change before, so that no two look alike.
+    #[must_use]
+    pub fn next_change(&self, floors: &Floors, now: Timestamp) -> Timestamp {
+        let last = self.updated_at.ms().max(floors.account(&self.id));
+        Timestamp::from_ms(now.ms().max(last.saturating_add(1)))
     }
 
     /// What auth has said of an account that it only denied so far.
@@ -318,6 +338,7 @@ pub struct HiddenTextError;
 pub struct RowProtection {
     macs: RowMac,
     texts: Aes256Gcm,
+    floors: Floors,
 }
 
 impl std::fmt::Debug for RowProtection {
@@ -330,12 +351,18 @@ impl RowProtection {
     /// With the key that stands outside the database.
     #[must_use]
     pub fn new(key: Key32) -> Self {
+        Self::above(key, Floors::default())
+    }
+
+    /// With floors below which no right counts.
+    #[must_use]
+    pub fn above(key: Key32, floors: Floors) -> Self {
         let mut text_key = Zeroizing::new([0; 32]);
         #[expect(clippy::expect_used, reason = "32 bytes is one HKDF block")]
         Hkdf::<Sha256>::new(None, key.expose())
             .expand(b"hbc/row-text-key/v1", &mut *text_key)
             .expect("one block");
-        Self { macs: RowMac::new(key), texts: Aes256Gcm::new((&*text_key).into()) }
+        Self { macs: RowMac::new(key), texts: Aes256Gcm::new((&*text_key).into()), floors }
     }
 
     /// Encrypts a text that may name people, for the row that `context` names: `nonce 12 ‖ ciphertext ‖ tag 16`. The
@@ -364,6 +391,24 @@ impl RowProtection {
         String::from_utf8(text).map_err(|_not_ours| HiddenTextError)
     }
 
+    /// Below which no right counts.
+    #[must_use]
+    pub const fn floors(&self) -> &Floors {
+        &self.floors
+    }
+
+    /// Whether a patient's rights are those of the last change or of a later one: no older row was put back.
+    pub fn check_age(&self, rights: &Rights) -> Result<(), RowMacError> {
+        let young = rights.pin.consent_version >= self.floors.rights(&rights.pin.patient);
+        if young { Ok(()) } else { Err(RowMacError { table: "patients" }) }
+    }
+
+    /// The same of an account.
+    pub fn check_account_age(&self, account: &Account) -> Result<(), RowMacError> {
+        let young = account.updated_at.ms() >= self.floors.account(&account.id);
+        if young { Ok(()) } else { Err(RowMacError { table: "subjects" }) }
+    }
+
     /// The MAC of a patient's rights.
     #[must_use]
     pub fn rights(&self, rights: &Rights) -> [u8; RowMac::BYTES] {
@@ -373,6 +418,18 @@ impl RowProtection {
     /// Checks the MAC of a patient's rights.
     pub fn check_rights(&self, rights: &Rights, mac: &[u8]) -> Result<(), RowMacError> {
         self.macs.check("patients", &[Column::Bytes(&rights.text())], mac)
+    }
+
+    /// The MAC of a grant that ended: with it the row says what it said then, and nothing brings it back but what the
+    /// ledger says.
+    #[must_use]
+    pub fn ended_grant(&self, grant: &Grant) -> [u8; RowMac::BYTES] {
+        self.macs.compute("grants", &[Column::Bytes(&ended_text(grant))])
+    }
+
+    /// Checks the MAC of a grant that ended.
+    pub fn check_ended_grant(&self, grant: &Grant, mac: &[u8]) -> Result<(), RowMacError> {
+        self.macs.check("grants", &[Column::Bytes(&ended_text(grant))], mac)
     }
 
     /// The MAC of an account.
@@ -441,12 +498,37 @@ mod tests {
             |rights| rights.grants[0].final_height = None,
             |rights| rights.grants[0].frozen_at = Some(Timestamp::from_ms(9)),
             |rights| rights.grants[0].given_at = Timestamp::from_ms(9),
+            |rights| rights.grants[0].altered_by = Some(Digest::ZERO),
         ];
         for (nth, change) in changes.into_iter().enumerate() {
             let mut changed = rights();
             change(&mut changed);
             assert!(protection.check_rights(&changed, &mac).is_err(), "change {nth}");
         }
+    }
+
+    #[test]
+    fn every_change_to_an_ended_grant_breaks_its_mac() {
+        let protection = RowProtection::new(Key32::new([5; 32]));
+        let mut grant = active();
+        grant.revoke(Digest::of(b"by"), Timestamp::from_ms(9)).unwrap();
+        let mac = protection.ended_grant(&grant);
+        assert!(protection.check_ended_grant(&grant, &mac).is_ok());
+        let changes: Vec<fn(&mut Grant)> = vec![
+            |grant| grant.refused = Some("expired".to_owned()),
+            |grant| grant.final_height = None,
+            |grant| grant.revoked_at = None,
+            |grant| grant.revoked_by = None,
+            |grant| grant.ended_at = None,
+            |grant| grant.ended_at = Some(Timestamp::from_ms(8)),
+            |grant| grant.scope.until = Timestamp::from_ms(2_000_000),
+        ];
+        for (nth, change) in changes.into_iter().enumerate() {
+            let mut changed = grant.clone();
+            change(&mut changed);
+            assert!(protection.check_ended_grant(&changed, &mac).is_err(), "change {nth}");
+        }
+        assert!(protection.check_ended_grant(&grant, b"").is_err());
     }
 
     #[test]
@@ -487,6 +569,7 @@ mod tests {
             session_ended: false,
             agency_type: Some(AgencyType::Doctor),
             organisation: None,
+            organisation_type: None,
         };
         assert_eq!(rights.candidates(&principal)[0].frozen_at, rights.pin.frozen_at);
     }

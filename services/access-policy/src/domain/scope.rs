@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use hbc_types::Timestamp;
+use hbc_types::purpose::Action;
 use hbc_types::wire::access::Scope;
 
 /// A grant or request of more than ten years is a slip of the pen.
@@ -60,6 +61,14 @@ fn tidy<T: Ord>(list: &mut Vec<T>) {
     list.dedup();
 }
 
+/// Governments never read, whoever grants it: a scope that says so would be a promise that no decision keeps.
+pub fn check_reader(scope: &Scope, government: bool) -> Result<(), ScopeError> {
+    if government && scope.actions.contains(&Action::Read) {
+        return Err(wrong("actions", "`read` is not open to governments and their members"));
+    }
+    Ok(())
+}
+
 /// The first field in which `inner` is wider than `outer`, if there is one.
 #[must_use]
 pub fn wider_field(inner: &Scope, outer: &Scope) -> Option<&'static str> {
@@ -83,7 +92,7 @@ pub fn wider_field(inner: &Scope, outer: &Scope) -> Option<&'static str> {
 mod tests {
     use super::*;
     use hbc_types::labels::{Category, Sensitivity};
-    use hbc_types::purpose::{Action, Purpose};
+    use hbc_types::purpose::Purpose;
 
     fn scope() -> Scope {
         Scope {
@@ -113,6 +122,13 @@ mod tests {
         assert_eq!(normalise(scope(), Timestamp::from_ms(9_000)).unwrap_err().field, "until");
         let endless = Scope { until: Timestamp::from_ms(i64::MAX), ..scope() };
         assert_eq!(normalise(endless, now).unwrap_err().field, "until");
+    }
+
+    #[test]
+    fn no_scope_lets_a_government_read() {
+        assert_eq!(check_reader(&scope(), true).unwrap_err().field, "actions");
+        assert_eq!(check_reader(&scope(), false), Ok(()));
+        assert_eq!(check_reader(&Scope { actions: vec![Action::Answer], ..scope() }, true), Ok(()));
     }
 
     #[test]

@@ -11,6 +11,7 @@ use hbc_types::wire::access::{PinPatient, Subject};
 use hbc_types::{Digest, Timestamp};
 
 use crate::app::App;
+use crate::domain::floors::Change;
 use crate::domain::keys::KekId;
 use crate::domain::rights::{Account, EndedSessions, Pin};
 use crate::error::Error;
@@ -29,20 +30,19 @@ pub async fn put_subject(app: &App, id: AccountId, subject: Subject) -> Result<(
     }
     let (now, lock) = (app.clock.now(), vec![Lock::exclusive(id.as_str())]);
     let this = app.clone();
-    app.db
-        .write_locked(lock, move |tx| {
-            Box::pin(async move {
-                let known = store::accounts::account(tx, &this.protection, id.as_str()).await?;
-                if known.as_ref().is_some_and(|known| known.subject.revision >= subject.revision.max(1)) {
-                    return Ok(());
-                }
-                let mut account = known.unwrap_or_else(|| Account::unknown(id.clone(), now));
-                account.subject = subject.clone();
-                account.updated_at = now;
-                store::accounts::put_account(tx, &this.protection, &account).await
-            })
+    app.change(lock, move |tx, changes| {
+        Box::pin(async move {
+            let known = store::accounts::stored_account(tx, &this.protection, id.as_str()).await?;
+            if known.as_ref().is_some_and(|known| known.subject.revision >= subject.revision.max(1)) {
+                return Ok(());
+            }
+            let mut account = known.unwrap_or_else(|| Account::unknown(id.clone(), now));
+            account.subject = subject.clone();
+            account.updated_at = account.next_change(this.protection.floors(), now);
+            store::accounts::put_account(tx, &this.protection, &account, &changes).await
         })
-        .await
+    })
+    .await
 }
 
 const fn role_fits(id: &AccountId, role: Role) -> bool {
@@ -125,16 +125,16 @@ pub async fn end_session(app: &App, session: SessionId, until: Option<Timestamp>
     let now = app.clock.now();
     let until = until.unwrap_or_else(|| now.plus(SESSION_MEMORY));
     let this = app.clone();
-    app.db
-        .write_locked(vec![Lock::exclusive(session.as_str())], move |tx| {
-            Box::pin(async move {
-                let bucket = EndedSessions::bucket_of(&session);
-                let mut ended = store::accounts::ended_sessions(tx, &this.protection, bucket).await?;
-                ended.end(session, until, now);
-                store::accounts::put_ended_sessions(tx, &this.protection, &ended).await
-            })
+    app.change(vec![Lock::exclusive(session.as_str())], move |tx, changes| {
+        Box::pin(async move {
+            let bucket = EndedSessions::bucket_of(&session);
+            let mut ended = store::accounts::ended_sessions(tx, &this.protection, bucket).await?;
+            changes.push(Change::Session(session.clone(), until.ms()));
+            ended.end(session, until, now);
+            store::accounts::put_ended_sessions(tx, &this.protection, &ended).await
         })
-        .await
+    })
+    .await
 }
 
 /// Denies an account everything until it is lifted, or until a time. An unknown account is remembered as denied.
@@ -154,21 +154,20 @@ async fn change_denial(
     until: Option<Timestamp>,
 ) -> Result<(), Error> {
     let (now, this) = (app.clock.now(), app.clone());
-    app.db
-        .write_locked(vec![Lock::exclusive(id.as_str())], move |tx| {
-            Box::pin(async move {
-                let known = store::accounts::account(tx, &this.protection, id.as_str()).await?;
-                if known.is_none() && !denied {
-                    return Ok(());
-                }
-                let mut account = known.unwrap_or_else(|| Account::unknown(id, now));
-                account.denied_at = denied.then(|| account.denied_at.unwrap_or(now));
-                account.denied_until = if denied { until } else { None };
-                account.updated_at = now;
-                store::accounts::put_account(tx, &this.protection, &account).await
-            })
+    app.change(vec![Lock::exclusive(id.as_str())], move |tx, changes| {
+        Box::pin(async move {
+            let known = store::accounts::stored_account(tx, &this.protection, id.as_str()).await?;
+            if known.is_none() && !denied {
+                return Ok(());
+            }
+            let mut account = known.unwrap_or_else(|| Account::unknown(id, now));
+            account.denied_at = denied.then(|| account.denied_at.unwrap_or(now));
+            account.denied_until = if denied { until } else { None };
+            account.updated_at = account.next_change(this.protection.floors(), now);
+            store::accounts::put_account(tx, &this.protection, &account, &changes).await
         })
-        .await
+    })
+    .await
 }
 
 /// Whether an account may act at all: the refusal that every operation of the public API answers first.

@@ -3,13 +3,13 @@
 
 use hbc_chain::tx::Tx as LedgerTx;
 use hbc_db::{Lock, Tx};
-use hbc_types::account::{Role, Standing};
+use hbc_types::account::{AgencyType, Role, Standing};
 use hbc_types::ids::{AccountId, GrantId, PatientId};
 use hbc_types::keys::PublicKey;
 use hbc_types::outbox::NewTransaction;
 use hbc_types::wire::access::{
     AccessRequestState, FreezeView, GrantDraft, GrantRevocation, GrantSignature, GrantView, NewGrant,
-    RootView, Unfreeze,
+    RootView, Subject, Unfreeze,
 };
 use hbc_types::{Digest, Timestamp};
 
@@ -18,9 +18,10 @@ use crate::domain::consent::{
     Accepted, ConsentError, Draft, KnownKey, Signed, Trust, Wish, accept, accept_revocation, accept_unfreeze,
     draft,
 };
+use crate::domain::floors::Changes;
 use crate::domain::grant::{Grant, NumberLimits, Signature};
 use crate::domain::rights::{Pin, Rights};
-use crate::domain::scope::{normalise, wider_field};
+use crate::domain::scope::{check_reader, normalise, wider_field};
 use crate::error::Error;
 use crate::flows::requests::{Save, active_caller, side};
 use crate::flows::views::{self, Names};
@@ -33,6 +34,12 @@ pub const REGISTRATION: &str = "registration";
 
 async fn rights_of(app: &App, tx: &mut Tx, patient: &PatientId) -> Result<Rights, Error> {
     store::rights::rights(tx, &app.protection, patient).await?.ok_or(Error::NotFound)
+}
+
+/// The rights that are about to be changed: what was set back is frozen by the change and not refused, so that there is a
+/// way out of it.
+async fn rights_to_change(app: &App, tx: &mut Tx, patient: &PatientId) -> Result<Rights, Error> {
+    store::rights::stored_rights(tx, &app.protection, patient).await?.ok_or(Error::NotFound)
 }
 
 fn root_key(pin: &Pin) -> Result<PublicKey, Error> {
@@ -98,12 +105,19 @@ pub async fn draft_grant(
 
 async fn check_grantee(app: &App, tx: &mut Tx, new: &NewGrant, now: Timestamp) -> Result<(), Error> {
     let account = store::accounts::account(tx, &app.protection, new.grantee.as_str()).await?;
-    let active = account.is_some_and(|account| {
+    let active = account.filter(|account| {
         account.subject.role == Role::Agency
             && account.subject.standing == Standing::Active
             && !account.is_denied(now)
     });
-    if active { Ok(()) } else { Err(Error::invalid("grantee", "is no approved agency")) }
+    let Some(account) = active else { return Err(Error::invalid("grantee", "is no approved agency")) };
+    let Subject { agency_type, organisation, .. } = account.subject;
+    let organisation = match organisation {
+        Some(id) => store::accounts::account(tx, &app.protection, id.as_str()).await?,
+        None => None,
+    };
+    let kinds = [agency_type, organisation.and_then(|its| its.subject.agency_type)];
+    Ok(check_reader(&new.scope, kinds.contains(&Some(AgencyType::Government)))?)
 }
 
 /// A grant that answers a request is for the agency that asked, and no wider than it asked.
@@ -179,12 +193,11 @@ pub async fn sign(
 ) -> Result<GrantView, Error> {
     let (this, now) = (app.clone(), app.clock.now());
     let view = app
-        .db
-        .write_locked(vec![Lock::exclusive(patient.as_str())], move |tx| {
+        .change(vec![Lock::exclusive(patient.as_str())], move |tx, changes| {
             Box::pin(async move {
                 active_caller(&this, tx, &who, now).await?;
                 let stored = own_grant(tx, &patient, &id).await?;
-                let mut rights = rights_of(&this, tx, &patient).await?;
+                let mut rights = rights_to_change(&this, tx, &patient).await?;
                 if let Some(jws) = &stored.jws {
                     // The same signature again is answered alike; another one for the same draft is refused.
                     if *jws != signature.jws {
@@ -194,7 +207,7 @@ pub async fn sign(
                 }
                 let grant = sign_in(&this, tx, &rights.pin, stored, &signature, now).await?;
                 rights.grants.push(grant);
-                store::rights::commit(tx, &this.protection, rights).await?;
+                store::rights::commit(tx, &this.protection, rights, (&changes, now)).await?;
                 let stored = own_grant(tx, &patient, &id).await?;
                 let rights = rights_of(&this, tx, &patient).await?;
                 views::grant(&this, tx, &mut Names::default(), stored, &rights.pin, now).await
@@ -242,7 +255,7 @@ async fn sign_in(
     if let Some(by) = store::grants::early_revocation(tx, kid, &grant.id).await? {
         grant.revoke(by, now)?;
     }
-    store::grants::update(tx, &grant).await?;
+    store::grants::update(tx, &app.protection, &grant).await?;
     store::grants::put_evidence(tx, &grant.id, &signature.jws, &signature.certificate).await?;
     store::grants::put_key(tx, &key, now).await?;
     if let Some(request) = &grant.request
@@ -326,28 +339,31 @@ async fn enqueue(
 pub async fn change_grant(
     app: &App,
     tx: &mut Tx,
-    mut rights: Rights,
-    mut grant: Grant,
+    (mut rights, mut grant): (Rights, Grant),
     new_epoch: bool,
+    changes: (&Changes, Timestamp),
     change: impl FnOnce(&mut Grant) -> Result<bool, crate::domain::grant::TransitionError>,
 ) -> Result<bool, Error> {
     if !change(&mut grant)? {
         return Ok(false);
     }
-    store::grants::update(tx, &grant).await?;
+    store::grants::update(tx, &app.protection, &grant).await?;
     rights.grants.retain(|live| live.id != grant.id);
     rights.grants.push(grant);
     if new_epoch {
         rights.pin.kek_epoch = rights.pin.kek_epoch.saturating_add(1);
     }
-    store::rights::commit(tx, &app.protection, rights).await?;
+    store::rights::commit(tx, &app.protection, rights, changes).await?;
     Ok(true)
 }
 
-/// The grant as the MAC covers it while it lives; an ended one as it is stored.
-pub fn protected(rights: &Rights, stored: &StoredGrant) -> Result<Grant, Error> {
+/// The grant as a MAC covers it: the patient's while it lives, its own once it ended. A draft has neither, and no right.
+pub fn protected(app: &App, rights: &Rights, stored: &StoredGrant) -> Result<Grant, Error> {
     if let Some(live) = rights.grants.iter().find(|live| live.id == stored.grant.id) {
         return Ok(live.clone());
+    }
+    if stored.grant.signed_at.is_some() {
+        app.protection.check_ended_grant(&stored.grant, stored.ended_mac.as_deref().unwrap_or_default())?;
     }
     Ok(stored.grant.clone())
 }
@@ -362,19 +378,22 @@ pub async fn revoke(
 ) -> Result<GrantView, Error> {
     let (this, now) = (app.clone(), app.clock.now());
     let view = app
-        .db
-        .write_locked(vec![Lock::exclusive(patient.as_str())], move |tx| {
+        .change(vec![Lock::exclusive(patient.as_str())], move |tx, changes| {
             Box::pin(async move {
                 active_caller(&this, tx, &who, now).await?;
                 let stored = own_grant(tx, &patient, &id).await?;
-                let rights = rights_of(&this, tx, &patient).await?;
-                let grant = protected(&rights, &stored)?;
+                let rights = rights_to_change(&this, tx, &patient).await?;
+                let grant = protected(&this, &rights, &stored)?;
                 let kid = grant.kid.ok_or(crate::domain::grant::TransitionError::NotSigned)?;
                 let key = store::grants::key(tx, kid).await?.ok_or(Error::NotFound)?;
                 let key = key_of_kid(&key, kid)?;
                 let event = accept_revocation(&revocation.jws, &grant, &key, this.chain, now)?;
                 let by = event.txid();
-                if change_grant(&this, tx, rights, grant, true, |grant| grant.revoke(by, now)).await? {
+                if change_grant(&this, tx, (rights, grant), true, (&changes, now), |grant| {
+                    grant.revoke(by, now)
+                })
+                .await?
+                {
                     enqueue(tx, kid, &event, id.as_str(), now).await?;
                 }
                 let stored = own_grant(tx, &patient, &id).await?;
@@ -404,26 +423,26 @@ pub async fn freeze(
     id: Option<GrantId>,
 ) -> Result<FreezeView, Error> {
     let (this, now) = (app.clone(), app.clock.now());
-    app.db
-        .write_locked(vec![Lock::exclusive(patient.as_str())], move |tx| {
-            Box::pin(async move {
-                active_caller(&this, tx, &who, now).await?;
-                let mut rights = rights_of(&this, tx, &patient).await?;
-                let Some(id) = &id else {
-                    let since = *rights.pin.frozen_at.get_or_insert(now);
-                    if since == now {
-                        store::rights::commit(tx, &this.protection, rights).await?;
-                    }
-                    return Ok(FreezeView { since, grant: None });
-                };
-                let stored = own_grant(tx, &patient, id).await?;
-                let grant = protected(&rights, &stored)?;
-                let since = grant.frozen_at.unwrap_or(now);
-                change_grant(&this, tx, rights, grant, false, |grant| grant.freeze(now)).await?;
-                Ok(FreezeView { since, grant: Some(id.clone()) })
-            })
+    app.change(vec![Lock::exclusive(patient.as_str())], move |tx, changes| {
+        Box::pin(async move {
+            active_caller(&this, tx, &who, now).await?;
+            let mut rights = rights_to_change(&this, tx, &patient).await?;
+            let Some(id) = &id else {
+                let since = *rights.pin.frozen_at.get_or_insert(now);
+                if since == now {
+                    store::rights::commit(tx, &this.protection, rights, (&changes, now)).await?;
+                }
+                return Ok(FreezeView { since, grant: None });
+            };
+            let stored = own_grant(tx, &patient, id).await?;
+            let grant = protected(&this, &rights, &stored)?;
+            let since = grant.frozen_at.unwrap_or(now);
+            change_grant(&this, tx, (rights, grant), false, (&changes, now), |grant| grant.freeze(now))
+                .await?;
+            Ok(FreezeView { since, grant: Some(id.clone()) })
         })
-        .await
+    })
+    .await
 }
 
 /// The freeze of everything, if there is one.
@@ -444,35 +463,36 @@ pub async fn unfreeze(
     order: Unfreeze,
 ) -> Result<(), Error> {
     let (this, now) = (app.clone(), app.clock.now());
-    app.db
-        .write_locked(vec![Lock::exclusive(patient.as_str())], move |tx| {
-            Box::pin(async move {
-                active_caller(&this, tx, &who, now).await?;
-                let mut rights = rights_of(&this, tx, &patient).await?;
-                let trust = Trust {
-                    chain: this.chain,
-                    root: root_key(&rights.pin)?,
-                    auth: &this.auth_keys,
-                    known: None,
-                    now,
-                };
-                let Some(id) = &id else {
-                    let since = rights.pin.frozen_at.ok_or(Error::Conflict("nothing is frozen"))?;
-                    accept_unfreeze(&order.jws, &patient, None, since, &trust)?;
-                    rights.pin.frozen_at = None;
-                    store::rights::commit(tx, &this.protection, rights).await?;
-                    return Ok(());
-                };
-                let stored = own_grant(tx, &patient, id).await?;
-                let grant = protected(&rights, &stored)?;
-                let since = grant.frozen_at.ok_or(Error::Conflict("the grant is not frozen"))?;
-                accept_unfreeze(&order.jws, &patient, Some(id), since, &trust)?;
-                change_grant(&this, tx, rights, grant, false, |grant| grant.unfreeze().map(|()| true))
-                    .await?;
-                Ok(())
+    app.change(vec![Lock::exclusive(patient.as_str())], move |tx, changes| {
+        Box::pin(async move {
+            active_caller(&this, tx, &who, now).await?;
+            let mut rights = rights_to_change(&this, tx, &patient).await?;
+            let trust = Trust {
+                chain: this.chain,
+                root: root_key(&rights.pin)?,
+                auth: &this.auth_keys,
+                known: None,
+                now,
+            };
+            let Some(id) = &id else {
+                let since = rights.pin.frozen_at.ok_or(Error::Conflict("nothing is frozen"))?;
+                accept_unfreeze(&order.jws, &patient, None, since, &trust)?;
+                rights.pin.frozen_at = None;
+                store::rights::commit(tx, &this.protection, rights, (&changes, now)).await?;
+                return Ok(());
+            };
+            let stored = own_grant(tx, &patient, id).await?;
+            let grant = protected(&this, &rights, &stored)?;
+            let since = grant.frozen_at.ok_or(Error::Conflict("the grant is not frozen"))?;
+            accept_unfreeze(&order.jws, &patient, Some(id), since, &trust)?;
+            change_grant(&this, tx, (rights, grant), false, (&changes, now), |grant| {
+                grant.unfreeze().map(|()| true)
             })
+            .await?;
+            Ok(())
         })
-        .await
+    })
+    .await
 }
 
 // ---- looking ----

@@ -26,7 +26,7 @@ use crate::store;
 /// Equal denials within this time share one receipt.
 const FOLD: Duration = Duration::from_secs(60);
 /// Label sets in one question at most: more do not exist.
-const MOST_SETS: usize = 200;
+pub const MOST_SETS: usize = 200;
 
 /// Who asks about whom.
 #[derive(Clone, Debug)]
@@ -49,6 +49,16 @@ impl Asked {
             AccountId::Agency(_) | AccountId::Operator(_) => false,
         };
         own || rights.pin.patient.is_directory() || !self.candidates.is_empty()
+    }
+
+    /// Whether the caller may be told why records with these labels are not shown: a sensitivity that no grant names is
+    /// passed over in silence, as if there were no such records.
+    #[must_use]
+    pub fn may_be_told(&self, mut labels: impl Iterator<Item = Labels>) -> bool {
+        let named = |found: Labels| {
+            self.candidates.iter().any(|grant| grant.scope.sensitivities.contains(&found.sensitivity))
+        };
+        self.is_known() && (self.candidates.is_empty() || labels.any(named))
     }
 
     /// Why this account may do nothing at all, if that is so.
@@ -105,8 +115,7 @@ pub fn verdicts(
 ) -> BTreeMap<Labels, Verdict> {
     let candidates = &asked.candidates;
     let situation = Situation { principal: &asked.principal, patient, candidates, action, purpose, now };
-    let distinct: BTreeSet<Labels> = labels.collect();
-    distinct.into_iter().map(|labels| (labels, decide(&app.engine, &situation, labels))).collect()
+    decide(&app.engine, &situation, labels)
 }
 
 /// What is the same in all receipts of one request.
@@ -168,6 +177,22 @@ pub async fn denial(app: &App, tx: &mut Tx, occurrence: &Occurrence) -> Result<O
     Ok(id)
 }
 
+/// Refuses who may do nothing at all, whether there is such a patient or not; the patient's log has it.
+pub async fn refuse(
+    app: &App,
+    tx: &mut Tx,
+    asked: &Asked,
+    frame: &Frame<'_>,
+    categories: &BTreeSet<Category>,
+) -> Result<Option<Error>, Error> {
+    let Some(error) = asked.refusal() else { return Ok(None) };
+    if asked.rights.is_some() {
+        let rule = refusal_rule(&error);
+        denial(app, tx, &frame.occurrence(AccessKind::Denied, rule, categories.clone())).await?;
+    }
+    Ok(Some(error))
+}
+
 /// The rule that the receipt names when an account may do nothing at all.
 #[must_use]
 pub fn refusal_rule(error: &Error) -> &'static str {
@@ -222,6 +247,11 @@ pub async fn decisions(app: &App, who: Who, request: DecisionRequest) -> Result<
     let (this, caller, patient, purpose) =
         (app.clone(), who.clone(), request.patient.clone(), request.purpose);
     let now = app.clock.now();
+    if patient.is_directory() {
+        // Nothing is receipted, so nobody waits for the lock.
+        let mut tx = app.db.reads().begin().await?;
+        return decisions_in(app, &mut tx, &who, &request, now).await?.into_result();
+    }
     let outcome = app
         .db
         .write_locked(who.locks(&patient), move |tx| {
@@ -239,15 +269,13 @@ async fn decisions_in(
     now: Timestamp,
 ) -> Result<Outcome<DecisionAnswer>, Error> {
     let asked = ask(app, tx, who, &request.patient, now).await?;
-    let Some(rights) = &asked.rights else { return Ok(Outcome::Done(unknown_patient())) };
     let frame =
         Frame { patient: &request.patient, principal: &asked.principal, purpose: request.purpose, now };
     let categories: BTreeSet<Category> = request.labels.iter().map(|labels| labels.category).collect();
-    if let Some(error) = asked.refusal() {
-        let occurrence = frame.occurrence(AccessKind::Denied, refusal_rule(&error), categories);
-        denial(app, tx, &occurrence).await?;
+    if let Some(error) = refuse(app, tx, &asked, &frame, &categories).await? {
         return Ok(Outcome::Refused(error));
     }
+    let Some(rights) = &asked.rights else { return Ok(Outcome::Done(unknown_patient())) };
     let labels = request.labels.iter().copied();
     let verdicts = verdicts(app, &asked, &request.patient, request.action, request.purpose, labels, now);
     let allowed = allowed_labels(&verdicts);
@@ -255,7 +283,7 @@ async fn decisions_in(
         allowed: allowed.clone(),
         receipt,
         rule: rule.to_owned(),
-        known: asked.is_known(),
+        known: asked.may_be_told(request.labels.iter().copied()),
         consent_version: rights.pin.consent_version,
     };
     let best = verdicts.values().find(|verdict| verdict.is_allowed());
@@ -285,7 +313,9 @@ fn unknown_patient() -> DecisionAnswer {
     }
 }
 
-fn allowed_labels(verdicts: &BTreeMap<Labels, Verdict>) -> Vec<AllowedLabels> {
+/// What is allowed, with its limits.
+#[must_use]
+pub fn allowed_labels(verdicts: &BTreeMap<Labels, Verdict>) -> Vec<AllowedLabels> {
     let allowed = verdicts.iter().filter_map(|(labels, verdict)| match verdict {
         Verdict::Allowed { limit, .. } => Some(AllowedLabels {
             labels: *labels,
@@ -296,11 +326,15 @@ fn allowed_labels(verdicts: &BTreeMap<Labels, Verdict>) -> Vec<AllowedLabels> {
     allowed.collect()
 }
 
-/// The rule that denied most of the label sets: what a refused caller is told.
+/// The rule that denied most of the label sets: what a refused caller is told. Where normal records were asked about, it is
+/// the one that denied those.
 #[must_use]
 pub fn common_rule(verdicts: &BTreeMap<Labels, Verdict>) -> String {
+    let denied = verdicts.iter().filter(|(_, verdict)| !verdict.is_allowed());
+    let (sensitive, normal): (Vec<_>, Vec<_>) =
+        denied.partition(|(labels, _)| labels.sensitivity.is_sensitive());
     let mut counts: BTreeMap<&str, usize> = BTreeMap::new();
-    for verdict in verdicts.values().filter(|verdict| !verdict.is_allowed()) {
+    for (_, verdict) in if normal.is_empty() { sensitive } else { normal } {
         *counts.entry(verdict.rule()).or_insert(0) += 1;
     }
     let most = counts.into_iter().max_by_key(|(_, count)| *count);

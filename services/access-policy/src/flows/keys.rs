@@ -27,7 +27,7 @@ use crate::domain::receipts::Occurrence;
 use crate::domain::rights::Pin;
 use crate::error::Error;
 use crate::flows::decide::{
-    Asked, Frame, Outcome, ask, common_rule, denial, note_tampering, receipt, refusal_rule, verdicts,
+    Asked, Frame, Outcome, ask, common_rule, denial, note_tampering, receipt, refuse, verdicts,
 };
 use crate::store;
 use crate::store::keys::{Intent, IntentState};
@@ -135,15 +135,14 @@ async fn data_keys_in(
     now: Timestamp,
 ) -> Result<Outcome<Written>, Error> {
     let asked = ask(app, tx, who, &request.patient, now).await?;
-    let Some(rights) = &asked.rights else { return Err(Error::NotFound) };
     let frame =
         Frame { patient: &request.patient, principal: &asked.principal, purpose: request.purpose, now };
     let labels = || request.items.iter().map(|item| item.labels);
     let categories: BTreeSet<Category> = labels().map(|labels| labels.category).collect();
-    if let Some(error) = asked.refusal() {
-        denial(app, tx, &frame.occurrence(AccessKind::Denied, refusal_rule(&error), categories)).await?;
+    if let Some(error) = refuse(app, tx, &asked, &frame, &categories).await? {
         return Ok(Outcome::Refused(error));
     }
+    let Some(rights) = &asked.rights else { return Err(Error::NotFound) };
     let verdicts = verdicts(app, &asked, &request.patient, Action::Write, request.purpose, labels(), now);
     if verdicts.values().any(|verdict| !verdict.is_allowed()) {
         let rule = common_rule(&verdicts);
@@ -282,17 +281,14 @@ async fn unwrap_in(
     now: Timestamp,
 ) -> Result<Outcome<Unwrapped>, Error> {
     let asked = ask(app, tx, who, &request.patient, now).await?;
-    let Some(rights) = &asked.rights else { return Ok(Outcome::Done(nothing(&asked))) };
     let frame =
         Frame { patient: &request.patient, principal: &asked.principal, purpose: request.purpose, now };
     let labels = || request.items.iter().map(|item| item.labels);
-    if let Some(error) = asked.refusal() {
-        let categories = labels().map(|labels| labels.category).collect();
-        let mut occurrence = frame.occurrence(AccessKind::Denied, refusal_rule(&error), categories);
-        occurrence.records = records(request.items.iter());
-        denial(app, tx, &occurrence).await?;
+    let categories = labels().map(|labels| labels.category).collect();
+    if let Some(error) = refuse(app, tx, &asked, &frame, &categories).await? {
         return Ok(Outcome::Refused(error));
     }
+    let Some(rights) = &asked.rights else { return Ok(Outcome::Done(nothing(&asked))) };
     let verdicts = verdicts(app, &asked, &request.patient, Action::Read, request.purpose, labels(), now);
     let sets = number_sets(tx, request, &verdicts).await?;
     let released = open_items(app, tx, &rights.pin, request, &verdicts, &sets).await?;
@@ -304,7 +300,8 @@ async fn unwrap_in(
         },
         receipt: None,
         rule: None,
-        known: asked.is_known(),
+        // A record that came after the grant is as absent as one of a sensitivity that no grant names.
+        known: released.rule.is_none() && asked.may_be_told(labels()),
         consent_version: rights.pin.consent_version,
     };
     for (grant, group) in released.groups {

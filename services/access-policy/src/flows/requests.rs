@@ -9,7 +9,7 @@ use hbc_types::saved::SavedAnswer;
 use hbc_types::wire::access::{AccessRequestState, AccessRequestView, NewAccessRequest};
 
 use crate::app::{App, Who};
-use crate::domain::scope::normalise;
+use crate::domain::scope::{check_reader, normalise};
 use crate::error::Error;
 use crate::flows::accounts::refusal;
 use crate::flows::views::{self, Names};
@@ -72,7 +72,8 @@ pub async fn ask(
     app.db
         .write(move |tx| {
             Box::pin(async move {
-                active_caller(&this, tx, &who, now).await?;
+                let caller = active_caller(&this, tx, &who, now).await?;
+                check_reader(&request.scope, caller.is_of_government())?;
                 store::rights::rights(tx, &this.protection, &request.patient)
                     .await?
                     .ok_or(Error::NotFound)?;

@@ -62,24 +62,23 @@ pub async fn sweep(app: &App) -> Result<(), Error> {
 
 async fn sweep_patient(app: &App, patient: PatientId, now: Timestamp) -> Result<(), Error> {
     let this = app.clone();
-    app.db
-        .write_locked(vec![Lock::exclusive(patient.as_str())], move |db| {
-            Box::pin(async move {
-                let Some(mut rights) = store::rights::rights(db, &this.protection, &patient).await? else {
-                    return Ok(());
-                };
-                let mut changed = false;
-                for grant in &mut rights.grants {
-                    if grant.sweep(now) {
-                        store::grants::update(db, grant).await?;
-                        changed = true;
-                    }
+    app.change(vec![Lock::exclusive(patient.as_str())], move |db, changes| {
+        Box::pin(async move {
+            let Some(mut rights) = store::rights::rights(db, &this.protection, &patient).await? else {
+                return Ok(());
+            };
+            let mut changed = false;
+            for grant in &mut rights.grants {
+                if grant.sweep(now) {
+                    store::grants::update(db, &this.protection, grant).await?;
+                    changed = true;
                 }
-                if changed {
-                    store::rights::commit(db, &this.protection, rights).await?;
-                }
-                Ok::<(), Error>(())
-            })
+            }
+            if changed {
+                store::rights::commit(db, &this.protection, rights, (&changes, now)).await?;
+            }
+            Ok::<(), Error>(())
         })
-        .await
+    })
+    .await
 }

@@ -7,13 +7,13 @@ use hbc_service::{AnyService, Caller, FromAuth, FromStorage, Problem, Service, S
 use hbc_types::ids::{AccountId, PatientId, SessionId};
 use hbc_types::problem::Slug;
 use hbc_types::wire::access::{
-    AnchoredRequest, ConsentVersion, DataKeys, DataKeysRequest, DecisionAnswer, DecisionRequest, NewDenial,
-    PinPatient, Subject, UnwrapRequest, Unwrapped, VoidRequest,
+    Admission, AdmissionRequest, AnchoredRequest, ConsentVersion, DataKeys, DataKeysRequest, DecisionAnswer,
+    DecisionRequest, NewDenial, PinPatient, Subject, UnwrapRequest, Unwrapped, VoidRequest,
 };
 
 use crate::app::{App, Who};
 use crate::error::Error;
-use crate::flows::{accounts, decide, keys};
+use crate::flows::{accounts, admit, decide, keys};
 use crate::routes::answer;
 
 fn no_content() -> HttpResponse {
@@ -200,6 +200,28 @@ pub async fn decisions(
 ) -> Result<HttpResponse, Problem> {
     let decision = decide::decisions(&app, Who::from(&caller), body.into_value()).await?;
     Ok(answer(StatusCode::OK, &decision))
+}
+
+/// May the caller write such records at all? A refusal leaves a receipt.
+#[utoipa::path(
+    tag = "internal", operation_id = "admit", request_body = AdmissionRequest,
+    security(("service" = [], "user" = [])),
+    responses(
+        (status = 200, description = "Admitted", body = Admission),
+        (status = 403, description = "Denied; the receipt of it is written"),
+        (status = 404),
+        (status = 503),
+    ),
+)]
+#[post("/internal/v1/admissions")]
+pub async fn admissions(
+    _storage: Service<FromStorage>,
+    caller: Caller,
+    body: StrictJson<AdmissionRequest>,
+    app: web::Data<App>,
+) -> Result<HttpResponse, Problem> {
+    let admission = admit::admit(&app, Who::from(&caller), body.into_value()).await?;
+    Ok(answer(StatusCode::OK, &admission))
 }
 
 /// The patient's consent version: long reads compare it as they go.

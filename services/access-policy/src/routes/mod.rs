@@ -49,6 +49,7 @@ pub fn table(routes: &mut Routes<'_>) {
         .service(internal::unwrap)
         .service(internal::void)
         .service(internal::anchored)
+        .service(internal::admissions)
         .service(internal::decisions)
         .service(internal::consent_version);
 }

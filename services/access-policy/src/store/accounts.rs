@@ -8,12 +8,26 @@ use hbc_types::ids::{AccountId, SessionId};
 use hbc_types::wire::access::Subject;
 use sqlx::any::AnyRow;
 
+use crate::domain::floors::{Change, Changes};
 use crate::domain::policy::Principal;
 use crate::domain::rights::{Account, BUCKETS, EndedSessions, RowProtection};
 use crate::error::Error;
 
-/// The account, if auth ever told of it; its MAC is checked.
+/// The account, if auth ever told of it; its MAC is checked, and it is no older than the last change.
 pub async fn account(tx: &mut Tx, protection: &RowProtection, id: &str) -> Result<Option<Account>, Error> {
+    let account = stored_account(tx, protection, id).await?;
+    if let Some(account) = &account {
+        protection.check_account_age(account)?;
+    }
+    Ok(account)
+}
+
+/// The same, maybe older: for changes only.
+pub async fn stored_account(
+    tx: &mut Tx,
+    protection: &RowProtection,
+    id: &str,
+) -> Result<Option<Account>, Error> {
     let row = sqlx::query(
         "SELECT id, role, standing, agency_type, name, organisation, staff_key, revision, denied_at_ms,
              denied_until_ms, updated_at_ms, mac
@@ -55,7 +69,12 @@ fn read(row: &AnyRow, protection: &RowProtection) -> Result<Account, DbError> {
 }
 
 /// Writes an account with a fresh MAC.
-pub async fn put_account(tx: &mut Tx, protection: &RowProtection, account: &Account) -> Result<(), Error> {
+pub async fn put_account(
+    tx: &mut Tx,
+    protection: &RowProtection,
+    account: &Account,
+    changes: &Changes,
+) -> Result<(), Error> {
     let Account { id, subject, denied_at, denied_until, updated_at } = account;
     let Subject { role, standing, agency_type, name, organisation, staff_key, revision } = subject;
     sqlx::query(
@@ -82,6 +101,7 @@ pub async fn put_account(tx: &mut Tx, protection: &RowProtection, account: &Acco
     .bind(protection.account(account).to_vec())
     .execute(tx)
     .await?;
+    changes.push(Change::Account(id.clone(), updated_at.ms()));
     Ok(())
 }
 
@@ -158,6 +178,9 @@ async fn account_and_sessions(
     let ended = read_sessions(&row, protection, bucket, "sessions_mac")?;
     let known = Reader(&row).text_opt("id")?.is_some();
     let account = known.then(|| checked(&row, protection)).transpose()?;
+    if let Some(account) = &account {
+        protection.check_account_age(account)?;
+    }
     if account.as_ref().is_some_and(|account| account.id != *id) {
         return Err(hbc_db::RowMacError { table: "subjects" }.into());
     }
@@ -200,18 +223,21 @@ pub async fn principal(
         staff_key: _,
         revision: _,
     } = subject;
+    let mut organisation_type = None;
     if let Some(its) = &organisation {
         let its = self::account(tx, protection, its.as_str()).await?;
-        if !its.is_some_and(|its| its.subject.standing == Standing::Active && !its.is_denied(now)) {
-            organisation = None;
+        match its.filter(|its| its.subject.standing == Standing::Active && !its.is_denied(now)) {
+            Some(its) => organisation_type = its.subject.agency_type,
+            None => organisation = None,
         }
     }
     let standing = if is_denied { Standing::Suspended } else { standing };
     Ok(Principal {
         account: id.clone(),
         standing,
-        session_ended: ended.has_ended(session),
+        session_ended: ended.has_ended(session) || protection.floors().has_ended(session),
         agency_type,
         organisation,
+        organisation_type,
     })
 }

@@ -14,7 +14,7 @@ use sqlx::any::AnyRow;
 
 use crate::domain::consent::Draft;
 use crate::domain::grant::{Grant, NumberLimits};
-use crate::domain::rights::numbers_text;
+use crate::domain::rights::{RowProtection, numbers_text};
 use crate::error::Error;
 
 /// A grant with everything that is stored of it.
@@ -32,6 +32,8 @@ pub struct StoredGrant {
     pub jws: Option<String>,
     /// The key's certificate.
     pub certificate: Option<String>,
+    /// The MAC of the row, once it ended.
+    pub ended_mac: Option<Vec<u8>>,
 }
 
 impl StoredGrant {
@@ -67,7 +69,8 @@ impl TryFrom<StoredGrant> for Draft {
 pub async fn live(tx: &mut Tx, patient: &PatientId) -> Result<Vec<Grant>, Error> {
     let rows = sqlx::query(
         "SELECT id, patient, grantee, request, scope, custody, given_at_ms, draft_expires_at_ms, kid, seq, txid,
-             signed_at_ms, numbers, final_height, refused, frozen_at_ms, revoked_at_ms, revoked_by, ended_at_ms
+             signed_at_ms, numbers, final_height, refused, frozen_at_ms, revoked_at_ms, revoked_by, altered_by,
+             ended_at_ms
          FROM grants WHERE patient = $1 AND ended_at_ms IS NULL AND signed_at_ms IS NOT NULL ORDER BY id",
     )
     .bind(patient.as_str().to_owned())
@@ -103,6 +106,7 @@ pub(super) fn stored(row: &AnyRow) -> Result<StoredGrant, DbError> {
         payload: row.text("payload")?,
         jws: row.text_opt("jws")?,
         certificate: row.text_opt("certificate")?,
+        ended_mac: row.bytes_opt("ended_mac")?,
     })
 }
 
@@ -130,6 +134,7 @@ fn read(row: &AnyRow) -> Result<Grant, DbError> {
         frozen_at: row.time_opt("frozen_at_ms")?,
         revoked_at: row.time_opt("revoked_at_ms")?,
         revoked_by: row.parsed_opt("revoked_by")?,
+        altered_by: row.parsed_opt("altered_by")?,
         ended_at: row.time_opt("ended_at_ms")?,
     })
 }
@@ -169,6 +174,7 @@ pub async fn insert_draft(tx: &mut Tx, draft: &Draft) -> Result<(), Error> {
         frozen_at: _,
         revoked_at: _,
         revoked_by: _,
+        altered_by: _,
         ended_at: _,
     } = grant;
     sqlx::query(
@@ -205,7 +211,7 @@ pub async fn put_evidence(tx: &mut Tx, id: &GrantId, jws: &str, certificate: &st
 }
 
 /// Stores what a transition left behind. Whoever calls this renews the patient's MAC in the same transaction.
-pub async fn update(tx: &mut Tx, grant: &Grant) -> Result<(), Error> {
+pub async fn update(tx: &mut Tx, protection: &RowProtection, grant: &Grant) -> Result<(), Error> {
     let Grant {
         id,
         kid,
@@ -218,6 +224,7 @@ pub async fn update(tx: &mut Tx, grant: &Grant) -> Result<(), Error> {
         frozen_at,
         revoked_at,
         revoked_by,
+        altered_by,
         ended_at,
         // No transition changes what was drafted.
         patient: _,
@@ -232,7 +239,8 @@ pub async fn update(tx: &mut Tx, grant: &Grant) -> Result<(), Error> {
         .map_err(|_unreachable| DbError::BadValue { column: "numbers" })?;
     let done = sqlx::query(
         "UPDATE grants SET kid = $2, seq = $3, txid = $4, signed_at_ms = $5, numbers = $6, final_height = $7,
-             refused = $8, frozen_at_ms = $9, revoked_at_ms = $10, revoked_by = $11, ended_at_ms = $12
+             refused = $8, frozen_at_ms = $9, revoked_at_ms = $10, revoked_by = $11, altered_by = $12,
+             ended_at_ms = $13, ended_mac = $14
          WHERE id = $1",
     )
     .bind(id.as_str().to_owned())
@@ -246,7 +254,9 @@ pub async fn update(tx: &mut Tx, grant: &Grant) -> Result<(), Error> {
     .bind(row::ms(*frozen_at))
     .bind(row::ms(*revoked_at))
     .bind(row::digest_text(revoked_by.as_ref()))
+    .bind(row::digest_text(altered_by.as_ref()))
     .bind(row::ms(*ended_at))
+    .bind(ended_at.map(|_over| protection.ended_grant(grant).to_vec()))
     .execute(tx)
     .await?;
     Ok(DbError::one_row(done.rows_affected())?)

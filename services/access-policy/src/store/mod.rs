@@ -1,11 +1,12 @@
-//! All SQL of access-policy. Functions take the connection of a transaction and never begin one: what belongs together is
-//! decided in `flows`.
+//! All SQL of access-policy, and the journal beside its database. Functions take the connection of a transaction and never
+//! begin one: what belongs together is decided in `flows`.
 //!
 //! Rows that give or take rights are only read through functions that check their MAC, and only written through functions
 //! that renew it.
 
 pub mod accounts;
 pub mod grants;
+pub mod journal;
 pub mod keys;
 pub mod listings;
 pub mod receipts;
@@ -20,4 +21,5 @@ pub const MIGRATIONS: &[Migration] = hbc_db::migrations![
     2 "consents" "../../migrations/0002_consents.sql",
     3 "keys" "../../migrations/0003_keys.sql",
     4 "receipts" "../../migrations/0004_receipts.sql",
+    5 "ended grants" "../../migrations/0005_ended_grants.sql",
 ];

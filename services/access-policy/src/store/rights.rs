@@ -2,16 +2,31 @@
 
 use hbc_db::row::{self, Reader};
 use hbc_db::{DbError, Tx};
+use hbc_types::Timestamp;
 use hbc_types::account::Custody;
 use hbc_types::ids::PatientId;
 use sqlx::any::AnyRow;
 
+use crate::domain::floors::{Change, Changes};
 use crate::domain::rights::{Pin, Rights, RowProtection};
 use crate::error::Error;
 use crate::store::grants;
 
-/// The patient's pin and live grants, checked; nothing if no root was pinned.
+/// The patient's pin and live grants, checked, and no older than the last change; nothing if no root was pinned.
 pub async fn rights(
+    tx: &mut Tx,
+    protection: &RowProtection,
+    patient: &PatientId,
+) -> Result<Option<Rights>, Error> {
+    let rights = stored_rights(tx, protection, patient).await?;
+    if let Some(rights) = &rights {
+        protection.check_age(rights)?;
+    }
+    Ok(rights)
+}
+
+/// The same, maybe older: for changes only. [`commit`] freezes what was set back.
+pub async fn stored_rights(
     tx: &mut Tx,
     protection: &RowProtection,
     patient: &PatientId,
@@ -82,8 +97,26 @@ pub async fn insert_pin(tx: &mut Tx, protection: &RowProtection, pin: &Pin) -> R
 
 /// Stores changed rights: the next consent version, and a MAC over the grants that are still live. The changed grants
 /// themselves have been written by [`grants::update`] in the same transaction.
-pub async fn commit(tx: &mut Tx, protection: &RowProtection, mut rights: Rights) -> Result<u64, Error> {
-    rights.pin.consent_version += 1;
+///
+/// Rights that are older than the last change were set back, by a restored backup or by another hand: nobody knows what is
+/// missing in them, so everything is frozen until the root key lifts it.
+pub async fn commit(
+    tx: &mut Tx,
+    protection: &RowProtection,
+    mut rights: Rights,
+    (changes, now): (&Changes, Timestamp),
+) -> Result<u64, Error> {
+    let floor = protection.floors().rights(&rights.pin.patient);
+    if rights.pin.consent_version < floor {
+        tracing::error!(
+            alarm = "restored_state",
+            patient.version = rights.pin.consent_version,
+            patient.floor = floor,
+            "Rights of a patient were set back: everything of theirs is frozen"
+        );
+        rights.pin.frozen_at.get_or_insert(now);
+    }
+    rights.pin.consent_version = rights.pin.consent_version.max(floor) + 1;
     rights.grants.retain(crate::domain::grant::Grant::is_live);
     rights.grants.sort_by(|a, b| a.id.cmp(&b.id));
     let Pin {
@@ -108,5 +141,6 @@ pub async fn commit(tx: &mut Tx, protection: &RowProtection, mut rights: Rights)
     .execute(tx)
     .await?;
     DbError::one_row(done.rows_affected())?;
-    Ok(rights.pin.consent_version)
+    changes.push(Change::Rights(patient.clone(), *consent_version));
+    Ok(*consent_version)
 }

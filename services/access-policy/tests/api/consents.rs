@@ -266,9 +266,25 @@ async fn writing_needs_the_write_action_and_governments_never_read() {
     w.grant(&patient, &doctor, both).await;
     let written = w.write(&doctor.user, &patient.id, &items).await;
     assert_eq!(w.read(&patient.user, &written).await.keys.len(), 1);
-    let all = Scope { actions: vec![Action::Read, Action::Answer], ..w.scope() };
-    w.grant(&patient, &ministry, all).await;
-    let refused = w.read(&ministry.user, &written).await;
+    let official = w.agency_of(AgencyType::Doctor, Standing::Active, Some(&ministry.id)).await;
+    for reader in [&ministry, &official] {
+        let all = Scope { actions: vec![Action::Read, Action::Answer], ..w.scope() };
+        let draft = w.post("/v1/grants", &patient.user, &w.new_grant(reader, all.clone())).await;
+        assert_eq!(draft.problem(), "422 invalid_input", "a draft that no decision would keep");
+        let ask = serde_json::json!({"patient": patient.id, "scope": all});
+        assert_eq!(w.post("/v1/access-requests", &reader.user, &ask).await.problem(), "422 invalid_input");
+    }
+    // A member who joined after the grant reads no more either: the grant is to the doctor, the reader of a ministry.
+    let late = w.agency(AgencyType::Doctor).await;
+    w.grant(&patient, &late, w.scope()).await;
+    assert_eq!(w.read(&late.user, &written).await.keys.len(), 1);
+    w.join(&late, &ministry).await;
+    let refused = w.read(&late.user, &written).await;
+    assert_eq!((refused.keys.len(), refused.rule.as_deref()), (0, Some("government-never-reads")));
+    // Answers are what governments are given.
+    let answers = Scope { actions: vec![Action::Answer], ..w.scope() };
+    w.grant(&patient, &ministry, answers).await;
+    let refused = w.read(&official.user, &written).await;
     assert_eq!(refused.rule.as_deref(), Some("government-never-reads"));
 }
 

@@ -57,6 +57,7 @@ fn one_decision() {
         session_ended: false,
         agency_type: Some(AgencyType::Doctor),
         organisation: None,
+        organisation_type: None,
     };
     let question = Question {
         principal: &principal,

@@ -2,6 +2,7 @@
 
 #![cfg(test)]
 
+mod admissions;
 mod consents;
 mod figures;
 mod keys;

@@ -204,6 +204,8 @@ async fn every_operation_is_closed_to_whom_it_is_not_for() {
         serde_json::to_value(written.unwrap_request(hbc_types::purpose::Purpose::PatientRequest)).unwrap();
     let decide = json!({"patient": patient.id, "purpose": "PATRQT", "action": "read",
         "labels": [{"category": "laboratory", "sensitivity": "normal"}]});
+    let admit = json!({"patient": patient.id, "purpose": "PATRQT", "nothing_left": false, "meets": [], "reads": [],
+        "writes": [{"category": "laboratory", "sensitivity": "normal"}]});
     let pin = json!({"patient": patient.id, "custody": "server",
         "root_public_key": hbc_types::secret::Bytes::from(patient.root.verifying_key().as_bytes().as_slice())});
     let denial = format!("/internal/v1/denials/subject/{}", rival.id);
@@ -243,6 +245,14 @@ async fn every_operation_is_closed_to_whom_it_is_not_for() {
             storage,
             None,
             204,
+        ),
+        internal(
+            "POST /internal/v1/admissions",
+            "/internal/v1/admissions",
+            Some(admit),
+            storage,
+            Some(p),
+            200,
         ),
         internal(
             "POST /internal/v1/decisions",

@@ -3,7 +3,7 @@
 use hbc_types::account::{AgencyType, Standing};
 use hbc_types::labels::Category;
 use hbc_types::purpose::Purpose;
-use hbc_types::wire::access::AccessPage;
+use hbc_types::wire::access::{AccessPage, FreezeView};
 
 use crate::world::{World, Written, labels, worlds};
 
@@ -97,7 +97,9 @@ async fn a_swapped_root_opens_no_key_even_under_a_right_mac() {
                     hbc_access_policy::testing::rights(db, &this.protection, &patient).await?.unwrap();
                 rights.pin.root_fingerprint = hbc_types::Digest::of(b"another root");
                 let fingerprint = rights.pin.root_fingerprint.to_string();
-                hbc_access_policy::testing::commit(db, &this.protection, rights).await?;
+                let changes = hbc_access_policy::testing::Changes::default();
+                let now = this.clock.now();
+                hbc_access_policy::testing::commit(db, &this.protection, rights, (&changes, now)).await?;
                 sqlx::query("UPDATE patients SET root_fingerprint = $1 WHERE id = $2")
                     .bind(fingerprint)
                     .bind(patient.as_str().to_owned())
@@ -159,9 +161,113 @@ async fn rows_set_back_to_an_older_state_of_theirs_are_found_by_the_chain() {
     w.by_hand("INSERT INTO grants SELECT * FROM older_grants").await;
     w.by_hand("DELETE FROM patients").await;
     w.by_hand("INSERT INTO patients SELECT * FROM older_patients").await;
-    // No MAC can tell: every row is one that this service wrote.
-    assert_eq!(w.read(&s.doctor.user, &s.written).await.keys.len(), 1);
+    // No MAC can tell: every row is one that this service wrote. The journal can.
+    let read = w.try_read(&s.doctor.user, &s.written, Purpose::Treatment).await;
+    assert_eq!(read.problem(), INTEGRITY);
     assert_eq!(hbc_access_policy::testing::audit_block(&w.app, &block).await.unwrap(), 1);
     assert!(w.read(&s.doctor.user, &s.written).await.keys.is_empty());
     assert_eq!(hbc_access_policy::testing::audit_block(&w.app, &block).await.unwrap(), 0);
+    // What else was forgotten nobody knows: everything of the patient's is frozen, and only the root key lifts that.
+    assert_eq!(w.read(&s.patient.user, &s.written).await.keys.len(), 1);
+    let frozen: FreezeView = w.get("/v1/me/freeze", &s.patient.user).await.ok();
+    assert_eq!(frozen.grant, None);
+    let order = w.unfreeze(&s.patient, None);
+    let lifted = w.send(reqwest::Method::DELETE, "/v1/me/freeze", &s.patient.user, &order).await;
+    assert_eq!(lifted.status, 204, "{:?}", lifted.body);
+    let again = w.grant(&s.patient, &s.doctor, w.scope()).await;
+    assert_ne!(again.id, s.grant.id);
+    assert_eq!(w.read(&s.doctor.user, &s.written).await.keys.len(), 1);
+}
+
+/// Statements that make the database undo what is written to it, engine by engine.
+fn undoing(w: &World) -> Vec<&'static str> {
+    if w.is_postgres() {
+        vec![
+            "CREATE FUNCTION keep() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN OLD; END'",
+            "CREATE TRIGGER keep BEFORE UPDATE ON grants FOR EACH ROW EXECUTE FUNCTION keep()",
+            "CREATE TRIGGER keep BEFORE UPDATE ON patients FOR EACH ROW EXECUTE FUNCTION keep()",
+            "CREATE TRIGGER keep BEFORE UPDATE ON subjects FOR EACH ROW EXECUTE FUNCTION keep()",
+            "CREATE TRIGGER keep BEFORE UPDATE ON session_denials FOR EACH ROW EXECUTE FUNCTION keep()",
+        ]
+    } else {
+        vec![
+            "CREATE TRIGGER keep_grant AFTER UPDATE ON grants BEGIN UPDATE grants SET ended_at_ms = OLD.ended_at_ms,
+                 revoked_at_ms = OLD.revoked_at_ms, revoked_by = OLD.revoked_by, frozen_at_ms = OLD.frozen_at_ms,
+                 ended_mac = OLD.ended_mac WHERE id = OLD.id; END",
+            "CREATE TRIGGER keep_patient AFTER UPDATE ON patients BEGIN UPDATE patients SET
+                 consent_version = OLD.consent_version, kek_epoch = OLD.kek_epoch, frozen_at_ms = OLD.frozen_at_ms,
+                 mac = OLD.mac WHERE id = OLD.id; END",
+            "CREATE TRIGGER keep_subject AFTER UPDATE ON subjects BEGIN UPDATE subjects SET standing = OLD.standing,
+                 revision = OLD.revision, denied_at_ms = OLD.denied_at_ms, denied_until_ms = OLD.denied_until_ms,
+                 updated_at_ms = OLD.updated_at_ms, mac = OLD.mac WHERE id = OLD.id; END",
+            "CREATE TRIGGER keep_sessions AFTER UPDATE ON session_denials BEGIN UPDATE session_denials
+                 SET sessions = OLD.sessions, mac = OLD.mac WHERE bucket = OLD.bucket; END",
+        ]
+    }
+}
+
+#[tokio::test]
+async fn a_hostile_database_cannot_undo_what_was_answered() {
+    for stop in ["revoke", "freeze", "freeze all", "deny", "end session", "suspend"] {
+        for w in worlds().await {
+            let s = scene(&w).await;
+            for statement in undoing(&w) {
+                w.by_hand(statement).await;
+            }
+            let grant = &s.grant.id;
+            match stop {
+                "revoke" => assert_eq!(w.revoke(&s.patient, &s.doctor, grant).await.status, 200),
+                "freeze" => {
+                    let path = format!("/v1/grants/{grant}/freeze");
+                    assert_eq!(w.put(&path, &s.patient.user).await.status, 200);
+                }
+                "freeze all" => assert_eq!(w.put("/v1/me/freeze", &s.patient.user).await.status, 200),
+                "deny" => w.deny("subject", s.doctor.id.as_str()).await,
+                "end session" => w.deny("session", s.doctor.user.session.as_str()).await,
+                _ => w.suspend(&s.doctor).await,
+            }
+            let told = if stop == "end session" { "403 suspended" } else { INTEGRITY };
+            for _moment in 0..2 {
+                let read = w.try_read(&s.doctor.user, &s.written, Purpose::Treatment).await;
+                assert_eq!(read.problem(), told, "{stop}");
+                let listed = w.decide(&s.doctor.user, &s.patient.id, Purpose::Treatment).await;
+                assert_eq!(listed.problem(), told, "{stop}");
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_grant_that_ended_does_not_come_back_by_an_edit_and_a_block() {
+    for w in worlds().await {
+        let s = scene(&w).await;
+        // As if it had never been final: the block of its own consent would make it live again.
+        assert_eq!(w.revoke(&s.patient, &s.doctor, &s.grant.id).await.status, 200);
+        w.by_hand("UPDATE grants SET refused = 'expired', final_height = NULL, revoked_at_ms = NULL, revoked_by = NULL")
+            .await;
+        let block = w.finalise(&[&s.grant.evidence.as_ref().unwrap().jws]).await;
+        hbc_access_policy::testing::audit_block(&w.app, &block).await.unwrap();
+        assert!(w.read(&s.doctor.user, &s.written).await.keys.is_empty());
+    }
+}
+
+/// What the ledger says of a grant holds here, also where the consent never came this way.
+#[tokio::test]
+async fn an_altered_grant_stands_still() {
+    let w = crate::world::world().await;
+    let s = scene(&w).await;
+    let alteration = w.alteration(&s.patient, &s.doctor, &s.grant);
+    let block = w.finalise(&[&alteration]).await;
+    let read = w.read(&s.doctor.user, &s.written).await;
+    assert_eq!((read.keys.len(), read.rule.as_deref()), (0, Some("grant-altered")));
+    let view: hbc_types::wire::access::GrantView =
+        w.get(&format!("/v1/grants/{}", s.grant.id), &s.patient.user).await.ok();
+    assert_eq!(view.state, hbc_types::wire::access::GrantState::Altered);
+    assert_eq!(hbc_access_policy::testing::audit_block(&w.app, &block).await.unwrap(), 0);
+    // The key's next event continues after it: another grant can be given, this one revoked.
+    let again = w.grant(&s.patient, &s.doctor, w.scope()).await;
+    assert_eq!(w.read(&s.doctor.user, &s.written).await.keys.len(), 1);
+    assert_eq!(w.revoke(&s.patient, &s.doctor, &s.grant.id).await.status, 200);
+    assert_eq!(w.revoke(&s.patient, &s.doctor, &again.id).await.status, 200);
+    assert!(w.read(&s.doctor.user, &s.written).await.keys.is_empty());
 }

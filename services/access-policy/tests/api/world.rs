@@ -30,8 +30,9 @@ use hbc_types::keys::{PublicKey, SignatureBytes, possession_text};
 use hbc_types::labels::{Category, Sensitivity};
 use hbc_types::purpose::{Action, Purpose};
 use hbc_types::wire::access::{
-    DataKeyItem, DataKeys, DataKeysRequest, DecisionAnswer, DecisionRequest, GrantDraft, GrantSignature,
-    GrantView, Labels, NewDenial, NewGrant, PinPatient, Scope, Subject, UnwrapItem, UnwrapRequest, Unwrapped,
+    AdmissionRequest, DataKeyItem, DataKeys, DataKeysRequest, DecisionAnswer, DecisionRequest, GrantDraft,
+    GrantSignature, GrantView, Labels, NewDenial, NewGrant, PinPatient, Scope, Subject, UnwrapItem,
+    UnwrapRequest, Unwrapped,
 };
 use hbc_types::wire::token::SERVICE_HEADER;
 use hbc_types::{Clock, Digest, Random, Timestamp};
@@ -120,6 +121,7 @@ impl World {
             },
             master_key_file: file("master.key", 5),
             rows_key_file: file("rows.key", 6),
+            journal_file: folder.path().join("rights.journal"),
             auth_url: "http://127.0.0.1:9".to_owned(),
             receipt_batch_ms: if with_ledger { 200 } else { 5_000 },
         };
@@ -275,6 +277,29 @@ impl World {
         assert_eq!(self.auth(Method::PUT, &path, &NewDenial { until: None }).await.status, 204);
     }
 
+    /// auth says that an agency is suspended from now on.
+    pub async fn suspend(&self, agency: &AgencyUser) {
+        let subject = subject(Role::Agency, Standing::Suspended, Some(AgencyType::Doctor));
+        self.subject(&agency.user.account, &Subject { revision: 2, ..subject }).await;
+    }
+
+    /// auth says that an agency belongs to an organisation from now on.
+    pub async fn join(&self, agency: &AgencyUser, organisation: &AgencyUser) {
+        let subject = subject(Role::Agency, Standing::Active, Some(AgencyType::Doctor));
+        let organisation = Some(organisation.id.clone());
+        self.subject(&agency.user.account, &Subject { revision: 2, organisation, ..subject }).await;
+    }
+
+    /// `PUT` without a body.
+    pub async fn put(&self, path: &str, user: &User) -> Reply {
+        self.call(Method::PUT, path, Some(user), None, None).await
+    }
+
+    /// Whether the database is PostgreSQL.
+    pub fn is_postgres(&self) -> bool {
+        self.database.url.starts_with("postgres")
+    }
+
     /// Laboratory and vital signs, read, treatment, 30 days.
     pub fn scope(&self) -> Scope {
         Scope {
@@ -409,6 +434,19 @@ impl World {
         self.post(&format!("/v1/grants/{grant}/revocation"), &patient.user, &body).await
     }
 
+    /// An alteration that the patient's key sent to a ledger node by itself: it follows the grant's own event.
+    pub fn alteration(&self, patient: &PatientUser, agency: &AgencyUser, view: &GrantView) -> String {
+        let given = Tx::parse(view.evidence.as_ref().unwrap().jws.as_bytes()).unwrap();
+        let Payload::Grant(consent) = given.payload().clone() else { panic!("a grant's event") };
+        let altered = Consent {
+            commitment: Digest::of(b"another body"),
+            prev: Some(given.txid()),
+            seq: consent.seq + 1,
+            ..consent
+        };
+        tx::sign(&self.consent_key(patient, &agency.id), &Payload::Alter(altered)).unwrap()
+    }
+
     pub fn unfreeze(&self, patient: &PatientUser, grant: Option<&GrantId>) -> Value {
         let order = UnfreezeOrder {
             chain: self.chain,
@@ -446,6 +484,25 @@ impl World {
 
     pub async fn try_read(&self, user: &User, written: &Written, purpose: Purpose) -> Reply {
         self.storage("/internal/v1/keys/unwrap", Some(user), &written.unwrap_request(purpose)).await
+    }
+
+    /// Asks for leave to write `writes`, with `meets` maybe there already.
+    pub async fn admit(
+        &self,
+        user: &User,
+        patient: &PatientId,
+        (writes, meets): (&[Labels], &[Labels]),
+        nothing_left: bool,
+    ) -> Reply {
+        let request = AdmissionRequest {
+            patient: patient.clone(),
+            purpose: purpose_of(user),
+            writes: writes.to_vec(),
+            meets: meets.to_vec(),
+            reads: vec![labels(Category::Laboratory), labels(Category::Condition)],
+            nothing_left,
+        };
+        self.storage("/internal/v1/admissions", Some(user), &request).await
     }
 
     pub async fn decide(&self, user: &User, patient: &PatientId, purpose: Purpose) -> Reply {

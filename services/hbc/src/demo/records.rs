@@ -7,9 +7,8 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail};
 use hbc_types::Digest;
-use hbc_types::wire::Page;
 use hbc_types::wire::ledger::BlockView;
-use hbc_types::wire::storage::{AnchorState, RecordView};
+use hbc_types::wire::storage::{AnchorState, RecordPage, RecordView};
 use serde_json::Value;
 
 use super::world::{Person, World};
@@ -113,7 +112,7 @@ pub async fn list(
             .to(storage::list_records().with(query))
             .header("hbc-purpose", purpose)
             .deadline(Duration::from_secs(60));
-        let page: Page<RecordView> = person.signs(call).fetch().await?;
+        let page: RecordPage = person.signs(call).fetch().await?;
         all.extend(page.items);
         cursor = page.next;
         if cursor.is_none() {

@@ -90,6 +90,7 @@ impl Plan<'_> {
             base,
             master_key_file: self.secret("master.key"),
             rows_key_file: self.secret("rows-policy.key"),
+            journal_file: self.home.journal("access-policy.rights"),
             auth_url: self.url_of("auth")?,
             receipt_batch_ms: 2_000,
         })

@@ -6,8 +6,8 @@ use hbc_types::account::ServiceRole;
 use hbc_types::ids::PatientId;
 use hbc_types::secret::SecretText;
 use hbc_types::wire::access::{
-    AnchoredRequest, ConsentVersion, DataKeys, DataKeysRequest, DecisionAnswer, DecisionRequest,
-    UnwrapRequest, Unwrapped, VoidRequest,
+    Admission, AdmissionRequest, AnchoredRequest, ConsentVersion, DataKeys, DataKeysRequest, DecisionAnswer,
+    DecisionRequest, UnwrapRequest, Unwrapped, VoidRequest,
 };
 
 /// access-policy, as storage meets it.
@@ -21,6 +21,16 @@ impl Policy {
     /// The service at `url`, asked by `caller`.
     pub fn new(url: &str, caller: ServiceCaller) -> Result<Self, ClientError> {
         Ok(Self { endpoint: Endpoint::new(url)?, caller })
+    }
+
+    /// Whether the caller may write such records at all, before anything of the account is looked at.
+    pub async fn admit(
+        &self,
+        token: &SecretText,
+        request: &AdmissionRequest,
+    ) -> Result<Admission, ClientError> {
+        let call = self.endpoint.to(access_policy::admit()).json(request).bearer(token.expose());
+        call.signed(&self.caller, ServiceRole::AccessPolicy).fetch().await
     }
 
     /// Decides "may write" and makes data keys. Asking again under the same intent gives the same answer.

@@ -12,6 +12,8 @@ mod plan;
 use std::collections::BTreeSet;
 
 use hbc_types::classify;
+use hbc_types::labels::Category;
+use hbc_types::wire::access::Labels;
 use serde_json::{Map, Value};
 
 use crate::domain::index::Identifier;
@@ -23,7 +25,7 @@ use crate::domain::subjects::References;
 use crate::domain::validation::{SchemaError, validators};
 use hbc_types::json::{JsonError, Kind, Node};
 
-pub use plan::{Draft, Known, Outcome, Plan, Setting, plan};
+pub use plan::{Draft, Known, Outcome, Plan, Setting, check_form, plan};
 
 /// Entries of one bundle at most.
 pub const MAX_ENTRIES: usize = 10_000;
@@ -186,6 +188,42 @@ impl Bundle {
             }
         }
         wanted
+    }
+}
+
+/// What a bundle asks leave for, before anything is looked up.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Asks {
+    /// Label sets that are written in any case.
+    pub writes: BTreeSet<Labels>,
+    /// Label sets of entries that may exist already.
+    pub meets: BTreeSet<Labels>,
+    /// Categories of what conditions, identifiers and references may meet.
+    pub looked_up: BTreeSet<Category>,
+}
+
+impl Asks {
+    /// Of a bundle for a patient's account (or for the directory): from the body alone.
+    #[must_use]
+    pub fn of(bundle: &Bundle) -> Self {
+        let mut asks = Self { looked_up: BTreeSet::from([Category::Demographics]), ..Self::default() };
+        let mut public = BTreeSet::new();
+        for entry in &bundle.entries {
+            let Ok(resource) = &entry.resource else { continue };
+            match (&entry.condition, resource.labels.category) {
+                // What anybody in good standing may read; if it must be created, the data keys decide.
+                (Some(_), Category::Directory) => &mut public,
+                (None, _) if resource.kind != "Patient" => &mut asks.writes,
+                _ => &mut asks.meets,
+            }
+            .insert(resource.labels);
+        }
+        if asks.writes.is_empty() && asks.meets.is_empty() {
+            asks.meets = public;
+        }
+        let kinds = bundle.criteria().into_iter().map(|criteria| criteria.kind).collect::<BTreeSet<_>>();
+        asks.looked_up.extend(kinds.iter().flat_map(|kind| classify::type_categories(kind)));
+        asks
     }
 }
 

@@ -10,9 +10,10 @@
 
 use aes_gcm::aead::{Aead, KeyInit, Payload};
 use aes_gcm::{Aes256Gcm, Nonce};
-use hbc_types::ids::PatientId;
+use hbc_types::ids::{AccountId, PatientId};
 use hbc_types::labels::Sensitivity;
 use hbc_types::secret::{Bytes, Key32};
+use hbc_types::wire::access::Labels;
 use hbc_types::{Digest, Random};
 use hkdf::Hkdf;
 use hmac::{Hmac, Mac};
@@ -52,6 +53,9 @@ pub struct RowSecret {
     /// Its sensitivity.
     #[serde(rename = "c")]
     pub sensitivity: Sensitivity,
+    /// Who wrote it.
+    #[serde(rename = "a")]
+    pub author: AccountId,
     /// The commitment's salt.
     #[serde(rename = "s")]
     pub salt: Bytes,
@@ -113,6 +117,24 @@ impl IndexKey {
     pub fn identifier(&self, patient: &PatientId, kind: &str, identifier: &Identifier) -> Token {
         let Identifier { system, value } = identifier;
         self.token("identifier", &[patient.as_str(), kind, system, value])
+    }
+
+    /// A condition, under which one record is created for each label set: whoever creates it, or one of each author where
+    /// `author` is given.
+    #[must_use]
+    pub fn condition(
+        &self,
+        patient: &PatientId,
+        kind: &str,
+        identifier: &Identifier,
+        labels: Labels,
+        author: Option<&AccountId>,
+    ) -> Token {
+        let Identifier { system, value } = identifier;
+        let Labels { category, sensitivity } = labels;
+        let author = author.map_or("", AccountId::as_str);
+        let parts = [patient.as_str(), kind, system, value, category.code(), sensitivity.code(), author];
+        self.token("condition", &parts)
     }
 
     /// A code, scoped to the patient.

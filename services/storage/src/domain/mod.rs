@@ -1,5 +1,6 @@
 //! What storage does to records, without HTTP and SQL: reading, labelling, encrypting, laying out, checking.
 
+pub mod author;
 pub mod blob;
 pub mod bundle;
 pub mod days;
@@ -9,6 +10,7 @@ pub mod issue;
 pub mod json_form;
 pub mod overlay;
 pub mod plaintext;
+pub mod readable;
 pub mod reference;
 pub mod resource;
 pub mod segment;

@@ -130,12 +130,7 @@ impl Validators {
         Ok(issues.into_vec())
     }
 
-    fn check_at(
-        &self,
-        resource: &Value,
-        at: Option<&str>,
-        issues: &mut Issues,
-    ) -> Result<(), SchemaError> {
+    fn check_at(&self, resource: &Value, at: Option<&str>, issues: &mut Issues) -> Result<(), SchemaError> {
         let fhir_type = resource.get("resourceType").and_then(Value::as_str).unwrap_or_default();
         if hbc_types::classify::type_category(fhir_type).is_none() {
             let expression = format!("{}resourceType", at.map(|at| format!("{at}.")).unwrap_or_default());
@@ -236,7 +231,8 @@ impl TypeValidator {
         let Value::Object(members) = value else {
             // Nothing is said of `null` here: see `json_form`.
             if !value.is_null() {
-                issues.push(|| Issue { expression: path.to_owned(), message: "must be an object".to_owned() });
+                issues
+                    .push(|| Issue { expression: path.to_owned(), message: "must be an object".to_owned() });
             }
             return;
         };

@@ -1,6 +1,9 @@
-//! Creating FHIR resources and documents: read, look up, plan, write; again when a conflicting request was first.
+//! Creating FHIR resources and documents: read, ask for leave, look up, plan, write; again when a conflicting request was
+//! first. Nothing of the account is looked at before access-policy gave leave.
+//!
+//! Why: decision 0112.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -8,30 +11,21 @@ use hbc_service::idempotency::WriteConflict as _;
 use hbc_types::Timestamp;
 use hbc_types::classify;
 use hbc_types::ids::{PatientId, RecordId};
-use hbc_types::labels::Category;
-use hbc_types::purpose::Purpose;
+use hbc_types::labels::{Category, Sensitivity};
 use hbc_types::saved::SavedAnswer;
-use hbc_types::secret::SecretText;
+use hbc_types::wire::access::{AdmissionRequest, Labels};
 
 use crate::app::{App, blocking};
-use crate::domain::bundle::{Bundle, Criteria, Draft, Known, Outcome, Plan, Setting, plan};
+use crate::domain::author::Author;
+use crate::domain::bundle::{Asks, Bundle, Criteria, Draft, Known, Outcome, Plan, Setting, check_form, plan};
+use crate::domain::readable::{Readable, every_sensitivity};
 use crate::error::Error;
 use crate::flows::upload::{self, Stored, Upload};
+use crate::store::TrustedRow;
 use hbc_types::json;
 
 /// How often an upload is planned anew because a conflicting request created one of its conditional records first.
 const ATTEMPTS: usize = 5;
-
-/// Who creates, for whom and why.
-#[derive(Clone, Debug)]
-pub struct Author {
-    /// The account, or the directory.
-    pub account: PatientId,
-    /// The caller's token.
-    pub token: SecretText,
-    /// Why.
-    pub purpose: Purpose,
-}
 
 /// What became of a request.
 #[derive(Clone, Debug)]
@@ -65,7 +59,9 @@ pub async fn read_bundle(app: &App, body: Bytes) -> Result<Bundle, Error> {
     let app = app.clone();
     blocking(move || {
         let node = json::parse(&body)?;
-        Ok::<Bundle, Error>(Bundle::read(&body, &node, &app.bases)?)
+        let bundle = Bundle::read(&body, &node, &app.bases)?;
+        check_form(&bundle)?;
+        Ok::<Bundle, Error>(bundle)
     })
     .await
 }
@@ -83,29 +79,82 @@ pub async fn read_single(
         if node.get_text("resourceType") != Some(kind.as_str()) {
             return Err(Error::invalid("resourceType", format!("must be `{kind}`")));
         }
-        Ok(Bundle::single(&body, &node, condition, &app.bases)?)
+        let bundle = Bundle::single(&body, &node, condition, &app.bases)?;
+        check_form(&bundle)?;
+        Ok(bundle)
     })
     .await
 }
 
-/// Creates what a bundle asks for. `save` makes the answer to be kept under the request's `Idempotency-Key`.
+/// What access-policy gave leave for.
+#[derive(Clone, Debug)]
+pub struct Leave {
+    asks: Asks,
+    readable: Readable,
+}
+
+impl Leave {
+    /// Of nothing: no entry is valid, so there is nothing to look up.
+    fn is_empty(&self) -> bool {
+        self.asks.writes.is_empty() && self.asks.meets.is_empty()
+    }
+}
+
+/// Asks for leave to create what a bundle holds.
+pub async fn admit(app: &App, author: &Author, bundle: &Bundle) -> Result<Leave, Error> {
+    let leave = Leave { asks: Asks::of(bundle), readable: Readable::default() };
+    if leave.is_empty() { Ok(leave) } else { ask(app, author, leave.asks, false).await }
+}
+
+/// Asks for leave to create a document.
+pub async fn admit_document(app: &App, author: &Author, labels: Labels) -> Result<(), Error> {
+    let asks = Asks { writes: [labels].into(), ..Asks::default() };
+    ask(app, author, asks, false).await.map(|_leave| ())
+}
+
+async fn ask(app: &App, author: &Author, asks: Asks, nothing_left: bool) -> Result<Leave, Error> {
+    let reads = every_sensitivity(asks.looked_up.iter().copied());
+    let request = AdmissionRequest {
+        patient: author.account.clone(),
+        purpose: author.purpose,
+        writes: asks.writes.iter().copied().collect(),
+        meets: asks.meets.iter().copied().collect(),
+        reads,
+        nothing_left,
+    };
+    let admission = app.policy.admit(&author.token, &request).await?;
+    Ok(Leave { readable: Readable::of(&request.reads, admission.readable), asks })
+}
+
+/// Creates what a bundle asks for, after [`admit`]. `save` makes the answer to be kept under the request's
+/// `Idempotency-Key`.
 pub async fn create(
     app: &App,
     author: &Author,
     body: &Bytes,
     bundle: Bundle,
+    leave: Leave,
     save: impl Fn(&Created) -> Option<SavedAnswer>,
 ) -> Result<Created, Error> {
     let bundle = Arc::new(bundle);
     let mut attempt = 1;
     loop {
         let now = app.clock.now();
-        let known = look_up(app, &author.account, &bundle).await?;
-        let Plan { drafts, outcomes } = {
+        let known = if leave.is_empty() {
+            Known::default()
+        } else {
+            look_up(app, author, &bundle, &leave.readable).await?
+        };
+        let planned = {
             let (bundle, random) = (Arc::clone(&bundle), app.random.clone());
             let setting = Setting { account: author.account.clone(), now };
-            blocking(move || plan(&bundle, &known, &setting, || RecordId::random(&random))).await?
+            blocking(move || plan(&bundle, &known, &setting, || RecordId::random(&random))).await
         };
+        if !leave.is_empty() && planned.as_ref().map_or(true, |plan| plan.drafts.is_empty()) {
+            // Something was looked up and nothing will be written: no data keys leave a receipt of it.
+            ask(app, author, leave.asks.clone(), true).await?;
+        }
+        let Plan { drafts, outcomes } = planned?;
         let applied = match drafts.as_slice() {
             [only] => applied(body, only),
             _ => None,
@@ -119,7 +168,14 @@ pub async fn create(
         if drafts.is_empty() {
             return Ok(created(&[]));
         }
-        let written = write(app, author, body, drafts, now, |stored| save(&created(stored))).await;
+        let upload = Upload {
+            author: author.clone(),
+            readable: leave.readable.clone(),
+            body: body.clone(),
+            drafts,
+            now,
+        };
+        let written = upload::write(app, upload, |stored| save(&created(stored))).await;
         match written {
             Err(error) if error.is_conflict() && attempt < ATTEMPTS => attempt += 1,
             outcome => return Ok(created(&outcome?)),
@@ -131,40 +187,35 @@ fn applied(body: &Bytes, draft: &Draft) -> Option<Bytes> {
     draft.overlay.apply(body.get(draft.received.clone())?).ok().map(Bytes::from)
 }
 
-/// Writes drafts.
-pub async fn write(
+/// Writes a document, after [`admit_document`].
+pub async fn write_document(
     app: &App,
     author: &Author,
     body: &Bytes,
-    drafts: Vec<Draft>,
+    draft: Draft,
     now: Timestamp,
     save: impl FnOnce(&[Stored]) -> Option<SavedAnswer>,
-) -> Result<Vec<Stored>, Error> {
-    let upload = Upload {
-        account: author.account.clone(),
-        token: author.token.clone(),
-        purpose: author.purpose,
-        body: body.clone(),
-        drafts,
-        now,
-    };
-    upload::write(app, upload, save).await
+) -> Result<Stored, Error> {
+    let (body, drafts) = (body.clone(), vec![draft]);
+    let upload = Upload { author: author.clone(), readable: Readable::default(), body, drafts, now };
+    let stored = upload::write(app, upload, save).await?;
+    stored.into_iter().next().ok_or(Error::Fault("an upload stored nothing"))
 }
 
-/// What the store knows of a bundle's conditions and references: in the account, and for the directory's types there.
-async fn look_up(app: &App, account: &PatientId, bundle: &Bundle) -> Result<Known, Error> {
-    let directory = PatientId::directory();
+/// What the store knows of a bundle's conditions and references: in the account, as far as the author may read it or
+/// wrote it, and for the directory's types there.
+async fn look_up(app: &App, author: &Author, bundle: &Bundle, readable: &Readable) -> Result<Known, Error> {
+    let (account, directory) = (&author.account, PatientId::directory());
     // The Patient first: its identifiers were committed together with it, so the look-up after this one finds them.
     let patient = match account.is_directory() {
         true => None,
         false => app.store.patient_record(&app.index.patient(account)).await?,
     };
-    let criteria: Vec<Criteria> = bundle.criteria().into_iter().collect();
     let mut tokens = HashMap::new();
-    for criteria in &criteria {
+    for criteria in bundle.criteria() {
         let mut token = |scope: &PatientId| {
-            tokens
-                .insert(app.index.identifier(scope, &criteria.kind, &criteria.identifier), criteria.clone());
+            let token = app.index.identifier(scope, &criteria.kind, &criteria.identifier);
+            tokens.insert(token, (scope.is_directory(), criteria.clone()));
         };
         token(account);
         if classify::type_category(&criteria.kind) == Some(Category::Directory) {
@@ -172,11 +223,44 @@ async fn look_up(app: &App, account: &PatientId, bundle: &Bundle) -> Result<Know
         }
     }
     let wanted: Vec<String> = tokens.keys().cloned().collect();
+    let found = app.store.find_identified(&wanted).await?;
+    let of_account = |token: &String| tokens.get(token).is_some_and(|(directory, _)| !directory);
+    let met = found.iter().filter(|(token, _)| of_account(token)).flat_map(|(_, records)| records);
+    let open = open_to(app, author, readable, met.chain(&patient).cloned().collect()).await?;
     let mut matches: HashMap<Criteria, Vec<RecordId>> = HashMap::new();
-    for (token, records) in app.store.find_identified(&wanted).await? {
-        if let Some(criteria) = tokens.get(&token) {
-            matches.entry(criteria.clone()).or_default().extend(records);
+    for (token, records) in found {
+        let Some((directory, criteria)) = tokens.get(&token) else { continue };
+        let records = records.into_iter().filter(|record| *directory || open.contains(record));
+        matches.entry(criteria.clone()).or_default().extend(records);
+    }
+    let normal = Labels { category: Category::Demographics, sensitivity: Sensitivity::Normal };
+    let patient_hidden = !account.is_directory()
+        && patient.as_ref().map_or(!readable.covers_all(normal), |patient| !open.contains(patient));
+    Ok(Known { matches, patient: patient.filter(|_| !patient_hidden), patient_hidden })
+}
+
+/// Which of an account's records the author may read, or wrote.
+async fn open_to(
+    app: &App,
+    author: &Author,
+    readable: &Readable,
+    mut records: Vec<RecordId>,
+) -> Result<HashSet<RecordId>, Error> {
+    if readable.is_everything() {
+        return Ok(records.into_iter().collect());
+    }
+    records.sort();
+    records.dedup();
+    let mut open = HashSet::new();
+    for stored in app.store.records(&records).await? {
+        let trusted = TrustedRow::open(&app.index, stored)?;
+        if trusted.secret.patient != author.account {
+            return Err(Error::integrity("a record's owner", trusted.row.id.as_str()));
+        }
+        let (labels, created_at) = (trusted.labels(), trusted.row.created_at);
+        if readable.covers(labels, created_at) || trusted.secret.author == author.caller {
+            open.insert(trusted.row.id);
         }
     }
-    Ok(Known { matches, patient })
+    Ok(open)
 }

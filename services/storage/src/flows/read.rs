@@ -4,7 +4,7 @@
 //! the slice → decryption (key, record, version, patient, labels, number) → layout → hash of the received bytes →
 //! commitment.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use bytes::Bytes;
 use cid::Cid;
@@ -16,13 +16,12 @@ use hbc_types::hash::{self, RecordFacts};
 use hbc_types::ids::{PatientId, RecordId};
 use hbc_types::purpose::{Action, Purpose};
 use hbc_types::secret::{Bytes as PublicBytes, Key32, SecretText};
-use hbc_types::wire::access::{
-    AllowedLabels, DecisionAnswer, DecisionRequest, Labels, UnwrapItem, UnwrapRequest,
-};
+use hbc_types::wire::access::{DecisionAnswer, DecisionRequest, Labels, UnwrapItem, UnwrapRequest};
 
 use crate::app::{App, blocking};
 use crate::domain::index::Token;
 use crate::domain::overlay::Overlay;
+use crate::domain::readable::{Readable, every_sensitivity};
 use crate::domain::resource::{is_json, mended};
 use crate::domain::{encryption, plaintext};
 use crate::error::Error;
@@ -90,39 +89,53 @@ pub async fn decide(
     }
 }
 
-/// A page of the rows that the reader may see, and whether there may be more.
+/// What is told who asks for something that is not there: first how the caller stands, as with what is there.
+pub async fn absent(app: &App, reader: &RecordReader) -> Error {
+    let public = Labels { category: Category::Directory, sensitivity: Sensitivity::Normal };
+    match decide(app, reader, &PatientId::directory(), vec![public]).await {
+        Ok(_in_good_standing) => Error::NotFound,
+        Err(refused) => refused,
+    }
+}
+
+/// A page of a listing.
+#[derive(Debug)]
+pub struct Listing {
+    /// The rows that the reader may see.
+    pub rows: Vec<TrustedRow>,
+    /// Whether there may be more.
+    pub more: bool,
+    /// Categories that were asked for and that the reader may see nothing of.
+    pub left_out: Vec<Category>,
+}
+
+/// A page of the rows that the reader may see. What is asked of access-policy follows from the filter alone, and the chart
+/// is looked at only after the answer: refusals and what is left out are the same for every patient.
 pub async fn list(
     app: &App,
     reader: &RecordReader,
     patient: &PatientId,
     filter: &Filter,
-) -> Result<(Vec<TrustedRow>, bool), Error> {
+) -> Result<Listing, Error> {
+    let categories = filter.categories();
+    let asked = every_sensitivity(categories.iter().copied());
+    let answer = decide(app, reader, patient, asked.clone()).await?;
+    let readable = Readable::of(&asked, answer.allowed);
+    let open: HashSet<Category> = readable.labels().map(|labels| labels.category).collect();
+    let left_out = categories.into_iter().filter(|category| !open.contains(category)).collect();
     let token = app.index.patient(patient);
     let sensitivities: HashMap<Token, Sensitivity> =
         Sensitivity::ALL.iter().map(|found| (app.index.sensitivity(patient, *found), *found)).collect();
-    let sets = app.store.label_sets(&token).await?;
-    let mut labels: Vec<Labels> = Vec::new();
-    for (category, token) in sets {
-        let sensitivity =
-            *sensitivities.get(&token).ok_or_else(|| Error::integrity("a sensitivity", category.code()))?;
-        if filter.category.is_none_or(|wanted| wanted == category) {
-            labels.push(Labels { category, sensitivity });
+    let allowed: HashSet<Labels> = readable.labels().collect();
+    let mut sets = Vec::new();
+    for (category, token) in app.store.label_sets(&token).await? {
+        let found = sensitivities.get(&token);
+        let sensitivity = *found.ok_or_else(|| Error::integrity("a sensitivity", category.code()))?;
+        if allowed.contains(&Labels { category, sensitivity }) {
+            sets.push((category, token));
         }
     }
-    if labels.is_empty() {
-        // Nothing to show: who asks must still be allowed to know that.
-        let categories = filter.category.map_or(Category::ALL.to_vec(), |wanted| vec![wanted]);
-        let normal = |category| Labels { category, sensitivity: Sensitivity::Normal };
-        labels = categories.into_iter().map(normal).collect();
-    }
-    let answer = decide(app, reader, patient, labels).await?;
-    let limits: HashMap<Labels, AllowedLabels> =
-        answer.allowed.into_iter().map(|allowed| (allowed.labels, allowed)).collect();
-    let allowed: Vec<(Category, Token)> = limits
-        .keys()
-        .map(|labels| (labels.category, app.index.sensitivity(patient, labels.sensitivity)))
-        .collect();
-    let rows = app.store.list(&token, &allowed, filter).await?;
+    let rows = app.store.list(&token, &sets, filter).await?;
     let more = rows.len() == filter.limit as usize;
     let mut shown = Vec::with_capacity(rows.len());
     for row in rows {
@@ -130,12 +143,11 @@ pub async fn list(
         if trusted.secret.patient != *patient {
             return Err(Error::integrity("a record's owner", trusted.row.id.as_str()));
         }
-        let before = limits.get(&trusted.labels()).and_then(|limit| limit.created_before);
-        if before.is_none_or(|before| trusted.row.created_at < before) {
+        if readable.covers(trusted.labels(), trusted.row.created_at) {
             shown.push(trusted);
         }
     }
-    Ok((shown, more))
+    Ok(Listing { rows: shown, more, left_out })
 }
 
 /// What was opened, and what access-policy said.

@@ -14,20 +14,21 @@ use hbc_app::jobs::{cancel, enqueue};
 use hbc_chain::payload::{Anchor, Payload, Segment as AnchorSegment};
 use hbc_chain::tx;
 use hbc_client::ClientError;
-use hbc_types::ids::{IntentId, PatientId, RecordId};
+use hbc_types::ids::{IntentId, RecordId};
 use hbc_types::keys::{PublicKey, Tag};
 use hbc_types::labels::Sensitivity;
 use hbc_types::outbox::NewTransaction;
-use hbc_types::purpose::Purpose;
 use hbc_types::saved::SavedAnswer;
-use hbc_types::secret::{Bytes as PublicBytes, SecretText};
+use hbc_types::secret::Bytes as PublicBytes;
 use hbc_types::wire::access::{DataKey, DataKeyItem, DataKeys, DataKeysRequest, TagKey};
 use hbc_types::{Digest, Timestamp};
 
 use crate::app::{App, blocking};
-use crate::domain::bundle::Draft;
+use crate::domain::author::Author;
+use crate::domain::bundle::{Criteria, Draft};
 use crate::domain::days::{self, Days};
 use crate::domain::index::RowSecret;
+use crate::domain::readable::Readable;
 use crate::domain::segment::{EncryptedRecord, Segment, tag};
 use crate::domain::{encryption, plaintext};
 use crate::error::Error;
@@ -37,12 +38,10 @@ use crate::store::{self, Commit, NewRecord, NewSegment, RecordRow, intents};
 /// What is to be written, and for whom.
 #[derive(Debug)]
 pub struct Upload {
-    /// The account, or the directory.
-    pub account: PatientId,
-    /// The caller's token.
-    pub token: SecretText,
-    /// Why.
-    pub purpose: Purpose,
+    /// Who writes, for whom and why.
+    pub author: Author,
+    /// What the author may read: where that is not everything of a label set, a condition is the author's own.
+    pub readable: Readable,
     /// The request's body.
     pub body: Bytes,
     /// The records in it.
@@ -176,11 +175,11 @@ async fn data_keys(app: &App, intent: &IntentId, upload: &Upload) -> Result<Data
     });
     let request = DataKeysRequest {
         intent: intent.clone(),
-        patient: upload.account.clone(),
-        purpose: upload.purpose,
+        patient: upload.author.account.clone(),
+        purpose: upload.author.purpose,
         items: items.collect(),
     };
-    let keys = app.policy.data_keys(&upload.token, &request).await?;
+    let keys = app.policy.data_keys(&upload.author.token, &request).await?;
     if keys.keys.len() == upload.drafts.len() {
         Ok(keys)
     } else {
@@ -225,7 +224,7 @@ fn encrypt_record(
     let context = encryption::Context {
         record: &draft.id,
         version: 1,
-        patient: &upload.account,
+        patient: &upload.author.account,
         labels: draft.labels,
         n: key.n,
     };
@@ -296,7 +295,7 @@ fn assemble(
     let commit = Commit {
         intent: intent.clone(),
         now: upload.now,
-        patient: app.index.patient(&upload.account),
+        patient: app.index.patient(&upload.author.account),
         segments,
         records,
         subject,
@@ -357,15 +356,16 @@ fn row(
     let (date0, date1) = draft.days.map(|days| (days::text(days.first), days::text(days.last))).unzip();
     let position = u32::try_from(position).map_err(|_range| Error::Fault("too many records"))?;
     let secret = RowSecret {
-        patient: upload.account.clone(),
+        patient: upload.author.account.clone(),
         sensitivity: draft.labels.sensitivity,
+        author: upload.author.caller.clone(),
         salt: PublicBytes::from(record.salt.as_slice()),
         received: record.received,
         encrypted: place.encrypted,
         bytes: draft.received.len() as u64,
         media_type: draft.media_type.clone(),
     };
-    let account = &upload.account;
+    let account = &upload.author.account;
     let mut row = RecordRow {
         id: draft.id.clone(),
         version: 1,
@@ -397,9 +397,10 @@ fn row(
         row,
         tokens: identifiers.chain(codes).collect(),
         condition: draft.condition.as_ref().map(|criteria| {
-            let identifier = &criteria.identifier;
-            let values = [account.as_str(), &criteria.kind, &identifier.system, &identifier.value];
-            app.index.token("condition", &values)
+            let Criteria { kind, identifier } = criteria;
+            let shared = account.is_directory() || upload.readable.covers_all(draft.labels);
+            let author = Some(&upload.author.caller).filter(|_| !shared);
+            app.index.condition(account, kind, identifier, draft.labels, author)
         }),
     })
 }

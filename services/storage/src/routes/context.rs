@@ -14,7 +14,7 @@ use hbc_types::purpose::Purpose;
 use hbc_types::wire::storage::AnchorState;
 
 use crate::app::App;
-use crate::flows::create::Author;
+use crate::domain::author::Author;
 use crate::flows::read::RecordReader;
 
 /// Longest wait for a block.
@@ -66,7 +66,7 @@ pub fn reader(
 pub fn author(request: &HttpRequest, caller: &Caller) -> Result<Author, Problem> {
     let account = account(request, caller)?;
     let purpose = purpose(request, caller, Some(&account))?;
-    Ok(Author { account, token: caller.token.clone(), purpose })
+    Ok(Author { caller: caller.account.clone(), account, token: caller.token.clone(), purpose })
 }
 
 /// `Prefer: wait=N`, and whether `return=minimal` is preferred.

@@ -12,9 +12,10 @@ use hbc_types::problem::Slug;
 use hbc_types::wire::storage::AnchorState;
 
 use crate::app::App;
+use crate::domain::author::Author;
 use crate::domain::bundle::{Bundle, Criteria, Outcome};
 use crate::error::Error;
-use crate::flows::create::{self, Author, Created};
+use crate::flows::create::{self, Created, Leave};
 use crate::routes::context::{author, header, prefer, wait_for};
 use crate::routes::fhir_answer::{
     FhirCaller, FhirProblem, Headers, fhir_headers, is_fhir_json, resource_headers, response_bundle, saved,
@@ -46,8 +47,9 @@ pub async fn upload_bundle(
 ) -> Result<HttpResponse, FhirProblem> {
     is_fhir_json(&request)?;
     let author = author(&request, &caller.0)?;
+    let bundle = create::read_bundle(&app, body.clone()).await?;
+    let leave = create::admit(&app, &author, &bundle).await?;
     let work = async |slot: Slot| {
-        let bundle = create::read_bundle(&app, body.clone()).await?;
         let kind = bundle.kind;
         let answer = |created: &Created| response_bundle(kind, created);
         let headers = |created: &Created, state: AnchorState| {
@@ -62,7 +64,7 @@ pub async fn upload_bundle(
             let headers = headers(created, AnchorState::Pending);
             saved(&slot, StatusCode::OK, &headers, &answer(created), created.now)
         };
-        let created = create::create(&app, &author, &body, bundle, save).await?;
+        let created = create::create(&app, &author, &body, bundle, leave, save).await?;
         let state = anchor_state(&app, &created, prefer(&request).wait).await;
         let headers = headers(&created, state);
         Ok::<_, Error>(with_headers(StatusCode::OK, &headers, answer(&created).into_bytes()))
@@ -105,10 +107,9 @@ pub async fn create_resource(
     is_fhir_json(&request)?;
     let author = author(&request, &caller.0)?;
     let condition = condition(&request, &kind)?;
-    let work = async |slot| {
-        let bundle = create::read_single(&app, body.clone(), kind, condition).await?;
-        create_single(&app, &author, &request, &body, bundle, slot).await
-    };
+    let bundle = create::read_single(&app, body.clone(), kind, condition).await?;
+    let leave = create::admit(&app, &author, &bundle).await?;
+    let work = async |slot| create_single(&app, &author, &request, &body, (bundle, leave), slot).await;
     key.once(&app.store, caller.0.account.as_str(), Digest::of(&body), work).await
 }
 
@@ -118,14 +119,14 @@ async fn create_single(
     author: &Author,
     request: &HttpRequest,
     body: &Bytes,
-    bundle: Bundle,
+    (bundle, leave): (Bundle, Leave),
     slot: Slot,
 ) -> Result<HttpResponse, Error> {
     let save = |created: &Created| {
         // The saved answer has no body: nothing of a record lies in the database in clear.
         saved(&slot, StatusCode::CREATED, &created_headers(created, AnchorState::Pending), "", created.now)
     };
-    let created = create::create(app, author, body, bundle, save).await?;
+    let created = create::create(app, author, body, bundle, leave, save).await?;
     let prefer = prefer(request);
     let state = anchor_state(app, &created, prefer.wait).await;
     let status = if created.stored.is_empty() { StatusCode::OK } else { StatusCode::CREATED };

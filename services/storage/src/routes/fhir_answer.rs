@@ -11,6 +11,7 @@ use futures_util::future::LocalBoxFuture;
 use hbc_service::idempotency::Slot;
 use hbc_service::{Caller, Dialect, Problem};
 use hbc_types::Timestamp;
+use hbc_types::labels::Category;
 use hbc_types::problem::{Slug, TYPE_PREFIX};
 use hbc_types::saved::SavedAnswer;
 use serde_json::{Value, json};
@@ -93,6 +94,15 @@ pub fn outcome(problem: &Problem) -> Value {
         issues.push(issue(document.detail, None));
     }
     json!({"resourceType": "OperationOutcome", "issue": issues})
+}
+
+/// What a search says of categories that the caller's grants leave out: their absence must not look like "none known".
+#[must_use]
+pub fn suppressed(left_out: &[Category]) -> Value {
+    let codes: Vec<&str> = left_out.iter().map(|category| category.code()).collect();
+    let text = format!("Not shown, because no grant of yours opens them: {}", codes.join(", "));
+    let issue = json!({"severity": "warning", "code": "suppressed", "details": {"text": text}});
+    json!({"resourceType": "OperationOutcome", "issue": [issue]})
 }
 
 /// FHIR's issue type for a problem.

@@ -4,7 +4,7 @@ use actix_web::http::StatusCode;
 use actix_web::http::header::CACHE_CONTROL;
 use actix_web::{HttpRequest, HttpResponse, get, web};
 use hbc_service::openapi::StoreProblems;
-use hbc_service::{Caller, Problem, Public, paging};
+use hbc_service::{Caller, Problem, Public, base_url, paging};
 use hbc_types::classify;
 use hbc_types::ids::{AccountId, PatientId, RecordId};
 use hbc_types::labels::Category;
@@ -13,10 +13,11 @@ use serde_json::{Value, json};
 
 use crate::app::App;
 use crate::domain::days::{self, Days};
+use crate::domain::readable::every_sensitivity;
 use crate::domain::reference::Target;
-use crate::flows::read::{self, Opened};
+use crate::flows::read::{self, Listing, Opened};
 use crate::routes::context::reader;
-use crate::routes::fhir_answer::{FHIR_JSON, FhirCaller, FhirProblem, resource};
+use crate::routes::fhir_answer::{FHIR_JSON, FhirCaller, FhirProblem, resource, suppressed};
 use crate::routes::records::DOCUMENT;
 use crate::routes::records_read::{After, find};
 use crate::store::Filter;
@@ -92,11 +93,10 @@ pub async fn read_resource(
     app: web::Data<App>,
 ) -> Result<HttpResponse, FhirProblem> {
     let (kind, id) = path.into_inner();
-    let id = match PatientId::parse(&id) {
-        Ok(account) if kind == "Patient" => patient_record(&app, &account).await?,
-        _ => id,
-    };
-    one(&app, &request, &caller.0, &kind, &id, None).await
+    match PatientId::parse(&id) {
+        Ok(account) if kind == "Patient" => patient_resource(&app, &request, &caller.0, &account).await,
+        _ => one(&app, &request, &caller.0, &kind, &id, None).await,
+    }
 }
 
 /// Reads a version of a resource.
@@ -134,6 +134,8 @@ async fn one(
 ) -> Result<HttpResponse, FhirProblem> {
     let (reader, row) = find(app, request, caller, id, version).await?;
     if row.row.kind != kind || kind == DOCUMENT {
+        // Who may not read it is told the same under every type.
+        read::decide(app, &reader, &row.secret.patient, vec![row.labels()]).await?;
         return Err(Problem::new(Slug::NotFound).into());
     }
     let opened = read::open_one(app, &reader, row).await?;
@@ -141,10 +143,22 @@ async fn one(
     Ok(resource(StatusCode::OK, row.version, row.created_at, opened.applied()?))
 }
 
-/// The record of an account's Patient; an id that names nothing if it has none.
-async fn patient_record(app: &App, account: &PatientId) -> Result<String, FhirProblem> {
-    let record = app.store.patient_record(&app.index.patient(account)).await?;
-    Ok(record.map(|record| record.as_str().to_owned()).unwrap_or_default())
+/// The Patient of an account that is named. Whether it has one is told only to those who may read such records.
+async fn patient_resource(
+    app: &App,
+    request: &HttpRequest,
+    caller: &Caller,
+    account: &PatientId,
+) -> Result<HttpResponse, FhirProblem> {
+    let reader = reader(request, caller, Some(account))?;
+    if let Some(record) = app.store.patient_record(&app.index.patient(account)).await? {
+        match one(app, request, caller, "Patient", record.as_str(), None).await {
+            Err(FhirProblem(problem)) if problem.slug() == Slug::NotFound => {}
+            answer => return answer,
+        }
+    }
+    read::decide(app, &reader, account, every_sensitivity([Category::Demographics])).await?;
+    Err(Problem::new(Slug::NotFound).into())
 }
 
 /// Searches one type: `patient`, `category`, `date` (with prefixes, repeatable), `_count`.
@@ -173,7 +187,7 @@ pub async fn search_type(
     let (subject, mut filter) = parse(&query)?;
     filter.kind = Some(kind);
     let patient = match (subject, &caller.0.account) {
-        (Some(subject), _) => account_of(&app, &subject).await?,
+        (Some(subject), _) => account_of(&app, &request, &caller.0, &subject).await?,
         (None, _) if category == Category::Directory => PatientId::directory(),
         (None, AccountId::Patient(own)) => own.clone(),
         (None, _) => {
@@ -205,12 +219,17 @@ pub async fn read_everything(
     if subject.is_some() {
         return Err(Problem::invalid("patient", "is named by the path").into());
     }
-    let patient = account_of(&app, &id).await?;
+    let patient = account_of(&app, &request, &caller.0, &id).await?;
     page(&app, &request, &caller.0, &patient, &filter).await
 }
 
 /// The account that a search names: `pat-…`, `Patient/pat-…`, or the Patient resource of an account.
-async fn account_of(app: &App, text: &str) -> Result<PatientId, FhirProblem> {
+async fn account_of(
+    app: &App,
+    request: &HttpRequest,
+    caller: &Caller,
+    text: &str,
+) -> Result<PatientId, FhirProblem> {
     let id = match Target::parse(text, &app.bases) {
         Target::Own { kind: "Patient", id } => id,
         // An id alone; whatever else it is, it is no id.
@@ -219,9 +238,13 @@ async fn account_of(app: &App, text: &str) -> Result<PatientId, FhirProblem> {
     if let Ok(account) = PatientId::parse(&id) {
         return Ok(account);
     }
-    let record = RecordId::parse(&id).map_err(|_text| Problem::invalid("patient", "names no patient"))?;
-    let row = read::find(app, &record, None).await?;
-    if row.row.kind == "Patient" { Ok(row.secret.patient) } else { Err(Problem::new(Slug::NotFound).into()) }
+    RecordId::parse(&id).map_err(|_text| Problem::invalid("patient", "names no patient"))?;
+    let (reader, row) = find(app, request, caller, &id, None).await?;
+    if row.row.kind == "Patient" {
+        Ok(row.secret.patient)
+    } else {
+        Err(read::absent(app, &reader).await.into())
+    }
 }
 
 /// The parameters of a search: the patient and the rest.
@@ -283,18 +306,22 @@ async fn page(
     filter: &Filter,
 ) -> Result<HttpResponse, FhirProblem> {
     let reader = reader(request, caller, Some(patient))?;
-    let (rows, more) = read::list(app, &reader, patient, filter).await?;
+    let Listing { rows, more, left_out } = read::list(app, &reader, patient, filter).await?;
     let cursor = rows.last().filter(|_| more).and_then(|row| paging::cursor(&After::row(row)));
     let rows = rows.into_iter().filter(|row| row.row.kind != DOCUMENT).collect();
     let opened = read::open(app, &reader, patient, rows).await?.records;
-    let body = searchset(request, &opened, cursor.as_deref())?;
+    let body = searchset(request, &opened, cursor.as_deref(), &left_out)?;
     Ok(HttpResponse::Ok().content_type(FHIR_JSON).insert_header((CACHE_CONTROL, "no-store")).body(body))
 }
 
 /// The resources are put in as the bytes that they are: `0.10` stays `0.10`.
-fn searchset(request: &HttpRequest, opened: &[Opened], cursor: Option<&str>) -> Result<Vec<u8>, FhirProblem> {
-    let connection = request.connection_info();
-    let base = format!("{}://{}", connection.scheme(), connection.host());
+fn searchset(
+    request: &HttpRequest,
+    opened: &[Opened],
+    cursor: Option<&str>,
+    left_out: &[Category],
+) -> Result<Vec<u8>, FhirProblem> {
+    let base = base_url(request);
     let own = format!("{base}{}", request.uri());
     let mut links = vec![json!({"relation": "self", "url": own})];
     if let Some(cursor) = cursor {
@@ -319,6 +346,11 @@ fn searchset(request: &HttpRequest, opened: &[Opened], cursor: Option<&str>) -> 
         body.extend_from_slice(format!("{comma}{{\"fullUrl\":{url},\"resource\":").as_bytes());
         body.extend_from_slice(&found.applied()?);
         body.extend_from_slice(b",\"search\":{\"mode\":\"match\"}}");
+    }
+    if !left_out.is_empty() {
+        let comma = if opened.is_empty() { "" } else { "," };
+        let entry = json!({"resource": suppressed(left_out), "search": {"mode": "outcome"}});
+        body.extend_from_slice(format!("{comma}{entry}").as_bytes());
     }
     body.extend_from_slice(b"]}");
     Ok(body)

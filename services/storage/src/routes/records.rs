@@ -51,18 +51,17 @@ pub async fn create_record(
     app: web::Data<App>,
 ) -> Result<HttpResponse, Problem> {
     let author = author(&request, &caller)?;
-    let draft = draft(&app, &request, &query, &body)?;
+    let draft = labelled(draft(&app, &request, &query, &body)?, body.clone()).await?;
+    create::admit_document(&app, &author, draft.labels).await?;
     let work = async |slot: Slot| {
         let now = app.clock.now();
-        let draft = labelled(draft, body.clone()).await?;
         let save = |stored: &[Stored]| {
             let view = view(stored.first()?, AnchorState::Pending);
             let body = serde_json::to_string(&view).ok()?;
             slot.answer(StatusCode::CREATED, &[("location", &location(&view))], &body, now)
         };
-        let stored = create::write(&app, &author, &body, vec![draft], now, save).await?;
-        let stored = stored.first().ok_or(Error::Fault("an upload stored nothing"))?;
-        let view = view(stored, wait_for(&app, stored.txid, prefer(&request).wait).await);
+        let stored = create::write_document(&app, &author, &body, draft, now, save).await?;
+        let view = view(&stored, wait_for(&app, stored.txid, prefer(&request).wait).await);
         Ok::<_, Error>(HttpResponse::Created().insert_header(("location", location(&view))).json(view))
     };
     key.once(&app.store, caller.account.as_str(), Digest::of(&body), work).await

@@ -8,14 +8,13 @@ use hbc_service::openapi::StoreProblems;
 use hbc_service::{Caller, Problem, paging};
 use hbc_types::Timestamp;
 use hbc_types::ids::{AccountId, PatientId, RecordId};
-use hbc_types::wire::Page;
-use hbc_types::wire::storage::{RecordQuery, RecordView};
+use hbc_types::wire::storage::{RecordPage, RecordQuery, RecordView};
 use serde::{Deserialize, Serialize};
 
 use crate::app::App;
 use crate::domain::days::{self, Days};
 use crate::error::Error;
-use crate::flows::read::{self, Opened, RecordReader};
+use crate::flows::read::{self, Listing, Opened, RecordReader};
 use crate::routes::context::reader;
 use crate::routes::records::DOCUMENT;
 use crate::store::Filter;
@@ -55,7 +54,7 @@ impl After {
 #[utoipa::path(tag = "records", operation_id = "list_records", security(("user" = [])), params(RecordQuery,
         ("HBC-Purpose" = Option<String>, Header, description = "Why (HL7 v3 PurposeOfUse)")),
     responses(
-        (status = 200, description = "A page of records", body = Page<RecordView>),
+        (status = 200, description = "A page of records", body = RecordPage),
         (status = 404),
         (status = 503),
     ))]
@@ -75,10 +74,10 @@ pub async fn list_records(
     };
     let reader = reader(&request, &caller, Some(&patient))?;
     let filter = filter(&query)?;
-    let (rows, more) = read::list(&app, &reader, &patient, &filter).await?;
+    let Listing { rows, more, left_out } = read::list(&app, &reader, &patient, &filter).await?;
     let next = rows.last().filter(|_| more).and_then(|row| paging::cursor(&After::row(row)));
-    let items: Vec<RecordView> = rows.iter().map(view).collect();
-    Ok(HttpResponse::Ok().insert_header((CACHE_CONTROL, "no-store")).json(Page { items, next }))
+    let page = RecordPage { items: rows.iter().map(view).collect(), next, left_out };
+    Ok(HttpResponse::Ok().insert_header((CACHE_CONTROL, "no-store")).json(page))
 }
 
 fn filter(query: &RecordQuery) -> Result<Filter, Problem> {
@@ -142,7 +141,10 @@ pub async fn find(
     let patient = found.as_ref().ok().map(|row| row.secret.patient.clone());
     let reader =
         reader(request, caller, patient.as_ref().filter(|patient: &&PatientId| patient.is_directory()))?;
-    Ok((reader, found?))
+    match found {
+        Err(Error::NotFound) => Err(read::absent(app, &reader).await.into()),
+        found => Ok((reader, found?)),
+    }
 }
 
 /// Describes a record: labels and whereabouts, never content.
@@ -166,11 +168,8 @@ pub async fn get_record(
 pub async fn describe(app: &App, reader: &read::RecordReader, row: &TrustedRow) -> Result<(), Error> {
     let answer = read::decide(app, reader, &row.secret.patient, vec![row.labels()]).await?;
     let before = answer.allowed.first().and_then(|allowed| allowed.created_before);
-    if before.is_none_or(|before| row.row.created_at < before) {
-        Ok(())
-    } else {
-        Err(Error::Denied { rule: answer.rule })
-    }
+    // A record that came after the grant is as absent as one that does not exist.
+    before.is_none_or(|before| row.row.created_at < before).then_some(()).ok_or(Error::NotFound)
 }
 
 /// The bytes exactly as they were received.

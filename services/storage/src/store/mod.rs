@@ -19,6 +19,7 @@ use std::collections::HashMap;
 use hbc_db::{Db, DbError, Migration};
 use hbc_service::Problem;
 use hbc_service::idempotency::AnswerStore;
+use hbc_types::classify;
 use hbc_types::ids::RecordId;
 use hbc_types::labels::Category;
 use hbc_types::saved::SavedAnswer;
@@ -76,6 +77,19 @@ pub struct Filter {
     pub limit: u32,
 }
 
+impl Filter {
+    /// The categories that records asked for can have, whatever the chart holds.
+    #[must_use]
+    pub fn categories(&self) -> Vec<Category> {
+        let of_kind = self.kind.as_deref().map(classify::type_categories).unwrap_or_default();
+        match self.category {
+            Some(category) => vec![category],
+            None if of_kind.is_empty() => Category::ALL.to_vec(),
+            None => of_kind,
+        }
+    }
+}
+
 impl Store {
     /// On an open, migrated database.
     #[must_use]
@@ -128,6 +142,28 @@ impl Store {
         .fetch_optional(self.db.reads())
         .await?;
         Ok(row.map(|row| stored_record(&row)).transpose()?)
+    }
+
+    /// The newest versions of records.
+    pub async fn records(&self, ids: &[RecordId]) -> Result<Vec<StoredRecord>, Error> {
+        let mut found: Vec<StoredRecord> = Vec::with_capacity(ids.len());
+        for chunk in ids.chunks(LOOKUP) {
+            let mut query = sqlx::query(RecordRow::select(
+                "WHERE r.id IN ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19,
+                     $20, $21, $22, $23, $24, $25, $26, $27, $28, $29, $30, $31, $32)
+                 ORDER BY r.id, r.version DESC",
+            ));
+            for index in 0..LOOKUP {
+                query = query.bind(chunk.get(index).map(|id| id.as_str().to_owned()).unwrap_or_default());
+            }
+            for row in query.fetch_all(self.db.reads()).await? {
+                let record = stored_record(&row)?;
+                if found.last().is_none_or(|newest| newest.row.id != record.row.id) {
+                    found.push(record);
+                }
+            }
+        }
+        Ok(found)
     }
 
     /// The label sets that a patient has records of: category and the sensitivity's token.

@@ -256,7 +256,7 @@ impl Cell for Digest {
 #[cfg(test)]
 mod tests {
     use hbc_types::Random;
-    use hbc_types::ids::PatientId;
+    use hbc_types::ids::{AccountId, PatientId};
     use hbc_types::labels::Sensitivity;
     use hbc_types::secret::{Bytes, Key32};
 
@@ -293,6 +293,7 @@ mod tests {
         let secret = RowSecret {
             patient: PatientId::random(&random),
             sensitivity: Sensitivity::Normal,
+            author: AccountId::Patient(PatientId::random(&random)),
             salt: Bytes::new(vec![1; 32]),
             received: Digest::of(b"r"),
             encrypted: Digest::of(b"s"),

@@ -10,6 +10,8 @@ mod imports;
 mod kubo;
 mod loops;
 mod matrix;
+mod no_answer_before_a_decision;
 mod reads;
 mod records_that_spoil_others;
+mod twin_patients;
 mod world;

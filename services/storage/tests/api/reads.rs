@@ -45,7 +45,12 @@ async fn a_grantee_sees_exactly_what_was_granted() {
         app.get(&doctor, &format!("/fhir/Observation/{social}")).await.refused(403, "denied");
         app.get(&doctor, &format!("/v1/records/{social}")).await.refused(403, "denied");
         let found = app.get(&doctor, &format!("/fhir/Observation?patient={patient}")).await.expect(200).body;
-        assert_eq!(found["entry"].as_array().unwrap().len(), 1);
+        let entries = found["entry"].as_array().unwrap();
+        assert_eq!(entries.len(), 2);
+        assert_eq!(
+            (&entries[0]["search"]["mode"], &entries[1]["search"]["mode"]),
+            (&"match".into(), &"outcome".into())
+        );
         let payment = [("HBC-Purpose", "HPAYMT")];
         let path = format!("/fhir/Observation/{laboratory}");
         app.call(Method::GET, &path, Some(&doctor), &payment, Vec::new()).await.refused(403, "denied");

@@ -19,8 +19,9 @@ use hbc_types::problem::Slug;
 use hbc_types::purpose::{Action, Purpose};
 use hbc_types::secret::{Bytes, Key32};
 use hbc_types::wire::access::{
-    AllowedLabels, AnchoredRequest, ConsentVersion, DataKey, DataKeys, DataKeysRequest, DecisionAnswer,
-    DecisionRequest, Labels, NumbersStatement, ReleasedKey, TagKey, UnwrapRequest, Unwrapped, VoidRequest,
+    Admission, AdmissionRequest, AllowedLabels, AnchoredRequest, ConsentVersion, DataKey, DataKeys,
+    DataKeysRequest, DecisionAnswer, DecisionRequest, Labels, NumbersStatement, ReleasedKey, TagKey,
+    UnwrapRequest, Unwrapped, VoidRequest,
 };
 use hbc_types::wire::token::AccessClaims;
 use hbc_types::{Clock, Digest, Random};
@@ -41,6 +42,10 @@ struct Inner {
     down: bool,
     grants: Vec<Grant>,
     verified: Vec<AccountId>,
+    /// Accounts that may do nothing at all.
+    refused: HashMap<AccountId, Slug>,
+    /// Receipts of denials, and of requests that had nothing left to write: account, patient, what.
+    receipts: Vec<(AccountId, PatientId, &'static str)>,
     numbers: HashMap<(PatientId, Labels), u64>,
     intents: HashMap<String, Vec<u64>>,
     voided: HashSet<String>,
@@ -97,6 +102,15 @@ impl World {
         self.lock().verified.push(agency.clone());
     }
 
+    pub fn refuse(&self, account: &AccountId, why: Slug) {
+        self.lock().refused.insert(account.clone(), why);
+    }
+
+    /// The receipts since this was last asked.
+    pub fn receipts(&self) -> Vec<(AccountId, PatientId, &'static str)> {
+        std::mem::take(&mut self.lock().receipts)
+    }
+
     pub fn voided(&self) -> HashSet<String> {
         self.lock().voided.clone()
     }
@@ -150,6 +164,7 @@ impl Respond for Answers {
             }
         }
         match path.as_str() {
+            "/internal/v1/admissions" => inner.admit(caller(request), &body(request)),
             "/internal/v1/keys/data-keys" => inner.data_keys(caller(request), &body(request)),
             "/internal/v1/keys/unwrap" => inner.unwrap(caller(request), &body(request)),
             "/internal/v1/decisions" => inner.decide(caller(request), &body(request)),
@@ -212,6 +227,41 @@ impl Inner {
         }
     }
 
+    /// Whether a caller may be told why records so labelled are not shown.
+    fn tells(
+        &self,
+        caller: &AccountId,
+        patient: &PatientId,
+        mut labels: impl Iterator<Item = Labels>,
+    ) -> bool {
+        let agency = matches!(caller, AccountId::Agency(_)) && !patient.is_directory();
+        self.knows(caller, patient)
+            && (!agency || labels.any(|labels| labels.sensitivity == Sensitivity::Normal))
+    }
+
+    fn admit(&mut self, caller: Option<AccountId>, request: &AdmissionRequest) -> ResponseTemplate {
+        let Some(caller) = caller else { return problem(Slug::Unauthenticated) };
+        let patient = &request.patient;
+        let refused = self.refused.get(&caller).copied();
+        let may = |labels: &Labels, action| self.may(&caller, patient, *labels, action, request.purpose);
+        let admitted = request.writes.iter().all(|labels| may(labels, Action::Write))
+            && request.meets.iter().all(|labels| may(labels, Action::Write) || may(labels, Action::Read));
+        let refused = match refused {
+            None if admitted => None,
+            None if self.knows(&caller, patient) => Some(Slug::Denied),
+            None => Some(Slug::NotFound),
+            standing => standing,
+        };
+        let readable = request.reads.iter().filter(|labels| may(labels, Action::Read));
+        let allowed = |labels: &Labels| AllowedLabels { labels: *labels, created_before: None };
+        let answer = Admission { readable: readable.map(allowed).collect(), receipt: None };
+        if refused.is_some() || request.nothing_left {
+            let what = if refused.is_some() { "denied" } else { "nothing left" };
+            self.receipts.push((caller, patient.clone(), what));
+        }
+        refused.map_or_else(|| ok(&answer), problem)
+    }
+
     fn knows(&self, caller: &AccountId, patient: &PatientId) -> bool {
         let granted = self.grants.iter().any(|grant| grant.agency == *caller && grant.patient == *patient);
         granted || patient.is_directory() || *caller == AccountId::Patient(patient.clone())
@@ -266,6 +316,9 @@ impl Inner {
 
     fn unwrap(&mut self, caller: Option<AccountId>, request: &UnwrapRequest) -> ResponseTemplate {
         let Some(caller) = caller else { return problem(Slug::Unauthenticated) };
+        if let Some(why) = self.refused.get(&caller) {
+            return problem(*why);
+        }
         let patient = &request.patient;
         let mut keys = Vec::new();
         let mut denied = false;
@@ -288,13 +341,16 @@ impl Inner {
             numbers: NumbersStatement { sets: Vec::new(), jws: String::new() },
             receipt: None,
             rule: denied.then(|| "no-grant".to_owned()),
-            known: self.knows(&caller, patient),
+            known: self.tells(&caller, patient, request.items.iter().map(|item| item.labels)),
             consent_version: self.version + 1,
         })
     }
 
     fn decide(&self, caller: Option<AccountId>, request: &DecisionRequest) -> ResponseTemplate {
         let Some(caller) = caller else { return problem(Slug::Unauthenticated) };
+        if let Some(why) = self.refused.get(&caller) {
+            return problem(*why);
+        }
         let may =
             |labels: &Labels| self.may(&caller, &request.patient, *labels, request.action, request.purpose);
         let allowed = request.labels.iter().copied().filter(may);
@@ -302,7 +358,7 @@ impl Inner {
             allowed: allowed.map(|labels| AllowedLabels { labels, created_before: None }).collect(),
             receipt: None,
             rule: "test".to_owned(),
-            known: self.knows(&caller, &request.patient),
+            known: self.tells(&caller, &request.patient, request.labels.iter().copied()),
             consent_version: self.version + 1,
         })
     }

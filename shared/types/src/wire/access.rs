@@ -169,6 +169,8 @@ codes! {
         Refused = "refused",
         /// Stopped for now by the patient, without a key.
         Frozen = "frozen",
+        /// The ledger says that it was altered, and what it covers now is not known: it stands still until it is revoked.
+        Altered = "altered",
         /// Revoked for ever.
         Revoked = "revoked",
         /// Its period is over.

@@ -83,6 +83,20 @@ pub struct RecordView {
     pub created_at: Timestamp,
 }
 
+/// A page of records that the caller may see, oldest first.
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+pub struct RecordPage {
+    /// The records of this page.
+    pub items: Vec<RecordView>,
+    /// Pass it as `cursor` to get the next page.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub next: Option<String>,
+    /// Categories that were asked for and that the caller's grants leave out: what is absent here may exist. The same for
+    /// every patient, whatever the chart holds.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub left_out: Vec<Category>,
+}
+
 /// Query of `GET /v1/records`.
 #[derive(Clone, Debug, Default, Serialize, Deserialize, utoipa::IntoParams)]
 #[serde(deny_unknown_fields)]

@@ -19,10 +19,13 @@ use crate::domain::subjects::{Inner, Logical, Reference, References};
 /// What the store knows of a bundle's criteria.
 #[derive(Clone, Debug, Default)]
 pub struct Known {
-    /// Records by criteria, of the account and of the directory.
+    /// Records by criteria, of the account and of the directory: those that the caller may read or wrote.
     pub matches: HashMap<Criteria, Vec<RecordId>>,
-    /// The account's Patient.
+    /// The account's Patient, if the caller may read it or wrote it.
     pub patient: Option<RecordId>,
+    /// Whether the caller may not: then neither an identifier nor a reference is compared with it, whether there is one or
+    /// not.
+    pub patient_hidden: bool,
 }
 
 /// A record that is to be written.
@@ -82,6 +85,18 @@ pub struct Setting {
     pub account: PatientId,
     /// When the records are created.
     pub now: Timestamp,
+}
+
+/// Refuses a transaction of which an entry is not valid by itself: from the body alone.
+pub fn check_form(bundle: &Bundle) -> Result<(), BundleError> {
+    if bundle.kind == BundleKind::Batch {
+        return Ok(());
+    }
+    let form = |entry: &Entry| match &entry.resource {
+        Ok(_) => Outcome::Created(0),
+        Err(issues) => Outcome::Refused(issues.clone()),
+    };
+    refuse_whole(bundle, &bundle.entries.iter().map(form).collect::<Vec<_>>())
 }
 
 /// Decides what becomes of every entry. A transaction with one refused entry is refused whole.
@@ -252,6 +267,9 @@ impl<'p> Planner<'p> {
         if self.patient.is_some() {
             return Err(one_issue("Patient", "a bundle is for one patient"));
         }
+        if self.known.patient_hidden {
+            return Err(one_issue("Patient", HIDDEN_PATIENT));
+        }
         let Some(patient) = &self.known.patient else { return Ok(None) };
         // The account has its Patient: this one must be the same person, told by an identifier.
         if resource.identifiers.iter().any(|identifier| self.is_known_patient(identifier)) {
@@ -317,6 +335,9 @@ impl<'p> Planner<'p> {
                 Ok(self.account_patient().map(|id| format!("Patient/{id}")))
             }
             Target::Own { kind, id } => match RecordId::parse(id) {
+                Ok(_) if self.known.patient_hidden && reference.subject && *kind == "Patient" => {
+                    Err(HIDDEN_PATIENT.to_owned())
+                }
                 Ok(id) => self.check_subject(reference, kind, &id).map(|()| None),
                 Err(_foreign) => check_stranger(reference).map(|()| None),
             },
@@ -401,4 +422,6 @@ fn check_stranger(reference: &Reference) -> Result<(), String> {
 }
 
 const ANOTHER_PATIENT: &str = "is another patient than the account this is for";
+const HIDDEN_PATIENT: &str =
+    "is not compared for a caller who may not read it: name the account's Patient as `Patient/pat-…`";
 const NO_PATIENT: &str = "is not understood: name the account's Patient as `Patient/id`";

@@ -60,7 +60,11 @@ fn issues(outcome: Result<(Plan, Vec<u8>), BundleError>) -> Vec<Issue> {
 fn entries_find_each_other_and_the_directory() {
     let doctor = Criteria::parse("Practitioner", "identifier=http://npi|1").unwrap();
     let record = RecordId::random(&Random::seeded(77));
-    let known = Known { matches: HashMap::from([(doctor, vec![record.clone()])]), patient: None };
+    let known = Known {
+        matches: HashMap::from([(doctor, vec![record.clone()])]),
+        patient: None,
+        patient_hidden: false,
+    };
     let mut seen = observation("urn:uuid:p");
     seen["performer"] = json!([{"reference": "Practitioner?identifier=http://npi|1"}]);
     seen["contained"] = json!([{"resourceType": "Patient", "id": "c"}]);
@@ -118,7 +122,7 @@ mod spellings_of_subjects {
     /// An account whose Patient has the identifier `urn:ssn|1`.
     fn known() -> Known {
         let ssn = Criteria::parse("Patient", "identifier=urn:ssn|1").unwrap();
-        Known { matches: HashMap::from([(ssn, vec![own()])]), patient: Some(own()) }
+        Known { matches: HashMap::from([(ssn, vec![own()])]), patient: Some(own()), patient_hidden: false }
     }
 
     fn with_subject(subject: Value) -> Value {
@@ -323,8 +327,11 @@ fn the_account_is_a_subject_by_its_own_name() {
 fn a_second_patient_must_be_the_same_person() {
     let record = RecordId::random(&Random::seeded(5));
     let ssn = Criteria::parse("Patient", "identifier=urn:ssn|1").unwrap();
-    let known =
-        Known { matches: HashMap::from([(ssn, vec![record.clone()])]), patient: Some(record.clone()) };
+    let known = Known {
+        matches: HashMap::from([(ssn, vec![record.clone()])]),
+        patient: Some(record.clone()),
+        patient_hidden: false,
+    };
     let person = |value: &str| {
         let patient =
             json!({"resourceType": "Patient", "identifier": [{"system": "urn:ssn", "value": value}]});
@@ -347,7 +354,11 @@ fn conditions_find_what_exists_here_or_in_the_bundle() {
     };
     let record = RecordId::random(&Random::seeded(5));
     let criteria = Criteria::parse("Location", "identifier=urn:x|1").unwrap();
-    let known = Known { matches: HashMap::from([(criteria, vec![record.clone()])]), patient: None };
+    let known = Known {
+        matches: HashMap::from([(criteria, vec![record.clone()])]),
+        patient: None,
+        patient_hidden: false,
+    };
     let bundle = json!({"resourceType": "Bundle", "type": "batch",
         "entry": [place("urn:uuid:1", "1"), place("urn:uuid:2", "2"), place("urn:uuid:3", "2")]});
     let (plan, _) = planned(&bundle, &known, PatientId::directory()).unwrap();

@@ -127,7 +127,7 @@ pub struct Unwrapped {
     /// Nothing was released: the rule that denied.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rule: Option<String>,
-    /// Whether the caller has any relation to this patient: without one the patient's existence is not told.
+    /// Whether the caller may be told why nothing was released: see [`DecisionAnswer::known`].
     #[serde(default)]
     pub known: bool,
     /// The patient's consent version at this release: streams compare it.
@@ -225,7 +225,8 @@ pub struct DecisionAnswer {
     pub receipt: Option<ReceiptId>,
     /// The rule that decided.
     pub rule: String,
-    /// Whether the caller has any active relation to this patient: without one the patient's existence is not told.
+    /// Whether the caller may be told why. Without any relation to the patient not even the patient's existence is told;
+    /// without a grant that names one of the sensitivities, not that there are such records.
     pub known: bool,
     /// The patient's consent version.
     pub consent_version: u64,
@@ -239,6 +240,35 @@ pub struct AllowedLabels {
     /// Only records created before this instant (a grant without future records).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub created_before: Option<Timestamp>,
+}
+
+/// `POST /internal/v1/admissions` by storage: may the caller write such records at all? Asked before anything of the account
+/// is looked at; every label in it is told by the caller's own body.
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct AdmissionRequest {
+    /// Whose records.
+    pub patient: PatientId,
+    /// Why.
+    pub purpose: Purpose,
+    /// Label sets that would be written.
+    pub writes: Vec<Labels>,
+    /// Label sets of what may turn out to exist already: it is enough that the caller may read them.
+    pub meets: Vec<Labels>,
+    /// Label sets of which it is asked whether the caller may read them. It decides nothing.
+    pub reads: Vec<Labels>,
+    /// Nothing is left to write: no data keys will be asked for, so this leaves the receipt.
+    pub nothing_left: bool,
+}
+
+/// The caller may write. (A refusal is a problem, and leaves a receipt.)
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+pub struct Admission {
+    /// What the caller may read of what was asked about.
+    pub readable: Vec<AllowedLabels>,
+    /// The receipt, if nothing is left to write; absent for the directory.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub receipt: Option<ReceiptId>,
 }
 
 /// `GET /internal/v1/patients/{id}/consent-version`.

@@ -1,0 +1,247 @@
+//! The journal of rights: a file beside the database and outside its power, to which every change of rights is appended
+//! and forced to disk before it is answered. Who owns the database can set rows back to an older state of theirs, MACs
+//! included; they cannot set back this.
+//!
+//! A line is `kind id number mac`. The MAC is chained: it covers the line and the MAC before it, under the key of the rows,
+//! so that no line can be changed, left out or put in between. What was torn off the end by a crash was never answered.
+//! When it is opened it is written anew as short as it can be.
+//!
+//! Why: decision 0113.
+
+use std::fs::{File, OpenOptions};
+use std::io::{self, Write as _};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use anyhow::{Context as _, bail};
+use hbc_db::{Column, RowMac};
+use hbc_types::Timestamp;
+
+use crate::domain::floors::{Change, Floors};
+use crate::error::Error;
+
+/// The first line of the file.
+const HEAD: &str = "hbc rights journal v1";
+/// What the chain of MACs is computed under.
+const DOMAIN: &str = "rights journal";
+
+type Mac = [u8; RowMac::BYTES];
+
+/// The open journal. Clones share it.
+#[derive(Clone)]
+pub struct Journal(Arc<Shared>);
+
+struct Shared {
+    floors: Floors,
+    macs: RowMac,
+    /// Waiting for the disk.
+    waiting: Mutex<Waiting>,
+    /// Held while lines are written: whoever holds it writes for everybody who waits.
+    end: tokio::sync::Mutex<End>,
+}
+
+#[derive(Default)]
+struct Waiting {
+    changes: Vec<Change>,
+    /// How many changes were ever handed over.
+    taken: u64,
+}
+
+struct End {
+    file: Arc<Mutex<Tail>>,
+    /// How many of the changes ever handed over are on disk.
+    written: u64,
+}
+
+/// The end of the file.
+struct Tail {
+    file: File,
+    last: Mac,
+}
+
+impl std::fmt::Debug for Journal {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Journal(…)")
+    }
+}
+
+impl Journal {
+    /// Opens the journal at `path`, or begins one.
+    pub fn open(path: &Path, macs: RowMac, now: Timestamp) -> anyhow::Result<Self> {
+        let floors = Floors::default();
+        if let Some(folder) = path.parent() {
+            std::fs::create_dir_all(folder)
+                .with_context(|| format!("{} cannot be made", folder.display()))?;
+        }
+        if path.exists() {
+            let bytes = std::fs::read(path).with_context(|| format!("{} cannot be read", path.display()))?;
+            let text = String::from_utf8(bytes).context("the journal of rights is no text")?;
+            replay(&text, &macs, &floors).with_context(|| format!("{} cannot be used", path.display()))?;
+        }
+        floors.forget_sessions(now);
+        let tail = write_anew(path, &macs, &floors.all())
+            .with_context(|| format!("{} cannot be written", path.display()))?;
+        let end = End { file: Arc::new(Mutex::new(tail)), written: 0 };
+        let (waiting, end) = (Mutex::default(), tokio::sync::Mutex::new(end));
+        Ok(Self(Arc::new(Shared { floors, macs, waiting, end })))
+    }
+
+    /// What the journal knows.
+    #[must_use]
+    pub fn floors(&self) -> &Floors {
+        &self.0.floors
+    }
+
+    /// Appends changes that are committed; they are on disk when this returns. Callers at the same time share one write.
+    pub async fn append(&self, changes: Vec<Change>) -> Result<(), Error> {
+        if changes.is_empty() {
+            return Ok(());
+        }
+        for change in &changes {
+            self.0.floors.raise(change);
+        }
+        let mine = {
+            let mut waiting = self.0.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+            waiting.taken += changes.len() as u64;
+            waiting.changes.extend(changes);
+            waiting.taken
+        };
+        let mut end = self.0.end.lock().await;
+        if end.written >= mine {
+            return Ok(());
+        }
+        let (batch, taken) = {
+            let mut waiting = self.0.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+            (std::mem::take(&mut waiting.changes), waiting.taken)
+        };
+        let (file, macs) = (Arc::clone(&end.file), self.0.macs.clone());
+        let written = tokio::task::spawn_blocking(move || {
+            file.lock().unwrap_or_else(PoisonError::into_inner).append(&macs, &batch)
+        });
+        written.await.map_err(|_panicked| Error::Journal(io::Error::other("the writer panicked")))??;
+        end.written = taken;
+        Ok(())
+    }
+}
+
+impl Tail {
+    fn append(&mut self, macs: &RowMac, changes: &[Change]) -> Result<(), Error> {
+        let mut text = String::new();
+        let mut last = self.last;
+        for change in changes {
+            let line = change.line();
+            last = chained(macs, &last, &line);
+            text.push_str(&format!("{line} {}\n", hex::encode(last)));
+        }
+        self.file.write_all(text.as_bytes()).and_then(|()| self.file.sync_data()).map_err(Error::Journal)?;
+        self.last = last;
+        Ok(())
+    }
+}
+
+fn chained(macs: &RowMac, before: &Mac, line: &str) -> Mac {
+    macs.compute(DOMAIN, &[Column::Bytes(before), Column::Text(line)])
+}
+
+/// Raises what a journal says. Only the last line may be torn.
+fn replay(text: &str, macs: &RowMac, floors: &Floors) -> anyhow::Result<()> {
+    let mut lines = text.split_inclusive('\n');
+    if lines.next().is_none_or(|head| head.trim_end() != HEAD) {
+        bail!("it does not begin as a journal of rights");
+    }
+    let mut last = [0; RowMac::BYTES];
+    for (index, line) in lines.enumerate() {
+        let Some(line) = line.strip_suffix('\n') else { break };
+        let number = index + 2;
+        let (change, mac) = line.rsplit_once(' ').with_context(|| format!("line {number} is no change"))?;
+        last = chained(macs, &last, change);
+        if hex::encode(last) != mac {
+            bail!("line {number} was changed, or the key of the rows is another one");
+        }
+        floors.raise(&Change::parse(change).with_context(|| format!("line {number} is no change"))?);
+    }
+    Ok(())
+}
+
+/// Writes a journal of these changes beside the one at `path` and puts it in its place.
+fn write_anew(path: &Path, macs: &RowMac, changes: &[Change]) -> anyhow::Result<Tail> {
+    let beside = PathBuf::from(format!("{}.new", path.display()));
+    let mut tail = Tail { file: File::create(&beside)?, last: [0; RowMac::BYTES] };
+    tail.file.write_all(format!("{HEAD}\n").as_bytes())?;
+    tail.append(macs, changes)?;
+    tail.file.sync_all()?;
+    std::fs::rename(&beside, path)?;
+    if let Some(folder) = path.parent() {
+        File::open(if folder.as_os_str().is_empty() { Path::new(".") } else { folder })?.sync_all()?;
+    }
+    tail.file = OpenOptions::new().append(true).open(path)?;
+    Ok(tail)
+}
+
+#[cfg(test)]
+mod tests {
+    use hbc_types::Random;
+    use hbc_types::ids::PatientId;
+    use hbc_types::secret::Key32;
+
+    use super::*;
+
+    fn macs() -> RowMac {
+        RowMac::new(Key32::new([5; 32]))
+    }
+
+    fn open(path: &Path) -> anyhow::Result<Journal> {
+        Journal::open(path, macs(), Timestamp::from_ms(1_000))
+    }
+
+    fn patient(seed: u64) -> PatientId {
+        PatientId::random(&Random::seeded(seed))
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn what_was_answered_is_known_after_a_restart() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("rights.journal");
+        let journal = open(&path).unwrap();
+        let appends = (0..40_u64).map(|n| journal.append(vec![Change::Rights(patient(n % 7), n)]));
+        for done in futures_util::future::join_all(appends).await {
+            done.unwrap();
+        }
+        for _restart in 0..2 {
+            let journal = open(&path).unwrap();
+            for seed in 0..7 {
+                assert_eq!(journal.floors().rights(&patient(seed)), 35 + seed - if seed > 4 { 7 } else { 0 });
+            }
+            let text = std::fs::read_to_string(&path).unwrap();
+            assert_eq!(text.lines().count(), 8, "as short as it can be");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_torn_end_is_cut_off_and_everything_else_is_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("rights.journal");
+        let journal = open(&path).unwrap();
+        journal.append(vec![Change::Rights(patient(1), 5)]).await.unwrap();
+        journal.append(vec![Change::Rights(patient(2), 6)]).await.unwrap();
+        let whole = std::fs::read_to_string(&path).unwrap();
+        for cut in 0..whole.len() {
+            std::fs::write(&path, whole.as_bytes().split_at(cut).0).unwrap();
+            // A file cut within its first line is none: it is written whole, beside, before it takes its place.
+            assert_eq!(open(&path).is_ok(), cut > HEAD.len() - 1, "cut at {cut}");
+        }
+        let lines: Vec<&str> = whole.lines().collect();
+        let edits = [
+            whole.replace(" 5 ", " 4 "),
+            format!("{}\n{}\n", lines[0], lines[2]),
+            format!("{}\n{}\n{}\n", lines[0], lines[2], lines[1]),
+            whole.replace("journal v1", "journal v2"),
+        ];
+        for edit in edits {
+            std::fs::write(&path, edit).unwrap();
+            open(&path).unwrap_err();
+        }
+        std::fs::write(&path, &whole).unwrap();
+        Journal::open(&path, RowMac::new(Key32::new([6; 32])), Timestamp::from_ms(1)).unwrap_err();
+    }
+}

@@ -12,6 +12,7 @@ use hbc_app::{Base, Gauge, Part, ServiceState};
 use hbc_db::DbError;
 use hbc_service::Tasks;
 use hbc_types::ids::IntentId;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::config::{Config, ReconcileSettings};
 use crate::domain::index::IndexKey;
@@ -44,6 +45,8 @@ pub struct Core {
     pub bases: Bases,
     /// How unfinished work is cleaned up.
     pub reconcile: ReconcileSettings,
+    /// Turns of large bodies to be parsed.
+    pub parsing: Parsing,
     /// Uploads that this process is working on: however long they take, they are not dead.
     pub under_way: UnderWay,
 }
@@ -89,6 +92,7 @@ impl App {
             index: IndexKey::new(&config.index_key_file.key()?),
             bases: Bases::new(config.fhir_bases.iter().map(String::as_str)),
             reconcile: config.reconcile.clone(),
+            parsing: Parsing::default(),
             under_way: UnderWay::default(),
             base,
         })))
@@ -111,6 +115,32 @@ impl ServiceState for App {
 
     async fn parts(&self) -> Vec<Part> {
         vec![Part::of("ipfs", self.blobs.check().await)]
+    }
+}
+
+/// What is being parsed at once: a body becomes many times its size while it is looked at.
+#[derive(Clone, Debug)]
+pub struct Parsing(Arc<Semaphore>);
+
+impl Parsing {
+    /// KiB of bodies that are parsed at once.
+    const KIB: u32 = 16 * 1024;
+    /// Bodies up to this many KiB wait for nobody.
+    const SMALL: u32 = 256;
+
+    /// Waits until a body of this length may be parsed; it is its turn while what is returned lives.
+    pub async fn turn(&self, bytes: usize) -> Option<OwnedSemaphorePermit> {
+        let kib = u32::try_from(bytes.div_ceil(1024)).unwrap_or(u32::MAX);
+        if kib <= Self::SMALL {
+            return None;
+        }
+        Arc::clone(&self.0).acquire_many_owned(kib.min(Self::KIB)).await.ok()
+    }
+}
+
+impl Default for Parsing {
+    fn default() -> Self {
+        Self(Arc::new(Semaphore::new(Self::KIB as usize)))
     }
 }
 

@@ -17,8 +17,9 @@ use hbc_types::problem::Slug;
 use hbc_types::wire::token::SERVICE_HEADER;
 use tracing::Instrument;
 
+use crate::body::check_encoding;
 use crate::service_assertion::VerifiedService;
-use crate::{Problem, ServiceVerifier};
+use crate::{Problem, ServiceVerifier, body};
 
 /// The request's id, as a handler's argument.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -36,7 +37,7 @@ impl FromRequest for RequestId {
 #[derive(Clone, Debug)]
 pub(crate) struct Edge {
     pub(crate) service: &'static str,
-    pub(crate) body_limit_bytes: usize,
+    pub(crate) inflates: bool,
     pub(crate) random: Random,
     pub(crate) dialect: Option<Dialect>,
     pub(crate) open_reads: bool,
@@ -93,7 +94,10 @@ pub(crate) async fn around<B: MessageBody + 'static>(
     let started = tokio::time::Instant::now();
     let path = request.path().to_owned();
     let work = async {
-        let refused = verify_service(&mut request, edge.body_limit_bytes).await.err();
+        let refused = match check_encoding(&mut request, edge.inflates) {
+            Ok(()) => verify_service(&mut request).await.err(),
+            Err(encoded) => Some(encoded),
+        };
         let answered = match refused {
             Some(problem) => Ok(request.error_response(problem)),
             None => run(request, next).await,
@@ -158,14 +162,15 @@ async fn run<B: MessageBody + 'static>(
 }
 
 /// Checks the assertion in `HBC-Service`, if there is one, over the whole request, and puts the body back.
-async fn verify_service(request: &mut ServiceRequest, limit: usize) -> Result<(), Problem> {
+async fn verify_service(request: &mut ServiceRequest) -> Result<(), Problem> {
     let Some(assertion) = request.headers().get(SERVICE_HEADER) else { return Ok(()) };
     let refused = || Problem::new(Slug::Unauthenticated);
     let Some(verifier) = request.app_data::<web::Data<ServiceVerifier>>().cloned() else {
         return Err(refused());
     };
     let assertion = assertion.to_str().map_err(|_not_text| refused())?.to_owned();
-    let body = request.take_payload().to_bytes(limit).await?;
+    let payload = request.take_payload();
+    let body = body::read(request.request(), payload, usize::MAX).await?.into_bytes();
     let path = request.uri().path_and_query().map_or("/", |both| both.as_str()).to_owned();
     let verified = verifier.verify(&assertion, request.method().as_str(), &path, &body).map_err(|error| {
         tracing::warn!(assertion.refused = %error, "A service's assertion was refused");
@@ -174,26 +179,6 @@ async fn verify_service(request: &mut ServiceRequest, limit: usize) -> Result<()
     request.extensions_mut().insert(VerifiedService(verified));
     request.set_payload(Payload::from(body));
     Ok(())
-}
-
-trait ReadWhole {
-    async fn to_bytes(self, limit: usize) -> Result<web::Bytes, Problem>;
-}
-
-impl ReadWhole for Payload {
-    async fn to_bytes(mut self, limit: usize) -> Result<web::Bytes, Problem> {
-        use futures_util::StreamExt;
-        let mut body = web::BytesMut::new();
-        while let Some(chunk) = self.next().await {
-            let chunk =
-                chunk.map_err(|_broken| Problem::new(Slug::MalformedRequest).detail("the body broke off"))?;
-            if body.len() + chunk.len() > limit {
-                return Err(Problem::new(Slug::TooLarge).detail(format!("at most {limit} bytes")));
-            }
-            body.extend_from_slice(&chunk);
-        }
-        Ok(body.freeze())
-    }
 }
 
 /// The id and trace a client sent, where they are acceptable, else fresh ones.

@@ -3,16 +3,15 @@
 
 use std::fmt;
 
-use actix_web::dev::{Decompress, Payload};
+use actix_web::dev::Payload;
 use actix_web::http::header::CONTENT_TYPE;
 use actix_web::{FromRequest, HttpRequest, web};
-use futures_util::StreamExt;
 use futures_util::future::LocalBoxFuture;
 use hbc_types::problem::Slug;
 use hbc_types::{Digest, json};
 use serde::de::DeserializeOwned;
 
-use crate::Problem;
+use crate::{Problem, body};
 
 /// The largest JSON body of this server, as application data.
 #[derive(Clone, Copy, Debug)]
@@ -71,13 +70,12 @@ impl<T: DeserializeOwned + 'static> FromRequest for StrictJson<T> {
 
     fn from_request(request: &HttpRequest, payload: &mut Payload) -> Self::Future {
         let limit = request.app_data::<web::Data<JsonLimit>>().map_or(1024 * 1024, |limit| limit.0);
-        let is_json = is_json(request);
-        let payload = Decompress::from_headers(payload.take(), request.headers());
+        let (request, payload) = (request.clone(), payload.take());
         Box::pin(async move {
-            if !is_json {
+            if !is_json(&request) {
                 return Err(Problem::new(Slug::UnsupportedMediaType).detail("send application/json"));
             }
-            let body = read(payload, limit).await?;
+            let body = body::read(&request, payload, limit).await?;
             Ok(Self { value: parse_strict(&body)?, digest: Digest::of(&body) })
         })
     }
@@ -89,24 +87,6 @@ fn is_json(request: &HttpRequest) -> bool {
     };
     let essence = value.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
     essence == "application/json" || (essence.starts_with("application/") && essence.ends_with("+json"))
-}
-
-/// Reads a body of at most `limit` bytes.
-async fn read<S>(mut payload: S, limit: usize) -> Result<Vec<u8>, Problem>
-where
-    S: futures_util::Stream<Item = Result<web::Bytes, actix_web::error::PayloadError>> + Unpin,
-{
-    let mut body = Vec::new();
-    while let Some(chunk) = payload.next().await {
-        let chunk = chunk.map_err(|_broken| {
-            Problem::new(Slug::MalformedRequest).detail("the body broke off or is not encoded as it says")
-        })?;
-        if body.len() + chunk.len() > limit {
-            return Err(Problem::new(Slug::TooLarge).detail(format!("at most {limit} bytes")));
-        }
-        body.extend_from_slice(&chunk);
-    }
-    Ok(body)
 }
 
 #[cfg(test)]

@@ -7,6 +7,7 @@
 //!
 //! Nothing here knows a database, and nothing here knows a service.
 
+mod body;
 mod caller;
 pub mod config;
 mod edge;
@@ -23,6 +24,7 @@ mod service_assertion;
 pub mod telemetry;
 mod token;
 
+pub use body::Body;
 pub use caller::{Agency, Caller, MaybeCaller, Operator, Patient, Public};
 pub use edge::{Dialect, RequestId};
 pub use idempotency::{AnswerStore, IdempotencyKey};

@@ -16,6 +16,9 @@ use utoipa::openapi::OpenApi;
 use utoipa_actix_web::AppExt;
 use utoipa_swagger_ui::SwaggerUi;
 
+use tokio::sync::Semaphore;
+
+use crate::body::Bodies;
 use crate::edge::{Dialect, Edge};
 use crate::json::JsonLimit;
 use crate::{
@@ -36,6 +39,8 @@ pub struct ServerSettings {
     pub json_limit_bytes: usize,
     /// Largest body of any kind, in bytes.
     pub body_limit_bytes: usize,
+    /// What bodies on their way may hold together, in bytes, beyond 64 KiB each; at least the largest one.
+    pub bodies_in_flight_bytes: usize,
     /// Addresses and networks (`10.0.0.0/8`) of the proxies in front: only they are believed about the client's address and
     /// the name it called.
     pub trusted_proxies: Vec<String>,
@@ -51,6 +56,7 @@ impl Default for ServerSettings {
             workers: 0,
             json_limit_bytes: 1024 * 1024,
             body_limit_bytes: 32 * 1024 * 1024,
+            bodies_in_flight_bytes: 64 * 1024 * 1024,
             trusted_proxies: Vec::new(),
             shutdown_seconds: 10,
         }
@@ -74,6 +80,7 @@ pub struct ServerBuilder {
     dialect: Option<Dialect>,
     half_closed: bool,
     open_reads: bool,
+    inflates: bool,
 }
 
 impl std::fmt::Debug for ServerBuilder {
@@ -129,6 +136,12 @@ impl ServerBuilder {
         self
     }
 
+    /// Bodies may come gzipped. For services that take large ones.
+    pub const fn inflates(mut self) -> Self {
+        self.inflates = true;
+        self
+    }
+
     /// Listens, without answering yet.
     pub fn bind(self) -> anyhow::Result<Server> {
         let address = (self.settings.host.as_str(), self.settings.port);
@@ -174,7 +187,7 @@ struct Parts {
     readiness: web::Data<Readiness>,
     edge: web::Data<Edge>,
     json_limit: web::Data<JsonLimit>,
-    body_limit_bytes: usize,
+    bodies: web::Data<Bodies>,
     proxies: web::Data<TrustedProxies>,
     document: web::Data<OpenApi>,
     document_text: web::Data<String>,
@@ -184,18 +197,21 @@ impl Parts {
     fn of(builder: ServerBuilder) -> anyhow::Result<Self> {
         let edge = Edge {
             service: builder.name,
-            body_limit_bytes: builder.settings.body_limit_bytes,
+            inflates: builder.inflates,
             random: builder.random,
             dialect: builder.dialect,
             open_reads: builder.open_reads,
         };
+        let limit = builder.settings.body_limit_bytes;
+        let budget = builder.settings.bodies_in_flight_bytes.max(limit).div_ceil(1024);
+        let budget = Arc::new(Semaphore::new(budget.min(Semaphore::MAX_PERMITS)));
         Ok(Self {
             table: builder.table,
             state: builder.state,
             readiness: web::Data::new(builder.readiness),
             edge: web::Data::new(edge),
             json_limit: web::Data::new(JsonLimit(builder.settings.json_limit_bytes)),
-            body_limit_bytes: builder.settings.body_limit_bytes,
+            bodies: web::Data::new(Bodies { limit, budget }),
             proxies: web::Data::new(TrustedProxies::parse(&builder.settings.trusted_proxies)?),
             document_text: web::Data::new(openapi::text(&builder.document)?),
             document: web::Data::new(builder.document),
@@ -215,7 +231,7 @@ fn standard(config: &mut web::ServiceConfig, parts: &Parts) {
         .app_data(parts.proxies.clone())
         .app_data(parts.document.clone())
         .app_data(parts.document_text.clone())
-        .app_data(web::PayloadConfig::new(parts.body_limit_bytes))
+        .app_data(parts.bodies.clone())
         .app_data(web::PathConfig::default().error_handler(|error, _request| refuse("path", &error)))
         .app_data(web::QueryConfig::default().error_handler(|error, _request| refuse("query", &error)))
         .route("/livez", web::get().to(livez))
@@ -322,6 +338,7 @@ impl Server {
             dialect: None,
             half_closed: true,
             open_reads: false,
+            inflates: false,
         }
     }
 

@@ -459,3 +459,26 @@ async fn a_replay_is_the_first_answer() {
     assert_eq!(again.headers()["idempotent-replayed"], "true");
     assert_eq!(first.bytes().await.unwrap(), again.bytes().await.unwrap());
 }
+
+#[tokio::test]
+async fn encodings_are_refused_before_anything_is_inflated() {
+    let sample = start();
+    let send = |encodings: &[&str]| {
+        let mut request =
+            sample.http.post(sample.url("/v1/things")).header("content-type", "application/json");
+        for encoding in encodings {
+            request = request.header("content-encoding", *encoding);
+        }
+        request.body("{\"name\": \"x\"}").send()
+    };
+    for encodings in
+        [&["gzip"][..], &["br"], &["gzip", "gzip"], &["identity", "gzip"], &["deflate, gzip"], &[""]]
+    {
+        let answer = send(encodings).await.unwrap();
+        assert_eq!(answer.status(), 415, "{encodings:?}");
+        assert_eq!(slug(answer).await, "unsupported_media_type", "{encodings:?}");
+    }
+    let plain = send(&["identity"]).await.unwrap().status();
+    assert_eq!(plain, send(&[]).await.unwrap().status());
+    assert_ne!(plain, 415);
+}

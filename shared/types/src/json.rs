@@ -12,6 +12,9 @@ use std::ops::Range;
 /// Arrays and objects within each other at most.
 pub const MAX_DEPTH: usize = 64;
 
+/// Values in one text at most: some 60 MB of memory. FHIR has one for 25 to 60 bytes, white space counted.
+pub const MAX_VALUES: usize = 1_000_000;
+
 /// The bytes are not the JSON that is taken here.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{reason} at byte {offset}")]
@@ -21,6 +24,16 @@ pub struct JsonError {
     /// What, lowercase.
     pub reason: &'static str,
 }
+
+impl JsonError {
+    /// Whether the text may be JSON, but has more values than are read.
+    #[must_use]
+    pub fn is_too_much(&self) -> bool {
+        self.reason == TOO_MUCH
+    }
+}
+
+const TOO_MUCH: &str = "too many values";
 
 /// A JSON value with the bytes it stands on.
 #[derive(Debug, Clone)]
@@ -92,7 +105,7 @@ impl<'a> Node<'a> {
 pub fn parse(bytes: &[u8]) -> Result<Node<'_>, JsonError> {
     let text = std::str::from_utf8(bytes)
         .map_err(|error| JsonError { offset: error.valid_up_to(), reason: "not UTF-8" })?;
-    let mut reader = Reader { bytes, text, at: 0 };
+    let mut reader = Reader { bytes, text, at: 0, values: 0 };
     let node = reader.value(0)?;
     reader.space();
     if reader.at == bytes.len() { Ok(node) } else { Err(reader.wrong("something follows the value")) }
@@ -102,6 +115,8 @@ struct Reader<'a> {
     bytes: &'a [u8],
     text: &'a str,
     at: usize,
+    /// How many values were read.
+    values: usize,
 }
 
 impl<'a> Reader<'a> {
@@ -130,6 +145,10 @@ impl<'a> Reader<'a> {
 
     fn value(&mut self, depth: usize) -> Result<Node<'a>, JsonError> {
         self.space();
+        self.values += 1;
+        if self.values > MAX_VALUES {
+            return Err(self.wrong(TOO_MUCH));
+        }
         let start = self.at;
         let kind = match self.peek() {
             Some(b'{' | b'[') if depth >= MAX_DEPTH => return Err(self.wrong("nested too deeply")),
@@ -342,6 +361,14 @@ mod tests {
 
     fn reason(text: &str) -> &'static str {
         parse(text.as_bytes()).unwrap_err().reason
+    }
+
+    #[test]
+    fn a_text_of_nothing_but_values_is_cut_short() {
+        let text = format!("[{}0]", "0,".repeat(MAX_VALUES));
+        assert_eq!(parse(text.as_bytes()).unwrap_err().reason, "too many values");
+        let text = format!("[{}0]", "0,".repeat(10_000));
+        assert_eq!(parse(text.as_bytes()).unwrap().items().len(), 10_001);
     }
 
     #[test]

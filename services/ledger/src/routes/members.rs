@@ -5,7 +5,7 @@ use std::sync::Arc;
 use actix_web::{HttpRequest, HttpResponse, post, web};
 use hbc_chain::tx::{Tx, txid};
 use hbc_consensus::{MemberId, MemberSet, Message};
-use hbc_service::{Problem, Public, parse_strict, peer_address};
+use hbc_service::{Body, Problem, Public, parse_strict, peer_address};
 use hbc_types::Digest;
 use hbc_types::problem::Slug;
 use hbc_types::wire::ledger::{AddressesView, AnnounceAddress, Challenge, ChallengeAnswer};
@@ -26,7 +26,7 @@ use crate::peers::{
 pub async fn receive(
     _signed_by_a_member: Public,
     request: HttpRequest,
-    body: web::Bytes,
+    body: Body,
     app: web::Data<App>,
 ) -> Result<HttpResponse, Problem> {
     if body.len() > MAX_ENVELOPE_BYTES {
@@ -34,7 +34,7 @@ pub async fn receive(
     }
     let sender = app.sender(&request, &body)?;
     if app.node.attack().is_none() {
-        app.take(sender, body).await?;
+        app.take(sender, body.into_bytes()).await?;
     }
     Ok(HttpResponse::Ok().json(app.node.heard()))
 }
@@ -51,7 +51,7 @@ pub async fn receive(
 pub async fn announce(
     _signed_by_a_member: Public,
     request: HttpRequest,
-    body: web::Bytes,
+    body: Body,
     app: web::Data<App>,
 ) -> Result<HttpResponse, Problem> {
     app.count_submissions(peer_address(&request), 1)?;
@@ -80,7 +80,7 @@ pub async fn announce(
 pub async fn challenge(
     _signed_by_a_member: Public,
     request: HttpRequest,
-    body: web::Bytes,
+    body: Body,
     app: web::Data<App>,
 ) -> Result<HttpResponse, Problem> {
     let sender = app.sender(&request, &body)?;

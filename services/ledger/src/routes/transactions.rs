@@ -9,7 +9,7 @@ use hbc_chain::proof::Document;
 use hbc_chain::rules::Refusal;
 use hbc_chain::tx::{Tx, TxError};
 use hbc_service::openapi::StoreProblems;
-use hbc_service::{Problem, Public, parse_strict, peer_address};
+use hbc_service::{Body, Problem, Public, parse_strict, peer_address};
 use hbc_types::Digest;
 use hbc_types::problem::Slug;
 use hbc_types::time::Timestamp;
@@ -67,7 +67,7 @@ fn unreadable(error: &TxError) -> Problem {
 pub async fn submit(
     _public: Public,
     request: HttpRequest,
-    body: web::Bytes,
+    body: Body,
     app: web::Data<App>,
 ) -> Result<HttpResponse, Problem> {
     app.refuse_writes()?;
@@ -102,7 +102,7 @@ pub async fn submit(
 pub async fn submit_batch(
     _public: Public,
     request: HttpRequest,
-    body: web::Bytes,
+    body: Body,
     app: web::Data<App>,
 ) -> Result<HttpResponse, Problem> {
     app.refuse_writes()?;

@@ -5,8 +5,8 @@ use std::time::Duration;
 use actix_web::http::StatusCode;
 use actix_web::{HttpRequest, HttpResponse, post, web};
 use bytes::Bytes;
-use hbc_service::Problem;
 use hbc_service::idempotency::{IdempotencyKey, Slot};
+use hbc_service::{Body, Problem};
 use hbc_types::Digest;
 use hbc_types::problem::Slug;
 use hbc_types::wire::storage::AnchorState;
@@ -42,7 +42,7 @@ pub async fn upload_bundle(
     caller: FhirCaller,
     key: IdempotencyKey,
     request: HttpRequest,
-    body: Bytes,
+    body: Body,
     app: web::Data<App>,
 ) -> Result<HttpResponse, FhirProblem> {
     is_fhir_json(&request)?;
@@ -97,7 +97,7 @@ pub async fn create_resource(
     key: IdempotencyKey,
     kind: web::Path<String>,
     request: HttpRequest,
-    body: Bytes,
+    body: Body,
     app: web::Data<App>,
 ) -> Result<HttpResponse, FhirProblem> {
     let kind = kind.into_inner();

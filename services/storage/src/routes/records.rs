@@ -5,13 +5,13 @@ use actix_web::http::header::CONTENT_TYPE;
 use actix_web::{HttpRequest, HttpResponse, post, web};
 use bytes::Bytes;
 use hbc_service::idempotency::{IdempotencyKey, Slot};
-use hbc_service::{Caller, Problem};
-use hbc_types::Digest;
+use hbc_service::{Body, Caller, Problem};
 use hbc_types::ids::RecordId;
 use hbc_types::labels::{Category, Sensitivity};
 use hbc_types::problem::Slug;
 use hbc_types::wire::access::Labels;
 use hbc_types::wire::storage::{AnchorState, DocumentQuery, RecordCreated};
+use hbc_types::{Digest, json};
 
 use crate::app::{App, blocking};
 use crate::domain::bundle::Draft;
@@ -47,11 +47,11 @@ pub async fn create_record(
     key: IdempotencyKey,
     query: web::Query<DocumentQuery>,
     request: HttpRequest,
-    body: Bytes,
+    body: Body,
     app: web::Data<App>,
 ) -> Result<HttpResponse, Problem> {
     let author = author(&request, &caller)?;
-    let draft = labelled(draft(&app, &request, &query, &body)?, body.clone()).await?;
+    let draft = labelled(&app, draft(&app, &request, &query, &body)?, body.clone()).await?;
     create::admit_document(&app, &author, draft.labels).await?;
     let work = async |slot: Slot| {
         let now = app.clock.now();
@@ -100,16 +100,23 @@ fn draft(app: &App, request: &HttpRequest, query: &DocumentQuery, body: &Bytes) 
 }
 
 /// A document in JSON may be a FHIR resource: what its labels and codes say counts as well as what its sender says.
-async fn labelled(mut draft: Draft, body: Bytes) -> Result<Draft, Error> {
+async fn labelled(app: &App, mut draft: Draft, body: Bytes) -> Result<Draft, Error> {
     let essence = draft.media_type.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
     if essence.ends_with("json") {
-        let told = blocking(move || {
-            let value = serde_json::from_slice(&body).unwrap_or_default();
-            Ok::<_, Error>(hbc_types::classify::sensitivity(&value))
-        });
+        let _turn = app.parsing.turn(body.len()).await;
+        let told = blocking(move || Ok::<_, Error>(told_by(&body)));
         draft.labels.sensitivity = draft.labels.sensitivity.and(told.await?);
     }
     Ok(draft)
+}
+
+/// What a text in JSON says of its sensitivity. One that is too large to be looked through is closed.
+fn told_by(body: &[u8]) -> Sensitivity {
+    if json::parse(body).is_err_and(|error| error.is_too_much()) {
+        return Sensitivity::Restricted;
+    }
+    let value = serde_json::from_slice(body).unwrap_or_default();
+    hbc_types::classify::sensitivity(&value)
 }
 
 fn view(stored: &Stored, anchor: AnchorState) -> RecordCreated {

@@ -56,6 +56,7 @@ impl Created {
 
 /// Reads a bundle and validates its resources.
 pub async fn read_bundle(app: &App, body: Bytes) -> Result<Bundle, Error> {
+    let _turn = app.parsing.turn(body.len()).await;
     let app = app.clone();
     blocking(move || {
         let node = json::parse(&body)?;
@@ -73,6 +74,7 @@ pub async fn read_single(
     kind: String,
     condition: Option<Criteria>,
 ) -> Result<Bundle, Error> {
+    let _turn = app.parsing.turn(body.len()).await;
     let app = app.clone();
     blocking(move || {
         let node = json::parse(&body)?;
@@ -228,15 +230,39 @@ async fn look_up(app: &App, author: &Author, bundle: &Bundle, readable: &Readabl
     let met = found.iter().filter(|(token, _)| of_account(token)).flat_map(|(_, records)| records);
     let open = open_to(app, author, readable, met.chain(&patient).cloned().collect()).await?;
     let mut matches: HashMap<Criteria, Vec<RecordId>> = HashMap::new();
+    let mut listed: HashMap<Criteria, Vec<RecordId>> = HashMap::new();
     for (token, records) in found {
-        let Some((directory, criteria)) = tokens.get(&token) else { continue };
-        let records = records.into_iter().filter(|record| *directory || open.contains(record));
-        matches.entry(criteria.clone()).or_default().extend(records);
+        match tokens.get(&token) {
+            Some((true, criteria)) => listed.entry(criteria.clone()).or_default().extend(records),
+            Some((false, criteria)) => {
+                let records = records.into_iter().filter(|record| open.contains(record));
+                matches.entry(criteria.clone()).or_default().extend(records);
+            }
+            None => {}
+        }
+    }
+    for (criteria, records) in listed {
+        // What the account has of its own comes first. Whoever writes an identifier into the directory a second time does not
+        // make it ambiguous for everybody: the oldest counts.
+        let own = matches.entry(criteria).or_default();
+        if own.is_empty() {
+            own.extend(oldest(app, records).await?);
+        }
     }
     let normal = Labels { category: Category::Demographics, sensitivity: Sensitivity::Normal };
     let patient_hidden = !account.is_directory()
         && patient.as_ref().map_or(!readable.covers_all(normal), |patient| !open.contains(patient));
     Ok(Known { matches, patient: patient.filter(|_| !patient_hidden), patient_hidden })
+}
+
+/// The oldest of some records.
+async fn oldest(app: &App, mut records: Vec<RecordId>) -> Result<Option<RecordId>, Error> {
+    if records.len() < 2 {
+        return Ok(records.pop());
+    }
+    let stored = app.store.records(&records).await?;
+    let oldest = stored.into_iter().min_by_key(|stored| (stored.row.created_at, stored.row.id.clone()));
+    Ok(oldest.map(|stored| stored.row.id))
 }
 
 /// Which of an account's records the author may read, or wrote.

@@ -187,3 +187,29 @@ async fn a_key_is_for_one_patient_purpose_and_condition() {
     })
     .await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_second_entry_of_the_directory_does_not_spoil_the_first() {
+    each(|app| async move {
+        let operator = app.operator();
+        let directory = [("HBC-Patient", "dir")];
+        let place = organisation();
+        let post = || app.fhir(&operator, "/fhir/Organization", &directory, place.as_bytes());
+        let oldest = post().await.expect(201).body["id"].as_str().unwrap().to_owned();
+        post().await.expect(201);
+        post().await.expect(201);
+        let patient = app.patient();
+        let mut visit = observation("laboratory");
+        visit["performer"] = json!([{"reference": "Organization?identifier=urn:places|7"}]);
+        let stored =
+            app.fhir(&patient, "/fhir/Observation", &[], visit.to_string().as_bytes()).await.expect(201);
+        assert_eq!(stored.body["performer"][0]["reference"], format!("Organization/{oldest}"));
+        // What the account has of its own comes first.
+        let own = app.fhir(&patient, "/fhir/Organization", &[], organisation().as_bytes()).await.expect(201);
+        let own = own.body["id"].as_str().unwrap().to_owned();
+        let stored =
+            app.fhir(&patient, "/fhir/Observation", &[], visit.to_string().as_bytes()).await.expect(201);
+        assert_eq!(stored.body["performer"][0]["reference"], format!("Organization/{own}"));
+    })
+    .await;
+}

@@ -13,7 +13,8 @@ CODES = {
     " immunization procedure imaging care-plan document device financial directory other",
     "sensitivity": "normal ETH PSY HIV STD SUD GDIS SDV restricted",
     "purpose": "TREAT ETREAT HPAYMT COVERAGE HRESCH PUBHLTH PATRQT",
-    "kind of access": "read write list denied void",
+    "kind of access": "read write list denied void search",
+    "channel": "api portal app link device",
     "custody": "server client passkey",
     "status of a key": "active revoked",
     "status of a profile": "active suspended revoked",
@@ -66,7 +67,8 @@ def moment(value, what):
 
 def check_receipt_body(body):
     needed = ("actor", "at", "categories", "id", "kind", "n", "patient", "purpose", "records", "rule")
-    fields(body, needed, ("grant", "organisation", "prev"))
+    optional = ("case", "channel", "count", "emergency", "folded", "grant", "on_behalf_of", "organisation", "prev")
+    fields(body, needed, optional)
     identity(body["actor"], "pat|agy|op", "actor")
     moment(body["at"], "at")
     codes(body["categories"], "category", empty=True)
@@ -88,6 +90,22 @@ def check_receipt_body(body):
         text(body["prev"], DIGEST, "prev")
     integer(body["n"], 1, LARGEST, "n")
     demand((body["n"] == 1) == ("prev" not in body), "prev does not fit n")
+    demand(("count" in body) == (body["kind"] == "search"), "a search, and nothing else, has a count")
+    if "count" in body:
+        integer(body["count"], 0, LARGEST, "count")
+        demand(not body["records"], "a search names no records")
+    if "folded" in body:
+        integer(body["folded"], 1, LARGEST, "folded")
+        demand(body["kind"] == "denied", "only a denial is folded")
+    if "emergency" in body:
+        identity(body["emergency"], "emg", "emergency")
+        demand(body["purpose"] == "ETREAT", "an emergency access is for emergency treatment")
+    if "on_behalf_of" in body:
+        identity(body["on_behalf_of"], "pat|agy|op", "on_behalf_of")
+    if "channel" in body:
+        code(body["channel"], "channel")
+    if "case" in body:
+        text(body["case"], r"[!-~]{1,64}", "case")
 
 
 def check_consent_body(body):

@@ -35,6 +35,13 @@ def canonical_texts(vector):
         refused(one["why"], decode, one["text"].encode())
 
 
+def receipts(vector):
+    for body in vector["accepted"]:
+        check_receipt_body(body)
+    for one in vector["refused"]:
+        refused(one["why"], check_receipt_body, one["body"])
+
+
 def signed_objects(vector):
     for one in vector["accepted"]:
         open_jws(one["text"], one["typ"], bytes.fromhex(one["key"]))
@@ -155,7 +162,7 @@ def check_vectors(folder, check):
     for name, digest in sums.items():
         demand(sha((folder / name).read_bytes()).hex() == digest, f"{name} has another hash")
     subjects = {
-        "keys": keys, "json": canonical_texts, "jws": signed_objects, "map": state_map, "merkle": trees, "notes": notes,
+        "keys": keys, "json": canonical_texts, "receipts": receipts, "jws": signed_objects, "map": state_map, "merkle": trees, "notes": notes,
         "votes": votes, "evidence": evidence, "outcomes": lambda vector: outcomes(vector, check),
     }
     demand({f"vectors/{name}.json" for name in subjects} == {name for name in sums if name.startswith("v")}, "subjects")

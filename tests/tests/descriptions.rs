@@ -13,7 +13,7 @@ use hbc_tests::{described, tools};
 use hbc_types::account::{AgencyType, Custody, Role, Standing};
 use hbc_types::labels::{Category, Sensitivity};
 use hbc_types::purpose::{Action, Purpose};
-use hbc_types::wire::access::{AccessKind, AccessRequestState, GrantState};
+use hbc_types::wire::access::{AccessKind, AccessRequestState, Channel, GrantState};
 use hbc_types::wire::ledger::{NodeRole, NodeState, TransactionState};
 use hbc_types::wire::storage::AnchorState;
 use serde::Serialize;
@@ -50,6 +50,7 @@ fn enumerations() -> BTreeMap<&'static str, Value> {
         AgencyType,
         AnchorState,
         Category,
+        Channel,
         Sensitivity,
         Custody,
         GrantState,

@@ -17,6 +17,7 @@ use crate::domain::floors::Changes;
 use crate::domain::keys::MasterKey;
 use crate::domain::policy::PolicyEngine;
 use crate::domain::rights::RowProtection;
+use crate::domain::staff::Approvers;
 use crate::error::Error;
 use crate::store::journal::Journal;
 
@@ -38,6 +39,8 @@ pub struct Core {
     pub master: MasterKey,
     /// Keys of auth: it registers consent keys.
     pub auth_keys: Vec<PublicKey>,
+    /// Whose votes make a staff profile.
+    pub approvers: Approvers,
     /// Receipts wait at most this long for their batch.
     pub batch_interval: Duration,
 }
@@ -75,6 +78,7 @@ impl App {
             journal,
             master: MasterKey::new(&config.master_key_file.key()?),
             auth_keys: base.genesis.service_keys(ServiceRole::Auth).collect(),
+            approvers: Approvers::of(&base.genesis),
             batch_interval: config.batch_interval(),
             base,
         })))

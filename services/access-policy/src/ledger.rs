@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use hbc_app::{FinalEvent, LedgerEvents, Refusal};
-use hbc_chain::payload::{Consent, ConsentKey, KeyStatus, Payload, Revoke};
+use hbc_chain::payload::{Consent, ConsentKey, KeyStatus, Payload, Revoke, Staff};
 use hbc_chain::tx::Tx as LedgerTx;
 use hbc_client::ledger::{FinalBlock, FinalTransaction};
 use hbc_db::outbox::Settled;
@@ -15,6 +15,7 @@ use hbc_types::{Digest, Timestamp};
 use crate::app::App;
 use crate::domain::consent::Draft;
 use crate::domain::floors::Changes;
+use crate::domain::staff::Record;
 use crate::error::Error;
 use crate::flows::consents::{change_grant, protected};
 use crate::store;
@@ -72,10 +73,10 @@ const fn concerns_us(payload: &Payload) -> bool {
         | Payload::Alter(_)
         | Payload::Revoke(_)
         | Payload::ConsentKey(_)
+        | Payload::Staff(_)
         | Payload::Receipts(_) => true,
         Payload::MemberVote(_)
         | Payload::ServiceKey(_)
-        | Payload::Staff(_)
         | Payload::Affiliation(_)
         | Payload::Order(_)
         | Payload::Anchor(_)
@@ -134,7 +135,7 @@ fn locks(patients: &[PatientId]) -> Vec<Lock> {
 
 /// Whether a final transaction's effect stands here: rows that were set back to an older state of theirs, MACs included,
 /// are found by this and by nothing else.
-async fn stands(db: &mut Tx, tx: &LedgerTx) -> Result<bool, Error> {
+async fn stands(app: &App, db: &mut Tx, tx: &LedgerTx) -> Result<bool, Error> {
     match tx.payload() {
         Payload::Grant(_) => match store::grants::find_by_txid(db, tx.txid()).await? {
             Some(id) => {
@@ -158,11 +159,16 @@ async fn stands(db: &mut Tx, tx: &LedgerTx) -> Result<bool, Error> {
             Ok(of_key
                 .is_none_or(|stored| stored.grant.ended_at.is_some() || stored.grant.altered_by.is_some()))
         }
+        Payload::Staff(change) => {
+            let stored = store::staff::stored_staff(db, &app.protection, change.key).await?;
+            let mut record = stored.unwrap_or_else(|| Record::new(change.key));
+            // A vote that would still be news had no effect.
+            Ok(!record.take(change, tx.kid(), &app.approvers))
+        }
         // They leave nothing behind here that could be set back and give somebody a right.
         Payload::ConsentKey(_)
         | Payload::MemberVote(_)
         | Payload::ServiceKey(_)
-        | Payload::Staff(_)
         | Payload::Affiliation(_)
         | Payload::Order(_)
         | Payload::Anchor(_)
@@ -181,7 +187,7 @@ pub async fn audit_block(app: &App, block: &FinalBlock) -> Result<u64, Error> {
             continue;
         }
         let mut conn = app.db.reads().acquire().await.map_err(hbc_db::DbError::from)?;
-        if stands(&mut conn, tx).await? {
+        if stands(app, &mut conn, tx).await? {
             continue;
         }
         drop(conn);
@@ -223,10 +229,10 @@ async fn apply(app: &App, db: &mut Tx, tx: &LedgerTx, at: At<'_>) -> Result<(), 
             key_revoked(app, db, tx.txid(), key, at).await
         }
         Payload::Receipts(_) => store::receipts::batch_final(db, tx.txid(), at.height).await,
+        Payload::Staff(change) => staff_voted(app, db, tx.kid(), change, at.changes).await,
         Payload::ConsentKey(_)
         | Payload::MemberVote(_)
         | Payload::ServiceKey(_)
-        | Payload::Staff(_)
         | Payload::Affiliation(_)
         | Payload::Order(_)
         | Payload::Anchor(_)
@@ -234,6 +240,22 @@ async fn apply(app: &App, db: &mut Tx, tx: &LedgerTx, at: At<'_>) -> Result<(), 
         | Payload::Release(_)
         | Payload::NodeEvent(_) => Ok(()),
     }
+}
+
+/// A vote about a staff profile is final.
+async fn staff_voted(
+    app: &App,
+    db: &mut Tx,
+    signer: Digest,
+    change: &Staff,
+    changes: &Changes,
+) -> Result<(), Error> {
+    let stored = store::staff::stored_staff(db, &app.protection, change.key).await?;
+    let mut record = stored.unwrap_or_else(|| Record::new(change.key));
+    if record.take(change, signer, &app.approvers) {
+        store::staff::put_staff(db, &app.protection, &record, changes).await?;
+    }
+    Ok(())
 }
 
 /// A grant is final: from now on it takes effect, unless it was revoked before.

@@ -26,7 +26,7 @@ use hbc_types::hash;
 use hbc_types::keys::{PublicKey, SignatureBytes, possession_text};
 use hbc_types::labels::{Category, Sensitivity};
 use hbc_types::purpose::{Action, Purpose};
-use hbc_types::wire::access::AccessKind;
+use hbc_types::wire::access::{AccessKind, Channel};
 
 const SALT: [u8; 32] = [7; 32];
 
@@ -168,6 +168,7 @@ fn codes() -> Vec<(&'static str, Vec<&'static str>)> {
         ("sensitivity", all(Sensitivity::ALL, Sensitivity::code)),
         ("purpose", all(Purpose::ALL, Purpose::code)),
         ("kind of access", all(AccessKind::ALL, AccessKind::code)),
+        ("channel", all(Channel::ALL, Channel::code)),
         ("custody", all(Custody::ALL, Custody::code)),
         ("status of a key", all(KeyStatus::ALL, KeyStatus::code)),
         ("status of a profile", all(StaffStatus::ALL, StaffStatus::code)),

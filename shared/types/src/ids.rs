@@ -114,6 +114,10 @@ id!(
     GrantId, "grt"
 );
 id!(
+    /// An emergency access: a grantee opened records without a grant, and somebody else looks at it afterwards.
+    EmergencyId, "emg"
+);
+id!(
     /// An agency's request for access.
     AccessRequestId, "req"
 );

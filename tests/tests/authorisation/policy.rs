@@ -141,6 +141,7 @@ pub async fn cases(world: &World) -> Result<Vec<Case>> {
     let mut all = requests(world)?;
     all.extend([
         Case::new("access-policy GET /v1/me/accesses", &[])
+            .query("limit=2")
             .stranger(dora, &FORBIDDEN)
             .stranger(operator, &FORBIDDEN)
             .rightful(alice),

@@ -1,15 +1,19 @@
 //! What was done once and must never seem undone: the least version of each patient's rights and of each account, and the
 //! sessions that ended. Whatever the database says below that was put there by another hand.
 //!
-//! Pure memory: [`crate::store::journal`] keeps it on disk, outside the database.
+//! Pure memory: [`crate::store::journal`] keeps it on disk, outside the database. Nobody is named here or there: ids stand
+//! as keyed hashes.
 //!
 //! Why: decision 0113.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
-use hbc_types::Timestamp;
+use hbc_db::{Column, RowMac};
+use hbc_types::codes::codes;
 use hbc_types::ids::{AccountId, PatientId, SessionId};
+use hbc_types::secret::Key32;
+use hbc_types::{Digest, Timestamp};
 
 /// One change of rights.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -18,33 +22,52 @@ pub enum Change {
     Rights(PatientId, u64),
     /// An account's row was written at this time (Unix ms); each writing is later than the one before.
     Account(AccountId, i64),
+    /// A staff profile had so many changes take effect.
+    Staff(Digest, u64),
     /// A session ended; its tokens have expired at this time (Unix ms).
     Session(SessionId, i64),
 }
 
-impl Change {
-    /// As a line of the journal: kind, id, number.
+codes! {
+    /// What a floor is of.
+    Kind {
+        /// A patient's rights.
+        Rights = "rights",
+        /// An account.
+        Account = "account",
+        /// A staff profile.
+        Staff = "staff",
+        /// An ended session.
+        Session = "session",
+    }
+}
+
+/// Bytes of a keyed hash of an id.
+const NAME: usize = 16;
+
+/// A floor: of what, and how high.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Floor {
+    kind: Kind,
+    name: [u8; NAME],
+    number: i64,
+}
+
+impl Floor {
+    /// As a line of the journal: kind, keyed hash of the id, number.
     #[must_use]
     pub fn line(&self) -> String {
-        match self {
-            Self::Rights(patient, version) => format!("rights {patient} {version}"),
-            Self::Account(account, at) => format!("account {account} {at}"),
-            Self::Session(session, until) => format!("session {session} {until}"),
-        }
+        format!("{} {} {}", self.kind.code(), hex::encode(self.name), self.number)
     }
 
-    /// Reads what [`Change::line`] wrote.
+    /// Reads what [`Floor::line`] wrote.
     #[must_use]
     pub fn parse(line: &str) -> Option<Self> {
         let mut words = line.split(' ');
-        let (kind, id, number) = (words.next()?, words.next()?, words.next()?);
-        let change = match kind {
-            "rights" => Self::Rights(PatientId::parse(id).ok()?, number.parse().ok()?),
-            "account" => Self::Account(AccountId::parse(id).ok()?, number.parse().ok()?),
-            "session" => Self::Session(SessionId::parse(id).ok()?, number.parse().ok()?),
-            _ => return None,
-        };
-        words.next().is_none().then_some(change)
+        let (kind, name, number) = (words.next()?, words.next()?, words.next()?);
+        let name = hex::decode(name).ok()?.try_into().ok()?;
+        let floor = Self { kind: Kind::parse(kind)?, name, number: number.parse().ok()? };
+        words.next().is_none().then_some(floor)
     }
 }
 
@@ -65,74 +88,110 @@ impl Changes {
     }
 }
 
-#[derive(Debug, Default)]
-struct Known {
-    rights: HashMap<PatientId, u64>,
-    accounts: HashMap<AccountId, i64>,
-    sessions: HashMap<SessionId, i64>,
-}
+type Known = HashMap<(Kind, [u8; NAME]), i64>;
 
 /// The floors. Clones share them.
-#[derive(Clone, Debug, Default)]
-pub struct Floors(Arc<RwLock<Known>>);
+#[derive(Clone)]
+pub struct Floors(Arc<Shared>);
+
+struct Shared {
+    macs: RowMac,
+    known: RwLock<Known>,
+}
+
+impl std::fmt::Debug for Floors {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Floors(…)")
+    }
+}
+
+impl Default for Floors {
+    /// None, under a key that nobody needs.
+    fn default() -> Self {
+        Self::new(RowMac::new(Key32::new([0; 32])))
+    }
+}
 
 impl Floors {
-    /// Raises what a change raises; nothing is ever lowered.
-    pub fn raise(&self, change: &Change) {
-        let mut known = self.0.write().unwrap_or_else(PoisonError::into_inner);
-        match change {
-            Change::Rights(patient, version) => {
-                let floor = known.rights.entry(patient.clone()).or_insert(0);
-                *floor = (*floor).max(*version);
-            }
-            Change::Account(account, at) => {
-                let floor = known.accounts.entry(account.clone()).or_insert(i64::MIN);
-                *floor = (*floor).max(*at);
-            }
-            Change::Session(session, until) => {
-                let end = known.sessions.entry(session.clone()).or_insert(i64::MIN);
-                *end = (*end).max(*until);
-            }
-        }
+    /// None yet; ids are hashed under this key.
+    #[must_use]
+    pub fn new(macs: RowMac) -> Self {
+        Self(Arc::new(Shared { macs, known: RwLock::default() }))
     }
 
-    fn read<T>(&self, look: impl FnOnce(&Known) -> T) -> T {
-        look(&self.0.read().unwrap_or_else(PoisonError::into_inner))
+    /// The floor that a change puts in.
+    #[must_use]
+    pub fn of(&self, change: &Change) -> Floor {
+        let signed = |number: &u64| i64::try_from(*number).unwrap_or(i64::MAX);
+        let (kind, id, number) = match change {
+            Change::Rights(patient, version) => (Kind::Rights, patient.to_string(), signed(version)),
+            Change::Account(account, at) => (Kind::Account, account.to_string(), *at),
+            Change::Staff(key, round) => (Kind::Staff, key.to_string(), signed(round)),
+            Change::Session(session, until) => (Kind::Session, session.to_string(), *until),
+        };
+        Floor { kind, name: self.name(kind, &id), number }
+    }
+
+    fn name(&self, kind: Kind, id: &str) -> [u8; NAME] {
+        let mac = self.0.macs.compute("floor", &[Column::Text(kind.code()), Column::Text(id)]);
+        let mut name = [0; NAME];
+        for (to, from) in name.iter_mut().zip(mac) {
+            *to = from;
+        }
+        name
+    }
+
+    /// Puts a floor in, unless there is a higher one.
+    pub fn raise(&self, floor: Floor) {
+        let mut known = self.0.known.write().unwrap_or_else(PoisonError::into_inner);
+        let number = known.entry((floor.kind, floor.name)).or_insert(i64::MIN);
+        *number = (*number).max(floor.number);
+    }
+
+    fn get(&self, kind: Kind, id: &str) -> Option<i64> {
+        let name = self.name(kind, id);
+        self.0.known.read().unwrap_or_else(PoisonError::into_inner).get(&(kind, name)).copied()
     }
 
     /// The least consent version that this patient's rights can have.
     #[must_use]
     pub fn rights(&self, patient: &PatientId) -> u64 {
-        self.read(|known| known.rights.get(patient).copied().unwrap_or(0))
+        self.get(Kind::Rights, patient.as_str()).and_then(|version| u64::try_from(version).ok()).unwrap_or(0)
     }
 
     /// The earliest time at which this account's row can have been written last (Unix ms).
     #[must_use]
     pub fn account(&self, account: &AccountId) -> i64 {
-        self.read(|known| known.accounts.get(account).copied().unwrap_or(i64::MIN))
+        self.get(Kind::Account, account.as_str()).unwrap_or(i64::MIN)
+    }
+
+    /// How many changes of this staff profile took effect at least.
+    #[must_use]
+    pub fn staff(&self, key: &Digest) -> u64 {
+        let round = self.get(Kind::Staff, &key.to_string());
+        round.and_then(|round| u64::try_from(round).ok()).unwrap_or(0)
     }
 
     /// Whether a session ended.
     #[must_use]
     pub fn has_ended(&self, session: &SessionId) -> bool {
-        self.read(|known| known.sessions.contains_key(session))
+        self.get(Kind::Session, session.as_str()).is_some()
     }
 
     /// Forgets sessions whose tokens have expired anyway.
     pub fn forget_sessions(&self, now: Timestamp) {
-        let mut known = self.0.write().unwrap_or_else(PoisonError::into_inner);
-        known.sessions.retain(|_, until| *until > now.ms());
+        let mut known = self.0.known.write().unwrap_or_else(PoisonError::into_inner);
+        known.retain(|(kind, _), until| *kind != Kind::Session || *until > now.ms());
     }
 
-    /// Everything that must be remembered, as few changes as say it.
+    /// All of them.
     #[must_use]
-    pub fn all(&self) -> Vec<Change> {
-        self.read(|known| {
-            let rights = known.rights.iter().map(|(id, version)| Change::Rights(id.clone(), *version));
-            let accounts = known.accounts.iter().map(|(id, at)| Change::Account(id.clone(), *at));
-            let sessions = known.sessions.iter().map(|(id, until)| Change::Session(id.clone(), *until));
-            rights.chain(accounts).chain(sessions).collect()
-        })
+    pub fn all(&self) -> Vec<Floor> {
+        let known = self.0.known.read().unwrap_or_else(PoisonError::into_inner);
+        known
+            .iter()
+            .map(|((kind, name), number)| Floor { kind: *kind, name: *name, number: *number })
+            .collect()
     }
 }
 
@@ -145,11 +204,12 @@ mod tests {
     use super::*;
 
     fn change() -> impl Strategy<Value = Change> {
-        (0..3_u8, 0..4_u64, 0..50_i64).prop_map(|(kind, seed, number)| {
+        (0..4_u8, 0..4_u64, 0..50_i64).prop_map(|(kind, seed, number)| {
             let random = Random::seeded(seed);
             match kind {
                 0 => Change::Rights(PatientId::random(&random), number.unsigned_abs()),
                 1 => Change::Account(AccountId::Agency(AgencyId::random(&random)), number),
+                2 => Change::Staff(Digest::of(&seed.to_be_bytes()), number.unsigned_abs()),
                 _ => Change::Session(SessionId::random(&random), number),
             }
         })
@@ -158,18 +218,19 @@ mod tests {
     proptest! {
         #[test]
         fn floors_only_rise_and_survive_being_written_down(changes in proptest::collection::vec(change(), 0..40)) {
-            let floors = Floors::default();
+            let (floors, mut past) = (Floors::default(), Vec::new());
             for change in &changes {
-                let before = floors.all();
-                floors.raise(change);
+                past.push(change.clone());
+                floors.raise(floors.of(change));
                 let again = Floors::default();
-                for line in floors.all().iter().map(Change::line) {
-                    again.raise(&Change::parse(&line).unwrap());
+                for line in floors.all().iter().map(Floor::line) {
+                    again.raise(Floor::parse(&line).unwrap());
                 }
-                for old in before.iter().chain([change]) {
+                for old in &past {
                     match old {
                         Change::Rights(id, version) => prop_assert!(again.rights(id) >= *version),
                         Change::Account(id, at) => prop_assert!(again.account(id) >= *at),
+                        Change::Staff(key, round) => prop_assert!(again.staff(key) >= *round),
                         Change::Session(id, _) => prop_assert!(again.has_ended(id)),
                     }
                 }

@@ -10,3 +10,4 @@ pub mod policy;
 pub mod receipts;
 pub mod rights;
 pub mod scope;
+pub mod staff;

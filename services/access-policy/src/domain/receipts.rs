@@ -36,39 +36,51 @@ pub struct Occurrence {
     pub records: Vec<ReceiptRecord>,
     /// Categories concerned, sorted, each once.
     pub categories: Vec<Category>,
+    /// How many more equal denials it closes.
+    pub folded: Option<u64>,
     /// When.
     pub at: Timestamp,
 }
 
 impl Occurrence {
-    /// What equal denials have in common. The records are left out on purpose: the receipt of the first attempt of a
-    /// minute stands for all that differ from it only in the record.
+    /// What equal denials have in common: who, to whose records, by which rule. The receipt of the first stands for all of a
+    /// minute, and a closing one says how many more there were.
     #[must_use]
     pub fn fold_fingerprint(&self) -> Digest {
-        // A denial is the only kind that folds, and no grant is told of it.
+        // A denial is the only kind that folds. Without `..`: whether a field makes another denial of it is to be decided.
         let Self {
             patient,
             actor,
-            organisation,
-            purpose,
             rule,
-            categories,
+            organisation: _,
+            purpose: _,
+            categories: _,
             kind: _,
             grant: _,
             records: _,
+            folded: _,
             at: _,
         } = self;
-        let categories: Vec<&str> = categories.iter().map(|category| category.code()).collect();
-        let parts: [&[u8]; 6] = [
-            patient.as_str().as_bytes(),
-            actor.as_str().as_bytes(),
-            organisation.as_ref().map_or("", AgencyId::as_str).as_bytes(),
-            purpose.code().as_bytes(),
-            rule.as_bytes(),
-            &categories.join(",").into_bytes(),
-        ];
-        hash::domain_hash("hbc/denial-fold/v1", &parts)
+        let parts = [patient.as_str(), actor.as_str(), rule].map(str::as_bytes);
+        hash::domain_hash("hbc/denial-fold/v2", &parts)
     }
+}
+
+/// A row of equal denials: what the closing receipt says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Fold {
+    /// Whose records.
+    pub patient: PatientId,
+    /// Who.
+    pub actor: AccountId,
+    /// For which organisation, the first time.
+    pub organisation: Option<AgencyId>,
+    /// Why, the first time.
+    pub purpose: Purpose,
+    /// By which rule.
+    pub rule: String,
+    /// How many there were beside the first.
+    pub more: u64,
 }
 
 /// The end of a patient's chain of receipts.
@@ -95,8 +107,19 @@ pub struct Receipt {
 
 /// Gives an occurrence the next number after `head`.
 pub fn issue(occurrence: &Occurrence, head: Head, random: &Random) -> Result<Receipt, JsonError> {
-    let Occurrence { patient, kind, actor, organisation, purpose, grant, rule, records, categories, at } =
-        occurrence.clone();
+    let Occurrence {
+        patient,
+        kind,
+        actor,
+        organisation,
+        purpose,
+        grant,
+        rule,
+        records,
+        categories,
+        folded,
+        at,
+    } = occurrence.clone();
     let body = ReceiptBody {
         id: ReceiptId::random(random),
         patient,
@@ -110,6 +133,13 @@ pub fn issue(occurrence: &Occurrence, head: Head, random: &Random) -> Result<Rec
         rule,
         records,
         categories,
+        folded,
+        // Nothing here sends these yet.
+        emergency: None,
+        on_behalf_of: None,
+        count: None,
+        channel: None,
+        case: None,
         at,
     };
     let text = json::encode(&body)?;
@@ -187,6 +217,7 @@ mod tests {
             rule: "grant".to_owned(),
             records: Vec::new(),
             categories: vec![Category::Laboratory],
+            folded: None,
             at: Timestamp::from_ms(1_795_404_630_007),
         }
     }
@@ -209,6 +240,9 @@ mod tests {
         other.at = Timestamp::from_ms(5);
         assert_eq!(base.fold_fingerprint(), other.fold_fingerprint());
         other.purpose = Purpose::Payment;
+        other.categories.clear();
+        assert_eq!(base.fold_fingerprint(), other.fold_fingerprint());
+        other.rule = "no-grant".to_owned();
         assert_ne!(base.fold_fingerprint(), other.fold_fingerprint());
     }
 

@@ -10,6 +10,7 @@
 //!
 //! Why: decision 0052.
 
+use hbc_chain::payload::StaffStatus;
 use hbc_types::account::{AgencyType, Custody, Standing};
 use hbc_types::ids::{AccountId, AgencyId, PatientId, SessionId};
 use hbc_types::secret::Key32;
@@ -26,6 +27,7 @@ use zeroize::Zeroizing;
 use crate::domain::floors::Floors;
 use crate::domain::grant::Grant;
 use crate::domain::policy::Principal;
+use crate::domain::staff::{Record, Vote};
 
 /// Bytes of a nonce.
 const NONCE_BYTES: usize = 12;
@@ -176,6 +178,21 @@ fn ended_text(grant: &Grant) -> Vec<u8> {
     hash::aad("hbc/ended-grant/v1", &borrowed)
 }
 
+fn staff_text(record: &Record) -> Vec<u8> {
+    let Record { key, round, status, commitment, votes } = record;
+    let mut parts = vec![
+        digest(Some(key)),
+        round.to_be_bytes().to_vec(),
+        text(status.map(StaffStatus::code)),
+        digest(commitment.as_ref()),
+    ];
+    for Vote { status, commitment, signer } in votes {
+        parts.extend([text(Some(status)), digest(Some(commitment)), digest(Some(signer))]);
+    }
+    let borrowed: Vec<&[u8]> = parts.iter().map(Vec::as_slice).collect();
+    hash::aad("hbc/staff-row/v1", &borrowed)
+}
+
 /// The scope by its meaning, so that it does not matter how a JSON text was spaced.
 fn scope_text(scope: &Scope) -> Vec<u8> {
     let Scope { actions, categories, sensitivities, purposes, from, until, future_records } = scope;
@@ -208,8 +225,10 @@ pub fn numbers_text(numbers: &std::collections::BTreeMap<Labels, u64>) -> Vec<u8
 pub struct Account {
     /// Which account.
     pub id: AccountId,
-    /// What auth says.
+    /// What auth says; the profile it sent along is not kept.
     pub subject: Subject,
+    /// The commitment that the profile opened.
+    pub commitment: Option<Digest>,
     /// Since when it is denied.
     pub denied_at: Option<Timestamp>,
     /// Until when; absent: until lifted.
@@ -242,14 +261,25 @@ impl Account {
             name: None,
             organisation: None,
             staff_key: None,
+            profile: None,
             revision: 0,
         };
-        Self { id, subject, denied_at: None, denied_until: None, updated_at: at }
+        Self { id, subject, commitment: None, denied_at: None, denied_until: None, updated_at: at }
     }
 
     fn text(&self) -> Vec<u8> {
-        let Self { id, subject, denied_at, denied_until, updated_at } = self;
-        let Subject { role, standing, agency_type, name, organisation, staff_key, revision } = subject;
+        let Self { id, subject, commitment, denied_at, denied_until, updated_at } = self;
+        let Subject {
+            role,
+            standing,
+            agency_type,
+            name,
+            organisation,
+            staff_key,
+            revision,
+            // Never kept.
+            profile: _,
+        } = subject;
         let parts = [
             text(Some(id.as_str())),
             text(Some(role.code())),
@@ -260,6 +290,7 @@ impl Account {
             text(name.as_deref()),
             text(organisation.as_ref().map(AgencyId::as_str)),
             digest(staff_key.as_ref()),
+            digest(commitment.as_ref()),
             revision.to_be_bytes().to_vec(),
             time(*denied_at),
             time(*denied_until),
@@ -441,6 +472,23 @@ impl RowProtection {
     /// Checks the MAC of an account.
     pub fn check_account(&self, account: &Account, mac: &[u8]) -> Result<(), RowMacError> {
         self.macs.check("subjects", &[Column::Bytes(&account.text())], mac)
+    }
+
+    /// Whether a staff profile is as of the last change of it.
+    pub fn check_staff_age(&self, record: &Record) -> Result<(), RowMacError> {
+        let young = record.round >= self.floors.staff(&record.key);
+        if young { Ok(()) } else { Err(RowMacError { table: "staff" }) }
+    }
+
+    /// The MAC of a staff profile.
+    #[must_use]
+    pub fn staff(&self, record: &Record) -> [u8; RowMac::BYTES] {
+        self.macs.compute("staff", &[Column::Bytes(&staff_text(record))])
+    }
+
+    /// Checks the MAC of a staff profile.
+    pub fn check_staff(&self, record: &Record, mac: &[u8]) -> Result<(), RowMacError> {
+        self.macs.check("staff", &[Column::Bytes(&staff_text(record))], mac)
     }
 
     /// The MAC of a bucket of ended sessions.

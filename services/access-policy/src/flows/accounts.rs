@@ -14,6 +14,7 @@ use crate::app::App;
 use crate::domain::floors::Change;
 use crate::domain::keys::KekId;
 use crate::domain::rights::{Account, EndedSessions, Pin};
+use crate::domain::staff;
 use crate::error::Error;
 use crate::store;
 
@@ -28,6 +29,8 @@ pub async fn put_subject(app: &App, id: AccountId, subject: Subject) -> Result<(
     if matches!(id, AccountId::Agency(_)) != subject.agency_type.is_some() {
         return Err(Error::invalid("agency_type", "belongs to agencies, and each has one"));
     }
+    let opened = subject.profile.as_ref().map(|profile| staff::open(&id, &subject, profile)).transpose();
+    let commitment = opened.map_err(|error| Error::invalid("profile", error.to_string()))?;
     let (now, lock) = (app.clock.now(), vec![Lock::exclusive(id.as_str())]);
     let this = app.clone();
     app.change(lock, move |tx, changes| {
@@ -37,8 +40,14 @@ pub async fn put_subject(app: &App, id: AccountId, subject: Subject) -> Result<(
                 return Ok(());
             }
             let mut account = known.unwrap_or_else(|| Account::unknown(id.clone(), now));
-            account.subject = subject.clone();
+            account.subject = Subject { profile: None, ..subject.clone() };
+            account.commitment = commitment;
             account.updated_at = account.next_change(this.protection.floors(), now);
+            let standing = store::accounts::ledger_standing(tx, &this.protection, &account).await?;
+            if account.subject.standing == Standing::Active && standing == Standing::Pending {
+                // auth tells again, until the ledger was followed here as far as there.
+                return Err(Error::Conflict("the ledger does not say so, as far as it was followed here"));
+            }
             store::accounts::put_account(tx, &this.protection, &account, &changes).await
         })
     })

@@ -3,7 +3,7 @@
 
 use hbc_chain::tx::Tx as LedgerTx;
 use hbc_db::{Lock, Tx};
-use hbc_types::account::{AgencyType, Role, Standing};
+use hbc_types::account::{AgencyType, Role};
 use hbc_types::ids::{AccountId, GrantId, PatientId};
 use hbc_types::keys::PublicKey;
 use hbc_types::outbox::NewTransaction;
@@ -104,13 +104,10 @@ pub async fn draft_grant(
 }
 
 async fn check_grantee(app: &App, tx: &mut Tx, new: &NewGrant, now: Timestamp) -> Result<(), Error> {
-    let account = store::accounts::account(tx, &app.protection, new.grantee.as_str()).await?;
-    let active = account.filter(|account| {
-        account.subject.role == Role::Agency
-            && account.subject.standing == Standing::Active
-            && !account.is_denied(now)
-    });
-    let Some(account) = active else { return Err(Error::invalid("grantee", "is no approved agency")) };
+    let account = store::accounts::active_account(tx, &app.protection, new.grantee.as_str(), now).await?;
+    let Some(account) = account.filter(|account| account.subject.role == Role::Agency) else {
+        return Err(Error::invalid("grantee", "is no approved agency"));
+    };
     let Subject { agency_type, organisation, .. } = account.subject;
     let organisation = match organisation {
         Some(id) => store::accounts::account(tx, &app.protection, id.as_str()).await?,

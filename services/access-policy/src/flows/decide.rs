@@ -5,19 +5,19 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use hbc_db::Tx;
-use hbc_types::Timestamp;
 use hbc_types::ids::{AccountId, PatientId, ReceiptId};
 use hbc_types::labels::Category;
 use hbc_types::purpose::{Action, Purpose};
 use hbc_types::wire::access::{
     AccessKind, AllowedLabels, ConsentVersion, DecisionAnswer, DecisionRequest, Labels,
 };
+use hbc_types::{Digest, Timestamp};
 
 use crate::app::{App, Who};
 use crate::domain::decision::{Situation, Verdict, decide};
 use crate::domain::grant::Grant;
 use crate::domain::policy::Principal;
-use crate::domain::receipts::{Occurrence, issue};
+use crate::domain::receipts::{Fold, Occurrence, issue};
 use crate::domain::rights::Rights;
 use crate::error::{Error, INTEGRITY_RULE};
 use crate::flows::accounts::refusal;
@@ -145,6 +145,7 @@ impl Frame<'_> {
             rule: rule.to_owned(),
             records: Vec::new(),
             categories: categories.into_iter().collect(),
+            folded: None,
             at: self.now,
         }
     }
@@ -170,11 +171,36 @@ pub async fn denial(app: &App, tx: &mut Tx, occurrence: &Occurrence) -> Result<O
     if let Some(earlier) = store::receipts::folded(tx, fingerprint, occurrence.at).await? {
         return Ok(Some(earlier));
     }
+    close_fold(app, tx, fingerprint, occurrence.at).await?;
     let id = receipt(app, tx, occurrence).await?;
     if let Some(id) = &id {
-        store::receipts::fold_until(tx, fingerprint, id, occurrence.at.plus(FOLD)).await?;
+        store::receipts::begin_fold(tx, fingerprint, id, occurrence, occurrence.at.plus(FOLD)).await?;
     }
     Ok(id)
+}
+
+/// Ends the folding of equal denials: if there were more than the one that has a receipt, another says how many.
+pub async fn close_fold(app: &App, tx: &mut Tx, fingerprint: Digest, now: Timestamp) -> Result<(), Error> {
+    let Some(fold) = store::receipts::take_fold(tx, fingerprint).await? else { return Ok(()) };
+    let Fold { patient, actor, organisation, purpose, rule, more } = fold;
+    if more == 0 {
+        return Ok(());
+    }
+    let closing = Occurrence {
+        patient,
+        kind: AccessKind::Denied,
+        actor,
+        organisation,
+        purpose,
+        grant: None,
+        rule,
+        records: Vec::new(),
+        categories: Vec::new(),
+        folded: Some(more),
+        at: now,
+    };
+    receipt(app, tx, &closing).await?;
+    Ok(())
 }
 
 /// Refuses who may do nothing at all, whether there is such a patient or not; the patient's log has it.
@@ -224,6 +250,7 @@ pub async fn note_tampering<T>(
         rule: INTEGRITY_RULE.to_owned(),
         records: Vec::new(),
         categories: Vec::new(),
+        folded: None,
         at: app.clock.now(),
     };
     let this = app.clone();

@@ -476,6 +476,7 @@ async fn void_in(app: &App, tx: &mut Tx, id: &IntentId, now: Timestamp) -> Resul
                 rule: "intent-void".to_owned(),
                 records: Vec::new(),
                 categories: categories.into_iter().collect(),
+                folded: None,
                 at: now,
             };
             receipt(app, tx, &occurrence).await?;

@@ -9,6 +9,7 @@ use hbc_types::ids::PatientId;
 
 use crate::app::App;
 use crate::error::Error;
+use crate::flows::decide::close_fold;
 use crate::store;
 
 /// How often what is over is swept away.
@@ -40,14 +41,26 @@ pub async fn sweep(app: &App) -> Result<(), Error> {
             Box::pin(async move {
                 store::requests::expire(db, now).await?;
                 store::grants::forget_drafts(db, now.minus(DRAFTS)).await?;
-                store::receipts::forget_folds(db, now).await?;
                 Ok::<(), Error>(())
             })
         })
         .await?;
     let mut conn = app.db.reads().acquire().await.map_err(hbc_db::DbError::from)?;
     let patients = store::grants::patients_with_expired(&mut conn, now).await?;
+    let folds = store::receipts::folds_over(&mut conn, now).await?;
     drop(conn);
+    for (fingerprint, patient) in folds {
+        let this = app.clone();
+        let closed: Result<(), Error> = app
+            .db
+            .write_locked(vec![Lock::exclusive(patient.as_str())], move |db| {
+                Box::pin(async move { close_fold(&this, db, fingerprint, now).await })
+            })
+            .await;
+        if let Err(error) = closed {
+            tracing::error!(error = &error as &dyn std::error::Error, "Denials could not be closed");
+        }
+    }
     for patient in patients {
         // One patient's broken rows must not keep the others' grants alive.
         if let Err(error) = sweep_patient(app, patient, now).await {

@@ -11,7 +11,9 @@ use sqlx::any::AnyRow;
 use crate::domain::floors::{Change, Changes};
 use crate::domain::policy::Principal;
 use crate::domain::rights::{Account, BUCKETS, EndedSessions, RowProtection};
+use crate::domain::staff;
 use crate::error::Error;
+use crate::store;
 
 /// The account, if auth ever told of it; its MAC is checked, and it is no older than the last change.
 pub async fn account(tx: &mut Tx, protection: &RowProtection, id: &str) -> Result<Option<Account>, Error> {
@@ -29,7 +31,7 @@ pub async fn stored_account(
     id: &str,
 ) -> Result<Option<Account>, Error> {
     let row = sqlx::query(
-        "SELECT id, role, standing, agency_type, name, organisation, staff_key, revision, denied_at_ms,
+        "SELECT id, role, standing, agency_type, name, organisation, staff_key, profile, revision, denied_at_ms,
              denied_until_ms, updated_at_ms, mac
          FROM subjects WHERE id = $1",
     )
@@ -60,8 +62,10 @@ fn read(row: &AnyRow, protection: &RowProtection) -> Result<Account, DbError> {
             name: name.map_err(|_hidden_text| DbError::BadValue { column: "name" })?,
             organisation: row.parsed_opt("organisation")?,
             staff_key: row.parsed_opt("staff_key")?,
+            profile: None,
             revision: row.number("revision")?,
         },
+        commitment: row.parsed_opt("profile")?,
         denied_at: row.time_opt("denied_at_ms")?,
         denied_until: row.time_opt("denied_until_ms")?,
         updated_at: row.time("updated_at_ms")?,
@@ -75,15 +79,16 @@ pub async fn put_account(
     account: &Account,
     changes: &Changes,
 ) -> Result<(), Error> {
-    let Account { id, subject, denied_at, denied_until, updated_at } = account;
-    let Subject { role, standing, agency_type, name, organisation, staff_key, revision } = subject;
+    let Account { id, subject, commitment, denied_at, denied_until, updated_at } = account;
+    let Subject { role, standing, agency_type, name, organisation, staff_key, profile: _, revision } =
+        subject;
     sqlx::query(
         "INSERT INTO subjects (id, role, standing, agency_type, name, organisation, staff_key, revision,
-             denied_at_ms, denied_until_ms, updated_at_ms, mac)
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)
+             denied_at_ms, denied_until_ms, updated_at_ms, mac, profile)
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)
          ON CONFLICT (id) DO UPDATE SET role = excluded.role, standing = excluded.standing,
              agency_type = excluded.agency_type, name = excluded.name, organisation = excluded.organisation,
-             staff_key = excluded.staff_key, revision = excluded.revision,
+             staff_key = excluded.staff_key, revision = excluded.revision, profile = excluded.profile,
              denied_at_ms = excluded.denied_at_ms, denied_until_ms = excluded.denied_until_ms,
              updated_at_ms = excluded.updated_at_ms, mac = excluded.mac",
     )
@@ -99,6 +104,7 @@ pub async fn put_account(
     .bind(row::ms(*denied_until))
     .bind(updated_at.ms())
     .bind(protection.account(account).to_vec())
+    .bind(row::digest_text(commitment.as_ref()))
     .execute(tx)
     .await?;
     changes.push(Change::Account(id.clone(), updated_at.ms()));
@@ -166,7 +172,7 @@ async fn account_and_sessions(
 ) -> Result<(Option<Account>, EndedSessions), Error> {
     let row = sqlx::query(
         "SELECT d.sessions, d.mac AS sessions_mac, s.id, s.role, s.standing, s.agency_type, s.name, s.organisation,
-             s.staff_key, s.revision, s.denied_at_ms, s.denied_until_ms, s.updated_at_ms, s.mac
+             s.staff_key, s.profile, s.revision, s.denied_at_ms, s.denied_until_ms, s.updated_at_ms, s.mac
          FROM session_denials AS d LEFT JOIN subjects AS s ON s.id = $2
          WHERE d.bucket = $1",
     )
@@ -200,6 +206,44 @@ fn read_sessions(
     Ok(ended)
 }
 
+/// How an account stands at `now`: as auth says, as the ledger says of an agency's profile, and not denied.
+pub async fn standing(
+    tx: &mut Tx,
+    protection: &RowProtection,
+    account: &Account,
+    now: Timestamp,
+) -> Result<Standing, Error> {
+    if account.is_denied(now) {
+        return Ok(Standing::Suspended);
+    }
+    ledger_standing(tx, protection, account).await
+}
+
+/// The same, whether it is denied or not.
+pub async fn ledger_standing(
+    tx: &mut Tx,
+    protection: &RowProtection,
+    account: &Account,
+) -> Result<Standing, Error> {
+    let record = match account.subject.staff_key {
+        Some(key) => store::staff::staff(tx, protection, key).await?,
+        None => None,
+    };
+    Ok(staff::standing(&account.subject, account.commitment, record.as_ref()))
+}
+
+/// The account, if it is in good standing.
+pub async fn active_account(
+    tx: &mut Tx,
+    protection: &RowProtection,
+    id: &str,
+    now: Timestamp,
+) -> Result<Option<Account>, Error> {
+    let Some(account) = self::account(tx, protection, id).await? else { return Ok(None) };
+    let active = standing(tx, protection, &account, now).await? == Standing::Active;
+    Ok(active.then_some(account))
+}
+
 /// The caller as decisions see it: an account that auth never told of is suspended.
 pub async fn principal(
     tx: &mut Tx,
@@ -211,27 +255,25 @@ pub async fn principal(
     let (account, ended) =
         account_and_sessions(tx, protection, id, EndedSessions::bucket_of(session)).await?;
     let account = account.unwrap_or_else(|| Account::unknown(id.clone(), now));
-    let is_denied = account.is_denied(now);
-    let Account { id: _asked_for, subject, denied_at: _, denied_until: _, updated_at: _ } = account;
+    let standing = standing(tx, protection, &account, now).await?;
     let Subject {
-        standing,
         agency_type,
         mut organisation,
-        // The id tells the role; the others give no right.
+        // The id tells the role; the others give no right by themselves.
+        standing: _,
         role: _,
         name: _,
         staff_key: _,
+        profile: _,
         revision: _,
-    } = subject;
+    } = account.subject;
     let mut organisation_type = None;
     if let Some(its) = &organisation {
-        let its = self::account(tx, protection, its.as_str()).await?;
-        match its.filter(|its| its.subject.standing == Standing::Active && !its.is_denied(now)) {
+        match active_account(tx, protection, its.as_str(), now).await? {
             Some(its) => organisation_type = its.subject.agency_type,
             None => organisation = None,
         }
     }
-    let standing = if is_denied { Standing::Suspended } else { standing };
     Ok(Principal {
         account: id.clone(),
         standing,

@@ -2,7 +2,7 @@
 //! and forced to disk before it is answered. Who owns the database can set rows back to an older state of theirs, MACs
 //! included; they cannot set back this.
 //!
-//! A line is `kind id number mac`. The MAC is chained: it covers the line and the MAC before it, under the key of the rows,
+//! A line is `kind name number mac`, `name` being a keyed hash of an id: nobody is named here. The MAC is chained: it covers the line and the MAC before it, under the key of the rows,
 //! so that no line can be changed, left out or put in between. What was torn off the end by a crash was never answered.
 //! When it is opened it is written anew as short as it can be.
 //!
@@ -17,7 +17,7 @@ use anyhow::{Context as _, bail};
 use hbc_db::{Column, RowMac};
 use hbc_types::Timestamp;
 
-use crate::domain::floors::{Change, Floors};
+use crate::domain::floors::{Change, Floor, Floors};
 use crate::error::Error;
 
 /// The first line of the file.
@@ -42,7 +42,7 @@ struct Shared {
 
 #[derive(Default)]
 struct Waiting {
-    changes: Vec<Change>,
+    floors: Vec<Floor>,
     /// How many changes were ever handed over.
     taken: u64,
 }
@@ -68,7 +68,7 @@ impl std::fmt::Debug for Journal {
 impl Journal {
     /// Opens the journal at `path`, or begins one.
     pub fn open(path: &Path, macs: RowMac, now: Timestamp) -> anyhow::Result<Self> {
-        let floors = Floors::default();
+        let floors = Floors::new(macs.clone());
         if let Some(folder) = path.parent() {
             std::fs::create_dir_all(folder)
                 .with_context(|| format!("{} cannot be made", folder.display()))?;
@@ -97,13 +97,14 @@ impl Journal {
         if changes.is_empty() {
             return Ok(());
         }
-        for change in &changes {
-            self.0.floors.raise(change);
+        let raised: Vec<Floor> = changes.iter().map(|change| self.0.floors.of(change)).collect();
+        for floor in &raised {
+            self.0.floors.raise(*floor);
         }
         let mine = {
             let mut waiting = self.0.waiting.lock().unwrap_or_else(PoisonError::into_inner);
-            waiting.taken += changes.len() as u64;
-            waiting.changes.extend(changes);
+            waiting.taken += raised.len() as u64;
+            waiting.floors.extend(raised);
             waiting.taken
         };
         let mut end = self.0.end.lock().await;
@@ -112,7 +113,7 @@ impl Journal {
         }
         let (batch, taken) = {
             let mut waiting = self.0.waiting.lock().unwrap_or_else(PoisonError::into_inner);
-            (std::mem::take(&mut waiting.changes), waiting.taken)
+            (std::mem::take(&mut waiting.floors), waiting.taken)
         };
         let (file, macs) = (Arc::clone(&end.file), self.0.macs.clone());
         let written = tokio::task::spawn_blocking(move || {
@@ -125,11 +126,11 @@ impl Journal {
 }
 
 impl Tail {
-    fn append(&mut self, macs: &RowMac, changes: &[Change]) -> Result<(), Error> {
+    fn append(&mut self, macs: &RowMac, floors: &[Floor]) -> Result<(), Error> {
         let mut text = String::new();
         let mut last = self.last;
-        for change in changes {
-            let line = change.line();
+        for floor in floors {
+            let line = floor.line();
             last = chained(macs, &last, &line);
             text.push_str(&format!("{line} {}\n", hex::encode(last)));
         }
@@ -158,17 +159,17 @@ fn replay(text: &str, macs: &RowMac, floors: &Floors) -> anyhow::Result<()> {
         if hex::encode(last) != mac {
             bail!("line {number} was changed, or the key of the rows is another one");
         }
-        floors.raise(&Change::parse(change).with_context(|| format!("line {number} is no change"))?);
+        floors.raise(Floor::parse(change).with_context(|| format!("line {number} is no change"))?);
     }
     Ok(())
 }
 
 /// Writes a journal of these changes beside the one at `path` and puts it in its place.
-fn write_anew(path: &Path, macs: &RowMac, changes: &[Change]) -> anyhow::Result<Tail> {
+fn write_anew(path: &Path, macs: &RowMac, floors: &[Floor]) -> anyhow::Result<Tail> {
     let beside = PathBuf::from(format!("{}.new", path.display()));
     let mut tail = Tail { file: File::create(&beside)?, last: [0; RowMac::BYTES] };
     tail.file.write_all(format!("{HEAD}\n").as_bytes())?;
-    tail.append(macs, changes)?;
+    tail.append(macs, floors)?;
     tail.file.sync_all()?;
     std::fs::rename(&beside, path)?;
     if let Some(folder) = path.parent() {

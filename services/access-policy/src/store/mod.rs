@@ -12,6 +12,7 @@ pub mod listings;
 pub mod receipts;
 pub mod requests;
 pub mod rights;
+pub mod staff;
 
 use hbc_db::Migration;
 
@@ -22,4 +23,6 @@ pub const MIGRATIONS: &[Migration] = hbc_db::migrations![
     3 "keys" "../../migrations/0003_keys.sql",
     4 "receipts" "../../migrations/0004_receipts.sql",
     5 "ended grants" "../../migrations/0005_ended_grants.sql",
+    6 "closing receipts" "../../migrations/0006_closing_receipts.sql",
+    7 "staff" "../../migrations/0007_staff.sql",
 ];

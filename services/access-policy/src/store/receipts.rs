@@ -3,10 +3,11 @@
 use hbc_db::row::{self, Reader};
 use hbc_db::{DbError, Tx};
 use hbc_types::ids::{PatientId, ReceiptId};
+use hbc_types::purpose::Purpose;
 use hbc_types::{Digest, Timestamp};
 use sqlx::any::AnyRow;
 
-use crate::domain::receipts::{Batch, Head, Receipt, Span};
+use crate::domain::receipts::{Batch, Fold, Head, Occurrence, Receipt, Span};
 use crate::error::Error;
 
 /// The end of a patient's chain of receipts.
@@ -58,29 +59,63 @@ pub async fn folded(tx: &mut Tx, fingerprint: Digest, now: Timestamp) -> Result<
     Ok(row.map(|row| Reader(&row).parsed("receipt")).transpose()?)
 }
 
-/// Lets `receipt` stand for equal denials until `until`.
-pub async fn fold_until(
+/// Lets `receipt` stand for denials equal to this one until `until`.
+pub async fn begin_fold(
     tx: &mut Tx,
     fingerprint: Digest,
     receipt: &ReceiptId,
+    denied: &Occurrence,
     until: Timestamp,
 ) -> Result<(), Error> {
     sqlx::query(
-        "INSERT INTO denial_folds (fingerprint, receipt, until_ms, count) VALUES ($1, $2, $3, 1)
-         ON CONFLICT (fingerprint) DO UPDATE SET receipt = excluded.receipt, until_ms = excluded.until_ms, count = 1",
+        "INSERT INTO denial_folds (fingerprint, receipt, until_ms, count, patient, actor, organisation, purpose, rule)
+         VALUES ($1, $2, $3, 1, $4, $5, $6, $7, $8)",
     )
     .bind(fingerprint.to_string())
     .bind(receipt.as_str().to_owned())
     .bind(until.ms())
+    .bind(denied.patient.as_str().to_owned())
+    .bind(denied.actor.as_str().to_owned())
+    .bind(denied.organisation.as_ref().map(|id| id.as_str().to_owned()))
+    .bind(denied.purpose.code())
+    .bind(denied.rule.clone())
     .execute(tx)
     .await?;
     Ok(())
 }
 
-/// Forgets folds that are over.
-pub async fn forget_folds(tx: &mut Tx, now: Timestamp) -> Result<u64, Error> {
-    let done = sqlx::query("DELETE FROM denial_folds WHERE until_ms < $1").bind(now.ms()).execute(tx).await?;
-    Ok(done.rows_affected())
+/// Takes a fold out and says what was counted.
+pub async fn take_fold(tx: &mut Tx, fingerprint: Digest) -> Result<Option<Fold>, Error> {
+    let row = sqlx::query(
+        "DELETE FROM denial_folds WHERE fingerprint = $1
+         RETURNING patient, actor, organisation, purpose, rule, count",
+    )
+    .bind(fingerprint.to_string())
+    .fetch_optional(tx)
+    .await?;
+    let Some(row) = row else { return Ok(None) };
+    let row = Reader(&row);
+    let counted: u64 = row.number("count")?;
+    Ok(Some(Fold {
+        patient: row.parsed("patient")?,
+        actor: row.parsed("actor")?,
+        organisation: row.parsed_opt("organisation")?,
+        purpose: row.code("purpose", Purpose::parse)?,
+        rule: row.text("rule")?,
+        more: counted.saturating_sub(1),
+    }))
+}
+
+/// Folds that are over, with their patients.
+pub async fn folds_over(tx: &mut Tx, now: Timestamp) -> Result<Vec<(Digest, PatientId)>, Error> {
+    let rows = sqlx::query(
+        "SELECT fingerprint, patient FROM denial_folds WHERE until_ms <= $1 ORDER BY until_ms LIMIT 500",
+    )
+    .bind(now.ms())
+    .fetch_all(tx)
+    .await?;
+    let read = |row: &AnyRow| Ok((Reader(row).parsed("fingerprint")?, Reader(row).parsed("patient")?));
+    rows.iter().map(read).collect()
 }
 
 /// Up to `limit` leaves that are in no batch yet, in the order of (patient, n).

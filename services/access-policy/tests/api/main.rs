@@ -10,5 +10,6 @@ mod log;
 mod loops;
 mod matrix;
 mod requests;
+mod stolen_key;
 mod tampering;
 mod world;

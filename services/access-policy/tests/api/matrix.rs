@@ -190,12 +190,7 @@ async fn every_operation_is_closed_to_whom_it_is_not_for() {
         status,
     };
     let (auth, storage) = (ServiceRole::Auth, ServiceRole::Storage);
-    let agency_subject = serde_json::to_value(crate::world::subject(
-        hbc_types::account::Role::Agency,
-        hbc_types::account::Standing::Active,
-        Some(AgencyType::Doctor),
-    ))
-    .unwrap();
+    let agency_subject = serde_json::to_value(w.told(&rival, AgencyType::Doctor, None, 1)).unwrap();
     let anchored = json!({"intent": written.request.intent, "txid": hbc_types::Digest::of(b"a"), "items": [
         {"labels": {"category": "laboratory", "sensitivity": "normal"}, "n": 1, "commitment": hbc_types::Digest::of(b"c")}]});
     let write = w.data_keys_request(p, &patient.id, &[labels(Category::Laboratory)]);

@@ -10,7 +10,7 @@ use hbc_app::{LedgerJournal, Service, Settings, Surroundings};
 use hbc_chain::certificate::{ConsentCertificate, Limits};
 use hbc_chain::consent::UnfreezeOrder;
 use hbc_chain::genesis::Genesis;
-use hbc_chain::payload::{Consent, ConsentKey, KeyStatus, Payload, Revoke};
+use hbc_chain::payload::{Consent, ConsentKey, KeyStatus, Payload, Revoke, Staff, StaffStatus};
 use hbc_chain::tx::{self, Tx};
 use hbc_client::ServiceCaller;
 use hbc_client::ledger::FinalBlock;
@@ -18,10 +18,10 @@ use hbc_client::ledger::Journal as _;
 use hbc_service::Tasks;
 use hbc_service::config::SecretFile;
 use hbc_service::{ServerSettings, telemetry::TelemetrySettings};
-use hbc_testkit::chain::{ACCESS_POLICY, AUTH, STORAGE, key, quick_genesis};
+use hbc_testkit::chain::{ACCESS_POLICY, AUTH, OPERATOR, STORAGE, key, quick_genesis};
 use hbc_testkit::http::Reply;
 use hbc_testkit::ledger::{Node, final_block};
-use hbc_testkit::service::{Spawned, key_file};
+use hbc_testkit::service::{Spawned, eventually, key_file};
 pub use hbc_testkit::users::User;
 use hbc_testkit::users::{AUDIENCE, ISSUER, TOKENS};
 use hbc_types::account::{AgencyType, Custody, Role, ServiceRole, Standing};
@@ -31,9 +31,10 @@ use hbc_types::labels::{Category, Sensitivity};
 use hbc_types::purpose::{Action, Purpose};
 use hbc_types::wire::access::{
     AdmissionRequest, DataKeyItem, DataKeys, DataKeysRequest, DecisionAnswer, DecisionRequest, GrantDraft,
-    GrantSignature, GrantView, Labels, NewDenial, NewGrant, PinPatient, Scope, Subject, UnwrapItem,
-    UnwrapRequest, Unwrapped,
+    GrantSignature, GrantView, Labels, NewDenial, NewGrant, PinPatient, Scope, StaffBody, Subject,
+    UnwrapItem, UnwrapRequest, Unwrapped,
 };
+use hbc_types::wire::auth::StaffProfile;
 use hbc_types::wire::token::SERVICE_HEADER;
 use hbc_types::{Clock, Digest, Random, Timestamp};
 use reqwest::Method;
@@ -68,7 +69,7 @@ pub struct World {
     auth: SigningKey,
     storage: SigningKey,
     height: std::sync::atomic::AtomicU64,
-    _ledger: Option<Node>,
+    ledger: Option<Node>,
     _folder: tempfile::TempDir,
     database: hbc_db::testing::TestDatabase,
 }
@@ -145,7 +146,7 @@ impl World {
             auth,
             storage,
             height: std::sync::atomic::AtomicU64::new(0),
-            _ledger: ledger,
+            ledger,
             _folder: folder,
             database,
         }
@@ -259,11 +260,111 @@ impl World {
         organisation: Option<&AgencyId>,
     ) -> AgencyUser {
         let id = AgencyId::random(&self.random);
-        let user = self.user(AccountId::Agency(id.clone()));
-        let subject =
-            Subject { organisation: organisation.cloned(), ..subject(Role::Agency, standing, Some(kind)) };
-        self.subject(&user.account, &subject).await;
-        AgencyUser { id, user }
+        let agency = AgencyUser { user: self.user(AccountId::Agency(id.clone())), id };
+        let told = match standing {
+            Standing::Active => {
+                self.approve(&agency, kind, organisation, 0).await;
+                self.told(&agency, kind, organisation, 1)
+            }
+            Standing::Pending | Standing::Suspended => {
+                Subject { organisation: organisation.cloned(), ..subject(Role::Agency, standing, Some(kind)) }
+            }
+        };
+        let path = format!("/internal/v1/subjects/{}", agency.user.account);
+        eventually("the ledger was followed that far", || async {
+            let answer = self.auth(Method::PUT, &path, &told).await;
+            // With a node the clock has to move for its blocks to be asked for.
+            if self.ledger.is_some() {
+                self.clock.advance(Duration::from_millis(500));
+            } else {
+                assert_eq!(answer.status, 204, "{}", answer.said());
+            }
+            answer.status == 204
+        })
+        .await;
+        agency
+    }
+
+    /// Kid and opening of an agency's staff profile.
+    #[expect(clippy::unused_self, reason = "it reads like the other steps")]
+    pub fn profile(
+        &self,
+        agency: &AgencyUser,
+        agency_type: AgencyType,
+        organisation: Option<&AgencyId>,
+    ) -> (PublicKey, StaffProfile) {
+        let seed = hbc_types::hash::domain_hash("test-staff", &[agency.id.as_str().as_bytes()]);
+        let body = StaffBody {
+            agency: agency.id.clone(),
+            agency_type,
+            licence_number: "L-4711".to_owned(),
+            name: "Dr. Example".to_owned(),
+            organisation: organisation.cloned(),
+        };
+        let body = String::from_utf8(hbc_chain::json::encode(&body).unwrap()).unwrap();
+        let public = PublicKey::of(&SigningKey::from_bytes(seed.as_bytes()));
+        (public, StaffProfile { body, salt: [9; 32].as_slice().into() })
+    }
+
+    /// What auth tells of an approved agency.
+    pub fn told(
+        &self,
+        agency: &AgencyUser,
+        kind: AgencyType,
+        organisation: Option<&AgencyId>,
+        revision: u64,
+    ) -> Subject {
+        let (key, profile) = self.profile(agency, kind, organisation);
+        Subject {
+            organisation: organisation.cloned(),
+            staff_key: Some(key.kid()),
+            profile: Some(profile),
+            revision,
+            ..subject(Role::Agency, Standing::Active, Some(kind))
+        }
+    }
+
+    /// The votes of auth and an operator that approve an agency, in the `nonce`th round.
+    pub fn votes(
+        &self,
+        agency: &AgencyUser,
+        kind: AgencyType,
+        organisation: Option<&AgencyId>,
+        (nonce, status): (u64, StaffStatus),
+    ) -> [String; 2] {
+        let (public, profile) = self.profile(agency, kind, organisation);
+        let salt = profile.salt.to_array().unwrap();
+        let payload = Payload::Staff(Staff {
+            chain: self.chain,
+            commitment: hbc_types::hash::staff(&salt, profile.body.as_bytes()),
+            iat: self.now().unsigned_ms(),
+            key: public.kid(),
+            nonce,
+            organisation: "own practice".to_owned(),
+            public,
+            role: kind.code().to_owned(),
+            status,
+        });
+        [AUTH, OPERATOR].map(|signer| tx::sign(&key(signer), &payload).unwrap())
+    }
+
+    /// auth and an operator approve an agency on the ledger.
+    pub async fn approve(
+        &self,
+        agency: &AgencyUser,
+        kind: AgencyType,
+        organisation: Option<&AgencyId>,
+        nonce: u64,
+    ) {
+        let votes = self.votes(agency, kind, organisation, (nonce, StaffStatus::Active));
+        if self.ledger.is_none() {
+            self.finalise(&votes.each_ref().map(String::as_str)).await;
+            return;
+        }
+        let url = format!("{}/v1/transactions/batch", self.ledger.as_ref().unwrap().url());
+        let batch = serde_json::json!({"transactions": votes});
+        let answer = Reply::to(self.http.post(url).json(&batch)).await;
+        assert_eq!(answer.status, 202, "{}", answer.said());
     }
 
     pub async fn operator(&self) -> User {
@@ -285,9 +386,9 @@ impl World {
 
     /// auth says that an agency belongs to an organisation from now on.
     pub async fn join(&self, agency: &AgencyUser, organisation: &AgencyUser) {
-        let subject = subject(Role::Agency, Standing::Active, Some(AgencyType::Doctor));
-        let organisation = Some(organisation.id.clone());
-        self.subject(&agency.user.account, &Subject { revision: 2, organisation, ..subject }).await;
+        self.approve(agency, AgencyType::Doctor, Some(&organisation.id), 1).await;
+        let told = self.told(agency, AgencyType::Doctor, Some(&organisation.id), 2);
+        self.subject(&agency.user.account, &told).await;
     }
 
     /// `PUT` without a body.
@@ -552,6 +653,7 @@ pub fn subject(role: Role, standing: Standing, agency_type: Option<AgencyType>) 
         name: agency_type.map(|_| "Dr. Example".to_owned()),
         organisation: None,
         staff_key: None,
+        profile: None,
         revision: 1,
     }
 }

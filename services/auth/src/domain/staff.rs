@@ -8,8 +8,8 @@ use hbc_types::account::AgencyType;
 use hbc_types::hash;
 use hbc_types::ids::AgencyId;
 use hbc_types::keys::PublicKey;
+use hbc_types::wire::access::StaffBody;
 use hbc_types::{Digest, Timestamp};
-use serde::Serialize;
 
 /// The opening of a staff commitment.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -20,17 +20,6 @@ pub struct Profile {
     pub body: String,
 }
 
-/// What the commitment covers; the ledger shows none of the names in it.
-#[derive(Serialize)]
-struct ProfileBody<'a> {
-    agency: &'a AgencyId,
-    agency_type: AgencyType,
-    licence_number: &'a str,
-    name: &'a str,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    organisation: Option<&'a AgencyId>,
-}
-
 /// The committed text of an agency.
 pub fn profile_body(
     agency: &AgencyId,
@@ -39,7 +28,14 @@ pub fn profile_body(
     name: &str,
     organisation: Option<&AgencyId>,
 ) -> Result<String, json::JsonError> {
-    let body = json::encode(&ProfileBody { agency, agency_type, licence_number, name, organisation })?;
+    let body = StaffBody {
+        agency: agency.clone(),
+        agency_type,
+        licence_number: licence_number.to_owned(),
+        name: name.to_owned(),
+        organisation: organisation.cloned(),
+    };
+    let body = json::encode(&body)?;
     Ok(String::from_utf8(body).unwrap_or_default())
 }
 

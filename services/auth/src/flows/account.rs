@@ -1,6 +1,6 @@
 //! One's own account: what it is, contact data, password.
 
-use hbc_types::account::{Role, Standing};
+use hbc_types::account::Role;
 use hbc_types::ids::{AccountId, SessionId};
 use hbc_types::secret::SecretText;
 use hbc_types::wire::auth::{Contact, Me, NewPassword};
@@ -10,21 +10,21 @@ use crate::domain::custody::{self, CustodyError, KeyOwner, KeyUse};
 use crate::domain::input::Faults;
 use crate::domain::password;
 use crate::error::Error;
+use crate::flows::agencies::told_standing;
 use crate::flows::login::{Origin, Proof, Proven, prove};
 use crate::flows::sessions;
 use crate::jobs::push;
 use crate::store::accounts::Account;
 use crate::store::wrapped_keys::WrappedKey;
 
-/// The account as its owner sees it. A patient whom access-policy does not know yet stands `pending`.
+/// The account as its owner sees it. One whom access-policy does not know yet stands `pending`.
 pub async fn me(app: &App, account: &Account) -> Result<Me, Error> {
-    let known = account.role != Role::Patient || app.queue.is_settled(account.id.as_str()).await?;
     let is_patient = account.role == Role::Patient;
     Ok(Me {
         account: account.id.clone(),
         role: account.role,
         username: account.username.clone(),
-        standing: if known { account.standing } else { Standing::Pending },
+        standing: told_standing(app, account).await?,
         agency_type: account.agency_type,
         contact: account.contact.clone(),
         custody: account.custody,

@@ -157,6 +157,12 @@ pub async fn view_for(app: &App, id: &AgencyId, viewer: &Viewer) -> Result<Agenc
     view(app, &agency, viewer).await
 }
 
+/// How an account stands as far as access-policy knows: what it was not told yet acts nowhere.
+pub async fn told_standing(app: &App, account: &Account) -> Result<Standing, Error> {
+    let waits = account.standing == Standing::Active && !app.queue.is_settled(account.id.as_str()).await?;
+    Ok(if waits { Standing::Pending } else { account.standing })
+}
+
 /// What `viewer` sees of `agency`.
 pub async fn view(app: &App, agency: &Account, viewer: &Viewer) -> Result<AgencyView, Error> {
     let (AccountId::Agency(id), Some(agency_type)) = (&agency.id, agency.agency_type) else {
@@ -180,7 +186,7 @@ pub async fn view(app: &App, agency: &Account, viewer: &Viewer) -> Result<Agency
         id: id.clone(),
         name: agency.contact.name.clone().unwrap_or_default(),
         agency_type,
-        standing: agency.standing,
+        standing: told_standing(app, agency).await?,
         organisation: agency.organisation.clone(),
         licence_number: agency.licence_number.clone().filter(|_| private),
         contact: private.then(|| agency.contact.clone()),

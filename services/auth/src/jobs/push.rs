@@ -11,6 +11,7 @@ use hbc_types::account::{Role, ServiceRole, Standing};
 use hbc_types::ids::{AccountId, SessionId};
 use hbc_types::secret::Bytes;
 use hbc_types::wire::access::{NewDenial, PinPatient, Subject};
+use hbc_types::wire::auth::StaffProfile;
 use hbc_types::wire::token::ACCESS_SECONDS;
 
 use crate::app::App;
@@ -25,7 +26,7 @@ const PATIENCE: Duration = Duration::from_secs(5);
 const SLACK: Duration = Duration::from_secs(60);
 /// A refusal is an error of configuration, and what is told may be a suspension: it is told for a day.
 pub const RETRY: Retry =
-    Retry { tries: 2_880, first: Duration::from_secs(1), longest: Duration::from_secs(30) };
+    Retry { tries: 2_880, first: Duration::from_millis(250), longest: Duration::from_secs(30) };
 
 /// Waits for what is owed about `subject`. Returns whether access-policy knows all of it now.
 pub async fn told(app: &App, subject: &str) -> Result<bool, Error> {
@@ -34,16 +35,20 @@ pub async fn told(app: &App, subject: &str) -> Result<bool, Error> {
 
 /// Tells how an account stands.
 pub async fn put_subject(app: &App, account: &Account) -> Result<(), ClientError> {
-    let subject = Subject {
-        role: account.role,
-        standing: account.standing,
-        agency_type: account.agency_type,
-        name: (account.role == Role::Agency).then(|| account.contact.name.clone()).flatten(),
-        organisation: account.organisation.clone(),
-        staff_key: (account.role == Role::Agency && account.staff_round > 0)
-            .then(|| crate::domain::custody::kid(&account.public_key)),
-        revision: u64::try_from(account.revision).unwrap_or(0),
-    };
+    let subject =
+        Subject {
+            role: account.role,
+            standing: account.standing,
+            agency_type: account.agency_type,
+            name: (account.role == Role::Agency).then(|| account.contact.name.clone()).flatten(),
+            organisation: account.organisation.clone(),
+            staff_key: (account.role == Role::Agency && account.staff_round > 0)
+                .then(|| crate::domain::custody::kid(&account.public_key)),
+            profile: account.profile.as_ref().filter(|_| account.staff_round > 0).map(|profile| {
+                StaffProfile { body: profile.body.clone(), salt: profile.salt.as_slice().into() }
+            }),
+            revision: u64::try_from(account.revision).unwrap_or(0),
+        };
     let call = app.access_policy.to(access_policy::put_subject(&account.id)).json(&subject);
     finish(app, call).await
 }

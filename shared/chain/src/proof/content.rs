@@ -53,11 +53,11 @@ impl ReceiptProof {
             .map_err(|error| ProofError::NotUnderRoot { what: "receipt", error })?;
         let body = json::decode::<ReceiptBody>(&body)
             .map_err(|_other| ProofError::Contradiction("the body is not that of a receipt"))?;
-        // FORMATS §2: "`n` from 1; `prev` is absent if and only if `n` is 1".
-        if body.n == 0 || (body.n == 1) != body.prev.is_none() {
-            return Err(ProofError::Contradiction("the receipt's number does not fit the one before it"));
+        match body.fault() {
+            // FORMATS §2.
+            Some(rule) => Err(ProofError::Contradiction(rule)),
+            None => Ok(Content::Receipt(Box::new(body))),
         }
-        Ok(Content::Receipt(Box::new(body)))
     }
 }
 
@@ -234,13 +234,47 @@ fn listed<T: Copy>(list: &[T], code: impl Fn(T) -> &'static str) -> String {
 
 /// What was recorded of an access, in a part of a sentence.
 fn access_text(body: &ReceiptBody) -> String {
-    let ReceiptBody { patient, kind, actor, purpose, records, at, n, .. } = body;
-    format!(
-        "`{}` by {actor} to {} records of {patient} at {at} for {}, the patient's receipt number {n}",
-        kind.code(),
-        records.len(),
-        purpose.code()
-    )
+    let ReceiptBody {
+        patient,
+        kind,
+        actor,
+        purpose,
+        records,
+        at,
+        n,
+        emergency,
+        on_behalf_of,
+        count,
+        folded,
+        channel,
+        case,
+        // What led to it, and what it is called.
+        id: _,
+        prev: _,
+        organisation: _,
+        grant: _,
+        rule: _,
+        categories: _,
+    } = body;
+    let records = count.unwrap_or(records.len() as u64);
+    let mut text = format!("`{}` by {actor}", kind.code());
+    if let Some(account) = on_behalf_of {
+        text.push_str(&format!(" on behalf of {account}"));
+    }
+    text.push_str(&format!(" to {records} records of {patient} at {at} for {}", purpose.code()));
+    if let Some(more) = folded {
+        text.push_str(&format!(", {more} times more since the first"));
+    }
+    if let Some(emergency) = emergency {
+        text.push_str(&format!(", in the emergency {emergency}"));
+    }
+    if let Some(channel) = channel {
+        text.push_str(&format!(", by way of `{}`", channel.code()));
+    }
+    if let Some(case) = case {
+        text.push_str(&format!(", case `{case}`"));
+    }
+    text + &format!(", the patient's receipt number {n}")
 }
 
 /// What was consented to, in a part of a sentence.

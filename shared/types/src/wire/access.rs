@@ -10,11 +10,14 @@ use utoipa::ToSchema;
 use crate::account::{AgencyType, Custody, Role, Standing};
 use crate::codes::codes;
 use crate::digest::Digest;
-use crate::ids::{AccessRequestId, AccountId, AgencyId, GrantId, PatientId, ReceiptId, RecordId};
+use crate::ids::{
+    AccessRequestId, AccountId, AgencyId, EmergencyId, GrantId, PatientId, ReceiptId, RecordId,
+};
 use crate::labels::{Category, Sensitivity};
 use crate::purpose::{Action, Purpose};
 use crate::secret::Bytes;
 use crate::time::Timestamp;
+use crate::wire::auth::StaffProfile;
 
 /// What a grant covers. Field order is that of the committed JCS text's keys only by coincidence: the
 /// commitment covers the JCS form.
@@ -260,6 +263,24 @@ codes! {
         Denied = "denied",
         /// Numbers of a failed write were voided.
         Void = "void",
+        /// Keys were released only to look through records for a search.
+        Search = "search",
+    }
+}
+
+codes! {
+    /// By which way an access came.
+    Channel {
+        /// A client of the API.
+        Api = "api",
+        /// The pages of this deployment.
+        Portal = "portal",
+        /// A third party's app.
+        App = "app",
+        /// A link that the patient gave away.
+        Link = "link",
+        /// A device or gateway.
+        Device = "device",
     }
 }
 
@@ -273,6 +294,9 @@ pub struct ReceiptBody {
     pub patient: PatientId,
     /// The patient's receipt number: 1, 2, … without a gap.
     pub n: u64,
+    /// Emergency access: which one; only for emergency treatment.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub emergency: Option<EmergencyId>,
     /// Leaf hash of receipt n-1; absent for the first.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub prev: Option<Digest>,
@@ -280,6 +304,9 @@ pub struct ReceiptBody {
     pub kind: AccessKind,
     /// Who did it.
     pub actor: AccountId,
+    /// In whose name, where a delegate acted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub on_behalf_of: Option<AccountId>,
     /// The organisation for which they did it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub organisation: Option<AgencyId>,
@@ -294,8 +321,48 @@ pub struct ReceiptBody {
     pub records: Vec<ReceiptRecord>,
     /// Categories concerned.
     pub categories: Vec<Category>,
+    /// Searches: how many records were looked through. Those that were shown have a receipt of their own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub count: Option<u64>,
+    /// The receipt that closes a row of equal denials (same actor, patient and rule): how many more there were since the
+    /// first of them was receipted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub folded: Option<u64>,
+    /// By which way it came.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub channel: Option<Channel>,
+    /// The actor's own reference, an insurer's case number for instance: 1 to 64 visible ASCII characters.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub case: Option<String>,
     /// When.
     pub at: Timestamp,
+}
+
+impl ReceiptBody {
+    /// The rule of FORMATS §2 that the body breaks, if it breaks one.
+    #[must_use]
+    pub fn fault(&self) -> Option<&'static str> {
+        let Self { n, prev, kind, purpose, records, emergency, count, folded, case, .. } = self;
+        let is_search = *kind == AccessKind::Search;
+        let has_case = |text: &String| {
+            (1..=64).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_graphic())
+        };
+        let rules = [
+            (*n > 0 && (*n == 1) == prev.is_none(), "the receipt's number does not fit the one before it"),
+            (count.is_some() == is_search, "a search, and nothing else, has a count"),
+            (!is_search || records.is_empty(), "a search names no records"),
+            (
+                folded.is_none_or(|more| more > 0 && *kind == AccessKind::Denied),
+                "only a denial is folded, at least once",
+            ),
+            (
+                emergency.is_none() || *purpose == Purpose::EmergencyTreatment,
+                "an emergency access is for emergency treatment",
+            ),
+            (case.as_ref().is_none_or(has_case), "a case is 1 to 64 visible ASCII characters"),
+        ];
+        rules.into_iter().find(|(holds, _)| !holds).map(|(_, rule)| rule)
+    }
 }
 
 /// A record named in a receipt.
@@ -346,8 +413,28 @@ pub struct Subject {
     /// Agencies: kid of the staff key on the ledger.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub staff_key: Option<Digest>,
+    /// Agencies: what opens the commitment of the staff profile. Without it nobody is taken for active.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub profile: Option<StaffProfile>,
     /// Grows by one with each change: an older message never overwrites a newer one.
     pub revision: u64,
+}
+
+/// What the commitment of a staff profile covers; the ledger shows none of the names in it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct StaffBody {
+    /// Who.
+    pub agency: AgencyId,
+    /// What kind of agency.
+    pub agency_type: AgencyType,
+    /// Under which licence.
+    pub licence_number: String,
+    /// By which name.
+    pub name: String,
+    /// The organisation that they belong to.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub organisation: Option<AgencyId>,
 }
 
 /// `POST /internal/v1/patients` by auth: pins the root key and makes the first key-encryption key.

@@ -136,11 +136,12 @@ pub struct AgencyView {
 }
 
 /// The opening of a staff commitment.
-#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
 pub struct StaffProfile {
     /// 32 random bytes.
     pub salt: Bytes,
-    /// The committed JCS text: name, agency type, organisation, licence number, agency id.
+    /// The committed JCS text of a [`crate::wire::access::StaffBody`].
     pub body: String,
 }
 

@@ -21,6 +21,7 @@ use hbc_types::ids::PatientId;
 use hbc_types::keys::{SignatureBytes, signed_text};
 use hbc_types::labels::Category;
 use hbc_types::purpose::Action;
+use hbc_types::wire::access::ReceiptBody;
 
 fn folder() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests")
@@ -115,6 +116,62 @@ fn canonical_json() -> Value {
         assert!(json::check(text.as_bytes()).is_err(), "{text}: {why}");
     }
     let refused: Vec<Value> = refused.iter().map(|(text, why)| json!({"text": text, "why": why})).collect();
+    json!({"accepted": accepted, "refused": refused})
+}
+
+/// Bodies of receipts with every optional field, and each rule of FORMATS §2 broken.
+fn receipt_bodies() -> Value {
+    let plain = serde_json::to_value(crate::testing::receipt_body(2)).unwrap();
+    let with = |changes: &[(&str, Value)]| {
+        let mut body = plain.clone();
+        for (name, value) in changes {
+            match (body.as_object_mut().unwrap(), value) {
+                (members, Value::Null) => drop(members.remove(*name)),
+                (members, value) => drop(members.insert((*name).to_owned(), value.clone())),
+            }
+        }
+        body
+    };
+    let emergency = json!(format!("emg-{:032x}", 1));
+    let accepted = [
+        plain.clone(),
+        with(&[("kind", json!("search")), ("count", json!(40)), ("records", json!([]))]),
+        with(&[("kind", json!("search")), ("count", json!(0)), ("records", json!([]))]),
+        with(&[("kind", json!("denied")), ("folded", json!(4)), ("grant", Value::Null)]),
+        with(&[("emergency", emergency.clone()), ("purpose", json!("ETREAT"))]),
+        with(&[("on_behalf_of", json!(format!("pat-{:032x}", 1))), ("channel", json!("portal"))]),
+        with(&[("case", json!("~C-2026/0001!")), ("channel", json!("api"))]),
+        with(&[("n", json!(1)), ("prev", Value::Null)]),
+    ];
+    let refused = [
+        (with(&[("kind", json!("search")), ("records", json!([]))]), "a search without a count"),
+        (with(&[("count", json!(1))]), "a count that is of no search"),
+        (with(&[("kind", json!("search")), ("count", json!(1))]), "a search that names records"),
+        (with(&[("kind", json!("denied")), ("folded", json!(0))]), "folded not even once"),
+        (with(&[("folded", json!(1))]), "folded, and no denial"),
+        (with(&[("emergency", emergency)]), "an emergency that is for another purpose"),
+        (with(&[("case", json!(""))]), "an empty case"),
+        (with(&[("case", json!("a b"))]), "a space in a case"),
+        (with(&[("case", json!("x".repeat(65)))]), "a case that is too long"),
+        (with(&[("channel", json!("fax"))]), "a channel that is not in the list"),
+        (with(&[("on_behalf_of", json!("somebody"))]), "on behalf of no account"),
+        (with(&[("n", json!(0))]), "number 0"),
+        (with(&[("n", json!(1))]), "the first, with one before it"),
+        (with(&[("prev", Value::Null)]), "the second, with none before it"),
+        (with(&[("more", json!(1))]), "a field that there is not"),
+        (with(&[("rule", Value::Null)]), "no rule"),
+    ];
+    let fault = |body: &Value| match serde_json::from_value::<ReceiptBody>(body.clone()) {
+        Ok(body) => body.fault().map(str::to_owned),
+        Err(error) => Some(error.to_string()),
+    };
+    for body in &accepted {
+        assert_eq!(fault(body), None, "{body}");
+    }
+    for (body, why) in &refused {
+        assert!(fault(body).is_some(), "{why}");
+    }
+    let refused: Vec<Value> = refused.iter().map(|(body, why)| json!({"body": body, "why": why})).collect();
     json!({"accepted": accepted, "refused": refused})
 }
 
@@ -416,6 +473,7 @@ fn files() -> BTreeMap<String, Vec<u8>> {
     let subjects = [
         ("keys", keys()),
         ("json", canonical_json()),
+        ("receipts", receipt_bodies()),
         ("jws", signed_objects()),
         ("map", map()),
         ("merkle", trees()),

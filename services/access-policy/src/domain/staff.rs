@@ -1,0 +1,245 @@
+//! Who is an agency in good standing: not who auth says, but who operators approved on the ledger. This service follows the
+//! chain itself and counts their votes; what auth tells opens the commitment that they voted for, or counts for nothing.
+//!
+//! Operators and keys of auth are those of the founding document. A vote of one who came later is not counted: then an
+//! agency stays unverified here.
+//!
+//! Why: decision 0114.
+
+use std::collections::BTreeSet;
+
+use hbc_chain::genesis::Genesis;
+use hbc_chain::json;
+use hbc_chain::payload::{Staff, StaffStatus};
+use hbc_types::account::{Role, ServiceRole, Standing};
+use hbc_types::ids::AccountId;
+use hbc_types::wire::access::{StaffBody, Subject};
+use hbc_types::wire::auth::StaffProfile;
+use hbc_types::{Digest, hash};
+use serde::{Deserialize, Serialize};
+
+/// Whose votes make a profile.
+#[derive(Clone, Debug)]
+pub struct Approvers {
+    auth: BTreeSet<Digest>,
+    operators: BTreeSet<Digest>,
+    approvals: usize,
+}
+
+impl Approvers {
+    /// Those of the founding document.
+    #[must_use]
+    pub fn of(genesis: &Genesis) -> Self {
+        Self {
+            auth: genesis.service_keys(ServiceRole::Auth).map(|key| key.kid()).collect(),
+            operators: genesis.operators.iter().map(|operator| operator.key.kid()).collect(),
+            approvals: usize::try_from(genesis.parameters.approvals).unwrap_or(usize::MAX),
+        }
+    }
+
+    /// FORMATS §5: for `active` an auth key and enough operators, otherwise one operator.
+    fn suffice(&self, status: StaffStatus, signers: &BTreeSet<Digest>) -> bool {
+        let operators = signers.intersection(&self.operators).count();
+        match status {
+            StaffStatus::Active => operators >= self.approvals && !signers.is_disjoint(&self.auth),
+            StaffStatus::Suspended | StaffStatus::Revoked => operators > 0,
+        }
+    }
+}
+
+/// A vote of the round under way.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Vote {
+    /// For what.
+    pub status: String,
+    /// With which commitment.
+    pub commitment: Digest,
+    /// Of whom.
+    pub signer: Digest,
+}
+
+/// A staff profile as final blocks made it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Record {
+    /// Kid of the staff key.
+    pub key: Digest,
+    /// Changes that took effect.
+    pub round: u64,
+    /// How it stands; nothing before the first.
+    pub status: Option<StaffStatus>,
+    /// Its commitment.
+    pub commitment: Option<Digest>,
+    /// The votes of this round.
+    pub votes: BTreeSet<Vote>,
+}
+
+impl Record {
+    /// Of a key that nobody voted for yet.
+    #[must_use]
+    pub const fn new(key: Digest) -> Self {
+        Self { key, round: 0, status: None, commitment: None, votes: BTreeSet::new() }
+    }
+
+    /// Counts a final vote; says whether that was news.
+    pub fn take(&mut self, change: &Staff, signer: Digest, approvers: &Approvers) -> bool {
+        // Who is voted about is the key; the rest is for people to read.
+        let Staff { commitment, key, nonce, status, chain: _, iat: _, organisation: _, public: _, role: _ } =
+            change;
+        if *key != self.key || *nonce != self.round || self.status == Some(StaffStatus::Revoked) {
+            return false;
+        }
+        let vote = Vote { status: status.code().to_owned(), commitment: *commitment, signer };
+        if !self.votes.insert(vote) {
+            return false;
+        }
+        let same = |vote: &&Vote| vote.status == status.code() && vote.commitment == *commitment;
+        let signers = self.votes.iter().filter(same).map(|vote| vote.signer).collect();
+        if approvers.suffice(*status, &signers) {
+            self.round += 1;
+            self.status = Some(*status);
+            self.commitment = Some(*commitment);
+            self.votes.clear();
+        }
+        true
+    }
+}
+
+/// What auth says of an agency contradicts the profile that it sends along.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct ProfileError(&'static str);
+
+/// The commitment that a profile opens, if it says of the account what `subject` says.
+pub fn open(id: &AccountId, subject: &Subject, profile: &StaffProfile) -> Result<Digest, ProfileError> {
+    let salt = profile.salt.to_array::<32>().ok_or(ProfileError("needs a salt of 32 bytes"))?;
+    let body = json::decode::<StaffBody>(profile.body.as_bytes())
+        .map_err(|_form| ProfileError("is no body of a staff profile"))?;
+    let StaffBody { agency, agency_type, licence_number: _, name, organisation } = body;
+    let same = *id == AccountId::Agency(agency)
+        && subject.agency_type == Some(agency_type)
+        && subject.name.as_deref() == Some(name.as_str())
+        && subject.organisation == organisation;
+    if same {
+        Ok(hash::staff(&salt, profile.body.as_bytes()))
+    } else {
+        Err(ProfileError("is of somebody else, or says something else"))
+    }
+}
+
+/// How an account stands: an agency as auth says *and* the ledger says of the commitment that its profile opened.
+#[must_use]
+pub fn standing(subject: &Subject, commitment: Option<Digest>, record: Option<&Record>) -> Standing {
+    if subject.role != Role::Agency || subject.standing != Standing::Active {
+        return subject.standing;
+    }
+    match record.map(|record| (record.status, record.commitment)) {
+        Some((Some(StaffStatus::Active), told)) if told.is_some() && told == commitment => Standing::Active,
+        Some((Some(StaffStatus::Suspended | StaffStatus::Revoked), _)) => Standing::Suspended,
+        _ => Standing::Pending,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use hbc_chain::testing::{AUTH, OPERATOR, STORAGE, key, quick_genesis};
+    use hbc_types::account::AgencyType;
+    use hbc_types::ids::AgencyId;
+    use hbc_types::keys::PublicKey;
+
+    use super::*;
+
+    fn change(nonce: u64, status: StaffStatus, commitment: &[u8]) -> Staff {
+        let public = PublicKey::of(&key(77));
+        Staff {
+            chain: Digest::ZERO,
+            commitment: Digest::of(commitment),
+            iat: 0,
+            key: public.kid(),
+            nonce,
+            organisation: String::new(),
+            public,
+            role: "doctor".to_owned(),
+            status,
+        }
+    }
+
+    fn kid(seed: u8) -> Digest {
+        PublicKey::of(&key(seed)).kid()
+    }
+
+    #[test]
+    fn auth_and_enough_operators_make_a_profile_and_one_operator_stops_it() {
+        let mut genesis = quick_genesis(1);
+        genesis.parameters.approvals = 2;
+        let approvers = Approvers::of(&genesis);
+        let mut record = Record::new(kid(77));
+        let active = change(0, StaffStatus::Active, b"a");
+        for signer in [AUTH, OPERATOR, STORAGE, 78] {
+            assert!(record.take(&active, kid(signer), &approvers));
+            assert!(!record.take(&active, kid(signer), &approvers), "the same once more");
+        }
+        record.take(&change(0, StaffStatus::Active, b"b"), kid(OPERATOR + 1), &approvers);
+        assert_eq!((record.status, record.round), (None, 0), "an operator voted for another");
+        record.take(&active, kid(OPERATOR + 1), &approvers);
+        assert_eq!((record.status, record.commitment), (Some(StaffStatus::Active), Some(Digest::of(b"a"))));
+        assert!(!record.take(&active, kid(79), &approvers), "that round is over");
+        let stop = change(1, StaffStatus::Suspended, b"a");
+        record.take(&stop, kid(AUTH), &approvers);
+        assert_eq!(record.status, Some(StaffStatus::Active));
+        record.take(&stop, kid(OPERATOR), &approvers);
+        assert_eq!((record.status, record.round), (Some(StaffStatus::Suspended), 2));
+        record.take(&change(2, StaffStatus::Revoked, b"a"), kid(OPERATOR), &approvers);
+        assert!(!record.take(&change(3, StaffStatus::Active, b"a"), kid(OPERATOR), &approvers));
+    }
+
+    #[test]
+    fn standing_is_what_both_say() {
+        let id = AgencyId::parse(&format!("agy-{:032x}", 1)).unwrap();
+        let body = StaffBody {
+            agency: id.clone(),
+            agency_type: AgencyType::Doctor,
+            licence_number: "L-1".to_owned(),
+            name: "Dr. Example".to_owned(),
+            organisation: None,
+        };
+        let profile = StaffProfile {
+            body: String::from_utf8(json::encode(&body).unwrap()).unwrap(),
+            salt: [7; 32].as_slice().into(),
+        };
+        let account = AccountId::Agency(id);
+        let subject = Subject {
+            role: Role::Agency,
+            standing: Standing::Active,
+            agency_type: Some(AgencyType::Doctor),
+            name: Some("Dr. Example".to_owned()),
+            organisation: None,
+            staff_key: Some(kid(77)),
+            profile: None,
+            revision: 1,
+        };
+        let commitment = open(&account, &subject, &profile).unwrap();
+        let said: [fn(&mut Subject); 3] = [
+            |subject| subject.name = Some("Dr. Nobody".to_owned()),
+            |subject| subject.agency_type = Some(AgencyType::Hospital),
+            |subject| subject.organisation = AgencyId::parse(&format!("agy-{:032x}", 2)).ok(),
+        ];
+        for change in said {
+            let mut other = subject.clone();
+            change(&mut other);
+            assert!(open(&account, &other, &profile).is_err());
+        }
+        let record = |status, commitment| Record { round: 1, status, commitment, ..Record::new(kid(77)) };
+        let of = |record: Option<Record>| standing(&subject, Some(commitment), record.as_ref());
+        assert_eq!(of(None), Standing::Pending);
+        assert_eq!(of(Some(record(None, None))), Standing::Pending);
+        assert_eq!(of(Some(record(Some(StaffStatus::Active), Some(Digest::ZERO)))), Standing::Pending);
+        assert_eq!(of(Some(record(Some(StaffStatus::Active), Some(commitment)))), Standing::Active);
+        assert_eq!(of(Some(record(Some(StaffStatus::Suspended), Some(commitment)))), Standing::Suspended);
+        let active = record(Some(StaffStatus::Active), None);
+        assert_eq!(standing(&subject, None, Some(&active)), Standing::Pending, "nothing opens nothing");
+        let suspended = Subject { standing: Standing::Suspended, ..subject };
+        let active = record(Some(StaffStatus::Active), Some(commitment));
+        assert_eq!(standing(&suspended, Some(commitment), Some(&active)), Standing::Suspended);
+    }
+}

@@ -1,0 +1,87 @@
+//! What a service's key alone can make anybody believe: nothing that opens a record.
+
+use hbc_chain::payload::StaffStatus;
+use hbc_types::account::{AgencyType, Role, Standing};
+use hbc_types::labels::Category;
+use hbc_types::purpose::Purpose;
+use hbc_types::wire::access::Subject;
+use reqwest::Method;
+
+use crate::world::{AgencyUser, World, labels, subject, worlds};
+
+async fn put(w: &World, agency: &AgencyUser, told: &Subject) -> String {
+    let path = format!("/internal/v1/subjects/{}", agency.user.account);
+    let answer = w.auth(Method::PUT, &path, told).await;
+    if answer.status == 204 { "204".to_owned() } else { answer.problem() }
+}
+
+#[tokio::test]
+async fn auths_key_alone_makes_nobody_active() {
+    for w in worlds().await {
+        let patient = w.patient().await;
+        let written = w.write(&patient.user, &patient.id, &[labels(Category::Laboratory)]).await;
+        let hospital = w.agency(AgencyType::Hospital).await;
+        w.grant(&patient, &hospital, w.scope()).await;
+        let thief = w.agency_of(AgencyType::Doctor, Standing::Pending, None).await;
+        let read = async || w.try_read(&thief.user, &written, Purpose::Treatment).await;
+        assert_eq!(read().await.problem(), "403 agency_unverified");
+        let doctor = AgencyType::Doctor;
+        let honest = w.told(&thief, doctor, None, 9);
+        let joined = w.told(&thief, doctor, Some(&hospital.id), 9);
+        let real = w.told(&hospital, AgencyType::Hospital, None, 9);
+        let forged = [
+            // By auth's word alone.
+            Subject { revision: 9, ..subject(Role::Agency, Standing::Active, Some(doctor)) },
+            // With a profile that nobody voted for.
+            honest.clone(),
+            joined.clone(),
+            // With somebody else's key, and their profile.
+            Subject { staff_key: real.staff_key, ..honest.clone() },
+            Subject { staff_key: real.staff_key, profile: real.profile.clone(), ..honest.clone() },
+            // With a profile that says something else than auth.
+            Subject { name: Some("Dr. Nobody".to_owned()), ..honest.clone() },
+            Subject { organisation: Some(hospital.id.clone()), ..honest.clone() },
+            Subject { agency_type: Some(AgencyType::Hospital), ..honest.clone() },
+        ];
+        for told in &forged {
+            let answer = put(&w, &thief, told).await;
+            assert!(["409 conflict", "422 invalid_input"].contains(&answer.as_str()), "{answer}");
+            assert_eq!(read().await.problem(), "403 agency_unverified");
+        }
+        // Half of the votes: auth's own, and then an operator's for something else.
+        let [by_auth, by_operator] = w.votes(&thief, doctor, Some(&hospital.id), (0, StaffStatus::Active));
+        let [_, for_another] = w.votes(&thief, doctor, None, (0, StaffStatus::Active));
+        w.finalise(&[&by_auth, &for_another]).await;
+        assert_eq!(put(&w, &thief, &joined).await, "409 conflict");
+        assert_eq!(read().await.problem(), "403 agency_unverified");
+        // An operator who approves makes the doctor one; only what the profile says counts.
+        w.finalise(&[&by_operator]).await;
+        assert_eq!(put(&w, &thief, &honest).await, "409 conflict");
+        assert_eq!(put(&w, &thief, &joined).await, "204");
+        assert_eq!(w.read(&thief.user, &written).await.keys.len(), 1);
+    }
+}
+
+#[tokio::test]
+async fn an_operators_word_on_the_ledger_stops_an_agency_whatever_auth_says() {
+    for w in worlds().await {
+        let patient = w.patient().await;
+        let doctor = w.agency(AgencyType::Doctor).await;
+        let written = w.write(&patient.user, &patient.id, &[labels(Category::Laboratory)]).await;
+        w.grant(&patient, &doctor, w.scope()).await;
+        assert_eq!(w.read(&doctor.user, &written).await.keys.len(), 1);
+        let [_, stop] = w.votes(&doctor, AgencyType::Doctor, None, (1, StaffStatus::Suspended));
+        let block = w.finalise(&[&stop]).await;
+        let told = w.told(&doctor, AgencyType::Doctor, None, 5);
+        assert_eq!(put(&w, &doctor, &told).await, "204", "auth may say what it likes");
+        let refused = w.try_read(&doctor.user, &written, Purpose::Treatment).await;
+        assert_eq!(refused.problem(), "403 suspended");
+        let draft = w.post("/v1/grants", &patient.user, &w.new_grant(&doctor, w.scope())).await;
+        assert_eq!(draft.problem(), "422 invalid_input");
+        assert_eq!(hbc_access_policy::testing::audit_block(&w.app, &block).await.unwrap(), 0);
+        // A row set back to before is older than the journal.
+        w.by_hand("UPDATE staff SET round = 1, status = 'active'").await;
+        let refused = w.try_read(&doctor.user, &written, Purpose::Treatment).await;
+        assert_eq!(refused.problem(), "403 denied integrity");
+    }
+}

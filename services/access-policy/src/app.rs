@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use hbc_app::{Base, ServiceState};
+use hbc_app::{Base, Gauge, ServiceState};
 use hbc_db::{DbError, JobFuture, Lock, RowMac, Tx};
 use hbc_service::{AnswerStore, Caller, Problem};
 use hbc_types::Digest;
@@ -65,7 +65,11 @@ impl std::fmt::Debug for App {
     }
 }
 
-impl ServiceState for App {}
+impl ServiceState for App {
+    async fn gauges(&self) -> Result<Vec<Gauge>, DbError> {
+        Ok(vec![("hbc_rights_floors", self.journal.floors().len() as u64)])
+    }
+}
 
 impl App {
     /// Checks the policies and reads the keys that stand outside the database.

@@ -81,6 +81,12 @@ pub async fn grants(world: &World) -> Result<Vec<Case>> {
             .stranger(operator, &[403, 404])
             .rightful(alice)
             .rightful(dora),
+        Case::new("access-policy GET /v1/grants/{id}/proof", &[grant])
+            .stranger(bob, &UNKNOWN)
+            .stranger(otto, &UNKNOWN)
+            .stranger(operator, &[403, 404])
+            .rightful(alice)
+            .rightful(dora),
         Case::new("access-policy PUT /v1/grants/{id}/signature", &[draft.id.as_str()])
             .json(&signature)
             .stranger(bob, &UNKNOWN)

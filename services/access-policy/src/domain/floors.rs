@@ -184,6 +184,18 @@ impl Floors {
         known.retain(|(kind, _), until| *kind != Kind::Session || *until > now.ms());
     }
 
+    /// How many there are.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.0.known.read().unwrap_or_else(PoisonError::into_inner).len()
+    }
+
+    /// Whether there is none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
     /// All of them.
     #[must_use]
     pub fn all(&self) -> Vec<Floor> {

@@ -498,8 +498,25 @@ pub async fn unfreeze(
 pub async fn get(app: &App, who: &Who, id: &GrantId) -> Result<GrantView, Error> {
     let now = app.clock.now();
     let mut tx = app.db.reads().begin().await?;
-    let principal = active_caller(app, &mut tx, who, now).await?;
-    let stored = store::grants::find(&mut tx, id).await?.ok_or(Error::NotFound)?;
+    let (stored, pin) = theirs(app, &mut tx, who, id, now).await?;
+    views::grant(app, &mut tx, &mut Names::default(), stored, &pin, now).await
+}
+
+/// One grant as it is stored, and its patient's pin, for the same.
+pub async fn find_theirs(app: &App, who: &Who, id: &GrantId) -> Result<(StoredGrant, Pin), Error> {
+    let mut tx = app.db.reads().begin().await?;
+    theirs(app, &mut tx, who, id, app.clock.now()).await
+}
+
+async fn theirs(
+    app: &App,
+    tx: &mut Tx,
+    who: &Who,
+    id: &GrantId,
+    now: Timestamp,
+) -> Result<(StoredGrant, Pin), Error> {
+    let principal = active_caller(app, tx, who, now).await?;
+    let stored = store::grants::find(tx, id).await?.ok_or(Error::NotFound)?;
     let theirs = match &who.account {
         AccountId::Patient(patient) => *patient == stored.grant.patient,
         AccountId::Agency(_) => {
@@ -510,8 +527,8 @@ pub async fn get(app: &App, who: &Who, id: &GrantId) -> Result<GrantView, Error>
     if !theirs {
         return Err(Error::NotFound);
     }
-    let rights = rights_of(app, &mut tx, &stored.grant.patient).await?;
-    views::grant(app, &mut tx, &mut Names::default(), stored, &rights.pin, now).await
+    let rights = rights_of(app, tx, &stored.grant.patient).await?;
+    Ok((stored, rights.pin))
 }
 
 /// One page of the caller's grants.

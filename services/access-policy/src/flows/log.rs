@@ -2,10 +2,8 @@
 
 use hbc_chain::merkle;
 use hbc_chain::payload::{Payload, Receipts};
-use hbc_chain::proof::{Document, Opening, ReceiptProof, TransactionProof};
 use hbc_chain::tx;
 use hbc_types::ids::{AccountId, PatientId, ReceiptId};
-use hbc_types::keys::SaltBytes;
 use hbc_types::outbox::NewTransaction;
 use hbc_types::wire::access::{AccessView, ReceiptBody};
 use hbc_types::{Digest, Timestamp};
@@ -81,34 +79,6 @@ pub async fn locate(app: &App, who: &Who, patient: &PatientId, id: &ReceiptId) -
         .map_err(|_differs| hbc_db::RowMacError { table: "receipts" })?;
     let body = serde_json::from_str(&placed.text).map_err(|_other| bad("body"))?;
     Ok(Located { body, salt, batch, path })
-}
-
-/// The proof of a final transaction, from whichever node answers. It is not verified yet: the caller verifies the whole
-/// document that it becomes part of.
-pub async fn transaction_proof(app: &App, txid: Digest) -> Result<TransactionProof, Error> {
-    let bytes = app.ledger.proof(txid).await.map_err(Error::Ledger)?;
-    match Document::parse(&bytes) {
-        Ok(Document::Transaction(proof)) => Ok(proof),
-        Ok(_) => Err(Error::Unverified("it is a proof of something else".to_owned())),
-        Err(error) => Err(Error::Unverified(error.to_string())),
-    }
-}
-
-/// The offline document, once the ledger gave the proof of the transaction. It is verified before it is handed out.
-pub fn document(app: &App, located: Located, mut anchor: TransactionProof) -> Result<Vec<u8>, Error> {
-    // With genesis.json inside it can be checked by chain id alone.
-    anchor.genesis.get_or_insert_with(|| (*app.genesis).clone());
-    let proof = ReceiptProof {
-        anchor,
-        index: located.batch.place,
-        path: located.path,
-        receipt: Opening { body: located.body, salt: SaltBytes::from_bytes(located.salt) },
-    };
-    let unverified = |error: hbc_chain::proof::ProofError| Error::Unverified(error.to_string());
-    let bytes = Document::Receipt(proof).to_bytes().map_err(unverified)?;
-    let trust = hbc_chain::proof::Trust::Genesis(Box::new((*app.genesis).clone()));
-    hbc_chain::proof::verify(&bytes, &trust).map_err(unverified)?;
-    Ok(bytes)
 }
 
 /// Gathers waiting receipts into one batch and owes it to the ledger; says how many it took.

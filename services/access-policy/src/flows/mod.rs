@@ -8,5 +8,6 @@ pub mod decide;
 pub mod explain;
 pub mod keys;
 pub mod log;
+pub mod proofs;
 pub mod requests;
 pub mod views;

@@ -8,8 +8,8 @@ use hbc_types::ids::ReceiptId;
 use hbc_types::wire::access::AccessPage;
 
 use crate::app::{App, Who};
-use crate::flows::log;
-use crate::routes::answer;
+use crate::flows::{log, proofs};
+use crate::routes::{answer, document};
 
 /// Who read, wrote, listed or tried to: newest first.
 #[utoipa::path(
@@ -46,10 +46,5 @@ pub async fn proof(
     app: web::Data<App>,
 ) -> Result<HttpResponse, Problem> {
     let located = log::locate(&app, &Who::from(&patient.caller), &patient.id, &receipt).await?;
-    let anchor = log::transaction_proof(&app, located.batch.txid).await?;
-    let bytes = log::document(&app, located, anchor)?;
-    Ok(HttpResponse::Ok()
-        .content_type("application/json")
-        .insert_header(("Cache-Control", "no-store"))
-        .body(bytes))
+    Ok(document(proofs::receipt(&app, located).await?))
 }

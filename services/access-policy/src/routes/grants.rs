@@ -11,8 +11,8 @@ use hbc_types::wire::access::{
 
 use crate::app::{App, Who};
 use crate::error::Error;
-use crate::flows::consents;
-use crate::routes::{answer, save_created};
+use crate::flows::{consents, proofs};
+use crate::routes::{answer, document, save_created};
 use crate::store::listings::PageKey;
 
 /// Drafts a grant, unasked or in answer to a request. Nothing takes effect until it is signed and final.
@@ -75,6 +75,25 @@ pub async fn get(
 ) -> Result<HttpResponse, Problem> {
     let view = consents::get(&app, &Who::from(&caller), &id).await?;
     Ok(answer(StatusCode::OK, &view))
+}
+
+/// The proof that a consent was given, with the patient's root key: a document that `hbc verify` checks offline. That none
+/// revoked it since is for a state proof to show.
+#[utoipa::path(
+    tag = "grants", operation_id = "get_grant_proof", security(("user" = [])), params(("id" = GrantId, Path)),
+    responses(
+        (status = 200, description = "The document, exactly as it is to be kept", content_type = "application/json"),
+        (status = 409, description = "Not in a final block yet"),
+        (status = 503, description = "No ledger node answers"),
+    ),
+)]
+#[get("/v1/grants/{id}/proof")]
+pub async fn proof(
+    caller: Caller,
+    id: web::Path<GrantId>,
+    app: web::Data<App>,
+) -> Result<HttpResponse, Problem> {
+    Ok(document(proofs::consent(&app, &Who::from(&caller), &id).await?))
 }
 
 /// Takes the patient's signature over a draft. The grant is `pending` until its block is final.

@@ -30,6 +30,7 @@ pub fn table(routes: &mut Routes<'_>) {
         .service(grants::draft)
         .service(grants::list)
         .service(grants::get)
+        .service(grants::proof)
         .service(grants::sign)
         .service(grants::revoke)
         .service(freezes::freeze_grant)
@@ -56,6 +57,11 @@ pub fn table(routes: &mut Routes<'_>) {
 
 /// Health data and keys are never kept by anything in between.
 const NO_STORE: (&str, &str) = ("cache-control", "no-store");
+
+/// A proof document, byte by byte as it is to be kept.
+fn document(bytes: Vec<u8>) -> HttpResponse {
+    HttpResponse::Ok().content_type("application/json").insert_header(NO_STORE).body(bytes)
+}
 
 /// An answer in JSON.
 fn answer<T: Serialize>(status: StatusCode, body: &T) -> HttpResponse {

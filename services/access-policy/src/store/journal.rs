@@ -4,7 +4,7 @@
 //!
 //! A line is `kind name number mac`, `name` being a keyed hash of an id: nobody is named here. The MAC is chained: it covers the line and the MAC before it, under the key of the rows,
 //! so that no line can be changed, left out or put in between. What was torn off the end by a crash was never answered.
-//! When it is opened it is written anew as short as it can be.
+//! When it is opened, when it has become long, and after a write that failed, it is written anew as short as it can be.
 //!
 //! Why: decision 0113.
 
@@ -22,6 +22,8 @@ use crate::error::Error;
 
 /// The first line of the file.
 const HEAD: &str = "hbc rights journal v1";
+/// Lines beyond those that are needed, before the file is written anew.
+const SPARE_LINES: usize = 100_000;
 /// What the chain of MACs is computed under.
 const DOMAIN: &str = "rights journal";
 
@@ -34,6 +36,9 @@ pub struct Journal(Arc<Shared>);
 struct Shared {
     floors: Floors,
     macs: RowMac,
+    path: PathBuf,
+    /// See [`SPARE_LINES`].
+    spare_lines: usize,
     /// Waiting for the disk.
     waiting: Mutex<Waiting>,
     /// Held while lines are written: whoever holds it writes for everybody who waits.
@@ -57,6 +62,10 @@ struct End {
 struct Tail {
     file: File,
     last: Mac,
+    /// Lines in the file.
+    lines: usize,
+    /// Whether the file ends where the chain does: not after a write that failed.
+    whole: bool,
 }
 
 impl std::fmt::Debug for Journal {
@@ -68,6 +77,10 @@ impl std::fmt::Debug for Journal {
 impl Journal {
     /// Opens the journal at `path`, or begins one.
     pub fn open(path: &Path, macs: RowMac, now: Timestamp) -> anyhow::Result<Self> {
+        Self::open_with(path, macs, now, SPARE_LINES)
+    }
+
+    fn open_with(path: &Path, macs: RowMac, now: Timestamp, spare_lines: usize) -> anyhow::Result<Self> {
         let floors = Floors::new(macs.clone());
         if let Some(folder) = path.parent() {
             std::fs::create_dir_all(folder)
@@ -83,7 +96,8 @@ impl Journal {
             .with_context(|| format!("{} cannot be written", path.display()))?;
         let end = End { file: Arc::new(Mutex::new(tail)), written: 0 };
         let (waiting, end) = (Mutex::default(), tokio::sync::Mutex::new(end));
-        Ok(Self(Arc::new(Shared { floors, macs, waiting, end })))
+        let path = path.to_owned();
+        Ok(Self(Arc::new(Shared { floors, macs, path, spare_lines, waiting, end })))
     }
 
     /// What the journal knows.
@@ -115,9 +129,9 @@ impl Journal {
             let mut waiting = self.0.waiting.lock().unwrap_or_else(PoisonError::into_inner);
             (std::mem::take(&mut waiting.floors), waiting.taken)
         };
-        let (file, macs) = (Arc::clone(&end.file), self.0.macs.clone());
+        let (file, shared) = (Arc::clone(&end.file), Arc::clone(&self.0));
         let written = tokio::task::spawn_blocking(move || {
-            file.lock().unwrap_or_else(PoisonError::into_inner).append(&macs, &batch)
+            shared.write(&mut file.lock().unwrap_or_else(PoisonError::into_inner), &batch)
         });
         written.await.map_err(|_panicked| Error::Journal(io::Error::other("the writer panicked")))??;
         end.written = taken;
@@ -125,8 +139,21 @@ impl Journal {
     }
 }
 
+impl Shared {
+    /// Appends, or writes the file anew: every floor in memory is of a change that was committed.
+    fn write(&self, tail: &mut Tail, batch: &[Floor]) -> Result<(), Error> {
+        if tail.whole && tail.lines < self.spare_lines + self.floors.len() {
+            return tail.append(&self.macs, batch);
+        }
+        let anew = write_anew(&self.path, &self.macs, &self.floors.all());
+        *tail = anew.map_err(|error| Error::Journal(io::Error::other(error.to_string())))?;
+        Ok(())
+    }
+}
+
 impl Tail {
     fn append(&mut self, macs: &RowMac, floors: &[Floor]) -> Result<(), Error> {
+        self.whole = false;
         let mut text = String::new();
         let mut last = self.last;
         for floor in floors {
@@ -136,6 +163,8 @@ impl Tail {
         }
         self.file.write_all(text.as_bytes()).and_then(|()| self.file.sync_data()).map_err(Error::Journal)?;
         self.last = last;
+        self.lines += floors.len();
+        self.whole = true;
         Ok(())
     }
 }
@@ -167,7 +196,7 @@ fn replay(text: &str, macs: &RowMac, floors: &Floors) -> anyhow::Result<()> {
 /// Writes a journal of these changes beside the one at `path` and puts it in its place.
 fn write_anew(path: &Path, macs: &RowMac, floors: &[Floor]) -> anyhow::Result<Tail> {
     let beside = PathBuf::from(format!("{}.new", path.display()));
-    let mut tail = Tail { file: File::create(&beside)?, last: [0; RowMac::BYTES] };
+    let mut tail = Tail { file: File::create(&beside)?, last: [0; RowMac::BYTES], lines: 0, whole: true };
     tail.file.write_all(format!("{HEAD}\n").as_bytes())?;
     tail.append(macs, floors)?;
     tail.file.sync_all()?;
@@ -216,6 +245,36 @@ mod tests {
             let text = std::fs::read_to_string(&path).unwrap();
             assert_eq!(text.lines().count(), 8, "as short as it can be");
         }
+    }
+
+    #[tokio::test]
+    async fn a_write_that_fails_loses_nothing_and_spoils_nothing() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("rights.journal");
+        let journal = open(&path).unwrap();
+        journal.append(vec![Change::Rights(patient(1), 5)]).await.unwrap();
+        // A file that cannot be written to, and the half of a line in it.
+        let mut torn = std::fs::read(&path).unwrap();
+        torn.extend(b"rights 00");
+        std::fs::write(&path, torn).unwrap();
+        journal.0.end.lock().await.file.lock().unwrap().file = File::open(&path).unwrap();
+        journal.append(vec![Change::Rights(patient(2), 6)]).await.unwrap_err();
+        assert_eq!(journal.floors().rights(&patient(2)), 6, "it acts at once all the same");
+        journal.append(vec![Change::Rights(patient(3), 7)]).await.unwrap();
+        let again = open(&path).unwrap();
+        assert_eq!([1, 2, 3].map(|seed| again.floors().rights(&patient(seed))), [5, 6, 7]);
+    }
+
+    #[tokio::test]
+    async fn a_long_journal_is_written_anew() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("rights.journal");
+        let journal = Journal::open_with(&path, macs(), Timestamp::from_ms(1_000), 10).unwrap();
+        for version in 1..100 {
+            journal.append(vec![Change::Rights(patient(1), version)]).await.unwrap();
+            assert!(std::fs::read_to_string(&path).unwrap().lines().count() <= 13, "{version}");
+        }
+        assert_eq!(open(&path).unwrap().floors().rights(&patient(1)), 99);
     }
 
     #[tokio::test]

@@ -186,6 +186,18 @@ async fn with_a_ledger_grants_become_final_and_receipts_prove_themselves_offline
         flipped[bit / 8] ^= 1 << (bit % 8);
         assert!(proof::verify(&flipped, &trust).is_err(), "bit {bit}");
     }
+    // The consent's own proof, for both sides and for nobody else, with the root key that shows whose it is.
+    let path = format!("/v1/grants/{}/proof", grant.id);
+    let stranger = w.agency(AgencyType::Doctor).await;
+    assert_eq!(w.get(&path, &stranger.user).await.problem(), "404 not_found");
+    let told = w.get(&path, &doctor.user).await;
+    assert_eq!(told.status, 200, "{}", told.said());
+    let file = told.bytes;
+    let Content::Consent { body, root, .. } = proof::verify(&file, &trust).unwrap().content else {
+        panic!("not a consent")
+    };
+    assert_eq!((body.grant, body.grantee), (grant.id.clone(), doctor.id.clone()));
+    assert_eq!(root, hbc_types::keys::PublicKey::of(&patient.root).kid());
     // A revocation takes effect at once, and becomes final as well.
     assert_eq!(w.revoke(&patient, &doctor, &grant.id).await.status, 200);
     assert!(w.read(&doctor.user, &written).await.keys.is_empty());

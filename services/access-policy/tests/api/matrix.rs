@@ -111,6 +111,15 @@ async fn every_operation_is_closed_to_whom_it_is_not_for() {
             &doctor.user,
             200,
         ),
+        // No node answers here.
+        public(
+            "GET /v1/grants/{id}/proof",
+            format!("/v1/grants/{}/proof", grant.id),
+            None,
+            vec![(other.user.clone(), 404), (rival.user.clone(), 404), (operator.clone(), 404)],
+            &doctor.user,
+            503,
+        ),
         public(
             "PUT /v1/grants/{id}/signature",
             format!("/v1/grants/{}/signature", draft.id),

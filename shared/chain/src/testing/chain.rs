@@ -12,13 +12,14 @@ use crate::genesis::{Genesis, Named, ServiceEntry, log_origin};
 use crate::header::{Header, miner_id};
 use crate::map::Map;
 use crate::merkle::{self, Tree};
-use crate::payload::KeyStatus;
+use crate::payload::{KeyStatus, Payload};
 use crate::proof::{
     BlockEvidence, Certification, EntryProof, MembersProof, SetChange, StateEvidence, TransactionProof, Trust,
 };
 use crate::tx::{self, Tx};
 use hbc_types::digest::Digest;
 use hbc_types::hash;
+use hbc_types::keys::PublicKey;
 use hbc_types::secret::Bytes;
 use hbc_types::wire::ledger::BlockView;
 
@@ -276,19 +277,31 @@ impl Chain {
         self.blocks.iter().zip(1..).find_map(|(block, height)| Some((height, place(block)?)))
     }
 
-    /// The proof of a founding service's transaction under its own block's checkpoint; none if no block has it.
+    /// The proof of a transaction of a founding service, or of a consent key that a block registered, under its own block's
+    /// checkpoint; none if no block has it.
     #[must_use]
     pub fn prove_transaction(&self, txid: &Digest) -> Option<TransactionProof> {
         let (height, place) = self.find(txid)?;
         let jws = &self.blocks[height - 1].transactions[place];
         let kid = Tx::parse(jws.as_bytes()).ok()?.kid();
-        let author = self.genesis.services.iter().find(|service| service.key.kid() == kid)?;
+        let founding = self.genesis.services.iter().map(|service| service.key);
+        let author = founding.chain(self.registered()).find(|key| key.kid() == kid)?;
         // The parent's header is the first leaf of a block.
         let index = self.headers[height - 1].log_size + 1 + u64::try_from(place).ok()?;
-        let mut proof = self.prove(super::service(author.role), jws, index, height, height);
+        let mut proof = self.prove(super::AUTH, jws, index, height, height);
+        proof.author = author;
         proof.certified.checkpoint.clone_from(&self.blocks[height - 1].certificate);
         proof.genesis = None;
         Some(proof)
+    }
+
+    /// The consent keys that blocks registered.
+    fn registered(&self) -> impl Iterator<Item = PublicKey> {
+        let texts = self.blocks.iter().flat_map(|block| &block.transactions);
+        texts.filter_map(|jws| {
+            let tx = Tx::parse(jws.as_bytes()).ok()?;
+            if let Payload::ConsentKey(key) = tx.payload() { key.public } else { None }
+        })
     }
 
     /// Trust in the founding document.

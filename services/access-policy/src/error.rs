@@ -11,6 +11,7 @@ use hbc_types::problem::Slug;
 use crate::domain::consent::ConsentError;
 use crate::domain::grant::TransitionError;
 use crate::domain::keys::UnwrapError;
+use crate::domain::rights::AgeError;
 use crate::domain::scope::ScopeError;
 
 /// The rule of a denial because a row was changed by another hand.
@@ -25,6 +26,9 @@ pub enum Error {
     /// A row that gives or takes rights was changed by another hand.
     #[error(transparent)]
     Tampered(#[from] RowMacError),
+    /// Rights changed between the beginning of the transaction and their being read: nothing is decided.
+    #[error("the rights changed while they were read")]
+    JustChanged,
     /// A stored key does not open where it should.
     #[error("a stored key does not open")]
     Key(#[from] UnwrapError),
@@ -83,6 +87,7 @@ impl From<Error> for JobError {
             Error::Db(error) => error.into(),
             Error::Ledger(error) => error.into(),
             Error::Tampered(_) => Self::fault("row_tampered").because(error),
+            Error::JustChanged => Self::later("rights_changed"),
             Error::Journal(_) => Self::later("journal").because(error),
             Error::Key(_)
             | Error::Document(_)
@@ -96,6 +101,15 @@ impl From<Error> for JobError {
             | Error::AgencyUnverified
             | Error::Suspended
             | Error::Unverified(_) => Self::fault("internal").because(error),
+        }
+    }
+}
+
+impl From<AgeError> for Error {
+    fn from(error: AgeError) -> Self {
+        match error {
+            AgeError::SetBack(error) => Self::Tampered(error),
+            AgeError::JustChanged => Self::JustChanged,
         }
     }
 }
@@ -136,6 +150,9 @@ impl From<Error> for Problem {
             Error::Db(DbError::BadValue { column }) => tampered(column),
             Error::Db(error) => Self::internal(&error),
             Error::Tampered(error) => tampered(error.table),
+            Error::JustChanged => {
+                Self::new(Slug::Unavailable).detail("the rights have just changed: try again")
+            }
             Error::Key(error) => {
                 tracing::error!(alarm = "key_does_not_open", "A stored key does not open where it should");
                 let _cause: UnwrapError = error;

@@ -8,6 +8,7 @@
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::time::{Duration, Instant};
 
 use hbc_db::{Column, RowMac};
 use hbc_types::codes::codes;
@@ -88,7 +89,11 @@ impl Changes {
     }
 }
 
-type Known = HashMap<(Kind, [u8; NAME]), i64>;
+/// How long a floor counts as just risen: longer than a read transaction that began before may last.
+const JUST_RISEN: Duration = Duration::from_secs(2);
+
+/// Each floor with when it last rose.
+type Known = HashMap<(Kind, [u8; NAME]), (i64, Instant)>;
 
 /// The floors. Clones share them.
 #[derive(Clone)]
@@ -144,13 +149,46 @@ impl Floors {
     /// Puts a floor in, unless there is a higher one.
     pub fn raise(&self, floor: Floor) {
         let mut known = self.0.known.write().unwrap_or_else(PoisonError::into_inner);
-        let number = known.entry((floor.kind, floor.name)).or_insert(i64::MIN);
-        *number = (*number).max(floor.number);
+        let now = Instant::now();
+        let (number, risen) = known.entry((floor.kind, floor.name)).or_insert((i64::MIN, now));
+        if *number < floor.number {
+            (*number, *risen) = (floor.number, now);
+        }
     }
 
     fn get(&self, kind: Kind, id: &str) -> Option<i64> {
         let name = self.name(kind, id);
-        self.0.known.read().unwrap_or_else(PoisonError::into_inner).get(&(kind, name)).copied()
+        self.0
+            .known
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .get(&(kind, name))
+            .map(|(number, _)| *number)
+    }
+
+    /// Whether a floor rose so lately that a transaction which began before may still see the older row.
+    fn has_just_risen(&self, kind: Kind, id: &str) -> bool {
+        let name = self.name(kind, id);
+        let known = self.0.known.read().unwrap_or_else(PoisonError::into_inner);
+        known.get(&(kind, name)).is_some_and(|(_, risen)| risen.elapsed() < JUST_RISEN)
+    }
+
+    /// Whether this patient's rights have just changed.
+    #[must_use]
+    pub fn rights_have_just_changed(&self, patient: &PatientId) -> bool {
+        self.has_just_risen(Kind::Rights, patient.as_str())
+    }
+
+    /// Whether this account has just changed.
+    #[must_use]
+    pub fn account_has_just_changed(&self, account: &AccountId) -> bool {
+        self.has_just_risen(Kind::Account, account.as_str())
+    }
+
+    /// Whether this staff profile has just changed.
+    #[must_use]
+    pub fn staff_has_just_changed(&self, key: &Digest) -> bool {
+        self.has_just_risen(Kind::Staff, &key.to_string())
     }
 
     /// The least consent version that this patient's rights can have.
@@ -181,7 +219,7 @@ impl Floors {
     /// Forgets sessions whose tokens have expired anyway.
     pub fn forget_sessions(&self, now: Timestamp) {
         let mut known = self.0.known.write().unwrap_or_else(PoisonError::into_inner);
-        known.retain(|(kind, _), until| *kind != Kind::Session || *until > now.ms());
+        known.retain(|(kind, _), (until, _)| *kind != Kind::Session || *until > now.ms());
     }
 
     /// How many there are.
@@ -202,7 +240,7 @@ impl Floors {
         let known = self.0.known.read().unwrap_or_else(PoisonError::into_inner);
         known
             .iter()
-            .map(|((kind, name), number)| Floor { kind: *kind, name: *name, number: *number })
+            .map(|((kind, name), (number, _))| Floor { kind: *kind, name: *name, number: *number })
             .collect()
     }
 }
@@ -225,6 +263,18 @@ mod tests {
                 _ => Change::Session(SessionId::random(&random), number),
             }
         })
+    }
+
+    #[test]
+    fn a_floor_has_just_risen_only_if_it_rose_and_not_long_ago() {
+        let (floors, patient) = (Floors::default(), PatientId::random(&Random::seeded(1)));
+        assert!(!floors.rights_have_just_changed(&patient));
+        floors.raise(floors.of(&Change::Rights(patient.clone(), 3)));
+        assert!(floors.rights_have_just_changed(&patient));
+        let Some(past) = Instant::now().checked_sub(JUST_RISEN) else { return };
+        floors.0.known.write().unwrap().values_mut().for_each(|(_, risen)| *risen = past);
+        floors.raise(floors.of(&Change::Rights(patient.clone(), 3)));
+        assert!(!floors.rights_have_just_changed(&patient), "the same number is no change");
     }
 
     proptest! {

@@ -364,6 +364,27 @@ impl EndedSessions {
 #[error("an encrypted text does not open")]
 pub struct HiddenTextError;
 
+/// A row is older than the last change of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum AgeError {
+    /// An older row was put back.
+    #[error(transparent)]
+    SetBack(#[from] RowMacError),
+    /// It changed while it was read, as far as can be told: reading it again decides.
+    #[error("the rights changed while they were read")]
+    JustChanged,
+}
+
+impl AgeError {
+    fn unless(young: bool, table: &'static str, just_changed: impl FnOnce() -> bool) -> Result<(), Self> {
+        match young {
+            true => Ok(()),
+            false if just_changed() => Err(Self::JustChanged),
+            false => Err(Self::SetBack(RowMacError { table })),
+        }
+    }
+}
+
 /// MACs and checks the rows.
 #[derive(Clone)]
 pub struct RowProtection {
@@ -429,15 +450,15 @@ impl RowProtection {
     }
 
     /// Whether a patient's rights are those of the last change or of a later one: no older row was put back.
-    pub fn check_age(&self, rights: &Rights) -> Result<(), RowMacError> {
+    pub fn check_age(&self, rights: &Rights) -> Result<(), AgeError> {
         let young = rights.pin.consent_version >= self.floors.rights(&rights.pin.patient);
-        if young { Ok(()) } else { Err(RowMacError { table: "patients" }) }
+        AgeError::unless(young, "patients", || self.floors.rights_have_just_changed(&rights.pin.patient))
     }
 
     /// The same of an account.
-    pub fn check_account_age(&self, account: &Account) -> Result<(), RowMacError> {
+    pub fn check_account_age(&self, account: &Account) -> Result<(), AgeError> {
         let young = account.updated_at.ms() >= self.floors.account(&account.id);
-        if young { Ok(()) } else { Err(RowMacError { table: "subjects" }) }
+        AgeError::unless(young, "subjects", || self.floors.account_has_just_changed(&account.id))
     }
 
     /// The MAC of a patient's rights.
@@ -475,9 +496,9 @@ impl RowProtection {
     }
 
     /// Whether a staff profile is as of the last change of it.
-    pub fn check_staff_age(&self, record: &Record) -> Result<(), RowMacError> {
+    pub fn check_staff_age(&self, record: &Record) -> Result<(), AgeError> {
         let young = record.round >= self.floors.staff(&record.key);
-        if young { Ok(()) } else { Err(RowMacError { table: "staff" }) }
+        AgeError::unless(young, "staff", || self.floors.staff_has_just_changed(&record.key))
     }
 
     /// The MAC of a staff profile.

@@ -13,7 +13,7 @@ use hbc_types::keys::PublicKey;
 use hbc_types::saved::SavedAnswer;
 
 use crate::config::Config;
-use crate::domain::floors::Changes;
+use crate::domain::floors::{Changes, Floor};
 use crate::domain::keys::MasterKey;
 use crate::domain::policy::PolicyEngine;
 use crate::domain::rights::RowProtection;
@@ -87,27 +87,67 @@ impl App {
             base,
         })))
     }
-}
 
-impl App {
+    /// Runs a job that reads rights, on one snapshot of the database.
+    pub async fn read<T>(&self, job: impl AsyncFn(&mut Tx) -> Result<T, Error>) -> Result<T, Error> {
+        let mut rereading = Rereading::default();
+        loop {
+            let outcome = job(&mut *self.db.reads().begin().await?).await;
+            if !rereading.is_called_for(&outcome) {
+                return outcome;
+            }
+        }
+    }
+
+    /// Runs a job that reads rights and writes something else.
+    pub async fn write<T, F>(&self, locks: Vec<Lock>, job: F) -> Result<T, Error>
+    where
+        F: for<'c> FnOnce(&'c mut Tx) -> JobFuture<'c, T, Error> + Clone + Send + 'static,
+        T: Send + 'static,
+    {
+        let mut rereading = Rereading::default();
+        loop {
+            let outcome = self.db.write_locked(locks.clone(), job.clone()).await;
+            if !rereading.is_called_for(&outcome) {
+                return outcome;
+            }
+        }
+    }
+
     /// Runs a job that may change rights. What it changed is in the journal, on disk, when this returns.
     pub async fn change<T, F>(&self, locks: Vec<Lock>, job: F) -> Result<T, Error>
     where
         F: for<'c> FnOnce(&'c mut Tx, Changes) -> JobFuture<'c, T, Error> + Clone + Send + 'static,
         T: Send + 'static,
     {
-        let (value, changes) = self
-            .db
-            .write_locked(locks, move |tx| {
-                Box::pin(async move {
-                    let changes = Changes::default();
-                    let value = job(tx, changes.clone()).await?;
-                    Ok::<_, Error>((value, changes.take()))
-                })
+        let gathered = self.write(locks, move |tx| {
+            Box::pin(async move {
+                let changes = Changes::default();
+                let value = job(tx, changes.clone()).await?;
+                Ok((value, changes.take()))
             })
-            .await?;
+        });
+        let (value, changes) = gathered.await?;
         self.journal.append(changes).await?;
         Ok(value)
+    }
+}
+
+/// Whether a transaction must be done again because what it read changed after it began: a row is below a floor, which
+/// rises once its change is committed, so that a transaction that begins now finds a row that is not. If that one is below
+/// the same floor too, the row was set back.
+#[derive(Default)]
+struct Rereading(Vec<Floor>);
+
+impl Rereading {
+    fn is_called_for<T>(&mut self, outcome: &Result<T, Error>) -> bool {
+        match outcome {
+            Err(Error::SetBack(error)) if !self.0.contains(&error.floor) => {
+                self.0.push(error.floor);
+                true
+            }
+            _ => false,
+        }
     }
 }
 

@@ -9,9 +9,9 @@ use hbc_service::idempotency::WriteConflict;
 use hbc_types::problem::Slug;
 
 use crate::domain::consent::ConsentError;
+use crate::domain::floors::SetBackError;
 use crate::domain::grant::TransitionError;
 use crate::domain::keys::UnwrapError;
-use crate::domain::rights::AgeError;
 use crate::domain::scope::ScopeError;
 
 /// The rule of a denial because a row was changed by another hand.
@@ -26,9 +26,9 @@ pub enum Error {
     /// A row that gives or takes rights was changed by another hand.
     #[error(transparent)]
     Tampered(#[from] RowMacError),
-    /// Rights changed between the beginning of the transaction and their being read: nothing is decided.
-    #[error("the rights changed while they were read")]
-    JustChanged,
+    /// A row that gives or takes rights is older than the last change of it.
+    #[error(transparent)]
+    SetBack(#[from] SetBackError),
     /// A stored key does not open where it should.
     #[error("a stored key does not open")]
     Key(#[from] UnwrapError),
@@ -86,8 +86,7 @@ impl From<Error> for JobError {
         match error {
             Error::Db(error) => error.into(),
             Error::Ledger(error) => error.into(),
-            Error::Tampered(_) => Self::fault("row_tampered").because(error),
-            Error::JustChanged => Self::later("rights_changed"),
+            Error::Tampered(_) | Error::SetBack(_) => Self::fault("row_tampered").because(error),
             Error::Journal(_) => Self::later("journal").because(error),
             Error::Key(_)
             | Error::Document(_)
@@ -105,15 +104,6 @@ impl From<Error> for JobError {
     }
 }
 
-impl From<AgeError> for Error {
-    fn from(error: AgeError) -> Self {
-        match error {
-            AgeError::SetBack(error) => Self::Tampered(error),
-            AgeError::JustChanged => Self::JustChanged,
-        }
-    }
-}
-
 impl From<sqlx::Error> for Error {
     fn from(error: sqlx::Error) -> Self {
         Self::Db(error.into())
@@ -121,10 +111,10 @@ impl From<sqlx::Error> for Error {
 }
 
 impl Error {
-    /// Whether a row was changed by another hand: its MAC differs, or it cannot even be read.
+    /// Whether a row was changed by another hand: its MAC differs, it is an older one, or it cannot even be read.
     #[must_use]
     pub const fn is_tampering(&self) -> bool {
-        matches!(self, Self::Tampered(_) | Self::Db(DbError::BadValue { .. }))
+        matches!(self, Self::Tampered(_) | Self::SetBack(_) | Self::Db(DbError::BadValue { .. }))
     }
 
     /// An unacceptable value.
@@ -150,9 +140,7 @@ impl From<Error> for Problem {
             Error::Db(DbError::BadValue { column }) => tampered(column),
             Error::Db(error) => Self::internal(&error),
             Error::Tampered(error) => tampered(error.table),
-            Error::JustChanged => {
-                Self::new(Slug::Unavailable).detail("the rights have just changed: try again")
-            }
+            Error::SetBack(error) => tampered(error.table),
             Error::Key(error) => {
                 tracing::error!(alarm = "key_does_not_open", "A stored key does not open where it should");
                 let _cause: UnwrapError = error;

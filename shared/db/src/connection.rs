@@ -82,6 +82,7 @@ fn pool(max: u32, settings: &DbOptions) -> AnyPoolOptions {
         .max_lifetime(None)
 }
 
+/// Connections for reads: on both engines the statements of one transaction see one state, and none writes.
 pub(crate) async fn read_pool(
     engine: Engine,
     options: &AnyConnectOptions,
@@ -90,7 +91,9 @@ pub(crate) async fn read_pool(
     let mut sql = preamble(engine, settings);
     sql.push_str(match engine {
         Engine::Sqlite => " PRAGMA query_only = ON;",
-        Engine::Postgres => " SET default_transaction_read_only = on;",
+        Engine::Postgres => {
+            " SET default_transaction_read_only = on; SET default_transaction_isolation = 'repeatable read';"
+        }
     });
     Ok(with_preamble(pool(settings.read_connections, settings), sql).connect_with(options.clone()).await?)
 }

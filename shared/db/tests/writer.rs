@@ -205,6 +205,23 @@ async fn the_read_pool_cannot_write() {
 }
 
 #[tokio::test]
+async fn a_transaction_for_reads_sees_one_state_throughout() {
+    for test in databases(STEPS).await {
+        let mut reading = test.db.reads().begin().await.unwrap();
+        let mut seen = Vec::new();
+        for id in 1..=2 {
+            let count: i64 = sqlx::query_scalar("SELECT CAST(count(*) AS BIGINT) FROM things")
+                .fetch_one(&mut *reading)
+                .await
+                .unwrap();
+            seen.push(count);
+            test.db.write(move |tx| Box::pin(async move { insert(tx, id).await })).await.unwrap();
+        }
+        assert_eq!((seen, count(&test.db).await), (vec![0, 0], 2));
+    }
+}
+
+#[tokio::test]
 async fn messages_that_may_leave_hold_no_sql() {
     for database in databases(STEPS).await {
         let db = &database.db;

@@ -8,7 +8,6 @@
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
-use std::time::{Duration, Instant};
 
 use hbc_db::{Column, RowMac};
 use hbc_types::codes::codes;
@@ -72,6 +71,17 @@ impl Floor {
     }
 }
 
+/// A row is older than the last change of it that was committed: another hand set it back, unless the transaction that
+/// read it began before that change. Reading it in a new transaction tells: a floor rises after its change is committed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("a row of `{table}` is older than the last change of it")]
+pub struct SetBackError {
+    /// Which table.
+    pub table: &'static str,
+    /// Below which floor it is.
+    pub floor: Floor,
+}
+
 /// Gathers what a transaction changes. A transaction that is tried again begins with an empty one.
 #[derive(Clone, Debug, Default)]
 pub struct Changes(Arc<Mutex<Vec<Change>>>);
@@ -89,11 +99,7 @@ impl Changes {
     }
 }
 
-/// How long a floor counts as just risen: longer than a read transaction that began before may last.
-const JUST_RISEN: Duration = Duration::from_secs(2);
-
-/// Each floor with when it last rose.
-type Known = HashMap<(Kind, [u8; NAME]), (i64, Instant)>;
+type Known = HashMap<(Kind, [u8; NAME]), i64>;
 
 /// The floors. Clones share them.
 #[derive(Clone)]
@@ -149,46 +155,25 @@ impl Floors {
     /// Puts a floor in, unless there is a higher one.
     pub fn raise(&self, floor: Floor) {
         let mut known = self.0.known.write().unwrap_or_else(PoisonError::into_inner);
-        let now = Instant::now();
-        let (number, risen) = known.entry((floor.kind, floor.name)).or_insert((i64::MIN, now));
-        if *number < floor.number {
-            (*number, *risen) = (floor.number, now);
+        let number = known.entry((floor.kind, floor.name)).or_insert(i64::MIN);
+        *number = (*number).max(floor.number);
+    }
+
+    /// Whether a row of `table`, as `written` by its last change, is no older than the last change that is known.
+    pub fn check(&self, table: &'static str, written: &Change) -> Result<(), SetBackError> {
+        let found = self.of(written);
+        let known = self.0.known.read().unwrap_or_else(PoisonError::into_inner);
+        match known.get(&(found.kind, found.name)) {
+            Some(number) if found.number < *number => {
+                Err(SetBackError { table, floor: Floor { number: *number, ..found } })
+            }
+            _ => Ok(()),
         }
     }
 
     fn get(&self, kind: Kind, id: &str) -> Option<i64> {
         let name = self.name(kind, id);
-        self.0
-            .known
-            .read()
-            .unwrap_or_else(PoisonError::into_inner)
-            .get(&(kind, name))
-            .map(|(number, _)| *number)
-    }
-
-    /// Whether a floor rose so lately that a transaction which began before may still see the older row.
-    fn has_just_risen(&self, kind: Kind, id: &str) -> bool {
-        let name = self.name(kind, id);
-        let known = self.0.known.read().unwrap_or_else(PoisonError::into_inner);
-        known.get(&(kind, name)).is_some_and(|(_, risen)| risen.elapsed() < JUST_RISEN)
-    }
-
-    /// Whether this patient's rights have just changed.
-    #[must_use]
-    pub fn rights_have_just_changed(&self, patient: &PatientId) -> bool {
-        self.has_just_risen(Kind::Rights, patient.as_str())
-    }
-
-    /// Whether this account has just changed.
-    #[must_use]
-    pub fn account_has_just_changed(&self, account: &AccountId) -> bool {
-        self.has_just_risen(Kind::Account, account.as_str())
-    }
-
-    /// Whether this staff profile has just changed.
-    #[must_use]
-    pub fn staff_has_just_changed(&self, key: &Digest) -> bool {
-        self.has_just_risen(Kind::Staff, &key.to_string())
+        self.0.known.read().unwrap_or_else(PoisonError::into_inner).get(&(kind, name)).copied()
     }
 
     /// The least consent version that this patient's rights can have.
@@ -203,13 +188,6 @@ impl Floors {
         self.get(Kind::Account, account.as_str()).unwrap_or(i64::MIN)
     }
 
-    /// How many changes of this staff profile took effect at least.
-    #[must_use]
-    pub fn staff(&self, key: &Digest) -> u64 {
-        let round = self.get(Kind::Staff, &key.to_string());
-        round.and_then(|round| u64::try_from(round).ok()).unwrap_or(0)
-    }
-
     /// Whether a session ended.
     #[must_use]
     pub fn has_ended(&self, session: &SessionId) -> bool {
@@ -219,7 +197,7 @@ impl Floors {
     /// Forgets sessions whose tokens have expired anyway.
     pub fn forget_sessions(&self, now: Timestamp) {
         let mut known = self.0.known.write().unwrap_or_else(PoisonError::into_inner);
-        known.retain(|(kind, _), (until, _)| *kind != Kind::Session || *until > now.ms());
+        known.retain(|(kind, _), until| *kind != Kind::Session || *until > now.ms());
     }
 
     /// How many there are.
@@ -240,7 +218,7 @@ impl Floors {
         let known = self.0.known.read().unwrap_or_else(PoisonError::into_inner);
         known
             .iter()
-            .map(|((kind, name), (number, _))| Floor { kind: *kind, name: *name, number: *number })
+            .map(|((kind, name), number)| Floor { kind: *kind, name: *name, number: *number })
             .collect()
     }
 }
@@ -265,18 +243,6 @@ mod tests {
         })
     }
 
-    #[test]
-    fn a_floor_has_just_risen_only_if_it_rose_and_not_long_ago() {
-        let (floors, patient) = (Floors::default(), PatientId::random(&Random::seeded(1)));
-        assert!(!floors.rights_have_just_changed(&patient));
-        floors.raise(floors.of(&Change::Rights(patient.clone(), 3)));
-        assert!(floors.rights_have_just_changed(&patient));
-        let Some(past) = Instant::now().checked_sub(JUST_RISEN) else { return };
-        floors.0.known.write().unwrap().values_mut().for_each(|(_, risen)| *risen = past);
-        floors.raise(floors.of(&Change::Rights(patient.clone(), 3)));
-        assert!(!floors.rights_have_just_changed(&patient), "the same number is no change");
-    }
-
     proptest! {
         #[test]
         fn floors_only_rise_and_survive_being_written_down(changes in proptest::collection::vec(change(), 0..40)) {
@@ -292,9 +258,19 @@ mod tests {
                     match old {
                         Change::Rights(id, version) => prop_assert!(again.rights(id) >= *version),
                         Change::Account(id, at) => prop_assert!(again.account(id) >= *at),
-                        Change::Staff(key, round) => prop_assert!(again.staff(key) >= *round),
                         Change::Session(id, _) => prop_assert!(again.has_ended(id)),
+                        Change::Staff(..) => {}
                     }
+                    // A row is as old as the change that wrote it; the last change of a thing is the youngest.
+                    let later = past.iter().map(|change| again.of(change));
+                    let same = later.filter(|floor| floor.kind == again.of(old).kind && floor.name == again.of(old).name);
+                    let highest = same.max_by_key(|floor| floor.number).unwrap();
+                    let expected = if highest == again.of(old) {
+                        Ok(())
+                    } else {
+                        Err(SetBackError { table: "rows", floor: highest })
+                    };
+                    prop_assert_eq!(again.check("rows", old), expected);
                 }
             }
         }

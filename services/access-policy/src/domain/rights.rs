@@ -24,7 +24,7 @@ use hkdf::Hkdf;
 use sha2::Sha256;
 use zeroize::Zeroizing;
 
-use crate::domain::floors::Floors;
+use crate::domain::floors::{Change, Floors, SetBackError};
 use crate::domain::grant::Grant;
 use crate::domain::policy::Principal;
 use crate::domain::staff::{Record, Vote};
@@ -364,27 +364,6 @@ impl EndedSessions {
 #[error("an encrypted text does not open")]
 pub struct HiddenTextError;
 
-/// A row is older than the last change of it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum AgeError {
-    /// An older row was put back.
-    #[error(transparent)]
-    SetBack(#[from] RowMacError),
-    /// It changed while it was read, as far as can be told: reading it again decides.
-    #[error("the rights changed while they were read")]
-    JustChanged,
-}
-
-impl AgeError {
-    fn unless(young: bool, table: &'static str, just_changed: impl FnOnce() -> bool) -> Result<(), Self> {
-        match young {
-            true => Ok(()),
-            false if just_changed() => Err(Self::JustChanged),
-            false => Err(Self::SetBack(RowMacError { table })),
-        }
-    }
-}
-
 /// MACs and checks the rows.
 #[derive(Clone)]
 pub struct RowProtection {
@@ -450,15 +429,14 @@ impl RowProtection {
     }
 
     /// Whether a patient's rights are those of the last change or of a later one: no older row was put back.
-    pub fn check_age(&self, rights: &Rights) -> Result<(), AgeError> {
-        let young = rights.pin.consent_version >= self.floors.rights(&rights.pin.patient);
-        AgeError::unless(young, "patients", || self.floors.rights_have_just_changed(&rights.pin.patient))
+    pub fn check_age(&self, rights: &Rights) -> Result<(), SetBackError> {
+        let written = Change::Rights(rights.pin.patient.clone(), rights.pin.consent_version);
+        self.floors.check("patients", &written)
     }
 
     /// The same of an account.
-    pub fn check_account_age(&self, account: &Account) -> Result<(), AgeError> {
-        let young = account.updated_at.ms() >= self.floors.account(&account.id);
-        AgeError::unless(young, "subjects", || self.floors.account_has_just_changed(&account.id))
+    pub fn check_account_age(&self, account: &Account) -> Result<(), SetBackError> {
+        self.floors.check("subjects", &Change::Account(account.id.clone(), account.updated_at.ms()))
     }
 
     /// The MAC of a patient's rights.
@@ -496,9 +474,8 @@ impl RowProtection {
     }
 
     /// Whether a staff profile is as of the last change of it.
-    pub fn check_staff_age(&self, record: &Record) -> Result<(), AgeError> {
-        let young = record.round >= self.floors.staff(&record.key);
-        AgeError::unless(young, "staff", || self.floors.staff_has_just_changed(&record.key))
+    pub fn check_staff_age(&self, record: &Record) -> Result<(), SetBackError> {
+        self.floors.check("staff", &Change::Staff(record.key, record.round))
     }
 
     /// The MAC of a staff profile.

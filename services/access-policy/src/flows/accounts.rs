@@ -102,31 +102,30 @@ async fn pin_root(
     custody: Custody,
 ) -> Result<bool, Error> {
     let (now, this) = (app.clock.now(), app.clone());
-    app.db
-        .write_locked(vec![Lock::exclusive(patient.as_str())], move |tx| {
-            Box::pin(async move {
-                if let Some(rights) = store::rights::rights(tx, &this.protection, &patient).await? {
-                    let same = rights.pin.root_public_key == root && rights.pin.custody == custody;
-                    return if same { Ok(false) } else { Err(Error::Conflict("another root key is pinned")) };
-                }
-                let pin = Pin {
-                    patient: patient.clone(),
-                    root_public_key: root.clone(),
-                    root_fingerprint: fingerprint,
-                    custody,
-                    consent_version: 1,
-                    kek_epoch: 1,
-                    frozen_at: None,
-                    pinned_at: now,
-                };
-                store::rights::insert_pin(tx, &this.protection, &pin).await?;
-                let id = KekId { patient, sensitivity: Sensitivity::Normal, epoch: 1 };
-                let (_kek, wrapped) = this.master.new_kek(&id, &fingerprint, &this.random);
-                store::keys::insert_kek(tx, &id, &wrapped, now).await?;
-                Ok(true)
-            })
+    app.write(vec![Lock::exclusive(patient.as_str())], move |tx| {
+        Box::pin(async move {
+            if let Some(rights) = store::rights::rights(tx, &this.protection, &patient).await? {
+                let same = rights.pin.root_public_key == root && rights.pin.custody == custody;
+                return if same { Ok(false) } else { Err(Error::Conflict("another root key is pinned")) };
+            }
+            let pin = Pin {
+                patient: patient.clone(),
+                root_public_key: root.clone(),
+                root_fingerprint: fingerprint,
+                custody,
+                consent_version: 1,
+                kek_epoch: 1,
+                frozen_at: None,
+                pinned_at: now,
+            };
+            store::rights::insert_pin(tx, &this.protection, &pin).await?;
+            let id = KekId { patient, sensitivity: Sensitivity::Normal, epoch: 1 };
+            let (_kek, wrapped) = this.master.new_kek(&id, &fingerprint, &this.random);
+            store::keys::insert_kek(tx, &id, &wrapped, now).await?;
+            Ok(true)
         })
-        .await
+    })
+    .await
 }
 
 /// Ends a session: its access tokens count for nothing from now on.

@@ -20,7 +20,7 @@ use crate::domain::decision::Verdict;
 use crate::error::Error;
 use crate::flows::decide::{
     Asked, Frame, MOST_SETS, Outcome, allowed_labels, ask, common_rule, denial, note_tampering, receipt,
-    refuse, verdicts,
+    refuse, verdicts, with_receipts,
 };
 
 /// `POST /internal/v1/admissions`.
@@ -36,30 +36,27 @@ pub async fn admit(app: &App, who: Who, request: AdmissionRequest) -> Result<Adm
     }
     let (patient, purpose, now) = (request.patient.clone(), request.purpose, app.clock.now());
     if !request.nothing_left {
-        let seen = look(app, &who, &request, now).await;
+        let seen = app.read(async |tx| look(app, tx, &who, &request, now).await).await;
         if let Some(admission) = note_tampering(app, &who, &patient, purpose, seen).await? {
             return Ok(admission);
         }
     }
     let (this, caller, asked) = (app.clone(), who.clone(), Arc::new(request));
-    let outcome = app
-        .db
-        .write_locked(who.locks(&patient), move |tx| {
-            Box::pin(async move { admit_in(&this, tx, &caller, &asked, now).await })
-        })
-        .await;
-    note_tampering(app, &who, &patient, purpose, outcome).await?.into_result()
+    with_receipts(app, &who, (&patient, purpose), move |tx| {
+        Box::pin(async move { admit_in(&this, tx, &caller, &asked, now).await })
+    })
+    .await
 }
 
 /// The verdict on a snapshot, if it admits.
 async fn look(
     app: &App,
+    tx: &mut Tx,
     who: &Who,
     request: &AdmissionRequest,
     now: Timestamp,
 ) -> Result<Option<Admission>, Error> {
-    let mut tx = app.db.reads().begin().await?;
-    let asked = ask(app, &mut tx, who, &request.patient, now).await?;
+    let asked = ask(app, tx, who, &request.patient, now).await?;
     if asked.rights.is_none() || asked.refusal().is_some() {
         return Ok(None);
     }

@@ -444,10 +444,11 @@ pub async fn freeze(
 
 /// The freeze of everything, if there is one.
 pub async fn freeze_state(app: &App, who: &Who, patient: &PatientId) -> Result<FreezeView, Error> {
-    let mut tx = app.db.reads().begin().await?;
-    active_caller(app, &mut tx, who, app.clock.now()).await?;
-    let rights = rights_of(app, &mut tx, patient).await?;
-    let since = rights.pin.frozen_at.ok_or(Error::NotFound)?;
+    let read = app.read(async |tx| {
+        active_caller(app, tx, who, app.clock.now()).await?;
+        rights_of(app, tx, patient).await
+    });
+    let since = read.await?.pin.frozen_at.ok_or(Error::NotFound)?;
     Ok(FreezeView { since, grant: None })
 }
 
@@ -497,15 +498,16 @@ pub async fn unfreeze(
 /// One grant, for its patient and for whom it covers.
 pub async fn get(app: &App, who: &Who, id: &GrantId) -> Result<GrantView, Error> {
     let now = app.clock.now();
-    let mut tx = app.db.reads().begin().await?;
-    let (stored, pin) = theirs(app, &mut tx, who, id, now).await?;
-    views::grant(app, &mut tx, &mut Names::default(), stored, &pin, now).await
+    let read = app.read(async |tx| {
+        let (stored, pin) = theirs(app, tx, who, id, now).await?;
+        views::grant(app, tx, &mut Names::default(), stored, &pin, now).await
+    });
+    read.await
 }
 
 /// One grant as it is stored, and its patient's pin, for the same.
 pub async fn find_theirs(app: &App, who: &Who, id: &GrantId) -> Result<(StoredGrant, Pin), Error> {
-    let mut tx = app.db.reads().begin().await?;
-    theirs(app, &mut tx, who, id, app.clock.now()).await
+    app.read(async |tx| theirs(app, tx, who, id, app.clock.now()).await).await
 }
 
 async fn theirs(
@@ -533,20 +535,29 @@ async fn theirs(
 
 /// One page of the caller's grants.
 pub async fn list(app: &App, who: &Who, after: Option<PageKey>, limit: u32) -> Result<Vec<GrantView>, Error> {
+    app.read(async |tx| list_in(app, tx, who, after.clone(), limit).await).await
+}
+
+async fn list_in(
+    app: &App,
+    tx: &mut Tx,
+    who: &Who,
+    after: Option<PageKey>,
+    limit: u32,
+) -> Result<Vec<GrantView>, Error> {
     let now = app.clock.now();
-    let mut tx = app.db.reads().begin().await?;
-    let principal = active_caller(app, &mut tx, who, now).await?;
-    let found = store::listings::grants(&mut tx, &side(&principal)?, after, limit).await?;
+    let principal = active_caller(app, tx, who, now).await?;
+    let found = store::listings::grants(tx, &side(&principal)?, after, limit).await?;
     let mut names = Names::default();
     let mut pins = std::collections::HashMap::new();
     let mut items = Vec::with_capacity(found.len());
     for stored in found {
         let patient = stored.grant.patient.clone();
         if !pins.contains_key(&patient) {
-            pins.insert(patient.clone(), rights_of(app, &mut tx, &patient).await?.pin);
+            pins.insert(patient.clone(), rights_of(app, tx, &patient).await?.pin);
         }
         if let Some(pin) = pins.get(&patient) {
-            items.push(views::grant(app, &mut tx, &mut names, stored, pin, now).await?);
+            items.push(views::grant(app, tx, &mut names, stored, pin, now).await?);
         }
     }
     Ok(items)
@@ -554,9 +565,11 @@ pub async fn list(app: &App, who: &Who, after: Option<PageKey>, limit: u32) -> R
 
 /// `GET /v1/patients/{id}/root`, for the patient and for whom a live grant covers.
 pub async fn root(app: &App, who: &Who, patient: &PatientId) -> Result<RootView, Error> {
-    let mut tx = app.db.reads().begin().await?;
-    let principal = active_caller(app, &mut tx, who, app.clock.now()).await?;
-    let rights = rights_of(app, &mut tx, patient).await?;
+    let read = app.read(async |tx| {
+        let principal = active_caller(app, tx, who, app.clock.now()).await?;
+        Ok((principal, rights_of(app, tx, patient).await?))
+    });
+    let (principal, rights) = read.await?;
     let own = who.account == AccountId::Patient(patient.clone());
     let related = own || !rights.candidates(&principal).is_empty();
     if patient.is_directory() || !related {

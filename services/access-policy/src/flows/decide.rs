@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use hbc_db::Tx;
+use hbc_db::{JobFuture, Tx};
 use hbc_types::ids::{AccountId, PatientId, ReceiptId};
 use hbc_types::labels::Category;
 use hbc_types::purpose::{Action, Purpose};
@@ -266,6 +266,21 @@ pub async fn note_tampering<T>(
     result
 }
 
+/// Runs a job that decides for a caller about a patient and leaves receipts, under the locks of that.
+pub async fn with_receipts<T, F>(
+    app: &App,
+    who: &Who,
+    (patient, purpose): (&PatientId, Purpose),
+    job: F,
+) -> Result<T, Error>
+where
+    F: for<'c> FnOnce(&'c mut Tx) -> JobFuture<'c, Outcome<T>, Error> + Clone + Send + 'static,
+    T: Send + 'static,
+{
+    let outcome = app.write(who.locks(patient), job).await;
+    note_tampering(app, who, patient, purpose, outcome).await?.into_result()
+}
+
 /// `POST /internal/v1/decisions`: which label sets may the caller list?
 pub async fn decisions(app: &App, who: Who, request: DecisionRequest) -> Result<DecisionAnswer, Error> {
     if request.labels.len() > MOST_SETS {
@@ -276,16 +291,13 @@ pub async fn decisions(app: &App, who: Who, request: DecisionRequest) -> Result<
     let now = app.clock.now();
     if patient.is_directory() {
         // Nothing is receipted, so nobody waits for the lock.
-        let mut tx = app.db.reads().begin().await?;
-        return decisions_in(app, &mut tx, &who, &request, now).await?.into_result();
+        let read = app.read(async |tx| decisions_in(app, tx, &who, &request, now).await);
+        return read.await?.into_result();
     }
-    let outcome = app
-        .db
-        .write_locked(who.locks(&patient), move |tx| {
-            Box::pin(async move { decisions_in(&this, tx, &caller, &request, now).await })
-        })
-        .await;
-    note_tampering(app, &who, &patient, purpose, outcome).await?.into_result()
+    with_receipts(app, &who, (&patient, purpose), move |tx| {
+        Box::pin(async move { decisions_in(&this, tx, &caller, &request, now).await })
+    })
+    .await
 }
 
 async fn decisions_in(
@@ -370,7 +382,7 @@ pub fn common_rule(verdicts: &BTreeMap<Labels, Verdict>) -> String {
 
 /// The patient's consent version.
 pub async fn consent_version(app: &App, patient: &PatientId) -> Result<ConsentVersion, Error> {
-    let mut tx = app.db.reads().begin().await?;
-    let rights = store::rights::rights(&mut tx, &app.protection, patient).await?.ok_or(Error::NotFound)?;
+    let read = app.read(async |tx| store::rights::rights(tx, &app.protection, patient).await);
+    let rights = read.await?.ok_or(Error::NotFound)?;
     Ok(ConsentVersion { consent_version: rights.pin.consent_version })
 }

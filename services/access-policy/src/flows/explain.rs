@@ -1,5 +1,6 @@
 //! The same verdict that a call would get, with its reasons and without its effects.
 
+use hbc_db::Tx;
 use hbc_types::ids::{AccountId, SessionId};
 use hbc_types::wire::access::{ExplainRequest, Explanation, Labels};
 
@@ -12,11 +13,19 @@ use crate::flows::requests::active_caller;
 
 /// `POST /v1/explain`.
 pub async fn explain(app: &App, who: &Who, request: &ExplainRequest) -> Result<Explanation, Error> {
+    app.read(async |tx| explain_in(app, tx, who, request).await).await
+}
+
+async fn explain_in(
+    app: &App,
+    tx: &mut Tx,
+    who: &Who,
+    request: &ExplainRequest,
+) -> Result<Explanation, Error> {
     let now = app.clock.now();
-    let mut tx = app.db.reads().begin().await?;
-    active_caller(app, &mut tx, who, now).await?;
+    active_caller(app, tx, who, now).await?;
     let subject = subject(who, request)?;
-    let mut asked = ask(app, &mut tx, &subject, &request.patient, now).await?;
+    let mut asked = ask(app, tx, &subject, &request.patient, now).await?;
     let own_records = who.account == AccountId::Patient(request.patient.clone());
     if !own_records && !asked.is_known() {
         // Not even a verdict: it would tell whether there is such a patient.

@@ -27,7 +27,7 @@ use crate::domain::receipts::Occurrence;
 use crate::domain::rights::Pin;
 use crate::error::Error;
 use crate::flows::decide::{
-    Asked, Frame, Outcome, ask, common_rule, denial, note_tampering, receipt, refuse, verdicts,
+    Asked, Frame, Outcome, ask, common_rule, denial, receipt, refuse, verdicts, with_receipts,
 };
 use crate::store;
 use crate::store::keys::{Intent, IntentState};
@@ -94,13 +94,10 @@ pub async fn data_keys(app: &App, who: Who, request: DataKeysRequest) -> Result<
     let (patient, purpose) = (request.patient.clone(), request.purpose);
     let asked = std::sync::Arc::new(request);
     let request = std::sync::Arc::clone(&asked);
-    let outcome = app
-        .db
-        .write_locked(who.locks(&patient), move |tx| {
-            Box::pin(async move { data_keys_in(&this, tx, &caller, &asked, fingerprint, now).await })
-        })
-        .await;
-    let written = note_tampering(app, &who, &patient, purpose, outcome).await?.into_result()?;
+    let written = with_receipts(app, &who, (&patient, purpose), move |tx| {
+        Box::pin(async move { data_keys_in(&this, tx, &caller, &asked, fingerprint, now).await })
+    })
+    .await?;
     Ok(derive(&request, &written))
 }
 
@@ -250,13 +247,10 @@ pub async fn unwrap(app: &App, who: Who, request: UnwrapRequest) -> Result<Unwra
     let (this, caller, now) = (app.clone(), who.clone(), app.clock.now());
     let (patient, purpose) = (request.patient.clone(), request.purpose);
     let request = std::sync::Arc::new(request);
-    let outcome = app
-        .db
-        .write_locked(who.locks(&patient), move |tx| {
-            Box::pin(async move { unwrap_in(&this, tx, &caller, &request, now).await })
-        })
-        .await;
-    let mut answer = note_tampering(app, &who, &patient, purpose, outcome).await?.into_result()?;
+    let mut answer = with_receipts(app, &who, (&patient, purpose), move |tx| {
+        Box::pin(async move { unwrap_in(&this, tx, &caller, &request, now).await })
+    })
+    .await?;
     answer.numbers.jws = sign_numbers(app, patient.as_str(), &answer.numbers.sets, now)?;
     Ok(answer)
 }

@@ -3,6 +3,7 @@
 use hbc_chain::merkle;
 use hbc_chain::payload::{Payload, Receipts};
 use hbc_chain::tx;
+use hbc_db::Tx;
 use hbc_types::ids::{AccountId, PatientId, ReceiptId};
 use hbc_types::outbox::NewTransaction;
 use hbc_types::wire::access::{AccessView, ReceiptBody};
@@ -24,16 +25,24 @@ pub async fn page(
     before: u64,
     limit: u32,
 ) -> Result<(Vec<AccessView>, Option<Timestamp>), Error> {
-    let mut tx = app.db.reads().begin().await?;
-    active_caller(app, &mut tx, who, app.clock.now()).await?;
-    let found = store::receipts::page(&mut tx, patient, before, limit).await?;
-    let since = store::receipts::unanchored_since(&mut tx, patient).await?;
+    app.read(async |tx| page_in(app, tx, who, (patient, before, limit)).await).await
+}
+
+async fn page_in(
+    app: &App,
+    tx: &mut Tx,
+    who: &Who,
+    (patient, before, limit): (&PatientId, u64, u32),
+) -> Result<(Vec<AccessView>, Option<Timestamp>), Error> {
+    active_caller(app, tx, who, app.clock.now()).await?;
+    let found = store::receipts::page(tx, patient, before, limit).await?;
+    let since = store::receipts::unanchored_since(tx, patient).await?;
     let mut names = Names::default();
     let mut items = Vec::with_capacity(found.len());
     for placed in found {
         let receipt = body(&placed)?;
         let actor_name = match &receipt.actor {
-            AccountId::Agency(id) => Some(names.of(app, &mut tx, id).await?.0),
+            AccountId::Agency(id) => Some(names.of(app, tx, id).await?.0),
             AccountId::Patient(_) | AccountId::Operator(_) => None,
         };
         let (txid, height) = placed.batch.map_or((None, None), |batch| (Some(batch.txid), batch.height));
@@ -61,10 +70,19 @@ pub struct Located {
 
 /// Finds the caller's own receipt and its path; one that is not in a final block yet has no proof.
 pub async fn locate(app: &App, who: &Who, patient: &PatientId, id: &ReceiptId) -> Result<Located, Error> {
+    app.read(async |tx| locate_in(app, tx, who, patient, id).await).await
+}
+
+async fn locate_in(
+    app: &App,
+    tx: &mut Tx,
+    who: &Who,
+    patient: &PatientId,
+    id: &ReceiptId,
+) -> Result<Located, Error> {
     let bad = |column| Error::Db(hbc_db::DbError::BadValue { column });
-    let mut tx = app.db.reads().begin().await?;
-    active_caller(app, &mut tx, who, app.clock.now()).await?;
-    let placed = store::receipts::find(&mut tx, patient, id).await?.ok_or(Error::NotFound)?;
+    active_caller(app, tx, who, app.clock.now()).await?;
+    let placed = store::receipts::find(tx, patient, id).await?.ok_or(Error::NotFound)?;
     let salt: [u8; 32] = placed.salt.as_slice().try_into().map_err(|_length| bad("salt"))?;
     if crate::domain::receipts::leaf(&salt, placed.text.as_bytes()) != placed.leaf {
         return Err(hbc_db::RowMacError { table: "receipts" }.into());
@@ -73,7 +91,7 @@ pub async fn locate(app: &App, who: &Who, patient: &PatientId, id: &ReceiptId) -
         .batch
         .filter(|batch| batch.height.is_some())
         .ok_or(Error::Conflict("the receipt is not in a final block yet"))?;
-    let leaves = store::receipts::batch_leaves(&mut tx, batch.txid).await?;
+    let leaves = store::receipts::batch_leaves(tx, batch.txid).await?;
     let path = path(&leaves, batch.place).ok_or_else(|| bad("place"))?;
     merkle::verify_inclusion(&placed.leaf, batch.place, batch.count, &path, &batch.root)
         .map_err(|_differs| hbc_db::RowMacError { table: "receipts" })?;

@@ -69,26 +69,23 @@ pub async fn ask(
         expires_at: now.plus(LIFE),
     };
     let this = app.clone();
-    app.db
-        .write(move |tx| {
-            Box::pin(async move {
-                let caller = active_caller(&this, tx, &who, now).await?;
-                check_reader(&request.scope, caller.is_of_government())?;
-                store::rights::rights(tx, &this.protection, &request.patient)
-                    .await?
-                    .ok_or(Error::NotFound)?;
-                if store::requests::open_between(tx, &request.agency, &request.patient).await? >= MOST_OPEN {
-                    return Err(Error::Conflict("too many open requests to this patient"));
-                }
-                store::requests::insert(tx, &this.protection, &request).await?;
-                let view = views::request(&this, tx, &mut Names::default(), request).await?;
-                if let Some(saved) = save(&view)? {
-                    hbc_db::idempotency::save(tx, &saved).await?;
-                }
-                Ok(view)
-            })
+    app.write(Vec::new(), move |tx| {
+        Box::pin(async move {
+            let caller = active_caller(&this, tx, &who, now).await?;
+            check_reader(&request.scope, caller.is_of_government())?;
+            store::rights::rights(tx, &this.protection, &request.patient).await?.ok_or(Error::NotFound)?;
+            if store::requests::open_between(tx, &request.agency, &request.patient).await? >= MOST_OPEN {
+                return Err(Error::Conflict("too many open requests to this patient"));
+            }
+            store::requests::insert(tx, &this.protection, &request).await?;
+            let view = views::request(&this, tx, &mut Names::default(), request).await?;
+            if let Some(saved) = save(&view)? {
+                hbc_db::idempotency::save(tx, &saved).await?;
+            }
+            Ok(view)
         })
-        .await
+    })
+    .await
 }
 
 /// The side that an account sees, if it has one.
@@ -111,24 +108,28 @@ pub async fn list(
     after: Option<PageKey>,
     limit: u32,
 ) -> Result<Vec<AccessRequestView>, Error> {
-    let mut tx = app.db.reads().begin().await?;
-    let principal = active_caller(app, &mut tx, who, app.clock.now()).await?;
-    let side = side(&principal)?;
-    let code = state.map(AccessRequestState::code);
-    let found = store::listings::requests(&mut tx, &app.protection, &side, code, after, limit).await?;
-    let mut names = Names::default();
-    let mut items = Vec::with_capacity(found.len());
-    for request in found {
-        items.push(views::request(app, &mut tx, &mut names, request).await?);
-    }
-    Ok(items)
+    let listed = app.read(async |tx| {
+        let principal = active_caller(app, tx, who, app.clock.now()).await?;
+        let (side, code) = (side(&principal)?, state.map(AccessRequestState::code));
+        let found = store::listings::requests(tx, &app.protection, &side, code, after.clone(), limit).await?;
+        let mut names = Names::default();
+        let mut items = Vec::with_capacity(found.len());
+        for request in found {
+            items.push(views::request(app, tx, &mut names, request).await?);
+        }
+        Ok(items)
+    });
+    listed.await
 }
 
 /// One request, for its two sides only.
 pub async fn get(app: &App, who: &Who, id: &AccessRequestId) -> Result<AccessRequestView, Error> {
-    let mut tx = app.db.reads().begin().await?;
-    active_caller(app, &mut tx, who, app.clock.now()).await?;
-    let request = store::requests::find(&mut tx, &app.protection, id).await?.ok_or(Error::NotFound)?;
+    app.read(async |tx| get_in(app, tx, who, id).await).await
+}
+
+async fn get_in(app: &App, tx: &mut Tx, who: &Who, id: &AccessRequestId) -> Result<AccessRequestView, Error> {
+    active_caller(app, tx, who, app.clock.now()).await?;
+    let request = store::requests::find(tx, &app.protection, id).await?.ok_or(Error::NotFound)?;
     let theirs = match &who.account {
         AccountId::Patient(id) => *id == request.patient,
         AccountId::Agency(id) => *id == request.agency,
@@ -137,7 +138,7 @@ pub async fn get(app: &App, who: &Who, id: &AccessRequestId) -> Result<AccessReq
     if !theirs {
         return Err(Error::NotFound);
     }
-    views::request(app, &mut tx, &mut Names::default(), request).await
+    views::request(app, tx, &mut Names::default(), request).await
 }
 
 /// The patient says no.
@@ -168,23 +169,20 @@ async fn close(
     is_theirs: impl Fn(&AccessRequest) -> bool + Clone + Send + Sync + 'static,
 ) -> Result<AccessRequestView, Error> {
     let (this, now) = (app.clone(), app.clock.now());
-    app.db
-        .write(move |tx| {
-            Box::pin(async move {
-                active_caller(&this, tx, &who, now).await?;
-                let request =
-                    store::requests::find(tx, &this.protection, &id).await?.ok_or(Error::NotFound)?;
-                if !is_theirs(&request) {
-                    return Err(Error::NotFound);
-                }
-                // Doing the same again is harmless; any other end stays.
-                if request.state != state && !store::requests::close(tx, &id, state, None, now).await? {
-                    return Err(Error::Conflict("the request is closed"));
-                }
-                let request =
-                    store::requests::find(tx, &this.protection, &id).await?.ok_or(Error::NotFound)?;
-                views::request(&this, tx, &mut Names::default(), request).await
-            })
+    app.write(Vec::new(), move |tx| {
+        Box::pin(async move {
+            active_caller(&this, tx, &who, now).await?;
+            let request = store::requests::find(tx, &this.protection, &id).await?.ok_or(Error::NotFound)?;
+            if !is_theirs(&request) {
+                return Err(Error::NotFound);
+            }
+            // Doing the same again is harmless; any other end stays.
+            if request.state != state && !store::requests::close(tx, &id, state, None, now).await? {
+                return Err(Error::Conflict("the request is closed"));
+            }
+            let request = store::requests::find(tx, &this.protection, &id).await?.ok_or(Error::NotFound)?;
+            views::request(&this, tx, &mut Names::default(), request).await
         })
-        .await
+    })
+    .await
 }

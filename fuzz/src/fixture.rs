@@ -83,12 +83,14 @@ fn story(chain: Digest) -> Vec<Vec<(&'static str, Payload)>> {
     let segment = Segment {
         bytes: 1024,
         cid: "bafkreigh2akiscaildcqabsyg3dfr6chu3fgpregiymsck7e7aqa4s52zy".to_owned(),
+        day0: 20_000,
+        day1: 20_001,
         digest: root,
         records: 1,
         root,
         tag: Tag::from_bytes([1; 16]),
     };
-    let anchor = Anchor { chain, day0: 20_000, day1: 20_001, iat, segments: vec![segment] };
+    let anchor = Anchor { chain, iat, segments: vec![segment] };
     let consent = Consent {
         chain,
         commitment: Digest::of(b"consent"),

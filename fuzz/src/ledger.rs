@@ -4,31 +4,36 @@
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, LazyLock};
 
-use hbc_chain::certificate::{ConsentCertificate, Limits};
+use hbc_chain::bodies::MemberBody;
+use hbc_chain::certificate::{ConsentCertificate, DelegateCertificate, Limits};
 use hbc_chain::consent::ConsentBody;
 use hbc_chain::entry::{Kind, grant_id};
 use hbc_chain::header::Block;
 use hbc_chain::json;
 use hbc_chain::memory::{CertifiedHeader, Chain, EntryName};
 use hbc_chain::merkle::{self, Tree};
+use hbc_chain::numbers::{HeldNumbers, NumbersClaims};
 use hbc_chain::payload::{
-    Anchor, Consent, ConsentKey, KeyStatus, MemberVote, Payload, Receipts, Revoke, Segment,
+    Affiliation, AffiliationStatus, Anchor, Consent, ConsentKey, KeyStatus, MemberVote, Payload, Receipts,
+    Revoke, Segment, Staff, StaffStatus,
 };
 use hbc_chain::proof::{
-    ConsentProof, Content, Document, Opening, ReceiptProof, RecordFacts, RecordProof, StateFacts,
-    TransactionProof, Verdict, Verified,
+    BundleProof, BundledProof, BundledTransaction, ConsentProof, Content, Delegation, Document,
+    MembershipProof, NumbersProof, Opened, OpenedBody, Opening, OpeningProof, ReceiptProof, RecordFacts,
+    RecordProof, StateFacts, StateProof, TransactionProof, Verdict, Verified,
 };
 use hbc_chain::rtree::{AnchorLeaf, Query};
 use hbc_chain::state::State;
 use hbc_chain::testing::named::{public, secret};
 use hbc_chain::testing::{certify, receipt_body};
 use hbc_chain::tx::{self, Tx};
-use hbc_types::account::Custody;
+use hbc_types::account::{AgencyType, Custody};
 use hbc_types::ids::{AgencyId, GrantId, PatientId, RecordId};
 use hbc_types::keys::{SaltBytes, SignatureBytes, Tag, possession_text};
 use hbc_types::labels::{Category, Sensitivity};
 use hbc_types::purpose::{Action, Purpose};
-use hbc_types::wire::access::{ReceiptBody, Scope};
+use hbc_types::ranges::Ranges;
+use hbc_types::wire::access::{Labels, NumberSet, ReceiptBody, Scope, StaffBody};
 use hbc_types::{Digest, Timestamp, hash};
 
 use super::fixture::{MEMBERS, genesis};
@@ -93,19 +98,89 @@ fn consent_body() -> ConsentBody {
     };
     let (grantee, patient) = (format!("agy-{:032x}", 1), format!("pat-{:032x}", 1));
     let (grantee, patient) = (AgencyId::parse(&grantee).unwrap(), PatientId::parse(&patient).unwrap());
-    ConsentBody { grant: grant(), grantee, patient, scope }
+    ConsentBody::to_agency(grant(), grantee, patient, scope)
+}
+
+fn agency(number: u8) -> AgencyId {
+    AgencyId::parse(&format!("agy-{number:032x}")).unwrap()
+}
+
+/// The profile of a person, or of the organisation that they act for.
+fn staff_body(number: u8) -> StaffBody {
+    StaffBody {
+        agency: agency(number),
+        agency_type: AgencyType::Doctor,
+        licence_number: format!("L-{number}"),
+        name: format!("Name {number}"),
+    }
+}
+
+fn member_body() -> MemberBody {
+    MemberBody { agency: agency(1), function: "surgeon".to_owned(), organisation: agency(2) }
+}
+
+fn opening(body: &impl serde::Serialize) -> Opening {
+    Opening { body: serde_json::to_value(body).unwrap(), salt: SaltBytes::from_bytes(SALT) }
+}
+
+/// Profiles of both, and that the one acts for the other.
+fn memberships(chain: Digest, iat: u64) -> Vec<(&'static str, Payload)> {
+    let (nonce, committed) = (0, |body: &StaffBody| hash::staff(&SALT, &json::encode(body).unwrap()));
+    let profile = |name: &str, number: u8| Staff {
+        chain,
+        commitment: committed(&staff_body(number)),
+        iat,
+        key: public(name).kid(),
+        nonce,
+        organisation: "Spital".to_owned(),
+        public: public(name),
+        role: "doctor".to_owned(),
+        status: StaffStatus::Active,
+    };
+    let mut said = Vec::new();
+    for (name, number) in [("person", 1), ("hospital", 2)] {
+        said.extend(["auth", "operator"].map(|by| (by, Payload::Staff(profile(name, number)))));
+    }
+    let affiliation = Affiliation {
+        chain,
+        commitment: hash::member(&SALT, &json::encode(&member_body()).unwrap()),
+        iat,
+        key: public("person").kid(),
+        nonce,
+        organisation: public("hospital").kid(),
+        status: AffiliationStatus::Active,
+    };
+    said.push(("hospital", Payload::Affiliation(affiliation)));
+    said
+}
+
+/// One number is missing.
+fn numbers(chain: Digest) -> (NumbersClaims, Vec<HeldNumbers>) {
+    let labels = Labels { category: Category::Laboratory, sensitivity: Sensitivity::Normal };
+    let set = NumberSet {
+        labels,
+        n_max: 5,
+        open: Ranges::of([[5, 5]]),
+        voided: Ranges::of([[2, 2]]),
+        erased: Ranges::default(),
+    };
+    let patient = PatientId::parse(&format!("pat-{:032x}", 1)).unwrap();
+    let claims = NumbersClaims { chain, iat: 1, patient, sets: vec![set] };
+    (claims, vec![HeldNumbers { labels, numbers: Ranges::of([[1, 1], [3, 3]]) }])
 }
 
 fn anchor(chain: Digest, iat: u64, days: (i32, i32), root: Digest, records: u32) -> Payload {
     let segment = Segment {
         bytes: 1024,
         cid: "bafkreigh2akiscaildcqabsyg3dfr6chu3fgpregiymsck7e7aqa4s52zy".to_owned(),
+        day0: days.0,
+        day1: days.1,
         digest: root,
         records,
         root,
         tag: Tag::from_bytes([1; 16]),
     };
-    Payload::Anchor(Anchor { chain, day0: days.0, day1: days.1, iat, segments: vec![segment] })
+    Payload::Anchor(Anchor { chain, iat, segments: vec![segment] })
 }
 
 /// What each block says, by whom.
@@ -129,13 +204,15 @@ fn story(chain: Digest) -> Vec<Vec<(&'static str, Payload)>> {
             .map(move |number| ("storage", anchor(chain, iat, days(number), root(number), 1)))
             .collect()
     };
+    let mut first = vec![
+        ("auth", Payload::ConsentKey(registration)),
+        ("patient", Payload::Grant(consent)),
+        ("access-policy", Payload::Receipts(batch)),
+        ("storage", anchor(chain, iat, (20_000, 20_031), records().root(), 3)),
+    ];
+    first.extend(memberships(chain, iat));
     vec![
-        vec![
-            ("auth", Payload::ConsentKey(registration)),
-            ("patient", Payload::Grant(consent)),
-            ("access-policy", Payload::Receipts(batch)),
-            ("storage", anchor(chain, iat, (20_000, 20_031), records().root(), 3)),
-        ],
+        first,
         vec![vote("m1"), vote("m2"), vote("m3")],
         vec![("patient", Payload::Revoke(Revoke { chain, grant: grant(), iat, key }))],
         many(1),
@@ -217,8 +294,85 @@ impl Ledger {
                 body: serde_json::to_value(consent_body()).unwrap(),
                 salt: SaltBytes::from_bytes(SALT),
             },
+            delegate: None,
             root: public("root"),
         }
+    }
+
+    /// The same by somebody who acts in the patient's place.
+    fn delegated_consent(&self) -> ConsentProof {
+        let (chain, delegate, root) = (self.tip().id(), public("delegate").kid(), public("root").kid());
+        let grantee = format!("agy-{:032x}", 1);
+        let (key, limits) = (public("patient").kid(), Limits::default());
+        let certificate =
+            ConsentCertificate { chain, grantee, iat: 1, key, limits: limits.clone(), root: delegate };
+        let delegation =
+            DelegateCertificate { chain, delegate, iat: 1, limits, root, until_ms: 1_900_000_000_000 };
+        ConsentProof {
+            certificate: certificate.sign(&secret("delegate")).unwrap(),
+            delegate: Some(Delegation {
+                certificate: delegation.sign(&secret("root")).unwrap(),
+                root: public("delegate"),
+            }),
+            ..self.consent()
+        }
+    }
+
+    /// A receipt, a record and a membership under one certified block.
+    fn bundle(&self, receipt: ReceiptProof, record: RecordProof) -> BundleProof {
+        let under = self.prove(5, 1, 2);
+        let anchors = [2, 3, 8].map(|place| {
+            let TransactionProof { author, block, index, path, transaction, .. } = self.prove(5, 1, place);
+            BundledTransaction { author, block, index, path, transaction }
+        });
+        let ReceiptProof { anchor: _, index, path, receipt } = receipt;
+        let first = BundledProof::Receipt(ReceiptProof { anchor: 0, index, path, receipt });
+        let RecordProof { anchor: _, index, path, record, segment } = record;
+        let second = BundledProof::Record(RecordProof { anchor: 1, index, path, record, segment });
+        let body = serde_json::to_value(member_body()).unwrap();
+        let opened = Opened { body, salt: Some(SaltBytes::from_bytes(SALT)) };
+        let third = BundledProof::Opening(OpeningProof { anchor: 2, opened });
+        let TransactionProof { certified, chain, genesis, sets, .. } = under;
+        BundleProof {
+            anchors: anchors.into(),
+            certified,
+            chain,
+            genesis,
+            proofs: vec![first, second, third],
+            sets,
+        }
+    }
+
+    fn membership(&self) -> MembershipProof {
+        let (person, hospital) = (public("person").kid(), public("hospital").kid());
+        let entries = [
+            (Kind::Affiliation, format!("{hospital}/{person}")),
+            (Kind::Staff, person.to_string()),
+            (Kind::Staff, hospital.to_string()),
+        ];
+        let StateProof { chain, entries, genesis, sets, state } =
+            self.chains[4].prove_present_state(&entries).unwrap();
+        MembershipProof {
+            chain,
+            entries,
+            genesis,
+            member: opening(&member_body()),
+            organisation: opening(&staff_body(2)),
+            person: opening(&staff_body(1)),
+            sets,
+            state,
+        }
+    }
+
+    fn numbers(&self) -> NumbersProof {
+        let author = public("access-policy");
+        let asked = [(Kind::Service, author.kid().to_string())];
+        let StateProof { chain, mut entries, genesis, sets, state } =
+            self.chains[3].prove_present_state(&asked).unwrap();
+        let (claims, held) = numbers(chain);
+        let statement = claims.sign(&secret("access-policy")).unwrap();
+        let service = entries.pop().unwrap();
+        NumbersProof { author, chain, genesis, held, service, sets, state, statement }
     }
 
     /// A document of each kind, and more of those that say different things.
@@ -242,11 +396,20 @@ impl Ledger {
                 self.tip().prove_consistency(self.certified(from), self.certified(to)).unwrap(),
             )
         };
+        let opened = Opened {
+            body: serde_json::to_value(staff_body(1)).unwrap(),
+            salt: Some(SaltBytes::from_bytes(SALT)),
+        };
         vec![
             ("transaction", Document::Transaction(self.prove(5, 2, 1))),
+            ("bundle", Document::Bundle(self.bundle(receipt.clone(), record.clone()))),
             ("receipt", Document::Receipt(receipt)),
             ("record", Document::Record(record)),
             ("consent", Document::Consent(self.consent())),
+            ("delegated-consent", Document::Consent(self.delegated_consent())),
+            ("opening", Document::Opening(OpeningProof { anchor: self.prove(5, 1, 5), opened })),
+            ("membership", Document::Membership(self.membership())),
+            ("numbers", Document::Numbers(self.numbers())),
             ("grown", consistency(1, 4)),
             ("grown-to-the-tip", consistency(3, 5)),
             ("in-force", self.state(2, &of_grant)),
@@ -268,8 +431,34 @@ impl Ledger {
             all.iter().find(|jws| tx::txid(jws) == transaction.txid).expect("the block has the transaction")
         });
         let payload = jws.map(|jws| Tx::parse(jws).unwrap().payload().clone());
-        match &verified.content {
-            Content::Transaction => assert!(payload.is_some()),
+        if matches!(verified.content, Content::Transaction) {
+            assert!(payload.is_some());
+        }
+        self.check_content(&verified.content);
+    }
+
+    fn check_content(&self, content: &Content) {
+        let block = |height: u64| &self.blocks[usize::try_from(height).unwrap()];
+        match content {
+            Content::Transaction => {}
+            Content::Opening(body) => match &**body {
+                OpenedBody::Profile(body) => assert!([1, 2].map(staff_body).contains(body)),
+                OpenedBody::Membership(body) => assert_eq!(*body, member_body()),
+                OpenedBody::Order(_) | OpenedBody::Erasure(_) | OpenedBody::Release(_) => {
+                    panic!("there is none")
+                }
+            },
+            Content::Bundle(bundle) => {
+                for transaction in &bundle.transactions {
+                    assert_eq!(block(transaction.height).header.hash(), transaction.block);
+                }
+                bundle.proofs.iter().for_each(|(_, content)| self.check_content(content));
+            }
+            Content::Membership(facts) => {
+                assert_eq!((&facts.person, &facts.organisation), (&staff_body(1), &staff_body(2)));
+                assert_eq!((facts.function.as_str(), facts.not_in_force), ("surgeon", None));
+            }
+            Content::Numbers(facts) => assert_eq!(facts.claims, numbers(self.tip().id()).0),
             Content::Receipt(body) => assert!((0..3).any(|place| receipt(place) == **body)),
             Content::Record(facts) => assert!((0..3).any(|number| record(number) == *facts)),
             Content::Consent { body, root, .. } => {
@@ -297,10 +486,8 @@ impl Ledger {
         for block in &self.blocks {
             for jws in &block.transactions {
                 if let Payload::Anchor(anchor) = Tx::read_final(jws).unwrap().payload() {
-                    let (day0, day1, height) = (anchor.day0, anchor.day1, block.header.height);
-                    if day0 <= query.to && day1 >= query.from && height <= query.as_of {
-                        found.push(AnchorLeaf { day0, day1, height, txid: tx::txid(jws) });
-                    }
+                    let leaves = AnchorLeaf::all_of(anchor, block.header.height, tx::txid(jws));
+                    found.extend(leaves.filter(|leaf| query.matches(leaf)));
                 }
             }
         }

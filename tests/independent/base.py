@@ -1,4 +1,5 @@
-"""What everything else is made of: Ed25519, canonical JSON, hashes, Merkle trees, JWS. Sections 1 to 4 of docs/FORMATS.md."""
+"""What everything else is made of: Ed25519, canonical JSON, hashes, Merkle trees, JWS. Sections 1 to 4 of
+docs/FORMATS.md."""
 import base64
 import hashlib
 import json
@@ -10,7 +11,8 @@ class Refused(Exception):
 
 
 class Unreadable(Refused):
-    """The file has not the form of its kind, or something is missing to check it: nothing is known against it (§8.2)."""
+    """The file has not the form of its kind, or something is missing to check it: nothing is known against it
+    (§8.2)."""
 
 
 def demand(holds, reason):
@@ -203,7 +205,12 @@ def check_inclusion(start, index, size, path, root, what):
     demand(climb(index, size, path) == root, f"{what}: the path leads to another root")
 
 
-# Section 4: JWS.
+# Section 4: signed texts and JWS.
+def signed_lines(domain, chain, *rest):
+    """A signed text: hbc/pop/v1 of a kid, hbc/root-pop/v1 of two kids and a username, hbc/challenge-answer/v1."""
+    return "".join(f"{line}\n" for line in (domain, chain, *rest)).encode()
+
+
 def unbase64url(text):
     demand(re.fullmatch(r"[A-Za-z0-9_-]*", text), "not base64url")
     try:

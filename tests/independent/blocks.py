@@ -2,7 +2,7 @@
 import base64
 import re
 
-from bodies import *
+from values import *
 
 
 # Section 6: headers, genesis, state.
@@ -105,9 +105,15 @@ def i32(n):
 
 
 def anchor_of(value):
-    fields(value, ("day0", "day1", "height", "txid"))
-    height, txid = number(value["height"], "height"), unhex(value["txid"], 32, "a txid")
-    return i32(value["day0"]) + i32(value["day1"]) + u64(height) + txid
+    fields(value, ("day0", "day1", "height", "segment", "txid"))
+    return anchor_leaf(*(value[part] for part in ("day0", "day1", "height", "txid", "segment")))
+
+
+def anchor_leaf(day0, day1, height, txid, segment):
+    """The data of an anchor's leaf, 50 bytes."""
+    integer(segment, 0, 2**16 - 1, "segment")
+    days, height = i32(day0) + i32(day1), u64(number(height, "height"))
+    return days + height + unhex(txid, 32, "a txid") + segment.to_bytes(2, "big")
 
 
 def box(parts):
@@ -217,11 +223,11 @@ def id_fits(kind, name):
     """Whether an entry of this kind can have this id."""
     digest, short = "[0-9a-f]{64}", "[a-z0-9][a-z0-9-]{0,62}"
     parameter = "approvals|heartbeat_ms|max_block_bytes|min_spacing_ms|target"
-    orders = "app-ended|app-registered|misuse-lifted|restore-lifted"
-    subject = f"(member|operator):{short}|parameter:({parameter})|(service|staff):{digest}|order:({orders}):{digest}"
+    subject = f"(member|operator):{short}|parameter:({parameter})|(service|staff):{digest}|order:({ORDERS}):{digest}"
     forms = {
         "members": "", "operators": "", "parameters": "", "grant": f"{digest}/grt-[0-9a-f]{{32}}",
-        "affiliation": f"{digest}/{digest}", "order": f"({orders})/{digest}", "changes": subject, "ballots": f"{subject}|event:{short}",
+        "affiliation": f"{digest}/{digest}", "order": f"({ORDERS})/{digest}",
+        "changes": subject, "ballots": f"{subject}|event:{short}",
     }
     return isinstance(name, str) and re.fullmatch(forms.get(kind, digest), name) is not None
 
@@ -269,7 +275,9 @@ def known_lines(note, origin, members):
         demand(lines.endswith("\n"), "not a signed note")
         demand(not re.search("[\0-\x09\x0b-\x1f]", note), "a control character")
         signatures = [signature_line(line) for line in lines[:-1].split("\n")]
-        demand(re.fullmatch(BODY, f"{body}\n"), "not a checkpoint")
+        match = re.fullmatch(BODY, f"{body}\n")
+        demand(match, "not a checkpoint")
+        demand(base64.b64encode(base64.b64decode(match[3])).decode() == match[3], "not strict base64")
     except Refused as error:
         raise Unreadable(str(error)) from error
     known = []
@@ -277,6 +285,8 @@ def known_lines(note, origin, members):
         for member in members:
             name = f"{origin}/{member['name']}"
             if (name_of, data[:4]) == (name, sha(name.encode() + b"\n\1" + bytes.fromhex(member["key"]))[:4]):
+                if len(data) != 68:
+                    raise Unreadable("a line of a known member that is no signature")
                 known.append(line + "\n")
     if known and not body.startswith(f"{origin}\n"):
         raise Unreadable("members of this log under the text of another")
@@ -304,7 +314,6 @@ def verify_known(body, lines, members, origin):
     names = [name for _, name, _ in signed]
     demand(names == sorted(set(names)), "signatures are not in order")
     for _, name, data in signed:
-        demand(len(data) == 68, "not a signature")
         check_signature(keys[name], body.encode(), data[4:], name)
 
 

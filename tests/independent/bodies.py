@@ -1,5 +1,5 @@
-"""What is committed or stands in the state, read whole: bodies of receipts and consents, values of entries, and the closed
-lists of codes. Sections 2, 6.2 and 13 of docs/FORMATS.md."""
+"""The closed lists of codes, and what is committed or released, each body read whole. Sections 2 and 13 of
+docs/FORMATS.md."""
 import datetime
 
 from base import *
@@ -18,15 +18,20 @@ CODES = {
     "custody": "server client passkey",
     "status of a key": "active revoked",
     "status of a profile": "active suspended revoked",
+    "ground of an erasure": "patient-request account-closed legal-order",
+    "dimension": "age-band code month region sex",
     "status of an affiliation": "active ended",
-    "order": "app-ended app-registered misuse-lifted restore-lifted",
+    "order": "app-ended app-registered misuse-lifted restore-lifted root-replaced",
     "service": "auth access-policy storage",
     "agency type": "doctor hospital laboratory pharmacy insurer government auditor",
-    "kind of entry": "members operators parameters service staff affiliation order key grant segment receipts erased release changes"
-    " ballots event",
+    "kind of entry": "members operators parameters service staff affiliation order key grant segment receipts erased"
+    " release changes ballots event",
 }
 CODES = {name: codes.split() for name, codes in CODES.items()}
 KINDS = CODES["kind of entry"]
+ORDERS = "|".join(CODES["order"])
+DAY_MS = 86_400_000
+EPOCH = datetime.datetime(1970, 1, 1)
 
 
 def text(value, pattern, what):
@@ -37,9 +42,22 @@ def integer(value, low, high, what):
     demand(type(value) is int and low <= value <= high, f"{what} is outside its limits")
 
 
-def words(value, what):
-    demand(isinstance(value, str) and 1 <= len(value.encode()) <= 200, f"{what} is outside its limits")
+def words(value, what, largest=200):
+    """So many bytes, of any characters."""
+    demand(isinstance(value, str) and 1 <= len(value.encode()) <= largest, f"{what} is outside its limits")
+
+
+def plain(value, what, largest=200):
+    words(value, what, largest)
     demand(not re.search("[\0-\x1f\x7f-\x9f]", value), f"{what} has control characters")
+
+
+def flag(value, what):
+    demand(isinstance(value, bool), f"{what} is neither true nor false")
+
+
+def ascending(items, what):
+    demand(all(one < two for one, two in zip(items, items[1:])), f"{what} do not ascend")
 
 
 def code(value, name):
@@ -57,12 +75,21 @@ def identity(value, prefixes, what):
 
 
 def moment(value, what):
-    text(value, r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z", what)
+    """A time of a body in Unix milliseconds."""
+    text(value, "[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}[.][0-9]{3}Z", what)
     try:
-        datetime.datetime.strptime(value, "%Y-%m-%dT%H:%M:%S.%fZ")
+        since = datetime.datetime.fromisoformat(value[:-1]) - EPOCH
     except ValueError as error:
         raise Refused(f"{what} is no time") from error
-    return value
+    return since // datetime.timedelta(milliseconds=1)
+
+
+def check_records(records, least):
+    demand(isinstance(records, list), "records are no list")
+    for record in records:
+        fields(record, ("record", "version"))
+        identity(record["record"], "rec", "record")
+        integer(record["version"], least, 2**32 - 1, "version")
 
 
 def check_receipt_body(body):
@@ -77,11 +104,7 @@ def check_receipt_body(body):
     identity(body["patient"], "pat", "patient")
     code(body["purpose"], "purpose")
     demand(isinstance(body["rule"], str), "rule is no text")
-    demand(isinstance(body["records"], list), "records are no list")
-    for record in body["records"]:
-        fields(record, ("record", "version"))
-        identity(record["record"], "rec", "record")
-        integer(record["version"], 0, 2**32 - 1, "version")
+    check_records(body["records"], least=0)
     if "grant" in body:
         identity(body["grant"], "grt", "grant")
     if "organisation" in body:
@@ -108,161 +131,113 @@ def check_receipt_body(body):
         text(body["case"], r"[!-~]{1,64}", "case")
 
 
+GRANTEES = "agy|app|dev|lnk"
+SCOPED = {"actions": "action", "categories": "category", "purposes": "purpose", "sensitivities": "sensitivity"}
+
+
+def check_scope(scope):
+    """Its first and last moment."""
+    fields(scope, ("actions", "categories", "from", "future_records", "purposes", "sensitivities", "until"))
+    for part, name in SCOPED.items():
+        codes(scope[part], name)
+    flag(scope["future_records"], "future_records")
+    begin, end = moment(scope["from"], "from"), moment(scope["until"], "until")
+    demand(begin < end, "the consent ends before it begins")
+    return begin, end
+
+
 def check_consent_body(body):
-    fields(body, ("grant", "grantee", "patient", "scope"))
+    fields(body, ("grant", "grantee", "patient", "scope"), ("device", "offline", "opens"))
     identity(body["grant"], "grt", "grant")
-    identity(body["grantee"], "agy", "grantee")
+    identity(body["grantee"], GRANTEES, "grantee")
     identity(body["patient"], "pat", "patient")
     scope = body["scope"]
-    fields(scope, ("actions", "categories", "from", "future_records", "purposes", "sensitivities", "until"))
-    codes(scope["actions"], "action")
-    codes(scope["categories"], "category")
-    codes(scope["sensitivities"], "sensitivity")
-    codes(scope["purposes"], "purpose")
-    demand(isinstance(scope["future_records"], bool), "future_records is neither true nor false")
-    # Times of one form are ordered like their texts.
-    demand(moment(scope["from"], "from") < moment(scope["until"], "until"), "the consent ends before it begins")
+    begin, end = check_scope(scope)
+    kind = body["grantee"][:3]
+    for field, owner in {"offline": "app", "device": "dev", "opens": "lnk"}.items():
+        demand((field in body) == (kind == owner), f"{field} is of {owner}-… and of nothing else")
+    if kind == "app":
+        flag(body["offline"], "offline")
+        demand(end - begin <= 90 * DAY_MS, "an app has at most 90 days")
+    if kind == "dev":
+        text(body["device"], DIGEST, "device")
+        demand(set(scope["actions"]) == {"write"}, "a device only writes")
+    if kind == "lnk":
+        integer(body["opens"], 1, 1_000, "opens")
+        demand(set(scope["actions"]) == {"read"} and not scope["future_records"], "a link only reads what is there")
 
 
-def check_names(members, largest=1_000):
-    demand(isinstance(members, list) and 1 <= len(members) <= largest, "no members, or too many")
-    for member in members:
-        fields(member, ("key", "name"))
-        text(member["name"], NAME, "a name")
-    names, keys = [m["name"] for m in members], [unhex(m["key"], 32, "a key") for m in members]
-    demand(names == sorted(set(names)) and len(set(keys)) == len(keys), "members are not in order or not unique")
-    for key in keys:
-        check_key(key, "a member's key")
+def check_staff_body(body):
+    fields(body, ("agency", "agency_type", "licence_number", "name"))
+    identity(body["agency"], "agy", "agency")
+    code(body["agency_type"], "agency type")
+    plain(body["licence_number"], "licence_number", 64)
+    plain(body["name"], "name")
 
 
-PARAMETERS = {
-    "approvals": (1, 100),
-    "heartbeat_ms": (1_000, 86_400_000),
-    "max_block_bytes": (307_200, 8_388_608),
-    "min_spacing_ms": (0, 60_000),
-    "target": (0, 2**32 - 1),
+def check_member_body(body):
+    fields(body, ("agency", "function", "organisation"))
+    identity(body["agency"], "agy", "agency")
+    plain(body["function"], "function")
+    identity(body["organisation"], "agy", "organisation")
+    demand(body["agency"] != body["organisation"], "a member of themselves")
+
+
+def check_order_body(body):
+    fields(body, ("kind", "reason", "subject"))
+    code(body["kind"], "order")
+    plain(body["reason"], "reason", 2_000)
+    text(body["subject"], DIGEST, "subject")
+
+
+def check_erasure_body(body):
+    fields(body, ("at", "by", "ground", "patient", "records"))
+    moment(body["at"], "at")
+    identity(body["by"], "pat|op", "by")
+    code(body["ground"], "ground of an erasure")
+    identity(body["patient"], "pat", "patient")
+    check_records(body["records"], least=1)
+    demand(1 <= len(body["records"]) <= 1_024, "1 to 1,024 records")
+    ascending([(one["record"], one["version"]) for one in body["records"]], "records")
+
+
+def check_release_body(body):
+    fields(body, ("at", "chain", "cubes", "period", "rounding", "threshold"))
+    moment(body["at"], "at")
+    text(body["chain"], DIGEST, "chain")
+    plain(body["period"], "period")
+    integer(body["rounding"], 1, 100, "rounding")
+    integer(body["threshold"], 1, 1_000, "threshold")
+    demand(isinstance(body["cubes"], list), "cubes are no list")
+    for cube in body["cubes"]:
+        check_cube(cube, body["rounding"], body["threshold"])
+    ascending([(cube["system"], cube["dimensions"]) for cube in body["cubes"]], "cubes")
+
+
+def check_cube(cube, rounding, threshold):
+    fields(cube, ("cells", "dimensions", "system"))
+    codes(cube["dimensions"], "dimension")
+    ascending(cube["dimensions"], "dimensions")
+    words(cube["system"], "system")
+    demand((cube["system"] == "-") == ("code" not in cube["dimensions"]), "only codes have a system")
+    demand(isinstance(cube["cells"], list), "cells are no list")
+    for cell in cube["cells"]:
+        fields(cell, ("count", "values"))
+        integer(cell["count"], max(1, threshold - rounding), LARGEST, "count")
+        demand(cell["count"] % rounding == 0, "a count is not rounded")
+        demand(isinstance(cell["values"], list), "values are no list")
+        demand(len(cell["values"]) == len(cube["dimensions"]), "not one value for each dimension")
+        for value in cell["values"]:
+            words(value, "a value")
+    ascending([cell["values"] for cell in cube["cells"]], "cells")
+
+
+BODIES = {
+    "consent": check_consent_body,
+    "receipt": check_receipt_body,
+    "staff": check_staff_body,
+    "member": check_member_body,
+    "order": check_order_body,
+    "erasure": check_erasure_body,
+    "release": check_release_body,
 }
-
-
-def target_of(data):
-    """The number of a compact target of 4 bytes."""
-    length, mantissa = data[0], int.from_bytes(data[1:], "big")
-    demand(0x8000 <= mantissa < 0x800000 and length >= 3, "not a minimal target")
-    target = mantissa * 256 ** (length - 3)
-    demand(target < 2**256, "not a target")
-    return target
-
-
-def check_parameters(value):
-    fields(value, PARAMETERS)
-    for name, (low, high) in PARAMETERS.items():
-        integer(value[name], low, high, name)
-    demand(256 - target_of(u32(value["target"])).bit_length() <= 40, "a target that takes too long")
-
-
-def check_public(value, name):
-    key = unhex(value["pub"], 32, "pub")
-    check_key(key, "pub")
-    demand(sha(key).hex() == name, "pub has another fingerprint")
-
-
-def check_service(name, value):
-    fields(value, ("pub", "role", "status"), ("txid",))
-    check_public(value, name)
-    code(value["role"], "service")
-    code(value["status"], "status of a key")
-
-
-def check_staff(name, value):
-    fields(value, ("commitment", "organisation", "pub", "role", "status", "txid"))
-    check_public(value, name)
-    text(value["commitment"], DIGEST, "commitment")
-    demand(isinstance(value["organisation"], str) and isinstance(value["role"], str), "no texts")
-    code(value["status"], "status of a profile")
-
-
-def check_key_entry(name, value):
-    fields(value, ("prev", "pub", "seq", "status", "txid", "unseen"))
-    check_public(value, name)
-    integer(value["unseen"], 0, 64, "unseen")
-    integer(value["seq"], 0, LARGEST, "seq")
-    demand((value["prev"] is None) == (value["seq"] == 0), "prev does not fit seq")
-    if value["prev"] is not None:
-        text(value["prev"], DIGEST, "prev")
-    code(value["status"], "status of a key")
-
-
-def check_grant(_, value):
-    fields(value, ("seq", "status", "txid"), ("commitment", "custody"))
-    integer(value["seq"], 0, LARGEST, "seq")
-    code(value["status"], "status of a key")
-    unseen = value["seq"] == 0
-    demand(("commitment" not in value) == ("custody" not in value) == unseen, "half a grant")
-    demand(not unseen or value["status"] == "revoked", "a grant that nobody gave")
-    if not unseen:
-        text(value["commitment"], DIGEST, "commitment")
-        code(value["custody"], "custody")
-
-
-def check_affiliation(_, value):
-    fields(value, ("commitment", "count", "status", "txid"))
-    text(value["commitment"], DIGEST, "commitment")
-    integer(value["count"], 1, LARGEST, "count")
-    code(value["status"], "status of an affiliation")
-
-
-def check_receipts(_, value):
-    fields(value, ("count", "txid"), ("rights",))
-    integer(value["count"], 1, LARGEST, "count")
-    if "rights" in value:
-        text(value["rights"], DIGEST, "rights")
-
-
-def with_fields(*names):
-    def check(_, value):
-        fields(value, (*names, "txid"))
-        if "count" in names:
-            integer(value["count"], 1, LARGEST, "count")
-        if "commitment" in names:
-            text(value["commitment"], DIGEST, "commitment")
-        if "period" in names:
-            demand(isinstance(value["period"], str), "period is no text")
-
-    return check
-
-
-def check_ballots(_, value):
-    demand(isinstance(value, list) and value, "no votes")
-    for vote in value:
-        fields(vote, ("ballot", "key", "txid"))
-        for part in vote.values():
-            text(part, DIGEST, "a vote")
-    keys = [vote["key"] for vote in value]
-    demand(keys == sorted(set(keys)), "votes are not in order")
-
-
-VALUES = {
-    "members": lambda _, value: check_names(value, 100),
-    "operators": lambda _, value: check_names(value),
-    "parameters": lambda _, value: check_parameters(value),
-    "service": check_service,
-    "staff": check_staff,
-    "key": check_key_entry,
-    "grant": check_grant,
-    "segment": with_fields(),
-    "event": with_fields(),
-    "receipts": check_receipts,
-    "affiliation": check_affiliation,
-    "order": with_fields("commitment"),
-    "erased": with_fields("commitment"),
-    "release": with_fields("period"),
-    "changes": with_fields("count"),
-    "ballots": check_ballots,
-}
-
-
-def check_value(kind, name, value):
-    """Section 6.2: a value is read whole."""
-    VALUES[kind](name, value)
-    if isinstance(value, dict) and "txid" in value:
-        text(value["txid"], DIGEST, "txid")

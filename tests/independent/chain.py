@@ -1,11 +1,10 @@
-"""A whole exported chain: every certificate, every block, and of every transaction the form, the signature and the effect.
-Sections 5, 6 and 8 of docs/FORMATS.md."""
+"""A whole exported chain: every certificate, every block, and of every transaction the form, the signature and the
+effect. Sections 5, 6 and 8 of docs/FORMATS.md."""
 import re
 
 from blocks import *
 
 GRANT_ID = "grt-[0-9a-f]{32}"
-ORDERS = "app-ended|app-registered|misuse-lifted|restore-lifted"
 
 
 # Section 5: form and limits.
@@ -41,7 +40,7 @@ def identity_staff(payload):
     integer(payload["nonce"], 0, LARGEST, "nonce")
     introduces(payload)
     text(payload["commitment"], DIGEST, "commitment")
-    words(payload["organisation"], "organisation")
+    plain(payload["organisation"], "organisation")
     text(payload["role"], NAME, "role")
     text(payload["status"], "active|suspended|revoked", "status")
 
@@ -52,24 +51,24 @@ def identity_key(payload):
     if payload["status"] == "revoked":
         return demand("pub" not in payload and "pop" not in payload, "a revocation has neither pub nor pop")
     introduces(payload)
-    possession = f"hbc/pop/v1\n{payload['chain']}\n{payload['key']}\n".encode()
+    possession = signed_lines("hbc/pop/v1", payload["chain"], payload["key"])
     check_signature(bytes.fromhex(payload["pub"]), possession, unhex(payload["pop"], 64, "pop"), "pop")
 
 
 def record_anchor(payload):
-    for day in ("day0", "day1"):
-        integer(payload[day], -62_091, 2_932_896, day)
-    demand(payload["day0"] <= payload["day1"], "day1 is before day0")
     demand(isinstance(payload["segments"], list) and 1 <= len(payload["segments"]) <= 64, "1 to 64 segments")
     for segment in payload["segments"]:
-        fields(segment, ("bytes", "cid", "digest", "records", "root", "tag"))
+        fields(segment, ("bytes", "cid", "day0", "day1", "digest", "records", "root", "tag"))
+        for day in ("day0", "day1"):
+            integer(segment[day], -62_091, 2_932_896, day)
+        demand(segment["day0"] <= segment["day1"], "day1 is before day0")
         text(segment["cid"], "b[a-z2-7]{9,127}", "cid")
         text(segment["digest"], DIGEST, "digest")
         text(segment["root"], DIGEST, "root")
         text(segment["tag"], "[0-9a-f]{32}", "tag")
         integer(segment["bytes"], 1, LARGEST, "bytes")
         integer(segment["records"], 1, 2**32 - 1, "records")
-    distinct([segment["root"] for segment in payload["segments"]], "segments")
+    ascending([segment["root"] for segment in payload["segments"]], "segments")
 
 
 def record_erase(payload):
@@ -119,7 +118,7 @@ def access_receipts(payload):
 
 def statistics_release(payload):
     text(payload["digest"], DIGEST, "digest")
-    words(payload["period"], "period")
+    plain(payload["period"], "period")
 
 
 def node_event(payload):
@@ -136,7 +135,7 @@ FORMS = {
     "identity.staff": ("commitment key nonce organisation pub role status", "", identity_staff),
     "identity.key": ("key status", "pop pub", identity_key),
     "identity.member": ("commitment key nonce organisation status", "", identity_member),
-    "record.anchor": ("day0 day1 segments", "", record_anchor),
+    "record.anchor": ("segments", "", record_anchor),
     "record.erase": ("commitment records roots", "", record_erase),
     "consent.grant": (CONSENT, "", consent),
     "consent.alter": (CONSENT, "", consent),
@@ -189,7 +188,9 @@ class State:
 
     def begin(self):
         """What stays as the block before left it, whatever the block does."""
-        self.members, self.operators = ({kid_of(n): n for n in self.entries[kind, ""]} for kind in ("members", "operators"))
+        self.members, self.operators = (
+            {kid_of(named): named for named in self.entries[kind, ""]} for kind in ("members", "operators")
+        )
         self.parameters = self.entries["parameters", ""]
         self.keys.update((kid, named["key"]) for kid, named in (self.members | self.operators).items())
 
@@ -404,11 +405,11 @@ def apply_revoke(state, tx, payload):
 
 def apply_anchor(state, tx, payload):
     demand(state.is_service(tx.kid, "storage"), "not storage")
-    for segment in payload["segments"]:
+    height = state.header.height + 1
+    for place, segment in enumerate(payload["segments"]):
         demand(("segment", segment["root"]) not in state.entries, "the root stands on the ledger already")
         state.entries["segment", segment["root"]] = {"txid": tx.txid}
-    height = state.header.height + 1
-    state.anchors.append(i32(payload["day0"]) + i32(payload["day1"]) + u64(height) + bytes.fromhex(tx.txid))
+        state.anchors.append(anchor_leaf(segment["day0"], segment["day1"], height, tx.txid, place))
 
 
 def apply_erase(state, tx, payload):

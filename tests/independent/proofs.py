@@ -1,9 +1,10 @@
 """Proof documents. Section 8 of docs/FORMATS.md."""
-import datetime
-import re
+import collections
 
 from blocks import *
-from chain import Transaction, check_genesis
+from chain import Transaction, check_genesis, distinct
+from shapes import *
+from statements import *
 
 
 # Section 8: proofs.
@@ -54,12 +55,16 @@ class Ground:
         sizes = [self.headers[height].log_size for height in sorted(self.headers)]
         demand(all(one < two for one, two in zip(sizes, sizes[1:])), "the log does not grow with the height")
 
+    def check_checkpoint(self, block, header):
+        certified = check_note(block["checkpoint"], self.origin, self.members)
+        demand(certified == said_by(header), "another block is certified")
+
     def certified(self, block):
         """The header of a certified block, which lies after every change so far."""
         fields(block, ("before", "checkpoint", "header", "named"))
         header, before = header_of(block["header"]), header_of(block["before"])
         demand(header.height > self.sets[-1][0], "the checkpoint is not after the last change of members")
-        demand(check_note(block["checkpoint"], self.origin, self.members) == said_by(header), "another block is certified")
+        self.check_checkpoint(block, header)
         header.check_work()
         check_follows(header, before, self.chain)
         check_named(block["named"], before, self.members(header.height))
@@ -70,7 +75,7 @@ class Ground:
         """The header of a checkpoint in the log of the certified block."""
         fields(block, ("checkpoint", "header", "path"))
         header = header_of(block["header"])
-        demand(check_note(block["checkpoint"], self.origin, self.members) == said_by(header), "another block is certified")
+        self.check_checkpoint(block, header)
         check_in_log(header, block["path"], certified)
         self.is_one_chain(header)
         return header
@@ -81,7 +86,8 @@ def check_in_log(header, path, certified):
         demand(path == [], "the certified block needs no path")
     else:
         demand(header.height < certified.height, "the block is after the checkpoint")
-        check_inclusion(leaf(header.data), header.log_size, certified.log_size, path, certified.log_root, "block header")
+        size, root = certified.log_size, certified.log_root
+        check_inclusion(leaf(header.data), header.log_size, size, path, root, "block header")
 
 
 def check_state(proof, pinned):
@@ -107,6 +113,43 @@ def check_entries(proof, pinned):
         demand(len(kinds) == 1 and kinds != ["grant"], "not one entry, or a grant's and its key's")
         said = "absent" if values[0] is None else canonical(values[0]).decode()
     return f"{kinds[0]} {ids[0]} at height {header.height}: {said}"
+
+
+def check_membership(proof, pinned):
+    header, roots = check_state(proof, pinned)
+    entries = proof["entries"]
+    demand([entry["kind"] for entry in entries] == ["affiliation", "staff", "staff"], "not a member's three entries")
+    values = [check_entry(entry, roots[0]) for entry in entries]
+    demand(None not in values, "one of the three entries is not there")
+    organisation, key = entries[0]["id"].split("/")
+    demand([entry["id"] for entry in entries[1:]] == [key, organisation], "profiles of others")
+    kinds = {"member": "member", "person": "staff", "organisation": "staff"}
+    bodies = []
+    for (part, kind), value in zip(kinds.items(), values):
+        bodies.append(check_opened(kind, proof[part], value["commitment"]))
+    member, *profiles = bodies
+    agencies = [member["agency"], member["organisation"]]
+    demand([profile["agency"] for profile in profiles] == agencies, "the membership is of other agencies")
+    acts = "acts" if all(value["status"] == "active" for value in values) else "does not act"
+    return f"{agencies[0]} at height {header.height}: {acts} for {agencies[1]} as {member['function']}"
+
+
+def check_numbers(proof, pinned):
+    _, roots = check_state(proof, pinned)
+    author, service = unhex(proof["author"], 32, "author"), proof["service"]
+    demand((service["kind"], service["id"]) == ("service", sha(author).hex()), "another entry than the author's")
+    value = check_entry(service, roots[0])
+    demand(value is not None and value["status"] == "active", "the author is no service, or not any more")
+    demand(value["role"] == "access-policy", "the author is not access-policy")
+    said = read_statement(proof["statement"], "hbc-numbers+jws", author, proof["chain"])
+    gaps = "; ".join(in_words(one) for one in missing(said, proof["held"]))
+    return f"numbers of {said['patient']}, stated at {said['iat']} ms: missing {gaps or 'none'}"
+
+
+def in_words(one):
+    """Labels and their numbers in words."""
+    spans = (str(first) if first == last else f"{first}-{last}" for first, last in one["numbers"])
+    return f"{one['labels']['category']}/{one['labels']['sensitivity']} {', '.join(spans)}"
 
 
 def check_anchors(proof, pinned):
@@ -156,46 +199,109 @@ def consistent(first, second, path, old_root, new_root):
     demand(last == 0 and old == old_root and new == new_root, "the later log does not begin with the earlier one")
 
 
-def check_transaction(proof, pinned):
-    needed = ("author", "block", "certified", "chain", "index", "path", "transaction")
-    fields(proof, needed, ("genesis", "sets"))
-    ground = Ground(proof, pinned)
-    certified = ground.certified(proof["certified"])
+class Final(collections.namedtuple("Final", "payload author header")):
+    """A transaction that a document shows to be final in the block of this header."""
 
-    author = unhex(proof["author"], 32, "author")
-    open_jws(proof["transaction"], "hbc-tx+jws", author)
-    payload = Transaction(proof["transaction"].encode()).payload
-    demand(payload.get("chain") == proof["chain"], "the transaction is for another chain")
-    index = number(proof["index"], "index")
-    start = leaf(proof["transaction"].encode())
-    check_inclusion(start, index, certified.log_size, proof["path"], certified.log_root, "transaction")
+    def __str__(self):
+        author = sha(self.author).hex()
+        return f"{self.payload['type']} by {author} in block {self.header.height}, time_ms {self.header.time_ms}"
 
-    fields(proof["block"], ("header", "parent", "path"))
-    header, parent = header_of(proof["block"]["header"]), header_of(proof["block"]["parent"])
+
+ANCHOR = ("author", "block", "index", "path", "transaction")
+
+
+def check_final(anchor, ground, certified):
+    author = unhex(anchor["author"], 32, "author")
+    open_jws(anchor["transaction"], "hbc-tx+jws", author)
+    payload = Transaction(anchor["transaction"].encode()).payload
+    demand(payload["chain"] == ground.chain.hash.hex(), "the transaction is for another chain")
+    index = number(anchor["index"], "index")
+    start = leaf(anchor["transaction"].encode())
+    check_inclusion(start, index, certified.log_size, anchor["path"], certified.log_root, "transaction")
+
+    fields(anchor["block"], ("header", "parent", "path"))
+    header, parent = header_of(anchor["block"]["header"]), header_of(anchor["block"]["parent"])
     header.check_work()
     check_follows(header, parent, ground.chain)
     demand(parent.log_size < index < header.log_size, "the transaction is in another block")
-    check_in_log(header, proof["block"]["path"], certified)
+    check_in_log(header, anchor["block"]["path"], certified)
     ground.is_one_chain(header, parent)
-    return payload, author, header
+    return Final(payload, author, header)
 
 
-def opened(domain, opening):
+def check_transaction(proof, pinned):
+    fields(proof, (*ANCHOR, "certified", "chain"), ("genesis", "sets"))
+    ground = Ground(proof, pinned)
+    return check_final(proof, ground, ground.certified(proof["certified"]))
+
+
+def check_bundle(document, pinned):
+    ground = Ground(document, pinned)
+    certified = ground.certified(document["certified"])
+    anchors, proofs = document["anchors"], document["proofs"]
+    demand(anchors and proofs, "an empty bundle")
+    ascending([anchor["index"] for anchor in anchors], "transactions")
+    final = [check_final(anchor, ground, certified) for anchor in anchors]
+    places = {proof["anchor"] for proof in proofs}
+    demand(places == set(range(len(final))), "a transaction without a proof, or a proof without its transaction")
+    distinct([canonical(proof) for proof in proofs], "proofs")
+    for proof in proofs:
+        COVERED[proof["format"]](proof, final[proof["anchor"]])
+    return f"{len(proofs)} proofs: " + "; ".join(str(final[proof["anchor"]]) for proof in proofs)
+
+
+DOMAINS = {
+    "consent": "hbc/consent-body/v1", "receipt": "hbc/receipt/v1", "staff": "hbc/staff/v1", "member": "hbc/member/v1",
+    "order": "hbc/order/v1", "erasure": "hbc/erase/v1",
+}
+
+
+def committed(kind, opening):
+    """The commitment to a body of this kind."""
     fields(opening, ("body", "salt"))
-    return H(domain, unhex(opening["salt"], 32, "salt"), canonical(opening["body"]))
+    BODIES[kind](opening["body"])
+    return H(DOMAINS[kind], unhex(opening["salt"], 32, "salt"), canonical(opening["body"]))
 
 
-def check_receipt(document, payload):
-    fields(document, ("anchor", "format", "index", "path", "receipt"))
+def check_opened(kind, opening, commitment):
+    demand(committed(kind, opening).hex() == commitment, "the body does not open the commitment")
+    return opening["body"]
+
+
+OPENED = {
+    "identity.staff": "staff", "identity.member": "member", "operator.order": "order", "record.erase": "erasure",
+}
+
+
+def check_opening(document, final):
+    payload, opening = final.payload, document["opened"]
+    if payload["type"] == "statistics.release":
+        fields(opening, ("body",))
+        BODIES["release"](opening["body"])
+        demand(sha(canonical(opening["body"])).hex() == payload["digest"], "the body has another digest")
+        alike(opening["body"], payload, "chain", "period")
+    else:
+        demand(payload["type"] in OPENED, "nothing that can be opened")
+        body = check_opened(OPENED[payload["type"]], opening, payload["commitment"])
+        if payload["type"] == "operator.order":
+            alike(body, payload, "kind", "subject")
+
+
+def alike(body, payload, *names):
+    for name in names:
+        demand(body[name] == payload[name], f"the body has another {name} than the transaction")
+
+
+def check_receipt(document, final):
+    payload = final.payload
     demand(payload["type"] == "access.receipts", "not access.receipts")
-    check_receipt_body(document["receipt"]["body"])
-    start = leaf(opened("hbc/receipt/v1", document["receipt"]))
+    start = leaf(committed("receipt", document["receipt"]))
     root, index = unhex(payload["root"], 32, "root"), number(document["index"], "index")
     check_inclusion(start, index, payload["count"], document["path"], root, "receipt")
 
 
-def check_record(document, payload):
-    fields(document, ("anchor", "format", "index", "path", "record", "segment"))
+def check_record(document, final):
+    payload = final.payload
     demand(payload["type"] == "record.anchor", "not record.anchor")
     record = document["record"]
     fields(record, ("encrypted", "id", "length", "offset", "received", "salt", "version"))
@@ -213,188 +319,58 @@ def check_record(document, payload):
     check_inclusion(leaf(commitment), index, segment["records"], document["path"], root, "record")
 
 
-EPOCH = datetime.datetime(1970, 1, 1, tzinfo=datetime.timezone.utc)
-
-
-def unix_ms(text):
-    """A time as bodies have it (section 2) in Unix milliseconds."""
-    demand(re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z", text), "not a time")
-    since = datetime.datetime.fromisoformat(text.replace("Z", "+00:00")) - EPOCH
-    return since // datetime.timedelta(milliseconds=1)
-
-
-def check_limits(limits, scope, header):
-    fields(limits, (), ("actions", "categories", "from_ms", "future_records", "purposes", "sensitivities", "until_ms"))
-    lists = {"actions": "action", "categories": "category", "purposes": "purpose", "sensitivities": "sensitivity"}
-    for part, name in lists.items():
-        codes(limits.get(part, []), name, empty=True)
-        if part in limits:
-            demand(set(scope[part]) <= set(limits[part]), f"the key may not give these {part}")
-    if "from_ms" in limits:
-        demand(number(limits["from_ms"], "from_ms") <= unix_ms(scope["from"]), "the grant begins before the key may give")
-    if limits.get("future_records") is False:
-        demand(scope["future_records"] is False, "the key may not give later records")
-    if "until_ms" in limits:
-        end = number(limits["until_ms"], "until_ms")
-        demand(header.time_ms < end, "the key's time was over")
-        demand(unix_ms(scope["until"]) <= end, "the grant lasts longer than the key may give")
-
-
-def check_consent(document, payload, author, header):
-    fields(document, ("anchor", "certificate", "consent", "format", "root"))
+def check_consent(document, final):
+    payload = final.payload
     demand(payload["type"] in ("consent.grant", "consent.alter"), "not a consent")
-    demand(payload["key"] == sha(author).hex(), "not signed by its key")
-    body = document["consent"]["body"]
-    check_consent_body(body)
-    commitment = opened("hbc/consent-body/v1", document["consent"])
-    demand(commitment.hex() == payload["commitment"], "the body does not open the commitment")
-    root = unhex(document["root"], 32, "root")
-    certificate = open_jws(document["certificate"], "hbc-consent-cert+jws", root)
-    expected = {"chain": payload["chain"], "key": payload["key"], "root": sha(root).hex()}
-    expected.update(grantee=body["grantee"], grant=payload["grant"])
-    demand(body["grant"] == expected.pop("grant"), "the body is of another grant")
-    for name, value in expected.items():
-        demand(certificate.get(name) == value, f"the certificate has another {name}")
-    check_limits(certificate["limits"], body["scope"], header)
+    demand(payload["key"] == sha(final.author).hex(), "not signed by its key")
+    body = check_opened("consent", document["consent"], payload["commitment"])
+    alike(body, payload, "grant")
+    limits, signer = [], unhex(document["root"], 32, "root")
+    if "delegate" in document:
+        delegate = document["delegate"]
+        delegation = read_statement(delegate["certificate"], "hbc-delegate-cert+jws", signer, payload["chain"])
+        signer = unhex(delegate["root"], 32, "root")
+        demand(delegation["delegate"] == sha(signer).hex(), "another delegate")
+        limits += [delegation["limits"], {"until_ms": delegation["until_ms"]}]
+    certificate = read_statement(document["certificate"], "hbc-consent-cert+jws", signer, payload["chain"])
+    demand(certificate["key"] == payload["key"], "the certificate is of another key")
+    demand(certificate["grantee"] == body["grantee"], "the certificate is for another grantee")
+    for each in [*limits, certificate["limits"]]:
+        check_limits(each, body["scope"], final.header.time_ms)
+
+
+COVERED = {
+    "hbc-proof-receipt/v1": check_receipt,
+    "hbc-proof-record/v1": check_record,
+    "hbc-proof-consent/v1": check_consent,
+    "hbc-proof-opening/v1": check_opening,
+}
+
+
+def covered(check):
+    """A check of what a transaction covers, as one of the whole document."""
+    def whole_check(document, pinned):
+        final = check_transaction(document["anchor"], pinned)
+        check(document, final)
+        return final
+
+    return whole_check
+
+
+CHECKS = {
+    "hbc-proof-transaction/v1": check_transaction,
+    **{kind: covered(check) for kind, check in COVERED.items()},
+    "hbc-proof-bundle/v1": check_bundle,
+    "hbc-proof-consistency/v1": check_consistency,
+    "hbc-proof-state/v1": check_entries,
+    "hbc-proof-membership/v1": check_membership,
+    "hbc-proof-numbers/v1": check_numbers,
+    "hbc-proof-anchors/v1": check_anchors,
+}
 
 
 def verify(data, genesis):
     """Section 8.2: what has not the form of a document says nothing; what has, holds or is false."""
     document = read_document(data)
-    kind = document["format"]
-    bare = {k: v for k, v in document.items() if k != "format"}
-    if kind in LEDGER:
-        return LEDGER[kind](bare, genesis)
-    if kind == "hbc-proof-transaction/v1":
-        return told(*check_transaction(bare, genesis))
-    payload, author, header = check_transaction(document["anchor"], genesis)
-    if kind == "hbc-proof-receipt/v1":
-        check_receipt(document, payload)
-    elif kind == "hbc-proof-record/v1":
-        check_record(document, payload)
-    else:
-        check_consent(document, payload, author, header)
-    return told(payload, author, header)
-
-
-def read_document(data):
-    try:
-        demand(data.endswith(b"\n"), "the file does not end with a line feed")
-        demand(len(data) <= 33_554_432, "the file is too large")
-        document = decode(data[:-1])
-        check_shape(document, {"format": str, **SHAPES.get(document.get("format"), {})} if isinstance(document, dict) else {})
-        demand(document["format"] in SHAPES, "unknown format")
-    except (Refused, KeyError, TypeError, ValueError) as error:
-        raise Unreadable(f"not a proof document: {error}") from error
-    return document
-
-
-def hexes(length):
-    return lambda value: unhex(value, length, "a value")
-
-
-def many(shape, least=0):
-    def check(value):
-        demand(isinstance(value, list) and len(value) >= least, "not a list, or an empty one")
-        for one in value:
-            check_shape(one, shape)
-
-    return check
-
-
-def either(*shapes):
-    def check(value):
-        for shape in shapes:
-            try:
-                return check_shape(value, shape)
-            except Refused:
-                continue
-        raise Refused("of no form that it can have")
-
-    return check
-
-
-def maybe(shape):
-    return ("maybe", shape)
-
-
-def anything(_):
-    pass
-
-
-def whole(low=0, high=LARGEST):
-    return lambda value: integer(value, low, high, "a number")
-
-
-def check_shape(value, shape):
-    """The fields of an object, each of its type."""
-    if isinstance(shape, dict):
-        optional = [name for name, inner in shape.items() if isinstance(inner, tuple)]
-        fields(value, [name for name in shape if name not in optional], optional)
-        for name, inner in value.items():
-            kind = shape[name]
-            check_shape(inner, kind[1] if isinstance(kind, tuple) else kind)
-    elif shape is str:
-        demand(isinstance(value, str), "not a text")
-    else:
-        shape(value)
-
-
-DIGEST32, HEADER = hexes(32), header_of
-MAP_PROOF = {"other": maybe({"key": DIGEST32, "value": DIGEST32}), "path": many(DIGEST32)}
-NAMED = {"anchors": DIGEST32, "map": DIGEST32, "pages": DIGEST32, "proof": MAP_PROOF}
-CERTIFIED = {"before": HEADER, "checkpoint": str, "header": HEADER, "named": NAMED}
-MEMBERS = many({"key": DIGEST32, "name": str})
-SETS = many({"certified": CERTIFIED, "members": MEMBERS, "named": NAMED}, least=1)
-GENESIS = {
-    "members": MEMBERS, "operators": MEMBERS, "origin": str, "parameters": {name: whole(0, 2**64) for name in PARAMETERS},
-    "services": many({"key": DIGEST32, "role": lambda value: code(value, "service")}), "time_ms": whole(),
-}
-COMMON = {"chain": DIGEST32, "genesis": maybe(GENESIS), "sets": maybe(SETS)}
-TRANSACTION = {
-    **COMMON, "author": DIGEST32, "block": {"header": HEADER, "parent": HEADER, "path": many(DIGEST32)},
-    "certified": CERTIFIED, "index": whole(), "path": many(DIGEST32), "transaction": str,
-}
-OPENING = {"body": anything, "salt": DIGEST32}
-COVERED = {"anchor": TRANSACTION, "index": whole(), "path": many(DIGEST32)}
-PAST = {"checkpoint": str, "header": HEADER, "path": many(DIGEST32)}
-STATE = {"anchors": DIGEST32, "certified": CERTIFIED, "map": DIGEST32, "pages": DIGEST32}
-ENTRY = {"id": str, "kind": lambda value: code(value, "kind of entry"), "proof": MAP_PROOF, "value": maybe(anything)}
-BOUNDS = {"day0": i32, "day1": i32, "height0": whole(), "height1": whole()}
-
-
-def is_node(value):
-    either({"closed": {"bounds": BOUNDS, "hash": DIGEST32}}, {"open": is_open})(value)
-
-
-def is_open(value):
-    either({"anchors": many(anchor_of)}, {"children": many(is_node)})(value)
-
-
-RECORD = {
-    "id": lambda value: identity(value, "rec", "id"), "length": whole(), "offset": whole(), "received": DIGEST32,
-    "salt": DIGEST32, "encrypted": DIGEST32, "version": whole(0, 2**32 - 1),
-}
-SHAPES = {
-    "hbc-proof-transaction/v1": TRANSACTION,
-    "hbc-proof-receipt/v1": {**COVERED, "receipt": OPENING},
-    "hbc-proof-record/v1": {**COVERED, "record": RECORD, "segment": whole()},
-    "hbc-proof-consent/v1": {"anchor": TRANSACTION, "certificate": str, "consent": OPENING, "root": DIGEST32},
-    "hbc-proof-consistency/v1": {**COMMON, "certified": CERTIFIED, "from": PAST, "path": many(DIGEST32), "to": PAST},
-    "hbc-proof-state/v1": {**COMMON, "entries": many(ENTRY), "state": STATE},
-    "hbc-proof-anchors/v1": {
-        **COMMON, "answer": {"pages": many({"page": is_node, "run": DIGEST32}), "tail": many(anchor_of)},
-        "query": {"as_of": whole(), "from": i32, "to": i32}, "state": STATE,
-    },
-}
-
-
-def told(payload, author, header):
-    return f"{payload['type']} by {sha(author).hex()} in block {header.height}, time_ms {header.time_ms}"
-
-
-LEDGER = {
-    "hbc-proof-consistency/v1": check_consistency,
-    "hbc-proof-state/v1": check_entries,
-    "hbc-proof-anchors/v1": check_anchors,
-}
+    kind = document.pop("format")
+    return str(CHECKS[kind](document, genesis))

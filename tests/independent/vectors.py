@@ -1,4 +1,6 @@
-"""The vectors in shared/chain/tests/vectors, as section 9 of docs/FORMATS.md lists them; evidence by section 11."""
+"""The vectors in shared/chain/tests/vectors, as section 9 of docs/FORMATS.md lists them; records by section 10,
+evidence by section 11, rows by section 12."""
+import functools
 import json
 
 from chain import *
@@ -40,6 +42,46 @@ def receipts(vector):
         check_receipt_body(body)
     for one in vector["refused"]:
         refused(one["why"], check_receipt_body, one["body"])
+
+
+def bodies(vector):
+    for one in vector["accepted"]:
+        BODIES[one["kind"]](one["body"])
+    for one in vector["refused"]:
+        refused(f"{one['kind']}: {one['why']}", BODIES[one["kind"]], one["body"])
+
+
+def certificates(vector):
+    def read(one):
+        read_statement(one["text"], one["typ"], bytes.fromhex(one["key"]), one["chain"])
+
+    for one in vector["accepted"]:
+        read(one)
+    for one in vector["refused"]:
+        refused(one["why"], read, one)
+    for one in vector["consents"]:
+        if one["allowed"]:
+            allow(one)
+        else:
+            refused(f"a consent beyond {one['limits']}", allow, one)
+
+
+def allow(one):
+    check_limits(one["limits"], one["scope"], one["at"])
+    if "until_ms" in one:
+        check_limits({"until_ms": one["until_ms"]}, one["scope"], one["at"])
+
+
+def stated_numbers(vector):
+    def gaps(one):
+        read_payload(one["statement"], "hbc-numbers+jws")
+        return missing(one["statement"], one["held"])
+
+    for one in vector["accepted"]:
+        found = gaps(one)
+        demand(found == one["missing"], f"missing are {found}, not {one['missing']}")
+    for one in vector["refused"]:
+        refused(one["why"], gaps, one)
 
 
 def signed_objects(vector):
@@ -92,6 +134,58 @@ def votes(vector):
     demand(len(state.entries["members", ""]) == 3, "the last vote takes effect")
 
 
+# Section 10.
+PIECE = 1_048_576
+
+
+def slice_digest(encrypted):
+    if len(encrypted) <= PIECE:
+        return sha(encrypted)
+    return tree([leaf(encrypted[at : at + PIECE]) for at in range(0, len(encrypted), PIECE)])
+
+
+def bucket(n):
+    if n <= 512:
+        return 512
+    power = 1 << (n - 1).bit_length() - 1
+    step = power // 2 if power < 65_536 else power // 8
+    return -(-n // step) * step
+
+
+def records(vector):
+    for n, padded in vector["buckets"]:
+        demand(bucket(n) == padded, f"bucket({n}) is {bucket(n)}, not {padded}")
+    for one in vector["slices"]:
+        encrypted = (bytes(range(251)) * (one["length"] // 251 + 1))[: one["length"]]
+        demand(slice_digest(encrypted).hex() == one["digest"], f"the digest of {one['length']} bytes")
+
+
+# Section 12.
+COLUMNS = {"promises": 3, "refusals": 5, "evidence": 5}
+
+
+def column(value):
+    if value is None:
+        return b""
+    (form, given), = value.items()
+    return {"text": str.encode, "number": u64, "hex": bytes.fromhex}[form](given)
+
+
+def rows(vector):
+    key = H("hbc/ledger-row-key/v1", unhex(vector["seed"], 32, "a seed"))
+    macs = []
+    for row in vector["rows"]:
+        demand(len(row["columns"]) == COLUMNS[row["table"]], f"columns of {row['table']}")
+        macs.append(H("hbc/ledger-row/v1", key, row["table"].encode(), *map(column, row["columns"])))
+        demand(macs[-1].hex() == row["mac"], f"the MAC of a row of {row['table']}")
+    multiset = vector["multiset"]
+    demand(multiset["entries"] == len(macs), "the multiset is over other rows")
+    parts = [H("hbc/ledger-multiset/v1", key, u64(len(macs)), unhex(multiset["nonce"], 32, "a nonce"))]
+    parts += [H("hbc/ledger-multiset-row/v1", key, mac) for mac in macs]
+    digest = functools.reduce(lambda a, b: bytes(x ^ y for x, y in zip(a, b)), parts)
+    demand(digest.hex() == multiset["digest"], "the digest of the multiset")
+
+
 # Section 11.
 def slot(said, chain):
     """(step, height, round) of a signed text."""
@@ -126,8 +220,8 @@ def check_evidence(document, chain):
             check_signature(key, document[name]["text"].encode(), unhex(document[name]["signature"], 64, "it"), name)
         return None
     fields(document, ("answer", "chain", "height", "kind", "nonce", "pub", "signature"))
-    lines = ("hbc/challenge-answer/v1", chain, str(document["height"]), document["nonce"], document["answer"])
-    said = "".join(f"{line}\n" for line in lines).encode()
+    rest = (document["height"], document["nonce"], document["answer"])
+    said = signed_lines("hbc/challenge-answer/v1", chain, *rest)
     check_signature(key, said, unhex(document["signature"], 64, "it"), "the answer")
     return unhex(document["answer"], 32, "answer")
 
@@ -154,24 +248,44 @@ def outcomes(vector, check):
             refused(one["what"], check, file, vector["genesis"], code=one["code"])
 
 
+SUBJECTS = {
+    "keys": keys, "json": canonical_texts, "receipts": receipts, "bodies": bodies, "certificates": certificates,
+    "numbers": stated_numbers, "jws": signed_objects, "map": state_map, "merkle": trees, "records": records,
+    "rows": rows, "notes": notes, "votes": votes, "evidence": evidence, "outcomes": outcomes,
+}
+PROOFS = (
+    "receipt record consent consistency state absence delegated-consent opening bundle membership numbers anchors"
+).split()
+DATA = ["genesis.json", "checkpoint.txt", "receipt.tlog-proof", "chain.hbc", *(f"{name}-proof.json" for name in PROOFS)]
+
+
 def check_vectors(folder, check):
     """Every file by its hash and by what it says; answers how many there are."""
     sums = dict(reversed(line.split("  ")) for line in (folder / "SHA256SUMS").read_text().splitlines())
-    there = {f"{part}/{file.name}" for part in ("data", "vectors") for file in (folder / part).iterdir() if file.is_file()}
-    demand(set(sums) == there, "SHA256SUMS names other files than there are")
+    there = {
+        f"{part}/{file.name}" for part in ("data", "vectors") for file in (folder / part).iterdir() if file.is_file()
+    }
+    listed = {f"vectors/{name}.json" for name in SUBJECTS} | {f"data/{name}" for name in DATA}
+    demand(listed <= there, f"missing: {', '.join(sorted(listed - there))}")
+    demand(there <= listed, f"files that section 9 does not list: {', '.join(sorted(there - listed))}")
+    demand(set(sums) == there, f"SHA256SUMS names other files: {', '.join(sorted(set(sums) ^ there))}")
     for name, digest in sums.items():
         demand(sha((folder / name).read_bytes()).hex() == digest, f"{name} has another hash")
-    subjects = {
-        "keys": keys, "json": canonical_texts, "receipts": receipts, "jws": signed_objects, "map": state_map, "merkle": trees, "notes": notes,
-        "votes": votes, "evidence": evidence, "outcomes": lambda vector: outcomes(vector, check),
-    }
-    demand({f"vectors/{name}.json" for name in subjects} == {name for name in sums if name.startswith("v")}, "subjects")
-    for name, look in subjects.items():
+    for name, look in SUBJECTS.items():
+        vector = json.loads((folder / f"vectors/{name}.json").read_text())
         try:
-            look(json.loads((folder / f"vectors/{name}.json").read_text()))
+            look(vector, check) if name == "outcomes" else look(vector)
         except Refused as error:
             raise Refused(f"vectors/{name}.json: {error}") from error
-    return len(subjects)
+    return len(SUBJECTS)
+
+
+def check_listed(document):
+    """The tables of section 9 list the files that this verifier checks, and no others."""
+    rows = document.split("\n## 9. Vectors")[1].split("\n## ")[0].splitlines()
+    stated = [name for row in rows if row.startswith("| `") for name in re.findall("`([^`]+)`", row.split("|")[1])]
+    known = {*DATA, *(f"{name}.json" for name in SUBJECTS)} - {"genesis.json"}
+    demand(set(stated) == known, f"section 9 lists other files: {', '.join(sorted(set(stated) ^ known))}")
 
 
 def check_codes(document):

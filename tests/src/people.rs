@@ -7,9 +7,10 @@ use hbc_types::account::{AgencyType, Custody, Standing};
 use hbc_types::ids::{AccountId, AgencyId, PatientId};
 use hbc_types::problem::Slug;
 use hbc_types::secret::SecretText;
+use hbc_types::wire::Page;
 use hbc_types::wire::auth::{
-    AgencyCreated, AgencyView, Contact, Login, Me, NewAgency, NewPatient, OperatorSignature, PatientCreated,
-    Tokens,
+    AgencyCreated, AgencyView, Contact, Login, Me, MemberStanding, MemberView, NewAgency, NewMember,
+    NewPatient, OperatorSignature, PatientCreated, Tokens,
 };
 
 use crate::TestApp;
@@ -189,6 +190,28 @@ impl TestApp {
             let call = self.auth.to(auth::show_agency(agency));
             let view: AgencyView = operator.signs(call).fetch().await?;
             Ok((view.standing == Standing::Active).then_some(view))
+        })
+        .await
+    }
+
+    /// The organisation takes somebody in who asked; answers once that is final.
+    pub async fn take_in(
+        &self,
+        organisation: &Person,
+        member: &Person,
+        function: &str,
+    ) -> Result<MemberView> {
+        let (password, function) = (organisation.password.clone(), function.to_owned());
+        let new = NewMember { function, password, totp: None };
+        let call = self.auth.to(auth::take_in_member(member.agency()?)).json(&new);
+        organisation.signs(call).done().await.context("nobody was taken in")?;
+        until(format!("{} is a member", member.account), || async {
+            let page: Page<MemberView> =
+                organisation.signs(self.auth.to(auth::list_members())).fetch().await?;
+            let is_final =
+                |view: &MemberView| view.final_at.is_some() && view.standing == MemberStanding::Active;
+            let agency = member.agency()?;
+            Ok(page.items.into_iter().find(|view| view.agency == *agency && is_final(view)))
         })
         .await
     }

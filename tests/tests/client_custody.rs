@@ -9,7 +9,7 @@ use hbc_client::operations::{access_policy, auth};
 use hbc_tests::{Person, TestApp, chain, consents, records, wait};
 use hbc_types::Digest;
 use hbc_types::account::Custody;
-use hbc_types::keys::{PublicKey, possession_text, signed_text};
+use hbc_types::keys::{PublicKey, possession_text, root_possession_text};
 use hbc_types::labels::Category;
 use hbc_types::secret::Bytes;
 use hbc_types::wire::access::{GrantRevocation, GrantSignature, GrantState, GrantView};
@@ -33,8 +33,8 @@ impl Wallet {
     }
 
     fn sign_up(&self, mut new: NewPatient) -> NewPatient {
-        let kid = PublicKey::of(&self.root).kid().to_string();
-        let text = signed_text("hbc/root-pop/v1", &self.chain, &[&kid, &new.username]);
+        let kid = PublicKey::of(&self.root).kid();
+        let text = root_possession_text(&self.chain, &kid, None, &new.username);
         new.custody = Custody::Client;
         new.root_public_key = Some(public(&self.root));
         new.root_pop = Some(Bytes::from(self.root.sign(&text).to_bytes().as_slice()));

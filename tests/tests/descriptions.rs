@@ -14,6 +14,7 @@ use hbc_types::account::{AgencyType, Custody, Role, Standing};
 use hbc_types::labels::{Category, Sensitivity};
 use hbc_types::purpose::{Action, Purpose};
 use hbc_types::wire::access::{AccessKind, AccessRequestState, Channel, GrantState};
+use hbc_types::wire::auth::MemberStanding;
 use hbc_types::wire::ledger::{NodeRole, NodeState, TransactionState};
 use hbc_types::wire::storage::AnchorState;
 use serde::Serialize;
@@ -55,6 +56,7 @@ fn enumerations() -> BTreeMap<&'static str, Value> {
         Custody,
         GrantState,
         Kind,
+        MemberStanding,
         NodeRole,
         NodeState,
         Purpose,

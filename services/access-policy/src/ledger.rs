@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use hbc_app::{FinalEvent, LedgerEvents, Refusal};
-use hbc_chain::payload::{Consent, ConsentKey, KeyStatus, Payload, Revoke, Staff};
+use hbc_chain::payload::{Affiliation, Consent, ConsentKey, KeyStatus, Payload, Revoke, Staff};
 use hbc_chain::tx::Tx as LedgerTx;
 use hbc_client::ledger::{FinalBlock, FinalTransaction};
 use hbc_db::outbox::Settled;
@@ -15,7 +15,7 @@ use hbc_types::{Digest, Timestamp};
 use crate::app::App;
 use crate::domain::consent::Draft;
 use crate::domain::floors::Changes;
-use crate::domain::staff::Record;
+use crate::domain::staff::{Membership, Record};
 use crate::error::Error;
 use crate::flows::consents::{change_grant, protected};
 use crate::store;
@@ -74,10 +74,10 @@ const fn concerns_us(payload: &Payload) -> bool {
         | Payload::Revoke(_)
         | Payload::ConsentKey(_)
         | Payload::Staff(_)
+        | Payload::Affiliation(_)
         | Payload::Receipts(_) => true,
         Payload::MemberVote(_)
         | Payload::ServiceKey(_)
-        | Payload::Affiliation(_)
         | Payload::Order(_)
         | Payload::Anchor(_)
         | Payload::Erase(_)
@@ -165,11 +165,15 @@ async fn stands(app: &App, db: &mut Tx, tx: &LedgerTx) -> Result<bool, Error> {
             // A vote that would still be news had no effect.
             Ok(!record.take(change, tx.kid(), &app.approvers))
         }
+        Payload::Affiliation(change) => {
+            let (organisation, key) = (change.organisation, change.key);
+            let stored = store::staff::stored_membership(db, &app.protection, organisation, key).await?;
+            Ok(Membership::after(stored.as_ref(), change).is_none())
+        }
         // They leave nothing behind here that could be set back and give somebody a right.
         Payload::ConsentKey(_)
         | Payload::MemberVote(_)
         | Payload::ServiceKey(_)
-        | Payload::Affiliation(_)
         | Payload::Order(_)
         | Payload::Anchor(_)
         | Payload::Erase(_)
@@ -230,10 +234,10 @@ async fn apply(app: &App, db: &mut Tx, tx: &LedgerTx, at: At<'_>) -> Result<(), 
         }
         Payload::Receipts(_) => store::receipts::batch_final(db, tx.txid(), at.height).await,
         Payload::Staff(change) => staff_voted(app, db, tx.kid(), change, at.changes).await,
+        Payload::Affiliation(change) => affiliated(app, db, change, at.changes).await,
         Payload::ConsentKey(_)
         | Payload::MemberVote(_)
         | Payload::ServiceKey(_)
-        | Payload::Affiliation(_)
         | Payload::Order(_)
         | Payload::Anchor(_)
         | Payload::Erase(_)
@@ -256,6 +260,16 @@ async fn staff_voted(
         store::staff::put_staff(db, &app.protection, &record, changes).await?;
     }
     Ok(())
+}
+
+/// Somebody acts for an organisation from now on, or no longer.
+async fn affiliated(app: &App, db: &mut Tx, change: &Affiliation, changes: &Changes) -> Result<(), Error> {
+    let (organisation, key) = (change.organisation, change.key);
+    let stored = store::staff::stored_membership(db, &app.protection, organisation, key).await?;
+    match Membership::after(stored.as_ref(), change) {
+        Some(membership) => store::staff::put_membership(db, &app.protection, &membership, changes).await,
+        None => Ok(()),
+    }
 }
 
 /// A grant is final: from now on it takes effect, unless it was revoked before.

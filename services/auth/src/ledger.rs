@@ -6,7 +6,7 @@ use hbc_db::Tx;
 
 use crate::app::App;
 use crate::error::Error;
-use crate::flows::staff;
+use crate::flows::{members, staff};
 
 /// This service's side of the ledger.
 #[derive(Clone, Debug)]
@@ -19,9 +19,8 @@ impl LedgerEvents for Events {
     /// Most transactions are about records and consents and mean nothing to auth.
     fn concerns(&self, payload: &Payload) -> bool {
         match payload {
-            Payload::Staff(_) | Payload::ConsentKey(_) => true,
+            Payload::Staff(_) | Payload::Affiliation(_) | Payload::ConsentKey(_) => true,
             Payload::MemberVote(_)
-            | Payload::Affiliation(_)
             | Payload::Order(_)
             | Payload::ServiceKey(_)
             | Payload::Anchor(_)
@@ -48,9 +47,9 @@ impl LedgerEvents for Events {
                 key.revoked_at = Some(event.now);
                 Ok(rows.revoke_consent_key(tx, &key).await?)
             }
+            Payload::Affiliation(_) => members::finalised(rows, tx, event.transaction.txid, event.now).await,
             Payload::ConsentKey(_)
             | Payload::MemberVote(_)
-            | Payload::Affiliation(_)
             | Payload::Order(_)
             | Payload::ServiceKey(_)
             | Payload::Anchor(_)
@@ -65,13 +64,13 @@ impl LedgerEvents for Events {
     }
 
     /// A vote that comes after its round took effect is refused too, and does no harm.
-    async fn refused(&self, _tx: &mut Tx, refusal: &Refusal, (): &()) -> Result<(), Error> {
+    async fn refused(&self, tx: &mut Tx, refusal: &Refusal, (): &()) -> Result<(), Error> {
         tracing::warn!(
             ledger.txid = %refusal.txid,
             ledger.reason = refusal.reason,
             ledger.late = refusal.excluded_by.is_some(),
             "The ledger refuses a transaction of auth"
         );
-        Ok(())
+        members::refused(&self.0.store.rows, tx, refusal.txid, refusal.now).await
     }
 }

@@ -107,12 +107,14 @@ fn facts(chain: Digest, iat: u64) -> [Said; 3] {
     let segment = Segment {
         bytes: 1024,
         cid: "bafkreigh2akiscaildcqabsyg3dfr6chu3fgpregiymsck7e7aqa4s52zy".to_owned(),
+        day0: 20_000,
+        day1: 20_031,
         digest: root,
         records: 1,
         root,
         tag: Tag::from_bytes([1; 16]),
     };
-    let anchor = Anchor { chain, day0: 20_000, day1: 20_031, iat, segments: vec![segment] };
+    let anchor = Anchor { chain, iat, segments: vec![segment] };
     let commitment = Digest::of(b"erased");
     let erase = Erase { chain, commitment, iat, records: vec![], roots: vec![root] };
     let release = Release { chain, digest: Digest::of(b"cube"), iat, period: "2026-10".to_owned() };

@@ -107,6 +107,7 @@ mod tests {
             day1: day0 + 3,
             height: u64::from(number / 50),
             txid: Digest::of(&number.to_be_bytes()),
+            segment: 0,
         }
     }
 
@@ -153,7 +154,8 @@ mod tests {
             for _ in 0..below(3_000).min(100_000 - u32::try_from(all.len()).unwrap()) {
                 let day0 = i32::try_from(10_000 + below(11_000)).unwrap();
                 let day1 = day0 + i32::try_from(below(400)).unwrap() * i32::from(below(9) == 0);
-                let leaf = AnchorLeaf { day0, day1, height, txid: Digest::from_bytes(random.bytes()) };
+                let leaf =
+                    AnchorLeaf { day0, day1, height, txid: Digest::from_bytes(random.bytes()), segment: 0 };
                 draft.push(&anchors, leaf);
                 all.push(leaf);
             }

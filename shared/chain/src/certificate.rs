@@ -10,6 +10,7 @@ use super::genesis::Named;
 use super::json::{self, JsonError};
 use super::jws::{self, Jws, JwsError};
 use hbc_types::digest::Digest;
+use hbc_types::ids::PatientId;
 use hbc_types::keys::{KeyError, Kid, PublicKey};
 use hbc_types::labels::{Category, Sensitivity};
 use hbc_types::purpose::{Action, Purpose};
@@ -18,6 +19,10 @@ use hbc_types::wire::access::Scope;
 
 /// The `typ` of a consent-key certificate.
 const CONSENT_CERTIFICATE_TYP: &str = "hbc-consent-cert+jws";
+/// The `typ` of a delegation.
+const DELEGATE_CERTIFICATE_TYP: &str = "hbc-delegate-cert+jws";
+/// The `typ` of a new root's certificate.
+const ROOT_CERTIFICATE_TYP: &str = "hbc-root-cert+jws";
 /// The `typ` of a promise.
 const PROMISE_TYP: &str = "hbc-promise+jws";
 /// The `typ` of a member's announcement of its address.
@@ -165,6 +170,102 @@ impl ConsentCertificate {
     }
 }
 
+/// The patient's root key's word that somebody else's root key may certify consent keys in the patient's place. Never on
+/// the ledger.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct DelegateCertificate {
+    /// The chain.
+    pub chain: Digest,
+    /// Fingerprint of the delegate's own root key.
+    pub delegate: Kid,
+    /// When it was signed, Unix milliseconds.
+    pub iat: u64,
+    /// What may be granted.
+    pub limits: Limits,
+    /// Fingerprint of the patient's root key, which signs.
+    pub root: Kid,
+    /// Nothing is granted from this on, and nothing lasts longer (Unix milliseconds).
+    pub until_ms: u64,
+}
+
+impl DelegateCertificate {
+    /// Signs it with the patient's root key, whose fingerprint it must name.
+    ///
+    /// # Errors
+    /// When it names another root.
+    pub fn sign(&self, root: &SigningKey) -> Result<String, CertificateError> {
+        if self.root != PublicKey::of(root).kid() {
+            return Err(CertificateError::Other("root"));
+        }
+        Ok(jws::sign(root, DELEGATE_CERTIFICATE_TYP, self)?)
+    }
+
+    /// Reads a delegation and verifies it under the root key that the reader trusts.
+    ///
+    /// # Errors
+    /// When it is not exact, not signed by `root`, for another chain, or of the root key to itself.
+    pub fn verify(text: &str, root: &PublicKey, chain: &Digest) -> Result<Self, CertificateError> {
+        let certificate: Self = open(text, DELEGATE_CERTIFICATE_TYP, root)?;
+        if certificate.root != root.kid() || certificate.delegate == certificate.root {
+            return Err(CertificateError::Other("root"));
+        }
+        if certificate.chain != *chain {
+            return Err(CertificateError::Other("chain"));
+        }
+        Ok(certificate)
+    }
+
+    /// Whether the delegate may give this much at this time.
+    ///
+    /// # Errors
+    /// When they may not.
+    pub fn allow(&self, scope: &Scope, at: Timestamp) -> Result<(), LimitError> {
+        self.limits.allow(scope, at)?;
+        Limits { until_ms: Some(self.until_ms), ..Limits::default() }.allow(scope, at)
+    }
+}
+
+/// The word of a patient's root key, or of the recovery key beside it, that other keys take their place.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RootCertificate {
+    /// The chain.
+    pub chain: Digest,
+    /// When it was signed, Unix milliseconds.
+    pub iat: u64,
+    /// Whose keys.
+    pub patient: PatientId,
+    /// Fingerprint of the new recovery key.
+    pub recovery: Kid,
+    /// Fingerprint of the new root key.
+    pub root: Kid,
+}
+
+impl RootCertificate {
+    /// Signs it with the root key or the recovery key of before.
+    ///
+    /// # Errors
+    /// When a number has no canonical form.
+    pub fn sign(&self, before: &SigningKey) -> Result<String, CertificateError> {
+        Ok(jws::sign(before, ROOT_CERTIFICATE_TYP, self)?)
+    }
+
+    /// Reads a certificate and verifies it under one of the keys that were pinned before.
+    ///
+    /// # Errors
+    /// When it is not exact, signed by neither, or for another chain.
+    pub fn verify(text: &str, pinned: &[PublicKey], chain: &Digest) -> Result<Self, CertificateError> {
+        let kid = Jws::parse(text.as_bytes(), ROOT_CERTIFICATE_TYP, MAX_BYTES)?.kid;
+        let signer = pinned.iter().find(|key| key.kid() == kid).ok_or(CertificateError::Other("root"))?;
+        let certificate: Self = open(text, ROOT_CERTIFICATE_TYP, signer)?;
+        if certificate.chain != *chain {
+            return Err(CertificateError::Other("chain"));
+        }
+        Ok(certificate)
+    }
+}
+
 /// A node's signed word that it stored a transaction durably and will see it into the chain.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -296,6 +397,52 @@ mod tests {
         assert_eq!(other_chain, Err(CertificateError::Other("chain")));
         assert!(ConsentCertificate::verify(&text, &PublicKey::of(&key(3)), &chain).is_err());
         assert_eq!(certificate().sign(&key(3)), Err(CertificateError::Other("root")));
+    }
+
+    #[test]
+    fn a_delegation_ends_and_is_of_another_key() {
+        let (root, chain) = (PublicKey::of(&key(1)), Digest::of(b"chain"));
+        let (delegate, limits) = (PublicKey::of(&key(2)).kid(), Limits::default());
+        let delegation =
+            DelegateCertificate { chain, delegate, iat: 5, limits, root: root.kid(), until_ms: 1_000 };
+        let text = delegation.sign(&key(1)).unwrap();
+        assert_eq!(DelegateCertificate::verify(&text, &root, &chain), Ok(delegation.clone()));
+        assert!(DelegateCertificate::verify(&text, &root, &Digest::ZERO).is_err());
+        assert!(ConsentCertificate::verify(&text, &root, &chain).is_err());
+        let own = DelegateCertificate { delegate: root.kid(), ..delegation.clone() }.sign(&key(1)).unwrap();
+        assert_eq!(DelegateCertificate::verify(&own, &root, &chain), Err(CertificateError::Other("root")));
+        let scope = |until| Scope {
+            actions: vec![Action::Read],
+            categories: vec![Category::Laboratory],
+            sensitivities: vec![Sensitivity::Normal],
+            purposes: vec![Purpose::Treatment],
+            from: Timestamp::from_ms(1),
+            until: Timestamp::from_ms(until),
+            future_records: true,
+        };
+        let at = Timestamp::from_ms;
+        assert_eq!(delegation.allow(&scope(1_000), at(999)), Ok(()));
+        assert_eq!(delegation.allow(&scope(1_001), at(999)), Err(LimitError::Beyond));
+        assert_eq!(delegation.allow(&scope(1_000), at(1_000)), Err(LimitError::Over));
+        let narrow = Limits { actions: Some(vec![Action::Write]), ..Limits::default() };
+        let narrow = DelegateCertificate { limits: narrow, ..delegation };
+        assert_eq!(narrow.allow(&scope(1_000), at(999)), Err(LimitError::Beyond));
+    }
+
+    #[test]
+    fn new_roots_are_certified_by_one_of_the_keys_before() {
+        let (chain, kid) = (Digest::of(b"chain"), |n| PublicKey::of(&key(n)).kid());
+        let patient = PatientId::parse(&format!("pat-{:032x}", 1)).unwrap();
+        let change = RootCertificate { chain, iat: 5, patient, recovery: kid(4), root: kid(3) };
+        let pinned = [PublicKey::of(&key(1)), PublicKey::of(&key(2))];
+        for signer in [1, 2] {
+            let text = change.sign(&key(signer)).unwrap();
+            assert_eq!(RootCertificate::verify(&text, &pinned, &chain), Ok(change.clone()));
+            assert!(RootCertificate::verify(&text, &pinned, &Digest::ZERO).is_err());
+        }
+        let by_itself = change.sign(&key(3)).unwrap();
+        let refused = RootCertificate::verify(&by_itself, &pinned, &chain);
+        assert_eq!(refused, Err(CertificateError::Other("root")));
     }
 
     #[test]

@@ -3,8 +3,8 @@
 //!
 //! Formats and proofs, from the bytes up: [`json`] (the one JSON form), [`jws`] (who signed), [`names`], [`payload`] and [`tx`] (what
 //! is signed), [`merkle`] and [`rtree`] (trees), [`header`] (blocks), [`genesis`] (where a chain begins), [`checkpoint`]
-//! (what the members certify), [`map`] (the state map), [`entry`] (what is in it) and [`proof`] (what anybody can check
-//! without us). `docs/FORMATS.md` says the same in words, with vectors.
+//! (what the members certify), [`map`] (the state map), [`entry`] (what is in it), [`consent`], [`bodies`] and [`numbers`]
+//! (what stays off the chain) and [`proof`] (what anybody can check without us). `docs/FORMATS.md` says the same in words, with vectors.
 //!
 //! Rules and state, on top of them: [`state`] with [`anchors`] (every right and fact after a block), [`rules`] (what a
 //! transaction may do), [`block`] (what a block must be), [`read_set`] and [`speculative_state`] (what transactions lean on and
@@ -15,6 +15,7 @@
 pub mod anchors;
 pub mod audit;
 pub mod block;
+pub mod bodies;
 pub mod certificate;
 pub mod checkpoint;
 pub mod comparison;
@@ -33,6 +34,7 @@ pub mod map;
 pub mod memory;
 pub mod merkle;
 pub mod names;
+pub mod numbers;
 pub mod parallel;
 pub mod payload;
 pub mod proof;

@@ -35,6 +35,19 @@ pub enum MerkleError {
     Frontier,
 }
 
+/// Bytes of the pieces in which a large slice is digested.
+pub const PIECE_BYTES: usize = 1024 * 1024;
+
+/// The digest of a record's encrypted slice (FORMATS §10): SHA-256 up to 1 MiB, above the root over its pieces of 1 MiB.
+#[must_use]
+pub fn slice_digest(slice: &[u8]) -> Digest {
+    if slice.len() <= PIECE_BYTES {
+        return Digest::of(slice);
+    }
+    let leaves: Vec<Digest> = slice.chunks(PIECE_BYTES).map(leaf_hash).collect();
+    root(&leaves)
+}
+
 /// The hash of a leaf's data: SHA-256(0x00 ‖ data).
 #[must_use]
 pub fn leaf_hash(data: &[u8]) -> Digest {

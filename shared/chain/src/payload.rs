@@ -93,6 +93,8 @@ codes! {
         MisuseLifted = "misuse-lifted",
         /// A patient whose rights were restored from an older backup is unlocked; subject: the patient's root kid.
         RestoreLifted = "restore-lifted",
+        /// A root key that neither the one before nor the recovery key vouches for; subject: the new root's kid.
+        RootReplaced = "root-replaced",
     }
 }
 
@@ -104,6 +106,10 @@ pub struct Segment {
     pub bytes: u64,
     /// Its content id in IPFS.
     pub cid: String,
+    /// First clinical day of its records, in days since 1970-01-01, rounded outward.
+    pub day0: i32,
+    /// Last clinical day.
+    pub day1: i32,
     /// SHA-256 of the encrypted segment.
     pub digest: Digest,
     /// Records in it.
@@ -233,11 +239,7 @@ payloads! {
 
     /// `record.anchor`: encrypted segments exist.
     Anchor [Anchor = "record.anchor"] {
-        /// First clinical day, in days since 1970-01-01, rounded outward.
-        day0: i32,
-        /// Last clinical day.
-        day1: i32,
-        /// 1 to 64 segments.
+        /// 1 to 64 segments, ascending by root: their order tells nothing.
         segments: Vec<Segment>,
     }
 
@@ -475,19 +477,17 @@ const DAYS: std::ops::RangeInclusive<i32> = -62_091..=2_932_896;
 
 impl Anchor {
     fn check(&self) -> Result<(), PayloadError> {
-        demand(
-            DAYS.contains(&self.day0) && DAYS.contains(&self.day1),
-            "day0",
-            "outside the years 1800 to 9999",
-        )?;
-        demand(self.day0 <= self.day1, "day1", "before day0")?;
         demand((1..=MAX_SEGMENTS).contains(&self.segments.len()), "segments", "1 to 64")?;
         for segment in &self.segments {
             demand(is_cid(&segment.cid), "cid", "not a lowercase base32 CIDv1")?;
             demand((1..=MAX_INTEGER).contains(&segment.bytes), "bytes", "at least 1")?;
             demand(segment.records >= 1, "records", "at least 1")?;
+            let known = DAYS.contains(&segment.day0) && DAYS.contains(&segment.day1);
+            demand(known, "day0", "outside the years 1800 to 9999")?;
+            demand(segment.day0 <= segment.day1, "day1", "before day0")?;
         }
-        demand(all_distinct(self.segments.iter().map(|segment| segment.root)), "root", "twice in one anchor")
+        let ascending = self.segments.is_sorted_by(|one, next| one.root < next.root);
+        demand(ascending, "root", "not ascending, or twice in one anchor")
     }
 }
 

@@ -4,7 +4,7 @@
 //! the middle of their days, cut into 16 slices, each slice sorted by height, and packed 16 to a node, 16 nodes to a
 //! slice, 16 slices to the page. A node's hash covers its children's boxes and hashes:
 //!
-//! - anchor = i32 day0 ‖ i32 day1 ‖ u64 height ‖ txid (48 bytes); box = i32 day0 ‖ i32 day1 ‖ u64 height0 ‖ u64 height1 (24);
+//! - anchor = i32 day0 ‖ i32 day1 ‖ u64 height ‖ txid ‖ u16 segment (50 bytes); box = i32 day0 ‖ i32 day1 ‖ u64 height0 ‖ u64 height1 (24);
 //! - bottom node = H("hbc/rtree-leaf/v1", its anchors one after the other);
 //! - inner node = H("hbc/rtree-node/v1", box ‖ hash of each child);
 //! - `anchors` = RFC 6962 over the anchors in their order;
@@ -16,11 +16,12 @@
 use serde::{Deserialize, Serialize};
 
 use super::merkle::{self, NodeSource};
+use super::payload::Anchor;
 use hbc_types::digest::Digest;
 use hbc_types::hash::domain_hash;
 
 /// Bytes of an anchor.
-const ANCHOR_BYTES: usize = 48;
+const ANCHOR_BYTES: usize = 50;
 /// Anchors in a page.
 pub const PAGE_ANCHORS: usize = 4096;
 /// Children of a node.
@@ -30,7 +31,7 @@ const LEVELS: usize = 3;
 /// Anchors in a slice.
 const SLICE_ANCHORS: usize = PAGE_ANCHORS / FANOUT;
 /// An anchor's JSON has no more bytes than this, its comma included.
-const ANCHOR_TEXT_BYTES: usize = 146;
+const ANCHOR_TEXT_BYTES: usize = 162;
 /// So has a node's, whether it is closed or opened, its children not counted.
 const NODE_TEXT_BYTES: usize = 220;
 /// And the run of a page.
@@ -38,7 +39,7 @@ const RUN_TEXT_BYTES: usize = 90;
 /// A run of 4,096 leaves is a complete subtree of this level.
 const PAGE_LEVEL: u8 = 12;
 
-/// What the index knows of an anchor.
+/// What the index knows of a segment that a `record.anchor` names.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct AnchorLeaf {
@@ -50,20 +51,36 @@ pub struct AnchorLeaf {
     pub height: u64,
     /// The transaction.
     pub txid: Digest,
+    /// Which of its segments, from 0.
+    pub segment: u16,
 }
 
 impl AnchorLeaf {
-    /// i32 day0 ‖ i32 day1 ‖ u64 height ‖ txid, big-endian.
+    /// The leaves of a transaction that is final at this height: one for each segment, in their order.
+    pub fn all_of(anchor: &Anchor, height: u64, txid: Digest) -> impl Iterator<Item = Self> {
+        let segments = (0..).zip(&anchor.segments);
+        segments.map(move |(place, segment)| Self {
+            day0: segment.day0,
+            day1: segment.day1,
+            height,
+            txid,
+            segment: place,
+        })
+    }
+
+    /// i32 day0 ‖ i32 day1 ‖ u64 height ‖ txid ‖ u16 segment, big-endian.
     #[must_use]
     pub fn to_bytes(&self) -> [u8; ANCHOR_BYTES] {
-        let Self { day0, day1, height, txid } = self;
+        let Self { day0, day1, height, txid, segment } = self;
         let mut bytes = [0; ANCHOR_BYTES];
         let (numbers, rest) = bytes.split_at_mut(16);
         let packed = u128::from(day0.cast_unsigned()) << 96
             | u128::from(day1.cast_unsigned()) << 64
             | u128::from(*height);
         numbers.copy_from_slice(&packed.to_be_bytes());
-        rest.copy_from_slice(txid.as_bytes());
+        let (id, place) = rest.split_at_mut(32);
+        id.copy_from_slice(txid.as_bytes());
+        place.copy_from_slice(&segment.to_be_bytes());
         bytes
     }
 

@@ -11,7 +11,11 @@
 mod chain;
 pub mod named;
 
+use std::collections::BTreeMap;
+use std::path::Path;
+
 use ed25519_dalek::SigningKey;
+use serde_json::Value;
 
 use crate::checkpoint::{Certificate, Checkpoint};
 use crate::genesis::{Genesis, Named, Parameters, ServiceKey};
@@ -122,6 +126,40 @@ pub fn receipt_body(number: u64) -> ReceiptBody {
         categories: vec![Category::Laboratory],
         at: Timestamp::from_ms(1_790_000_000_400),
     }
+}
+
+/// A vector as its file has it: the members of each object in the order of their names, because whether `serde_json` keeps
+/// another order is for whoever else is built along to say.
+#[must_use]
+pub fn vector_text(value: &Value) -> String {
+    format!("{}\n", serde_json::to_string_pretty(&sorted(value)).unwrap())
+}
+
+fn sorted(value: &Value) -> Value {
+    match value {
+        Value::Object(members) => {
+            let ordered: BTreeMap<&String, Value> =
+                members.iter().map(|(name, value)| (name, sorted(value))).collect();
+            ordered.into_iter().map(|(name, value)| (name.clone(), value)).collect()
+        }
+        Value::Array(items) => items.iter().map(sorted).collect(),
+        _ => value.clone(),
+    }
+}
+
+/// Compares a vector with the file of this name in the folder of vectors, after writing it there if `HBC_WRITE_VECTORS` is
+/// set.
+pub fn check_vector(name: &str, value: &Value) {
+    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/vectors").join(format!("{name}.json"));
+    let text = vector_text(value);
+    if std::env::var_os("HBC_WRITE_VECTORS").is_some() {
+        std::fs::write(&file, &text).unwrap();
+    }
+    let stored = std::fs::read_to_string(&file).unwrap_or_default();
+    assert!(
+        stored == text,
+        "vectors/{name}.json is another than the code makes (HBC_WRITE_VECTORS=1 writes it)"
+    );
 }
 
 /// The certificate of a block, signed by these keys.

@@ -10,6 +10,7 @@
 use std::sync::atomic::AtomicBool;
 
 use ed25519_dalek::SigningKey;
+use hbc_chain::bodies::{Dimension, ErasureGround};
 use hbc_chain::certificate::PromiseClaims;
 use hbc_chain::checkpoint::verifier_key;
 use hbc_chain::entry::Kind;
@@ -67,8 +68,8 @@ fn hashes(lines: &mut Vec<String>) {
     put("map root of event a, event b, event c, each {}", map.root());
     let leaves: Vec<Digest> = (0..5_u8).map(|n| merkle::leaf_hash(&[n])).collect();
     put("Merkle root of the leaves 00, 01, 02, 03, 04", merkle::root(&leaves));
-    let anchor = AnchorLeaf { day0: -100, day1: 20_000, height: 7, txid: Digest::of(b"tx") };
-    put("leaf hash of the anchor -100, 20000, 7, SHA-256(\"tx\")", anchor.leaf_hash());
+    let anchor = AnchorLeaf { day0: -100, day1: 20_000, height: 7, txid: Digest::of(b"tx"), segment: 2 };
+    put("leaf hash of the anchor -100, 20000, 7, SHA-256(\"tx\"), 2", anchor.leaf_hash());
 }
 
 fn signed(lines: &mut Vec<String>) {
@@ -172,6 +173,8 @@ fn codes() -> Vec<(&'static str, Vec<&'static str>)> {
         ("custody", all(Custody::ALL, Custody::code)),
         ("status of a key", all(KeyStatus::ALL, KeyStatus::code)),
         ("status of a profile", all(StaffStatus::ALL, StaffStatus::code)),
+        ("ground of an erasure", all(ErasureGround::ALL, ErasureGround::code)),
+        ("dimension", all(Dimension::ALL, Dimension::code)),
         ("status of an affiliation", all(AffiliationStatus::ALL, AffiliationStatus::code)),
         ("order", all(OrderKind::ALL, OrderKind::code)),
         ("service", all(ServiceRole::ALL, ServiceRole::code)),

@@ -11,7 +11,7 @@ use hbc_types::wire::access::{
 };
 use hbc_types::wire::auth::{
     AgencyCreated, AgencyView, AuthorizationServer, ConsentKeyRegistered, ConsentSignature, Denial, Me,
-    PatientCreated, RecoveryCodes, RevocationSignature, Tokens, TotpPrepared, UnfreezeSignature,
+    MemberView, PatientCreated, RecoveryCodes, RevocationSignature, Tokens, TotpPrepared, UnfreezeSignature,
 };
 use hbc_types::wire::explorer::{
     BlockDetails, BlockSummary, ChangeView, NetworkView, NodesView, TransactionSummary, VotesView,
@@ -114,6 +114,10 @@ operations! {
         set_password() = PUT "/v1/me/password" -> ();
         renew_recovery_codes() = POST "/v1/me/recovery-codes" -> RecoveryCodes;
         sign_revocation() = POST "/v1/me/revocation-signatures" -> RevocationSignature;
+        list_members() = GET "/v1/me/members" -> Page<MemberView>;
+        take_in_member(id) = PUT "/v1/me/members/{id}" -> MemberView;
+        dismiss_member(id) = DELETE "/v1/me/members/{id}" -> MemberView;
+        leave_organisation() = DELETE "/v1/me/organisation" -> MemberView;
         confirm_totp() = PUT "/v1/me/totp" -> ();
         prepare_totp() = POST "/v1/me/totp" -> TotpPrepared;
         remove_totp() = DELETE "/v1/me/totp" -> ();

@@ -101,6 +101,18 @@ pub fn staff(salt: &Salt, body: &[u8]) -> Digest {
     domain_hash("hbc/staff/v1", &[salt, body])
 }
 
+/// Commitment to what somebody is in an organisation: `H("hbc/member/v1", salt, JCS body)`.
+#[must_use]
+pub fn member(salt: &Salt, body: &[u8]) -> Digest {
+    domain_hash("hbc/member/v1", &[salt, body])
+}
+
+/// Commitment to the reason of an order: `H("hbc/order/v1", salt, JCS body)`.
+#[must_use]
+pub fn order(salt: &Salt, body: &[u8]) -> Digest {
+    domain_hash("hbc/order/v1", &[salt, body])
+}
+
 /// Commitment to an erasure certificate: `H("hbc/erase/v1", salt, JCS body)`.
 #[must_use]
 pub fn erase(salt: &Salt, body: &[u8]) -> Digest {

@@ -106,6 +106,18 @@ id!(
     AgencyId, "agy"
 );
 id!(
+    /// A third-party app that operators registered.
+    AppId, "app"
+);
+id!(
+    /// A device or gateway that a patient paired.
+    DeviceId, "dev"
+);
+id!(
+    /// A link that opens some records.
+    LinkId, "lnk"
+);
+id!(
     /// An operator of the deployment.
     OperatorId, "op"
 );
@@ -152,28 +164,90 @@ impl PatientId {
     }
 }
 
-/// Any account that can hold a token.
-#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
-pub enum AccountId {
-    /// A patient.
-    Patient(PatientId),
-    /// An agency.
-    Agency(AgencyId),
-    /// An operator.
-    Operator(OperatorId),
+/// One of several kinds of identifier, told by the prefix.
+macro_rules! one_of {
+    ($(#[$doc:meta])* $name:ident { $($(#[$vdoc:meta])* $variant:ident($id:ident)),+ $(,)? } $prefixes:literal, $title:literal) => {
+        $(#[$doc])*
+        #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+        pub enum $name {
+            $($(#[$vdoc])* $variant($id),)+
+        }
+
+        impl $name {
+            /// Parses by prefix.
+            pub fn parse(text: &str) -> Result<Self, ParseIdError> {
+                match text.split_once('-').map(|(prefix, _)| prefix) {
+                    $(Some($id::PREFIX) => $id::parse(text).map(Self::$variant),)+
+                    _ => Err(ParseIdError { prefix: $prefixes }),
+                }
+            }
+
+            /// The written form.
+            #[must_use]
+            pub fn as_str(&self) -> &str {
+                match self { $(Self::$variant(id) => id.as_str(),)+ }
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(self.as_str())
+            }
+        }
+        impl FromStr for $name {
+            type Err = ParseIdError;
+            fn from_str(text: &str) -> Result<Self, Self::Err> {
+                Self::parse(text)
+            }
+        }
+        impl Serialize for $name {
+            fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+                serializer.serialize_str(self.as_str())
+            }
+        }
+        impl<'de> Deserialize<'de> for $name {
+            fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+                let text = String::deserialize(deserializer)?;
+                Self::parse(&text).map_err(serde::de::Error::custom)
+            }
+        }
+        impl utoipa::PartialSchema for $name {
+            fn schema() -> utoipa::openapi::RefOr<utoipa::openapi::schema::Schema> {
+                crate::schema::text(concat!("^(", $prefixes, ")-[0-9a-f]{32}$"), $title).into()
+            }
+        }
+        impl utoipa::ToSchema for $name {}
+    };
 }
 
-impl AccountId {
-    /// Parses by prefix. The directory is no account.
-    pub fn parse(text: &str) -> Result<Self, ParseIdError> {
-        match text.split_once('-').map(|(prefix, _)| prefix) {
-            Some(PatientId::PREFIX) => PatientId::parse(text).map(Self::Patient),
-            Some(AgencyId::PREFIX) => AgencyId::parse(text).map(Self::Agency),
-            Some(OperatorId::PREFIX) => OperatorId::parse(text).map(Self::Operator),
-            _ => Err(ParseIdError { prefix: "pat|agy|op" }),
-        }
+one_of!(
+    /// Any account that can hold a token. The directory is none.
+    AccountId {
+        /// A patient.
+        Patient(PatientId),
+        /// An agency.
+        Agency(AgencyId),
+        /// An operator.
+        Operator(OperatorId),
     }
+    "pat|agy|op", "Account id"
+);
+one_of!(
+    /// To whom a patient grants.
+    GranteeId {
+        /// An agency, or an organisation with its members.
+        Agency(AgencyId),
+        /// A third-party app.
+        App(AppId),
+        /// A paired device: it only writes.
+        Device(DeviceId),
+        /// Whoever has a link.
+        Link(LinkId),
+    }
+    "agy|app|dev|lnk", "Grantee id"
+);
 
+impl AccountId {
     /// The role that goes with such an id.
     #[must_use]
     pub const fn role(&self) -> Role {
@@ -183,46 +257,7 @@ impl AccountId {
             Self::Operator(_) => Role::Operator,
         }
     }
-
-    /// The written form.
-    #[must_use]
-    pub fn as_str(&self) -> &str {
-        match self {
-            Self::Patient(id) => id.as_str(),
-            Self::Agency(id) => id.as_str(),
-            Self::Operator(id) => id.as_str(),
-        }
-    }
 }
-
-impl fmt::Display for AccountId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.as_str())
-    }
-}
-impl FromStr for AccountId {
-    type Err = ParseIdError;
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        Self::parse(text)
-    }
-}
-impl Serialize for AccountId {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_str(self.as_str())
-    }
-}
-impl<'de> Deserialize<'de> for AccountId {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let text = String::deserialize(deserializer)?;
-        Self::parse(&text).map_err(serde::de::Error::custom)
-    }
-}
-impl utoipa::PartialSchema for AccountId {
-    fn schema() -> utoipa::openapi::RefOr<utoipa::openapi::schema::Schema> {
-        crate::schema::text("^(pat|agy|op)-[0-9a-f]{32}$", "Account id").into()
-    }
-}
-impl utoipa::ToSchema for AccountId {}
 
 #[cfg(test)]
 mod tests {

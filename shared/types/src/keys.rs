@@ -219,6 +219,14 @@ pub fn possession_text(chain: &Digest, kid: &Kid) -> Vec<u8> {
     signed_text("hbc/pop/v1", chain, &[&kid.to_string()])
 }
 
+/// What a client signs with a new patient's root key: the lines `hbc/root-pop/v1`, chain, kid, kid of the recovery key (or
+/// `-`), username.
+#[must_use]
+pub fn root_possession_text(chain: &Digest, root: &Kid, recovery: Option<&Kid>, username: &str) -> Vec<u8> {
+    let recovery = recovery.map_or_else(|| "-".to_owned(), Kid::to_string);
+    signed_text("hbc/root-pop/v1", chain, &[&root.to_string(), &recovery, username])
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
@@ -341,8 +349,13 @@ mod tests {
     }
 
     #[test]
-    fn the_possession_text_is_three_lines() {
+    fn the_possession_texts_are_their_lines() {
         let text = String::from_utf8(possession_text(&Digest::ZERO, &Digest::of(b"k"))).unwrap();
-        assert_eq!(text, format!("hbc/pop/v1\n{}\n{}\n", Digest::ZERO, Digest::of(b"k")));
+        let (zero, key) = (Digest::ZERO, Digest::of(b"k"));
+        assert_eq!(text, format!("hbc/pop/v1\n{zero}\n{key}\n"));
+        for (recovery, line) in [(None, "-".to_owned()), (Some(&zero), zero.to_string())] {
+            let text = String::from_utf8(root_possession_text(&zero, &key, recovery, "ada")).unwrap();
+            assert_eq!(text, format!("hbc/root-pop/v1\n{zero}\n{key}\n{line}\nada\n"));
+        }
     }
 }

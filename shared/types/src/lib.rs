@@ -13,6 +13,7 @@ pub mod outbox;
 pub mod problem;
 pub mod purpose;
 pub mod random;
+pub mod ranges;
 pub mod saved;
 pub mod schema;
 pub mod secret;

@@ -1,4 +1,5 @@
-// A check of checkpoints and inclusion proofs by somebody else's code: golang.org/x/mod/sumdb knows nothing of HBC.
+// A check of checkpoints and inclusion proofs by somebody else's code: golang.org/x/mod/sumdb and filippo.io/torchwood know
+// nothing of HBC.
 //
 //	note KEYS MEMBERS < CHECKPOINT
 //	note KEYS MEMBERS TRANSACTION < TLOG-PROOF
@@ -17,6 +18,7 @@ import (
 	"strconv"
 	"strings"
 
+	"filippo.io/torchwood"
 	"golang.org/x/mod/sumdb/note"
 	"golang.org/x/mod/sumdb/tlog"
 )
@@ -77,11 +79,10 @@ func main() {
 	if 3*len(opened.Sigs) <= 2*members {
 		end(1, fmt.Sprintf("%d of %d signed", len(opened.Sigs), members))
 	}
+	checkpoint := must(torchwood.ParseCheckpoint(opened.Text))
 	if len(os.Args) == 4 {
-		lines := strings.Split(opened.Text, "\n")
-		size, root := must(strconv.ParseInt(lines[1], 10, 64)), must(hash(lines[2]))
 		leaf := tlog.RecordHash(must(os.ReadFile(os.Args[3])))
-		if err := tlog.CheckRecord(path, size, root, index, leaf); err != nil {
+		if err := tlog.CheckRecord(path, checkpoint.N, checkpoint.Hash, index, leaf); err != nil {
 			end(1, err)
 		}
 	}

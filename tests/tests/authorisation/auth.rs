@@ -75,6 +75,32 @@ fn agencies(world: &World) -> Result<Vec<Case>> {
     ])
 }
 
+fn word(person: &Person) -> Value {
+    json!({"function": "surgeon", "password": person.password})
+}
+
+fn members(world: &World) -> Result<Vec<Case>> {
+    let World { alice, dora, operator, hope, mia, max, kim, .. } = world;
+    let refused = |case: Case, body: fn(&Person) -> Value| {
+        let case = case.stranger_with(alice, &body(alice), &FORBIDDEN);
+        case.stranger_with(operator, &body(operator), &FORBIDDEN).stranger_with(dora, &body(dora), &[404])
+    };
+    let ending = |name, arguments: &[&str], person: &Person| {
+        refused(Case::new(name, arguments).json(&proof(person)), proof).rightful(person)
+    };
+    Ok(vec![
+        Case::new("auth GET /v1/me/members", &[])
+            .stranger(alice, &FORBIDDEN)
+            .stranger(operator, &FORBIDDEN)
+            .sees_nothing(dora)
+            .rightful(hope),
+        refused(Case::new("auth PUT /v1/me/members/{id}", &[mia.agency()?.as_str()]).json(&word(hope)), word)
+            .rightful(hope),
+        ending("auth DELETE /v1/me/members/{id}", &[max.agency()?.as_str()], hope),
+        ending("auth DELETE /v1/me/organisation", &[], kim),
+    ])
+}
+
 fn signatures(world: &World) -> Vec<Case> {
     let World { app, alice, bob, carol, dora, operator, chain, .. } = world;
     let key = SigningKey::from_bytes(&app.random.bytes());
@@ -142,5 +168,6 @@ pub fn cases(world: &World) -> Result<Vec<Case>> {
     all.extend(signatures(world));
     all.extend(own(world));
     all.extend(agencies(world)?);
+    all.extend(members(world)?);
     Ok(all)
 }

@@ -9,11 +9,11 @@ use hbc_tests::{Person, TestApp};
 use hbc_types::Digest;
 use hbc_types::account::{AgencyType, Custody};
 use hbc_types::ids::RecordId;
-use hbc_types::keys::{PublicKey, signed_text};
+use hbc_types::keys::{PublicKey, root_possession_text};
 use hbc_types::labels::Category;
 use hbc_types::secret::{Bytes, SecretText};
 use hbc_types::wire::access::{AccessRequestView, GrantDraft, GrantView};
-use hbc_types::wire::auth::{AgencyView, ConsentSignatureRequest, TotpPrepared};
+use hbc_types::wire::auth::{AgencyView, ConsentSignatureRequest, NewAgency, TotpPrepared};
 use serde_json::{Value, json};
 
 /// Who tries, and what there is to try it on.
@@ -46,6 +46,14 @@ pub struct World {
     pub otto: Person,
     /// An agency that waits for approval.
     pub pia: Person,
+    /// A hospital, somebody who asked to belong to it, and two whom it took in.
+    pub hope: Person,
+    /// See [`World::hope`].
+    pub mia: Person,
+    /// See [`World::hope`].
+    pub max: Person,
+    /// See [`World::hope`].
+    pub kim: Person,
     /// The operator.
     pub operator: Person,
     /// alice's grant to dora, active.
@@ -86,6 +94,16 @@ impl World {
         };
         let (dora, dora_view) = doctor().await?;
         let (nora, otto) = (doctor().await?.0, doctor().await?.0);
+        let hope = app.pending_agency(AgencyType::Hospital).await?;
+        app.approve(&operator, hope.agency()?).await?;
+        let [mia, max, kim] = [
+            staff(&app, &operator, &hope).await?,
+            staff(&app, &operator, &hope).await?,
+            staff(&app, &operator, &hope).await?,
+        ];
+        for member in [&max, &kim] {
+            app.take_in(&hope, member, "surgeon").await?;
+        }
         let (rita, created) = app.sign_up_patient(&app.new_patient()).await?;
         let code = created.recovery_codes.first().context("no recovery codes")?.clone();
 
@@ -117,6 +135,10 @@ impl World {
             tess: tess(&app).await?,
             rita: (rita, code),
             pia: app.pending_agency(AgencyType::Insurer).await?,
+            hope,
+            mia,
+            max,
+            kim,
             observation: made["id"].as_str().context("no id")?.to_owned(),
             chain,
             alice,
@@ -151,11 +173,22 @@ impl World {
     }
 }
 
+/// A doctor in good standing who asked to belong to an organisation.
+async fn staff(app: &TestApp, operator: &Person, organisation: &Person) -> Result<Person> {
+    let new = NewAgency {
+        organisation: Some(organisation.agency()?.clone()),
+        ..app.new_agency(AgencyType::Doctor)
+    };
+    let doctor = app.sign_up_agency(&new).await?;
+    app.approve(operator, doctor.agency()?).await?;
+    Ok(doctor)
+}
+
 async fn carol(app: &TestApp, chain: &Digest) -> Result<Person> {
     let root = SigningKey::from_bytes(&app.random.bytes());
     let public = PublicKey::of(&root);
     let mut new = app.new_patient();
-    let text = signed_text("hbc/root-pop/v1", chain, &[&public.kid().to_string(), &new.username]);
+    let text = root_possession_text(chain, &public.kid(), None, &new.username);
     new.custody = Custody::Client;
     new.root_public_key = Some(Bytes::from(public.as_bytes().as_slice()));
     new.root_pop = Some(Bytes::from(root.sign(&text).to_bytes().as_slice()));

@@ -10,7 +10,7 @@ use hbc_chain::payload::{Consent, ConsentKey, KeyStatus, Payload, Revoke};
 use hbc_chain::tx::Tx;
 use hbc_types::account::Custody;
 use hbc_types::hash::{self, Salt};
-use hbc_types::ids::{AccessRequestId, AgencyId, GrantId, PatientId};
+use hbc_types::ids::{AccessRequestId, AgencyId, GrantId, GranteeId, PatientId};
 use hbc_types::keys::PublicKey;
 use hbc_types::wire::access::Scope;
 use hbc_types::{Digest, Random, Timestamp};
@@ -116,9 +116,10 @@ impl Draft {
         let grant = &self.grant;
         let says = |field: &str, value: Value| self.payload.get(field) == Some(&value);
         // Without `..`, here and below: a field that is added to what is signed does not compile until it is compared.
-        let ConsentBody { grant: id, grantee, patient, scope } = body;
+        let ConsentBody { device, grant: id, grantee, offline, opens, patient, scope } = body;
         id == grant.id
-            && grantee == grant.grantee
+            && grantee == GranteeId::Agency(grant.grantee.clone())
+            && (device, offline, opens) == (None, None, None)
             && patient == grant.patient
             && scope == grant.scope
             && says("commitment", json!(self.commitment()))
@@ -129,12 +130,8 @@ impl Draft {
 /// Drafts a grant.
 pub fn draft(wish: &Wish, chain: Digest, now: Timestamp, random: &Random) -> Result<Draft, JsonError> {
     let id = GrantId::random(random);
-    let body = ConsentBody {
-        grant: id.clone(),
-        grantee: wish.grantee.clone(),
-        patient: wish.patient.clone(),
-        scope: wish.scope.clone(),
-    };
+    let (grantee, patient, scope) = (wish.grantee.clone(), wish.patient.clone(), wish.scope.clone());
+    let body = ConsentBody::to_agency(id.clone(), grantee, patient, scope);
     let body = json::encode(&body)?;
     let salt: Salt = random.bytes();
     let (seq, prev) = wish.key.as_ref().map_or((1, None), |key| (key.last_seq + 1, key.last_txid));

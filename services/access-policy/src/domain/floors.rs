@@ -24,6 +24,8 @@ pub enum Change {
     Account(AccountId, i64),
     /// A staff profile had so many changes take effect.
     Staff(Digest, u64),
+    /// The affiliation of these two staff keys, an organisation's and a person's, had so many changes.
+    Affiliation(Digest, Digest, u64),
     /// A session ended; its tokens have expired at this time (Unix ms).
     Session(SessionId, i64),
 }
@@ -37,6 +39,8 @@ codes! {
         Account = "account",
         /// A staff profile.
         Staff = "staff",
+        /// An affiliation.
+        Affiliation = "affiliation",
         /// An ended session.
         Session = "session",
     }
@@ -138,6 +142,9 @@ impl Floors {
             Change::Rights(patient, version) => (Kind::Rights, patient.to_string(), signed(version)),
             Change::Account(account, at) => (Kind::Account, account.to_string(), *at),
             Change::Staff(key, round) => (Kind::Staff, key.to_string(), signed(round)),
+            Change::Affiliation(organisation, key, count) => {
+                (Kind::Affiliation, format!("{organisation}/{key}"), signed(count))
+            }
             Change::Session(session, until) => (Kind::Session, session.to_string(), *until),
         };
         Floor { kind, name: self.name(kind, &id), number }
@@ -232,12 +239,15 @@ mod tests {
     use super::*;
 
     fn change() -> impl Strategy<Value = Change> {
-        (0..4_u8, 0..4_u64, 0..50_i64).prop_map(|(kind, seed, number)| {
+        (0..5_u8, 0..4_u64, 0..50_i64).prop_map(|(kind, seed, number)| {
             let random = Random::seeded(seed);
             match kind {
                 0 => Change::Rights(PatientId::random(&random), number.unsigned_abs()),
                 1 => Change::Account(AccountId::Agency(AgencyId::random(&random)), number),
                 2 => Change::Staff(Digest::of(&seed.to_be_bytes()), number.unsigned_abs()),
+                3 => {
+                    Change::Affiliation(Digest::of(&seed.to_be_bytes()), Digest::ZERO, number.unsigned_abs())
+                }
                 _ => Change::Session(SessionId::random(&random), number),
             }
         })
@@ -259,7 +269,7 @@ mod tests {
                         Change::Rights(id, version) => prop_assert!(again.rights(id) >= *version),
                         Change::Account(id, at) => prop_assert!(again.account(id) >= *at),
                         Change::Session(id, _) => prop_assert!(again.has_ended(id)),
-                        Change::Staff(..) => {}
+                        Change::Staff(..) | Change::Affiliation(..) => {}
                     }
                     // A row is as old as the change that wrote it; the last change of a thing is the youngest.
                     let later = past.iter().map(|change| again.of(change));

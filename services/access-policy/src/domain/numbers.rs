@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 
 use hbc_types::Digest;
 use hbc_types::ids::IntentId;
+use hbc_types::ranges::Ranges;
 use hbc_types::wire::access::{AnchoredItem, Labels, NumberSet};
 
 /// What became of a range of numbers.
@@ -74,21 +75,15 @@ impl SetState {
     #[must_use]
     pub fn view(&self, labels: Labels) -> NumberSet {
         let of = |wanted: RangeState| {
-            let mut numbers: Vec<u64> = self
-                .unsettled
-                .iter()
-                .filter(|(_, _, state)| *state == wanted)
-                .flat_map(|(first, last, _)| *first..=*last)
-                .collect();
-            numbers.sort_unstable();
-            numbers
+            let unsettled = self.unsettled.iter().filter(|(_, _, state)| *state == wanted);
+            Ranges::of(unsettled.map(|(first, last, _)| [*first, *last]))
         };
         NumberSet {
             labels,
             n_max: self.n_max,
             open: of(RangeState::Open),
             voided: of(RangeState::Void),
-            erased: Vec::new(),
+            erased: Ranges::default(),
         }
     }
 }
@@ -200,7 +195,7 @@ mod tests {
         let open: Vec<u64> = (0..12).filter(|n| set.may_be_unwrapped(*n)).collect();
         assert_eq!(open, vec![1, 2, 5, 6, 7, 8, 9]);
         let view = set.view(labels(Category::Laboratory));
-        assert_eq!((view.open, view.voided), (vec![9], vec![3, 4]));
+        assert_eq!((view.open.pairs(), view.voided.pairs()), ([[9, 9]].as_slice(), [[3, 4]].as_slice()));
     }
 
     proptest! {

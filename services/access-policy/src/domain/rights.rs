@@ -27,7 +27,7 @@ use zeroize::Zeroizing;
 use crate::domain::floors::{Change, Floors, SetBackError};
 use crate::domain::grant::Grant;
 use crate::domain::policy::Principal;
-use crate::domain::staff::{Record, Vote};
+use crate::domain::staff::{Membership, Record, Vote};
 
 /// Bytes of a nonce.
 const NONCE_BYTES: usize = 12;
@@ -191,6 +191,18 @@ fn staff_text(record: &Record) -> Vec<u8> {
     }
     let borrowed: Vec<&[u8]> = parts.iter().map(Vec::as_slice).collect();
     hash::aad("hbc/staff-row/v1", &borrowed)
+}
+
+fn membership_text(membership: &Membership) -> Vec<u8> {
+    let Membership { organisation, key, count, status } = membership;
+    let parts = [
+        digest(Some(organisation)),
+        digest(Some(key)),
+        count.to_be_bytes().to_vec(),
+        text(Some(status.code())),
+    ];
+    let borrowed: Vec<&[u8]> = parts.iter().map(Vec::as_slice).collect();
+    hash::aad("hbc/affiliation-row/v1", &borrowed)
 }
 
 /// The scope by its meaning, so that it does not matter how a JSON text was spaced.
@@ -487,6 +499,23 @@ impl RowProtection {
     /// Checks the MAC of a staff profile.
     pub fn check_staff(&self, record: &Record, mac: &[u8]) -> Result<(), RowMacError> {
         self.macs.check("staff", &[Column::Bytes(&staff_text(record))], mac)
+    }
+
+    /// Whether an affiliation is as of the last change of it.
+    pub fn check_membership_age(&self, membership: &Membership) -> Result<(), SetBackError> {
+        let Membership { organisation, key, count, status: _ } = membership;
+        self.floors.check("affiliations", &Change::Affiliation(*organisation, *key, *count))
+    }
+
+    /// The MAC of an affiliation.
+    #[must_use]
+    pub fn membership(&self, membership: &Membership) -> [u8; RowMac::BYTES] {
+        self.macs.compute("affiliations", &[Column::Bytes(&membership_text(membership))])
+    }
+
+    /// Checks the MAC of an affiliation.
+    pub fn check_membership(&self, membership: &Membership, mac: &[u8]) -> Result<(), RowMacError> {
+        self.macs.check("affiliations", &[Column::Bytes(&membership_text(membership))], mac)
     }
 
     /// The MAC of a bucket of ended sessions.

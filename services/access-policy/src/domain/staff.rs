@@ -4,13 +4,13 @@
 //! Operators and keys of auth are those of the founding document. A vote of one who came later is not counted: then an
 //! agency stays unverified here.
 //!
-//! Why: decision 0114.
+//! Why: decision 0114; who acts for an organisation: decision 0116.
 
 use std::collections::BTreeSet;
 
 use hbc_chain::genesis::Genesis;
 use hbc_chain::json;
-use hbc_chain::payload::{Staff, StaffStatus};
+use hbc_chain::payload::{Affiliation, AffiliationStatus, Staff, StaffStatus};
 use hbc_types::account::{Role, ServiceRole, Standing};
 use hbc_types::ids::AccountId;
 use hbc_types::wire::access::{StaffBody, Subject};
@@ -105,6 +105,31 @@ impl Record {
     }
 }
 
+/// Whether somebody acts for an organisation, as final blocks made it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Membership {
+    /// Kid of the organisation's staff key.
+    pub organisation: Digest,
+    /// Kid of the person's staff key.
+    pub key: Digest,
+    /// Changes so far.
+    pub count: u64,
+    /// Whether they do.
+    pub status: AffiliationStatus,
+}
+
+impl Membership {
+    /// What a final change makes of it; nothing if it was counted before. That the organisation signed, or who ends it one
+    /// of the two, is a rule of the ledger (FORMATS §5).
+    #[must_use]
+    pub fn after(known: Option<&Self>, change: &Affiliation) -> Option<Self> {
+        let Affiliation { key, nonce, organisation, status, chain: _, commitment: _, iat: _ } = change;
+        let count = known.map_or(0, |known| known.count);
+        let (organisation, key, status) = (*organisation, *key, *status);
+        (*nonce == count).then_some(Self { organisation, key, count: count + 1, status })
+    }
+}
+
 /// What auth says of an agency contradicts the profile that it sends along.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
@@ -115,11 +140,10 @@ pub fn open(id: &AccountId, subject: &Subject, profile: &StaffProfile) -> Result
     let salt = profile.salt.to_array::<32>().ok_or(ProfileError("needs a salt of 32 bytes"))?;
     let body = json::decode::<StaffBody>(profile.body.as_bytes())
         .map_err(|_form| ProfileError("is no body of a staff profile"))?;
-    let StaffBody { agency, agency_type, licence_number: _, name, organisation } = body;
+    let StaffBody { agency, agency_type, licence_number: _, name } = body;
     let same = *id == AccountId::Agency(agency)
         && subject.agency_type == Some(agency_type)
-        && subject.name.as_deref() == Some(name.as_str())
-        && subject.organisation == organisation;
+        && subject.name.as_deref() == Some(name.as_str());
     if same {
         Ok(hash::staff(&salt, profile.body.as_bytes()))
     } else {
@@ -201,7 +225,6 @@ mod tests {
             agency_type: AgencyType::Doctor,
             licence_number: "L-1".to_owned(),
             name: "Dr. Example".to_owned(),
-            organisation: None,
         };
         let profile = StaffProfile {
             body: String::from_utf8(json::encode(&body).unwrap()).unwrap(),
@@ -219,10 +242,9 @@ mod tests {
             revision: 1,
         };
         let commitment = open(&account, &subject, &profile).unwrap();
-        let said: [fn(&mut Subject); 3] = [
+        let said: [fn(&mut Subject); 2] = [
             |subject| subject.name = Some("Dr. Nobody".to_owned()),
             |subject| subject.agency_type = Some(AgencyType::Hospital),
-            |subject| subject.organisation = AgencyId::parse(&format!("agy-{:032x}", 2)).ok(),
         ];
         for change in said {
             let mut other = subject.clone();

@@ -5,11 +5,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use hbc_chain::json;
-use hbc_chain::jws;
+use hbc_chain::numbers::NumbersClaims;
 use hbc_db::Tx;
 use hbc_types::hash::domain_hash;
-use hbc_types::ids::{GrantId, IntentId, ReceiptId};
+use hbc_types::ids::{GrantId, IntentId, PatientId, ReceiptId};
 use hbc_types::labels::{Category, Sensitivity};
 use hbc_types::purpose::Action;
 use hbc_types::wire::access::{
@@ -17,7 +16,6 @@ use hbc_types::wire::access::{
     ReceiptRecord, ReleasedKey, TagKey, UnwrapItem, UnwrapRequest, Unwrapped, VoidRequest,
 };
 use hbc_types::{Digest, Timestamp};
-use serde::Serialize;
 
 use crate::app::{App, Who};
 use crate::domain::decision::Verdict;
@@ -34,8 +32,6 @@ use crate::store::keys::{Intent, IntentState};
 
 /// Items in one request at most.
 const MOST_ITEMS: usize = 10_000;
-/// The `typ` of a numbers statement.
-pub const NUMBERS_TYP: &str = "hbc-numbers+jws";
 
 fn check_count(count: usize) -> Result<(), Error> {
     match count {
@@ -251,20 +247,18 @@ pub async fn unwrap(app: &App, who: Who, request: UnwrapRequest) -> Result<Unwra
         Box::pin(async move { unwrap_in(&this, tx, &caller, &request, now).await })
     })
     .await?;
-    answer.numbers.jws = sign_numbers(app, patient.as_str(), &answer.numbers.sets, now)?;
+    answer.numbers.jws = sign_numbers(app, patient, answer.numbers.sets.clone(), now)?;
     Ok(answer)
 }
 
-fn sign_numbers(app: &App, patient: &str, sets: &[NumberSet], now: Timestamp) -> Result<String, Error> {
-    #[derive(Serialize)]
-    struct Statement<'a> {
-        chain: Digest,
-        iat: u64,
-        patient: &'a str,
-        sets: &'a [NumberSet],
-    }
-    let statement = Statement { chain: app.chain, iat: now.unsigned_ms(), patient, sets };
-    jws::sign(&app.service_key, NUMBERS_TYP, &statement).map_err(|error: json::JsonError| error.into())
+fn sign_numbers(
+    app: &App,
+    patient: PatientId,
+    sets: Vec<NumberSet>,
+    now: Timestamp,
+) -> Result<String, Error> {
+    let claims = NumbersClaims { chain: app.chain, iat: now.unsigned_ms(), patient, sets };
+    Ok(claims.sign(&app.service_key)?)
 }
 
 async fn unwrap_in(

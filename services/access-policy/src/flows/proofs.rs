@@ -39,6 +39,7 @@ pub async fn consent(app: &App, who: &Who, id: &GrantId) -> Result<Vec<u8>, Erro
             body: serde_json::from_str(&stored.body).map_err(|_other| bad("body"))?,
             salt: SaltBytes::from_bytes(salt),
         },
+        delegate: None,
         root: PublicKey::from_bytes(root),
     };
     verified(app, &Document::Consent(proof))

@@ -1,11 +1,12 @@
 //! Accounts, denials and ended sessions.
 
+use hbc_chain::payload::AffiliationStatus;
 use hbc_db::row::{self, Reader};
 use hbc_db::{DbError, Tx};
-use hbc_types::Timestamp;
 use hbc_types::account::{AgencyType, Role, Standing};
-use hbc_types::ids::{AccountId, SessionId};
+use hbc_types::ids::{AccountId, AgencyId, SessionId};
 use hbc_types::wire::access::Subject;
+use hbc_types::{Digest, Timestamp};
 use sqlx::any::AnyRow;
 
 use crate::domain::floors::{Change, Changes};
@@ -244,6 +245,22 @@ pub async fn active_account(
     Ok(active.then_some(account))
 }
 
+/// The organisation that auth says the holder of a staff key belongs to, if it is in good standing and the ledger says that
+/// it took them in.
+async fn active_organisation(
+    tx: &mut Tx,
+    protection: &RowProtection,
+    id: &AgencyId,
+    staff_key: Option<Digest>,
+    now: Timestamp,
+) -> Result<Option<Account>, Error> {
+    let Some(its) = active_account(tx, protection, id.as_str(), now).await? else { return Ok(None) };
+    let (Some(organisation), Some(key)) = (its.subject.staff_key, staff_key) else { return Ok(None) };
+    let membership = store::staff::membership(tx, protection, organisation, key).await?;
+    let acts = membership.is_some_and(|membership| membership.status == AffiliationStatus::Active);
+    Ok(acts.then_some(its))
+}
+
 /// The caller as decisions see it: an account that auth never told of is suspended.
 pub async fn principal(
     tx: &mut Tx,
@@ -259,17 +276,17 @@ pub async fn principal(
     let Subject {
         agency_type,
         mut organisation,
+        staff_key,
         // The id tells the role; the others give no right by themselves.
         standing: _,
         role: _,
         name: _,
-        staff_key: _,
         profile: _,
         revision: _,
     } = account.subject;
     let mut organisation_type = None;
     if let Some(its) = &organisation {
-        match active_account(tx, protection, its.as_str(), now).await? {
+        match active_organisation(tx, protection, its, staff_key, now).await? {
             Some(its) => organisation_type = its.subject.agency_type,
             None => organisation = None,
         }

@@ -25,4 +25,5 @@ pub const MIGRATIONS: &[Migration] = hbc_db::migrations![
     5 "ended grants" "../../migrations/0005_ended_grants.sql",
     6 "closing receipts" "../../migrations/0006_closing_receipts.sql",
     7 "staff" "../../migrations/0007_staff.sql",
+    8 "affiliations" "../../migrations/0008_affiliations.sql",
 ];

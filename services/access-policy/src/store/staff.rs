@@ -1,15 +1,15 @@
-//! Staff profiles as final blocks made them.
+//! Staff profiles, and who acts for which organisation, as final blocks made them.
 
 use std::collections::BTreeSet;
 
-use hbc_chain::payload::StaffStatus;
+use hbc_chain::payload::{AffiliationStatus, StaffStatus};
 use hbc_db::row::{self, Reader};
 use hbc_db::{DbError, Tx};
 use hbc_types::Digest;
 
 use crate::domain::floors::{Change, Changes};
 use crate::domain::rights::RowProtection;
-use crate::domain::staff::{Record, Vote};
+use crate::domain::staff::{Membership, Record, Vote};
 use crate::error::Error;
 
 /// The profile of a staff key, checked, and no older than the last change.
@@ -68,5 +68,63 @@ pub async fn put_staff(
     .execute(tx)
     .await?;
     changes.push(Change::Staff(*key, *round));
+    Ok(())
+}
+
+/// The affiliation of two staff keys, checked, and no older than the last change.
+pub async fn membership(
+    tx: &mut Tx,
+    protection: &RowProtection,
+    organisation: Digest,
+    key: Digest,
+) -> Result<Option<Membership>, Error> {
+    let membership = stored_membership(tx, protection, organisation, key).await?;
+    if let Some(membership) = &membership {
+        protection.check_membership_age(membership)?;
+    }
+    Ok(membership)
+}
+
+/// The same, maybe older: for changes only.
+pub async fn stored_membership(
+    tx: &mut Tx,
+    protection: &RowProtection,
+    organisation: Digest,
+    key: Digest,
+) -> Result<Option<Membership>, Error> {
+    let row = sqlx::query("SELECT count, status, mac FROM affiliations WHERE organisation = $1 AND key = $2")
+        .bind(organisation.to_string())
+        .bind(key.to_string())
+        .fetch_optional(tx)
+        .await?;
+    let Some(row) = row else { return Ok(None) };
+    let row = Reader(&row);
+    let (count, status) = (row.number("count")?, row.code("status", AffiliationStatus::parse)?);
+    let membership = Membership { organisation, key, count, status };
+    protection.check_membership(&membership, &row.bytes("mac")?)?;
+    Ok(Some(membership))
+}
+
+/// Writes an affiliation with a fresh MAC.
+pub async fn put_membership(
+    tx: &mut Tx,
+    protection: &RowProtection,
+    membership: &Membership,
+    changes: &Changes,
+) -> Result<(), Error> {
+    let Membership { organisation, key, count, status } = membership;
+    sqlx::query(
+        "INSERT INTO affiliations (organisation, key, count, status, mac) VALUES ($1, $2, $3, $4, $5)
+         ON CONFLICT (organisation, key) DO UPDATE SET count = excluded.count, status = excluded.status,
+             mac = excluded.mac",
+    )
+    .bind(organisation.to_string())
+    .bind(key.to_string())
+    .bind(row::stored(*count, "count")?)
+    .bind(status.code())
+    .bind(protection.membership(membership).to_vec())
+    .execute(tx)
+    .await?;
+    changes.push(Change::Affiliation(*organisation, *key, *count));
     Ok(())
 }

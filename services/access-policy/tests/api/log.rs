@@ -5,6 +5,7 @@ use std::time::Duration;
 use hbc_chain::proof::{self, Content, Trust};
 use hbc_testkit::service::eventually;
 use hbc_types::account::AgencyType;
+use hbc_types::ids::GranteeId;
 use hbc_types::labels::Category;
 use hbc_types::purpose::Purpose;
 use hbc_types::wire::access::{AccessPage, Explanation, GrantView};
@@ -196,7 +197,7 @@ async fn with_a_ledger_grants_become_final_and_receipts_prove_themselves_offline
     let Content::Consent { body, root, .. } = proof::verify(&file, &trust).unwrap().content else {
         panic!("not a consent")
     };
-    assert_eq!((body.grant, body.grantee), (grant.id.clone(), doctor.id.clone()));
+    assert_eq!((body.grant, body.grantee), (grant.id.clone(), GranteeId::Agency(doctor.id.clone())));
     assert_eq!(root, hbc_types::keys::PublicKey::of(&patient.root).kid());
     // A revocation takes effect at once, and becomes final as well.
     assert_eq!(w.revoke(&patient, &doctor, &grant.id).await.status, 200);

@@ -1,6 +1,6 @@
 //! What a service's key alone can make anybody believe: nothing that opens a record.
 
-use hbc_chain::payload::StaffStatus;
+use hbc_chain::payload::{AffiliationStatus, StaffStatus};
 use hbc_types::account::{AgencyType, Role, Standing};
 use hbc_types::labels::Category;
 use hbc_types::purpose::Purpose;
@@ -40,7 +40,6 @@ async fn auths_key_alone_makes_nobody_active() {
             Subject { staff_key: real.staff_key, profile: real.profile.clone(), ..honest.clone() },
             // With a profile that says something else than auth.
             Subject { name: Some("Dr. Nobody".to_owned()), ..honest.clone() },
-            Subject { organisation: Some(hospital.id.clone()), ..honest.clone() },
             Subject { agency_type: Some(AgencyType::Hospital), ..honest.clone() },
         ];
         for told in &forged {
@@ -49,16 +48,50 @@ async fn auths_key_alone_makes_nobody_active() {
             assert_eq!(read().await.problem(), "403 agency_unverified");
         }
         // Half of the votes: auth's own, and then an operator's for something else.
-        let [by_auth, by_operator] = w.votes(&thief, doctor, Some(&hospital.id), (0, StaffStatus::Active));
-        let [_, for_another] = w.votes(&thief, doctor, None, (0, StaffStatus::Active));
+        let [by_auth, by_operator] = w.votes(&thief, doctor, (0, StaffStatus::Active));
+        let [_, for_another] = w.votes(&thief, AgencyType::Laboratory, (0, StaffStatus::Active));
         w.finalise(&[&by_auth, &for_another]).await;
         assert_eq!(put(&w, &thief, &joined).await, "409 conflict");
         assert_eq!(read().await.problem(), "403 agency_unverified");
-        // An operator who approves makes the doctor one; only what the profile says counts.
+        // An operator who approves makes the doctor one, but nobody's member.
         w.finalise(&[&by_operator]).await;
-        assert_eq!(put(&w, &thief, &honest).await, "409 conflict");
         assert_eq!(put(&w, &thief, &joined).await, "204");
-        assert_eq!(w.read(&thief.user, &written).await.keys.len(), 1);
+        assert!(w.read(&thief.user, &written).await.keys.is_empty());
+    }
+}
+
+/// Nobody but the organisation takes somebody in, and either may end it; no database brings it back.
+#[tokio::test]
+async fn a_member_of_an_organisation_is_whom_it_took_in() {
+    for w in worlds().await {
+        let patient = w.patient().await;
+        let written = w.write(&patient.user, &patient.id, &[labels(Category::Laboratory)]).await;
+        let (hospital, other) = (w.agency(AgencyType::Hospital).await, w.agency(AgencyType::Hospital).await);
+        w.grant(&patient, &hospital, w.scope()).await;
+        let doctor = w.agency(AgencyType::Doctor).await;
+        let reads = async || w.read(&doctor.user, &written).await.keys.len();
+        let says = w.told(&doctor, AgencyType::Doctor, Some(&hospital.id), 2);
+        assert_eq!(put(&w, &doctor, &says).await, "204");
+        assert_eq!(reads().await, 0, "auth says so alone");
+        w.affiliate(&other.id, &doctor.id, 0, AffiliationStatus::Active).await;
+        assert_eq!(reads().await, 0, "another organisation says so");
+        w.affiliate(&hospital.id, &doctor.id, 0, AffiliationStatus::Active).await;
+        assert_eq!(reads().await, 1);
+        w.by_hand("CREATE TABLE older AS SELECT * FROM affiliations").await;
+        let ended = w.affiliation(&hospital.id, &doctor.id, 1, AffiliationStatus::Ended);
+        let block = w.finalise(&[&ended]).await;
+        assert_eq!(reads().await, 0);
+        w.by_hand("DELETE FROM affiliations").await;
+        w.by_hand("INSERT INTO affiliations SELECT * FROM older").await;
+        let read = w.try_read(&doctor.user, &written, Purpose::Treatment).await;
+        assert_eq!(read.problem(), "403 denied integrity");
+        assert_eq!(hbc_access_policy::testing::audit_block(&w.app, &block).await.unwrap(), 1);
+        assert_eq!(reads().await, 0);
+        w.by_hand("UPDATE affiliations SET status = 'active'").await;
+        let read = w.try_read(&doctor.user, &written, Purpose::Treatment).await;
+        assert_eq!(read.problem(), "403 denied integrity");
+        w.by_hand("DELETE FROM affiliations").await;
+        assert_eq!(reads().await, 0, "a row that is gone gives nothing");
     }
 }
 
@@ -70,7 +103,7 @@ async fn an_operators_word_on_the_ledger_stops_an_agency_whatever_auth_says() {
         let written = w.write(&patient.user, &patient.id, &[labels(Category::Laboratory)]).await;
         w.grant(&patient, &doctor, w.scope()).await;
         assert_eq!(w.read(&doctor.user, &written).await.keys.len(), 1);
-        let [_, stop] = w.votes(&doctor, AgencyType::Doctor, None, (1, StaffStatus::Suspended));
+        let [_, stop] = w.votes(&doctor, AgencyType::Doctor, (1, StaffStatus::Suspended));
         let block = w.finalise(&[&stop]).await;
         let told = w.told(&doctor, AgencyType::Doctor, None, 5);
         assert_eq!(put(&w, &doctor, &told).await, "204", "auth may say what it likes");

@@ -10,7 +10,9 @@ use hbc_app::{LedgerJournal, Service, Settings, Surroundings};
 use hbc_chain::certificate::{ConsentCertificate, Limits};
 use hbc_chain::consent::UnfreezeOrder;
 use hbc_chain::genesis::Genesis;
-use hbc_chain::payload::{Consent, ConsentKey, KeyStatus, Payload, Revoke, Staff, StaffStatus};
+use hbc_chain::payload::{
+    Affiliation, AffiliationStatus, Consent, ConsentKey, KeyStatus, Payload, Revoke, Staff, StaffStatus,
+};
 use hbc_chain::tx::{self, Tx};
 use hbc_client::ServiceCaller;
 use hbc_client::ledger::FinalBlock;
@@ -91,6 +93,12 @@ pub async fn world() -> World {
 /// A world on SQLite whose ledger answers; in the others no node does, and final blocks are applied by hand.
 pub async fn world_with_ledger() -> World {
     World::on(hbc_db::testing::sqlite(hbc_access_policy::testing::MIGRATIONS).await, true).await
+}
+
+/// The staff key of an agency.
+fn staff_key(agency: &AgencyId) -> SigningKey {
+    let seed = hbc_types::hash::domain_hash("test-staff", &[agency.as_str().as_bytes()]);
+    SigningKey::from_bytes(seed.as_bytes())
 }
 
 impl World {
@@ -263,7 +271,10 @@ impl World {
         let agency = AgencyUser { user: self.user(AccountId::Agency(id.clone())), id };
         let told = match standing {
             Standing::Active => {
-                self.approve(&agency, kind, organisation, 0).await;
+                self.approve(&agency, kind, 0).await;
+                if let Some(organisation) = organisation {
+                    self.affiliate(organisation, &agency.id, 0, AffiliationStatus::Active).await;
+                }
                 self.told(&agency, kind, organisation, 1)
             }
             Standing::Pending | Standing::Suspended => {
@@ -287,22 +298,15 @@ impl World {
 
     /// Kid and opening of an agency's staff profile.
     #[expect(clippy::unused_self, reason = "it reads like the other steps")]
-    pub fn profile(
-        &self,
-        agency: &AgencyUser,
-        agency_type: AgencyType,
-        organisation: Option<&AgencyId>,
-    ) -> (PublicKey, StaffProfile) {
-        let seed = hbc_types::hash::domain_hash("test-staff", &[agency.id.as_str().as_bytes()]);
+    pub fn profile(&self, agency: &AgencyUser, agency_type: AgencyType) -> (PublicKey, StaffProfile) {
         let body = StaffBody {
             agency: agency.id.clone(),
             agency_type,
             licence_number: "L-4711".to_owned(),
             name: "Dr. Example".to_owned(),
-            organisation: organisation.cloned(),
         };
         let body = String::from_utf8(hbc_chain::json::encode(&body).unwrap()).unwrap();
-        let public = PublicKey::of(&SigningKey::from_bytes(seed.as_bytes()));
+        let public = PublicKey::of(&staff_key(&agency.id));
         (public, StaffProfile { body, salt: [9; 32].as_slice().into() })
     }
 
@@ -314,7 +318,7 @@ impl World {
         organisation: Option<&AgencyId>,
         revision: u64,
     ) -> Subject {
-        let (key, profile) = self.profile(agency, kind, organisation);
+        let (key, profile) = self.profile(agency, kind);
         Subject {
             organisation: organisation.cloned(),
             staff_key: Some(key.kid()),
@@ -329,10 +333,9 @@ impl World {
         &self,
         agency: &AgencyUser,
         kind: AgencyType,
-        organisation: Option<&AgencyId>,
         (nonce, status): (u64, StaffStatus),
     ) -> [String; 2] {
-        let (public, profile) = self.profile(agency, kind, organisation);
+        let (public, profile) = self.profile(agency, kind);
         let salt = profile.salt.to_array().unwrap();
         let payload = Payload::Staff(Staff {
             chain: self.chain,
@@ -349,20 +352,51 @@ impl World {
     }
 
     /// auth and an operator approve an agency on the ledger.
-    pub async fn approve(
+    pub async fn approve(&self, agency: &AgencyUser, kind: AgencyType, nonce: u64) {
+        self.settle(&self.votes(agency, kind, (nonce, StaffStatus::Active))).await;
+    }
+
+    /// An organisation takes somebody in, or either ends it; it was changed so often before.
+    pub fn affiliation(
         &self,
-        agency: &AgencyUser,
-        kind: AgencyType,
-        organisation: Option<&AgencyId>,
+        organisation: &AgencyId,
+        member: &AgencyId,
         nonce: u64,
+        status: AffiliationStatus,
+    ) -> String {
+        let kid = |id| PublicKey::of(&staff_key(id)).kid();
+        let payload = Payload::Affiliation(Affiliation {
+            chain: self.chain,
+            commitment: Digest::of(b"surgeon"),
+            iat: self.now().unsigned_ms(),
+            key: kid(member),
+            nonce,
+            organisation: kid(organisation),
+            status,
+        });
+        tx::sign(&staff_key(organisation), &payload).unwrap()
+    }
+
+    /// The same, made final.
+    pub async fn affiliate(
+        &self,
+        organisation: &AgencyId,
+        member: &AgencyId,
+        nonce: u64,
+        status: AffiliationStatus,
     ) {
-        let votes = self.votes(agency, kind, organisation, (nonce, StaffStatus::Active));
-        if self.ledger.is_none() {
-            self.finalise(&votes.each_ref().map(String::as_str)).await;
+        self.settle(&[self.affiliation(organisation, member, nonce, status)]).await;
+    }
+
+    /// Makes transactions final, by the ledger or by hand.
+    async fn settle(&self, transactions: &[String]) {
+        let Some(ledger) = &self.ledger else {
+            let texts: Vec<&str> = transactions.iter().map(String::as_str).collect();
+            self.finalise(&texts).await;
             return;
-        }
-        let url = format!("{}/v1/transactions/batch", self.ledger.as_ref().unwrap().url());
-        let batch = serde_json::json!({"transactions": votes});
+        };
+        let url = format!("{}/v1/transactions/batch", ledger.url());
+        let batch = serde_json::json!({"transactions": transactions});
         let answer = Reply::to(self.http.post(url).json(&batch)).await;
         assert_eq!(answer.status, 202, "{}", answer.said());
     }
@@ -384,11 +418,11 @@ impl World {
         self.subject(&agency.user.account, &Subject { revision: 2, ..subject }).await;
     }
 
-    /// auth says that an agency belongs to an organisation from now on.
-    pub async fn join(&self, agency: &AgencyUser, organisation: &AgencyUser) {
-        self.approve(agency, AgencyType::Doctor, Some(&organisation.id), 1).await;
-        let told = self.told(agency, AgencyType::Doctor, Some(&organisation.id), 2);
-        self.subject(&agency.user.account, &told).await;
+    /// An organisation takes a doctor in, and auth says so.
+    pub async fn join(&self, doctor: &AgencyUser, organisation: &AgencyUser) {
+        self.affiliate(&organisation.id, &doctor.id, 0, AffiliationStatus::Active).await;
+        let told = self.told(doctor, AgencyType::Doctor, Some(&organisation.id), 2);
+        self.subject(&doctor.user.account, &told).await;
     }
 
     /// `PUT` without a body.

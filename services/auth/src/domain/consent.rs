@@ -8,7 +8,7 @@ use hbc_chain::json;
 use hbc_chain::payload::{Consent, Payload, Revoke};
 use hbc_types::account::Custody;
 use hbc_types::hash;
-use hbc_types::ids::{AgencyId, GrantId, PatientId};
+use hbc_types::ids::{AgencyId, GrantId, GranteeId, PatientId};
 use hbc_types::{Digest, Timestamp};
 use serde_json::{Map, Value};
 
@@ -108,14 +108,21 @@ fn check_body(
     now: Timestamp,
 ) -> Result<AgencyId, DraftError> {
     let Ok(body) = json::decode::<ConsentBody>(body.as_bytes()) else {
-        return refuse("body", "is not the canonical JSON of grant, grantee, patient and scope");
+        return refuse("body", "is not the canonical JSON of a consent");
     };
-    let ConsentBody { grant, grantee, patient: of, scope } = body;
+    if let Some(rule) = body.fault() {
+        return refuse("body", rule);
+    }
+    let ConsentBody { device: _, grant, grantee, offline: _, opens: _, patient: of, scope } = body;
     demand(of == *patient, "body", "is another patient's")?;
     demand(grant == *drafted, "body", "is about another grant than the payload")?;
-    demand(scope.from < scope.until, "body", "has a period that ends before it begins")?;
     demand(scope.until > now, "body", "has a period that is over")?;
-    Ok(grantee)
+    match grantee {
+        GranteeId::Agency(agency) => Ok(agency),
+        GranteeId::App(_) | GranteeId::Device(_) | GranteeId::Link(_) => {
+            refuse("body", "is to a grantee that is not served yet")
+        }
+    }
 }
 
 impl CheckedDraft {

@@ -26,14 +26,12 @@ pub fn profile_body(
     agency_type: AgencyType,
     licence_number: &str,
     name: &str,
-    organisation: Option<&AgencyId>,
 ) -> Result<String, json::JsonError> {
     let body = StaffBody {
         agency: agency.clone(),
         agency_type,
         licence_number: licence_number.to_owned(),
         name: name.to_owned(),
-        organisation: organisation.cloned(),
     };
     let body = json::encode(&body)?;
     Ok(String::from_utf8(body).unwrap_or_default())
@@ -126,7 +124,7 @@ mod tests {
 
     fn change() -> StaffChange {
         let agency = AgencyId::parse("agy-00000000000000000000000000000001").unwrap();
-        let body = profile_body(&agency, AgencyType::Doctor, "L-1", "Dr. Ada Example", None).unwrap();
+        let body = profile_body(&agency, AgencyType::Doctor, "L-1", "Dr. Ada Example").unwrap();
         let key = SigningKey::from_bytes(&[5; 32]);
         StaffChange {
             chain: Digest::of(b"chain"),

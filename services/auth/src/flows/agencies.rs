@@ -70,7 +70,7 @@ pub async fn prepare(app: &App, new: NewAgency) -> Result<Prepared, Error> {
     }
     faults.into_result().map_err(Error::Invalid)?;
     let id = AgencyId::random(&app.random);
-    let body = profile_body(&id, new.agency_type, &licence_number, &name, new.organisation.as_ref())
+    let body = profile_body(&id, new.agency_type, &licence_number, &name)
         .map_err(|_cannot_be_written| Error::invalid("name", "cannot be written in a profile"))?;
     let now = app.clock.now();
     let (cost, random, key_id, password) =
@@ -181,13 +181,21 @@ pub async fn view(app: &App, agency: &Account, viewer: &Viewer) -> Result<Agency
         })
         .count();
     let private = viewer.is_operator() || viewer.is(id);
+    let organisation = match &agency.organisation {
+        // Asked for only; others see it once the organisation said so.
+        Some(its) if !private && !viewer.is(its) => {
+            let membership = app.store.rows.membership(app.store.db.reads(), its, id).await?;
+            membership.is_some_and(|membership| membership.is_in_force()).then(|| its.clone())
+        }
+        organisation => organisation.clone(),
+    };
     let approved = agency.staff_round > 0;
     Ok(AgencyView {
         id: id.clone(),
         name: agency.contact.name.clone().unwrap_or_default(),
         agency_type,
         standing: told_standing(app, agency).await?,
-        organisation: agency.organisation.clone(),
+        organisation,
         licence_number: agency.licence_number.clone().filter(|_| private),
         contact: private.then(|| agency.contact.clone()),
         approvals: u32::try_from(approvals).unwrap_or(u32::MAX),

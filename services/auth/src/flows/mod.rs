@@ -5,6 +5,7 @@ pub mod agencies;
 pub mod consents;
 pub mod factors;
 pub mod login;
+pub mod members;
 pub mod operators;
 pub mod patients;
 pub mod recovery;

@@ -6,7 +6,7 @@ use ed25519_dalek::SigningKey;
 use hbc_app::jobs::enqueue;
 use hbc_types::account::{Custody, Role, Standing};
 use hbc_types::ids::{AccountId, PatientId};
-use hbc_types::keys::{PublicKey, SignatureBytes, signed_text};
+use hbc_types::keys::{PublicKey, SignatureBytes, root_possession_text};
 use hbc_types::saved::SavedAnswer;
 use hbc_types::secret::{Bytes, SecretText};
 use hbc_types::wire::auth::{NewPatient, PatientCreated};
@@ -140,8 +140,8 @@ async fn store(
     }
 }
 
-/// The root key of a client that holds its own, proven by its signature over
-/// `hbc/root-pop/v1\n<chain>\n<kid>\n<username>\n`; nothing in server custody.
+/// The root key of a client that holds its own, proven by its signature over [`root_possession_text`]; nothing in server
+/// custody.
 fn client_root(app: &App, new: &NewPatient, username: &str) -> Result<Option<[u8; 32]>, Error> {
     if new.custody == Custody::Server {
         if new.root_public_key.is_some() || new.root_pop.is_some() {
@@ -160,7 +160,7 @@ fn client_root(app: &App, new: &NewPatient, username: &str) -> Result<Option<[u8
     let pop = new.root_pop.as_ref().and_then(Bytes::to_array::<64>);
     let pop = pop.ok_or_else(|| Error::invalid("root_pop", "needs 64 bytes"))?;
     let public = PublicKey::from_bytes(key);
-    let text = signed_text("hbc/root-pop/v1", &app.chain, &[&public.kid().to_string(), username]);
+    let text = root_possession_text(&app.chain, &public.kid(), None, username);
     public
         .verify(&text, &SignatureBytes::from_bytes(pop))
         .map_err(|_does_not_fit| Error::BadSignature("root_pop"))?;

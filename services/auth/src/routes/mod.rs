@@ -3,6 +3,7 @@
 pub mod agencies;
 pub mod consents;
 pub mod me;
+pub mod members;
 pub mod metadata;
 pub mod recoveries;
 pub mod sessions;
@@ -35,6 +36,10 @@ pub fn table(routes: &mut Routes<'_>) {
         .service(me::prepare_totp)
         .service(me::confirm_totp)
         .service(me::remove_totp)
+        .service(members::list)
+        .service(members::take_in)
+        .service(members::dismiss)
+        .service(members::leave)
         .service(consents::register_key)
         .service(consents::sign_consent)
         .service(consents::sign_revocation)

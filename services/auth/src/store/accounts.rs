@@ -288,8 +288,33 @@ impl Rows {
         .bind(i64::from(limit))
         .fetch_all(executor)
         .await?;
+        self.page(&rows, limit)
+    }
+
+    /// The same of those who named an organisation when they signed up.
+    pub async fn agencies_of<'e, E>(
+        &self,
+        executor: E,
+        organisation: &AgencyId,
+        after: &str,
+        limit: u32,
+    ) -> Result<(Vec<Account>, Option<String>), StoreError>
+    where
+        E: sqlx::Executor<'e, Database = sqlx::Any>,
+    {
+        let rows =
+            sqlx::query("SELECT * FROM accounts WHERE organisation = $1 AND id > $2 ORDER BY id LIMIT $3")
+                .bind(organisation.as_str().to_owned())
+                .bind(after.to_owned())
+                .bind(i64::from(limit))
+                .fetch_all(executor)
+                .await?;
+        self.page(&rows, limit)
+    }
+
+    fn page(&self, rows: &[AnyRow], limit: u32) -> Result<(Vec<Account>, Option<String>), StoreError> {
         let mut accounts = Vec::with_capacity(rows.len());
-        for row in &rows {
+        for row in rows {
             match Account::read(row, self) {
                 Ok(account) => accounts.push(account),
                 Err(StoreError::Tampered(_alarmed)) => {}

@@ -7,6 +7,7 @@
 pub mod accounts;
 pub mod consent_keys;
 pub mod factors;
+pub mod memberships;
 pub mod sessions;
 pub mod staff;
 pub mod throttle;
@@ -20,6 +21,7 @@ pub const MIGRATIONS: &[Migration] = migrations![
     1 "accounts" "../../migrations/0001_accounts.sql",
     2 "keys" "../../migrations/0002_keys.sql",
     3 "jobs" "../../migrations/0003_jobs.sql",
+    4 "memberships" "../../migrations/0004_memberships.sql",
 ];
 
 /// What goes wrong in the store.

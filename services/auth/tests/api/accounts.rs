@@ -1,7 +1,7 @@
 //! Sign-up, one's own account, recovery.
 
 use ed25519_dalek::{Signer, SigningKey};
-use hbc_types::keys::{PublicKey, signed_text};
+use hbc_types::keys::{PublicKey, root_possession_text};
 use hbc_types::secret::Bytes;
 use reqwest::Method;
 use serde_json::json;
@@ -106,7 +106,7 @@ async fn a_client_that_holds_its_root_proves_it() {
         let root = SigningKey::from_bytes(&[9; 32]);
         let public = PublicKey::of(&root);
         let proof = |username: &str| {
-            let text = signed_text("hbc/root-pop/v1", &app.chain(), &[&public.kid().to_string(), username]);
+            let text = root_possession_text(&app.chain(), &public.kid(), None, username);
             Bytes::from(root.sign(&text).to_bytes().as_slice())
         };
         let form = |pop: Bytes| {

@@ -20,6 +20,7 @@ use hbc_testkit::service::{Spawned, key_file, secret_file};
 use hbc_testkit::users::{AUDIENCE, ISSUER};
 use hbc_types::ids::OperatorId;
 use hbc_types::keys::PublicKey;
+use hbc_types::outbox::SubmitOutcome;
 use hbc_types::problem::Slug;
 use hbc_types::secret::SecretText;
 use hbc_types::{Clock, Digest, Random, Timestamp};
@@ -311,6 +312,23 @@ impl TestApp {
         let height = journal.position().await.unwrap().map_or(0, |position| position.height) + 1;
         let (block, position) = final_block(&self.genesis, height, transactions);
         journal.apply(&block, position).await.unwrap();
+    }
+
+    /// The ledger refuses a transaction for ever.
+    pub async fn ledger_refuses(&self, transaction: &Tx) {
+        let app = self.app.as_ref().unwrap();
+        let journal = LedgerJournal::new(&app.base, Auth::events(app));
+        let (txid, reason) = (transaction.txid(), "another was first".to_owned());
+        journal.record(vec![SubmitOutcome::Refused { txid, reason, excluded_by: None }]).await.unwrap();
+    }
+
+    /// The salt of what was signed last about a member.
+    pub async fn salt_of_member(&self, member: &str) -> Vec<u8> {
+        sqlx::query_scalar("SELECT salt FROM memberships WHERE member = $1")
+            .bind(member.to_owned())
+            .fetch_one(self.database.db.reads())
+            .await
+            .unwrap()
     }
 
     /// Waits until nothing is owed to access-policy.

@@ -6,7 +6,7 @@ use hbc_chain::consent::UnfreezeOrder;
 use hbc_chain::json;
 use hbc_chain::payload::{ConsentKey, KeyStatus, Payload};
 use hbc_chain::tx::{self, Tx};
-use hbc_types::keys::{PublicKey, possession_text, signed_text};
+use hbc_types::keys::{PublicKey, possession_text, root_possession_text};
 use hbc_types::secret::Bytes;
 use hbc_types::{Digest, hash};
 use serde_json::{Value, json};
@@ -192,7 +192,7 @@ async fn a_client_registers_its_own_keys_and_auth_signs_nothing_for_it() {
     each(|app| async move {
         let root = SigningKey::from_bytes(&[9; 32]);
         let public = PublicKey::of(&root);
-        let text = signed_text("hbc/root-pop/v1", &app.chain(), &[&public.kid().to_string(), "carol"]);
+        let text = root_possession_text(&app.chain(), &public.kid(), None, "carol");
         let form = json!({"username": "carol", "password": PASSWORD, "custody": "client",
             "root_public_key": Bytes::from(public.as_bytes().as_slice()),
             "root_pop": Bytes::from(root.sign(&text).to_bytes().as_slice())});

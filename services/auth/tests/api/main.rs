@@ -15,6 +15,7 @@ mod consents;
 mod credentials_in_flight;
 mod loops;
 mod matrix;
+mod members;
 mod news;
 mod operators;
 mod recovery;

@@ -225,10 +225,55 @@ fn masked(sum: Sum, entries: u64, nonce: &[u8], key: &MacKey) -> Digest {
 
 #[cfg(test)]
 mod tests {
+    use serde_json::{Value, json};
+
     use super::*;
+    use crate::store::row_mac::Authenticated;
+    use crate::store::{StoredEvidence, StoredPromise, StoredRefusal};
 
     fn key(n: u8) -> MacKey {
         MacKey::of(&ed25519_dalek::SigningKey::from_bytes(&[n; 32]))
+    }
+
+    /// The vector of FORMATS §12.
+    #[test]
+    fn macs_of_rows_are_those_of_the_format() {
+        let key = key(7);
+        let (txid, by) = (Digest::of(b"tx"), Digest::of(b"by"));
+        let (jws, reason, seen) = (b"jws".to_vec(), "seen".to_owned(), 1_790_000_000_000_i64);
+        let promise = StoredPromise { txid, jws: jws.clone() };
+        let refusal = StoredRefusal { txid, jws: jws.clone(), reason, excluded_by: Some(by) };
+        let alone = StoredRefusal { excluded_by: None, ..refusal.clone() };
+        let kind = std::borrow::Cow::Borrowed("equivocation");
+        let evidence = StoredEvidence { kind, member: Some([5; 32]), height: 3, detail: b"{}".to_vec() };
+        let (text, number) = (|text: &str| json!({"text": text}), |number: i64| json!({"number": number}));
+        let bytes = |bytes: &[u8]| json!({"hex": hex::encode(bytes)});
+        let (id, jws) = (bytes(txid.as_bytes()), bytes(&jws));
+        let rows = [
+            ("promises", vec![id.clone(), jws.clone(), number(seen)], promise.mac(&key, seen)),
+            (
+                "refusals",
+                vec![id.clone(), jws.clone(), text("seen"), bytes(by.as_bytes()), number(seen)],
+                refusal.mac(&key, seen),
+            ),
+            ("refusals", vec![id, jws, text("seen"), Value::Null, number(seen)], alone.mac(&key, seen)),
+            (
+                "evidence",
+                vec![text("equivocation"), bytes(&[5; 32]), number(3), bytes(b"{}"), number(seen)],
+                evidence.mac(&key, seen),
+            ),
+        ];
+        let mut sum = Sum::default();
+        rows.iter().for_each(|(_, _, mac)| sum.turn(&key.multiset_row(mac)));
+        let (entries, nonce) = (rows.len() as u64, [9; 32]);
+        let digest = masked(sum, entries, &nonce, &key);
+        let rows: Vec<Value> = rows
+            .iter()
+            .map(|(table, columns, mac)| json!({"table": table, "columns": columns, "mac": mac}))
+            .collect();
+        let multiset = json!({"entries": entries, "nonce": hex::encode(nonce), "digest": digest});
+        let seed = hex::encode([7; 32]);
+        hbc_chain::testing::check_vector("rows", &json!({"seed": seed, "rows": rows, "multiset": multiset}));
     }
 
     fn rows(numbers: impl IntoIterator<Item = u8>) -> Change {

@@ -79,13 +79,14 @@ fn anchor(net: &Net, day0: i32, day1: i32) -> String {
     let segment = Segment {
         bytes: 1024,
         cid: "bafkreigh2akiscaildcqabsyg3dfr6chu3fgpregiymsck7e7aqa4s52zy".to_owned(),
+        day0,
+        day1,
         digest: root,
         records: 1,
         root,
         tag: Tag::from_bytes([1; 16]),
     };
-    let payload =
-        Payload::Anchor(Anchor { chain: net.chain, day0, day1, iat: now(), segments: vec![segment] });
+    let payload = Payload::Anchor(Anchor { chain: net.chain, iat: now(), segments: vec![segment] });
     tx::sign(&service_key(ServiceRole::Storage), &payload).unwrap()
 }
 

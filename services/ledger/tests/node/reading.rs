@@ -28,13 +28,16 @@ fn anchor(chain: Digest, iat: u64, n: u64) -> Arc<Tx> {
     let segment = |place: u64| Segment {
         bytes: 5_000,
         cid: "bafkreihwsnuregceqh263vgdathcprnbvatyat6h6mu7ipjhhodcdbyhoy".to_owned(),
+        day0: 0,
+        day1: 1,
         digest: Digest::of(b"sealed"),
         records: 3,
         root: Digest::of(&(n * 1_000 + place).to_be_bytes()),
         tag: Tag::from_bytes([5; 16]),
     };
-    let segments = (0..256).map(segment).collect();
-    let payload = Payload::Anchor(Anchor { chain, day0: 0, day1: 1, iat, segments });
+    let mut segments: Vec<Segment> = (0..64).map(segment).collect();
+    segments.sort_unstable_by_key(|segment| segment.root);
+    let payload = Payload::Anchor(Anchor { chain, iat, segments });
     Arc::new(Tx::parse(tx::sign(&service_key(ServiceRole::Storage), &payload).unwrap().as_bytes()).unwrap())
 }
 

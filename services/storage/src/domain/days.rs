@@ -85,17 +85,15 @@ impl Days {
         Self { first: self.first.min(other.first), last: self.last.max(other.last) }
     }
 
-    /// Rounded outward, as an anchor shows it.
+    /// Rounded outward to whole months, beyond three years to whole years: as an anchor shows it.
     #[must_use]
     pub fn rounded(self) -> Self {
         let span = self.last - self.first;
         let (first, last) = if span > Duration::days(3 * 365) {
             (day(self.first.year(), 1, 1), day(self.last.year(), 12, 31))
-        } else if span > Duration::days(31) {
+        } else {
             let first = day(self.first.year(), u8::from(self.first.month()), 1);
             (first, month_end(self.last.year(), u8::from(self.last.month())))
-        } else {
-            return self;
         };
         Self { first: first.unwrap_or(self.first), last: last.unwrap_or(self.last) }
     }
@@ -166,7 +164,7 @@ mod tests {
     #[test]
     fn anchors_show_months_and_years() {
         let span = |a: &str, b: &str| shown(Days::parse(a).unwrap().and(Days::parse(b).unwrap()).rounded());
-        assert_eq!(span("2021-01-05", "2021-02-05"), pair("2021-01-05", "2021-02-05"));
+        assert_eq!(span("2021-01-05", "2021-01-05"), pair("2021-01-01", "2021-01-31"));
         assert_eq!(span("2021-01-05", "2021-02-06"), pair("2021-01-01", "2021-02-28"));
         assert_eq!(span("2018-05-05", "2021-06-06"), pair("2018-01-01", "2021-12-31"));
         assert_eq!(Days::parse("1970-01-02").unwrap().numbers(), (1, 1));
@@ -184,7 +182,7 @@ mod tests {
             ("1753-01-01", "1800-01-01"),
             ("1799-12-31", "1800-01-01"),
             ("1800-01-01", "1800-01-01"),
-            ("9999-12-31", "9999-12-31"),
+            ("9999-12-31", "9999-12-01"),
         ] {
             let alone = Days::parse(text).unwrap();
             let with_today = alone.and(Days::parse("2026-11-29").unwrap());
@@ -192,13 +190,8 @@ mod tests {
             assert_eq!(day, Days::parse(moved).unwrap().numbers().0, "{text}");
             for days in [alone, with_today] {
                 let (day0, day1) = days.rounded().numbers();
-                let payload = Payload::Anchor(Anchor {
-                    chain: Digest::ZERO,
-                    day0,
-                    day1,
-                    iat: 1,
-                    segments: vec![segment()],
-                });
+                let segments = vec![Segment { day0, day1, ..segment() }];
+                let payload = Payload::Anchor(Anchor { chain: Digest::ZERO, iat: 1, segments });
                 let signed = tx::sign(&key, &payload).unwrap();
                 assert!(tx::Tx::parse(signed.as_bytes()).is_ok(), "{text}: {day0} to {day1}");
             }
@@ -209,6 +202,8 @@ mod tests {
         Segment {
             bytes: 1,
             cid: "bafkreigh2akiscaildcqabsyg3dfr6chu3fgpregiymsck7e7aqa4s52zy".to_owned(),
+            day0: 0,
+            day1: 0,
             digest: Digest::ZERO,
             records: 1,
             root: Digest::ZERO,

@@ -85,6 +85,7 @@ fn split(bytes: &[u8], at: u64) -> Result<(&[u8], &[u8]), PlaintextError> {
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
+    use serde_json::json;
 
     use super::*;
     use crate::domain::overlay::Replacement;
@@ -102,6 +103,22 @@ mod tests {
                 assert!(padded * 2 <= length * 3, "at most half is padding");
             }
         }
+    }
+
+    /// The vector of FORMATS §10.
+    #[test]
+    fn buckets_and_digests_of_slices_are_those_of_the_format() {
+        let edges =
+            [1, 511, 512, 513, 768, 769, 1_024, 1_025, 1_536, 32_768, 49_152, 49_153, 65_536, 65_537, 73_728];
+        let more = [73_729, 131_072, 131_073, 147_456, 1_048_576, 1_048_577, 16_777_217];
+        let buckets: Vec<_> =
+            edges.iter().chain(&more).map(|length| json!([length, bucket(*length)])).collect();
+        let mib = 1_048_576;
+        let slices = [0, 1, mib - 1, mib, mib + 1, 2 * mib, 2 * mib + 1, 5 * mib + 7].map(|length: usize| {
+            let slice: Vec<u8> = (0..251).cycle().take(length).collect();
+            json!({"length": length, "digest": hbc_chain::merkle::slice_digest(&slice)})
+        });
+        hbc_chain::testing::check_vector("records", &json!({"buckets": buckets, "slices": slices}));
     }
 
     #[test]

@@ -38,7 +38,7 @@ pub struct Place {
     pub offset: u64,
     /// How long it is.
     pub length: u64,
-    /// SHA-256 of the slice.
+    /// The digest of the slice.
     pub encrypted: Digest,
     /// The record's commitment: a leaf of the segment's tree.
     pub commitment: Digest,
@@ -66,7 +66,7 @@ impl Segment {
         for record in records {
             let offset = bytes.len() as u64;
             let length = record.encrypted.len() as u64;
-            let encrypted = Digest::of(&record.encrypted);
+            let encrypted = merkle::slice_digest(&record.encrypted);
             let facts = RecordFacts {
                 id: record.id.as_str(),
                 version: record.version,

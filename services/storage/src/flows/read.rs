@@ -10,6 +10,7 @@ use bytes::Bytes;
 use cid::Cid;
 use futures_util::future::try_join_all;
 use futures_util::stream::{self, Stream};
+use hbc_chain::merkle;
 use hbc_service::Problem;
 use hbc_types::Digest;
 use hbc_types::hash::{self, RecordFacts};
@@ -303,7 +304,7 @@ async fn fetch(app: &App, rows: &[(TrustedRow, Key32)]) -> Result<Vec<Bytes>, Er
 fn decrypt(trusted: TrustedRow, key: &Key32, slice: &[u8], consent_version: u64) -> Result<Opened, Error> {
     let (row, secret) = (&trusted.row, &trusted.secret);
     let wrong = |what| Error::integrity(what, row.id.as_str());
-    let encrypted = Digest::of(slice);
+    let encrypted = merkle::slice_digest(slice);
     if encrypted != secret.encrypted {
         return Err(wrong("an encrypted record"));
     }

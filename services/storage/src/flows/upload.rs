@@ -210,6 +210,8 @@ fn encrypt_and_spool(
         let segment = Segment::of(&mut records);
         parts.push(Part { sensitivity, drafts, records, segment });
     }
+    // As the anchor names them: by their roots, which tell nothing.
+    parts.sort_unstable_by_key(|part| part.segment.root);
     app.spool.write(intent, parts.iter().map(|part| part.segment.bytes.as_ref())).map_err(Error::Spool)?;
     Ok((keys, parts))
 }
@@ -253,6 +255,7 @@ fn assemble(
     let mut anchored = Vec::with_capacity(parts.len());
     for (part, cid) in parts.iter().zip(cids) {
         let tag = tag(tag_key(keys, part)?, &part.segment.root);
+        let (day0, day1) = days(upload, part)?.rounded().numbers();
         segments.push(NewSegment {
             cid: cid.to_string(),
             digest: part.segment.digest,
@@ -264,13 +267,15 @@ fn assemble(
         anchored.push(AnchorSegment {
             bytes: part.segment.bytes.len() as u64,
             cid: cid.to_string(),
+            day0,
+            day1,
             digest: part.segment.digest,
             records: u32::try_from(part.drafts.len()).map_err(|_range| Error::Fault("too many records"))?,
             root: part.segment.root,
             tag: Tag::from_bytes(tag),
         });
     }
-    let anchor = sign_anchor(app, upload, intent, anchored)?;
+    let anchor = sign_anchor(app, intent, anchored)?;
     let mut records: Vec<Option<NewRecord>> = upload.drafts.iter().map(|_draft| None).collect();
     for (part, cid) in parts.iter().zip(cids) {
         for (position, index) in part.drafts.iter().enumerate() {
@@ -314,22 +319,16 @@ fn tag_key<'k>(keys: &'k DataKeys, part: &Part) -> Result<&'k hbc_types::secret:
     Ok(found.map(|key| &key.key).ok_or_else(missing)?)
 }
 
-fn sign_anchor(
-    app: &App,
-    upload: &Upload,
-    intent: &IntentId,
-    segments: Vec<AnchorSegment>,
-) -> Result<NewTransaction, Error> {
-    let clinical = upload.drafts.iter().filter_map(|draft| draft.days).reduce(Days::and);
-    let days = clinical.or_else(|| Days::parse(&upload.now.to_string())).ok_or(Error::Fault("no day"))?;
-    let (day0, day1) = days.rounded().numbers();
-    let payload = Payload::Anchor(Anchor {
-        chain: app.chain,
-        day0,
-        day1,
-        iat: app.clock.now().unsigned_ms(),
-        segments,
-    });
+/// The clinical days of a segment's records; today, where none says any.
+fn days(upload: &Upload, part: &Part) -> Result<Days, Error> {
+    let drafts = part.drafts.iter().filter_map(|index| upload.drafts.get(*index));
+    let clinical = drafts.filter_map(|draft| draft.days).reduce(Days::and);
+    clinical.or_else(|| Days::parse(&upload.now.to_string())).ok_or(Error::Fault("no day"))
+}
+
+fn sign_anchor(app: &App, intent: &IntentId, segments: Vec<AnchorSegment>) -> Result<NewTransaction, Error> {
+    let iat = app.clock.now().unsigned_ms();
+    let payload = Payload::Anchor(Anchor { chain: app.chain, iat, segments });
     let jws =
         tx::sign(&app.service_key, &payload).map_err(|_never| Error::Fault("an anchor without JCS form"))?;
     Ok(NewTransaction {

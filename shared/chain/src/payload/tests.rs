@@ -60,26 +60,33 @@ fn anchor() -> Anchor {
     let segment = |n: u8| Segment {
         bytes: 1000,
         cid: "bafkreifzjut3te2nhyekklss27nh3k72ysco7y32koao5eei66wof36n5e".into(),
+        day0: -100,
+        day1: 20_000,
         digest: Digest::of(&[n]),
         records: 3,
-        root: Digest::of(&[n, n]),
+        root: Digest::from_bytes([n; 32]),
         tag: Tag::from_bytes([n; 16]),
     };
-    Anchor { chain: Digest::ZERO, day0: -100, day1: 20_000, iat: 1, segments: vec![segment(1), segment(2)] }
+    Anchor { chain: Digest::ZERO, iat: 1, segments: vec![segment(1), segment(2)] }
 }
 
 #[test]
 fn anchors_stay_inside_their_limits() {
     assert_eq!(Payload::Anchor(anchor()).check(), Ok(()));
-    let spoil: [fn(&mut Anchor); 8] = [
+    let spoil: [fn(&mut Anchor); 9] = [
         |anchor| anchor.segments.clear(),
-        |anchor| anchor.segments = vec![anchor.segments[0].clone(); 257],
+        |anchor| {
+            let mut more =
+                (1..=65).map(|n| Segment { root: Digest::from_bytes([n; 32]), ..anchor.segments[0].clone() });
+            anchor.segments = more.by_ref().collect();
+        },
+        |anchor| anchor.segments.reverse(),
         |anchor| anchor.segments[1].root = anchor.segments[0].root,
         |anchor| anchor.segments[0].cid = "QmOld".into(),
         |anchor| anchor.segments[0].records = 0,
         |anchor| anchor.segments[0].bytes = 0,
-        |anchor| anchor.day0 = anchor.day1 + 1,
-        |anchor| anchor.day0 = i32::MIN,
+        |anchor| anchor.segments[1].day0 = anchor.segments[1].day1 + 1,
+        |anchor| anchor.segments[0].day0 = i32::MIN,
     ];
     for (case, spoil) in spoil.into_iter().enumerate() {
         let mut bad = anchor();
@@ -92,7 +99,9 @@ fn anchors_stay_inside_their_limits() {
 fn ballots_differ_in_everything_but_the_time() {
     let one = Payload::Anchor(anchor());
     let later = Payload::Anchor(Anchor { iat: 99, ..anchor() });
-    let other = Payload::Anchor(Anchor { day1: 20_001, ..anchor() });
+    let mut other = anchor();
+    other.segments[0].day1 += 1;
+    let other = Payload::Anchor(other);
     assert_eq!(one.ballot(), later.ballot());
     assert_ne!(one.ballot(), other.ballot());
 }

@@ -5,7 +5,7 @@ use serde_json::Value;
 
 use super::certified::time;
 use super::{Content, ProofError, TransactionProof};
-use crate::certificate::{ConsentCertificate, Limits};
+use crate::certificate::{ConsentCertificate, DelegateCertificate, Limits};
 use crate::consent::ConsentBody;
 use crate::payload::Payload;
 use crate::tx::Tx;
@@ -17,7 +17,7 @@ use hbc_types::keys::{PublicKey, SaltBytes};
 use hbc_types::labels::Category;
 use hbc_types::purpose::{Action, Purpose};
 use hbc_types::time::Timestamp;
-use hbc_types::wire::access::{ReceiptBody, Scope};
+use hbc_types::wire::access::ReceiptBody;
 
 /// A commitment opened: what was committed, and its salt.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -32,9 +32,9 @@ pub struct Opening {
 /// A receipt was on the ledger.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct ReceiptProof {
+pub struct ReceiptProof<A = TransactionProof> {
     /// The final `access.receipts`.
-    pub anchor: TransactionProof,
+    pub anchor: A,
     /// The receipt's place in the batch.
     pub index: u64,
     /// The path from there to the batch's root.
@@ -43,7 +43,7 @@ pub struct ReceiptProof {
     pub receipt: Opening,
 }
 
-impl ReceiptProof {
+impl<A> ReceiptProof<A> {
     pub(super) fn verify(&self, payload: &Payload) -> Result<Content, ProofError> {
         let Payload::Receipts(receipts) = payload else { return Err(kind("access.receipts", payload)) };
         let body = json::encode(&self.receipt.body)?;
@@ -100,9 +100,9 @@ impl RecordFacts {
 /// A record was on the ledger.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct RecordProof {
+pub struct RecordProof<A = TransactionProof> {
     /// The final `record.anchor`.
-    pub anchor: TransactionProof,
+    pub anchor: A,
     /// The record's place in its segment.
     pub index: u64,
     /// The path from there to the segment's root.
@@ -113,7 +113,7 @@ pub struct RecordProof {
     pub segment: u64,
 }
 
-impl RecordProof {
+impl<A> RecordProof<A> {
     pub(super) fn verify(&self, payload: &Payload) -> Result<Content, ProofError> {
         let Payload::Anchor(anchor) = payload else { return Err(kind("record.anchor", payload)) };
         let segment = usize::try_from(self.segment).ok().and_then(|at| anchor.segments.get(at));
@@ -129,21 +129,34 @@ impl RecordProof {
     }
 }
 
+/// Who acted in a patient's place.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Delegation {
+    /// The patient's root's certificate of the delegate's root.
+    pub certificate: String,
+    /// The delegate's root key.
+    pub root: PublicKey,
+}
+
 /// A consent was given.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct ConsentProof {
+pub struct ConsentProof<A = TransactionProof> {
     /// The final `consent.grant` or `consent.alter`.
-    pub anchor: TransactionProof,
+    pub anchor: A,
     /// The root's certificate of the consent key.
     pub certificate: String,
     /// The consent's body.
     pub consent: Opening,
+    /// Who acted in the patient's place.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub delegate: Option<Delegation>,
     /// The patient's root key. Compare its fingerprint with what the patient shows: no ledger names it.
     pub root: PublicKey,
 }
 
-impl ConsentProof {
+impl<A> ConsentProof<A> {
     /// `at` is the time of the transaction's block.
     pub(super) fn verify(&self, tx: &Tx, at: Timestamp) -> Result<Content, ProofError> {
         let (Payload::Grant(consent) | Payload::Alter(consent)) = tx.payload() else {
@@ -156,7 +169,8 @@ impl ConsentProof {
         if hash::consent_body(self.consent.salt.as_bytes(), &body) != consent.commitment {
             return Err(ProofError::Commitment("consent"));
         }
-        let certificate = ConsentCertificate::verify(&self.certificate, &self.root, &consent.chain)?;
+        let certifier = self.delegate.as_ref().map_or(&self.root, |delegate| &delegate.root);
+        let certificate = ConsentCertificate::verify(&self.certificate, certifier, &consent.chain)?;
         if certificate.key != consent.key {
             return Err(ProofError::Contradiction("the certificate is of another consent key"));
         }
@@ -168,26 +182,22 @@ impl ConsentProof {
         if body.grant != consent.grant {
             return Err(ProofError::Contradiction("the body is of another grant"));
         }
-        check_scope(&body.scope)?;
+        if let Some(rule) = body.fault() {
+            // FORMATS §2: any other body gives nothing.
+            return Err(ProofError::Contradiction(rule));
+        }
         certificate.limits.allow(&body.scope, at).map_err(ProofError::Limits)?;
+        if let Some(Delegation { certificate: delegation, root }) = &self.delegate {
+            let delegation = DelegateCertificate::verify(delegation, &self.root, &consent.chain)?;
+            if delegation.delegate != root.kid() {
+                return Err(ProofError::Contradiction("the delegation is to another key"));
+            }
+            delegation.allow(&body.scope, at).map_err(ProofError::Limits)?;
+        }
         let (root, limits) = (self.root.kid(), certificate.limits);
-        Ok(Content::Consent { root, limits, body: Box::new(body) })
+        let delegate = self.delegate.as_ref().map(|delegate| delegate.root.kid());
+        Ok(Content::Consent { root, delegate, limits, body: Box::new(body) })
     }
-}
-
-/// FORMATS §2: "no list is empty, and `from` is before `until`": any other scope gives nothing.
-fn check_scope(scope: &Scope) -> Result<(), ProofError> {
-    // Without `..`: a field that is added does not compile until it is named.
-    let Scope { actions, categories, sensitivities, purposes, from, until, future_records: _either } = scope;
-    let empty =
-        actions.is_empty() || categories.is_empty() || sensitivities.is_empty() || purposes.is_empty();
-    if empty {
-        return Err(ProofError::Contradiction("a list of the consent's scope is empty"));
-    }
-    if from >= until {
-        return Err(ProofError::Contradiction("the consent ends before it begins"));
-    }
-    Ok(())
 }
 
 fn kind(expected: &'static str, payload: &Payload) -> ProofError {
@@ -279,9 +289,19 @@ fn access_text(body: &ReceiptBody) -> String {
 
 /// What was consented to, in a part of a sentence.
 fn consent_text(body: &ConsentBody) -> String {
-    let ConsentBody { grant, grantee, patient, scope } = body;
+    let ConsentBody { device, grant, grantee, offline, opens, patient, scope } = body;
+    let mut terms = String::new();
+    if let Some(device) = device {
+        terms.push_str(&format!(", with the key {device}"));
+    }
+    if let Some(opens) = opens {
+        terms.push_str(&format!(", at most {opens} times"));
+    }
+    if *offline == Some(true) {
+        terms.push_str(", also without the patient");
+    }
     format!(
-        "{grant} from {patient} to {grantee}: {} of {} for {}, from {} until {}",
+        "{grant} from {patient} to {grantee}{terms}: {} of {} for {}, from {} until {}",
         listed(&scope.actions, Action::code),
         listed(&scope.categories, Category::code),
         listed(&scope.purposes, Purpose::code),
@@ -303,6 +323,10 @@ impl Content {
             Self::Consent { body, .. } => {
                 format!("this consent was given; that none revoked it is not shown: {}", consent_text(body))
             }
+            Self::Opening(body) => body.statement(),
+            Self::Bundle(bundle) => bundle.statement(),
+            Self::Membership(membership) => membership.statement(),
+            Self::Numbers(numbers) => numbers.statement(),
             Self::Consistency { from, to } => {
                 let (first, last) = (from.height, to.height);
                 format!("the log only grew from height {first} to height {last}: nothing was taken back")
@@ -324,7 +348,14 @@ impl Content {
                     format!("SHA-256 {}, {} bytes from {}", record.encrypted, record.length, record.offset),
                 ));
             }
-            Self::Consent { root, limits, body } => {
+            Self::Opening(body) => facts.push(("body", body.written())),
+            Self::Bundle(bundle) => bundle.facts(facts),
+            Self::Membership(membership) => membership.facts(facts),
+            Self::Numbers(numbers) => numbers.facts(facts),
+            Self::Consent { root, delegate, limits, body } => {
+                if let Some(delegate) = delegate {
+                    facts.push(("given by", format!("a delegate, fingerprint of the root key {delegate}")));
+                }
                 facts.push(("consent", written(body)));
                 facts.push(("key may sign", limits_text(limits)));
                 facts.push((
@@ -346,6 +377,6 @@ impl Content {
 }
 
 /// A body as it was committed.
-fn written(body: &impl Serialize) -> String {
+pub(super) fn written(body: &impl Serialize) -> String {
     String::from_utf8(json::encode(body).unwrap_or_default()).unwrap_or_default()
 }

@@ -93,6 +93,16 @@ impl Known {
                 known.add_transaction(anchor)?;
             }
             Document::Consent(proof) => known.add_transaction(&proof.anchor)?,
+            Document::Opening(proof) => known.add_transaction(&proof.anchor)?,
+            Document::Bundle(proof) => {
+                for anchor in &proof.anchors {
+                    known.put(&anchor.block.header)?;
+                    known.put(&anchor.block.parent)?;
+                }
+                known.add_head(&proof.certified, &proof.sets)?;
+            }
+            Document::Membership(proof) => known.add_head(&proof.state.certified, &proof.sets)?,
+            Document::Numbers(proof) => known.add_head(&proof.state.certified, &proof.sets)?,
             Document::Consistency(proof) => {
                 known.put(&proof.from.header)?;
                 known.put(&proof.to.header)?;

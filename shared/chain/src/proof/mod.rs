@@ -11,12 +11,16 @@
 //! Why: decision 0010.
 
 mod anchors;
+mod bundle;
 mod certified;
 mod consistency;
 mod content;
 mod founding;
 mod known;
+mod membership;
 mod note;
+mod numbers;
+mod opening;
 mod state;
 pub mod tlog;
 mod transaction;
@@ -24,13 +28,17 @@ mod transaction;
 use serde::{Deserialize, Serialize};
 
 pub use anchors::{AnchorsFacts, AnchorsProof};
+pub use bundle::{BundleFacts, BundleProof, BundledProof, BundledTransaction};
 pub use certified::{Certification, CertifiedBlock, CertifiedState, MembersProof, StateEvidence};
 pub use consistency::{ConsistencyProof, PastCheckpoint};
-pub use content::{ConsentProof, Opening, ReceiptProof, RecordFacts, RecordProof};
+pub use content::{ConsentProof, Delegation, Opening, ReceiptProof, RecordFacts, RecordProof};
 use founding::Ground;
 pub use founding::SetChange;
 pub use known::Known;
+pub use membership::{MembershipFacts, MembershipProof};
 pub use note::{Leaf, VerifiedLeaf, VerifiedNote, verify_note, verify_tlog};
+pub use numbers::{NumbersFacts, NumbersProof};
+pub use opening::{Opened, OpenedBody, OpeningProof};
 pub use state::{EntryProof, StateFacts, StateProof, Verdict};
 pub use transaction::{Author, BlockEvidence, TransactionProof, VerifiedTransaction};
 
@@ -249,12 +257,24 @@ pub enum Document {
     /// A consent was given: its body, its key's certificate, its final transaction.
     #[serde(rename = "hbc-proof-consent/v1")]
     Consent(ConsentProof),
+    /// What a transaction commits to.
+    #[serde(rename = "hbc-proof-opening/v1")]
+    Opening(OpeningProof),
+    /// Many proofs that share each transaction once.
+    #[serde(rename = "hbc-proof-bundle/v1")]
+    Bundle(BundleProof),
     /// The log only grew between two checkpoints.
     #[serde(rename = "hbc-proof-consistency/v1")]
     Consistency(ConsistencyProof),
     /// What the state says about an entry after a block.
     #[serde(rename = "hbc-proof-state/v1")]
     State(StateProof),
+    /// Somebody acts for an organisation.
+    #[serde(rename = "hbc-proof-membership/v1")]
+    Membership(MembershipProof),
+    /// Which numbers a patient's records have.
+    #[serde(rename = "hbc-proof-numbers/v1")]
+    Numbers(NumbersProof),
     /// All anchors of some days.
     #[serde(rename = "hbc-proof-anchors/v1")]
     Anchors(AnchorsProof),
@@ -299,7 +319,11 @@ impl Document {
             Self::Transaction(proof) => (proof.chain, &proof.genesis),
             Self::Receipt(ReceiptProof { anchor, .. })
             | Self::Record(RecordProof { anchor, .. })
-            | Self::Consent(ConsentProof { anchor, .. }) => (anchor.chain, &anchor.genesis),
+            | Self::Consent(ConsentProof { anchor, .. })
+            | Self::Opening(OpeningProof { anchor, .. }) => (anchor.chain, &anchor.genesis),
+            Self::Bundle(proof) => (proof.chain, &proof.genesis),
+            Self::Membership(proof) => (proof.chain, &proof.genesis),
+            Self::Numbers(proof) => (proof.chain, &proof.genesis),
             Self::Consistency(proof) => (proof.chain, &proof.genesis),
             Self::State(proof) => (proof.chain, &proof.genesis),
             Self::Anchors(proof) => (proof.chain, &proof.genesis),
@@ -347,11 +371,21 @@ pub enum Content {
     Consent {
         /// Fingerprint of the patient's root key: compare it with what the patient shows.
         root: Kid,
+        /// Fingerprint of the delegate's root key, if a delegate acted.
+        delegate: Option<Kid>,
         /// What the root certified the consent key for; the consent is within them.
         limits: Limits,
         /// The committed body.
         body: Box<ConsentBody>,
     },
+    /// What a transaction commits to.
+    Opening(Box<OpenedBody>),
+    /// Much at once.
+    Bundle(Box<BundleFacts>),
+    /// Whether somebody acts for an organisation.
+    Membership(Box<MembershipFacts>),
+    /// Which numbers records have, and which are missing.
+    Numbers(Box<NumbersFacts>),
     /// The log only grew.
     Consistency {
         /// The earlier checkpoint.
@@ -389,6 +423,13 @@ pub fn verify(file: &[u8], trust: &Trust) -> Result<Verified, ProofError> {
             let content = consent.verify(&tx, transaction.time)?;
             (Some(transaction), content)
         }
+        Document::Opening(opening) => {
+            let (transaction, tx) = about(&opening.anchor)?;
+            (Some(transaction), opening.verify(tx.payload())?)
+        }
+        Document::Bundle(proof) => (None, proof.verify(&ground)?),
+        Document::Membership(proof) => (None, proof.verify(&ground)?),
+        Document::Numbers(proof) => (None, proof.verify(&ground)?),
         Document::Consistency(proof) => (None, proof.verify(&ground)?),
         Document::State(proof) => (None, proof.verify(&ground)?),
         Document::Anchors(proof) => (None, proof.verify(&ground)?),
@@ -443,10 +484,19 @@ impl Verified {
             }
             (Content::State(facts), None) => format!("as of {}", facts.at.time),
             (Content::Anchors(facts), None) => format!("as of {}", facts.at.time),
+            (Content::Membership(facts), None) => format!("as of {}", facts.at.time),
+            (Content::Numbers(facts), None) => {
+                format!("as stated at {}", certified::time(facts.claims.iat))
+            }
+            (Content::Bundle(facts), None) => format!("as of height {}", facts.certified.height),
             (Content::Consistency { to, .. }, None) => format!("as of height {}", to.height),
             // The others are about a transaction.
             (
-                Content::Transaction | Content::Receipt(_) | Content::Record(_) | Content::Consent { .. },
+                Content::Transaction
+                | Content::Receipt(_)
+                | Content::Record(_)
+                | Content::Consent { .. }
+                | Content::Opening(_),
                 None,
             ) => String::new(),
         };

@@ -3,7 +3,7 @@
 //!
 //! Why: decision 0077.
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use serde_json::Value;
 
 use super::certified::{CertifiedState, StateEvidence};
@@ -101,7 +101,14 @@ impl StateProof {
 }
 
 impl EntryProof {
-    fn verify(&self, map: &Digest) -> Result<(), ProofError> {
+    /// The value that stands there.
+    pub(super) fn read<T: Serialize + DeserializeOwned>(&self) -> Result<T, ProofError> {
+        let value =
+            self.value.as_ref().ok_or(ProofError::Contradiction("an entry that must be there is not"))?;
+        json::decode(&json::encode(value)?).map_err(|_other| ProofError::Value { kind: self.kind.code() })
+    }
+
+    pub(super) fn verify(&self, map: &Digest) -> Result<(), ProofError> {
         if !self.kind.id_fits(&self.id) {
             return Err(ProofError::Id { kind: self.kind.code() });
         }

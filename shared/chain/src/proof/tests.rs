@@ -1,6 +1,7 @@
 //! Proof documents: whole ones pass, changed ones are refused with the reason.
 
 mod content;
+mod documents;
 mod forgery;
 mod golden;
 mod vectors;

@@ -93,17 +93,43 @@ pub struct VerifiedTransaction {
 impl TransactionProof {
     /// Checks everything against the founding document, which must be the chain's.
     pub(super) fn verify(&self, ground: &Ground<'_>) -> Result<(VerifiedTransaction, Tx), ProofError> {
-        let members = ground.members(&self.sets)?;
-        let certified = ground.head(&self.certified, &members)?;
+        let certified = ground.head(&self.certified, &ground.members(&self.sets)?)?;
+        let Self { author, block, certified: _, chain, genesis: _, index, path, sets: _, transaction } = self;
+        Placed { author, block, chain: *chain, index: *index, path, transaction }.verify(ground, &certified)
+    }
 
+    /// The same proof as C2SP `tlog-proof` text.
+    #[must_use]
+    pub fn to_tlog_proof(&self) -> String {
+        super::tlog::encode(self.index, &self.path, &self.certified.checkpoint)
+    }
+}
+
+/// A transaction and its place in a log: what a proof has of its own beside the certified block.
+pub(super) struct Placed<'a> {
+    pub author: &'a PublicKey,
+    pub block: &'a BlockEvidence,
+    pub chain: Digest,
+    pub index: u64,
+    pub path: &'a [Digest],
+    pub transaction: &'a str,
+}
+
+impl Placed<'_> {
+    /// That it stands in the log of this block.
+    pub(super) fn verify(
+        &self,
+        ground: &Ground<'_>,
+        certified: &CertifiedBlock,
+    ) -> Result<(VerifiedTransaction, Tx), ProofError> {
         let tx = Tx::parse(self.transaction.as_bytes())?;
         if tx.payload().chain() != self.chain {
             return Err(ProofError::TransactionChain);
         }
-        tx.verify_signature(&self.author).map_err(ProofError::Author)?;
-        merkle::verify_inclusion(&tx.txid(), self.index, certified.log_size, &self.path, &certified.log_root)
+        tx.verify_signature(self.author).map_err(ProofError::Author)?;
+        merkle::verify_inclusion(&tx.txid(), self.index, certified.log_size, self.path, &certified.log_root)
             .map_err(ProofError::NotInLog)?;
-        self.block.verify(self.index, &certified, &self.chain)?;
+        self.block.verify(self.index, certified, &self.chain)?;
 
         let header = &self.block.header;
         let verified = VerifiedTransaction {
@@ -111,20 +137,14 @@ impl TransactionProof {
             kind: tx.payload().kind(),
             signed_at: time(tx.payload().iat()),
             kid: tx.kid(),
-            author: author(ground.genesis, &self.author),
+            author: author(ground.genesis, self.author),
             height: header.height,
             block: header.hash(),
             time: time(header.time_ms),
             zero_bits: leading_zero_bits(header.hash().as_bytes()),
-            certified,
+            certified: certified.clone(),
         };
         Ok((verified, tx))
-    }
-
-    /// The same proof as C2SP `tlog-proof` text.
-    #[must_use]
-    pub fn to_tlog_proof(&self) -> String {
-        super::tlog::encode(self.index, &self.path, &self.certified.checkpoint)
     }
 }
 

@@ -20,7 +20,8 @@ fn anchors(count: u64, seed: u64) -> Vec<AnchorLeaf> {
             let day0 = i32::try_from(number % 11_000).unwrap() + 9_000;
             let span = if number & 0x0f00_0000 == 0 { 1_000 } else { 31 };
             let day1 = day0 + i32::try_from((number >> 32) % span).unwrap();
-            AnchorLeaf { day0, day1, height: at / 37 + 1, txid: Digest::of(&number.to_be_bytes()) }
+            let txid = Digest::of(&number.to_be_bytes());
+            AnchorLeaf { day0, day1, height: at / 37 + 1, txid, segment: 0 }
         })
         .collect()
 }
@@ -73,11 +74,12 @@ fn query() -> impl Strategy<Value = Query> {
 }
 
 #[test]
-fn an_anchor_has_48_bytes_and_negative_days() {
-    let anchor = AnchorLeaf { day0: -2, day1: 1, height: 3, txid: Digest::of(b"tx") };
+fn an_anchor_has_50_bytes_and_negative_days() {
+    let anchor = AnchorLeaf { day0: -2, day1: 1, height: 3, txid: Digest::of(b"tx"), segment: 259 };
     let bytes = anchor.to_bytes();
     assert_eq!(bytes[..16], [255, 255, 255, 254, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 3]);
-    assert_eq!(bytes[16..], *anchor.txid.as_bytes());
+    assert_eq!(bytes[16..48], *anchor.txid.as_bytes());
+    assert_eq!(bytes[48..], [1, 3]);
 }
 
 #[test]
@@ -274,7 +276,8 @@ fn the_document_states_this_page() {
         .map(|number| {
             let day0 = i32::try_from(number % 900).unwrap();
             let txid = Digest::of(&number.to_be_bytes());
-            AnchorLeaf { day0, day1: day0 + 3, height: u64::from(number / 50), txid }
+            let segment = u16::try_from(number % 3).unwrap();
+            AnchorLeaf { day0, day1: day0 + 3, height: u64::from(number / 50), txid, segment }
         })
         .collect();
     let page = Page::complete(&run).unwrap();

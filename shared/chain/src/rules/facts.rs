@@ -20,9 +20,9 @@ impl Draft<'_> {
         for segment in &payload.segments {
             self.put(Kind::Segment, &segment.root, Entry::Seen(SeenEntry { txid: tx.txid() }));
         }
-        let leaf =
-            AnchorLeaf { day0: payload.day0, day1: payload.day1, height: self.height, txid: tx.txid() };
-        self.push_anchor(leaf);
+        for leaf in AnchorLeaf::all_of(payload, self.height, tx.txid()) {
+            self.push_anchor(leaf);
+        }
         Ok(())
     }
 

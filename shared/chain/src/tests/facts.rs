@@ -74,7 +74,8 @@ fn no_root_is_anchored_twice() {
     let other = ground.anchor(&["c"]);
     ground.make_final("storage", &other);
     let leaves = ground.state.anchors().leaves();
-    assert_eq!(leaves.iter().map(|leaf| leaf.height).collect::<Vec<_>>(), [1, 2]);
+    let places: Vec<_> = leaves.iter().map(|leaf| (leaf.height, leaf.segment)).collect();
+    assert_eq!(places, [(1, 0), (1, 1), (2, 0)], "one for each segment");
     assert_eq!(leaves[0].txid, txid);
 }
 

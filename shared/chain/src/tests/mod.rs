@@ -136,8 +136,8 @@ impl Ground {
     }
 
     pub fn anchor(&mut self, roots: &[&str]) -> Payload {
-        let segments = segments(roots);
-        Payload::Anchor(Anchor { chain: self.chain, day0: 20_000, day1: 20_001, iat: self.iat(), segments })
+        let segments = segments((20_000, 20_001), roots);
+        Payload::Anchor(Anchor { chain: self.chain, iat: self.iat(), segments })
     }
 
     pub fn vote(&mut self, subject: &str, value: &str) -> Payload {

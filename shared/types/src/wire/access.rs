@@ -432,9 +432,6 @@ pub struct StaffBody {
     pub licence_number: String,
     /// By which name.
     pub name: String,
-    /// The organisation that they belong to.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub organisation: Option<AgencyId>,
 }
 
 /// `POST /internal/v1/patients` by auth: pins the root key and makes the first key-encryption key.

@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use crate::account::{AgencyType, Custody, Role, Standing};
+use crate::codes::codes;
 use crate::digest::Digest;
 use crate::ids::{AccountId, AgencyId, GrantId, PatientId, SessionId};
 use crate::secret::{Bytes, SecretText};
@@ -26,7 +27,8 @@ pub struct NewPatient {
     /// Client custody only: the Ed25519 root key, 32 bytes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub root_public_key: Option<Bytes>,
-    /// Client custody only: signature of the root key over `hbc/root-pop/v1\n<chain>\n<kid>\n<username>\n`.
+    /// Client custody only: signature of the root key over
+    /// `hbc/root-pop/v1\n<chain>\n<kid>\n-\n<username>\n`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub root_pop: Option<Bytes>,
 }
@@ -111,7 +113,7 @@ pub struct AgencyView {
     pub agency_type: AgencyType,
     /// How it stands.
     pub standing: Standing,
-    /// The agency it belongs to.
+    /// The organisation that it belongs to; for itself, its organisation and operators also one that did not take it in.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub organisation: Option<AgencyId>,
     /// Operators only: number of the licence.
@@ -154,6 +156,64 @@ pub struct OperatorSignature {
     /// Second factor, where set up.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub totp: Option<SecretText>,
+}
+
+/// `PUT /v1/me/members/{id}`: an organisation takes somebody in, with a freshly checked password.
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct NewMember {
+    /// As what they act for it; 1 to 200 bytes.
+    pub function: String,
+    /// The organisation's password, which unwraps the signing key.
+    pub password: SecretText,
+    /// Second factor, where set up.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub totp: Option<SecretText>,
+}
+
+/// `DELETE /v1/me/members/{id}` and `DELETE /v1/me/organisation`: either side ends it.
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct MembershipEnd {
+    /// The caller's password, which unwraps the signing key.
+    pub password: SecretText,
+    /// Second factor, where set up.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub totp: Option<SecretText>,
+}
+
+codes! {
+    /// How somebody stands to an organisation.
+    MemberStanding {
+        /// They named it when they signed up.
+        Asked = "asked",
+        /// It took them in.
+        Active = "active",
+        /// One of the two ended it.
+        Ended = "ended",
+    }
+}
+
+/// Somebody who asked to belong to an organisation, or does.
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+pub struct MemberView {
+    /// Who.
+    pub agency: AgencyId,
+    /// The organisation.
+    pub organisation: AgencyId,
+    /// Their name.
+    pub name: String,
+    /// How they stand, as it was signed last.
+    pub standing: MemberStanding,
+    /// As what they act for it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub function: Option<String>,
+    /// The transaction of the last change.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub transaction: Option<Digest>,
+    /// Since when it is final; until then what was before holds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub final_at: Option<Timestamp>,
 }
 
 /// `POST /v1/sessions`: log in.

@@ -27,12 +27,9 @@ fn scan(course: &Course, query: &Query) -> Vec<AnchorLeaf> {
     let mut found: Vec<_> = course
         .transactions
         .iter()
-        .filter_map(|(tx, height)| match tx.payload() {
-            Payload::Anchor(anchor) => {
-                let (day0, day1) = (anchor.day0, anchor.day1);
-                Some(AnchorLeaf { day0, day1, height: *height, txid: tx.txid() })
-            }
-            _ => None,
+        .flat_map(|(tx, height)| match tx.payload() {
+            Payload::Anchor(anchor) => AnchorLeaf::all_of(anchor, *height, tx.txid()).collect(),
+            _ => Vec::new(),
         })
         .filter(|leaf| leaf.day0 <= query.to && leaf.day1 >= query.from && leaf.height <= query.as_of)
         .collect();

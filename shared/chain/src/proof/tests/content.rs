@@ -1,6 +1,7 @@
 //! What a final transaction covers: records and consents.
 
 use super::*;
+use crate::certificate::DelegateCertificate;
 use crate::certificate::LimitError;
 use crate::consent::ConsentBody;
 use hbc_types::ids::{AgencyId, PatientId};
@@ -29,14 +30,16 @@ pub(super) fn record() -> (Chain, RecordProof) {
     let segment = |root, records| Segment {
         bytes: 300,
         cid: "bafkreifzjut3te2nhyekklss27nh3k72ysco7y32koao5eei66wof36n5e".into(),
+        day0: 20_000,
+        day1: 20_031,
         digest: Digest::of(b"segment"),
         records,
         root,
         tag: Tag::from_bytes([1; 16]),
     };
     let tree = Tree::of(&leaves);
-    let segments = vec![segment(Digest::of(b"other"), 1), segment(tree.root(), 3)];
-    let payload = Payload::Anchor(Anchor { chain: chain.id, day0: 20_000, day1: 20_031, iat: 5, segments });
+    let segments = vec![segment(Digest::ZERO, 1), segment(tree.root(), 3)];
+    let payload = Payload::Anchor(Anchor { chain: chain.id, iat: 5, segments });
     let transaction = tx::sign(&key(203), &payload).unwrap();
     let places = chain.append(std::slice::from_ref(&transaction));
     let proof = RecordProof {
@@ -77,17 +80,17 @@ fn grantee(n: u8) -> AgencyId {
     AgencyId::parse(&format!("agy-{n:032x}")).unwrap()
 }
 
-fn consent_body(scope: Scope) -> serde_json::Value {
-    let body = ConsentBody {
-        grant: GrantId::parse(&format!("grt-{:032x}", 1)).unwrap(),
-        grantee: grantee(1),
-        patient: PatientId::parse(&format!("pat-{:032x}", 1)).unwrap(),
+pub(super) fn consent_body(scope: Scope) -> serde_json::Value {
+    let body = ConsentBody::to_agency(
+        GrantId::parse(&format!("grt-{:032x}", 1)).unwrap(),
+        grantee(1),
+        PatientId::parse(&format!("pat-{:032x}", 1)).unwrap(),
         scope,
-    };
+    );
     serde_json::to_value(body).unwrap()
 }
 
-fn scope(actions: &[Action], categories: &[Category]) -> Scope {
+pub(super) fn scope(actions: &[Action], categories: &[Category]) -> Scope {
     Scope {
         actions: actions.to_vec(),
         categories: categories.to_vec(),
@@ -130,6 +133,7 @@ fn consent(body: serde_json::Value, limits: Limits) -> (Chain, ConsentProof) {
         anchor: chain.prove(CONSENT, &transaction, places[0], 1, 1),
         certificate: certificate(&chain, &grantee(1), CONSENT, limits),
         consent: Opening { body, salt: SaltBytes::from_bytes(SALT) },
+        delegate: None,
         root: PublicKey::of(&key(ROOT)),
     };
     (chain, proof)
@@ -152,6 +156,32 @@ fn delegate() -> Limits {
 
 pub(super) fn delegated_consent() -> (Chain, ConsentProof) {
     consent(consent_body(scope(&[Action::Read], &[Category::Laboratory])), delegate())
+}
+
+/// A consent that somebody gave in the patient's place.
+pub(super) fn wards_consent() -> (Chain, ConsentProof) {
+    const DELEGATE: u8 = 52;
+    let (chain, mut proof) = delegated_consent();
+    let (root, delegate) = (PublicKey::of(&key(ROOT)), PublicKey::of(&key(DELEGATE)));
+    let certificate = ConsentCertificate {
+        chain: chain.id,
+        grantee: grantee(1).to_string(),
+        iat: 4,
+        key: PublicKey::of(&key(CONSENT)).kid(),
+        limits: Limits::default(),
+        root: delegate.kid(),
+    };
+    let delegation = DelegateCertificate {
+        chain: chain.id,
+        delegate: delegate.kid(),
+        iat: 3,
+        limits: self::delegate(),
+        root: root.kid(),
+        until_ms: SCOPE_UNTIL_MS,
+    };
+    proof.certificate = certificate.sign(&key(DELEGATE)).unwrap();
+    proof.delegate = Some(Delegation { certificate: delegation.sign(&key(ROOT)).unwrap(), root: delegate });
+    (chain, proof)
 }
 
 /// A whole consent with something in its body spoiled.

@@ -14,6 +14,10 @@ fn take_sets(document: &mut Document) -> Vec<SetChange> {
         Document::Consistency(proof) => &mut proof.sets,
         Document::State(proof) => &mut proof.sets,
         Document::Anchors(proof) => &mut proof.sets,
+        Document::Opening(proof) => &mut proof.anchor.sets,
+        Document::Bundle(proof) => &mut proof.sets,
+        Document::Membership(proof) => &mut proof.sets,
+        Document::Numbers(proof) => &mut proof.sets,
     };
     std::mem::take(sets)
 }

@@ -2,7 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
-use super::content::{delegated_consent, record};
+use super::content::{delegated_consent, record, wards_consent};
+use super::documents::{bundle, membership, numbers, opening};
 use super::views::{Ledger, QUERY, kid};
 use super::*;
 
@@ -25,6 +26,11 @@ fn documents() -> Vec<(&'static str, String)> {
         ("consistency-proof.json", text(Document::Consistency(ledger.consistency(1, 3, 4)))),
         ("state-proof.json", text(Document::State(ledger.grant(3, &kid())))),
         ("absence-proof.json", text(Document::State(ledger.state(4, vec![absent])))),
+        ("delegated-consent-proof.json", text(Document::Consent(wards_consent().1))),
+        ("opening-proof.json", text(Document::Opening(opening()))),
+        ("bundle-proof.json", text(Document::Bundle(bundle().1))),
+        ("membership-proof.json", text(Document::Membership(membership()))),
+        ("numbers-proof.json", text(Document::Numbers(numbers().1))),
         ("anchors-proof.json", text(Document::Anchors(ledger.anchors(2, QUERY)))),
     ]
 }

@@ -1,6 +1,8 @@
 //! The vectors in `tests/vectors`, one file for each subject: made here, checked by the verifier that was written from
 //! docs/FORMATS.md alone. Each is first checked here.
 
+mod off_chain;
+
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
@@ -17,6 +19,7 @@ use crate::fixtures::{Course, signed};
 use crate::jws::Jws;
 use crate::map::Map;
 use crate::payload::MemberVote;
+use crate::testing::vector_text;
 use hbc_types::ids::PatientId;
 use hbc_types::keys::{SignatureBytes, signed_text};
 use hbc_types::labels::Category;
@@ -454,26 +457,15 @@ fn outcomes() -> Value {
     json!({"files": files, "genesis": Chain::new(4).genesis})
 }
 
-/// The same with the members of each object in the order of their names: whether `serde_json` keeps another order is for
-/// whoever else is built along to say.
-fn sorted(value: &Value) -> Value {
-    match value {
-        Value::Object(members) => {
-            let ordered: BTreeMap<&String, Value> =
-                members.iter().map(|(name, value)| (name, sorted(value))).collect();
-            ordered.into_iter().map(|(name, value)| (name.clone(), value)).collect()
-        }
-        Value::Array(items) => items.iter().map(sorted).collect(),
-        _ => value.clone(),
-    }
-}
-
 /// Every file by its name, and last the list of all hashes.
 fn files() -> BTreeMap<String, Vec<u8>> {
     let subjects = [
         ("keys", keys()),
         ("json", canonical_json()),
         ("receipts", receipt_bodies()),
+        ("bodies", off_chain::other_bodies()),
+        ("certificates", off_chain::certificates()),
+        ("numbers", off_chain::numbers()),
         ("jws", signed_objects()),
         ("map", map()),
         ("merkle", trees()),
@@ -482,22 +474,24 @@ fn files() -> BTreeMap<String, Vec<u8>> {
         ("evidence", evidence()),
         ("outcomes", outcomes()),
     ];
-    let written =
-        |value: &Value| format!("{}\n", serde_json::to_string_pretty(&sorted(value)).unwrap()).into_bytes();
-    subjects.iter().map(|(name, value)| (format!("vectors/{name}.json"), written(value))).collect()
+    let named =
+        |(name, value): &(&str, Value)| (format!("vectors/{name}.json"), vector_text(value).into_bytes());
+    subjects.iter().map(named).collect()
 }
 
-/// `SHA256SUMS` over these and over every file of the documents.
+/// `SHA256SUMS` over these, over every file of the documents, and over the vectors that services make.
 fn sums(files: &BTreeMap<String, Vec<u8>>) -> String {
-    let mut all: BTreeMap<String, Digest> =
-        files.iter().map(|(name, bytes)| (name.clone(), Digest::of(bytes))).collect();
-    for file in std::fs::read_dir(folder().join("data")).unwrap() {
-        let file = file.unwrap();
-        if file.file_type().unwrap().is_file() {
-            let bytes = std::fs::read(file.path()).unwrap();
-            all.insert(format!("data/{}", file.file_name().to_str().unwrap()), Digest::of(&bytes));
+    let mut all: BTreeMap<String, Digest> = BTreeMap::new();
+    for part in ["data", "vectors"] {
+        for file in std::fs::read_dir(folder().join(part)).unwrap() {
+            let file = file.unwrap();
+            if file.file_type().unwrap().is_file() {
+                let bytes = std::fs::read(file.path()).unwrap();
+                all.insert(format!("{part}/{}", file.file_name().to_str().unwrap()), Digest::of(&bytes));
+            }
         }
     }
+    all.extend(files.iter().map(|(name, bytes)| (name.clone(), Digest::of(bytes))));
     all.iter().map(|(name, digest)| format!("{digest}  {name}\n")).collect()
 }
 

@@ -44,7 +44,7 @@ impl Ledger {
             .map(|number| {
                 let day0 = i32::try_from(number % 900).unwrap();
                 let txid = Digest::of(&number.to_be_bytes());
-                AnchorLeaf { day0, day1: day0 + 3, height: 1, txid }
+                AnchorLeaf { day0, day1: day0 + 3, height: 1, txid, segment: 0 }
             })
             .collect();
         let leaves: Vec<Digest> = run.iter().map(AnchorLeaf::leaf_hash).collect();

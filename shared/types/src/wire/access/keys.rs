@@ -7,6 +7,7 @@ use crate::digest::Digest;
 use crate::ids::{IntentId, PatientId, ReceiptId, RecordId};
 use crate::labels::{Category, Sensitivity};
 use crate::purpose::{Action, Purpose};
+use crate::ranges::Ranges;
 use crate::secret::{Bytes, Key32};
 use crate::time::Timestamp;
 
@@ -156,17 +157,18 @@ pub struct NumbersStatement {
 
 /// The numbers of one (sensitivity, category) of a patient.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
 pub struct NumberSet {
     /// The labels.
     pub labels: Labels,
     /// The highest number handed out.
     pub n_max: u64,
     /// Handed out, not final yet.
-    pub open: Vec<u64>,
+    pub open: Ranges,
     /// Never written.
-    pub voided: Vec<u64>,
+    pub voided: Ranges,
     /// Erased.
-    pub erased: Vec<u64>,
+    pub erased: Ranges,
 }
 
 /// `POST /internal/v1/keys/void` by storage: the intent died; its numbers will never be used.

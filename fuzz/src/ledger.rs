@@ -119,8 +119,8 @@ fn member_body() -> MemberBody {
     MemberBody { agency: agency(1), function: "surgeon".to_owned(), organisation: agency(2) }
 }
 
-fn opening(body: &impl serde::Serialize) -> Opening {
-    Opening { body: serde_json::to_value(body).unwrap(), salt: SaltBytes::from_bytes(SALT) }
+fn opening(body: serde_json::Value) -> Opening {
+    Opening { body, salt: SaltBytes::from_bytes(SALT) }
 }
 
 /// Profiles of both, and that the one acts for the other.
@@ -356,9 +356,9 @@ impl Ledger {
             chain,
             entries,
             genesis,
-            member: opening(&member_body()),
-            organisation: opening(&staff_body(2)),
-            person: opening(&staff_body(1)),
+            member: opening(serde_json::to_value(member_body()).unwrap()),
+            organisation: opening(serde_json::to_value(staff_body(2)).unwrap()),
+            person: opening(serde_json::to_value(staff_body(1)).unwrap()),
             sets,
             state,
         }

@@ -169,3 +169,24 @@ fn the_chain_of_the_format_has_transactions_of_every_type() {
 fn write_the_chain_of_the_format() {
     std::fs::write(golden(), file(&Course::complete()).0).unwrap();
 }
+
+/// Everything that a chain can have, and then 10,000 anchors of three segments.
+#[test]
+#[ignore = "writes a large chain into the file that HBC_LARGE_CHAIN names, for another verifier"]
+fn write_a_chain_of_many_anchors() {
+    let mut course = Course::complete();
+    for block in 0..10_i32 {
+        let txs: Vec<_> = (0..1_000_i32)
+            .map(|number| {
+                let roots = [0, 1, 2].map(|place| format!("{block} {number} {place}"));
+                let day0 = 18_000 + (number * 7_919 + block * 104_729) % 4_000;
+                course.anchor_of(day0, day0 + number % 31, &roots.each_ref().map(String::as_str))
+            })
+            .collect();
+        course.append(&txs);
+    }
+    assert_eq!(course.chain.state().anchors().leaves().len(), 30_002);
+    let (bytes, _) = file(&course);
+    assert_eq!(audit(&bytes, 4).unwrap().state().tip(), course.chain.tip_hash());
+    std::fs::write(std::env::var_os("HBC_LARGE_CHAIN").unwrap(), bytes).unwrap();
+}

@@ -14,7 +14,7 @@ use hbc_service::Tasks;
 use hbc_types::ids::IntentId;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use crate::config::{Config, ReconcileSettings};
+use crate::config::{AnchorSettings, Config, ReconcileSettings};
 use crate::domain::index::IndexKey;
 use crate::domain::reference::Bases;
 use crate::store::Store;
@@ -45,6 +45,8 @@ pub struct Core {
     pub bases: Bases,
     /// How unfinished work is cleaned up.
     pub reconcile: ReconcileSettings,
+    /// When segments are anchored.
+    pub anchors: AnchorSettings,
     /// Turns of large bodies to be parsed.
     pub parsing: Parsing,
     /// Uploads that this process is working on: however long they take, they are not dead.
@@ -92,6 +94,7 @@ impl App {
             index: IndexKey::new(&config.index_key_file.key()?),
             bases: Bases::new(config.fhir_bases.iter().map(String::as_str)),
             reconcile: config.reconcile.clone(),
+            anchors: config.anchors.clone(),
             parsing: Parsing::default(),
             under_way: UnderWay::default(),
             base,

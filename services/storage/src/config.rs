@@ -27,6 +27,9 @@ pub struct Config {
     pub fhir_bases: Vec<String>,
     /// The IPFS daemon.
     pub kubo: KuboSettings,
+    /// When segments are anchored.
+    #[serde(default)]
+    pub anchors: AnchorSettings,
     /// How unfinished work is cleaned up.
     #[serde(default)]
     pub reconcile: ReconcileSettings,
@@ -65,6 +68,21 @@ fn kubo_timeout() -> u64 {
 }
 fn kubo_calls() -> usize {
     32
+}
+
+/// When segments are anchored.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct AnchorSettings {
+    /// A sensitive segment waits for its anchor a random time up to this many seconds, so that nobody tells by the ledger
+    /// which upload it came with.
+    pub sensitive_wait_seconds: u64,
+}
+
+impl Default for AnchorSettings {
+    fn default() -> Self {
+        Self { sensitive_wait_seconds: 30 * 60 }
+    }
 }
 
 /// How unfinished work is cleaned up.

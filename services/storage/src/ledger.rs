@@ -5,13 +5,11 @@ use std::time::Duration;
 use hbc_app::jobs::enqueue;
 use hbc_app::{FinalEvent, LedgerEvents, Refusal};
 use hbc_chain::payload::Payload;
-use hbc_db::row::bad;
 use hbc_db::{DbError, Tx};
-use hbc_types::ids::IntentId;
 
 use crate::app::App;
-use crate::jobs::{Report, Unspool};
-use crate::store;
+use crate::jobs::{AnchorWaiting, Report, Unspool};
+use crate::store::{self, pool};
 
 /// This service's side of the ledger.
 #[derive(Clone, Debug)]
@@ -42,13 +40,17 @@ impl LedgerEvents for Events {
     }
 
     async fn finalised(&self, tx: &mut Tx, event: &FinalEvent, (): &()) -> Result<(), DbError> {
-        let Some(own) = &event.own else { return Ok(()) };
+        if event.own.is_none() {
+            return Ok(());
+        }
         let found = &event.transaction;
         store::finalise(tx, found.txid, event.height, found.log_index, event.now).await?;
-        let intent = IntentId::parse(&own.reference).map_err(|_text| bad("reference"))?;
-        enqueue::<Report>(tx, &intent, event.now).await?;
-        let spooled = Duration::from_secs(self.0.reconcile.spool_seconds);
-        enqueue::<Unspool>(tx, &intent, event.now.plus(spooled)).await
+        let spooled = event.now.plus(Duration::from_secs(self.0.reconcile.spool_seconds));
+        for intent in pool::intents(tx, found.txid).await? {
+            enqueue::<Report>(tx, &intent, event.now).await?;
+            enqueue::<Unspool>(tx, &intent, spooled).await?;
+        }
+        Ok(())
     }
 
     /// Its records stay readable, and say themselves that they cannot be proved.
@@ -57,12 +59,20 @@ impl LedgerEvents for Events {
             alarm = "anchor_refused",
             ledger.txid = %refusal.txid,
             ledger.reason = refusal.reason,
-            storage.intent = refusal.about.reference,
-            "The ledger excludes an anchor for ever: its records cannot be proved"
+            "The ledger excludes an anchor for ever: its records cannot be proved, or stand alone from now on"
         );
+        let intents = pool::intents(tx, refusal.txid).await?;
+        if pool::release(tx, refusal.txid, refusal.now).await? {
+            for intent in intents {
+                enqueue::<AnchorWaiting>(tx, &intent, refusal.now).await?;
+            }
+            return Ok(());
+        }
         store::refuse(tx, refusal.txid, refusal.now).await?;
-        let intent = IntentId::parse(&refusal.about.reference).map_err(|_text| bad("reference"))?;
-        let spooled = Duration::from_secs(self.0.reconcile.spool_seconds);
-        enqueue::<Unspool>(tx, &intent, refusal.now.plus(spooled)).await
+        let spooled = refusal.now.plus(Duration::from_secs(self.0.reconcile.spool_seconds));
+        for intent in intents {
+            enqueue::<Unspool>(tx, &intent, spooled).await?;
+        }
+        Ok(())
     }
 }

@@ -32,7 +32,7 @@ use hbc_db::Migration;
 use hbc_service::{Routes, ServerBuilder};
 use hbc_types::account::ServiceRole;
 
-pub use crate::config::{Config, KuboSettings, ReconcileSettings};
+pub use crate::config::{AnchorSettings, Config, KuboSettings, ReconcileSettings};
 
 /// The service, ready to answer.
 pub type Application = hbc_app::Application<Storage>;

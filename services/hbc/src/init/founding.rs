@@ -49,7 +49,8 @@ pub struct Founding {
     pub logins: Vec<(String, SecretText)>,
     genesis: Genesis,
     operators: Vec<OperatorEntry>,
-    dev: bool,
+    /// For development.
+    pub dev: bool,
 }
 
 #[derive(Serialize)]

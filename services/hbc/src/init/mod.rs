@@ -66,7 +66,7 @@ pub fn lay_out(
     make_folders(place, ports)?;
     keys.write(place)?;
     founding.write(place)?;
-    let plan = Plan { home, ports, chain: founding.chain };
+    let plan = Plan { home, ports, chain: founding.chain, dev: founding.dev };
     for process in &ports.services {
         let text = (services::named(&process.role)?.configure)(&plan, process)
             .with_context(|| format!("the configuration of {}", process.name))?;

@@ -20,6 +20,8 @@ pub struct Plan<'a> {
     pub ports: &'a PortPlan,
     /// The chain.
     pub chain: Digest,
+    /// For development: nobody has to wait.
+    pub dev: bool,
 }
 
 impl Plan<'_> {
@@ -114,6 +116,10 @@ impl Plan<'_> {
                 token_file: self.secret("kubo.token"),
                 timeout_seconds: 30,
                 calls: 32,
+            },
+            anchors: match self.dev {
+                true => hbc_storage::AnchorSettings { sensitive_wait_seconds: 1 },
+                false => hbc_storage::AnchorSettings::default(),
             },
             reconcile: hbc_storage::ReconcileSettings::default(),
         })

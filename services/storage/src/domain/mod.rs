@@ -1,5 +1,6 @@
 //! What storage does to records, without HTTP and SQL: reading, labelling, encrypting, laying out, checking.
 
+pub mod anchoring;
 pub mod author;
 pub mod blob;
 pub mod bundle;

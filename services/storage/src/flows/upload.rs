@@ -11,19 +11,17 @@ use bytes::Bytes;
 use cid::Cid;
 use futures_util::future::try_join_all;
 use hbc_app::jobs::{cancel, enqueue};
-use hbc_chain::payload::{Anchor, Payload, Segment as AnchorSegment};
-use hbc_chain::tx;
 use hbc_client::ClientError;
 use hbc_types::ids::{IntentId, RecordId};
-use hbc_types::keys::{PublicKey, Tag};
+use hbc_types::keys::Tag;
 use hbc_types::labels::Sensitivity;
-use hbc_types::outbox::NewTransaction;
 use hbc_types::saved::SavedAnswer;
 use hbc_types::secret::Bytes as PublicBytes;
 use hbc_types::wire::access::{DataKey, DataKeyItem, DataKeys, DataKeysRequest, TagKey};
 use hbc_types::{Digest, Timestamp};
 
 use crate::app::{App, blocking};
+use crate::domain::anchoring::later;
 use crate::domain::author::Author;
 use crate::domain::bundle::{Criteria, Draft};
 use crate::domain::days::{self, Days};
@@ -32,8 +30,8 @@ use crate::domain::readable::Readable;
 use crate::domain::segment::{EncryptedRecord, Segment, tag};
 use crate::domain::{encryption, plaintext};
 use crate::error::Error;
-use crate::jobs::Abort;
-use crate::store::{self, Commit, NewRecord, NewSegment, RecordRow, intents};
+use crate::jobs::{Abort, AnchorWaiting, anchor_next};
+use crate::store::{self, Commit, NewRecord, NewSegment, RecordRow, intents, pool};
 
 /// What is to be written, and for whom.
 #[derive(Debug)]
@@ -61,8 +59,6 @@ pub struct Stored {
     pub cid: String,
     /// Its commitment.
     pub commitment: Digest,
-    /// The anchor's transaction.
-    pub txid: Digest,
 }
 
 /// One segment under construction.
@@ -142,8 +138,7 @@ async fn write_under(
         let cids = cids.clone();
         blocking(move || assemble(&app, &upload, &intent, &keys, &parts, &cids)).await?
     };
-    let commit = Commit { saved: answer(&stored), ..commit };
-    match commit_upload(app, Arc::new(commit)).await {
+    match commit_upload(app, Arc::new(commit), answer(&stored)).await {
         Err(Error::IntentDead) => {
             // The job may have taken the pins away before they were made.
             try_join_all(cids.iter().map(|cid| app.blobs.unpin(*cid))).await?;
@@ -155,13 +150,23 @@ async fn write_under(
     Ok(stored)
 }
 
-/// The one transaction; what was owed in case it never came is owed no more.
-async fn commit_upload(app: &App, upload: Arc<Commit>) -> Result<(), Error> {
+/// The one transaction; what was owed in case it never came is owed no more. What may be anchored at once is; for what
+/// waits, a job comes.
+async fn commit_upload(app: &App, upload: Arc<Commit>, saved: Option<SavedAnswer>) -> Result<(), Error> {
+    let this = app.clone();
     app.db
         .write(move |tx| {
             Box::pin(async move {
+                let (intent, now) = (&upload.intent, upload.now);
                 store::commit(tx, &upload).await?;
-                Ok::<_, Error>(cancel::<Abort>(tx, &upload.intent).await?)
+                anchor_next(&this, tx, Some(intent), now).await?;
+                if let Some(due) = pool::next_due(tx, intent).await? {
+                    enqueue::<AnchorWaiting>(tx, intent, due).await?;
+                }
+                if let Some(saved) = &saved {
+                    hbc_db::idempotency::save(tx, saved).await?;
+                }
+                Ok::<_, Error>(cancel::<Abort>(tx, intent).await?)
             })
         })
         .await
@@ -252,30 +257,24 @@ fn assemble(
     cids: &[Cid],
 ) -> Result<(Commit, Vec<Stored>), Error> {
     let mut segments = Vec::with_capacity(parts.len());
-    let mut anchored = Vec::with_capacity(parts.len());
     for (part, cid) in parts.iter().zip(cids) {
         let tag = tag(tag_key(keys, part)?, &part.segment.root);
         let (day0, day1) = days(upload, part)?.rounded().numbers();
+        let delayed = part.sensitivity.is_sensitive();
+        let longest = Duration::from_secs(app.anchors.sensitive_wait_seconds);
         segments.push(NewSegment {
             cid: cid.to_string(),
             digest: part.segment.digest,
             bytes: part.segment.bytes.len() as u64,
             records: part.drafts.len() as u64,
             root: part.segment.root,
-            tag: hex::encode(tag),
-        });
-        anchored.push(AnchorSegment {
-            bytes: part.segment.bytes.len() as u64,
-            cid: cid.to_string(),
+            tag: Tag::from_bytes(tag),
             day0,
             day1,
-            digest: part.segment.digest,
-            records: u32::try_from(part.drafts.len()).map_err(|_range| Error::Fault("too many records"))?,
-            root: part.segment.root,
-            tag: Tag::from_bytes(tag),
+            due_at: if delayed { later(upload.now, longest, &app.random) } else { upload.now },
+            delayed,
         });
     }
-    let anchor = sign_anchor(app, intent, anchored)?;
     let mut records: Vec<Option<NewRecord>> = upload.drafts.iter().map(|_draft| None).collect();
     for (part, cid) in parts.iter().zip(cids) {
         for (position, index) in part.drafts.iter().enumerate() {
@@ -293,7 +292,6 @@ fn assemble(
         kind: row.kind.clone(),
         cid: row.cid.clone(),
         commitment: row.commitment,
-        txid: anchor.txid,
     });
     let stored = stored.collect();
     let subject = upload.drafts.iter().find(|draft| draft.kind == "Patient").map(|draft| draft.id.clone());
@@ -304,8 +302,6 @@ fn assemble(
         segments,
         records,
         subject,
-        anchor,
-        saved: None,
     };
     Ok((commit, stored))
 }
@@ -324,20 +320,6 @@ fn days(upload: &Upload, part: &Part) -> Result<Days, Error> {
     let drafts = part.drafts.iter().filter_map(|index| upload.drafts.get(*index));
     let clinical = drafts.filter_map(|draft| draft.days).reduce(Days::and);
     clinical.or_else(|| Days::parse(&upload.now.to_string())).ok_or(Error::Fault("no day"))
-}
-
-fn sign_anchor(app: &App, intent: &IntentId, segments: Vec<AnchorSegment>) -> Result<NewTransaction, Error> {
-    let iat = app.clock.now().unsigned_ms();
-    let payload = Payload::Anchor(Anchor { chain: app.chain, iat, segments });
-    let jws =
-        tx::sign(&app.service_key, &payload).map_err(|_never| Error::Fault("an anchor without JCS form"))?;
-    Ok(NewTransaction {
-        txid: tx::txid(jws.as_bytes()),
-        author: PublicKey::of(&app.service_key).kid(),
-        kind: "record.anchor".to_owned(),
-        reference: intent.as_str().to_owned(),
-        jws,
-    })
 }
 
 fn row(

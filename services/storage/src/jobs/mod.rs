@@ -5,6 +5,7 @@
 //! in several processes at once.
 
 mod abort;
+mod anchor;
 mod pinning;
 mod pins;
 mod report;
@@ -15,10 +16,16 @@ use hbc_app::jobs::Jobs;
 use crate::app::App;
 
 pub use abort::Abort;
+pub use anchor::{AnchorWaiting, anchor_next};
 pub use report::Report;
 pub use unspool::Unspool;
 
 /// The list.
 pub fn list() -> Jobs<App> {
-    Jobs::new().job::<Abort>().job::<Report>().job::<Unspool>().periodic::<pins::CheckPins>()
+    Jobs::new()
+        .job::<Abort>()
+        .job::<AnchorWaiting>()
+        .job::<Report>()
+        .job::<Unspool>()
+        .periodic::<pins::CheckPins>()
 }

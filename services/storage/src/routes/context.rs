@@ -5,7 +5,6 @@ use std::time::Duration;
 use actix_web::HttpRequest;
 use hbc_client::ledger::Settlement;
 use hbc_service::{Caller, Problem};
-use hbc_types::Digest;
 use hbc_types::account::Role;
 use hbc_types::ids::{AccountId, PatientId};
 use hbc_types::outbox::TransactionState;
@@ -16,6 +15,7 @@ use hbc_types::wire::storage::AnchorState;
 use crate::app::App;
 use crate::domain::author::Author;
 use crate::flows::read::RecordReader;
+use crate::store::SegmentRow;
 
 /// Longest wait for a block.
 const LONGEST_WAIT_SECONDS: u64 = 30;
@@ -94,11 +94,15 @@ pub fn prefer(request: &HttpRequest) -> Prefer {
     found
 }
 
-/// Waits until an anchor is final or refused, at most as long as was asked for.
-pub async fn wait_for(app: &App, txid: Digest, wait: Duration) -> AnchorState {
+/// Waits until the anchor of a segment is final or refused, at most as long as was asked for. For one that waits for its
+/// anchor nobody waits.
+pub async fn wait_for(app: &App, cid: &str, wait: Duration) -> AnchorState {
     if wait.is_zero() {
         return AnchorState::Pending;
     }
+    let Ok(Some(SegmentRow { txid: Some(txid), .. })) = app.store.segment(cid).await else {
+        return AnchorState::Pending;
+    };
     let waiter = app.finality.register(txid);
     match hbc_db::outbox::state(app.db.reads(), txid).await {
         Ok(Some(TransactionState::Final { .. })) => return AnchorState::Final,

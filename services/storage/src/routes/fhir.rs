@@ -33,7 +33,7 @@ use crate::routes::fhir_answer::{
     responses(
         (status = 200, description = "Response bundle", content_type = "application/fhir+json",
             headers(("HBC-Anchor" = AnchorState, description = "Where the new records' anchor stands"),
-                ("HBC-Txid" = String, description = "The anchor's transaction"))),
+                ("HBC-Cid" = String, description = "The IPFS object of the first of them"))),
         (status = 404),
         (status = 503),
     ))]
@@ -56,7 +56,7 @@ pub async fn upload_bundle(
             let mut headers = fhir_headers();
             if let Some(first) = created.stored.first() {
                 headers.push(("hbc-anchor", state.code().to_owned()));
-                headers.push(("hbc-txid", first.txid.to_string()));
+                headers.push(("hbc-cid", first.cid.clone()));
             }
             headers
         };
@@ -146,7 +146,7 @@ fn created_headers(created: &Created, state: AnchorState) -> Headers {
 /// Waits until the anchor of what was written is final, at most as long as was asked for.
 async fn anchor_state(app: &App, created: &Created, wait: Duration) -> AnchorState {
     match created.stored.first() {
-        Some(stored) => wait_for(app, stored.txid, wait).await,
+        Some(stored) => wait_for(app, &stored.cid, wait).await,
         None => AnchorState::Pending,
     }
 }

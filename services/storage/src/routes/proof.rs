@@ -62,7 +62,8 @@ pub async fn get_record_proof(
 
 /// The anchor's proof, from whichever node has it. It proves itself: whoever reads it checks it.
 async fn transaction(app: &App, row: &TrustedRow) -> Result<TransactionProof, Problem> {
-    let bytes = app.ledger.proof(row.txid).await?;
+    let txid = row.txid.ok_or_else(|| Problem::new(Slug::Conflict).detail("the anchor is not final yet"))?;
+    let bytes = app.ledger.proof(txid).await?;
     match Document::parse(&bytes) {
         Ok(Document::Transaction(proof)) => Ok(proof),
         Ok(_) | Err(_) => {
@@ -96,6 +97,6 @@ async fn record(app: &App, trusted: &TrustedRow, anchor: TransactionProof) -> Re
             encrypted: secret.encrypted,
             version: row.version,
         },
-        segment: u64::from(segment.position),
+        segment: u64::from(segment.place.ok_or(Error::Fault("an anchored segment without a place"))?),
     })
 }

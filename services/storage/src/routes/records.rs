@@ -61,7 +61,7 @@ pub async fn create_record(
             slot.answer(StatusCode::CREATED, &[("location", &location(&view))], &body, now)
         };
         let stored = create::write_document(&app, &author, &body, draft, now, save).await?;
-        let view = view(&stored, wait_for(&app, stored.txid, prefer(&request).wait).await);
+        let view = view(&stored, wait_for(&app, &stored.cid, prefer(&request).wait).await);
         Ok::<_, Error>(HttpResponse::Created().insert_header(("location", location(&view))).json(view))
     };
     key.once(&app.store, caller.account.as_str(), Digest::of(&body), work).await

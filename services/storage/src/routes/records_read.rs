@@ -120,7 +120,7 @@ fn view(trusted: &TrustedRow) -> RecordView {
         length: row.length,
         digest: row.commitment,
         anchor: trusted.anchor(),
-        txid: Some(*txid),
+        txid: *txid,
         height: *height,
         created_at: row.created_at,
     }

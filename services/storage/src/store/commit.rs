@@ -1,9 +1,8 @@
-//! The one transaction of an upload: records, segments, tokens, conditions, outbox and saved answer, or nothing.
+//! The one transaction of an upload: records, segments, tokens, conditions and saved answer, or nothing.
 
 use hbc_db::{DbError, Tx};
 use hbc_types::ids::{IntentId, RecordId};
-use hbc_types::outbox::NewTransaction;
-use hbc_types::saved::SavedAnswer;
+use hbc_types::keys::Tag;
 use hbc_types::{Digest, Timestamp};
 use sqlx::AssertSqlSafe;
 
@@ -30,10 +29,6 @@ pub struct Commit {
     pub records: Vec<NewRecord>,
     /// The account's Patient, if it is among the records.
     pub subject: Option<RecordId>,
-    /// The anchor.
-    pub anchor: NewTransaction,
-    /// The answer under the request's `Idempotency-Key`.
-    pub saved: Option<SavedAnswer>,
 }
 
 /// A segment's row.
@@ -49,8 +44,16 @@ pub struct NewSegment {
     pub records: u64,
     /// RFC 6962 root over their commitments.
     pub root: Digest,
-    /// The anchor's tag, hex.
-    pub tag: String,
+    /// The anchor's tag.
+    pub tag: Tag,
+    /// The first clinical day that the anchor says.
+    pub day0: i32,
+    /// The last one.
+    pub day1: i32,
+    /// When it may be anchored.
+    pub due_at: Timestamp,
+    /// Whether it is made to wait.
+    pub delayed: bool,
 }
 
 /// A record's row and what it is found by.
@@ -93,10 +96,6 @@ pub async fn commit(tx: &mut Tx, commit: &Commit) -> Result<(), Error> {
     if let Some(subject) = &commit.subject {
         insert_pairs(tx, "subjects (patient, record)", &[(&commit.patient, subject)]).await?;
     }
-    hbc_db::outbox::enqueue(tx, &commit.anchor, commit.now).await?;
-    if let Some(saved) = &commit.saved {
-        hbc_db::idempotency::save(tx, saved).await?;
-    }
     Ok(())
 }
 
@@ -107,9 +106,9 @@ async fn insert_segment(
     segment: &NewSegment,
 ) -> Result<(), DbError> {
     sqlx::query(
-        "INSERT INTO segments (cid, intent, position, digest, bytes, records, root, tag, txid, created_at_ms,
-             spooled_at_ms)
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $10)",
+        "INSERT INTO segments (cid, intent, position, digest, bytes, records, root, tag, patient, created_at_ms,
+             spooled_at_ms, day0, day1, due_at_ms, delayed)
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $10, $11, $12, $13, $14)",
     )
     .bind(segment.cid.clone())
     .bind(commit.intent.as_str().to_owned())
@@ -118,9 +117,13 @@ async fn insert_segment(
     .bind(stored(segment.bytes)?)
     .bind(stored(segment.records)?)
     .bind(segment.root.to_string())
-    .bind(segment.tag.clone())
-    .bind(commit.anchor.txid.to_string())
+    .bind(segment.tag.to_string())
+    .bind(commit.patient.clone())
     .bind(commit.now.ms())
+    .bind(i64::from(segment.day0))
+    .bind(i64::from(segment.day1))
+    .bind(segment.due_at.ms())
+    .bind(i64::from(segment.delayed))
     .execute(tx)
     .await?;
     Ok(())

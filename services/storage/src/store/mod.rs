@@ -4,6 +4,7 @@
 pub mod blob;
 mod commit;
 pub mod intents;
+pub mod pool;
 mod record;
 mod segments;
 pub mod spool;
@@ -36,6 +37,7 @@ pub const MIGRATIONS: &[Migration] = hbc_db::migrations![
     1 "records" "../../migrations/0001_records.sql",
     2 "jobs" "../../migrations/0002_jobs.sql",
     3 "refused anchors" "../../migrations/0003_refused_anchors.sql",
+    4 "waiting segments" "../../migrations/0004_waiting_segments.sql",
 ];
 
 /// Tokens looked up by one statement.
@@ -52,8 +54,8 @@ pub struct Store {
 pub struct StoredRecord {
     /// The row.
     pub row: RecordRow,
-    /// The anchor's transaction.
-    pub txid: Digest,
+    /// The anchor's transaction, once it is signed.
+    pub txid: Option<Digest>,
     /// Height of the anchor's block, once final.
     pub height: Option<u64>,
     /// Whether the ledger excludes the anchor for ever.
@@ -229,6 +231,11 @@ fn record_id(row: &AnyRow, column: &'static str) -> Result<RecordId, DbError> {
 fn category(row: &AnyRow, column: &'static str) -> Result<Category, DbError> {
     let text: String = row.try_get(column)?;
     Category::parse(&text).ok_or(DbError::BadValue { column })
+}
+
+fn digest_opt(row: &AnyRow, column: &'static str) -> Result<Option<Digest>, DbError> {
+    let text: Option<String> = row.try_get(column)?;
+    text.map(|text| Digest::parse(&text).map_err(|_text| DbError::BadValue { column })).transpose()
 }
 
 fn digest(row: &AnyRow, column: &'static str) -> Result<Digest, DbError> {

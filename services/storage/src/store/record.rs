@@ -128,7 +128,7 @@ impl RecordRow {
 pub(super) fn stored_record(row: &AnyRow) -> Result<StoredRecord, DbError> {
     Ok(StoredRecord {
         row: RecordRow::read(row)?,
-        txid: Cell::read(row, "txid")?,
+        txid: super::digest_opt(row, "txid")?,
         height: super::height(row)?,
         refused: row.try_get::<Option<i64>, _>("refused_at_ms")?.is_some(),
     })

@@ -8,7 +8,7 @@ use sqlx::any::AnyRow;
 
 use crate::error::Error;
 use crate::store::record::stored_record;
-use crate::store::{RecordRow, Store, StoredRecord, digest, height, number, stored};
+use crate::store::{RecordRow, Store, StoredRecord, digest, digest_opt, height, number, stored};
 
 /// A segment's row.
 #[derive(Clone, Debug)]
@@ -23,8 +23,10 @@ pub struct SegmentRow {
     pub digest: Digest,
     /// Its root.
     pub root: Digest,
-    /// The anchor's transaction.
-    pub txid: Digest,
+    /// The anchor's transaction, once it is signed.
+    pub txid: Option<Digest>,
+    /// Its place in the anchor.
+    pub place: Option<u32>,
     /// Height of the anchor's block, once final.
     pub height: Option<u64>,
 }
@@ -33,7 +35,7 @@ impl Store {
     /// A segment.
     pub async fn segment(&self, cid: &str) -> Result<Option<SegmentRow>, Error> {
         let row = sqlx::query(
-            "SELECT cid, intent, position, digest, root, txid, height FROM segments WHERE cid = $1",
+            "SELECT cid, intent, position, digest, root, txid, place, height FROM segments WHERE cid = $1",
         )
         .bind(cid.to_owned())
         .fetch_optional(self.db.reads())
@@ -59,17 +61,22 @@ impl Store {
         Ok(rows.iter().map(stored_record).collect::<Result<_, DbError>>()?)
     }
 
-    /// access-policy knows the numbers of an intent.
-    pub async fn reported(&self, intent: &IntentId, now: Timestamp) -> Result<(), Error> {
+    /// access-policy knows the numbers of an upload that stand in these anchors.
+    pub async fn reported(&self, intent: &IntentId, txids: Vec<Digest>, now: Timestamp) -> Result<(), Error> {
         let id = intent.as_str().to_owned();
         self.db
             .write(move |tx| {
                 Box::pin(async move {
-                    sqlx::query("UPDATE segments SET reported_at_ms = $2 WHERE intent = $1")
-                        .bind(id)
+                    for txid in txids {
+                        sqlx::query(
+                            "UPDATE segments SET reported_at_ms = $3 WHERE intent = $1 AND txid = $2",
+                        )
+                        .bind(id.clone())
+                        .bind(txid.to_string())
                         .bind(now.ms())
-                        .execute(tx)
+                        .execute(&mut *tx)
                         .await?;
+                    }
                     Ok::<(), Error>(())
                 })
             })
@@ -95,7 +102,7 @@ impl Store {
     /// The segments of an intent, in their order in it.
     pub async fn intent_segments(&self, intent: &IntentId) -> Result<Vec<SegmentRow>, Error> {
         let rows = sqlx::query(
-            "SELECT cid, intent, position, digest, root, txid, height FROM segments
+            "SELECT cid, intent, position, digest, root, txid, place, height FROM segments
              WHERE intent = $1 ORDER BY position",
         )
         .bind(intent.as_str().to_owned())
@@ -111,7 +118,7 @@ impl Store {
         limit: u32,
     ) -> Result<Vec<SegmentRow>, Error> {
         let rows = sqlx::query(
-            "SELECT cid, intent, position, digest, root, txid, height FROM segments
+            "SELECT cid, intent, position, digest, root, txid, place, height FROM segments
              WHERE pin_seen_at_ms < $1 ORDER BY pin_seen_at_ms, cid LIMIT $2",
         )
         .bind(before.ms())
@@ -174,13 +181,16 @@ pub async fn finalise(
     log_index: u64,
     now: Timestamp,
 ) -> Result<(), DbError> {
-    sqlx::query("UPDATE segments SET height = $2, log_index = $3, final_at_ms = $4, refused_at_ms = NULL WHERE txid = $1")
-        .bind(txid.to_string())
-        .bind(stored(height)?)
-        .bind(stored(log_index)?)
-        .bind(now.ms())
-        .execute(tx)
-        .await?;
+    sqlx::query(
+        "UPDATE segments SET height = $2, log_index = $3, final_at_ms = $4, refused_at_ms = NULL, delayed = 0
+         WHERE txid = $1",
+    )
+    .bind(txid.to_string())
+    .bind(stored(height)?)
+    .bind(stored(log_index)?)
+    .bind(now.ms())
+    .execute(tx)
+    .await?;
     Ok(())
 }
 
@@ -201,7 +211,8 @@ fn segment_row(row: &AnyRow) -> Result<SegmentRow, DbError> {
         position: number(row, "position")?,
         digest: digest(row, "digest")?,
         root: digest(row, "root")?,
-        txid: digest(row, "txid")?,
+        txid: digest_opt(row, "txid")?,
+        place: row.try_get::<Option<i64>, _>("place")?.and_then(|place| u32::try_from(place).ok()),
         height: height(row)?,
     })
 }

@@ -15,8 +15,8 @@ pub struct TrustedRow {
     pub row: RecordRow,
     /// What it keeps encrypted.
     pub secret: RowSecret,
-    /// The anchor's transaction.
-    pub txid: Digest,
+    /// The anchor's transaction, once it is signed.
+    pub txid: Option<Digest>,
     /// Height of the anchor's block, once final.
     pub height: Option<u64>,
     /// Whether the ledger excludes the anchor for ever.

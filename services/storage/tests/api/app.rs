@@ -9,7 +9,7 @@ use hbc_service::Tasks;
 use hbc_service::config::SecretFile;
 use hbc_service::telemetry::TelemetrySettings;
 use hbc_storage::testing::{BlobStore, Memory};
-use hbc_storage::{Application, Config, KuboSettings, ReconcileSettings};
+use hbc_storage::{AnchorSettings, Application, Config, KuboSettings, ReconcileSettings};
 use hbc_testkit::chain::STORAGE;
 pub use hbc_testkit::http::Reply;
 pub use hbc_testkit::service::eventually;
@@ -19,6 +19,7 @@ use hbc_types::Random;
 use hbc_types::ids::{AccountId, AgencyId, OperatorId, PatientId};
 use reqwest::Method;
 use serde_json::{Value, json};
+use sqlx::Connection as _;
 
 use crate::world::{World, genesis};
 
@@ -73,6 +74,7 @@ impl TestApp {
                 timeout_seconds: 5,
                 calls: 8,
             },
+            anchors: AnchorSettings { sensitive_wait_seconds: 1 },
             reconcile: ReconcileSettings { every_seconds: 1, intent_seconds: 2, spool_seconds: 0 },
         };
         let mut app = Self {
@@ -102,6 +104,14 @@ impl TestApp {
     /// Stops the service.
     pub async fn stop(&mut self) {
         self.service.as_mut().unwrap().stop().await;
+    }
+
+    /// Runs a statement behind the service's back.
+    pub async fn by_hand(&self, sql: &'static str) {
+        sqlx::any::install_default_drivers();
+        let mut connection = sqlx::AnyConnection::connect(&self.database.url).await.unwrap();
+        let done = sqlx::query(sql).execute(&mut connection).await.unwrap();
+        assert!(done.rows_affected() > 0, "{sql}");
     }
 
     fn url(&self, path: &str) -> String {

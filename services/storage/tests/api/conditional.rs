@@ -180,7 +180,7 @@ async fn a_key_is_for_one_patient_purpose_and_condition() {
         .to_string();
         let first = app.fhir(&agency, "/fhir", &[key, one, why], bundle.as_bytes()).await.expect(200);
         let again = app.fhir(&agency, "/fhir", &[key, one, why], bundle.as_bytes()).await.expect(200);
-        for name in ["content-type", "hbc-txid", "hbc-anchor"] {
+        for name in ["content-type", "hbc-cid", "hbc-anchor"] {
             assert_eq!(first.header(name), again.header(name), "{name}");
         }
         assert_eq!(first.body, again.body);

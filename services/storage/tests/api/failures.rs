@@ -4,7 +4,6 @@ use std::str::FromStr;
 
 use cid::Cid;
 use reqwest::Method;
-use sqlx::Connection as _;
 
 use crate::app::{TestApp, each, eventually, observation};
 
@@ -95,13 +94,6 @@ async fn a_lost_pin_comes_back_from_the_spool() {
 }
 
 /// Changes the database by hand, past the service.
-async fn by_hand(app: &TestApp, sql: &'static str) {
-    sqlx::any::install_default_drivers();
-    let mut connection = sqlx::AnyConnection::connect(&app.database.url).await.unwrap();
-    let done = sqlx::query(sql).execute(&mut connection).await.unwrap();
-    assert!(done.rows_affected() > 0, "{sql}");
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn a_row_changed_by_hand_no_longer_opens() {
     let changes = [
@@ -119,7 +111,7 @@ async fn a_row_changed_by_hand_no_longer_opens() {
         each(|app| async move {
             let patient = app.patient();
             let id = app.observation(&patient, "laboratory").await;
-            by_hand(&app, change).await;
+            app.by_hand(change).await;
             app.get(&patient, &format!("/v1/records/{id}/received")).await.refused(502, "integrity");
             app.get(&patient, &format!("/v1/records/{id}")).await.refused(502, "integrity");
             assert_eq!(app.world.released(), 0, "no key was released after {change}");
@@ -134,7 +126,7 @@ async fn rows_of_two_patients_cannot_be_swapped() {
         let (one, two) = (app.patient(), app.patient());
         let id = app.observation(&one, "laboratory").await;
         app.observation(&two, "laboratory").await;
-        by_hand(&app, "UPDATE records SET patient = (SELECT max(patient) FROM records)").await;
+        app.by_hand("UPDATE records SET patient = (SELECT max(patient) FROM records)").await;
         let listed = [app.get(&one, "/v1/records").await, app.get(&two, "/v1/records").await];
         assert!(listed.iter().any(|reply| reply.status == 502));
         assert!(listed.iter().all(|reply| reply.status == 502
@@ -159,15 +151,13 @@ async fn an_upload_that_died_leaves_nothing() {
         let blobs = std::sync::Arc::clone(&app.blobs);
         hbc_storage::testing::BlobStore::put(&*blobs, bytes.into()).await.unwrap();
         assert_eq!(app.blobs.pins().len(), 2);
-        by_hand(
-            &app,
+        app.by_hand(
             "INSERT INTO intents (id, state, created_at_ms)
              VALUES ('int-00000000000000000000000000000000', 'open', 1)",
         )
         .await;
         // Its end was owed with its beginning.
-        by_hand(
-            &app,
+        app.by_hand(
             "INSERT INTO jobs (kind, key, subject, state, wanted, owed_at_ms, due_at_ms, attempts, faults)
              SELECT 'upload.abort', id, id, 'waiting', 1, 1, 1, 0, 0 FROM intents WHERE state = 'open'",
         )

@@ -2,6 +2,7 @@
 
 #![cfg(test)]
 
+mod anchors;
 mod app;
 mod conditional;
 mod failures;

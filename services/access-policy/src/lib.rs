@@ -60,6 +60,8 @@ impl Service for AccessPolicy {
     }
 
     async fn open(config: &Config, base: Base, (): ()) -> anyhow::Result<app::App> {
+        base.check_key("rows key", &config.rows_key_file).await?;
+        base.check_key("master key", &config.master_key_file).await?;
         let app = app::App::open(config, base)?;
         flows::accounts::prepare(&app).await?;
         Ok(app)

@@ -59,6 +59,7 @@ impl Service for Auth {
     }
 
     async fn open(config: &Config, base: Base, cost: Cost) -> anyhow::Result<app::App> {
+        base.check_key("rows key", &config.rows_key_file).await?;
         let app = app::App::open(config, base, cost)?;
         if let Some(file) = &config.operators_file {
             flows::operators::import(&app, file).await?;

@@ -14,9 +14,10 @@ use hbc_service::Tasks;
 use hbc_types::ids::IntentId;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use crate::config::{AnchorSettings, Config, ReconcileSettings};
+use crate::config::{AnchorSettings, Config, ReconcileSettings, RoomSettings};
 use crate::domain::index::IndexKey;
 use crate::domain::reference::Bases;
+use crate::error::Error;
 use crate::store::Store;
 use crate::store::blob::BlobStore;
 use crate::store::blob::kubo::Kubo;
@@ -47,6 +48,8 @@ pub struct Core {
     pub reconcile: ReconcileSettings,
     /// When segments are anchored.
     pub anchors: AnchorSettings,
+    /// How much may be written.
+    pub room: RoomSettings,
     /// Turns of large bodies to be parsed.
     pub parsing: Parsing,
     /// Uploads that this process is working on: however long they take, they are not dead.
@@ -95,6 +98,7 @@ impl App {
             bases: Bases::new(config.fhir_bases.iter().map(String::as_str)),
             reconcile: config.reconcile.clone(),
             anchors: config.anchors.clone(),
+            room: config.room.clone(),
             parsing: Parsing::default(),
             under_way: UnderWay::default(),
             base,
@@ -108,11 +112,14 @@ impl ServiceState for App {
     }
 
     async fn gauges(&self) -> Result<Vec<Gauge>, DbError> {
+        let spool = self.spool.clone();
+        let free = blocking(move || spool.free().map_err(Error::Spool)).await.unwrap_or(0);
         let (spooled, lost, refused) = self.store.segment_counts().await?;
         Ok(vec![
             ("hbc_segments_spooled", spooled),
             ("hbc_segments_unpinned", lost),
             ("hbc_segments_refused", refused),
+            ("hbc_spool_free_bytes", free),
         ])
     }
 
@@ -184,15 +191,13 @@ impl Drop for Working {
 }
 
 /// Runs work that takes the processor for longer than a moment away from the threads that serve requests.
-pub async fn blocking<T, E>(
-    work: impl FnOnce() -> Result<T, E> + Send + 'static,
-) -> Result<T, crate::error::Error>
+pub async fn blocking<T, E>(work: impl FnOnce() -> Result<T, E> + Send + 'static) -> Result<T, Error>
 where
     T: Send + 'static,
-    E: Into<crate::error::Error> + Send + 'static,
+    E: Into<Error> + Send + 'static,
 {
     match tokio::task::spawn_blocking(work).await {
         Ok(outcome) => outcome.map_err(Into::into),
-        Err(_panicked) => Err(crate::error::Error::Fault("a computation panicked")),
+        Err(_panicked) => Err(Error::Fault("a computation panicked")),
     }
 }

@@ -30,6 +30,9 @@ pub struct Config {
     /// When segments are anchored.
     #[serde(default)]
     pub anchors: AnchorSettings,
+    /// How much may be written.
+    #[serde(default)]
+    pub room: RoomSettings,
     /// How unfinished work is cleaned up.
     #[serde(default)]
     pub reconcile: ReconcileSettings,
@@ -82,6 +85,24 @@ pub struct AnchorSettings {
 impl Default for AnchorSettings {
     fn default() -> Self {
         Self { sensitive_wait_seconds: 30 * 60 }
+    }
+}
+
+/// How much may be written.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct RoomSettings {
+    /// With fewer bytes left on the spool's disk, uploads are refused and reads go on.
+    pub free_bytes: u64,
+    /// What one account may write on one UTC day, in bytes of encrypted segments.
+    pub author_day_bytes: u64,
+    /// What a patient may write in all.
+    pub patient_bytes: u64,
+}
+
+impl Default for RoomSettings {
+    fn default() -> Self {
+        Self { free_bytes: 1 << 30, author_day_bytes: 2 << 30, patient_bytes: 50 << 30 }
     }
 }
 

@@ -1,5 +1,7 @@
 //! What can go wrong here, without HTTP in it, and the one place where it becomes a problem.
 
+use std::time::Duration;
+
 use hbc_app::jobs::JobError;
 use hbc_client::ClientError;
 use hbc_db::DbError;
@@ -10,6 +12,7 @@ use hbc_types::problem::Slug;
 use crate::domain::blob::BlobError;
 use crate::domain::bundle::BundleError;
 use crate::domain::issue::Issue;
+use crate::domain::quota::QuotaError;
 use crate::domain::validation::SchemaError;
 use hbc_types::json::JsonError;
 
@@ -62,6 +65,12 @@ pub enum Error {
     /// The upload took too long and was given up: it may be sent again.
     #[error("the upload was given up before it was committed")]
     IntentDead,
+    /// Its author has written enough.
+    #[error(transparent)]
+    Quota(#[from] QuotaError),
+    /// The disk is nearly full.
+    #[error("there is no room on the spool's disk")]
+    NoRoom,
     /// The spool could not be written.
     #[error("the spool cannot be written")]
     Spool(#[source] std::io::Error),
@@ -87,6 +96,8 @@ impl From<Error> for JobError {
             | Error::Denied { .. }
             | Error::Conflict(_)
             | Error::IntentDead
+            | Error::Quota(_)
+            | Error::NoRoom
             | Error::Fault(_) => Self::fault("internal").because(error),
         }
     }
@@ -162,6 +173,16 @@ impl From<Error> for Problem {
             Error::Integrity { .. } => Self::new(Slug::Integrity),
             Error::IntentDead => {
                 Self::new(Slug::Unavailable).detail("the upload was given up: send it again")
+            }
+            Error::Quota(QuotaError::Day(wait)) => Self::new(Slug::TooManyRequests)
+                .detail(QuotaError::Day(wait).to_string())
+                .retry_after(Duration::from_secs(wait.as_secs() + 1)),
+            Error::Quota(total @ QuotaError::Total) => Self::new(Slug::Conflict).detail(total.to_string()),
+            Error::NoRoom => {
+                tracing::error!(alarm = "room", "The disk is nearly full: an upload was refused");
+                Self::new(Slug::Unavailable)
+                    .detail("there is no room for uploads; reading goes on")
+                    .retry_after(Duration::from_secs(60))
             }
             Error::Spool(error) => {
                 tracing::error!(error = &error as &dyn std::error::Error, "The spool cannot be written");

@@ -9,8 +9,7 @@
 //! - An upload is acknowledged when it is encrypted, pinned and committed, or not at all (`flows::upload`, `jobs`).
 //! - The database names nobody and no diagnosis (`domain::index`).
 //!
-//! `routes` speaks HTTP, `flows` says what happens in which order, `store` keeps rows, spool and segments, `domain` does no
-//! I/O at all.
+//! `routes` speaks HTTP, `flows` says what happens in which order, `store` keeps rows and files, `domain` does no I/O.
 
 mod app;
 mod config;
@@ -32,7 +31,7 @@ use hbc_db::Migration;
 use hbc_service::{Routes, ServerBuilder};
 use hbc_types::account::ServiceRole;
 
-pub use crate::config::{AnchorSettings, Config, KuboSettings, ReconcileSettings};
+pub use crate::config::{AnchorSettings, Config, KuboSettings, ReconcileSettings, RoomSettings};
 
 /// The service, ready to answer.
 pub type Application = hbc_app::Application<Storage>;
@@ -63,6 +62,7 @@ impl Service for Storage {
     }
 
     async fn open(config: &Config, base: Base, blobs: Self::Parts) -> anyhow::Result<app::App> {
+        base.check_key("index key", &config.index_key_file).await?;
         app::App::open(config, base, blobs)
     }
 

@@ -7,8 +7,9 @@ use ed25519_dalek::{SigningKey, VerifyingKey};
 use hbc_chain::genesis::Genesis;
 use hbc_client::ServiceCaller;
 use hbc_client::ledger::{Finality, LedgerClient};
-use hbc_db::{Db, DbOptions, Migration};
+use hbc_db::{Db, DbOptions, Migration, Schema};
 use hbc_service::ServiceVerifier;
+use hbc_service::config::SecretFile;
 use hbc_types::account::ServiceRole;
 use hbc_types::keys::PublicKey;
 use hbc_types::{Clock, Digest, Random};
@@ -40,6 +41,8 @@ impl<P: Default> Default for Surroundings<P> {
 pub struct Base {
     /// The database, migrated.
     pub db: Db,
+    /// What it consisted of then.
+    pub(crate) schema: Arc<Schema>,
     /// Says whether what is owed was done.
     pub queue: Queue,
     /// Time.
@@ -85,8 +88,10 @@ impl Base {
         );
         let genesis = Arc::new(genesis);
         let db = open_database(settings, migrations).await?;
+        let schema = Schema::read(&db).await.context("the database cannot be looked at")?;
         Ok(Self {
             queue: Queue::new(db.clone(), clock.clone()),
+            schema: Arc::new(schema),
             db,
             chain: genesis.chain_id()?,
             ledger: LedgerClient::new(Arc::clone(&genesis), &settings.ledger_urls)?,
@@ -97,6 +102,13 @@ impl Base {
             clock,
             random,
         })
+    }
+
+    /// Refuses a key that is not the one with which the database was begun: under another nothing would open, and
+    /// everything seem changed.
+    pub async fn check_key(&self, name: &'static str, file: &SecretFile) -> anyhow::Result<()> {
+        let checked = hbc_db::key_check::check(&self.db, name, &file.key()?).await;
+        checked.with_context(|| format!("the key in `{}`", file.path().display()))
     }
 
     /// Verifies what other services say: their keys stand in the genesis.

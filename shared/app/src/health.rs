@@ -3,7 +3,9 @@
 use std::time::Duration;
 
 use hbc_client::ledger::Finality;
+use hbc_db::{DbError, Schema};
 use hbc_service::Readiness;
+use tokio::time::timeout;
 
 use crate::Base;
 use crate::state::ServiceState;
@@ -11,24 +13,55 @@ use crate::state::ServiceState;
 /// How often the database and the parts are asked.
 const GLANCE: Duration = Duration::from_secs(2);
 
-/// Says whether the database answers.
+/// What does not answer within this does not answer.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// Says whether the database answers, consists of what it consisted of at the start, and has not lost its place in the
+/// ledger.
 pub async fn say_database(base: Base, readiness: Readiness) {
-    let chain = base.chain.to_string();
+    let (chain, mut highest) = (base.chain.to_string(), None);
     loop {
-        match hbc_db::follow::position(base.db.reads(), &chain).await {
-            Ok(_) => readiness.set("database", true, "answers"),
-            Err(_) => readiness.set("database", false, "does not answer"),
+        let trouble = match timeout(PATIENCE, look(&base, &chain, &mut highest)).await {
+            Ok(Ok(oddity)) => oddity,
+            Ok(Err(_)) | Err(_) => Some("does not answer".to_owned()),
+        };
+        let was_ready = readiness.set("database", trouble.is_none(), trouble.as_deref().unwrap_or("answers"));
+        if let Some(trouble) = trouble.filter(|_| was_ready) {
+            tracing::error!(alarm = "database", trouble, "The database is not as it should be");
         }
         tokio::time::sleep(GLANCE).await;
     }
 }
 
+async fn look(base: &Base, chain: &str, highest: &mut Option<u64>) -> Result<Option<String>, DbError> {
+    if let Some(oddity) = Schema::read(&base.db).await?.oddity(&base.schema) {
+        return Ok(Some(oddity));
+    }
+    let height = hbc_db::follow::position(base.db.reads(), chain).await?.map(|position| position.height);
+    if height < *highest {
+        return Ok(Some("its place in the ledger was set back".to_owned()));
+    }
+    *highest = height;
+    Ok(None)
+}
+
 /// Says how the service's own parts stand.
 pub async fn say_parts(app: impl ServiceState, readiness: Readiness) {
+    let mut known = Vec::new();
     loop {
-        for part in app.parts().await {
-            let ready = part.trouble.is_none();
-            readiness.set(part.name, ready, part.trouble.unwrap_or_else(|| "answers".to_owned()));
+        match timeout(PATIENCE, app.parts()).await {
+            Ok(parts) => {
+                known = parts.iter().map(|part| part.name).collect();
+                for part in parts {
+                    let ready = part.trouble.is_none();
+                    readiness.set(part.name, ready, part.trouble.as_deref().unwrap_or("answers"));
+                }
+            }
+            Err(_elapsed) => {
+                for part in &known {
+                    readiness.set(part, false, "does not answer in time");
+                }
+            }
         }
         tokio::time::sleep(GLANCE).await;
     }

@@ -14,11 +14,13 @@ mod error;
 pub mod follow;
 pub mod idempotency;
 pub mod jobs;
+pub mod key_check;
 mod lock;
 mod migrate;
 pub mod outbox;
 pub mod row;
 mod row_mac;
+mod schema;
 #[cfg(feature = "testing")]
 pub mod testing;
 mod writer;
@@ -29,6 +31,7 @@ pub use error::DbError;
 pub use lock::Lock;
 pub use migrate::Migration;
 pub use row_mac::{Column, RowMac, RowMacError};
+pub use schema::Schema;
 /// The connection a job of [`Db::write`] runs its statements on: `sqlx::query(…).execute(&mut *tx)`.
 pub use sqlx::AnyConnection as Tx;
 pub use sqlx::AnyPool as ReadPool;

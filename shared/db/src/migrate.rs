@@ -32,12 +32,14 @@ const OWN_SQLITE: &[Migration] = migrations![
     2 "jobs" "../migrations/0002_jobs_sqlite.sql",
     3 "settled bytes" "../migrations/0003_settled_bytes.sql",
     4 "saved headers" "../migrations/0004_saved_headers.sql",
+    5 "key checks" "../migrations/0005_key_checks.sql",
 ];
 const OWN_POSTGRES: &[Migration] = migrations![
     1 "platform" "../migrations/0001_platform_postgres.sql",
     2 "jobs" "../migrations/0002_jobs_postgres.sql",
     3 "settled bytes" "../migrations/0003_settled_bytes.sql",
     4 "saved headers" "../migrations/0004_saved_headers.sql",
+    5 "key checks" "../migrations/0005_key_checks.sql",
 ];
 const OWN_TABLE: &str = "_hbc_db_migrations";
 

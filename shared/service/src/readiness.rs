@@ -21,10 +21,11 @@ pub(crate) struct Part {
 }
 
 impl Readiness {
-    /// Says how `part` stands. A part that was never spoken of does not count.
-    pub fn set(&self, part: &'static str, ready: bool, note: impl Into<String>) {
+    /// Says how `part` stands; answers whether it was ready before. A part that was never spoken of does not count.
+    pub fn set(&self, part: &'static str, ready: bool, note: impl Into<String>) -> bool {
         let entry = Part { ready, note: note.into() };
-        self.parts.write().unwrap_or_else(PoisonError::into_inner).insert(part, entry);
+        let before = self.parts.write().unwrap_or_else(PoisonError::into_inner).insert(part, entry);
+        before.is_none_or(|before| before.ready)
     }
 
     /// Whether every part is ready.

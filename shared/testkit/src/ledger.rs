@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use hbc_chain::certificate::PromiseClaims;
 use hbc_chain::genesis::Genesis;
+use hbc_chain::payload::Payload;
 use hbc_chain::proof::Document;
 use hbc_chain::testing::{Chain, key};
 use hbc_chain::tx::{self, Tx};
@@ -33,6 +34,8 @@ pub enum Mood {
     Forge,
     /// Answers this problem to each transaction.
     Refuse(Slug),
+    /// Answers this problem to each anchor of several segments, and takes every other transaction.
+    RefuseShared(Slug),
     /// Answers this problem to whoever submits; blocks are served.
     Down(Slug),
     /// Answers this problem to everything.
@@ -202,20 +205,33 @@ impl Face {
             return refusal(slug);
         }
         let SubmitBatch { transactions } = serde_json::from_slice(&request.body).unwrap();
-        let answer = |jws: &String| match self.mood {
-            Mood::Refuse(slug) => BatchResult::Problem(problem(slug)),
-            Mood::Forge => BatchResult::Promise(self.promise(jws, STRANGER)),
-            Mood::Promise | Mood::Down(_) | Mood::Away(_) => {
-                BatchResult::Promise(self.promise(jws, self.seed))
-            }
+        let answer = |jws: &String| match self.refused(jws) {
+            Some(slug) => BatchResult::Problem(problem(slug)),
+            None if self.mood == Mood::Forge => BatchResult::Promise(self.promise(jws, STRANGER)),
+            None => BatchResult::Promise(self.promise(jws, self.seed)),
         };
         let results = transactions.iter().map(answer).collect();
-        // What is refused is in no block.
-        if self.decides && !matches!(self.mood, Mood::Refuse(_)) {
-            self.decide(&transactions);
+        if self.decides {
+            // What is refused is in no block.
+            let taken = transactions.iter().filter(|jws| self.refused(jws).is_none()).cloned();
+            let taken: Vec<String> = taken.collect();
+            self.decide(&taken);
         }
         self.received.extend(transactions);
         json(202, &BatchAnswer { results })
+    }
+
+    /// The problem with a transaction, in this mood.
+    fn refused(&self, jws: &str) -> Option<Slug> {
+        let shared = || match Tx::parse(jws.as_bytes()).unwrap().payload() {
+            Payload::Anchor(anchor) => anchor.segments.len() > 1,
+            _ => false,
+        };
+        match self.mood {
+            Mood::Refuse(slug) => Some(slug),
+            Mood::RefuseShared(slug) => shared().then_some(slug),
+            Mood::Promise | Mood::Forge | Mood::Down(_) | Mood::Away(_) => None,
+        }
     }
 
     /// Makes what is new final.

@@ -300,3 +300,17 @@ async fn an_altered_grant_stands_still() {
     assert_eq!(w.revoke(&s.patient, &s.doctor, &again.id).await.status, 200);
     assert!(w.read(&s.doctor.user, &s.written).await.keys.is_empty());
 }
+
+/// A key that is another one, though of the right form, is told at the start and not by everything that fails.
+#[tokio::test]
+async fn other_keys_than_the_first_start_nothing() {
+    for w in worlds().await {
+        let refusals = [
+            w.refused_with(|config, other| config.master_key_file = other).await,
+            w.refused_with(|config, other| config.rows_key_file = other).await,
+        ];
+        for refused in refusals {
+            assert!(refused.contains("other.key") && refused.contains("not the key with which"), "{refused}");
+        }
+    }
+}

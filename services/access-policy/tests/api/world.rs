@@ -72,7 +72,8 @@ pub struct World {
     storage: SigningKey,
     height: std::sync::atomic::AtomicU64,
     ledger: Option<Node>,
-    _folder: tempfile::TempDir,
+    config: Config,
+    folder: tempfile::TempDir,
     database: hbc_db::testing::TestDatabase,
 }
 
@@ -140,7 +141,7 @@ impl World {
             token_keys: Some(vec![key(TOKENS).verifying_key()]),
             ..Surroundings::default()
         };
-        let application = Application::build_in(config, surroundings).await.unwrap();
+        let application = Application::build_in(config.clone(), surroundings).await.unwrap();
         let (app, tasks) = (application.app().clone(), application.tasks().clone());
         let service = Spawned::run(application.port(), |stopped| application.run_until_stopped(stopped));
         Self {
@@ -155,7 +156,8 @@ impl World {
             storage,
             height: std::sync::atomic::AtomicU64::new(0),
             ledger,
-            _folder: folder,
+            config,
+            folder,
             database,
         }
     }
@@ -423,6 +425,16 @@ impl World {
         self.affiliate(&organisation.id, &doctor.id, 0, AffiliationStatus::Active).await;
         let told = self.told(doctor, AgencyType::Doctor, Some(&organisation.id), 2);
         self.subject(&doctor.user.account, &told).await;
+    }
+
+    /// Why a service with these keys does not start on this database.
+    pub async fn refused_with(&self, change: impl FnOnce(&mut Config, SecretFile)) -> String {
+        let mut config = self.config.clone();
+        change(&mut config, SecretFile::new(key_file(self.folder.path(), "other.key", 0x77)));
+        match Application::build_in(config, Surroundings::default()).await {
+            Ok(_) => String::new(),
+            Err(error) => format!("{error:#}"),
+        }
     }
 
     /// `PUT` without a body.

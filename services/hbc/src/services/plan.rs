@@ -121,6 +121,7 @@ impl Plan<'_> {
                 true => hbc_storage::AnchorSettings { sensitive_wait_seconds: 1 },
                 false => hbc_storage::AnchorSettings::default(),
             },
+            room: hbc_storage::RoomSettings::default(),
             reconcile: hbc_storage::ReconcileSettings::default(),
         })
     }

@@ -106,6 +106,12 @@ impl IndexKey {
         self.token("patient", &[patient.as_str()])
     }
 
+    /// Who writes.
+    #[must_use]
+    pub fn author(&self, author: &AccountId) -> Token {
+        self.token("author", &[author.as_str()])
+    }
+
     /// The sensitivity column.
     #[must_use]
     pub fn sensitivity(&self, patient: &PatientId, sensitivity: Sensitivity) -> Token {

@@ -11,6 +11,7 @@ pub mod issue;
 pub mod json_form;
 pub mod overlay;
 pub mod plaintext;
+pub mod quota;
 pub mod readable;
 pub mod reference;
 pub mod resource;

@@ -12,7 +12,8 @@ use cid::Cid;
 use futures_util::future::try_join_all;
 use hbc_app::jobs::{cancel, enqueue};
 use hbc_client::ClientError;
-use hbc_types::ids::{IntentId, RecordId};
+use hbc_db::Tx;
+use hbc_types::ids::{AccountId, IntentId, RecordId};
 use hbc_types::keys::Tag;
 use hbc_types::labels::Sensitivity;
 use hbc_types::saved::SavedAnswer;
@@ -28,10 +29,10 @@ use crate::domain::days::{self, Days};
 use crate::domain::index::RowSecret;
 use crate::domain::readable::Readable;
 use crate::domain::segment::{EncryptedRecord, Segment, tag};
-use crate::domain::{encryption, plaintext};
+use crate::domain::{encryption, plaintext, quota};
 use crate::error::Error;
 use crate::jobs::{Abort, AnchorWaiting, anchor_next};
-use crate::store::{self, Commit, NewRecord, NewSegment, RecordRow, intents, pool};
+use crate::store::{self, Commit, NewRecord, NewSegment, RecordRow, intents, pool, written};
 
 /// What is to be written, and for whom.
 #[derive(Debug)]
@@ -78,7 +79,7 @@ pub async fn write(
 ) -> Result<Vec<Stored>, Error> {
     let intent = IntentId::random(&app.random);
     let working = app.under_way.begin(&intent);
-    begin(app, &intent).await?;
+    begin(app, &intent, &upload).await?;
     let outcome = write_under(app, &intent, upload, answer).await;
     drop(working);
     if outcome.is_err() {
@@ -87,13 +88,22 @@ pub async fn write(
     outcome
 }
 
-/// With the intent its end is owed: unless it is committed in time, it is aborted.
-async fn begin(app: &App, intent: &IntentId) -> Result<(), Error> {
-    let (intent, now) = (intent.clone(), app.clock.now());
+/// With the intent its end is owed: unless it is committed in time, it is aborted. What surely does not fit does not begin.
+async fn begin(app: &App, intent: &IntentId, upload: &Upload) -> Result<(), Error> {
+    let bytes = upload.drafts.iter().map(|draft| draft.received.len() as u64).sum::<u64>();
+    let spool = app.spool.clone();
+    if blocking(move || spool.free().map_err(Error::Spool)).await? < app.room.free_bytes.saturating_add(bytes)
+    {
+        return Err(Error::NoRoom);
+    }
+    let (intent, author, now) = (intent.clone(), upload.author.caller.clone(), app.clock.now());
     let late = now.plus(Duration::from_secs(app.reconcile.intent_seconds));
+    let (token, room) = (app.index.author(&author), app.room.clone());
     app.db
         .write(move |tx| {
             Box::pin(async move {
+                let written = written::of(tx, &token, quota::day(now)).await?;
+                quota::check(&room, &author, written.and(bytes), now)?;
                 intents::begin(tx, &intent, now).await?;
                 Ok::<_, Error>(enqueue::<Abort>(tx, &intent, late).await?)
             })
@@ -138,7 +148,7 @@ async fn write_under(
         let cids = cids.clone();
         blocking(move || assemble(&app, &upload, &intent, &keys, &parts, &cids)).await?
     };
-    match commit_upload(app, Arc::new(commit), answer(&stored)).await {
+    match commit_upload(app, Arc::new(commit), upload.author.caller.clone(), answer(&stored)).await {
         Err(Error::IntentDead) => {
             // The job may have taken the pins away before they were made.
             try_join_all(cids.iter().map(|cid| app.blobs.unpin(*cid))).await?;
@@ -152,13 +162,19 @@ async fn write_under(
 
 /// The one transaction; what was owed in case it never came is owed no more. What may be anchored at once is; for what
 /// waits, a job comes.
-async fn commit_upload(app: &App, upload: Arc<Commit>, saved: Option<SavedAnswer>) -> Result<(), Error> {
+async fn commit_upload(
+    app: &App,
+    upload: Arc<Commit>,
+    author: AccountId,
+    saved: Option<SavedAnswer>,
+) -> Result<(), Error> {
     let this = app.clone();
     app.db
         .write(move |tx| {
             Box::pin(async move {
                 let (intent, now) = (&upload.intent, upload.now);
                 store::commit(tx, &upload).await?;
+                charge(&this, tx, &upload, &author).await?;
                 anchor_next(&this, tx, Some(intent), now).await?;
                 if let Some(due) = pool::next_due(tx, intent).await? {
                     enqueue::<AnchorWaiting>(tx, intent, due).await?;
@@ -170,6 +186,14 @@ async fn commit_upload(app: &App, upload: Arc<Commit>, saved: Option<SavedAnswer
             })
         })
         .await
+}
+
+/// Many uploads may have begun at once: here they are counted one after the other.
+async fn charge(app: &App, tx: &mut Tx, upload: &Commit, author: &AccountId) -> Result<(), Error> {
+    let bytes = upload.segments.iter().map(|segment| segment.bytes).sum();
+    let (token, now) = (app.index.author(author), upload.now);
+    written::add(tx, &token, quota::day(now), bytes).await?;
+    Ok(quota::check(&app.room, author, written::of(tx, &token, quota::day(now)).await?, now)?)
 }
 
 async fn data_keys(app: &App, intent: &IntentId, upload: &Upload) -> Result<DataKeys, Error> {

@@ -35,6 +35,7 @@ use crate::routes::fhir_answer::{
             headers(("HBC-Anchor" = AnchorState, description = "Where the new records' anchor stands"),
                 ("HBC-Cid" = String, description = "The IPFS object of the first of them"))),
         (status = 404),
+        (status = 429, description = "The account has written as much as it may on one day"),
         (status = 503),
     ))]
 #[post("/fhir")]
@@ -89,6 +90,7 @@ pub async fn upload_bundle(
                 ("HBC-Anchor" = AnchorState, description = "Where its anchor stands"))),
         (status = 200, description = "It exists already", content_type = "application/fhir+json",
             headers(("Location" = String, description = "Where it is read"))),
+        (status = 429, description = "The account has written as much as it may on one day"),
         (status = 503),
     ))]
 #[post("/fhir/{type}")]

@@ -39,6 +39,7 @@ const MEDIA_TYPE_BYTES: usize = 200;
         (status = 201, description = "Stored: encrypted, pinned and committed", body = RecordCreated,
             headers(("Location" = String, description = "Where it is described"))),
         (status = 404),
+        (status = 429, description = "The account has written as much as it may on one day"),
         (status = 503),
     ))]
 #[post("/v1/records")]

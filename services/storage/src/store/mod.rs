@@ -9,6 +9,7 @@ mod record;
 mod segments;
 pub mod spool;
 mod trusted;
+pub mod written;
 
 pub use commit::{Commit, NewRecord, NewSegment, commit};
 pub use record::RecordRow;
@@ -38,6 +39,7 @@ pub const MIGRATIONS: &[Migration] = hbc_db::migrations![
     2 "jobs" "../../migrations/0002_jobs.sql",
     3 "refused anchors" "../../migrations/0003_refused_anchors.sql",
     4 "waiting segments" "../../migrations/0004_waiting_segments.sql",
+    5 "quotas" "../../migrations/0005_quotas.sql",
 ];
 
 /// Tokens looked up by one statement.

@@ -27,7 +27,8 @@ pub struct Waiting {
 }
 
 /// The segments that the next transaction takes, ascending by their roots: due, and no two of one patient. One that was
-/// made to wait is taken while no other of its patient is open, and no other while that one is: so they share no block.
+/// made to wait is taken while no other of its patient is open, and no other while that one is: so they share no block. Once
+/// it is due, others of its patient wait for it, however many come.
 /// With `intent`, only that upload's.
 pub async fn next(
     tx: &mut Tx,
@@ -41,6 +42,9 @@ pub async fn next(
              SELECT 1 FROM segments AS o
              WHERE o.patient = s.patient AND o.txid IS NOT NULL AND o.final_at_ms IS NULL
                  AND o.refused_at_ms IS NULL AND (o.delayed = 1 OR s.delayed = 1))
+             AND (s.delayed = 1 OR NOT EXISTS (
+                 SELECT 1 FROM segments AS w
+                 WHERE w.patient = s.patient AND w.txid IS NULL AND w.delayed = 1 AND w.due_at_ms <= $1))
          ORDER BY s.delayed, s.due_at_ms, s.cid LIMIT $3",
     )
     .bind(now.ms())

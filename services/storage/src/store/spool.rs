@@ -24,6 +24,12 @@ impl Spool {
         Ok(Self { folder })
     }
 
+    /// Bytes that are left on its disk for whoever is not root. Blocking.
+    pub fn free(&self) -> io::Result<u64> {
+        let disk = rustix::fs::statvfs(&self.folder)?;
+        Ok(disk.f_bavail.saturating_mul(disk.f_frsize))
+    }
+
     fn of(&self, intent: &IntentId) -> PathBuf {
         self.folder.join(intent.as_str())
     }

@@ -6,8 +6,10 @@ use std::sync::Arc;
 
 use hbc_chain::payload::{Anchor, Payload};
 use hbc_chain::tx::Tx;
+use hbc_testkit::ledger::Mood;
 use hbc_types::Digest;
 use hbc_types::ids::AccountId;
+use hbc_types::problem::Slug;
 use serde_json::{Value, json};
 
 use crate::app::{TestApp, each, eventually, observation};
@@ -92,36 +94,85 @@ async fn what_came_in_one_request_shares_no_transaction_and_no_block() {
     .await;
 }
 
+/// Whoever sends all the time does not keep what waits from its anchor.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_due_gets_its_turn_among_many_uploads() {
+    each(|app| async move {
+        let patient = app.patient();
+        upload(&app, &patient).await;
+        let hidden = async || {
+            let listed = app.get(&patient, "/v1/records").await.expect(200).body;
+            let sensitive = |item: &&Value| item["sensitivity"] == "HIV";
+            listed["items"].as_array().unwrap().iter().filter(sensitive).all(|item| item["anchor"] == "final")
+        };
+        for _more in 0..400 {
+            app.observation(&patient, "laboratory").await;
+            if hidden().await {
+                return;
+            }
+        }
+        panic!("400 uploads went past it");
+    })
+    .await;
+}
+
+/// Three patients' sensitive segments that wait for an hour, and that hour is over.
+async fn three_that_are_due(app: &mut TestApp) -> [AccountId; 3] {
+    app.config.anchors.sensitive_wait_seconds = 3_600;
+    restart(app).await;
+    let patients = [app.patient(), app.patient(), app.patient()];
+    for patient in &patients {
+        upload(app, patient).await;
+    }
+    for patient in &patients {
+        let of = async |sensitivity: &str| {
+            let listed = app.get(patient, "/v1/records").await.expect(200).body;
+            let all = listed["items"].as_array().unwrap().iter();
+            all.filter(|item| item["sensitivity"] == sensitivity).cloned().collect::<Vec<_>>()
+        };
+        let is_final = async || of("normal").await.iter().all(|item| item["anchor"] == "final");
+        eventually("the normal ones are final", is_final).await;
+        let (normal, waiting) = (of("normal").await, of("HIV").await);
+        assert!(waiting.iter().all(|item| item["anchor"] == "pending" && item.get("txid").is_none()));
+        assert_eq!((normal.len(), waiting.len()), (2, 2));
+    }
+    app.by_hand("UPDATE segments SET due_at_ms = 0 WHERE txid IS NULL").await;
+    app.by_hand("UPDATE jobs SET due_at_ms = 0 WHERE kind = 'upload.anchor'").await;
+    restart(app).await;
+    patients
+}
+
+async fn restart(app: &mut TestApp) {
+    app.stop().await;
+    let blobs = Arc::clone(&app.blobs);
+    app.start(blobs).await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn sensitive_segments_of_several_patients_go_together() {
     each(|mut app| async move {
-        app.config.anchors.sensitive_wait_seconds = 3_600;
-        app.stop().await;
-        let blobs = Arc::clone(&app.blobs);
-        app.start(blobs).await;
-        let patients = [app.patient(), app.patient(), app.patient()];
-        for patient in &patients {
-            upload(&app, patient).await;
-        }
-        eventually("the normal ones are anchored", || async { anchors(&app).await.len() == 3 }).await;
-        for patient in &patients {
-            let listed = app.get(patient, "/v1/records").await.expect(200).body;
-            let waiting = |item: &&Value| item["sensitivity"] == "HIV";
-            let waiting: Vec<_> = listed["items"].as_array().unwrap().iter().filter(waiting).collect();
-            assert!(waiting.iter().all(|item| item["anchor"] == "pending" && item.get("txid").is_none()));
-            assert_eq!(waiting.len(), 2);
-        }
-        // An hour later.
-        app.by_hand("UPDATE segments SET due_at_ms = 0 WHERE txid IS NULL").await;
-        app.by_hand("UPDATE jobs SET due_at_ms = 0 WHERE kind = 'upload.anchor'").await;
-        app.stop().await;
-        let blobs = Arc::clone(&app.blobs);
-        app.start(blobs).await;
+        let patients = three_that_are_due(&mut app).await;
         for patient in &patients {
             settled(&app, patient).await;
         }
         let together = anchors(&app).await.iter().map(|(_, anchor)| anchor.segments.len()).max();
         assert_eq!(together, Some(3));
+    })
+    .await;
+}
+
+/// One that the ledger excludes takes no others down: each stands alone after it.
+#[tokio::test(flavor = "multi_thread")]
+async fn those_of_a_refused_anchor_stand_alone() {
+    each(|mut app| async move {
+        app.world.ledger.feel(Mood::RefuseShared(Slug::RuleViolation));
+        let patients = three_that_are_due(&mut app).await;
+        for patient in &patients {
+            settled(&app, patient).await;
+        }
+        let sizes: Vec<usize> = anchors(&app).await.iter().map(|(_, anchor)| anchor.segments.len()).collect();
+        assert_eq!(sizes.iter().filter(|size| **size > 1).collect::<Vec<_>>(), [&3], "{sizes:?}");
+        assert_eq!(sizes.iter().filter(|size| **size == 1).count(), 6, "{sizes:?}");
     })
     .await;
 }

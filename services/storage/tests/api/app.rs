@@ -9,7 +9,7 @@ use hbc_service::Tasks;
 use hbc_service::config::SecretFile;
 use hbc_service::telemetry::TelemetrySettings;
 use hbc_storage::testing::{BlobStore, Memory};
-use hbc_storage::{AnchorSettings, Application, Config, KuboSettings, ReconcileSettings};
+use hbc_storage::{AnchorSettings, Application, Config, KuboSettings, ReconcileSettings, RoomSettings};
 use hbc_testkit::chain::STORAGE;
 pub use hbc_testkit::http::Reply;
 pub use hbc_testkit::service::eventually;
@@ -75,6 +75,7 @@ impl TestApp {
                 calls: 8,
             },
             anchors: AnchorSettings { sensitive_wait_seconds: 1 },
+            room: RoomSettings { free_bytes: 0, ..RoomSettings::default() },
             reconcile: ReconcileSettings { every_seconds: 1, intent_seconds: 2, spool_seconds: 0 },
         };
         let mut app = Self {
@@ -101,6 +102,16 @@ impl TestApp {
             Some(Spawned::run(application.port(), |stopped| application.run_until_stopped(stopped)));
     }
 
+    /// Why the service does not start.
+    pub async fn refused_start(&self) -> String {
+        let parts: Option<Arc<dyn BlobStore>> = Some(Arc::<Memory>::clone(&self.blobs));
+        let surroundings = Surroundings { parts, ..Surroundings::default() };
+        match Application::build_in(self.config.clone(), surroundings).await {
+            Ok(_) => String::new(),
+            Err(error) => format!("{error:#}"),
+        }
+    }
+
     /// Stops the service.
     pub async fn stop(&mut self) {
         self.service.as_mut().unwrap().stop().await;
@@ -112,6 +123,18 @@ impl TestApp {
         let mut connection = sqlx::AnyConnection::connect(&self.database.url).await.unwrap();
         let done = sqlx::query(sql).execute(&mut connection).await.unwrap();
         assert!(done.rows_affected() > 0, "{sql}");
+    }
+
+    /// Changes the schema behind the service's back.
+    pub async fn schema_by_hand(&self, sql: &'static str) {
+        sqlx::any::install_default_drivers();
+        let mut connection = sqlx::AnyConnection::connect(&self.database.url).await.unwrap();
+        sqlx::query(sql).execute(&mut connection).await.unwrap();
+    }
+
+    /// What anybody gets.
+    pub async fn anybody_gets(&self, path: &str) -> Reply {
+        Reply::to(self.http.get(self.url(path))).await
     }
 
     fn url(&self, path: &str) -> String {

@@ -1,8 +1,11 @@
 //! Neighbours that are down, blocks that are lost or changed, rows that are changed by hand.
 
 use std::str::FromStr;
+use std::sync::Arc;
 
 use cid::Cid;
+use hbc_service::config::SecretFile;
+use hbc_testkit::service::key_file;
 use reqwest::Method;
 
 use crate::app::{TestApp, each, eventually, observation};
@@ -180,6 +183,54 @@ async fn a_body_beyond_the_limit_is_refused() {
         let body = vec![0; app.config.base.server.body_limit_bytes + 1];
         let reply = app.call(Method::POST, "/v1/records", Some(&app.patient()), &headers, body).await;
         assert_eq!(reply.status, 413);
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn another_key_in_the_place_of_the_index_key_is_told_at_the_start() {
+    each(|mut app| async move {
+        app.observation(&app.patient(), "laboratory").await;
+        app.stop().await;
+        let right = app.config.index_key_file.clone();
+        let folder = tempfile::tempdir().unwrap();
+        app.config.index_key_file = SecretFile::new(key_file(folder.path(), "other.key", 0x77));
+        let refused = app.refused_start().await;
+        assert!(refused.contains("other.key") && refused.contains("not the key with which"), "{refused}");
+        app.config.index_key_file = right;
+        let blobs = Arc::clone(&app.blobs);
+        app.start(blobs).await;
+    })
+    .await;
+}
+
+/// What somebody did to the database, and what undoes it.
+const CHANGES: [(&str, &str, &str); 3] = [
+    (
+        "DROP INDEX segments_waiting",
+        "segments_waiting is gone",
+        "CREATE INDEX segments_waiting ON segments (due_at_ms)",
+    ),
+    ("CREATE TABLE added (id BIGINT)", "added is new", "DROP TABLE added"),
+    ("ALTER TABLE tokens RENAME TO others", "tokens is gone", "ALTER TABLE others RENAME TO tokens"),
+];
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_database_that_is_not_as_it_was_is_told() {
+    each(|app| async move {
+        let ready = async || app.anybody_gets("/readyz").await;
+        eventually("ready", || async { ready().await.status == 200 }).await;
+        for (change, words, undone) in CHANGES {
+            app.schema_by_hand(change).await;
+            eventually("told", || async {
+                let reply = ready().await;
+                reply.status == 503
+                    && reply.body["parts"]["database"]["note"].as_str().unwrap().contains(words)
+            })
+            .await;
+            app.schema_by_hand(undone).await;
+            eventually("ready again", || async { ready().await.status == 200 }).await;
+        }
     })
     .await;
 }

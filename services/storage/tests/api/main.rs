@@ -12,6 +12,7 @@ mod kubo;
 mod loops;
 mod matrix;
 mod no_answer_before_a_decision;
+mod quotas;
 mod reads;
 mod records_that_spoil_others;
 mod twin_patients;

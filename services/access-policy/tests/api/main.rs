@@ -12,4 +12,5 @@ mod matrix;
 mod requests;
 mod stolen_key;
 mod tampering;
+mod what_the_chain_says;
 mod world;

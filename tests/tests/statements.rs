@@ -15,7 +15,7 @@ const STORES: [&str; 5] = [
     "shared/db/src",
 ];
 /// What one engine alone is told, by the words it begins with.
-const OF_ONE_ENGINE: [&str; 0] = [];
+const OF_ONE_ENGINE: [&str; 1] = ["SELECT type || ' ' || name AS name FROM sqlite_master"];
 /// How an entry of the log begins, as `postgres.sh` sets it.
 const ENTRY: &str = "hbc-log ";
 

@@ -10,7 +10,7 @@ use hbc_types::secret::SecretText;
 use hbc_types::wire::Page;
 use hbc_types::wire::auth::{
     AgencyCreated, AgencyView, Contact, Login, Me, MemberStanding, MemberView, NewAgency, NewMember,
-    NewPatient, OperatorSignature, PatientCreated, Tokens,
+    NewPatient, PatientCreated, SigningPassword, Tokens,
 };
 
 use crate::TestApp;
@@ -225,6 +225,6 @@ impl TestApp {
 
 /// An operator's word, with the password typed again.
 #[must_use]
-pub fn signature(operator: &Person) -> OperatorSignature {
-    OperatorSignature { password: operator.password.clone(), totp: None }
+pub fn signature(operator: &Person) -> SigningPassword {
+    SigningPassword { password: operator.password.clone(), totp: None }
 }

@@ -388,16 +388,9 @@ async fn the_end_of_a_key_ends_its_grants() {
     let (patient, doctor) = (w.patient().await, w.agency(AgencyType::Doctor).await);
     let written = w.write(&patient.user, &patient.id, &[labels(Category::Laboratory)]).await;
     let grant = w.grant(&patient, &doctor, w.scope()).await;
-    let end = hbc_chain::payload::Payload::ConsentKey(hbc_chain::payload::ConsentKey {
-        chain: w.chain,
-        iat: w.now().unsigned_ms(),
-        key: grant.key.unwrap(),
-        pop: None,
-        public: None,
-        status: hbc_chain::payload::KeyStatus::Revoked,
-    });
-    let end = tx::sign(&w.consent_key(&patient, &doctor.id), &end).unwrap();
-    w.finalise(&[&end]).await;
+    let key = w.consent_key(&patient, &doctor.id);
+    assert_eq!(grant.key, Some(PublicKey::of(&key).kid()));
+    w.finalise(&[&w.end_of_key(&key)]).await;
     assert!(w.read(&doctor.user, &written).await.keys.is_empty());
     let view: GrantView = w.get(&format!("/v1/grants/{}", grant.id), &patient.user).await.ok();
     assert_eq!(view.state.code(), "revoked");

@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use ed25519_dalek::SigningKey;
 use hbc_chain::block::build_block;
-use hbc_chain::certificate::{ConsentCertificate, Limits};
-use hbc_chain::payload::{Consent, ConsentKey, KeyStatus, Payload, Revoke};
+use hbc_chain::certificate::Limits;
+use hbc_chain::payload::{Consent, KeyStatus, Payload};
 use hbc_chain::state::State;
 use hbc_chain::tx::{self, Tx};
 use hbc_types::account::AgencyType;
@@ -183,15 +183,8 @@ impl<'w> Walk<'w> {
         let key = self.keys[agency].clone();
         let kid = PublicKey::of(&key).kid();
         let mut signature = self.w.signature(&self.patient, &draft, &key);
-        let certificate = ConsentCertificate {
-            chain: self.w.chain,
-            grantee: self.agencies[agency].id.as_str().to_owned(),
-            iat: self.w.now().unsigned_ms(),
-            key: kid,
-            limits: limits.clone(),
-            root: PublicKey::of(&self.patient.root).kid(),
-        };
-        signature.certificate = certificate.sign(&self.patient.root).unwrap();
+        let grantee = self.agencies[agency].id.as_str();
+        signature.certificate = self.w.certificate_within(&self.patient, grantee, kid, limits.clone());
         let reply = self.w.put_signature(&self.patient, &draft.id, &signature).await;
         // What its certificate does not allow never acts, because it is never taken.
         let allowed = limits.allow(&scope, self.w.now()).is_ok();
@@ -241,13 +234,7 @@ impl<'w> Walk<'w> {
         let Some(index) = self.one() else { return };
         let Some(key) = self.key_of(&self.given[index]) else { return };
         let id = self.given[index].id.clone();
-        let payload = Payload::Revoke(Revoke {
-            chain: self.w.chain,
-            grant: id.clone(),
-            iat: self.w.now().unsigned_ms(),
-            key: PublicKey::of(&key).kid(),
-        });
-        let jws = tx::sign(&key, &payload).unwrap();
+        let jws = self.w.revocation_by(&key, &id);
         self.waiting.push(parsed(&jws));
         if here {
             let path = format!("/v1/grants/{id}/revocation");
@@ -283,15 +270,7 @@ impl<'w> Walk<'w> {
         if self.state.key(&kid).is_none_or(|entry| entry.status == KeyStatus::Revoked) {
             return;
         }
-        let end = Payload::ConsentKey(ConsentKey {
-            chain: self.w.chain,
-            iat: self.w.now().unsigned_ms(),
-            key: kid,
-            pop: None,
-            public: None,
-            status: KeyStatus::Revoked,
-        });
-        self.waiting.push(parsed(&tx::sign(&self.keys[agency], &end).unwrap()));
+        self.waiting.push(parsed(&self.w.end_of_key(&self.keys[agency])));
         self.seen.step("key ends", true);
     }
 

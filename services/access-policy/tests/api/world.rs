@@ -471,12 +471,23 @@ impl World {
 
     /// The root's word for a consent key.
     pub fn certificate(&self, patient: &PatientUser, grantee: &str, kid: Digest) -> String {
+        self.certificate_within(patient, grantee, kid, Limits::default())
+    }
+
+    /// The same, with limits.
+    pub fn certificate_within(
+        &self,
+        patient: &PatientUser,
+        grantee: &str,
+        kid: Digest,
+        limits: Limits,
+    ) -> String {
         let certificate = ConsentCertificate {
             chain: self.chain,
             grantee: grantee.to_owned(),
             iat: self.now().unsigned_ms(),
             key: kid,
-            limits: Limits::default(),
+            limits,
             root: PublicKey::of(&patient.root).kid(),
         };
         certificate.sign(&patient.root).unwrap()
@@ -566,14 +577,30 @@ impl World {
     }
 
     pub fn revocation(&self, patient: &PatientUser, agency: &AgencyUser, grant: &GrantId) -> String {
-        let key = self.consent_key(patient, &agency.id);
+        self.revocation_by(&self.consent_key(patient, &agency.id), grant)
+    }
+
+    pub fn revocation_by(&self, key: &SigningKey, grant: &GrantId) -> String {
         let payload = Payload::Revoke(Revoke {
             chain: self.chain,
             grant: grant.clone(),
             iat: self.now().unsigned_ms(),
-            key: PublicKey::of(&key).kid(),
+            key: PublicKey::of(key).kid(),
         });
-        tx::sign(&key, &payload).unwrap()
+        tx::sign(key, &payload).unwrap()
+    }
+
+    /// The key's own word that it ends.
+    pub fn end_of_key(&self, key: &SigningKey) -> String {
+        let payload = Payload::ConsentKey(ConsentKey {
+            chain: self.chain,
+            iat: self.now().unsigned_ms(),
+            key: PublicKey::of(key).kid(),
+            pop: None,
+            public: None,
+            status: KeyStatus::Revoked,
+        });
+        tx::sign(key, &payload).unwrap()
     }
 
     pub async fn revoke(&self, patient: &PatientUser, agency: &AgencyUser, grant: &GrantId) -> Reply {

@@ -12,7 +12,7 @@ use hbc_types::account::Standing;
 use hbc_types::ids::{AccountId, AgencyId};
 use hbc_types::keys::PublicKey;
 use hbc_types::outbox::NewTransaction;
-use hbc_types::wire::auth::{MemberStanding, MemberView, MembershipEnd, NewMember};
+use hbc_types::wire::auth::{MemberStanding, MemberView, NewMember, SigningPassword};
 use hbc_types::{Digest, Timestamp, hash};
 
 use crate::app::App;
@@ -86,7 +86,7 @@ pub async fn end(
     app: &App,
     caller: &AgencyId,
     (organisation, member): (&AgencyId, &AgencyId),
-    end: MembershipEnd,
+    end: SigningPassword,
     origin: Origin,
 ) -> Result<MemberView, Error> {
     let sides = Sides::find(app, organisation, member).await?;

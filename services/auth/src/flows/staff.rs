@@ -8,7 +8,7 @@ use hbc_db::Tx;
 use hbc_types::account::{Role, Standing};
 use hbc_types::ids::{AccountId, AgencyId, OperatorId};
 use hbc_types::outbox::NewTransaction;
-use hbc_types::wire::auth::{AgencyView, Denial, OperatorSignature};
+use hbc_types::wire::auth::{AgencyView, Denial, SigningPassword};
 use hbc_types::{Digest, Timestamp};
 
 use crate::app::App;
@@ -31,7 +31,7 @@ const KIND: &str = "identity.staff";
 async fn operator_key(
     app: &App,
     operator: &Account,
-    signature: OperatorSignature,
+    signature: SigningPassword,
     origin: Origin,
 ) -> Result<SigningKey, Error> {
     let password = signature.password.clone();
@@ -68,7 +68,7 @@ pub async fn approve(
     app: &App,
     operator: (&OperatorId, &Account),
     agency: &AgencyId,
-    signature: OperatorSignature,
+    signature: SigningPassword,
     origin: Origin,
 ) -> Result<AgencyView, Error> {
     let account = agencies::find(app, agency).await?.ok_or(Error::NotFound)?;
@@ -148,7 +148,7 @@ pub async fn suspend(
     app: &App,
     operator: (&OperatorId, &Account),
     agency: &AgencyId,
-    signature: OperatorSignature,
+    signature: SigningPassword,
     origin: Origin,
 ) -> Result<Denial, Error> {
     let account = agencies::find(app, agency).await?.ok_or(Error::NotFound)?;

@@ -6,7 +6,7 @@ use hbc_service::{Caller, Operator, Problem, StrictJson, paging};
 use hbc_types::account::Standing;
 use hbc_types::ids::AgencyId;
 use hbc_types::wire::Page;
-use hbc_types::wire::auth::{AgencyView, Denial, OperatorSignature};
+use hbc_types::wire::auth::{AgencyView, Denial, SigningPassword};
 use serde::Deserialize;
 
 use super::{account, denial, in_session};
@@ -78,7 +78,7 @@ pub async fn show(
 ///
 /// The agency becomes active when the ledger has auth's signature and those of as many operators as the genesis says.
 #[utoipa::path(tag = "agencies", operation_id = "approve_agency", params(("id" = AgencyId, Path)),
-    request_body = OperatorSignature, security(("user" = [])),
+    request_body = SigningPassword, security(("user" = [])),
     responses(
         (status = 200, description = "Signed", body = AgencyView),
         (status = 409, description = "Approved already, or a change is not final yet"),
@@ -88,7 +88,7 @@ pub async fn show(
 pub async fn approve(
     operator: Operator,
     id: web::Path<AgencyId>,
-    body: StrictJson<OperatorSignature>,
+    body: StrictJson<SigningPassword>,
     app: web::Data<App>,
 ) -> Result<HttpResponse, Problem> {
     let own = account(&app, &operator.caller).await?;
@@ -99,7 +99,7 @@ pub async fn approve(
 
 /// Suspends an agency: its sessions end and access-policy denies it from its durable acceptance on.
 #[utoipa::path(tag = "agencies", operation_id = "suspend_agency", params(("id" = AgencyId, Path)),
-    request_body = OperatorSignature, security(("user" = [])),
+    request_body = SigningPassword, security(("user" = [])),
     responses(
         (status = 200, description = "Suspended everywhere", body = Denial),
         (status = 202, description = "Suspended here; access-policy is still being told", body = Denial),
@@ -110,7 +110,7 @@ pub async fn approve(
 pub async fn suspend(
     operator: Operator,
     id: web::Path<AgencyId>,
-    body: StrictJson<OperatorSignature>,
+    body: StrictJson<SigningPassword>,
     app: web::Data<App>,
 ) -> Result<HttpResponse, Problem> {
     let own = account(&app, &operator.caller).await?;

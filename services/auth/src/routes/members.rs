@@ -5,7 +5,7 @@ use hbc_service::openapi::PasswordProblems;
 use hbc_service::{Agency, Problem, StrictJson, paging};
 use hbc_types::ids::AgencyId;
 use hbc_types::wire::Page;
-use hbc_types::wire::auth::{MemberView, MembershipEnd, NewMember};
+use hbc_types::wire::auth::{MemberView, NewMember, SigningPassword};
 
 use super::{account, in_session};
 use crate::app::App;
@@ -53,7 +53,7 @@ pub async fn take_in(
 
 /// Ends that somebody acts for the caller's organisation, after the password.
 #[utoipa::path(tag = "agencies", operation_id = "dismiss_member", params(("id" = AgencyId, Path)),
-    request_body = MembershipEnd, security(("user" = [])),
+    request_body = SigningPassword, security(("user" = [])),
     responses(
         (status = 200, description = "Signed", body = MemberView),
         (status = 404, description = "Nobody with this id asked to belong to the organisation"),
@@ -64,7 +64,7 @@ pub async fn take_in(
 pub async fn dismiss(
     agency: Agency,
     id: web::Path<AgencyId>,
-    body: StrictJson<MembershipEnd>,
+    body: StrictJson<SigningPassword>,
     app: web::Data<App>,
 ) -> Result<HttpResponse, Problem> {
     account(&app, &agency.caller).await?;
@@ -73,7 +73,7 @@ pub async fn dismiss(
 }
 
 /// Ends that the caller acts for their organisation, after the password.
-#[utoipa::path(tag = "agencies", operation_id = "leave_organisation", request_body = MembershipEnd,
+#[utoipa::path(tag = "agencies", operation_id = "leave_organisation", request_body = SigningPassword,
     security(("user" = [])),
     responses(
         (status = 200, description = "Signed", body = MemberView),
@@ -84,7 +84,7 @@ pub async fn dismiss(
 #[delete("/v1/me/organisation")]
 pub async fn leave(
     agency: Agency,
-    body: StrictJson<MembershipEnd>,
+    body: StrictJson<SigningPassword>,
     app: web::Data<App>,
 ) -> Result<HttpResponse, Problem> {
     let own = account(&app, &agency.caller).await?;

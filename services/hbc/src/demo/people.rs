@@ -6,7 +6,7 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, bail};
 use hbc_types::account::{AgencyType, Custody, Standing};
 use hbc_types::wire::auth::{
-    AgencyCreated, AgencyView, Contact, NewAgency, NewPatient, OperatorSignature, PatientCreated,
+    AgencyCreated, AgencyView, Contact, NewAgency, NewPatient, PatientCreated, SigningPassword,
 };
 use serde::Deserialize;
 
@@ -52,7 +52,7 @@ pub async fn doctor(world: &mut World, operator: &Person) -> Result<Person> {
         bail!("an agency begins {:?}", created.standing);
     }
     world.console.fact("agency", &created.id);
-    let approval = OperatorSignature { password: operator.password.clone(), totp: None };
+    let approval = SigningPassword { password: operator.password.clone(), totp: None };
     let call = world.auth.to(auth::approve_agency(&created.id)).idempotency_key(&world.key()).json(&approval);
     operator.signs(call).done().await.context("the approval failed")?;
     let view = active_agency(world, operator, created.id.as_str()).await?;

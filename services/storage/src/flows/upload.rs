@@ -191,9 +191,8 @@ async fn commit_upload(
 /// Many uploads may have begun at once: here they are counted one after the other.
 async fn charge(app: &App, tx: &mut Tx, upload: &Commit, author: &AccountId) -> Result<(), Error> {
     let bytes = upload.segments.iter().map(|segment| segment.bytes).sum();
-    let (token, now) = (app.index.author(author), upload.now);
-    written::add(tx, &token, quota::day(now), bytes).await?;
-    Ok(quota::check(&app.room, author, written::of(tx, &token, quota::day(now)).await?, now)?)
+    let written = written::add(tx, &app.index.author(author), quota::day(upload.now), bytes).await?;
+    Ok(quota::check(&app.room, author, written, upload.now)?)
 }
 
 async fn data_keys(app: &App, intent: &IntentId, upload: &Upload) -> Result<DataKeys, Error> {

@@ -2,9 +2,10 @@
 //!
 //! Why: decision 0118.
 
+use hbc_db::row::Reader;
 use hbc_db::{DbError, Tx};
-use sqlx::Row as _;
 
+use super::stored;
 use crate::domain::index::Token;
 use crate::domain::quota::Written;
 
@@ -15,26 +16,26 @@ pub async fn of(tx: &mut Tx, author: &Token, day: i64) -> Result<Written, DbErro
         .fetch_optional(tx)
         .await?;
     let Some(row) = row else { return Ok(Written { total: 0, of_day: 0 }) };
-    let number = |column| -> Result<u64, DbError> {
-        u64::try_from(row.try_get::<i64, _>(column)?).map_err(|_negative| DbError::BadValue { column })
-    };
-    let of_day = if row.try_get::<i64, _>("day")? == day { number("of_day")? } else { 0 };
-    Ok(Written { total: number("total")?, of_day })
+    let row = Reader(&row);
+    let of_day = if row.number::<i64>("day")? == day { row.number("of_day")? } else { 0 };
+    Ok(Written { total: row.number("total")?, of_day })
 }
 
-/// Adds to it.
-pub async fn add(tx: &mut Tx, author: &Token, day: i64, bytes: u64) -> Result<(), DbError> {
-    sqlx::query(
+/// Adds to it, and says what it is then.
+pub async fn add(tx: &mut Tx, author: &Token, day: i64, bytes: u64) -> Result<Written, DbError> {
+    let row = sqlx::query(
         "INSERT INTO written (author, total, day, of_day) VALUES ($1, $2, $3, $2)
          ON CONFLICT (author) DO UPDATE SET
              total = written.total + excluded.total,
              of_day = CASE WHEN written.day = excluded.day THEN written.of_day + excluded.of_day ELSE excluded.of_day END,
-             day = excluded.day",
+             day = excluded.day
+         RETURNING total, of_day",
     )
     .bind(author.clone())
-    .bind(super::stored(bytes)?)
+    .bind(stored(bytes)?)
     .bind(day)
-    .execute(tx)
+    .fetch_one(tx)
     .await?;
-    Ok(())
+    let row = Reader(&row);
+    Ok(Written { total: row.number("total")?, of_day: row.number("of_day")? })
 }

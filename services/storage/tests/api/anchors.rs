@@ -2,7 +2,6 @@
 //! patient's, and other patients' go with it.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 
 use hbc_chain::payload::{Anchor, Payload};
 use hbc_chain::tx::Tx;
@@ -119,7 +118,7 @@ async fn what_is_due_gets_its_turn_among_many_uploads() {
 /// Three patients' sensitive segments that wait for an hour, and that hour is over.
 async fn three_that_are_due(app: &mut TestApp) -> [AccountId; 3] {
     app.config.anchors.sensitive_wait_seconds = 3_600;
-    restart(app).await;
+    app.restart().await;
     let patients = [app.patient(), app.patient(), app.patient()];
     for patient in &patients {
         upload(app, patient).await;
@@ -138,14 +137,8 @@ async fn three_that_are_due(app: &mut TestApp) -> [AccountId; 3] {
     }
     app.by_hand("UPDATE segments SET due_at_ms = 0 WHERE txid IS NULL").await;
     app.by_hand("UPDATE jobs SET due_at_ms = 0 WHERE kind = 'upload.anchor'").await;
-    restart(app).await;
+    app.restart().await;
     patients
-}
-
-async fn restart(app: &mut TestApp) {
-    app.stop().await;
-    let blobs = Arc::clone(&app.blobs);
-    app.start(blobs).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

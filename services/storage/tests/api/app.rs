@@ -102,6 +102,12 @@ impl TestApp {
             Some(Spawned::run(application.port(), |stopped| application.run_until_stopped(stopped)));
     }
 
+    /// Stops the service and starts it again, as it is configured now, on what it had stored.
+    pub async fn restart(&mut self) {
+        self.stop().await;
+        self.start(Arc::<Memory>::clone(&self.blobs)).await;
+    }
+
     /// Why the service does not start.
     pub async fn refused_start(&self) -> String {
         let parts: Option<Arc<dyn BlobStore>> = Some(Arc::<Memory>::clone(&self.blobs));

@@ -16,11 +16,6 @@ async fn stored(app: &TestApp) -> u64 {
     row.try_get::<i64, _>("bytes").unwrap().unsigned_abs()
 }
 
-async fn restart(app: &mut TestApp) {
-    app.stop().await;
-    app.start(std::sync::Arc::<hbc_storage::testing::Memory>::clone(&app.blobs)).await;
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn an_author_writes_so_much_on_a_day_and_no_more() {
     each(|mut app| async move {
@@ -29,7 +24,7 @@ async fn an_author_writes_so_much_on_a_day_and_no_more() {
         let each = stored(&app).await;
         let pinned = app.blobs.pins().len();
         app.config.room.author_day_bytes = 3 * each + each / 2;
-        restart(&mut app).await;
+        app.restart().await;
 
         let body = observation("laboratory").to_string();
         let uploads = (0..8).map(|_| app.fhir(&patient, "/fhir/Observation", &[], body.as_bytes()));
@@ -56,7 +51,7 @@ async fn a_patient_writes_so_much_in_all() {
         let patient = app.patient();
         app.observation(&patient, "laboratory").await;
         app.config.room.patient_bytes = stored(&app).await + 1;
-        restart(&mut app).await;
+        app.restart().await;
         let body = observation("laboratory").to_string();
         let refused = app.fhir(&patient, "/fhir/Observation", &[], body.as_bytes()).await.expect(409);
         assert!(refused.said().contains("as much as it may"), "{}", refused.said());
@@ -70,7 +65,7 @@ async fn with_a_nearly_full_disk_only_reads_go_on() {
         let patient = app.patient();
         let id = app.observation(&patient, "laboratory").await;
         app.config.room.free_bytes = u64::MAX;
-        restart(&mut app).await;
+        app.restart().await;
         let body = observation("laboratory").to_string();
         let refused = app.fhir(&patient, "/fhir/Observation", &[], body.as_bytes()).await.expect(503);
         assert_eq!(refused.header("retry-after"), "60");

@@ -147,11 +147,12 @@ pub struct StaffProfile {
     pub body: String,
 }
 
-/// `POST /v1/agencies/{id}/approvals` and `/suspensions`: an operator signs with a freshly checked password.
+/// `POST /v1/agencies/{id}/approvals` and `/suspensions`, `DELETE /v1/me/members/{id}` and `/v1/me/organisation`: the caller
+/// signs with a freshly checked password.
 #[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
-pub struct OperatorSignature {
-    /// The operator's password, which unwraps the signing key.
+pub struct SigningPassword {
+    /// The caller's password, which unwraps the signing key.
     pub password: SecretText,
     /// Second factor, where set up.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -165,17 +166,6 @@ pub struct NewMember {
     /// As what they act for it; 1 to 200 bytes.
     pub function: String,
     /// The organisation's password, which unwraps the signing key.
-    pub password: SecretText,
-    /// Second factor, where set up.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub totp: Option<SecretText>,
-}
-
-/// `DELETE /v1/me/members/{id}` and `DELETE /v1/me/organisation`: either side ends it.
-#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
-pub struct MembershipEnd {
-    /// The caller's password, which unwraps the signing key.
     pub password: SecretText,
     /// Second factor, where set up.
     #[serde(default, skip_serializing_if = "Option::is_none")]

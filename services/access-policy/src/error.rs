@@ -70,6 +70,9 @@ pub enum Error {
     /// The account or session is stopped.
     #[error("the account or session is suspended")]
     Suspended,
+    /// The session behind the token is not known: auth has not told of it, or it is over.
+    #[error("the session is not open")]
+    UnknownSession,
     /// The journal of rights cannot be written: what was asked for is done, and may seem undone after a crash.
     #[error("the journal of rights cannot be written")]
     Journal(#[source] std::io::Error),
@@ -99,6 +102,7 @@ impl From<Error> for JobError {
             | Error::Denied { .. }
             | Error::AgencyUnverified
             | Error::Suspended
+            | Error::UnknownSession
             | Error::Unverified(_) => Self::fault("internal").because(error),
         }
     }
@@ -158,6 +162,9 @@ impl From<Error> for Problem {
             }
             Error::AgencyUnverified => Self::new(Slug::AgencyUnverified),
             Error::Suspended => Self::new(Slug::Suspended),
+            Error::UnknownSession => {
+                Self::new(Slug::Unauthenticated).detail("the session is not open here: sign in again")
+            }
             Error::Journal(error) => {
                 tracing::error!(
                     alarm = "journal",

@@ -2,7 +2,7 @@
 
 pub use crate::app::{App, Who};
 pub use crate::domain::floors::Changes;
-pub use crate::domain::policy::{PolicyEngine, Principal, Question};
+pub use crate::domain::policy::{PolicyEngine, Principal, Question, SessionState};
 pub use crate::error::Error;
 pub use crate::flows::log::{gather_batch, locate};
 pub use crate::jobs::sweep::sweep;

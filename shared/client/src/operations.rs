@@ -132,6 +132,7 @@ operations! {
     access_policy {
         admit() = POST "/internal/v1/admissions" -> Admission;
         decide() = POST "/internal/v1/decisions" -> DecisionAnswer;
+        put_session(id) = PUT "/internal/v1/sessions/{id}" -> ();
         put_denial(kind, id) = PUT "/internal/v1/denials/{kind}/{id}" -> ();
         delete_denial(kind, id) = DELETE "/internal/v1/denials/{kind}/{id}" -> ();
         anchor_numbers() = POST "/internal/v1/keys/anchored" -> ();

@@ -1,5 +1,7 @@
 //! What services call on access-policy: a user's token opens nothing here, and each service only what is its own.
 
+use std::time::Duration;
+
 use anyhow::{Context as _, Result};
 use ed25519_dalek::SigningKey;
 use hbc_client::operations::access_policy;
@@ -15,6 +17,7 @@ use serde_json::json;
 use crate::case::Case;
 use crate::world::World;
 
+const HOUR: Duration = Duration::from_secs(3_600);
 const LABELS: Labels = Labels { category: Category::Device, sensitivity: Sensitivity::Normal };
 
 /// Only auth calls it; nobody stands behind it.
@@ -49,7 +52,8 @@ pub async fn cases(world: &World) -> Result<Vec<Case>> {
     let fresh = PatientId::random(random).to_string();
     let root = PublicKey::of(&SigningKey::from_bytes(&random.bytes()));
     let root = Bytes::from(root.as_bytes().as_slice());
-    let session = SessionId::random(random).to_string();
+    let (session, opened) = (SessionId::random(random).to_string(), SessionId::random(random).to_string());
+    let now = world.app.clock.now();
     let (made, void) = (IntentId::random(random), IntentId::random(random));
     let wanted = DataKeysRequest {
         intent: made.clone(),
@@ -70,6 +74,11 @@ pub async fn cases(world: &World) -> Result<Vec<Case>> {
         by_auth(
             Case::new("access-policy POST /internal/v1/patients", &[])
                 .json(&json!({"patient": fresh, "root_public_key": root, "custody": "server"})),
+            world,
+        ),
+        by_auth(
+            Case::new("access-policy PUT /internal/v1/sessions/{id}", &[&opened])
+                .json(&json!({"account": fresh, "opened_at": now, "expires_at": now.plus(HOUR)})),
             world,
         ),
         by_auth(

@@ -171,6 +171,7 @@ fn past_only(grant: &Grant) -> Option<PastOnly> {
 mod tests {
     use super::*;
     use crate::domain::grant::tests::active;
+    use crate::domain::policy::SessionState;
     use hbc_types::Random;
     use hbc_types::account::{AgencyType, Standing};
     use hbc_types::ids::{AccountId, AgencyId, OperatorId};
@@ -203,7 +204,7 @@ mod tests {
         Principal {
             account: AccountId::Agency(grant.grantee.clone()),
             standing: Standing::Active,
-            session_ended: false,
+            session: SessionState::Open,
             agency_type: Some(AgencyType::Doctor),
             organisation: None,
             organisation_type: None,
@@ -269,7 +270,8 @@ mod tests {
             pair("of another patient", |g| g.patient = PatientId::random(&Random::seeded(5)), SAME_REQUEST, "no-grant"),
             pair("suspended", SAME_GRANT, |r| r.principal.standing = Standing::Suspended, "account-not-active"),
             pair("not approved yet", SAME_GRANT, |r| r.principal.standing = Standing::Pending, "account-not-active"),
-            pair("session ended", SAME_GRANT, |r| r.principal.session_ended = true, "session-ended"),
+            pair("session ended", SAME_GRANT, |r| r.principal.session = SessionState::Ended, "session-not-open"),
+            pair("session unknown", SAME_GRANT, |r| r.principal.session = SessionState::Unknown, "session-not-open"),
             pair("a government reads", SAME_GRANT, |r| r.principal.agency_type = Some(AgencyType::Government), "government-never-reads"),
             pair("a member of a government reads", SAME_GRANT, |r| { r.principal.organisation = Some(stranger()); r.principal.organisation_type = Some(AgencyType::Government); }, "government-never-reads"),
             pair("a member of a government under its grant", |g| g.grantee = stranger(), |r| { r.principal.organisation = Some(stranger()); r.principal.organisation_type = Some(AgencyType::Government); }, "government-never-reads"),

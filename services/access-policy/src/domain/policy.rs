@@ -14,6 +14,7 @@ use cedar_policy::{
 };
 use hbc_types::Timestamp;
 use hbc_types::account::{AgencyType, Role, Standing};
+use hbc_types::codes::codes;
 use hbc_types::ids::{AccountId, AgencyId, PatientId};
 use hbc_types::purpose::{Action, Purpose};
 use hbc_types::wire::access::{Labels, Scope};
@@ -41,6 +42,19 @@ pub enum PolicyLoadError {
     Validation(String),
 }
 
+codes! {
+    /// What this service knows of the session behind an access token.
+    SessionState {
+        /// auth told that it began, and not that it ended.
+        Open = "open",
+        /// It ended.
+        Ended = "ended",
+        /// auth never told of it, or it was another account's, or its time is over: whoever holds the key that signs access
+        /// tokens opens nothing with it alone.
+        Unknown = "unknown",
+    }
+}
+
 /// An account as this service's own rows describe it; nothing comes from token claims but the id.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Principal {
@@ -48,8 +62,8 @@ pub struct Principal {
     pub account: AccountId,
     /// How the account stands; `Suspended` also for one that auth never told of.
     pub standing: Standing,
-    /// Whether the session was ended or the account denied.
-    pub session_ended: bool,
+    /// How their session stands.
+    pub session: SessionState,
     /// Agencies: what kind.
     pub agency_type: Option<AgencyType>,
     /// The organisation they belong to, if that one is active.
@@ -288,11 +302,11 @@ impl PolicyNames {
     }
 
     fn principal(&self, principal: &Principal) -> HashMap<String, RestrictedExpression> {
-        let Principal { account, standing, session_ended, agency_type, organisation, organisation_type } =
+        let Principal { account, standing, session, agency_type, organisation, organisation_type } =
             principal;
         let mut attributes = HashMap::from([
             ("standing".to_owned(), string(standing.code())),
-            ("session_ended".to_owned(), RestrictedExpression::new_bool(*session_ended)),
+            ("session".to_owned(), string(session.code())),
         ]);
         if let AccountId::Agency(_) = account {
             // An agency without a known kind gets none that a policy names.

@@ -43,6 +43,24 @@ pub struct Occurrence {
 }
 
 impl Occurrence {
+    /// Somebody signed in as the patient.
+    #[must_use]
+    pub fn signed_in(patient: &PatientId, at: Timestamp) -> Self {
+        Self {
+            patient: patient.clone(),
+            kind: AccessKind::Session,
+            actor: AccountId::Patient(patient.clone()),
+            organisation: None,
+            purpose: Purpose::PatientRequest,
+            grant: None,
+            rule: String::new(),
+            records: Vec::new(),
+            categories: Vec::new(),
+            folded: None,
+            at,
+        }
+    }
+
     /// What equal denials have in common: who, to whose records, by which rule. The receipt of the first stands for all of a
     /// minute, and a closing one says how many more there were.
     #[must_use]

@@ -325,6 +325,26 @@ pub struct EndedSessions {
     pub sessions: std::collections::BTreeMap<SessionId, i64>,
 }
 
+/// A session that auth told of when it began.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OpenSession {
+    /// Its id.
+    pub id: SessionId,
+    /// Whose.
+    pub account: AccountId,
+    /// Since when.
+    pub opened_at: Timestamp,
+    /// When it ends by itself.
+    pub expires_at: Timestamp,
+}
+
+impl OpenSession {
+    fn columns(&self) -> [Column<'_>; 4] {
+        let Self { id, account, opened_at, expires_at } = self;
+        [id.as_str().into(), account.as_str().into(), opened_at.ms().into(), expires_at.ms().into()]
+    }
+}
+
 impl EndedSessions {
     /// The bucket of a session: the first byte of its id.
     #[must_use]
@@ -440,6 +460,12 @@ impl RowProtection {
         &self.floors
     }
 
+    /// Whether a session was ended, by its bucket or by the journal.
+    #[must_use]
+    pub fn has_ended(&self, ended: &EndedSessions, session: &SessionId) -> bool {
+        ended.has_ended(session) || self.floors.has_ended(session)
+    }
+
     /// Whether a patient's rights are those of the last change or of a later one: no older row was put back.
     pub fn check_age(&self, rights: &Rights) -> Result<(), SetBackError> {
         let written = Change::Rights(rights.pin.patient.clone(), rights.pin.consent_version);
@@ -518,6 +544,17 @@ impl RowProtection {
         self.macs.check("affiliations", &[Column::Bytes(&membership_text(membership))], mac)
     }
 
+    /// The MAC of an open session.
+    #[must_use]
+    pub fn session(&self, session: &OpenSession) -> [u8; RowMac::BYTES] {
+        self.macs.compute("sessions", &session.columns())
+    }
+
+    /// Checks the MAC of an open session.
+    pub fn check_session(&self, session: &OpenSession, mac: &[u8]) -> Result<(), RowMacError> {
+        self.macs.check("sessions", &session.columns(), mac)
+    }
+
     /// The MAC of a bucket of ended sessions.
     #[must_use]
     pub fn sessions(&self, ended: &EndedSessions) -> [u8; RowMac::BYTES] {
@@ -536,6 +573,7 @@ impl RowProtection {
 mod tests {
     use super::*;
     use crate::domain::grant::tests::active;
+    use crate::domain::policy::SessionState;
     use hbc_types::Random;
 
     fn rights() -> Rights {
@@ -641,7 +679,7 @@ mod tests {
         let principal = Principal {
             account: AccountId::Agency(rights.grants[0].grantee.clone()),
             standing: Standing::Active,
-            session_ended: false,
+            session: SessionState::Open,
             agency_type: Some(AgencyType::Doctor),
             organisation: None,
             organisation_type: None,

@@ -2,20 +2,22 @@
 
 use std::time::Duration;
 
-use hbc_db::Lock;
+use hbc_db::{Lock, Tx};
 use hbc_types::account::{Custody, Role, Standing};
 use hbc_types::ids::{AccountId, PatientId, SessionId};
 use hbc_types::keys::PublicKey;
 use hbc_types::labels::Sensitivity;
-use hbc_types::wire::access::{PinPatient, Subject};
+use hbc_types::wire::access::{NewSession, PinPatient, Subject};
 use hbc_types::{Digest, Timestamp};
 
 use crate::app::App;
 use crate::domain::floors::Change;
 use crate::domain::keys::KekId;
-use crate::domain::rights::{Account, EndedSessions, Pin};
+use crate::domain::receipts::Occurrence;
+use crate::domain::rights::{Account, EndedSessions, OpenSession, Pin};
 use crate::domain::staff;
 use crate::error::Error;
+use crate::flows::decide::receipt;
 use crate::store;
 
 /// A session that was ended without an end is remembered this long: longer than any access token lives.
@@ -72,11 +74,10 @@ pub async fn pin(app: &App, request: PinPatient) -> Result<bool, Error> {
     }
     let raw: [u8; 32] =
         root_public_key.to_array().ok_or_else(|| Error::invalid("root_public_key", "must have 32 bytes"))?;
-    if ed25519_dalek::VerifyingKey::from_bytes(&raw).map_or(true, |key| key.is_weak()) {
-        return Err(Error::invalid("root_public_key", "is not an acceptable Ed25519 key"));
-    }
-    let fingerprint = PublicKey::from_bytes(raw).kid();
-    pin_root(app, patient, raw.to_vec(), fingerprint, custody).await
+    let key = PublicKey::from_bytes(raw);
+    key.check()
+        .map_err(|_not_a_key| Error::invalid("root_public_key", "is not an acceptable Ed25519 key"))?;
+    pin_root(app, patient, raw.to_vec(), key.kid(), custody).await
 }
 
 /// Makes what a fresh database needs before the first request.
@@ -128,6 +129,39 @@ async fn pin_root(
     .await
 }
 
+/// Opens a session: from now on its access tokens count. The patient's log has it, so that nobody signs in as a patient, auth
+/// itself included, without their knowing.
+pub async fn open_session(app: &App, id: SessionId, new: NewSession) -> Result<(), Error> {
+    let NewSession { account, opened_at, expires_at } = new;
+    let session = OpenSession { id, account, opened_at, expires_at };
+    let locks = match &session.account {
+        AccountId::Patient(patient) => vec![Lock::exclusive(patient.as_str())],
+        AccountId::Agency(_) | AccountId::Operator(_) => Vec::new(),
+    };
+    let (this, now) = (app.clone(), app.clock.now());
+    app.write(locks, move |tx| Box::pin(async move { open_session_in(&this, tx, &session, now).await })).await
+}
+
+async fn open_session_in(app: &App, tx: &mut Tx, session: &OpenSession, now: Timestamp) -> Result<(), Error> {
+    let protection = &app.protection;
+    if let Some(known) = store::sessions::session(tx, protection, &session.id).await? {
+        return if known == *session { Ok(()) } else { Err(Error::Conflict("another such session is open")) };
+    }
+    let ended =
+        store::accounts::ended_sessions(tx, protection, EndedSessions::bucket_of(&session.id)).await?;
+    if protection.has_ended(&ended, &session.id) || session.expires_at <= now {
+        // auth tells of the end as well, in whichever order the two arrive.
+        return Ok(());
+    }
+    if let AccountId::Patient(patient) = &session.account {
+        // auth tells again, after the patient's key.
+        let rights = store::rights::rights(tx, protection, patient).await?;
+        rights.ok_or(Error::Conflict("the patient is not known yet"))?;
+        receipt(app, tx, &Occurrence::signed_in(patient, now)).await?;
+    }
+    store::sessions::insert(tx, protection, session).await
+}
+
 /// Ends a session: its access tokens count for nothing from now on.
 pub async fn end_session(app: &App, session: SessionId, until: Option<Timestamp>) -> Result<(), Error> {
     let now = app.clock.now();
@@ -138,6 +172,7 @@ pub async fn end_session(app: &App, session: SessionId, until: Option<Timestamp>
             let bucket = EndedSessions::bucket_of(&session);
             let mut ended = store::accounts::ended_sessions(tx, &this.protection, bucket).await?;
             changes.push(Change::Session(session.clone(), until.ms()));
+            store::sessions::remove(tx, &session).await?;
             ended.end(session, until, now);
             store::accounts::put_ended_sessions(tx, &this.protection, &ended).await
         })
@@ -176,14 +211,4 @@ async fn change_denial(
         })
     })
     .await
-}
-
-/// Whether an account may act at all: the refusal that every operation of the public API answers first.
-pub fn refusal(standing: Standing, session_ended: bool, is_agency: bool) -> Option<Error> {
-    match standing {
-        _ if session_ended => Some(Error::Suspended),
-        Standing::Active => None,
-        Standing::Pending if is_agency => Some(Error::AgencyUnverified),
-        Standing::Pending | Standing::Suspended => Some(Error::Suspended),
-    }
 }

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use hbc_db::{JobFuture, Tx};
+use hbc_types::account::Standing;
 use hbc_types::ids::{AccountId, PatientId, ReceiptId};
 use hbc_types::labels::Category;
 use hbc_types::purpose::{Action, Purpose};
@@ -16,11 +17,10 @@ use hbc_types::{Digest, Timestamp};
 use crate::app::{App, Who};
 use crate::domain::decision::{Situation, Verdict, decide};
 use crate::domain::grant::Grant;
-use crate::domain::policy::Principal;
+use crate::domain::policy::{Principal, SessionState};
 use crate::domain::receipts::{Fold, Occurrence, issue};
 use crate::domain::rights::Rights;
 use crate::error::{Error, INTEGRITY_RULE};
-use crate::flows::accounts::refusal;
 use crate::store;
 
 /// Equal denials within this time share one receipt.
@@ -64,8 +64,7 @@ impl Asked {
     /// Why this account may do nothing at all, if that is so.
     #[must_use]
     pub fn refusal(&self) -> Option<Error> {
-        let agency = matches!(self.principal.account, AccountId::Agency(_));
-        refusal(self.principal.standing, self.principal.session_ended, agency)
+        refusal(&self.principal)
     }
 }
 
@@ -219,11 +218,25 @@ pub async fn refuse(
     Ok(Some(error))
 }
 
+/// Whether an account may act at all: the refusal that every operation of the public API answers first.
+#[must_use]
+pub fn refusal(principal: &Principal) -> Option<Error> {
+    let is_agency = matches!(principal.account, AccountId::Agency(_));
+    match (principal.session, principal.standing) {
+        (SessionState::Ended, _) => Some(Error::Suspended),
+        (SessionState::Unknown, _) => Some(Error::UnknownSession),
+        (SessionState::Open, Standing::Active) => None,
+        (SessionState::Open, Standing::Pending) if is_agency => Some(Error::AgencyUnverified),
+        (SessionState::Open, Standing::Pending | Standing::Suspended) => Some(Error::Suspended),
+    }
+}
+
 /// The rule that the receipt names when an account may do nothing at all.
 #[must_use]
 pub fn refusal_rule(error: &Error) -> &'static str {
     match error {
         Error::AgencyUnverified => "agency-unverified",
+        Error::UnknownSession => "session-not-open",
         _ => "account-not-active",
     }
 }

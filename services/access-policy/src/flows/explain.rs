@@ -6,8 +6,8 @@ use hbc_types::wire::access::{ExplainRequest, Explanation, Labels};
 
 use crate::app::{App, Who};
 use crate::domain::decision::Verdict;
+use crate::domain::policy::SessionState;
 use crate::error::Error;
-use crate::flows::accounts::refusal;
 use crate::flows::decide::{Asked, ask, refusal_rule, verdicts};
 use crate::flows::requests::active_caller;
 
@@ -33,10 +33,9 @@ async fn explain_in(
     }
     if subject.account != who.account {
         // Somebody else's session is not known; it is taken as alive.
-        asked.principal.session_ended = false;
+        asked.principal.session = SessionState::Open;
     }
-    let agency = matches!(subject.account, AccountId::Agency(_));
-    if let Some(error) = refusal(asked.principal.standing, asked.principal.session_ended, agency) {
+    if let Some(error) = asked.refusal() {
         let denied = Verdict::Denied { rule: refusal_rule(&error).to_owned(), grant: None };
         return Ok(explanation(&asked, &denied));
     }

@@ -11,7 +11,7 @@ use hbc_types::wire::access::{AccessRequestState, AccessRequestView, NewAccessRe
 use crate::app::{App, Who};
 use crate::domain::scope::{check_reader, normalise};
 use crate::error::Error;
-use crate::flows::accounts::refusal;
+use crate::flows::decide::refusal;
 use crate::flows::views::{self, Names};
 use crate::store;
 use crate::store::listings::{PageKey, Side};
@@ -32,11 +32,7 @@ pub async fn active_caller(
     now: Timestamp,
 ) -> Result<crate::domain::policy::Principal, Error> {
     let principal = store::accounts::principal(tx, &app.protection, &who.account, &who.session, now).await?;
-    let agency = matches!(who.account, AccountId::Agency(_));
-    match refusal(principal.standing, principal.session_ended, agency) {
-        None => Ok(principal),
-        Some(error) => Err(error),
-    }
+    refusal(&principal).map_or(Ok(principal), Err)
 }
 
 /// A saved answer is stored with the work, once its text is known.

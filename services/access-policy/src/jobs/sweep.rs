@@ -40,6 +40,7 @@ pub async fn sweep(app: &App) -> Result<(), Error> {
         .write(move |db| {
             Box::pin(async move {
                 store::requests::expire(db, now).await?;
+                store::sessions::forget(db, now).await?;
                 store::grants::forget_drafts(db, now.minus(DRAFTS)).await?;
                 Ok::<(), Error>(())
             })

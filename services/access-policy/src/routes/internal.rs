@@ -8,7 +8,7 @@ use hbc_types::ids::{AccountId, PatientId, SessionId};
 use hbc_types::problem::Slug;
 use hbc_types::wire::access::{
     Admission, AdmissionRequest, AnchoredRequest, ConsentVersion, DataKeys, DataKeysRequest, DecisionAnswer,
-    DecisionRequest, NewDenial, PinPatient, Subject, UnwrapRequest, Unwrapped, VoidRequest,
+    DecisionRequest, NewDenial, NewSession, PinPatient, Subject, UnwrapRequest, Unwrapped, VoidRequest,
 };
 
 use crate::app::{App, Who};
@@ -55,6 +55,26 @@ pub async fn pin_patient(
     let new = accounts::pin(&app, body.into_value()).await?;
     let status = if new { StatusCode::CREATED } else { StatusCode::OK };
     Ok(HttpResponse::build(status).finish())
+}
+
+/// auth tells that somebody signed in. Until it does, the session's tokens open nothing.
+#[utoipa::path(
+    tag = "internal", operation_id = "put_session", request_body = NewSession, security(("service" = [])),
+    params(("id" = String, Path)),
+    responses(
+        (status = 204, description = "Durably stored; a patient's log has it"),
+        (status = 409, description = "Another one is open under this id, or the patient is not known yet"),
+    ),
+)]
+#[put("/internal/v1/sessions/{id}")]
+pub async fn put_session(
+    _auth: Service<FromAuth>,
+    id: web::Path<SessionId>,
+    body: StrictJson<NewSession>,
+    app: web::Data<App>,
+) -> Result<HttpResponse, Problem> {
+    accounts::open_session(&app, id.into_inner(), body.into_value()).await?;
+    Ok(no_content())
 }
 
 /// What a denial is of.

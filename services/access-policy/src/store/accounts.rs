@@ -10,8 +10,8 @@ use hbc_types::{Digest, Timestamp};
 use sqlx::any::AnyRow;
 
 use crate::domain::floors::{Change, Changes};
-use crate::domain::policy::Principal;
-use crate::domain::rights::{Account, BUCKETS, EndedSessions, RowProtection};
+use crate::domain::policy::{Principal, SessionState};
+use crate::domain::rights::{Account, BUCKETS, EndedSessions, OpenSession, RowProtection};
 use crate::domain::staff;
 use crate::error::Error;
 use crate::store;
@@ -271,6 +271,7 @@ pub async fn principal(
 ) -> Result<Principal, Error> {
     let (account, ended) =
         account_and_sessions(tx, protection, id, EndedSessions::bucket_of(session)).await?;
+    let open = store::sessions::session(tx, protection, session).await?;
     let account = account.unwrap_or_else(|| Account::unknown(id.clone(), now));
     let standing = standing(tx, protection, &account, now).await?;
     let Subject {
@@ -294,9 +295,25 @@ pub async fn principal(
     Ok(Principal {
         account: id.clone(),
         standing,
-        session_ended: ended.has_ended(session) || protection.floors().has_ended(session),
+        session: session_state(&ended, open, protection, (id, session), now),
         agency_type,
         organisation,
         organisation_type,
     })
+}
+
+/// What is known of `session`, which a token says is `account`'s.
+fn session_state(
+    ended: &EndedSessions,
+    open: Option<OpenSession>,
+    protection: &RowProtection,
+    (account, session): (&AccountId, &SessionId),
+    now: Timestamp,
+) -> SessionState {
+    if protection.has_ended(ended, session) {
+        return SessionState::Ended;
+    }
+    let is_open =
+        open.is_some_and(|open| open.id == *session && open.account == *account && now < open.expires_at);
+    if is_open { SessionState::Open } else { SessionState::Unknown }
 }

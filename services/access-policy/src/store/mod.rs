@@ -12,6 +12,7 @@ pub mod listings;
 pub mod receipts;
 pub mod requests;
 pub mod rights;
+pub mod sessions;
 pub mod staff;
 
 use hbc_db::Migration;
@@ -26,4 +27,5 @@ pub const MIGRATIONS: &[Migration] = hbc_db::migrations![
     6 "closing receipts" "../../migrations/0006_closing_receipts.sql",
     7 "staff" "../../migrations/0007_staff.sql",
     8 "affiliations" "../../migrations/0008_affiliations.sql",
+    9 "sessions" "../../migrations/0009_sessions.sql",
 ];

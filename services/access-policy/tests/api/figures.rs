@@ -42,7 +42,7 @@ async fn unwraps_by_eight_clients() {
 #[test]
 #[ignore = "it measures; the figures mean something in a release build on a quiet machine"]
 fn one_decision() {
-    use hbc_access_policy::testing::{PolicyEngine, Principal, Question};
+    use hbc_access_policy::testing::{PolicyEngine, Principal, Question, SessionState};
     use hbc_types::Timestamp;
     use hbc_types::account::Standing;
     use hbc_types::ids::{AccountId, AgencyId, PatientId};
@@ -54,7 +54,7 @@ fn one_decision() {
     let principal = Principal {
         account: AccountId::Agency(AgencyId::random(&random)),
         standing: Standing::Active,
-        session_ended: false,
+        session: SessionState::Open,
         agency_type: Some(AgencyType::Doctor),
         organisation: None,
         organisation_type: None,

@@ -3,13 +3,15 @@
 use std::collections::BTreeSet;
 
 use hbc_types::Digest;
-use hbc_types::account::AgencyType;
+use hbc_types::account::{AgencyType, Custody};
 use hbc_types::ids::PatientId;
 use hbc_types::labels::{Category, Sensitivity};
 use hbc_types::purpose::Purpose;
 use hbc_types::wire::access::{
-    AccessPage, AnchoredItem, AnchoredRequest, DataKeys, Labels, Unwrapped, VoidRequest,
+    AccessPage, AnchoredItem, AnchoredRequest, DataKeys, Labels, PinPatient, Unwrapped, VoidRequest,
 };
+
+use reqwest::Method;
 
 use crate::world::{Written, labels, world, worlds};
 
@@ -250,6 +252,29 @@ async fn parallel_writers_share_no_number_and_receipts_have_no_gap() {
             assert_eq!((item.receipt.n, item.receipt.prev), (n, last));
             last = Some(item.leaf);
         }
-        assert_eq!(chain.len(), 24);
+        assert_eq!(chain.len(), 1 + 24, "a sign-in and the writes");
+    }
+}
+
+/// A root key that two encodings have, or that everybody can sign with, is none.
+#[tokio::test]
+async fn only_a_proper_root_key_is_pinned() {
+    let w = world().await;
+    let mut identity = [0; 32];
+    identity[0] = 1;
+    // y ≥ p = 2^255 - 19.
+    let beyond = (0xed..=0xff_u8).map(|low| {
+        let mut bytes = [0xff; 32];
+        (bytes[0], bytes[31]) = (low, 0x7f);
+        bytes
+    });
+    for bytes in beyond.chain([identity]) {
+        let pin = PinPatient {
+            patient: PatientId::random(&w.random),
+            root_public_key: bytes.as_slice().into(),
+            custody: Custody::Server,
+        };
+        let refused = w.auth(Method::POST, "/internal/v1/patients", &pin).await;
+        assert_eq!(refused.problem(), "422 invalid_input", "{bytes:02x?}");
     }
 }

@@ -125,7 +125,7 @@ async fn the_log_is_paged_newest_first() {
         let Some(next) = page.next else { break };
         path = format!("/v1/me/accesses?limit=2&cursor={next}");
     }
-    assert_eq!(seen, [5, 4, 3, 2, 1]);
+    assert_eq!(seen, [6, 5, 4, 3, 2, 1], "a sign-in and five writes");
 }
 
 #[tokio::test]

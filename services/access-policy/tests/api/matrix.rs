@@ -6,6 +6,7 @@ use std::collections::BTreeSet;
 use hbc_testkit::callers::{Operation, names, of, public as public_operations};
 use hbc_testkit::users::role_of;
 use hbc_types::account::{AgencyType, ServiceRole};
+use hbc_types::ids::SessionId;
 use hbc_types::labels::Category;
 use reqwest::Method;
 use serde_json::{Value, json};
@@ -213,6 +214,9 @@ async fn every_operation_is_closed_to_whom_it_is_not_for() {
     let pin = json!({"patient": patient.id, "custody": "server",
         "root_public_key": hbc_types::secret::Bytes::from(patient.root.verifying_key().as_bytes().as_slice())});
     let denial = format!("/internal/v1/denials/subject/{}", rival.id);
+    let session_path = format!("/internal/v1/sessions/{}", SessionId::random(&w.random));
+    let session = json!({"account": rival.id, "opened_at": w.now(),
+        "expires_at": w.now().plus(std::time::Duration::from_secs(60))});
     lines.extend([
         internal(
             "PUT /internal/v1/subjects/{id}",
@@ -223,6 +227,7 @@ async fn every_operation_is_closed_to_whom_it_is_not_for() {
             204,
         ),
         internal("POST /internal/v1/patients", "/internal/v1/patients", Some(pin), auth, None, 200),
+        internal("PUT /internal/v1/sessions/{id}", &session_path, Some(session), auth, None, 204),
         internal("PUT /internal/v1/denials/{kind}/{id}", &denial, Some(json!({})), auth, None, 204),
         internal("DELETE /internal/v1/denials/{kind}/{id}", &denial, None, auth, None, 204),
         internal(

@@ -111,7 +111,7 @@ async fn a_repeated_request_with_one_key_is_made_once() {
     let new = NewAccessRequest { patient: patient.id.clone(), scope: w.scope(), message: String::new() };
     for _ in 0..3 {
         let call = hbc_client::Endpoint::new(&w.base()).unwrap().call(Method::POST, "/v1/access-requests");
-        let call = call.json(&new).bearer(&w.token(&doctor.user)).header("idempotency-key", "k1");
+        let call = call.json(&new).bearer(&w.token(&doctor.user).await).header("idempotency-key", "k1");
         let view: AccessRequestView = call.fetch().await.unwrap();
         assert_eq!(view.state.code(), "open");
     }
@@ -129,7 +129,7 @@ async fn names_and_messages_are_not_readable_in_the_database() {
         message: "your visit, Mrs. Sample".to_owned(),
     };
     let call = hbc_client::Endpoint::new(&w.base()).unwrap().post("/v1/access-requests");
-    let call = call.json(&new).bearer(&w.token(&doctor.user)).idempotency_key("k2");
+    let call = call.json(&new).bearer(&w.token(&doctor.user).await).idempotency_key("k2");
     let view: AccessRequestView = call.fetch().await.unwrap();
     assert_eq!(
         (view.agency_name.as_str(), view.message.as_str()),

@@ -1,13 +1,16 @@
 //! What a service's key alone can make anybody believe: nothing that opens a record.
 
+use std::time::Duration;
+
 use hbc_chain::payload::{AffiliationStatus, StaffStatus};
 use hbc_types::account::{AgencyType, Role, Standing};
+use hbc_types::ids::{AccountId, PatientId};
 use hbc_types::labels::Category;
 use hbc_types::purpose::Purpose;
-use hbc_types::wire::access::Subject;
+use hbc_types::wire::access::{AccessKind, AccessPage, Subject};
 use reqwest::Method;
 
-use crate::world::{AgencyUser, World, labels, subject, worlds};
+use crate::world::{AgencyUser, User, World, labels, purpose_of, subject, worlds};
 
 async fn put(w: &World, agency: &AgencyUser, told: &Subject) -> String {
     let path = format!("/internal/v1/subjects/{}", agency.user.account);
@@ -116,5 +119,109 @@ async fn an_operators_word_on_the_ledger_stops_an_agency_whatever_auth_says() {
         w.by_hand("UPDATE staff SET round = 1, status = 'active'").await;
         let refused = w.try_read(&doctor.user, &written, Purpose::Treatment).await;
         assert_eq!(refused.problem(), "403 denied integrity");
+    }
+}
+
+/// auth's token key alone signs tokens that everybody believes, and access-policy was told of no such session.
+#[tokio::test]
+async fn auths_token_key_alone_opens_nothing() {
+    for w in worlds().await {
+        let patient = w.patient().await;
+        let doctor = w.agency(AgencyType::Doctor).await;
+        let written = w.write(&patient.user, &patient.id, &[labels(Category::Laboratory)]).await;
+        let grant = w.grant(&patient, &doctor, w.scope()).await;
+        let operator = w.operator().await;
+        assert_eq!(w.read(&doctor.user, &written).await.keys.len(), 1);
+        for account in [&patient.user.account, &doctor.user.account, &operator.account] {
+            let thief = w.forged(account).await;
+            let purpose = purpose_of(&thief);
+            let refused = "401 unauthenticated";
+            assert_eq!(w.try_read(&thief, &written, purpose).await.problem(), refused);
+            assert_eq!(w.decide(&thief, &patient.id, purpose).await.problem(), refused);
+            let request = w.data_keys_request(&thief, &patient.id, &[labels(Category::Condition)]);
+            let keys = w.storage("/internal/v1/keys/data-keys", Some(&thief), &request).await;
+            assert_eq!(keys.problem(), refused);
+            let writes = [labels(Category::Condition)];
+            assert_eq!(w.admit(&thief, &patient.id, (&writes, &[]), false).await.problem(), refused);
+            if !matches!(account, AccountId::Operator(_)) {
+                assert_eq!(w.get(&format!("/v1/grants/{}", grant.id), &thief).await.problem(), refused);
+            }
+            // A session that somebody else opened does not help either.
+            let others = User { session: doctor.user.session.clone(), ..thief.clone() };
+            if others.account != doctor.user.account {
+                assert_eq!(w.try_read(&others, &written, purpose).await.problem(), refused);
+            }
+        }
+        let thief = w.forged(&patient.user.account).await;
+        assert_eq!(w.get("/v1/me/accesses", &thief).await.problem(), "401 unauthenticated");
+        assert_eq!(w.put("/v1/me/freeze", &thief).await.problem(), "401 unauthenticated");
+        let log: AccessPage = w.get("/v1/me/accesses", &patient.user).await.ok();
+        let denied = log.items.iter().filter(|item| item.receipt.rule == "session-not-open").count();
+        assert!(denied >= 3, "the patient sees that somebody tried: {denied}");
+        assert_eq!(w.read(&doctor.user, &written).await.keys.len(), 1, "the others go on");
+    }
+}
+
+/// Whoever signs in as a patient, with auth's keys too, stands in the patient's log; a session's end is final.
+#[tokio::test]
+async fn a_session_is_known_from_its_beginning_to_its_end() {
+    for w in worlds().await {
+        let patient = w.patient().await;
+        let written = w.write(&patient.user, &patient.id, &[labels(Category::Laboratory)]).await;
+        let second = w.user(patient.user.account.clone());
+        for _again in 0..2 {
+            assert_eq!(w.open_session(&second).await.status, 204);
+        }
+        assert_eq!(w.read(&second, &written).await.keys.len(), 1);
+        let log: AccessPage = w.get("/v1/me/accesses", &patient.user).await.ok();
+        let sign_ins: Vec<_> =
+            log.items.iter().filter(|item| item.receipt.kind == AccessKind::Session).collect();
+        assert_eq!(sign_ins.len(), 2, "one for each session, however often it is told");
+        assert!(sign_ins.iter().all(|item| item.receipt.actor == patient.user.account));
+        // Under the same id nobody else gets one.
+        let other = w.patient().await;
+        let taken = User { account: other.user.account.clone(), session: second.session.clone() };
+        assert_eq!(w.open_session(&taken).await.problem(), "409 conflict");
+        // The end holds, whatever is told afterwards, and when the news of the beginning comes last.
+        w.deny("session", second.session.as_str()).await;
+        let late = w.user(patient.user.account.clone());
+        w.deny("session", late.session.as_str()).await;
+        for ended in [&second, &late] {
+            assert_eq!(w.open_session(ended).await.status, 204);
+            let read = w.try_read(ended, &written, purpose_of(ended)).await;
+            assert_eq!(read.problem(), "403 suspended");
+        }
+        // A patient without a key has no session yet.
+        let unknown = w.user(AccountId::Patient(PatientId::random(&w.random)));
+        assert_eq!(w.open_session(&unknown).await.problem(), "409 conflict");
+        // A row made by hand is no session, and one that is gone opens nothing.
+        let third = w.user(patient.user.account.clone());
+        assert_eq!(w.open_session(&third).await.status, 204);
+        w.by_hand("UPDATE sessions SET expires_at_ms = expires_at_ms + 1").await;
+        let read = w.try_read(&third, &written, purpose_of(&third)).await;
+        assert_eq!(read.problem(), "403 denied integrity");
+        w.by_hand("UPDATE sessions SET expires_at_ms = expires_at_ms - 1").await;
+        assert_eq!(w.read(&third, &written).await.keys.len(), 1);
+        w.by_hand("DELETE FROM sessions").await;
+        let read = w.try_read(&third, &written, purpose_of(&third)).await;
+        assert_eq!(read.problem(), "401 unauthenticated");
+    }
+}
+
+#[tokio::test]
+async fn a_session_ends_with_its_time() {
+    for w in worlds().await {
+        let patient = w.patient().await;
+        let written = w.write(&patient.user, &patient.id, &[labels(Category::Laboratory)]).await;
+        assert_eq!(w.read(&patient.user, &written).await.keys.len(), 1);
+        w.clock.advance(Duration::from_secs(900 * 86_400 - 1));
+        assert_eq!(w.read(&patient.user, &written).await.keys.len(), 1);
+        w.clock.advance(Duration::from_secs(1));
+        let over = || async { w.try_read(&patient.user, &written, Purpose::PatientRequest).await.problem() };
+        assert_eq!(over().await, "401 unauthenticated");
+        assert_eq!(w.by_hand("UPDATE sessions SET id = id").await, 1);
+        hbc_access_policy::testing::sweep(&w.app).await.unwrap();
+        assert_eq!(w.by_hand("UPDATE sessions SET id = id").await, 0, "and is forgotten");
+        assert_eq!(over().await, "401 unauthenticated");
     }
 }

@@ -1,5 +1,6 @@
 //! A running service with its neighbours' keys: users get tokens, services sign calls, final blocks are applied by hand.
 
+use std::collections::HashSet;
 use std::path::Path;
 use std::time::Duration;
 
@@ -27,14 +28,14 @@ use hbc_testkit::service::{Spawned, eventually, key_file};
 pub use hbc_testkit::users::User;
 use hbc_testkit::users::{AUDIENCE, ISSUER, TOKENS};
 use hbc_types::account::{AgencyType, Custody, Role, ServiceRole, Standing};
-use hbc_types::ids::{AccountId, AgencyId, GrantId, IntentId, OperatorId, PatientId, RecordId};
+use hbc_types::ids::{AccountId, AgencyId, GrantId, IntentId, OperatorId, PatientId, RecordId, SessionId};
 use hbc_types::keys::{PublicKey, SignatureBytes, possession_text};
 use hbc_types::labels::{Category, Sensitivity};
 use hbc_types::purpose::{Action, Purpose};
 use hbc_types::wire::access::{
     AdmissionRequest, DataKeyItem, DataKeys, DataKeysRequest, DecisionAnswer, DecisionRequest, GrantDraft,
-    GrantSignature, GrantView, Labels, NewDenial, NewGrant, PinPatient, Scope, StaffBody, Subject,
-    UnwrapItem, UnwrapRequest, Unwrapped,
+    GrantSignature, GrantView, Labels, NewDenial, NewGrant, NewSession, PinPatient, Scope, StaffBody,
+    Subject, UnwrapItem, UnwrapRequest, Unwrapped,
 };
 use hbc_types::wire::auth::StaffProfile;
 use hbc_types::wire::token::SERVICE_HEADER;
@@ -75,6 +76,8 @@ pub struct World {
     config: Config,
     folder: tempfile::TempDir,
     database: hbc_db::testing::TestDatabase,
+    /// Sessions that access-policy was told of, or never will be.
+    sessions: tokio::sync::Mutex<HashSet<SessionId>>,
 }
 
 /// A world on each engine that is at hand.
@@ -159,6 +162,7 @@ impl World {
             config,
             folder,
             database,
+            sessions: tokio::sync::Mutex::default(),
         }
     }
 
@@ -177,12 +181,54 @@ impl World {
         self.clock.now()
     }
 
-    pub fn token(&self, user: &User) -> String {
+    pub async fn token(&self, user: &User) -> String {
+        self.sign_in(user).await;
         user.token(self.now(), &self.random)
     }
 
-    /// A call by a user, a service, both or nobody.
+    /// auth tells that a user signed in, unless it did.
+    pub async fn sign_in(&self, user: &User) {
+        let mut sessions = self.sessions.lock().await;
+        if !sessions.contains(&user.session) && self.open_session(user).await.status == 204 {
+            sessions.insert(user.session.clone());
+        }
+    }
+
+    /// auth's words for it.
+    pub async fn open_session(&self, user: &User) -> Reply {
+        let new = NewSession {
+            account: user.account.clone(),
+            opened_at: Timestamp::from_ms(START),
+            expires_at: Timestamp::from_ms(START).plus(Duration::from_secs(900 * 86_400)),
+        };
+        let path = format!("/internal/v1/sessions/{}", user.session);
+        let body = Some(serde_json::to_vec(&new).unwrap());
+        self.exchange(Method::PUT, &path, None, Some(ServiceRole::Auth), body).await
+    }
+
+    /// Somebody with a token for an account of which auth knows nothing: it was signed with a stolen key.
+    pub async fn forged(&self, account: &AccountId) -> User {
+        let user = self.user(account.clone());
+        self.sessions.lock().await.insert(user.session.clone());
+        user
+    }
+
+    /// A call by a user, who signs in first, a service, both or nobody.
     pub async fn call(
+        &self,
+        method: Method,
+        path: &str,
+        user: Option<&User>,
+        service: Option<ServiceRole>,
+        body: Option<Vec<u8>>,
+    ) -> Reply {
+        if let Some(user) = user {
+            self.sign_in(user).await;
+        }
+        self.exchange(method, path, user, service, body).await
+    }
+
+    async fn exchange(
         &self,
         method: Method,
         path: &str,
@@ -192,7 +238,7 @@ impl World {
     ) -> Reply {
         let mut request = self.http.request(method.clone(), format!("{}{path}", self.service.base));
         if let Some(user) = user {
-            request = request.bearer_auth(self.token(user));
+            request = request.bearer_auth(user.token(self.now(), &self.random));
         }
         if let Some(role) = service {
             let key = if role == ServiceRole::Auth { self.auth.clone() } else { self.storage.clone() };

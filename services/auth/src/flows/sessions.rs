@@ -49,10 +49,13 @@ pub async fn log_in(app: &App, username: &str, proof: Proof) -> Result<Tokens, E
                 // Whatever ended every session meanwhile (a new password, a recovery, a suspension) has not seen this one.
                 proved.still(&rows, tx).await?;
                 rows.insert_session(tx, &new_session).await?;
-                Ok::<_, Error>(rows.insert_token(tx, &stored).await?)
+                rows.insert_token(tx, &stored).await?;
+                Ok::<_, Error>(enqueue::<TellSession>(tx, &new_session.id, now).await?)
             })
         })
         .await?;
+    // Without its knowing, access-policy takes the tokens for forged; if it cannot be told now, it is told as soon as it can.
+    push::told(app, session.id.as_str()).await?;
     tokens(app, &proven.account, &session, &refresh, now)
 }
 

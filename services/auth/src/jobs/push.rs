@@ -10,13 +10,14 @@ use hbc_types::Timestamp;
 use hbc_types::account::{Role, ServiceRole, Standing};
 use hbc_types::ids::{AccountId, SessionId};
 use hbc_types::secret::Bytes;
-use hbc_types::wire::access::{NewDenial, PinPatient, Subject};
+use hbc_types::wire::access::{NewDenial, NewSession, PinPatient, Subject};
 use hbc_types::wire::auth::StaffProfile;
 use hbc_types::wire::token::ACCESS_SECONDS;
 
 use crate::app::App;
 use crate::error::Error;
 use crate::store::accounts::Account;
+use crate::store::sessions::Session;
 
 /// How long one call may take while a caller waits for it.
 const DEADLINE: Duration = Duration::from_secs(3);
@@ -74,6 +75,16 @@ pub async fn deny_subject(app: &App, account: &Account) -> Result<(), ClientErro
         Err(error) if error.status() == Some(404) => Ok(()),
         outcome => outcome,
     }
+}
+
+/// Tells that somebody signed in.
+pub async fn open_session(app: &App, session: &Session) -> Result<(), ClientError> {
+    let new = NewSession {
+        account: session.account.clone(),
+        opened_at: session.auth_time,
+        expires_at: session.expires_at,
+    };
+    finish(app, app.access_policy.to(access_policy::put_session(&session.id)).json(&new)).await
 }
 
 /// Tells that a session ended.

@@ -1,12 +1,15 @@
-//! access-policy is told that a session ended.
+//! access-policy is told that a session began, and that it ended.
+//!
+//! Why: decision 0119.
 
 use hbc_app::jobs::{Job, JobError, Retry};
 use hbc_types::ids::SessionId;
 
 use crate::app::App;
 use crate::jobs::push;
+use crate::store::sessions::Session;
 
-/// Tells that a session ended.
+/// Tells how a session stands.
 pub struct TellSession;
 
 impl Job for TellSession {
@@ -17,9 +20,12 @@ impl Job for TellSession {
 
     async fn run(app: &App, session: SessionId) -> Result<(), JobError> {
         let found = app.store.rows.session(app.db.reads(), session.as_str()).await?;
-        match found.and_then(|found| found.ended_at) {
-            Some(ended_at) => Ok(push::deny_session(app, &session, ended_at).await?),
-            None => Ok(()),
+        match found {
+            Some(Session { ended_at: Some(ended_at), .. }) => {
+                Ok(push::deny_session(app, &session, ended_at).await?)
+            }
+            Some(open) if open.is_live(app.clock.now()) => Ok(push::open_session(app, &open).await?),
+            Some(_) | None => Ok(()),
         }
     }
 }

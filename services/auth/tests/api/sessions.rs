@@ -4,7 +4,7 @@ use hbc_client::jwt::Unverified;
 use hbc_testkit::users::{AUDIENCE, ISSUER};
 use hbc_types::wire::token::{ACCESS_TYP, AccessClaims, Jwks};
 use reqwest::Method;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::app::{PASSWORD, TestApp, each};
 
@@ -179,6 +179,38 @@ async fn logout_is_pushed_and_says_whether_it_arrived() {
         assert!(String::from_utf8_lossy(&denial.body).contains("until"));
         let again = app.call(Method::DELETE, "/v1/sessions/current", Some(&token), None).await.expect(200);
         assert_eq!(again.text("since"), out.text("since"));
+    })
+    .await;
+}
+
+/// A token counts only for a session that access-policy knows: it is told before the tokens are answered, or as soon as it
+/// can be.
+#[tokio::test(flavor = "multi_thread")]
+async fn access_policy_is_told_of_a_session_before_its_tokens_are_answered() {
+    each(|app| async move {
+        let patient = app.patient("alice").await.text("id");
+        app.pushes_settle().await;
+        app.access_policy_answers(204).await;
+        let tokens = app.try_login("alice", PASSWORD).await.expect(201);
+        let opened = |told: &[wiremock::Request], session: &str| {
+            let path = format!("/internal/v1/sessions/{session}");
+            told.iter().find(|request| request.url.path() == path).map(|request| request.body.clone())
+        };
+        let told: Value =
+            serde_json::from_slice(&opened(&app.told().await, &tokens.text("session")).unwrap()).unwrap();
+        assert_eq!(told["account"], patient.as_str());
+        assert!(told["opened_at"].as_str() < told["expires_at"].as_str(), "{told}");
+        app.access_policy_answers(503).await;
+        let late = app.try_login("alice", PASSWORD).await.expect(201);
+        app.access_policy_answers(204).await;
+        app.wait(2);
+        app.pushes_settle().await;
+        assert!(opened(&app.told().await, &late.text("session")).is_some());
+        // A refresh is no news.
+        app.access_policy_answers(204).await;
+        refresh(&app, &late.text("refresh_token")).await.expect(200);
+        app.pushes_settle().await;
+        assert!(app.told().await.is_empty());
     })
     .await;
 }

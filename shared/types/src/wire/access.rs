@@ -265,6 +265,8 @@ codes! {
         Void = "void",
         /// Keys were released only to look through records for a search.
         Search = "search",
+        /// Somebody signed in as the patient: a session was opened.
+        Session = "session",
     }
 }
 
@@ -342,7 +344,9 @@ impl ReceiptBody {
     /// The rule of FORMATS §2 that the body breaks, if it breaks one.
     #[must_use]
     pub fn fault(&self) -> Option<&'static str> {
-        let Self { n, prev, kind, purpose, records, emergency, count, folded, case, .. } = self;
+        let Self { patient, actor, n, prev, kind, purpose, records, categories, .. } = self;
+        let Self { emergency, count, folded, case, .. } = self;
+        let is_sign_in = *kind == AccessKind::Session;
         let is_search = *kind == AccessKind::Search;
         let has_case = |text: &String| {
             (1..=64).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_graphic())
@@ -351,6 +355,11 @@ impl ReceiptBody {
             (*n > 0 && (*n == 1) == prev.is_none(), "the receipt's number does not fit the one before it"),
             (count.is_some() == is_search, "a search, and nothing else, has a count"),
             (!is_search || records.is_empty(), "a search names no records"),
+            (
+                !is_sign_in || records.is_empty() && categories.is_empty(),
+                "a sign-in names no records and no categories",
+            ),
+            (!is_sign_in || *actor == AccountId::Patient(patient.clone()), "a sign-in is the patient's own"),
             (
                 folded.is_none_or(|more| more > 0 && *kind == AccessKind::Denied),
                 "only a denial is folded, at least once",
@@ -391,6 +400,19 @@ pub struct AccessView {
     /// Height of its block, once final; absent: unanchored since `receipt.at`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub height: Option<u64>,
+}
+
+/// `PUT /internal/v1/sessions/{session}` by auth: somebody signed in. An access token of a session that was never told of
+/// opens nothing.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct NewSession {
+    /// Whose session.
+    pub account: AccountId,
+    /// When they signed in.
+    pub opened_at: Timestamp,
+    /// When it ends by itself.
+    pub expires_at: Timestamp,
 }
 
 /// `PUT /internal/v1/subjects/{account}` by auth: how an account stands.

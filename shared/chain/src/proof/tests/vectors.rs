@@ -135,6 +135,18 @@ fn receipt_bodies() -> Value {
         }
         body
     };
+    let sign_in = |changes: &[(&'static str, Value)]| {
+        let mut all = vec![
+            ("kind", json!("session")),
+            ("records", json!([])),
+            ("categories", json!([])),
+            ("actor", plain["patient"].clone()),
+            ("grant", Value::Null),
+            ("rule", json!("")),
+        ];
+        all.extend_from_slice(changes);
+        all
+    };
     let emergency = json!(format!("emg-{:032x}", 1));
     let accepted = [
         plain.clone(),
@@ -145,8 +157,12 @@ fn receipt_bodies() -> Value {
         with(&[("on_behalf_of", json!(format!("pat-{:032x}", 1))), ("channel", json!("portal"))]),
         with(&[("case", json!("~C-2026/0001!")), ("channel", json!("api"))]),
         with(&[("n", json!(1)), ("prev", Value::Null)]),
+        with(&sign_in(&[])),
     ];
     let refused = [
+        (with(&sign_in(&[("records", plain["records"].clone())])), "a sign-in that names records"),
+        (with(&sign_in(&[("categories", json!(["laboratory"]))])), "a sign-in that names categories"),
+        (with(&sign_in(&[("actor", json!(format!("agy-{:032x}", 1)))])), "somebody else's sign-in"),
         (with(&[("kind", json!("search")), ("records", json!([]))]), "a search without a count"),
         (with(&[("count", json!(1))]), "a count that is of no search"),
         (with(&[("kind", json!("search")), ("count", json!(1))]), "a search that names records"),

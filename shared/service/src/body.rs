@@ -18,6 +18,7 @@ use futures_util::StreamExt;
 use futures_util::future::LocalBoxFuture;
 use hbc_types::problem::Slug;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use zeroize::Zeroize as _;
 
 use crate::Problem;
 
@@ -25,6 +26,8 @@ use crate::Problem;
 const PAUSE: Duration = Duration::from_secs(15);
 /// Longest time for a whole body.
 const LONGEST: Duration = Duration::from_secs(600);
+/// So much room is made for a body that says its length, before it comes.
+const EXPECTED: usize = 16 << 10;
 /// What every body may hold without being counted.
 const FREE_KIB: u32 = 64;
 
@@ -75,6 +78,11 @@ impl Body {
     pub fn into_bytes(self) -> Bytes {
         self.bytes
     }
+
+    /// Wipes them: a body may hold passwords and codes. What the connection itself read them into is not ours to wipe.
+    pub(crate) fn wipe(self) {
+        drop(wiped(self.bytes));
+    }
 }
 
 impl Deref for Body {
@@ -104,7 +112,8 @@ pub(crate) async fn read(request: &HttpRequest, payload: Payload, most: usize) -
         return Err(too_large(limit));
     }
     let mut share = Share::of(&bodies.budget);
-    let bytes = collect(payload, limit, &mut share).await?;
+    let expected = told.and_then(|told| usize::try_from(told).ok()).unwrap_or(0).min(EXPECTED);
+    let bytes = collect(payload, limit, expected, &mut share).await?;
     if request.extensions().get::<Gzip>().is_none() {
         return Ok(Body { bytes, _share: share });
     }
@@ -114,13 +123,26 @@ pub(crate) async fn read(request: &HttpRequest, payload: Payload, most: usize) -
     Ok(Body { bytes, _share: share })
 }
 
+/// The bytes overwritten, if nobody else holds them.
+fn wiped(bytes: Bytes) -> Option<BytesMut> {
+    let mut own = bytes.try_into_mut().ok()?;
+    own.as_mut().zeroize();
+    Some(own)
+}
+
 fn too_large(limit: usize) -> Problem {
     Problem::new(Slug::TooLarge).detail(format!("at most {limit} bytes"))
 }
 
-async fn collect(mut payload: Payload, limit: usize, share: &mut Share) -> Result<Bytes, Problem> {
+async fn collect(
+    mut payload: Payload,
+    limit: usize,
+    expected: usize,
+    share: &mut Share,
+) -> Result<Bytes, Problem> {
     let broken = |detail: &str| Problem::new(Slug::MalformedRequest).detail(detail);
-    let mut body = BytesMut::new();
+    // In one piece where it is small: nothing of it stays where it was before it grew.
+    let mut body = BytesMut::with_capacity(expected);
     let whole = async {
         loop {
             let next = tokio::time::timeout(PAUSE, payload.next()).await;
@@ -232,6 +254,16 @@ mod tests {
         // What is inside stays as it is: it is somebody's document.
         let inner = gzip(b"document");
         assert_eq!(inflate(&gzip(&inner), 1_000, share(0)).unwrap().0, inner);
+    }
+
+    #[test]
+    fn a_body_that_nobody_holds_is_wiped() {
+        let mut body = BytesMut::with_capacity(64);
+        body.extend_from_slice(b"correct horse battery staple");
+        assert_eq!(wiped(body.freeze()).unwrap().as_ref(), [0; 28]);
+        let shared = Bytes::from(b"correct horse".to_vec());
+        assert!(wiped(shared.clone()).is_none());
+        assert_eq!(shared, "correct horse");
     }
 
     #[test]

@@ -76,7 +76,9 @@ impl<T: DeserializeOwned + 'static> FromRequest for StrictJson<T> {
                 return Err(Problem::new(Slug::UnsupportedMediaType).detail("send application/json"));
             }
             let body = body::read(&request, payload, limit).await?;
-            Ok(Self { value: parse_strict(&body)?, digest: Digest::of(&body) })
+            let read = parse_strict(&body).map(|value| Self { value, digest: Digest::of(&body) });
+            body.wipe();
+            read
         })
     }
 }

@@ -8,10 +8,11 @@ use anyhow::{Context as _, Result};
 use backon::{BackoffBuilder as _, ExponentialBackoff, ExponentialBuilder};
 use rustix::process::Signal;
 use tokio::process::{Child, Command};
-use tokio::sync::watch;
+use tokio::sync::{oneshot, watch};
 
 use super::board::{Board, Standing, State};
-use super::journal::{Journal, append_to};
+use super::journal::Journal;
+use super::log::Log;
 use super::spec::ProcessSpec;
 use crate::deployment::Deployment;
 use crate::process_id::ProcessId;
@@ -24,6 +25,9 @@ const BACKOFF_LONGEST: Duration = Duration::from_secs(10);
 const RECOVERED_AFTER: Duration = Duration::from_secs(20);
 /// What a child gets to end by itself when asked.
 const GRACE: Duration = Duration::from_secs(10);
+
+/// How long the log of a child that ended is waited for: somebody else may hold its pipe open.
+const LAST_WORDS: Duration = Duration::from_secs(1);
 
 /// What the supervisor wants of a child.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -110,7 +114,7 @@ impl Keeper {
     }
 
     async fn run_once(&mut self, failures: u32) -> Result<Ended> {
-        let mut child = self.spawn()?;
+        let (mut child, copying) = self.spawn()?;
         // Held here, because waiting for a child closes the pipe it still owns.
         let pipe = child.stdin.take();
         let pid = child.id();
@@ -149,14 +153,17 @@ impl Keeper {
                 Ended::AsWished
             }
         };
+        // Its last words are in the log before anybody is told to look there.
+        let _held_open = tokio::time::timeout(LAST_WORDS, copying).await;
         let _absent = std::fs::remove_file(self.deployment.pid_file(&self.spec.name));
         Ok(ended)
     }
 
-    fn spawn(&self) -> Result<Child> {
-        let log = append_to(&self.deployment.log(&self.spec.name))?;
+    /// Starts the child, and what copies its words into its log.
+    fn spawn(&self) -> Result<(Child, oneshot::Receiver<()>)> {
+        let (log, copying) = Log::open(&self.deployment.log(&self.spec.name))?.pipe()?;
         let errors = log.try_clone().context("cannot share the log")?;
-        Command::new(&self.spec.program)
+        let child = Command::new(&self.spec.program)
             .args(&self.spec.args)
             .envs(self.spec.env.iter().map(|(name, value)| (name, value)))
             .current_dir(self.deployment.root())
@@ -168,7 +175,8 @@ impl Keeper {
             .process_group(0)
             .kill_on_drop(true)
             .spawn()
-            .with_context(|| format!("cannot start `{}`", self.spec.program.display()))
+            .with_context(|| format!("cannot start `{}`", self.spec.program.display()))?;
+        Ok((child, copying))
     }
 
     /// Waits for a child whose pipe was closed, and in the end kills it.

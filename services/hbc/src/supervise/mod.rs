@@ -8,6 +8,7 @@
 mod board;
 mod child;
 mod journal;
+mod log;
 mod spec;
 
 use std::collections::BTreeMap;

@@ -220,16 +220,3 @@ async fn a_child_that_only_waits_to_be_started_again_ends_at_once() {
     up.stop().await;
     assert!(asked.elapsed() < Duration::from_secs(2), "{:?}", asked.elapsed());
 }
-
-#[test]
-fn a_log_that_grew_too_large_is_put_aside_whole() {
-    use std::io::Write as _;
-    let folder = tempfile::tempdir().unwrap();
-    let log = folder.path().join("auth.log");
-    std::fs::File::create(&log).unwrap().set_len(64 << 20).unwrap();
-    journal::append_to(&log).unwrap().write_all(b"one").unwrap();
-    assert_eq!(std::fs::metadata(&log).unwrap().len(), (64 << 20) + 3, "not yet");
-    journal::append_to(&log).unwrap().write_all(b"two").unwrap();
-    assert_eq!(std::fs::read(&log).unwrap(), b"two");
-    assert_eq!(std::fs::metadata(folder.path().join("auth.log.1")).unwrap().len(), (64 << 20) + 3);
-}

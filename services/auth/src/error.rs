@@ -33,6 +33,9 @@ pub enum Error {
     /// Too many failures; when to come again.
     #[error("too many failures")]
     TooManyAttempts(Duration),
+    /// Too many consent keys within a day; when to come again.
+    #[error("too many consent keys within a day")]
+    TooManyKeys(Duration),
     /// The session is over or the token unknown.
     #[error("the session is over")]
     Unauthenticated,
@@ -108,6 +111,7 @@ impl From<Error> for JobError {
             | Error::BadCredentials
             | Error::SecondFactor
             | Error::TooManyAttempts(_)
+            | Error::TooManyKeys(_)
             | Error::Unauthenticated
             | Error::TokenReused
             | Error::Suspended
@@ -155,6 +159,9 @@ impl From<Error> for Problem {
             Error::TooManyAttempts(wait) => {
                 Self::new(Slug::TooManyRequests).retry_after(Duration::from_secs(retry_after_s(*wait).max(1)))
             }
+            Error::TooManyKeys(wait) => Self::new(Slug::TooManyRequests)
+                .detail("too many consent keys within a day; revoking goes on")
+                .retry_after(*wait),
             Error::Unauthenticated => Self::new(Slug::Unauthenticated),
             Error::TokenReused => Self::new(Slug::TokenReused),
             Error::Suspended => Self::new(Slug::Suspended),

@@ -200,7 +200,9 @@ fn bundle_problem(error: BundleError) -> Problem {
     match error {
         BundleError::Json(error) => Problem::new(Slug::MalformedRequest).detail(error.to_string()),
         BundleError::Invalid(issues) => issues_problem(&issues),
-        BundleError::TooLarge => Problem::new(Slug::TooLarge).detail(error.to_string()),
+        BundleError::TooLarge | BundleError::TooManyConditions => {
+            Problem::new(Slug::TooLarge).detail(error.to_string())
+        }
         BundleError::Schema(error) => Problem::internal(&error),
         BundleError::Overlay(error) => Problem::internal(&error),
     }

@@ -3,10 +3,13 @@
 //! A consent is signed only with a freshly checked password, only over a text that the patient was shown, and only with
 //! the key of its grantee; nothing else of the draft is changed. Nothing here decides who may read.
 
+use std::time::Duration;
+
 use ed25519_dalek::SigningKey;
 use hbc_chain::certificate::{ConsentCertificate, Limits};
 use hbc_chain::consent::UnfreezeOrder;
 use hbc_chain::payload::{ConsentKey as Registration, KeyStatus, Payload};
+use hbc_db::Lock;
 use hbc_types::account::Custody;
 use hbc_types::ids::{AgencyId, PatientId};
 use hbc_types::keys::{PublicKey, SignatureBytes, possession_text};
@@ -24,6 +27,10 @@ use crate::flows::account::open_key;
 use crate::flows::login::{Origin, Proof, Proven, prove};
 use crate::store::accounts::Account;
 use crate::store::consent_keys::{ConsentKey, Derivation};
+
+/// Consent keys that one account may make within [`DAY`]. A patient needs one for each new grantee.
+const KEYS_A_DAY: u32 = 50;
+const DAY: Duration = Duration::from_secs(24 * 3600);
 
 impl From<DraftError> for Error {
     fn from(error: DraftError) -> Self {
@@ -160,11 +167,21 @@ fn registration(app: &App, public: &PublicKey, pop: SignatureBytes, now: Timesta
     Ok(signed?.jws)
 }
 
+/// Stores a key, unless the account made too many in a day: each stands on the ledger for ever.
 async fn insert(app: &App, key: ConsentKey) -> Result<(), Error> {
-    let rows = app.store.rows.clone();
+    let (rows, lock) = (app.store.rows.clone(), Lock::exclusive(key.account.as_str()));
     app.store
         .db
-        .write(move |tx| Box::pin(async move { Ok::<_, Error>(rows.insert_consent_key(tx, &key).await?) }))
+        .write_locked(vec![lock], move |tx| {
+            Box::pin(async move {
+                rows.insert_consent_key(tx, &key).await?;
+                let earlier = rows.key_before_the_last(tx, &key.account, KEYS_A_DAY).await?;
+                match earlier.map(|made| made.plus(DAY)).filter(|over| *over > key.created_at) {
+                    Some(over) => Err(Error::TooManyKeys(over.since(key.created_at))),
+                    None => Ok(()),
+                }
+            })
+        })
         .await
 }
 

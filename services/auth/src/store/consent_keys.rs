@@ -136,6 +136,23 @@ impl Rows {
         row.map(|row| ConsentKey::read(&row, self)).transpose()
     }
 
+    /// When the key was made before which so many of this account's others were made later; none if there are not so many.
+    pub async fn key_before_the_last(
+        &self,
+        tx: &mut Tx,
+        account: &PatientId,
+        last: u32,
+    ) -> Result<Option<Timestamp>, StoreError> {
+        let row = sqlx::query(
+            "SELECT created_at_ms FROM consent_keys WHERE account = $1 ORDER BY created_at_ms DESC LIMIT 1 OFFSET $2",
+        )
+        .bind(account.as_str().to_owned())
+        .bind(i64::from(last))
+        .fetch_optional(tx)
+        .await?;
+        Ok(row.map(|row| Reader(&row).time("created_at_ms")).transpose()?)
+    }
+
     /// Writes a key back after [`ConsentKey::revoked_at`] was set.
     pub async fn revoke_consent_key(&self, tx: &mut Tx, key: &ConsentKey) -> Result<(), StoreError> {
         let mac = key.with_columns(|columns| self.mac_of(TABLE, columns));

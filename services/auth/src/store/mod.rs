@@ -22,6 +22,7 @@ pub const MIGRATIONS: &[Migration] = migrations![
     2 "keys" "../../migrations/0002_keys.sql",
     3 "jobs" "../../migrations/0003_jobs.sql",
     4 "memberships" "../../migrations/0004_memberships.sql",
+    5 "consent keys by time" "../../migrations/0005_consent_keys_by_time.sql",
 ];
 
 /// What goes wrong in the store.

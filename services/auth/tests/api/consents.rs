@@ -233,3 +233,42 @@ async fn a_client_registers_its_own_keys_and_auth_signs_nothing_for_it() {
     })
     .await;
 }
+
+/// Each key stands on the ledger for ever: nobody puts as many there as they like.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_account_makes_only_so_many_consent_keys_in_a_day() {
+    each(|app| async move {
+        let root = SigningKey::from_bytes(&[9; 32]);
+        let public = PublicKey::of(&root);
+        let text = root_possession_text(&app.chain(), &public.kid(), None, "carol");
+        let form = json!({"username": "carol", "password": PASSWORD, "custody": "client",
+            "root_public_key": Bytes::from(public.as_bytes().as_slice()),
+            "root_pop": Bytes::from(root.sign(&text).to_bytes().as_slice())});
+        app.post("/v1/patients", "", form).await.expect(201);
+        let token = app.login("carol").await;
+        let register = async |n: u8, token: &str| {
+            let key = SigningKey::from_bytes(&[100 + n; 32]);
+            let public = PublicKey::of(&key);
+            let pop = key.sign(&possession_text(&app.chain(), &public.kid())).to_bytes();
+            let form =
+                json!({"key": Bytes::from(public.as_bytes().as_slice()), "pop": Bytes::from(pop.as_slice())});
+            app.post("/v1/me/consent-keys", token, form).await
+        };
+        for n in 0..25 {
+            register(n, &token).await.expect(201);
+        }
+        app.wait(3_600);
+        let token = app.login("carol").await;
+        let at_once = futures_util::future::join_all((25..60).map(|n| register(n, &token))).await;
+        let made = at_once.iter().filter(|reply| reply.status == 201).count();
+        assert_eq!(made, 25, "however many come at once");
+        let refused = register(90, &token).await.refused(429, "too_many_requests");
+        let wait: u64 = refused.header("retry-after").parse().unwrap();
+        assert!((82_000..=82_800).contains(&wait), "{wait}");
+        register(3, &token).await.expect(201);
+        app.wait(wait);
+        let token = app.login("carol").await;
+        register(90, &token).await.expect(201);
+    })
+    .await;
+}

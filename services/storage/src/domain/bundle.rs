@@ -30,6 +30,9 @@ pub use plan::{Draft, Known, Outcome, Plan, Setting, check_form, plan};
 /// Entries of one bundle at most.
 pub const MAX_ENTRIES: usize = 10_000;
 
+/// Different conditions, conditional references and patients' identifiers of one bundle at most: each is looked up.
+pub const MAX_CONDITIONS: usize = 10_000;
+
 /// `Type?identifier=system|value`: the one kind of condition that is understood.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Criteria {
@@ -89,6 +92,9 @@ pub enum BundleError {
     /// Too many entries.
     #[error("a bundle has at most {MAX_ENTRIES} entries")]
     TooLarge,
+    /// Too much to look up.
+    #[error("a bundle has at most {MAX_CONDITIONS} different conditions and conditional references")]
+    TooManyConditions,
     /// The schema could not be used.
     #[error(transparent)]
     Schema(#[from] SchemaError),
@@ -124,6 +130,8 @@ pub struct Bundle {
     pub kind: BundleKind,
     /// Its entries.
     pub entries: Vec<Entry>,
+    /// Everything that must be looked up before the bundle can be planned.
+    pub criteria: BTreeSet<Criteria>,
 }
 
 fn one_issue(expression: impl Into<String>, message: impl Into<String>) -> Vec<Issue> {
@@ -156,7 +164,15 @@ impl Bundle {
         for item in items {
             entries.push(Entry::read(body, item, bases)?);
         }
-        Ok(Self { kind, entries })
+        Self::of(kind, entries)
+    }
+
+    fn of(kind: BundleKind, entries: Vec<Entry>) -> Result<Self, BundleError> {
+        let criteria = criteria(&entries);
+        if criteria.len() > MAX_CONDITIONS {
+            return Err(BundleError::TooManyConditions);
+        }
+        Ok(Self { kind, entries, criteria })
     }
 
     /// One resource on its own, as a bundle of one entry.
@@ -168,27 +184,25 @@ impl Bundle {
     ) -> Result<Self, BundleError> {
         let resource = read_resource(body, node, bases)?;
         let entry = Entry { full_url: None, resource, condition };
-        Ok(Self { kind: BundleKind::Transaction, entries: vec![entry] })
+        Self::of(BundleKind::Transaction, vec![entry])
     }
+}
 
-    /// Everything that must be looked up before the bundle can be planned.
-    #[must_use]
-    pub fn criteria(&self) -> BTreeSet<Criteria> {
-        let mut wanted = BTreeSet::new();
-        for entry in &self.entries {
-            wanted.extend(entry.condition.clone());
-            let Ok(resource) = &entry.resource else { continue };
-            let References { all, logical, inner, .. } = &resource.references;
-            wanted.extend(all.iter().filter_map(|found| Criteria::of_reference(&found.target)));
-            wanted.extend(logical.iter().map(|found| Criteria::of_patient(&found.identifier)));
-            let patients = inner.iter().filter(|inner| inner.kind == "Patient");
-            wanted.extend(patients.flat_map(|inner| &inner.identifiers).map(Criteria::of_patient));
-            if resource.kind == "Patient" {
-                wanted.extend(resource.identifiers.iter().map(Criteria::of_patient));
-            }
+fn criteria(entries: &[Entry]) -> BTreeSet<Criteria> {
+    let mut wanted = BTreeSet::new();
+    for entry in entries {
+        wanted.extend(entry.condition.clone());
+        let Ok(resource) = &entry.resource else { continue };
+        let References { all, logical, inner, .. } = &resource.references;
+        wanted.extend(all.iter().filter_map(|found| Criteria::of_reference(&found.target)));
+        wanted.extend(logical.iter().map(|found| Criteria::of_patient(&found.identifier)));
+        let patients = inner.iter().filter(|inner| inner.kind == "Patient");
+        wanted.extend(patients.flat_map(|inner| &inner.identifiers).map(Criteria::of_patient));
+        if resource.kind == "Patient" {
+            wanted.extend(resource.identifiers.iter().map(Criteria::of_patient));
         }
-        wanted
     }
+    wanted
 }
 
 /// What a bundle asks leave for, before anything is looked up.
@@ -221,7 +235,7 @@ impl Asks {
         if asks.writes.is_empty() && asks.meets.is_empty() {
             asks.meets = public;
         }
-        let kinds = bundle.criteria().into_iter().map(|criteria| criteria.kind).collect::<BTreeSet<_>>();
+        let kinds = bundle.criteria.iter().map(|criteria| criteria.kind.as_str()).collect::<BTreeSet<_>>();
         asks.looked_up.extend(kinds.iter().flat_map(|kind| classify::type_categories(kind)));
         asks
     }

@@ -10,7 +10,7 @@ use bytes::Bytes;
 use hbc_service::idempotency::WriteConflict as _;
 use hbc_types::Timestamp;
 use hbc_types::classify;
-use hbc_types::ids::{PatientId, RecordId};
+use hbc_types::ids::{AccountId, PatientId, RecordId};
 use hbc_types::labels::{Category, Sensitivity};
 use hbc_types::saved::SavedAnswer;
 use hbc_types::wire::access::{AdmissionRequest, Labels};
@@ -149,7 +149,8 @@ pub async fn create(
         };
         let planned = {
             let (bundle, random) = (Arc::clone(&bundle), app.random.clone());
-            let setting = Setting { account: author.account.clone(), now };
+            let by_operator = matches!(author.caller, AccountId::Operator(_));
+            let setting = Setting { account: author.account.clone(), by_operator, now };
             blocking(move || plan(&bundle, &known, &setting, || RecordId::random(&random))).await
         };
         if !leave.is_empty() && planned.as_ref().map_or(true, |plan| plan.drafts.is_empty()) {
@@ -214,7 +215,7 @@ async fn look_up(app: &App, author: &Author, bundle: &Bundle, readable: &Readabl
         false => app.store.patient_record(&app.index.patient(account)).await?,
     };
     let mut tokens = HashMap::new();
-    for criteria in bundle.criteria() {
+    for criteria in &bundle.criteria {
         let mut token = |scope: &PatientId| {
             let token = app.index.identifier(scope, &criteria.kind, &criteria.identifier);
             tokens.insert(token, (scope.is_directory(), criteria.clone()));

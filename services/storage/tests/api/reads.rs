@@ -7,7 +7,7 @@ use hbc_types::ids::AccountId;
 use hbc_types::labels::Category;
 use hbc_types::purpose::{Action, Purpose};
 use reqwest::Method;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::app::{TestApp, each, observation};
 use crate::world::{Grant, genesis};
@@ -184,6 +184,32 @@ async fn the_directory_is_read_by_all_and_written_by_the_verified() {
                 app.call(Method::GET, "/fhir/Organization", Some(&reader), &[], Vec::new()).await.expect(200);
             assert_eq!(found.body["entry"].as_array().unwrap().len(), 1);
         }
+        // What has an identifier is found by everybody's references: a stranger's number is nobody's to write.
+        let directory = |kind: &str, value: &str| {
+            json!({"resourceType": kind, "identifier": [{"system": "http://hl7.org/fhir/sid/us-npi", "value": value}]})
+                .to_string()
+        };
+        let post = async |caller: &AccountId, kind: &str, condition: Option<&str>| {
+            let body = directory(kind, "9999999899");
+            let mut headers = headers.to_vec();
+            headers.extend(condition.map(|condition| ("If-None-Exist", condition)));
+            app.fhir(caller, &format!("/fhir/{kind}"), &headers, body.as_bytes()).await
+        };
+        for kind in ["Practitioner", "Organization", "Location", "PractitionerRole", "HealthcareService"] {
+            let refused = post(&clinic, kind, None).await.refused(422, "invalid_input");
+            let place = format!("{kind}.identifier");
+            assert!(refused.body["issue"].to_string().contains(&place), "{}", refused.body);
+        }
+        let condition = Some("identifier=http://hl7.org/fhir/sid/us-npi|9999999899");
+        let before = post(&clinic, "Practitioner", condition).await.refused(422, "invalid_input");
+        let operator = app.operator();
+        post(&operator, "Practitioner", None).await.expect(201);
+        // Whether there is one is told neither way.
+        let after = post(&clinic, "Practitioner", condition).await.refused(422, "invalid_input");
+        assert_eq!(before.body["issue"], after.body["issue"]);
+        let plain = br#"{"resourceType":"Organization","name":"Clinic"}"#;
+        let squat = [("HBC-Patient", "dir"), ("If-None-Exist", "identifier=urn:places|8")];
+        app.fhir(&clinic, "/fhir/Organization", &squat, plain).await.refused(422, "invalid_input");
         let visit = br#"{"resourceType":"Encounter","status":"finished","class":{"code":"AMB"}}"#;
         app.fhir(&clinic, "/fhir/Encounter", &headers, visit).await.refused(422, "invalid_input");
     })

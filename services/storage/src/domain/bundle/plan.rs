@@ -1,4 +1,6 @@
 //! What becomes of a bundle's entries: which are created, which exist, where their references point.
+//!
+//! Why: decision 0120.
 
 use std::collections::{HashMap, HashSet};
 
@@ -83,6 +85,8 @@ pub struct Plan {
 pub struct Setting {
     /// The account, or the directory.
     pub account: PatientId,
+    /// Whether an operator writes.
+    pub by_operator: bool,
     /// When the records are created.
     pub now: Timestamp,
 }
@@ -218,6 +222,12 @@ impl<'p> Planner<'p> {
         let resource = entry.resource.as_ref().map_err(Clone::clone)?;
         if self.setting.account.is_directory() && resource.labels.category != Category::Directory {
             return Err(one_issue(resource.kind.clone(), "does not belong in the directory"));
+        }
+        // By an identifier everybody's references find a record: whoever writes one there speaks for whom it names.
+        let identified = !resource.identifiers.is_empty() || entry.condition.is_some();
+        if self.setting.account.is_directory() && identified && !self.setting.by_operator {
+            let place = format!("{}.identifier", resource.kind);
+            return Err(one_issue(place, "only operators write what has an identifier into the directory"));
         }
         let existing = self.existing(entry, resource)?;
         let id = existing.clone().unwrap_or_else(fresh);

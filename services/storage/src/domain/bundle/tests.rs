@@ -20,7 +20,7 @@ fn planned(bundle: &Value, known: &Known, account: PatientId) -> Result<(Plan, V
     let node = json::parse(&body).unwrap();
     let bundle = Bundle::read(&body, &node, &bases())?;
     let random = Random::seeded(1);
-    let setting = Setting { account, now: Timestamp::from_ms(0) };
+    let setting = Setting { account, by_operator: true, now: Timestamp::from_ms(0) };
     let plan = plan(&bundle, known, &setting, || RecordId::random(&random))?;
     drop(node);
     Ok((plan, body))
@@ -467,4 +467,26 @@ fn the_reference_bundles_are_planned_whole() {
     }
     println!("{records} records, {references} replacements, {sensitive} in sensitive sensitivities");
     assert!(records > 0);
+}
+
+#[test]
+fn a_bundle_asks_for_only_so_much() {
+    let observation = |count: usize| {
+        let performers: Vec<Value> =
+            (0..count).map(|n| json!({"reference": format!("Practitioner?identifier=urn:n|{n}")})).collect();
+        entry(
+            "urn:uuid:o",
+            json!({"resourceType": "Observation", "status": "final", "code": {"text": "x"}, "performer": performers}),
+        )
+    };
+    let account = PatientId::random(&Random::seeded(7));
+    let refused = |bundle: Value| planned(&bundle, &Known::default(), account.clone()).unwrap_err();
+    assert!(matches!(
+        refused(transaction(vec![observation(MAX_CONDITIONS + 1)])),
+        BundleError::TooManyConditions
+    ));
+    // As many are looked up, and none is there.
+    assert!(matches!(refused(transaction(vec![observation(MAX_CONDITIONS)])), BundleError::Invalid(_)));
+    let many = vec![json!({}); MAX_ENTRIES + 1];
+    assert!(matches!(refused(transaction(many)), BundleError::TooLarge));
 }

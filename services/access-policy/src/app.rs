@@ -4,6 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use hbc_app::{Base, Gauge, ServiceState};
+use hbc_db::floors::Rereading;
+use hbc_db::journal::Journal;
 use hbc_db::{DbError, JobFuture, Lock, RowMac, Tx};
 use hbc_service::{AnswerStore, Caller, Problem};
 use hbc_types::Digest;
@@ -13,13 +15,12 @@ use hbc_types::keys::PublicKey;
 use hbc_types::saved::SavedAnswer;
 
 use crate::config::Config;
-use crate::domain::floors::{Changes, Floor};
+use crate::domain::floors::{Changes, KINDS};
 use crate::domain::keys::MasterKey;
 use crate::domain::policy::PolicyEngine;
 use crate::domain::rights::RowProtection;
 use crate::domain::staff::Approvers;
 use crate::error::Error;
-use crate::store::journal::Journal;
 
 /// The service's state. Clones share it.
 #[derive(Clone)]
@@ -75,7 +76,7 @@ impl App {
     /// Checks the policies and reads the keys that stand outside the database.
     pub fn open(config: &Config, base: Base) -> anyhow::Result<Self> {
         let key = config.rows_key_file.key()?;
-        let journal = Journal::open(&config.journal_file, RowMac::new(key.clone()), base.clock.now())?;
+        let journal = Journal::open(&config.journal_file, RowMac::new(key.clone()), KINDS, base.clock.now())?;
         Ok(Self(Arc::new(Core {
             engine: PolicyEngine::load()?,
             protection: RowProtection::above(key, journal.floors().clone()),
@@ -93,7 +94,7 @@ impl App {
         let mut rereading = Rereading::default();
         loop {
             let outcome = job(&mut *self.db.reads().begin().await?).await;
-            if !rereading.is_called_for(&outcome) {
+            if !is_to_be_repeated(&mut rereading, &outcome) {
                 return outcome;
             }
         }
@@ -108,7 +109,7 @@ impl App {
         let mut rereading = Rereading::default();
         loop {
             let outcome = self.db.write_locked(locks.clone(), job.clone()).await;
-            if !rereading.is_called_for(&outcome) {
+            if !is_to_be_repeated(&mut rereading, &outcome) {
                 return outcome;
             }
         }
@@ -128,26 +129,16 @@ impl App {
             })
         });
         let (value, changes) = gathered.await?;
-        self.journal.append(changes).await?;
+        self.journal.append(&changes).await?;
         Ok(value)
     }
 }
 
-/// Whether a transaction must be done again because what it read changed after it began: a row is below a floor, which
-/// rises once its change is committed, so that a transaction that begins now finds a row that is not. If that one is below
-/// the same floor too, the row was set back.
-#[derive(Default)]
-struct Rereading(Vec<Floor>);
-
-impl Rereading {
-    fn is_called_for<T>(&mut self, outcome: &Result<T, Error>) -> bool {
-        match outcome {
-            Err(Error::SetBack(error)) if !self.0.contains(&error.floor) => {
-                self.0.push(error.floor);
-                true
-            }
-            _ => false,
-        }
+/// Whether the work must be done again, because what it read changed after it began.
+fn is_to_be_repeated<T>(rereading: &mut Rereading, outcome: &Result<T, Error>) -> bool {
+    match outcome {
+        Err(Error::SetBack(error)) => rereading.is_called_for(*error),
+        _ => false,
     }
 }
 

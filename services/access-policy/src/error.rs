@@ -3,13 +3,14 @@
 use hbc_app::jobs::JobError;
 use hbc_chain::json::JsonError;
 use hbc_client::ClientError;
+use hbc_db::floors::SetBackError;
+use hbc_db::journal::JournalError;
 use hbc_db::{DbError, RowMacError};
 use hbc_service::Problem;
 use hbc_service::idempotency::WriteConflict;
 use hbc_types::problem::Slug;
 
 use crate::domain::consent::ConsentError;
-use crate::domain::floors::SetBackError;
 use crate::domain::grant::TransitionError;
 use crate::domain::keys::UnwrapError;
 use crate::domain::scope::ScopeError;
@@ -74,8 +75,8 @@ pub enum Error {
     #[error("the session is not open")]
     UnknownSession,
     /// The journal of rights cannot be written: what was asked for is done, and may seem undone after a crash.
-    #[error("the journal of rights cannot be written")]
-    Journal(#[source] std::io::Error),
+    #[error(transparent)]
+    Journal(#[from] JournalError),
     /// The ledger, or its answer.
     #[error("the ledger does not answer as it should")]
     Ledger(#[source] ClientError),

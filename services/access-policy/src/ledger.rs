@@ -62,7 +62,7 @@ impl LedgerEvents for Events {
     }
 
     async fn committed(&self, changes: Changes) -> Result<(), Error> {
-        self.0.journal.append(changes.take()).await
+        Ok(self.0.journal.append(&changes.take()).await?)
     }
 }
 

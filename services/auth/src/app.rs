@@ -7,14 +7,16 @@ use std::num::NonZeroU32;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
-use hbc_app::{Base, ServiceState};
+use hbc_app::{Base, Gauge, ServiceState};
 use hbc_client::Endpoint;
-use hbc_db::RowMac;
+use hbc_db::journal::Journal;
+use hbc_db::{DbError, RowMac};
 use hbc_service::RateLimit;
 use hbc_types::secret::Key32;
 
 use crate::config::{Config, SessionSettings};
 use crate::domain::custody::{Cost, server_key};
+use crate::domain::floors::KINDS;
 use crate::domain::token::TokenIssuer;
 use crate::store::{Rows, Store};
 use passwords::PasswordPool;
@@ -67,7 +69,11 @@ impl std::fmt::Debug for App {
     }
 }
 
-impl ServiceState for App {}
+impl ServiceState for App {
+    async fn gauges(&self) -> Result<Vec<Gauge>, DbError> {
+        Ok(vec![("hbc_rights_floors", self.store.journal.floors().len() as u64)])
+    }
+}
 
 impl App {
     /// Reads the keys that stand outside the database.
@@ -75,8 +81,14 @@ impl App {
         let rows_key = config.rows_key_file.key()?;
         let derived = |purpose: &str| -> anyhow::Result<Key32> { Ok(server_key(&rows_key, purpose)?) };
         let settings = &config.base;
+        let macs = RowMac::new(derived("hbc/rows-key/v1")?);
+        let journal = Journal::open(&config.journal_file, macs.clone(), KINDS, base.clock.now())?;
         Ok(Self(Arc::new(Core {
-            store: Store { db: base.db.clone(), rows: Rows::new(RowMac::new(derived("hbc/rows-key/v1")?)) },
+            store: Store {
+                db: base.db.clone(),
+                rows: Rows::new(macs, journal.floors().clone()),
+                journal,
+            },
             passwords: PasswordPool::new(&config.passwords, cost, base.random.clone())?,
             issuer: TokenIssuer::new(
                 config.token_key_file.signing_key()?,

@@ -1,5 +1,7 @@
 //! The configuration of auth: one TOML file, overridden by `HBC_AUTH__…` in the environment.
 
+use std::path::PathBuf;
+
 use hbc_app::{Configuration, Settings};
 use hbc_service::config::SecretFile;
 use serde::{Deserialize, Serialize};
@@ -15,6 +17,9 @@ pub struct Config {
     pub token_key_file: SecretFile,
     /// The key that encrypts rows: it must not be in the database, nor in its backups.
     pub rows_key_file: SecretFile,
+    /// The journal of rights: which passwords were changed, codes used and sessions ended, which no restored database may
+    /// undo. It belongs on another disk than the database.
+    pub journal_file: PathBuf,
     /// The first operators, read at start; accounts that exist are left alone.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub operators_file: Option<SecretFile>,

@@ -7,6 +7,8 @@ use hbc_chain::certificate::CertificateError;
 use hbc_chain::json::JsonError;
 use hbc_client::jwt::JwtError;
 use hbc_db::DbError;
+use hbc_db::floors::SetBackError;
+use hbc_db::journal::JournalError;
 use hbc_service::Problem;
 use hbc_service::idempotency::WriteConflict;
 use hbc_types::problem::{FieldError, Slug};
@@ -69,6 +71,12 @@ pub enum Error {
     /// A stored row was written by another hand; the alarm is logged where it was read.
     #[error("a stored row failed verification")]
     Tampered,
+    /// A stored row is older than the last change of it, or the transaction began before that: the store finds out.
+    #[error(transparent)]
+    SetBack(SetBackError),
+    /// The journal of rights cannot be written: what was asked for is done, and may seem undone after a crash.
+    #[error(transparent)]
+    Journal(#[from] JournalError),
     /// The password pool is full.
     #[error("too many passwords are being checked")]
     Overloaded,
@@ -104,7 +112,8 @@ impl From<Error> for JobError {
     fn from(error: Error) -> Self {
         match error {
             Error::Db(error) => error.into(),
-            Error::Tampered => Self::fault("row_tampered").because(error),
+            Error::Tampered | Error::SetBack(_) => Self::fault("row_tampered").because(error),
+            Error::Journal(_) => Self::later("journal").because(error),
             Error::Overloaded => Self::later("overloaded"),
             Error::Invalid(_)
             | Error::UsernameTaken
@@ -136,6 +145,7 @@ impl From<StoreError> for Error {
         match error {
             StoreError::Db(error) => Self::Db(error),
             StoreError::Tampered(_alarmed) => Self::Tampered,
+            StoreError::SetBack(error) => Self::SetBack(error),
         }
     }
 }
@@ -173,7 +183,17 @@ impl From<Error> for Problem {
             Error::BadTime => Self::new(Slug::BadTime),
             Error::BadSignature(field) => Self::new(Slug::BadSignature)
                 .field(*field, "is not a valid signature of this key over this text"),
-            Error::Tampered => Self::new(Slug::Forbidden).detail("stored data failed verification"),
+            Error::Tampered | Error::SetBack(_) => {
+                Self::new(Slug::Forbidden).detail("stored data failed verification")
+            }
+            Error::Journal(error) => {
+                tracing::error!(
+                    alarm = "journal",
+                    error = error as &dyn std::error::Error,
+                    "The journal of rights cannot be written"
+                );
+                Self::new(Slug::Unavailable)
+            }
             Error::Overloaded => Self::new(Slug::Unavailable).retry_after(Duration::from_secs(1)),
             Error::Db(cause) if cause.is_transient() => {
                 let cause: &dyn std::error::Error = cause;

@@ -5,6 +5,7 @@ use hbc_chain::payload::{KeyStatus, Payload};
 use hbc_db::Tx;
 
 use crate::app::App;
+use crate::domain::floors::Changes;
 use crate::error::Error;
 use crate::flows::{members, staff};
 
@@ -14,7 +15,7 @@ pub struct Events(pub App);
 
 impl LedgerEvents for Events {
     type Error = Error;
-    type Changes = ();
+    type Changes = Changes;
 
     /// Most transactions are about records and consents and mean nothing to auth.
     fn concerns(&self, payload: &Payload) -> bool {
@@ -34,9 +35,9 @@ impl LedgerEvents for Events {
         }
     }
 
-    async fn finalised(&self, tx: &mut Tx, event: &FinalEvent, (): &()) -> Result<(), Error> {
+    async fn finalised(&self, tx: &mut Tx, event: &FinalEvent, changes: &Changes) -> Result<(), Error> {
         let Some(found) = &event.transaction.tx else { return Ok(()) };
-        let rows = &self.0.store.rows;
+        let rows = &self.0.store.rows.noting(changes.clone());
         match found.payload() {
             Payload::Staff(change) => {
                 let (txid, approvals) = (event.transaction.txid, self.0.approvals);
@@ -64,13 +65,17 @@ impl LedgerEvents for Events {
     }
 
     /// A vote that comes after its round took effect is refused too, and does no harm.
-    async fn refused(&self, tx: &mut Tx, refusal: &Refusal, (): &()) -> Result<(), Error> {
+    async fn refused(&self, tx: &mut Tx, refusal: &Refusal, changes: &Changes) -> Result<(), Error> {
         tracing::warn!(
             ledger.txid = %refusal.txid,
             ledger.reason = refusal.reason,
             ledger.late = refusal.excluded_by.is_some(),
             "The ledger refuses a transaction of auth"
         );
-        members::refused(&self.0.store.rows, tx, refusal.txid, refusal.now).await
+        members::refused(&self.0.store.rows.noting(changes.clone()), tx, refusal.txid, refusal.now).await
+    }
+
+    async fn committed(&self, changes: Changes) -> Result<(), Error> {
+        Ok(self.0.store.journal.append(&changes.take()).await?)
     }
 }

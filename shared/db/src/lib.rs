@@ -11,9 +11,11 @@
 mod connect;
 mod connection;
 mod error;
+pub mod floors;
 pub mod follow;
 pub mod idempotency;
 pub mod jobs;
+pub mod journal;
 pub mod key_check;
 mod lock;
 mod migrate;

@@ -19,12 +19,13 @@ use hbc_types::{Digest, Timestamp, hash};
 
 use aes_gcm::aead::{Aead, KeyInit, Payload};
 use aes_gcm::{Aes256Gcm, Nonce};
+use hbc_db::floors::{Floors, SetBackError};
 use hbc_db::{Column, RowMac, RowMacError};
 use hkdf::Hkdf;
 use sha2::Sha256;
 use zeroize::Zeroizing;
 
-use crate::domain::floors::{Change, Floors, SetBackError};
+use crate::domain::floors::{self, Change};
 use crate::domain::grant::Grant;
 use crate::domain::policy::Principal;
 use crate::domain::staff::{Membership, Record, Vote};
@@ -259,7 +260,7 @@ impl Account {
     /// When a change at `now` is written: later than every change before, so that no two look alike.
     #[must_use]
     pub fn next_change(&self, floors: &Floors, now: Timestamp) -> Timestamp {
-        let last = self.updated_at.ms().max(floors.account(&self.id));
+        let last = self.updated_at.ms().max(floors::account(floors, &self.id));
         Timestamp::from_ms(now.ms().max(last.saturating_add(1)))
     }
 
@@ -463,7 +464,7 @@ impl RowProtection {
     /// Whether a session was ended, by its bucket or by the journal.
     #[must_use]
     pub fn has_ended(&self, ended: &EndedSessions, session: &SessionId) -> bool {
-        ended.has_ended(session) || self.floors.has_ended(session)
+        ended.has_ended(session) || floors::has_ended(&self.floors, session)
     }
 
     /// Whether a patient's rights are those of the last change or of a later one: no older row was put back.

@@ -8,6 +8,7 @@ use hbc_types::Timestamp;
 use hbc_types::ids::PatientId;
 
 use crate::app::App;
+use crate::domain::floors::KINDS;
 use crate::error::Error;
 use crate::flows::decide::close_fold;
 use crate::store;
@@ -36,6 +37,7 @@ impl Periodic for Sweep {
 /// Ends grants whose period is over and forgets what nobody needs any more.
 pub async fn sweep(app: &App) -> Result<(), Error> {
     let now = app.clock.now();
+    app.journal.floors().forget(KINDS, now);
     app.db
         .write(move |db| {
             Box::pin(async move {

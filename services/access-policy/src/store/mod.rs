@@ -1,4 +1,4 @@
-//! All SQL of access-policy, and the journal beside its database. Functions take the connection of a transaction and never
+//! All SQL of access-policy. Functions take the connection of a transaction and never
 //! begin one: what belongs together is decided in `flows`.
 //!
 //! Rows that give or take rights are only read through functions that check their MAC, and only written through functions
@@ -6,7 +6,6 @@
 
 pub mod accounts;
 pub mod grants;
-pub mod journal;
 pub mod keys;
 pub mod listings;
 pub mod receipts;

@@ -7,7 +7,7 @@ use hbc_types::account::Custody;
 use hbc_types::ids::PatientId;
 use sqlx::any::AnyRow;
 
-use crate::domain::floors::{Change, Changes};
+use crate::domain::floors::{self, Change, Changes};
 use crate::domain::rights::{Pin, Rights, RowProtection};
 use crate::error::Error;
 use crate::store::grants;
@@ -106,7 +106,7 @@ pub async fn commit(
     mut rights: Rights,
     (changes, now): (&Changes, Timestamp),
 ) -> Result<u64, Error> {
-    let floor = protection.floors().rights(&rights.pin.patient);
+    let floor = floors::rights(protection.floors(), &rights.pin.patient);
     if rights.pin.consent_version < floor {
         tracing::error!(
             alarm = "restored_state",

@@ -5,6 +5,7 @@ pub mod bootstrap;
 pub mod common_passwords;
 pub mod consent;
 pub mod custody;
+pub mod floors;
 pub mod input;
 pub mod password;
 pub mod recovery;

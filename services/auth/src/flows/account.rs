@@ -49,10 +49,9 @@ pub async fn change<F>(app: &App, id: &AccountId, change: F) -> Result<(), Error
 where
     F: FnOnce(&mut Account) + Clone + Send + 'static,
 {
-    let (rows, id) = (app.store.rows.clone(), id.clone());
+    let id = id.clone();
     app.store
-        .db
-        .write(move |tx| {
+        .write(move |tx, rows| {
             Box::pin(async move {
                 let mut account = rows.account(&mut *tx, id.as_str()).await?.ok_or(Error::NotFound)?;
                 change(&mut account);
@@ -104,12 +103,11 @@ pub async fn change_password(
     let key = open_key(app, &account, new.password).await?;
     let now = app.clock.now();
     let (hash, wrapped) = rewrap(app, &account, key, new.new_password).await?;
-    let (rows, id, keep) = (app.store.rows.clone(), account.id.clone(), own_session.clone());
+    let (id, keep) = (account.id.clone(), own_session.clone());
     let old_hash = account.password_hash.clone();
     let ended = app
         .store
-        .db
-        .write(move |tx| {
+        .write(move |tx, rows| {
             Box::pin(async move {
                 let mut account = rows.account(&mut *tx, id.as_str()).await?.ok_or(Error::NotFound)?;
                 if account.password_hash != old_hash {

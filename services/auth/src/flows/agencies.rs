@@ -103,6 +103,7 @@ pub async fn prepare(app: &App, new: NewAgency) -> Result<Prepared, Error> {
         created_at: now,
         password_changed_at: now,
         second_factor_at: None,
+        version: 0,
     };
     Ok(Prepared { account, key, answer: AgencyCreated { id, standing: Standing::Pending } })
 }
@@ -114,11 +115,10 @@ pub async fn commit(
     saved: Option<SavedAnswer>,
 ) -> Result<AgencyCreated, Error> {
     let Prepared { account, key, answer } = prepared;
-    let (rows, now) = (app.store.rows.clone(), account.created_at);
+    let now = account.created_at;
     let outcome = app
         .store
-        .db
-        .write(move |tx| {
+        .write(move |tx, rows| {
             Box::pin(async move {
                 if let Some(saved) = &saved {
                     hbc_db::idempotency::save(tx, saved).await?;

@@ -169,10 +169,9 @@ fn registration(app: &App, public: &PublicKey, pop: SignatureBytes, now: Timesta
 
 /// Stores a key, unless the account made too many in a day: each stands on the ledger for ever.
 async fn insert(app: &App, key: ConsentKey) -> Result<(), Error> {
-    let (rows, lock) = (app.store.rows.clone(), Lock::exclusive(key.account.as_str()));
+    let lock = Lock::exclusive(key.account.as_str());
     app.store
-        .db
-        .write_locked(vec![lock], move |tx| {
+        .write_locked(vec![lock], move |tx, rows| {
             Box::pin(async move {
                 rows.insert_consent_key(tx, &key).await?;
                 let earlier = rows.key_before_the_last(tx, &key.account, KEYS_A_DAY).await?;

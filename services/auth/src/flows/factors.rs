@@ -29,10 +29,8 @@ pub async fn prepare(app: &App, username: &str, proof: Proof) -> Result<TotpPrep
         created_at: app.clock.now(),
     };
     let uri = totp::uri(secret.as_slice(), "HBC", &account.username);
-    let rows = app.store.rows.clone();
     app.store
-        .db
-        .write(move |tx| {
+        .write(move |tx, rows| {
             Box::pin(async move {
                 proven.still(&rows, tx).await?;
                 Ok::<_, Error>(rows.put_factor(tx, &factor).await?)
@@ -53,10 +51,8 @@ pub async fn confirm(app: &App, account: &Account, code: &SecretText) -> Result<
     let now = app.clock.now();
     factor.last_step = matching_step(app, &factor, code, now)?.ok_or(Error::SecondFactor)?;
     factor.confirmed_at = Some(now);
-    let rows = app.store.rows.clone();
     app.store
-        .db
-        .write(move |tx| {
+        .write(move |tx, rows| {
             Box::pin(async move {
                 let mut account = rows.account(&mut *tx, &factor.account).await?.ok_or(Error::NotFound)?;
                 let stored = rows.factor(&mut *tx, &factor.account).await?;
@@ -80,10 +76,8 @@ pub async fn remove(app: &App, username: &str, proof: Proof) -> Result<(), Error
     let proven = prove(app, username, proof).await?;
     password::check_new(&password, username, false)
         .map_err(|error| Error::invalid("password", error.to_string()))?;
-    let rows = app.store.rows.clone();
     app.store
-        .db
-        .write(move |tx| {
+        .write(move |tx, rows| {
             Box::pin(async move {
                 let mut account = proven.still(&rows, tx).await?;
                 account.second_factor_at = None;

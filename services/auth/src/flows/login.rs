@@ -162,10 +162,9 @@ impl Guard {
 
     /// Takes the attempt back: it neither failed nor succeeded.
     pub async fn take_back(self, app: &App) -> Result<(), Error> {
-        let (rows, counted) = (app.store.rows.clone(), self.counted);
+        let counted = self.counted;
         app.store
-            .db
-            .write(move |tx| {
+        .write(move |tx, rows| {
                 Box::pin(async move {
                     for counted in &counted {
                         refund(&rows, tx, counted).await?;
@@ -185,10 +184,9 @@ impl Guard {
     /// stores the used step of the second factor.
     async fn succeed_with(self, app: &App, factor: Option<Factor>) -> Result<(), Error> {
         let Self { attempt, known, counted, .. } = self;
-        let (rows, now) = (app.store.rows.clone(), app.clock.now());
+        let now = app.clock.now();
         app.store
-            .db
-            .write(move |tx| {
+        .write(move |tx, rows| {
                 Box::pin(async move {
                     for counted in counted.iter().filter(|counted| counted.scope != Scope::Pair) {
                         refund(&rows, tx, counted).await?;
@@ -211,10 +209,9 @@ impl Guard {
 
 /// Counts an attempt in these scopes, unless one of them says that it comes too early.
 async fn count(app: &App, scopes: Vec<(Scope, String)>) -> Result<Vec<Counted>, Error> {
-    let (rows, now) = (app.store.rows.clone(), app.clock.now());
+    let now = app.clock.now();
     app.store
-        .db
-        .write(move |tx| {
+        .write(move |tx, rows| {
             Box::pin(async move {
                 let mut counted = Vec::with_capacity(scopes.len());
                 let mut wait = None;
@@ -301,10 +298,12 @@ async fn use_step(rows: &Rows, tx: &mut Tx, factor: &Factor) -> Result<(), Error
 /// The account's factor with the step of `code` used.
 async fn check_factor(app: &App, account: &Account, code: Option<&SecretText>) -> Result<Factor, Error> {
     let stored = app.store.rows.factor(app.store.db.reads(), account.id.as_str()).await?;
-    let Some(mut factor) = stored.filter(|factor| factor.confirmed_at.is_some()) else {
+    // The account says when its factor was confirmed: an earlier one does not come back.
+    let is_its = |factor: &Factor| factor.confirmed_at.is_some() && factor.confirmed_at == account.second_factor_at;
+    let Some(mut factor) = stored.filter(is_its) else {
         tracing::error!(
             alarm = "factor_missing",
-            "A second factor was removed by another hand: its account is refused"
+            "A second factor was removed or replaced by another hand: its account is refused"
         );
         return Err(Error::Tampered);
     };

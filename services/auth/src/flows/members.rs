@@ -117,12 +117,11 @@ async fn change(
     let fresh =
         body.map(json::encode).transpose().map_err(|_never| Error::Broken("a body without JCS form"))?;
     let fresh = fresh.map(|body| (String::from_utf8(body).unwrap_or_default(), app.random.bytes::<32>()));
-    let (rows, chain) = (app.store.rows.clone(), app.chain);
+    let chain = app.chain;
     let (organisation, member) = (sides.organisation_id.clone(), sides.member_id.clone());
     let kids = (custody::kid(&sides.organisation.public_key), custody::kid(&sides.member.public_key));
     app.store
-        .db
-        .write(move |tx| {
+        .write(move |tx, rows| {
             Box::pin(async move {
                 let known = rows.membership(&mut *tx, &organisation, &member).await?;
                 if known.as_ref().is_some_and(|known| known.status == status) {

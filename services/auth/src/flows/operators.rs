@@ -55,6 +55,7 @@ async fn import_one(app: &App, entry: &OperatorEntry) -> anyhow::Result<bool> {
         created_at: now,
         password_changed_at: now,
         second_factor_at: None,
+        version: 0,
     };
     let key = WrappedKey {
         account: account.id.as_str().to_owned(),
@@ -63,10 +64,8 @@ async fn import_one(app: &App, entry: &OperatorEntry) -> anyhow::Result<bool> {
         wrapped,
         created_at: now,
     };
-    let rows = app.store.rows.clone();
     app.store
-        .db
-        .write(move |tx| {
+        .write(move |tx, rows| {
             Box::pin(async move {
                 rows.insert_account(tx, &account).await?;
                 rows.put_wrapped_key(tx, &key).await?;

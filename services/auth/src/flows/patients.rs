@@ -80,6 +80,7 @@ pub async fn prepare(app: &App, new: NewPatient) -> Result<PreparedPatient, Erro
         created_at: now,
         password_changed_at: now,
         second_factor_at: None,
+        version: 0,
     };
     let (keys, written) = match made.custody {
         Some(keys) => (Some(Arc::new((keys.key, keys.codes))), keys.written),
@@ -113,11 +114,10 @@ async fn store(
     keys: Option<Wraps>,
     saved: Option<SavedAnswer>,
 ) -> Result<(), Error> {
-    let (rows, now) = (app.store.rows.clone(), account.created_at);
+    let now = account.created_at;
     let outcome = app
         .store
-        .db
-        .write(move |tx| {
+        .write(move |tx, rows| {
             Box::pin(async move {
                 if let Some(saved) = &saved {
                     hbc_db::idempotency::save(tx, saved).await?;

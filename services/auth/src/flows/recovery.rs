@@ -38,11 +38,10 @@ pub async fn recover(app: &App, request: Recovery, address: &str) -> Result<(), 
     let now = app.clock.now();
     let (hash, wrapped) = account::rewrap(app, &account, Some(root), request.new_password).await?;
     code.used_at = Some(now);
-    let (rows, id) = (app.store.rows.clone(), account.id.clone());
+    let id = account.id.clone();
     let ended = app
         .store
-        .db
-        .write(move |tx| {
+        .write(move |tx, rows| {
             Box::pin(async move {
                 let mut account = rows.account(&mut *tx, id.as_str()).await?.ok_or(Error::NotFound)?;
                 rows.use_code(tx, &code).await?;
@@ -76,14 +75,13 @@ pub async fn renew_codes(
     let opened = open_root(app, patient, account, proof).await?;
     let now = app.clock.now();
     let (codes, written) = wrap_under_codes(&opened.root, patient, now, &app.random)?;
-    let (rows, id, codes) = (app.store.rows.clone(), patient.clone(), Arc::new(codes));
+    let (id, codes) = (patient.clone(), Arc::new(codes));
     let proven = opened.proven.clone();
     app.store
-        .db
-        .write(move |tx| {
+        .write(move |tx, rows| {
             Box::pin(async move {
                 proven.still(&rows, tx).await?;
-                rows.delete_codes(tx, id.as_str()).await?;
+                rows.delete_codes(tx, id.as_str(), now).await?;
                 for code in codes.iter() {
                     rows.insert_code(tx, code).await?;
                 }

@@ -41,10 +41,9 @@ pub async fn log_in(app: &App, username: &str, proof: Proof) -> Result<Tokens, E
     };
     let refresh = RefreshToken::random(&app.random);
     let stored = stored(app, &session, refresh.hash(), now);
-    let (rows, new_session, proved) = (app.store.rows.clone(), session.clone(), proven.clone());
+    let (new_session, proved) = (session.clone(), proven.clone());
     app.store
-        .db
-        .write(move |tx| {
+        .write(move |tx, rows| {
             Box::pin(async move {
                 // Whatever ended every session meanwhile (a new password, a recovery, a suspension) has not seen this one.
                 proved.still(&rows, tx).await?;
@@ -105,8 +104,7 @@ pub async fn refresh(app: &App, token: &SecretText) -> Result<Tokens, Error> {
     let job_app = app.clone();
     let outcome = app
         .store
-        .db
-        .write(move |tx| Box::pin(async move { rotate(&job_app, tx, hash, next_hash, now).await }))
+        .write(move |tx, rows| Box::pin(async move { rotate(&job_app, (tx, &rows), hash, next_hash, now).await }))
         .await?;
     match outcome {
         Refreshed::Granted(granted) => tokens(app, &granted.0, &granted.1, &next, now),
@@ -120,12 +118,11 @@ pub async fn refresh(app: &App, token: &SecretText) -> Result<Tokens, Error> {
 
 async fn rotate(
     app: &App,
-    tx: &mut Tx,
+    (tx, rows): (&mut Tx, &Rows),
     hash: Digest,
     next_hash: Digest,
     now: Timestamp,
 ) -> Result<Refreshed, Error> {
-    let rows = &app.store.rows;
     let mut token = rows.token(&mut *tx, hash).await?.ok_or(Error::Unauthenticated)?;
     let session = rows.session(&mut *tx, token.session.as_str()).await?.ok_or(Error::Unauthenticated)?;
     if !session.is_live(now) {
@@ -190,12 +187,11 @@ pub async fn end_all(
 
 /// Logs out. Doing it again changes nothing.
 pub async fn log_out(app: &App, caller: &Caller) -> Result<Denial, Error> {
-    let (rows, id, now) = (app.store.rows.clone(), caller.session.clone(), app.clock.now());
+    let (id, now) = (caller.session.clone(), app.clock.now());
     let account = caller.account.clone();
     let since = app
         .store
-        .db
-        .write(move |tx| {
+        .write(move |tx, rows| {
             Box::pin(async move {
                 let session = rows.session(&mut *tx, id.as_str()).await?.ok_or(Error::Unauthenticated)?;
                 if session.account != account {

@@ -80,11 +80,9 @@ pub async fn approve(
     let change = change(app, &account, StaffStatus::Active).await?;
     let by_operator = change.sign(&key, now)?;
     let by_auth = change.sign(&app.service_key, now)?;
-    let (rows, id, signer, round) =
-        (app.store.rows.clone(), agency.clone(), operator.0.clone(), account.staff_round);
+    let (id, signer, round) = (agency.clone(), operator.0.clone(), account.staff_round);
     app.store
-        .db
-        .write(move |tx| {
+        .write(move |tx, rows| {
             Box::pin(async move {
                 let present = rows.account(&mut *tx, id.as_str()).await?.ok_or(Error::NotFound)?;
                 let signatures = rows.staff_signatures(&mut *tx, &id).await?;
@@ -159,11 +157,10 @@ pub async fn suspend(
     let now = app.clock.now();
     let change = change(app, &account, StaffStatus::Suspended).await?;
     let signed = change.sign(&key, now)?;
-    let (rows, id, signer) = (app.store.rows.clone(), agency.clone(), operator.0.clone());
+    let (id, signer) = (agency.clone(), operator.0.clone());
     let ended = app
         .store
-        .db
-        .write(move |tx| {
+        .write(move |tx, rows| {
             Box::pin(async move {
                 let mut account = rows.account(&mut *tx, id.as_str()).await?.ok_or(Error::NotFound)?;
                 if account.standing != Standing::Active {

@@ -5,6 +5,7 @@ use std::time::Duration;
 use hbc_app::jobs::{JobError, Periodic};
 
 use crate::app::App;
+use crate::domain::floors::KINDS;
 use crate::error::Error;
 
 /// Forgets sessions that have been over for long.
@@ -25,11 +26,11 @@ impl Periodic for Prune {
 
 /// Forgets sessions that are over since a day, and old marks of logins.
 async fn prune(app: &App) -> Result<(), Error> {
-    let (rows, now) = (app.store.rows.clone(), app.clock.now());
+    let now = app.clock.now();
+    app.store.journal.floors().forget(KINDS, now);
     let day = Duration::from_secs(24 * 3600);
     app.store
-        .db
-        .write(move |tx| {
+        .write(move |tx, rows| {
             Box::pin(async move {
                 rows.prune_sessions(tx, now.minus(day)).await?;
                 Ok(rows.prune_throttle(tx, now.minus(day), now.minus(day * 90)).await?)

@@ -1,6 +1,6 @@
 //! Accounts.
 
-use hbc_db::{Column, DbError, Tx};
+use hbc_db::{Column, DbError, ReadPool, Tx};
 use hbc_types::Timestamp;
 use hbc_types::account::{AgencyType, Custody, Role, Standing};
 use hbc_types::ids::{AccountId, AgencyId};
@@ -8,6 +8,7 @@ use hbc_types::wire::auth::Contact;
 use sqlx::any::AnyRow;
 
 use super::{Rows, StoreError};
+use crate::domain::floors::{ACCOUNT, Change};
 use crate::domain::staff::Profile;
 use hbc_db::row::Reader;
 
@@ -50,9 +51,15 @@ pub struct Account {
     pub password_changed_at: Timestamp,
     /// Since when a second factor is confirmed.
     pub second_factor_at: Option<Timestamp>,
+    /// How often the row was written since it was made.
+    pub version: i64,
 }
 
 impl Account {
+    fn last_change(&self) -> Change {
+        Change::Account(self.id.clone(), self.version)
+    }
+
     fn mac_of(&self, rows: &Rows) -> Vec<u8> {
         self.with_columns(|columns| rows.mac_of(TABLE, columns))
     }
@@ -76,10 +83,11 @@ impl Account {
             created_at,
             password_changed_at,
             second_factor_at,
+            version,
         } = self;
         let (salt, body) = profile_columns(profile.as_ref());
         let text = |value: &'static str| Column::Text(value);
-        work(&[
+        let mut columns = vec![
             id.as_str().into(),
             text(role.code()),
             username.into(),
@@ -101,7 +109,12 @@ impl Account {
             created_at.ms().into(),
             password_changed_at.ms().into(),
             second_factor_at.map(Timestamp::ms).into(),
-        ])
+        ];
+        // Rows that were made before there were versions keep their MAC until they are written.
+        if *version > 0 {
+            columns.push((*version).into());
+        }
+        work(&columns)
     }
 
     fn read(row: &AnyRow, rows: &Rows) -> Result<Self, StoreError> {
@@ -131,6 +144,7 @@ impl Account {
             created_at: row.time("created_at_ms")?,
             password_changed_at: row.time("password_changed_at_ms")?,
             second_factor_at: row.time_opt("second_factor_at_ms")?,
+            version: row.number("version")?,
         };
         let mac = row.bytes("mac")?;
         account.with_columns(|columns| rows.check(TABLE, columns, &mac))?;
@@ -148,18 +162,21 @@ impl Rows {
     pub async fn insert_account(&self, tx: &mut Tx, account: &Account) -> Result<(), StoreError> {
         let sql = "INSERT INTO accounts (id, role, username, password_hash, standing, revision, name, email, phone, address,
                 custody, public_key, agency_type, organisation, licence_number, profile_salt, profile_body, staff_round,
-                created_at_ms, password_changed_at_ms, second_factor_at_ms, mac)
-            VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22)";
+                created_at_ms, password_changed_at_ms, second_factor_at_ms, mac, version)
+            VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22,
+                $23)";
         let done = self.bind(sqlx::query(sql), account).execute(tx).await?;
         Ok(DbError::one_row(done.rows_affected())?)
     }
 
-    /// Writes the account back; it must exist.
+    /// Writes the account back, as its next version; it must exist.
     pub async fn update_account(&self, tx: &mut Tx, account: &Account) -> Result<(), StoreError> {
+        let account = &Account { version: account.version.saturating_add(1), ..account.clone() };
+        self.note(Change::Account(account.id.clone(), account.version))?;
         let sql = "UPDATE accounts SET role = $2, username = $3, password_hash = $4, standing = $5, revision = $6, name = $7,
                 email = $8, phone = $9, address = $10, custody = $11, public_key = $12, agency_type = $13,
                 organisation = $14, licence_number = $15, profile_salt = $16, profile_body = $17, staff_round = $18,
-                created_at_ms = $19, password_changed_at_ms = $20, second_factor_at_ms = $21, mac = $22
+                created_at_ms = $19, password_changed_at_ms = $20, second_factor_at_ms = $21, mac = $22, version = $23
             WHERE id = $1";
         let done = self.bind(sqlx::query(sql), account).execute(tx).await?;
         Ok(DbError::one_row(done.rows_affected())?)
@@ -188,6 +205,7 @@ impl Rows {
             created_at,
             password_changed_at,
             second_factor_at,
+            version,
         } = account;
         let (salt, body) = profile_columns(profile.as_ref());
         let code = |code: Option<&'static str>| code.map(str::to_owned);
@@ -214,6 +232,7 @@ impl Rows {
             .bind(password_changed_at.ms())
             .bind(second_factor_at.map(Timestamp::ms))
             .bind(account.mac_of(self))
+            .bind(*version)
     }
 
     /// The account with this id.
@@ -221,30 +240,34 @@ impl Rows {
     where
         E: sqlx::Executor<'e, Database = sqlx::Any>,
     {
+        let known = self.floors.get(ACCOUNT, id);
         let row = sqlx::query("SELECT * FROM accounts WHERE id = $1")
             .bind(id.to_owned())
             .fetch_optional(executor)
             .await?;
-        row.map(|row| Account::read(&row, self)).transpose()
+        let Some(row) = row else { return Ok(None) };
+        let account = Account::read(&row, self)?;
+        self.check_age(TABLE, &account.last_change(), known)?;
+        Ok(Some(account))
     }
 
     /// The account with this folded username.
-    pub async fn account_by_name<'e, E>(
+    pub async fn account_by_name(
         &self,
-        executor: E,
+        reads: &ReadPool,
         username: &str,
-    ) -> Result<Option<Account>, StoreError>
-    where
-        E: sqlx::Executor<'e, Database = sqlx::Any>,
-    {
-        let row = sqlx::query("SELECT * FROM accounts WHERE username = $1")
+    ) -> Result<Option<Account>, StoreError> {
+        let row = sqlx::query("SELECT id FROM accounts WHERE username = $1")
             .bind(username.to_owned())
-            .fetch_optional(executor)
+            .fetch_optional(reads)
             .await?;
-        row.map(|row| Account::read(&row, self)).transpose()
+        let Some(row) = row else { return Ok(None) };
+        let account = self.account(reads, &Reader(&row).text("id")?).await?;
+        // It may have changed in between.
+        Ok(account.filter(|account| account.username == username))
     }
 
-    /// The agency whose staff key this is.
+    /// The agency whose staff key this is; inside a transaction.
     pub async fn agency_by_key<'e, E>(
         &self,
         executor: E,
@@ -257,22 +280,22 @@ impl Rows {
             .bind(public_key.to_vec())
             .fetch_optional(executor)
             .await?;
-        row.map(|row| Account::read(&row, self)).transpose()
+        let Some(row) = row else { return Ok(None) };
+        let account = Account::read(&row, self)?;
+        self.check_age(TABLE, &account.last_change(), Some(i64::MAX))?;
+        Ok(Some(account))
     }
 
     /// Up to `limit` agencies after `after` by id, of one standing or of all, whose name holds `query` (folded), and
     /// after which id the next page begins. A row that another hand wrote is left out (and alarmed about).
-    pub async fn agencies<'e, E>(
+    pub async fn agencies(
         &self,
-        executor: E,
+        reads: &ReadPool,
         standing: Option<Standing>,
         query: &str,
         after: &str,
         limit: u32,
-    ) -> Result<(Vec<Account>, Option<String>), StoreError>
-    where
-        E: sqlx::Executor<'e, Database = sqlx::Any>,
-    {
+    ) -> Result<(Vec<Account>, Option<String>), StoreError> {
         let pattern = format!(
             "%{}%",
             query.to_lowercase().replace('\\', "\\\\").replace('%', "\\%").replace('_', "\\_")
@@ -286,37 +309,46 @@ impl Rows {
         .bind(standing.map_or("", Standing::code))
         .bind(pattern)
         .bind(i64::from(limit))
-        .fetch_all(executor)
+        .fetch_all(reads)
         .await?;
-        self.page(&rows, limit)
+        self.page(reads, &rows, limit).await
     }
 
     /// The same of those who named an organisation when they signed up.
-    pub async fn agencies_of<'e, E>(
+    pub async fn agencies_of(
         &self,
-        executor: E,
+        reads: &ReadPool,
         organisation: &AgencyId,
         after: &str,
         limit: u32,
-    ) -> Result<(Vec<Account>, Option<String>), StoreError>
-    where
-        E: sqlx::Executor<'e, Database = sqlx::Any>,
-    {
+    ) -> Result<(Vec<Account>, Option<String>), StoreError> {
         let rows =
             sqlx::query("SELECT * FROM accounts WHERE organisation = $1 AND id > $2 ORDER BY id LIMIT $3")
                 .bind(organisation.as_str().to_owned())
                 .bind(after.to_owned())
                 .bind(i64::from(limit))
-                .fetch_all(executor)
+                .fetch_all(reads)
                 .await?;
-        self.page(&rows, limit)
+        self.page(reads, &rows, limit).await
     }
 
-    fn page(&self, rows: &[AnyRow], limit: u32) -> Result<(Vec<Account>, Option<String>), StoreError> {
+    async fn page(
+        &self,
+        reads: &ReadPool,
+        rows: &[AnyRow],
+        limit: u32,
+    ) -> Result<(Vec<Account>, Option<String>), StoreError> {
         let mut accounts = Vec::with_capacity(rows.len());
         for row in rows {
-            match Account::read(row, self) {
-                Ok(account) => accounts.push(account),
+            let read = match Account::read(row, self) {
+                // Older than the last change: of another hand, or changed since.
+                Ok(account) if self.floors.check(TABLE, &account.last_change()).is_err() => {
+                    self.account(reads, account.id.as_str()).await
+                }
+                read => read.map(Some),
+            };
+            match read {
+                Ok(account) => accounts.extend(account),
                 Err(StoreError::Tampered(_alarmed)) => {}
                 Err(error) => return Err(error),
             }

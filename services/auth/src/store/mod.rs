@@ -14,7 +14,12 @@ pub mod throttle;
 pub mod wrapped_keys;
 
 use hbc_app::jobs::JobError;
-use hbc_db::{Column, Db, DbError, Migration, RowMac, RowMacError, migrations};
+use hbc_db::floors::{Change as _, Floors, Rereading, SetBackError};
+use hbc_db::journal::Journal;
+use hbc_db::{Column, Db, DbError, JobFuture, Lock, Migration, RowMac, RowMacError, Tx, migrations};
+
+use crate::domain::floors::{Change, Changes};
+use crate::error::Error;
 
 /// The schema, embedded.
 pub const MIGRATIONS: &[Migration] = migrations![
@@ -23,6 +28,7 @@ pub const MIGRATIONS: &[Migration] = migrations![
     3 "jobs" "../../migrations/0003_jobs.sql",
     4 "memberships" "../../migrations/0004_memberships.sql",
     5 "consent keys by time" "../../migrations/0005_consent_keys_by_time.sql",
+    6 "account versions" "../../migrations/0006_account_versions.sql",
 ];
 
 /// What goes wrong in the store.
@@ -34,13 +40,16 @@ pub enum StoreError {
     /// A row was written or changed by another hand.
     #[error(transparent)]
     Tampered(#[from] RowMacError),
+    /// A row is older than the last change of it, or the transaction began before that change: [`Store::write`] finds out.
+    #[error(transparent)]
+    SetBack(#[from] SetBackError),
 }
 
 impl From<StoreError> for JobError {
     fn from(error: StoreError) -> Self {
         match error {
             StoreError::Db(error) => error.into(),
-            StoreError::Tampered(_) => Self::fault("row_tampered").because(error),
+            StoreError::Tampered(_) | StoreError::SetBack(_) => Self::fault("row_tampered").because(error),
         }
     }
 }
@@ -51,17 +60,51 @@ impl From<sqlx::Error> for StoreError {
     }
 }
 
-/// MACs and checks rows. Clones share the key.
+/// MACs and checks rows. Clones share the key, and what a transaction changes.
 #[derive(Clone, Debug)]
 pub struct Rows {
     mac: RowMac,
+    floors: Floors,
+    /// Of the transaction that they are for; none for reads.
+    changes: Option<Changes>,
 }
 
 impl Rows {
-    /// Uses `mac`.
+    /// Uses `mac`; no row counts below `floors`.
     #[must_use]
-    pub const fn new(mac: RowMac) -> Self {
-        Self { mac }
+    pub const fn new(mac: RowMac, floors: Floors) -> Self {
+        Self { mac, floors, changes: None }
+    }
+
+    /// The same for one transaction, which notes its changes.
+    #[must_use]
+    pub fn noting(&self, changes: Changes) -> Self {
+        Self { changes: Some(changes), ..self.clone() }
+    }
+
+    /// Notes a change. It must not happen outside of a transaction whose changes reach the journal.
+    fn note(&self, change: Change) -> Result<(), StoreError> {
+        let unnoted = || DbError::Configuration("a change of rights that nobody notes".to_owned());
+        let changes = self.changes.as_ref().ok_or_else(unnoted)?;
+        changes.push(change);
+        Ok(())
+    }
+
+    /// Whether a row, as `written` by its last change, is no older than the last change that was `known` before the row was
+    /// read.
+    fn check_age(&self, table: &'static str, written: &Change, known: Option<i64>) -> Result<(), StoreError> {
+        if known.is_none() {
+            return Ok(());
+        }
+        match (self.floors.check(table, written), &self.changes) {
+            (Ok(()), _) => Ok(()),
+            (Err(error), Some(_transaction)) => Err(error.into()),
+            (Err(_), None) if written.parts().2 >= known.unwrap_or(i64::MIN) => Ok(()),
+            (Err(_), None) => {
+                alarm(table);
+                Err(RowMacError { table }.into())
+            }
+        }
     }
 
     /// A keyed fingerprint of a request's body.
@@ -91,13 +134,57 @@ fn alarm(table: &'static str) {
     );
 }
 
-/// The database and the key that MACs its rows.
+/// The database, the key that MACs its rows, and the journal beside it.
 #[derive(Clone, Debug)]
 pub struct Store {
-    /// The database.
+    /// The database, for reads.
     pub db: Db,
     /// Access to its rows.
     pub rows: Rows,
+    /// What the database must not fall behind.
+    pub journal: Journal,
+}
+
+impl Store {
+    /// Runs a job in a transaction. What it changed is durable, and in the journal, when this returns.
+    pub async fn write<T, F>(&self, job: F) -> Result<T, Error>
+    where
+        F: for<'c> FnOnce(&'c mut Tx, Rows) -> JobFuture<'c, T, Error> + Clone + Send + 'static,
+        T: Send + 'static,
+    {
+        self.write_locked(Vec::new(), job).await
+    }
+
+    /// The same, holding `locks` from before the transaction begins until after it ended.
+    pub async fn write_locked<T, F>(&self, locks: Vec<Lock>, job: F) -> Result<T, Error>
+    where
+        F: for<'c> FnOnce(&'c mut Tx, Rows) -> JobFuture<'c, T, Error> + Clone + Send + 'static,
+        T: Send + 'static,
+    {
+        let mut rereading = Rereading::default();
+        loop {
+            let (rows, job) = (self.rows.clone(), job.clone());
+            let outcome = self.db.write_locked(locks.clone(), move |tx| {
+                Box::pin(async move {
+                    let changes = Changes::default();
+                    let value = job(tx, rows.noting(changes.clone())).await?;
+                    Ok((value, changes.take()))
+                })
+            });
+            match outcome.await {
+                Ok((value, changes)) => {
+                    self.journal.append(&changes).await?;
+                    return Ok(value);
+                }
+                Err(Error::SetBack(error)) if rereading.is_called_for(error) => {}
+                Err(Error::SetBack(error)) => {
+                    alarm(error.table);
+                    return Err(Error::Tampered);
+                }
+                Err(error) => return Err(error),
+            }
+        }
+    }
 }
 
 #[cfg(test)]
@@ -147,7 +234,7 @@ mod tests {
 
     #[test]
     fn a_row_of_another_hand_is_refused_with_an_alarm_in_the_log() {
-        let rows = Rows::new(RowMac::new(Key32::new([1; 32])));
+        let rows = Rows::new(RowMac::new(Key32::new([1; 32])), Floors::default());
         let row = ["pat-1".into(), "hash".into()];
         let mac = rows.mac_of("accounts", &row);
         let alarms = Alarms::default();

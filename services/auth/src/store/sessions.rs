@@ -6,6 +6,7 @@ use hbc_types::{Digest, Timestamp};
 use sqlx::any::AnyRow;
 
 use super::{Rows, StoreError};
+use crate::domain::floors::{self, Change, SESSION};
 use crate::domain::token::Amr;
 use hbc_db::row::Reader;
 
@@ -65,6 +66,12 @@ impl Session {
         rows.check(SESSIONS, &session.columns(), &row.bytes("mac")?)?;
         Ok(session)
     }
+
+    /// As its row says: one that did not end is as old as no change.
+    fn last_change(&self) -> Change {
+        let end = self.ended_at.map_or(Timestamp::from_ms(i64::MIN), |_ended| self.expires_at);
+        Change::Session(self.id.clone(), end)
+    }
 }
 
 /// A refresh token as stored.
@@ -119,14 +126,18 @@ impl Rows {
     where
         E: sqlx::Executor<'e, Database = sqlx::Any>,
     {
+        let known = self.floors.get(SESSION, id);
         let row = sqlx::query("SELECT * FROM sessions WHERE id = $1")
             .bind(id.to_owned())
             .fetch_optional(executor)
             .await?;
-        row.map(|row| Session::read(&row, self)).transpose()
+        let Some(row) = row else { return Ok(None) };
+        let session = Session::read(&row, self)?;
+        self.check_age(SESSIONS, &session.last_change(), known)?;
+        Ok(Some(session))
     }
 
-    /// Sessions of `account` that nobody ended.
+    /// Sessions of `account` that nobody ended. Those of which another hand says so are left out: they have ended.
     pub async fn open_sessions<'e, E>(&self, executor: E, account: &str) -> Result<Vec<Session>, StoreError>
     where
         E: sqlx::Executor<'e, Database = sqlx::Any>,
@@ -135,11 +146,13 @@ impl Rows {
             .bind(account.to_owned())
             .fetch_all(executor)
             .await?;
-        rows.iter().map(|row| Session::read(row, self)).collect()
+        let read: Vec<Session> = rows.iter().map(|row| Session::read(row, self)).collect::<Result<_, _>>()?;
+        Ok(read.into_iter().filter(|session| !floors::has_ended(&self.floors, &session.id)).collect())
     }
 
     /// Writes a session back after [`Session::ended_at`] was set.
     pub async fn end_session(&self, tx: &mut Tx, session: &Session) -> Result<(), StoreError> {
+        self.note(session.last_change())?;
         let done =
             sqlx::query("UPDATE sessions SET ended_at_ms = $2, end_reason = $3, mac = $4 WHERE id = $1")
                 .bind(session.id.as_str().to_owned())

@@ -3,12 +3,13 @@
 use hbc_db::{Column, DbError, Tx};
 use hbc_types::Timestamp;
 
-use super::{Rows, StoreError};
+use super::{Rows, StoreError, alarm};
 use crate::domain::custody::{Cost, KeyUse, Wrapped};
+use crate::domain::floors::{self, CODE, CODES, Change};
 use hbc_db::row::{Reader, bad};
 
 const KEYS: &str = "wrapped_keys";
-const CODES: &str = "recovery_codes";
+const TABLE_OF_CODES: &str = "recovery_codes";
 
 /// A key wrapped under its account's password.
 #[derive(Clone, Debug)]
@@ -144,14 +145,15 @@ impl Rows {
         .bind(ciphertext.clone())
         .bind(created_at.ms())
         .bind(used_at.map(Timestamp::ms))
-        .bind(self.mac_of(CODES, &code.columns()))
+        .bind(self.mac_of(TABLE_OF_CODES, &code.columns()))
         .execute(tx)
         .await?;
         Ok(())
     }
 
-    /// Removes every code of `account`.
-    pub async fn delete_codes(&self, tx: &mut Tx, account: &str) -> Result<(), StoreError> {
+    /// Removes every code of `account` that was made before `now`; no such code ever counts again.
+    pub async fn delete_codes(&self, tx: &mut Tx, account: &str, now: Timestamp) -> Result<(), StoreError> {
+        self.note(Change::Codes(account.to_owned(), now))?;
         sqlx::query("DELETE FROM recovery_codes WHERE account = $1")
             .bind(account.to_owned())
             .execute(tx)
@@ -159,17 +161,20 @@ impl Rows {
         Ok(())
     }
 
-    /// The unused codes' wraps of `account`.
+    /// The unused codes' wraps of `account`. One that was used, or that later codes took the place of, is left out, whatever
+    /// its row says.
     pub async fn unused_codes<'e, E>(&self, executor: E, account: &str) -> Result<Vec<CodeWrap>, StoreError>
     where
         E: sqlx::Executor<'e, Database = sqlx::Any>,
     {
+        let since = self.floors.get(CODES, account).unwrap_or(i64::MIN);
         let rows =
             sqlx::query("SELECT * FROM recovery_codes WHERE account = $1 AND used_at_ms IS NULL ORDER BY n")
                 .bind(account.to_owned())
                 .fetch_all(executor)
                 .await?;
-        rows.iter()
+        let codes = rows
+            .iter()
             .map(|row| {
                 let row = Reader(row);
                 let code = CodeWrap {
@@ -179,22 +184,32 @@ impl Rows {
                     created_at: row.time("created_at_ms")?,
                     used_at: row.time_opt("used_at_ms")?,
                 };
-                self.check(CODES, &code.columns(), &row.bytes("mac")?)?;
+                self.check(TABLE_OF_CODES, &code.columns(), &row.bytes("mac")?)?;
                 Ok(code)
             })
-            .collect()
+            .collect::<Result<Vec<CodeWrap>, StoreError>>()?;
+        let counts = |code: &CodeWrap| {
+            let id = floors::code(&code.account, code.created_at, code.n);
+            code.created_at.ms() >= since && self.floors.get(CODE, &id).is_none()
+        };
+        let (counting, older): (Vec<_>, Vec<_>) = codes.into_iter().partition(counts);
+        if !older.is_empty() {
+            alarm(TABLE_OF_CODES);
+        }
+        Ok(counting)
     }
 
     /// Writes a code back after [`CodeWrap::used_at`] was set; of two conflicting requests one gets
     /// [`DbError::RowCount`].
     pub async fn use_code(&self, tx: &mut Tx, code: &CodeWrap) -> Result<(), StoreError> {
+        self.note(Change::Code(code.account.clone(), code.created_at, code.n))?;
         let done = sqlx::query(
             "UPDATE recovery_codes SET used_at_ms = $3, mac = $4 WHERE account = $1 AND n = $2 AND used_at_ms IS NULL",
         )
         .bind(code.account.clone())
         .bind(code.n)
         .bind(code.used_at.map(Timestamp::ms))
-        .bind(self.mac_of(CODES, &code.columns()))
+        .bind(self.mac_of(TABLE_OF_CODES, &code.columns()))
         .execute(tx)
         .await?;
         Ok(DbError::one_row(done.rows_affected())?)

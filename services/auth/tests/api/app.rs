@@ -106,6 +106,7 @@ impl TestApp {
             },
             token_key_file: secret("token.key", 0x77),
             rows_key_file: secret("rows.key", 0x51),
+            journal_file: path.join("auth.rights"),
             operators_file: Some(SecretFile::new(secret_file(path, OPERATORS, &operators))),
             access_policy_url: access_policy.uri(),
             passwords: PasswordSettings::default(),
@@ -168,6 +169,13 @@ impl TestApp {
     /// Stops the service and starts it again on the same database.
     pub async fn restart(&mut self) {
         self.service.as_mut().unwrap().stop().await;
+        self.start().await.unwrap();
+    }
+
+    /// Starts the service again without its journal of rights.
+    pub async fn forget_journal(&mut self) {
+        self.service.as_mut().unwrap().stop().await;
+        std::fs::remove_file(&self.config.journal_file).unwrap();
         self.start().await.unwrap();
     }
 

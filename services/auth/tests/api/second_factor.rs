@@ -23,7 +23,12 @@ fn secret(uri: &str) -> Vec<u8> {
 }
 
 pub async fn set_up(app: &TestApp, token: &str) -> Vec<u8> {
-    let prepared = app.post("/v1/me/totp", token, json!({"password": PASSWORD})).await.expect(201);
+    set_up_with(app, token, PASSWORD).await
+}
+
+/// The same for an account with another password.
+pub async fn set_up_with(app: &TestApp, token: &str, password: &str) -> Vec<u8> {
+    let prepared = app.post("/v1/me/totp", token, json!({"password": password})).await.expect(201);
     let secret = secret(&prepared.text("uri"));
     app.put("/v1/me/totp", token, json!({"code": "000000"})).await.refused(401, "second_factor");
     app.put("/v1/me/totp", token, json!({"code": code_at(&secret, app.clock.now())})).await.expect(204);

@@ -1,8 +1,10 @@
 //! Rows written by another hand: denied, whoever wrote them.
 
-use serde_json::json;
+use reqwest::Method;
+use serde_json::{Value, json};
 
-use crate::app::{OPERATOR_PASSWORD, PASSWORD, each};
+use crate::app::{OPERATOR_PASSWORD, PASSWORD, TestApp, each};
+use crate::second_factor::{set_up, set_up_with};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_password_hash_copied_from_another_account_lets_nobody_in() {
@@ -125,6 +127,121 @@ async fn a_forged_final_signature_approves_nobody() {
         let body = json!({"password": OPERATOR_PASSWORD});
         app.post(&format!("/v1/agencies/{id}/approvals"), &token, body).await.refused(403, "forbidden");
         assert_eq!(app.get(&format!("/v1/agencies/{id}"), &token).await.text("standing"), "pending");
+    })
+    .await;
+}
+
+const NEW: &str = "another long password";
+
+/// Keeps rows as they are now, to be put back later.
+async fn keep(app: &TestApp) {
+    for sql in [
+        "CREATE TABLE older_accounts AS SELECT * FROM accounts",
+        "CREATE TABLE older_sessions AS SELECT * FROM sessions",
+        "CREATE TABLE older_codes AS SELECT * FROM recovery_codes",
+        "CREATE TABLE older_tokens AS SELECT * FROM refresh_tokens",
+        "CREATE TABLE older_factors AS SELECT * FROM factors",
+    ] {
+        app.by_hand(sql).await;
+    }
+}
+
+/// Puts a table back as it was.
+async fn put_back(app: &TestApp, table: [&'static str; 2]) {
+    let [delete, insert] = table;
+    app.by_hand(delete).await;
+    app.by_hand(insert).await;
+}
+
+const ACCOUNTS: [&str; 2] = ["DELETE FROM accounts", "INSERT INTO accounts SELECT * FROM older_accounts"];
+const SESSIONS: [&str; 2] = ["DELETE FROM sessions", "INSERT INTO sessions SELECT * FROM older_sessions"];
+const CODES: [&str; 2] = ["DELETE FROM recovery_codes", "INSERT INTO recovery_codes SELECT * FROM older_codes"];
+const TOKENS: [&str; 2] = ["DELETE FROM refresh_tokens", "INSERT INTO refresh_tokens SELECT * FROM older_tokens"];
+const FACTORS: [&str; 2] = ["DELETE FROM factors", "INSERT INTO factors SELECT * FROM older_factors"];
+
+/// Whoever owns the database, or restores a copy of it, brings no password back.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_older_account_does_not_bring_its_password_back() {
+    each(|mut app| async move {
+        app.patient("alice").await;
+        app.patient("bob").await;
+        let token = app.login("alice").await;
+        keep(&app).await;
+        let change = json!({"password": PASSWORD, "new_password": NEW});
+        app.call(Method::PUT, "/v1/me/password", Some(&token), Some(&change)).await.expect(204);
+        put_back(&app, ACCOUNTS).await;
+        for _restart in 0..2 {
+            app.wait(60);
+            app.try_login("alice", PASSWORD).await.refused(401, "bad_credentials");
+            app.wait(60);
+            app.try_login("alice", NEW).await.refused(401, "bad_credentials");
+            app.get("/v1/me", &token).await.refused(403, "forbidden");
+            app.restart().await;
+        }
+        app.try_login("bob", PASSWORD).await.expect(201);
+        // Who runs auth may decide that the copy counts.
+        app.forget_journal().await;
+        app.wait(60);
+        app.try_login("alice", PASSWORD).await.expect(201);
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_older_session_stays_ended() {
+    each(|mut app| async move {
+        app.patient("alice").await;
+        let tokens = app.try_login("alice", PASSWORD).await.expect(201);
+        let other = app.login("alice").await;
+        keep(&app).await;
+        let token = tokens.text("access_token");
+        app.call(Method::DELETE, "/v1/sessions/current", Some(&token), None).await.expect(200);
+        put_back(&app, SESSIONS).await;
+        put_back(&app, TOKENS).await;
+        for _restart in 0..2 {
+            app.get("/v1/me", &token).await.refused(403, "forbidden");
+            let form = json!({"refresh_token": tokens.text("refresh_token")});
+            app.post("/v1/sessions/refresh", "", form).await.refused(403, "forbidden");
+            app.get("/v1/me", &other).await.expect(200);
+            app.restart().await;
+        }
+        // A change that ends every session ends the others all the same.
+        let change = json!({"password": PASSWORD, "new_password": NEW});
+        app.call(Method::PUT, "/v1/me/password", Some(&other), Some(&change)).await.expect(204);
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn older_recovery_codes_and_factors_do_not_count_again() {
+    each(|mut app| async move {
+        let made = app.patient("alice").await;
+        let code = |n: usize| made.body["recovery_codes"][n].clone();
+        let token = app.login("alice").await;
+        set_up(&app, &token).await;
+        keep(&app).await;
+        let form = |code: Value| json!({"username": "alice", "code": code, "new_password": NEW});
+        app.post("/v1/recoveries", "", form(code(0))).await.expect(204);
+        put_back(&app, CODES).await;
+        for _restart in 0..2 {
+            app.wait(60);
+            app.post("/v1/recoveries", "", form(code(0))).await.refused(401, "bad_credentials");
+            app.restart().await;
+        }
+        // The factor went with the device. Another one is set up, and the earlier one put back.
+        let token = app.try_login("alice", NEW).await.expect(201).text("access_token");
+        set_up_with(&app, &token, NEW).await;
+        put_back(&app, FACTORS).await;
+        app.wait(60);
+        let login = json!({"username": "alice", "password": NEW, "totp": "000000"});
+        app.post("/v1/sessions", "", login).await.refused(403, "forbidden");
+        // Fresh codes replace those that were not used.
+        app.post("/v1/recoveries", "", form(code(1))).await.expect(204);
+        let token = app.try_login("alice", NEW).await.expect(201).text("access_token");
+        app.post("/v1/me/recovery-codes", &token, json!({"password": NEW})).await.expect(201);
+        put_back(&app, CODES).await;
+        app.wait(60);
+        app.post("/v1/recoveries", "", form(code(2))).await.refused(401, "bad_credentials");
     })
     .await;
 }

@@ -76,6 +76,7 @@ impl Plan<'_> {
             base: self.base(process)?,
             token_key_file: self.secret("token.key"),
             rows_key_file: self.secret("rows-auth.key"),
+            journal_file: self.home.journal("auth.rights"),
             operators_file: Some(self.secret("operators.json")),
             access_policy_url: self.url_of("access-policy")?,
             passwords: hbc_auth::PasswordSettings::default(),

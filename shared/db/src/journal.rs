@@ -1,4 +1,4 @@
-//! The journal of rights: a file beside the database and outside its power, to which every change of rights is appended
+//! A journal of rights: a file beside the database and outside its power, to which every change of rights is appended
 //! and forced to disk before it is answered. Who owns the database can set rows back to an older state of theirs, MACs
 //! included; they cannot set back this.
 //!
@@ -14,11 +14,10 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use anyhow::{Context as _, bail};
-use hbc_db::{Column, RowMac};
 use hbc_types::Timestamp;
 
-use crate::domain::floors::{Change, Floor, Floors};
-use crate::error::Error;
+use crate::floors::{Change, Floor, Floors, Kinds};
+use crate::{Column, RowMac};
 
 /// The first line of the file.
 const HEAD: &str = "hbc rights journal v1";
@@ -28,6 +27,11 @@ const SPARE_LINES: usize = 100_000;
 const DOMAIN: &str = "rights journal";
 
 type Mac = [u8; RowMac::BYTES];
+
+/// The file cannot be written: what was changed acts, and may seem undone after a crash.
+#[derive(Debug, thiserror::Error)]
+#[error("the journal of rights cannot be written")]
+pub struct JournalError(#[source] io::Error);
 
 /// The open journal. Clones share it.
 #[derive(Clone)]
@@ -76,11 +80,17 @@ impl std::fmt::Debug for Journal {
 
 impl Journal {
     /// Opens the journal at `path`, or begins one.
-    pub fn open(path: &Path, macs: RowMac, now: Timestamp) -> anyhow::Result<Self> {
-        Self::open_with(path, macs, now, SPARE_LINES)
+    pub fn open(path: &Path, macs: RowMac, kinds: Kinds, now: Timestamp) -> anyhow::Result<Self> {
+        Self::open_with(path, macs, kinds, now, SPARE_LINES)
     }
 
-    fn open_with(path: &Path, macs: RowMac, now: Timestamp, spare_lines: usize) -> anyhow::Result<Self> {
+    fn open_with(
+        path: &Path,
+        macs: RowMac,
+        kinds: Kinds,
+        now: Timestamp,
+        spare_lines: usize,
+    ) -> anyhow::Result<Self> {
         let floors = Floors::new(macs.clone());
         if let Some(folder) = path.parent() {
             std::fs::create_dir_all(folder)
@@ -89,9 +99,9 @@ impl Journal {
         if path.exists() {
             let bytes = std::fs::read(path).with_context(|| format!("{} cannot be read", path.display()))?;
             let text = String::from_utf8(bytes).context("the journal of rights is no text")?;
-            replay(&text, &macs, &floors).with_context(|| format!("{} cannot be used", path.display()))?;
+            replay(&text, &macs, kinds, &floors).with_context(|| format!("{} cannot be used", path.display()))?;
         }
-        floors.forget_sessions(now);
+        floors.forget(kinds, now);
         let tail = write_anew(path, &macs, &floors.all())
             .with_context(|| format!("{} cannot be written", path.display()))?;
         let end = End { file: Arc::new(Mutex::new(tail)), written: 0 };
@@ -107,7 +117,7 @@ impl Journal {
     }
 
     /// Appends changes that are committed; they are on disk when this returns. Callers at the same time share one write.
-    pub async fn append(&self, changes: Vec<Change>) -> Result<(), Error> {
+    pub async fn append(&self, changes: &[impl Change]) -> Result<(), JournalError> {
         if changes.is_empty() {
             return Ok(());
         }
@@ -133,7 +143,7 @@ impl Journal {
         let written = tokio::task::spawn_blocking(move || {
             shared.write(&mut file.lock().unwrap_or_else(PoisonError::into_inner), &batch)
         });
-        written.await.map_err(|_panicked| Error::Journal(io::Error::other("the writer panicked")))??;
+        written.await.map_err(|_panicked| JournalError(io::Error::other("the writer panicked")))??;
         end.written = taken;
         Ok(())
     }
@@ -141,18 +151,18 @@ impl Journal {
 
 impl Shared {
     /// Appends, or writes the file anew: every floor in memory is of a change that was committed.
-    fn write(&self, tail: &mut Tail, batch: &[Floor]) -> Result<(), Error> {
+    fn write(&self, tail: &mut Tail, batch: &[Floor]) -> Result<(), JournalError> {
         if tail.whole && tail.lines < self.spare_lines + self.floors.len() {
             return tail.append(&self.macs, batch);
         }
         let anew = write_anew(&self.path, &self.macs, &self.floors.all());
-        *tail = anew.map_err(|error| Error::Journal(io::Error::other(error.to_string())))?;
+        *tail = anew.map_err(|error| JournalError(io::Error::other(error.to_string())))?;
         Ok(())
     }
 }
 
 impl Tail {
-    fn append(&mut self, macs: &RowMac, floors: &[Floor]) -> Result<(), Error> {
+    fn append(&mut self, macs: &RowMac, floors: &[Floor]) -> Result<(), JournalError> {
         self.whole = false;
         let mut text = String::new();
         let mut last = self.last;
@@ -161,7 +171,7 @@ impl Tail {
             last = chained(macs, &last, &line);
             text.push_str(&format!("{line} {}\n", hex::encode(last)));
         }
-        self.file.write_all(text.as_bytes()).and_then(|()| self.file.sync_data()).map_err(Error::Journal)?;
+        self.file.write_all(text.as_bytes()).and_then(|()| self.file.sync_data()).map_err(JournalError)?;
         self.last = last;
         self.lines += floors.len();
         self.whole = true;
@@ -174,7 +184,7 @@ fn chained(macs: &RowMac, before: &Mac, line: &str) -> Mac {
 }
 
 /// Raises what a journal says. Only the last line may be torn.
-fn replay(text: &str, macs: &RowMac, floors: &Floors) -> anyhow::Result<()> {
+fn replay(text: &str, macs: &RowMac, kinds: Kinds, floors: &Floors) -> anyhow::Result<()> {
     let mut lines = text.split_inclusive('\n');
     if lines.next().is_none_or(|head| head.trim_end() != HEAD) {
         bail!("it does not begin as a journal of rights");
@@ -188,7 +198,7 @@ fn replay(text: &str, macs: &RowMac, floors: &Floors) -> anyhow::Result<()> {
         if hex::encode(last) != mac {
             bail!("line {number} was changed, or the key of the rows is another one");
         }
-        floors.raise(Floor::parse(change).with_context(|| format!("line {number} is no change"))?);
+        floors.raise(Floor::parse(change, kinds).with_context(|| format!("line {number} is no change"))?);
     }
     Ok(())
 }
@@ -210,22 +220,25 @@ fn write_anew(path: &Path, macs: &RowMac, floors: &[Floor]) -> anyhow::Result<Ta
 
 #[cfg(test)]
 mod tests {
-    use hbc_types::Random;
-    use hbc_types::ids::PatientId;
     use hbc_types::secret::Key32;
 
     use super::*;
+    use crate::floors::tests::{KINDS, Sample};
 
     fn macs() -> RowMac {
         RowMac::new(Key32::new([5; 32]))
     }
 
     fn open(path: &Path) -> anyhow::Result<Journal> {
-        Journal::open(path, macs(), Timestamp::from_ms(1_000))
+        Journal::open(path, macs(), KINDS, Timestamp::from_ms(1_000))
     }
 
-    fn patient(seed: u64) -> PatientId {
-        PatientId::random(&Random::seeded(seed))
+    fn rights(patient: u64, version: i64) -> [Sample; 1] {
+        [Sample("rights", patient, version)]
+    }
+
+    fn version(journal: &Journal, patient: u64) -> i64 {
+        journal.floors().get("rights", &patient.to_string()).unwrap()
     }
 
     #[tokio::test(flavor = "multi_thread")]
@@ -233,14 +246,15 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("rights.journal");
         let journal = open(&path).unwrap();
-        let appends = (0..40_u64).map(|n| journal.append(vec![Change::Rights(patient(n % 7), n)]));
-        for done in futures_util::future::join_all(appends).await {
+        let changes: Vec<_> = (0..40_i64).map(|n| rights(n.unsigned_abs() % 7, n)).collect();
+        for done in futures_util::future::join_all(changes.iter().map(|change| journal.append(change))).await {
             done.unwrap();
         }
         for _restart in 0..2 {
             let journal = open(&path).unwrap();
             for seed in 0..7 {
-                assert_eq!(journal.floors().rights(&patient(seed)), 35 + seed - if seed > 4 { 7 } else { 0 });
+                let last = 35 + seed.cast_signed() - if seed > 4 { 7 } else { 0 };
+                assert_eq!(version(&journal, seed), last);
             }
             let text = std::fs::read_to_string(&path).unwrap();
             assert_eq!(text.lines().count(), 8, "as short as it can be");
@@ -252,29 +266,29 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("rights.journal");
         let journal = open(&path).unwrap();
-        journal.append(vec![Change::Rights(patient(1), 5)]).await.unwrap();
+        journal.append(&rights(1, 5)).await.unwrap();
         // A file that cannot be written to, and the half of a line in it.
         let mut torn = std::fs::read(&path).unwrap();
         torn.extend(b"rights 00");
         std::fs::write(&path, torn).unwrap();
         journal.0.end.lock().await.file.lock().unwrap().file = File::open(&path).unwrap();
-        journal.append(vec![Change::Rights(patient(2), 6)]).await.unwrap_err();
-        assert_eq!(journal.floors().rights(&patient(2)), 6, "it acts at once all the same");
-        journal.append(vec![Change::Rights(patient(3), 7)]).await.unwrap();
+        journal.append(&rights(2, 6)).await.unwrap_err();
+        assert_eq!(version(&journal, 2), 6, "it acts at once all the same");
+        journal.append(&rights(3, 7)).await.unwrap();
         let again = open(&path).unwrap();
-        assert_eq!([1, 2, 3].map(|seed| again.floors().rights(&patient(seed))), [5, 6, 7]);
+        assert_eq!([1, 2, 3].map(|patient| version(&again, patient)), [5, 6, 7]);
     }
 
     #[tokio::test]
     async fn a_long_journal_is_written_anew() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("rights.journal");
-        let journal = Journal::open_with(&path, macs(), Timestamp::from_ms(1_000), 10).unwrap();
+        let journal = Journal::open_with(&path, macs(), KINDS, Timestamp::from_ms(1_000), 10).unwrap();
         for version in 1..100 {
-            journal.append(vec![Change::Rights(patient(1), version)]).await.unwrap();
+            journal.append(&rights(1, version)).await.unwrap();
             assert!(std::fs::read_to_string(&path).unwrap().lines().count() <= 13, "{version}");
         }
-        assert_eq!(open(&path).unwrap().floors().rights(&patient(1)), 99);
+        assert_eq!(version(&open(&path).unwrap(), 1), 99);
     }
 
     #[tokio::test]
@@ -282,8 +296,8 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("rights.journal");
         let journal = open(&path).unwrap();
-        journal.append(vec![Change::Rights(patient(1), 5)]).await.unwrap();
-        journal.append(vec![Change::Rights(patient(2), 6)]).await.unwrap();
+        journal.append(&rights(1, 5)).await.unwrap();
+        journal.append(&rights(2, 6)).await.unwrap();
         let whole = std::fs::read_to_string(&path).unwrap();
         for cut in 0..whole.len() {
             std::fs::write(&path, whole.as_bytes().split_at(cut).0).unwrap();
@@ -302,6 +316,6 @@ mod tests {
             open(&path).unwrap_err();
         }
         std::fs::write(&path, &whole).unwrap();
-        Journal::open(&path, RowMac::new(Key32::new([6; 32])), Timestamp::from_ms(1)).unwrap_err();
+        Journal::open(&path, RowMac::new(Key32::new([6; 32])), KINDS, Timestamp::from_ms(1)).unwrap_err();
     }
 }

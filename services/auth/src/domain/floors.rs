@@ -1,0 +1,58 @@
+//! What a change of rights is here: what the journal beside the database keeps of it, below which no row may fall. An older
+//! password, a session that ended and a recovery code that was used do not come back with an older row.
+//!
+//! Why: decision 0121.
+
+use hbc_db::floors::{self, Kinds};
+use hbc_types::Timestamp;
+use hbc_types::ids::{AccountId, SessionId};
+
+/// Kinds of changes.
+pub const KINDS: Kinds = Kinds { lasting: &[ACCOUNT, CODE, CODES], passing: SESSION };
+/// Of an account.
+pub const ACCOUNT: &str = "account";
+/// Of a recovery code.
+pub const CODE: &str = "code";
+/// Of an account's set of recovery codes.
+pub const CODES: &str = "codes";
+/// Of a session.
+pub const SESSION: &str = "session";
+
+/// What a transaction changes.
+pub type Changes = floors::Changes<Change>;
+
+/// One change of rights.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Change {
+    /// An account's row was written so many times.
+    Account(AccountId, i64),
+    /// A recovery code was used: its account, when it was made, its number among those made then.
+    Code(String, Timestamp, i64),
+    /// An account's recovery codes were made anew at this time.
+    Codes(String, Timestamp),
+    /// A session ended, which would have ended by itself at this time.
+    Session(SessionId, Timestamp),
+}
+
+impl floors::Change for Change {
+    fn parts(&self) -> (&'static str, String, i64) {
+        match self {
+            Self::Account(account, version) => (ACCOUNT, account.to_string(), *version),
+            Self::Code(account, made, n) => (CODE, code(account, *made, *n), 1),
+            Self::Codes(account, made) => (CODES, account.clone(), made.ms()),
+            Self::Session(session, end) => (SESSION, session.to_string(), end.ms()),
+        }
+    }
+}
+
+/// The id of a recovery code.
+#[must_use]
+pub fn code(account: &str, made: Timestamp, n: i64) -> String {
+    format!("{account}/{}/{n}", made.ms())
+}
+
+/// Whether a session ended.
+#[must_use]
+pub fn has_ended(floors: &floors::Floors, session: &SessionId) -> bool {
+    floors.get(SESSION, session.as_str()).is_some()
+}

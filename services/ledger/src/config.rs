@@ -44,6 +44,10 @@ pub struct Config {
     /// Submitted transactions per second and address.
     #[serde(default = "submissions_per_second")]
     pub submissions_per_second: u32,
+    /// Bytes of blocks that are read for an address in a second, eight seconds of it at once. Members and the deployment's
+    /// services are not bound by it.
+    #[serde(default = "block_bytes_per_second")]
+    pub block_bytes_per_second: u32,
     /// Whether a store that was changed is healed without being asked.
     #[serde(default)]
     pub heal: HealMode,
@@ -122,6 +126,10 @@ const fn challenge_period_s() -> u64 {
 
 const fn submissions_per_second() -> u32 {
     20_000
+}
+
+const fn block_bytes_per_second() -> u32 {
+    8 << 20
 }
 
 const fn yes() -> bool {

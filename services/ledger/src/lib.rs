@@ -50,7 +50,7 @@ impl Application {
             let (node, readiness) = (running.node.clone(), readiness.clone());
             move || keep_saying(node.clone(), readiness.clone())
         });
-        let app = routes::App::new(running.node.clone(), config.submissions_per_second);
+        let app = routes::App::new(running.node.clone(), &config);
         let audience = app.audience();
         let server = Server::build("ledger", &config.server, openapi(), routes::table, tasks)
             .state(app)

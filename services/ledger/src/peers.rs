@@ -20,7 +20,7 @@ use tokio::sync::{Notify, mpsc};
 
 use delivery::{Announcer, Delivery, Gossip, Line, keep_up};
 pub use envelope::{
-    MAX_ENVELOPE_BYTES, MEMBER_HEADER, SIGNATURE_HEADER, Unpacked, envelope_text, is_genuine, pack,
+    MAX_ENVELOPE_BYTES, MEMBER_HEADER, SIGNATURE_HEADER, Unpacked, envelope_text, is_genuine, pack, read_as,
     post_signed, send_envelope, unpack,
 };
 use hbc_consensus::MemberId;

@@ -88,15 +88,16 @@ impl Base {
         );
         let genesis = Arc::new(genesis);
         let db = open_database(settings, migrations).await?;
+        let caller = ServiceCaller::new(role, service_key.clone(), clock.clone(), random.clone());
         let schema = Schema::read(&db).await.context("the database cannot be looked at")?;
         Ok(Self {
             queue: Queue::new(db.clone(), clock.clone()),
             schema: Arc::new(schema),
             db,
             chain: genesis.chain_id()?,
-            ledger: LedgerClient::new(Arc::clone(&genesis), &settings.ledger_urls)?,
+            ledger: LedgerClient::of_service(Arc::clone(&genesis), &settings.ledger_urls, caller.clone())?,
             genesis,
-            caller: ServiceCaller::new(role, service_key.clone(), clock.clone(), random.clone()),
+            caller,
             service_key: Arc::new(service_key),
             finality: Finality::default(),
             clock,

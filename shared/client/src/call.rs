@@ -5,9 +5,8 @@ use std::time::Duration;
 
 use backon::{ExponentialBuilder, Retryable};
 use bytes::Bytes;
-use hbc_types::account::ServiceRole;
 use hbc_types::problem::{ProblemDocument, TYPE_PREFIX};
-use hbc_types::wire::token::SERVICE_HEADER;
+use hbc_types::wire::token::{Audience, READER_HEADER, SERVICE_HEADER};
 use reqwest::header::{HeaderMap, HeaderName, HeaderValue, RETRY_AFTER};
 use reqwest::{Method, StatusCode, Url};
 use serde::Serialize;
@@ -116,7 +115,7 @@ pub struct Call<A> {
     method: Method,
     headers: HeaderMap,
     body: Result<Bytes, ClientError>,
-    signer: Option<(ServiceCaller, ServiceRole)>,
+    signer: Option<(ServiceCaller, Audience)>,
     attempts: usize,
     deadline: Duration,
     answer: PhantomData<fn() -> A>,
@@ -187,8 +186,8 @@ impl<A> Call<A> {
     }
 
     /// Signed by a service for `audience`; every attempt gets an assertion of its own.
-    pub fn signed(mut self, caller: &ServiceCaller, audience: ServiceRole) -> Self {
-        self.signer = Some((caller.clone(), audience));
+    pub fn signed(mut self, caller: &ServiceCaller, audience: impl Into<Audience>) -> Self {
+        self.signer = Some((caller.clone(), audience.into()));
         self
     }
 
@@ -232,7 +231,8 @@ impl<A> Call<A> {
                 .body(body.clone());
             if let Some((caller, audience)) = &signer {
                 let assertion = caller.assertion(*audience, method.as_str(), &path_and_query(&url), &body)?;
-                request = request.header(SERVICE_HEADER, assertion);
+                let header = if *audience == Audience::LEDGER { READER_HEADER } else { SERVICE_HEADER };
+                request = request.header(header, assertion);
             }
             if let Some(context) = RequestContext::current() {
                 request =

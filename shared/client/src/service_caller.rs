@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use ed25519_dalek::SigningKey;
 use hbc_types::account::ServiceRole;
-use hbc_types::wire::token::{SERVICE_SECONDS, SERVICE_TYP, ServiceClaims};
+use hbc_types::wire::token::{Audience, SERVICE_SECONDS, SERVICE_TYP, ServiceClaims};
 use hbc_types::{Clock, Digest, Random};
 
 use crate::ClientError;
@@ -39,10 +39,10 @@ impl ServiceCaller {
         self.role
     }
 
-    /// The value of `HBC-Service` for one request to `audience`.
+    /// The value of `HBC-Service` (of `HBC-Reader`, to the ledger) for one request to `audience`.
     pub fn assertion(
         &self,
-        audience: ServiceRole,
+        audience: impl Into<Audience>,
         method: &str,
         path_and_query: &str,
         body: &[u8],
@@ -50,7 +50,7 @@ impl ServiceCaller {
         let now = self.clock.now().seconds();
         let claims = ServiceClaims {
             iss: self.role,
-            aud: audience,
+            aud: audience.into(),
             htm: method.to_owned(),
             htu: path_and_query.to_owned(),
             bh: Digest::of(body),

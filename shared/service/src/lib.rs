@@ -29,7 +29,7 @@ pub use caller::{Agency, Caller, MaybeCaller, Operator, Patient, Public};
 pub use edge::{Dialect, RequestId};
 pub use idempotency::{AnswerStore, IdempotencyKey};
 pub use json::{StrictJson, parse_strict};
-pub use limits::RateLimit;
+pub use limits::{Allowance, RateLimit};
 pub use problem::Problem;
 pub use proxies::{TrustedProxies, base_url, peer_address};
 pub use readiness::Readiness;

@@ -1,8 +1,10 @@
 //! Rate limits, per subject or per address.
 
+use std::collections::HashMap;
 use std::hash::Hash;
 use std::num::NonZeroU32;
-use std::time::Duration;
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use governor::clock::{Clock as _, DefaultClock};
 use governor::{DefaultKeyedRateLimiter, Quota};
@@ -54,6 +56,47 @@ impl<K: Hash + Eq + Clone> RateLimit<K> {
     }
 }
 
+/// So much a second and key of something whose amount is known only afterwards, as the bytes of an answer are: it is taken
+/// on credit, and who owes more than the burst waits.
+#[derive(Debug)]
+pub struct Allowance<K> {
+    per_second: u64,
+    burst: Duration,
+    /// When each debt is paid.
+    debts: Mutex<HashMap<K, Instant>>,
+}
+
+impl<K: Hash + Eq + Clone> Allowance<K> {
+    /// `per_second` units a second; `burst` of them may be owed.
+    #[must_use]
+    pub fn new(per_second: NonZeroU32, burst: u64) -> Self {
+        let per_second = u64::from(per_second.get());
+        Self { per_second, burst: time_of(burst, per_second), debts: Mutex::default() }
+    }
+
+    /// How long `key` must wait before it gets something more; none: it need not.
+    #[must_use]
+    pub fn wait(&self, key: &K, now: Instant) -> Option<Duration> {
+        let debts = self.debts.lock().unwrap_or_else(PoisonError::into_inner);
+        let owes = debts.get(key)?.saturating_duration_since(now);
+        owes.checked_sub(self.burst).filter(|wait| !wait.is_zero())
+    }
+
+    /// Counts so many units of `key`.
+    pub fn charge(&self, key: K, units: u64, now: Instant) {
+        let mut debts = self.debts.lock().unwrap_or_else(PoisonError::into_inner);
+        if debts.len() > KEYS {
+            debts.retain(|_key, paid| *paid > now);
+        }
+        let paid = debts.entry(key).or_insert(now);
+        *paid = (*paid).max(now) + time_of(units, self.per_second);
+    }
+}
+
+fn time_of(units: u64, per_second: u64) -> Duration {
+    Duration::from_micros(units.saturating_mul(1_000_000) / per_second.max(1))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -76,5 +119,22 @@ mod tests {
         assert!(limit.check(&"a").is_ok(), "what was refused did not count");
         assert!(limit.check_many(&"b", NonZeroU32::new(9).unwrap()).is_ok());
         assert!(limit.check(&"b").is_err());
+    }
+
+    #[test]
+    fn what_is_taken_on_credit_is_paid_in_time() {
+        let allowance = Allowance::new(NonZeroU32::new(10).unwrap(), 100);
+        let now = Instant::now();
+        let after = |seconds| now + Duration::from_secs(seconds);
+        allowance.charge("a", 100, now);
+        assert_eq!(allowance.wait(&"a", now), None, "the burst is owed, and no more");
+        allowance.charge("a", 50, now);
+        assert_eq!(allowance.wait(&"a", now), Some(Duration::from_secs(5)));
+        assert_eq!(allowance.wait(&"b", now), None);
+        assert_eq!(allowance.wait(&"a", after(4)), Some(Duration::from_secs(1)));
+        assert_eq!(allowance.wait(&"a", after(5)), None);
+        // What was not used long ago is no credit.
+        allowance.charge("a", 110, after(1_000));
+        assert_eq!(allowance.wait(&"a", after(1_000)), Some(Duration::from_secs(1)));
     }
 }

@@ -15,7 +15,7 @@ use futures_util::future::{Ready, ready};
 use hbc_client::jwt::{Expected, JwtError, TrustedKey, Unverified};
 use hbc_types::account::ServiceRole;
 use hbc_types::problem::Slug;
-use hbc_types::wire::token::{SERVICE_SECONDS, SERVICE_TYP, ServiceClaims};
+use hbc_types::wire::token::{Audience, READER_HEADER, SERVICE_SECONDS, SERVICE_TYP, ServiceClaims};
 use hbc_types::{Clock, Digest, Timestamp};
 
 use crate::Problem;
@@ -76,7 +76,7 @@ pub struct ServiceVerifier {
 }
 
 struct Inner {
-    audience: ServiceRole,
+    audience: Audience,
     peers: HashMap<String, Peer>,
     clock: Clock,
     started: Timestamp,
@@ -92,7 +92,8 @@ impl std::fmt::Debug for ServiceVerifier {
 impl ServiceVerifier {
     /// For calls to `audience`, by the services whose `keys` the genesis names.
     #[must_use]
-    pub fn new(audience: ServiceRole, keys: &[(ServiceRole, VerifyingKey)], clock: Clock) -> Self {
+    pub fn new(audience: impl Into<Audience>, keys: &[(ServiceRole, VerifyingKey)], clock: Clock) -> Self {
+        let audience = audience.into();
         let peers = keys.iter().filter_map(|(role, key)| {
             let key = TrustedKey::new(key).ok()?;
             let expected = Expected::new(role.code(), audience.code(), REQUIRED);
@@ -100,6 +101,14 @@ impl ServiceVerifier {
         });
         let (peers, started) = (peers.collect(), clock.now());
         Self { inner: Arc::new(Inner { audience, peers, clock, started, used: Mutex::default() }) }
+    }
+
+    /// The service that shows itself as the reader of a request without a body.
+    #[must_use]
+    pub fn reader(&self, request: &HttpRequest) -> Option<ServiceRole> {
+        let assertion = request.headers().get(READER_HEADER)?.to_str().ok()?;
+        let path = request.uri().path_and_query().map_or("/", |both| both.as_str());
+        self.verify(assertion, request.method().as_str(), path, b"").ok()
     }
 
     /// Checks an assertion against the request it came with, and remembers it.

@@ -77,6 +77,7 @@ fn configure(path: &Path, full: bool) -> Result<()> {
     let mut config: Config = toml::from_str(&text).context("a configuration made here")?;
     config.verify = if full { VerifyMode::Full } else { VerifyMode::Incremental };
     config.submissions_per_second = u32::MAX;
+    config.block_bytes_per_second = u32::MAX;
     std::fs::write(path, toml::to_string_pretty(&config)?).context("cannot write a configuration")
 }
 

@@ -145,6 +145,7 @@ impl Plan<'_> {
             scrub_period_s: 600,
             challenge_period_s: 60,
             submissions_per_second: 20_000,
+            block_bytes_per_second: 8 << 20,
             heal: hbc_ledger::config::HealMode::Auto,
             create_store: true,
             server: Self::server(*port),

@@ -18,7 +18,7 @@ use hbc_types::wire::ledger::{BlockView, BlocksView};
 use super::inlet::{Event, Inlet};
 use super::peer_book::PeerBook;
 use super::tasks;
-use crate::peers::Peer;
+use crate::peers::{Peer, Sender, read_as};
 
 /// Blocks asked for at once.
 const AT_ONCE: u32 = 100;
@@ -108,7 +108,7 @@ impl CatchUp {
     }
 
     /// Fetches the blocks after the tip, unless that is being done: from the peer that speaks of them, or from another.
-    pub(super) fn fetch(&mut self, speaker: &Arc<Peer>, height: u64, book: &PeerBook, inlet: &Arc<Inlet>) {
+    pub(super) fn fetch(&mut self, speaker: &Arc<Peer>, height: u64, book: &PeerBook, inlet: &Arc<Inlet>, reader: Option<Arc<Sender>>) {
         if self.asked.is_some_and(|asked| asked.since.elapsed() < GIVE_UP) {
             return;
         }
@@ -123,7 +123,9 @@ impl CatchUp {
         let inlet = Arc::clone(inlet);
         tasks::once("fetching blocks", async move {
             let route = ledger::list_blocks().with(format!("from={from}&limit={AT_ONCE}"));
-            let blocks = peer.endpoint.to(route).once().deadline(GIVE_UP).fetch().await;
+            let path = route.path.clone();
+            let call = read_as(peer.endpoint.to(route), &path, peer.id(), reader.as_deref());
+            let blocks = call.once().deadline(GIVE_UP).fetch().await;
             if let Err(error) = &blocks {
                 tracing::info!(peer.name = %peer.name, error = %error, "Blocks could not be fetched");
             }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use hbc_client::operations::ledger;
-use hbc_client::{ClientError, Endpoint};
+use hbc_client::{Call, ClientError, Endpoint};
 use hbc_consensus::sign_bytes::{fits, sign};
 use hbc_consensus::{Member, MemberId};
 use hbc_types::Digest;
@@ -50,6 +50,16 @@ pub async fn post_signed<T: DeserializeOwned>(
         .body(media_type, body)
         .fetch()
         .await
+}
+
+/// Reads from `receiver` in the member's name: a node serves everybody, and keeps capacity for the members. What is signed is
+/// an envelope whose body is the path.
+#[must_use]
+pub fn read_as<A>(call: Call<A>, path: &str, receiver: Option<MemberId>, sender: Option<&Sender>) -> Call<A> {
+    let (Some(receiver), Some(sender)) = (receiver, sender) else { return call };
+    let text = envelope_text(&sender.chain, &sender.me, &receiver, path.as_bytes());
+    let signature = STANDARD.encode(sign(&sender.key, &text));
+    call.header(MEMBER_HEADER, &sender.me.to_string()).header(SIGNATURE_HEADER, &signature)
 }
 
 /// What a member signs to vouch for an envelope.

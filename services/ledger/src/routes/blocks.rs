@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use actix_web::{HttpResponse, get, web};
+use actix_web::{HttpRequest, HttpResponse, get, web};
 use hbc_chain::comparison::compare_head;
 use hbc_chain::header::Header;
 use hbc_chain::memory::CertifiedHeader;
@@ -16,10 +16,10 @@ use hbc_types::problem::Slug;
 use hbc_types::secret::Bytes;
 use hbc_types::wire::ledger::{BlockView, BlocksView};
 use serde::Deserialize;
-use tokio::sync::SemaphorePermit;
 use utoipa::IntoParams;
 
 use super::App;
+use super::readers::Turn;
 use crate::node::guardian::Soundness;
 use crate::store::{StoreError, StoredBlock};
 
@@ -46,26 +46,25 @@ const fn max_blocks() -> u32 {
 
 impl App {
     /// A block that is what this node agreed to; otherwise the node is attacked and says so.
-    pub(super) async fn block(&self, height: u64) -> Result<BlockView, Problem> {
-        let _turn = self.turn().await?;
+    pub(super) async fn block(&self, request: &HttpRequest, height: u64) -> Result<BlockView, Problem> {
+        let turn = self.turn(request).await?;
         let stored = self.node.guard.store().block(height).await;
-        self.verified(height, stored).await
-    }
-
-    /// One of a few readers of whole blocks.
-    async fn turn(&self) -> Result<SemaphorePermit<'_>, Problem> {
-        self.readers.acquire().await.map_err(|closed| Problem::internal(&closed))
+        self.verified(&turn, height, stored).await
     }
 
     /// Hashes what was read, on a thread that may take its time.
     async fn verified(
         &self,
+        turn: &Turn<'_>,
         height: u64,
         stored: Result<Option<StoredBlock>, StoreError>,
     ) -> Result<BlockView, Problem> {
         let missing = Fault { height, wrong: Wrong::Missing };
         let block = match stored {
-            Ok(Some(block)) if block.height == height => block,
+            Ok(Some(block)) if block.height == height => {
+                turn.took(block.body.len());
+                block
+            }
             Ok(_) => return self.found_wrong(missing).await,
             Err(error) => return Err(self.reading_failed(height, error).await),
         };
@@ -81,12 +80,18 @@ impl App {
     }
 
     /// A final transaction's text, if its stored bytes still hash to its id.
-    pub(super) async fn transaction(&self, txid: &Digest, place: &Place) -> Result<String, Problem> {
-        let _turn = self.turn().await?;
+    pub(super) async fn transaction(
+        &self,
+        request: &HttpRequest,
+        txid: &Digest,
+        place: &Place,
+    ) -> Result<String, Problem> {
+        let turn = self.turn(request).await?;
         let stored = match self.node.guard.store().block(place.height).await {
             Ok(stored) => stored,
             Err(error) => return Err(self.reading_failed(place.height, error).await),
         };
+        turn.took(stored.as_ref().map_or(0, |block| block.body.len()));
         let index = usize::try_from(place.index).unwrap_or(usize::MAX);
         let bytes = stored.as_ref().and_then(|block| transactions(&block.body).nth(index).flatten());
         match bytes.filter(|bytes| leaf_hash(bytes) == *txid).map(|bytes| String::from_utf8(bytes.to_vec())) {
@@ -179,13 +184,14 @@ impl App {
 #[get("/v1/blocks/{height}")]
 pub async fn read(
     _public: Public,
+    request: HttpRequest,
     height: web::Path<u64>,
     app: web::Data<App>,
 ) -> Result<HttpResponse, Problem> {
     if *height > app.node.chain().height() {
         return Err(Problem::new(Slug::NotFound));
     }
-    Ok(HttpResponse::Ok().json(app.block(*height).await?))
+    Ok(HttpResponse::Ok().json(app.block(&request, *height).await?))
 }
 
 /// Consecutive blocks.
@@ -194,13 +200,14 @@ pub async fn read(
 #[get("/v1/blocks")]
 pub async fn list(
     _public: Public,
+    request: HttpRequest,
     range: web::Query<Range>,
     app: web::Data<App>,
 ) -> Result<HttpResponse, Problem> {
     if !(1..=MAX_BLOCKS).contains(&range.limit) {
         return Err(Problem::invalid("limit", "1 to 100"));
     }
-    let _turn = app.turn().await?;
+    let turn = app.turn(&request).await?;
     let tip = app.node.chain().height();
     let (mut blocks, mut bytes) = (Vec::new(), 0);
     let mut next = range.from;
@@ -209,7 +216,7 @@ pub async fn list(
         Err(error) => return Err(app.reading_failed(next, error).await),
     };
     while blocks.len() < usize::try_from(range.limit).unwrap_or(0) && bytes < MAX_BYTES && next <= tip {
-        let block = app.verified(next, reader.at(next).await).await?;
+        let block = app.verified(&turn, next, reader.at(next).await).await?;
         bytes += block.transactions.iter().map(String::len).sum::<usize>();
         blocks.push(block);
         next += 1;

@@ -7,6 +7,7 @@ pub mod explorer;
 pub mod members;
 pub mod network;
 pub mod proofs;
+pub mod readers;
 pub mod search;
 pub mod state;
 pub mod status;
@@ -24,15 +25,14 @@ use hbc_service::{Problem, RateLimit, Routes};
 use hbc_types::Digest;
 use hbc_types::problem::Slug;
 
+use crate::config::Config;
 use crate::node::Node;
 use crate::node::history::History;
+use readers::Readers;
 use stream::Audience;
 
 /// Answers about anchors that are made at once; more wait.
 const ANSWERS: usize = 2;
-
-/// Readers of whole blocks at once, each of which may hold two blocks of 8 MiB; more wait.
-const READERS: usize = 8;
 
 /// Challenges that a member may put at once; then one a second.
 const CHALLENGES_AT_ONCE: NonZeroU32 = NonZeroU32::MIN.saturating_add(7);
@@ -46,23 +46,24 @@ pub struct App {
     challenges: RateLimit<MemberId>,
     history: History,
     answers: tokio::sync::Semaphore,
-    readers: tokio::sync::Semaphore,
+    readers: Readers,
     audience: Arc<Audience>,
 }
 
 impl App {
-    /// For this node, with so many submitted transactions per second and address.
+    /// For this node, with the limits of its configuration.
     #[must_use]
-    pub fn new(node: Arc<Node>, submissions_per_second: u32) -> Self {
-        let burst = NonZeroU32::new(submissions_per_second).unwrap_or(NonZeroU32::MIN);
+    pub fn new(node: Arc<Node>, config: &Config) -> Self {
+        let burst = NonZeroU32::new(config.submissions_per_second).unwrap_or(NonZeroU32::MIN);
         let every = Duration::from_secs(1) / burst.get();
+        let readers = Readers::new(node.chain().genesis(), config.block_bytes_per_second, node.clock.clone());
         Self {
             node,
             submissions: RateLimit::new(burst, every),
             challenges: RateLimit::new(CHALLENGES_AT_ONCE, Duration::from_secs(1)),
             history: History::default(),
             answers: tokio::sync::Semaphore::new(ANSWERS),
-            readers: tokio::sync::Semaphore::new(READERS),
+            readers,
             audience: Arc::default(),
         }
     }

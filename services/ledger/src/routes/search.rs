@@ -1,7 +1,7 @@
 //! Transactions decoded: those of a block, found by author or type, one by its id, those that wait. Bytes of blocks are
 //! read and hashed again, about [`MAX_READ_BYTES`] an answer.
 
-use actix_web::{HttpResponse, get, web};
+use actix_web::{HttpRequest, HttpResponse, get, web};
 use hbc_chain::memory::Chain;
 use hbc_chain::payload::Payload;
 use hbc_chain::tx::Tx;
@@ -136,6 +136,7 @@ fn len(count: usize) -> u64 {
 #[get("/v1/explorer/blocks/{height}/transactions")]
 pub async fn list_block_transactions(
     _public: Public,
+    request: HttpRequest,
     height: web::Path<u64>,
     query: web::Query<PageQuery>,
     app: web::Data<App>,
@@ -145,7 +146,7 @@ pub async fn list_block_transactions(
     if *height > app.node.chain().height() {
         return Err(Problem::new(Slug::NotFound));
     }
-    let block = app.block(*height).await?;
+    let block = app.block(&request, *height).await?;
     let count = u32::try_from(block.transactions.len()).unwrap_or(u32::MAX);
     let end = first.saturating_add(limit).min(count);
     let items: Vec<TransactionSummary> =
@@ -163,6 +164,7 @@ pub async fn list_block_transactions(
 #[get("/v1/explorer/transactions")]
 pub async fn search_transactions(
     _public: Public,
+    request: HttpRequest,
     query: web::Query<Search>,
     app: web::Data<App>,
 ) -> Result<HttpResponse, Problem> {
@@ -184,7 +186,7 @@ pub async fn search_transactions(
                 next = Some(leaf.saturating_add(1));
                 break;
             }
-            let block = app.block(height).await?;
+            let block = app.block(&request, height).await?;
             bytes = block.transactions.iter().fold(bytes, |sum, jws| sum.saturating_add(jws.len()));
             open = Some(block);
         }
@@ -202,12 +204,13 @@ pub async fn search_transactions(
 #[get("/v1/explorer/transactions/{txid}")]
 pub async fn read_transaction(
     _public: Public,
+    request: HttpRequest,
     txid: web::Path<String>,
     app: web::Data<App>,
 ) -> Result<HttpResponse, Problem> {
     let txid = digest(&txid)?;
     let place = app.node.chain().state().place(&txid).ok_or_else(|| Problem::new(Slug::NotFound))?;
-    let jws = app.transaction(&txid, &place).await?;
+    let jws = app.transaction(&request, &txid, &place).await?;
     Ok(HttpResponse::Ok().json(app.decoded(&jws, place.height, place.index)?))
 }
 

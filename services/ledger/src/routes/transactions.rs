@@ -197,6 +197,7 @@ impl App {
 #[get("/v1/transactions/{txid}")]
 pub async fn read(
     _public: Public,
+    request: HttpRequest,
     txid: web::Path<String>,
     app: web::Data<App>,
 ) -> Result<HttpResponse, Problem> {
@@ -212,7 +213,7 @@ pub async fn read(
         refusal: None,
     };
     if let Some(place) = place {
-        view.jws = app.transaction(&txid, &place).await?;
+        view.jws = app.transaction(&request, &txid, &place).await?;
         view.state = TransactionState::Final;
         (view.height, view.index) = (Some(place.height), Some(place.index));
         view.leaf_index = Some(place.leaf);
@@ -260,7 +261,7 @@ pub async fn proof(
         let text = text.ok_or_else(|| Problem::new(Slug::Integrity))?;
         return Ok(HttpResponse::Ok().content_type("text/plain; charset=utf-8").body(text));
     }
-    let transaction = app.transaction(&txid, &place).await?;
+    let transaction = app.transaction(&request, &txid, &place).await?;
     let (header, _) = app.header(place.height).await?;
     let (parent, _) = app.header(place.height.saturating_sub(1)).await?;
     let proof = app.node.chain().prove(&place, transaction, header, parent);

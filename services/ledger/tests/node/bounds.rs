@@ -7,18 +7,25 @@ use std::time::{Duration, Instant};
 use hbc_chain::genesis::log_origin;
 use hbc_chain::header::Header;
 use hbc_chain::payload::{Payload, Receipts};
-use hbc_consensus::sign_bytes::SignBytes;
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use hbc_client::{ClientError, ServiceCaller};
+use hbc_consensus::sign_bytes::{SignBytes, sign};
 use hbc_consensus::{Member, MemberId, Message};
 use hbc_ledger::config::VerifyMode;
-use hbc_ledger::peers::{Heard, Item, Sender, pack, send_envelope};
+use hbc_ledger::peers::{
+    Heard, Item, MEMBER_HEADER, SIGNATURE_HEADER, Sender, envelope_text, pack, send_envelope,
+};
+use hbc_types::account::ServiceRole;
 use hbc_types::wire::ledger::{BlockView, BlocksView};
-use hbc_types::{Clock, Timestamp};
+use hbc_types::wire::token::{Audience, READER_HEADER};
+use hbc_types::{Clock, Random, Timestamp};
 use tokio::io::AsyncReadExt as _;
 use wiremock::matchers::{method, path};
 use wiremock::{Mock, MockServer, Request, Respond, ResponseTemplate};
 
 use crate::adversary::{self, Adversary};
-use crate::net::{Net, txid};
+use crate::net::{Net, service_key, txid};
 
 /// A server that takes every connection, reads what comes and never says a word; counts requests for blocks.
 async fn abstaining(port: u16) -> Arc<AtomicUsize> {
@@ -287,4 +294,57 @@ async fn a_node_hundreds_of_blocks_behind_catches_up_though_a_giver_dies() {
     assert!(stopped, "it went away on the way");
     let own = net.blocks(3, height).await.blocks.remove(0).hash;
     assert_eq!(own, net.blocks(1, height).await.blocks.remove(0).hash);
+}
+
+/// Everybody reads so much a second; members and the deployment's services read on, and who is behind catches up.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_crowd_of_readers_keeps_neither_members_nor_services_from_reading() {
+    let mut net = Net::new(4, VerifyMode::Incremental);
+    net.block_bytes_per_second = 16 << 10;
+    net.prefill(&[0, 1, 2], 60).await;
+    for index in [0, 1, 2] {
+        net.run(index);
+    }
+    const PATH: &str = "/v1/blocks?from=1&limit=60";
+    let get = async |headers: &[(&str, String)]| {
+        let call = net.endpoint(0).get(PATH).once();
+        let call = headers.iter().fold(call, |call, (name, value)| call.header(name, value));
+        call.fetch::<BlocksView>().await.map(|view| view.blocks.len())
+    };
+    let is_refused = |answer: Result<usize, ClientError>| answer.unwrap_err().status() == Some(429);
+    // Eight seconds' worth is 128 KiB; the blocks count more than 240 KiB.
+    assert_eq!(get(&[]).await.unwrap(), 60);
+    let Err(ClientError::Problem(refused)) = get(&[]).await else { panic!("served") };
+    let wait = refused.retry_after.unwrap();
+    assert!(refused.status == 429 && wait <= Duration::from_secs(30), "{wait:?}");
+    let receiver = sender(&net, 0).me;
+    let member = |index: usize, path: &str| {
+        let sender = sender(&net, index);
+        let text = envelope_text(&net.chain, &sender.me, &receiver, path.as_bytes());
+        let signature = STANDARD.encode(sign(&sender.key, &text));
+        [(MEMBER_HEADER, sender.me.to_string()), (SIGNATURE_HEADER, signature)]
+    };
+    let service = |role: ServiceRole, key: ServiceRole, path: &str| {
+        let caller = ServiceCaller::new(role, service_key(key), Clock::system(), Random::system());
+        [(READER_HEADER, caller.assertion(Audience::LEDGER, "GET", path, b"").unwrap())]
+    };
+    let (auth, storage) = (ServiceRole::Auth, ServiceRole::Storage);
+    for _again in 0..3 {
+        assert_eq!(get(&member(3, PATH)).await.unwrap(), 60);
+        assert_eq!(get(&service(auth, auth, PATH)).await.unwrap(), 60);
+        assert!(is_refused(get(&member(3, "/v1/blocks")).await), "signed for another path");
+        assert!(is_refused(get(&service(auth, storage, PATH)).await), "another service's key");
+        assert!(is_refused(get(&service(auth, auth, "/v1/blocks")).await));
+    }
+    let once = service(auth, auth, PATH);
+    assert_eq!(get(&once).await.unwrap(), 60);
+    assert!(is_refused(get(&once).await));
+    // A member that has nothing yet, at the same address.
+    net.run(3);
+    let height = net.status(0).await.height;
+    let started = Instant::now();
+    while net.status(3).await.height < height {
+        assert!(started.elapsed() < Duration::from_secs(60), "kept behind");
+        let _served_or_not = net.endpoint(0).get(PATH).once().fetch::<BlocksView>().await;
+    }
 }

@@ -47,6 +47,8 @@ pub struct Net {
     next_root: u64,
     /// Long, unless a test is about the scrub.
     pub scrub_period_s: u64,
+    /// Without end, unless a test is about readers.
+    pub block_bytes_per_second: u32,
     /// Members of the genesis; nodes after them know the first founder's address only.
     founders: usize,
     /// Keys that nodes hold beside their first, by index.
@@ -106,6 +108,7 @@ impl Net {
             verify,
             next_root: 0,
             scrub_period_s: 3_600,
+            block_bytes_per_second: u32::MAX,
             founders,
             next_keys: std::collections::BTreeMap::new(),
             challenge_period_s: 3_600,
@@ -164,6 +167,7 @@ impl Net {
             scrub_period_s: self.scrub_period_s,
             challenge_period_s: self.challenge_period_s,
             submissions_per_second: 100_000,
+            block_bytes_per_second: self.block_bytes_per_second,
             heal: self.heal,
             create_store: true,
             server: ServerSettings {

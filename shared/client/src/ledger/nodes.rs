@@ -12,6 +12,7 @@ use hbc_chain::certificate::PromiseClaims;
 use hbc_chain::checkpoint::quorum;
 use hbc_chain::genesis::{Genesis, Named};
 use hbc_types::Digest;
+use hbc_types::wire::token::Audience;
 use hbc_types::wire::ledger::{
     BatchAnswer, BatchResult, BlockView, BlocksView, KeyView, MembersView, NodeStatus, Promise, SubmitBatch,
     SubmitTransaction, TransactionView,
@@ -19,7 +20,7 @@ use hbc_types::wire::ledger::{
 use serde::de::DeserializeOwned;
 use tokio::time::Instant;
 
-use crate::{ClientError, Endpoint};
+use crate::{Call, ClientError, Endpoint, ServiceCaller};
 
 /// How long one node may take for one call.
 const DEADLINE: Duration = Duration::from_secs(5);
@@ -41,6 +42,8 @@ struct Inner {
     nodes: Vec<Node>,
     sticky: Mutex<HashMap<Digest, usize>>,
     next: AtomicUsize,
+    /// The service that reads.
+    reader: Option<ServiceCaller>,
 }
 
 struct Node {
@@ -58,6 +61,23 @@ impl std::fmt::Debug for LedgerClient {
 impl LedgerClient {
     /// The ledger founded by `genesis`, with nodes at `urls`.
     pub fn new(genesis: Arc<Genesis>, urls: &[String]) -> Result<Self, ClientError> {
+        Self::read_by(genesis, urls, None)
+    }
+
+    /// The same for a service, whose reads do not wait behind everybody's.
+    pub fn of_service(
+        genesis: Arc<Genesis>,
+        urls: &[String],
+        reader: ServiceCaller,
+    ) -> Result<Self, ClientError> {
+        Self::read_by(genesis, urls, Some(reader))
+    }
+
+    fn read_by(
+        genesis: Arc<Genesis>,
+        urls: &[String],
+        reader: Option<ServiceCaller>,
+    ) -> Result<Self, ClientError> {
         let chain = genesis.chain_id().map_err(|error| ClientError::BadCall(error.to_string()))?;
         let http = crate::http::client()?;
         let node = |url: &String| {
@@ -70,7 +90,7 @@ impl LedgerClient {
         }
         let members = RwLock::new(genesis.members.clone());
         let (sticky, next) = (Mutex::default(), AtomicUsize::new(0));
-        Ok(Self { inner: Arc::new(Inner { genesis, chain, members, nodes, sticky, next }) })
+        Ok(Self { inner: Arc::new(Inner { genesis, chain, members, nodes, sticky, next, reader }) })
     }
 
     /// The chain's id.
@@ -141,7 +161,7 @@ impl LedgerClient {
     /// Blocks from `from` on, unverified, from node `index`.
     pub async fn blocks(&self, index: usize, from: u64, limit: u32) -> Result<BlocksView, ClientError> {
         let route = ledger::list_blocks().with(format!("from={from}&limit={limit}"));
-        self.node(index)?.to(route).once().deadline(Duration::from_secs(15)).fetch().await
+        self.reading(self.node(index)?.to(route)).once().deadline(Duration::from_secs(15)).fetch().await
     }
 
     /// One block, unverified, from any node.
@@ -157,8 +177,9 @@ impl LedgerClient {
     /// The proof document of a final transaction, from any node; it proves itself (`hbc_chain::proof`).
     pub async fn proof(&self, txid: Digest) -> Result<Vec<u8>, ClientError> {
         let route = &ledger::prove_transaction(txid);
-        let call =
-            |node: Endpoint| async move { node.to(route.clone()).once().deadline(DEADLINE).send().await };
+        let call = |node: Endpoint| async move {
+            self.reading(node.to(route.clone())).once().deadline(DEADLINE).send().await
+        };
         self.anywhere(call).await.map(|answer| answer.body.to_vec())
     }
 
@@ -242,8 +263,18 @@ impl LedgerClient {
     /// Reads something from any node.
     async fn read<T: DeserializeOwned>(&self, route: Route<T>) -> Result<T, ClientError> {
         let route = &route;
-        self.anywhere(|node| async move { node.to(route.clone()).once().deadline(DEADLINE).fetch().await })
-            .await
+        let call = |node: Endpoint| async move {
+            self.reading(node.to(route.clone())).once().deadline(DEADLINE).fetch().await
+        };
+        self.anywhere(call).await
+    }
+
+    /// In the name of the service that reads, if one does.
+    fn reading<A>(&self, call: Call<A>) -> Call<A> {
+        match &self.inner.reader {
+            Some(reader) => call.signed(reader, Audience::LEDGER),
+            None => call,
+        }
     }
 
     async fn anywhere<T, F, Fut>(&self, call: F) -> Result<T, ClientError>

@@ -44,13 +44,55 @@ pub struct AccessClaims {
     pub amr: Vec<String>,
 }
 
+/// Whom a service's assertion is for, by its code.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum Audience {
+    /// A service.
+    Service(ServiceRole),
+    /// Any node of the ledger: it only shows who reads.
+    Ledger(LedgerAudience),
+}
+
+crate::codes! {
+    /// The nodes of the ledger, as an audience.
+    LedgerAudience {
+        /// Any node.
+        Node = "ledger",
+    }
+}
+
+impl Audience {
+    /// Any node of the ledger.
+    pub const LEDGER: Self = Self::Ledger(LedgerAudience::Node);
+
+    /// Its code.
+    #[must_use]
+    pub const fn code(self) -> &'static str {
+        match self {
+            Self::Service(role) => role.code(),
+            Self::Ledger(ledger) => ledger.code(),
+        }
+    }
+}
+
+impl From<ServiceRole> for Audience {
+    fn from(role: ServiceRole) -> Self {
+        Self::Service(role)
+    }
+}
+
+/// `HBC-Reader`: the same assertion, to a ledger node, which serves everybody and keeps some of its capacity for the services
+/// of the deployment. One that does not hold makes a reader like any other.
+pub const READER_HEADER: &str = "hbc-reader";
+
 /// Claims of a service's assertion: good for one request.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ServiceClaims {
     /// The calling service.
     pub iss: ServiceRole,
-    /// The called service.
-    pub aud: ServiceRole,
+    /// Who is called.
+    pub aud: Audience,
     /// HTTP method.
     pub htm: String,
     /// Path and query, as sent.

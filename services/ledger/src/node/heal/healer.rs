@@ -21,6 +21,7 @@ use crate::node::memory::Memory;
 use crate::node::peer_book::PeerBook;
 use crate::node::pool::Pool;
 use crate::node::tasks;
+use crate::peers::Peer;
 
 /// Between two attempts, growing.
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
@@ -195,8 +196,9 @@ impl Healer {
 
     /// Healthy peers first; what the others give proves itself just as well.
     fn sources(&self) -> Vec<HealSource> {
-        let mut sources: Vec<_> =
-            self.book.all().iter().map(|peer| (peer.is_attacked(), HealSource::of(peer))).collect();
+        let reader = self.membership.membership();
+        let source = |peer: &Arc<Peer>| (peer.is_attacked(), HealSource::of(peer, reader.clone()));
+        let mut sources: Vec<_> = self.book.all().iter().map(source).collect();
         sources.sort_by_key(|(attacked, _)| *attacked);
         sources.into_iter().map(|(_, source)| source).collect()
     }

@@ -116,7 +116,7 @@ fn sources(config: &Config, genesis: &Genesis, data: &DataFolder) -> anyhow::Res
     let source = |(name, url): (String, String)| {
         let member = genesis.members.iter().find(|member| member.name == name);
         let id = member.map(|member| MemberId(*member.kid().as_bytes()));
-        endpoint(&url).map(|endpoint| HealSource { id, name, endpoint })
+        endpoint(&url).map(|endpoint| HealSource { id, name, endpoint, reader: None })
     };
     Ok(others.filter_map(source).collect())
 }

@@ -1,6 +1,7 @@
 //! Opening what every service stands on: database, genesis, keys, the ledger's nodes, time and randomness.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::Context as _;
 use ed25519_dalek::{SigningKey, VerifyingKey};
@@ -26,15 +27,26 @@ pub struct Surroundings<P = ()> {
     pub random: Random,
     /// Keys of users' tokens, given by hand instead of fetched from auth.
     pub token_keys: Option<Vec<VerifyingKey>>,
+    /// How often the database is looked at.
+    pub glance: Duration,
     /// What this service lets tests replace.
     pub parts: P,
 }
 
 impl<P: Default> Default for Surroundings<P> {
     fn default() -> Self {
-        Self { clock: Clock::system(), random: Random::system(), token_keys: None, parts: P::default() }
+        Self {
+            clock: Clock::system(),
+            random: Random::system(),
+            token_keys: None,
+            glance: GLANCE,
+            parts: P::default(),
+        }
     }
 }
+
+/// How often the database and the parts are asked.
+pub(crate) const GLANCE: Duration = Duration::from_secs(2);
 
 /// What every service stands on. Clones share it.
 #[derive(Clone)]

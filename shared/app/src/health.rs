@@ -8,28 +8,29 @@ use hbc_service::Readiness;
 use tokio::time::timeout;
 
 use crate::Base;
+use crate::base::GLANCE;
 use crate::state::ServiceState;
-
-/// How often the database and the parts are asked.
-const GLANCE: Duration = Duration::from_secs(2);
 
 /// What does not answer within this does not answer.
 const PATIENCE: Duration = Duration::from_secs(5);
 
 /// Says whether the database answers, consists of what it consisted of at the start, and has not lost its place in the
-/// ledger.
-pub async fn say_database(base: Base, readiness: Readiness) {
+/// ledger. While it is another one than it was, the service answers nothing: what it would decide is somebody else's.
+pub async fn say_database(base: Base, glance: Duration, readiness: Readiness) {
     let (chain, mut highest) = (base.chain.to_string(), None);
     loop {
         let trouble = match timeout(PATIENCE, look(&base, &chain, &mut highest)).await {
-            Ok(Ok(oddity)) => oddity,
+            Ok(Ok(oddity)) => {
+                readiness.halt(oddity.is_some());
+                oddity
+            }
             Ok(Err(_)) | Err(_) => Some("does not answer".to_owned()),
         };
         let was_ready = readiness.set("database", trouble.is_none(), trouble.as_deref().unwrap_or("answers"));
         if let Some(trouble) = trouble.filter(|_| was_ready) {
             tracing::error!(alarm = "database", trouble, "The database is not as it should be");
         }
-        tokio::time::sleep(GLANCE).await;
+        tokio::time::sleep(glance).await;
     }
 }
 

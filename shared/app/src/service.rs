@@ -1,6 +1,7 @@
 //! A service from its configuration to its end: opened, its loops started, served, stopped.
 
 use std::future::Future;
+use std::time::Duration;
 
 use ed25519_dalek::VerifyingKey;
 use hbc_client::Endpoint;
@@ -103,13 +104,13 @@ impl<S: Service> Application<S> {
 
     /// Like [`Application::build`] in surroundings of one's own.
     pub async fn build_in(config: S::Config, surroundings: Surroundings<S::Parts>) -> anyhow::Result<Self> {
-        let Surroundings { clock, random, token_keys, parts } = surroundings;
+        let Surroundings { clock, random, token_keys, glance, parts } = surroundings;
         let settings = config.base();
         hbc_service::telemetry::init(&settings.telemetry)?;
         let base = Base::open(S::ROLE, settings, S::MIGRATIONS, clock, random).await?;
         let app = S::open(&config, base.clone(), parts).await?;
         let (tasks, readiness) = (Tasks::new(), Readiness::default());
-        start(&base, S::events(&app), &tasks, &readiness);
+        start(&base, S::events(&app), glance, &tasks, &readiness);
         let runner = start_own::<S>(&base, &app, &tasks, &readiness)?;
         let keys = token_keys.map_or_else(|| S::tokens(&config), |keys| Ok(TokenKeys::Known(keys)))?;
         let server = Server::build(S::NAME, &settings.server, openapi::<S>(), S::routes, tasks.clone())
@@ -170,7 +171,7 @@ pub async fn migrate<S: Service>(config: &S::Config) -> anyhow::Result<()> {
 }
 
 /// Starts what every service has. Nothing here waits for a neighbour: each loop tries until it gets through.
-fn start<E: LedgerEvents>(base: &Base, events: E, tasks: &Tasks, readiness: &Readiness) {
+fn start<E: LedgerEvents>(base: &Base, events: E, glance: Duration, tasks: &Tasks, readiness: &Readiness) {
     let journal = LedgerJournal::new(base, events);
     let follower = Follower::new(base.ledger.clone(), journal.clone(), base.finality.clone());
     tasks.spawn_supervised("ledger follower", move || follower.clone().run());
@@ -179,7 +180,9 @@ fn start<E: LedgerEvents>(base: &Base, events: E, tasks: &Tasks, readiness: &Rea
     let (finality, parts) = (base.finality.clone(), readiness.clone());
     tasks.spawn_supervised("ledger health", move || health::say_ledger(finality.clone(), parts.clone()));
     let (this, parts) = (base.clone(), readiness.clone());
-    tasks.spawn_supervised("database health", move || health::say_database(this.clone(), parts.clone()));
+    tasks.spawn_supervised("database health", move || {
+        health::say_database(this.clone(), glance, parts.clone())
+    });
 }
 
 /// Starts what does the service's jobs, what measures it, and what is its own.

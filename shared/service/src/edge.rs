@@ -19,7 +19,7 @@ use tracing::Instrument;
 
 use crate::body::check_encoding;
 use crate::service_assertion::VerifiedService;
-use crate::{Problem, ServiceVerifier, body};
+use crate::{Problem, Readiness, ServiceVerifier, body};
 
 /// The request's id, as a handler's argument.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -94,9 +94,9 @@ pub(crate) async fn around<B: MessageBody + 'static>(
     let started = tokio::time::Instant::now();
     let path = request.path().to_owned();
     let work = async {
-        let refused = match check_encoding(&mut request, edge.inflates) {
+        let refused = match check_standing(&request).and_then(|()| check_encoding(&mut request, edge.inflates)) {
             Ok(()) => verify_service(&mut request).await.err(),
-            Err(encoded) => Some(encoded),
+            Err(problem) => Some(problem),
         };
         let answered = match refused {
             Some(problem) => Ok(request.error_response(problem)),
@@ -159,6 +159,18 @@ async fn run<B: MessageBody + 'static>(
             Err(Problem::new(Slug::Internal))
         }
     }
+}
+
+/// What is answered whatever state the service is in.
+const ALWAYS: [&str; 4] = ["/livez", "/readyz", "/metrics", "/openapi.json"];
+
+/// Refuses everything while the service may decide nothing.
+fn check_standing(request: &ServiceRequest) -> Result<(), Problem> {
+    let halted = request.app_data::<web::Data<Readiness>>().is_some_and(|readiness| readiness.is_halted());
+    if halted && !ALWAYS.contains(&request.path()) {
+        return Err(Problem::new(Slug::Unavailable).detail("the service has stopped: its database was changed"));
+    }
+    Ok(())
 }
 
 /// Checks the assertion in `HBC-Service`, if there is one, over the whole request, and puts the body back.

@@ -1,6 +1,8 @@
-//! What `/readyz` answers: a service is ready when every named part of it is.
+//! What `/readyz` answers: a service is ready when every named part of it is. And whether it answers anything else: a service
+//! whose database another hand changed decides nothing.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 
 use serde::Serialize;
@@ -9,6 +11,7 @@ use serde::Serialize;
 #[derive(Clone, Debug, Default)]
 pub struct Readiness {
     parts: Arc<RwLock<BTreeMap<&'static str, Part>>>,
+    halted: Arc<AtomicBool>,
 }
 
 /// How a part stands.
@@ -26,6 +29,17 @@ impl Readiness {
         let entry = Part { ready, note: note.into() };
         let before = self.parts.write().unwrap_or_else(PoisonError::into_inner).insert(part, entry);
         before.is_none_or(|before| before.ready)
+    }
+
+    /// Nothing is answered any more but how the service stands, or everything is again.
+    pub fn halt(&self, halted: bool) {
+        self.halted.store(halted, Ordering::Release);
+    }
+
+    /// Whether nothing is answered.
+    #[must_use]
+    pub fn is_halted(&self) -> bool {
+        self.halted.load(Ordering::Acquire)
     }
 
     /// Whether every part is ready.

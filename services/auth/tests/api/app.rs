@@ -139,6 +139,8 @@ impl TestApp {
             clock: self.clock.clone(),
             random: self.random.clone(),
             token_keys: None,
+            // What a hostile database does is tried before anybody looks at it.
+            glance: std::time::Duration::from_secs(3_600),
             parts: Cost { m_kib: 64, t: 1, p: 1 },
         };
         let application = Application::build_in(self.config.clone(), surroundings).await?;

@@ -218,7 +218,7 @@ const CHANGES: [(&str, &str, &str); 3] = [
 #[tokio::test(flavor = "multi_thread")]
 async fn a_database_that_is_not_as_it_was_is_told() {
     each(|app| async move {
-        let ready = async || app.anybody_gets("/readyz").await;
+        let (patient, ready) = (app.patient(), async || app.anybody_gets("/readyz").await);
         eventually("ready", || async { ready().await.status == 200 }).await;
         for (change, words, undone) in CHANGES {
             app.schema_by_hand(change).await;
@@ -228,8 +228,11 @@ async fn a_database_that_is_not_as_it_was_is_told() {
                     && reply.body["parts"]["database"]["note"].as_str().unwrap().contains(words)
             })
             .await;
+            // Nothing is decided on what somebody else made of it.
+            app.get(&patient, "/v1/records").await.refused(503, "unavailable");
             app.schema_by_hand(undone).await;
             eventually("ready again", || async { ready().await.status == 200 }).await;
+            app.get(&patient, "/v1/records").await.expect(200);
         }
     })
     .await;

@@ -53,36 +53,31 @@ pub struct NumberRange {
 }
 
 /// The numbers of one label set as the database has them.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct SetState {
     /// The highest number handed out.
     pub n_max: u64,
-    /// Ranges that are not final: (first, last, state).
-    pub unsettled: Vec<(u64, u64, RangeState)>,
+    /// Those whose records are on their way.
+    pub open: Ranges,
+    /// Those that are void.
+    pub voided: Ranges,
 }
 
 impl SetState {
     /// Whether `n` was handed out and is not void.
     #[must_use]
     pub fn may_be_unwrapped(&self, n: u64) -> bool {
-        let void = |(first, last, state): &(u64, u64, RangeState)| {
-            *state == RangeState::Void && (*first..=*last).contains(&n)
-        };
-        n >= 1 && n <= self.n_max && !self.unsettled.iter().any(void)
+        n >= 1 && n <= self.n_max && !self.voided.contains(n)
     }
 
     /// The set as readers see it.
     #[must_use]
     pub fn view(&self, labels: Labels) -> NumberSet {
-        let of = |wanted: RangeState| {
-            let unsettled = self.unsettled.iter().filter(|(_, _, state)| *state == wanted);
-            Ranges::of(unsettled.map(|(first, last, _)| [*first, *last]))
-        };
         NumberSet {
             labels,
             n_max: self.n_max,
-            open: of(RangeState::Open),
-            voided: of(RangeState::Void),
+            open: self.open.clone(),
+            voided: self.voided.clone(),
             erased: Ranges::default(),
         }
     }
@@ -191,7 +186,7 @@ mod tests {
 
     #[test]
     fn void_and_unknown_numbers_are_never_unwrapped() {
-        let set = SetState { n_max: 9, unsettled: vec![(3, 4, RangeState::Void), (9, 9, RangeState::Open)] };
+        let set = SetState { n_max: 9, open: Ranges::of([[9, 9]]), voided: Ranges::of([[3, 4]]) };
         let open: Vec<u64> = (0..12).filter(|n| set.may_be_unwrapped(*n)).collect();
         assert_eq!(open, vec![1, 2, 5, 6, 7, 8, 9]);
         let view = set.view(labels(Category::Laboratory));

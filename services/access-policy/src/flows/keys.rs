@@ -452,7 +452,9 @@ async fn void_in(app: &App, tx: &mut Tx, id: &IntentId, now: Timestamp) -> Resul
         Some(IntentState::Open(intent)) => {
             let ranges = store::keys::ranges(tx, id).await?;
             let categories: BTreeSet<Category> = ranges.iter().map(|range| range.labels.category).collect();
-            store::keys::void_ranges(tx, id).await?;
+            for range in ranges.iter().filter(|range| range.state == RangeState::Open) {
+                store::keys::void_range(tx, &intent.patient, range).await?;
+            }
             store::keys::close_intent(tx, id, "void", now).await?;
             let occurrence = Occurrence {
                 patient: intent.patient.clone(),

@@ -7,6 +7,7 @@ use hbc_db::{DbError, Tx};
 use hbc_types::ids::{AccountId, IntentId, PatientId, ReceiptId};
 use hbc_types::labels::{Category, Sensitivity};
 use hbc_types::purpose::Purpose;
+use hbc_types::ranges::Ranges;
 use hbc_types::wire::access::Labels;
 use hbc_types::{Digest, Timestamp};
 use sqlx::any::AnyRow;
@@ -151,13 +152,41 @@ pub async fn settle_range(
     Ok(())
 }
 
-/// Voids the open ranges of an intent and says how many they were.
-pub async fn void_ranges(tx: &mut Tx, intent: &IntentId) -> Result<u64, Error> {
-    let done = sqlx::query("UPDATE number_ranges SET state = 'void' WHERE intent = $1 AND state = 'open'")
-        .bind(intent.as_str().to_owned())
-        .execute(tx)
-        .await?;
-    Ok(done.rows_affected())
+/// Voids an open range. Void ranges that it touches become one with it: however many uploads fail, readers meet one row.
+pub async fn void_range(tx: &mut Tx, patient: &PatientId, range: &NumberRange) -> Result<(), Error> {
+    let neighbours = sqlx::query(
+        "DELETE FROM number_ranges
+         WHERE patient = $1 AND sensitivity = $2 AND category = $3 AND state = 'void' AND (
+             (last_n = $4 - 1 AND first_n = (SELECT max(first_n) FROM number_ranges
+                 WHERE patient = $1 AND sensitivity = $2 AND category = $3 AND first_n < $4))
+             OR first_n = $5 + 1)
+         RETURNING first_n, last_n",
+    )
+    .bind(patient.as_str().to_owned())
+    .bind(range.labels.sensitivity.code())
+    .bind(range.labels.category.code())
+    .bind(row::stored(range.first, "first_n")?)
+    .bind(row::stored(range.last, "last_n")?)
+    .fetch_all(&mut *tx)
+    .await?;
+    let (mut first, mut last) = (range.first, range.last);
+    for neighbour in &neighbours {
+        first = first.min(Reader(neighbour).number("first_n")?);
+        last = last.max(Reader(neighbour).number("last_n")?);
+    }
+    let done = sqlx::query(
+        "UPDATE number_ranges SET state = 'void', first_n = $5, last_n = $6
+         WHERE patient = $1 AND sensitivity = $2 AND category = $3 AND first_n = $4 AND state = 'open'",
+    )
+    .bind(patient.as_str().to_owned())
+    .bind(range.labels.sensitivity.code())
+    .bind(range.labels.category.code())
+    .bind(row::stored(range.first, "first_n")?)
+    .bind(row::stored(first, "first_n")?)
+    .bind(row::stored(last, "last_n")?)
+    .execute(tx)
+    .await?;
+    Ok(DbError::one_row(done.rows_affected())?)
 }
 
 /// The number state of one label set; a set without numbers has none.
@@ -174,7 +203,7 @@ pub async fn set(tx: &mut Tx, patient: &PatientId, labels: Labels) -> Result<Set
     .bind(labels.category.code())
     .fetch_all(tx)
     .await?;
-    Ok(sets_of(&rows)?.remove(&labels).unwrap_or(SetState { n_max: 0, unsettled: Vec::new() }))
+    Ok(sets_of(&rows)?.remove(&labels).unwrap_or_default())
 }
 
 /// The number states of all label sets of a patient.
@@ -193,16 +222,23 @@ pub async fn sets(tx: &mut Tx, patient: &PatientId) -> Result<BTreeMap<Labels, S
 }
 
 fn sets_of(rows: &[AnyRow]) -> Result<BTreeMap<Labels, SetState>, DbError> {
-    let mut sets = BTreeMap::new();
+    let mut sets: BTreeMap<Labels, (u64, [Vec<[u64; 2]>; 2])> = BTreeMap::new();
     for row in rows {
-        let n_max = Reader(row).number("n_max")?;
-        let set = sets.entry(labels(row)?).or_insert(SetState { n_max, unsettled: Vec::new() });
-        if let Some(first) = Reader(row).number_opt("first_n")? {
-            let last = Reader(row).number("last_n")?;
-            set.unsettled.push((first, last, Reader(row).code("state", RangeState::parse)?));
+        let (n_max, [open, voided]) = sets.entry(labels(row)?).or_default();
+        let row = Reader(row);
+        *n_max = row.number("n_max")?;
+        if let Some(first) = row.number_opt("first_n")? {
+            let of_state = match row.code("state", RangeState::parse)? {
+                RangeState::Void => voided,
+                RangeState::Open | RangeState::Final => open,
+            };
+            of_state.push([first, row.number("last_n")?]);
         }
     }
-    Ok(sets)
+    let state = |(labels, (n_max, [open, voided]))| {
+        (labels, SetState { n_max, open: Ranges::of(open), voided: Ranges::of(voided) })
+    };
+    Ok(sets.into_iter().map(state).collect())
 }
 
 /// A write intent that got numbers.

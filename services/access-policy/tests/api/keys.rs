@@ -278,3 +278,35 @@ async fn only_a_proper_root_key_is_pinned() {
         assert_eq!(refused.problem(), "422 invalid_input", "{bytes:02x?}");
     }
 }
+
+/// However many uploads fail, in whatever order, their numbers are as few rows as can be.
+#[tokio::test]
+async fn void_numbers_that_touch_are_one_range() {
+    for w in worlds().await {
+        let patient = w.patient().await;
+        let mut written = Vec::new();
+        for _ in 0..12 {
+            written.push(w.write(&patient.user, &patient.id, &[labels(LAB), labels(LAB)]).await);
+        }
+        // All but the fifth, whose numbers are 9 and 10.
+        for index in [3, 0, 1, 11, 2, 9, 6, 10, 8, 5, 7] {
+            let void = VoidRequest { intent: written[index].request.intent.clone() };
+            for _again in 0..2 {
+                assert_eq!(w.storage("/internal/v1/keys/void", None, &void).await.status, 204);
+            }
+        }
+        assert_eq!(w.by_hand("UPDATE number_ranges SET state = state WHERE state = 'void'").await, 2);
+        let everything: Vec<usize> = {
+            let mut opened = Vec::new();
+            for (index, one) in written.iter().enumerate() {
+                if w.read(&patient.user, one).await.keys.len() == 2 {
+                    opened.push(index);
+                }
+            }
+            opened
+        };
+        assert_eq!(everything, [4]);
+        let kept = anchored(&written[4]);
+        assert_eq!(w.storage("/internal/v1/keys/anchored", None, &kept).await.status, 204);
+    }
+}

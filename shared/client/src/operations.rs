@@ -125,6 +125,7 @@ operations! {
         sign_up_patient() = POST "/v1/patients" -> PatientCreated;
         recover_account() = POST "/v1/recoveries" -> ();
         log_in() = POST "/v1/sessions" -> Tokens;
+        step_up() = POST "/v1/sessions/current/step-up" -> SteppedUp;
         log_out() = DELETE "/v1/sessions/current" -> Denial;
         refresh_session() = POST "/v1/sessions/refresh" -> Tokens;
     }

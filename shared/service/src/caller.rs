@@ -9,8 +9,9 @@ use futures_util::future::{LocalBoxFuture, Ready, ready};
 use hbc_types::account::Role;
 use hbc_types::ids::{AccountId, AgencyId, OperatorId, PatientId, SessionId};
 use hbc_types::problem::Slug;
+use hbc_types::Timestamp;
 use hbc_types::secret::SecretText;
-use hbc_types::wire::token::AccessClaims;
+use hbc_types::wire::token::{AccessClaims, STEP_UP_SECONDS};
 
 use crate::{Problem, TokenError, TokenVerifier};
 
@@ -39,11 +40,22 @@ pub struct Caller {
     pub auth_time: i64,
     /// How they were checked.
     pub amr: Vec<String>,
+    /// Whether the account has a second factor.
+    pub second_factor: bool,
     /// The token itself, to be sent along with calls made on the account's behalf.
     pub token: SecretText,
 }
 
 impl Caller {
+    /// Asks whose account has a second factor for having shown it lately: a token that was left lying about is not enough.
+    pub fn check_step_up(&self, now: Timestamp) -> Result<(), Problem> {
+        let lately = now.seconds().saturating_sub(self.auth_time) <= STEP_UP_SECONDS;
+        if !self.second_factor || (lately && self.amr.iter().any(|way| way == "otp")) {
+            return Ok(());
+        }
+        Err(Problem::new(Slug::StepUp))
+    }
+
     fn new(claims: AccessClaims, token: String) -> Self {
         Self {
             account: claims.sub,
@@ -51,6 +63,7 @@ impl Caller {
             session: claims.sid,
             auth_time: claims.auth_time,
             amr: claims.amr,
+            second_factor: claims.second_factor,
             token: SecretText::new(token),
         }
     }

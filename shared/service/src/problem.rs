@@ -9,6 +9,7 @@ use actix_web::http::header::{CACHE_CONTROL, CONTENT_TYPE, RETRY_AFTER, WWW_AUTH
 use actix_web::{HttpResponse, ResponseError};
 use hbc_client::ClientError;
 use hbc_types::problem::{FieldError, ProblemDocument, Slug, TYPE_PREFIX};
+use hbc_types::wire::token::STEP_UP_SECONDS;
 
 /// What a handler returns instead of an answer.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -90,6 +91,17 @@ impl Problem {
         }
     }
 
+    /// What credentials are asked for.
+    fn challenge(&self) -> String {
+        match self.slug {
+            // RFC 9470 §3.
+            Slug::StepUp => {
+                format!("Bearer error=\"insufficient_user_authentication\", max_age={STEP_UP_SECONDS}")
+            }
+            _ => "Bearer".to_owned(),
+        }
+    }
+
     /// The HTTP answer for the request with this id.
     #[must_use]
     pub fn respond(&self, instance: Option<&str>) -> HttpResponse {
@@ -101,7 +113,7 @@ impl Problem {
             answer.insert_header((RETRY_AFTER, after.as_secs().max(1).to_string()));
         }
         if self.slug.status() == 401 {
-            answer.insert_header((WWW_AUTHENTICATE, "Bearer"));
+            answer.insert_header((WWW_AUTHENTICATE, self.challenge()));
         }
         let body = serde_json::to_string(&self.document(instance)).unwrap_or_default();
         answer.body(body)

@@ -46,6 +46,7 @@ impl User {
             role: role_of(&self.account),
             auth_time: now,
             amr: vec!["pwd".to_owned()],
+            second_factor: false,
         }
     }
 

@@ -57,6 +57,8 @@ problems! {
     BadCredentials = "bad_credentials", 401, "Username or password is wrong", false;
     /// A second factor is needed or wrong.
     SecondFactor = "second_factor", 401, "A second factor is needed", false;
+    /// The credentials must be shown again, second factor included (RFC 9470).
+    StepUp = "step_up", 401, "Show password and code again", false;
     /// A refresh token was used twice: its whole family is dead.
     TokenReused = "token_reused", 401, "The refresh token was used before", false;
     /// A signature does not verify, or its key is not registered.

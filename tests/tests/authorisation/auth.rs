@@ -157,6 +157,10 @@ fn own(world: &World) -> Vec<Case> {
             .json(&proof(tess))
             .stranger(bob, &WRONG_PASSWORD)
             .rightful(tess),
+        Case::new("auth POST /v1/sessions/current/step-up", &[])
+            .json(&proof(bob))
+            .stranger(leaver, &WRONG_PASSWORD)
+            .rightful(bob),
         Case::new("auth DELETE /v1/sessions/current", &[]).for_everybody(OWN).rightful(leaver),
         // The session is over.
         Case::new("auth GET /v1/me", &[]).stranger(leaver, &[401, 403]).rightful(bob),

@@ -1,4 +1,4 @@
-//! Freezes: a session is enough to stop, only the root key lifts.
+//! Freezes: a session is enough to stop, with the second factor of who has one; only the root key lifts.
 
 use actix_web::http::StatusCode;
 use actix_web::{HttpResponse, delete, get, put, web};
@@ -13,7 +13,11 @@ use crate::routes::answer;
 /// Stops one grant. It takes effect before this answers.
 #[utoipa::path(
     tag = "freezes", operation_id = "freeze_grant", security(("user" = [])), params(("id" = GrantId, Path)),
-    responses((status = 200, description = "Frozen from now on", body = FreezeView), (status = 409)),
+    responses(
+        (status = 200, description = "Frozen from now on", body = FreezeView),
+        (status = 401, description = "No valid token, or the second factor must be shown again (`step_up`)"),
+        (status = 409),
+    ),
 )]
 #[put("/v1/grants/{id}/freeze")]
 pub async fn freeze_grant(
@@ -21,6 +25,7 @@ pub async fn freeze_grant(
     id: web::Path<GrantId>,
     app: web::Data<App>,
 ) -> Result<HttpResponse, Problem> {
+    patient.caller.check_step_up(app.clock.now())?;
     let who = Who::from(&patient.caller);
     let view = consents::freeze(&app, who, patient.id, Some(id.into_inner())).await?;
     Ok(answer(StatusCode::OK, &view))
@@ -49,11 +54,13 @@ pub async fn unfreeze_grant(
     tag = "freezes", operation_id = "freeze_all", security(("user" = [])),
     responses(
         (status = 200, description = "Everything is stopped from now on", body = FreezeView),
+        (status = 401, description = "No valid token, or the second factor must be shown again (`step_up`)"),
         (status = 404),
     ),
 )]
 #[put("/v1/me/freeze")]
 pub async fn freeze_all(patient: Patient, app: web::Data<App>) -> Result<HttpResponse, Problem> {
+    patient.caller.check_step_up(app.clock.now())?;
     let who = Who::from(&patient.caller);
     let view = consents::freeze(&app, who, patient.id, None).await?;
     Ok(answer(StatusCode::OK, &view))

@@ -400,3 +400,31 @@ async fn the_end_of_a_key_ends_its_grants() {
     let old = w.signature(&patient, &next, &w.consent_key(&patient, &doctor.id));
     assert_eq!(w.put_signature(&patient, &next.id, &old).await.problem(), "409 conflict");
 }
+
+/// A token that somebody found stops nobody's treatment where the patient has a second factor.
+#[tokio::test]
+async fn a_freeze_asks_for_the_second_factor_of_who_has_one() {
+    let w = world().await;
+    let (patient, doctor) = (w.patient().await, w.agency(AgencyType::Doctor).await);
+    let grant = w.grant(&patient, &doctor, w.scope()).await;
+    let now = w.now().seconds();
+    let (plain, with_code) = (vec!["pwd".to_owned()], vec!["pwd".to_owned(), "otp".to_owned()]);
+    for path in ["/v1/me/freeze".to_owned(), format!("/v1/grants/{}/freeze", grant.id)] {
+        for (second_factor, amr, auth_time, served) in [
+            (true, &plain, now, false),
+            (true, &with_code, now - 601, false),
+            (true, &with_code, now - 600, true),
+            (false, &plain, now - 3_600, true),
+        ] {
+            let claims = patient.user.claims(w.now(), &w.random);
+            let claims = AccessClaims { second_factor, amr: amr.clone(), auth_time, ..claims };
+            let reply = w.put_with(&path, &patient.user, &claims).await;
+            if served {
+                assert_eq!(reply.status, 200, "{}", reply.said());
+            } else {
+                assert_eq!(reply.problem(), "401 step_up");
+                assert!(reply.header("www-authenticate").contains("insufficient_user_authentication"));
+            }
+        }
+    }
+}

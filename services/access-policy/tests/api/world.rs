@@ -38,7 +38,7 @@ use hbc_types::wire::access::{
     Subject, UnwrapItem, UnwrapRequest, Unwrapped,
 };
 use hbc_types::wire::auth::StaffProfile;
-use hbc_types::wire::token::SERVICE_HEADER;
+use hbc_types::wire::token::{ACCESS_TYP, AccessClaims, SERVICE_HEADER};
 use hbc_types::{Clock, Digest, Random, Timestamp};
 use reqwest::Method;
 use serde::Serialize;
@@ -488,6 +488,13 @@ impl World {
     /// `PUT` without a body.
     pub async fn put(&self, path: &str, user: &User) -> Reply {
         self.call(Method::PUT, path, Some(user), None, None).await
+    }
+
+    /// The same with a token that says this.
+    pub async fn put_with(&self, path: &str, user: &User, claims: &AccessClaims) -> Reply {
+        self.sign_in(user).await;
+        let token = hbc_client::jwt::sign(ACCESS_TYP, &key(TOKENS), claims).unwrap();
+        Reply::to(self.http.put(format!("{}{path}", self.service.base)).bearer_auth(token)).await
     }
 
     /// Whether the database is PostgreSQL.

@@ -58,6 +58,8 @@ pub struct Bearer {
     pub auth_time: Timestamp,
     /// How.
     pub amr: Amr,
+    /// Whether the account has a second factor.
+    pub second_factor: bool,
 }
 
 /// Signs access tokens. Clones share the key.
@@ -114,6 +116,7 @@ impl TokenIssuer {
             role: bearer.role,
             auth_time: bearer.auth_time.seconds(),
             amr: bearer.amr.names(),
+            second_factor: bearer.second_factor,
         };
         self.signer.sign(ACCESS_TYP, &claims).map(SecretText::new)
     }
@@ -135,6 +138,7 @@ mod tests {
             session: SessionId::random(&random),
             auth_time: Timestamp::from_ms(5_000),
             amr: Amr::PasswordAndCode,
+            second_factor: true,
         };
         let token = issuer.issue(&bearer, Timestamp::from_ms(9_999), &random).unwrap();
         let jwk = issuer.jwks().keys.remove(0);
@@ -144,7 +148,7 @@ mod tests {
         let claims: AccessClaims = open.open(&public).unwrap();
         assert_eq!((claims.iat, claims.nbf, claims.exp, claims.auth_time), (9, 9, 609, 5));
         assert_eq!(claims.sub, bearer.account);
-        assert_eq!(claims.amr, ["pwd", "otp"]);
+        assert_eq!((claims.amr, claims.second_factor), (vec!["pwd".to_owned(), "otp".to_owned()], true));
         assert!(jwt::Unverified::parse(token.expose(), "hbc-service+jwt").is_err());
     }
 }

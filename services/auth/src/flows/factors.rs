@@ -1,5 +1,6 @@
 //! Setting up a second factor: prepared after a fresh password, counted once its first code was shown.
 
+use hbc_types::ids::SessionId;
 use hbc_types::secret::SecretText;
 use hbc_types::wire::auth::TotpPrepared;
 
@@ -7,6 +8,8 @@ use crate::app::App;
 use crate::domain::{password, totp};
 use crate::error::Error;
 use crate::flows::login::{Proof, matching_step, prove};
+use crate::flows::sessions;
+use crate::jobs::push;
 use crate::store::accounts::Account;
 use crate::store::factors::Factor;
 
@@ -40,8 +43,14 @@ pub async fn prepare(app: &App, username: &str, proof: Proof) -> Result<TotpPrep
     Ok(TotpPrepared { uri })
 }
 
-/// Confirms the prepared factor by its first code: from now on it is asked for.
-pub async fn confirm(app: &App, account: &Account, code: &SecretText) -> Result<(), Error> {
+/// Confirms the prepared factor by its first code: from now on it is asked for. Every other session ends: none of them was
+/// opened with it.
+pub async fn confirm(
+    app: &App,
+    account: &Account,
+    own_session: &SessionId,
+    code: &SecretText,
+) -> Result<(), Error> {
     let id = account.id.as_str();
     let _one_at_a_time = app.attempts.lock(id).await;
     let factor = app.store.rows.factor(app.store.db.reads(), id).await?;
@@ -51,7 +60,9 @@ pub async fn confirm(app: &App, account: &Account, code: &SecretText) -> Result<
     let now = app.clock.now();
     factor.last_step = matching_step(app, &factor, code, now)?.ok_or(Error::SecondFactor)?;
     factor.confirmed_at = Some(now);
-    app.store
+    let keep = own_session.clone();
+    let ended = app
+        .store
         .write(move |tx, rows| {
             Box::pin(async move {
                 let mut account = rows.account(&mut *tx, &factor.account).await?.ok_or(Error::NotFound)?;
@@ -64,10 +75,15 @@ pub async fn confirm(app: &App, account: &Account, code: &SecretText) -> Result<
                 }
                 account.second_factor_at = Some(now);
                 rows.put_factor(tx, &factor).await?;
-                Ok(rows.update_account(tx, &account).await?)
+                rows.update_account(tx, &account).await?;
+                sessions::end_all(&rows, tx, &factor.account, Some(&keep), "factor", now).await
             })
         })
-        .await
+        .await?;
+    for session in ended {
+        push::told(app, session.as_str()).await?;
+    }
+    Ok(())
 }
 
 /// Removes the second factor after password and code; the password must be one that stands alone.

@@ -8,7 +8,7 @@ use hbc_service::Caller;
 use hbc_types::account::Standing;
 use hbc_types::ids::SessionId;
 use hbc_types::secret::SecretText;
-use hbc_types::wire::auth::{Denial, Tokens};
+use hbc_types::wire::auth::{Denial, SteppedUp, Tokens};
 use hbc_types::wire::token::ACCESS_SECONDS;
 use hbc_types::{Digest, Timestamp};
 
@@ -63,6 +63,56 @@ fn stored(app: &App, session: &Session, hash: Digest, now: Timestamp) -> StoredT
     StoredToken { hash, session: session.id.clone(), expires_at: idle.min(session.expires_at), used_at: None }
 }
 
+/// Seconds that an access token lives.
+const LIFE: u32 = 600;
+const _: () = assert!(LIFE as i64 == ACCESS_SECONDS);
+
+fn access_token(
+    app: &App,
+    account: &Account,
+    session: &Session,
+    now: Timestamp,
+) -> Result<SecretText, Error> {
+    let bearer = Bearer {
+        account: account.id.clone(),
+        role: account.role,
+        session: session.id.clone(),
+        auth_time: session.auth_time,
+        amr: session.amr,
+        second_factor: account.second_factor_at.is_some(),
+    };
+    Ok(app.issuer.issue(&bearer, now, &app.random)?)
+}
+
+/// Shows the credentials again: from now on the session's tokens say that it was just now.
+pub async fn step_up(
+    app: &App,
+    caller: &Caller,
+    account: &Account,
+    proof: Proof,
+) -> Result<SteppedUp, Error> {
+    let proven = prove(app, &account.username, proof).await?;
+    let (id, now) = (caller.session.clone(), app.clock.now());
+    let shown = app.store.write(move |tx, rows| {
+        Box::pin(async move {
+            let account = proven.still(&rows, tx).await?;
+            let mut session = rows.session(&mut *tx, id.as_str()).await?.ok_or(Error::Unauthenticated)?;
+            if session.account != account.id || !session.is_live(now) {
+                return Err(Error::Unauthenticated);
+            }
+            (session.amr, session.auth_time) = (proven.amr, now);
+            rows.show_credentials(tx, &session).await?;
+            Ok((account, session))
+        })
+    });
+    let (account, session) = shown.await?;
+    Ok(SteppedUp {
+        access_token: access_token(app, &account, &session, now)?,
+        expires_in: LIFE,
+        token_type: "Bearer".to_owned(),
+    })
+}
+
 fn tokens(
     app: &App,
     account: &Account,
@@ -70,16 +120,9 @@ fn tokens(
     refresh: &RefreshToken,
     now: Timestamp,
 ) -> Result<Tokens, Error> {
-    let bearer = Bearer {
-        account: account.id.clone(),
-        role: account.role,
-        session: session.id.clone(),
-        auth_time: session.auth_time,
-        amr: session.amr,
-    };
     Ok(Tokens {
-        access_token: app.issuer.issue(&bearer, now, &app.random)?,
-        expires_in: u32::try_from(ACCESS_SECONDS).unwrap_or(0),
+        access_token: access_token(app, account, session, now)?,
+        expires_in: LIFE,
         refresh_token: refresh.write(),
         token_type: "Bearer".to_owned(),
         account: account.id.clone(),

@@ -75,7 +75,7 @@ pub async fn prepare_totp(
     Ok(HttpResponse::Created().json(prepared))
 }
 
-/// Confirms the prepared second factor by its first code.
+/// Confirms the prepared second factor by its first code; every other session ends.
 #[utoipa::path(tag = "accounts", operation_id = "confirm_totp", request_body = TotpConfirm, security(("user" = [])),
     responses(
         (status = 204, description = "The second factor counts"),
@@ -88,7 +88,8 @@ pub async fn confirm_totp(
     body: StrictJson<TotpConfirm>,
     app: web::Data<App>,
 ) -> Result<HttpResponse, Problem> {
-    factors::confirm(&app, &account(&app, &caller).await?, &body.value.code).await?;
+    let account = account(&app, &caller).await?;
+    factors::confirm(&app, &account, &caller.session, &body.value.code).await?;
     Ok(HttpResponse::NoContent().finish())
 }
 

@@ -28,6 +28,7 @@ pub fn table(routes: &mut Routes<'_>) {
         .service(sessions::log_in)
         .service(sessions::refresh)
         .service(sessions::log_out)
+        .service(sessions::step_up)
         .service(recoveries::recover)
         .service(recoveries::renew)
         .service(me::show)

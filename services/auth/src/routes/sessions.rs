@@ -3,9 +3,9 @@
 use actix_web::{HttpRequest, HttpResponse, delete, post, web};
 use hbc_service::openapi::PasswordProblems;
 use hbc_service::{Caller, Problem, Public, StrictJson};
-use hbc_types::wire::auth::{Denial, Login, Refresh, Tokens};
+use hbc_types::wire::auth::{Denial, FreshProof, Login, Refresh, SteppedUp, Tokens};
 
-use super::{address, denial};
+use super::{account, address, denial, in_session};
 use crate::app::App;
 use crate::flows::login::{Origin, Proof};
 use crate::flows::sessions;
@@ -57,4 +57,22 @@ pub async fn refresh(
 #[delete("/v1/sessions/current")]
 pub async fn log_out(caller: Caller, app: web::Data<App>) -> Result<HttpResponse, Problem> {
     Ok(denial(&sessions::log_out(&app, &caller).await?))
+}
+
+/// Shows password and second factor again, in the same session.
+///
+/// Some operations answer `401` `step_up` to an account with a second factor, unless its code was shown within the last ten
+/// minutes: they take the token that this answers.
+#[utoipa::path(tag = "sessions", operation_id = "step_up", request_body = FreshProof, security(("user" = [])),
+    responses((status = 200, description = "A token that says so", body = SteppedUp), PasswordProblems))]
+#[post("/v1/sessions/current/step-up")]
+pub async fn step_up(
+    caller: Caller,
+    body: StrictJson<FreshProof>,
+    app: web::Data<App>,
+) -> Result<HttpResponse, Problem> {
+    let FreshProof { password, totp } = body.into_value();
+    let proof = Proof { password, totp, origin: in_session(&caller) };
+    let account = account(&app, &caller).await?;
+    Ok(HttpResponse::Ok().json(sessions::step_up(&app, &caller, &account, proof).await?))
 }

@@ -28,7 +28,7 @@ pub struct Session {
     pub expires_at: Timestamp,
     /// When it was ended.
     pub ended_at: Option<Timestamp>,
-    /// Why: `logout`, `reuse`, `suspended`, `password`, `recovery`.
+    /// Why: `logout`, `reuse`, `suspended`, `password`, `recovery`, `factor`.
     pub end_reason: Option<String>,
 }
 
@@ -161,6 +161,18 @@ impl Rows {
                 .bind(self.mac_of(SESSIONS, &session.columns()))
                 .execute(tx)
                 .await?;
+        Ok(DbError::one_row(done.rows_affected())?)
+    }
+
+    /// Writes a session back after its credentials were shown again.
+    pub async fn show_credentials(&self, tx: &mut Tx, session: &Session) -> Result<(), StoreError> {
+        let done = sqlx::query("UPDATE sessions SET amr = $2, auth_time_ms = $3, mac = $4 WHERE id = $1")
+            .bind(session.id.as_str().to_owned())
+            .bind(session.amr.code())
+            .bind(session.auth_time.ms())
+            .bind(self.mac_of(SESSIONS, &session.columns()))
+            .execute(tx)
+            .await?;
         Ok(DbError::one_row(done.rows_affected())?)
     }
 

@@ -246,6 +246,17 @@ pub struct Tokens {
     pub session: SessionId,
 }
 
+/// `POST /v1/sessions/current/step-up`: the same session, its credentials shown just now.
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+pub struct SteppedUp {
+    /// JWT for `Authorization: Bearer`.
+    pub access_token: SecretText,
+    /// Seconds until the access token expires.
+    pub expires_in: u32,
+    /// Always `Bearer`.
+    pub token_type: String,
+}
+
 /// `GET /v1/me`.
 #[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
 pub struct Me {

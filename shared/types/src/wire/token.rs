@@ -42,7 +42,13 @@ pub struct AccessClaims {
     pub auth_time: i64,
     /// How: `pwd`, `otp`.
     pub amr: Vec<String>,
+    /// The account has a second factor: what asks for it takes only a token that was got with its code, lately.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub second_factor: bool,
 }
+
+/// How long credentials count as shown lately, in seconds.
+pub const STEP_UP_SECONDS: i64 = 600;
 
 /// Whom a service's assertion is for, by its code.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -125,6 +125,9 @@ operations! {
         sign_up_patient() = POST "/v1/patients" -> PatientCreated;
         recover_account() = POST "/v1/recoveries" -> ();
         log_in() = POST "/v1/sessions" -> Tokens;
+        list_sessions() = GET "/v1/me/sessions" -> Sessions;
+        end_other_sessions() = DELETE "/v1/me/sessions" -> Denial;
+        end_session(id) = DELETE "/v1/me/sessions/{id}" -> Denial;
         step_up() = POST "/v1/sessions/current/step-up" -> SteppedUp;
         log_out() = DELETE "/v1/sessions/current" -> Denial;
         refresh_session() = POST "/v1/sessions/refresh" -> Tokens;

@@ -157,6 +157,11 @@ fn own(world: &World) -> Vec<Case> {
             .json(&proof(tess))
             .stranger(bob, &WRONG_PASSWORD)
             .rightful(tess),
+        Case::new("auth GET /v1/me/sessions", &[]).for_everybody(OWN).rightful(leaver),
+        Case::new("auth DELETE /v1/me/sessions/{id}", &[bob.tokens.session.as_str()])
+            .stranger(leaver, &[404])
+            .stranger(tess, &[404]),
+        Case::new("auth DELETE /v1/me/sessions", &[]).rightful(leaver),
         Case::new("auth POST /v1/sessions/current/step-up", &[])
             .json(&proof(bob))
             .stranger(leaver, &WRONG_PASSWORD)

@@ -9,6 +9,7 @@ use hbc_types::keys::PublicKey;
 use hbc_types::labels::{Category, Sensitivity};
 use hbc_types::purpose::{Action, Purpose};
 use hbc_types::wire::access::{GrantPage, GrantView, RootView, Scope, Subject};
+use hbc_types::wire::token::AccessClaims;
 use hbc_types::{Digest, Timestamp};
 use reqwest::Method;
 

@@ -170,16 +170,21 @@ pub fn open_with_password(
     open(wrapped, owner, &wrap_key)
 }
 
-/// Wraps `key` under a recovery code of at least 120 random bits.
+/// Wraps `key` under a recovery code of at least 120 random bits; nothing where the owner holds the key: that the wrap opens
+/// shows the code all the same.
 pub fn wrap_with_code(
-    key: &SigningKey,
+    key: Option<&SigningKey>,
     owner: KeyOwner<'_>,
     code: &Zeroizing<[u8; 16]>,
     random: &Random,
 ) -> Result<Wrapped, CustodyError> {
     let salt = random.bytes::<16>();
     let wrap_key = code_key(code, &salt, owner.key_use)?;
-    encrypt(key, owner, &wrap_key, salt, random)
+    if let Some(key) = key {
+        return encrypt(key, owner, &wrap_key, salt, random);
+    }
+    let (nonce, ciphertext) = encrypt_bytes(&wrap_key, &[], &owner.aad(), random)?;
+    Ok(Wrapped { salt, nonce, ciphertext })
 }
 
 /// Opens what [`wrap_with_code`] made.
@@ -187,9 +192,10 @@ pub fn open_with_code(
     wrapped: &Wrapped,
     owner: KeyOwner<'_>,
     code: &Zeroizing<[u8; 16]>,
-) -> Result<SigningKey, CustodyError> {
+) -> Result<Option<SigningKey>, CustodyError> {
     let wrap_key = code_key(code, &wrapped.salt, owner.key_use)?;
-    open(wrapped, owner, &wrap_key)
+    let plain = open_bytes(&wrap_key, &wrapped.nonce, &wrapped.ciphertext, &owner.aad())?;
+    if plain.is_empty() { Ok(None) } else { key_of(&plain, owner).map(Some) }
 }
 
 /// The consent key of a root key for one grantee: seed = HKDF-SHA256(ikm = root seed, no salt, info =
@@ -279,8 +285,11 @@ fn encrypt(
 }
 
 fn open(wrapped: &Wrapped, owner: KeyOwner<'_>, wrap_key: &Key32) -> Result<SigningKey, CustodyError> {
-    let plain = open_bytes(wrap_key, &wrapped.nonce, &wrapped.ciphertext, &owner.aad())?;
-    let seed: &[u8; 32] = plain.as_slice().try_into().map_err(|_length| CustodyError::DoesNotOpen)?;
+    key_of(&open_bytes(wrap_key, &wrapped.nonce, &wrapped.ciphertext, &owner.aad())?, owner)
+}
+
+fn key_of(seed: &[u8], owner: KeyOwner<'_>) -> Result<SigningKey, CustodyError> {
+    let seed: &[u8; 32] = seed.try_into().map_err(|_length| CustodyError::DoesNotOpen)?;
     let key = SigningKey::from_bytes(seed);
     if public_key(&key) == *owner.public_key { Ok(key) } else { Err(CustodyError::OtherKey) }
 }
@@ -394,7 +403,7 @@ mod tests {
             let public = public_key(&key);
             let owner = KeyOwner { key_use: KeyUse::Root, account: "pat-1", public_key: &public };
             let code = Zeroizing::new(random.bytes::<16>());
-            let mut wrapped = wrap_with_code(&key, owner, &code, &random).unwrap();
+            let mut wrapped = wrap_with_code(Some(&key), owner, &code, &random).unwrap();
             prop_assert!(open_with_code(&wrapped, owner, &code).is_ok());
             wrapped.ciphertext[bit / 8] ^= 1 << (bit % 8);
             prop_assert!(open_with_code(&wrapped, owner, &code).is_err());

@@ -2,6 +2,7 @@
 //! staff profiles and the checks before a consent is signed.
 
 pub mod bootstrap;
+pub mod client;
 pub mod common_passwords;
 pub mod consent;
 pub mod custody;

@@ -1,5 +1,7 @@
 //! Agencies: sign-up, what others see of them, the listing.
 
+use std::sync::Arc;
+
 use hbc_app::jobs::enqueue;
 use hbc_types::account::{Role, Standing};
 use hbc_types::ids::{AccountId, AgencyId};
@@ -13,12 +15,13 @@ use crate::domain::input::{Faults, Username};
 use crate::domain::password;
 use crate::domain::staff::{Profile, profile_body};
 use crate::error::Error;
+use crate::flows::account::recovery_codes;
 use crate::jobs::TellStanding;
 use crate::jobs::push;
 use crate::store::StoreError;
 use crate::store::accounts::Account;
 use crate::store::staff::AUTH;
-use crate::store::wrapped_keys::WrappedKey;
+use crate::store::wrapped_keys::{CodeWrap, WrappedKey};
 
 /// Who looks at an agency.
 #[derive(Clone, Debug)]
@@ -44,6 +47,7 @@ impl Viewer {
 pub struct Prepared {
     account: Account,
     key: WrappedKey,
+    codes: Vec<CodeWrap>,
     /// What the agency is answered.
     pub answer: AgencyCreated,
 }
@@ -81,10 +85,11 @@ pub async fn prepare(app: &App, new: NewAgency) -> Result<Prepared, Error> {
         let owner = KeyOwner { key_use: KeyUse::Staff, account: key_id.as_str(), public_key: &public_key };
         let wrapped = custody::wrap_with_password(&key, owner, &password, cost, &random)?;
         let account = key_id.as_str().to_owned();
-        let key = WrappedKey { account, key_use: KeyUse::Staff, cost, wrapped, created_at: now };
-        Ok::<_, CustodyError>((password::hash(&password, cost, &random)?, public_key, key))
+        let wrapped = WrappedKey { account, key_use: KeyUse::Staff, cost, wrapped, created_at: now };
+        let codes = recovery_codes(&AccountId::Agency(key_id), &public_key, Some(&key), now, &random)?;
+        Ok::<_, CustodyError>((password::hash(&password, cost, &random)?, public_key, wrapped, codes))
     };
-    let (password_hash, public_key, key) = app.passwords.run(work).await??;
+    let (password_hash, public_key, key, (codes, written)) = app.passwords.run(work).await??;
     let account = Account {
         id: AccountId::Agency(id.clone()),
         role: Role::Agency,
@@ -105,7 +110,8 @@ pub async fn prepare(app: &App, new: NewAgency) -> Result<Prepared, Error> {
         second_factor_at: None,
         version: 0,
     };
-    Ok(Prepared { account, key, answer: AgencyCreated { id, standing: Standing::Pending } })
+    let answer = AgencyCreated { id, standing: Standing::Pending, recovery_codes: written };
+    Ok(Prepared { account, key, codes, answer })
 }
 
 /// Stores a sign-up; the agency waits for approval.
@@ -114,7 +120,8 @@ pub async fn commit(
     prepared: Prepared,
     saved: Option<SavedAnswer>,
 ) -> Result<AgencyCreated, Error> {
-    let Prepared { account, key, answer } = prepared;
+    let Prepared { account, key, codes, answer } = prepared;
+    let codes = Arc::new(codes);
     let now = account.created_at;
     let outcome = app
         .store
@@ -125,6 +132,9 @@ pub async fn commit(
                 }
                 rows.insert_account(tx, &account).await?;
                 rows.put_wrapped_key(tx, &key).await?;
+                for code in codes.iter() {
+                    rows.insert_code(tx, code).await?;
+                }
                 Ok::<_, Error>(enqueue::<TellStanding>(tx, &account.id, now).await?)
             })
         })

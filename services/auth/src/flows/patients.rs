@@ -15,8 +15,9 @@ use hbc_types::{Random, Timestamp};
 use crate::app::App;
 use crate::domain::custody::{self, Cost, CustodyError, KeyOwner, KeyUse};
 use crate::domain::input::{Faults, Username};
-use crate::domain::{password, recovery};
+use crate::domain::password;
 use crate::error::Error;
+use crate::flows::account::recovery_codes;
 use crate::jobs::push;
 use crate::jobs::{TellRootKey, TellStanding};
 use crate::store::accounts::Account;
@@ -26,24 +27,19 @@ use crate::store::wrapped_keys::{CodeWrap, WrappedKey};
 struct Made {
     password_hash: String,
     public_key: [u8; 32],
-    custody: Option<ServerKeys>,
+    wraps: Wraps,
+    /// Recovery codes in clear, for their one showing.
+    written: Vec<SecretText>,
 }
 
-/// A root key in server custody: its wraps, and the codes in clear for their one showing.
-pub struct ServerKeys {
-    /// Under the password.
-    pub key: WrappedKey,
-    /// Under each recovery code.
-    pub codes: Vec<CodeWrap>,
-    /// The codes.
-    pub written: Vec<SecretText>,
-}
+/// The root key wrapped under the password, if it is in server custody, and what the recovery codes open.
+type Wraps = Arc<(Option<WrappedKey>, Vec<CodeWrap>)>;
 
 /// A sign-up that is checked and made but not stored yet.
 #[derive(Debug)]
 pub struct PreparedPatient {
     account: Account,
-    wraps: Option<Wraps>,
+    wraps: Wraps,
     /// What the patient is answered.
     pub answer: PatientCreated,
 }
@@ -82,17 +78,13 @@ pub async fn prepare(app: &App, new: NewPatient) -> Result<PreparedPatient, Erro
         second_factor_at: None,
         version: 0,
     };
-    let (keys, written) = match made.custody {
-        Some(keys) => (Some(Arc::new((keys.key, keys.codes))), keys.written),
-        None => (None, Vec::new()),
-    };
     let answer = PatientCreated {
         root_fingerprint: custody::kid(&made.public_key),
         id,
         custody: new.custody,
-        recovery_codes: written,
+        recovery_codes: made.written,
     };
-    Ok(PreparedPatient { account, wraps: keys, answer })
+    Ok(PreparedPatient { account, wraps: made.wraps, answer })
 }
 
 /// Stores a sign-up. Durable when it returns; access-policy is told at once where it answers.
@@ -106,12 +98,10 @@ pub async fn commit(
     Ok(prepared.answer)
 }
 
-type Wraps = Arc<(WrappedKey, Vec<CodeWrap>)>;
-
 async fn store(
     app: &App,
     account: Account,
-    keys: Option<Wraps>,
+    wraps: Wraps,
     saved: Option<SavedAnswer>,
 ) -> Result<(), Error> {
     let now = account.created_at;
@@ -123,11 +113,12 @@ async fn store(
                     hbc_db::idempotency::save(tx, saved).await?;
                 }
                 rows.insert_account(tx, &account).await?;
-                if let Some(keys) = &keys {
-                    rows.put_wrapped_key(tx, &keys.0).await?;
-                    for code in &keys.1 {
-                        rows.insert_code(tx, code).await?;
-                    }
+                let (key, codes) = &*wraps;
+                if let Some(key) = key {
+                    rows.put_wrapped_key(tx, key).await?;
+                }
+                for code in codes {
+                    rows.insert_code(tx, code).await?;
                 }
                 enqueue::<TellStanding>(tx, &account.id, now).await?;
                 Ok::<_, Error>(enqueue::<TellRootKey>(tx, &account.id, now).await?)
@@ -177,21 +168,17 @@ async fn make(
     let (cost, random) = (app.passwords.cost(), app.random.clone());
     let work = move || {
         let password_hash = password::hash(&password, cost, &random)?;
-        if let Some(public_key) = client_key {
-            return Ok(Made { password_hash, public_key, custody: None });
-        }
-        let root = custody::new_key(&random);
-        let keys = wrap_root(&root, &id, &password, cost, now, &random)?;
-        Ok::<_, CustodyError>(Made {
-            password_hash,
-            public_key: custody::public_key(&root),
-            custody: Some(keys),
-        })
+        let root = client_key.is_none().then(|| custody::new_key(&random));
+        let public_key = client_key.or(root.as_ref().map(custody::public_key)).unwrap_or_default();
+        let key = root.as_ref().map(|root| wrap_root(root, &id, &password, cost, now, &random)).transpose()?;
+        let account = AccountId::Patient(id);
+        let (codes, written) = recovery_codes(&account, &public_key, root.as_ref(), now, &random)?;
+        Ok::<_, CustodyError>(Made { password_hash, public_key, wraps: Arc::new((key, codes)), written })
     };
     Ok(app.passwords.run(work).await??)
 }
 
-/// Wraps a root key under a password and under fresh recovery codes.
+/// Wraps a root key under a password.
 fn wrap_root(
     root: &SigningKey,
     patient: &PatientId,
@@ -199,33 +186,9 @@ fn wrap_root(
     cost: Cost,
     now: Timestamp,
     random: &Random,
-) -> Result<ServerKeys, CustodyError> {
+) -> Result<WrappedKey, CustodyError> {
     let public_key = custody::public_key(root);
     let owner = KeyOwner { key_use: KeyUse::Root, account: patient.as_str(), public_key: &public_key };
     let wrapped = custody::wrap_with_password(root, owner, password, cost, random)?;
-    let account = patient.as_str().to_owned();
-    let key = WrappedKey { account, key_use: KeyUse::Root, cost, wrapped, created_at: now };
-    let (codes, written) = wrap_under_codes(root, patient, now, random)?;
-    Ok(ServerKeys { key, codes, written })
-}
-
-/// Wraps a root key under fresh recovery codes; the codes in clear are for one showing.
-pub fn wrap_under_codes(
-    root: &SigningKey,
-    patient: &PatientId,
-    now: Timestamp,
-    random: &Random,
-) -> Result<(Vec<CodeWrap>, Vec<SecretText>), CustodyError> {
-    let public_key = custody::public_key(root);
-    let owner = KeyOwner { key_use: KeyUse::Root, account: patient.as_str(), public_key: &public_key };
-    let mut codes = Vec::with_capacity(recovery::CODES);
-    let mut written = Vec::with_capacity(recovery::CODES);
-    for n in (1_i64..).take(recovery::CODES) {
-        let code = recovery::generate(random);
-        let wrapped = custody::wrap_with_code(root, owner, &code, random)?;
-        let account = patient.as_str().to_owned();
-        codes.push(CodeWrap { account, n, wrapped, created_at: now, used_at: None });
-        written.push(recovery::write(&code));
-    }
-    Ok((codes, written))
+    Ok(WrappedKey { account: patient.as_str().to_owned(), key_use: KeyUse::Root, cost, wrapped, created_at: now })
 }

@@ -1,20 +1,18 @@
-//! A lost password: a recovery code opens the root key once more, under a new password.
+//! A lost password: a recovery code opens the account once more, under a new password, and its signing key where that is here.
 
 use std::sync::Arc;
 
 use ed25519_dalek::SigningKey;
 use hbc_types::account::Role;
-use hbc_types::ids::PatientId;
 use hbc_types::secret::SecretText;
 use hbc_types::wire::auth::{Recovery, RecoveryCodes};
 
 use crate::app::App;
-use crate::domain::custody::{self, KeyOwner, KeyUse};
+use crate::domain::custody::{self, KeyOwner};
 use crate::domain::{password, recovery};
 use crate::error::Error;
-use crate::flows::consents::open_root;
-use crate::flows::login::{Guard, Origin, Proof};
-use crate::flows::patients::wrap_under_codes;
+use crate::flows::account::{open_key, recovery_codes};
+use crate::flows::login::{Guard, Origin, Proof, prove};
 use crate::flows::{account, sessions};
 use crate::jobs::push;
 use crate::store::StoreError;
@@ -30,13 +28,13 @@ pub async fn recover(app: &App, request: Recovery, address: &str) -> Result<(), 
         return Err(Error::invalid("new_password", error.to_string()));
     }
     let opened = open(app, guard.username(), &request.code).await?;
-    let Some((account, root, mut code)) = opened else {
+    let Some((account, key, mut code)) = opened else {
         // As dear as the right code, which is followed by a hash and a wrap.
         app.passwords.matches(request.new_password, None).await?;
         return guard.fail(app, Error::BadCredentials);
     };
     let now = app.clock.now();
-    let (hash, wrapped) = account::rewrap(app, &account, Some(root), request.new_password).await?;
+    let (hash, wrapped) = account::rewrap(app, &account, key, request.new_password).await?;
     code.used_at = Some(now);
     let id = account.id.clone();
     let ended = app
@@ -66,17 +64,16 @@ pub async fn recover(app: &App, request: Recovery, address: &str) -> Result<(), 
 }
 
 /// Makes fresh codes after the password; the earlier ones are void.
-pub async fn renew_codes(
-    app: &App,
-    patient: &PatientId,
-    account: &Account,
-    proof: Proof,
-) -> Result<RecoveryCodes, Error> {
-    let opened = open_root(app, patient, account, proof).await?;
-    let now = app.clock.now();
-    let (codes, written) = wrap_under_codes(&opened.root, patient, now, &app.random)?;
-    let (id, codes) = (patient.clone(), Arc::new(codes));
-    let proven = opened.proven.clone();
+pub async fn renew_codes(app: &App, account: &Account, proof: Proof) -> Result<RecoveryCodes, Error> {
+    if account.role == Role::Operator {
+        return Err(Error::Conflict("operators have no recovery codes: another operator founds the account anew"));
+    }
+    let password = proof.password.clone();
+    let proven = prove(app, &account.username, proof).await?;
+    let key = open_key(app, &proven.account, password).await?;
+    let (id, now) = (account.id.clone(), app.clock.now());
+    let (codes, written) = recovery_codes(&id, &proven.account.public_key, key.as_ref(), now, &app.random)?;
+    let codes = Arc::new(codes);
     app.store
         .write(move |tx, rows| {
             Box::pin(async move {
@@ -85,32 +82,32 @@ pub async fn renew_codes(
                 for code in codes.iter() {
                     rows.insert_code(tx, code).await?;
                 }
-                Ok::<_, Error>(())
+                Ok(())
             })
         })
         .await?;
     Ok(RecoveryCodes { recovery_codes: written })
 }
 
-/// The patient, the root key and the code's row, if the code is an unused one of this account.
+/// The account, its key where the server has it, and the code's row, if the code is an unused one of this account.
 async fn open(
     app: &App,
     username: &str,
     code: &SecretText,
-) -> Result<Option<(Account, SigningKey, CodeWrap)>, Error> {
+) -> Result<Option<(Account, Option<SigningKey>, CodeWrap)>, Error> {
     let reads = app.store.db.reads();
     let account = match app.store.rows.account_by_name(reads, username).await {
-        Ok(account) => account.filter(|account| account.role == Role::Patient),
+        Ok(account) => account,
         Err(StoreError::Tampered(_alarmed)) => None,
         Err(error) => return Err(error.into()),
     };
     let (Some(account), Some(code)) = (account, recovery::parse(code)) else { return Ok(None) };
     let wraps = app.store.rows.unused_codes(reads, account.id.as_str()).await?;
-    let owner =
-        KeyOwner { key_use: KeyUse::Root, account: account.id.as_str(), public_key: &account.public_key };
+    let key_use = account::key_use(account.role);
+    let owner = KeyOwner { key_use, account: account.id.as_str(), public_key: &account.public_key };
     for wrap in wraps {
-        if let Ok(root) = custody::open_with_code(&wrap.wrapped, owner, &code) {
-            return Ok(Some((account, root, wrap)));
+        if let Ok(key) = custody::open_with_code(&wrap.wrapped, owner, &code) {
+            return Ok(Some((account, key, wrap)));
         }
     }
     Ok(None)

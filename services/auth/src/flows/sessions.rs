@@ -6,25 +6,31 @@ use hbc_app::jobs::enqueue;
 use hbc_db::Tx;
 use hbc_service::Caller;
 use hbc_types::account::Standing;
-use hbc_types::ids::SessionId;
+use hbc_types::ids::{AccountId, SessionId};
 use hbc_types::secret::SecretText;
-use hbc_types::wire::auth::{Denial, SteppedUp, Tokens};
+use hbc_types::wire::auth::{Denial, SessionView, SteppedUp, Tokens};
 use hbc_types::wire::token::ACCESS_SECONDS;
 use hbc_types::{Digest, Timestamp};
 
 use crate::app::App;
 use crate::domain::refresh::{GRACE, RefreshToken};
-use crate::domain::token::Bearer;
+use crate::domain::client;
+use crate::domain::token::{Amr, Bearer};
 use crate::error::Error;
 use crate::flows::login::{Proof, prove};
 use crate::jobs::TellSession;
 use crate::jobs::push;
 use crate::store::Rows;
 use crate::store::accounts::Account;
-use crate::store::sessions::{Session, StoredToken};
+use crate::store::sessions::{Session, StoredToken, Told};
 
-/// Logs in.
-pub async fn log_in(app: &App, username: &str, proof: Proof) -> Result<Tokens, Error> {
+/// Logs in, with a client that says what it is.
+pub async fn log_in(
+    app: &App,
+    username: &str,
+    proof: Proof,
+    user_agent: Option<&str>,
+) -> Result<Tokens, Error> {
     let proven = prove(app, username, proof).await?;
     if proven.account.standing == Standing::Suspended {
         return Err(Error::Suspended);
@@ -38,6 +44,7 @@ pub async fn log_in(app: &App, username: &str, proof: Proof) -> Result<Tokens, E
         expires_at: now.plus(Duration::from_secs(u64::from(app.sessions.days) * 24 * 3600)),
         ended_at: None,
         end_reason: None,
+        told: Some(Told { created_at: now, last_used_at: now, client: user_agent.and_then(client::coarse) }),
     };
     let refresh = RefreshToken::random(&app.random);
     let stored = stored(app, &session, refresh.hash(), now);
@@ -101,7 +108,8 @@ pub async fn step_up(
                 return Err(Error::Unauthenticated);
             }
             (session.amr, session.auth_time) = (proven.amr, now);
-            rows.show_credentials(tx, &session).await?;
+            session.used(now);
+            rows.use_session(tx, &session).await?;
             Ok((account, session))
         })
     });
@@ -167,7 +175,7 @@ async fn rotate(
     now: Timestamp,
 ) -> Result<Refreshed, Error> {
     let mut token = rows.token(&mut *tx, hash).await?.ok_or(Error::Unauthenticated)?;
-    let session = rows.session(&mut *tx, token.session.as_str()).await?.ok_or(Error::Unauthenticated)?;
+    let mut session = rows.session(&mut *tx, token.session.as_str()).await?.ok_or(Error::Unauthenticated)?;
     if !session.is_live(now) {
         return Err(if token.used_at.is_some() { Error::TokenReused } else { Error::Unauthenticated });
     }
@@ -181,6 +189,8 @@ async fn rotate(
             token.used_at = Some(now);
             rows.use_token(tx, &token).await?;
             rows.insert_token(tx, &stored(app, &session, next_hash, now)).await?;
+            session.used(now);
+            rows.use_session(tx, &session).await?;
         }
         Some(used_at) => {
             let next = rows.token(&mut *tx, next_hash).await?;
@@ -230,25 +240,73 @@ pub async fn end_all(
 
 /// Logs out. Doing it again changes nothing.
 pub async fn log_out(app: &App, caller: &Caller) -> Result<Denial, Error> {
-    let (id, now) = (caller.session.clone(), app.clock.now());
-    let account = caller.account.clone();
-    let since = app
-        .store
-        .write(move |tx, rows| {
-            Box::pin(async move {
-                let session = rows.session(&mut *tx, id.as_str()).await?.ok_or(Error::Unauthenticated)?;
-                if session.account != account {
-                    return Err(Error::Unauthenticated);
-                }
-                match session.ended_at {
-                    Some(ended_at) => Ok(ended_at),
-                    None => end(&rows, tx, session, "logout", now).await.map(|()| now),
-                }
-            })
+    end_own(app, &caller.session, &caller.account, Error::Unauthenticated).await
+}
+
+/// Ends a session of this account; `unknown` if it has no such session.
+async fn end_own(
+    app: &App,
+    id: &SessionId,
+    account: &AccountId,
+    unknown: Error,
+) -> Result<Denial, Error> {
+    let (wanted, account, now) = (id.clone(), account.clone(), app.clock.now());
+    let since = app.store.write(move |tx, rows| {
+        Box::pin(async move {
+            let session = rows.session(&mut *tx, wanted.as_str()).await?;
+            match session.filter(|session| session.account == account) {
+                None => Ok(None),
+                Some(Session { ended_at: Some(ended_at), .. }) => Ok(Some(ended_at)),
+                Some(session) => end(&rows, tx, session, "logout", now).await.map(|()| Some(now)),
+            }
         })
-        .await?;
-    let effective = push::told(app, caller.session.as_str()).await?;
+    });
+    let since = since.await?.ok_or(unknown)?;
+    let effective = push::told(app, id.as_str()).await?;
     Ok(Denial { since, effective })
+}
+
+/// The caller's sessions that can still be used, the latest first.
+pub async fn list(app: &App, caller: &Caller) -> Result<Vec<SessionView>, Error> {
+    let (account, _own) = current(app, caller).await?;
+    let now = app.clock.now();
+    let idle = Duration::from_secs(u64::from(app.sessions.idle_hours) * 3600);
+    let mut sessions = app.store.rows.open_sessions(app.store.db.reads(), account.id.as_str()).await?;
+    let last_used = |session: &Session| session.told.as_ref().map_or(session.auth_time, |told| told.last_used_at);
+    sessions.retain(|session| session.is_live(now) && now < last_used(session).plus(idle));
+    sessions.sort_by_key(|session| std::cmp::Reverse(last_used(session)));
+    let view = |session: Session| SessionView {
+        current: session.id == caller.session,
+        created_at: session.told.as_ref().map_or(session.auth_time, |told| told.created_at),
+        last_used_at: last_used(&session),
+        expires_at: session.expires_at.min(last_used(&session).plus(idle)),
+        second_factor: session.amr == Amr::PasswordAndCode,
+        client: session.told.and_then(|told| told.client),
+        id: session.id,
+    };
+    Ok(sessions.into_iter().map(view).collect())
+}
+
+/// Ends one of the caller's sessions. Another's is as unknown as none.
+pub async fn end_one(app: &App, caller: &Caller, id: &SessionId) -> Result<Denial, Error> {
+    current(app, caller).await?;
+    end_own(app, id, &caller.account, Error::NotFound).await
+}
+
+/// Ends all of the caller's sessions but the present one.
+pub async fn end_others(app: &App, caller: &Caller) -> Result<Denial, Error> {
+    let (account, own) = current(app, caller).await?;
+    let now = app.clock.now();
+    let ended = app.store.write(move |tx, rows| {
+        Box::pin(async move {
+            end_all(&rows, tx, account.id.as_str(), Some(&own.id), "logout", now).await
+        })
+    });
+    let mut effective = true;
+    for session in ended.await? {
+        effective &= push::told(app, session.as_str()).await?;
+    }
+    Ok(Denial { since: now, effective })
 }
 
 /// The account and session behind a token, as they stand now: a token outlives a logout or a suspension, its session

@@ -2,7 +2,7 @@
 
 use actix_web::{HttpRequest, HttpResponse, post, web};
 use hbc_service::openapi::PasswordProblems;
-use hbc_service::{Patient, Problem, Public, StrictJson};
+use hbc_service::{Caller, Problem, Public, StrictJson};
 use hbc_types::wire::auth::{FreshProof, Recovery, RecoveryCodes};
 
 use super::{account, address, in_session};
@@ -10,7 +10,7 @@ use crate::app::App;
 use crate::flows::login::Proof;
 use crate::flows::recovery;
 
-/// Restores a patient's account with a recovery code.
+/// Restores an account with a recovery code.
 ///
 /// The code works once. Every session ends and the second factor is removed. Wrong and used codes get the answer of a wrong
 /// password and are slowed down alike.
@@ -37,18 +37,18 @@ pub async fn recover(
     security(("user" = [])),
     responses(
         (status = 201, description = "The codes, shown in this answer only", body = RecoveryCodes),
-        (status = 409, description = "Client custody"),
+        (status = 409, description = "An operator's account"),
         PasswordProblems,
     ))]
 #[post("/v1/me/recovery-codes")]
 pub async fn renew(
-    patient: Patient,
+    caller: Caller,
     body: StrictJson<FreshProof>,
     app: web::Data<App>,
 ) -> Result<HttpResponse, Problem> {
-    let account = account(&app, &patient.caller).await?;
+    let account = account(&app, &caller).await?;
     let FreshProof { password, totp } = body.into_value();
-    let proof = Proof { password, totp, origin: in_session(&patient.caller) };
-    let codes = recovery::renew_codes(&app, &patient.id, &account, proof).await?;
+    let proof = Proof { password, totp, origin: in_session(&caller) };
+    let codes = recovery::renew_codes(&app, &account, proof).await?;
     Ok(HttpResponse::Created().json(codes))
 }

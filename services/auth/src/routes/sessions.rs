@@ -1,9 +1,11 @@
 //! Login, refresh, logout.
 
-use actix_web::{HttpRequest, HttpResponse, delete, post, web};
+use actix_web::http::header::USER_AGENT;
+use actix_web::{HttpRequest, HttpResponse, delete, get, post, web};
 use hbc_service::openapi::PasswordProblems;
 use hbc_service::{Caller, Problem, Public, StrictJson};
-use hbc_types::wire::auth::{Denial, FreshProof, Login, Refresh, SteppedUp, Tokens};
+use hbc_types::ids::SessionId;
+use hbc_types::wire::auth::{Denial, FreshProof, Login, Refresh, Sessions, SteppedUp, Tokens};
 
 use super::{account, address, denial, in_session};
 use crate::app::App;
@@ -26,7 +28,8 @@ pub async fn log_in(
     let login = body.into_value();
     let origin = Origin::Address(address(&request));
     let proof = Proof { password: login.password, totp: login.totp, origin };
-    Ok(HttpResponse::Created().json(sessions::log_in(&app, &login.username, proof).await?))
+    let client = request.headers().get(USER_AGENT).and_then(|said| said.to_str().ok());
+    Ok(HttpResponse::Created().json(sessions::log_in(&app, &login.username, proof, client).await?))
 }
 
 /// Gives new tokens for the latest refresh token.
@@ -75,4 +78,41 @@ pub async fn step_up(
     let proof = Proof { password, totp, origin: in_session(&caller) };
     let account = account(&app, &caller).await?;
     Ok(HttpResponse::Ok().json(sessions::step_up(&app, &caller, &account, proof).await?))
+}
+
+/// Lists the caller's sessions.
+#[utoipa::path(tag = "sessions", operation_id = "list_sessions", security(("user" = [])),
+    responses((status = 200, description = "Those that can be used, the last used first", body = Sessions)))]
+#[get("/v1/me/sessions")]
+pub async fn list(caller: Caller, app: web::Data<App>) -> Result<HttpResponse, Problem> {
+    let items = sessions::list(&app, &caller).await?;
+    Ok(HttpResponse::Ok().json(Sessions { items }))
+}
+
+/// Ends one of the caller's sessions.
+#[utoipa::path(tag = "sessions", operation_id = "end_session", params(("id" = SessionId, Path)),
+    security(("user" = [])),
+    responses(
+        (status = 200, description = "Ended everywhere", body = Denial),
+        (status = 202, description = "Ended here; access-policy is still being told", body = Denial),
+        (status = 404, description = "The caller has no such session"),
+    ))]
+#[delete("/v1/me/sessions/{id}")]
+pub async fn end(
+    caller: Caller,
+    id: web::Path<SessionId>,
+    app: web::Data<App>,
+) -> Result<HttpResponse, Problem> {
+    Ok(denial(&sessions::end_one(&app, &caller, &id).await?))
+}
+
+/// Ends all of the caller's sessions but the present one.
+#[utoipa::path(tag = "sessions", operation_id = "end_other_sessions", security(("user" = [])),
+    responses(
+        (status = 200, description = "Ended everywhere", body = Denial),
+        (status = 202, description = "Ended here; access-policy is still being told", body = Denial),
+    ))]
+#[delete("/v1/me/sessions")]
+pub async fn end_others(caller: Caller, app: web::Data<App>) -> Result<HttpResponse, Problem> {
+    Ok(denial(&sessions::end_others(&app, &caller).await?))
 }

@@ -29,6 +29,7 @@ pub const MIGRATIONS: &[Migration] = migrations![
     4 "memberships" "../../migrations/0004_memberships.sql",
     5 "consent keys by time" "../../migrations/0005_consent_keys_by_time.sql",
     6 "account versions" "../../migrations/0006_account_versions.sql",
+    7 "session clients" "../../migrations/0007_session_clients.sql",
 ];
 
 /// What goes wrong in the store.

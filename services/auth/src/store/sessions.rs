@@ -30,12 +30,25 @@ pub struct Session {
     pub ended_at: Option<Timestamp>,
     /// Why: `logout`, `reuse`, `suspended`, `password`, `recovery`, `factor`.
     pub end_reason: Option<String>,
+    /// What its owner is told; sessions of an earlier version have none.
+    pub told: Option<Told>,
+}
+
+/// What the owner of a session is told of it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Told {
+    /// When it began.
+    pub created_at: Timestamp,
+    /// When tokens were given last.
+    pub last_used_at: Timestamp,
+    /// With what, coarsely ([`crate::domain::client`]).
+    pub client: Option<String>,
 }
 
 impl Session {
-    fn columns(&self) -> [Column<'_>; 7] {
-        let Self { id, account, amr, auth_time, expires_at, ended_at, end_reason } = self;
-        [
+    fn columns(&self) -> Vec<Column<'_>> {
+        let Self { id, account, amr, auth_time, expires_at, ended_at, end_reason, told } = self;
+        let mut columns = vec![
             id.as_str().into(),
             account.as_str().into(),
             amr.code().into(),
@@ -43,7 +56,18 @@ impl Session {
             expires_at.ms().into(),
             ended_at.map(Timestamp::ms).into(),
             end_reason.as_ref().into(),
-        ]
+        ];
+        if let Some(Told { created_at, last_used_at, client }) = told {
+            columns.extend([created_at.ms().into(), last_used_at.ms().into(), client.as_ref().into()]);
+        }
+        columns
+    }
+
+    /// Tokens are given at `now`.
+    pub fn used(&mut self, now: Timestamp) {
+        if let Some(told) = &mut self.told {
+            told.last_used_at = now;
+        }
     }
 
     /// Whether it counts at `now`.
@@ -62,6 +86,12 @@ impl Session {
             expires_at: row.time("expires_at_ms")?,
             ended_at: row.time_opt("ended_at_ms")?,
             end_reason: row.text_opt("end_reason")?,
+            told: match (row.time_opt("created_at_ms")?, row.time_opt("last_used_at_ms")?) {
+                (Some(created_at), Some(last_used_at)) => {
+                    Some(Told { created_at, last_used_at, client: row.text_opt("client")? })
+                }
+                _ => None,
+            },
         };
         rows.check(SESSIONS, &session.columns(), &row.bytes("mac")?)?;
         Ok(session)
@@ -103,10 +133,11 @@ impl StoredToken {
 impl Rows {
     /// Adds a session.
     pub async fn insert_session(&self, tx: &mut Tx, session: &Session) -> Result<(), StoreError> {
-        let Session { id, account, amr, auth_time, expires_at, ended_at, end_reason } = session;
+        let Session { id, account, amr, auth_time, expires_at, ended_at, end_reason, told } = session;
         sqlx::query(
-            "INSERT INTO sessions (id, account, amr, auth_time_ms, expires_at_ms, ended_at_ms, end_reason, mac)
-             VALUES ($1, $2, $3, $4, $5, $6, $7, $8)",
+            "INSERT INTO sessions (id, account, amr, auth_time_ms, expires_at_ms, ended_at_ms, end_reason, mac,
+                 created_at_ms, last_used_at_ms, client)
+             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)",
         )
         .bind(id.as_str().to_owned())
         .bind(account.as_str().to_owned())
@@ -116,6 +147,9 @@ impl Rows {
         .bind(ended_at.map(Timestamp::ms))
         .bind(end_reason.clone())
         .bind(self.mac_of(SESSIONS, &session.columns()))
+        .bind(told.as_ref().map(|told| told.created_at.ms()))
+        .bind(told.as_ref().map(|told| told.last_used_at.ms()))
+        .bind(told.as_ref().and_then(|told| told.client.clone()))
         .execute(tx)
         .await?;
         Ok(())
@@ -164,15 +198,18 @@ impl Rows {
         Ok(DbError::one_row(done.rows_affected())?)
     }
 
-    /// Writes a session back after its credentials were shown again.
-    pub async fn show_credentials(&self, tx: &mut Tx, session: &Session) -> Result<(), StoreError> {
-        let done = sqlx::query("UPDATE sessions SET amr = $2, auth_time_ms = $3, mac = $4 WHERE id = $1")
-            .bind(session.id.as_str().to_owned())
-            .bind(session.amr.code())
-            .bind(session.auth_time.ms())
-            .bind(self.mac_of(SESSIONS, &session.columns()))
-            .execute(tx)
-            .await?;
+    /// Writes a session back after it was used, or its credentials were shown again.
+    pub async fn use_session(&self, tx: &mut Tx, session: &Session) -> Result<(), StoreError> {
+        let done = sqlx::query(
+            "UPDATE sessions SET amr = $2, auth_time_ms = $3, last_used_at_ms = $4, mac = $5 WHERE id = $1",
+        )
+        .bind(session.id.as_str().to_owned())
+        .bind(session.amr.code())
+        .bind(session.auth_time.ms())
+        .bind(session.told.as_ref().map(|told| told.last_used_at.ms()))
+        .bind(self.mac_of(SESSIONS, &session.columns()))
+        .execute(tx)
+        .await?;
         Ok(DbError::one_row(done.rows_affected())?)
     }
 

@@ -1,6 +1,9 @@
 //! TOTP: prepared, confirmed, asked for, never good twice.
 
 use hbc_auth::testing::code_at;
+use hbc_client::jwt::Unverified;
+use hbc_testkit::chain;
+use hbc_types::wire::token::{ACCESS_TYP, AccessClaims};
 use reqwest::Method;
 use serde_json::json;
 

@@ -214,3 +214,60 @@ async fn access_policy_is_told_of_a_session_before_its_tokens_are_answered() {
     })
     .await;
 }
+
+/// An owner knows their own sessions again and ends them, one by one or all others.
+#[tokio::test(flavor = "multi_thread")]
+async fn sessions_are_listed_and_ended_by_their_owner() {
+    each(|app| async move {
+        const PHONE: &str = "Mozilla/5.0 (iPhone; CPU iPhone OS 18_6 like Mac OS X) AppleWebKit/605.1.15 (KHTML, like Gecko) Version/18.6 Mobile/15E148 Safari/604.1";
+        app.patient("alice").await;
+        app.patient("bob").await;
+        let form = json!({"username": "alice", "password": PASSWORD});
+        let headers = [("user-agent", PHONE)];
+        let phone = app.call_with(Method::POST, "/v1/sessions", None, Some(&form), &headers).await.expect(201);
+        app.wait(60);
+        let own = app.try_login("alice", PASSWORD).await.expect(201);
+        let third = app.try_login("alice", PASSWORD).await.expect(201);
+        let token = own.text("access_token");
+        app.wait(60);
+        let form = json!({"refresh_token": phone.text("refresh_token")});
+        let phone = app.post("/v1/sessions/refresh", "", form).await.expect(200);
+        let list = async || app.get("/v1/me/sessions", &token).await.expect(200).body["items"].clone();
+        let listed = list().await;
+        let listed = listed.as_array().unwrap();
+        assert_eq!(listed.len(), 3);
+        assert_eq!(listed[0]["id"], phone.text("session").as_str(), "the last used first");
+        assert_eq!(listed[0]["client"], "Safari, iPhone");
+        assert!(listed[0]["created_at"].as_str() < listed[0]["last_used_at"].as_str());
+        let of_own = listed.iter().find(|one| one["current"] == true).unwrap();
+        assert_eq!(of_own["id"], own.text("session").as_str());
+        assert_eq!((of_own["second_factor"].clone(), of_own.get("client")), (json!(false), None));
+        let whole = serde_json::to_string(listed).unwrap();
+        assert!(!whole.contains("18_6") && !whole.contains("127.0.0.1"), "{whole}");
+        // Another's is as unknown as none.
+        let bob = app.login("bob").await;
+        let path = format!("/v1/me/sessions/{}", phone.text("session"));
+        app.call(Method::DELETE, &path, Some(&bob), None).await.refused(404, "not_found");
+        app.access_policy_answers(204).await;
+        for _again in 0..2 {
+            app.call(Method::DELETE, &path, Some(&token), None).await.expect(200);
+        }
+        app.get("/v1/me", &phone.text("access_token")).await.refused(401, "unauthenticated");
+        let told = app.told().await;
+        let denial = format!("/internal/v1/denials/session/{}", phone.text("session"));
+        assert!(told.iter().any(|request| request.url.path() == denial));
+        app.call(Method::DELETE, "/v1/me/sessions", Some(&token), None).await.expect(200);
+        app.get("/v1/me", &third.text("access_token")).await.refused(401, "unauthenticated");
+        assert_eq!(list().await.as_array().unwrap().len(), 1);
+        app.get("/v1/me", &bob).await.expect(200);
+        // One that nobody can use any more is not shown.
+        let token = app.login("alice").await;
+        app.wait(23 * 3600);
+        app.call(Method::DELETE, "/v1/sessions/current", Some(&token), None).await;
+        let token = app.login("alice").await;
+        app.wait(2 * 3600);
+        let token = { let _old = token; app.login("alice").await };
+        assert_eq!(app.get("/v1/me/sessions", &token).await.expect(200).body["items"].as_array().unwrap().len(), 2);
+    })
+    .await;
+}

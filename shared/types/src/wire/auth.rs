@@ -64,7 +64,7 @@ pub struct PatientCreated {
     pub custody: Custody,
     /// SHA-256 of the root public key: compare it with what access-policy shows.
     pub root_fingerprint: Digest,
-    /// Server custody: codes that restore signing when the password is lost.
+    /// Codes that restore the account when the password is lost, and in server custody signing with it.
     pub recovery_codes: Vec<SecretText>,
 }
 
@@ -100,6 +100,8 @@ pub struct AgencyCreated {
     pub id: AgencyId,
     /// Always `pending`.
     pub standing: Standing,
+    /// Codes that restore the account when the password is lost; shown this once.
+    pub recovery_codes: Vec<SecretText>,
 }
 
 /// An agency as operators (all) and other accounts (public part) see it.
@@ -255,6 +257,33 @@ pub struct SteppedUp {
     pub expires_in: u32,
     /// Always `Bearer`.
     pub token_type: String,
+}
+
+/// A session, as its owner sees it.
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+pub struct SessionView {
+    /// Its id.
+    pub id: SessionId,
+    /// Whether it is the one that asks.
+    pub current: bool,
+    /// When it began.
+    pub created_at: Timestamp,
+    /// When it was used last: tokens were given.
+    pub last_used_at: Timestamp,
+    /// When it ends if it is not used again.
+    pub expires_at: Timestamp,
+    /// Whether it was opened with the second factor.
+    pub second_factor: bool,
+    /// Browser and system, coarsely; absent where the client says neither.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub client: Option<String>,
+}
+
+/// `GET /v1/me/sessions`.
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+pub struct Sessions {
+    /// The sessions, the last used first.
+    pub items: Vec<SessionView>,
 }
 
 /// `GET /v1/me`.

@@ -84,11 +84,7 @@ impl App {
         let macs = RowMac::new(derived("hbc/rows-key/v1")?);
         let journal = Journal::open(&config.journal_file, macs.clone(), KINDS, base.clock.now())?;
         Ok(Self(Arc::new(Core {
-            store: Store {
-                db: base.db.clone(),
-                rows: Rows::new(macs, journal.floors().clone()),
-                journal,
-            },
+            store: Store { db: base.db.clone(), rows: Rows::new(macs, journal.floors().clone()), journal },
             passwords: PasswordPool::new(&config.passwords, cost, base.random.clone())?,
             issuer: TokenIssuer::new(
                 config.token_key_file.signing_key()?,

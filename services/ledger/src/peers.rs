@@ -20,8 +20,8 @@ use tokio::sync::{Notify, mpsc};
 
 use delivery::{Announcer, Delivery, Gossip, Line, keep_up};
 pub use envelope::{
-    MAX_ENVELOPE_BYTES, MEMBER_HEADER, SIGNATURE_HEADER, Unpacked, envelope_text, is_genuine, pack, read_as,
-    post_signed, send_envelope, unpack,
+    MAX_ENVELOPE_BYTES, MEMBER_HEADER, SIGNATURE_HEADER, Unpacked, envelope_text, is_genuine, pack,
+    post_signed, read_as, send_envelope, unpack,
 };
 use hbc_consensus::MemberId;
 
@@ -232,6 +232,12 @@ pub struct Sender {
     pub chain: Digest,
     /// For noting when peers answered.
     pub clock: Clock,
+}
+
+impl std::fmt::Debug for Sender {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Sender").field("me", &self.me).finish_non_exhaustive()
+    }
 }
 
 /// What this node says of itself to peers: who it is in the present set, and where it can be reached. Clones share it.

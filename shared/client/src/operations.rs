@@ -11,7 +11,8 @@ use hbc_types::wire::access::{
 };
 use hbc_types::wire::auth::{
     AgencyCreated, AgencyView, AuthorizationServer, ConsentKeyRegistered, ConsentSignature, Denial, Me,
-    MemberView, PatientCreated, RecoveryCodes, RevocationSignature, Tokens, TotpPrepared, UnfreezeSignature,
+    MemberView, PatientCreated, RecoveryCodes, RevocationSignature, Sessions, SteppedUp, Tokens,
+    TotpPrepared, UnfreezeSignature,
 };
 use hbc_types::wire::explorer::{
     BlockDetails, BlockSummary, ChangeView, NetworkView, NodesView, TransactionSummary, VotesView,

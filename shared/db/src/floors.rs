@@ -285,7 +285,8 @@ pub(crate) mod tests {
         assert_eq!(Floor::parse(&line, KINDS).unwrap().line(), line);
         let spaced = format!("{line} ");
         let shorter = line.replacen(' ', " 0", 1);
-        for bad in [spaced.as_str(), &shorter, "", "rights", "rights 00 5", &line.replace("rights", "grants")] {
+        for bad in [spaced.as_str(), &shorter, "", "rights", "rights 00 5", &line.replace("rights", "grants")]
+        {
             assert_eq!(Floor::parse(bad, KINDS), None, "{bad}");
         }
     }

@@ -99,7 +99,8 @@ impl Journal {
         if path.exists() {
             let bytes = std::fs::read(path).with_context(|| format!("{} cannot be read", path.display()))?;
             let text = String::from_utf8(bytes).context("the journal of rights is no text")?;
-            replay(&text, &macs, kinds, &floors).with_context(|| format!("{} cannot be used", path.display()))?;
+            replay(&text, &macs, kinds, &floors)
+                .with_context(|| format!("{} cannot be used", path.display()))?;
         }
         floors.forget(kinds, now);
         let tail = write_anew(path, &macs, &floors.all())
@@ -247,12 +248,13 @@ mod tests {
         let path = folder.path().join("rights.journal");
         let journal = open(&path).unwrap();
         let changes: Vec<_> = (0..40_i64).map(|n| rights(n.unsigned_abs() % 7, n)).collect();
-        for done in futures_util::future::join_all(changes.iter().map(|change| journal.append(change))).await {
+        for done in futures_util::future::join_all(changes.iter().map(|change| journal.append(change))).await
+        {
             done.unwrap();
         }
         for _restart in 0..2 {
             let journal = open(&path).unwrap();
-            for seed in 0..7 {
+            for seed in 0..7_u64 {
                 let last = 35 + seed.cast_signed() - if seed > 4 { 7 } else { 0 };
                 assert_eq!(version(&journal, seed), last);
             }

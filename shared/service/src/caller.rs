@@ -6,10 +6,10 @@ use actix_web::dev::Payload;
 use actix_web::http::header::AUTHORIZATION;
 use actix_web::{FromRequest, HttpRequest, web};
 use futures_util::future::{LocalBoxFuture, Ready, ready};
+use hbc_types::Timestamp;
 use hbc_types::account::Role;
 use hbc_types::ids::{AccountId, AgencyId, OperatorId, PatientId, SessionId};
 use hbc_types::problem::Slug;
-use hbc_types::Timestamp;
 use hbc_types::secret::SecretText;
 use hbc_types::wire::token::{AccessClaims, STEP_UP_SECONDS};
 

@@ -94,10 +94,11 @@ pub(crate) async fn around<B: MessageBody + 'static>(
     let started = tokio::time::Instant::now();
     let path = request.path().to_owned();
     let work = async {
-        let refused = match check_standing(&request).and_then(|()| check_encoding(&mut request, edge.inflates)) {
-            Ok(()) => verify_service(&mut request).await.err(),
-            Err(problem) => Some(problem),
-        };
+        let refused =
+            match check_standing(&request).and_then(|()| check_encoding(&mut request, edge.inflates)) {
+                Ok(()) => verify_service(&mut request).await.err(),
+                Err(problem) => Some(problem),
+            };
         let answered = match refused {
             Some(problem) => Ok(request.error_response(problem)),
             None => run(request, next).await,
@@ -168,7 +169,9 @@ const ALWAYS: [&str; 4] = ["/livez", "/readyz", "/metrics", "/openapi.json"];
 fn check_standing(request: &ServiceRequest) -> Result<(), Problem> {
     let halted = request.app_data::<web::Data<Readiness>>().is_some_and(|readiness| readiness.is_halted());
     if halted && !ALWAYS.contains(&request.path()) {
-        return Err(Problem::new(Slug::Unavailable).detail("the service has stopped: its database was changed"));
+        return Err(
+            Problem::new(Slug::Unavailable).detail("the service has stopped: its database was changed")
+        );
     }
     Ok(())
 }

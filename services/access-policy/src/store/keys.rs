@@ -221,24 +221,32 @@ pub async fn sets(tx: &mut Tx, patient: &PatientId) -> Result<BTreeMap<Labels, S
     Ok(sets_of(&rows)?)
 }
 
+/// A set as its rows are read.
+#[derive(Default)]
+struct FoundSet {
+    n_max: u64,
+    open: Vec<[u64; 2]>,
+    voided: Vec<[u64; 2]>,
+}
+
 fn sets_of(rows: &[AnyRow]) -> Result<BTreeMap<Labels, SetState>, DbError> {
-    let mut sets: BTreeMap<Labels, (u64, [Vec<[u64; 2]>; 2])> = BTreeMap::new();
+    let mut sets: BTreeMap<Labels, FoundSet> = BTreeMap::new();
     for row in rows {
-        let (n_max, [open, voided]) = sets.entry(labels(row)?).or_default();
+        let set = sets.entry(labels(row)?).or_default();
         let row = Reader(row);
-        *n_max = row.number("n_max")?;
+        set.n_max = row.number("n_max")?;
         if let Some(first) = row.number_opt("first_n")? {
             let of_state = match row.code("state", RangeState::parse)? {
-                RangeState::Void => voided,
-                RangeState::Open | RangeState::Final => open,
+                RangeState::Void => &mut set.voided,
+                RangeState::Open | RangeState::Final => &mut set.open,
             };
             of_state.push([first, row.number("last_n")?]);
         }
     }
-    let state = |(labels, (n_max, [open, voided]))| {
+    let states = sets.into_iter().map(|(labels, FoundSet { n_max, open, voided })| {
         (labels, SetState { n_max, open: Ranges::of(open), voided: Ranges::of(voided) })
-    };
-    Ok(sets.into_iter().map(state).collect())
+    });
+    Ok(states.collect())
 }
 
 /// A write intent that got numbers.

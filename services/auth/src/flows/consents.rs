@@ -24,7 +24,7 @@ use crate::domain::consent::{CheckedDraft, DraftError, check_draft, revocation};
 use crate::domain::{custody, staff};
 use crate::error::Error;
 use crate::flows::account::open_key;
-use crate::flows::login::{Origin, Proof, Proven, prove};
+use crate::flows::login::{Origin, Proof, prove};
 use crate::store::accounts::Account;
 use crate::store::consent_keys::{ConsentKey, Derivation};
 
@@ -45,8 +45,6 @@ impl From<DraftError> for Error {
 /// A patient whose password was checked just now, with the root key open.
 pub struct Opened {
     patient: PatientId,
-    /// What was checked.
-    pub proven: Proven,
     /// The root key.
     pub root: SigningKey,
 }
@@ -65,7 +63,7 @@ pub async fn open_root(
     let proven = prove(app, &account.username, proof).await?;
     let root = open_key(app, &proven.account, password).await?;
     let root = root.ok_or(Error::Broken("a root key in server custody is missing"))?;
-    Ok(Opened { patient: patient.clone(), proven, root })
+    Ok(Opened { patient: patient.clone(), root })
 }
 
 /// Signs a draft.

@@ -164,7 +164,7 @@ impl Guard {
     pub async fn take_back(self, app: &App) -> Result<(), Error> {
         let counted = self.counted;
         app.store
-        .write(move |tx, rows| {
+            .write(move |tx, rows| {
                 Box::pin(async move {
                     for counted in &counted {
                         refund(&rows, tx, counted).await?;
@@ -186,7 +186,7 @@ impl Guard {
         let Self { attempt, known, counted, .. } = self;
         let now = app.clock.now();
         app.store
-        .write(move |tx, rows| {
+            .write(move |tx, rows| {
                 Box::pin(async move {
                     for counted in counted.iter().filter(|counted| counted.scope != Scope::Pair) {
                         refund(&rows, tx, counted).await?;
@@ -299,7 +299,8 @@ async fn use_step(rows: &Rows, tx: &mut Tx, factor: &Factor) -> Result<(), Error
 async fn check_factor(app: &App, account: &Account, code: Option<&SecretText>) -> Result<Factor, Error> {
     let stored = app.store.rows.factor(app.store.db.reads(), account.id.as_str()).await?;
     // The account says when its factor was confirmed: an earlier one does not come back.
-    let is_its = |factor: &Factor| factor.confirmed_at.is_some() && factor.confirmed_at == account.second_factor_at;
+    let is_its =
+        |factor: &Factor| factor.confirmed_at.is_some() && factor.confirmed_at == account.second_factor_at;
     let Some(mut factor) = stored.filter(is_its) else {
         tracing::error!(
             alarm = "factor_missing",

@@ -98,12 +98,7 @@ pub async fn commit(
     Ok(prepared.answer)
 }
 
-async fn store(
-    app: &App,
-    account: Account,
-    wraps: Wraps,
-    saved: Option<SavedAnswer>,
-) -> Result<(), Error> {
+async fn store(app: &App, account: Account, wraps: Wraps, saved: Option<SavedAnswer>) -> Result<(), Error> {
     let now = account.created_at;
     let outcome = app
         .store
@@ -170,7 +165,8 @@ async fn make(
         let password_hash = password::hash(&password, cost, &random)?;
         let root = client_key.is_none().then(|| custody::new_key(&random));
         let public_key = client_key.or(root.as_ref().map(custody::public_key)).unwrap_or_default();
-        let key = root.as_ref().map(|root| wrap_root(root, &id, &password, cost, now, &random)).transpose()?;
+        let key =
+            root.as_ref().map(|root| wrap_root(root, &id, &password, cost, now, &random)).transpose()?;
         let account = AccountId::Patient(id);
         let (codes, written) = recovery_codes(&account, &public_key, root.as_ref(), now, &random)?;
         Ok::<_, CustodyError>(Made { password_hash, public_key, wraps: Arc::new((key, codes)), written })
@@ -190,5 +186,11 @@ fn wrap_root(
     let public_key = custody::public_key(root);
     let owner = KeyOwner { key_use: KeyUse::Root, account: patient.as_str(), public_key: &public_key };
     let wrapped = custody::wrap_with_password(root, owner, password, cost, random)?;
-    Ok(WrappedKey { account: patient.as_str().to_owned(), key_use: KeyUse::Root, cost, wrapped, created_at: now })
+    Ok(WrappedKey {
+        account: patient.as_str().to_owned(),
+        key_use: KeyUse::Root,
+        cost,
+        wrapped,
+        created_at: now,
+    })
 }

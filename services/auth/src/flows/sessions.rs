@@ -13,8 +13,8 @@ use hbc_types::wire::token::ACCESS_SECONDS;
 use hbc_types::{Digest, Timestamp};
 
 use crate::app::App;
-use crate::domain::refresh::{GRACE, RefreshToken};
 use crate::domain::client;
+use crate::domain::refresh::{GRACE, RefreshToken};
 use crate::domain::token::{Amr, Bearer};
 use crate::error::Error;
 use crate::flows::login::{Proof, prove};
@@ -155,7 +155,9 @@ pub async fn refresh(app: &App, token: &SecretText) -> Result<Tokens, Error> {
     let job_app = app.clone();
     let outcome = app
         .store
-        .write(move |tx, rows| Box::pin(async move { rotate(&job_app, (tx, &rows), hash, next_hash, now).await }))
+        .write(move |tx, rows| {
+            Box::pin(async move { rotate(&job_app, (tx, &rows), hash, next_hash, now).await })
+        })
         .await?;
     match outcome {
         Refreshed::Granted(granted) => tokens(app, &granted.0, &granted.1, &next, now),
@@ -244,12 +246,7 @@ pub async fn log_out(app: &App, caller: &Caller) -> Result<Denial, Error> {
 }
 
 /// Ends a session of this account; `unknown` if it has no such session.
-async fn end_own(
-    app: &App,
-    id: &SessionId,
-    account: &AccountId,
-    unknown: Error,
-) -> Result<Denial, Error> {
+async fn end_own(app: &App, id: &SessionId, account: &AccountId, unknown: Error) -> Result<Denial, Error> {
     let (wanted, account, now) = (id.clone(), account.clone(), app.clock.now());
     let since = app.store.write(move |tx, rows| {
         Box::pin(async move {
@@ -272,7 +269,8 @@ pub async fn list(app: &App, caller: &Caller) -> Result<Vec<SessionView>, Error>
     let now = app.clock.now();
     let idle = Duration::from_secs(u64::from(app.sessions.idle_hours) * 3600);
     let mut sessions = app.store.rows.open_sessions(app.store.db.reads(), account.id.as_str()).await?;
-    let last_used = |session: &Session| session.told.as_ref().map_or(session.auth_time, |told| told.last_used_at);
+    let last_used =
+        |session: &Session| session.told.as_ref().map_or(session.auth_time, |told| told.last_used_at);
     sessions.retain(|session| session.is_live(now) && now < last_used(session).plus(idle));
     sessions.sort_by_key(|session| std::cmp::Reverse(last_used(session)));
     let view = |session: Session| SessionView {
@@ -298,9 +296,7 @@ pub async fn end_others(app: &App, caller: &Caller) -> Result<Denial, Error> {
     let (account, own) = current(app, caller).await?;
     let now = app.clock.now();
     let ended = app.store.write(move |tx, rows| {
-        Box::pin(async move {
-            end_all(&rows, tx, account.id.as_str(), Some(&own.id), "logout", now).await
-        })
+        Box::pin(async move { end_all(&rows, tx, account.id.as_str(), Some(&own.id), "logout", now).await })
     });
     let mut effective = true;
     for session in ended.await? {

@@ -58,7 +58,9 @@ impl Session {
             end_reason.as_ref().into(),
         ];
         if let Some(Told { created_at, last_used_at, client }) = told {
-            columns.extend([created_at.ms().into(), last_used_at.ms().into(), client.as_ref().into()]);
+            let told: [Column<'_>; 3] =
+                [created_at.ms().into(), last_used_at.ms().into(), client.as_ref().into()];
+            columns.extend(told);
         }
         columns
     }

@@ -111,14 +111,17 @@ async fn the_factor_is_shown_again_in_the_same_session() {
         let other = app.login("alice").await;
         let secret = set_up(&app, &token).await;
         app.get("/v1/me", &other).await.refused(401, "unauthenticated");
-        let refreshed = app.post("/v1/sessions/refresh", "", json!({"refresh_token": own.text("refresh_token")})).await;
+        let refreshed =
+            app.post("/v1/sessions/refresh", "", json!({"refresh_token": own.text("refresh_token")})).await;
         let refreshed = refreshed.expect(200);
         let token = refreshed.text("access_token");
         let before = claims(&token);
         assert_eq!((before.amr.as_slice(), before.second_factor), (["pwd".to_owned()].as_slice(), true));
         let path = "/v1/sessions/current/step-up";
         app.post(path, &token, json!({"password": PASSWORD})).await.refused(401, "second_factor");
-        app.post(path, &token, json!({"password": PASSWORD, "totp": "000000"})).await.refused(401, "second_factor");
+        app.post(path, &token, json!({"password": PASSWORD, "totp": "000000"}))
+            .await
+            .refused(401, "second_factor");
         app.wait(30);
         let form = json!({"password": PASSWORD, "totp": code_at(&secret, app.clock.now())});
         let shown = app.post(path, &token, form.clone()).await.expect(200).text("access_token");
@@ -129,7 +132,8 @@ async fn the_factor_is_shown_again_in_the_same_session() {
         // It stays so when the token is refreshed, with the time of then.
         app.wait(60);
         let form = json!({"refresh_token": refreshed.text("refresh_token")});
-        let later = claims(&app.post("/v1/sessions/refresh", "", form).await.expect(200).text("access_token"));
+        let later =
+            claims(&app.post("/v1/sessions/refresh", "", form).await.expect(200).text("access_token"));
         assert_eq!((later.amr.len(), later.auth_time), (2, after.auth_time));
     })
     .await;

@@ -155,8 +155,10 @@ async fn put_back(app: &TestApp, table: [&'static str; 2]) {
 
 const ACCOUNTS: [&str; 2] = ["DELETE FROM accounts", "INSERT INTO accounts SELECT * FROM older_accounts"];
 const SESSIONS: [&str; 2] = ["DELETE FROM sessions", "INSERT INTO sessions SELECT * FROM older_sessions"];
-const CODES: [&str; 2] = ["DELETE FROM recovery_codes", "INSERT INTO recovery_codes SELECT * FROM older_codes"];
-const TOKENS: [&str; 2] = ["DELETE FROM refresh_tokens", "INSERT INTO refresh_tokens SELECT * FROM older_tokens"];
+const CODES: [&str; 2] =
+    ["DELETE FROM recovery_codes", "INSERT INTO recovery_codes SELECT * FROM older_codes"];
+const TOKENS: [&str; 2] =
+    ["DELETE FROM refresh_tokens", "INSERT INTO refresh_tokens SELECT * FROM older_tokens"];
 const FACTORS: [&str; 2] = ["DELETE FROM factors", "INSERT INTO factors SELECT * FROM older_factors"];
 
 /// Whoever owns the database, or restores a copy of it, brings no password back.

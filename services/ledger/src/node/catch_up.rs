@@ -108,7 +108,14 @@ impl CatchUp {
     }
 
     /// Fetches the blocks after the tip, unless that is being done: from the peer that speaks of them, or from another.
-    pub(super) fn fetch(&mut self, speaker: &Arc<Peer>, height: u64, book: &PeerBook, inlet: &Arc<Inlet>, reader: Option<Arc<Sender>>) {
+    pub(super) fn fetch(
+        &mut self,
+        speaker: &Arc<Peer>,
+        height: u64,
+        book: &PeerBook,
+        inlet: &Arc<Inlet>,
+        reader: Option<Arc<Sender>>,
+    ) {
         if self.asked.is_some_and(|asked| asked.since.elapsed() < GIVE_UP) {
             return;
         }

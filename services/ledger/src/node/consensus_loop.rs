@@ -327,7 +327,13 @@ impl Loop {
 
     fn fetch_blocks(&mut self, speaker: &Arc<Peer>) {
         let node = &self.node;
-        self.catch_up.fetch(speaker, node.memory.height(), &node.book, &node.inlet, node.membership.membership());
+        self.catch_up.fetch(
+            speaker,
+            node.memory.height(),
+            &node.book,
+            &node.inlet,
+            node.membership.membership(),
+        );
     }
 
     /// Takes the blocks that a member sent, and asks another one for the next. One that sent nothing of use is passed

@@ -54,7 +54,6 @@ pub async fn post_signed<T: DeserializeOwned>(
 
 /// Reads from `receiver` in the member's name: a node serves everybody, and keeps capacity for the members. What is signed is
 /// an envelope whose body is the path.
-#[must_use]
 pub fn read_as<A>(call: Call<A>, path: &str, receiver: Option<MemberId>, sender: Option<&Sender>) -> Call<A> {
     let (Some(receiver), Some(sender)) = (receiver, sender) else { return call };
     let text = envelope_text(&sender.chain, &sender.me, &receiver, path.as_bytes());

@@ -94,7 +94,7 @@ pub async fn challenge(
 }
 
 impl App {
-    fn sender(&self, request: &HttpRequest, body: &[u8]) -> Result<MemberId, Problem> {
+    pub(super) fn sender(&self, request: &HttpRequest, body: &[u8]) -> Result<MemberId, Problem> {
         let refused = || Problem::new(Slug::Unauthenticated);
         let header = |name| request.headers().get(name).and_then(|value| value.to_str().ok());
         let kid = header(MEMBER_HEADER).and_then(|kid| Digest::parse(kid).ok()).ok_or_else(refused)?;

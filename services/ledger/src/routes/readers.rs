@@ -41,8 +41,7 @@ impl Readers {
     pub fn new(genesis: &Genesis, bytes_per_second: u32, clock: Clock) -> Self {
         let key = |key: &hbc_types::keys::PublicKey| VerifyingKey::from_bytes(key.as_bytes()).ok();
         let services = genesis.services.iter();
-        let keys: Vec<_> =
-            services.filter_map(|service| Some((service.role, key(&service.key)?))).collect();
+        let keys: Vec<_> = services.filter_map(|service| Some((service.role, key(&service.key)?))).collect();
         let per_second = NonZeroU32::new(bytes_per_second).unwrap_or(NonZeroU32::MIN);
         Self {
             public: Semaphore::new(AT_ONCE),
@@ -94,7 +93,8 @@ impl App {
             return Ok(Turn { readers, address: None, _permit: permit });
         }
         if let Some(wait) = wait {
-            let problem = Problem::new(Slug::TooManyRequests).detail("so much of the chain is not read at once");
+            let problem =
+                Problem::new(Slug::TooManyRequests).detail("so much of the chain is not read at once");
             return Err(problem.retry_after(wait));
         }
         readers.public.acquire().await.map(public).map_err(closed)

@@ -4,11 +4,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use hbc_chain::genesis::log_origin;
 use hbc_chain::header::Header;
 use hbc_chain::payload::{Payload, Receipts};
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
 use hbc_client::{ClientError, ServiceCaller};
 use hbc_consensus::sign_bytes::{SignBytes, sign};
 use hbc_consensus::{Member, MemberId, Message};

@@ -12,11 +12,11 @@ use hbc_chain::certificate::PromiseClaims;
 use hbc_chain::checkpoint::quorum;
 use hbc_chain::genesis::{Genesis, Named};
 use hbc_types::Digest;
-use hbc_types::wire::token::Audience;
 use hbc_types::wire::ledger::{
     BatchAnswer, BatchResult, BlockView, BlocksView, KeyView, MembersView, NodeStatus, Promise, SubmitBatch,
     SubmitTransaction, TransactionView,
 };
+use hbc_types::wire::token::Audience;
 use serde::de::DeserializeOwned;
 use tokio::time::Instant;
 

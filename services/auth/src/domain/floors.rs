@@ -26,8 +26,8 @@ pub type Changes = floors::Changes<Change>;
 pub enum Change {
     /// An account's row was written so many times.
     Account(AccountId, i64),
-    /// A recovery code was used: its account, when it was made, its number among those made then.
-    Code(String, Timestamp, i64),
+    /// A recovery code was used: its account and the salt of its wrap.
+    Code(String, [u8; 16]),
     /// An account's recovery codes were made anew at this time.
     Codes(String, Timestamp),
     /// A session ended, which would have ended by itself at this time.
@@ -38,7 +38,7 @@ impl floors::Change for Change {
     fn parts(&self) -> (&'static str, String, i64) {
         match self {
             Self::Account(account, version) => (ACCOUNT, account.to_string(), *version),
-            Self::Code(account, made, n) => (CODE, code(account, *made, *n), 1),
+            Self::Code(account, salt) => (CODE, code(account, salt), 1),
             Self::Codes(account, made) => (CODES, account.clone(), made.ms()),
             Self::Session(session, end) => (SESSION, session.to_string(), end.ms()),
         }
@@ -47,8 +47,8 @@ impl floors::Change for Change {
 
 /// The id of a recovery code.
 #[must_use]
-pub fn code(account: &str, made: Timestamp, n: i64) -> String {
-    format!("{account}/{}/{n}", made.ms())
+pub fn code(account: &str, salt: &[u8; 16]) -> String {
+    format!("{account}/{}", hex::encode(salt))
 }
 
 /// Whether a session ended.

@@ -189,7 +189,7 @@ impl Rows {
             })
             .collect::<Result<Vec<CodeWrap>, StoreError>>()?;
         let counts = |code: &CodeWrap| {
-            let id = floors::code(&code.account, code.created_at, code.n);
+            let id = floors::code(&code.account, &code.wrapped.salt);
             code.created_at.ms() >= since && self.floors.get(CODE, &id).is_none()
         };
         let (counting, older): (Vec<_>, Vec<_>) = codes.into_iter().partition(counts);
@@ -202,7 +202,7 @@ impl Rows {
     /// Writes a code back after [`CodeWrap::used_at`] was set; of two conflicting requests one gets
     /// [`DbError::RowCount`].
     pub async fn use_code(&self, tx: &mut Tx, code: &CodeWrap) -> Result<(), StoreError> {
-        self.note(Change::Code(code.account.clone(), code.created_at, code.n))?;
+        self.note(Change::Code(code.account.clone(), code.wrapped.salt))?;
         let done = sqlx::query(
             "UPDATE recovery_codes SET used_at_ms = $3, mac = $4 WHERE account = $1 AND n = $2 AND used_at_ms IS NULL",
         )

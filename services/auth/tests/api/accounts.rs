@@ -116,7 +116,16 @@ async fn a_client_that_holds_its_root_proves_it() {
         app.post("/v1/patients", "", form(proof("mallory"))).await.refused(401, "bad_signature");
         let signed_up = app.post("/v1/patients", "", form(proof("carol"))).await.expect(201);
         assert_eq!(signed_up.text("root_fingerprint"), public.kid().to_string());
-        assert_eq!(signed_up.body["recovery_codes"], json!([]));
+        // A code brings the password back; the keys are the client's.
+        let code = signed_up.body["recovery_codes"][0].clone();
+        let form =
+            json!({"username": "carol", "code": code, "new_password": "seven grey herons stand still"});
+        app.post("/v1/recoveries", "", form.clone()).await.expect(204);
+        app.try_login("carol", PASSWORD).await.refused(401, "bad_credentials");
+        app.wait(5);
+        app.try_login("carol", "seven grey herons stand still").await.expect(201);
+        app.wait(60);
+        app.post("/v1/recoveries", "", form).await.refused(401, "bad_credentials");
         let without = json!({"username": "dora", "password": PASSWORD, "custody": "client"});
         app.post("/v1/patients", "", without).await.refused(422, "invalid_input");
     })

@@ -341,16 +341,35 @@ impl TestApp {
             .unwrap()
     }
 
+    /// How much access-policy is owed.
+    async fn owed(&self) -> i64 {
+        sqlx::query_scalar("SELECT CAST(count(*) AS BIGINT) FROM jobs WHERE kind LIKE 'push.%'")
+            .fetch_one(self.database.db.reads())
+            .await
+            .unwrap()
+    }
+
     /// Waits until nothing is owed to access-policy.
     pub async fn pushes_settle(&self) {
         for _attempt in 0..100 {
-            let owed: i64 =
-                sqlx::query_scalar("SELECT CAST(count(*) AS BIGINT) FROM jobs WHERE kind LIKE 'push.%'")
-                    .fetch_one(self.database.db.reads())
-                    .await
-                    .unwrap();
-            if owed == 0 {
+            if self.owed().await == 0 {
                 return;
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        panic!("access-policy is still owed something");
+    }
+
+    /// access-policy answers again, and is told what it was owed, after however many pauses.
+    pub async fn outage_ends(&self) {
+        self.access_policy_answers(204).await;
+        for attempt in 0..100 {
+            if self.owed().await == 0 {
+                return;
+            }
+            if attempt % 10 == 0 {
+                // Longer than the longest pause between two tries.
+                self.wait(31);
             }
             tokio::time::sleep(Duration::from_millis(50)).await;
         }

@@ -24,9 +24,7 @@ async fn what_access_policy_is_owed_outlives_a_restart_and_comes_in_order() {
         let id = app.patient("alice").await.text("id");
         app.restart().await;
         assert_eq!(standing(&app, "alice").await, "pending");
-        app.access_policy_answers(204).await;
-        app.wait(PAUSE_S);
-        app.pushes_settle().await;
+        app.outage_ends().await;
         let told = app.told().await;
         let place = |wanted: String| {
             told.iter().position(|one| format!("{} {}", one.method, one.url.path()) == wanted)
@@ -53,9 +51,7 @@ async fn a_suspension_that_ended_during_an_outage_is_never_told() {
             assert!(matches!(reply.status, 200 | 202), "{reply:?}");
         }
         app.ledger_decides(&app.waiting().await).await;
-        app.access_policy_answers(204).await;
-        app.wait(PAUSE_S);
-        app.pushes_settle().await;
+        app.outage_ends().await;
         let (told, denial) = (app.told().await, format!("/internal/v1/denials/subject/{id}"));
         assert!(told_of(&told, "PUT", &denial).is_empty(), "it is over");
         assert!(!told_of(&told, "DELETE", &denial).is_empty());

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::app::{OPERATOR_PASSWORD, PASSWORD, each};
+use crate::app::{OPERATOR_PASSWORD, PASSWORD, TestApp, each};
 use crate::second_factor::set_up;
 
 const NEW: &str = "seven grey herons stand still";
@@ -17,9 +17,9 @@ async fn a_recovery_takes_the_lost_factor_away_and_ends_every_session_everywhere
         let code = app.patient("alice").await.body["recovery_codes"][0].clone();
         let first = app.try_login("alice", PASSWORD).await.expect(201);
         let second = app.try_login("alice", PASSWORD).await.expect(201);
+        app.access_policy_answers(204).await;
         set_up(&app, &first.text("access_token")).await;
         app.try_login("alice", PASSWORD).await.refused(401, "second_factor");
-        app.access_policy_answers(204).await;
         app.wait(60);
         app.post("/v1/recoveries", "", form("alice", &code)).await.expect(204);
         app.pushes_settle().await;
@@ -82,6 +82,29 @@ async fn guessing_codes_closes_the_door_like_guessing_passwords() {
         app.try_login("alice", PASSWORD).await.refused(429, "too_many_requests");
         app.wait(900);
         app.post("/v1/recoveries", "", form("alice", &code)).await.expect(204);
+    })
+    .await;
+}
+
+/// An agency comes back with its signing key; fresh codes take the place of the first ones.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_agency_is_restored_with_its_key() {
+    each(|app| async move {
+        let made = app.post("/v1/agencies", "", TestApp::agency_form("drcarla")).await.expect(201);
+        let code = made.body["recovery_codes"][0].clone();
+        assert_eq!(made.body["recovery_codes"].as_array().unwrap().len(), 8);
+        app.post("/v1/recoveries", "", form("drcarla", &code)).await.expect(204);
+        let token = app.try_login("drcarla", NEW).await.expect(201).text("access_token");
+        let renewed = app.post("/v1/me/recovery-codes", &token, json!({"password": NEW})).await.expect(201);
+        app.wait(60);
+        app.post("/v1/recoveries", "", form("drcarla", &made.body["recovery_codes"][1]))
+            .await
+            .refused(401, "bad_credentials");
+        app.wait(60);
+        app.post("/v1/recoveries", "", form("drcarla", &renewed.body["recovery_codes"][0])).await.expect(204);
+        let operator = app.login("operator-0").await;
+        let body = json!({"password": OPERATOR_PASSWORD});
+        app.post("/v1/me/recovery-codes", &operator, body).await.refused(409, "conflict");
     })
     .await;
 }

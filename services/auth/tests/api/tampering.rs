@@ -230,6 +230,7 @@ async fn older_recovery_codes_and_factors_do_not_count_again() {
             app.post("/v1/recoveries", "", form(code(0))).await.refused(401, "bad_credentials");
             app.restart().await;
         }
+        app.wait(60);
         // The factor went with the device. Another one is set up, and the earlier one put back.
         let token = app.try_login("alice", NEW).await.expect(201).text("access_token");
         set_up_with(&app, &token, NEW).await;
@@ -237,6 +238,7 @@ async fn older_recovery_codes_and_factors_do_not_count_again() {
         app.wait(60);
         let login = json!({"username": "alice", "password": NEW, "totp": "000000"});
         app.post("/v1/sessions", "", login).await.refused(403, "forbidden");
+        app.wait(60);
         // Fresh codes replace those that were not used.
         app.post("/v1/recoveries", "", form(code(1))).await.expect(204);
         let token = app.try_login("alice", NEW).await.expect(201).text("access_token");

@@ -1,6 +1,7 @@
 //! What every operation works with: the database, keys, passwords, neighbours, time and randomness.
 
 mod passwords;
+mod store;
 
 use std::collections::HashMap;
 use std::num::NonZeroU32;
@@ -18,8 +19,9 @@ use crate::config::{Config, SessionSettings};
 use crate::domain::custody::{Cost, server_key};
 use crate::domain::floors::KINDS;
 use crate::domain::token::TokenIssuer;
-use crate::store::{Rows, Store};
+use crate::store::Rows;
 use passwords::PasswordPool;
+use store::Store;
 
 /// The service's state. Clones share it.
 #[derive(Clone)]

@@ -102,7 +102,7 @@ fn members(world: &World) -> Result<Vec<Case>> {
 }
 
 fn signatures(world: &World) -> Vec<Case> {
-    let World { app, alice, bob, carol, dora, operator, chain, .. } = world;
+    let World { app, alice, bob, carol, dora, nora, operator, chain, .. } = world;
     let key = SigningKey::from_bytes(&app.random.bytes());
     let public = PublicKey::of(&key);
     let pop = key.sign(&possession_text(chain, &public.kid())).to_bytes();
@@ -124,8 +124,10 @@ fn signatures(world: &World) -> Vec<Case> {
         refused(Case::new("auth POST /v1/me/unfreeze-signatures", &[]).json(&proof(alice)))
             .stranger_with(carol, &proof(carol), &[409])
             .rightful(alice),
-        refused(Case::new("auth POST /v1/me/recovery-codes", &[]).json(&proof(alice)))
-            .stranger_with(carol, &proof(carol), &[409])
+        Case::new("auth POST /v1/me/recovery-codes", &[])
+            .json(&proof(alice))
+            .stranger(nora, &WRONG_PASSWORD)
+            .stranger_with(operator, &proof(operator), &[409])
             .rightful(alice),
     ]
 }
@@ -157,18 +159,26 @@ fn own(world: &World) -> Vec<Case> {
             .json(&proof(tess))
             .stranger(bob, &WRONG_PASSWORD)
             .rightful(tess),
-        Case::new("auth GET /v1/me/sessions", &[]).for_everybody(OWN).rightful(leaver),
-        Case::new("auth DELETE /v1/me/sessions/{id}", &[bob.tokens.session.as_str()])
-            .stranger(leaver, &[404])
-            .stranger(tess, &[404]),
-        Case::new("auth DELETE /v1/me/sessions", &[]).rightful(leaver),
-        Case::new("auth POST /v1/sessions/current/step-up", &[])
-            .json(&proof(bob))
-            .stranger(leaver, &WRONG_PASSWORD)
-            .rightful(bob),
         Case::new("auth DELETE /v1/sessions/current", &[]).for_everybody(OWN).rightful(leaver),
         // The session is over.
         Case::new("auth GET /v1/me", &[]).stranger(leaver, &[401, 403]).rightful(bob),
+    ]
+}
+
+/// Last: sessions end.
+fn sessions(world: &World) -> Vec<Case> {
+    let World { alice, bob, dora, .. } = world;
+    vec![
+        Case::new("auth POST /v1/sessions/current/step-up", &[])
+            .json(&proof(alice))
+            .stranger(dora, &WRONG_PASSWORD)
+            .rightful(alice),
+        Case::new("auth GET /v1/me/sessions", &[]).for_everybody(OWN).rightful(alice),
+        Case::new("auth DELETE /v1/me/sessions/{id}", &[bob.tokens.session.as_str()])
+            .stranger(alice, &[404])
+            .stranger(dora, &[404])
+            .rightful(bob),
+        Case::new("auth DELETE /v1/me/sessions", &[]).for_everybody(OWN).rightful(alice),
     ]
 }
 
@@ -178,5 +188,6 @@ pub fn cases(world: &World) -> Result<Vec<Case>> {
     all.extend(own(world));
     all.extend(agencies(world)?);
     all.extend(members(world)?);
+    all.extend(sessions(world));
     Ok(all)
 }

@@ -11,6 +11,7 @@ use aes_gcm::aead::{Aead, KeyInit, Payload};
 use aes_gcm::{Aes256Gcm, Nonce};
 use argon2::{Algorithm, Argon2, Params, Version};
 use ed25519_dalek::SigningKey;
+use hbc_types::account::Role;
 use hbc_types::hash::aad;
 use hbc_types::secret::{Key32, SecretText};
 use hbc_types::{Digest, Random};
@@ -34,6 +35,16 @@ pub enum KeyUse {
 }
 
 impl KeyUse {
+    /// What an account's key is for.
+    #[must_use]
+    pub const fn of(role: Role) -> Self {
+        match role {
+            Role::Patient => Self::Root,
+            Role::Agency => Self::Staff,
+            Role::Operator => Self::Operator,
+        }
+    }
+
     /// The domain.
     #[must_use]
     pub const fn domain(self) -> &'static str {

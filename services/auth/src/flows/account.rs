@@ -4,19 +4,18 @@ use hbc_types::account::Role;
 use hbc_types::ids::{AccountId, SessionId};
 use hbc_types::secret::SecretText;
 use hbc_types::wire::auth::{Contact, Me, NewPassword};
-use hbc_types::{Random, Timestamp};
 
 use crate::app::App;
 use crate::domain::custody::{self, CustodyError, KeyOwner, KeyUse};
 use crate::domain::input::Faults;
-use crate::domain::{password, recovery};
+use crate::domain::password;
 use crate::error::Error;
 use crate::flows::agencies::told_standing;
 use crate::flows::login::{Origin, Proof, Proven, prove};
 use crate::flows::sessions;
 use crate::jobs::push;
 use crate::store::accounts::Account;
-use crate::store::wrapped_keys::{CodeWrap, WrappedKey};
+use crate::store::wrapped_keys::WrappedKey;
 
 /// The account as its owner sees it. One whom access-policy does not know yet stands `pending`.
 pub async fn me(app: &App, account: &Account) -> Result<Me, Error> {
@@ -62,16 +61,6 @@ where
         .await
 }
 
-/// What an account's key is for.
-#[must_use]
-pub const fn key_use(role: Role) -> KeyUse {
-    match role {
-        Role::Patient => KeyUse::Root,
-        Role::Agency => KeyUse::Staff,
-        Role::Operator => KeyUse::Operator,
-    }
-}
-
 /// Opens the signing key of an account whose password was checked just now.
 pub async fn open_key(
     app: &App,
@@ -82,7 +71,7 @@ pub async fn open_key(
     let Some(stored) = stored else { return Ok(None) };
     let (id, public_key, role) = (account.id.clone(), account.public_key, account.role);
     let work = move || {
-        let owner = KeyOwner { key_use: key_use(role), account: id.as_str(), public_key: &public_key };
+        let owner = KeyOwner { key_use: KeyUse::of(role), account: id.as_str(), public_key: &public_key };
         custody::open_with_password(&stored.wrapped, owner, &password, stored.cost)
     };
     Ok(Some(app.passwords.run(work).await??))
@@ -138,7 +127,7 @@ pub async fn rewrap(
     new_password: SecretText,
 ) -> Result<(String, Option<WrappedKey>), Error> {
     let (cost, random, now) = (app.passwords.cost(), app.random.clone(), app.clock.now());
-    let (id, public_key, key_use) = (account.id.clone(), account.public_key, key_use(account.role));
+    let (id, public_key, key_use) = (account.id.clone(), account.public_key, KeyUse::of(account.role));
     let work = move || {
         let hash = password::hash(&new_password, cost, &random)?;
         let owner = KeyOwner { key_use, account: id.as_str(), public_key: &public_key };
@@ -155,24 +144,4 @@ pub async fn rewrap(
         Ok::<_, CustodyError>((hash, wrapped))
     };
     Ok(app.passwords.run(work).await??)
-}
-
-/// Fresh recovery codes of an account, with its key where the server has it; the codes in clear are for one showing.
-pub fn recovery_codes(
-    id: &AccountId,
-    public_key: &[u8; 32],
-    key: Option<&ed25519_dalek::SigningKey>,
-    now: Timestamp,
-    random: &Random,
-) -> Result<(Vec<CodeWrap>, Vec<SecretText>), CustodyError> {
-    let owner = KeyOwner { key_use: key_use(id.role()), account: id.as_str(), public_key };
-    let mut codes = Vec::with_capacity(recovery::CODES);
-    let mut written = Vec::with_capacity(recovery::CODES);
-    for n in (1_i64..).take(recovery::CODES) {
-        let code = recovery::generate(random);
-        let wrapped = custody::wrap_with_code(key, owner, &code, random)?;
-        codes.push(CodeWrap { account: id.as_str().to_owned(), n, wrapped, created_at: now, used_at: None });
-        written.push(recovery::write(&code));
-    }
-    Ok((codes, written))
 }

@@ -15,7 +15,7 @@ use crate::domain::input::{Faults, Username};
 use crate::domain::password;
 use crate::domain::staff::{Profile, profile_body};
 use crate::error::Error;
-use crate::flows::account::recovery_codes;
+use crate::flows::codes;
 use crate::jobs::TellStanding;
 use crate::jobs::push;
 use crate::store::StoreError;
@@ -86,7 +86,7 @@ pub async fn prepare(app: &App, new: NewAgency) -> Result<Prepared, Error> {
         let wrapped = custody::wrap_with_password(&key, owner, &password, cost, &random)?;
         let account = key_id.as_str().to_owned();
         let wrapped = WrappedKey { account, key_use: KeyUse::Staff, cost, wrapped, created_at: now };
-        let codes = recovery_codes(&AccountId::Agency(key_id), &public_key, Some(&key), now, &random)?;
+        let codes = codes::make(&AccountId::Agency(key_id), &public_key, Some(&key), now, &random)?;
         Ok::<_, CustodyError>((password::hash(&password, cost, &random)?, public_key, wrapped, codes))
     };
     let (password_hash, public_key, key, (codes, written)) = app.passwords.run(work).await??;

@@ -17,7 +17,7 @@ use crate::domain::custody::{self, Cost, CustodyError, KeyOwner, KeyUse};
 use crate::domain::input::{Faults, Username};
 use crate::domain::password;
 use crate::error::Error;
-use crate::flows::account::recovery_codes;
+use crate::flows::codes;
 use crate::jobs::push;
 use crate::jobs::{TellRootKey, TellStanding};
 use crate::store::accounts::Account;
@@ -168,7 +168,7 @@ async fn make(
         let key =
             root.as_ref().map(|root| wrap_root(root, &id, &password, cost, now, &random)).transpose()?;
         let account = AccountId::Patient(id);
-        let (codes, written) = recovery_codes(&account, &public_key, root.as_ref(), now, &random)?;
+        let (codes, written) = codes::make(&account, &public_key, root.as_ref(), now, &random)?;
         Ok::<_, CustodyError>(Made { password_hash, public_key, wraps: Arc::new((key, codes)), written })
     };
     Ok(app.passwords.run(work).await??)

@@ -8,12 +8,12 @@ use hbc_types::secret::SecretText;
 use hbc_types::wire::auth::{Recovery, RecoveryCodes};
 
 use crate::app::App;
-use crate::domain::custody::{self, KeyOwner};
+use crate::domain::custody::{self, KeyOwner, KeyUse};
 use crate::domain::{password, recovery};
 use crate::error::Error;
-use crate::flows::account::{open_key, recovery_codes};
+use crate::flows::account::open_key;
 use crate::flows::login::{Guard, Origin, Proof, prove};
-use crate::flows::{account, sessions};
+use crate::flows::{account, codes, sessions};
 use crate::jobs::push;
 use crate::store::StoreError;
 use crate::store::accounts::Account;
@@ -74,14 +74,14 @@ pub async fn renew_codes(app: &App, account: &Account, proof: Proof) -> Result<R
     let proven = prove(app, &account.username, proof).await?;
     let key = open_key(app, &proven.account, password).await?;
     let (id, now) = (account.id.clone(), app.clock.now());
-    let (codes, written) = recovery_codes(&id, &proven.account.public_key, key.as_ref(), now, &app.random)?;
-    let codes = Arc::new(codes);
+    let (made, written) = codes::make(&id, &proven.account.public_key, key.as_ref(), now, &app.random)?;
+    let made = Arc::new(made);
     app.store
         .write(move |tx, rows| {
             Box::pin(async move {
                 proven.still(&rows, tx).await?;
                 rows.delete_codes(tx, id.as_str(), now).await?;
-                for code in codes.iter() {
+                for code in made.iter() {
                     rows.insert_code(tx, code).await?;
                 }
                 Ok(())
@@ -105,7 +105,7 @@ async fn open(
     };
     let (Some(account), Some(code)) = (account, recovery::parse(code)) else { return Ok(None) };
     let wraps = app.store.rows.unused_codes(reads, account.id.as_str()).await?;
-    let key_use = account::key_use(account.role);
+    let key_use = KeyUse::of(account.role);
     let owner = KeyOwner { key_use, account: account.id.as_str(), public_key: &account.public_key };
     for wrap in wraps {
         if let Ok(key) = custody::open_with_code(&wrap.wrapped, owner, &code) {

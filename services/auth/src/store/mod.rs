@@ -14,12 +14,10 @@ pub mod throttle;
 pub mod wrapped_keys;
 
 use hbc_app::jobs::JobError;
-use hbc_db::floors::{Change as _, Floors, Rereading, SetBackError};
-use hbc_db::journal::Journal;
-use hbc_db::{Column, Db, DbError, JobFuture, Lock, Migration, RowMac, RowMacError, Tx, migrations};
+use hbc_db::floors::{Change as _, Floors, SetBackError};
+use hbc_db::{Column, DbError, Migration, RowMac, RowMacError, migrations};
 
 use crate::domain::floors::{Change, Changes};
-use crate::error::Error;
 
 /// The schema, embedded.
 pub const MIGRATIONS: &[Migration] = migrations![
@@ -41,7 +39,7 @@ pub enum StoreError {
     /// A row was written or changed by another hand.
     #[error(transparent)]
     Tampered(#[from] RowMacError),
-    /// A row is older than the last change of it, or the transaction began before that change: [`Store::write`] finds out.
+    /// A row is older than the last change of it, or the transaction began before that change: `Store::write` finds out.
     #[error(transparent)]
     SetBack(#[from] SetBackError),
 }
@@ -127,65 +125,13 @@ impl Rows {
     }
 }
 
-fn alarm(table: &'static str) {
+/// Says that a row is of another hand.
+pub fn alarm(table: &'static str) {
     tracing::error!(
         alarm = "row_tampered",
         db.table = table,
         "A row was not written by this service: whoever it would have let in is refused"
     );
-}
-
-/// The database, the key that MACs its rows, and the journal beside it.
-#[derive(Clone, Debug)]
-pub struct Store {
-    /// The database, for reads.
-    pub db: Db,
-    /// Access to its rows.
-    pub rows: Rows,
-    /// What the database must not fall behind.
-    pub journal: Journal,
-}
-
-impl Store {
-    /// Runs a job in a transaction. What it changed is durable, and in the journal, when this returns.
-    pub async fn write<T, F>(&self, job: F) -> Result<T, Error>
-    where
-        F: for<'c> FnOnce(&'c mut Tx, Rows) -> JobFuture<'c, T, Error> + Clone + Send + 'static,
-        T: Send + 'static,
-    {
-        self.write_locked(Vec::new(), job).await
-    }
-
-    /// The same, holding `locks` from before the transaction begins until after it ended.
-    pub async fn write_locked<T, F>(&self, locks: Vec<Lock>, job: F) -> Result<T, Error>
-    where
-        F: for<'c> FnOnce(&'c mut Tx, Rows) -> JobFuture<'c, T, Error> + Clone + Send + 'static,
-        T: Send + 'static,
-    {
-        let mut rereading = Rereading::default();
-        loop {
-            let (rows, job) = (self.rows.clone(), job.clone());
-            let outcome = self.db.write_locked(locks.clone(), move |tx| {
-                Box::pin(async move {
-                    let changes = Changes::default();
-                    let value = job(tx, rows.noting(changes.clone())).await?;
-                    Ok((value, changes.take()))
-                })
-            });
-            match outcome.await {
-                Ok((value, changes)) => {
-                    self.journal.append(&changes).await?;
-                    return Ok(value);
-                }
-                Err(Error::SetBack(error)) if rereading.is_called_for(error) => {}
-                Err(Error::SetBack(error)) => {
-                    alarm(error.table);
-                    return Err(Error::Tampered);
-                }
-                Err(error) => return Err(error),
-            }
-        }
-    }
 }
 
 #[cfg(test)]

@@ -1,8 +1,11 @@
 //! Somebody with write access to a database changes a row by hand while everything runs: it gives nobody a right, and the
 //! log says so.
 
-use anyhow::{Result, ensure};
-use hbc_client::operations::auth;
+use std::path::Path;
+
+use anyhow::{Context as _, Result, ensure};
+use hbc_client::operations::{access_policy, auth};
+use hbc_tests::wait::until;
 use hbc_tests::{Person, TestApp, records};
 use hbc_types::labels::Category;
 use hbc_types::secret::SecretText;
@@ -131,5 +134,57 @@ async fn a_password_hash_and_a_session_copied_by_hand_let_nobody_in() -> Result<
     let renewed = app.auth.to(auth::refresh_session()).json(&refresh).fetch().await;
     let status = records::refusal(renewed, "a refresh token moved to another session")?;
     assert!(matches!(status, 401 | 403), "{status}");
+    Ok(())
+}
+
+/// Copies the files of a folder.
+fn copy_files(from: &Path, to: &Path) -> Result<()> {
+    std::fs::create_dir_all(to)?;
+    for file in std::fs::read_dir(from)? {
+        let file = file?;
+        if file.file_type()?.is_file() {
+            std::fs::copy(file.path(), to.join(file.file_name()))?;
+        }
+    }
+    Ok(())
+}
+
+/// The ledger knows a later journal of rights than an older copy is: with it, a database that was set back is found although
+/// they fit each other.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_database_and_its_journal_set_back_together_stop_the_service() -> Result<()> {
+    let Some(app) = TestApp::start_with(|_as_it_is| Ok(())).await? else { return Ok(()) };
+    let patient = app.patient().await?;
+    app.upload(&patient, b"%PDF one").await?;
+    app.until_receipts_anchored(&patient).await?;
+    let (data, journals) = (app.dir().join("data/access-policy"), app.dir().join("journals"));
+    let copies = tempfile::tempdir()?;
+    app.stack().stop("access-policy")?;
+    copy_files(&data, &copies.path().join("data"))?;
+    copy_files(&journals, &copies.path().join("journals"))?;
+    app.stack().resume("access-policy")?;
+    patient.signs(app.access.to(access_policy::freeze_all())).done().await?;
+    app.upload(&patient, b"%PDF two").await?;
+    app.until_receipts_anchored(&patient).await?;
+    app.stack().stop("access-policy")?;
+    std::fs::remove_dir_all(&data)?;
+    copy_files(&copies.path().join("data"), &data)?;
+    std::fs::copy(
+        copies.path().join("journals/access-policy.rights"),
+        journals.join("access-policy.rights"),
+    )?;
+    app.stack().resume("access-policy")?;
+    let status = async || app.access.get("/readyz").once().send().await.err().and_then(|error| error.status());
+    until("the service stops", || async { Ok((status().await == Some(503)).then_some(())) }).await?;
+    let log = patient.signs(app.access.to(access_policy::get_freeze())).once().fetch().await;
+    ensure!(log.is_err_and(|error| error.status() == Some(503)), "it answers what it believes");
+    // Who runs the service may decide that the copy counts.
+    let said = app.stack().log("access-policy");
+    let head = said.split("\"journal.head\":\"").nth(1).and_then(|rest| rest.get(..64));
+    std::fs::write(journals.join("access-policy.accepted"), head.context("the alarm names the head")?)?;
+    app.stack().stop("access-policy")?;
+    app.stack().resume("access-policy")?;
+    app.until_receipts_anchored(&patient).await?;
+    ensure!(status().await.is_none(), "it is ready");
     Ok(())
 }

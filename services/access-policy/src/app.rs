@@ -1,9 +1,10 @@
 //! What every flow needs: the database, the policies, the keys that stand outside the database, time and randomness.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use hbc_app::{Base, Gauge, ServiceState};
+use anyhow::Context as _;
+use hbc_app::{Base, Gauge, Part, ServiceState};
 use hbc_db::floors::Rereading;
 use hbc_db::journal::Journal;
 use hbc_db::{DbError, JobFuture, Lock, RowMac, Tx};
@@ -44,6 +45,8 @@ pub struct Core {
     pub approvers: Approvers,
     /// Receipts wait at most this long for their batch.
     pub batch_interval: Duration,
+    /// The head that the ledger has of a later journal than this one.
+    pub later_journal: Mutex<Option<Digest>>,
 }
 
 impl std::ops::Deref for App {
@@ -70,6 +73,12 @@ impl ServiceState for App {
     async fn gauges(&self) -> Result<Vec<Gauge>, DbError> {
         Ok(vec![("hbc_rights_floors", self.journal.floors().len() as u64)])
     }
+
+    async fn parts(&self) -> Vec<Part> {
+        let later = *self.later_journal.lock().unwrap_or_else(PoisonError::into_inner);
+        let sound = later.map_or(Ok(()), |head| Err(format!("the ledger has a later head of it: {head}")));
+        vec![Part::sound("journal", sound)]
+    }
 }
 
 impl App {
@@ -85,8 +94,36 @@ impl App {
             auth_keys: base.genesis.service_keys(ServiceRole::Auth).collect(),
             approvers: Approvers::of(&base.genesis),
             batch_interval: config.batch_interval(),
+            later_journal: Mutex::default(),
             base,
         })))
+    }
+
+    /// Takes the journal for the present one, where whoever runs the service wrote down the ledger's head beside it.
+    pub async fn accept_journal(&self, config: &Config) -> anyhow::Result<()> {
+        let file = config.journal_file.with_extension("accepted");
+        let Ok(text) = std::fs::read_to_string(&file) else { return Ok(()) };
+        let head = Digest::parse(text.trim()).with_context(|| format!("{} is no head", file.display()))?;
+        if !self.journal.knows(head) {
+            self.journal.accept(head).await?;
+            tracing::warn!(journal.head = %head, "An older journal of rights counts: somebody decided so");
+        }
+        Ok(())
+    }
+
+    /// The ledger has this head of the journal. If the journal does not know it, an older one stands in its place, and maybe
+    /// an older database beside it: nothing is decided any more.
+    pub fn compare_journal(&self, head: Digest) {
+        let mut later = self.later_journal.lock().unwrap_or_else(PoisonError::into_inner);
+        if self.journal.knows(head) {
+            *later = None;
+        } else if later.replace(head).is_none() {
+            tracing::error!(
+                alarm = "journal_set_back",
+                journal.head = %head,
+                "The journal of rights is older than the ledger says: the service stops"
+            );
+        }
     }
 
     /// Runs a job that reads rights, on one snapshot of the database.

@@ -63,6 +63,7 @@ impl Service for AccessPolicy {
         base.check_key("rows key", &config.rows_key_file).await?;
         base.check_key("master key", &config.master_key_file).await?;
         let app = app::App::open(config, base)?;
+        app.accept_journal(config).await?;
         flows::accounts::prepare(&app).await?;
         Ok(app)
     }

@@ -21,7 +21,7 @@ pub async fn say_database(base: Base, glance: Duration, readiness: Readiness) {
     loop {
         let trouble = match timeout(PATIENCE, look(&base, &chain, &mut highest)).await {
             Ok(Ok(oddity)) => {
-                readiness.halt(oddity.is_some());
+                readiness.halt("database", oddity.is_some());
                 oddity
             }
             Ok(Err(_)) | Err(_) => Some("does not answer".to_owned()),
@@ -55,6 +55,7 @@ pub async fn say_parts(app: impl ServiceState, readiness: Readiness) {
                 known = parts.iter().map(|part| part.name).collect();
                 for part in parts {
                     let ready = part.trouble.is_none();
+                    readiness.halt(part.name, part.stops && !ready);
                     readiness.set(part.name, ready, part.trouble.as_deref().unwrap_or("answers"));
                 }
             }

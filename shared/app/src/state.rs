@@ -13,12 +13,18 @@ pub type Gauge = (&'static str, u64);
 pub struct Part {
     pub(crate) name: &'static str,
     pub(crate) trouble: Option<String>,
+    pub(crate) stops: bool,
 }
 
 impl Part {
     /// The part `name`, after it was tried. The error's words are shown to whoever asks for readiness.
     pub fn of<E: std::fmt::Display>(name: &'static str, tried: Result<(), E>) -> Self {
-        Self { name, trouble: tried.err().map(|error| error.to_string()) }
+        Self { name, trouble: tried.err().map(|error| error.to_string()), stops: false }
+    }
+
+    /// A part that must be sound: while it is not, nothing is decided and nothing answered.
+    pub fn sound<E: std::fmt::Display>(name: &'static str, tried: Result<(), E>) -> Self {
+        Self { stops: true, ..Self::of(name, tried) }
     }
 }
 

@@ -9,8 +9,8 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
-use hbc_types::Timestamp;
 use hbc_types::secret::Key32;
+use hbc_types::{Digest, Timestamp};
 
 use crate::{Column, RowMac};
 
@@ -32,7 +32,22 @@ pub struct Kinds {
 
 impl Kinds {
     fn named(self, name: &str) -> Option<&'static str> {
-        self.lasting.iter().copied().chain([self.passing]).find(|kind| *kind == name)
+        self.lasting.iter().copied().chain([self.passing, HEAD]).find(|kind| *kind == name)
+    }
+}
+
+/// The kind of a journal's own heads that were told elsewhere: a journal that does not know one is an older one.
+const HEAD: &str = "head";
+
+/// Heads that are kept: as many as may be told while the ledger does not answer for some days.
+const HEADS: usize = 100_000;
+
+/// A head of the journal, and which it is of those that were told.
+pub(crate) struct Head(pub(crate) Digest, pub(crate) i64);
+
+impl Change for Head {
+    fn parts(&self) -> (&'static str, String, i64) {
+        (HEAD, self.0.to_string(), self.1)
     }
 }
 
@@ -198,6 +213,23 @@ impl Floors {
     pub fn forget(&self, kinds: Kinds, now: Timestamp) {
         let mut known = self.0.known.write().unwrap_or_else(PoisonError::into_inner);
         known.retain(|(kind, _), until| *kind != kinds.passing || *until > now.ms());
+    }
+
+    /// The next head that is told. Of the earlier ones the last [`HEADS`] are known.
+    pub(crate) fn next_head(&self, head: Digest) -> Head {
+        let mut known = self.0.known.write().unwrap_or_else(PoisonError::into_inner);
+        let heads = known.iter().filter(|((kind, _), _)| *kind == HEAD);
+        let next = heads.map(|(_, number)| *number).max().unwrap_or(0).saturating_add(1);
+        if known.len() > HEADS {
+            let oldest = next.saturating_sub(i64::try_from(HEADS).unwrap_or(i64::MAX));
+            known.retain(|(kind, _), number| *kind != HEAD || *number > oldest);
+        }
+        Head(head, next)
+    }
+
+    /// Whether this head was told from here.
+    pub(crate) fn knows_head(&self, head: Digest) -> bool {
+        self.get(HEAD, &head.to_string()).is_some()
     }
 
     /// How many there are.

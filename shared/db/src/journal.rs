@@ -14,7 +14,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use anyhow::{Context as _, bail};
-use hbc_types::Timestamp;
+use hbc_types::{Digest, Timestamp};
 
 use crate::floors::{Change, Floor, Floors, Kinds};
 use crate::{Column, RowMac};
@@ -60,6 +60,8 @@ struct End {
     file: Arc<Mutex<Tail>>,
     /// How many of the changes ever handed over are on disk.
     written: u64,
+    /// The head that was told last, and after how many changes.
+    told: Option<(u64, Digest)>,
 }
 
 /// The end of the file.
@@ -105,7 +107,7 @@ impl Journal {
         floors.forget(kinds, now);
         let tail = write_anew(path, &macs, &floors.all())
             .with_context(|| format!("{} cannot be written", path.display()))?;
-        let end = End { file: Arc::new(Mutex::new(tail)), written: 0 };
+        let end = End { file: Arc::new(Mutex::new(tail)), written: 0, told: None };
         let (waiting, end) = (Mutex::default(), tokio::sync::Mutex::new(end));
         let path = path.to_owned();
         Ok(Self(Arc::new(Shared { floors, macs, path, spare_lines, waiting, end })))
@@ -140,17 +142,56 @@ impl Journal {
             let mut waiting = self.0.waiting.lock().unwrap_or_else(PoisonError::into_inner);
             (std::mem::take(&mut waiting.floors), waiting.taken)
         };
-        let (file, shared) = (Arc::clone(&end.file), Arc::clone(&self.0));
-        let written = tokio::task::spawn_blocking(move || {
-            shared.write(&mut file.lock().unwrap_or_else(PoisonError::into_inner), &batch)
-        });
-        written.await.map_err(|_panicked| JournalError(io::Error::other("the writer panicked")))??;
+        self.0.write_aside(&end, batch).await?;
         end.written = taken;
         Ok(())
+    }
+
+    /// The head of the journal, to be told elsewhere: it is noted here first. The same while nothing was appended.
+    pub async fn head(&self) -> Result<Digest, JournalError> {
+        let mut end = self.0.end.lock().await;
+        if let Some((written, head)) = end.told
+            && written == end.written
+        {
+            return Ok(head);
+        }
+        let head = Digest::from_bytes(end.file.lock().unwrap_or_else(PoisonError::into_inner).last);
+        self.note(&mut end, head).await?;
+        Ok(head)
+    }
+
+    /// Takes this journal for the one that told `head`, although it does not know it: somebody decided so.
+    pub async fn accept(&self, head: Digest) -> Result<(), JournalError> {
+        let mut end = self.0.end.lock().await;
+        self.note(&mut end, head).await
+    }
+
+    async fn note(&self, end: &mut End, head: Digest) -> Result<(), JournalError> {
+        let floor = self.0.floors.of(&self.0.floors.next_head(head));
+        self.0.floors.raise(floor);
+        self.0.write_aside(end, vec![floor]).await?;
+        end.told = Some((end.written, head));
+        Ok(())
+    }
+
+    /// Whether the last head that others have of this journal is one of its own: if it is not, this is an older one, or
+    /// another.
+    #[must_use]
+    pub fn knows(&self, head: Digest) -> bool {
+        self.0.floors.knows_head(head)
     }
 }
 
 impl Shared {
+    /// Writes on a thread that may wait for the disk; `end` is held meanwhile.
+    async fn write_aside(self: &Arc<Self>, end: &End, batch: Vec<Floor>) -> Result<(), JournalError> {
+        let (file, shared) = (Arc::clone(&end.file), Arc::clone(self));
+        let written = tokio::task::spawn_blocking(move || {
+            shared.write(&mut file.lock().unwrap_or_else(PoisonError::into_inner), &batch)
+        });
+        written.await.map_err(|_panicked| JournalError(io::Error::other("the writer panicked")))?
+    }
+
     /// Appends, or writes the file anew: every floor in memory is of a change that was committed.
     fn write(&self, tail: &mut Tail, batch: &[Floor]) -> Result<(), JournalError> {
         if tail.whole && tail.lines < self.spare_lines + self.floors.len() {
@@ -319,5 +360,29 @@ mod tests {
         }
         std::fs::write(&path, &whole).unwrap();
         Journal::open(&path, RowMac::new(Key32::new([6; 32])), KINDS, Timestamp::from_ms(1)).unwrap_err();
+    }
+
+    #[tokio::test]
+    async fn an_older_journal_does_not_know_what_was_told_later() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("rights.journal");
+        let journal = open(&path).unwrap();
+        journal.append(&rights(1, 1)).await.unwrap();
+        let first = journal.head().await.unwrap();
+        assert_eq!(journal.head().await.unwrap(), first, "nothing was appended");
+        let older = std::fs::read(&path).unwrap();
+        journal.append(&rights(1, 2)).await.unwrap();
+        let second = journal.head().await.unwrap();
+        assert_ne!(first, second);
+        assert!(journal.knows(first) && journal.knows(second));
+        assert!(open(&path).unwrap().knows(second), "after a restart");
+        std::fs::write(&path, &older).unwrap();
+        let restored = open(&path).unwrap();
+        assert!(!restored.knows(second));
+        restored.accept(second).await.unwrap();
+        assert!(restored.knows(second));
+        assert!(open(&path).unwrap().knows(second));
+        std::fs::remove_file(&path).unwrap();
+        assert!(!open(&path).unwrap().knows(second), "a new one knows nothing");
     }
 }

@@ -170,7 +170,7 @@ fn check_standing(request: &ServiceRequest) -> Result<(), Problem> {
     let halted = request.app_data::<web::Data<Readiness>>().is_some_and(|readiness| readiness.is_halted());
     if halted && !ALWAYS.contains(&request.path()) {
         return Err(
-            Problem::new(Slug::Unavailable).detail("the service has stopped: its database was changed")
+            Problem::new(Slug::Unavailable).detail("the service has stopped: what it keeps was changed by another hand")
         );
     }
     Ok(())

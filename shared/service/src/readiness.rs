@@ -1,8 +1,7 @@
 //! What `/readyz` answers: a service is ready when every named part of it is. And whether it answers anything else: a service
 //! whose database another hand changed decides nothing.
 
-use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, PoisonError, RwLock};
 
 use serde::Serialize;
@@ -11,7 +10,8 @@ use serde::Serialize;
 #[derive(Clone, Debug, Default)]
 pub struct Readiness {
     parts: Arc<RwLock<BTreeMap<&'static str, Part>>>,
-    halted: Arc<AtomicBool>,
+    /// Why nothing is answered.
+    halted: Arc<RwLock<BTreeSet<&'static str>>>,
 }
 
 /// How a part stands.
@@ -31,15 +31,20 @@ impl Readiness {
         before.is_none_or(|before| before.ready)
     }
 
-    /// Nothing is answered any more but how the service stands, or everything is again.
-    pub fn halt(&self, halted: bool) {
-        self.halted.store(halted, Ordering::Release);
+    /// Nothing is answered any more but how the service stands, because of this part, or not any more because of it.
+    pub fn halt(&self, part: &'static str, halted: bool) {
+        let mut reasons = self.halted.write().unwrap_or_else(PoisonError::into_inner);
+        if halted {
+            reasons.insert(part);
+        } else {
+            reasons.remove(part);
+        }
     }
 
     /// Whether nothing is answered.
     #[must_use]
     pub fn is_halted(&self) -> bool {
-        self.halted.load(Ordering::Acquire)
+        !self.halted.read().unwrap_or_else(PoisonError::into_inner).is_empty()
     }
 
     /// Whether every part is ready.

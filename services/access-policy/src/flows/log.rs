@@ -102,6 +102,7 @@ async fn locate_in(
 /// Gathers waiting receipts into one batch and owes it to the ledger; says how many it took.
 pub async fn gather_batch(app: &App) -> Result<u64, Error> {
     let (this, now) = (app.clone(), app.clock.now());
+    let head = app.journal.head().await?;
     let count = app
         .db
         .write(move |db| {
@@ -112,7 +113,7 @@ pub async fn gather_batch(app: &App) -> Result<u64, Error> {
                     chain: this.chain,
                     count: batch.count,
                     iat: now.unsigned_ms(),
-                    rights: None,
+                    rights: Some(head),
                     root: batch.root,
                 });
                 let jws = tx::sign(&this.service_key, &payload)?;

@@ -1,9 +1,16 @@
-//! The audit: effects of final transactions that are no longer in the database are found, and applied again.
+//! The audit: effects of final transactions that are no longer in the database are found, and applied again. And the last
+//! head of the journal of rights that the ledger has is compared with the journal: a journal that was set back, together
+//! with the database maybe, is found by nothing else.
+//!
+//! Why: decision 0123.
 
 use std::time::Duration;
 
 use hbc_app::jobs::{JobError, Periodic, Retry};
-use hbc_client::ledger::ChainView;
+use hbc_chain::payload::Payload;
+use hbc_client::ledger::{ChainView, FinalBlock};
+use hbc_types::Digest;
+use hbc_types::keys::PublicKey;
 
 use crate::app::App;
 use crate::ledger;
@@ -38,27 +45,48 @@ impl Periodic for Audit {
     }
 }
 
-/// Walks the chain from its beginning to the height that was applied; says how many effects were missing.
+/// Walks the chain from its beginning to its tip; says how many effects were missing up to the height that was applied.
 async fn audit(app: &App) -> anyhow::Result<u64> {
     let position = hbc_db::follow::position(app.db.reads(), &app.chain.to_string()).await?;
     let applied = position.map_or(0, |position| position.height);
     let mut view = ChainView::genesis(&app.genesis)?;
-    let mut missing = 0;
-    while view.height() < applied {
+    let (mut missing, mut tip, mut head) = (0, applied, None);
+    while view.height() < tip {
         let before = view.height();
         for node in 0..app.ledger.node_count() {
             let Ok(page) = app.ledger.blocks(node, view.height() + 1, 100).await else { continue };
             for block in page.blocks {
                 // A node that gives another block gives nothing; the next one is asked.
                 let Ok(block) = view.take(block) else { break };
-                missing += ledger::audit_block(app, &block).await?;
-                if view.height() >= applied {
-                    return Ok(missing);
+                if block.height() <= applied {
+                    missing += ledger::audit_block(app, &block).await?;
                 }
+                head = told_head(app, &block).or(head);
+            }
+            // Of the tip a node is believed only as far as its blocks go.
+            if view.height() > before {
+                tip = tip.max(page.tip);
+                break;
             }
         }
-        anyhow::ensure!(view.height() > before, "no node gave the next blocks");
+        if view.height() == before {
+            anyhow::ensure!(before >= applied, "no node gave the next blocks");
+            break;
+        }
         tokio::time::sleep(AUDIT_PAUSE).await;
     }
+    if let Some(head) = head {
+        app.compare_journal(head);
+    }
     Ok(missing)
+}
+
+/// The last head of the journal that this service told in a block.
+fn told_head(app: &App, block: &FinalBlock) -> Option<Digest> {
+    let own = PublicKey::of(&app.service_key).kid();
+    let heads = block.transactions.iter().filter_map(|found| found.tx.as_ref()).filter_map(|tx| match tx.payload() {
+        Payload::Receipts(receipts) if tx.kid() == own => receipts.rights,
+        _ => None,
+    });
+    heads.last()
 }

@@ -90,6 +90,7 @@ impl App {
             passwords: PasswordPool::new(&config.passwords, cost, base.random.clone())?,
             issuer: TokenIssuer::new(
                 config.token_key_file.signing_key()?,
+                config.token_keys()?,
                 settings.issuer.clone(),
                 settings.audience.clone(),
             ),

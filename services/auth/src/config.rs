@@ -3,7 +3,8 @@
 use std::path::PathBuf;
 
 use hbc_app::{Configuration, Settings};
-use hbc_service::config::SecretFile;
+use ed25519_dalek::VerifyingKey;
+use hbc_service::config::{ConfigError, SecretFile};
 use serde::{Deserialize, Serialize};
 
 /// Everything auth is told from outside.
@@ -15,6 +16,10 @@ pub struct Config {
     pub base: Settings,
     /// The key that signs access tokens.
     pub token_key_file: SecretFile,
+    /// The key that signed them before (`hbc key rotate`): what it signed is believed until it expires. The file may be
+    /// missing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub old_token_key_file: Option<SecretFile>,
     /// The key that encrypts rows: it must not be in the database, nor in its backups.
     pub rows_key_file: SecretFile,
     /// The journal of rights: which passwords were changed, codes used and sessions ended, which no restored database may
@@ -31,6 +36,15 @@ pub struct Config {
     /// How long sessions live.
     #[serde(default)]
     pub sessions: SessionSettings,
+}
+
+impl Config {
+    /// The public keys that access tokens are believed under; the first one signs.
+    pub fn token_keys(&self) -> Result<Vec<VerifyingKey>, ConfigError> {
+        let old = self.old_token_key_file.as_ref().filter(|file| file.path().exists());
+        let files = std::iter::once(&self.token_key_file).chain(old);
+        files.map(|file| Ok(file.signing_key()?.verifying_key())).collect()
+    }
 }
 
 impl Configuration for Config {

@@ -55,7 +55,7 @@ impl Service for Auth {
     }
 
     fn tokens(config: &Config) -> anyhow::Result<TokenKeys> {
-        Ok(TokenKeys::Known(vec![config.token_key_file.signing_key()?.verifying_key()]))
+        Ok(TokenKeys::Known(config.token_keys()?))
     }
 
     async fn open(config: &Config, base: Base, cost: Cost) -> anyhow::Result<app::App> {

@@ -180,6 +180,11 @@ pub enum Key {
         /// The file.
         file: PathBuf,
     },
+    /// Make a new key for access tokens; what the present one signed lives out. Start auth again afterwards.
+    Rotate {
+        /// The deployment's folder.
+        dir: PathBuf,
+    },
 }
 
 /// `hbc member`.

@@ -1,4 +1,4 @@
-//! `hbc key new|show FILE`: keys of members and services, in files that only their owner may read.
+//! `hbc key new|show FILE`, `hbc key rotate DIR`: keys of members and services, in files that only their owner may read.
 
 use std::path::Path;
 
@@ -9,6 +9,7 @@ use hbc_types::Random;
 use hbc_types::keys::PublicKey;
 use zeroize::Zeroizing;
 
+use crate::deployment::Deployment;
 use crate::init::keys::signing_key;
 use crate::secret_file;
 
@@ -19,6 +20,19 @@ pub fn make(path: &Path, random: &Random) -> Result<()> {
     let text = Zeroizing::new(format!("{}\n", *Zeroizing::new(hex::encode(key.as_bytes()))));
     secret_file::write(path, text.as_bytes())?;
     tell(&key)
+}
+
+/// Makes a new key for access tokens and keeps the present one, of whose tokens some still live, in the place of the one
+/// before it.
+pub fn rotate(deployment: &Deployment, random: &Random) -> Result<()> {
+    let (present, old) = (deployment.secret("token.key"), deployment.secret("token.old.key"));
+    let text = Zeroizing::new(std::fs::read(&present).with_context(|| format!("no `{}`", present.display()))?);
+    secret_file::write(&old, &text)?;
+    let key = signing_key(random);
+    let text = Zeroizing::new(format!("{}\n", *Zeroizing::new(hex::encode(key.as_bytes()))));
+    secret_file::write(&present, text.as_bytes())?;
+    tell(&key)?;
+    crate::say("Start auth again, and not a second time within an hour: `hbc node stop auth DIR; hbc node start auth DIR`")
 }
 
 /// Tells a key's public half.
@@ -36,4 +50,25 @@ fn tell(key: &SigningKey) -> Result<()> {
     crate::say(&format!("public key   {public}"))?;
     crate::say(&format!("fingerprint  {}", public.kid()))?;
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_present_key_becomes_the_old_one() {
+        let folder = tempfile::tempdir().unwrap();
+        let deployment = Deployment::at(folder.path()).unwrap();
+        rotate(&deployment, &Random::seeded(1)).unwrap_err();
+        secret_file::make_folder(&folder.path().join("secrets")).unwrap();
+        make(&deployment.secret("token.key"), &Random::seeded(1)).unwrap();
+        let key = |name: &str| read(&deployment.secret(name)).unwrap().to_bytes();
+        let first = key("token.key");
+        rotate(&deployment, &Random::seeded(2)).unwrap();
+        let second = key("token.key");
+        assert!(first != second && key("token.old.key") == first);
+        rotate(&deployment, &Random::seeded(3)).unwrap();
+        assert!(key("token.key") != second && key("token.old.key") == second);
+    }
 }

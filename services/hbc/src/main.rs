@@ -61,6 +61,9 @@ fn run(command: cli::Command) -> anyhow::Result<ExitCode> {
         cli::Command::Node(args) => done(node(args)),
         cli::Command::Key(cli::Key::New { file }) => done(key::make(&file, &Random::system())),
         cli::Command::Key(cli::Key::Show { file }) => done(key::show(&file)),
+        cli::Command::Key(cli::Key::Rotate { dir }) => {
+            done(key::rotate(&Deployment::at(&dir)?, &Random::system()))
+        }
         cli::Command::Member(args) => done(runtime()?.block_on(member(&args))),
         cli::Command::Verify(args) => hbc_verify::run("hbc", &args),
         cli::Command::Export(args) => done(runtime()?.block_on(export::run(&args))),

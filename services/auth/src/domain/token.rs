@@ -66,7 +66,8 @@ pub struct Bearer {
 #[derive(Clone)]
 pub struct TokenIssuer {
     signer: Arc<jwt::Signer>,
-    public: VerifyingKey,
+    /// The keys that tokens are believed under.
+    public: Vec<VerifyingKey>,
     issuer: String,
     audience: String,
 }
@@ -78,11 +79,11 @@ impl std::fmt::Debug for TokenIssuer {
 }
 
 impl TokenIssuer {
-    /// An issuer with its key and the names that stand in every token.
+    /// An issuer with its key, all keys whose tokens live, and the names that stand in every token.
     #[must_use]
     #[expect(clippy::needless_pass_by_value, reason = "the caller's copy of the key is wiped")]
-    pub fn new(key: SigningKey, issuer: String, audience: String) -> Self {
-        Self { signer: Arc::new(jwt::Signer::new(&key)), public: key.verifying_key(), issuer, audience }
+    pub fn new(key: SigningKey, public: Vec<VerifyingKey>, issuer: String, audience: String) -> Self {
+        Self { signer: Arc::new(jwt::Signer::new(&key)), public, issuer, audience }
     }
 
     /// The issuer's name.
@@ -91,10 +92,10 @@ impl TokenIssuer {
         &self.issuer
     }
 
-    /// The public half, for everybody.
+    /// The public keys, for everybody.
     #[must_use]
     pub fn jwks(&self) -> Jwks {
-        Jwks { keys: vec![Jwk::of(&self.public.to_bytes())] }
+        Jwks { keys: self.public.iter().map(|key| Jwk::of(key.as_bytes())).collect() }
     }
 
     /// A fresh token.
@@ -131,7 +132,8 @@ mod tests {
     fn a_token_opens_under_the_published_key_and_holds_no_rights() {
         let random = Random::seeded(9);
         let key = SigningKey::from_bytes(&random.bytes());
-        let issuer = TokenIssuer::new(key, "http://auth".to_owned(), "hbc-test".to_owned());
+        let public = vec![key.verifying_key()];
+        let issuer = TokenIssuer::new(key, public, "http://auth".to_owned(), "hbc-test".to_owned());
         let bearer = Bearer {
             account: AccountId::Patient(PatientId::random(&random)),
             role: Role::Patient,

@@ -105,6 +105,7 @@ impl TestApp {
                 ledger_urls: vec![ledger.url()],
             },
             token_key_file: secret("token.key", 0x77),
+            old_token_key_file: Some(SecretFile::new(path.join("token.old.key"))),
             rows_key_file: secret("rows.key", 0x51),
             journal_file: path.join("auth.rights"),
             operators_file: Some(SecretFile::new(secret_file(path, OPERATORS, &operators))),
@@ -171,6 +172,21 @@ impl TestApp {
     /// Stops the service and starts it again on the same database.
     pub async fn restart(&mut self) {
         self.service.as_mut().unwrap().stop().await;
+        self.start().await.unwrap();
+    }
+
+    /// Starts the service again with another key for tokens, the present one beside it, or alone.
+    pub async fn rotate_token_key(&mut self, seed: u8, keep: bool) {
+        self.service.as_mut().unwrap().stop().await;
+        let (file, old) = (&self.config.token_key_file, self.config.old_token_key_file.as_ref().unwrap());
+        if keep {
+            std::fs::rename(file.path(), old.path()).unwrap();
+        } else {
+            std::fs::remove_file(file.path()).unwrap();
+            drop(std::fs::remove_file(old.path()));
+        }
+        let (folder, name) = (file.path().parent().unwrap(), file.path().file_name().unwrap());
+        secret_file(folder, name.to_str().unwrap(), &hex::encode([seed; 32]));
         self.start().await.unwrap();
     }
 

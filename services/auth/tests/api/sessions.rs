@@ -271,3 +271,30 @@ async fn sessions_are_listed_and_ended_by_their_owner() {
     })
     .await;
 }
+
+/// Tokens of the key before live out; new ones are under the new key; a key that is gone opens nothing.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_key_of_tokens_is_rotated_without_ending_a_session() {
+    each(|mut app| async move {
+        app.patient("alice").await;
+        let kid = |token: &str| Unverified::parse(token, ACCESS_TYP).unwrap().kid().to_owned();
+        let tokens = app.try_login("alice", PASSWORD).await.expect(201);
+        let old = tokens.text("access_token");
+        app.rotate_token_key(0x78, true).await;
+        app.get("/v1/me", &old).await.expect(200);
+        let form = json!({"refresh_token": tokens.text("refresh_token")});
+        let refreshed = app.post("/v1/sessions/refresh", "", form).await.expect(200);
+        let new = refreshed.text("access_token");
+        app.get("/v1/me", &new).await.expect(200);
+        let jwks = app.get("/.well-known/jwks.json", "").await.expect(200);
+        let jwks: Jwks = serde_json::from_value(jwks.body).unwrap();
+        let kids: Vec<&str> = jwks.keys.iter().map(|key| key.kid.as_str()).collect();
+        assert_eq!(kids, [kid(&new), kid(&old)]);
+        app.rotate_token_key(0x79, false).await;
+        app.get("/v1/me", &new).await.refused(401, "unauthenticated");
+        let form = json!({"refresh_token": refreshed.text("refresh_token")});
+        let last = app.post("/v1/sessions/refresh", "", form).await.expect(200).text("access_token");
+        app.get("/v1/me", &last).await.expect(200);
+    })
+    .await;
+}

@@ -75,6 +75,7 @@ impl Plan<'_> {
         Ok(hbc_auth::Config {
             base: self.base(process)?,
             token_key_file: self.secret("token.key"),
+            old_token_key_file: Some(self.secret("token.old.key")),
             rows_key_file: self.secret("rows-auth.key"),
             journal_file: self.home.journal("auth.rights"),
             operators_file: Some(self.secret("operators.json")),

@@ -10,7 +10,7 @@ use hbc_types::secret::SecretText;
 use hbc_types::wire::Page;
 use hbc_types::wire::auth::{
     AgencyCreated, AgencyView, Contact, Login, Me, MemberStanding, MemberView, NewAgency, NewMember,
-    NewPatient, PatientCreated, SigningPassword, Tokens,
+    NewPatient, PatientCreated, Decision, SigningPassword, Tokens,
 };
 
 use crate::TestApp;
@@ -218,9 +218,15 @@ impl TestApp {
 
     /// The operator suspends the agency.
     pub async fn suspend(&self, operator: &Person, agency: &AgencyId) -> Result<()> {
-        let call = self.auth.to(auth::suspend_agency(agency)).json(&signature(operator));
+        let call = self.auth.to(auth::suspend_agency(agency)).json(&decision(operator));
         operator.signs(call).done().await.context("the suspension failed")
     }
+}
+
+/// An operator's decision, with the password typed again.
+#[must_use]
+pub fn decision(operator: &Person) -> Decision {
+    Decision { password: operator.password.clone(), totp: None, reason: "the licence ran out".to_owned() }
 }
 
 /// An operator's word, with the password typed again.

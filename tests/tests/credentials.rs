@@ -13,8 +13,10 @@ use hbc_tests::{Person, TestApp};
 use hbc_types::account::ServiceRole;
 use hbc_types::keys::PublicKey;
 use hbc_types::labels::Category;
+use hmac::{Hmac, KeyInit as _, Mac as _};
 use reqwest::Method;
 use serde_json::{Value, json};
+use sha2::Sha256;
 
 /// An operation of each service that any patient may call.
 const DOORS: [(&str, &str); 3] =
@@ -96,6 +98,30 @@ async fn a_token_is_exactly_what_auth_issued_or_nothing() -> Result<()> {
         ("with padding", format!("{genuine}==")),
         ("a refresh token", patient.tokens.refresh_token.expose().to_owned()),
     ]);
+    let bait = std::net::TcpListener::bind("127.0.0.1:0")?;
+    let address = json!(format!("http://{}/keys", bait.local_addr()?));
+    let said = |name: &str, value: Value| token(&with(&header, name, value), &claims, &real);
+    let symmetric = format!("{}.{}", encode(&with(&header, "alg", json!("HS256"))), encode(&claims));
+    let mut mac = Hmac::<Sha256>::new_from_slice(PublicKey::of(&real).as_bytes())?;
+    mac.update(symmetric.as_bytes());
+    let symmetric_mac = URL_SAFE_NO_PAD.encode(mac.finalize().into_bytes());
+    let service = app.service(ServiceRole::Storage)?;
+    wrong.extend([
+        ("keyed with the public key", format!("{symmetric}.{symmetric_mac}")),
+        ("unsigned, spelled otherwise", format!("{}.{}.", encode(&json!({"alg": "None"})), encode(&claims))),
+        ("with the address of a key set", said("jku", address.clone())),
+        ("with the address of a certificate", said("x5u", address)),
+        ("with a path for a key", said("kid", json!("../../../secrets/token.key"))),
+        ("with SQL for a key", said("kid", json!("' OR '1'='1"))),
+        ("with a number for a key", said("kid", json!(1))),
+        ("cut short", genuine.split_at(genuine.len() - 4).0.to_owned()),
+        ("with something behind it", format!("{genuine}AAAA")),
+        ("with a part more", format!("{genuine}.{signature}")),
+        ("with a part less", body.to_owned()),
+        ("a service's assertion", service.assertion(ServiceRole::Storage, "GET", "/v1/records", b"")?),
+        ("that lives for a day", token(&header, &with(&claims, "exp", json!(now + 86_400)), &real)),
+        ("of nobody", token(&header, &with(&claims, "sub", json!("")), &real)),
+    ]);
     // The same hand makes one that is right: so the others fail for what is wrong with them.
     let right = token(&header, &claims, &real);
     for (process, path) in DOORS {
@@ -108,6 +134,9 @@ async fn a_token_is_exactly_what_auth_issued_or_nothing() -> Result<()> {
             assert_eq!(reply.json()["type"], "urn:hbc:problem:unauthenticated");
         }
     }
+    assert!(wrong.len() >= 36, "{}", wrong.len());
+    bait.set_nonblocking(true)?;
+    assert!(bait.accept().is_err(), "somebody went to the address that a token named");
     Ok(())
 }
 

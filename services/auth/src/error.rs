@@ -71,6 +71,9 @@ pub enum Error {
     /// A stored row was written by another hand; the alarm is logged where it was read.
     #[error("a stored row failed verification")]
     Tampered,
+    /// The account is suspended, and who proved to be its owner is told why.
+    #[error("the account is suspended: {0}")]
+    SuspendedBecause(String),
     /// A stored row is older than the last change of it, or the transaction began before that: the store finds out.
     #[error(transparent)]
     SetBack(SetBackError),
@@ -124,6 +127,7 @@ impl From<Error> for JobError {
             | Error::Unauthenticated
             | Error::TokenReused
             | Error::Suspended
+            | Error::SuspendedBecause(_)
             | Error::AgencyUnverified
             | Error::Forbidden(_)
             | Error::NotFound
@@ -175,6 +179,7 @@ impl From<Error> for Problem {
             Error::Unauthenticated => Self::new(Slug::Unauthenticated),
             Error::TokenReused => Self::new(Slug::TokenReused),
             Error::Suspended => Self::new(Slug::Suspended),
+            Error::SuspendedBecause(reason) => Self::new(Slug::Suspended).detail(reason.clone()),
             Error::AgencyUnverified => Self::new(Slug::AgencyUnverified),
             Error::Forbidden(why) => Self::new(Slug::Forbidden).detail(*why),
             Error::NotFound => Self::new(Slug::NotFound),

@@ -107,6 +107,8 @@ operations! {
         sign_up_agency() = POST "/v1/agencies" -> AgencyCreated;
         show_agency(id) = GET "/v1/agencies/{id}" -> AgencyView;
         approve_agency(id) = POST "/v1/agencies/{id}/approvals" -> AgencyView;
+        reject_agency(id) = POST "/v1/agencies/{id}/rejections" -> AgencyView;
+        reinstate_agency(id) = POST "/v1/agencies/{id}/reinstatements" -> AgencyView;
         suspend_agency(id) = POST "/v1/agencies/{id}/suspensions" -> Denial;
         show_me() = GET "/v1/me" -> Me;
         register_consent_key() = POST "/v1/me/consent-keys" -> ConsentKeyRegistered;

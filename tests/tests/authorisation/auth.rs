@@ -3,7 +3,7 @@
 use anyhow::Result;
 use ed25519_dalek::{Signer as _, SigningKey};
 use hbc_tests::Person;
-use hbc_tests::people::signature;
+use hbc_tests::people::{decision, signature};
 use hbc_types::account::AgencyType;
 use hbc_types::keys::{PublicKey, possession_text};
 use hbc_types::secret::Bytes;
@@ -47,18 +47,29 @@ fn public(world: &World) -> Vec<Case> {
     ]
 }
 
+fn decided(world: &World, name: &'static str, agency: &str) -> Case {
+    let World { alice, dora, pia, operator, .. } = world;
+    Case::new(name, &[agency])
+        .json(&decision(operator))
+        .stranger_with(alice, &decision(alice), &FORBIDDEN)
+        .stranger_with(dora, &decision(dora), &FORBIDDEN)
+        .stranger_with(pia, &decision(pia), &FORBIDDEN)
+        .rightful(operator)
+}
+
 fn agencies(world: &World) -> Result<Vec<Case>> {
     let World { alice, bob, dora, pia, otto, operator, .. } = world;
     let waiting = pia.agency()?.as_str();
-    let word = signature(operator);
     let signed = |name, agency| {
         Case::new(name, &[agency])
-            .json(&word)
+            .json(&signature(operator))
             .stranger_with(alice, &signature(alice), &FORBIDDEN)
             .stranger_with(dora, &signature(dora), &FORBIDDEN)
             .stranger_with(pia, &signature(pia), &FORBIDDEN)
             .rightful(operator)
     };
+    let decided = |name, agency| decided(world, name, agency);
+    let otto = otto.agency()?.as_str();
     Ok(vec![
         Case::new("auth GET /v1/agencies", &[])
             .query(&format!("query={}", pia.username))
@@ -70,8 +81,10 @@ fn agencies(world: &World) -> Result<Vec<Case>> {
             .stranger(dora, &[404])
             .rightful(operator)
             .rightful(pia),
+        decided("auth POST /v1/agencies/{id}/rejections", waiting),
         signed("auth POST /v1/agencies/{id}/approvals", waiting),
-        signed("auth POST /v1/agencies/{id}/suspensions", otto.agency()?.as_str()),
+        decided("auth POST /v1/agencies/{id}/suspensions", otto),
+
     ])
 }
 
@@ -165,10 +178,11 @@ fn own(world: &World) -> Vec<Case> {
     ]
 }
 
-/// Last: sessions end.
-fn sessions(world: &World) -> Vec<Case> {
-    let World { alice, bob, dora, .. } = world;
-    vec![
+/// Last: what was suspended comes back, and sessions end.
+fn sessions(world: &World) -> Result<Vec<Case>> {
+    let World { alice, bob, dora, otto, .. } = world;
+    Ok(vec![
+        decided(world, "auth POST /v1/agencies/{id}/reinstatements", otto.agency()?.as_str()),
         Case::new("auth POST /v1/sessions/current/step-up", &[])
             .json(&proof(alice))
             .stranger(dora, &WRONG_PASSWORD)
@@ -179,7 +193,7 @@ fn sessions(world: &World) -> Vec<Case> {
             .stranger(dora, &[404])
             .rightful(bob),
         Case::new("auth DELETE /v1/me/sessions", &[]).for_everybody(OWN).rightful(alice),
-    ]
+    ])
 }
 
 pub fn cases(world: &World) -> Result<Vec<Case>> {
@@ -188,6 +202,6 @@ pub fn cases(world: &World) -> Result<Vec<Case>> {
     all.extend(own(world));
     all.extend(agencies(world)?);
     all.extend(members(world)?);
-    all.extend(sessions(world));
+    all.extend(sessions(world)?);
     Ok(all)
 }

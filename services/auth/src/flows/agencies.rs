@@ -109,6 +109,7 @@ pub async fn prepare(app: &App, new: NewAgency) -> Result<Prepared, Error> {
         password_changed_at: now,
         second_factor_at: None,
         version: 0,
+        reason: None,
     };
     let answer = AgencyCreated { id, standing: Standing::Pending, recovery_codes: written };
     Ok(Prepared { account, key, codes, answer })
@@ -208,6 +209,8 @@ pub async fn view(app: &App, agency: &Account, viewer: &Viewer) -> Result<Agency
         organisation,
         licence_number: agency.licence_number.clone().filter(|_| private),
         contact: private.then(|| agency.contact.clone()),
+        reason: agency.reason.clone().filter(|_| private),
+        created_at: private.then_some(agency.created_at),
         approvals: u32::try_from(approvals).unwrap_or(u32::MAX),
         approvals_needed: app.approvals,
         staff_key: approved.then(|| custody::kid(&agency.public_key)),

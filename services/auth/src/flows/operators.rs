@@ -56,6 +56,7 @@ async fn import_one(app: &App, entry: &OperatorEntry) -> anyhow::Result<bool> {
         password_changed_at: now,
         second_factor_at: None,
         version: 0,
+        reason: None,
     };
     let key = WrappedKey {
         account: account.id.as_str().to_owned(),

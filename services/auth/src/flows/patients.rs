@@ -77,6 +77,7 @@ pub async fn prepare(app: &App, new: NewPatient) -> Result<PreparedPatient, Erro
         password_changed_at: now,
         second_factor_at: None,
         version: 0,
+        reason: None,
     };
     let answer = PatientCreated {
         root_fingerprint: custody::kid(&made.public_key),

@@ -33,7 +33,7 @@ pub async fn log_in(
 ) -> Result<Tokens, Error> {
     let proven = prove(app, username, proof).await?;
     if proven.account.standing == Standing::Suspended {
-        return Err(Error::Suspended);
+        return Err(proven.account.reason.map_or(Error::Suspended, Error::SuspendedBecause));
     }
     let now = app.clock.now();
     let session = Session {

@@ -8,13 +8,14 @@ use hbc_db::Tx;
 use hbc_types::account::{Role, Standing};
 use hbc_types::ids::{AccountId, AgencyId, OperatorId};
 use hbc_types::outbox::NewTransaction;
-use hbc_types::wire::auth::{AgencyView, Denial, SigningPassword};
+use hbc_types::wire::auth::{AgencyView, Decision, Denial, SigningPassword};
 use hbc_types::{Digest, Timestamp};
 
 use crate::app::App;
+use crate::domain::input::Faults;
 use crate::domain::staff::{Signed, StaffChange, public_organisation};
 use crate::error::Error;
-use crate::flows::account::open_key;
+use crate::flows::account::{self, open_key};
 use crate::flows::agencies::{self, Viewer};
 use crate::flows::login::{Origin, Proof, prove};
 use crate::flows::sessions;
@@ -62,19 +63,86 @@ async fn change(app: &App, agency: &Account, status: StaffStatus) -> Result<Staf
     })
 }
 
+/// An operator's decision about an agency: who, about whom, and from where.
+#[derive(Clone, Debug)]
+pub struct Deciding<'a> {
+    /// The operator.
+    pub operator: (&'a OperatorId, &'a Account),
+    /// The agency.
+    pub agency: &'a AgencyId,
+    /// Where the request comes from.
+    pub origin: Origin,
+}
+
 /// Adds an operator's approval; with the last one that is needed the ledger makes the agency active. Approving twice
 /// changes nothing.
 pub async fn approve(
     app: &App,
-    operator: (&OperatorId, &Account),
-    agency: &AgencyId,
+    deciding: Deciding<'_>,
     signature: SigningPassword,
-    origin: Origin,
 ) -> Result<AgencyView, Error> {
+    vouch(app, deciding, signature, Standing::Pending).await
+}
+
+/// The same for one that was suspended, with the reason why it comes back.
+pub async fn reinstate(app: &App, deciding: Deciding<'_>, decision: Decision) -> Result<AgencyView, Error> {
+    let reason = reason(&decision)?;
+    let (id, signature) = (deciding.agency.clone(), signature(decision));
+    vouch(app, deciding.clone(), signature, Standing::Suspended).await?;
+    note_reason(app, &id, reason).await?;
+    seen(app, &deciding).await
+}
+
+/// Rejects an agency that waits: it is told why. Operators may approve it all the same, later.
+pub async fn reject(app: &App, deciding: Deciding<'_>, decision: Decision) -> Result<AgencyView, Error> {
+    let account = agencies::find(app, deciding.agency).await?.ok_or(Error::NotFound)?;
+    let reason = reason(&decision)?;
+    operator_key(app, deciding.operator.1, signature(decision), deciding.origin.clone()).await?;
+    if account.standing != Standing::Pending {
+        return Err(Error::Conflict("the agency does not wait for approval"));
+    }
+    note_reason(app, deciding.agency, reason).await?;
+    seen(app, &deciding).await
+}
+
+fn reason(decision: &Decision) -> Result<String, Error> {
+    let mut faults = Faults::default();
+    let reason = faults.required("reason", &decision.reason);
+    faults.into_result().map_err(Error::Invalid)?;
+    Ok(reason)
+}
+
+fn signature(decision: Decision) -> SigningPassword {
+    SigningPassword { password: decision.password, totp: decision.totp }
+}
+
+async fn note_reason(app: &App, agency: &AgencyId, reason: String) -> Result<(), Error> {
+    account::change(app, &AccountId::Agency(agency.clone()), move |account| account.reason = Some(reason)).await
+}
+
+/// The agency as the operator sees it now.
+async fn seen(app: &App, deciding: &Deciding<'_>) -> Result<AgencyView, Error> {
+    let account = agencies::find(app, deciding.agency).await?.ok_or(Error::NotFound)?;
+    let viewer = Viewer { account: deciding.operator.1.id.clone(), role: Role::Operator };
+    agencies::view(app, &account, &viewer).await
+}
+
+/// An operator signs for an agency that stands so.
+async fn vouch(
+    app: &App,
+    deciding: Deciding<'_>,
+    signature: SigningPassword,
+    standing: Standing,
+) -> Result<AgencyView, Error> {
+    let Deciding { operator, agency, origin } = deciding.clone();
     let account = agencies::find(app, agency).await?.ok_or(Error::NotFound)?;
     let key = operator_key(app, operator.1, signature, origin).await?;
-    if account.standing == Standing::Active {
-        return Err(Error::Conflict("the agency is approved already"));
+    if account.standing != standing {
+        return Err(Error::Conflict(match account.standing {
+            Standing::Active => "the agency is approved already",
+            Standing::Pending => "the agency was not suspended: approve it",
+            Standing::Suspended => "the agency is suspended: reinstate it",
+        }));
     }
     let now = app.clock.now();
     let change = change(app, &account, StaffStatus::Active).await?;
@@ -103,9 +171,7 @@ pub async fn approve(
         })
         .await?;
     app.finality.wake();
-    let account = agencies::find(app, agency).await?.ok_or(Error::NotFound)?;
-    let viewer = Viewer { account: operator.1.id.clone(), role: Role::Operator };
-    agencies::view(app, &account, &viewer).await
+    seen(app, &deciding).await
 }
 
 /// Stores a signature and owes its transaction to the ledger.
@@ -142,15 +208,11 @@ async fn add(
 
 /// Suspends an approved agency: one operator is enough, it takes effect before the ledger says so, and its sessions
 /// end. Suspending it again changes nothing.
-pub async fn suspend(
-    app: &App,
-    operator: (&OperatorId, &Account),
-    agency: &AgencyId,
-    signature: SigningPassword,
-    origin: Origin,
-) -> Result<Denial, Error> {
+pub async fn suspend(app: &App, deciding: Deciding<'_>, decision: Decision) -> Result<Denial, Error> {
+    let Deciding { operator, agency, origin } = deciding;
     let account = agencies::find(app, agency).await?.ok_or(Error::NotFound)?;
-    let key = operator_key(app, operator.1, signature, origin).await?;
+    let reason = reason(&decision)?;
+    let key = operator_key(app, operator.1, signature(decision), origin).await?;
     if account.standing == Standing::Pending {
         return Err(Error::Conflict("the agency is not approved"));
     }
@@ -170,6 +232,7 @@ pub async fn suspend(
                     return Err(Error::Conflict("the agency changed meanwhile"));
                 }
                 account.standing = Standing::Suspended;
+                account.reason = Some(reason);
                 account.revision += 1;
                 rows.update_account(tx, &account).await?;
                 let (round, status) = (account.staff_round, StaffStatus::Suspended);
@@ -225,6 +288,10 @@ pub async fn finalised(
     if account.standing != standing {
         account.standing = standing;
         account.revision += 1;
+        if standing == Standing::Active {
+            // What it was rejected or suspended for is over.
+            account.reason = None;
+        }
         enqueue::<TellStanding>(tx, &account.id, now).await?;
         enqueue::<TellDenial>(tx, &account.id, now).await?;
     }

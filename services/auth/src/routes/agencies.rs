@@ -6,13 +6,14 @@ use hbc_service::{Caller, Operator, Problem, StrictJson, paging};
 use hbc_types::account::Standing;
 use hbc_types::ids::AgencyId;
 use hbc_types::wire::Page;
-use hbc_types::wire::auth::{AgencyView, Denial, SigningPassword};
+use hbc_types::wire::auth::{AgencyView, Decision, Denial, SigningPassword};
 use serde::Deserialize;
 
 use super::{account, denial, in_session};
 use crate::app::App;
 use crate::flows::agencies::{self, Viewer};
-use crate::flows::staff;
+use crate::flows::staff::{self, Deciding};
+use crate::store::accounts::Account;
 
 /// Which agencies are asked for.
 #[derive(Clone, Debug, Default, Deserialize, utoipa::IntoParams)]
@@ -81,7 +82,7 @@ pub async fn show(
     request_body = SigningPassword, security(("user" = [])),
     responses(
         (status = 200, description = "Signed", body = AgencyView),
-        (status = 409, description = "Approved already, or a change is not final yet"),
+        (status = 409, description = "Approved already, suspended, or a change is not final yet"),
         PasswordProblems,
     ))]
 #[post("/v1/agencies/{id}/approvals")]
@@ -92,14 +93,57 @@ pub async fn approve(
     app: web::Data<App>,
 ) -> Result<HttpResponse, Problem> {
     let own = account(&app, &operator.caller).await?;
-    let who = (&operator.id, &own);
-    let view = staff::approve(&app, who, &id, body.into_value(), in_session(&operator.caller)).await?;
+    let view = staff::approve(&app, deciding(&operator, &own, &id), body.into_value()).await?;
     Ok(HttpResponse::Ok().json(view))
 }
 
-/// Suspends an agency: its sessions end and access-policy denies it from its durable acceptance on.
+fn deciding<'a>(operator: &'a Operator, own: &'a Account, agency: &'a AgencyId) -> Deciding<'a> {
+    Deciding { operator: (&operator.id, own), agency, origin: in_session(&operator.caller) }
+}
+
+/// Rejects an agency that waits for approval, with the reason. It may be approved later all the same.
+#[utoipa::path(tag = "agencies", operation_id = "reject_agency", params(("id" = AgencyId, Path)),
+    request_body = Decision, security(("user" = [])),
+    responses(
+        (status = 200, description = "The agency is told why", body = AgencyView),
+        (status = 409, description = "It does not wait for approval"),
+        PasswordProblems,
+    ))]
+#[post("/v1/agencies/{id}/rejections")]
+pub async fn reject(
+    operator: Operator,
+    id: web::Path<AgencyId>,
+    body: StrictJson<Decision>,
+    app: web::Data<App>,
+) -> Result<HttpResponse, Problem> {
+    let own = account(&app, &operator.caller).await?;
+    let view = staff::reject(&app, deciding(&operator, &own, &id), body.into_value()).await?;
+    Ok(HttpResponse::Ok().json(view))
+}
+
+/// Reinstates an agency that was suspended: operators sign again as for an approval, and say why.
+#[utoipa::path(tag = "agencies", operation_id = "reinstate_agency", params(("id" = AgencyId, Path)),
+    request_body = Decision, security(("user" = [])),
+    responses(
+        (status = 200, description = "Signed", body = AgencyView),
+        (status = 409, description = "Not suspended, or a change is not final yet"),
+        PasswordProblems,
+    ))]
+#[post("/v1/agencies/{id}/reinstatements")]
+pub async fn reinstate(
+    operator: Operator,
+    id: web::Path<AgencyId>,
+    body: StrictJson<Decision>,
+    app: web::Data<App>,
+) -> Result<HttpResponse, Problem> {
+    let own = account(&app, &operator.caller).await?;
+    let view = staff::reinstate(&app, deciding(&operator, &own, &id), body.into_value()).await?;
+    Ok(HttpResponse::Ok().json(view))
+}
+
+/// Suspends an agency, with the reason: its sessions end and access-policy denies it from its durable acceptance on.
 #[utoipa::path(tag = "agencies", operation_id = "suspend_agency", params(("id" = AgencyId, Path)),
-    request_body = SigningPassword, security(("user" = [])),
+    request_body = Decision, security(("user" = [])),
     responses(
         (status = 200, description = "Suspended everywhere", body = Denial),
         (status = 202, description = "Suspended here; access-policy is still being told", body = Denial),
@@ -110,10 +154,9 @@ pub async fn approve(
 pub async fn suspend(
     operator: Operator,
     id: web::Path<AgencyId>,
-    body: StrictJson<SigningPassword>,
+    body: StrictJson<Decision>,
     app: web::Data<App>,
 ) -> Result<HttpResponse, Problem> {
     let own = account(&app, &operator.caller).await?;
-    let who = (&operator.id, &own);
-    Ok(denial(&staff::suspend(&app, who, &id, body.into_value(), in_session(&operator.caller)).await?))
+    Ok(denial(&staff::suspend(&app, deciding(&operator, &own, &id), body.into_value()).await?))
 }

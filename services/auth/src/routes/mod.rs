@@ -51,7 +51,9 @@ pub fn table(routes: &mut Routes<'_>) {
         .service(agencies::list)
         .service(agencies::show)
         .service(agencies::approve)
+        .service(agencies::reject)
         .service(agencies::suspend)
+        .service(agencies::reinstate)
         .service(metadata::jwks)
         .service(metadata::authorization_server);
 }

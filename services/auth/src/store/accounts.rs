@@ -53,6 +53,8 @@ pub struct Account {
     pub second_factor_at: Option<Timestamp>,
     /// How often the row was written since it was made.
     pub version: i64,
+    /// Why operators rejected or suspended it.
+    pub reason: Option<String>,
 }
 
 impl Account {
@@ -84,6 +86,7 @@ impl Account {
             password_changed_at,
             second_factor_at,
             version,
+            reason,
         } = self;
         let (salt, body) = profile_columns(profile.as_ref());
         let text = |value: &'static str| Column::Text(value);
@@ -113,6 +116,9 @@ impl Account {
         // Rows that were made before there were versions keep their MAC until they are written.
         if *version > 0 {
             columns.push((*version).into());
+        }
+        if let Some(reason) = reason {
+            columns.push(reason.into());
         }
         work(&columns)
     }
@@ -145,6 +151,7 @@ impl Account {
             password_changed_at: row.time("password_changed_at_ms")?,
             second_factor_at: row.time_opt("second_factor_at_ms")?,
             version: row.number("version")?,
+            reason: row.text_opt("reason")?,
         };
         let mac = row.bytes("mac")?;
         account.with_columns(|columns| rows.check(TABLE, columns, &mac))?;
@@ -162,9 +169,9 @@ impl Rows {
     pub async fn insert_account(&self, tx: &mut Tx, account: &Account) -> Result<(), StoreError> {
         let sql = "INSERT INTO accounts (id, role, username, password_hash, standing, revision, name, email, phone, address,
                 custody, public_key, agency_type, organisation, licence_number, profile_salt, profile_body, staff_round,
-                created_at_ms, password_changed_at_ms, second_factor_at_ms, mac, version)
+                created_at_ms, password_changed_at_ms, second_factor_at_ms, mac, version, reason)
             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22,
-                $23)";
+                $23, $24)";
         let done = self.bind(sqlx::query(sql), account).execute(tx).await?;
         Ok(DbError::one_row(done.rows_affected())?)
     }
@@ -176,7 +183,8 @@ impl Rows {
         let sql = "UPDATE accounts SET role = $2, username = $3, password_hash = $4, standing = $5, revision = $6, name = $7,
                 email = $8, phone = $9, address = $10, custody = $11, public_key = $12, agency_type = $13,
                 organisation = $14, licence_number = $15, profile_salt = $16, profile_body = $17, staff_round = $18,
-                created_at_ms = $19, password_changed_at_ms = $20, second_factor_at_ms = $21, mac = $22, version = $23
+                created_at_ms = $19, password_changed_at_ms = $20, second_factor_at_ms = $21, mac = $22, version = $23,
+                reason = $24
             WHERE id = $1";
         let done = self.bind(sqlx::query(sql), account).execute(tx).await?;
         Ok(DbError::one_row(done.rows_affected())?)
@@ -206,6 +214,7 @@ impl Rows {
             password_changed_at,
             second_factor_at,
             version,
+            reason,
         } = account;
         let (salt, body) = profile_columns(profile.as_ref());
         let code = |code: Option<&'static str>| code.map(str::to_owned);
@@ -233,6 +242,7 @@ impl Rows {
             .bind(second_factor_at.map(Timestamp::ms))
             .bind(account.mac_of(self))
             .bind(*version)
+            .bind(reason.clone())
     }
 
     /// The account with this id.

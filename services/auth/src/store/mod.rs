@@ -28,6 +28,7 @@ pub const MIGRATIONS: &[Migration] = migrations![
     5 "consent keys by time" "../../migrations/0005_consent_keys_by_time.sql",
     6 "account versions" "../../migrations/0006_account_versions.sql",
     7 "session clients" "../../migrations/0007_session_clients.sql",
+    8 "reasons" "../../migrations/0008_reasons.sql",
 ];
 
 /// What goes wrong in the store.

@@ -7,7 +7,7 @@ use hbc_types::hash;
 use reqwest::Method;
 use serde_json::json;
 
-use crate::app::{OPERATOR_PASSWORD, PASSWORD, TestApp, each};
+use crate::app::{OPERATOR_PASSWORD, PASSWORD, TestApp, decision, each};
 
 async fn outbox(app: &TestApp) -> Vec<Tx> {
     let all: Vec<String> = sqlx::query_scalar("SELECT jws FROM ledger_outbox ORDER BY seq")
@@ -108,11 +108,16 @@ async fn a_suspension_takes_one_operator_and_takes_effect_at_once() {
         let operator = app.login("operator-2").await;
         let path = format!("/v1/agencies/{id}/suspensions");
         app.access_policy_answers(503).await;
-        let body = json!({"password": OPERATOR_PASSWORD});
+        app.post(&path, &operator, json!({"password": OPERATOR_PASSWORD})).await.refused(422, "invalid_input");
+        app.post(&path, &operator, decision(" ")).await.refused(422, "invalid_input");
+        let body = decision("the licence ran out");
         let denial = app.post(&path, &operator, body.clone()).await.expect(202);
         assert_eq!(denial.body["effective"], false);
         app.get("/v1/me", &token).await.refused(401, "unauthenticated");
-        app.try_login("drbob", PASSWORD).await.refused(403, "suspended");
+        // Who is told why shows the password first.
+        let told = app.try_login("drbob", PASSWORD).await.refused(403, "suspended");
+        assert_eq!(told.body["detail"], "the licence ran out");
+        app.try_login("drbob", "a wrong password").await.refused(401, "bad_credentials");
         app.access_policy_answers(204).await;
         app.wait(31);
         app.pushes_settle().await;
@@ -125,11 +130,13 @@ async fn a_suspension_takes_one_operator_and_takes_effect_at_once() {
         assert_eq!((last.status, last.nonce), (StaffStatus::Suspended, 1));
         assert_eq!(txs.len(), 4);
 
-        // Approved again, with the next nonce, once the suspension is final.
-        app.approve("operator-0", &id).await.refused(409, "conflict");
+        // Reinstated, with the next nonce, once the suspension is final.
+        app.reinstate("operator-0", &id).await.refused(409, "conflict");
         app.ledger_agrees().await;
-        app.approve("operator-0", &id).await.expect(200);
-        app.approve("operator-1", &id).await.expect(200);
+        app.approve("operator-0", &id).await.refused(409, "conflict");
+        let seen = app.reinstate("operator-0", &id).await.expect(200);
+        assert_eq!(seen.text("reason"), "the licence was renewed");
+        app.reinstate("operator-1", &id).await.expect(200);
         app.access_policy_answers(204).await;
         app.ledger_agrees().await;
         let told = app.told().await;
@@ -187,8 +194,41 @@ async fn a_pending_agency_cannot_be_suspended() {
     each(|app| async move {
         let id = app.agency("drbob").await;
         let operator = app.login("operator-0").await;
-        let body = json!({"password": OPERATOR_PASSWORD});
+        let body = decision("not approved");
         app.post(&format!("/v1/agencies/{id}/suspensions"), &operator, body).await.refused(409, "conflict");
+    })
+    .await;
+}
+
+/// Who is rejected learns why, and may be approved all the same.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_rejection_says_why_and_is_not_the_end() {
+    each(|app| async move {
+        let id = app.agency("drbob").await;
+        let (token, operator) = (app.login("drbob").await, app.login("operator-0").await);
+        let path = format!("/v1/agencies/{id}/rejections");
+        for stranger in [&token, &app.login("drbob").await] {
+            app.post(&path, stranger, decision("no")).await.refused(403, "forbidden");
+        }
+        let wrong = json!({"password": PASSWORD, "reason": "the number is not in the register"});
+        app.post(&path, &operator, wrong).await.refused(401, "bad_credentials");
+        app.wait(1);
+        let body = decision("the number is not in the register");
+        let seen = app.post(&path, &operator, body.clone()).await.expect(200);
+        assert_eq!((seen.text("standing"), seen.text("reason")), ("pending".to_owned(), "the number is not in the register".to_owned()));
+        let own = app.get(&format!("/v1/agencies/{id}"), &token).await.expect(200);
+        assert_eq!(own.text("reason"), "the number is not in the register");
+        assert!(own.body["created_at"].is_string());
+        app.reinstate("operator-0", &id).await.refused(409, "conflict");
+        app.approve("operator-0", &id).await.expect(200);
+        app.approve("operator-1", &id).await.expect(200);
+        app.ledger_agrees().await;
+        let active = app.get(&format!("/v1/agencies/{id}"), &token).await.expect(200);
+        assert_eq!((active.text("standing"), active.body.get("reason")), ("active".to_owned(), None));
+        app.post(&path, &operator, body).await.refused(409, "conflict");
+        app.patient("alice").await;
+        let public = app.get(&format!("/v1/agencies/{id}"), &app.login("alice").await).await.expect(200);
+        assert!(public.body.get("created_at").is_none() && public.body.get("reason").is_none());
     })
     .await;
 }

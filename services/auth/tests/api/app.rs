@@ -68,6 +68,11 @@ fn genesis(operators: &[(OperatorId, SigningKey)]) -> Genesis {
     Genesis { operators: operators.iter().enumerate().map(named).collect(), ..chain::genesis(1) }
 }
 
+/// What an operator decides, and why.
+pub fn decision(reason: &str) -> Value {
+    json!({"password": OPERATOR_PASSWORD, "reason": reason})
+}
+
 impl TestApp {
     pub async fn spawn(database: TestDatabase) -> Self {
         let random = Random::seeded(42);
@@ -312,6 +317,12 @@ impl TestApp {
         let token = self.login(operator).await;
         let path = format!("/v1/agencies/{agency}/approvals");
         self.post(&path, &token, json!({"password": OPERATOR_PASSWORD})).await
+    }
+
+    /// An operator reinstates an agency.
+    pub async fn reinstate(&self, operator: &str, agency: &str) -> Reply {
+        let token = self.login(operator).await;
+        self.post(&format!("/v1/agencies/{agency}/reinstatements"), &token, decision("the licence was renewed")).await
     }
 
     /// The transactions in the outbox that are not final yet.

@@ -4,7 +4,7 @@ use reqwest::Method;
 use serde_json::{Value, json};
 use wiremock::Request;
 
-use crate::app::{OPERATOR_PASSWORD, TestApp, each};
+use crate::app::{TestApp, decision, each};
 
 /// Longer than the longest pause between two tries.
 const PAUSE_S: u64 = 31;
@@ -43,11 +43,11 @@ async fn a_suspension_that_ended_during_an_outage_is_never_told() {
         let id = app.approved_agency("drbob").await;
         let operator = app.login("operator-2").await;
         app.access_policy_answers(503).await;
-        let body = json!({"password": OPERATOR_PASSWORD});
+        let body = decision("the licence ran out");
         app.post(&format!("/v1/agencies/{id}/suspensions"), &operator, body).await.expect(202);
         app.ledger_decides(&app.waiting().await).await;
         for name in ["operator-0", "operator-1"] {
-            let reply = app.approve(name, &id).await;
+            let reply = app.reinstate(name, &id).await;
             assert!(matches!(reply.status, 200 | 202), "{reply:?}");
         }
         app.ledger_decides(&app.waiting().await).await;

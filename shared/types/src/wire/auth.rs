@@ -124,6 +124,12 @@ pub struct AgencyView {
     /// Operators only: contact data.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub contact: Option<Contact>,
+    /// Operators and itself only: why it was rejected or suspended.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+    /// Operators and itself only: when it signed up.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub created_at: Option<Timestamp>,
     /// Operators who have approved so far.
     pub approvals: u32,
     /// Approvals needed.
@@ -149,7 +155,21 @@ pub struct StaffProfile {
     pub body: String,
 }
 
-/// `POST /v1/agencies/{id}/approvals` and `/suspensions`, `DELETE /v1/me/members/{id}` and `/v1/me/organisation`: the caller
+/// `POST /v1/agencies/{id}/rejections`, `/suspensions` and `/reinstatements`: an operator decides, with a freshly checked
+/// password, and says why.
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Decision {
+    /// The operator's password, which unwraps the signing key.
+    pub password: SecretText,
+    /// Second factor, where set up.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub totp: Option<SecretText>,
+    /// Why, for the agency and for other operators; it does not stand on the ledger.
+    pub reason: String,
+}
+
+/// `POST /v1/agencies/{id}/approvals`, `DELETE /v1/me/members/{id}` and `/v1/me/organisation`: the caller
 /// signs with a freshly checked password.
 #[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]

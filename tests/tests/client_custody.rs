@@ -3,17 +3,19 @@
 use anyhow::{Context as _, Result};
 use ed25519_dalek::{Signer as _, SigningKey};
 use hbc_chain::certificate::{ConsentCertificate, Limits};
-use hbc_chain::payload::{Payload, Revoke};
-use hbc_chain::tx;
-use hbc_client::operations::{access_policy, auth};
+use hbc_chain::consent::ConsentBody;
+use hbc_chain::payload::{Consent, Payload, Revoke};
+use hbc_chain::{json, tx};
+use hbc_client::operations::{access_policy, auth, ledger};
 use hbc_tests::{Person, TestApp, chain, consents, records, wait};
-use hbc_types::Digest;
+use hbc_types::{Digest, hash};
 use hbc_types::account::Custody;
 use hbc_types::keys::{PublicKey, possession_text, root_possession_text};
 use hbc_types::labels::Category;
 use hbc_types::secret::Bytes;
-use hbc_types::wire::access::{GrantRevocation, GrantSignature, GrantState, GrantView};
+use hbc_types::wire::access::{AlterationOpening, GrantRevocation, GrantSignature, GrantState, GrantView};
 use hbc_types::wire::auth::{ConsentKeyRegistered, NewConsentKey, NewPatient, PatientCreated};
+use hbc_types::wire::ledger::SubmitTransaction;
 
 /// What the patient's own client holds.
 struct Wallet {
@@ -89,6 +91,30 @@ async fn a_patient_with_keys_of_their_own_grants_and_revokes() -> Result<()> {
     let pending: GrantView = patient.signs(call).fetch().await?;
     let granted = app.until_grant(&patient, &pending.id, GrantState::Active).await?;
     assert_eq!(granted.custody, Custody::Client);
+    assert_eq!(app.received(&doctor, record.as_str(), "TREAT").await?, b"%PDF of a patient with a wallet");
+
+    // The wallet alters the grant at a node, without access-policy; until it shows what it altered to, nothing is open.
+    let given = tx::Tx::parse(granted.evidence.as_ref().context("no evidence")?.jws.as_bytes())?;
+    let Payload::Grant(consent) = given.payload().clone() else { anyhow::bail!("no grant's event") };
+    let scope = app.scope(&[Category::Document, Category::Imaging]);
+    let body = ConsentBody::to_agency(granted.id.clone(), doctor.agency()?.clone(), patient.patient()?.clone(), scope);
+    let (body, salt) = (String::from_utf8(json::encode(&body)?)?, app.random.bytes::<32>());
+    let altered = Consent {
+        commitment: hash::consent_body(&salt, body.as_bytes()),
+        iat: app.clock.now().unsigned_ms(),
+        prev: Some(given.txid()),
+        seq: consent.seq + 1,
+        ..consent
+    };
+    let jws = tx::sign(&wallet.consent, &Payload::Alter(altered))?;
+    node.to(ledger::submit_transaction()).json(&SubmitTransaction { jws: jws.clone() }).done().await?;
+    app.until_grant(&patient, &granted.id, GrantState::Altered).await?;
+    let read = app.received(&doctor, record.as_str(), "TREAT").await;
+    assert!(matches!(records::refusal(read, "a read of an altered grant")?, 403 | 404));
+    let opening = AlterationOpening { jws, body, salt: Bytes::from(salt.as_slice()) };
+    let call = app.access.to(access_policy::open_alteration(&granted.id)).json(&opening);
+    let opened: GrantView = patient.signs(call).fetch().await?;
+    assert_eq!((opened.state, opened.scope.categories.len()), (GrantState::Active, 2));
     assert_eq!(app.received(&doctor, record.as_str(), "TREAT").await?, b"%PDF of a patient with a wallet");
 
     let revoke = Revoke {

@@ -156,8 +156,10 @@ async fn stands(app: &App, db: &mut Tx, tx: &LedgerTx) -> Result<bool, Error> {
         Payload::Alter(consent) => {
             let stored = store::grants::find(db, &consent.grant).await?;
             let of_key = stored.filter(|stored| stored.grant.kid == Some(consent.key));
-            Ok(of_key
-                .is_none_or(|stored| stored.grant.ended_at.is_some() || stored.grant.altered_by.is_some()))
+            Ok(of_key.is_none_or(|stored| {
+                let grant = stored.grant;
+                grant.ended_at.is_some() || grant.altered_by.is_some() || grant.seq >= Some(consent.seq)
+            }))
         }
         Payload::Staff(change) => {
             let stored = store::staff::stored_staff(db, &app.protection, change.key).await?;
@@ -295,15 +297,15 @@ async fn follow_key(db: &mut Tx, consent: &Consent, txid: Digest, now: Timestamp
     store::grants::put_key(db, &key, now).await
 }
 
-/// An alteration is final. Its body was never sent here, so nobody knows what the grant covers now: it stands still, the
-/// patient may revoke it and give another.
+/// An alteration is final. Its body was never sent here, so nobody knows what the grant covers now: it stands still until
+/// somebody shows the body; the patient may also revoke it and give another.
 async fn altered(app: &App, db: &mut Tx, txid: Digest, consent: &Consent, at: At<'_>) -> Result<(), Error> {
     follow_key(db, consent, txid, at.now).await?;
     let stored = store::grants::find(db, &consent.grant).await?;
     if stored.is_none_or(|stored| stored.grant.kid != Some(consent.key)) {
         return Ok(());
     }
-    with_grant(app, db, &consent.grant, (true, at), |_, grant| Ok(grant.alter(txid)?)).await
+    with_grant(app, db, &consent.grant, (true, at), |_, grant| Ok(grant.alter(txid, consent.seq, at.height)?)).await
 }
 
 /// An ended grant is not under the patient's MAC; before its row may live again it must say what was signed.

@@ -159,6 +159,7 @@ operations! {
         draft_grant() = POST "/v1/grants" -> GrantDraft;
         get_grant(id) = GET "/v1/grants/{id}" -> GrantView;
         get_grant_proof(id) = GET "/v1/grants/{id}/proof" -> Raw;
+        open_alteration(id) = PUT "/v1/grants/{id}/alteration" -> GrantView;
         freeze_grant(id) = PUT "/v1/grants/{id}/freeze" -> FreezeView;
         unfreeze_grant(id) = DELETE "/v1/grants/{id}/freeze" -> ();
         revoke_grant(id) = POST "/v1/grants/{id}/revocation" -> GrantView;

@@ -108,6 +108,18 @@ pub async fn grants(world: &World) -> Result<Vec<Case>> {
     ])
 }
 
+/// The ledger knows of none: that is told to the patient alone.
+fn alteration(world: &World) -> Case {
+    let World { alice, bob, dora, operator, .. } = world;
+    let opening = json!({"jws": "", "body": "{}", "salt": ""});
+    Case::new("access-policy PUT /v1/grants/{id}/alteration", &[world.grant.id.as_str()])
+        .json(&opening)
+        .stranger(dora, &FORBIDDEN)
+        .stranger(operator, &FORBIDDEN)
+        .stranger(bob, &UNKNOWN)
+        .rightful_gets(alice, &[409])
+}
+
 pub async fn freezes(world: &World) -> Result<Vec<Case>> {
     let World { app, alice, bob, dora, operator, .. } = world;
     let grant = world.grant.id.as_str();
@@ -123,6 +135,7 @@ pub async fn freezes(world: &World) -> Result<Vec<Case>> {
     let all = Unfreeze { jws: app.sign_unfreeze(alice, None).await? };
     let refused = |case: Case| case.stranger(dora, &FORBIDDEN).stranger(operator, &FORBIDDEN);
     Ok(vec![
+        alteration(world),
         refused(Case::new("access-policy PUT /v1/grants/{id}/freeze", &[grant]))
             .stranger(bob, &UNKNOWN)
             .rightful(alice),

@@ -261,7 +261,8 @@ fn same_as_drafted(draft: &Draft, consent: &Consent) -> Result<(), ConsentError>
     }
 }
 
-fn check_certificate(
+/// Checks that a certificate covers a grant and the event that gave or altered it.
+pub fn check_certificate(
     certificate: &ConsentCertificate,
     grant: &Grant,
     consent: &Consent,

@@ -197,14 +197,16 @@ impl Grant {
         Ok(true)
     }
 
-    /// The ledger says that it was altered; says whether that was news.
-    pub fn alter(&mut self, by: Digest) -> Result<bool, TransitionError> {
+    /// The ledger says that it was altered, by its key's event `seq` at this height; says whether that was news.
+    pub fn alter(&mut self, by: Digest, seq: u64, height: u64) -> Result<bool, TransitionError> {
         if self.signed_at.is_none() {
             return Err(TransitionError::NotSigned);
         }
-        let news = self.ended_at.is_none() && self.altered_by != Some(by);
+        // One that was opened, or that an opened one follows, is known.
+        let news = self.ended_at.is_none() && self.altered_by != Some(by) && self.seq < Some(seq);
         if news {
             self.altered_by = Some(by);
+            self.final_height = Some(height);
         }
         Ok(news)
     }

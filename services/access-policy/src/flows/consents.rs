@@ -4,7 +4,7 @@
 use hbc_chain::tx::Tx as LedgerTx;
 use hbc_db::{Lock, Tx};
 use hbc_types::account::{AgencyType, Role};
-use hbc_types::ids::{AccountId, GrantId, PatientId};
+use hbc_types::ids::{AccountId, AgencyId, GrantId, PatientId};
 use hbc_types::keys::PublicKey;
 use hbc_types::outbox::NewTransaction;
 use hbc_types::wire::access::{
@@ -32,23 +32,23 @@ use crate::store::listings::PageKey;
 /// `reference` of a registration in the outbox.
 pub const REGISTRATION: &str = "registration";
 
-async fn rights_of(app: &App, tx: &mut Tx, patient: &PatientId) -> Result<Rights, Error> {
+pub async fn rights_of(app: &App, tx: &mut Tx, patient: &PatientId) -> Result<Rights, Error> {
     store::rights::rights(tx, &app.protection, patient).await?.ok_or(Error::NotFound)
 }
 
 /// The rights that are about to be changed: what was set back is frozen by the change and not refused, so that there is a
 /// way out of it.
-async fn rights_to_change(app: &App, tx: &mut Tx, patient: &PatientId) -> Result<Rights, Error> {
+pub async fn rights_to_change(app: &App, tx: &mut Tx, patient: &PatientId) -> Result<Rights, Error> {
     store::rights::stored_rights(tx, &app.protection, patient).await?.ok_or(Error::NotFound)
 }
 
-fn root_key(pin: &Pin) -> Result<PublicKey, Error> {
+pub fn root_key(pin: &Pin) -> Result<PublicKey, Error> {
     let raw: Result<[u8; 32], _> = pin.root_public_key.as_slice().try_into();
     raw.map(PublicKey::from_bytes).map_err(|_directory| Error::NotFound)
 }
 
 /// A grant that belongs to this patient.
-async fn own_grant(tx: &mut Tx, patient: &PatientId, id: &GrantId) -> Result<StoredGrant, Error> {
+pub async fn own_grant(tx: &mut Tx, patient: &PatientId, id: &GrantId) -> Result<StoredGrant, Error> {
     let stored = store::grants::find(tx, id).await?.ok_or(Error::NotFound)?;
     if stored.grant.patient == *patient { Ok(stored) } else { Err(Error::NotFound) }
 }
@@ -108,13 +108,26 @@ async fn check_grantee(app: &App, tx: &mut Tx, new: &NewGrant, now: Timestamp) -
     let Some(account) = account.filter(|account| account.subject.role == Role::Agency) else {
         return Err(Error::invalid("grantee", "is no approved agency"));
     };
-    let Subject { agency_type, organisation, .. } = account.subject;
+    Ok(check_reader(&new.scope, is_of_government(app, tx, account.subject).await?)?)
+}
+
+/// Whether an agency is a government, or says that it belongs to one.
+async fn is_of_government(app: &App, tx: &mut Tx, subject: Subject) -> Result<bool, Error> {
+    let Subject { agency_type, organisation, .. } = subject;
     let organisation = match organisation {
         Some(id) => store::accounts::account(tx, &app.protection, id.as_str()).await?,
         None => None,
     };
     let kinds = [agency_type, organisation.and_then(|its| its.subject.agency_type)];
-    Ok(check_reader(&new.scope, kinds.contains(&Some(AgencyType::Government)))?)
+    Ok(kinds.contains(&Some(AgencyType::Government)))
+}
+
+/// The same of a grantee, whether it is in good standing or not. Of one that is not known it is taken for so.
+pub async fn grantee_is_of_government(app: &App, tx: &mut Tx, grantee: &AgencyId) -> Result<bool, Error> {
+    match store::accounts::account(tx, &app.protection, grantee.as_str()).await? {
+        Some(account) => is_of_government(app, tx, account.subject).await,
+        None => Ok(true),
+    }
 }
 
 /// A grant that answers a request is for the agency that asked, and no wider than it asked.
@@ -290,7 +303,7 @@ fn next_event(known: Option<StoredKey>, grant: &Grant, accepted: &Accepted) -> R
 }
 
 /// What exists now: the limit of a grant without future records.
-async fn number_limits(tx: &mut Tx, grant: &Grant) -> Result<NumberLimits, Error> {
+pub async fn number_limits(tx: &mut Tx, grant: &Grant) -> Result<NumberLimits, Error> {
     if grant.scope.future_records {
         return Ok(NumberLimits::new());
     }

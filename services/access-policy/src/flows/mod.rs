@@ -2,6 +2,7 @@
 //! transaction.
 
 pub mod accounts;
+pub mod alterations;
 pub mod admit;
 pub mod consents;
 pub mod decide;

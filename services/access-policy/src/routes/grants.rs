@@ -6,12 +6,13 @@ use hbc_service::paging::{PageQuery, cursor};
 use hbc_service::{Caller, IdempotencyKey, Patient, Problem, StrictJson};
 use hbc_types::ids::{GrantId, PatientId};
 use hbc_types::wire::access::{
+    AlterationOpening,
     GrantDraft, GrantPage, GrantRevocation, GrantSignature, GrantView, NewGrant, RootView,
 };
 
 use crate::app::{App, Who};
 use crate::error::Error;
-use crate::flows::{consents, proofs};
+use crate::flows::{alterations, consents, proofs};
 use crate::routes::{answer, document, save_created};
 use crate::store::listings::PageKey;
 
@@ -116,6 +117,31 @@ pub async fn sign(
 ) -> Result<HttpResponse, Problem> {
     let who = Who::from(&patient.caller);
     let view = consents::sign(&app, who, patient.id, id.into_inner(), body.into_value()).await?;
+    Ok(answer(StatusCode::OK, &view))
+}
+
+/// Takes what a final alteration of a grant says: from now on the grant covers that.
+///
+/// The patient's key may alter a grant at a ledger node. Until its body is shown here, the grant is `altered` and opens
+/// nothing.
+#[utoipa::path(
+    tag = "grants", operation_id = "open_alteration", request_body = AlterationOpening, security(("user" = [])),
+    params(("id" = GrantId, Path)),
+    responses(
+        (status = 200, description = "The grant as it was altered", body = GrantView),
+        (status = 401, description = "No token, or beyond what the key's certificate allows"),
+        (status = 409, description = "The ledger has no such alteration, or the grant has ended"),
+    ),
+)]
+#[put("/v1/grants/{id}/alteration")]
+pub async fn open_alteration(
+    patient: Patient,
+    id: web::Path<GrantId>,
+    body: StrictJson<AlterationOpening>,
+    app: web::Data<App>,
+) -> Result<HttpResponse, Problem> {
+    let who = Who::from(&patient.caller);
+    let view = alterations::open(&app, who, patient.id, id.into_inner(), body.into_value()).await?;
     Ok(answer(StatusCode::OK, &view))
 }
 

@@ -32,6 +32,7 @@ pub fn table(routes: &mut Routes<'_>) {
         .service(grants::get)
         .service(grants::proof)
         .service(grants::sign)
+        .service(grants::open_alteration)
         .service(grants::revoke)
         .service(freezes::freeze_grant)
         .service(freezes::unfreeze_grant)

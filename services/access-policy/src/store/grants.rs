@@ -210,6 +210,41 @@ pub async fn put_evidence(tx: &mut Tx, id: &GrantId, jws: &str, certificate: &st
     Ok(DbError::one_row(done.rows_affected())?)
 }
 
+/// What an alteration puts in the place of what was drafted.
+#[derive(Clone, Copy, Debug)]
+pub struct Altered<'a> {
+    /// The consent body.
+    pub body: &'a str,
+    /// The commitment's salt.
+    pub salt: &'a [u8],
+    /// The event's payload.
+    pub payload: &'a str,
+    /// The signed event.
+    pub jws: &'a str,
+}
+
+/// Stores what a grant covers since it was altered; the state goes through [`update`].
+pub async fn alter(tx: &mut Tx, grant: &Grant, altered: &Altered<'_>) -> Result<(), Error> {
+    let scope = serde_json::to_string(&grant.scope);
+    let done = sqlx::query(
+        "UPDATE grants SET scope = $2, body = $3, salt = $4, payload = $5, jws = $6, custody = $7, given_at_ms = $8,
+             until_ms = $9
+         WHERE id = $1",
+    )
+    .bind(grant.id.as_str().to_owned())
+    .bind(scope.map_err(|_unreachable| DbError::BadValue { column: "scope" })?)
+    .bind(altered.body.to_owned())
+    .bind(altered.salt.to_vec())
+    .bind(altered.payload.to_owned())
+    .bind(altered.jws.to_owned())
+    .bind(grant.custody.code())
+    .bind(grant.given_at.ms())
+    .bind(grant.scope.until.ms())
+    .execute(tx)
+    .await?;
+    Ok(DbError::one_row(done.rows_affected())?)
+}
+
 /// Stores what a transition left behind. Whoever calls this renews the patient's MAC in the same transaction.
 pub async fn update(tx: &mut Tx, protection: &RowProtection, grant: &Grant) -> Result<(), Error> {
     let Grant {

@@ -1,9 +1,11 @@
 //! Rows changed by hand: everything about them is denied.
 
-use hbc_types::account::{AgencyType, Standing};
+use hbc_chain::certificate::Limits;
+use hbc_types::account::{AgencyType, Custody, Standing};
+use hbc_types::keys::PublicKey;
 use hbc_types::labels::Category;
 use hbc_types::purpose::Purpose;
-use hbc_types::wire::access::{AccessPage, FreezeView};
+use hbc_types::wire::access::{AccessPage, AlterationOpening, FreezeView, GrantSignature, GrantView, Scope};
 
 use crate::world::{World, Written, labels, worlds};
 
@@ -313,4 +315,76 @@ async fn other_keys_than_the_first_start_nothing() {
             assert!(refused.contains("other.key") && refused.contains("not the key with which"), "{refused}");
         }
     }
+}
+
+/// Who shows what the alteration says gets exactly that: no more than its key's certificate allows, and nothing of before.
+#[tokio::test]
+async fn an_alteration_counts_once_its_body_is_shown() {
+    for w in crate::world::worlds().await {
+        let s = scene(&w).await;
+        let (patient, doctor, id) = (&s.patient, &s.doctor, &s.grant.id);
+        let view = async || -> GrantView { w.get(&format!("/v1/grants/{id}"), &patient.user).await.ok() };
+        let conditions = w.write(&patient.user, &patient.id, &[labels(Category::Condition)]).await;
+        let reads = async |written: &Written| w.read(&doctor.user, written).await.keys.len();
+        assert_eq!((reads(&s.written).await, reads(&conditions).await), (1, 0));
+        let scope = Scope { categories: vec![Category::Condition], ..w.scope() };
+        let opening = w.alteration_to(patient, doctor, &view().await, scope.clone());
+        assert_eq!(w.open_alteration(patient, id, &opening).await.problem(), "409 conflict", "the ledger has none");
+        let block = w.finalise(&[&opening.jws]).await;
+        assert_eq!((reads(&s.written).await, reads(&conditions).await), (0, 0));
+        let wrong = [
+            AlterationOpening { body: opening.body.replace("condition", "imaging"), ..opening.clone() },
+            AlterationOpening { salt: [7; 32].as_slice().into(), ..opening.clone() },
+            AlterationOpening { salt: [7; 31].as_slice().into(), ..opening.clone() },
+        ];
+        for wrong in &wrong {
+            assert_eq!(w.open_alteration(patient, id, wrong).await.problem(), "422 invalid_input");
+        }
+        let other = w.patient().await;
+        assert_eq!(w.open_alteration(&other, id, &opening).await.problem(), "404 not_found");
+        for _again in 0..2 {
+            let opened: GrantView = w.open_alteration(patient, id, &opening).await.ok();
+            assert_eq!((opened.state.code(), &opened.scope), ("active", &scope));
+        }
+        assert_eq!((reads(&s.written).await, reads(&conditions).await), (0, 1));
+        // What came before it changes nothing any more, and neither does it again.
+        let first = s.grant.evidence.as_ref().unwrap().jws.clone();
+        assert_eq!(hbc_access_policy::testing::audit_block(&w.app, &block).await.unwrap(), 0);
+        w.finalise(&[&first]).await;
+        w.finalise(&[&opening.jws]).await;
+        assert_eq!((reads(&s.written).await, reads(&conditions).await), (0, 1));
+        // A second one, of which only the second counts; then the end.
+        let wider = Scope { categories: vec![Category::Condition, Category::Laboratory], ..scope.clone() };
+        let next = w.alteration_to(patient, doctor, &view().await, wider);
+        w.finalise(&[&next.jws]).await;
+        assert_eq!(reads(&conditions).await, 0);
+        assert_eq!(w.open_alteration(patient, id, &opening).await.problem(), "409 conflict");
+        assert_eq!(w.open_alteration(patient, id, &next).await.status, 200);
+        assert_eq!((reads(&s.written).await, reads(&conditions).await), (1, 1));
+        assert_eq!(w.revoke(patient, doctor, id).await.status, 200);
+        assert_eq!((reads(&s.written).await, reads(&conditions).await), (0, 0));
+        assert_eq!(w.open_alteration(patient, id, &next).await.problem(), "409 conflict");
+    }
+}
+
+/// An alteration beyond the limits of the key's certificate opens nothing.
+#[tokio::test]
+async fn an_alteration_keeps_within_the_certificate() {
+    let w = crate::world::world().await;
+    let (patient, doctor) = (w.patient_with(Custody::Client).await, w.agency(AgencyType::Doctor).await);
+    let key = w.consent_key(&patient, &doctor.id);
+    let limits = Limits { categories: Some(vec![Category::Laboratory, Category::VitalSigns]), ..Limits::default() };
+    let certificate = w.certificate_within(&patient, doctor.id.as_str(), PublicKey::of(&key).kid(), limits);
+    let mut new = w.new_grant(&doctor, w.scope());
+    (new.key, new.certificate) = (Some(PublicKey::of(&key).kid()), Some(certificate.clone()));
+    let draft = w.draft(&patient, &new).await;
+    let signature = GrantSignature { certificate, ..w.signature(&patient, &draft, &key) };
+    let view: GrantView = w.put_signature(&patient, &draft.id, &signature).await.ok();
+    w.finalise(&[&view.evidence.as_ref().unwrap().jws]).await;
+    let wider = Scope { categories: vec![Category::Condition], ..w.scope() };
+    let opening = w.alteration_to(&patient, &doctor, &view, wider);
+    w.finalise(&[&opening.jws]).await;
+    assert_eq!(w.open_alteration(&patient, &draft.id, &opening).await.problem(), "401 bad_signature");
+    let view: GrantView = w.get(&format!("/v1/grants/{}", draft.id), &patient.user).await.ok();
+    assert_eq!(view.state.code(), "altered");
 }

@@ -9,7 +9,7 @@ use hbc_access_policy::testing::App;
 use hbc_access_policy::{AccessPolicy, Application, Config};
 use hbc_app::{LedgerJournal, Service, Settings, Surroundings};
 use hbc_chain::certificate::{ConsentCertificate, Limits};
-use hbc_chain::consent::UnfreezeOrder;
+use hbc_chain::consent::{ConsentBody, UnfreezeOrder};
 use hbc_chain::genesis::Genesis;
 use hbc_chain::payload::{
     Affiliation, AffiliationStatus, Consent, ConsentKey, KeyStatus, Payload, Revoke, Staff, StaffStatus,
@@ -33,7 +33,7 @@ use hbc_types::keys::{PublicKey, SignatureBytes, possession_text};
 use hbc_types::labels::{Category, Sensitivity};
 use hbc_types::purpose::{Action, Purpose};
 use hbc_types::wire::access::{
-    AdmissionRequest, DataKeyItem, DataKeys, DataKeysRequest, DecisionAnswer, DecisionRequest, GrantDraft,
+    AdmissionRequest, AlterationOpening, DataKeyItem, DataKeys, DataKeysRequest, DecisionAnswer, DecisionRequest, GrantDraft,
     GrantSignature, GrantView, Labels, NewDenial, NewGrant, NewSession, PinPatient, Scope, StaffBody,
     Subject, UnwrapItem, UnwrapRequest, Unwrapped,
 };
@@ -665,15 +665,42 @@ impl World {
 
     /// An alteration that the patient's key sent to a ledger node by itself: it follows the grant's own event.
     pub fn alteration(&self, patient: &PatientUser, agency: &AgencyUser, view: &GrantView) -> String {
-        let given = Tx::parse(view.evidence.as_ref().unwrap().jws.as_bytes()).unwrap();
-        let Payload::Grant(consent) = given.payload().clone() else { panic!("a grant's event") };
-        let altered = Consent {
-            commitment: Digest::of(b"another body"),
-            prev: Some(given.txid()),
-            seq: consent.seq + 1,
-            ..consent
+        self.alteration_by(patient, agency, view, Digest::of(b"another body"))
+    }
+
+    fn alteration_by(
+        &self,
+        patient: &PatientUser,
+        agency: &AgencyUser,
+        view: &GrantView,
+        commitment: Digest,
+    ) -> String {
+        let last = Tx::parse(view.evidence.as_ref().unwrap().jws.as_bytes()).unwrap();
+        let (Payload::Grant(consent) | Payload::Alter(consent)) = last.payload().clone() else {
+            panic!("a grant's event")
         };
+        let iat = self.now().unsigned_ms();
+        let altered = Consent { commitment, prev: Some(last.txid()), seq: consent.seq + 1, iat, ..consent };
         tx::sign(&self.consent_key(patient, &agency.id), &Payload::Alter(altered)).unwrap()
+    }
+
+    /// The same with its opening: the grant covers `scope` from then on.
+    pub fn alteration_to(
+        &self,
+        patient: &PatientUser,
+        agency: &AgencyUser,
+        view: &GrantView,
+        scope: Scope,
+    ) -> AlterationOpening {
+        let body = ConsentBody::to_agency(view.id.clone(), agency.id.clone(), patient.id.clone(), scope);
+        let body = hbc_chain::json::encode(&body).unwrap();
+        let salt: [u8; 32] = self.random.bytes();
+        let jws = self.alteration_by(patient, agency, view, hbc_types::hash::consent_body(&salt, &body));
+        AlterationOpening { jws, body: String::from_utf8(body).unwrap(), salt: salt.as_slice().into() }
+    }
+
+    pub async fn open_alteration(&self, patient: &PatientUser, id: &GrantId, opening: &AlterationOpening) -> Reply {
+        self.send(Method::PUT, &format!("/v1/grants/{id}/alteration"), &patient.user, opening).await
     }
 
     pub fn unfreeze(&self, patient: &PatientUser, grant: Option<&GrantId>) -> Value {

@@ -151,6 +151,18 @@ pub struct GrantSignature {
     pub registration: Option<String>,
 }
 
+/// `PUT /v1/grants/{id}/alteration`: what the ledger's alteration of a grant says.
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct AlterationOpening {
+    /// The signed `consent.alter`, as it is final.
+    pub jws: String,
+    /// The committed JCS text.
+    pub body: String,
+    /// The commitment's salt.
+    pub salt: Bytes,
+}
+
 /// `POST /v1/grants/{id}/revocation`: the signed `consent.revoke`.
 #[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]

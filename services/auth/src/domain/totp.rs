@@ -5,6 +5,8 @@ use hbc_types::secret::{Key32, SecretText};
 use hbc_types::{Random, Timestamp};
 use totp_rs::{Builder, Totp};
 use zeroize::Zeroizing;
+use qrcode::render::svg;
+use qrcode::{EcLevel, QrCode};
 
 use crate::domain::custody::{CustodyError, encrypt_bytes, open_bytes, server_key};
 use hbc_types::hash::aad;
@@ -54,6 +56,14 @@ pub fn uri(secret: &[u8], issuer: &str, username: &str) -> SecretText {
     ))
 }
 
+/// The address as a QR code: an SVG image, black on white. Nothing for one that is too long for a code.
+#[must_use]
+pub fn qr_svg(uri: &SecretText) -> Option<SecretText> {
+    let code = QrCode::with_error_correction_level(uri.expose(), EcLevel::M).ok()?;
+    let image = code.render::<svg::Color<'_>>().min_dimensions(240, 240).quiet_zone(true).build();
+    Some(SecretText::new(image))
+}
+
 /// Encrypts a secret for the database, bound to its account.
 pub fn encrypt(
     master: &Key32,
@@ -79,6 +89,14 @@ mod tests {
     use super::*;
 
     /// RFC 6238, appendix B, SHA-1, cut to six digits.
+    #[test]
+    fn an_address_is_drawn_and_an_endless_one_is_not() {
+        let drawn = qr_svg(&uri(&[7; 20], "HBC", "alice")).unwrap();
+        assert!(drawn.expose().contains("<svg") && !drawn.expose().contains("alice"));
+        assert_ne!(drawn.expose(), qr_svg(&uri(&[8; 20], "HBC", "alice")).unwrap().expose());
+        assert!(qr_svg(&SecretText::new("x".repeat(4_000))).is_none());
+    }
+
     #[test]
     fn published_vectors() {
         let secret = b"12345678901234567890";

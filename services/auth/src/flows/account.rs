@@ -14,12 +14,18 @@ use crate::flows::agencies::told_standing;
 use crate::flows::login::{Origin, Proof, Proven, prove};
 use crate::flows::sessions;
 use crate::jobs::push;
+use crate::store::StoreError;
 use crate::store::accounts::Account;
 use crate::store::wrapped_keys::WrappedKey;
 
 /// The account as its owner sees it. One whom access-policy does not know yet stands `pending`.
 pub async fn me(app: &App, account: &Account) -> Result<Me, Error> {
     let is_patient = account.role == Role::Patient;
+    let codes = match app.store.rows.unused_codes(app.store.db.reads(), account.id.as_str()).await {
+        Ok(codes) => codes,
+        Err(StoreError::Tampered(_alarmed)) => Vec::new(),
+        Err(error) => return Err(error.into()),
+    };
     Ok(Me {
         account: account.id.clone(),
         role: account.role,
@@ -30,6 +36,9 @@ pub async fn me(app: &App, account: &Account) -> Result<Me, Error> {
         custody: account.custody,
         root_fingerprint: is_patient.then(|| custody::kid(&account.public_key)),
         second_factor: account.second_factor_at.is_some(),
+        second_factor_since: account.second_factor_at,
+        password_changed_at: account.password_changed_at,
+        recovery_codes_left: u32::try_from(codes.len()).unwrap_or(u32::MAX),
     })
 }
 

@@ -40,7 +40,8 @@ pub async fn prepare(app: &App, username: &str, proof: Proof) -> Result<TotpPrep
             })
         })
         .await?;
-    Ok(TotpPrepared { uri })
+    let qr_svg = totp::qr_svg(&uri).ok_or(Error::Broken("an address is too long for a QR code"))?;
+    Ok(TotpPrepared { uri, qr_svg })
 }
 
 /// Confirms the prepared factor by its first code: from now on it is asked for. Every other session ends: none of them was

@@ -67,7 +67,7 @@ pub async fn recover(app: &App, request: Recovery, address: &str) -> Result<(), 
 pub async fn renew_codes(app: &App, account: &Account, proof: Proof) -> Result<RecoveryCodes, Error> {
     if account.role == Role::Operator {
         return Err(Error::Conflict(
-            "operators have no recovery codes: another operator founds the account anew",
+            "operators have no recovery codes",
         ));
     }
     let password = proof.password.clone();

@@ -31,7 +31,9 @@ async fn a_recovery_takes_the_lost_factor_away_and_ends_every_session_everywhere
             app.post("/v1/sessions/refresh", "", refresh).await.refused(401, "unauthenticated");
         }
         let token = app.try_login("alice", NEW).await.expect(201).text("access_token");
-        assert_eq!(app.get("/v1/me", &token).await.body["second_factor"], false);
+        let me = app.get("/v1/me", &token).await.body;
+        assert_eq!((&me["second_factor"], &me["recovery_codes_left"]), (&json!(false), &json!(7)));
+        assert!(me["password_changed_at"].is_string() && me.get("second_factor_since").is_none());
     })
     .await;
 }

@@ -32,6 +32,7 @@ pub async fn set_up(app: &TestApp, token: &str) -> Vec<u8> {
 /// The same for an account with another password.
 pub async fn set_up_with(app: &TestApp, token: &str, password: &str) -> Vec<u8> {
     let prepared = app.post("/v1/me/totp", token, json!({"password": password})).await.expect(201);
+    assert!(prepared.text("qr_svg").contains("<svg"));
     let secret = secret(&prepared.text("uri"));
     app.put("/v1/me/totp", token, json!({"code": "000000"})).await.refused(401, "second_factor");
     app.put("/v1/me/totp", token, json!({"code": code_at(&secret, app.clock.now())})).await.expect(204);

@@ -330,6 +330,13 @@ pub struct Me {
     pub root_fingerprint: Option<Digest>,
     /// Whether a second factor is set up.
     pub second_factor: bool,
+    /// Since when.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub second_factor_since: Option<Timestamp>,
+    /// When the password was changed last.
+    pub password_changed_at: Timestamp,
+    /// Recovery codes that are not used yet; operators have none.
+    pub recovery_codes_left: u32,
 }
 
 /// `POST /v1/me/consent-keys`: a client with keys of its own registers a consent key on the ledger.
@@ -491,6 +498,8 @@ pub struct RecoveryCodes {
 pub struct TotpPrepared {
     /// `otpauth://` URI for an authenticator.
     pub uri: SecretText,
+    /// The same as a QR code: an SVG image. It holds the secret.
+    pub qr_svg: SecretText,
 }
 
 /// `PUT /v1/me/totp`: the second factor is confirmed by a first code.

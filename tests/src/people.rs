@@ -9,8 +9,8 @@ use hbc_types::problem::Slug;
 use hbc_types::secret::SecretText;
 use hbc_types::wire::Page;
 use hbc_types::wire::auth::{
-    AgencyCreated, AgencyView, Contact, Login, Me, MemberStanding, MemberView, NewAgency, NewMember,
-    NewPatient, PatientCreated, Decision, SigningPassword, Tokens,
+    AgencyCreated, AgencyView, Contact, Decision, Login, Me, MemberStanding, MemberView, NewAgency,
+    NewMember, NewPatient, PatientCreated, SigningPassword, Tokens,
 };
 
 use crate::TestApp;

@@ -8,7 +8,6 @@ use hbc_chain::payload::{Consent, Payload, Revoke};
 use hbc_chain::{json, tx};
 use hbc_client::operations::{access_policy, auth, ledger};
 use hbc_tests::{Person, TestApp, chain, consents, records, wait};
-use hbc_types::{Digest, hash};
 use hbc_types::account::Custody;
 use hbc_types::keys::{PublicKey, possession_text, root_possession_text};
 use hbc_types::labels::Category;
@@ -16,6 +15,7 @@ use hbc_types::secret::Bytes;
 use hbc_types::wire::access::{AlterationOpening, GrantRevocation, GrantSignature, GrantState, GrantView};
 use hbc_types::wire::auth::{ConsentKeyRegistered, NewConsentKey, NewPatient, PatientCreated};
 use hbc_types::wire::ledger::SubmitTransaction;
+use hbc_types::{Digest, hash};
 
 /// What the patient's own client holds.
 struct Wallet {
@@ -97,7 +97,12 @@ async fn a_patient_with_keys_of_their_own_grants_and_revokes() -> Result<()> {
     let given = tx::Tx::parse(granted.evidence.as_ref().context("no evidence")?.jws.as_bytes())?;
     let Payload::Grant(consent) = given.payload().clone() else { anyhow::bail!("no grant's event") };
     let scope = app.scope(&[Category::Document, Category::Imaging]);
-    let body = ConsentBody::to_agency(granted.id.clone(), doctor.agency()?.clone(), patient.patient()?.clone(), scope);
+    let body = ConsentBody::to_agency(
+        granted.id.clone(),
+        doctor.agency()?.clone(),
+        patient.patient()?.clone(),
+        scope,
+    );
     let (body, salt) = (String::from_utf8(json::encode(&body)?)?, app.random.bytes::<32>());
     let altered = Consent {
         commitment: hash::consent_body(&salt, body.as_bytes()),

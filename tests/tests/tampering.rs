@@ -174,7 +174,8 @@ async fn a_database_and_its_journal_set_back_together_stop_the_service() -> Resu
         journals.join("access-policy.rights"),
     )?;
     app.stack().resume("access-policy")?;
-    let status = async || app.access.get("/readyz").once().send().await.err().and_then(|error| error.status());
+    let status =
+        async || app.access.get("/readyz").once().send().await.err().and_then(|error| error.status());
     until("the service stops", || async { Ok((status().await == Some(503)).then_some(())) }).await?;
     let log = patient.signs(app.access.to(access_policy::get_freeze())).once().fetch().await;
     ensure!(log.is_err_and(|error| error.status() == Some(503)), "it answers what it believes");

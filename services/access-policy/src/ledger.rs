@@ -305,7 +305,10 @@ async fn altered(app: &App, db: &mut Tx, txid: Digest, consent: &Consent, at: At
     if stored.is_none_or(|stored| stored.grant.kid != Some(consent.key)) {
         return Ok(());
     }
-    with_grant(app, db, &consent.grant, (true, at), |_, grant| Ok(grant.alter(txid, consent.seq, at.height)?)).await
+    with_grant(app, db, &consent.grant, (true, at), |_, grant| {
+        Ok(grant.alter(txid, consent.seq, at.height)?)
+    })
+    .await
 }
 
 /// An ended grant is not under the patient's MAC; before its row may live again it must say what was signed.

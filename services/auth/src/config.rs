@@ -2,8 +2,8 @@
 
 use std::path::PathBuf;
 
-use hbc_app::{Configuration, Settings};
 use ed25519_dalek::VerifyingKey;
+use hbc_app::{Configuration, Settings};
 use hbc_service::config::{ConfigError, SecretFile};
 use serde::{Deserialize, Serialize};
 

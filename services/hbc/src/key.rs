@@ -26,13 +26,17 @@ pub fn make(path: &Path, random: &Random) -> Result<()> {
 /// before it.
 pub fn rotate(deployment: &Deployment, random: &Random) -> Result<()> {
     let (present, old) = (deployment.secret("token.key"), deployment.secret("token.old.key"));
-    let text = Zeroizing::new(std::fs::read(&present).with_context(|| format!("no `{}`", present.display()))?);
+    let text =
+        Zeroizing::new(std::fs::read(&present).with_context(|| format!("no `{}`", present.display()))?);
     secret_file::write(&old, &text)?;
     let key = signing_key(random);
     let text = Zeroizing::new(format!("{}\n", *Zeroizing::new(hex::encode(key.as_bytes()))));
     secret_file::write(&present, text.as_bytes())?;
     tell(&key)?;
-    crate::say("Start auth again, and not a second time within an hour: `hbc node stop auth DIR; hbc node start auth DIR`")
+    crate::say(
+        "Start auth again, and not a second time within an hour: `hbc node stop auth DIR; hbc node start auth DIR`",
+    )?;
+    Ok(())
 }
 
 /// Tells a key's public half.

@@ -169,9 +169,8 @@ const ALWAYS: [&str; 4] = ["/livez", "/readyz", "/metrics", "/openapi.json"];
 fn check_standing(request: &ServiceRequest) -> Result<(), Problem> {
     let halted = request.app_data::<web::Data<Readiness>>().is_some_and(|readiness| readiness.is_halted());
     if halted && !ALWAYS.contains(&request.path()) {
-        return Err(
-            Problem::new(Slug::Unavailable).detail("the service has stopped: what it keeps was changed by another hand")
-        );
+        return Err(Problem::new(Slug::Unavailable)
+            .detail("the service has stopped: what it keeps was changed by another hand"));
     }
     Ok(())
 }

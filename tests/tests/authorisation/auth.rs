@@ -84,7 +84,6 @@ fn agencies(world: &World) -> Result<Vec<Case>> {
         decided("auth POST /v1/agencies/{id}/rejections", waiting),
         signed("auth POST /v1/agencies/{id}/approvals", waiting),
         decided("auth POST /v1/agencies/{id}/suspensions", otto),
-
     ])
 }
 

@@ -12,6 +12,7 @@ use hbc_db::{Lock, Tx};
 use hbc_types::ids::{GrantId, GranteeId, PatientId};
 use hbc_types::wire::access::{AlterationOpening, GrantView, Scope};
 use hbc_types::{Timestamp, hash};
+use serde_json::Value;
 
 use crate::app::{App, Who};
 use crate::domain::consent::{ConsentError, check_certificate};
@@ -20,7 +21,8 @@ use crate::domain::rights::Pin;
 use crate::domain::scope::{check_reader, normalise};
 use crate::error::Error;
 use crate::flows::consents::{
-    change_grant, grantee_is_of_government, number_limits, own_grant, protected, rights_of, rights_to_change, root_key,
+    change_grant, grantee_is_of_government, number_limits, own_grant, protected, rights_of, rights_to_change,
+    root_key,
 };
 use crate::flows::requests::active_caller;
 use crate::flows::views::{self, Names};
@@ -42,12 +44,16 @@ pub async fn open(
             let stored = own_grant(tx, &patient, &id).await?;
             let rights = rights_to_change(&this, tx, &patient).await?;
             let mut grant = protected(&this, &rights, &stored)?;
-            if grant.txid.is_some() && grant.altered_by.is_none() && stored.jws.as_deref() == Some(&opening.jws) {
+            if grant.txid.is_some()
+                && grant.altered_by.is_none()
+                && stored.jws.as_deref() == Some(&opening.jws)
+            {
                 // Shown before.
                 return views::grant(&this, tx, &mut Names::default(), stored, &rights.pin, now).await;
             }
             let (consent, event) = event_of(&grant, &opening)?;
-            let scope = scope_of(&this, tx, (&grant, &rights.pin), (&stored, &opening), &consent, now).await?;
+            let scope =
+                scope_of(&this, tx, (&grant, &rights.pin), (&stored, &opening), &consent, now).await?;
             grant.scope = scope;
             grant.seq = Some(consent.seq);
             grant.txid = Some(event.txid());
@@ -55,9 +61,17 @@ pub async fn open(
             grant.custody = consent.custody;
             grant.numbers = number_limits(tx, &grant).await?;
             grant.altered_by = None;
-            let mut payload = serde_json::to_value(event.payload()).map_err(|_json| ConsentError::Form("payload".to_owned()))?;
-            payload["type"] = event.payload().kind().into();
-            let altered = Altered { body: &opening.body, salt: opening.salt.as_slice(), payload: &payload.to_string(), jws: &opening.jws };
+            let mut payload = serde_json::to_value(event.payload())
+                .map_err(|_json| ConsentError::Form("payload".to_owned()))?;
+            if let Value::Object(fields) = &mut payload {
+                fields.insert("type".to_owned(), event.payload().kind().into());
+            }
+            let altered = Altered {
+                body: &opening.body,
+                salt: opening.salt.as_slice(),
+                payload: &payload.to_string(),
+                jws: &opening.jws,
+            };
             store::grants::alter(tx, &grant, &altered).await?;
             let to_store = grant.clone();
             change_grant(&this, tx, (rights, grant), true, (&changes, now), |grant| {
@@ -78,8 +92,11 @@ fn event_of(grant: &Grant, opening: &AlterationOpening) -> Result<(Consent, Ledg
     if grant.ended_at.is_some() {
         return Err(crate::domain::grant::TransitionError::Ended.into());
     }
-    let altered_by = grant.altered_by.ok_or(Error::Conflict("the ledger has no alteration of this grant that is not known"))?;
-    let event = LedgerTx::parse(opening.jws.as_bytes()).map_err(|error| ConsentError::Form(error.to_string()))?;
+    let altered_by = grant
+        .altered_by
+        .ok_or(Error::Conflict("the ledger has no alteration of this grant that is not known"))?;
+    let event =
+        LedgerTx::parse(opening.jws.as_bytes()).map_err(|error| ConsentError::Form(error.to_string()))?;
     if event.txid() != altered_by {
         return Err(Error::Conflict("the ledger has another alteration of this grant"));
     }

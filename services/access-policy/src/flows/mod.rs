@@ -2,8 +2,8 @@
 //! transaction.
 
 pub mod accounts;
-pub mod alterations;
 pub mod admit;
+pub mod alterations;
 pub mod consents;
 pub mod decide;
 pub mod explain;

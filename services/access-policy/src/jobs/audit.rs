@@ -84,9 +84,10 @@ async fn audit(app: &App) -> anyhow::Result<u64> {
 /// The last head of the journal that this service told in a block.
 fn told_head(app: &App, block: &FinalBlock) -> Option<Digest> {
     let own = PublicKey::of(&app.service_key).kid();
-    let heads = block.transactions.iter().filter_map(|found| found.tx.as_ref()).filter_map(|tx| match tx.payload() {
+    let found = block.transactions.iter().rev().filter_map(|found| found.tx.as_ref());
+    let mut heads = found.filter_map(|tx| match tx.payload() {
         Payload::Receipts(receipts) if tx.kid() == own => receipts.rights,
         _ => None,
     });
-    heads.last()
+    heads.next()
 }

@@ -6,8 +6,7 @@ use hbc_service::paging::{PageQuery, cursor};
 use hbc_service::{Caller, IdempotencyKey, Patient, Problem, StrictJson};
 use hbc_types::ids::{GrantId, PatientId};
 use hbc_types::wire::access::{
-    AlterationOpening,
-    GrantDraft, GrantPage, GrantRevocation, GrantSignature, GrantView, NewGrant, RootView,
+    AlterationOpening, GrantDraft, GrantPage, GrantRevocation, GrantSignature, GrantView, NewGrant, RootView,
 };
 
 use crate::app::{App, Who};

@@ -329,7 +329,11 @@ async fn an_alteration_counts_once_its_body_is_shown() {
         assert_eq!((reads(&s.written).await, reads(&conditions).await), (1, 0));
         let scope = Scope { categories: vec![Category::Condition], ..w.scope() };
         let opening = w.alteration_to(patient, doctor, &view().await, scope.clone());
-        assert_eq!(w.open_alteration(patient, id, &opening).await.problem(), "409 conflict", "the ledger has none");
+        assert_eq!(
+            w.open_alteration(patient, id, &opening).await.problem(),
+            "409 conflict",
+            "the ledger has none"
+        );
         let block = w.finalise(&[&opening.jws]).await;
         assert_eq!((reads(&s.written).await, reads(&conditions).await), (0, 0));
         let wrong = [
@@ -373,7 +377,8 @@ async fn an_alteration_keeps_within_the_certificate() {
     let w = crate::world::world().await;
     let (patient, doctor) = (w.patient_with(Custody::Client).await, w.agency(AgencyType::Doctor).await);
     let key = w.consent_key(&patient, &doctor.id);
-    let limits = Limits { categories: Some(vec![Category::Laboratory, Category::VitalSigns]), ..Limits::default() };
+    let limits =
+        Limits { categories: Some(vec![Category::Laboratory, Category::VitalSigns]), ..Limits::default() };
     let certificate = w.certificate_within(&patient, doctor.id.as_str(), PublicKey::of(&key).kid(), limits);
     let mut new = w.new_grant(&doctor, w.scope());
     (new.key, new.certificate) = (Some(PublicKey::of(&key).kid()), Some(certificate.clone()));

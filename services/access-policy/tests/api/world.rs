@@ -33,9 +33,9 @@ use hbc_types::keys::{PublicKey, SignatureBytes, possession_text};
 use hbc_types::labels::{Category, Sensitivity};
 use hbc_types::purpose::{Action, Purpose};
 use hbc_types::wire::access::{
-    AdmissionRequest, AlterationOpening, DataKeyItem, DataKeys, DataKeysRequest, DecisionAnswer, DecisionRequest, GrantDraft,
-    GrantSignature, GrantView, Labels, NewDenial, NewGrant, NewSession, PinPatient, Scope, StaffBody,
-    Subject, UnwrapItem, UnwrapRequest, Unwrapped,
+    AdmissionRequest, AlterationOpening, DataKeyItem, DataKeys, DataKeysRequest, DecisionAnswer,
+    DecisionRequest, GrantDraft, GrantSignature, GrantView, Labels, NewDenial, NewGrant, NewSession,
+    PinPatient, Scope, StaffBody, Subject, UnwrapItem, UnwrapRequest, Unwrapped,
 };
 use hbc_types::wire::auth::StaffProfile;
 use hbc_types::wire::token::{ACCESS_TYP, AccessClaims, SERVICE_HEADER};
@@ -699,7 +699,12 @@ impl World {
         AlterationOpening { jws, body: String::from_utf8(body).unwrap(), salt: salt.as_slice().into() }
     }
 
-    pub async fn open_alteration(&self, patient: &PatientUser, id: &GrantId, opening: &AlterationOpening) -> Reply {
+    pub async fn open_alteration(
+        &self,
+        patient: &PatientUser,
+        id: &GrantId,
+        opening: &AlterationOpening,
+    ) -> Reply {
         self.send(Method::PUT, &format!("/v1/grants/{id}/alteration"), &patient.user, opening).await
     }
 

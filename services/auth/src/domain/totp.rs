@@ -3,10 +3,10 @@
 use data_encoding::BASE32_NOPAD;
 use hbc_types::secret::{Key32, SecretText};
 use hbc_types::{Random, Timestamp};
-use totp_rs::{Builder, Totp};
-use zeroize::Zeroizing;
 use qrcode::render::svg;
 use qrcode::{EcLevel, QrCode};
+use totp_rs::{Builder, Totp};
+use zeroize::Zeroizing;
 
 use crate::domain::custody::{CustodyError, encrypt_bytes, open_bytes, server_key};
 use hbc_types::hash::aad;

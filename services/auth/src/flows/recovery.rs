@@ -66,9 +66,7 @@ pub async fn recover(app: &App, request: Recovery, address: &str) -> Result<(), 
 /// Makes fresh codes after the password; the earlier ones are void.
 pub async fn renew_codes(app: &App, account: &Account, proof: Proof) -> Result<RecoveryCodes, Error> {
     if account.role == Role::Operator {
-        return Err(Error::Conflict(
-            "operators have no recovery codes",
-        ));
+        return Err(Error::Conflict("operators have no recovery codes"));
     }
     let password = proof.password.clone();
     let proven = prove(app, &account.username, proof).await?;

@@ -117,7 +117,8 @@ fn signature(decision: Decision) -> SigningPassword {
 }
 
 async fn note_reason(app: &App, agency: &AgencyId, reason: String) -> Result<(), Error> {
-    account::change(app, &AccountId::Agency(agency.clone()), move |account| account.reason = Some(reason)).await
+    account::change(app, &AccountId::Agency(agency.clone()), move |account| account.reason = Some(reason))
+        .await
 }
 
 /// The agency as the operator sees it now.

@@ -108,7 +108,9 @@ async fn a_suspension_takes_one_operator_and_takes_effect_at_once() {
         let operator = app.login("operator-2").await;
         let path = format!("/v1/agencies/{id}/suspensions");
         app.access_policy_answers(503).await;
-        app.post(&path, &operator, json!({"password": OPERATOR_PASSWORD})).await.refused(422, "invalid_input");
+        app.post(&path, &operator, json!({"password": OPERATOR_PASSWORD}))
+            .await
+            .refused(422, "invalid_input");
         app.post(&path, &operator, decision(" ")).await.refused(422, "invalid_input");
         let body = decision("the licence ran out");
         let denial = app.post(&path, &operator, body.clone()).await.expect(202);
@@ -215,7 +217,10 @@ async fn a_rejection_says_why_and_is_not_the_end() {
         app.wait(1);
         let body = decision("the number is not in the register");
         let seen = app.post(&path, &operator, body.clone()).await.expect(200);
-        assert_eq!((seen.text("standing"), seen.text("reason")), ("pending".to_owned(), "the number is not in the register".to_owned()));
+        assert_eq!(
+            (seen.text("standing"), seen.text("reason")),
+            ("pending".to_owned(), "the number is not in the register".to_owned())
+        );
         let own = app.get(&format!("/v1/agencies/{id}"), &token).await.expect(200);
         assert_eq!(own.text("reason"), "the number is not in the register");
         assert!(own.body["created_at"].is_string());

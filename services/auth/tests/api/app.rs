@@ -322,7 +322,12 @@ impl TestApp {
     /// An operator reinstates an agency.
     pub async fn reinstate(&self, operator: &str, agency: &str) -> Reply {
         let token = self.login(operator).await;
-        self.post(&format!("/v1/agencies/{agency}/reinstatements"), &token, decision("the licence was renewed")).await
+        self.post(
+            &format!("/v1/agencies/{agency}/reinstatements"),
+            &token,
+            decision("the licence was renewed"),
+        )
+        .await
     }
 
     /// The transactions in the outbox that are not final yet.

@@ -1,7 +1,7 @@
 //! What access-policy is told: all of it in the end, across outages and restarts, in order, and only what is true by then.
 
 use reqwest::Method;
-use serde_json::{Value, json};
+use serde_json::Value;
 use wiremock::Request;
 
 use crate::app::{TestApp, decision, each};

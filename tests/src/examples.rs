@@ -17,8 +17,8 @@ use crate::spec::Operation;
 const LONGEST_TEXT: usize = 96;
 const MOST_ITEMS: usize = 2;
 /// Members whose values open something: an example shows that they are there.
-const SECRET: [&str; 7] =
-    ["access_token", "codes", "new_password", "password", "recovery_codes", "refresh_token", "uri"];
+const SECRET: [&str; 8] =
+    ["access_token", "codes", "new_password", "password", "qr_svg", "recovery_codes", "refresh_token", "uri"];
 
 /// One request and its answer.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]

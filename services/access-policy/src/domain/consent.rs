@@ -17,6 +17,7 @@ use hbc_types::{Digest, Random, Timestamp};
 use serde_json::{Value, json};
 
 use crate::domain::grant::{Grant, NumberLimits};
+use crate::domain::scope::ordered;
 
 /// How long a draft may be signed.
 pub const DRAFT_LIFE: Duration = Duration::from_secs(5 * 60);
@@ -121,7 +122,7 @@ impl Draft {
             && grantee == GranteeId::Agency(grant.grantee.clone())
             && (device, offline, opens) == (None, None, None)
             && patient == grant.patient
-            && scope == grant.scope
+            && ordered(scope) == grant.scope
             && says("commitment", json!(self.commitment()))
             && says("iat", json!(grant.given_at.unsigned_ms()))
     }

@@ -24,14 +24,10 @@ const fn wrong(field: &'static str, message: &'static str) -> ScopeError {
 }
 
 /// Sorts the lists and drops repetitions, so that equal scopes have equal texts, and checks what is left.
-pub fn normalise(mut scope: Scope, now: Timestamp) -> Result<Scope, ScopeError> {
+pub fn normalise(scope: Scope, now: Timestamp) -> Result<Scope, ScopeError> {
+    let scope = ordered(scope);
     // Without `..`, here and below: a field that is added does not compile until it is named.
-    let Scope { actions, categories, sensitivities, purposes, from, until, future_records: _either } =
-        &mut scope;
-    tidy(actions);
-    tidy(categories);
-    tidy(sensitivities);
-    tidy(purposes);
+    let Scope { actions, categories, sensitivities, purposes, from, until, future_records: _either } = &scope;
     if actions.is_empty() {
         return Err(wrong("actions", "at least one is needed"));
     }
@@ -54,6 +50,16 @@ pub fn normalise(mut scope: Scope, now: Timestamp) -> Result<Scope, ScopeError> 
         return Err(wrong("until", "must be within ten years of `from`"));
     }
     Ok(scope)
+}
+
+/// The same scope with its lists ascending, each entry once.
+#[must_use]
+pub fn ordered(mut scope: Scope) -> Scope {
+    tidy(&mut scope.actions);
+    tidy(&mut scope.categories);
+    tidy(&mut scope.sensitivities);
+    tidy(&mut scope.purposes);
+    scope
 }
 
 fn tidy<T: Ord>(list: &mut Vec<T>) {

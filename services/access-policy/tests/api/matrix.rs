@@ -137,6 +137,15 @@ async fn every_operation_is_closed_to_whom_it_is_not_for() {
             p,
             200,
         ),
+        // Nobody altered it.
+        public(
+            "PUT /v1/grants/{id}/alteration",
+            on_grant("alteration"),
+            Some(json!({"jws": "", "body": "", "salt": ""})),
+            vec![(other.user.clone(), 404), (doctor.user.clone(), 403), (operator.clone(), 403)],
+            p,
+            409,
+        ),
         public(
             "PUT /v1/grants/{id}/freeze",
             on_grant("freeze"),

@@ -89,7 +89,7 @@ pub async fn reinstate(app: &App, deciding: Deciding<'_>, decision: Decision) ->
     let reason = reason(&decision)?;
     let (id, signature) = (deciding.agency.clone(), signature(decision));
     vouch(app, deciding.clone(), signature, Standing::Suspended).await?;
-    note_reason(app, &id, reason).await?;
+    note_reason(app, &id, Standing::Suspended, reason).await?;
     seen(app, &deciding).await
 }
 
@@ -101,7 +101,7 @@ pub async fn reject(app: &App, deciding: Deciding<'_>, decision: Decision) -> Re
     if account.standing != Standing::Pending {
         return Err(Error::Conflict("the agency does not wait for approval"));
     }
-    note_reason(app, deciding.agency, reason).await?;
+    note_reason(app, deciding.agency, Standing::Pending, reason).await?;
     seen(app, &deciding).await
 }
 
@@ -116,9 +116,14 @@ fn signature(decision: Decision) -> SigningPassword {
     SigningPassword { password: decision.password, totp: decision.totp }
 }
 
-async fn note_reason(app: &App, agency: &AgencyId, reason: String) -> Result<(), Error> {
-    account::change(app, &AccountId::Agency(agency.clone()), move |account| account.reason = Some(reason))
-        .await
+/// Keeps the reason, unless a final block has changed meanwhile how the agency stands.
+async fn note_reason(app: &App, agency: &AgencyId, standing: Standing, reason: String) -> Result<(), Error> {
+    account::change(app, &AccountId::Agency(agency.clone()), move |account| {
+        if account.standing == standing {
+            account.reason = Some(reason);
+        }
+    })
+    .await
 }
 
 /// The agency as the operator sees it now.

@@ -46,7 +46,7 @@ pub struct Core {
     /// Receipts wait at most this long for their batch.
     pub batch_interval: Duration,
     /// The head that the ledger has of a later journal than this one.
-    pub later_journal: Mutex<Option<Digest>>,
+    pub compared: Mutex<Compared>,
 }
 
 impl std::ops::Deref for App {
@@ -69,14 +69,28 @@ impl std::fmt::Debug for App {
     }
 }
 
+/// How the journal stands beside the last head of it that the ledger has.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Compared {
+    /// The chain has not been read to its end yet.
+    #[default]
+    NotYet,
+    /// It knows that head, or the ledger has none.
+    Known,
+    /// It does not know this one.
+    Later(Digest),
+}
+
 impl ServiceState for App {
     async fn gauges(&self) -> Result<Vec<Gauge>, DbError> {
         Ok(vec![("hbc_rights_floors", self.journal.floors().len() as u64)])
     }
 
     async fn parts(&self) -> Vec<Part> {
-        let later = *self.later_journal.lock().unwrap_or_else(PoisonError::into_inner);
-        let sound = later.map_or(Ok(()), |head| Err(format!("the ledger has a later head of it: {head}")));
+        let sound = match self.compared() {
+            Compared::Later(head) => Err(format!("the ledger has a later head of it: {head}")),
+            Compared::NotYet | Compared::Known => Ok(()),
+        };
         vec![Part::sound("journal", sound)]
     }
 }
@@ -94,7 +108,7 @@ impl App {
             auth_keys: base.genesis.service_keys(ServiceRole::Auth).collect(),
             approvers: Approvers::of(&base.genesis),
             batch_interval: config.batch_interval(),
-            later_journal: Mutex::default(),
+            compared: Mutex::default(),
             base,
         })))
     }
@@ -111,19 +125,29 @@ impl App {
         Ok(())
     }
 
-    /// The ledger has this head of the journal. If the journal does not know it, an older one stands in its place, and maybe
-    /// an older database beside it: nothing is decided any more.
-    pub fn compare_journal(&self, head: Digest) {
-        let mut later = self.later_journal.lock().unwrap_or_else(PoisonError::into_inner);
-        if self.journal.knows(head) {
-            *later = None;
-        } else if later.replace(head).is_none() {
-            tracing::error!(
-                alarm = "journal_set_back",
-                journal.head = %head,
-                "The journal of rights is older than the ledger says: the service stops"
-            );
+    /// The ledger's last head of the journal is this, or it has none. If the journal does not know it, an older one stands in
+    /// its place, and maybe an older database beside it: nothing is decided any more, until somebody says so and starts anew.
+    pub fn compare_journal(&self, head: Option<Digest>) {
+        let mut compared = self.compared.lock().unwrap_or_else(PoisonError::into_inner);
+        if matches!(*compared, Compared::Later(_)) {
+            return;
         }
+        *compared = match head.filter(|head| !self.journal.knows(*head)) {
+            None => Compared::Known,
+            Some(head) => {
+                tracing::error!(
+                    alarm = "journal_set_back",
+                    journal.head = %head,
+                    "The journal of rights is older than the ledger says: the service stops"
+                );
+                Compared::Later(head)
+            }
+        };
+    }
+
+    /// How the journal stands beside the ledger.
+    pub fn compared(&self) -> Compared {
+        *self.compared.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Runs a job that reads rights, on one snapshot of the database.
@@ -158,16 +182,21 @@ impl App {
         F: for<'c> FnOnce(&'c mut Tx, Changes) -> JobFuture<'c, T, Error> + Clone + Send + 'static,
         T: Send + 'static,
     {
-        let gathered = self.write(locks, move |tx| {
-            Box::pin(async move {
-                let changes = Changes::default();
-                let value = job(tx, changes.clone()).await?;
-                Ok((value, changes.take()))
-            })
+        let this = self.clone();
+        // In a task of its own: a caller who hangs up stops nothing between the commit and the journal.
+        let whole = hbc_service::spawn("change of rights", async move {
+            let gathered = this.write(locks, move |tx| {
+                Box::pin(async move {
+                    let changes = Changes::default();
+                    let value = job(tx, changes.clone()).await?;
+                    Ok((value, changes.take()))
+                })
+            });
+            let (value, changes) = gathered.await?;
+            this.journal.append(&changes).await?;
+            Ok(value)
         });
-        let (value, changes) = gathered.await?;
-        self.journal.append(&changes).await?;
-        Ok(value)
+        whole.await.map_err(|_ended| Error::from(DbError::CommitUnknown))?
     }
 }
 

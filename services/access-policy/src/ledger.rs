@@ -17,7 +17,7 @@ use crate::domain::consent::Draft;
 use crate::domain::floors::Changes;
 use crate::domain::staff::{Membership, Record};
 use crate::error::Error;
-use crate::flows::consents::{change_grant, protected};
+use crate::flows::consents::{change_grant, numbers_now, protected};
 use crate::store;
 use crate::store::grants::StoredGrant;
 
@@ -193,8 +193,13 @@ pub async fn audit_block(app: &App, block: &FinalBlock) -> Result<u64, Error> {
             continue;
         }
         let mut conn = app.db.reads().acquire().await.map_err(hbc_db::DbError::from)?;
-        if stands(app, &mut conn, tx).await? {
-            continue;
+        match stands(app, &mut conn, tx).await {
+            Ok(true) => continue,
+            Ok(false) => {}
+            Err(error) => {
+                passing_over_tampered(Err(error))?;
+                continue;
+            }
         }
         drop(conn);
         missing += 1;
@@ -302,11 +307,16 @@ async fn follow_key(db: &mut Tx, consent: &Consent, txid: Digest, now: Timestamp
 async fn altered(app: &App, db: &mut Tx, txid: Digest, consent: &Consent, at: At<'_>) -> Result<(), Error> {
     follow_key(db, consent, txid, at.now).await?;
     let stored = store::grants::find(db, &consent.grant).await?;
-    if stored.is_none_or(|stored| stored.grant.kid != Some(consent.key)) {
-        return Ok(());
-    }
+    let stored = stored.filter(|stored| stored.grant.kid == Some(consent.key));
+    let Some(patient) = stored.map(|stored| stored.grant.patient) else { return Ok(()) };
+    let numbers = numbers_now(db, &patient).await?;
     with_grant(app, db, &consent.grant, (true, at), |_, grant| {
-        Ok(grant.alter(txid, consent.seq, at.height)?)
+        let is_news = grant.alter(txid, consent.seq, at.height)?;
+        if is_news {
+            // What existed then: how much of it counts, the body says.
+            grant.numbers = numbers;
+        }
+        Ok(is_news)
     })
     .await
 }

@@ -1,8 +1,7 @@
 //! Accounts, passwords, sessions, tokens, agency approval, custody of signing keys.
 //!
-//! auth owns who somebody is and how they prove it, and the signing keys of patients who leave them in its custody. It
-//! decides nothing about records: it says who calls, tells access-policy how accounts stand, and signs what a patient
-//! confirmed with a freshly typed password. What must always hold:
+//! auth owns who somebody is and how they prove it, and patients' signing keys in its custody. It decides nothing about
+//! records: it says who calls, how accounts stand, and signs what a patient confirmed by password. What must always hold:
 //!
 //! - a seed in custody opens under a password or a recovery code only, never under a server key alone;
 //! - a row that gives rights and was not written by this service is refused, with an alarm in the log;
@@ -24,7 +23,7 @@ pub mod testing;
 use hbc_app::jobs::Jobs;
 use hbc_app::{Base, Service, TokenKeys};
 use hbc_db::Migration;
-use hbc_service::Routes;
+use hbc_service::{Routes, ServerBuilder};
 use hbc_types::account::ServiceRole;
 
 pub use crate::config::{Config, PasswordSettings, SessionSettings};
@@ -67,8 +66,12 @@ impl Service for Auth {
         Ok(app)
     }
 
+    fn serve(server: ServerBuilder) -> ServerBuilder {
+        server.dialect(routes::oauth::dialect())
+    }
+
     fn events(app: &app::App) -> ledger::Events {
-        ledger::Events(app.clone())
+        ledger::Events::of(app.clone())
     }
 
     fn jobs() -> Jobs<app::App> {

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use hbc_types::Timestamp;
-use hbc_types::purpose::Action;
+use hbc_types::purpose::{Action, Purpose};
 use hbc_types::wire::access::Scope;
 
 /// A grant or request of more than ten years is a slip of the pen.
@@ -39,6 +39,9 @@ pub fn normalise(scope: Scope, now: Timestamp) -> Result<Scope, ScopeError> {
     }
     if purposes.is_empty() {
         return Err(wrong("purposes", "at least one is needed"));
+    }
+    if purposes.contains(&Purpose::PatientRequest) {
+        return Err(wrong("purposes", "PATRQT is the patient's own purpose"));
     }
     if until <= from {
         return Err(wrong("until", "must be later than `from`"));
@@ -98,7 +101,6 @@ pub fn wider_field(inner: &Scope, outer: &Scope) -> Option<&'static str> {
 mod tests {
     use super::*;
     use hbc_types::labels::{Category, Sensitivity};
-    use hbc_types::purpose::Purpose;
 
     fn scope() -> Scope {
         Scope {
@@ -128,6 +130,8 @@ mod tests {
         assert_eq!(normalise(scope(), Timestamp::from_ms(9_000)).unwrap_err().field, "until");
         let endless = Scope { until: Timestamp::from_ms(i64::MAX), ..scope() };
         assert_eq!(normalise(endless, now).unwrap_err().field, "until");
+        let own = Scope { purposes: vec![Purpose::Treatment, Purpose::PatientRequest], ..scope() };
+        assert_eq!(normalise(own, now).unwrap_err().field, "purposes", "the patient's own");
     }
 
     #[test]

@@ -157,7 +157,8 @@ async fn open_session_in(app: &App, tx: &mut Tx, session: &OpenSession, now: Tim
     }
     if let AccountId::Patient(patient) = &session.account {
         // auth tells again, after the patient's key.
-        let rights = store::rights::rights(tx, protection, patient).await?;
+        // Set-back rights give nobody anything; their owner comes in, to change them.
+        let rights = store::rights::stored_rights(tx, protection, patient).await?;
         rights.ok_or(Error::Conflict("the patient is not known yet"))?;
         receipt(app, tx, &Occurrence::signed_in(patient, now)).await?;
     }
@@ -173,7 +174,14 @@ pub async fn end_session(app: &App, session: SessionId, until: Option<Timestamp>
         Box::pin(async move {
             let bucket = EndedSessions::bucket_of(&session);
             let mut ended = store::accounts::ended_sessions(tx, &this.protection, bucket).await?;
-            changes.push(Change::Session(session.clone(), until.ms()));
+            // As long as an older database could bring it back.
+            let known = store::sessions::session(tx, &this.protection, &session).await;
+            let last = match known {
+                Ok(known) => known.map_or(until, |known| until.max(known.expires_at)),
+                Err(error) if error.is_tampering() => until,
+                Err(error) => return Err(error),
+            };
+            changes.push(Change::Session(session.clone(), last.ms()));
             store::sessions::remove(tx, &session).await?;
             ended.end(session, until, now);
             store::accounts::put_ended_sessions(tx, &this.protection, &ended).await

@@ -16,13 +16,12 @@ use serde_json::Value;
 
 use crate::app::{App, Who};
 use crate::domain::consent::{ConsentError, check_certificate};
-use crate::domain::grant::Grant;
+use crate::domain::grant::{Grant, NumberLimits};
 use crate::domain::rights::Pin;
 use crate::domain::scope::{check_reader, normalise};
 use crate::error::Error;
 use crate::flows::consents::{
-    change_grant, grantee_is_of_government, number_limits, own_grant, protected, rights_of, rights_to_change,
-    root_key,
+    change_grant, grantee_is_of_government, own_grant, protected, rights_of, rights_to_change, root_key,
 };
 use crate::flows::requests::active_caller;
 use crate::flows::views::{self, Names};
@@ -54,12 +53,15 @@ pub async fn open(
             let (consent, event) = event_of(&grant, &opening)?;
             let scope =
                 scope_of(&this, tx, (&grant, &rights.pin), (&stored, &opening), &consent, now).await?;
+            if scope.future_records {
+                // Else those that existed when it became final, and no later ones.
+                grant.numbers = NumberLimits::new();
+            }
             grant.scope = scope;
             grant.seq = Some(consent.seq);
             grant.txid = Some(event.txid());
             grant.given_at = Timestamp::from_ms(i64::try_from(consent.iat).unwrap_or(i64::MAX));
             grant.custody = consent.custody;
-            grant.numbers = number_limits(tx, &grant).await?;
             grant.altered_by = None;
             let mut payload = serde_json::to_value(event.payload())
                 .map_err(|_json| ConsentError::Form("payload".to_owned()))?;

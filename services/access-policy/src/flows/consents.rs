@@ -65,9 +65,6 @@ pub async fn draft_grant(
 ) -> Result<GrantDraft, Error> {
     let (this, now) = (app.clone(), app.clock.now());
     let scope = normalise(new.scope.clone(), now)?;
-    if scope.purposes.contains(&hbc_types::purpose::Purpose::PatientRequest) {
-        return Err(Error::invalid("scope.purposes", "PATRQT is the patient's own purpose"));
-    }
     let new = NewGrant { scope, ..new };
     app.db
         .write(move |tx| {
@@ -307,7 +304,12 @@ pub async fn number_limits(tx: &mut Tx, grant: &Grant) -> Result<NumberLimits, E
     if grant.scope.future_records {
         return Ok(NumberLimits::new());
     }
-    let sets = store::keys::sets(tx, &grant.patient).await?;
+    numbers_now(tx, &grant.patient).await
+}
+
+/// The last number of each set that exists now.
+pub async fn numbers_now(tx: &mut Tx, patient: &PatientId) -> Result<NumberLimits, Error> {
+    let sets = store::keys::sets(tx, patient).await?;
     Ok(sets.into_iter().map(|(labels, set)| (labels, set.n_max)).collect())
 }
 

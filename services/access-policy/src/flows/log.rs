@@ -9,7 +9,7 @@ use hbc_types::outbox::NewTransaction;
 use hbc_types::wire::access::{AccessView, ReceiptBody};
 use hbc_types::{Digest, Timestamp};
 
-use crate::app::{App, Who};
+use crate::app::{App, Compared, Who};
 use crate::domain::receipts::{BATCH_LEAVES, gather, path};
 use crate::error::Error;
 use crate::flows::requests::active_caller;
@@ -102,7 +102,16 @@ async fn locate_in(
 /// Gathers waiting receipts into one batch and owes it to the ledger; says how many it took.
 pub async fn gather_batch(app: &App) -> Result<u64, Error> {
     let (this, now) = (app.clone(), app.clock.now());
-    let head = app.journal.head().await?;
+    let mut reads = app.db.reads().acquire().await.map_err(hbc_db::DbError::from)?;
+    if store::receipts::waiting(&mut reads, 1).await?.is_empty() {
+        return Ok(0);
+    }
+    drop(reads);
+    // A journal that the ledger may know better tells it no head: that would pass for a later one.
+    let head = match app.compared() {
+        Compared::Known => Some(app.journal.head().await?),
+        Compared::NotYet | Compared::Later(_) => None,
+    };
     let count = app
         .db
         .write(move |db| {
@@ -113,7 +122,7 @@ pub async fn gather_batch(app: &App) -> Result<u64, Error> {
                     chain: this.chain,
                     count: batch.count,
                     iat: now.unsigned_ms(),
-                    rights: Some(head),
+                    rights: head,
                     root: batch.root,
                 });
                 let jws = tx::sign(&this.service_key, &payload)?;

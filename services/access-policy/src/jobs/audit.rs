@@ -50,35 +50,37 @@ async fn audit(app: &App) -> anyhow::Result<u64> {
     let position = hbc_db::follow::position(app.db.reads(), &app.chain.to_string()).await?;
     let applied = position.map_or(0, |position| position.height);
     let mut view = ChainView::genesis(&app.genesis)?;
-    let (mut missing, mut tip, mut head) = (0, applied, None);
-    while view.height() < tip {
-        let before = view.height();
+    let (mut missing, mut head, mut failed) = (0, None, None);
+    loop {
+        let (before, mut answered) = (view.height(), false);
         for node in 0..app.ledger.node_count() {
             let Ok(page) = app.ledger.blocks(node, view.height() + 1, 100).await else { continue };
+            answered = true;
             for block in page.blocks {
                 // A node that gives another block gives nothing; the next one is asked.
                 let Ok(block) = view.take(block) else { break };
                 if block.height() <= applied {
-                    missing += ledger::audit_block(app, &block).await?;
+                    match ledger::audit_block(app, &block).await {
+                        Ok(found) => missing += found,
+                        Err(error) => failed = failed.or(Some(error)),
+                    }
                 }
                 head = told_head(app, &block).or(head);
             }
-            // Of the tip a node is believed only as far as its blocks go.
             if view.height() > before {
-                tip = tip.max(page.tip);
                 break;
             }
         }
         if view.height() == before {
-            anyhow::ensure!(before >= applied, "no node gave the next blocks");
+            // No node goes further: each was asked, for one alone may leave off early.
+            anyhow::ensure!(answered && before >= applied, "no node gave the next blocks");
             break;
         }
         tokio::time::sleep(AUDIT_PAUSE).await;
     }
-    if let Some(head) = head {
-        app.compare_journal(head);
-    }
-    Ok(missing)
+    // Whatever a block came to: what was set back as a whole is found even so.
+    app.compare_journal(head);
+    failed.map_or(Ok(missing), |error| Err(error.into()))
 }
 
 /// The last head of the journal that this service told in a block.

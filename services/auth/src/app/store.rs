@@ -5,7 +5,7 @@
 
 use hbc_db::floors::Rereading;
 use hbc_db::journal::Journal;
-use hbc_db::{Db, JobFuture, Lock, Tx};
+use hbc_db::{Db, DbError, JobFuture, Lock, Tx};
 
 use crate::domain::floors::Changes;
 use crate::error::Error;
@@ -34,6 +34,17 @@ impl Store {
 
     /// The same, holding `locks` from before the transaction begins until after it ended.
     pub async fn write_locked<T, F>(&self, locks: Vec<Lock>, job: F) -> Result<T, Error>
+    where
+        F: for<'c> FnOnce(&'c mut Tx, Rows) -> JobFuture<'c, T, Error> + Clone + Send + 'static,
+        T: Send + 'static,
+    {
+        let this = self.clone();
+        // In a task of its own: a caller who hangs up stops nothing between the commit and the journal.
+        let whole = hbc_service::spawn("change of rights", async move { this.write_here(locks, job).await });
+        whole.await.map_err(|_ended| DbError::CommitUnknown)?
+    }
+
+    async fn write_here<T, F>(&self, locks: Vec<Lock>, job: F) -> Result<T, Error>
     where
         F: for<'c> FnOnce(&'c mut Tx, Rows) -> JobFuture<'c, T, Error> + Clone + Send + 'static,
         T: Send + 'static,

@@ -11,7 +11,7 @@ use crate::domain::input::Faults;
 use crate::domain::password;
 use crate::error::Error;
 use crate::flows::agencies::told_standing;
-use crate::flows::login::{Origin, Proof, Proven, prove};
+use crate::flows::login::{Origin, Proof, prove};
 use crate::flows::sessions;
 use crate::jobs::push;
 use crate::store::StoreError;
@@ -95,7 +95,8 @@ pub async fn change_password(
     origin: Origin,
 ) -> Result<(), Error> {
     let proof = Proof { password: new.password.clone(), totp: new.totp, origin };
-    let Proven { account, .. } = prove(app, username, proof).await?;
+    let proven = prove(app, username, proof).await?;
+    let account = proven.account.clone();
     let factor = account.second_factor_at.is_some();
     password::check_new(&new.new_password, username, factor)
         .map_err(|error| Error::invalid("new_password", error.to_string()))?;
@@ -103,14 +104,15 @@ pub async fn change_password(
     let now = app.clock.now();
     let (hash, wrapped) = rewrap(app, &account, key, new.new_password).await?;
     let (id, keep) = (account.id.clone(), own_session.clone());
-    let old_hash = account.password_hash.clone();
     let ended = app
         .store
         .write(move |tx, rows| {
             Box::pin(async move {
-                let mut account = rows.account(&mut *tx, id.as_str()).await?.ok_or(Error::NotFound)?;
-                if account.password_hash != old_hash {
-                    return Err(Error::Conflict("the password was changed meanwhile"));
+                let mut account = proven.still(&rows, tx).await?;
+                sessions::still_own(&rows, tx, &keep, &account, now).await?;
+                if account.second_factor_at.is_none() {
+                    // One that somebody prepared with the old password.
+                    rows.delete_factor(tx, id.as_str()).await?;
                 }
                 account.password_hash = hash;
                 account.password_changed_at = now;

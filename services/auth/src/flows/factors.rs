@@ -74,6 +74,7 @@ pub async fn confirm(
                 if account.second_factor_at.is_some() || !same {
                     return Err(Error::Conflict("another second factor was prepared meanwhile"));
                 }
+                sessions::still_own(&rows, tx, &keep, &account, now).await?;
                 account.second_factor_at = Some(now);
                 rows.put_factor(tx, &factor).await?;
                 rows.update_account(tx, &account).await?;

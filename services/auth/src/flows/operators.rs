@@ -13,6 +13,7 @@ use crate::domain::custody::KeyUse;
 use crate::domain::input::Username;
 use crate::error::Error;
 use crate::jobs::TellStanding;
+use crate::store::StoreError;
 use crate::store::accounts::Account;
 use crate::store::wrapped_keys::WrappedKey;
 
@@ -31,8 +32,11 @@ pub async fn import(app: &App, file: &SecretFile) -> anyhow::Result<()> {
 
 async fn import_one(app: &App, entry: &OperatorEntry) -> anyhow::Result<bool> {
     let id = AccountId::Operator(entry.id.clone());
-    if app.store.rows.account(app.store.db.reads(), id.as_str()).await?.is_some() {
-        return Ok(false);
+    match app.store.rows.account(app.store.db.reads(), id.as_str()).await {
+        Ok(None) => {}
+        // One whose row is not what auth wrote is refused, and keeps nobody else out.
+        Ok(Some(_)) | Err(StoreError::Tampered(_) | StoreError::SetBack(_)) => return Ok(false),
+        Err(error) => return Err(error.into()),
     }
     let username = Username::parse(&entry.username).context("the username is not one")?;
     let (cost, wrapped) = entry.signing_key.parse()?;

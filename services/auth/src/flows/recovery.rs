@@ -42,6 +42,11 @@ pub async fn recover(app: &App, request: Recovery, address: &str) -> Result<(), 
         .write(move |tx, rows| {
             Box::pin(async move {
                 let mut account = rows.account(&mut *tx, id.as_str()).await?.ok_or(Error::NotFound)?;
+                // Others may have taken its place since it was opened, under the same number.
+                let counts = rows.unused_codes(&mut *tx, id.as_str()).await?;
+                if counts.iter().all(|other| other.wrapped.salt != code.wrapped.salt) {
+                    return Err(Error::BadCredentials);
+                }
                 rows.use_code(tx, &code).await?;
                 account.password_hash = hash;
                 account.password_changed_at = now;
@@ -78,11 +83,7 @@ pub async fn renew_codes(app: &App, account: &Account, proof: Proof) -> Result<R
         .write(move |tx, rows| {
             Box::pin(async move {
                 proven.still(&rows, tx).await?;
-                rows.delete_codes(tx, id.as_str(), now).await?;
-                for code in made.iter() {
-                    rows.insert_code(tx, code).await?;
-                }
-                Ok(())
+                Ok::<_, Error>(rows.replace_codes(tx, id.as_str(), &made, now).await?)
             })
         })
         .await?;

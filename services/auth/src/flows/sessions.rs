@@ -207,6 +207,22 @@ async fn rotate(
     Ok(Refreshed::Granted(Box::new((account, session))))
 }
 
+/// Whether this session of the account has not ended meanwhile, nor the account been suspended.
+pub async fn still_own(
+    rows: &Rows,
+    tx: &mut Tx,
+    id: &SessionId,
+    account: &Account,
+    now: Timestamp,
+) -> Result<(), Error> {
+    if account.standing == Standing::Suspended {
+        return Err(Error::Suspended);
+    }
+    let session = rows.session(tx, id.as_str()).await?.ok_or(Error::Unauthenticated)?;
+    let own = session.account == account.id && session.is_live(now);
+    if own { Ok(()) } else { Err(Error::Unauthenticated) }
+}
+
 /// Ends a session and owes access-policy the news.
 async fn end(
     rows: &Rows,
@@ -253,7 +269,10 @@ async fn end_own(app: &App, id: &SessionId, account: &AccountId, unknown: Error)
             let session = rows.session(&mut *tx, wanted.as_str()).await?;
             match session.filter(|session| session.account == account) {
                 None => Ok(None),
-                Some(Session { ended_at: Some(ended_at), .. }) => Ok(Some(ended_at)),
+                Some(session) if session.ended_at.is_some() => {
+                    rows.note_end(&session)?;
+                    Ok(session.ended_at)
+                }
                 Some(session) => end(&rows, tx, session, "logout", now).await.map(|()| Some(now)),
             }
         })
@@ -261,6 +280,41 @@ async fn end_own(app: &App, id: &SessionId, account: &AccountId, unknown: Error)
     let since = since.await?.ok_or(unknown)?;
     let effective = push::told(app, id.as_str()).await?;
     Ok(Denial { since, effective })
+}
+
+/// Ends the session that a token is of: by its hash if it is a refresh token, else by whom a verified access token names.
+/// False while access-policy is still being told. Of what is no token nothing happens.
+pub async fn revoke(
+    app: &App,
+    token: &SecretText,
+    named: Option<(SessionId, AccountId)>,
+) -> Result<bool, Error> {
+    let (hash, now) = (RefreshToken::parse(token).map(|token| token.hash()), app.clock.now());
+    if hash.is_none() && named.is_none() {
+        return Ok(true);
+    }
+    let ended = app.store.write(move |tx, rows| {
+        Box::pin(async move {
+            let id = match (hash, named.as_ref()) {
+                (Some(hash), _) => rows.token(&mut *tx, hash).await?.map(|token| token.session),
+                (None, named) => named.map(|(id, _account)| id.clone()),
+            };
+            let Some(id) = id else { return Ok(None) };
+            let Some(session) = rows.session(&mut *tx, id.as_str()).await? else { return Ok(None) };
+            if named.is_some_and(|(_id, account)| account != session.account) {
+                return Ok(None);
+            }
+            match session.ended_at {
+                Some(_before) => rows.note_end(&session)?,
+                None => end(&rows, tx, session, "revoked", now).await?,
+            }
+            Ok::<_, Error>(Some(id))
+        })
+    });
+    match ended.await? {
+        Some(session) => Ok(push::told(app, session.as_str()).await?),
+        None => Ok(true),
+    }
 }
 
 /// The caller's sessions that can still be used, the latest first.

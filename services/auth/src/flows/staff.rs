@@ -89,7 +89,7 @@ pub async fn reinstate(app: &App, deciding: Deciding<'_>, decision: Decision) ->
     let reason = reason(&decision)?;
     let (id, signature) = (deciding.agency.clone(), signature(decision));
     vouch(app, deciding.clone(), signature, Standing::Suspended).await?;
-    note_reason(app, &id, Standing::Suspended, reason).await?;
+    note_reason(app, &id, Standing::Suspended, move |before| reinstated(before, &reason)).await?;
     seen(app, &deciding).await
 }
 
@@ -101,7 +101,7 @@ pub async fn reject(app: &App, deciding: Deciding<'_>, decision: Decision) -> Re
     if account.standing != Standing::Pending {
         return Err(Error::Conflict("the agency does not wait for approval"));
     }
-    note_reason(app, deciding.agency, Standing::Pending, reason).await?;
+    note_reason(app, deciding.agency, Standing::Pending, move |_before| reason).await?;
     seen(app, &deciding).await
 }
 
@@ -117,13 +117,25 @@ fn signature(decision: Decision) -> SigningPassword {
 }
 
 /// Keeps the reason, unless a final block has changed meanwhile how the agency stands.
-async fn note_reason(app: &App, agency: &AgencyId, standing: Standing, reason: String) -> Result<(), Error> {
+async fn note_reason(
+    app: &App,
+    agency: &AgencyId,
+    standing: Standing,
+    reason: impl FnOnce(Option<&str>) -> String + Clone + Send + 'static,
+) -> Result<(), Error> {
     account::change(app, &AccountId::Agency(agency.clone()), move |account| {
         if account.standing == standing {
-            account.reason = Some(reason);
+            account.reason = Some(reason(account.reason.as_deref()));
         }
     })
     .await
+}
+
+/// Why an agency comes back, behind why it was suspended: until enough operators have signed, it is.
+fn reinstated(before: Option<&str>, reason: &str) -> String {
+    const BACK: &str = ". To be reinstated: ";
+    let suspended = before.and_then(|before| before.split(BACK).next()).unwrap_or("suspended");
+    format!("{suspended}{BACK}{reason}")
 }
 
 /// The agency as the operator sees it now.

@@ -186,6 +186,11 @@ impl Rows {
         Ok(read.into_iter().filter(|session| !floors::has_ended(&self.floors, &session.id)).collect())
     }
 
+    /// Has the journal learn once more that a session ended: the first time may have failed between database and journal.
+    pub fn note_end(&self, session: &Session) -> Result<(), StoreError> {
+        self.note(session.last_change())
+    }
+
     /// Writes a session back after [`Session::ended_at`] was set.
     pub async fn end_session(&self, tx: &mut Tx, session: &Session) -> Result<(), StoreError> {
         self.note(session.last_change())?;

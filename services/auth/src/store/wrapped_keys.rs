@@ -1,5 +1,7 @@
 //! Wrapped signing keys: one an account under its password, and a patient's root key once per recovery code.
 
+use std::time::Duration;
+
 use hbc_db::{Column, DbError, Tx};
 use hbc_types::Timestamp;
 
@@ -151,13 +153,33 @@ impl Rows {
         Ok(())
     }
 
-    /// Removes every code of `account` that was made before `now`; no such code ever counts again.
-    pub async fn delete_codes(&self, tx: &mut Tx, account: &str, now: Timestamp) -> Result<(), StoreError> {
-        self.note(Change::Codes(account.to_owned(), now))?;
+    /// Puts codes in the place of every earlier one of `account`; no earlier one ever counts again. The new ones count as made
+    /// after those, whatever the clock says.
+    pub async fn replace_codes(
+        &self,
+        tx: &mut Tx,
+        account: &str,
+        codes: &[CodeWrap],
+        now: Timestamp,
+    ) -> Result<(), StoreError> {
+        let last = sqlx::query(
+            "SELECT created_at_ms FROM recovery_codes WHERE account = $1 ORDER BY created_at_ms DESC LIMIT 1",
+        )
+        .bind(account.to_owned())
+        .fetch_optional(&mut *tx)
+        .await?;
+        let last = last.map(|row| Reader(&row).time("created_at_ms")).transpose()?;
+        let floor = self.floors.get(CODES, account).map(Timestamp::from_ms);
+        let after = |time: Timestamp| time.plus(Duration::from_millis(1));
+        let made = [last, floor].into_iter().flatten().map(after).fold(now, Timestamp::max);
+        self.note(Change::Codes(account.to_owned(), made))?;
         sqlx::query("DELETE FROM recovery_codes WHERE account = $1")
             .bind(account.to_owned())
-            .execute(tx)
+            .execute(&mut *tx)
             .await?;
+        for code in codes {
+            self.insert_code(tx, &CodeWrap { created_at: made, ..code.clone() }).await?;
+        }
         Ok(())
     }
 
@@ -204,12 +226,14 @@ impl Rows {
     pub async fn use_code(&self, tx: &mut Tx, code: &CodeWrap) -> Result<(), StoreError> {
         self.note(Change::Code(code.account.clone(), code.wrapped.salt))?;
         let done = sqlx::query(
-            "UPDATE recovery_codes SET used_at_ms = $3, mac = $4 WHERE account = $1 AND n = $2 AND used_at_ms IS NULL",
+            "UPDATE recovery_codes SET used_at_ms = $3, mac = $4
+             WHERE account = $1 AND n = $2 AND salt = $5 AND used_at_ms IS NULL",
         )
         .bind(code.account.clone())
         .bind(code.n)
         .bind(code.used_at.map(Timestamp::ms))
         .bind(self.mac_of(TABLE_OF_CODES, &code.columns()))
+        .bind(code.wrapped.salt.to_vec())
         .execute(tx)
         .await?;
         Ok(DbError::one_row(done.rows_affected())?)

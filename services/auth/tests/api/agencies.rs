@@ -137,7 +137,7 @@ async fn a_suspension_takes_one_operator_and_takes_effect_at_once() {
         app.ledger_agrees().await;
         app.approve("operator-0", &id).await.refused(409, "conflict");
         let seen = app.reinstate("operator-0", &id).await.expect(200);
-        assert_eq!(seen.text("reason"), "the licence was renewed");
+        assert_eq!(seen.text("reason"), "the licence ran out. To be reinstated: the licence was renewed");
         app.reinstate("operator-1", &id).await.expect(200);
         app.access_policy_answers(204).await;
         app.ledger_agrees().await;

@@ -74,6 +74,22 @@ async fn once_confirmed_the_code_is_needed_and_good_once() {
     .await;
 }
 
+/// Whoever prepared it may have been somebody with the old password.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_factor_prepared_under_an_older_password_is_none() {
+    each(|app| async move {
+        app.agency("drbob").await;
+        let token = app.login("drbob").await;
+        let prepared = app.post("/v1/me/totp", &token, json!({"password": PASSWORD})).await.expect(201);
+        let secret = secret(&prepared.text("uri"));
+        let changed = json!({"password": PASSWORD, "new_password": "tall birches beside the lake"});
+        app.put("/v1/me/password", &token, changed).await.expect(204);
+        let code = json!({"code": code_at(&secret, app.clock.now())});
+        app.put("/v1/me/totp", &token, code).await.refused(409, "conflict");
+    })
+    .await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_factor_removed_or_copied_by_hand_lets_nobody_in() {
     each(|app| async move {

@@ -22,6 +22,8 @@ pub struct Log {
     file: File,
     bytes: u64,
     limit: u64,
+    /// Bytes at which it is put aside next.
+    full: u64,
 }
 
 impl Log {
@@ -38,14 +40,20 @@ impl Log {
             Ok((file, bytes))
         };
         let (file, bytes) = open().with_context(|| format!("cannot write the log `{}`", path.display()))?;
-        Ok(Self { path: path.to_owned(), file, bytes, limit })
+        Ok(Self { path: path.to_owned(), file, bytes, limit, full: limit })
     }
 
     /// Appends a line, or a part of one; a new file begins only where a line does.
     pub fn append(&mut self, text: &[u8], begins_a_line: bool) -> io::Result<()> {
-        if begins_a_line && self.bytes > 0 && self.bytes + text.len() as u64 > self.limit {
-            std::fs::rename(&self.path, self.path.with_extension("log.1"))?;
-            (self.file, self.bytes) = (append_to(&self.path)?, 0);
+        if begins_a_line && self.bytes > 0 && self.bytes + text.len() as u64 > self.full {
+            match std::fs::rename(&self.path, self.path.with_extension("log.1")) {
+                // It is tried again later; until then no line is lost for it.
+                Err(error) if error.kind() != io::ErrorKind::NotFound => self.full = self.bytes + self.limit,
+                // Or somebody else has put it aside.
+                Ok(()) | Err(_) => {
+                    (self.file, self.bytes, self.full) = (append_to(&self.path)?, 0, self.limit);
+                }
+            }
         }
         self.file.write_all(text)?;
         self.bytes += text.len() as u64;
@@ -141,5 +149,23 @@ mod tests {
             text
         });
         assert!((0..500).map(line).collect::<String>().ends_with(&(before + &now)), "the youngest lines");
+    }
+
+    #[test]
+    fn a_log_that_somebody_else_put_aside_or_that_cannot_be_goes_on() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("auth.log");
+        let mut log = Log::open_with(&path, 100).unwrap();
+        let line = [b'x'; 60];
+        log.append(&line, true).unwrap();
+        std::fs::rename(&path, folder.path().join("elsewhere")).unwrap();
+        log.append(&line, true).unwrap();
+        assert_eq!(std::fs::read(&path).unwrap().len(), 60, "a file of its own again");
+        // A folder stands where it would be put.
+        std::fs::create_dir_all(path.with_extension("log.1").join("in it")).unwrap();
+        for lines in 2..6 {
+            log.append(&line, true).unwrap();
+            assert_eq!(std::fs::read(&path).unwrap().len(), lines * 60, "no line is lost");
+        }
     }
 }

@@ -5,7 +5,7 @@
 
 use std::net::IpAddr;
 use std::num::NonZeroU32;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use actix_web::{HttpMessage, HttpRequest};
 use ed25519_dalek::VerifyingKey;
@@ -75,6 +75,10 @@ impl Turn<'_> {
 #[derive(Clone, Copy)]
 struct IsOwn(bool);
 
+fn too_much(wait: Duration) -> Problem {
+    Problem::new(Slug::TooManyRequests).detail("so much of the chain is not read at once").retry_after(wait)
+}
+
 impl App {
     /// Waits for a reader's turn. Who reads too much is told when to come again.
     pub(super) async fn turn(&self, request: &HttpRequest) -> Result<Turn<'_>, Problem> {
@@ -93,11 +97,14 @@ impl App {
             return Ok(Turn { readers, address: None, _permit: permit });
         }
         if let Some(wait) = wait {
-            let problem =
-                Problem::new(Slug::TooManyRequests).detail("so much of the chain is not read at once");
-            return Err(problem.retry_after(wait));
+            return Err(too_much(wait));
         }
-        readers.public.acquire().await.map(public).map_err(closed)
+        let permit = readers.public.acquire().await.map_err(closed)?;
+        // Meanwhile the same address may have read what it may.
+        match address.and_then(|address| readers.allowance.wait(&address, Instant::now())) {
+            Some(wait) => Err(too_much(wait)),
+            None => Ok(public(permit)),
+        }
     }
 
     /// Whether a member or a service of the deployment reads. It is looked at only where that matters.

@@ -303,6 +303,22 @@ pub struct JobsRetry {
 pub enum Bench {
     /// The ledger: accepted and final transactions per second, latencies, verification, memory.
     Ledger(BenchLedger),
+    /// auth: logins, token checks and refreshes per second, beside what Argon2id and Ed25519 take.
+    Auth(BenchAuth),
+}
+
+/// `hbc bench auth`.
+#[derive(Debug, Args)]
+pub struct BenchAuth {
+    /// Patients who do the same at once.
+    #[arg(long, default_value_t = 4)]
+    pub clients: usize,
+    /// Seconds for each figure.
+    #[arg(long, default_value_t = 10)]
+    pub seconds: u64,
+    /// Also write the figures to this file.
+    #[arg(long)]
+    pub json: Option<PathBuf>,
 }
 
 /// `hbc bench ledger`.

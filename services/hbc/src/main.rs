@@ -23,6 +23,7 @@ mod secret_file;
 mod serve;
 mod services;
 mod settings;
+mod stack;
 mod stop;
 mod supervise;
 mod up;
@@ -70,6 +71,7 @@ fn run(command: cli::Command) -> anyhow::Result<ExitCode> {
         cli::Command::Openapi(args) => done(openapi::run(&args.dir, args.check)),
         cli::Command::Demo(args) => done(runtime()?.block_on(demo::run(&args))),
         cli::Command::Bench(cli::Bench::Ledger(args)) => done(runtime()?.block_on(bench::ledger(&args))),
+        cli::Command::Bench(cli::Bench::Auth(args)) => done(runtime()?.block_on(bench::auth(&args))),
         cli::Command::Guard(args) => {
             let Some((program, rest)) = args.command.split_first() else { anyhow::bail!("no program given") };
             runtime()?.block_on(guard::run(&args.pid_file, program, rest))

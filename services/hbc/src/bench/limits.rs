@@ -67,7 +67,7 @@ impl Limits {
 }
 
 /// How often `work` runs per second.
-fn repeat<T>(at_once: u32, mut work: impl FnMut() -> T) -> f64 {
+pub fn repeat<T>(at_once: u32, mut work: impl FnMut() -> T) -> f64 {
     let began = Instant::now();
     let mut done = 0_f64;
     while began.elapsed() < SPAN {

@@ -1,8 +1,9 @@
-//! `hbc bench`: what this machine makes of the ledger, in real processes over HTTP, beside what the machine itself
-//! can do with hashes, signatures and its disk in the same run. A figure without the limit beside it says little.
+//! `hbc bench`: what this machine makes of the ledger and of auth, in real processes over HTTP, beside what the machine
+//! itself can do with hashes, signatures and its disk in the same run. A figure without the limit beside it says little.
 //!
 //! Why: decision 0085.
 
+mod auth;
 mod limits;
 mod load;
 mod net;
@@ -14,6 +15,8 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Result, ensure};
 use hbc_types::{Clock, Random};
+
+pub use auth::measure as auth;
 
 use crate::cli::BenchLedger;
 use limits::Limits;

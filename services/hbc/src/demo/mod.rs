@@ -6,15 +6,14 @@ mod console;
 mod people;
 mod proofs;
 mod records;
-mod stack;
 mod world;
 
 use anyhow::{Context as _, Result};
 use hbc_types::Random;
 
 use crate::cli::Demo;
+use crate::stack::Stack;
 use console::Console;
-use stack::Stack;
 use world::World;
 
 /// Plays the story; an error names the first thing that did not hold.
@@ -25,7 +24,7 @@ pub async fn run(args: &Demo) -> Result<()> {
         "HBC: the patient decides who reads. Everything below runs on this machine, on real parts.",
     );
     console.step("A deployment of its own: four ledger members, three services, a private IPFS daemon");
-    let stack = console.wait("starting", Stack::start(args.keep, &random)).await?;
+    let stack = console.wait("starting", Stack::start("demo", args.keep, &random)).await?;
     let mut world = World::new(console, stack, random)?;
     let told = tokio::select! {
         told = story(&mut world) => told,

@@ -9,7 +9,7 @@ use hbc_types::secret::SecretText;
 use hbc_types::wire::auth::{Login, Tokens};
 
 use super::console::Console;
-use super::stack::Stack;
+use crate::stack::Stack;
 
 /// The stage.
 pub struct World {

@@ -1,4 +1,4 @@
-//! The demonstration's own deployment: made afresh, run by a child `hbc up`, removed at the end.
+//! A development deployment of its own: made afresh, run by a child `hbc up`, removed at the end.
 
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
@@ -28,10 +28,10 @@ pub struct Stack {
 }
 
 impl Stack {
-    /// Makes a fresh development deployment and starts it on free ports.
-    pub async fn start(keep: bool, random: &Random) -> Result<Self> {
+    /// Makes a fresh development deployment for this purpose and starts it on free ports.
+    pub async fn start(purpose: &str, keep: bool, random: &Random) -> Result<Self> {
         let program = std::env::current_exe().context("this program has no path")?;
-        let home = home(random);
+        let home = home(purpose, random);
         std::fs::create_dir_all(&home).with_context(|| format!("cannot make `{}`", home.display()))?;
         let dir = home.join("deployment");
         let made = Command::new(&program)
@@ -54,7 +54,7 @@ impl Stack {
         Ok(stack)
     }
 
-    /// The folder for files that the story writes.
+    /// The folder for files beside it.
     pub fn home(&self) -> &Path {
         &self.home
     }
@@ -108,7 +108,7 @@ impl Stack {
         if self.keep {
             return Ok(Some(self.home));
         }
-        std::fs::remove_dir_all(&self.home).context("cannot remove the demonstration's folder")?;
+        std::fs::remove_dir_all(&self.home).context("cannot remove the deployment's folder")?;
         Ok(None)
     }
 }
@@ -119,16 +119,16 @@ fn up(program: &Path, deployment: &Deployment) -> Result<Child> {
         .arg(deployment.root().join("ready.json"))
         .arg(deployment.root())
         .stdin(Stdio::piped())
-        // Ctrl-C reaches the demonstration, which then closes the pipe.
+        // Ctrl-C reaches this program, which then closes the pipe.
         .process_group(0)
         .spawn()
         .context("cannot start `hbc up`")
 }
 
 /// A fresh folder inside `target`, where the program was built; else in the system's folder for temporary files.
-fn home(random: &Random) -> PathBuf {
+fn home(purpose: &str, random: &Random) -> PathBuf {
     let built = Path::new("target");
     let base = if built.is_dir() { built.to_owned() } else { std::env::temp_dir() };
-    let name = format!("hbc-demo-{}", hex::encode(random.bytes::<4>()));
+    let name = format!("hbc-{purpose}-{}", hex::encode(random.bytes::<4>()));
     std::path::absolute(base.join(&name)).unwrap_or_else(|_no_folder| base.join(name))
 }

@@ -1,0 +1,148 @@
+//! What auth makes of logins and tokens, in a whole development deployment over HTTP.
+
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result, ensure};
+use hbc_auth::Cost;
+use hbc_client::Endpoint;
+use hbc_client::operations::auth;
+use hbc_types::Random;
+use hbc_types::account::Custody;
+use hbc_types::secret::SecretText;
+use hbc_types::wire::auth::{Contact, Login, NewPatient, Refresh, Tokens};
+
+use super::limits::{Limits, repeat};
+use super::table::{Figure, Table, per_second, ratio};
+use crate::cli::BenchAuth;
+use crate::stack::Stack;
+
+/// What a client does over and over.
+#[derive(Clone, Copy, Debug)]
+enum Work {
+    LogIn,
+    Check,
+    Refresh,
+}
+
+/// A patient with a session.
+struct Client {
+    auth: Endpoint,
+    login: Login,
+    tokens: Tokens,
+}
+
+impl Client {
+    async fn sign_up(auth: &Endpoint, random: &Random) -> Result<Self> {
+        let word = || hex::encode(random.bytes::<12>());
+        let (username, password) = (word(), SecretText::new(word()));
+        let asked = NewPatient {
+            username: username.clone(),
+            password: password.clone(),
+            contact: Contact::default(),
+            custody: Custody::Server,
+            root_public_key: None,
+            root_pop: None,
+        };
+        let call = auth.to(auth::sign_up_patient()).idempotency_key(&word()).json(&asked);
+        call.fetch().await.context("a sign-up failed")?;
+        let login = Login { username, password, totp: None };
+        let tokens = auth.to(auth::log_in()).json(&login).fetch().await.context("a login failed")?;
+        Ok(Self { auth: auth.clone(), login, tokens })
+    }
+
+    async fn once(&mut self, work: Work) -> Result<()> {
+        match work {
+            Work::LogIn => {
+                self.tokens = self.auth.to(auth::log_in()).once().json(&self.login).fetch().await?;
+            }
+            Work::Check => {
+                let call = self.auth.to(auth::show_me()).once();
+                call.bearer(self.tokens.access_token.expose()).fetch().await?;
+            }
+            Work::Refresh => {
+                let refresh = Refresh { refresh_token: self.tokens.refresh_token.clone() };
+                self.tokens = self.auth.to(auth::refresh_session()).once().json(&refresh).fetch().await?;
+            }
+        }
+        Ok(())
+    }
+
+    async fn go_on(mut self, work: Work, span: Duration) -> Result<(Self, Vec<Duration>)> {
+        let (began, mut times) = (Instant::now(), Vec::new());
+        while began.elapsed() < span {
+            let one = Instant::now();
+            self.once(work).await?;
+            times.push(one.elapsed());
+        }
+        Ok((self, times))
+    }
+}
+
+/// Lets all clients do this at once; all times, ascending.
+async fn all_at_once(clients: &mut Vec<Client>, work: Work, span: Duration) -> Result<Vec<Duration>> {
+    let at_work: Vec<_> = clients
+        .drain(..)
+        .map(|client| hbc_service::spawn("bench client", client.go_on(work, span)))
+        .collect();
+    let mut all = Vec::new();
+    for client in at_work {
+        let (client, times) = client.await.context("a client failed")??;
+        clients.push(client);
+        all.extend(times);
+    }
+    all.sort_unstable();
+    Ok(all)
+}
+
+/// Argon2id at its standard cost on one core: what a login cannot do without.
+fn argon2id_per_second() -> Result<f64> {
+    let argon2 = Cost::STANDARD.argon2()?;
+    let (mut out, mut failed) = ([0; 32], false);
+    let rate = repeat(1, || failed |= argon2.hash_password_into(b"a password", &[7; 16], &mut out).is_err());
+    ensure!(!failed, "Argon2id cannot be measured");
+    Ok(rate)
+}
+
+/// Runs all parts one after the other and prints one table.
+pub async fn measure(args: &BenchAuth) -> Result<()> {
+    ensure!((1..=64).contains(&args.clients), "--clients is 1 to 64");
+    ensure!((1..=600).contains(&args.seconds), "--seconds is 1 to 600");
+    let random = Random::system();
+    let mut table = Table::new();
+    let limits = Limits::measure(&random)?;
+    limits.show(&mut table);
+    let argon2id = argon2id_per_second()?;
+    table.add(Figure::new("Argon2id, 19 MiB, 2 passes", argon2id, "/s"));
+    let stack = Stack::start("bench", false, &random).await?;
+    let measured = of_stack(args, &stack, (&limits, argon2id), &mut table, &random).await;
+    stack.stop().await?;
+    measured?;
+    table.print(args.json.as_deref())
+}
+
+async fn of_stack(
+    args: &BenchAuth,
+    stack: &Stack,
+    (limits, argon2id): (&Limits, f64),
+    table: &mut Table,
+    random: &Random,
+) -> Result<()> {
+    let auth = Endpoint::new(&stack.url("auth")?)?;
+    let mut clients = Vec::new();
+    for _client in 0..args.clients {
+        clients.push(Client::sign_up(&auth, random).await?);
+    }
+    let span = Duration::from_secs(args.seconds);
+    table.part(&format!("auth, {} clients at once", args.clients));
+    for (name, work, limit, of) in [
+        ("logins", Work::LogIn, argon2id, "one core's Argon2id"),
+        ("token checks", Work::Check, limits.ed25519_per_second, "one core's Ed25519"),
+        ("refreshes", Work::Refresh, limits.syncs_per_second, "one fsync after the other"),
+    ] {
+        let times = all_at_once(&mut clients, work, span).await?;
+        let rate = per_second(times.len(), span);
+        table.add(Figure::new(name, rate, "/s").limit(format!("{} × {of}", ratio(rate, limit))));
+        table.latency(name, &times, None);
+    }
+    Ok(())
+}

@@ -5,6 +5,8 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result};
+use hbc_testkit::http::FORM;
+use reqwest::header::CONTENT_TYPE;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
@@ -17,8 +19,17 @@ use crate::spec::Operation;
 const LONGEST_TEXT: usize = 96;
 const MOST_ITEMS: usize = 2;
 /// Members whose values open something: an example shows that they are there.
-const SECRET: [&str; 8] =
-    ["access_token", "codes", "new_password", "password", "qr_svg", "recovery_codes", "refresh_token", "uri"];
+const SECRET: [&str; 9] = [
+    "access_token",
+    "codes",
+    "new_password",
+    "password",
+    "qr_svg",
+    "recovery_codes",
+    "refresh_token",
+    "token",
+    "uri",
+];
 
 /// One request and its answer.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -96,6 +107,16 @@ fn body(bytes: &[u8]) -> Value {
     serde_json::from_slice(bytes).unwrap_or_else(|_no_json| String::from_utf8_lossy(bytes).into())
 }
 
+/// The parameters of a form are shown like members.
+fn sent(ask: &Ask) -> Value {
+    let is_form = ask.headers.iter().any(|(name, value)| name == CONTENT_TYPE.as_str() && value == FORM);
+    if !is_form {
+        return body(&ask.body);
+    }
+    let pairs = form_urlencoded::parse(&ask.body).into_owned();
+    Value::Object(pairs.map(|(name, value)| (name, Value::String(value))).collect())
+}
+
 /// A request and its answer as an example would have them.
 #[must_use]
 pub fn of(operation: &Operation, ask: &Ask, reply: &Reply) -> Example {
@@ -112,7 +133,7 @@ pub fn of(operation: &Operation, ask: &Ask, reply: &Reply) -> Example {
         let sent = ask.headers.iter().find(|(header, _)| header.eq_ignore_ascii_case(name));
         parameters.extend(sent.map(|(_, value)| (name.to_owned(), value.clone())));
     }
-    Example { parameters, request: body(&ask.body), status: reply.status, answer: body(&reply.body) }
+    Example { parameters, request: sent(ask), status: reply.status, answer: body(&reply.body) }
 }
 
 /// What differs between an example and what was seen: other parameters, fields or types. Ids, times and texts are free.

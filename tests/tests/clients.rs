@@ -1,4 +1,5 @@
 //! Clients that others would make from the descriptions: generated in Python and in TypeScript, they draft and sign a grant.
+//! And stock clients, which know the standards alone.
 
 #![allow(missing_docs, reason = "test code")]
 
@@ -7,11 +8,13 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use anyhow::{Context as _, Result, ensure};
+use hbc_client::operations::auth;
+use hbc_tests::records::refusal;
 use hbc_tests::{Person, TestApp, tools};
 use hbc_types::ids::GrantId;
 use hbc_types::labels::{Category, Sensitivity};
 use hbc_types::wire::access::GrantState;
-use serde_json::json;
+use serde_json::{Value, json};
 
 /// The descriptions that a client of grants needs.
 const SERVICES: [&str; 2] = ["auth", "access-policy"];
@@ -26,7 +29,7 @@ fn source(name: &str) -> PathBuf {
 
 /// Lets a client grant, in the patient's name, the agency what both programs ask for; checks that the grant then takes
 /// effect.
-async fn let_it_grant(app: &TestApp, mut client: Command) -> Result<()> {
+async fn let_it_grant(app: &TestApp, client: Command) -> Result<()> {
     let (patient, doctor): (Person, Person) = (app.patient().await?, app.doctor().await?);
     let given = json!({
         "auth": app.stack().auth(),
@@ -35,6 +38,16 @@ async fn let_it_grant(app: &TestApp, mut client: Command) -> Result<()> {
         "password": patient.password,
         "agency": doctor.agency()?,
     });
+    let said = run(client, given).await?;
+    let grant = app.until_grant(&patient, &GrantId::parse(&said)?, GrantState::Active).await?;
+    assert_eq!(grant.scope.categories, [Category::VitalSigns]);
+    assert_eq!(grant.scope.sensitivities, [Sensitivity::Normal, Sensitivity::Psychiatry]);
+    assert_eq!(&grant.grantee, doctor.agency()?);
+    Ok(())
+}
+
+/// A client's program with `given` as its input; what it said.
+async fn run(mut client: Command, given: Value) -> Result<String> {
     let output = tokio::task::spawn_blocking(move || {
         let mut child = client.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn()?;
         child.stdin.take().context("no input")?.write_all(given.to_string().as_bytes())?;
@@ -43,10 +56,23 @@ async fn let_it_grant(app: &TestApp, mut client: Command) -> Result<()> {
     let output = output.await??;
     let (said, errors) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
     ensure!(output.status.success(), "the client failed: {said}\n{errors}");
-    let grant = app.until_grant(&patient, &GrantId::parse(said.trim())?, GrantState::Active).await?;
-    assert_eq!(grant.scope.categories, [Category::VitalSigns]);
-    assert_eq!(grant.scope.sensitivities, [Sensitivity::Normal, Sensitivity::Psychiatry]);
-    assert_eq!(&grant.grantee, doctor.agency()?);
+    Ok(said.trim().to_owned())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stock_oauth_client_refreshes_and_gives_back() -> Result<()> {
+    // Its packages are there if this one's program is.
+    let Some(_installed) = tools::node("tsc") else { return Ok(()) };
+    let Some(app) = TestApp::shared().await? else { return Ok(()) };
+    let patient: Person = app.patient().await?;
+    let folder = tempfile::tempdir_in(tools::node_folder())?;
+    std::fs::copy(source("oauth.js"), folder.path().join("oauth.mjs"))?;
+    let given = json!({"issuer": app.stack().auth(), "refresh_token": patient.tokens.refresh_token});
+    let mut client = Command::new("node");
+    client.arg(folder.path().join("oauth.mjs"));
+    let token = run(client, given).await?;
+    let me = app.auth.to(auth::show_me()).bearer(&token).fetch().await;
+    assert_eq!(refusal(me, "a token that was given back")?, 401);
     Ok(())
 }
 

@@ -11,8 +11,8 @@ use hbc_types::wire::access::{
 };
 use hbc_types::wire::auth::{
     AgencyCreated, AgencyView, AuthorizationServer, ConsentKeyRegistered, ConsentSignature, Denial, Me,
-    MemberView, PatientCreated, RecoveryCodes, RevocationSignature, Sessions, SteppedUp, Tokens,
-    TotpPrepared, UnfreezeSignature,
+    MemberView, PatientCreated, RecoveryCodes, RevocationSignature, Sessions, SteppedUp, TokenResponse,
+    Tokens, TotpPrepared, UnfreezeSignature,
 };
 use hbc_types::wire::explorer::{
     BlockDetails, BlockSummary, ChangeView, NetworkView, NodesView, TransactionSummary, VotesView,
@@ -101,6 +101,8 @@ macro_rules! operations {
 operations! {
     /// auth's operations.
     auth {
+        grant_token() = POST "/oauth/token" -> TokenResponse;
+        revoke_token() = POST "/oauth/revoke" -> ();
         show_jwks() = GET "/.well-known/jwks.json" -> Jwks;
         show_authorization_server() = GET "/.well-known/oauth-authorization-server" -> AuthorizationServer;
         list_agencies() = GET "/v1/agencies" -> Page<AgencyView>;

@@ -43,13 +43,15 @@ pub(crate) struct Edge {
     pub(crate) open_reads: bool,
 }
 
-/// Another form of problems for the paths under one prefix, such as FHIR's OperationOutcome.
+/// Another form of problems for the paths under one prefix, such as FHIR's OperationOutcome or OAuth's errors.
 #[derive(Clone, Copy, Debug)]
 pub struct Dialect {
     /// The paths: this one, and all below it.
     pub prefix: &'static str,
     /// The media type of the form.
     pub media_type: &'static str,
+    /// The status of a problem in that form.
+    pub status: fn(&Problem) -> StatusCode,
     /// A problem in that form.
     pub body: fn(&Problem) -> String,
 }
@@ -64,6 +66,10 @@ impl Edge {
         let Some(dialect) = self.dialect.filter(speaks) else { return answer };
         let mut answer = answer.set_body(BoxBody::new((dialect.body)(problem)));
         answer.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(dialect.media_type));
+        *answer.status_mut() = (dialect.status)(problem);
+        if answer.status() != StatusCode::UNAUTHORIZED {
+            answer.headers_mut().remove(header::WWW_AUTHENTICATE);
+        }
         answer
     }
 }

@@ -4,6 +4,15 @@ use reqwest::header::HeaderMap;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
+/// The media type of OAuth's requests.
+pub const FORM: &str = "application/x-www-form-urlencoded";
+
+/// The body of such a request.
+#[must_use]
+pub fn form(fields: &[(&str, &str)]) -> String {
+    form_urlencoded::Serializer::new(String::new()).extend_pairs(fields).finish()
+}
+
 /// How a problem's type begins.
 const PROBLEM: &str = hbc_types::problem::TYPE_PREFIX;
 

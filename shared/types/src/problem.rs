@@ -51,6 +51,8 @@ problems! {
     OtherChain = "other_chain", 400, "Signed for another chain", false;
     /// A signed text is dated in the future or too long ago.
     BadTime = "bad_time", 400, "The time in the signed text is not acceptable", false;
+    /// The token endpoint gives no tokens for this grant type (RFC 6749 §5.2).
+    UnsupportedGrantType = "unsupported_grant_type", 400, "No tokens are given for this grant type", false;
     /// No valid credentials.
     Unauthenticated = "unauthenticated", 401, "Valid credentials are needed", false;
     /// Unknown user or wrong password: deliberately one answer.

@@ -2,6 +2,7 @@
 
 use anyhow::Result;
 use ed25519_dalek::{Signer as _, SigningKey};
+use hbc_testkit::http::{FORM, form};
 use hbc_tests::Person;
 use hbc_tests::people::{decision, signature};
 use hbc_types::account::AgencyType;
@@ -23,6 +24,7 @@ fn proof(person: &Person) -> Value {
 
 fn public(world: &World) -> Vec<Case> {
     let (app, leaver, (rita, code)) = (&world.app, &world.leaver, &world.rita);
+    let pia = world.pia.tokens.refresh_token.expose();
     vec![
         Case::new("auth GET /.well-known/jwks.json", &[]),
         Case::new("auth GET /.well-known/oauth-authorization-server", &[]),
@@ -39,6 +41,17 @@ fn public(world: &World) -> Vec<Case> {
         Case::new("auth POST /v1/sessions/refresh", &[])
             .json(&json!({"refresh_token": world.bob.password}))
             .anybody_gets(&[401]),
+        Case::new("auth POST /oauth/token", &[])
+            .body(FORM, form(&[("grant_type", "refresh_token"), ("refresh_token", pia)])),
+        Case::new("auth POST /oauth/token", &[])
+            .body(FORM, form(&[("grant_type", "password"), ("username", &leaver.username)]))
+            .anybody_gets(&[400]),
+        Case::new("auth POST /oauth/token", &[]).json(&json!({"refresh_token": pia})).anybody_gets(&[400]),
+        // A token that is none, and one that ended by itself.
+        Case::new("auth POST /oauth/revoke", &[]).body(FORM, form(&[("token", "hbr_")])),
+        Case::new("auth POST /oauth/revoke", &[])
+            .body(FORM, form(&[("token_type_hint", "x")]))
+            .anybody_gets(&[400]),
         Case::new("auth POST /v1/recoveries", &[])
             .json(&json!({"username": app.username("nobody"), "code": code, "new_password": app.password()}))
             .anybody_gets(&[401]),

@@ -6,6 +6,7 @@ use hbc_service::Public;
 use hbc_types::wire::auth::AuthorizationServer;
 use hbc_types::wire::token::Jwks;
 
+use super::oauth;
 use crate::app::App;
 
 /// The keys that sign access tokens.
@@ -24,10 +25,12 @@ pub async fn authorization_server(_anybody: Public, app: web::Data<App>) -> Http
     let issuer = app.issuer.issuer().trim_end_matches('/').to_owned();
     let metadata = AuthorizationServer {
         jwks_uri: format!("{issuer}/.well-known/jwks.json"),
-        token_endpoint: format!("{issuer}/v1/sessions"),
+        token_endpoint: format!("{issuer}/oauth/token"),
+        revocation_endpoint: format!("{issuer}/oauth/revoke"),
         response_types_supported: Vec::new(),
-        grant_types_supported: vec!["password".to_owned(), "refresh_token".to_owned()],
+        grant_types_supported: vec![oauth::REFRESH.to_owned()],
         token_endpoint_auth_methods_supported: vec!["none".to_owned()],
+        revocation_endpoint_auth_methods_supported: vec!["none".to_owned()],
         service_documentation: format!("{issuer}/openapi.json"),
         issuer,
     };

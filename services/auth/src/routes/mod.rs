@@ -5,6 +5,7 @@ pub mod consents;
 pub mod me;
 pub mod members;
 pub mod metadata;
+pub mod oauth;
 pub mod recoveries;
 pub mod sessions;
 pub mod sign_up;
@@ -54,6 +55,8 @@ pub fn table(routes: &mut Routes<'_>) {
         .service(agencies::reject)
         .service(agencies::suspend)
         .service(agencies::reinstate)
+        .service(oauth::grant)
+        .service(oauth::revoke)
         .service(metadata::jwks)
         .service(metadata::authorization_server);
 }

@@ -15,6 +15,7 @@ use hbc_service::ServerSettings;
 use hbc_service::config::SecretFile;
 use hbc_testkit::chain;
 pub use hbc_testkit::http::Reply;
+use hbc_testkit::http::{FORM, form};
 use hbc_testkit::ledger::{Mood, Node, final_block};
 use hbc_testkit::service::{Spawned, key_file, secret_file};
 use hbc_testkit::users::{AUDIENCE, ISSUER};
@@ -25,6 +26,7 @@ use hbc_types::problem::Slug;
 use hbc_types::secret::SecretText;
 use hbc_types::{Clock, Digest, Random, Timestamp};
 use reqwest::Method;
+use reqwest::header::CONTENT_TYPE;
 use serde_json::{Value, json};
 use wiremock::matchers::path_regex;
 use wiremock::{Mock, MockServer, Request, ResponseTemplate};
@@ -251,6 +253,12 @@ impl TestApp {
     pub async fn post(&self, path: &str, token: &str, body: Value) -> Reply {
         let token = (!token.is_empty()).then_some(token);
         self.call(Method::POST, path, token, Some(&body)).await
+    }
+
+    /// Sends a form, as OAuth's clients do.
+    pub async fn send_form(&self, path: &str, fields: &[(&str, &str)]) -> Reply {
+        let request = self.http.post(self.url(path)).header(CONTENT_TYPE, FORM);
+        Reply::to(request.body(form(fields))).await
     }
 
     pub async fn put(&self, path: &str, token: &str, body: Value) -> Reply {

@@ -22,6 +22,8 @@ async fn the_published_key_opens_the_token() {
         assert_eq!(claims.exp - claims.iat, 600);
         let metadata = app.get("/.well-known/oauth-authorization-server", "").await.expect(200);
         assert_eq!(metadata.text("jwks_uri"), format!("{ISSUER}/.well-known/jwks.json"));
+        assert_eq!(metadata.text("token_endpoint"), format!("{ISSUER}/oauth/token"));
+        assert_eq!(metadata.text("revocation_endpoint"), format!("{ISSUER}/oauth/revoke"));
     })
     .await;
 }

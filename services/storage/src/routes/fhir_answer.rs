@@ -27,7 +27,12 @@ pub const FHIR_JSON: &str = "application/fhir+json";
 /// Problems under `/fhir` are OperationOutcomes, those of the router and the edge too.
 #[must_use]
 pub const fn fhir_dialect() -> Dialect {
-    Dialect { prefix: "/fhir", media_type: FHIR_JSON, body: |problem| outcome(problem).to_string() }
+    Dialect {
+        prefix: "/fhir",
+        media_type: FHIR_JSON,
+        status: Problem::status_code,
+        body: |problem| outcome(problem).to_string(),
+    }
 }
 
 /// A problem, answered as an OperationOutcome.

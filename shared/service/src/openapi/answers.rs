@@ -7,6 +7,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use hbc_types::problem::{ProblemDocument, Slug};
+use hbc_types::wire::auth::OAuthError;
 use utoipa::openapi::header::HeaderBuilder;
 use utoipa::openapi::path::{Operation, ParameterIn};
 use utoipa::openapi::response::{Response, ResponseBuilder};
@@ -16,12 +17,57 @@ use utoipa::{IntoResponses, PartialSchema, ToSchema};
 
 use super::{is_public, methods_mut, requires};
 
-/// Where problems are OperationOutcomes.
-const FHIR_PREFIX: &str = "/fhir";
-/// The schema of those.
+/// The schema of FHIR's form.
 const OUTCOME: &str = "OperationOutcome";
-/// The schema of all others.
-const PROBLEM: &str = "ProblemDocument";
+
+/// A form in which problems travel.
+#[derive(Clone, Copy, Debug)]
+struct Form {
+    /// The paths where they do: this one, and all below it.
+    prefix: &'static str,
+    media_type: &'static str,
+    schema: &'static str,
+    /// What the names of its shared responses begin with.
+    shared: &'static str,
+    /// Whether what is wrong with a request is a 400, whatever it is (RFC 6749 §5.2).
+    coarse: bool,
+}
+
+const PROBLEMS: Form = Form {
+    prefix: "",
+    media_type: "application/problem+json",
+    schema: "ProblemDocument",
+    shared: "",
+    coarse: false,
+};
+const FHIR: Form = Form {
+    prefix: "/fhir",
+    media_type: "application/fhir+json",
+    schema: OUTCOME,
+    shared: "fhir_",
+    coarse: false,
+};
+const OAUTH: Form = Form {
+    prefix: "/oauth",
+    media_type: "application/json",
+    schema: "OAuthError",
+    shared: "oauth_",
+    coarse: true,
+};
+
+impl Form {
+    fn of(path: &str) -> Self {
+        [FHIR, OAUTH].into_iter().find(|form| path.starts_with(form.prefix)).unwrap_or(PROBLEMS)
+    }
+
+    /// The status of what is refused with `status` elsewhere.
+    const fn status(self, status: u16) -> u16 {
+        match status {
+            401 | 403 | 409 | 413 | 415 | 422 if self.coarse => 400,
+            _ => status,
+        }
+    }
+}
 
 /// Declares sets of refusals: status and what it means there.
 macro_rules! sets {
@@ -59,28 +105,31 @@ sets! {
 pub(super) fn complete(document: &mut OpenApi) {
     let mut shared = BTreeMap::new();
     for (path, item) in &mut document.paths.paths {
-        let fhir = path.starts_with(FHIR_PREFIX);
+        let form = Form::of(path);
         for operation in methods_mut(item) {
-            for status in implied(operation) {
+            for status in implied(operation, form) {
                 operation.responses.responses.entry(status.to_string()).or_insert_with(|| described(""));
             }
             for (status, answer) in &mut operation.responses.responses {
                 let Some(slug) = status.parse().ok().and_then(first_of) else { continue };
                 let RefOr::T(response) = &mut *answer else { continue };
                 if response.description.is_empty() {
-                    let name =
-                        if fhir { format!("fhir_{}", slug.as_str()) } else { slug.as_str().to_owned() };
+                    let name = format!("{}{}", form.shared, slug.as_str());
                     *answer = Ref::from_response_name(&name).into();
-                    shared.entry(name).or_insert_with(|| problem(slug, &meaning(slug.status()), fhir).into());
+                    shared.entry(name).or_insert_with(|| problem(slug, &meaning(slug.status()), form).into());
                 } else {
-                    *answer = problem(slug, &response.description, fhir).into();
+                    *answer = problem(slug, &response.description, form).into();
                 }
             }
         }
     }
     let components = document.components.get_or_insert_default();
-    if shared.keys().any(|name| name.starts_with("fhir_")) {
+    let uses = |form: Form| shared.keys().any(|name| name.starts_with(form.shared));
+    if uses(FHIR) {
         components.schemas.insert(OUTCOME.to_owned(), operation_outcome().into());
+    }
+    if uses(OAUTH) {
+        components.schemas.insert(OAUTH.schema.to_owned(), OAuthError::schema());
     }
     components.responses.extend(shared);
     add_problem_schema(components);
@@ -91,14 +140,14 @@ fn described(description: &str) -> RefOr<Response> {
 }
 
 fn add_problem_schema(components: &mut Components) {
-    components.schemas.insert(PROBLEM.to_owned(), ProblemDocument::schema());
+    components.schemas.insert(PROBLEMS.schema.to_owned(), ProblemDocument::schema());
     let mut referenced = Vec::new();
     ProblemDocument::schemas(&mut referenced);
     components.schemas.extend(referenced);
 }
 
-/// The refusals that every operation of this kind has.
-fn implied(operation: &Operation) -> BTreeSet<u16> {
+/// The refusals that every operation of this kind has, where problems travel in this form.
+fn implied(operation: &Operation, form: Form) -> BTreeSet<u16> {
     let mut all = BTreeSet::from([500]);
     if !is_public(operation) {
         all.extend([401]);
@@ -119,7 +168,7 @@ fn implied(operation: &Operation) -> BTreeSet<u16> {
     if operation.request_body.is_some() {
         all.extend([400, 413, 415, 422]);
     }
-    all
+    all.into_iter().map(|status| form.status(status)).collect()
 }
 
 /// The kinds of problem with this status, the most general first.
@@ -139,11 +188,9 @@ fn meaning(status: u16) -> String {
 }
 
 /// The answer of a problem with its body and the headers that always come with its status.
-fn problem(slug: Slug, description: &str, fhir: bool) -> Response {
-    let (media_type, schema) =
-        if fhir { ("application/fhir+json", OUTCOME) } else { ("application/problem+json", PROBLEM) };
-    let content = ContentBuilder::new().schema(Some(Ref::from_schema_name(schema))).build();
-    let response = ResponseBuilder::new().description(description).content(media_type, content);
+fn problem(slug: Slug, description: &str, form: Form) -> Response {
+    let content = ContentBuilder::new().schema(Some(Ref::from_schema_name(form.schema))).build();
+    let response = ResponseBuilder::new().description(description).content(form.media_type, content);
     let header = |text: &str, kind: Type| {
         HeaderBuilder::new()
             .schema(Some(ObjectBuilder::new().schema_type(kind).build()))
@@ -204,7 +251,7 @@ mod tests {
     #[test]
     fn refusals_follow_from_what_an_operation_takes() {
         let public = OperationBuilder::new().build();
-        assert_eq!(implied(&public), BTreeSet::from([500]));
+        assert_eq!(implied(&public, PROBLEMS), BTreeSet::from([500]));
         let parameter = |name: &str, place| ParameterBuilder::new().name(name).parameter_in(place).build();
         let all = OperationBuilder::new()
             .security(SecurityRequirement::new("user", [""; 0]))
@@ -214,15 +261,16 @@ mod tests {
             .parameter(parameter("Idempotency-Key", ParameterIn::Header))
             .request_body(Some(RequestBody::new()))
             .build();
-        assert_eq!(implied(&all), BTreeSet::from([400, 401, 403, 404, 409, 413, 415, 422, 500]));
+        assert_eq!(implied(&all, FHIR), BTreeSet::from([400, 401, 403, 404, 409, 413, 415, 422, 500]));
+        assert_eq!(implied(&all, OAUTH), BTreeSet::from([400, 404, 500]));
     }
 
     #[test]
     fn a_problem_travels_with_its_media_type_and_headers() {
-        let limited = problem(Slug::TooManyRequests, "Too many", false);
+        let limited = problem(Slug::TooManyRequests, "Too many", PROBLEMS);
         assert!(limited.headers.contains_key("Retry-After"));
         assert!(limited.content.contains_key("application/problem+json"));
-        let anonymous = problem(Slug::Unauthenticated, "Who", true);
+        let anonymous = problem(Slug::Unauthenticated, "Who", FHIR);
         assert!(anonymous.headers.contains_key("WWW-Authenticate"));
         assert!(anonymous.content.contains_key("application/fhir+json"));
         assert!(meaning(401).contains("`token_reused`"));

@@ -455,6 +455,48 @@ pub struct FreshProof {
     pub totp: Option<SecretText>,
 }
 
+/// `POST /oauth/token` (RFC 6749 §6), as a form.
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+pub struct TokenRequest {
+    /// `refresh_token`.
+    pub grant_type: String,
+    /// The latest refresh token of a session.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub refresh_token: Option<SecretText>,
+}
+
+/// Answer of the token endpoint (RFC 6749 §5.1).
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+pub struct TokenResponse {
+    /// The access token.
+    pub access_token: SecretText,
+    /// `Bearer`.
+    pub token_type: String,
+    /// Seconds that it lives.
+    pub expires_in: u32,
+    /// The one refresh token that is good from now on.
+    pub refresh_token: SecretText,
+}
+
+/// `POST /oauth/revoke` (RFC 7009 §2.1), as a form.
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+pub struct TokenRevocation {
+    /// An access or a refresh token.
+    pub token: SecretText,
+    /// What the client takes it for; it is seen without.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub token_type_hint: Option<String>,
+}
+
+/// How OAuth's endpoints refuse (RFC 6749 §5.2).
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+pub struct OAuthError {
+    /// `invalid_request`, `invalid_grant`, `unsupported_grant_type`, `temporarily_unavailable` or `server_error`.
+    pub error: String,
+    /// In words, for whoever writes the client.
+    pub error_description: String,
+}
+
 /// `GET /.well-known/oauth-authorization-server` (RFC 8414), the part that HBC has.
 #[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
 pub struct AuthorizationServer {
@@ -464,12 +506,16 @@ pub struct AuthorizationServer {
     pub jwks_uri: String,
     /// Where tokens are given.
     pub token_endpoint: String,
+    /// Where tokens are given back (RFC 7009).
+    pub revocation_endpoint: String,
     /// Empty: there is no authorisation endpoint.
     pub response_types_supported: Vec<String>,
-    /// `password` and `refresh_token`, at HBC's own endpoints.
+    /// `refresh_token`. Sessions begin at HBC's own endpoint, with the password: OAuth 2.1 has no grant for that.
     pub grant_types_supported: Vec<String>,
     /// `none`: users, not clients, are authenticated.
     pub token_endpoint_auth_methods_supported: Vec<String>,
+    /// `none`: whoever has a token may give it back.
+    pub revocation_endpoint_auth_methods_supported: Vec<String>,
     /// The OpenAPI document.
     pub service_documentation: String,
 }

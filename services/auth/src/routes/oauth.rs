@@ -1,0 +1,129 @@
+//! OAuth's own endpoints, for clients that know RFC 6749 and nothing of HBC: forms come in, its errors go out.
+//!
+//! Why: decision 0125.
+
+use actix_web::http::StatusCode;
+use actix_web::http::header::PRAGMA;
+use actix_web::{HttpResponse, ResponseError as _, post, web};
+use hbc_service::{Dialect, Problem, Public, StrictForm, TokenVerifier};
+use hbc_types::problem::Slug;
+use hbc_types::wire::auth::{OAuthError, TokenRequest, TokenResponse, TokenRevocation};
+
+use crate::app::App;
+use crate::flows::sessions;
+
+/// The grant type that the token endpoint takes.
+pub const REFRESH: &str = "refresh_token";
+
+/// How requests to these endpoints are refused.
+pub const fn dialect() -> Dialect {
+    Dialect { prefix: "/oauth", media_type: "application/json", status, body: error }
+}
+
+/// RFC 6749 §5.2: a request that does not hold is a 400. (401 would be of clients that authenticate.)
+fn status(problem: &Problem) -> StatusCode {
+    match problem.slug().status() {
+        401 | 403 | 409 | 413 | 415 | 422 => StatusCode::BAD_REQUEST,
+        _ => problem.status_code(),
+    }
+}
+
+fn error(problem: &Problem) -> String {
+    let error = match (problem.slug(), problem.slug().status()) {
+        (Slug::UnsupportedGrantType, _) => "unsupported_grant_type",
+        (_, 401 | 403) => "invalid_grant",
+        (_, 400..429) => "invalid_request",
+        (_, 429 | 503) => "temporarily_unavailable",
+        _ => "server_error",
+    };
+    let document = problem.document(None);
+    let fields = document.errors.into_iter().map(|fault| format!("{}: {}", fault.field, fault.message));
+    let words: Vec<String> = [document.title].into_iter().chain(document.detail).chain(fields).collect();
+    // The characters that the RFC leaves to it.
+    let allowed = |c: char| matches!(c, ' '..='~') && !matches!(c, '"' | '\\');
+    let error_description = words.join(". ").chars().map(|c| if allowed(c) { c } else { '\'' }).collect();
+    let error = OAuthError { error: error.to_owned(), error_description };
+    serde_json::to_string(&error).unwrap_or_default()
+}
+
+/// The token endpoint (RFC 6749 §3.2): gives new tokens for the latest refresh token.
+///
+/// Each refresh token is good once; for ten seconds more it gets the same answer, in case that was lost. Any later use ends
+/// the whole session.
+#[utoipa::path(tag = "oauth", operation_id = "grant_token", security(()),
+    request_body(content = TokenRequest, content_type = "application/x-www-form-urlencoded"),
+    responses(
+        (status = 200, description = "New tokens", body = TokenResponse),
+        (status = 400, description = "Refused, and why: the token is unknown, expired, or was used before"),
+        (status = 503),
+    ))]
+#[post("/oauth/token")]
+pub async fn grant(
+    _anybody: Public,
+    form: StrictForm<TokenRequest>,
+    app: web::Data<App>,
+) -> Result<HttpResponse, Problem> {
+    let TokenRequest { grant_type, refresh_token } = form.into_value();
+    if grant_type != REFRESH {
+        return Err(Problem::new(Slug::UnsupportedGrantType));
+    }
+    let token = refresh_token.ok_or_else(|| Problem::invalid(REFRESH, "is missing"))?;
+    let tokens = sessions::refresh(&app, &token).await?;
+    let answer = TokenResponse {
+        access_token: tokens.access_token,
+        token_type: tokens.token_type,
+        expires_in: tokens.expires_in,
+        refresh_token: tokens.refresh_token,
+    };
+    Ok(HttpResponse::Ok().insert_header((PRAGMA, "no-cache")).json(answer))
+}
+
+/// The revocation endpoint (RFC 7009): ends the session that an access or refresh token is of.
+///
+/// After it no service takes a token of that session. With what is no token the answer is the same, and an access token that
+/// has expired is none any more: give back the refresh token.
+#[utoipa::path(tag = "oauth", operation_id = "revoke_token", security(()),
+    request_body(content = TokenRevocation, content_type = "application/x-www-form-urlencoded"),
+    responses(
+        (status = 200, description = "No token of that session is good any more"),
+        (status = 400, description = "The request cannot be read"),
+        (status = 503, description = "Ended at auth; access-policy is still being told: ask again"),
+    ))]
+#[post("/oauth/revoke")]
+pub async fn revoke(
+    _anybody: Public,
+    form: StrictForm<TokenRevocation>,
+    tokens: web::Data<TokenVerifier>,
+    app: web::Data<App>,
+) -> Result<HttpResponse, Problem> {
+    let TokenRevocation { token, token_type_hint: _seen_without } = form.into_value();
+    let claims = tokens.verify(token.expose()).await.ok();
+    if sessions::revoke(&app, &token, claims.map(|claims| (claims.sid, claims.sub))).await? {
+        Ok(HttpResponse::Ok().insert_header((PRAGMA, "no-cache")).finish())
+    } else {
+        Err(Problem::new(Slug::Unavailable).detail("ended at auth, and not everywhere yet"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn problems_are_told_in_oauths_words() {
+        let told = |problem: Problem| {
+            let error: OAuthError = serde_json::from_str(&error(&problem)).unwrap();
+            (status(&problem).as_u16(), error.error, error.error_description)
+        };
+        let (status, code, words) = told(Problem::new(Slug::TokenReused));
+        assert_eq!((status, code.as_str()), (400, "invalid_grant"));
+        assert_eq!(words, "The refresh token was used before");
+        let (status, code, words) = told(Problem::invalid("grant_type", "is \"m\u{fc}de\"\n"));
+        assert_eq!((status, code.as_str()), (400, "invalid_request"));
+        assert!(words.ends_with("grant_type: is 'm'de''"), "{words}");
+        assert_eq!(told(Problem::new(Slug::UnsupportedGrantType)).1, "unsupported_grant_type");
+        assert_eq!(told(Problem::new(Slug::MethodNotAllowed)).0, 405);
+        assert_eq!(told(Problem::new(Slug::TooManyRequests)).1, "temporarily_unavailable");
+        assert_eq!(told(Problem::new(Slug::Internal)).1, "server_error");
+    }
+}

@@ -1,11 +1,8 @@
 //! What final transactions mean to accounts and keys.
 
-use std::sync::{Arc, Mutex, PoisonError};
-
 use hbc_app::{FinalEvent, LedgerEvents, Refusal};
 use hbc_chain::payload::{KeyStatus, Payload};
 use hbc_db::Tx;
-use hbc_db::floors::Rereading;
 
 use crate::app::App;
 use crate::domain::floors::Changes;
@@ -14,18 +11,7 @@ use crate::flows::{members, staff};
 
 /// This service's side of the ledger.
 #[derive(Clone, Debug)]
-pub struct Events {
-    app: App,
-    rereading: Arc<Mutex<Rereading>>,
-}
-
-impl Events {
-    /// Those of this service.
-    #[must_use]
-    pub fn of(app: App) -> Self {
-        Self { app, rereading: Arc::default() }
-    }
-}
+pub struct Events(pub App);
 
 impl LedgerEvents for Events {
     type Error = Error;
@@ -50,34 +36,11 @@ impl LedgerEvents for Events {
     }
 
     async fn finalised(&self, tx: &mut Tx, event: &FinalEvent, changes: &Changes) -> Result<(), Error> {
-        let applied = self.apply(tx, event, changes).await;
-        self.passing_over_tampered(applied)
-    }
-
-    /// A vote that comes after its round took effect is refused too, and does no harm.
-    async fn refused(&self, tx: &mut Tx, refusal: &Refusal, changes: &Changes) -> Result<(), Error> {
-        tracing::warn!(
-            ledger.txid = %refusal.txid,
-            ledger.reason = refusal.reason,
-            ledger.late = refusal.excluded_by.is_some(),
-            "The ledger refuses a transaction of auth"
-        );
-        let rows = self.app.store.rows.noting(changes.clone());
-        self.passing_over_tampered(members::refused(&rows, tx, refusal.txid, refusal.now).await)
-    }
-
-    async fn committed(&self, changes: Changes) -> Result<(), Error> {
-        Ok(self.app.store.journal.append(&changes.take()).await?)
-    }
-}
-
-impl Events {
-    async fn apply(&self, tx: &mut Tx, event: &FinalEvent, changes: &Changes) -> Result<(), Error> {
         let Some(found) = &event.transaction.tx else { return Ok(()) };
-        let rows = &self.app.store.rows.noting(changes.clone());
+        let rows = &self.0.store.rows.noting(changes.clone());
         match found.payload() {
             Payload::Staff(change) => {
-                let (txid, approvals) = (event.transaction.txid, self.app.approvals);
+                let (txid, approvals) = (event.transaction.txid, self.0.approvals);
                 staff::finalised(rows, tx, txid, change, approvals, event.now).await
             }
             Payload::ConsentKey(change) if change.status == KeyStatus::Revoked => {
@@ -101,21 +64,18 @@ impl Events {
         }
     }
 
-    /// An account whose row is not what auth wrote is refused everywhere already; the chain goes on for everybody else. A row
-    /// that seems older may only have changed after this transaction began: the block is tried again first.
-    fn passing_over_tampered(&self, result: Result<(), Error>) -> Result<(), Error> {
-        let mut rereading = self.rereading.lock().unwrap_or_else(PoisonError::into_inner);
-        match result {
-            Err(Error::SetBack(error)) if rereading.is_called_for(error) => Err(Error::SetBack(error)),
-            Err(error @ (Error::Tampered | Error::SetBack(_))) => {
-                tracing::error!(
-                    alarm = "row_tampered",
-                    error = &error as &dyn std::error::Error,
-                    "A final transaction about a row that another hand changed is not applied"
-                );
-                Ok(())
-            }
-            result => result,
-        }
+    /// A vote that comes after its round took effect is refused too, and does no harm.
+    async fn refused(&self, tx: &mut Tx, refusal: &Refusal, changes: &Changes) -> Result<(), Error> {
+        tracing::warn!(
+            ledger.txid = %refusal.txid,
+            ledger.reason = refusal.reason,
+            ledger.late = refusal.excluded_by.is_some(),
+            "The ledger refuses a transaction of auth"
+        );
+        members::refused(&self.0.store.rows.noting(changes.clone()), tx, refusal.txid, refusal.now).await
+    }
+
+    async fn committed(&self, changes: Changes) -> Result<(), Error> {
+        Ok(self.0.store.journal.append(&changes.take()).await?)
     }
 }

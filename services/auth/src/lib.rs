@@ -71,7 +71,7 @@ impl Service for Auth {
     }
 
     fn events(app: &app::App) -> ledger::Events {
-        ledger::Events::of(app.clone())
+        ledger::Events(app.clone())
     }
 
     fn jobs() -> Jobs<app::App> {

@@ -9,7 +9,7 @@ use std::time::Duration;
 use hbc_chain::payload::Payload;
 use hbc_client::ledger::{FinalBlock, FinalTransaction, Journal, JournalError};
 use hbc_db::outbox::Settled;
-use hbc_db::{Db, DbError, Lock, Tx};
+use hbc_db::{Db, DbError, JobFuture, Lock, Tx};
 use hbc_types::outbox::{FollowPosition, OpenTransaction, SubmitOutcome};
 use hbc_types::{Clock, Digest, Timestamp};
 
@@ -126,25 +126,44 @@ impl<E: LedgerEvents> LedgerJournal<E> {
             if concerning.is_empty() { Vec::new() } else { self.events.locks_for(&concerning).await? };
         let (this, height, now) = (self.clone(), block.height(), self.clock.now());
         let concerning = Arc::new(concerning);
-        let (settled, changes) = self
-            .db
-            .write_locked(locks, move |tx| {
-                Box::pin(async move {
-                    let (mut settled, changes) = (Vec::new(), E::Changes::default());
-                    for transaction in concerning.iter() {
-                        let (txid, log_index) = (transaction.txid, transaction.log_index);
-                        let own = hbc_db::outbox::finalised(tx, txid, height, log_index, now).await?;
-                        settled.extend(own.as_ref().map(|own| now.since(own.enqueued_at)));
-                        let event = FinalEvent { transaction: transaction.clone(), own, height, now };
-                        this.events.finalised(tx, &event, &changes).await?;
-                    }
-                    hbc_db::follow::advance(tx, &this.chain, &position, now).await?;
-                    Ok::<_, E::Error>((settled, changes))
-                })
+        self.commit(locks, move |tx, changes| {
+            Box::pin(async move {
+                let mut settled = Vec::new();
+                for transaction in concerning.iter() {
+                    let (txid, log_index) = (transaction.txid, transaction.log_index);
+                    let own = hbc_db::outbox::finalised(tx, txid, height, log_index, now).await?;
+                    settled.extend(own.as_ref().map(|own| now.since(own.enqueued_at)));
+                    let event = FinalEvent { transaction: transaction.clone(), own, height, now };
+                    this.events.finalised(tx, &event, &changes).await?;
+                }
+                hbc_db::follow::advance(tx, &this.chain, &position, now).await?;
+                Ok(settled)
             })
-            .await?;
-        self.events.committed(changes).await?;
-        Ok(settled)
+        })
+        .await
+    }
+
+    /// Commits what `job` does and then what its changes ask for, in a task of its own: a loop that is stopped stops nothing
+    /// between the two.
+    async fn commit<T, F>(&self, locks: Vec<Lock>, job: F) -> Result<T, E::Error>
+    where
+        F: for<'c> FnOnce(&'c mut Tx, E::Changes) -> JobFuture<'c, T, E::Error> + Clone + Send + 'static,
+        T: Send + 'static,
+    {
+        let this = self.clone();
+        let whole = hbc_service::spawn("commit of final transactions", async move {
+            let committed = this.db.write_locked(locks, move |tx| {
+                Box::pin(async move {
+                    let changes = E::Changes::default();
+                    let value = job(tx, changes.clone()).await?;
+                    Ok::<_, E::Error>((value, changes))
+                })
+            });
+            let (value, changes) = committed.await?;
+            this.events.committed(changes).await?;
+            Ok(value)
+        });
+        whole.await.map_err(|_ended| E::Error::from(DbError::CommitUnknown))?
     }
 
     async fn note(&self, outcomes: Vec<SubmitOutcome>) -> Result<(), E::Error> {
@@ -153,21 +172,17 @@ impl<E: LedgerEvents> LedgerJournal<E> {
         let locks = if txids.is_empty() { Vec::new() } else { self.events.locks_for_refused(&txids).await? };
         let (this, now) = (self.clone(), self.clock.now());
         let (outcomes, refusals) = (Arc::new(outcomes), Arc::new(refusals));
-        let changes = self
-            .db
-            .write_locked(locks, move |tx| {
-                Box::pin(async move {
-                    let changes = E::Changes::default();
-                    for (txid, about) in hbc_db::outbox::record(tx, &outcomes, now).await? {
-                        let Some((reason, excluded_by)) = refusals.get(&txid).cloned() else { continue };
-                        let refusal = Refusal { txid, about, reason, excluded_by, now };
-                        this.events.refused(tx, &refusal, &changes).await?;
-                    }
-                    Ok::<_, E::Error>(changes)
-                })
+        self.commit(locks, move |tx, changes| {
+            Box::pin(async move {
+                for (txid, about) in hbc_db::outbox::record(tx, &outcomes, now).await? {
+                    let Some((reason, excluded_by)) = refusals.get(&txid).cloned() else { continue };
+                    let refusal = Refusal { txid, about, reason, excluded_by, now };
+                    this.events.refused(tx, &refusal, &changes).await?;
+                }
+                Ok(())
             })
-            .await?;
-        self.events.committed(changes).await
+        })
+        .await
     }
 }
 

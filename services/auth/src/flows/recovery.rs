@@ -78,12 +78,13 @@ pub async fn renew_codes(app: &App, account: &Account, proof: Proof) -> Result<R
     let key = open_key(app, &proven.account, password).await?;
     let (id, now) = (account.id.clone(), app.clock.now());
     let (made, written) = codes::make(&id, &proven.account.public_key, key.as_ref(), now, &app.random)?;
-    let made = Arc::new(made);
+    let (made, clock) = (Arc::new(made), app.clock.clone());
     app.store
         .write(move |tx, rows| {
             Box::pin(async move {
                 proven.still(&rows, tx).await?;
-                Ok::<_, Error>(rows.replace_codes(tx, id.as_str(), &made, now).await?)
+                // The time of this try: of two at once, the later one's codes count.
+                Ok::<_, Error>(rows.replace_codes(tx, id.as_str(), &made, clock.now()).await?)
             })
         })
         .await?;

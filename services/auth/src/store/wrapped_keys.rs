@@ -162,16 +162,8 @@ impl Rows {
         codes: &[CodeWrap],
         now: Timestamp,
     ) -> Result<(), StoreError> {
-        let last = sqlx::query(
-            "SELECT created_at_ms FROM recovery_codes WHERE account = $1 ORDER BY created_at_ms DESC LIMIT 1",
-        )
-        .bind(account.to_owned())
-        .fetch_optional(&mut *tx)
-        .await?;
-        let last = last.map(|row| Reader(&row).time("created_at_ms")).transpose()?;
         let floor = self.floors.get(CODES, account).map(Timestamp::from_ms);
-        let after = |time: Timestamp| time.plus(Duration::from_millis(1));
-        let made = [last, floor].into_iter().flatten().map(after).fold(now, Timestamp::max);
+        let made = floor.map_or(now, |floor| now.max(floor.plus(Duration::from_millis(1))));
         self.note(Change::Codes(account.to_owned(), made))?;
         sqlx::query("DELETE FROM recovery_codes WHERE account = $1")
             .bind(account.to_owned())

@@ -34,6 +34,16 @@ fn problem(reply: &Reply, what: &str) -> Slug {
             Slug::parse(code.as_str().unwrap_or_default())
                 .unwrap_or_else(|| unreachable!("{what}: {text} is not in the table"))
         }
+        // OAuth's own (RFC 6749 §5.2).
+        "application/json" => match (body["error"].as_str().unwrap_or_default(), reply.status) {
+            ("invalid_request", 404) => Slug::NotFound,
+            ("invalid_request", 405) => Slug::MethodNotAllowed,
+            ("invalid_request" | "invalid_grant", _) => Slug::MalformedRequest,
+            ("unsupported_grant_type", _) => Slug::UnsupportedGrantType,
+            ("temporarily_unavailable", _) => Slug::Unavailable,
+            ("server_error", _) => Slug::Internal,
+            (other, _) => unreachable!("{what}: `{other}` is not OAuth's: {text}"),
+        },
         other => unreachable!("{what}: {} as `{other}`: {text}", reply.status),
     };
     assert_eq!(slug.status(), reply.status, "{what}: {text}");
@@ -224,7 +234,9 @@ async fn every_operation_is_described() -> Result<()> {
                     answer["content"].as_object().with_context(|| format!("{name} {status}: no body"))?;
                 let fhir = content.keys().any(|media_type| media_type == "application/fhir+json");
                 let text = answer.to_string();
-                assert!(fhir || text.contains("ProblemDocument"), "{name} {status} is no problem");
+                let schema =
+                    if operation.path.starts_with("/oauth/") { "OAuthError" } else { "ProblemDocument" };
+                assert!(fhir || text.contains(schema), "{name} {status} is no problem");
             }
         }
         for parameter in operation.path.split('/').filter(|part| part.starts_with('{')) {

@@ -6,7 +6,7 @@ use std::time::Duration;
 use anyhow::Context as _;
 use hbc_app::{Base, Gauge, Part, ServiceState};
 use hbc_db::floors::Rereading;
-use hbc_db::journal::Journal;
+use hbc_db::journal::{Journal, to_the_end};
 use hbc_db::{DbError, JobFuture, Lock, RowMac, Tx};
 use hbc_service::{AnswerStore, Caller, Problem};
 use hbc_types::Digest;
@@ -45,7 +45,7 @@ pub struct Core {
     pub approvers: Approvers,
     /// Receipts wait at most this long for their batch.
     pub batch_interval: Duration,
-    /// The head that the ledger has of a later journal than this one.
+    /// How the journal stands beside the ledger.
     pub compared: Mutex<Compared>,
 }
 
@@ -183,8 +183,8 @@ impl App {
         T: Send + 'static,
     {
         let this = self.clone();
-        // In a task of its own: a caller who hangs up stops nothing between the commit and the journal.
-        let whole = hbc_service::spawn("change of rights", async move {
+        // A caller who hangs up stops nothing between the commit and the journal.
+        to_the_end("change of rights", async move {
             let gathered = this.write(locks, move |tx| {
                 Box::pin(async move {
                     let changes = Changes::default();
@@ -195,8 +195,8 @@ impl App {
             let (value, changes) = gathered.await?;
             this.journal.append(&changes).await?;
             Ok(value)
-        });
-        whole.await.map_err(|_ended| Error::from(DbError::CommitUnknown))?
+        })
+        .await
     }
 }
 

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use hbc_chain::payload::Payload;
 use hbc_client::ledger::{FinalBlock, FinalTransaction, Journal, JournalError};
+use hbc_db::journal::to_the_end;
 use hbc_db::outbox::Settled;
 use hbc_db::{Db, DbError, JobFuture, Lock, Tx};
 use hbc_types::outbox::{FollowPosition, OpenTransaction, SubmitOutcome};
@@ -143,15 +144,14 @@ impl<E: LedgerEvents> LedgerJournal<E> {
         .await
     }
 
-    /// Commits what `job` does and then what its changes ask for, in a task of its own: a loop that is stopped stops nothing
-    /// between the two.
+    /// Commits what `job` does and then what its changes ask for. A loop that is stopped stops nothing between the two.
     async fn commit<T, F>(&self, locks: Vec<Lock>, job: F) -> Result<T, E::Error>
     where
         F: for<'c> FnOnce(&'c mut Tx, E::Changes) -> JobFuture<'c, T, E::Error> + Clone + Send + 'static,
         T: Send + 'static,
     {
         let this = self.clone();
-        let whole = hbc_service::spawn("commit of final transactions", async move {
+        to_the_end("commit of final transactions", async move {
             let committed = this.db.write_locked(locks, move |tx| {
                 Box::pin(async move {
                     let changes = E::Changes::default();
@@ -162,8 +162,8 @@ impl<E: LedgerEvents> LedgerJournal<E> {
             let (value, changes) = committed.await?;
             this.events.committed(changes).await?;
             Ok(value)
-        });
-        whole.await.map_err(|_ended| E::Error::from(DbError::CommitUnknown))?
+        })
+        .await
     }
 
     async fn note(&self, outcomes: Vec<SubmitOutcome>) -> Result<(), E::Error> {

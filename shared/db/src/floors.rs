@@ -136,7 +136,8 @@ impl<C> Changes<C> {
     }
 }
 
-type Known = HashMap<(&'static str, [u8; NAME]), i64>;
+/// Numbers by name, of each kind.
+type Known = HashMap<&'static str, HashMap<[u8; NAME], i64>>;
 
 /// The floors. Clones share them.
 #[derive(Clone)]
@@ -186,7 +187,7 @@ impl Floors {
     /// Puts a floor in, unless there is a higher one.
     pub fn raise(&self, floor: Floor) {
         let mut known = self.0.known.write().unwrap_or_else(PoisonError::into_inner);
-        let number = known.entry((floor.kind, floor.name)).or_insert(i64::MIN);
+        let number = known.entry(floor.kind).or_default().entry(floor.name).or_insert(i64::MIN);
         *number = (*number).max(floor.number);
     }
 
@@ -194,7 +195,7 @@ impl Floors {
     pub fn check(&self, table: &'static str, written: &impl Change) -> Result<(), SetBackError> {
         let found = self.of(written);
         let known = self.0.known.read().unwrap_or_else(PoisonError::into_inner);
-        match known.get(&(found.kind, found.name)) {
+        match known.get(found.kind).and_then(|of_kind| of_kind.get(&found.name)) {
             Some(number) if found.number < *number => {
                 Err(SetBackError { table, floor: Floor { number: *number, ..found } })
             }
@@ -206,23 +207,23 @@ impl Floors {
     #[must_use]
     pub fn get(&self, kind: &'static str, id: &str) -> Option<i64> {
         let name = self.name(kind, id);
-        self.0.known.read().unwrap_or_else(PoisonError::into_inner).get(&(kind, name)).copied()
+        self.0.known.read().unwrap_or_else(PoisonError::into_inner).get(kind)?.get(&name).copied()
     }
 
     /// Forgets those of the passing kind whose time is over.
     pub fn forget(&self, kinds: Kinds, now: Timestamp) {
         let mut known = self.0.known.write().unwrap_or_else(PoisonError::into_inner);
-        known.retain(|(kind, _), until| *kind != kinds.passing || *until > now.ms());
+        known.entry(kinds.passing).or_default().retain(|_name, until| *until > now.ms());
     }
 
     /// The next head that is told. Of the earlier ones the last [`HEADS`] are known.
     pub(crate) fn next_head(&self, head: Digest) -> Head {
         let mut known = self.0.known.write().unwrap_or_else(PoisonError::into_inner);
-        let heads = known.iter().filter(|((kind, _), _)| *kind == HEAD);
-        let next = heads.map(|(_, number)| *number).max().unwrap_or(0).saturating_add(1);
-        if known.len() > HEADS {
+        let heads = known.entry(HEAD).or_default();
+        let next = heads.values().copied().max().unwrap_or(0).saturating_add(1);
+        if heads.len() > HEADS {
             let oldest = next.saturating_sub(i64::try_from(HEADS).unwrap_or(i64::MAX));
-            known.retain(|(kind, _), number| *kind != HEAD || *number > oldest);
+            heads.retain(|_name, number| *number > oldest);
         }
         Head(head, next)
     }
@@ -235,7 +236,7 @@ impl Floors {
     /// How many there are.
     #[must_use]
     pub fn len(&self) -> usize {
-        self.0.known.read().unwrap_or_else(PoisonError::into_inner).len()
+        self.0.known.read().unwrap_or_else(PoisonError::into_inner).values().map(HashMap::len).sum()
     }
 
     /// Whether there is none.
@@ -248,7 +249,8 @@ impl Floors {
     #[must_use]
     pub fn all(&self) -> Vec<Floor> {
         let known = self.0.known.read().unwrap_or_else(PoisonError::into_inner);
-        known.iter().map(|((kind, name), number)| Floor { kind, name: *name, number: *number }).collect()
+        let all = known.iter().flat_map(|(kind, names)| names.iter().map(move |floor| (kind, floor)));
+        all.map(|(kind, (name, number))| Floor { kind, name: *name, number: *number }).collect()
     }
 }
 

@@ -2,9 +2,9 @@
 //! and forced to disk before it is answered. Who owns the database can set rows back to an older state of theirs, MACs
 //! included; they cannot set back this.
 //!
-//! A line is `kind name number mac`, `name` being a keyed hash of an id: nobody is named here. The MAC is chained: it covers the line and the MAC before it, under the key of the rows,
-//! so that no line can be changed, left out or put in between. What was torn off the end by a crash was never answered.
-//! When it is opened, when it has become long, and after a write that failed, it is written anew as short as it can be.
+//! A line is `kind name number mac`, `name` being a keyed hash of an id: nobody is named here. The MAC is chained: it covers
+//! the line and the MAC before it, under the key of the rows, so that no line can be changed, left out or put in between.
+//! What was torn off the end by a crash was never answered. When it is opened, when it has become long, and after a write that failed, it is written anew as short as it can be.
 //!
 //! Why: decision 0113.
 
@@ -17,7 +17,7 @@ use anyhow::{Context as _, bail};
 use hbc_types::{Digest, Timestamp};
 
 use crate::floors::{Change, Floor, Floors, Kinds};
-use crate::{Column, RowMac};
+use crate::{Column, DbError, RowMac};
 
 /// The first line of the file.
 const HEAD: &str = "hbc rights journal v1";
@@ -32,6 +32,19 @@ type Mac = [u8; RowMac::BYTES];
 #[derive(Debug, thiserror::Error)]
 #[error("the journal of rights cannot be written")]
 pub struct JournalError(#[source] io::Error);
+
+/// Runs work that must not end in the middle, such as a commit and its lines here, in a task of its own: whoever stops waiting
+/// for it does not stop it.
+pub async fn to_the_end<T, E>(
+    name: &'static str,
+    work: impl Future<Output = Result<T, E>> + Send + 'static,
+) -> Result<T, E>
+where
+    T: Send + 'static,
+    E: From<DbError> + Send + 'static,
+{
+    hbc_tasks::spawn(name, work).await.map_err(|_ended| DbError::CommitUnknown)?
+}
 
 /// The open journal. Clones share it.
 #[derive(Clone)]

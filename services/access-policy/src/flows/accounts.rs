@@ -158,9 +158,9 @@ async fn open_session_in(app: &App, tx: &mut Tx, session: &OpenSession, now: Tim
         return Ok(());
     }
     if let AccountId::Patient(patient) = &session.account {
-        // auth tells again, after the patient's key.
         // Set-back rights give nobody anything; their owner comes in, to change them.
         let rights = store::rights::stored_rights(tx, protection, patient).await?;
+        // auth tells again, after the patient's key.
         rights.ok_or(Error::Conflict("the patient is not known yet"))?;
         receipt(app, tx, &Occurrence::signed_in(patient, now)).await?;
     }

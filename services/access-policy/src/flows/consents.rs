@@ -300,7 +300,7 @@ fn next_event(known: Option<StoredKey>, grant: &Grant, accepted: &Accepted) -> R
 }
 
 /// What exists now: the limit of a grant without future records.
-pub async fn number_limits(tx: &mut Tx, grant: &Grant) -> Result<NumberLimits, Error> {
+async fn number_limits(tx: &mut Tx, grant: &Grant) -> Result<NumberLimits, Error> {
     if grant.scope.future_records {
         return Ok(NumberLimits::new());
     }

@@ -51,7 +51,7 @@ async fn audit(app: &App) -> anyhow::Result<u64> {
     let applied = position.map_or(0, |position| position.height);
     let mut view = ChainView::genesis(&app.genesis)?;
     let (mut missing, mut head, mut failed) = (0, None, None);
-    let nodes = app.ledger.node_count();
+    let (nodes, own) = (app.ledger.node_count(), PublicKey::of(&app.service_key).kid());
     for first in 0.. {
         let (before, mut at_end) = (view.height(), 0);
         // Each round begins with another one: none can be slow for all.
@@ -66,7 +66,7 @@ async fn audit(app: &App) -> anyhow::Result<u64> {
                         Err(error) => failed = failed.or(Some(error)),
                     }
                 }
-                head = told_head(app, &block).or(head);
+                head = told_head(own, &block).or(head);
             }
             if view.height() > before {
                 break;
@@ -86,9 +86,8 @@ async fn audit(app: &App) -> anyhow::Result<u64> {
     failed.map_or(Ok(missing), |error| Err(error.into()))
 }
 
-/// The last head of the journal that this service told in a block.
-fn told_head(app: &App, block: &FinalBlock) -> Option<Digest> {
-    let own = PublicKey::of(&app.service_key).kid();
+/// The last head of the journal that this service, whose key is `own`, told in a block.
+fn told_head(own: Digest, block: &FinalBlock) -> Option<Digest> {
     let found = block.transactions.iter().rev().filter_map(|found| found.tx.as_ref());
     let mut heads = found.filter_map(|tx| match tx.payload() {
         Payload::Receipts(receipts) if tx.kid() == own => receipts.rights,

@@ -4,8 +4,8 @@
 //! Why: decision 0121.
 
 use hbc_db::floors::Rereading;
-use hbc_db::journal::Journal;
-use hbc_db::{Db, DbError, JobFuture, Lock, Tx};
+use hbc_db::journal::{Journal, to_the_end};
+use hbc_db::{Db, JobFuture, Lock, Tx};
 
 use crate::domain::floors::Changes;
 use crate::error::Error;
@@ -39,9 +39,8 @@ impl Store {
         T: Send + 'static,
     {
         let this = self.clone();
-        // In a task of its own: a caller who hangs up stops nothing between the commit and the journal.
-        let whole = hbc_service::spawn("change of rights", async move { this.write_here(locks, job).await });
-        whole.await.map_err(|_ended| DbError::CommitUnknown)?
+        // A caller who hangs up stops nothing between the commit and the journal.
+        to_the_end("change of rights", async move { this.write_here(locks, job).await }).await
     }
 
     async fn write_here<T, F>(&self, locks: Vec<Lock>, job: F) -> Result<T, Error>

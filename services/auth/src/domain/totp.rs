@@ -88,7 +88,6 @@ pub fn open(
 mod tests {
     use super::*;
 
-    /// RFC 6238, appendix B, SHA-1, cut to six digits.
     #[test]
     fn an_address_is_drawn_and_an_endless_one_is_not() {
         let drawn = qr_svg(&uri(&[7; 20], "HBC", "alice")).unwrap();
@@ -97,6 +96,7 @@ mod tests {
         assert!(qr_svg(&SecretText::new("x".repeat(4_000))).is_none());
     }
 
+    /// RFC 6238, appendix B, SHA-1, cut to six digits.
     #[test]
     fn published_vectors() {
         let secret = b"12345678901234567890";

@@ -124,9 +124,7 @@ pub async fn change_password(
             })
         })
         .await?;
-    for session in ended {
-        push::told(app, session.as_str()).await?;
-    }
+    push::all_told(app, &ended).await?;
     Ok(())
 }
 

@@ -133,9 +133,7 @@ pub async fn commit(
                 }
                 rows.insert_account(tx, &account).await?;
                 rows.put_wrapped_key(tx, &key).await?;
-                for code in codes.iter() {
-                    rows.insert_code(tx, code).await?;
-                }
+                rows.insert_codes(tx, &codes).await?;
                 Ok::<_, Error>(enqueue::<TellStanding>(tx, &account.id, now).await?)
             })
         })

@@ -82,9 +82,7 @@ pub async fn confirm(
             })
         })
         .await?;
-    for session in ended {
-        push::told(app, session.as_str()).await?;
-    }
+    push::all_told(app, &ended).await?;
     Ok(())
 }
 

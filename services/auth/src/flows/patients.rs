@@ -113,9 +113,7 @@ async fn store(app: &App, account: Account, wraps: Wraps, saved: Option<SavedAns
                 if let Some(key) = key {
                     rows.put_wrapped_key(tx, key).await?;
                 }
-                for code in codes {
-                    rows.insert_code(tx, code).await?;
-                }
+                rows.insert_codes(tx, codes).await?;
                 enqueue::<TellStanding>(tx, &account.id, now).await?;
                 Ok::<_, Error>(enqueue::<TellRootKey>(tx, &account.id, now).await?)
             })

@@ -62,9 +62,7 @@ pub async fn recover(app: &App, request: Recovery, address: &str) -> Result<(), 
         .await?;
     guard.succeed(app).await?;
     tracing::info!(account.id = %account.id, "An account was restored with a recovery code");
-    for session in ended {
-        push::told(app, session.as_str()).await?;
-    }
+    push::all_told(app, &ended).await?;
     Ok(())
 }
 

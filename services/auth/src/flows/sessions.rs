@@ -103,10 +103,7 @@ pub async fn step_up(
     let shown = app.store.write(move |tx, rows| {
         Box::pin(async move {
             let account = proven.still(&rows, tx).await?;
-            let mut session = rows.session(&mut *tx, id.as_str()).await?.ok_or(Error::Unauthenticated)?;
-            if session.account != account.id || !session.is_live(now) {
-                return Err(Error::Unauthenticated);
-            }
+            let mut session = still_own(&rows, tx, &id, &account, now).await?;
             (session.amr, session.auth_time) = (proven.amr, now);
             session.used(now);
             rows.use_session(tx, &session).await?;
@@ -207,20 +204,19 @@ async fn rotate(
     Ok(Refreshed::Granted(Box::new((account, session))))
 }
 
-/// Whether this session of the account has not ended meanwhile, nor the account been suspended.
+/// This session of the account, if it has not ended meanwhile, nor the account been suspended.
 pub async fn still_own(
     rows: &Rows,
     tx: &mut Tx,
     id: &SessionId,
     account: &Account,
     now: Timestamp,
-) -> Result<(), Error> {
+) -> Result<Session, Error> {
     if account.standing == Standing::Suspended {
         return Err(Error::Suspended);
     }
-    let session = rows.session(tx, id.as_str()).await?.ok_or(Error::Unauthenticated)?;
-    let own = session.account == account.id && session.is_live(now);
-    if own { Ok(()) } else { Err(Error::Unauthenticated) }
+    let session = rows.session(tx, id.as_str()).await?;
+    session.filter(|session| session.is_live_for(&account.id, now)).ok_or(Error::Unauthenticated)
 }
 
 /// Ends a session and owes access-policy the news.
@@ -352,11 +348,7 @@ pub async fn end_others(app: &App, caller: &Caller) -> Result<Denial, Error> {
     let ended = app.store.write(move |tx, rows| {
         Box::pin(async move { end_all(&rows, tx, account.id.as_str(), Some(&own.id), "logout", now).await })
     });
-    let mut effective = true;
-    for session in ended.await? {
-        effective &= push::told(app, session.as_str()).await?;
-    }
-    Ok(Denial { since: now, effective })
+    Ok(Denial { since: now, effective: push::all_told(app, &ended.await?).await? })
 }
 
 /// The account and session behind a token, as they stand now: a token outlives a logout or a suspension, its session
@@ -365,7 +357,7 @@ pub async fn current(app: &App, caller: &Caller) -> Result<(Account, Session), E
     let reads = app.store.db.reads();
     let session =
         app.store.rows.session(reads, caller.session.as_str()).await?.ok_or(Error::Unauthenticated)?;
-    if session.account != caller.account || !session.is_live(app.clock.now()) {
+    if !session.is_live_for(&caller.account, app.clock.now()) {
         return Err(Error::Unauthenticated);
     }
     let account =

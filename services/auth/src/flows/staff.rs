@@ -263,9 +263,7 @@ pub async fn suspend(app: &App, deciding: Deciding<'_>, decision: Decision) -> R
         .await?;
     app.finality.wake();
     let effective = push::told(app, agency.as_str()).await?;
-    for session in ended {
-        push::told(app, session.as_str()).await?;
-    }
+    push::all_told(app, &ended).await?;
     Ok(Denial { since: now, effective })
 }
 

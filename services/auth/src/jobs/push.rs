@@ -34,6 +34,15 @@ pub async fn told(app: &App, subject: &str) -> Result<bool, Error> {
     Ok(app.queue.settled(subject, PATIENCE).await?)
 }
 
+/// The same of sessions that ended together.
+pub async fn all_told(app: &App, sessions: &[SessionId]) -> Result<bool, Error> {
+    let mut effective = true;
+    for session in sessions {
+        effective &= told(app, session.as_str()).await?;
+    }
+    Ok(effective)
+}
+
 /// Tells how an account stands.
 pub async fn put_subject(app: &App, account: &Account) -> Result<(), ClientError> {
     let subject =

@@ -4,7 +4,7 @@
 
 use actix_web::http::StatusCode;
 use actix_web::http::header::PRAGMA;
-use actix_web::{HttpResponse, ResponseError as _, post, web};
+use actix_web::{HttpResponse, post, web};
 use hbc_service::{Dialect, Problem, Public, StrictForm, TokenVerifier};
 use hbc_types::problem::Slug;
 use hbc_types::wire::auth::{OAuthError, TokenRequest, TokenResponse, TokenRevocation};
@@ -20,12 +20,9 @@ pub const fn dialect() -> Dialect {
     Dialect { prefix: "/oauth", media_type: "application/json", status, body: error }
 }
 
-/// RFC 6749 §5.2: a request that does not hold is a 400. (401 would be of clients that authenticate.)
 fn status(problem: &Problem) -> StatusCode {
-    match problem.slug().status() {
-        401 | 403 | 409 | 413 | 415 | 422 => StatusCode::BAD_REQUEST,
-        _ => problem.status_code(),
-    }
+    let status = OAuthError::status_of(problem.slug().status());
+    StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR)
 }
 
 fn error(problem: &Problem) -> String {

@@ -72,6 +72,11 @@ impl Session {
         }
     }
 
+    /// Whether it counts at `now` for this account.
+    pub fn is_live_for(&self, account: &AccountId, now: Timestamp) -> bool {
+        self.account == *account && self.is_live(now)
+    }
+
     /// Whether it counts at `now`.
     #[must_use]
     pub fn is_live(&self, now: Timestamp) -> bool {

@@ -133,8 +133,15 @@ impl Rows {
         Ok(Some(key))
     }
 
-    /// Adds a recovery code's wrap.
-    pub async fn insert_code(&self, tx: &mut Tx, code: &CodeWrap) -> Result<(), StoreError> {
+    /// Adds recovery codes' wraps.
+    pub async fn insert_codes(&self, tx: &mut Tx, codes: &[CodeWrap]) -> Result<(), StoreError> {
+        for code in codes {
+            self.insert_code(tx, code).await?;
+        }
+        Ok(())
+    }
+
+    async fn insert_code(&self, tx: &mut Tx, code: &CodeWrap) -> Result<(), StoreError> {
         let CodeWrap { account, n, wrapped: Wrapped { salt, nonce, ciphertext }, created_at, used_at } = code;
         sqlx::query(
             "INSERT INTO recovery_codes (account, n, salt, nonce, ciphertext, created_at_ms, used_at_ms, mac)
@@ -169,10 +176,8 @@ impl Rows {
             .bind(account.to_owned())
             .execute(&mut *tx)
             .await?;
-        for code in codes {
-            self.insert_code(tx, &CodeWrap { created_at: made, ..code.clone() }).await?;
-        }
-        Ok(())
+        let codes = codes.iter().map(|code| CodeWrap { created_at: made, ..code.clone() });
+        self.insert_codes(tx, &codes.collect::<Vec<_>>()).await
     }
 
     /// The unused codes' wraps of `account`. One that was used, or that later codes took the place of, is left out, whatever

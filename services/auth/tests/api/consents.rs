@@ -187,16 +187,21 @@ async fn after_a_new_password_the_same_keys_sign() {
     .await;
 }
 
+/// Signs up a patient who keeps this root key; gives the id.
+async fn with_own_keys(app: &TestApp, username: &str, root: &SigningKey) -> String {
+    let public = PublicKey::of(root);
+    let text = root_possession_text(&app.chain(), &public.kid(), None, username);
+    let form = json!({"username": username, "password": PASSWORD, "custody": "client",
+        "root_public_key": Bytes::from(public.as_bytes().as_slice()),
+        "root_pop": Bytes::from(root.sign(&text).to_bytes().as_slice())});
+    app.post("/v1/patients", "", form).await.expect(201).text("id")
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_client_registers_its_own_keys_and_auth_signs_nothing_for_it() {
     each(|app| async move {
         let root = SigningKey::from_bytes(&[9; 32]);
-        let public = PublicKey::of(&root);
-        let text = root_possession_text(&app.chain(), &public.kid(), None, "carol");
-        let form = json!({"username": "carol", "password": PASSWORD, "custody": "client",
-            "root_public_key": Bytes::from(public.as_bytes().as_slice()),
-            "root_pop": Bytes::from(root.sign(&text).to_bytes().as_slice())});
-        let carol = app.post("/v1/patients", "", form).await.expect(201).text("id");
+        let carol = with_own_keys(&app, "carol", &root).await;
         let token = app.login("carol").await;
         let key = SigningKey::from_bytes(&[10; 32]);
         let registering = |key: &SigningKey, signer: &SigningKey| {
@@ -238,13 +243,7 @@ async fn a_client_registers_its_own_keys_and_auth_signs_nothing_for_it() {
 #[tokio::test(flavor = "multi_thread")]
 async fn an_account_makes_only_so_many_consent_keys_in_a_day() {
     each(|app| async move {
-        let root = SigningKey::from_bytes(&[9; 32]);
-        let public = PublicKey::of(&root);
-        let text = root_possession_text(&app.chain(), &public.kid(), None, "carol");
-        let form = json!({"username": "carol", "password": PASSWORD, "custody": "client",
-            "root_public_key": Bytes::from(public.as_bytes().as_slice()),
-            "root_pop": Bytes::from(root.sign(&text).to_bytes().as_slice())});
-        app.post("/v1/patients", "", form).await.expect(201);
+        with_own_keys(&app, "carol", &SigningKey::from_bytes(&[9; 32])).await;
         let token = app.login("carol").await;
         let register = async |n: u8, token: &str| {
             let key = SigningKey::from_bytes(&[100 + n; 32]);

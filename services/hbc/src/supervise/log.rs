@@ -60,9 +60,8 @@ impl Log {
         Ok(())
     }
 
-    /// Takes what is written into the pipe that it returns, until nobody holds the pipe open; then the receiver
-    /// hears of it. What cannot be written, to a
-    /// full disk for instance, is left out: no process may wait for its log.
+    /// Takes what is written into the pipe that it returns, until nobody holds the pipe open; then the receiver hears of it.
+    /// What cannot be written, to a full disk for instance, is left out: no process may wait for its log.
     pub fn pipe(mut self) -> Result<(PipeWriter, oneshot::Receiver<()>)> {
         let (reader, writer) = io::pipe().context("cannot make a pipe for a log")?;
         let (copied, copying) = oneshot::channel();

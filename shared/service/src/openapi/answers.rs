@@ -29,8 +29,8 @@ struct Form {
     schema: &'static str,
     /// What the names of its shared responses begin with.
     shared: &'static str,
-    /// Whether what is wrong with a request is a 400, whatever it is (RFC 6749 §5.2).
-    coarse: bool,
+    /// The status of what is refused with this one elsewhere.
+    status: fn(u16) -> u16,
 }
 
 const PROBLEMS: Form = Form {
@@ -38,34 +38,26 @@ const PROBLEMS: Form = Form {
     media_type: "application/problem+json",
     schema: "ProblemDocument",
     shared: "",
-    coarse: false,
+    status: std::convert::identity,
 };
 const FHIR: Form = Form {
     prefix: "/fhir",
     media_type: "application/fhir+json",
     schema: OUTCOME,
     shared: "fhir_",
-    coarse: false,
+    status: std::convert::identity,
 };
 const OAUTH: Form = Form {
     prefix: "/oauth",
     media_type: "application/json",
     schema: "OAuthError",
     shared: "oauth_",
-    coarse: true,
+    status: OAuthError::status_of,
 };
 
 impl Form {
     fn of(path: &str) -> Self {
         [FHIR, OAUTH].into_iter().find(|form| path.starts_with(form.prefix)).unwrap_or(PROBLEMS)
-    }
-
-    /// The status of what is refused with `status` elsewhere.
-    const fn status(self, status: u16) -> u16 {
-        match status {
-            401 | 403 | 409 | 413 | 415 | 422 if self.coarse => 400,
-            _ => status,
-        }
     }
 }
 
@@ -168,7 +160,7 @@ fn implied(operation: &Operation, form: Form) -> BTreeSet<u16> {
     if operation.request_body.is_some() {
         all.extend([400, 413, 415, 422]);
     }
-    all.into_iter().map(|status| form.status(status)).collect()
+    all.into_iter().map(form.status).collect()
 }
 
 /// The kinds of problem with this status, the most general first.

@@ -497,6 +497,18 @@ pub struct OAuthError {
     pub error_description: String,
 }
 
+impl OAuthError {
+    /// The status with which OAuth's endpoints answer what elsewhere is refused with `status` (RFC 6749 §5.2): a request that
+    /// does not hold is a 400. (401 would be of clients that authenticate.)
+    #[must_use]
+    pub const fn status_of(status: u16) -> u16 {
+        match status {
+            401 | 403 | 409 | 413 | 415 | 422 => 400,
+            _ => status,
+        }
+    }
+}
+
 /// `GET /.well-known/oauth-authorization-server` (RFC 8414), the part that HBC has.
 #[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
 pub struct AuthorizationServer {

@@ -14,6 +14,7 @@ pub mod users;
 
 use std::io::Write as _;
 use std::net::TcpListener;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 pub use hbc_chain::testing as chain;
@@ -34,14 +35,27 @@ pub fn skip(reason: &str) {
     }
 }
 
-/// `N` TCP ports on loopback that are free now.
+/// `N` TCP ports on loopback that are free now and were given to no other test of this process. They lie between those
+/// that `hbc` chooses for itself and those from which the system serves outgoing connections: either would sometimes
+/// take one before its test listens there.
 #[must_use]
 #[expect(clippy::missing_panics_doc, reason = "a machine without free ports cannot run tests at all")]
 #[expect(clippy::expect_used, reason = "a machine without free ports cannot run tests at all")]
 pub fn free_ports<const N: usize>() -> [u16; N] {
-    let held: [TcpListener; N] =
-        std::array::from_fn(|_| TcpListener::bind(("127.0.0.1", 0)).expect("a free port"));
-    held.map(|listener| listener.local_addr().expect("an address").port())
+    const LOWEST: u32 = 30_000;
+    const SPAN: u32 = 2_700;
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    let first = std::process::id().wrapping_mul(97);
+    let mut tries = 0..SPAN;
+    std::array::from_fn(|_| {
+        tries
+            .find_map(|_| {
+                let place = first.wrapping_add(NEXT.fetch_add(1, Ordering::Relaxed)) % SPAN;
+                let listener = TcpListener::bind(("127.0.0.1", u16::try_from(LOWEST + place).ok()?)).ok()?;
+                listener.local_addr().ok().map(|address| address.port())
+            })
+            .expect("a free port")
+    })
 }
 
 /// A plain HTTP client for talking to services as an outsider would: no retries, no tokens, ten minutes of patience.

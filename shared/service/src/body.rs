@@ -6,7 +6,6 @@
 
 use std::io::Read as _;
 use std::ops::Deref;
-use std::sync::Arc;
 use std::time::Duration;
 
 use actix_web::dev::Payload;
@@ -17,10 +16,10 @@ use flate2::bufread::GzDecoder;
 use futures_util::StreamExt;
 use futures_util::future::LocalBoxFuture;
 use hbc_types::problem::Slug;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use zeroize::Zeroize as _;
 
-use crate::Problem;
+use crate::budget::{Budget, Share};
+use crate::{Problem, peer_address};
 
 /// Longest pause between two pieces of a body.
 const PAUSE: Duration = Duration::from_secs(15);
@@ -29,15 +28,15 @@ const LONGEST: Duration = Duration::from_secs(600);
 /// So much room is made for a body that says its length, before it comes.
 const EXPECTED: usize = 16 << 10;
 /// What every body may hold without being counted.
-const FREE_KIB: u32 = 64;
+const FREE: usize = 64 << 10;
 
 /// How bodies are read by one server, as application data.
 #[derive(Clone, Debug)]
 pub(crate) struct Bodies {
     /// Largest body, in bytes.
     pub(crate) limit: usize,
-    /// What all bodies together may hold beyond [`FREE_KIB`] each, in KiB.
-    pub(crate) budget: Arc<Semaphore>,
+    /// What bodies may hold beyond [`FREE`] each.
+    pub(crate) budget: Budget,
 }
 
 /// The body that follows is gzip: set by the edge, which took the header away.
@@ -69,7 +68,7 @@ pub(crate) fn check_encoding(
 #[derive(Debug)]
 pub struct Body {
     bytes: Bytes,
-    _share: Share,
+    _share: Held,
 }
 
 impl Body {
@@ -111,7 +110,7 @@ pub(crate) async fn read(request: &HttpRequest, payload: Payload, most: usize) -
     if told.is_some_and(|told| told > limit as u64) {
         return Err(too_large(limit));
     }
-    let mut share = Share::of(&bodies.budget);
+    let mut share = Held(bodies.budget.share(peer_address(request)));
     let expected = told.and_then(|told| usize::try_from(told).ok()).unwrap_or(0).min(EXPECTED);
     let bytes = collect(payload, limit, expected, &mut share).await?;
     if request.extensions().get::<Gzip>().is_none() {
@@ -138,7 +137,7 @@ async fn collect(
     mut payload: Payload,
     limit: usize,
     expected: usize,
-    share: &mut Share,
+    share: &mut Held,
 ) -> Result<Bytes, Problem> {
     let broken = |detail: &str| Problem::new(Slug::MalformedRequest).detail(detail);
     // In one piece where it is small: nothing of it stays where it was before it grew.
@@ -163,7 +162,7 @@ async fn collect(
 
 /// Inflates one gzip. Its last four bytes say how long it becomes (RFC 1952 §2.3.1): so much of the budget is taken before
 /// anything is inflated, and not a byte more is read.
-fn inflate(bytes: &[u8], limit: usize, mut share: Share) -> Result<(Bytes, Share), Problem> {
+fn inflate(bytes: &[u8], limit: usize, mut share: Held) -> Result<(Bytes, Held), Problem> {
     let broken =
         || Problem::new(Slug::MalformedRequest).detail("the body is not the one gzip that it says it is");
     let told = bytes.last_chunk::<4>().map(|told| u32::from_le_bytes(*told)).ok_or_else(broken)?;
@@ -181,34 +180,15 @@ fn inflate(bytes: &[u8], limit: usize, mut share: Share) -> Result<(Bytes, Share
 
 /// What one body holds of the server's budget.
 #[derive(Debug)]
-struct Share {
-    budget: Arc<Semaphore>,
-    held: Option<OwnedSemaphorePermit>,
-}
+struct Held(Share);
 
-impl Share {
-    fn of(budget: &Arc<Semaphore>) -> Self {
-        Self { budget: Arc::clone(budget), held: None }
-    }
-
+impl Held {
     /// Grows to hold so many bytes; `unavailable` when others hold too much.
     fn grow(&mut self, bytes: usize) -> Result<(), Problem> {
-        let wanted = u32::try_from(bytes.div_ceil(1024)).unwrap_or(u32::MAX).saturating_sub(FREE_KIB);
-        let held = self.held.as_ref().map_or(0, OwnedSemaphorePermit::num_permits);
-        let more = wanted.saturating_sub(u32::try_from(held).unwrap_or(u32::MAX));
-        if more == 0 {
-            return Ok(());
-        }
-        let busy = |_none| {
+        self.0.grow(bytes.saturating_sub(FREE)).map_err(|_full| {
             let problem = Problem::new(Slug::Unavailable).detail("too many large bodies are on their way");
             problem.retry_after(Duration::from_secs(2))
-        };
-        let permit = Arc::clone(&self.budget).try_acquire_many_owned(more).map_err(busy)?;
-        match &mut self.held {
-            Some(held) => held.merge(permit),
-            None => self.held = Some(permit),
-        }
-        Ok(())
+        })
     }
 }
 
@@ -227,8 +207,8 @@ mod tests {
         encoder.finish().unwrap()
     }
 
-    fn share(kib: usize) -> Share {
-        Share::of(&Arc::new(Semaphore::new(kib)))
+    fn share(kib: usize) -> Held {
+        Held(Budget::new(kib << 10, 0).share(None))
     }
 
     #[test]
@@ -268,16 +248,13 @@ mod tests {
 
     #[test]
     fn small_bodies_are_free_and_large_ones_share() {
-        let budget = Arc::new(Semaphore::new(100));
-        let (mut one, mut two) = (Share::of(&budget), Share::of(&budget));
+        let budget = Budget::new(100 << 10, 0);
+        let (mut one, mut two) = (Held(budget.share(None)), Held(budget.share(None)));
         one.grow(150 << 10).unwrap();
         two.grow(64 << 10).unwrap();
         two.grow(100 << 10).unwrap_err();
         two.grow(78 << 10).unwrap();
-        assert_eq!(budget.available_permits(), 0);
         drop(one);
         two.grow(100 << 10).unwrap();
-        drop(two);
-        assert_eq!(budget.available_permits(), 100);
     }
 }

@@ -7,7 +7,9 @@
 //!
 //! Nothing here knows a database, and nothing here knows a service.
 
+mod answer;
 mod body;
+mod budget;
 mod caller;
 pub mod config;
 mod edge;

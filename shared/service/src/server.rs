@@ -16,9 +16,9 @@ use utoipa::openapi::OpenApi;
 use utoipa_actix_web::AppExt;
 use utoipa_swagger_ui::SwaggerUi;
 
-use tokio::sync::Semaphore;
-
+use crate::answer::Answers;
 use crate::body::Bodies;
+use crate::budget::Budget;
 use crate::edge::{Dialect, Edge};
 use crate::json::JsonLimit;
 use crate::{
@@ -41,6 +41,10 @@ pub struct ServerSettings {
     pub body_limit_bytes: usize,
     /// What bodies on their way may hold together, in bytes, beyond 64 KiB each; at least the largest one.
     pub bodies_in_flight_bytes: usize,
+    /// What answers that wait to be read may hold together, in bytes, beside those of at most 64 KiB; at least the largest one.
+    pub answers_in_flight_bytes: usize,
+    /// After so long without taking anything, a caller's connection is closed, in seconds.
+    pub unread_seconds: u64,
     /// Addresses and networks (`10.0.0.0/8`) of the proxies in front: only they are believed about the client's address and
     /// the name it called.
     pub trusted_proxies: Vec<String>,
@@ -57,6 +61,8 @@ impl Default for ServerSettings {
             json_limit_bytes: 1024 * 1024,
             body_limit_bytes: 32 * 1024 * 1024,
             bodies_in_flight_bytes: 64 * 1024 * 1024,
+            answers_in_flight_bytes: 64 * 1024 * 1024,
+            unread_seconds: 30,
             trusted_proxies: Vec::new(),
             shutdown_seconds: 10,
         }
@@ -151,6 +157,7 @@ impl ServerBuilder {
         let cores = std::thread::available_parallelism().map_or(1, std::num::NonZeroUsize::get);
         let workers = if self.settings.workers == 0 { cores.min(4) } else { self.settings.workers };
         let shutdown = self.settings.shutdown_seconds;
+        let unread = Duration::from_secs(self.settings.unread_seconds);
         let (name, tasks, half_closed) = (self.name, self.tasks.clone(), self.half_closed);
         telemetry::metrics();
         let parts = Arc::new(Parts::of(self)?);
@@ -161,9 +168,11 @@ impl ServerBuilder {
                 App::new().into_utoipa_app().configure(|routes| table(routes)).split_for_parts();
             // The last one named is the outermost.
             app.configure(|config| standard(config, &parts))
+                .wrap(from_fn(crate::answer::hold))
                 .wrap(Compress::default())
                 .wrap(from_fn(crate::edge::around))
         })
+        .on_connect(crate::answer::give_up_after(unread))
         .workers(workers)
         .h1_allow_half_closed(half_closed)
         .keep_alive(Duration::from_secs(75))
@@ -188,6 +197,7 @@ struct Parts {
     edge: web::Data<Edge>,
     json_limit: web::Data<JsonLimit>,
     bodies: web::Data<Bodies>,
+    answers: web::Data<Answers>,
     proxies: web::Data<TrustedProxies>,
     document: web::Data<OpenApi>,
     document_text: web::Data<String>,
@@ -203,8 +213,8 @@ impl Parts {
             open_reads: builder.open_reads,
         };
         let limit = builder.settings.body_limit_bytes;
-        let budget = builder.settings.bodies_in_flight_bytes.max(limit).div_ceil(1024);
-        let budget = Arc::new(Semaphore::new(budget.min(Semaphore::MAX_PERMITS)));
+        let budget = Budget::new(builder.settings.bodies_in_flight_bytes, limit);
+        let answers = Budget::new(builder.settings.answers_in_flight_bytes, limit);
         Ok(Self {
             table: builder.table,
             state: builder.state,
@@ -212,6 +222,7 @@ impl Parts {
             edge: web::Data::new(edge),
             json_limit: web::Data::new(JsonLimit(builder.settings.json_limit_bytes)),
             bodies: web::Data::new(Bodies { limit, budget }),
+            answers: web::Data::new(Answers(answers)),
             proxies: web::Data::new(TrustedProxies::parse(&builder.settings.trusted_proxies)?),
             document_text: web::Data::new(openapi::text(&builder.document)?),
             document: web::Data::new(builder.document),
@@ -232,6 +243,7 @@ fn standard(config: &mut web::ServiceConfig, parts: &Parts) {
         .app_data(parts.document.clone())
         .app_data(parts.document_text.clone())
         .app_data(parts.bodies.clone())
+        .app_data(parts.answers.clone())
         .app_data(web::PathConfig::default().error_handler(|error, _request| refuse("path", &error)))
         .app_data(web::QueryConfig::default().error_handler(|error, _request| refuse("query", &error)))
         .route("/livez", web::get().to(livez))

@@ -1,0 +1,123 @@
+//! What a server holds for its callers at once: so many bytes together, and of these so many for one address, so that no
+//! single one shuts the others out.
+
+use std::collections::HashMap;
+use std::net::IpAddr;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+/// So many bytes. Clones share them.
+#[derive(Clone, Debug)]
+pub(crate) struct Budget(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    together: usize,
+    each: usize,
+    held: Mutex<Held>,
+}
+
+#[derive(Debug, Default)]
+struct Held {
+    together: usize,
+    by: HashMap<IpAddr, usize>,
+}
+
+/// Others hold too much.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Full;
+
+impl Budget {
+    /// Of `together` bytes, three quarters of them at most for one address. Whoever holds nothing yet gets `at_least` in any
+    /// case that the others leave.
+    pub(crate) fn new(together: usize, at_least: usize) -> Self {
+        let together = together.max(at_least);
+        let each = (together / 4 * 3).max(at_least);
+        Self(Arc::new(Inner { together, each, held: Mutex::default() }))
+    }
+
+    /// Nothing yet, for a request from this address.
+    pub(crate) fn share(&self, address: Option<IpAddr>) -> Share {
+        Share { budget: self.clone(), address, bytes: 0 }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Held> {
+        self.0.held.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// What one request holds of a [`Budget`], given back when this is dropped.
+#[derive(Debug)]
+pub(crate) struct Share {
+    budget: Budget,
+    address: Option<IpAddr>,
+    bytes: usize,
+}
+
+impl Share {
+    /// Grows to hold so many bytes; never shrinks.
+    pub(crate) fn grow(&mut self, bytes: usize) -> Result<(), Full> {
+        let more = bytes.saturating_sub(self.bytes);
+        if more == 0 {
+            return Ok(());
+        }
+        let Inner { together, each, .. } = *self.budget.0;
+        let mut held = self.budget.lock();
+        let own = self.address.and_then(|address| held.by.get(&address)).copied().unwrap_or(0);
+        if held.together.saturating_add(more) > together || own.saturating_add(more) > each {
+            return Err(Full);
+        }
+        held.together += more;
+        if let Some(address) = self.address {
+            *held.by.entry(address).or_default() += more;
+        }
+        drop(held);
+        self.bytes += more;
+        Ok(())
+    }
+}
+
+impl Drop for Share {
+    fn drop(&mut self) {
+        let mut held = self.budget.lock();
+        held.together -= self.bytes;
+        if let Some(address) = self.address
+            && let Some(own) = held.by.get_mut(&address)
+        {
+            *own -= self.bytes;
+            if *own == 0 {
+                held.by.remove(&address);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_address_never_holds_everything() {
+        let budget = Budget::new(100, 40);
+        let share = |last| budget.share(Some(IpAddr::from([127, 0, 0, last])));
+        let (mut one, mut two, mut three) = (share(1), share(1), share(2));
+        one.grow(50).unwrap();
+        one.grow(20).unwrap();
+        two.grow(26).unwrap_err();
+        two.grow(25).unwrap();
+        three.grow(26).unwrap_err();
+        three.grow(25).unwrap();
+        drop(one);
+        two.grow(75).unwrap();
+        drop((two, three));
+        let held = budget.lock();
+        assert_eq!((held.together, held.by.len()), (0, 0));
+    }
+
+    #[test]
+    fn the_largest_body_fits_alone() {
+        let budget = Budget::new(10, 40);
+        let mut share = budget.share(None);
+        share.grow(40).unwrap();
+        share.grow(41).unwrap_err();
+    }
+}

@@ -1,14 +1,18 @@
-//! Whatever arrives, a service keeps its size: bodies that inflate, bodies that never end, texts of nothing but values.
+//! Whatever arrives, a service keeps its size: bodies that inflate, bodies that never end, answers that nobody reads.
 
 use std::io::Write as _;
-use std::net::TcpStream;
+use std::net::{Ipv4Addr, SocketAddr, TcpStream};
+use std::path::Path;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result};
 use flate2::Compression;
 use flate2::write::GzEncoder;
 use futures_util::future::join_all;
-use hbc_tests::TestApp;
+use hbc_tests::{Person, TestApp, wait};
 use reqwest::{Client, StatusCode};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpSocket;
 
 /// What no service may ever have held.
 const CEILING_KIB: u64 = 300 * 1024;
@@ -88,10 +92,117 @@ async fn bombs_and_half_bodies_leave_every_service_its_size() -> Result<()> {
     app.upload(&patient, b"%PDF a letter").await?;
     app.patient().await?;
     drop(halves);
-    for name in ["auth", "access-policy", "storage", "node-1"] {
-        let held = high_water(&app, name)?;
+    assert_sizes(&app)
+}
+
+/// The processes that are watched: one of each service.
+const SERVICES: [&str; 4] = ["auth", "access-policy", "storage", "node-1"];
+
+/// Each service was at most so large.
+fn assert_sizes(app: &TestApp) -> Result<()> {
+    for name in SERVICES {
+        let held = high_water(app, name)?;
         println!("{name}: {} MiB at most", held / 1024);
         assert!(held < CEILING_KIB, "{name} held {held} KiB");
     }
+    Ok(())
+}
+
+/// Another host than the tests': an address of its own on this machine.
+const ELSEWHERE: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 2);
+/// How long the document is that they ask for: more than the system buffers for a connection.
+const DOCUMENT: usize = 5 << 20;
+/// Callers that ask for it: together more than an address may hold.
+const DOCUMENTS: usize = 25;
+/// Callers of each service that ask for other things.
+const UNREAD: usize = 200;
+
+/// Connections that take nothing are closed sooner than usual.
+fn patience_of_ten_seconds(dir: &Path) -> Result<()> {
+    for name in SERVICES {
+        let file = dir.join(format!("config/{name}.toml"));
+        let usual = std::fs::read_to_string(&file)?;
+        assert!(usual.contains("unread_seconds = 30\n"), "{name}");
+        std::fs::write(&file, usual.replace("unread_seconds = 30\n", "unread_seconds = 10\n"))?;
+    }
+    Ok(())
+}
+
+/// Asks from another address for something large, and reads none of it.
+async fn asks_and_never_reads(url: &str, token: &str) -> Result<tokio::net::TcpStream> {
+    let (address, path) =
+        url.strip_prefix("http://").and_then(|rest| rest.split_once('/')).context("a URL")?;
+    let socket = TcpSocket::new_v4()?;
+    socket.set_recv_buffer_size(4096)?;
+    socket.bind(SocketAddr::from((ELSEWHERE, 0)))?;
+    let mut stream = socket.connect(address.parse()?).await?;
+    let head = format!(
+        "GET /{path} HTTP/1.1\r\nhost: {address}\r\nauthorization: Bearer {token}\r\nconnection: close\r\n\r\n"
+    );
+    stream.write_all(head.as_bytes()).await?;
+    Ok(stream)
+}
+
+/// Median and 99th percentile of the time that a list takes.
+async fn times_of_lists(app: &TestApp, patient: &Person) -> Result<(Duration, Duration)> {
+    let mut times = Vec::new();
+    for _ in 0..100 {
+        let began = Instant::now();
+        app.list(patient, patient.patient()?.as_str(), "PATRQT").await?;
+        times.push(began.elapsed());
+    }
+    times.sort_unstable();
+    Ok((*times.get(50).context("a median")?, *times.get(98).context("a percentile")?))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn answers_that_nobody_reads_leave_every_service_its_size() -> Result<()> {
+    let Some(app) = TestApp::start_with(patience_of_ten_seconds).await? else { return Ok(()) };
+    let patient = app.patient().await?;
+    let stack = app.stack();
+    let large = app.upload(&patient, &[b"%PDF".as_slice(), &[b'x'; DOCUMENT]].concat()).await?;
+    let nodes = stack.nodes();
+    let node = nodes.first().context("a node")?;
+    let document = format!("{}/v1/records/{}/content", stack.storage(), large.id);
+    let large = [
+        format!("{}/openapi.json", stack.storage()),
+        format!("{}/openapi.json", stack.auth()),
+        format!("{}/openapi.json", stack.access_policy()),
+        format!("{node}/v1/blocks?from=0&limit=100"),
+    ];
+    let alone = times_of_lists(&app, &patient).await?;
+    let mut unread = Vec::new();
+    for (url, callers) in std::iter::once((&document, DOCUMENTS)).chain(large.iter().map(|url| (url, UNREAD)))
+    {
+        for asked in join_all((0..callers).map(|_| asks_and_never_reads(url, patient.token()))).await {
+            unread.push(asked?);
+        }
+    }
+    // Whoever comes from somewhere else is served as if they were not there.
+    let beside = times_of_lists(&app, &patient).await?;
+    println!("a list takes {alone:?} alone, {beside:?} beside {} unread answers (median, p99)", unread.len());
+    assert!(beside.1 < Duration::from_secs(1).max(alone.1 * 3), "{beside:?}");
+    assert_sizes(&app)?;
+    // What they hold is theirs for no longer than that: then they are cut off, and all of it is free again.
+    let mut begun = Vec::new();
+    for stream in unread.iter_mut().take(DOCUMENTS) {
+        let mut status = [0; 12];
+        let read = stream.read_exact(&mut status).await;
+        begun.push(read.is_err() || status == *b"HTTP/1.1 200");
+    }
+    let metrics = format!("{}/metrics", stack.storage());
+    wait::until("nothing is on its way", async || {
+        let text = app.http.get(&metrics).send().await?.text().await?;
+        Ok(text.contains("hbc_in_flight_bytes{of=\"answers\"} 0\n").then_some(()))
+    })
+    .await?;
+    for (stream, begun) in unread.iter_mut().zip(&begun) {
+        let mut rest = Vec::new();
+        let ended = stream.read_to_end(&mut rest).await;
+        assert!(!begun || ended.is_err() || rest.len() < DOCUMENT, "a whole answer after so long");
+    }
+    let refused = begun.iter().filter(|begun| !**begun).count();
+    println!("{refused} of {DOCUMENTS} were told to come again, the others were cut off");
+    assert!(refused > 0 && refused < DOCUMENTS);
     Ok(())
 }

@@ -50,8 +50,10 @@ pub struct Core {
     pub anchors: AnchorSettings,
     /// How much may be written.
     pub room: RoomSettings,
-    /// Turns of large bodies to be parsed.
-    pub parsing: Parsing,
+    /// Turns of large bodies to be parsed: each becomes many times its size while it is looked at.
+    pub parsing: Turns,
+    /// Turns of large records to be opened.
+    pub opening: Turns,
     /// Uploads that this process is working on: however long they take, they are not dead.
     pub under_way: UnderWay,
 }
@@ -99,7 +101,8 @@ impl App {
             reconcile: config.reconcile.clone(),
             anchors: config.anchors.clone(),
             room: config.room.clone(),
-            parsing: Parsing::default(),
+            parsing: Turns::new(PARSED_KIB),
+            opening: Turns::new(OPENED_KIB),
             under_way: UnderWay::default(),
             base,
         })))
@@ -128,29 +131,34 @@ impl ServiceState for App {
     }
 }
 
-/// What is being parsed at once: a body becomes many times its size while it is looked at.
-#[derive(Clone, Debug)]
-pub struct Parsing(Arc<Semaphore>);
+/// KiB of bodies that are parsed at once.
+const PARSED_KIB: u32 = 16 * 1024;
+/// KiB of records that are opened at once.
+const OPENED_KIB: u32 = 16 * 1024;
 
-impl Parsing {
-    /// KiB of bodies that are parsed at once.
-    const KIB: u32 = 16 * 1024;
-    /// Bodies up to this many KiB wait for nobody.
+/// Who works on something large now; others wait, in their order.
+#[derive(Clone, Debug)]
+pub struct Turns {
+    free: Arc<Semaphore>,
+    kib: u32,
+}
+
+impl Turns {
+    /// What is up to this many KiB waits for nobody.
     const SMALL: u32 = 256;
 
-    /// Waits until a body of this length may be parsed; it is its turn while what is returned lives.
-    pub async fn turn(&self, bytes: usize) -> Option<OwnedSemaphorePermit> {
+    /// For so many KiB at once, or one thing that is larger.
+    fn new(kib: u32) -> Self {
+        Self { free: Arc::new(Semaphore::new(kib as usize)), kib }
+    }
+
+    /// Waits until so many bytes may be worked on; it is their turn while what is returned lives.
+    pub async fn turn(&self, bytes: u64) -> Option<OwnedSemaphorePermit> {
         let kib = u32::try_from(bytes.div_ceil(1024)).unwrap_or(u32::MAX);
         if kib <= Self::SMALL {
             return None;
         }
-        Arc::clone(&self.0).acquire_many_owned(kib.min(Self::KIB)).await.ok()
-    }
-}
-
-impl Default for Parsing {
-    fn default() -> Self {
-        Self(Arc::new(Semaphore::new(Self::KIB as usize)))
+        Arc::clone(&self.free).acquire_many_owned(kib.min(self.kib)).await.ok()
     }
 }
 

@@ -2,7 +2,7 @@
 //! holds until the last one is gone; one that nobody reads is given up.
 
 use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 
 use actix_web::body::{BodySize, BoxBody, MessageBody};
@@ -53,55 +53,57 @@ pub(crate) async fn hold<B: MessageBody + 'static>(
     let Some(answers) = answers.filter(|_| !head && large(response.response().body().size())) else {
         return Ok(response);
     };
+    let mut share = answers.0.share(address);
     let (request, answer) = response.into_parts();
     let (answer, body) = answer.into_parts();
-    let body = match body.try_into_bytes() {
-        Ok(bytes) => {
-            let mut share = answers.0.share(address);
-            share.grow(bytes.len()).map_err(|_full| {
-                let busy = Problem::new(Slug::Unavailable).detail("too many large answers wait to be read");
-                busy.retry_after(Duration::from_secs(2))
-            })?;
-            BoxBody::new(Paced::new(bytes, share))
-        }
-        // A stream is made as it goes out.
-        Err(stream) => stream,
+    let BodySize::Sized(length) = body.size() else { return Err(Problem::new(Slug::Internal).into()) };
+    share.grow(usize::try_from(length).unwrap_or(usize::MAX)).map_err(|_full| {
+        let busy = Problem::new(Slug::Unavailable).detail("too many large answers wait to be read");
+        busy.retry_after(Duration::from_secs(2))
+    })?;
+    let (ready, stream) = match body.try_into_bytes() {
+        Ok(bytes) => (bytes, None),
+        Err(stream) => (Bytes::new(), Some(stream)),
     };
-    Ok(ServiceResponse::new(request, answer.set_body(body)))
+    let until = Instant::now() + Duration::from_secs(60 + length / SLOWEST);
+    let paced = Paced { ready, stream, length, until, _share: share };
+    Ok(ServiceResponse::new(request, answer.set_body(BoxBody::new(paced))))
 }
 
 /// A body in slices. It holds its share while any of it is here.
 struct Paced {
-    rest: Bytes,
+    ready: Bytes,
+    /// Where more comes from.
+    stream: Option<BoxBody>,
+    length: u64,
     until: Instant,
     _share: Share,
-}
-
-impl Paced {
-    fn new(rest: Bytes, share: Share) -> Self {
-        let longest = Duration::from_secs(60 + rest.len() as u64 / SLOWEST);
-        Self { rest, until: Instant::now() + longest, _share: share }
-    }
 }
 
 impl MessageBody for Paced {
     type Error = Box<dyn std::error::Error>;
 
     fn size(&self) -> BodySize {
-        BodySize::Sized(self.rest.len() as u64)
+        BodySize::Sized(self.length)
     }
 
     fn poll_next(
         mut self: Pin<&mut Self>,
-        _context: &mut Context<'_>,
+        context: &mut Context<'_>,
     ) -> Poll<Option<Result<Bytes, Self::Error>>> {
-        if self.rest.is_empty() {
-            return Poll::Ready(None);
-        }
         if Instant::now() > self.until {
             return Poll::Ready(Some(Err("the answer is read too slowly".into())));
         }
-        let slice = self.rest.len().min(SLICE);
-        Poll::Ready(Some(Ok(self.rest.split_to(slice))))
+        while self.ready.is_empty()
+            && let Some(stream) = &mut self.stream
+        {
+            match ready!(Pin::new(stream).poll_next(context)) {
+                Some(Ok(piece)) => self.ready = piece,
+                Some(Err(error)) => return Poll::Ready(Some(Err(error))),
+                None => self.stream = None,
+            }
+        }
+        let slice = self.ready.len().min(SLICE);
+        Poll::Ready((slice > 0).then(|| Ok(self.ready.split_to(slice))))
     }
 }

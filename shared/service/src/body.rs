@@ -208,7 +208,7 @@ mod tests {
     }
 
     fn share(kib: usize) -> Held {
-        Held(Budget::new(kib << 10, 0).share(None))
+        Held(Budget::new("tests", kib << 10, 0).share(None))
     }
 
     #[test]
@@ -248,7 +248,7 @@ mod tests {
 
     #[test]
     fn small_bodies_are_free_and_large_ones_share() {
-        let budget = Budget::new(100 << 10, 0);
+        let budget = Budget::new("tests", 100 << 10, 0);
         let (mut one, mut two) = (Held(budget.share(None)), Held(budget.share(None)));
         one.grow(150 << 10).unwrap();
         two.grow(64 << 10).unwrap();

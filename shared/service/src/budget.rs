@@ -11,6 +11,7 @@ pub(crate) struct Budget(Arc<Inner>);
 
 #[derive(Debug)]
 struct Inner {
+    of: &'static str,
     together: usize,
     each: usize,
     held: Mutex<Held>,
@@ -27,17 +28,22 @@ struct Held {
 pub(crate) struct Full;
 
 impl Budget {
-    /// Of `together` bytes, three quarters of them at most for one address. Whoever holds nothing yet gets `at_least` in any
+    /// For `of` (the gauge `hbc_in_flight_bytes` names them so), of `together` bytes, three quarters of them at most for one address. Whoever holds nothing yet gets `at_least` in any
     /// case that the others leave.
-    pub(crate) fn new(together: usize, at_least: usize) -> Self {
+    pub(crate) fn new(of: &'static str, together: usize, at_least: usize) -> Self {
         let together = together.max(at_least);
         let each = (together / 4 * 3).max(at_least);
-        Self(Arc::new(Inner { together, each, held: Mutex::default() }))
+        Self(Arc::new(Inner { of, together, each, held: Mutex::default() }))
     }
 
     /// Nothing yet, for a request from this address.
     pub(crate) fn share(&self, address: Option<IpAddr>) -> Share {
         Share { budget: self.clone(), address, bytes: 0 }
+    }
+
+    #[expect(clippy::cast_precision_loss, reason = "a gauge")]
+    fn show(&self, held: &Held) {
+        metrics::gauge!("hbc_in_flight_bytes", "of" => self.0.of).set(held.together as f64);
     }
 
     fn lock(&self) -> MutexGuard<'_, Held> {
@@ -70,6 +76,7 @@ impl Share {
         if let Some(address) = self.address {
             *held.by.entry(address).or_default() += more;
         }
+        self.budget.show(&held);
         drop(held);
         self.bytes += more;
         Ok(())
@@ -78,8 +85,12 @@ impl Share {
 
 impl Drop for Share {
     fn drop(&mut self) {
+        if self.bytes == 0 {
+            return;
+        }
         let mut held = self.budget.lock();
         held.together -= self.bytes;
+        self.budget.show(&held);
         if let Some(address) = self.address
             && let Some(own) = held.by.get_mut(&address)
         {
@@ -97,7 +108,7 @@ mod tests {
 
     #[test]
     fn one_address_never_holds_everything() {
-        let budget = Budget::new(100, 40);
+        let budget = Budget::new("tests", 100, 40);
         let share = |last| budget.share(Some(IpAddr::from([127, 0, 0, last])));
         let (mut one, mut two, mut three) = (share(1), share(1), share(2));
         one.grow(50).unwrap();
@@ -115,7 +126,7 @@ mod tests {
 
     #[test]
     fn the_largest_body_fits_alone() {
-        let budget = Budget::new(10, 40);
+        let budget = Budget::new("tests", 10, 40);
         let mut share = budget.share(None);
         share.grow(40).unwrap();
         share.grow(41).unwrap_err();

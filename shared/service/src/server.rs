@@ -213,8 +213,8 @@ impl Parts {
             open_reads: builder.open_reads,
         };
         let limit = builder.settings.body_limit_bytes;
-        let budget = Budget::new(builder.settings.bodies_in_flight_bytes, limit);
-        let answers = Budget::new(builder.settings.answers_in_flight_bytes, limit);
+        let budget = Budget::new("bodies", builder.settings.bodies_in_flight_bytes, limit);
+        let answers = Budget::new("answers", builder.settings.answers_in_flight_bytes, limit);
         Ok(Self {
             table: builder.table,
             state: builder.state,

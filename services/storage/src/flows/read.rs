@@ -172,9 +172,11 @@ pub async fn open(
     if rows.is_empty() {
         return Ok(OpenedAll { records: Vec::new(), known: true, rule: None });
     }
-    if rows.iter().map(|row| row.row.length).sum::<u64>() > MAX_BYTES {
+    let bytes = rows.iter().map(|row| row.row.length).sum::<u64>();
+    if bytes > MAX_BYTES {
         return Err(Error::invalid("_count", "the records are too large to be read at once"));
     }
+    let _turn = app.opening.turn(bytes).await;
     let items = rows.iter().map(|row| UnwrapItem {
         record: row.row.id.clone(),
         version: row.row.version,

@@ -5,12 +5,12 @@
 mod admissions;
 mod consents;
 mod figures;
+mod hostile_database;
 mod keys;
 mod log;
 mod loops;
 mod matrix;
 mod requests;
 mod stolen_key;
-mod tampering;
 mod what_the_chain_says;
 mod world;

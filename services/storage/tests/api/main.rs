@@ -4,6 +4,7 @@
 
 mod anchors;
 mod app;
+mod cheap_writer;
 mod conditional;
 mod failures;
 mod gauges;
@@ -12,7 +13,6 @@ mod kubo;
 mod loops;
 mod matrix;
 mod no_answer_before_a_decision;
-mod quotas;
 mod reads;
 mod records_that_spoil_others;
 mod twin_patients;

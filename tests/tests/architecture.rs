@@ -65,7 +65,7 @@ const ALLOWED: [(&str, &[&str]); 17] = [
 const CONFINED: [(&str, &[&str]); 5] = [
     ("cedar-policy", &["hbc-access-policy"]),
     ("ipfs-api-backend-hyper", &["hbc-storage"]),
-    ("jsonwebtoken", &["hbc-client"]),
+    ("jsonwebtoken", &["hbc-client", "hbc-testkit"]),
     ("malachite-core", &["hbc-consensus"]),
     ("malachite-types", &["hbc-consensus"]),
 ];

@@ -13,6 +13,7 @@ use hbc_client::Endpoint;
 use hbc_db::journal::Journal;
 use hbc_db::{DbError, RowMac};
 use hbc_service::RateLimit;
+use hbc_types::ids::ClientId;
 use hbc_types::secret::Key32;
 
 use crate::config::{Config, SessionSettings};
@@ -47,6 +48,8 @@ pub struct Core {
     pub sessions: SessionSettings,
     /// Sign-ups by address.
     pub sign_ups: RateLimit<String>,
+    /// What clients ask for.
+    pub client_requests: RateLimit<ClientId>,
     /// One password check at a time for an account from an address.
     pub attempts: KeyedLocks,
 }
@@ -99,6 +102,7 @@ impl App {
             access_policy: Endpoint::new(&config.access_policy_url)?,
             sessions: config.sessions.clone(),
             sign_ups: RateLimit::new(SIGN_UPS, Duration::from_millis(100)),
+            client_requests: RateLimit::new(CLIENT_REQUESTS, Duration::from_millis(20)),
             attempts: KeyedLocks::default(),
             base,
         })))
@@ -110,6 +114,9 @@ const SIGN_UPS: NonZeroU32 = match NonZeroU32::new(500) {
     Some(sign_ups) => sign_ups,
     None => NonZeroU32::MIN,
 };
+
+/// Requests of one client at once; then fifty a second.
+const CLIENT_REQUESTS: NonZeroU32 = NonZeroU32::MIN.saturating_add(199);
 
 /// Keys that never leave the process.
 pub struct Keys {

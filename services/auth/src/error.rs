@@ -50,6 +50,12 @@ pub enum Error {
     /// The agency is not approved.
     #[error("the agency is not approved")]
     AgencyUnverified,
+    /// An OAuth client did not prove who it is; the words are for one whose signature held.
+    #[error("the client did not prove itself: {0}")]
+    InvalidClient(&'static str),
+    /// A scope that the client may not have.
+    #[error("the scope is not open: {0}")]
+    InvalidScope(String),
     /// The caller may not do this.
     #[error("not allowed: {0}")]
     Forbidden(&'static str),
@@ -129,6 +135,8 @@ impl From<Error> for JobError {
             | Error::Suspended
             | Error::SuspendedBecause(_)
             | Error::AgencyUnverified
+            | Error::InvalidClient(_)
+            | Error::InvalidScope(_)
             | Error::Forbidden(_)
             | Error::NotFound
             | Error::Conflict(_)
@@ -181,6 +189,8 @@ impl From<Error> for Problem {
             Error::Suspended => Self::new(Slug::Suspended),
             Error::SuspendedBecause(reason) => Self::new(Slug::Suspended).detail(reason.clone()),
             Error::AgencyUnverified => Self::new(Slug::AgencyUnverified),
+            Error::InvalidClient(why) => Self::new(Slug::InvalidClient).detail(*why),
+            Error::InvalidScope(why) => Self::new(Slug::InvalidScope).detail(why.clone()),
             Error::Forbidden(why) => Self::new(Slug::Forbidden).detail(*why),
             Error::NotFound => Self::new(Slug::NotFound),
             Error::Conflict(why) => Self::new(Slug::Conflict).detail(*why),

@@ -15,6 +15,7 @@ use hbc_types::ids::IntentId;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::config::{AnchorSettings, Config, ReconcileSettings, RoomSettings};
+use crate::domain::capabilities::About;
 use crate::domain::index::IndexKey;
 use crate::domain::reference::Bases;
 use crate::error::Error;
@@ -44,6 +45,8 @@ pub struct Core {
     pub index: IndexKey,
     /// Where this deployment's `/fhir` is reached: references below are its own.
     pub bases: Bases,
+    /// What everybody may know of it.
+    pub about: About,
     /// How unfinished work is cleaned up.
     pub reconcile: ReconcileSettings,
     /// When segments are anchored.
@@ -98,6 +101,7 @@ impl App {
             policy: Policy::new(&config.access_policy_url, base.caller.clone())?,
             index: IndexKey::new(&config.index_key_file.key()?),
             bases: Bases::new(config.fhir_bases.iter().map(String::as_str)),
+            about: About::with_tokens_of(&config.base.issuer),
             reconcile: config.reconcile.clone(),
             anchors: config.anchors.clone(),
             room: config.room.clone(),

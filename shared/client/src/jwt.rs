@@ -1,5 +1,5 @@
-//! Compact JWS with Ed25519 and nothing else: the one signer and the one opener of HBC's tokens, and the one place
-//! that calls `jsonwebtoken`.
+//! Compact JWS with Ed25519 and nothing else: the one signer and the one opener of HBC's tokens, and with
+//! [`crate::assertion`], for tokens of others, the one place that calls `jsonwebtoken`.
 //!
 //! The library signs, checks signatures and compares `iss` and `aud`. It reads headers generously, so every token
 //! passes [`Unverified::parse`] first: a header may hold `alg`, `typ` and `kid` and nothing more, so that `crit`,
@@ -23,7 +23,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 /// Longest token that is looked at.
-const MAX_LENGTH: usize = 8 * 1024;
+pub(crate) const MAX_LENGTH: usize = 8 * 1024;
 
 /// Why a token is refused. Callers get one answer for all of them; the kind is for the log.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
@@ -52,7 +52,7 @@ pub enum JwtError {
 }
 
 impl JwtError {
-    fn of(error: &Error) -> Self {
+    pub(crate) fn of(error: &Error) -> Self {
         match error.kind() {
             ErrorKind::InvalidSignature | ErrorKind::InvalidEddsaKey => Self::Signature,
             ErrorKind::InvalidAlgorithm | ErrorKind::InvalidAlgorithmName => Self::Header,
@@ -74,7 +74,7 @@ struct Header {
 
 /// Gives `jsonwebtoken` its cryptography, once in a process. Without it the library chooses by its features, and
 /// panics at the first token when a dependency switches a second provider on.
-fn with_provider() {
+pub(crate) fn with_provider() {
     static INSTALLED: Once = Once::new();
     INSTALLED.call_once(|| {
         // Refused only when there is a provider already, and nothing else in HBC installs one.
@@ -157,14 +157,14 @@ impl TrustedKey {
 pub struct Expected(Validation);
 
 impl Expected {
-    /// Tokens by `issuer` for `audience` that hold at least the `required` ones of `iss`, `aud`, `sub`, `exp` and
+    /// Tokens by `issuer` for one of `audiences` that hold at least the `required` ones of `iss`, `aud`, `sub`, `exp` and
     /// `nbf`. The caller compares the times: see [`Unverified::verify`].
     #[must_use]
-    pub fn new(issuer: &str, audience: &str, required: &[&str]) -> Self {
+    pub fn new(issuer: &str, audiences: &[&str], required: &[&str]) -> Self {
         let mut validation = Self::signature_alone().0;
         validation.validate_aud = true;
         validation.set_issuer(&[issuer]);
-        validation.set_audience(&[audience]);
+        validation.set_audience(audiences);
         validation.set_required_spec_claims(required);
         Self(validation)
     }
@@ -237,7 +237,7 @@ impl<'a> Unverified<'a> {
     }
 }
 
-fn decode(part: &str) -> Result<Vec<u8>, JwtError> {
+pub(crate) fn decode(part: &str) -> Result<Vec<u8>, JwtError> {
     URL_SAFE_NO_PAD.decode(part).map_err(|_not_base64url| JwtError::Malformed)
 }
 
@@ -257,7 +257,7 @@ mod tests {
     fn verify(claims: &Value) -> Result<Value, JwtError> {
         let token = sign(TYP, &signing_key(), claims).unwrap();
         let key = TrustedKey::new(&signing_key().verifying_key()).unwrap();
-        let expected = Expected::new("me", "you", &["iss", "aud", "sub", "exp", "nbf"]);
+        let expected = Expected::new("me", &["you"], &["iss", "aud", "sub", "exp", "nbf"]);
         Unverified::parse(&token, TYP).unwrap().verify(&key, &expected)
     }
 

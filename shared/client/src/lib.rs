@@ -3,6 +3,7 @@
 //! Nothing else in HBC builds an HTTP client. A remote problem crosses unchanged ([`ClientError::Problem`]);
 //! everything that is not a clear answer is an error of its own and never a success.
 
+pub mod assertion;
 mod call;
 pub mod context;
 mod error;

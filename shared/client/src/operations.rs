@@ -10,9 +10,9 @@ use hbc_types::wire::access::{
     Explanation, FreezeView, GrantDraft, GrantPage, GrantView, RootView, Unwrapped,
 };
 use hbc_types::wire::auth::{
-    AgencyCreated, AgencyView, AuthorizationServer, ConsentKeyRegistered, ConsentSignature, Denial, Me,
-    MemberView, PatientCreated, RecoveryCodes, RevocationSignature, Sessions, SteppedUp, TokenResponse,
-    Tokens, TotpPrepared, UnfreezeSignature,
+    AgencyCreated, AgencyView, ConsentKeyRegistered, ConsentSignature, Denial, Me, MemberView,
+    PatientCreated, RecoveryCodes, RevocationSignature, Sessions, SteppedUp, Tokens, TotpPrepared,
+    UnfreezeSignature,
 };
 use hbc_types::wire::explorer::{
     BlockDetails, BlockSummary, ChangeView, NetworkView, NodesView, TransactionSummary, VotesView,
@@ -22,6 +22,7 @@ use hbc_types::wire::ledger::{
     AddressesView, BatchAnswer, BlockView, BlocksView, ChallengeAnswer, GrantStateView, KeyView, MembersView,
     NodeStatus, Promise, StaffView, TransactionView,
 };
+use hbc_types::wire::oauth::{AuthorizationServer, ClientView, Clients, Introspection, TokenResponse};
 use hbc_types::wire::storage::{RecordCreated, RecordPage, RecordView};
 use hbc_types::wire::token::Jwks;
 use reqwest::Method;
@@ -101,10 +102,16 @@ macro_rules! operations {
 operations! {
     /// auth's operations.
     auth {
+        introspect_token() = POST "/oauth/introspect" -> Introspection;
         grant_token() = POST "/oauth/token" -> TokenResponse;
         revoke_token() = POST "/oauth/revoke" -> ();
         show_jwks() = GET "/.well-known/jwks.json" -> Jwks;
         show_authorization_server() = GET "/.well-known/oauth-authorization-server" -> AuthorizationServer;
+        show_smart_configuration() = GET "/.well-known/smart-configuration" -> AuthorizationServer;
+        list_clients() = GET "/v1/me/clients" -> Clients;
+        register_client() = POST "/v1/me/clients" -> ClientView;
+        remove_client(id) = DELETE "/v1/me/clients/{id}" -> Denial;
+        set_client_keys(id) = PUT "/v1/me/clients/{id}/jwks" -> ClientView;
         list_agencies() = GET "/v1/agencies" -> Page<AgencyView>;
         sign_up_agency() = POST "/v1/agencies" -> AgencyCreated;
         show_agency(id) = GET "/v1/agencies/{id}" -> AgencyView;
@@ -177,6 +184,7 @@ operations! {
     storage {
         fhir_bundle() = POST "/fhir" -> Raw;
         fhir_everything(id) = GET "/fhir/Patient/{id}/$everything" -> Raw;
+        fhir_smart_configuration() = GET "/fhir/.well-known/smart-configuration" -> AuthorizationServer;
         fhir_metadata() = GET "/fhir/metadata" -> Raw;
         fhir_search(r#type) = GET "/fhir/{type}" -> Raw;
         fhir_create(r#type) = POST "/fhir/{type}" -> Raw;

@@ -11,7 +11,7 @@ use hbc_types::account::Role;
 use hbc_types::ids::{AccountId, AgencyId, OperatorId, PatientId, SessionId};
 use hbc_types::problem::Slug;
 use hbc_types::secret::SecretText;
-use hbc_types::wire::token::{AccessClaims, STEP_UP_SECONDS};
+use hbc_types::wire::token::{AccessClaims, ClientClaims, STEP_UP_SECONDS};
 
 use crate::{Problem, TokenError, TokenVerifier};
 
@@ -42,6 +42,8 @@ pub struct Caller {
     pub amr: Vec<String>,
     /// Whether the account has a second factor.
     pub second_factor: bool,
+    /// The client that acts for the account, and what it may: only [`Acting`] callers have one.
+    pub client: Option<ClientClaims>,
     /// The token itself, to be sent along with calls made on the account's behalf.
     pub token: SecretText,
 }
@@ -64,6 +66,7 @@ impl Caller {
             auth_time: claims.auth_time,
             amr: claims.amr,
             second_factor: claims.second_factor,
+            client: claims.client,
             token: SecretText::new(token),
         }
     }
@@ -72,6 +75,20 @@ impl Caller {
 /// A caller, or nobody when no credentials were sent; bad credentials are still refused.
 #[derive(Clone, Debug)]
 pub struct MaybeCaller(pub Option<Caller>);
+
+/// An account, or a client that acts for one. For the routes below `/fhir`, which ask what the client may, and for what storage
+/// asks in their name.
+#[derive(Clone, Debug)]
+pub struct Acting(pub Caller);
+
+impl FromRequest for Acting {
+    type Error = Problem;
+    type Future = LocalBoxFuture<'static, Result<Self, Problem>>;
+    fn from_request(request: &HttpRequest, _payload: &mut Payload) -> Self::Future {
+        let request = request.clone();
+        Box::pin(async move { Ok(Self(caller(request, Whose::AccountsAndClients).await?)) })
+    }
+}
 
 /// A patient.
 #[derive(Clone, Debug)]
@@ -119,13 +136,24 @@ fn bearer(request: &HttpRequest) -> Result<Option<String>, Problem> {
     Ok(Some(token.to_owned()))
 }
 
-async fn maybe_caller(request: HttpRequest) -> Result<Option<Caller>, Problem> {
+/// Whose tokens a route takes.
+#[derive(Clone, Copy)]
+enum Whose {
+    Accounts,
+    AccountsAndClients,
+}
+
+async fn maybe_caller(request: HttpRequest, whose: Whose) -> Result<Option<Caller>, Problem> {
     let Some(token) = bearer(&request)? else { return Ok(None) };
     let Some(verifier) = request.app_data::<web::Data<TokenVerifier>>() else {
         tracing::error!("A route asks for a caller, but the server was built without a token verifier");
         return Err(Problem::new(Slug::Internal));
     };
-    match verifier.verify(&token).await {
+    let verified = match whose {
+        Whose::Accounts => verifier.verify(&token).await,
+        Whose::AccountsAndClients => verifier.verify_any(&token).await,
+    };
+    match verified {
         Ok(claims) => Ok(Some(Caller::new(claims, token))),
         Err(TokenError::NoKeys) => Err(Problem::new(Slug::DependencyUnavailable)),
         Err(error) => {
@@ -135,8 +163,8 @@ async fn maybe_caller(request: HttpRequest) -> Result<Option<Caller>, Problem> {
     }
 }
 
-async fn caller(request: HttpRequest) -> Result<Caller, Problem> {
-    maybe_caller(request).await?.ok_or_else(unauthenticated)
+async fn caller(request: HttpRequest, whose: Whose) -> Result<Caller, Problem> {
+    maybe_caller(request, whose).await?.ok_or_else(unauthenticated)
 }
 
 impl FromRequest for MaybeCaller {
@@ -144,7 +172,7 @@ impl FromRequest for MaybeCaller {
     type Future = LocalBoxFuture<'static, Result<Self, Problem>>;
     fn from_request(request: &HttpRequest, _payload: &mut Payload) -> Self::Future {
         let request = request.clone();
-        Box::pin(async move { Ok(Self(maybe_caller(request).await?)) })
+        Box::pin(async move { Ok(Self(maybe_caller(request, Whose::Accounts).await?)) })
     }
 }
 
@@ -152,7 +180,7 @@ impl FromRequest for Caller {
     type Error = Problem;
     type Future = LocalBoxFuture<'static, Result<Self, Problem>>;
     fn from_request(request: &HttpRequest, _payload: &mut Payload) -> Self::Future {
-        Box::pin(caller(request.clone()))
+        Box::pin(caller(request.clone(), Whose::Accounts))
     }
 }
 
@@ -164,7 +192,7 @@ macro_rules! role_extractor {
             fn from_request(request: &HttpRequest, _payload: &mut Payload) -> Self::Future {
                 let request = request.clone();
                 Box::pin(async move {
-                    let caller = caller(request).await?;
+                    let caller = caller(request, Whose::Accounts).await?;
                     let AccountId::$variant(id) = &caller.account else {
                         return Err(Problem::new(Slug::Forbidden).detail(concat!(
                             "only ",

@@ -28,7 +28,7 @@ pub mod telemetry;
 mod token;
 
 pub use body::Body;
-pub use caller::{Agency, Caller, MaybeCaller, Operator, Patient, Public};
+pub use caller::{Acting, Agency, Caller, MaybeCaller, Operator, Patient, Public};
 pub use edge::{Dialect, RequestId};
 pub use form::StrictForm;
 pub use idempotency::{AnswerStore, IdempotencyKey};

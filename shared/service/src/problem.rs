@@ -98,6 +98,7 @@ impl Problem {
             Slug::StepUp => {
                 format!("Bearer error=\"insufficient_user_authentication\", max_age={STEP_UP_SECONDS}")
             }
+            Slug::InsufficientScope => "Bearer error=\"insufficient_scope\"".to_owned(),
             _ => "Bearer".to_owned(),
         }
     }
@@ -112,7 +113,7 @@ impl Problem {
         if let Some(after) = self.retry_after {
             answer.insert_header((RETRY_AFTER, after.as_secs().max(1).to_string()));
         }
-        if self.slug.status() == 401 {
+        if self.slug.status() == 401 || self.slug == Slug::InsufficientScope {
             answer.insert_header((WWW_AUTHENTICATE, self.challenge()));
         }
         let body = serde_json::to_string(&self.document(instance)).unwrap_or_default();

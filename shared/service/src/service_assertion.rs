@@ -96,7 +96,7 @@ impl ServiceVerifier {
         let audience = audience.into();
         let peers = keys.iter().filter_map(|(role, key)| {
             let key = TrustedKey::new(key).ok()?;
-            let expected = Expected::new(role.code(), audience.code(), REQUIRED);
+            let expected = Expected::new(role.code(), &[audience.code()], REQUIRED);
             Some((key.kid().to_owned(), Peer { role: *role, key, expected }))
         });
         let (peers, started) = (peers.collect(), clock.now());

@@ -13,7 +13,7 @@ use hbc_client::Endpoint;
 use hbc_client::jwt::{Expected, JwtError, TrustedKey, Unverified};
 use hbc_client::operations::auth;
 use hbc_types::Clock;
-use hbc_types::wire::token::{ACCESS_TYP, AccessClaims, Jwks};
+use hbc_types::wire::token::{ACCESS_TYP, AccessClaims, Jwks, fhir_audience};
 use tokio::sync::Mutex;
 use tokio::time::Instant;
 
@@ -77,6 +77,10 @@ pub struct TokenVerifier {
 
 struct VerifierState {
     issuer: String,
+    /// Of accounts' tokens.
+    audience: String,
+    /// Of clients' tokens.
+    fhir: String,
     expected: Expected,
     clock: Clock,
     keys: RwLock<Option<Keys>>,
@@ -111,9 +115,12 @@ impl TokenVerifier {
         source: Option<Endpoint>,
         clock: Clock,
     ) -> Self {
+        let fhir = fhir_audience(audience);
         let inner = VerifierState {
             issuer: issuer.to_owned(),
-            expected: Expected::new(issuer, audience, REQUIRED),
+            expected: Expected::new(issuer, &[audience, &fhir], REQUIRED),
+            audience: audience.to_owned(),
+            fhir,
             clock,
             keys: RwLock::new(keys),
             source,
@@ -122,8 +129,14 @@ impl TokenVerifier {
         Self { inner: Arc::new(inner) }
     }
 
-    /// Checks `token` and gives its claims.
+    /// Checks the `token` of an account and gives its claims. Those of clients are for another audience.
     pub async fn verify(&self, token: &str) -> Result<AccessClaims, TokenError> {
+        let claims = self.verify_any(token).await?;
+        if claims.client.is_none() { Ok(claims) } else { Err(TokenError::Audience) }
+    }
+
+    /// Checks the `token` of an account, or of a client that acts for one at `/fhir`.
+    pub async fn verify_any(&self, token: &str) -> Result<AccessClaims, TokenError> {
         let unverified = Unverified::parse(token, ACCESS_TYP)?;
         let key = match self.key(unverified.kid()) {
             Some(key) => key,
@@ -134,7 +147,8 @@ impl TokenVerifier {
         };
         let claims: AccessClaims = unverified.verify(&key, &self.inner.expected)?;
         self.check(&claims)?;
-        Ok(claims)
+        let audience = if claims.client.is_some() { &self.inner.fhir } else { &self.inner.audience };
+        if claims.aud == *audience { Ok(claims) } else { Err(TokenError::Audience) }
     }
 
     /// A loop for [`crate::Tasks`]: fetches the key set now and every five minutes.

@@ -47,6 +47,7 @@ impl User {
             auth_time: now,
             amr: vec!["pwd".to_owned()],
             second_factor: false,
+            client: None,
         }
     }
 

@@ -117,6 +117,10 @@ id!(
     AppId, "app"
 );
 id!(
+    /// A program that an agency registered, with keys of its own: its back office.
+    ClientId, "cli"
+);
+id!(
     /// A device or gateway that a patient paired.
     DeviceId, "dev"
 );

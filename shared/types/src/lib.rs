@@ -16,6 +16,7 @@ pub mod random;
 pub mod ranges;
 pub mod saved;
 pub mod schema;
+pub mod scope;
 pub mod secret;
 pub mod time;
 pub mod wire;

@@ -53,6 +53,10 @@ problems! {
     BadTime = "bad_time", 400, "The time in the signed text is not acceptable", false;
     /// The token endpoint gives no tokens for this grant type (RFC 6749 §5.2).
     UnsupportedGrantType = "unsupported_grant_type", 400, "No tokens are given for this grant type", false;
+    /// A client did not prove who it is (RFC 6749 §5.2).
+    InvalidClient = "invalid_client", 400, "The client is not known, or did not prove who it is", false;
+    /// More is asked for than the client may have, or what is given to none (RFC 6749 §5.2).
+    InvalidScope = "invalid_scope", 400, "The scope is not open to this client", false;
     /// No valid credentials.
     Unauthenticated = "unauthenticated", 401, "Valid credentials are needed", false;
     /// Unknown user or wrong password: deliberately one answer.
@@ -67,6 +71,8 @@ problems! {
     BadSignature = "bad_signature", 401, "The signature is not valid here", false;
     /// The caller may know of it but may not do it.
     Forbidden = "forbidden", 403, "Not allowed", false;
+    /// The token's scope does not name this (RFC 6750 §3.1).
+    InsufficientScope = "insufficient_scope", 403, "The token's scope does not allow this", false;
     /// The policy denies: the detail names the rule.
     Denied = "denied", 403, "The patient's consent does not allow this", false;
     /// The agency has not been approved yet.

@@ -3,7 +3,7 @@
 
 use actix_web::http::StatusCode;
 use actix_web::{HttpResponse, delete, get, post, put, web};
-use hbc_service::{AnyService, Caller, FromAuth, FromStorage, Problem, Service, StrictJson};
+use hbc_service::{Acting, AnyService, FromAuth, FromStorage, Problem, Service, StrictJson};
 use hbc_types::ids::{AccountId, PatientId, SessionId};
 use hbc_types::problem::Slug;
 use hbc_types::wire::access::{
@@ -150,7 +150,7 @@ pub async fn delete_denial(
 #[post("/internal/v1/keys/data-keys")]
 pub async fn data_keys(
     _storage: Service<FromStorage>,
-    caller: Caller,
+    Acting(caller): Acting,
     body: StrictJson<DataKeysRequest>,
     app: web::Data<App>,
 ) -> Result<HttpResponse, Problem> {
@@ -167,7 +167,7 @@ pub async fn data_keys(
 #[post("/internal/v1/keys/unwrap")]
 pub async fn unwrap(
     _storage: Service<FromStorage>,
-    caller: Caller,
+    Acting(caller): Acting,
     body: StrictJson<UnwrapRequest>,
     app: web::Data<App>,
 ) -> Result<HttpResponse, Problem> {
@@ -214,7 +214,7 @@ pub async fn anchored(
 #[post("/internal/v1/decisions")]
 pub async fn decisions(
     _storage: Service<FromStorage>,
-    caller: Caller,
+    Acting(caller): Acting,
     body: StrictJson<DecisionRequest>,
     app: web::Data<App>,
 ) -> Result<HttpResponse, Problem> {
@@ -236,7 +236,7 @@ pub async fn decisions(
 #[post("/internal/v1/admissions")]
 pub async fn admissions(
     _storage: Service<FromStorage>,
-    caller: Caller,
+    Acting(caller): Acting,
     body: StrictJson<AdmissionRequest>,
     app: web::Data<App>,
 ) -> Result<HttpResponse, Problem> {

@@ -1,16 +1,18 @@
 //! What a change of rights is here: what the journal beside the database keeps of it, below which no row may fall. An older
-//! password, a session that ended and a recovery code that was used do not come back with an older row.
+//! password, a session that ended, a client that was removed and a recovery code that was used do not come back with an older row.
 //!
 //! Why: decision 0121.
 
 use hbc_db::floors::{self, Kinds};
 use hbc_types::Timestamp;
-use hbc_types::ids::{AccountId, SessionId};
+use hbc_types::ids::{AccountId, ClientId, SessionId};
 
 /// Kinds of changes.
-pub const KINDS: Kinds = Kinds { lasting: &[ACCOUNT, CODE, CODES], passing: SESSION };
+pub const KINDS: Kinds = Kinds { lasting: &[ACCOUNT, CLIENT, CODE, CODES], passing: SESSION };
 /// Of an account.
 pub const ACCOUNT: &str = "account";
+/// Of an agency's client.
+pub const CLIENT: &str = "client";
 /// Of a recovery code.
 pub const CODE: &str = "code";
 /// Of an account's set of recovery codes.
@@ -26,6 +28,8 @@ pub type Changes = floors::Changes<Change>;
 pub enum Change {
     /// An account's row was written so many times.
     Account(AccountId, i64),
+    /// The keys of a client, or that it is registered, changed so many times.
+    Client(ClientId, i64),
     /// A recovery code was used: its account and the salt of its wrap.
     Code(String, [u8; 16]),
     /// An account's recovery codes were made anew at this time.
@@ -38,6 +42,7 @@ impl floors::Change for Change {
     fn parts(&self) -> (&'static str, String, i64) {
         match self {
             Self::Account(account, version) => (ACCOUNT, account.to_string(), *version),
+            Self::Client(client, version) => (CLIENT, client.to_string(), *version),
             Self::Code(account, salt) => (CODE, code(account, salt), 1),
             Self::Codes(account, made) => (CODES, account.clone(), made.ms()),
             Self::Session(session, end) => (SESSION, session.to_string(), end.ms()),

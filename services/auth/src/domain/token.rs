@@ -1,4 +1,5 @@
-//! Access tokens: EdDSA JWTs of ten minutes that say who calls and nothing about rights.
+//! Access tokens: EdDSA JWTs of ten minutes that say who calls and nothing about rights; those of clients, of five minutes, say
+//! to what the client is held, too.
 
 use std::sync::Arc;
 
@@ -7,7 +8,9 @@ use hbc_client::jwt;
 use hbc_types::account::Role;
 use hbc_types::ids::{AccountId, SessionId};
 use hbc_types::secret::SecretText;
-use hbc_types::wire::token::{ACCESS_SECONDS, ACCESS_TYP, AccessClaims, Jwk, Jwks};
+use hbc_types::wire::token::{
+    ACCESS_SECONDS, ACCESS_TYP, AccessClaims, CLIENT_SECONDS, ClientClaims, Jwk, Jwks, fhir_audience,
+};
 use hbc_types::{Random, Timestamp};
 
 /// How the credentials of a session were checked.
@@ -17,6 +20,8 @@ pub enum Amr {
     Password,
     /// Password and second factor.
     PasswordAndCode,
+    /// A client's key.
+    Key,
 }
 
 impl Amr {
@@ -26,6 +31,7 @@ impl Amr {
         match self {
             Self::Password => vec!["pwd".to_owned()],
             Self::PasswordAndCode => vec!["pwd".to_owned(), "otp".to_owned()],
+            Self::Key => vec!["swk".to_owned()],
         }
     }
 
@@ -35,13 +41,14 @@ impl Amr {
         match self {
             Self::Password => "pwd",
             Self::PasswordAndCode => "pwd otp",
+            Self::Key => "swk",
         }
     }
 
     /// The way of a code.
     #[must_use]
     pub fn parse(code: &str) -> Option<Self> {
-        [Self::Password, Self::PasswordAndCode].into_iter().find(|amr| amr.code() == code)
+        [Self::Password, Self::PasswordAndCode, Self::Key].into_iter().find(|amr| amr.code() == code)
     }
 }
 
@@ -60,6 +67,8 @@ pub struct Bearer {
     pub amr: Amr,
     /// Whether the account has a second factor.
     pub second_factor: bool,
+    /// The client that acts for it.
+    pub client: Option<ClientClaims>,
 }
 
 /// Signs access tokens. Clones share the key.
@@ -105,19 +114,24 @@ impl TokenIssuer {
         now: Timestamp,
         random: &Random,
     ) -> Result<SecretText, jwt::JwtError> {
+        let (aud, life) = match bearer.client {
+            None => (self.audience.clone(), ACCESS_SECONDS),
+            Some(_) => (fhir_audience(&self.audience), CLIENT_SECONDS),
+        };
         let claims = AccessClaims {
             iss: self.issuer.clone(),
-            aud: self.audience.clone(),
+            aud,
             sub: bearer.account.clone(),
             iat: now.seconds(),
             nbf: now.seconds(),
-            exp: now.seconds() + ACCESS_SECONDS,
+            exp: now.seconds() + life,
             jti: hex::encode(random.bytes::<16>()),
             sid: bearer.session.clone(),
             role: bearer.role,
             auth_time: bearer.auth_time.seconds(),
             amr: bearer.amr.names(),
             second_factor: bearer.second_factor,
+            client: bearer.client.clone(),
         };
         self.signer.sign(ACCESS_TYP, &claims).map(SecretText::new)
     }
@@ -141,6 +155,7 @@ mod tests {
             auth_time: Timestamp::from_ms(5_000),
             amr: Amr::PasswordAndCode,
             second_factor: true,
+            client: None,
         };
         let token = issuer.issue(&bearer, Timestamp::from_ms(9_999), &random).unwrap();
         let jwk = issuer.jwks().keys.remove(0);

@@ -2,6 +2,7 @@
 
 pub mod account;
 pub mod agencies;
+pub mod clients;
 pub mod codes;
 pub mod consents;
 pub mod factors;

@@ -44,7 +44,12 @@ pub async fn log_in(
         expires_at: now.plus(Duration::from_secs(u64::from(app.sessions.days) * 24 * 3600)),
         ended_at: None,
         end_reason: None,
-        told: Some(Told { created_at: now, last_used_at: now, client: user_agent.and_then(client::coarse) }),
+        told: Some(Told {
+            created_at: now,
+            last_used_at: now,
+            client: user_agent.and_then(client::coarse),
+            oauth_client: None,
+        }),
     };
     let refresh = RefreshToken::random(&app.random);
     let stored = stored(app, &session, refresh.hash(), now);
@@ -87,6 +92,7 @@ fn access_token(
         auth_time: session.auth_time,
         amr: session.amr,
         second_factor: account.second_factor_at.is_some(),
+        client: None,
     };
     Ok(app.issuer.issue(&bearer, now, &app.random)?)
 }
@@ -220,7 +226,7 @@ pub async fn still_own(
 }
 
 /// Ends a session and owes access-policy the news.
-async fn end(
+pub async fn end(
     rows: &Rows,
     tx: &mut Tx,
     mut session: Session,

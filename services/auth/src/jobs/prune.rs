@@ -33,6 +33,7 @@ async fn prune(app: &App) -> Result<(), Error> {
         .write(move |tx, rows| {
             Box::pin(async move {
                 rows.prune_sessions(tx, now.minus(day)).await?;
+                rows.prune_assertions(tx, now.minus(Duration::from_secs(600))).await?;
                 Ok(rows.prune_throttle(tx, now.minus(day), now.minus(day * 90)).await?)
             })
         })

@@ -3,10 +3,9 @@
 use actix_web::http::header::CACHE_CONTROL;
 use actix_web::{HttpResponse, get, web};
 use hbc_service::Public;
-use hbc_types::wire::auth::AuthorizationServer;
+use hbc_types::wire::oauth::AuthorizationServer;
 use hbc_types::wire::token::Jwks;
 
-use super::oauth;
 use crate::app::App;
 
 /// The keys that sign access tokens.
@@ -22,17 +21,17 @@ pub async fn jwks(_anybody: Public, app: web::Data<App>) -> HttpResponse {
     responses((status = 200, description = "The metadata", body = AuthorizationServer)))]
 #[get("/.well-known/oauth-authorization-server")]
 pub async fn authorization_server(_anybody: Public, app: web::Data<App>) -> HttpResponse {
-    let issuer = app.issuer.issuer().trim_end_matches('/').to_owned();
-    let metadata = AuthorizationServer {
-        jwks_uri: format!("{issuer}/.well-known/jwks.json"),
-        token_endpoint: format!("{issuer}/oauth/token"),
-        revocation_endpoint: format!("{issuer}/oauth/revoke"),
-        response_types_supported: Vec::new(),
-        grant_types_supported: vec![oauth::REFRESH.to_owned()],
-        token_endpoint_auth_methods_supported: vec!["none".to_owned()],
-        revocation_endpoint_auth_methods_supported: vec!["none".to_owned()],
-        service_documentation: format!("{issuer}/openapi.json"),
-        issuer,
-    };
+    public(&AuthorizationServer::at(app.issuer.issuer()))
+}
+
+/// SMART App Launch configuration: the same, where SMART's clients look for it.
+#[utoipa::path(tag = "metadata", operation_id = "show_smart_configuration", security(()),
+    responses((status = 200, description = "The metadata", body = AuthorizationServer)))]
+#[get("/.well-known/smart-configuration")]
+pub async fn smart_configuration(_anybody: Public, app: web::Data<App>) -> HttpResponse {
+    public(&AuthorizationServer::at(app.issuer.issuer()))
+}
+
+fn public(metadata: &AuthorizationServer) -> HttpResponse {
     HttpResponse::Ok().insert_header((CACHE_CONTROL, "public, max-age=300")).json(metadata)
 }

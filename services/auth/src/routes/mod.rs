@@ -1,6 +1,7 @@
 //! The HTTP table of auth. A handler parses, authorises by its argument types, calls one flow, answers.
 
 pub mod agencies;
+pub mod clients;
 pub mod consents;
 pub mod me;
 pub mod members;
@@ -41,6 +42,10 @@ pub fn table(routes: &mut Routes<'_>) {
         .service(me::prepare_totp)
         .service(me::confirm_totp)
         .service(me::remove_totp)
+        .service(clients::list)
+        .service(clients::register)
+        .service(clients::set_keys)
+        .service(clients::remove)
         .service(members::list)
         .service(members::take_in)
         .service(members::dismiss)
@@ -57,8 +62,10 @@ pub fn table(routes: &mut Routes<'_>) {
         .service(agencies::reinstate)
         .service(oauth::grant)
         .service(oauth::revoke)
+        .service(oauth::introspect)
         .service(metadata::jwks)
-        .service(metadata::authorization_server);
+        .service(metadata::authorization_server)
+        .service(metadata::smart_configuration);
 }
 
 /// The address that failures are counted under.

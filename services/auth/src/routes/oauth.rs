@@ -7,13 +7,17 @@ use actix_web::http::header::PRAGMA;
 use actix_web::{HttpResponse, post, web};
 use hbc_service::{Dialect, Problem, Public, StrictForm, TokenVerifier};
 use hbc_types::problem::Slug;
-use hbc_types::wire::auth::{OAuthError, TokenRequest, TokenResponse, TokenRevocation};
+use hbc_types::wire::oauth::{
+    Introspection, IntrospectionRequest, OAuthError, TokenRequest, TokenResponse, TokenRevocation,
+};
 
 use crate::app::App;
-use crate::flows::sessions;
+use crate::flows::{clients, sessions};
 
-/// The grant type that the token endpoint takes.
-pub const REFRESH: &str = "refresh_token";
+/// The grant type of sessions.
+const REFRESH: &str = "refresh_token";
+/// The grant type of clients.
+const CLIENT: &str = "client_credentials";
 
 /// How requests to these endpoints are refused.
 pub const fn dialect() -> Dialect {
@@ -28,6 +32,8 @@ fn status(problem: &Problem) -> StatusCode {
 fn error(problem: &Problem) -> String {
     let error = match (problem.slug(), problem.slug().status()) {
         (Slug::UnsupportedGrantType, _) => "unsupported_grant_type",
+        (Slug::InvalidClient, _) => "invalid_client",
+        (Slug::InvalidScope, _) => "invalid_scope",
         (_, 401 | 403) => "invalid_grant",
         (_, 400..429) => "invalid_request",
         (_, 429 | 503) => "temporarily_unavailable",
@@ -43,15 +49,17 @@ fn error(problem: &Problem) -> String {
     serde_json::to_string(&error).unwrap_or_default()
 }
 
-/// The token endpoint (RFC 6749 §3.2): gives new tokens for the latest refresh token.
+/// The token endpoint (RFC 6749 §3.2): gives new tokens for the latest refresh token, and tokens to an agency's program that
+/// proves itself.
 ///
 /// Each refresh token is good once; for ten seconds more it gets the same answer, in case that was lost. Any later use ends
-/// the whole session.
+/// the whole session. A program's token is good for five minutes and for `/fhir` alone.
 #[utoipa::path(tag = "oauth", operation_id = "grant_token", security(()),
     request_body(content = TokenRequest, content_type = "application/x-www-form-urlencoded"),
     responses(
         (status = 200, description = "New tokens", body = TokenResponse),
-        (status = 400, description = "Refused, and why: the token is unknown, expired, or was used before"),
+        (status = 400, description = "Refused, and why: a token or an assertion that is unknown, expired, or was used before"),
+        (status = 429, description = "Too many requests of one client"),
         (status = 503),
     ))]
 #[post("/oauth/token")]
@@ -60,18 +68,49 @@ pub async fn grant(
     form: StrictForm<TokenRequest>,
     app: web::Data<App>,
 ) -> Result<HttpResponse, Problem> {
-    let TokenRequest { grant_type, refresh_token } = form.into_value();
-    if grant_type != REFRESH {
-        return Err(Problem::new(Slug::UnsupportedGrantType));
-    }
-    let token = refresh_token.ok_or_else(|| Problem::invalid(REFRESH, "is missing"))?;
-    let tokens = sessions::refresh(&app, &token).await?;
-    let answer = TokenResponse {
-        access_token: tokens.access_token,
-        token_type: tokens.token_type,
-        expires_in: tokens.expires_in,
-        refresh_token: tokens.refresh_token,
+    let form = form.into_value();
+    let answer = match form.grant_type.as_str() {
+        REFRESH => {
+            let token = form.refresh_token.ok_or_else(|| Problem::invalid(REFRESH, "is missing"))?;
+            let tokens = sessions::refresh(&app, &token).await?;
+            TokenResponse {
+                access_token: tokens.access_token,
+                token_type: tokens.token_type,
+                expires_in: tokens.expires_in,
+                refresh_token: Some(tokens.refresh_token),
+                scope: None,
+            }
+        }
+        CLIENT => {
+            let (kind, assertion) = (form.client_assertion_type.as_deref(), form.client_assertion.as_ref());
+            clients::grant(&app, kind, assertion, form.scope.as_deref()).await?
+        }
+        _ => return Err(Problem::new(Slug::UnsupportedGrantType)),
     };
+    Ok(HttpResponse::Ok().insert_header((PRAGMA, "no-cache")).json(answer))
+}
+
+/// The introspection endpoint (RFC 7662): whether an access token is good now, for the client that it is of.
+///
+/// Of any other token, and of what is no token, the answer is `{"active": false}`.
+#[utoipa::path(tag = "oauth", operation_id = "introspect_token", security(()),
+    request_body(content = IntrospectionRequest, content_type = "application/x-www-form-urlencoded"),
+    responses(
+        (status = 200, description = "How the token stands", body = Introspection),
+        (status = 400, description = "The request cannot be read, or the client did not prove itself"),
+        (status = 429, description = "Too many requests of one client"),
+    ))]
+#[post("/oauth/introspect")]
+pub async fn introspect(
+    _anybody: Public,
+    form: StrictForm<IntrospectionRequest>,
+    tokens: web::Data<TokenVerifier>,
+    app: web::Data<App>,
+) -> Result<HttpResponse, Problem> {
+    let form = form.into_value();
+    let claims = tokens.verify_any(form.token.expose()).await.ok();
+    let (kind, assertion) = (form.client_assertion_type.as_deref(), form.client_assertion.as_ref());
+    let answer = clients::introspect(&app, kind, assertion, claims).await?;
     Ok(HttpResponse::Ok().insert_header((PRAGMA, "no-cache")).json(answer))
 }
 
@@ -94,7 +133,7 @@ pub async fn revoke(
     app: web::Data<App>,
 ) -> Result<HttpResponse, Problem> {
     let TokenRevocation { token, token_type_hint: _seen_without } = form.into_value();
-    let claims = tokens.verify(token.expose()).await.ok();
+    let claims = tokens.verify_any(token.expose()).await.ok();
     if sessions::revoke(&app, &token, claims.map(|claims| (claims.sid, claims.sub))).await? {
         Ok(HttpResponse::Ok().insert_header((PRAGMA, "no-cache")).finish())
     } else {
@@ -120,6 +159,9 @@ mod tests {
         assert!(words.ends_with("grant_type: is 'm'de''"), "{words}");
         assert_eq!(told(Problem::new(Slug::UnsupportedGrantType)).1, "unsupported_grant_type");
         assert_eq!(told(Problem::new(Slug::MethodNotAllowed)).0, 405);
+        let (status, code, _words) = told(Problem::new(Slug::InvalidClient));
+        assert_eq!((status, code.as_str()), (400, "invalid_client"));
+        assert_eq!(told(Problem::new(Slug::InvalidScope)).1, "invalid_scope");
         assert_eq!(told(Problem::new(Slug::TooManyRequests)).1, "temporarily_unavailable");
         assert_eq!(told(Problem::new(Slug::Internal)).1, "server_error");
     }

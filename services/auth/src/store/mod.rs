@@ -5,6 +5,7 @@
 //! columns takes its row apart without `..`: a field that is added does not compile until the MAC covers it.
 
 pub mod accounts;
+pub mod clients;
 pub mod consent_keys;
 pub mod factors;
 pub mod memberships;
@@ -29,6 +30,7 @@ pub const MIGRATIONS: &[Migration] = migrations![
     6 "account versions" "../../migrations/0006_account_versions.sql",
     7 "session clients" "../../migrations/0007_session_clients.sql",
     8 "reasons" "../../migrations/0008_reasons.sql",
+    9 "clients" "../../migrations/0009_clients.sql",
 ];
 
 /// What goes wrong in the store.

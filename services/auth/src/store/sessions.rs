@@ -1,7 +1,7 @@
 //! Sessions (families of refresh tokens) and the tokens themselves, of which only hashes are kept.
 
 use hbc_db::{Column, DbError, Tx};
-use hbc_types::ids::{AccountId, SessionId};
+use hbc_types::ids::{AccountId, ClientId, SessionId};
 use hbc_types::{Digest, Timestamp};
 use sqlx::any::AnyRow;
 
@@ -43,6 +43,8 @@ pub struct Told {
     pub last_used_at: Timestamp,
     /// With what, coarsely ([`crate::domain::client`]).
     pub client: Option<String>,
+    /// The program that it is of, if the account itself did not sign in.
+    pub oauth_client: Option<ClientId>,
 }
 
 impl Session {
@@ -57,10 +59,11 @@ impl Session {
             ended_at.map(Timestamp::ms).into(),
             end_reason.as_ref().into(),
         ];
-        if let Some(Told { created_at, last_used_at, client }) = told {
+        if let Some(Told { created_at, last_used_at, client, oauth_client }) = told {
             let told: [Column<'_>; 3] =
                 [created_at.ms().into(), last_used_at.ms().into(), client.as_ref().into()];
             columns.extend(told);
+            columns.extend(oauth_client.as_ref().map(|client| Column::from(client.as_str())));
         }
         columns
     }
@@ -75,6 +78,12 @@ impl Session {
     /// Whether it counts at `now` for this account.
     pub fn is_live_for(&self, account: &AccountId, now: Timestamp) -> bool {
         self.account == *account && self.is_live(now)
+    }
+
+    /// Whether it is of this client.
+    #[must_use]
+    pub fn is_of(&self, client: &ClientId) -> bool {
+        self.told.as_ref().is_some_and(|told| told.oauth_client.as_ref() == Some(client))
     }
 
     /// Whether it counts at `now`.
@@ -95,7 +104,8 @@ impl Session {
             end_reason: row.text_opt("end_reason")?,
             told: match (row.time_opt("created_at_ms")?, row.time_opt("last_used_at_ms")?) {
                 (Some(created_at), Some(last_used_at)) => {
-                    Some(Told { created_at, last_used_at, client: row.text_opt("client")? })
+                    let oauth_client = row.parsed_opt("oauth_client")?;
+                    Some(Told { created_at, last_used_at, client: row.text_opt("client")?, oauth_client })
                 }
                 _ => None,
             },
@@ -143,8 +153,8 @@ impl Rows {
         let Session { id, account, amr, auth_time, expires_at, ended_at, end_reason, told } = session;
         sqlx::query(
             "INSERT INTO sessions (id, account, amr, auth_time_ms, expires_at_ms, ended_at_ms, end_reason, mac,
-                 created_at_ms, last_used_at_ms, client)
-             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)",
+                 created_at_ms, last_used_at_ms, client, oauth_client)
+             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)",
         )
         .bind(id.as_str().to_owned())
         .bind(account.as_str().to_owned())
@@ -157,6 +167,7 @@ impl Rows {
         .bind(told.as_ref().map(|told| told.created_at.ms()))
         .bind(told.as_ref().map(|told| told.last_used_at.ms()))
         .bind(told.as_ref().and_then(|told| told.client.clone()))
+        .bind(told.as_ref().and_then(|told| told.oauth_client.as_ref()).map(ToString::to_string))
         .execute(tx)
         .await?;
         Ok(())

@@ -44,7 +44,8 @@ pub struct TestApp {
     pub access_policy: MockServer,
     pub database: TestDatabase,
     pub genesis: Genesis,
-    random: Random,
+    /// Its own randomness.
+    pub random: Random,
     http: reqwest::Client,
     app: Option<App>,
     pub tasks: Option<hbc_service::Tasks>,

@@ -11,6 +11,7 @@
 mod accounts;
 mod agencies;
 mod app;
+mod clients;
 mod consents;
 mod credentials_in_flight;
 mod figures;

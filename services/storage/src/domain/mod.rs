@@ -4,6 +4,7 @@ pub mod anchoring;
 pub mod author;
 pub mod blob;
 pub mod bundle;
+pub mod capabilities;
 pub mod days;
 pub mod encryption;
 pub mod index;

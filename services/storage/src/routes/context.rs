@@ -37,19 +37,30 @@ pub fn account(request: &HttpRequest, caller: &Caller) -> Result<PatientId, Prob
     }
 }
 
-/// Why: `HBC-Purpose`. Patients need not say it, and nobody who reads or writes the directory.
+/// Why: `HBC-Purpose`. Patients need not say it, nobody who reads or writes the directory, and no client: its token does, and
+/// the header may say nothing else.
 pub fn purpose(
     request: &HttpRequest,
     caller: &Caller,
     patient: Option<&PatientId>,
 ) -> Result<Purpose, Problem> {
-    match header(request, "HBC-Purpose")? {
-        Some(code) => Purpose::parse(code).ok_or_else(|| {
-            Problem::invalid("HBC-Purpose", "must be an HL7 v3 PurposeOfUse code that is known here")
-        }),
-        None if caller.role == Role::Patient => Ok(Purpose::PatientRequest),
-        None if patient.is_some_and(PatientId::is_directory) => Ok(Purpose::Treatment),
-        None => Err(Problem::new(Slug::PurposeRequired)),
+    let registered = caller.client.as_ref().and_then(|client| client.purpose);
+    match (header(request, "HBC-Purpose")?, registered) {
+        (Some(code), registered) => {
+            let unknown =
+                || Problem::invalid("HBC-Purpose", "must be an HL7 v3 PurposeOfUse code that is known here");
+            let purpose = Purpose::parse(code).ok_or_else(unknown)?;
+            match registered {
+                Some(registered) if registered != purpose => {
+                    Err(Problem::invalid("HBC-Purpose", format!("this client asks for {registered} alone")))
+                }
+                _ => Ok(purpose),
+            }
+        }
+        (None, Some(registered)) => Ok(registered),
+        (None, None) if caller.role == Role::Patient => Ok(Purpose::PatientRequest),
+        (None, None) if patient.is_some_and(PatientId::is_directory) => Ok(Purpose::Treatment),
+        (None, None) => Err(Problem::new(Slug::PurposeRequired)),
     }
 }
 

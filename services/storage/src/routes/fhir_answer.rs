@@ -4,16 +4,17 @@ use std::fmt;
 
 use actix_web::body::BoxBody;
 use actix_web::dev::Payload;
-use actix_web::http::StatusCode;
 use actix_web::http::header::{CONTENT_TYPE, HeaderValue};
+use actix_web::http::{Method, StatusCode};
 use actix_web::{FromRequest, HttpRequest, HttpResponse, ResponseError};
 use futures_util::future::LocalBoxFuture;
 use hbc_service::idempotency::Slot;
-use hbc_service::{Caller, Dialect, Problem};
+use hbc_service::{Acting, Caller, Dialect, Problem};
 use hbc_types::Timestamp;
 use hbc_types::labels::Category;
 use hbc_types::problem::{Slug, TYPE_PREFIX};
 use hbc_types::saved::SavedAnswer;
+use hbc_types::scope::Interaction;
 use serde_json::{Value, json};
 
 use crate::domain::bundle::{BundleKind, Outcome};
@@ -128,7 +129,7 @@ fn issue_code(slug: Slug) -> &'static str {
     }
 }
 
-/// Any account; refused credentials are answered as an OperationOutcome.
+/// Any account, or a client that acts for one within its scopes; who is refused gets an OperationOutcome.
 #[derive(Debug)]
 pub struct FhirCaller(pub Caller);
 
@@ -136,8 +137,31 @@ impl FromRequest for FhirCaller {
     type Error = FhirProblem;
     type Future = LocalBoxFuture<'static, Result<Self, FhirProblem>>;
     fn from_request(request: &HttpRequest, payload: &mut Payload) -> Self::Future {
-        let caller = Caller::from_request(request, payload);
-        Box::pin(async move { Ok(Self(caller.await?)) })
+        let caller = Acting::from_request(request, payload);
+        let request = request.clone();
+        Box::pin(async move {
+            let Acting(caller) = caller.await?;
+            let within = caller.client.as_ref().is_none_or(|client| {
+                asked(request.method(), request.path())
+                    .is_some_and(|(kind, interaction)| client.scope.allow(kind, interaction))
+            });
+            if within { Ok(Self(caller)) } else { Err(Problem::new(Slug::InsufficientScope).into()) }
+        })
+    }
+}
+
+/// What a request below `/fhir` asks for, and of which type (`*`: of all); nothing for what no scope gives.
+fn asked<'p>(method: &Method, path: &'p str) -> Option<(&'p str, Interaction)> {
+    if method != Method::GET && method != Method::HEAD {
+        return None;
+    }
+    let mut parts = path.strip_prefix("/fhir/")?.split('/');
+    match (parts.next()?, parts.next(), parts.next(), parts.next(), parts.next()) {
+        (kind, None, None, None, None) => Some((kind, Interaction::Search)),
+        (kind, Some(_id), None, None, None) => Some((kind, Interaction::Read)),
+        (kind, Some(_id), Some("_history"), Some(_version), None) => Some((kind, Interaction::Read)),
+        ("Patient", Some(_id), Some("$everything"), None, None) => Some(("*", Interaction::Search)),
+        _ => None,
     }
 }
 
@@ -231,4 +255,30 @@ fn entry(created: &Created, entry: &Outcome) -> Value {
 
 fn refused(issues: &[Issue]) -> Value {
     json!({"response": {"status": "422 Unprocessable Entity", "outcome": outcome(&issues_problem(issues))}})
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_asked_for_is_read_from_method_and_path() {
+        use Interaction::{Read, Search};
+        let get = |path| asked(&Method::GET, path);
+        assert_eq!(get("/fhir/Observation"), Some(("Observation", Search)));
+        assert_eq!(get("/fhir/Observation/1"), Some(("Observation", Read)));
+        assert_eq!(get("/fhir/Observation/1/_history/2"), Some(("Observation", Read)));
+        assert_eq!(get("/fhir/Patient/1/$everything"), Some(("*", Search)));
+        for path in [
+            "/fhir",
+            "/fhir/Observation/1/_history",
+            "/fhir/Group/1/$everything",
+            "/v1/records",
+            "/fhir/A/1/_history/2/x",
+        ] {
+            assert_eq!(get(path), None, "{path}");
+        }
+        assert_eq!(asked(&Method::POST, "/fhir/Observation"), None);
+        assert_eq!(asked(&Method::HEAD, "/fhir/Observation/1"), Some(("Observation", Read)));
+    }
 }

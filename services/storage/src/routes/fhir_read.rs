@@ -9,6 +9,7 @@ use hbc_types::classify;
 use hbc_types::ids::{AccountId, PatientId, RecordId};
 use hbc_types::labels::Category;
 use hbc_types::problem::Slug;
+use hbc_types::wire::oauth::AuthorizationServer;
 use serde_json::{Value, json};
 
 use crate::app::App;
@@ -31,47 +32,16 @@ const MOST: u32 = 500;
 #[utoipa::path(tag = "fhir", operation_id = "fhir_metadata", security(()),
     responses((status = 200, description = "CapabilityStatement", content_type = "application/fhir+json")))]
 #[get("/fhir/metadata")]
-pub async fn metadata(_anybody: Public) -> HttpResponse {
-    HttpResponse::Ok().content_type(FHIR_JSON).body(capability_statement().to_string())
+pub async fn metadata(_anybody: Public, app: web::Data<App>) -> HttpResponse {
+    HttpResponse::Ok().content_type(FHIR_JSON).body(app.about.capabilities.clone())
 }
 
-/// The capability statement: every type alike, with the interactions of the route table.
-fn capability_statement() -> Value {
-    let parameters = json!([
-        {"name": "patient", "type": "reference"}, {"name": "category", "type": "token"},
-        {"name": "date", "type": "date"},
-    ]);
-    let interactions =
-        json!([{"code": "create"}, {"code": "read"}, {"code": "vread"}, {"code": "search-type"}]);
-    let resources: Vec<Value> = classify::TYPES
-        .iter()
-        .map(|(name, _)| {
-            let mut resource = json!({"type": name, "interaction": interactions, "versioning": "versioned",
-                "conditionalCreate": true, "searchParam": parameters});
-            if let (Value::Object(members), "Patient") = (&mut resource, *name) {
-                let everything = "http://hl7.org/fhir/OperationDefinition/Patient-everything";
-                let operation = json!([{"name": "everything", "definition": everything}]);
-                members.insert("operation".to_owned(), operation);
-            }
-            resource
-        })
-        .collect();
-    json!({
-        "resourceType": "CapabilityStatement",
-        "status": "active",
-        "date": "2026-11-23",
-        "kind": "instance",
-        "software": {"name": "HBC storage", "version": env!("CARGO_PKG_VERSION")},
-        "implementation": {"description": "HBC: records that the patient decides about"},
-        "fhirVersion": "4.0.1",
-        "format": ["application/fhir+json"],
-        "rest": [{
-            "mode": "server",
-            "security": {"description": "Bearer tokens of HBC auth; `HBC-Purpose` says why"},
-            "resource": resources,
-            "interaction": [{"code": "transaction"}, {"code": "batch"}],
-        }],
-    })
+/// SMART App Launch configuration: where clients get tokens for this server.
+#[utoipa::path(tag = "fhir", operation_id = "fhir_smart_configuration", security(()),
+    responses((status = 200, description = "The metadata of auth", body = AuthorizationServer)))]
+#[get("/fhir/.well-known/smart-configuration")]
+pub async fn smart_configuration(_anybody: Public, app: web::Data<App>) -> HttpResponse {
+    HttpResponse::Ok().insert_header((CACHE_CONTROL, "public, max-age=300")).json(&app.about.authorization)
 }
 
 /// Reads a resource in its applied form. `Patient/{account}` is the account's Patient.
@@ -372,12 +342,6 @@ mod tests {
         assert_eq!(of(&["gt2020", "sa2019"]).unwrap(), (day("2021-01-01"), None));
         assert!(of(&["xx2020"]).is_err());
         assert!(of(&["ge"]).is_err());
-    }
-
-    #[test]
-    fn the_capability_statement_is_valid_fhir() {
-        let issues = crate::domain::validation::validators().unwrap().check(&capability_statement()).unwrap();
-        assert_eq!(issues, []);
     }
 
     #[test]

@@ -15,6 +15,7 @@ use hbc_service::Routes;
 pub fn table(routes: &mut Routes<'_>) {
     routes
         .service(fhir_read::metadata)
+        .service(fhir_read::smart_configuration)
         .service(fhir::upload_bundle)
         .service(fhir_read::read_everything)
         .service(fhir_read::read_version)

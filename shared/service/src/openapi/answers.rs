@@ -7,7 +7,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use hbc_types::problem::{ProblemDocument, Slug};
-use hbc_types::wire::auth::OAuthError;
+use hbc_types::wire::oauth::OAuthError;
 use utoipa::openapi::header::HeaderBuilder;
 use utoipa::openapi::path::{Operation, ParameterIn};
 use utoipa::openapi::response::{Response, ResponseBuilder};

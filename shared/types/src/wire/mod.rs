@@ -4,6 +4,7 @@ pub mod access;
 pub mod auth;
 pub mod explorer;
 pub mod ledger;
+pub mod oauth;
 pub mod storage;
 pub mod token;
 

@@ -4,7 +4,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::account::{Role, ServiceRole};
 use crate::digest::Digest;
-use crate::ids::{AccountId, SessionId};
+use crate::ids::{AccountId, ClientId, SessionId};
+use crate::purpose::Purpose;
+use crate::scope::Scopes;
 
 /// `typ` of a user's access token.
 pub const ACCESS_TYP: &str = "at+jwt";
@@ -14,6 +16,8 @@ pub const SERVICE_TYP: &str = "hbc-service+jwt";
 pub const SERVICE_HEADER: &str = "HBC-Service";
 /// Seconds an access token lives.
 pub const ACCESS_SECONDS: i64 = 600;
+/// Seconds a client's access token lives.
+pub const CLIENT_SECONDS: i64 = 300;
 /// Seconds a service's assertion lives.
 pub const SERVICE_SECONDS: i64 = 60;
 
@@ -45,6 +49,27 @@ pub struct AccessClaims {
     /// The account has a second factor: what asks for it takes only a token that was got with its code, lately.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub second_factor: bool,
+    /// The client that acts for the account, if it is not the account itself. Such tokens are for [`fhir_audience`].
+    #[serde(flatten)]
+    pub client: Option<ClientClaims>,
+}
+
+/// What the token of a client says of it (RFC 9068 §2.2). It narrows what the account may do.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ClientClaims {
+    /// The client.
+    pub client_id: ClientId,
+    /// What it may ask for.
+    pub scope: Scopes,
+    /// Why it asks, unless it may not say: what its agency's type gives.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub purpose: Option<Purpose>,
+}
+
+/// `aud` of clients' tokens in the deployment whose own is `audience`: they are good for `/fhir` and for nothing else.
+#[must_use]
+pub fn fhir_audience(audience: &str) -> String {
+    format!("{audience}:fhir")
 }
 
 /// How long credentials count as shown lately, in seconds.

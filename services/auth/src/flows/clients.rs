@@ -1,0 +1,394 @@
+//! Programs of agencies: registered with their public keys, they get tokens for what the agency may read.
+//!
+//! Why: decision 0126.
+
+use std::time::Duration;
+
+use hbc_app::jobs::enqueue;
+use hbc_client::assertion::{Assertion, AssertionClaims, ClientKeys};
+use hbc_db::{Lock, Tx};
+use hbc_service::Caller;
+use hbc_types::account::{AgencyType, Standing};
+use hbc_types::ids::{AccountId, AgencyId, ClientId, SessionId};
+use hbc_types::purpose::Purpose;
+use hbc_types::scope::Scopes;
+use hbc_types::secret::SecretText;
+use hbc_types::wire::auth::Denial;
+use hbc_types::wire::oauth::{
+    ClientKeyView, ClientView, Introspection, JWT_BEARER, NewClient, NewClientKeys, TokenResponse,
+};
+use hbc_types::wire::token::{AccessClaims, CLIENT_SECONDS, ClientClaims};
+use hbc_types::{Digest, Timestamp};
+use serde_json::Value;
+
+use crate::app::App;
+use crate::domain::input::Faults;
+use crate::domain::token::{Amr, Bearer};
+use crate::error::Error;
+use crate::flows::login::{Origin, Proof, prove};
+use crate::flows::sessions::{current, end};
+use crate::jobs::{TellSession, push};
+use crate::store::Rows;
+use crate::store::accounts::Account;
+use crate::store::clients::Client;
+use crate::store::sessions::{Session, Told};
+
+/// Clients of one agency.
+const MOST: usize = 10;
+/// How far a client's clock may differ, in seconds.
+const LEEWAY_SECONDS: i64 = 5;
+/// Longest life of an assertion, in seconds (SMART App Launch 2.2).
+const LONGEST_SECONDS: i64 = 300;
+/// Seconds that a client's token lives.
+const LIFE: u32 = 300;
+const _: () = assert!(LIFE as i64 == CLIENT_SECONDS);
+
+/// Registers a client of an approved agency, after its password.
+pub async fn register(
+    app: &App,
+    caller: &Caller,
+    agency: &AgencyId,
+    new: NewClient,
+) -> Result<ClientView, Error> {
+    let NewClient { name, kind, jwks, scope, password, totp } = new;
+    let mut faults = Faults::default();
+    let name = faults.required("name", &name);
+    if name.chars().count() > 80 {
+        faults.add("name", "may have 80 characters");
+    }
+    faults.into_result().map_err(Error::Invalid)?;
+    let keys = keys_of(&jwks)?;
+    let (account, _session) = current(app, caller).await?;
+    active(&account)?;
+    let proven = prove(app, &account.username, proof(caller, password, totp)).await?;
+    let client = Client {
+        id: ClientId::random(&app.random),
+        account: agency.clone(),
+        name,
+        kind,
+        jwks: keys.to_json().to_string(),
+        scopes: scope,
+        created_at: app.clock.now(),
+        last_used_at: None,
+        removed_at: None,
+        version: 1,
+    };
+    let new = client.clone();
+    // Two at once are counted one after the other.
+    let locks = vec![Lock::exclusive(agency.as_str())];
+    let registered = app.store.write_locked(locks, move |tx, rows| {
+        Box::pin(async move {
+            active(&proven.still(&rows, tx).await?)?;
+            if rows.clients_of(&mut *tx, &new.account).await?.len() >= MOST {
+                return Err(Error::Conflict("an agency has at most ten clients: remove one"));
+            }
+            Ok(rows.insert_client(tx, &new).await?)
+        })
+    });
+    registered.await?;
+    view(&client)
+}
+
+/// The agency's clients.
+pub async fn list(app: &App, caller: &Caller, agency: &AgencyId) -> Result<Vec<ClientView>, Error> {
+    current(app, caller).await?;
+    let clients = app.store.rows.clients_of(app.store.db.reads(), agency).await?;
+    clients.iter().map(view).collect()
+}
+
+/// Replaces a client's keys, after the password. What it got with the old ones ends.
+pub async fn set_keys(
+    app: &App,
+    caller: &Caller,
+    (agency, id): (&AgencyId, &ClientId),
+    new: NewClientKeys,
+) -> Result<ClientView, Error> {
+    let NewClientKeys { jwks, password, totp } = new;
+    let keys = keys_of(&jwks)?;
+    let (account, _session) = current(app, caller).await?;
+    let proven = prove(app, &account.username, proof(caller, password, totp)).await?;
+    let (agency, id, now) = (agency.clone(), id.clone(), app.clock.now());
+    let changed = app.store.write(move |tx, rows| {
+        Box::pin(async move {
+            proven.still(&rows, tx).await?;
+            let mut client = own(&rows, tx, &agency, &id).await?;
+            client.jwks = keys.to_json().to_string();
+            rows.change_client(tx, &mut client).await?;
+            let ended = end_sessions(&rows, tx, &client, "keys", now).await?;
+            Ok((client, ended))
+        })
+    });
+    let (client, ended) = changed.await?;
+    push::all_told(app, &ended).await?;
+    view(&client)
+}
+
+/// Removes a client: its tokens are good no more.
+pub async fn remove(
+    app: &App,
+    caller: &Caller,
+    (agency, id): (&AgencyId, &ClientId),
+) -> Result<Denial, Error> {
+    current(app, caller).await?;
+    let (agency, id, now) = (agency.clone(), id.clone(), app.clock.now());
+    let removed = app.store.write(move |tx, rows| {
+        Box::pin(async move {
+            let mut client = own(&rows, tx, &agency, &id).await?;
+            client.removed_at = Some(now);
+            rows.change_client(tx, &mut client).await?;
+            end_sessions(&rows, tx, &client, "removed", now).await
+        })
+    });
+    Ok(Denial { since: now, effective: push::all_told(app, &removed.await?).await? })
+}
+
+/// Gives a token to a client that proves itself.
+pub async fn grant(
+    app: &App,
+    assertion_type: Option<&str>,
+    assertion: Option<&SecretText>,
+    scope: Option<&str>,
+) -> Result<TokenResponse, Error> {
+    let proven = authenticate(app, assertion_type, assertion).await?;
+    let asked = scope.map(Scopes::parse).transpose();
+    let asked = asked.map_err(|error| Error::InvalidScope(error.to_string()))?;
+    let scope = asked.unwrap_or_else(|| proven.client.scopes.clone());
+    if !scope.are_within(&proven.client.scopes) {
+        return Err(Error::InvalidScope(format!("registered for: {}", proven.client.scopes)));
+    }
+    let now = app.clock.now();
+    let session = Session {
+        id: SessionId::random(&app.random),
+        account: AccountId::Agency(proven.client.account.clone()),
+        amr: Amr::Key,
+        auth_time: now,
+        expires_at: now.plus(Duration::from_secs(u64::from(LIFE))),
+        ended_at: None,
+        end_reason: None,
+        told: Some(Told {
+            created_at: now,
+            last_used_at: now,
+            client: None,
+            oauth_client: Some(proven.client.id.clone()),
+        }),
+    };
+    let new = session.clone();
+    let granted = app.store.write(move |tx, rows| {
+        Box::pin(async move {
+            let (mut client, account) = proven.once(&rows, tx).await?;
+            client.last_used_at = Some(now);
+            rows.use_client(tx, &client).await?;
+            rows.insert_session(tx, &new).await?;
+            enqueue::<TellSession>(tx, &new.id, now).await?;
+            Ok((client, account))
+        })
+    });
+    let (client, account) = granted.await?;
+    // Without its knowing, access-policy takes the token for forged.
+    push::told(app, session.id.as_str()).await?;
+    let bearer = Bearer {
+        account: account.id.clone(),
+        role: account.role,
+        session: session.id,
+        auth_time: now,
+        amr: session.amr,
+        second_factor: false,
+        client: Some(ClientClaims {
+            client_id: client.id,
+            scope: scope.clone(),
+            purpose: account.agency_type.and_then(purpose_of),
+        }),
+    };
+    Ok(TokenResponse {
+        access_token: app.issuer.issue(&bearer, now, &app.random)?,
+        token_type: "Bearer".to_owned(),
+        expires_in: LIFE,
+        refresh_token: None,
+        scope: Some(scope),
+    })
+}
+
+/// Whether a token is good now, for the client that it is of.
+pub async fn introspect(
+    app: &App,
+    assertion_type: Option<&str>,
+    assertion: Option<&SecretText>,
+    claims: Option<AccessClaims>,
+) -> Result<Introspection, Error> {
+    let proven = authenticate(app, assertion_type, assertion).await?;
+    let now = app.clock.now();
+    let looked = app.store.write(move |tx, rows| {
+        Box::pin(async move {
+            let (client, account) = proven.once(&rows, tx).await?;
+            let own = claims.filter(|claims| {
+                claims.sub == account.id
+                    && claims.client.as_ref().is_some_and(|token| token.client_id == client.id)
+            });
+            let Some(claims) = own else { return Ok(None) };
+            let session = rows.session(tx, claims.sid.as_str()).await?;
+            Ok(session.is_some_and(|session| session.is_live_for(&account.id, now)).then_some(claims))
+        })
+    });
+    let Some(claims) = looked.await? else { return Ok(Introspection::default()) };
+    Ok(Introspection {
+        active: true,
+        client_id: claims.client.as_ref().map(|client| client.client_id.clone()),
+        scope: claims.client.map(|client| client.scope),
+        sub: Some(claims.sub),
+        token_type: Some("Bearer".to_owned()),
+        iss: Some(claims.iss),
+        aud: Some(claims.aud),
+        iat: Some(claims.iat),
+        exp: Some(claims.exp),
+    })
+}
+
+/// A client whose assertion holds; that it comes once is seen in the transaction.
+#[derive(Clone, Debug)]
+struct Authenticated {
+    client: Client,
+    /// A hash of client and assertion id.
+    assertion: Digest,
+    /// Until when the assertion could come again.
+    until: Timestamp,
+}
+
+impl Authenticated {
+    /// Takes the assertion, for a client that is registered as it was, of an active agency.
+    async fn once(&self, rows: &Rows, tx: &mut Tx) -> Result<(Client, Account), Error> {
+        let client = registered(rows, &mut *tx, &self.client.id).await?;
+        if client.version != self.client.version {
+            return Err(unknown());
+        }
+        let account = rows.account(&mut *tx, client.account.as_str()).await?.ok_or_else(unknown)?;
+        if account.standing != Standing::Active {
+            return Err(Error::InvalidClient("the agency is not active"));
+        }
+        match rows.take_assertion(tx, self.assertion, self.until).await? {
+            true => Ok((client, account)),
+            false => Err(Error::InvalidClient("the assertion was used before")),
+        }
+    }
+}
+
+fn unknown() -> Error {
+    Error::InvalidClient("no such client, or not signed with its key for this server")
+}
+
+/// A client that was not removed.
+async fn registered<'e, E>(rows: &Rows, executor: E, id: &ClientId) -> Result<Client, Error>
+where
+    E: sqlx::Executor<'e, Database = sqlx::Any>,
+{
+    let client = rows.client(executor, id).await?;
+    client.filter(|client| client.removed_at.is_none()).ok_or_else(unknown)
+}
+
+async fn authenticate(
+    app: &App,
+    assertion_type: Option<&str>,
+    assertion: Option<&SecretText>,
+) -> Result<Authenticated, Error> {
+    if assertion_type != Some(JWT_BEARER) {
+        return Err(Error::InvalidClient("clients prove themselves by a signed assertion (private_key_jwt)"));
+    }
+    let text = assertion.ok_or(Error::InvalidClient("the assertion is missing"))?;
+    let refused = |error: hbc_client::jwt::JwtError| {
+        tracing::info!(assertion.refused = %error, "A client's assertion was refused");
+        unknown()
+    };
+    let assertion = Assertion::parse(text.expose()).map_err(refused)?;
+    let id = ClientId::parse(assertion.client()).map_err(|_other| unknown())?;
+    let client = registered(&app.store.rows, app.store.db.reads(), &id).await?;
+    let issuer = app.issuer.issuer().trim_end_matches('/');
+    let endpoint = format!("{issuer}/oauth/token");
+    let claims =
+        assertion.verify(&client.keys()?, &[&endpoint, issuer, app.issuer.issuer()]).map_err(refused)?;
+    check_times(&claims, app.clock.now())?;
+    app.client_requests.check(&id).map_err(|_too_many| Error::TooManyAttempts(Duration::from_secs(1)))?;
+    let name = [id.as_str(), "\n", &claims.jti].concat();
+    let until = Timestamp::from_ms(claims.exp.saturating_add(LEEWAY_SECONDS).saturating_mul(1_000));
+    Ok(Authenticated { client, assertion: Digest::of(name.as_bytes()), until })
+}
+
+fn check_times(claims: &AssertionClaims, now: Timestamp) -> Result<(), Error> {
+    let now = now.seconds();
+    if claims.jti.is_empty() || claims.jti.len() > 256 {
+        return Err(Error::InvalidClient("the assertion needs a `jti` of 1 to 256 bytes"));
+    }
+    if claims.exp.saturating_add(LEEWAY_SECONDS) <= now {
+        return Err(Error::InvalidClient("the assertion has expired"));
+    }
+    if claims.exp > now + LONGEST_SECONDS + LEEWAY_SECONDS {
+        return Err(Error::InvalidClient("the assertion may live for five minutes"));
+    }
+    let begins = claims.nbf.into_iter().chain(claims.iat).max().unwrap_or(now);
+    if begins > now + LEEWAY_SECONDS {
+        return Err(Error::InvalidClient("the assertion is of the future: is the clock right?"));
+    }
+    Ok(())
+}
+
+/// Why an agency's programs ask, unless they say something else: SMART's clients cannot.
+const fn purpose_of(agency_type: AgencyType) -> Option<Purpose> {
+    match agency_type {
+        AgencyType::Doctor | AgencyType::Hospital | AgencyType::Laboratory | AgencyType::Pharmacy => {
+            Some(Purpose::Treatment)
+        }
+        AgencyType::Insurer => Some(Purpose::Payment),
+        AgencyType::Government | AgencyType::Auditor => None,
+    }
+}
+
+fn active(account: &Account) -> Result<(), Error> {
+    if account.standing == Standing::Active { Ok(()) } else { Err(Error::AgencyUnverified) }
+}
+
+fn proof(caller: &Caller, password: SecretText, totp: Option<SecretText>) -> Proof {
+    Proof { password, totp, origin: Origin::Session(caller.session.clone()) }
+}
+
+fn keys_of(jwks: &Value) -> Result<ClientKeys, Error> {
+    ClientKeys::parse(jwks).map_err(|error| Error::invalid("jwks", error.to_string()))
+}
+
+/// A client of this agency; another's is as unknown as none.
+async fn own(rows: &Rows, tx: &mut Tx, agency: &AgencyId, id: &ClientId) -> Result<Client, Error> {
+    let client = rows.client(tx, id).await?;
+    client.filter(|client| client.account == *agency && client.removed_at.is_none()).ok_or(Error::NotFound)
+}
+
+/// Ends what a client has open, and says what that was.
+async fn end_sessions(
+    rows: &Rows,
+    tx: &mut Tx,
+    client: &Client,
+    reason: &str,
+    now: Timestamp,
+) -> Result<Vec<SessionId>, Error> {
+    let mut ended = Vec::new();
+    for session in rows.open_sessions(&mut *tx, client.account.as_str()).await? {
+        if session.is_live(now) && session.is_of(&client.id) {
+            ended.push(session.id.clone());
+            end(rows, tx, session, reason, now).await?;
+        }
+    }
+    Ok(ended)
+}
+
+fn view(client: &Client) -> Result<ClientView, Error> {
+    let keys = client.keys()?;
+    let key = |key: &hbc_client::assertion::ClientKey| ClientKeyView {
+        kid: key.kid().to_owned(),
+        alg: key.algorithm(),
+    };
+    Ok(ClientView {
+        id: client.id.clone(),
+        name: client.name.clone(),
+        kind: client.kind,
+        keys: keys.iter().map(key).collect(),
+        scope: client.scopes.clone(),
+        created_at: client.created_at,
+        last_used_at: client.last_used_at,
+    })
+}

@@ -1,0 +1,96 @@
+//! What this server says of itself: FHIR's capability statement and SMART's configuration, made once.
+
+use bytes::Bytes;
+use hbc_types::classify;
+use hbc_types::wire::oauth::AuthorizationServer;
+use serde_json::{Value, json};
+
+/// What everybody may know.
+#[derive(Clone, Debug)]
+pub struct About {
+    /// The capability statement, in FHIR JSON.
+    pub capabilities: Bytes,
+    /// Where tokens are given.
+    pub authorization: AuthorizationServer,
+}
+
+impl About {
+    /// Of a server whose tokens this issuer gives.
+    #[must_use]
+    pub fn with_tokens_of(issuer: &str) -> Self {
+        let authorization = AuthorizationServer::at(issuer);
+        Self { capabilities: capability_statement(&authorization).to_string().into(), authorization }
+    }
+}
+
+/// The capability statement: every type alike, with the interactions of the route table.
+fn capability_statement(authorization: &AuthorizationServer) -> Value {
+    let parameters = json!([
+        {"name": "patient", "type": "reference"}, {"name": "category", "type": "token"},
+        {"name": "date", "type": "date"},
+    ]);
+    let interactions =
+        json!([{"code": "create"}, {"code": "read"}, {"code": "vread"}, {"code": "search-type"}]);
+    let resources: Vec<Value> = classify::TYPES
+        .iter()
+        .map(|(name, _)| {
+            let mut resource = json!({"type": name, "interaction": interactions, "versioning": "versioned",
+                "conditionalCreate": true, "searchParam": parameters});
+            if let (Value::Object(members), "Patient") = (&mut resource, *name) {
+                let everything = "http://hl7.org/fhir/OperationDefinition/Patient-everything";
+                let operation = json!([{"name": "everything", "definition": everything}]);
+                members.insert("operation".to_owned(), operation);
+            }
+            resource
+        })
+        .collect();
+    json!({
+        "resourceType": "CapabilityStatement",
+        "status": "active",
+        "date": "2026-11-30",
+        "kind": "instance",
+        "software": {"name": "HBC storage", "version": env!("CARGO_PKG_VERSION")},
+        "implementation": {"description": "HBC: records that the patient decides about"},
+        "fhirVersion": "4.0.1",
+        "format": ["application/fhir+json"],
+        "rest": [{
+            "mode": "server",
+            "security": security(authorization),
+            "resource": resources,
+            "interaction": [{"code": "transaction"}, {"code": "batch"}],
+        }],
+    })
+}
+
+/// Where tokens come from (SMART App Launch, "Declaring endpoints in the capability statement").
+fn security(authorization: &AuthorizationServer) -> Value {
+    let uri = |name: &str, value: &str| json!({"url": name, "valueUri": value});
+    json!({
+        "extension": [{
+            "url": "http://fhir-registry.smarthealthit.org/StructureDefinition/oauth-uris",
+            "extension": [
+                uri("token", &authorization.token_endpoint),
+                uri("revoke", &authorization.revocation_endpoint),
+                uri("introspect", &authorization.introspection_endpoint),
+            ],
+        }],
+        "service": [{"coding": [{
+            "system": "http://terminology.hl7.org/CodeSystem/restful-security-service",
+            "code": "SMART-on-FHIR",
+        }]}],
+        "description": "Bearer tokens of HBC auth; `HBC-Purpose` says why, unless the token does",
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_capability_statement_is_valid_fhir() {
+        let about = About::with_tokens_of("https://auth.example/");
+        let statement: Value = serde_json::from_slice(&about.capabilities).unwrap();
+        assert_eq!(crate::domain::validation::validators().unwrap().check(&statement).unwrap(), []);
+        assert_eq!(about.authorization.token_endpoint, "https://auth.example/oauth/token");
+    }
+}

@@ -1,0 +1,78 @@
+//! OAuth clients for tests: one key of each kind, and assertions signed with it, good ones and others.
+
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use hbc_types::wire::oauth::ClientAlgorithm;
+use jsonwebtoken::{Algorithm, EncodingKey};
+use serde_json::{Value, json};
+
+const KEYS: &str = include_str!("../data/client-keys.json");
+
+/// A client's key.
+#[derive(Clone, Debug)]
+pub struct ClientKey {
+    /// What it signs with.
+    pub algorithm: ClientAlgorithm,
+    key: EncodingKey,
+    /// Its public half (RFC 7517).
+    pub jwk: Value,
+}
+
+impl ClientKey {
+    /// The kit's key of a kind.
+    ///
+    /// # Panics
+    /// Never with the kit's data.
+    #[must_use]
+    #[expect(clippy::unwrap_used, reason = "the kit's own data")]
+    pub fn of(algorithm: ClientAlgorithm) -> Self {
+        let keys: Value = serde_json::from_str(KEYS).unwrap();
+        let entry = keys.pointer(&format!("/keys/{algorithm}")).unwrap();
+        let pem = entry.get("private_pkcs8_pem").and_then(Value::as_str).unwrap().as_bytes();
+        let key = match algorithm {
+            ClientAlgorithm::Es384 => EncodingKey::from_ec_pem(pem),
+            ClientAlgorithm::Rs384 => EncodingKey::from_rsa_pem(pem),
+            ClientAlgorithm::EdDsa => EncodingKey::from_ed_pem(pem),
+        };
+        let jwk = entry.get("public_jwk").unwrap().clone();
+        Self { algorithm, key: key.unwrap(), jwk }
+    }
+
+    /// Its key set.
+    #[must_use]
+    pub fn jwks(&self) -> Value {
+        json!({ "keys": [self.jwk] })
+    }
+
+    /// The header that its assertions have.
+    #[must_use]
+    pub fn header(&self) -> Value {
+        json!({"alg": self.algorithm.code(), "typ": "JWT", "kid": self.jwk.get("kid")})
+    }
+
+    /// Signs what is said, whatever it is.
+    ///
+    /// # Panics
+    /// Never with the kit's keys.
+    #[must_use]
+    #[expect(clippy::unwrap_used, reason = "the kit's keys sign")]
+    pub fn sign(&self, header: &Value, claims: &Value) -> String {
+        let part = |value: &Value| URL_SAFE_NO_PAD.encode(value.to_string());
+        let text = format!("{}.{}", part(header), part(claims));
+        // What signs by default is chosen by whoever was first: here nobody may have been.
+        let _already = jsonwebtoken::crypto::aws_lc::DEFAULT_PROVIDER.install_default();
+        let algorithm = match self.algorithm {
+            ClientAlgorithm::Es384 => Algorithm::ES384,
+            ClientAlgorithm::Rs384 => Algorithm::RS384,
+            ClientAlgorithm::EdDsa => Algorithm::EdDSA,
+        };
+        let signature = jsonwebtoken::crypto::sign(text.as_bytes(), &self.key, algorithm).unwrap();
+        format!("{text}.{signature}")
+    }
+}
+
+/// What a client says of itself to the server with this token endpoint, at this Unix second; `jti` is good once.
+#[must_use]
+pub fn claims(client: &str, endpoint: &str, now: i64, jti: &str) -> Value {
+    json!({"iss": client, "sub": client, "aud": endpoint, "iat": now, "exp": now + 300, "jti": jti})
+}

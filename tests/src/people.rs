@@ -172,14 +172,19 @@ impl TestApp {
 
     /// A doctor in good standing, logged in.
     pub async fn doctor(&self) -> Result<Person> {
-        let doctor = self.pending_agency(AgencyType::Doctor).await?;
-        self.approve(&self.operator().await?, doctor.agency()?).await?;
+        self.active_agency(AgencyType::Doctor).await
+    }
+
+    /// An agency in good standing, logged in.
+    pub async fn active_agency(&self, agency_type: AgencyType) -> Result<Person> {
+        let agency = self.pending_agency(agency_type).await?;
+        self.approve(&self.operator().await?, agency.agency()?).await?;
         until("access-policy knows of the approval", || async {
             let call = self.access.to(access_policy::list_access_requests());
-            Ok(doctor.signs(call).once().done().await.is_ok().then_some(()))
+            Ok(agency.signs(call).once().done().await.is_ok().then_some(()))
         })
         .await?;
-        Ok(doctor)
+        Ok(agency)
     }
 
     /// The operator approves the agency; answers it active, its staff profile final on the ledger.

@@ -1,9 +1,11 @@
 //! Tools that are not Rust's: what `make deps` installed under `target/clients` from `tests/clients`.
 
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use std::process::{Command, Output, Stdio};
 
 use anyhow::{Context as _, Result, ensure};
+use serde_json::Value;
 
 fn folder() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/clients")
@@ -42,4 +44,18 @@ pub fn run(command: &mut Command) -> Result<Output> {
     let (said, errors) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
     ensure!(output.status.success(), "{command:?} failed\n{said}\n{errors}");
     Ok(output)
+}
+
+/// Runs a client's program with `given` as its input; answers what it said.
+pub async fn say(mut client: Command, given: &Value) -> Result<String> {
+    let given = given.to_string();
+    let output = tokio::task::spawn_blocking(move || {
+        let mut child = client.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn()?;
+        child.stdin.take().context("no input")?.write_all(given.as_bytes())?;
+        Ok::<_, anyhow::Error>(child.wait_with_output()?)
+    });
+    let output = output.await??;
+    let (said, errors) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    ensure!(output.status.success(), "the client failed: {said}\n{errors}");
+    Ok(said.trim().to_owned())
 }

@@ -3,18 +3,17 @@
 
 #![allow(missing_docs, reason = "test code")]
 
-use std::io::Write as _;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::Command;
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::Result;
 use hbc_client::operations::auth;
 use hbc_tests::records::refusal;
 use hbc_tests::{Person, TestApp, tools};
 use hbc_types::ids::GrantId;
 use hbc_types::labels::{Category, Sensitivity};
 use hbc_types::wire::access::GrantState;
-use serde_json::{Value, json};
+use serde_json::json;
 
 /// The descriptions that a client of grants needs.
 const SERVICES: [&str; 2] = ["auth", "access-policy"];
@@ -38,25 +37,12 @@ async fn let_it_grant(app: &TestApp, client: Command) -> Result<()> {
         "password": patient.password,
         "agency": doctor.agency()?,
     });
-    let said = run(client, given).await?;
+    let said = tools::say(client, &given).await?;
     let grant = app.until_grant(&patient, &GrantId::parse(&said)?, GrantState::Active).await?;
     assert_eq!(grant.scope.categories, [Category::VitalSigns]);
     assert_eq!(grant.scope.sensitivities, [Sensitivity::Normal, Sensitivity::Psychiatry]);
     assert_eq!(&grant.grantee, doctor.agency()?);
     Ok(())
-}
-
-/// A client's program with `given` as its input; what it said.
-async fn run(mut client: Command, given: Value) -> Result<String> {
-    let output = tokio::task::spawn_blocking(move || {
-        let mut child = client.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn()?;
-        child.stdin.take().context("no input")?.write_all(given.to_string().as_bytes())?;
-        Ok::<_, anyhow::Error>(child.wait_with_output()?)
-    });
-    let output = output.await??;
-    let (said, errors) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
-    ensure!(output.status.success(), "the client failed: {said}\n{errors}");
-    Ok(said.trim().to_owned())
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -70,7 +56,7 @@ async fn a_stock_oauth_client_refreshes_and_gives_back() -> Result<()> {
     let given = json!({"issuer": app.stack().auth(), "refresh_token": patient.tokens.refresh_token});
     let mut client = Command::new("node");
     client.arg(folder.path().join("oauth.mjs"));
-    let token = run(client, given).await?;
+    let token = tools::say(client, &given).await?;
     let me = app.auth.to(auth::show_me()).bearer(&token).fetch().await;
     assert_eq!(refusal(me, "a token that was given back")?, 401);
     Ok(())

@@ -16,6 +16,7 @@ use hbc_types::purpose::{Action, Purpose};
 use hbc_types::wire::access::{AccessKind, AccessRequestState, Channel, GrantState};
 use hbc_types::wire::auth::MemberStanding;
 use hbc_types::wire::ledger::{NodeRole, NodeState, TransactionState};
+use hbc_types::wire::oauth::{ClientAlgorithm, ClientKind};
 use hbc_types::wire::storage::AnchorState;
 use serde::Serialize;
 use serde_json::{Value, json};
@@ -52,6 +53,8 @@ fn enumerations() -> BTreeMap<&'static str, Value> {
         AnchorState,
         Category,
         Channel,
+        ClientAlgorithm,
+        ClientKind,
         Sensitivity,
         Custody,
         GrantState,

@@ -26,8 +26,7 @@ impl ClientKey {
     #[must_use]
     #[expect(clippy::unwrap_used, reason = "the kit's own data")]
     pub fn of(algorithm: ClientAlgorithm) -> Self {
-        let keys: Value = serde_json::from_str(KEYS).unwrap();
-        let entry = keys.pointer(&format!("/keys/{algorithm}")).unwrap();
+        let entry = entry(algorithm);
         let pem = entry.get("private_pkcs8_pem").and_then(Value::as_str).unwrap().as_bytes();
         let key = match algorithm {
             ClientAlgorithm::Es384 => EncodingKey::from_ec_pem(pem),
@@ -42,6 +41,12 @@ impl ClientKey {
     #[must_use]
     pub fn jwks(&self) -> Value {
         json!({ "keys": [self.jwk] })
+    }
+
+    /// Its private half, PKCS #8 as PEM, for programs that sign by themselves.
+    #[must_use]
+    pub fn private_pem(&self) -> String {
+        entry(self.algorithm).get("private_pkcs8_pem").and_then(Value::as_str).unwrap_or_default().to_owned()
     }
 
     /// The header that its assertions have.
@@ -69,6 +74,11 @@ impl ClientKey {
         let signature = jsonwebtoken::crypto::sign(text.as_bytes(), &self.key, algorithm).unwrap();
         format!("{text}.{signature}")
     }
+}
+
+fn entry(algorithm: ClientAlgorithm) -> Value {
+    let keys: Value = serde_json::from_str(KEYS).unwrap_or_default();
+    keys.pointer(&format!("/keys/{algorithm}")).cloned().unwrap_or_default()
 }
 
 /// What a client says of itself to the server with this token endpoint, at this Unix second; `jti` is good once.

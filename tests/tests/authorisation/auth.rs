@@ -8,14 +8,16 @@ use hbc_tests::people::{decision, signature};
 use hbc_types::account::AgencyType;
 use hbc_types::keys::{PublicKey, possession_text};
 use hbc_types::secret::Bytes;
+use hbc_types::wire::oauth::JWT_BEARER;
 use serde_json::{Value, json};
 
 use crate::case::Case;
-use crate::world::World;
+use crate::world::{World, new_client};
 
 const FORBIDDEN: [u16; 1] = [403];
 /// The second failure within a second is not even looked at.
 const WRONG_PASSWORD: [u16; 2] = [401, 429];
+const JWT: (&str, &str) = ("client_assertion_type", JWT_BEARER);
 const OWN: &str = "it is about the caller, whoever that is";
 
 fn proof(person: &Person) -> Value {
@@ -28,6 +30,7 @@ fn public(world: &World) -> Vec<Case> {
     vec![
         Case::new("auth GET /.well-known/jwks.json", &[]),
         Case::new("auth GET /.well-known/oauth-authorization-server", &[]),
+        Case::new("auth GET /.well-known/smart-configuration", &[]),
         Case::new("auth POST /v1/patients", &[]).json(&app.new_patient()),
         Case::new("auth POST /v1/agencies", &[]).json(&app.new_agency(AgencyType::Laboratory)),
         Case::new("auth POST /v1/sessions", &[])
@@ -47,6 +50,15 @@ fn public(world: &World) -> Vec<Case> {
             .body(FORM, form(&[("grant_type", "password"), ("username", &leaver.username)]))
             .anybody_gets(&[400]),
         Case::new("auth POST /oauth/token", &[]).json(&json!({"refresh_token": pia})).anybody_gets(&[400]),
+        Case::new("auth POST /oauth/token", &[]).body(
+            FORM,
+            form(&[("grant_type", "client_credentials"), JWT, ("client_assertion", &world.assertion())]),
+        ),
+        Case::new("auth POST /oauth/introspect", &[])
+            .body(FORM, form(&[("token", "none"), JWT, ("client_assertion", &world.assertion())])),
+        Case::new("auth POST /oauth/introspect", &[])
+            .body(FORM, form(&[("token", pia)]))
+            .anybody_gets(&[400]),
         // A token that is none, and one that ended by itself.
         Case::new("auth POST /oauth/revoke", &[]).body(FORM, form(&[("token", "hbr_")])),
         Case::new("auth POST /oauth/revoke", &[])
@@ -124,6 +136,38 @@ fn members(world: &World) -> Result<Vec<Case>> {
         ending("auth DELETE /v1/me/members/{id}", &[max.agency()?.as_str()], hope),
         ending("auth DELETE /v1/me/organisation", &[], kim),
     ])
+}
+
+fn clients(world: &World) -> Vec<Case> {
+    let World { alice, dora, operator, hope, client: (client, key), .. } = world;
+    let keys = |person: &Person| json!({"jwks": key.jwks(), "password": person.password});
+    let refused = |case: Case, body: fn(&Person) -> Value| {
+        case.stranger_with(alice, &body(alice), &FORBIDDEN).stranger_with(
+            operator,
+            &body(operator),
+            &FORBIDDEN,
+        )
+    };
+    vec![
+        Case::new("auth GET /v1/me/clients", &[])
+            .stranger(alice, &FORBIDDEN)
+            .stranger(operator, &FORBIDDEN)
+            .sees_nothing(dora)
+            .rightful(hope),
+        refused(Case::new("auth POST /v1/me/clients", &[]).json(&new_client(hope)), new_client)
+            .rightful(hope),
+        refused(
+            Case::new("auth PUT /v1/me/clients/{id}/jwks", &[client.id.as_str()]).json(&keys(hope)),
+            new_client,
+        )
+        .stranger_with(dora, &keys(dora), &[404])
+        .rightful(hope),
+        Case::new("auth DELETE /v1/me/clients/{id}", &[client.id.as_str()])
+            .stranger(alice, &FORBIDDEN)
+            .stranger(operator, &FORBIDDEN)
+            .stranger(dora, &[404])
+            .rightful(hope),
+    ]
 }
 
 fn signatures(world: &World) -> Vec<Case> {
@@ -214,6 +258,7 @@ pub fn cases(world: &World) -> Result<Vec<Case>> {
     all.extend(own(world));
     all.extend(agencies(world)?);
     all.extend(members(world)?);
+    all.extend(clients(world));
     all.extend(sessions(world)?);
     Ok(all)
 }

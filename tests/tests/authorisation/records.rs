@@ -70,7 +70,10 @@ fn writes(world: &World) -> Vec<Case> {
 }
 
 pub fn cases(world: &World) -> Vec<Case> {
-    let mut all = vec![Case::new("storage GET /fhir/metadata", &[])];
+    let mut all = vec![
+        Case::new("storage GET /fhir/metadata", &[]),
+        Case::new("storage GET /fhir/.well-known/smart-configuration", &[]),
+    ];
     all.extend(reads(world));
     all.extend(writes(world));
     all

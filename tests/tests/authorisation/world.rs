@@ -4,6 +4,7 @@ use anyhow::{Context as _, Result};
 use data_encoding::BASE32_NOPAD;
 use ed25519_dalek::{Signer as _, SigningKey};
 use hbc_client::operations::{auth, storage};
+use hbc_testkit::clients::{ClientKey, claims};
 use hbc_tests::consents::new_grant;
 use hbc_tests::{Person, TestApp};
 use hbc_types::Digest;
@@ -14,6 +15,7 @@ use hbc_types::labels::Category;
 use hbc_types::secret::{Bytes, SecretText};
 use hbc_types::wire::access::{AccessRequestView, GrantDraft, GrantView};
 use hbc_types::wire::auth::{AgencyView, ConsentSignatureRequest, NewAgency, TotpPrepared};
+use hbc_types::wire::oauth::{ClientAlgorithm, ClientView};
 use serde_json::{Value, json};
 
 /// Who tries, and what there is to try it on.
@@ -54,6 +56,8 @@ pub struct World {
     pub max: Person,
     /// See [`World::hope`].
     pub kim: Person,
+    /// A program of [`World::hope`], and its key.
+    pub client: (ClientView, ClientKey),
     /// The operator.
     pub operator: Person,
     /// alice's grant to dora, active.
@@ -81,7 +85,27 @@ pub fn observation(account: &Person) -> Value {
     })
 }
 
+/// A program of an agency, as it is registered.
+pub fn new_client(agency: &Person) -> Value {
+    json!({"name": "Ward", "kind": "back-office", "jwks": ClientKey::of(ClientAlgorithm::Es384).jwks(),
+        "scope": "system/*.rs", "password": agency.password})
+}
+
+async fn client(app: &TestApp, agency: &Person) -> Result<(ClientView, ClientKey)> {
+    let call = app.auth.to(auth::register_client()).json(&new_client(agency));
+    let client = agency.signs(call).fetch().await.context("the client was not registered")?;
+    Ok((client, ClientKey::of(ClientAlgorithm::Es384)))
+}
+
 impl World {
+    /// An assertion of the client, good once and for five minutes.
+    pub fn assertion(&self) -> String {
+        let ((client, key), app) = (&self.client, &self.app);
+        let endpoint = format!("{}/oauth/token", app.stack().auth());
+        let now = app.clock.now().seconds();
+        key.sign(&key.header(), &claims(client.id.as_str(), &endpoint, now, &app.key()))
+    }
+
     /// Plays what the cases build on.
     pub async fn new(app: TestApp) -> Result<Self> {
         let chain = hbc_tests::chain::status(app.node("node-1")?).await?.chain;
@@ -135,6 +159,7 @@ impl World {
             tess: tess(&app).await?,
             rita: (rita, code),
             pia: app.pending_agency(AgencyType::Insurer).await?,
+            client: client(&app, &hope).await?,
             hope,
             mia,
             max,

@@ -66,7 +66,7 @@ async fn nobody_gets_in_without_a_token() {
                 tried += 1;
             }
         }
-        assert_eq!(tried, 26);
+        assert_eq!(tried, 30);
     })
     .await;
 }
@@ -87,7 +87,7 @@ async fn strangers_are_refused_by_role() {
                 tried += 1;
             }
         }
-        assert_eq!(tried, 24);
+        assert_eq!(tried, 32);
     })
     .await;
 }

@@ -73,7 +73,7 @@ async fn every_operation_knows_who_may_call_it() {
         let documented: BTreeSet<String> =
             hbc_service::openapi::operations(&document).into_iter().map(|(name, _)| name).collect();
         let mut tried: BTreeSet<String> = all.iter().map(|operation| operation.name.to_owned()).collect();
-        tried.insert("GET /fhir/metadata".to_owned());
+        tried.extend(["GET /fhir/metadata", "GET /fhir/.well-known/smart-configuration"].map(str::to_owned));
         assert_eq!(tried, documented);
         assert_eq!(
             documented.into_iter().collect::<Vec<_>>(),

@@ -303,14 +303,15 @@ pub struct JobsRetry {
 pub enum Bench {
     /// The ledger: accepted and final transactions per second, latencies, verification, memory.
     Ledger(BenchLedger),
-    /// auth: logins, token checks and refreshes per second, beside what Argon2id and Ed25519 take.
+    /// auth: logins, token checks, refreshes, programs' tokens and introspections per second, beside what Argon2id, Ed25519
+    /// and an fsync take.
     Auth(BenchAuth),
 }
 
 /// `hbc bench auth`.
 #[derive(Debug, Args)]
 pub struct BenchAuth {
-    /// Patients who do the same at once.
+    /// Patients, or programs, that do the same at once.
     #[arg(long, default_value_t = 4)]
     pub clients: usize,
     /// Seconds for each figure.

@@ -29,7 +29,15 @@ fn every_figure_of_auth_is_measured_and_written() {
     assert!(output.status.success(), "{errors}");
     let written: serde_json::Value = serde_json::from_slice(&std::fs::read(file).unwrap()).unwrap();
     let figures = written["figures"].as_array().unwrap();
-    for name in ["Argon2id, 19 MiB, 2 passes", "logins", "token checks", "refreshes", "refreshes, p99"] {
+    for name in [
+        "Argon2id, 19 MiB, 2 passes",
+        "logins",
+        "token checks",
+        "refreshes",
+        "client credentials",
+        "introspections",
+        "introspections, p99",
+    ] {
         assert_measured(figures, name);
     }
     let left: Vec<_> = std::fs::read_dir(folder.path().join("target")).unwrap().collect();

@@ -73,7 +73,7 @@ impl Client {
             name: row.text("name")?,
             kind: row.code("kind", ClientKind::parse)?,
             jwks: row.text("jwks")?,
-            scopes: row.code("scopes", |text| Scopes::parse(text).ok())?,
+            scopes: row.parsed("scopes")?,
             created_at: row.time("created_at_ms")?,
             last_used_at: row.time_opt("last_used_at_ms")?,
             removed_at: row.time_opt("removed_at_ms")?,

@@ -12,6 +12,7 @@ use hbc_types::secret::SecretText;
 use hbc_types::wire::auth::{Contact, Login, NewPatient, Refresh, Tokens};
 
 use super::limits::{Limits, repeat};
+use super::programs::{Agencies, Program};
 use super::table::{Figure, Table, per_second, ratio};
 use crate::cli::BenchAuth;
 use crate::stack::Stack;
@@ -22,17 +23,20 @@ enum Work {
     LogIn,
     Check,
     Refresh,
+    Credentials,
+    Introspect,
 }
 
-/// A patient with a session.
+/// A patient with a session, and an agency's program.
 struct Client {
     auth: Endpoint,
     login: Login,
     tokens: Tokens,
+    program: Program,
 }
 
 impl Client {
-    async fn sign_up(auth: &Endpoint, random: &Random) -> Result<Self> {
+    async fn sign_up(auth: &Endpoint, program: Program, random: &Random) -> Result<Self> {
         let word = || hex::encode(random.bytes::<12>());
         let (username, password) = (word(), SecretText::new(word()));
         let asked = NewPatient {
@@ -47,7 +51,7 @@ impl Client {
         call.fetch().await.context("a sign-up failed")?;
         let login = Login { username, password, totp: None };
         let tokens = auth.to(auth::log_in()).json(&login).fetch().await.context("a login failed")?;
-        Ok(Self { auth: auth.clone(), login, tokens })
+        Ok(Self { auth: auth.clone(), login, tokens, program })
     }
 
     async fn once(&mut self, work: Work) -> Result<()> {
@@ -63,6 +67,8 @@ impl Client {
                 let refresh = Refresh { refresh_token: self.tokens.refresh_token.clone() };
                 self.tokens = self.auth.to(auth::refresh_session()).once().json(&refresh).fetch().await?;
             }
+            Work::Credentials => self.program.get_token(&self.auth).await?,
+            Work::Introspect => self.program.introspect(&self.auth).await?,
         }
         Ok(())
     }
@@ -128,9 +134,11 @@ async fn of_stack(
     random: &Random,
 ) -> Result<()> {
     let auth = Endpoint::new(&stack.url("auth")?)?;
+    let agencies = Agencies::approved(&auth, stack, args.clients, random).await?;
     let mut clients = Vec::new();
-    for _client in 0..args.clients {
-        clients.push(Client::sign_up(&auth, random).await?);
+    for client in 0..args.clients {
+        let program = agencies.program(&auth, client, random).await?;
+        clients.push(Client::sign_up(&auth, program, random).await?);
     }
     let span = Duration::from_secs(args.seconds);
     table.part(&format!("auth, {} clients at once", args.clients));
@@ -138,6 +146,8 @@ async fn of_stack(
         ("logins", Work::LogIn, argon2id, "one core's Argon2id"),
         ("token checks", Work::Check, limits.ed25519_per_second, "one core's Ed25519"),
         ("refreshes", Work::Refresh, limits.syncs_per_second, "one fsync after the other"),
+        ("client credentials", Work::Credentials, limits.syncs_per_second, "one fsync after the other"),
+        ("introspections", Work::Introspect, limits.syncs_per_second, "one fsync after the other"),
     ] {
         let times = all_at_once(&mut clients, work, span).await?;
         let rate = per_second(times.len(), span);

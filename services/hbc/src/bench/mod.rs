@@ -8,6 +8,7 @@ mod limits;
 mod load;
 mod net;
 mod processor;
+mod programs;
 mod stored;
 mod table;
 

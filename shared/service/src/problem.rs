@@ -111,7 +111,12 @@ impl Problem {
             .insert_header((CONTENT_TYPE, "application/problem+json"))
             .insert_header((CACHE_CONTROL, "no-store"));
         if let Some(after) = self.retry_after {
-            answer.insert_header((RETRY_AFTER, after.as_secs().max(1).to_string()));
+            let seconds = after.as_secs().max(1);
+            answer.insert_header((RETRY_AFTER, seconds.to_string()));
+            if self.slug.status() == 429 {
+                // draft-ietf-httpapi-ratelimit-headers: nothing is left, until then.
+                answer.insert_header(("RateLimit", format!("\"{}\";r=0;t={seconds}", self.slug.as_str())));
+            }
         }
         if self.slug.status() == 401 || self.slug == Slug::InsufficientScope {
             answer.insert_header((WWW_AUTHENTICATE, self.challenge()));

@@ -196,6 +196,10 @@ fn problem(slug: Slug, description: &str, form: Form) -> Response {
         }
         _ => response,
     };
+    let response = match slug.status() {
+        429 => response.header("RateLimit", header("The same, as an item of RateLimit", Type::String)),
+        _ => response,
+    };
     response.build()
 }
 

@@ -4,10 +4,10 @@ use std::sync::Arc;
 
 use hbc_app::jobs::enqueue;
 use hbc_types::account::{Role, Standing};
-use hbc_types::ids::{AccountId, AgencyId};
+use hbc_types::ids::{AccountId, AgencyId, OperatorId};
 use hbc_types::saved::SavedAnswer;
 use hbc_types::secret::Bytes;
-use hbc_types::wire::auth::{AgencyCreated, AgencyView, Contact, NewAgency, StaffProfile};
+use hbc_types::wire::auth::{AgencyCreated, AgencyView, Contact, NewAgency, StaffProfile, StaffSigned};
 
 use crate::app::App;
 use crate::domain::custody::{self, CustodyError, KeyOwner, KeyUse};
@@ -20,7 +20,7 @@ use crate::jobs::TellStanding;
 use crate::jobs::push;
 use crate::store::StoreError;
 use crate::store::accounts::Account;
-use crate::store::staff::AUTH;
+use crate::store::staff::{AUTH, StaffSignature};
 use crate::store::wrapped_keys::{CodeWrap, WrappedKey};
 
 /// Who looks at an agency.
@@ -212,15 +212,29 @@ pub async fn view(app: &App, agency: &Account, viewer: &Viewer) -> Result<Agency
         approvals: u32::try_from(approvals).unwrap_or(u32::MAX),
         approvals_needed: app.approvals,
         staff_key: approved.then(|| custody::kid(&agency.public_key)),
-        transactions: signatures
-            .iter()
+        history: signatures
+            .into_iter()
             .filter(|_| approved || private)
-            .map(|signature| signature.txid)
-            .collect(),
+            .map(signed)
+            .collect::<Result<_, _>>()?,
         profile: agency.profile.as_ref().filter(|_| approved || private).map(|profile| StaffProfile {
             salt: Bytes::from(profile.salt.as_slice()),
             body: profile.body.clone(),
         }),
+    })
+}
+
+/// A signature, as everybody may see it who sees the agency.
+fn signed(signature: StaffSignature) -> Result<StaffSigned, Error> {
+    let StaffSignature { agency: _, round, signer, status, txid, signed_at, final_at } = signature;
+    let operator = (signer != AUTH).then(|| OperatorId::parse(&signer)).transpose();
+    Ok(StaffSigned {
+        change: u64::try_from(round).map_err(|_negative| Error::Broken("a round below zero"))?,
+        standing: Standing::parse(&status).ok_or(Error::Broken("a standing that nobody signs"))?,
+        operator: operator.map_err(|_other| Error::Broken("a signer who is nobody"))?,
+        txid,
+        signed_at,
+        final_at,
     })
 }
 

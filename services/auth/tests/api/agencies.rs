@@ -71,6 +71,14 @@ async fn an_agency_waits_for_two_operators_and_the_ledger() {
             .chain([app.genesis.services[1].key.kid()])
             .collect();
         assert_eq!(signers, expected);
+        // Who approved, with the transactions that prove it, is there for everybody who may see the agency.
+        let history = view.body["history"].as_array().unwrap().clone();
+        let signed: std::collections::HashSet<String> =
+            history.iter().map(|one| one["txid"].as_str().unwrap().to_owned()).collect();
+        assert_eq!(signed, txs.iter().map(|tx| tx.txid().to_string()).collect());
+        assert!(history.iter().all(|one| one["change"] == 0 && one["standing"] == "active"));
+        assert!(history.iter().all(|one| one["final_at"].is_number() || one["final_at"].is_string()));
+        assert_eq!(history.iter().filter(|one| one["operator"].is_string()).count(), 2);
         app.approve("operator-2", &id).await.refused(409, "conflict");
     })
     .await;

@@ -6,7 +6,7 @@ use utoipa::ToSchema;
 use crate::account::{AgencyType, Custody, Role, Standing};
 use crate::codes::codes;
 use crate::digest::Digest;
-use crate::ids::{AccountId, AgencyId, GrantId, PatientId, SessionId};
+use crate::ids::{AccountId, AgencyId, GrantId, OperatorId, PatientId, SessionId};
 use crate::secret::{Bytes, SecretText};
 use crate::time::Timestamp;
 
@@ -137,12 +137,32 @@ pub struct AgencyView {
     /// Kid of the agency's staff key, once approved.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub staff_key: Option<Digest>,
-    /// Transactions of the staff profile on the ledger.
+    /// Who signed which change of its standing on the ledger, the oldest first.
     #[serde(default)]
-    pub transactions: Vec<Digest>,
+    pub history: Vec<StaffSigned>,
     /// What the ledger's staff commitment opens with: `H("hbc/staff/v1", salt, profile)`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub profile: Option<StaffProfile>,
+}
+
+/// One signature of a change of an agency's standing: a transaction `identity.staff` of the ledger, which proves it. A change
+/// takes effect with the last signature that it needs.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct StaffSigned {
+    /// The change: 0 is the approval; its signatures have the same number (`nonce` on the ledger).
+    pub change: u64,
+    /// What it is a change to.
+    pub standing: Standing,
+    /// The operator who signed it, or none: auth itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub operator: Option<OperatorId>,
+    /// The transaction.
+    pub txid: Digest,
+    /// When it was signed.
+    pub signed_at: Timestamp,
+    /// When its block was seen.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub final_at: Option<Timestamp>,
 }
 
 /// The opening of a staff commitment.

@@ -24,3 +24,6 @@ CREATE INDEX client_assertions_by_end ON client_assertions (expires_at_ms);
 
 -- The client that a session is of; absent where the account itself signed in.
 ALTER TABLE sessions ADD COLUMN oauth_client TEXT;
+-- Programs have many sessions, which last for minutes: those that are over are not looked at.
+DROP INDEX sessions_open;
+CREATE INDEX sessions_open ON sessions (account, expires_at_ms) WHERE ended_at_ms IS NULL;

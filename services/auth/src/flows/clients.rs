@@ -367,8 +367,8 @@ async fn end_sessions(
     now: Timestamp,
 ) -> Result<Vec<SessionId>, Error> {
     let mut ended = Vec::new();
-    for session in rows.open_sessions(&mut *tx, client.account.as_str()).await? {
-        if session.is_live(now) && session.is_of(&client.id) {
+    for session in rows.open_sessions(&mut *tx, client.account.as_str(), now).await? {
+        if session.is_of(&client.id) {
             ended.push(session.id.clone());
             end(rows, tx, session, reason, now).await?;
         }

@@ -249,8 +249,8 @@ pub async fn end_all(
     now: Timestamp,
 ) -> Result<Vec<SessionId>, Error> {
     let mut ended = Vec::new();
-    for session in rows.open_sessions(&mut *tx, account).await? {
-        if except != Some(&session.id) && session.is_live(now) {
+    for session in rows.open_sessions(&mut *tx, account, now).await? {
+        if except != Some(&session.id) {
             ended.push(session.id.clone());
             end(rows, tx, session, reason, now).await?;
         }
@@ -324,10 +324,10 @@ pub async fn list(app: &App, caller: &Caller) -> Result<Vec<SessionView>, Error>
     let (account, _own) = current(app, caller).await?;
     let now = app.clock.now();
     let idle = Duration::from_secs(u64::from(app.sessions.idle_hours) * 3600);
-    let mut sessions = app.store.rows.open_sessions(app.store.db.reads(), account.id.as_str()).await?;
+    let mut sessions = app.store.rows.open_sessions(app.store.db.reads(), account.id.as_str(), now).await?;
     let last_used =
         |session: &Session| session.told.as_ref().map_or(session.auth_time, |told| told.last_used_at);
-    sessions.retain(|session| session.is_live(now) && now < last_used(session).plus(idle));
+    sessions.retain(|session| now < last_used(session).plus(idle));
     sessions.sort_by_key(|session| std::cmp::Reverse(last_used(session)));
     let view = |session: Session| SessionView {
         current: session.id == caller.session,
@@ -335,6 +335,7 @@ pub async fn list(app: &App, caller: &Caller) -> Result<Vec<SessionView>, Error>
         last_used_at: last_used(&session),
         expires_at: session.expires_at.min(last_used(&session).plus(idle)),
         second_factor: session.amr == Amr::PasswordAndCode,
+        client_id: session.told.as_ref().and_then(|told| told.oauth_client.clone()),
         client: session.told.and_then(|told| told.client),
         id: session.id,
     };

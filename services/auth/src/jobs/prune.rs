@@ -16,7 +16,7 @@ impl Periodic for Prune {
     const KIND: &'static str = "forget.sessions";
 
     fn period(_app: &App) -> Duration {
-        Duration::from_secs(3600)
+        Duration::from_secs(600)
     }
 
     async fn run(app: &App) -> Result<(), JobError> {
@@ -24,16 +24,18 @@ impl Periodic for Prune {
     }
 }
 
-/// Forgets sessions that are over since a day, and old marks of logins.
+/// Forgets sessions that are over since a day (those of programs since ten minutes), assertions that cannot come again, and old
+/// marks of logins.
 async fn prune(app: &App) -> Result<(), Error> {
     let now = app.clock.now();
     app.store.journal.floors().forget(KINDS, now);
     let day = Duration::from_secs(24 * 3600);
+    let soon = now.minus(Duration::from_secs(600));
     app.store
         .write(move |tx, rows| {
             Box::pin(async move {
-                rows.prune_sessions(tx, now.minus(day)).await?;
-                rows.prune_assertions(tx, now.minus(Duration::from_secs(600))).await?;
+                rows.prune_sessions(tx, now.minus(day), soon).await?;
+                rows.prune_assertions(tx, soon).await?;
                 Ok(rows.prune_throttle(tx, now.minus(day), now.minus(day * 90)).await?)
             })
         })

@@ -189,15 +189,23 @@ impl Rows {
         Ok(Some(session))
     }
 
-    /// Sessions of `account` that nobody ended. Those of which another hand says so are left out: they have ended.
-    pub async fn open_sessions<'e, E>(&self, executor: E, account: &str) -> Result<Vec<Session>, StoreError>
+    /// Sessions of `account` that count at `now`. Those of which another hand says so are left out: they have ended.
+    pub async fn open_sessions<'e, E>(
+        &self,
+        executor: E,
+        account: &str,
+        now: Timestamp,
+    ) -> Result<Vec<Session>, StoreError>
     where
         E: sqlx::Executor<'e, Database = sqlx::Any>,
     {
-        let rows = sqlx::query("SELECT * FROM sessions WHERE account = $1 AND ended_at_ms IS NULL")
-            .bind(account.to_owned())
-            .fetch_all(executor)
-            .await?;
+        let rows = sqlx::query(
+            "SELECT * FROM sessions WHERE account = $1 AND ended_at_ms IS NULL AND expires_at_ms > $2",
+        )
+        .bind(account.to_owned())
+        .bind(now.ms())
+        .fetch_all(executor)
+        .await?;
         let read: Vec<Session> = rows.iter().map(|row| Session::read(row, self)).collect::<Result<_, _>>()?;
         Ok(read.into_iter().filter(|session| !floors::has_ended(&self.floors, &session.id)).collect())
     }
@@ -289,16 +297,25 @@ impl Rows {
         Ok(DbError::one_row(done.rows_affected())?)
     }
 
-    /// Forgets sessions and tokens that expired before `before`.
-    pub async fn prune_sessions(&self, tx: &mut Tx, before: Timestamp) -> Result<u64, StoreError> {
-        let tokens = sqlx::query("DELETE FROM refresh_tokens WHERE expires_at_ms < $1")
+    /// Forgets sessions and tokens that expired before `before`, and sessions of programs that did before `programs`.
+    pub async fn prune_sessions(
+        &self,
+        tx: &mut Tx,
+        before: Timestamp,
+        programs: Timestamp,
+    ) -> Result<(), StoreError> {
+        sqlx::query("DELETE FROM refresh_tokens WHERE expires_at_ms < $1")
             .bind(before.ms())
             .execute(&mut *tx)
             .await?;
-        let sessions = sqlx::query("DELETE FROM sessions WHERE expires_at_ms < $1")
-            .bind(before.ms())
-            .execute(tx)
-            .await?;
-        Ok(tokens.rows_affected() + sessions.rows_affected())
+        sqlx::query(
+            "DELETE FROM sessions
+             WHERE expires_at_ms < $1 OR (expires_at_ms < $2 AND oauth_client IS NOT NULL)",
+        )
+        .bind(before.ms())
+        .bind(programs.ms())
+        .execute(tx)
+        .await?;
+        Ok(())
     }
 }

@@ -237,6 +237,11 @@ async fn a_client_that_is_removed_or_whose_agency_is_suspended_gets_nothing_more
             Client::register(&app, &agency, ClientAlgorithm::EdDsa).await,
         );
         let (lost, held) = (gone.token(&app).await, kept.token(&app).await);
+        let sessions = app.get("/v1/me/sessions", &agency).await.expect(200).body["items"].clone();
+        let programs =
+            sessions.as_array().unwrap().iter().filter_map(|session| session["client_id"].as_str());
+        let programs: std::collections::BTreeSet<_> = programs.collect();
+        assert_eq!(programs, [gone.id.as_str(), kept.id.as_str()].into());
         assert_eq!(kept.introspect(&app, &lost).await, json!({"active": false}), "another's token");
         let path = format!("/v1/me/clients/{}", gone.id);
         app.call(Method::DELETE, &path, Some(&agency), None).await.expect(200);

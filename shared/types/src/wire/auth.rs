@@ -6,7 +6,7 @@ use utoipa::ToSchema;
 use crate::account::{AgencyType, Custody, Role, Standing};
 use crate::codes::codes;
 use crate::digest::Digest;
-use crate::ids::{AccountId, AgencyId, GrantId, OperatorId, PatientId, SessionId};
+use crate::ids::{AccountId, AgencyId, ClientId, GrantId, OperatorId, PatientId, SessionId};
 use crate::secret::{Bytes, SecretText};
 use crate::time::Timestamp;
 
@@ -317,6 +317,9 @@ pub struct SessionView {
     /// Browser and system, coarsely; absent where the client says neither.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub client: Option<String>,
+    /// The agency's program that it is of: one for each token.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub client_id: Option<ClientId>,
 }
 
 /// `GET /v1/me/sessions`.

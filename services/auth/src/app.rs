@@ -48,7 +48,9 @@ pub struct Core {
     pub sessions: SessionSettings,
     /// Sign-ups by address.
     pub sign_ups: RateLimit<String>,
-    /// What clients ask for.
+    /// Tokens of clients: each is a session for five minutes, which whoever ends them all must end.
+    pub client_tokens: RateLimit<ClientId>,
+    /// Whatever clients ask for.
     pub client_requests: RateLimit<ClientId>,
     /// One password check at a time for an account from an address.
     pub attempts: KeyedLocks,
@@ -102,6 +104,7 @@ impl App {
             access_policy: Endpoint::new(&config.access_policy_url)?,
             sessions: config.sessions.clone(),
             sign_ups: RateLimit::new(SIGN_UPS, Duration::from_millis(100)),
+            client_tokens: RateLimit::new(CLIENT_TOKENS, Duration::from_secs(2)),
             client_requests: RateLimit::new(CLIENT_REQUESTS, Duration::from_millis(20)),
             attempts: KeyedLocks::default(),
             base,
@@ -114,6 +117,9 @@ const SIGN_UPS: NonZeroU32 = match NonZeroU32::new(500) {
     Some(sign_ups) => sign_ups,
     None => NonZeroU32::MIN,
 };
+
+/// Tokens of one client at once; then one in two seconds.
+const CLIENT_TOKENS: NonZeroU32 = NonZeroU32::MIN.saturating_add(19);
 
 /// Requests of one client at once; then fifty a second.
 const CLIENT_REQUESTS: NonZeroU32 = NonZeroU32::MIN.saturating_add(199);

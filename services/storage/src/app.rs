@@ -3,15 +3,15 @@
 mod policy;
 mod schemas;
 
-use std::collections::HashSet;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::collections::{HashMap, HashSet};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
 use anyhow::Context as _;
 use hbc_app::{Base, Gauge, Part, ServiceState};
 use hbc_db::DbError;
 use hbc_service::Tasks;
-use hbc_types::ids::IntentId;
+use hbc_types::ids::{AccountId, IntentId};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::config::{AnchorSettings, Config, ReconcileSettings, RoomSettings};
@@ -139,30 +139,60 @@ impl ServiceState for App {
 const PARSED_KIB: u32 = 16 * 1024;
 /// KiB of records that are opened at once.
 const OPENED_KIB: u32 = 16 * 1024;
+/// What one account may have at work or in the queue of all: others never wait behind everything that one of them thinks of.
+const EACH: usize = 4;
+/// Accounts kept before those without work are thrown out.
+const ACCOUNTS: usize = 1024;
 
 /// Who works on something large now; others wait, in their order.
 #[derive(Clone, Debug)]
 pub struct Turns {
-    free: Arc<Semaphore>,
+    all: Arc<Semaphore>,
     kib: u32,
+    by_account: Arc<Mutex<HashMap<AccountId, Weak<Semaphore>>>>,
+}
+
+/// A turn, until it is dropped.
+#[derive(Debug, Default)]
+pub struct Turn {
+    _of_all: Option<OwnedSemaphorePermit>,
+    _of_account: Option<OwnedSemaphorePermit>,
 }
 
 impl Turns {
     /// What is up to this many KiB waits for nobody.
     const SMALL: u32 = 256;
 
-    /// For so many KiB at once, or one thing that is larger.
+    /// For so many KiB at once, or one thing alone that is larger.
     fn new(kib: u32) -> Self {
-        Self { free: Arc::new(Semaphore::new(kib as usize)), kib }
+        Self { all: Arc::new(Semaphore::new(kib as usize)), kib, by_account: Arc::default() }
     }
 
-    /// Waits until so many bytes may be worked on; it is their turn while what is returned lives.
-    pub async fn turn(&self, bytes: u64) -> Option<OwnedSemaphorePermit> {
+    /// Waits until so many bytes may be worked on, first behind what the same account has under way.
+    pub async fn turn(&self, account: Option<&AccountId>, bytes: u64) -> Turn {
         let kib = u32::try_from(bytes.div_ceil(1024)).unwrap_or(u32::MAX);
         if kib <= Self::SMALL {
-            return None;
+            return Turn::default();
         }
-        Arc::clone(&self.free).acquire_many_owned(kib.min(self.kib)).await.ok()
+        let of_account = match account {
+            Some(account) => self.of(account).acquire_owned().await.ok(),
+            None => None,
+        };
+        let of_all = Arc::clone(&self.all).acquire_many_owned(kib.min(self.kib)).await.ok();
+        Turn { _of_all: of_all, _of_account: of_account }
+    }
+
+    fn of(&self, account: &AccountId) -> Arc<Semaphore> {
+        let mut by = self.by_account.lock().unwrap_or_else(PoisonError::into_inner);
+        if by.len() > ACCOUNTS {
+            by.retain(|_account, own| own.strong_count() > 0);
+        }
+        if let Some(own) = by.get(account).and_then(Weak::upgrade) {
+            return own;
+        }
+        let own = Arc::new(Semaphore::new(EACH));
+        by.insert(account.clone(), Arc::downgrade(&own));
+        own
     }
 }
 

@@ -5,6 +5,7 @@
 //! else; a header may hold `alg`, `typ` and `kid` and nothing more. The signature, `iss` and `aud` are checked here, the times
 //! and that it comes once by who asks.
 
+use aws_lc_rs::signature::{ECDSA_P384_SHA384_FIXED, ParsedPublicKey};
 use ed25519_dalek::VerifyingKey;
 use hbc_types::keys::PublicKey;
 use hbc_types::wire::oauth::ClientAlgorithm;
@@ -76,17 +77,23 @@ impl ClientKey {
 
     fn of(jwk: Jwk) -> Result<Self, KeySetError> {
         with_provider();
-        let kid = &jwk.kid;
+        let kid = jwk.kid.clone();
         if kid.is_empty() || kid.len() > 128 || !kid.bytes().all(|b| b.is_ascii_graphic()) {
             return refuse("each key needs a `kid` of 1 to 128 visible ASCII characters");
         }
         if jwk.key_use.as_ref().is_some_and(|key_use| key_use != "sig") {
             return refuse(format!("{kid}: `use` must be `sig`"));
         }
-        let (algorithm, key) = match (jwk.kty.as_str(), jwk.crv.as_deref()) {
-            ("EC", Some("P-384")) => (ClientAlgorithm::Es384, elliptic(&jwk)),
-            ("OKP", Some("Ed25519")) => (ClientAlgorithm::EdDsa, edwards(&jwk)),
-            ("RSA", _) => (ClientAlgorithm::Rs384, rsa(&jwk)),
+        // Of what else stands beside it nothing is kept.
+        let bare = Jwk { x: None, y: None, n: None, e: None, crv: None, ..jwk.clone() };
+        let (algorithm, key, jwk) = match (jwk.kty.as_str(), jwk.crv.as_deref()) {
+            ("EC", Some("P-384")) => {
+                (ClientAlgorithm::Es384, elliptic(&jwk), Jwk { crv: jwk.crv, x: jwk.x, y: jwk.y, ..bare })
+            }
+            ("OKP", Some("Ed25519")) => {
+                (ClientAlgorithm::EdDsa, edwards(&jwk), Jwk { crv: jwk.crv, x: jwk.x, ..bare })
+            }
+            ("RSA", _) => (ClientAlgorithm::Rs384, rsa(&jwk), Jwk { n: jwk.n, e: jwk.e, ..bare }),
             _ => return refuse(format!("{kid}: keys are EC on P-384, RSA, or OKP Ed25519")),
         };
         if jwk.alg.as_ref().is_some_and(|alg| alg != algorithm.code()) {
@@ -94,7 +101,7 @@ impl ClientKey {
         }
         match key {
             Some(key) => Ok(Self { algorithm, key, jwk }),
-            None => refuse(format!("{kid}: is no good key (RSA from 2,048 bits on)")),
+            None => refuse(format!("{kid}: is no good key (RSA from 2,048 to 8,192 bits)")),
         }
     }
 }
@@ -104,9 +111,12 @@ fn part(text: Option<&String>) -> Option<Vec<u8>> {
 }
 
 fn elliptic(jwk: &Jwk) -> Option<DecodingKey> {
-    let coordinate = |text| part(text).is_some_and(|bytes| bytes.len() == COORDINATE);
-    let whole = coordinate(jwk.x.as_ref()) && coordinate(jwk.y.as_ref());
-    whole.then(|| DecodingKey::from_ec_components(jwk.x.as_ref()?, jwk.y.as_ref()?).ok())?
+    let (x, y) = (part(jwk.x.as_ref())?, part(jwk.y.as_ref())?);
+    let whole = x.len() == COORDINATE && y.len() == COORDINATE;
+    let point = [[4].as_slice(), &x, &y].concat();
+    // The library would take any point, and find with each signature that it is not on the curve.
+    ParsedPublicKey::new(&ECDSA_P384_SHA384_FIXED, &point).ok().filter(|_on_curve| whole)?;
+    DecodingKey::from_ec_components(jwk.x.as_ref()?, jwk.y.as_ref()?).ok()
 }
 
 fn edwards(jwk: &Jwk) -> Option<DecodingKey> {
@@ -119,8 +129,9 @@ fn edwards(jwk: &Jwk) -> Option<DecodingKey> {
 fn rsa(jwk: &Jwk) -> Option<DecodingKey> {
     let (modulus, exponent) = (part(jwk.n.as_ref())?, part(jwk.e.as_ref())?);
     let strong = MODULUS.contains(&modulus.len()) && modulus.first().is_some_and(|first| *first >= 0x80);
-    // 3 is the smallest that the library takes, 65,537 what everybody has.
-    let usual = (1..=5).contains(&exponent.len()) && exponent != [1];
+    // Odd and at least 3, without zeros before it; 65,537 is what everybody has.
+    let odd = exponent.last().is_some_and(|last| last % 2 == 1) && exponent.first() != Some(&0);
+    let usual = odd && exponent.len() <= 5 && exponent != [1];
     (strong && usual).then(|| DecodingKey::from_rsa_raw_components(&modulus, &exponent))
 }
 

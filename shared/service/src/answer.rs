@@ -5,6 +5,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 
+use actix_web::HttpMessage;
 use actix_web::body::{BodySize, BoxBody, MessageBody};
 use actix_web::dev::{Extensions, ServiceRequest, ServiceResponse};
 use actix_web::http::Method;
@@ -15,6 +16,7 @@ use hbc_types::problem::Slug;
 use rustix::net::sockopt::set_tcp_user_timeout;
 
 use crate::budget::{Budget, Share};
+use crate::service_assertion::VerifiedService;
 use crate::{Problem, peer_address};
 
 /// Answers up to this many bytes are not counted.
@@ -22,7 +24,7 @@ const FREE: usize = 64 << 10;
 /// What goes out at once.
 const SLICE: usize = 64 << 10;
 /// How fast a reader must be once its answer has begun, in bytes a second, beside a minute for the way.
-const SLOWEST: u64 = 16 << 10;
+const SLOWEST: u64 = 64 << 10;
 
 /// What the answers of one server may hold together, as application data.
 #[derive(Clone, Debug)]
@@ -47,20 +49,23 @@ pub(crate) async fn hold<B: MessageBody + 'static>(
     next: Next<B>,
 ) -> Result<ServiceResponse<BoxBody>, actix_web::Error> {
     let answers = request.app_data::<web::Data<Answers>>().cloned();
-    let (address, head) = (peer_address(request.request()), request.method() == Method::HEAD);
+    let address = peer_address(request.request());
+    // What was done is answered, and so are neighbours: they read.
+    let refusable =
+        request.method() == Method::GET && request.extensions().get::<VerifiedService>().is_none();
     let response = next.call(request).await?.map_into_boxed_body();
     let large = |size| matches!(size, BodySize::Sized(bytes) if bytes > FREE as u64);
-    let Some(answers) = answers.filter(|_| !head && large(response.response().body().size())) else {
+    let Some(answers) = answers.filter(|_| large(response.response().body().size())) else {
         return Ok(response);
     };
     let mut share = answers.0.share(address);
     let (request, answer) = response.into_parts();
     let (answer, body) = answer.into_parts();
     let BodySize::Sized(length) = body.size() else { return Err(Problem::new(Slug::Internal).into()) };
-    share.grow(usize::try_from(length).unwrap_or(usize::MAX)).map_err(|_full| {
+    if share.grow(usize::try_from(length).unwrap_or(usize::MAX)).is_err() && refusable {
         let busy = Problem::new(Slug::Unavailable).detail("too many large answers wait to be read");
-        busy.retry_after(Duration::from_secs(2))
-    })?;
+        return Err(busy.retry_after(Duration::from_secs(2)).into());
+    }
     let (ready, stream) = match body.try_into_bytes() {
         Ok(bytes) => (bytes, None),
         Err(stream) => (Bytes::new(), Some(stream)),

@@ -28,11 +28,11 @@ struct Held {
 pub(crate) struct Full;
 
 impl Budget {
-    /// For `of` (the gauge `hbc_in_flight_bytes` names them so), of `together` bytes, three quarters of them at most for one address. Whoever holds nothing yet gets `at_least` in any
-    /// case that the others leave.
+    /// For `of` (the gauge `hbc_in_flight_bytes` names them so): `together` bytes, or more, so that three quarters of them,
+    /// which is what one address may hold, are `at_least` so many.
     pub(crate) fn new(of: &'static str, together: usize, at_least: usize) -> Self {
-        let together = together.max(at_least);
-        let each = (together / 4 * 3).max(at_least);
+        let together = together.max(at_least.div_ceil(3) * 4);
+        let each = together / 4 * 3;
         Self(Arc::new(Inner { of, together, each, held: Mutex::default() }))
     }
 
@@ -60,9 +60,9 @@ pub(crate) struct Share {
 }
 
 impl Share {
-    /// Grows to hold so many bytes; never shrinks.
+    /// Grows to hold so many bytes; never shrinks. What is larger than all that an address may hold counts as that.
     pub(crate) fn grow(&mut self, bytes: usize) -> Result<(), Full> {
-        let more = bytes.saturating_sub(self.bytes);
+        let more = bytes.min(self.budget.0.each).saturating_sub(self.bytes);
         if more == 0 {
             return Ok(());
         }
@@ -125,10 +125,16 @@ mod tests {
     }
 
     #[test]
-    fn the_largest_body_fits_alone() {
-        let budget = Budget::new("tests", 10, 40);
-        let mut share = budget.share(None);
-        share.grow(40).unwrap();
-        share.grow(41).unwrap_err();
+    fn the_largest_fits_alone_and_leaves_room_for_others() {
+        let address = |last| Some(IpAddr::from([127, 0, 0, last]));
+        let budget = Budget::new("tests", 64, 64);
+        let mut largest = budget.share(address(1));
+        largest.grow(64).unwrap();
+        let mut other = budget.share(address(2));
+        other.grow(20).unwrap();
+        budget.share(address(1)).grow(10).unwrap_err();
+        drop((largest, other));
+        // Too large for ever would be a lie.
+        budget.share(address(1)).grow(10_000).unwrap();
     }
 }

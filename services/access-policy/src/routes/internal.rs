@@ -3,9 +3,10 @@
 
 use actix_web::http::StatusCode;
 use actix_web::{HttpResponse, delete, get, post, put, web};
-use hbc_service::{Acting, AnyService, FromAuth, FromStorage, Problem, Service, StrictJson};
+use hbc_service::{Acting, AnyService, Caller, FromAuth, FromStorage, Problem, Service, StrictJson};
 use hbc_types::ids::{AccountId, PatientId, SessionId};
 use hbc_types::problem::Slug;
+use hbc_types::purpose::{Action, Purpose};
 use hbc_types::wire::access::{
     Admission, AdmissionRequest, AnchoredRequest, ConsentVersion, DataKeys, DataKeysRequest, DecisionAnswer,
     DecisionRequest, NewDenial, NewSession, PinPatient, Subject, UnwrapRequest, Unwrapped, VoidRequest,
@@ -15,6 +16,15 @@ use crate::app::{App, Who};
 use crate::error::Error;
 use crate::flows::{accounts, admit, decide, keys};
 use crate::routes::answer;
+
+/// A client reads, and for the purpose in its token: storage's word for another one is not believed.
+fn hold_to_client(caller: &Caller, purpose: Purpose, action: Action) -> Result<(), Problem> {
+    let Some(client) = &caller.client else { return Ok(()) };
+    if action == Action::Read && client.purpose.is_none_or(|registered| registered == purpose) {
+        return Ok(());
+    }
+    Err(Problem::new(Slug::Forbidden).detail("the client's token is not for this"))
+}
 
 fn no_content() -> HttpResponse {
     HttpResponse::NoContent().finish()
@@ -150,7 +160,7 @@ pub async fn delete_denial(
 #[post("/internal/v1/keys/data-keys")]
 pub async fn data_keys(
     _storage: Service<FromStorage>,
-    Acting(caller): Acting,
+    caller: Caller,
     body: StrictJson<DataKeysRequest>,
     app: web::Data<App>,
 ) -> Result<HttpResponse, Problem> {
@@ -171,7 +181,9 @@ pub async fn unwrap(
     body: StrictJson<UnwrapRequest>,
     app: web::Data<App>,
 ) -> Result<HttpResponse, Problem> {
-    let keys = keys::unwrap(&app, Who::from(&caller), body.into_value()).await?;
+    let request = body.into_value();
+    hold_to_client(&caller, request.purpose, Action::Read)?;
+    let keys = keys::unwrap(&app, Who::from(&caller), request).await?;
     Ok(answer(StatusCode::OK, &keys))
 }
 
@@ -218,7 +230,9 @@ pub async fn decisions(
     body: StrictJson<DecisionRequest>,
     app: web::Data<App>,
 ) -> Result<HttpResponse, Problem> {
-    let decision = decide::decisions(&app, Who::from(&caller), body.into_value()).await?;
+    let request = body.into_value();
+    hold_to_client(&caller, request.purpose, request.action)?;
+    let decision = decide::decisions(&app, Who::from(&caller), request).await?;
     Ok(answer(StatusCode::OK, &decision))
 }
 
@@ -236,7 +250,7 @@ pub async fn decisions(
 #[post("/internal/v1/admissions")]
 pub async fn admissions(
     _storage: Service<FromStorage>,
-    Acting(caller): Acting,
+    caller: Caller,
     body: StrictJson<AdmissionRequest>,
     app: web::Data<App>,
 ) -> Result<HttpResponse, Problem> {

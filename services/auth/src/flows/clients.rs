@@ -35,6 +35,11 @@ use crate::store::sessions::{Session, Told};
 
 /// Clients of one agency.
 const MOST: usize = 10;
+/// Clients that one agency registers within a day.
+const A_DAY: i64 = 20;
+const DAY: Duration = Duration::from_secs(24 * 3600);
+/// When a client that has had its tokens gets the next one.
+const TOKEN_EVERY: Duration = Duration::from_secs(2);
 /// How far a client's clock may differ, in seconds.
 const LEEWAY_SECONDS: i64 = 5;
 /// Longest life of an assertion, in seconds (SMART App Launch 2.2).
@@ -82,6 +87,10 @@ pub async fn register(
             if rows.clients_of(&mut *tx, &new.account).await?.len() >= MOST {
                 return Err(Error::Conflict("an agency has at most ten clients: remove one"));
             }
+            // A removed one is remembered.
+            if rows.clients_since(tx, &new.account, new.created_at.minus(DAY)).await? >= A_DAY {
+                return Err(Error::TooManyAttempts(DAY));
+            }
             Ok(rows.insert_client(tx, &new).await?)
         })
     });
@@ -108,7 +117,8 @@ pub async fn set_keys(
     let (account, _session) = current(app, caller).await?;
     let proven = prove(app, &account.username, proof(caller, password, totp)).await?;
     let (agency, id, now) = (agency.clone(), id.clone(), app.clock.now());
-    let changed = app.store.write(move |tx, rows| {
+    let locks = vec![Lock::exclusive(agency.as_str())];
+    let changed = app.store.write_locked(locks, move |tx, rows| {
         Box::pin(async move {
             proven.still(&rows, tx).await?;
             let mut client = own(&rows, tx, &agency, &id).await?;
@@ -123,7 +133,7 @@ pub async fn set_keys(
     view(&client)
 }
 
-/// Removes a client: its tokens are good no more.
+/// Removes a client: its tokens are good no more. Removing it again changes nothing.
 pub async fn remove(
     app: &App,
     caller: &Caller,
@@ -131,25 +141,63 @@ pub async fn remove(
 ) -> Result<Denial, Error> {
     current(app, caller).await?;
     let (agency, id, now) = (agency.clone(), id.clone(), app.clock.now());
-    let removed = app.store.write(move |tx, rows| {
+    let locks = vec![Lock::exclusive(agency.as_str())];
+    let removed = app.store.write_locked(locks, move |tx, rows| {
         Box::pin(async move {
-            let mut client = own(&rows, tx, &agency, &id).await?;
-            client.removed_at = Some(now);
-            rows.change_client(tx, &mut client).await?;
-            end_sessions(&rows, tx, &client, "removed", now).await
+            let found = rows.client(&mut *tx, &id).await?.filter(|client| client.account == agency);
+            let client = found.ok_or(Error::NotFound)?;
+            match client.removed_at {
+                Some(since) => {
+                    rows.note_client(&client)?;
+                    Ok((since, Vec::new()))
+                }
+                None => Ok((now, remove_in(&rows, tx, client, now).await?)),
+            }
         })
     });
-    Ok(Denial { since: now, effective: push::all_told(app, &removed.await?).await? })
+    let (since, ended) = removed.await?;
+    Ok(Denial { since, effective: push::all_told(app, &ended).await? })
+}
+
+/// Removes all clients of an agency whose credentials somebody else may have had.
+pub async fn remove_all(
+    rows: &Rows,
+    tx: &mut Tx,
+    agency: &AgencyId,
+    now: Timestamp,
+) -> Result<Vec<SessionId>, Error> {
+    let mut ended = Vec::new();
+    for client in rows.clients_of(&mut *tx, agency).await? {
+        ended.extend(remove_in(rows, tx, client, now).await?);
+    }
+    Ok(ended)
+}
+
+async fn remove_in(
+    rows: &Rows,
+    tx: &mut Tx,
+    mut client: Client,
+    now: Timestamp,
+) -> Result<Vec<SessionId>, Error> {
+    client.removed_at = Some(now);
+    rows.change_client(tx, &mut client).await?;
+    end_sessions(rows, tx, &client, "removed", now).await
+}
+
+/// How a client says that it proves itself.
+#[derive(Clone, Copy, Debug)]
+pub struct ClientProof<'a> {
+    /// `client_assertion_type`.
+    pub kind: Option<&'a str>,
+    /// `client_assertion`.
+    pub assertion: Option<&'a SecretText>,
+    /// `client_id`: it need not come, and must be the assertion's (RFC 7521 §4.2).
+    pub client_id: Option<&'a str>,
 }
 
 /// Gives a token to a client that proves itself.
-pub async fn grant(
-    app: &App,
-    assertion_type: Option<&str>,
-    assertion: Option<&SecretText>,
-    scope: Option<&str>,
-) -> Result<TokenResponse, Error> {
-    let proven = authenticate(app, assertion_type, assertion).await?;
+pub async fn grant(app: &App, proof: ClientProof<'_>, scope: Option<&str>) -> Result<TokenResponse, Error> {
+    let proven = authenticate(app, proof).await?;
     let asked = scope.map(Scopes::parse).transpose();
     let asked = asked.map_err(|error| Error::InvalidScope(error.to_string()))?;
     let scope = asked.unwrap_or_else(|| proven.client.scopes.clone());
@@ -172,8 +220,10 @@ pub async fn grant(
             oauth_client: Some(proven.client.id.clone()),
         }),
     };
-    let new = session.clone();
-    let granted = app.store.write(move |tx, rows| {
+    let (new, session_client) = (session.clone(), proven.client.id.clone());
+    let locks = vec![Lock::shared(proven.client.account.as_str())];
+    app.client_tokens.check(&session_client).map_err(|_too_many| Error::TooManyAttempts(TOKEN_EVERY))?;
+    let granted = app.store.write_locked(locks, move |tx, rows| {
         Box::pin(async move {
             let (mut client, account) = proven.once(&rows, tx).await?;
             client.last_used_at = Some(now);
@@ -211,11 +261,10 @@ pub async fn grant(
 /// Whether a token is good now, for the client that it is of.
 pub async fn introspect(
     app: &App,
-    assertion_type: Option<&str>,
-    assertion: Option<&SecretText>,
+    proof: ClientProof<'_>,
     claims: Option<AccessClaims>,
 ) -> Result<Introspection, Error> {
-    let proven = authenticate(app, assertion_type, assertion).await?;
+    let proven = authenticate(app, proof).await?;
     let now = app.clock.now();
     let looked = app.store.write(move |tx, rows| {
         Box::pin(async move {
@@ -284,21 +333,20 @@ where
     client.filter(|client| client.removed_at.is_none()).ok_or_else(unknown)
 }
 
-async fn authenticate(
-    app: &App,
-    assertion_type: Option<&str>,
-    assertion: Option<&SecretText>,
-) -> Result<Authenticated, Error> {
-    if assertion_type != Some(JWT_BEARER) {
+async fn authenticate(app: &App, proof: ClientProof<'_>) -> Result<Authenticated, Error> {
+    if proof.kind != Some(JWT_BEARER) {
         return Err(Error::InvalidClient("clients prove themselves by a signed assertion (private_key_jwt)"));
     }
-    let text = assertion.ok_or(Error::InvalidClient("the assertion is missing"))?;
+    let text = proof.assertion.ok_or(Error::InvalidClient("the assertion is missing"))?;
     let refused = |error: hbc_client::jwt::JwtError| {
         tracing::info!(assertion.refused = %error, "A client's assertion was refused");
         unknown()
     };
     let assertion = Assertion::parse(text.expose()).map_err(refused)?;
     let id = ClientId::parse(assertion.client()).map_err(|_other| unknown())?;
+    if proof.client_id.is_some_and(|other| other != id.as_str()) {
+        return Err(Error::InvalidClient("`client_id` is not the assertion's client"));
+    }
     let client = registered(&app.store.rows, app.store.db.reads(), &id).await?;
     let issuer = app.issuer.issuer().trim_end_matches('/');
     let endpoint = format!("{issuer}/oauth/token");

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use ed25519_dalek::SigningKey;
 use hbc_types::account::Role;
+use hbc_types::ids::AccountId;
 use hbc_types::secret::SecretText;
 use hbc_types::wire::auth::{Recovery, RecoveryCodes};
 
@@ -13,7 +14,7 @@ use crate::domain::{password, recovery};
 use crate::error::Error;
 use crate::flows::account::open_key;
 use crate::flows::login::{Guard, Origin, Proof, prove};
-use crate::flows::{account, codes, sessions};
+use crate::flows::{account, clients, codes, sessions};
 use crate::jobs::push;
 use crate::store::StoreError;
 use crate::store::accounts::Account;
@@ -56,7 +57,12 @@ pub async fn recover(app: &App, request: Recovery, address: &str) -> Result<(), 
                 if let Some(key) = &wrapped {
                     rows.put_wrapped_key(tx, key).await?;
                 }
-                sessions::end_all(&rows, tx, id.as_str(), None, "recovery", now).await
+                let mut ended = sessions::end_all(&rows, tx, id.as_str(), None, "recovery", now).await?;
+                if let AccountId::Agency(agency) = &id {
+                    // Whoever had the password may have registered one.
+                    ended.extend(clients::remove_all(&rows, tx, agency, now).await?);
+                }
+                Ok(ended)
             })
         })
         .await?;

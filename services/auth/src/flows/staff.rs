@@ -4,6 +4,7 @@
 use ed25519_dalek::SigningKey;
 use hbc_app::jobs::enqueue;
 use hbc_chain::payload::{Staff, StaffStatus};
+use hbc_db::Lock;
 use hbc_db::Tx;
 use hbc_types::account::{Role, Standing};
 use hbc_types::ids::{AccountId, AgencyId, OperatorId};
@@ -238,9 +239,11 @@ pub async fn suspend(app: &App, deciding: Deciding<'_>, decision: Decision) -> R
     let change = change(app, &account, StaffStatus::Suspended).await?;
     let signed = change.sign(&key, now)?;
     let (id, signer) = (agency.clone(), operator.0.clone());
+    // No program of the agency gets a token meanwhile: it could go on for ever.
+    let locks = vec![Lock::exclusive(agency.as_str())];
     let ended = app
         .store
-        .write(move |tx, rows| {
+        .write_locked(locks, move |tx, rows| {
             Box::pin(async move {
                 let mut account = rows.account(&mut *tx, id.as_str()).await?.ok_or(Error::NotFound)?;
                 if account.standing != Standing::Active {

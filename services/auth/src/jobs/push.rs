@@ -36,9 +36,10 @@ pub async fn told(app: &App, subject: &str) -> Result<bool, Error> {
 
 /// The same of sessions that ended together.
 pub async fn all_told(app: &App, sessions: &[SessionId]) -> Result<bool, Error> {
-    let mut effective = true;
+    let (end, mut effective) = (tokio::time::Instant::now() + PATIENCE, true);
     for session in sessions {
-        effective &= told(app, session.as_str()).await?;
+        let left = end.saturating_duration_since(tokio::time::Instant::now());
+        effective &= app.queue.settled(session.as_str(), left).await?;
     }
     Ok(effective)
 }

@@ -3,7 +3,7 @@
 //! Why: decision 0125.
 
 use actix_web::http::StatusCode;
-use actix_web::http::header::PRAGMA;
+use actix_web::http::header::{PRAGMA, WWW_AUTHENTICATE};
 use actix_web::{HttpResponse, post, web};
 use hbc_service::{Dialect, Problem, Public, StrictForm, TokenVerifier};
 use hbc_types::problem::Slug;
@@ -12,7 +12,8 @@ use hbc_types::wire::oauth::{
 };
 
 use crate::app::App;
-use crate::flows::{clients, sessions};
+use crate::flows::clients::{self, ClientProof};
+use crate::flows::sessions;
 
 /// The grant type of sessions.
 const REFRESH: &str = "refresh_token";
@@ -82,8 +83,12 @@ pub async fn grant(
             }
         }
         CLIENT => {
-            let (kind, assertion) = (form.client_assertion_type.as_deref(), form.client_assertion.as_ref());
-            clients::grant(&app, kind, assertion, form.scope.as_deref()).await?
+            let proof = ClientProof {
+                kind: form.client_assertion_type.as_deref(),
+                assertion: form.client_assertion.as_ref(),
+                client_id: form.client_id.as_deref(),
+            };
+            clients::grant(&app, proof, form.scope.as_deref()).await?
         }
         _ => return Err(Problem::new(Slug::UnsupportedGrantType)),
     };
@@ -97,7 +102,8 @@ pub async fn grant(
     request_body(content = IntrospectionRequest, content_type = "application/x-www-form-urlencoded"),
     responses(
         (status = 200, description = "How the token stands", body = Introspection),
-        (status = 400, description = "The request cannot be read, or the client did not prove itself"),
+        (status = 400, description = "The request cannot be read"),
+        (status = 401, description = "The client did not prove itself"),
         (status = 429, description = "Too many requests of one client"),
     ))]
 #[post("/oauth/introspect")]
@@ -109,9 +115,20 @@ pub async fn introspect(
 ) -> Result<HttpResponse, Problem> {
     let form = form.into_value();
     let claims = tokens.verify_any(form.token.expose()).await.ok();
-    let (kind, assertion) = (form.client_assertion_type.as_deref(), form.client_assertion.as_ref());
-    let answer = clients::introspect(&app, kind, assertion, claims).await?;
-    Ok(HttpResponse::Ok().insert_header((PRAGMA, "no-cache")).json(answer))
+    let proof = ClientProof {
+        kind: form.client_assertion_type.as_deref(),
+        assertion: form.client_assertion.as_ref(),
+        client_id: form.client_id.as_deref(),
+    };
+    match clients::introspect(&app, proof, claims).await.map_err(Problem::from) {
+        Ok(answer) => Ok(HttpResponse::Ok().insert_header((PRAGMA, "no-cache")).json(answer)),
+        // RFC 7662 §2.3; at the token endpoint it is a 400 (RFC 6749 §5.2).
+        Err(problem) if problem.slug() == Slug::InvalidClient => Ok(HttpResponse::Unauthorized()
+            .insert_header((WWW_AUTHENTICATE, "Bearer"))
+            .content_type("application/json")
+            .body(error(&problem))),
+        Err(problem) => Err(problem),
+    }
 }
 
 /// The revocation endpoint (RFC 7009): ends the session that an access or refresh token is of.

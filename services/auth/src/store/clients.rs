@@ -124,6 +124,11 @@ impl Rows {
         self.update_client(tx, client).await
     }
 
+    /// Has the journal learn once more how often a client changed: the first time may have failed between database and journal.
+    pub fn note_client(&self, client: &Client) -> Result<(), StoreError> {
+        self.note(client.last_change())
+    }
+
     /// Writes a client back after it got a token.
     pub async fn use_client(&self, tx: &mut Tx, client: &Client) -> Result<(), StoreError> {
         self.update_client(tx, client).await
@@ -172,7 +177,33 @@ impl Rows {
         .bind(account.as_str().to_owned())
         .fetch_all(executor)
         .await?;
-        rows.iter().map(|row| Client::read(row, self)).collect()
+        let mut clients = Vec::new();
+        for row in &rows {
+            let client = Client::read(row, self)?;
+            let known = self.floors.get(CLIENT, client.id.as_str());
+            match self.check_age(TABLE, &client.last_change(), known) {
+                Ok(()) => clients.push(client),
+                // Of another hand: it is none, and the alarm is in the log.
+                Err(StoreError::Tampered(_alarmed)) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(clients)
+    }
+
+    /// How many clients an agency registered after `since`, removed ones too.
+    pub async fn clients_since(
+        &self,
+        tx: &mut Tx,
+        account: &AgencyId,
+        since: Timestamp,
+    ) -> Result<i64, StoreError> {
+        let row = sqlx::query("SELECT COUNT(*) AS n FROM clients WHERE account = $1 AND created_at_ms > $2")
+            .bind(account.as_str().to_owned())
+            .bind(since.ms())
+            .fetch_one(tx)
+            .await?;
+        Ok(Reader(&row).number("n")?)
     }
 
     /// Takes an assertion, of which `id` is a hash; false if it was taken before.

@@ -28,7 +28,7 @@ pub struct Session {
     pub expires_at: Timestamp,
     /// When it was ended.
     pub ended_at: Option<Timestamp>,
-    /// Why: `logout`, `reuse`, `suspended`, `password`, `recovery`, `factor`.
+    /// Why: `logout`, `reuse`, `revoked`, `suspended`, `password`, `recovery`, `factor`, and of programs `removed` and `keys`.
     pub end_reason: Option<String>,
     /// What its owner is told; sessions of an earlier version have none.
     pub told: Option<Told>,

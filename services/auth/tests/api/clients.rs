@@ -205,7 +205,21 @@ async fn what_is_no_assertion_of_the_client_gets_nothing() {
         // None of all that used it up: it is good, once, whatever its list of audiences is called.
         ask(&app, &good, None).await.expect(200);
         refused(&ask(&app, &good, None).await, "invalid_client");
+        let form = [("token", "none"), ("client_assertion_type", JWT_BEARER), ("client_assertion", &good)];
+        let reply = app.send_form("/oauth/introspect", &form).await;
+        assert_eq!((reply.status, &reply.body["error"]), (401, &json!("invalid_client")), "RFC 7662 §2.3");
         ask(&app, &with("aud", json!([ISSUER])), None).await.expect(200);
+        // Named beside its assertion, it is the assertion's.
+        for (named, status) in [(&other.id, 400), (&client.id, 200)] {
+            let assertion = client.assertion(&app);
+            let form = [
+                grant,
+                ("client_id", named.as_str()),
+                ("client_assertion_type", JWT_BEARER),
+                ("client_assertion", &assertion),
+            ];
+            assert_eq!(app.send_form("/oauth/token", &form).await.status, status);
+        }
     })
     .await;
 }
@@ -244,8 +258,9 @@ async fn a_client_that_is_removed_or_whose_agency_is_suspended_gets_nothing_more
         assert_eq!(programs, [gone.id.as_str(), kept.id.as_str()].into());
         assert_eq!(kept.introspect(&app, &lost).await, json!({"active": false}), "another's token");
         let path = format!("/v1/me/clients/{}", gone.id);
-        app.call(Method::DELETE, &path, Some(&agency), None).await.expect(200);
-        app.call(Method::DELETE, &path, Some(&agency), None).await.refused(404, "not_found");
+        let first = app.call(Method::DELETE, &path, Some(&agency), None).await.expect(200);
+        let again = app.call(Method::DELETE, &path, Some(&agency), None).await.expect(200);
+        assert_eq!(again.body["since"], first.body["since"], "again, it changes nothing");
         refused(&ask(&app, &gone.assertion(&app), None).await, "invalid_client");
         let told = app.told().await;
         let sid = claims_of(&lost).sid.to_string();
@@ -300,10 +315,14 @@ async fn only_an_approved_agency_registers_and_only_public_keys() {
         private["d"] = json!("AAAA");
         let mut point = key.jwk.clone();
         point["y"] = json!("AAAA");
+        let mut off_curve = key.jwk.clone();
+        off_curve["y"] = off_curve["x"].clone();
+        let mut even = ClientKey::of(ClientAlgorithm::Rs384).jwk;
+        even["e"] = json!("Ag");
         let named = |kid: &str| json!({"kid": kid, "kty": "OKP", "crv": "Ed25519", "x": "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA"});
         for jwks in [
             json!({}), json!({"keys": []}), json!({"keys": [{}]}), json!({"keys": [weak]}), json!({"keys": [private]}),
-            json!({"keys": [point]}), json!({"keys": [key.jwk, key.jwk]}), json!({"keys": [named("small order")]}),
+            json!({"keys": [point]}), json!({"keys": [off_curve]}), json!({"keys": [even]}), json!({"keys": [key.jwk, key.jwk]}), json!({"keys": [named("small order")]}),
             json!({"keys": [{"kid": "k", "kty": "oct", "k": "c2VjcmV0"}]}), json!([key.jwk]),
             json!({"keys": [{"kid": "p256", "kty": "EC", "crv": "P-256", "x": "AA", "y": "AA"}]}),
         ] {
@@ -326,9 +345,53 @@ async fn only_an_approved_agency_registers_and_only_public_keys() {
         app.put(&format!("{path}/jwks"), &other, keys).await.refused(404, "not_found");
         for _more in 1..10 {
             Client::register(&app, &agency, ClientAlgorithm::Es384).await;
+            app.wait(1);
         }
         app.post("/v1/me/clients", &agency, new_client(&key, "system/*.rs")).await.refused(409, "conflict");
         client.token(&app).await;
+        // Nor does it get round that by removing them: those that are gone are remembered.
+        for _more in 10..20 {
+            app.call(Method::DELETE, &path, Some(&agency), None).await.expect(200);
+            let items = app.get("/v1/me/clients", &agency).await.expect(200).body["items"].clone();
+            let oldest = items[0]["id"].as_str().unwrap();
+            app.call(Method::DELETE, &format!("/v1/me/clients/{oldest}"), Some(&agency), None).await.expect(200);
+            Client::register(&app, &agency, ClientAlgorithm::Es384).await;
+        }
+        let items = app.get("/v1/me/clients", &agency).await.expect(200).body["items"].clone();
+        let oldest = format!("/v1/me/clients/{}", items[0]["id"].as_str().unwrap());
+        app.call(Method::DELETE, &oldest, Some(&agency), None).await.expect(200);
+        app.post("/v1/me/clients", &agency, new_client(&key, "system/*.rs")).await.refused(429, "too_many_requests");
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_client_has_as_many_tokens_as_it_can_use_and_none_after_a_recovery() {
+    each(|app| async move {
+        let form = TestApp::agency_form("insurer");
+        let signed_up = app.post("/v1/agencies", "", form).await.expect(201);
+        let id = signed_up.text("id");
+        for operator in ["operator-0", "operator-1"] {
+            app.approve(operator, &id).await.expect(200);
+        }
+        app.ledger_agrees().await;
+        let agency = app.login("insurer").await;
+        let client = Client::register(&app, &agency, ClientAlgorithm::EdDsa).await;
+        let mut last = String::new();
+        for _token in 0..20 {
+            last = client.token(&app).await;
+        }
+        let reply = ask(&app, &client.assertion(&app), None).await;
+        assert_eq!((reply.status, &reply.body["error"]), (429, &json!("temporarily_unavailable")));
+        assert!(reply.headers.contains_key("retry-after") && reply.headers.contains_key("ratelimit"));
+        assert_eq!(client.introspect(&app, &last).await["active"], true);
+        // Whoever had the password may have registered it: with the password it goes.
+        let code = signed_up.body["recovery_codes"][0].clone();
+        let recovery =
+            json!({"username": "insurer", "code": code, "new_password": "tall birches beside the lake"});
+        app.post("/v1/recoveries", "", recovery).await.expect(204);
+        app.wait(2);
+        refused(&ask(&app, &client.assertion(&app), None).await, "invalid_client");
     })
     .await;
 }

@@ -16,8 +16,10 @@ use serde_json::json;
 
 use crate::stack::Stack;
 
-/// Programs that one agency may have.
+/// Programs of one agency: as many as it may have.
 const EACH: usize = 10;
+/// Tokens that one program may have at once.
+const TOKENS: u32 = 20;
 
 /// Agencies in good standing, logged in.
 pub struct Agencies(Vec<(SecretText, Tokens)>);
@@ -29,14 +31,16 @@ pub struct Program {
     signer: Signer,
     random: Random,
     token: SecretText,
+    /// Tokens that it may still get.
+    left: u32,
 }
 
 impl Agencies {
-    /// As many as this number of programs needs, approved by the deployment's operator.
-    pub async fn approved(auth: &Endpoint, stack: &Stack, programs: usize, random: &Random) -> Result<Self> {
+    /// So many, approved by the deployment's operator.
+    pub async fn approved(auth: &Endpoint, stack: &Stack, count: usize, random: &Random) -> Result<Self> {
         let (operator, operators) = operator(auth, stack).await?;
         let mut agencies = Vec::new();
-        for _agency in 0..programs.div_ceil(EACH) {
+        for _agency in 0..count {
             let new = new_agency(random);
             let key = hex::encode(random.bytes::<12>());
             let call = auth.to(auth::sign_up_agency()).idempotency_key(&key).json(&new);
@@ -53,38 +57,55 @@ impl Agencies {
         Ok(Self(agencies))
     }
 
-    /// Registers a program, the `number`th.
-    pub async fn program(&self, auth: &Endpoint, number: usize, random: &Random) -> Result<Program> {
-        let (password, tokens) = self.0.get(number / EACH).context("too many programs")?;
-        let key = SigningKey::from_bytes(&random.bytes());
-        let new = NewClient {
-            name: format!("bench {number}"),
-            kind: ClientKind::BackOffice,
-            jwks: json!({"keys": [Jwk::of(key.verifying_key().as_bytes())]}),
-            scope: "system/*.rs".parse().context("the scope")?,
-            password: password.clone(),
-            totp: None,
-        };
-        let call = auth.to(auth::register_client()).json(&new).bearer(tokens.access_token.expose());
-        let client: ClientView = call.fetch().await.context("a program was not registered")?;
-        let server = auth.to(auth::show_authorization_server()).fetch().await?;
-        Ok(Program {
-            id: client.id.to_string(),
-            endpoint: server.token_endpoint,
-            signer: Signer::new(&key),
-            random: random.clone(),
-            token: SecretText::new(String::new()),
-        })
+    /// Registers the programs of one agency.
+    pub async fn programs(&self, auth: &Endpoint, agency: usize, random: &Random) -> Result<Vec<Program>> {
+        let agency = self.0.get(agency).context("there are fewer agencies")?;
+        let mut programs = Vec::new();
+        for number in 0..EACH {
+            programs.push(register(auth, agency, number, random).await?);
+        }
+        Ok(programs)
     }
 }
 
+/// Registers a program.
+async fn register(
+    auth: &Endpoint,
+    (password, tokens): &(SecretText, Tokens),
+    number: usize,
+    random: &Random,
+) -> Result<Program> {
+    let key = SigningKey::from_bytes(&random.bytes());
+    let new = NewClient {
+        name: format!("bench {number}"),
+        kind: ClientKind::BackOffice,
+        jwks: json!({"keys": [Jwk::of(key.verifying_key().as_bytes())]}),
+        scope: "system/*.rs".parse().context("the scope")?,
+        password: password.clone(),
+        totp: None,
+    };
+    let call = auth.to(auth::register_client()).json(&new).bearer(tokens.access_token.expose());
+    let client: ClientView = call.fetch().await.context("a program was not registered")?;
+    let server = auth.to(auth::show_authorization_server()).fetch().await?;
+    Ok(Program {
+        id: client.id.to_string(),
+        endpoint: server.token_endpoint,
+        signer: Signer::new(&key),
+        random: random.clone(),
+        token: SecretText::new(String::new()),
+        left: TOKENS,
+    })
+}
+
 impl Program {
-    /// Gets a token.
-    pub async fn get_token(&mut self, auth: &Endpoint) -> Result<()> {
+    /// Gets a token; false if it has had all that it may.
+    pub async fn get_token(&mut self, auth: &Endpoint) -> Result<bool> {
+        let Some(left) = self.left.checked_sub(1) else { return Ok(false) };
+        self.left = left;
         let call = auth.to(auth::grant_token()).once();
         let given: TokenResponse = self.prove(call, &[("grant_type", "client_credentials")])?.fetch().await?;
         self.token = given.access_token;
-        Ok(())
+        Ok(true)
     }
 
     /// Asks whether the last token is good.

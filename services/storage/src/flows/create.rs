@@ -56,7 +56,7 @@ impl Created {
 
 /// Reads a bundle and validates its resources.
 pub async fn read_bundle(app: &App, body: Bytes) -> Result<Bundle, Error> {
-    let _turn = app.parsing.turn(body.len() as u64).await;
+    let _turn = app.parsing.turn(None, body.len() as u64).await;
     let app = app.clone();
     blocking(move || {
         let node = json::parse(&body)?;
@@ -74,7 +74,7 @@ pub async fn read_single(
     kind: String,
     condition: Option<Criteria>,
 ) -> Result<Bundle, Error> {
-    let _turn = app.parsing.turn(body.len() as u64).await;
+    let _turn = app.parsing.turn(None, body.len() as u64).await;
     let app = app.clone();
     blocking(move || {
         let node = json::parse(&body)?;

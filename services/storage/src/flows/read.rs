@@ -14,7 +14,7 @@ use hbc_chain::merkle;
 use hbc_service::Problem;
 use hbc_types::Digest;
 use hbc_types::hash::{self, RecordFacts};
-use hbc_types::ids::{PatientId, RecordId};
+use hbc_types::ids::{AccountId, PatientId, RecordId};
 use hbc_types::purpose::{Action, Purpose};
 use hbc_types::secret::{Bytes as PublicBytes, Key32, SecretText};
 use hbc_types::wire::access::{DecisionAnswer, DecisionRequest, Labels, UnwrapItem, UnwrapRequest};
@@ -29,12 +29,14 @@ use crate::error::Error;
 use crate::store::{Filter, TrustedRow};
 use hbc_types::labels::{Category, Sensitivity};
 
-/// Records opened by one request at most: what fits in memory.
-const MAX_BYTES: u64 = 256 * 1024 * 1024;
+/// Records opened by one request at most, beside one alone: what fits in memory, and into an answer.
+pub const MAX_BYTES: u64 = 16 * 1024 * 1024;
 
 /// Who reads, and why.
 #[derive(Clone, Debug)]
 pub struct RecordReader {
+    /// The account.
+    pub account: AccountId,
     /// The caller's token.
     pub token: SecretText,
     /// Why.
@@ -173,10 +175,10 @@ pub async fn open(
         return Ok(OpenedAll { records: Vec::new(), known: true, rule: None });
     }
     let bytes = rows.iter().map(|row| row.row.length).sum::<u64>();
-    if bytes > MAX_BYTES {
+    if bytes > MAX_BYTES && rows.len() > 1 {
         return Err(Error::invalid("_count", "the records are too large to be read at once"));
     }
-    let _turn = app.opening.turn(bytes).await;
+    let _turn = app.opening.turn(Some(&reader.account), bytes).await;
     let items = rows.iter().map(|row| UnwrapItem {
         record: row.row.id.clone(),
         version: row.row.version,

@@ -70,7 +70,8 @@ pub fn reader(
     caller: &Caller,
     patient: Option<&PatientId>,
 ) -> Result<RecordReader, Problem> {
-    Ok(RecordReader { token: caller.token.clone(), purpose: purpose(request, caller, patient)? })
+    let purpose = purpose(request, caller, patient)?;
+    Ok(RecordReader { account: caller.account.clone(), token: caller.token.clone(), purpose })
 }
 
 /// Who writes, for whom and why.

@@ -276,12 +276,26 @@ async fn page(
     filter: &Filter,
 ) -> Result<HttpResponse, FhirProblem> {
     let reader = reader(request, caller, Some(patient))?;
-    let Listing { rows, more, left_out } = read::list(app, &reader, patient, filter).await?;
+    let Listing { mut rows, more, left_out } = read::list(app, &reader, patient, filter).await?;
+    // A page ends early where its records become too many bytes.
+    let fits = fitting(rows.iter().map(|row| row.row.length));
+    let more = more || fits < rows.len();
+    rows.truncate(fits);
     let cursor = rows.last().filter(|_| more).and_then(|row| paging::cursor(&After::row(row)));
     let rows = rows.into_iter().filter(|row| row.row.kind != DOCUMENT).collect();
     let opened = read::open(app, &reader, patient, rows).await?.records;
     let body = searchset(request, &opened, cursor.as_deref(), &left_out)?;
     Ok(HttpResponse::Ok().content_type(FHIR_JSON).insert_header((CACHE_CONTROL, "no-store")).body(body))
+}
+
+/// How many of the first records may be opened together; one in any case.
+fn fitting(lengths: impl Iterator<Item = u64>) -> usize {
+    let mut sum = 0_u64;
+    let within = lengths.take_while(|length| {
+        sum = sum.saturating_add(*length);
+        sum <= read::MAX_BYTES
+    });
+    within.count().max(1)
 }
 
 /// The resources are put in as the bytes that they are: `0.10` stays `0.10`.
@@ -342,6 +356,14 @@ mod tests {
         assert_eq!(of(&["gt2020", "sa2019"]).unwrap(), (day("2021-01-01"), None));
         assert!(of(&["xx2020"]).is_err());
         assert!(of(&["ge"]).is_err());
+    }
+
+    #[test]
+    fn a_page_ends_before_it_is_too_large() {
+        assert_eq!(fitting([10, 20].into_iter()), 2);
+        assert_eq!(fitting([read::MAX_BYTES - 10, 10, 1].into_iter()), 2);
+        assert_eq!(fitting([read::MAX_BYTES + 1, 1].into_iter()), 1);
+        assert_eq!(fitting(std::iter::empty()), 1, "of none, none");
     }
 
     #[test]

@@ -104,7 +104,7 @@ fn draft(app: &App, request: &HttpRequest, query: &DocumentQuery, body: &Bytes) 
 async fn labelled(app: &App, mut draft: Draft, body: Bytes) -> Result<Draft, Error> {
     let essence = draft.media_type.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
     if essence.ends_with("json") {
-        let _turn = app.parsing.turn(body.len() as u64).await;
+        let _turn = app.parsing.turn(None, body.len() as u64).await;
         let told = blocking(move || Ok::<_, Error>(told_by(&body)));
         draft.labels.sensitivity = draft.labels.sensitivity.and(told.await?);
     }

@@ -112,6 +112,9 @@ pub struct TokenRequest {
     /// `client_credentials`: what is asked for, within what is registered; all of that if it is left out.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub scope: Option<String>,
+    /// `client_credentials`: the client, if it is named beside its assertion.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub client_id: Option<String>,
     /// `client_credentials`: [`JWT_BEARER`].
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub client_assertion_type: Option<String>,
@@ -146,6 +149,9 @@ pub struct IntrospectionRequest {
     /// What the client takes it for; it is seen without.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub token_type_hint: Option<String>,
+    /// The client, if it is named beside its assertion.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub client_id: Option<String>,
     /// [`JWT_BEARER`].
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub client_assertion_type: Option<String>,
@@ -244,6 +250,8 @@ pub struct AuthorizationServer {
     pub revocation_endpoint_auth_methods_supported: Vec<String>,
     /// `private_key_jwt`.
     pub introspection_endpoint_auth_methods_supported: Vec<String>,
+    /// How clients sign there.
+    pub introspection_endpoint_auth_signing_alg_values_supported: Vec<ClientAlgorithm>,
     /// What clients may ask for: these, and each with a resource type in the place of `*`.
     pub scopes_supported: Vec<String>,
     /// SMART's names of what there is.
@@ -269,6 +277,7 @@ impl AuthorizationServer {
             token_endpoint_auth_signing_alg_values_supported: ClientAlgorithm::ALL.to_vec(),
             revocation_endpoint_auth_methods_supported: words(&["none"]),
             introspection_endpoint_auth_methods_supported: words(&["private_key_jwt"]),
+            introspection_endpoint_auth_signing_alg_values_supported: ClientAlgorithm::ALL.to_vec(),
             scopes_supported: words(&["system/*.rs", "system/*.r", "system/*.s"]),
             capabilities: words(&["client-confidential-asymmetric", "permission-v1", "permission-v2"]),
             service_documentation: format!("{issuer}/openapi.json"),

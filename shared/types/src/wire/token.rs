@@ -21,7 +21,8 @@ pub const CLIENT_SECONDS: i64 = 300;
 /// Seconds a service's assertion lives.
 pub const SERVICE_SECONDS: i64 = 60;
 
-/// Claims of a user's access token. Times are Unix seconds. They say who calls and nothing about rights.
+/// Claims of an access token. Times are Unix seconds. They say who calls and give no rights; a client's hold it to a part of what
+/// its account may do.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AccessClaims {
     /// The deployment's auth.
@@ -44,7 +45,7 @@ pub struct AccessClaims {
     pub role: Role,
     /// When credentials were last checked.
     pub auth_time: i64,
-    /// How: `pwd`, `otp`.
+    /// How: `pwd`, `otp`; of clients `swk` (RFC 8176).
     pub amr: Vec<String>,
     /// The account has a second factor: what asks for it takes only a token that was got with its code, lately.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]

@@ -118,12 +118,12 @@ const DOCUMENTS: usize = 25;
 const UNREAD: usize = 200;
 
 /// Connections that take nothing are closed sooner than usual.
-fn patience_of_ten_seconds(dir: &Path) -> Result<()> {
+fn patience_of_twenty_seconds(dir: &Path) -> Result<()> {
     for name in SERVICES {
         let file = dir.join(format!("config/{name}.toml"));
         let usual = std::fs::read_to_string(&file)?;
         assert!(usual.contains("unread_seconds = 30\n"), "{name}");
-        std::fs::write(&file, usual.replace("unread_seconds = 30\n", "unread_seconds = 10\n"))?;
+        std::fs::write(&file, usual.replace("unread_seconds = 30\n", "unread_seconds = 20\n"))?;
     }
     Ok(())
 }
@@ -157,7 +157,7 @@ async fn times_of_lists(app: &TestApp, patient: &Person) -> Result<(Duration, Du
 
 #[tokio::test(flavor = "multi_thread")]
 async fn answers_that_nobody_reads_leave_every_service_its_size() -> Result<()> {
-    let Some(app) = TestApp::start_with(patience_of_ten_seconds).await? else { return Ok(()) };
+    let Some(app) = TestApp::start_with(patience_of_twenty_seconds).await? else { return Ok(()) };
     let patient = app.patient().await?;
     let stack = app.stack();
     let large = app.upload(&patient, &[b"%PDF".as_slice(), &[b'x'; DOCUMENT]].concat()).await?;

@@ -58,7 +58,7 @@ fn public(world: &World) -> Vec<Case> {
             .body(FORM, form(&[("token", "none"), JWT, ("client_assertion", &world.assertion())])),
         Case::new("auth POST /oauth/introspect", &[])
             .body(FORM, form(&[("token", pia)]))
-            .anybody_gets(&[400]),
+            .anybody_gets(&[401]),
         // A token that is none, and one that ended by itself.
         Case::new("auth POST /oauth/revoke", &[]).body(FORM, form(&[("token", "hbr_")])),
         Case::new("auth POST /oauth/revoke", &[])

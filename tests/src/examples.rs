@@ -198,7 +198,8 @@ fn compare_members(place: &str, one: &Map<String, Value>, other: &Map<String, Va
 }
 
 /// Fields that come when a block is final, or on some items or pages only.
-const LATER: [&str; 10] = [
+const LATER: [&str; 11] = [
+    "final_at",
     "evidence",
     "grant",
     "height",

@@ -56,8 +56,12 @@ impl TestApp {
 
     /// The same, with `adjust` changing the folder's configuration before the start.
     pub async fn start_with(adjust: impl FnOnce(&Path) -> Result<()>) -> Result<Option<Self>> {
-        let stack = Stack::start_with(adjust).await?;
-        stack.map(|stack| Self::on(Owned::Alone(Box::new(stack)))).transpose()
+        Stack::start_with(adjust).await?.map(Self::of).transpose()
+    }
+
+    /// On a running stack of this test's own.
+    pub fn of(stack: Stack) -> Result<Self> {
+        Self::on(Owned::Alone(Box::new(stack)))
     }
 
     /// A stack that other tests of this process use as well: for tests that keep to their own people.

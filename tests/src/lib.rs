@@ -9,6 +9,7 @@ pub mod chain;
 pub mod consents;
 pub mod described;
 pub mod examples;
+pub mod kept;
 pub mod people;
 pub mod records;
 pub mod reply;

@@ -1,20 +1,15 @@
 //! `kill -9` in the middle of the work, twenty rounds each: what was acknowledged is there once, every released key has
 //! its receipt, and no member ever signs two things for one height and round.
 
-use hbc_client::operations::{ledger, storage};
+use hbc_client::operations::storage;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
-use hbc_chain::payload::{Payload, Receipts};
-use hbc_chain::tx;
-use hbc_tests::{Person, TestApp, chain, wait};
-use hbc_types::Digest;
+use hbc_tests::TestApp;
 use hbc_types::labels::Category;
 use hbc_types::wire::access::AccessKind;
-use hbc_types::wire::ledger::{Promise, SubmitTransaction};
-use hbc_types::wire::storage::RecordCreated;
 use rustix::process::{Pid, Signal, kill_process};
 
 /// How often each window is hit.
@@ -47,51 +42,6 @@ fn entries(folder: &PathBuf) -> BTreeSet<String> {
     listed.map(|entry| entry.file_name().to_string_lossy().into_owned()).collect()
 }
 
-/// Every acknowledged record is there, equal to the last byte, once, and anchored once.
-async fn acknowledged_once(
-    app: &TestApp,
-    patient: &Person,
-    acknowledged: &BTreeMap<String, Vec<u8>>,
-) -> Result<()> {
-    let records = app.until_anchored(patient).await?;
-    let ids: BTreeSet<_> = records.iter().map(|record| record.id.to_string()).collect();
-    assert_eq!(ids, acknowledged.keys().cloned().collect(), "exactly the acknowledged records are there");
-    assert_eq!(records.len(), ids.len());
-    for (id, content) in acknowledged {
-        assert_eq!(&app.received(patient, id, "PATRQT").await?, content);
-    }
-    app.until_equal_tips().await?;
-    let mut anchored: BTreeMap<String, u32> = BTreeMap::new();
-    let (_, node) = app.nodes.first().context("no node")?;
-    for transaction in chain::transactions(node).await? {
-        if let Payload::Anchor(anchor) = transaction.payload {
-            for segment in anchor.segments {
-                *anchored.entry(segment.cid.to_string()).or_default() += 1;
-            }
-        }
-    }
-    for record in records {
-        assert_eq!(anchored.get(&record.cid), Some(&1), "{} is anchored once", record.id);
-    }
-    Ok(())
-}
-
-/// Uploads under `key` until it is acknowledged, as a client does after a broken connection.
-async fn insist(app: &TestApp, patient: &Person, key: &str, content: &[u8]) -> Result<RecordCreated> {
-    wait::until("the upload is acknowledged", || async {
-        let call = app.storage.to(storage::create_record()).header("idempotency-key", key);
-        let call = call.body("application/pdf", content.to_vec());
-        match patient.signs(call).once().fetch().await {
-            Ok(created) => Ok(Some(created)),
-            Err(error) if error.is_transient() => Ok(None),
-            // The first attempt's row may still say that it is under way.
-            Err(error) if error.status() == Some(409) => Ok(None),
-            Err(error) => Err(error.into()),
-        }
-    })
-    .await
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn storage_is_killed_between_spool_pin_and_commit() -> Result<()> {
     let Some(app) = TestApp::start().await? else { return Ok(()) };
@@ -121,14 +71,15 @@ async fn storage_is_killed_between_spool_pin_and_commit() -> Result<()> {
         let answer = upload.await?;
         interrupted += u32::from(answer.is_err());
         revive(&app, "storage")?;
-        let created = insist(&app, &patient, &key, &content).await?;
+        let created = app.insist(&patient, &key, &content).await?;
         if let Ok(first) = answer {
             assert_eq!(first.id, created.id, "an acknowledged upload is answered again, not repeated");
         }
         acknowledged.insert(created.id.to_string(), content);
     }
     assert!(interrupted > 0, "no kill met an upload under way");
-    acknowledged_once(&app, &patient, &acknowledged).await
+    app.has_exactly(&patient, &acknowledged).await?;
+    app.anchored_once(&patient).await
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -144,7 +95,8 @@ async fn storage_is_killed_between_commit_and_anchor() -> Result<()> {
         acknowledged.insert(created.id.to_string(), content);
         revive(&app, "storage")?;
     }
-    acknowledged_once(&app, &patient, &acknowledged).await
+    app.has_exactly(&patient, &acknowledged).await?;
+    app.anchored_once(&patient).await
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -180,40 +132,15 @@ async fn access_policy_is_killed_around_a_key_release() -> Result<()> {
 #[tokio::test(flavor = "multi_thread")]
 async fn ledger_nodes_are_killed_between_promise_and_block() -> Result<()> {
     let Some(app) = TestApp::start().await? else { return Ok(()) };
-    let seed = hex::decode(app.secret("access-policy.key")?)?;
-    let key = ed25519_dalek::SigningKey::from_bytes(seed.as_slice().try_into()?);
-    let chain_id: Digest = chain::status(&app.nodes.first().context("no node")?.1).await?.chain;
     let mut promised = BTreeSet::new();
     for round in 0..ROUNDS {
-        let receipts = Receipts {
-            chain: chain_id,
-            count: 1,
-            iat: app.clock.now().unsigned_ms(),
-            rights: None,
-            root: Digest::from_bytes(app.random.bytes()),
-        };
-        let jws = tx::sign(&key, &Payload::Receipts(receipts))?;
         let victims = app.nodes.len();
         let (name, node) = app.nodes.get(usize::try_from(round)? % victims).context("no such node")?;
-        let promise: Promise =
-            node.to(ledger::submit_transaction()).once().json(&SubmitTransaction { jws }).fetch().await?;
+        let txid = app.promise(node).await?;
         aim(round);
         kill_now(&app, name)?;
-        promised.insert(promise.txid);
+        promised.insert(txid);
         revive(&app, name)?;
     }
-    for txid in &promised {
-        for (_, node) in &app.nodes {
-            app.until_final(node, txid).await?;
-        }
-    }
-    app.until_equal_tips().await?;
-    for (name, node) in &app.nodes {
-        let all = chain::transactions(node).await?;
-        for txid in &promised {
-            assert_eq!(all.iter().filter(|one| one.txid == *txid).count(), 1, "{txid} stands once on {name}");
-        }
-        assert!(!app.stack().log(name).contains("signed two things"), "{name} saw a contradiction");
-    }
-    Ok(())
+    app.promised_once(&promised).await
 }

@@ -1,6 +1,9 @@
 //! The whole stack as real processes: a fresh development deployment in a temporary folder, on free ports.
 
+mod power;
+
 use std::collections::BTreeMap;
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
@@ -11,8 +14,11 @@ use serde::Deserialize;
 /// How long the stack may take to become ready, on a loaded machine.
 const START_LIMIT: Duration = Duration::from_secs(120);
 
+/// Variables that every process of a stack has besides those of the test.
+pub type Environment = Vec<(&'static str, OsString)>;
+
 /// What `hbc up --ready-file` writes.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Default, Deserialize)]
 pub struct Ready {
     /// Base URL of each service: `auth`, `access-policy`, `storage`, `node-1`, …
     pub services: BTreeMap<String, String>,
@@ -40,7 +46,9 @@ struct Logins {
 pub struct Stack {
     folder: Option<tempfile::TempDir>,
     dir: PathBuf,
-    supervisor: Child,
+    environment: Environment,
+    /// None before the first start.
+    supervisor: Option<Child>,
     ready: Ready,
 }
 
@@ -52,21 +60,23 @@ impl Stack {
 
     /// The same, with `adjust` changing the folder's configuration before the start.
     pub async fn start_with(adjust: impl FnOnce(&Path) -> Result<()>) -> Result<Option<Self>> {
+        let found = Self::found(|dir| adjust(dir).map(|()| Environment::new()))?;
+        let Some(mut stack) = found else { return Ok(None) };
+        stack.come_up().await?;
+        Ok(Some(stack))
+    }
+
+    /// Makes a development deployment and starts nothing. `prepare` may change its folder, and says what its processes
+    /// have in their environment besides. `None` (and a noted skip) where there is no Kubo.
+    pub fn found(prepare: impl FnOnce(&Path) -> Result<Environment>) -> Result<Option<Self>> {
         let folder =
             tempfile::Builder::new().prefix("hbc-stack-").tempdir().context("no temporary folder")?;
         let dir = folder.path().join("deployment");
-        let made = hbc(&["init", "--dev", "--ports", "auto"], &dir)?;
-        if !made.status.success() {
-            let said = String::from_utf8_lossy(&made.stderr).into_owned();
-            if said.contains("no IPFS daemon") {
-                crate::skip(said.trim());
-                return Ok(None);
-            }
-            bail!("`hbc init` failed: {said}");
+        if !init(&dir, &Environment::new())? {
+            return Ok(None);
         }
-        adjust(&dir)?;
-        let (supervisor, ready) = up(&dir).await?;
-        Ok(Some(Self { folder: Some(folder), dir, supervisor, ready }))
+        let environment = prepare(&dir)?;
+        Ok(Some(Self { folder: Some(folder), dir, environment, supervisor: None, ready: Ready::default() }))
     }
 
     /// The deployment's folder.
@@ -158,29 +168,81 @@ impl Stack {
     /// Stops everything in good order and starts it again on the same folder.
     pub async fn restart(&mut self) -> Result<()> {
         self.end();
-        (self.supervisor, self.ready) = up(&self.dir).await?;
-        Ok(())
+        self.come_up().await
     }
 
     /// `kill -9` of the supervisor itself, then a new one on the same folder.
     pub async fn crash_and_restart(&mut self) -> Result<()> {
-        self.supervisor.kill().context("cannot kill the supervisor")?;
-        self.supervisor.wait().context("cannot wait for the supervisor")?;
-        (self.supervisor, self.ready) = up(&self.dir).await?;
+        if let Some(supervisor) = &mut self.supervisor {
+            supervisor.kill().context("cannot kill the supervisor")?;
+        }
+        self.come_up().await
+    }
+
+    /// Ends every process at one instant, as a power cut does; [`Self::come_up`] starts them again. Without a supervisor
+    /// there is nothing to end.
+    pub fn cut_power(&self) -> Result<()> {
+        self.supervisor.as_ref().map_or(Ok(()), |supervisor| power::cut(supervisor.id()))
+    }
+
+    /// Starts the supervisor, and waits for nothing. The one before must have ended.
+    pub fn begin(&mut self) -> Result<()> {
+        if let Some(mut before) = self.supervisor.take() {
+            before.wait().context("cannot wait for the supervisor")?;
+        }
+        let ready_file = self.ready_file();
+        let _absent = std::fs::remove_file(&ready_file);
+        let supervisor = Command::new(program()?)
+            .args(["up", "--quiet", "--until-input-closes", "--ready-file"])
+            .arg(&ready_file)
+            .arg(&self.dir)
+            .envs(self.environment.iter().map(|(name, value)| (name, value)))
+            .stdin(Stdio::piped())
+            .stdout(Stdio::null())
+            .spawn()
+            .context("cannot start `hbc up`")?;
+        self.supervisor = Some(supervisor);
         Ok(())
     }
 
+    /// Starts everything and waits until it is ready.
+    pub async fn come_up(&mut self) -> Result<()> {
+        self.begin()?;
+        let deadline = Instant::now() + START_LIMIT;
+        loop {
+            if let Ok(text) = std::fs::read(self.ready_file()) {
+                self.ready = serde_json::from_slice(&text).context("the ready file is not readable")?;
+                return Ok(());
+            }
+            let supervisor = self.supervisor.as_mut().context("it was not started")?;
+            if let Some(status) = supervisor.try_wait().context("cannot watch the supervisor")? {
+                bail!("`hbc up` ended: {status}");
+            }
+            if Instant::now() > deadline {
+                let state = std::fs::read_to_string(self.dir.join("run/state.json")).unwrap_or_default();
+                let log = std::fs::read_to_string(self.dir.join("logs/supervisor.log")).unwrap_or_default();
+                bail!("the stack is not ready after {} s: {state}\n{log}", START_LIMIT.as_secs());
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    }
+
+    fn ready_file(&self) -> PathBuf {
+        self.dir.join("ready.json")
+    }
+
     fn end(&mut self) {
-        drop(self.supervisor.stdin.take());
+        let Some(supervisor) = &mut self.supervisor else { return };
+        drop(supervisor.stdin.take());
         let deadline = Instant::now() + Duration::from_secs(45);
         while Instant::now() < deadline {
-            if !matches!(self.supervisor.try_wait(), Ok(None)) {
+            if !matches!(supervisor.try_wait(), Ok(None)) {
                 return;
             }
             std::thread::sleep(Duration::from_millis(50));
         }
-        let _gone = self.supervisor.kill();
-        let _gone = self.supervisor.wait();
+        let _gone = supervisor.kill();
+        let _gone = supervisor.wait();
     }
 }
 
@@ -195,35 +257,21 @@ impl Drop for Stack {
     }
 }
 
-async fn up(dir: &Path) -> Result<(Child, Ready)> {
-    let ready_file = dir.join("ready.json");
-    let _absent = std::fs::remove_file(&ready_file);
-    let mut supervisor = Command::new(program()?)
-        .args(["up", "--quiet", "--until-input-closes", "--ready-file"])
-        .arg(&ready_file)
-        .arg(dir)
-        .stdin(Stdio::piped())
-        .stdout(Stdio::null())
-        .spawn()
-        .context("cannot start `hbc up`")?;
-    let deadline = Instant::now() + START_LIMIT;
-    loop {
-        if let Ok(text) = std::fs::read(&ready_file) {
-            let ready = serde_json::from_slice(&text).context("the ready file is not readable")?;
-            return Ok((supervisor, ready));
-        }
-        if let Some(status) = supervisor.try_wait().context("cannot watch the supervisor")? {
-            bail!("`hbc up` ended: {status}");
-        }
-        if Instant::now() > deadline {
-            let state = std::fs::read_to_string(dir.join("run/state.json")).unwrap_or_default();
-            let log = std::fs::read_to_string(dir.join("logs/supervisor.log")).unwrap_or_default();
-            drop(supervisor.stdin.take());
-            let _ended = supervisor.wait();
-            bail!("the stack is not ready after {} s: {state}\n{log}", START_LIMIT.as_secs());
-        }
-        tokio::time::sleep(Duration::from_millis(50)).await;
+/// Runs `hbc init` for a development deployment; `false` (and a noted skip) where there is no Kubo.
+pub fn init(dir: &Path, environment: &Environment) -> Result<bool> {
+    let mut command = Command::new(program()?);
+    command.args(["init", "--dev", "--ports", "auto"]).arg(dir).stdin(Stdio::null());
+    let made = command.envs(environment.iter().map(|(name, value)| (name, value))).output();
+    let made = made.context("cannot run `hbc init`")?;
+    if made.status.success() {
+        return Ok(true);
     }
+    let said = String::from_utf8_lossy(&made.stderr).into_owned();
+    if said.contains("no IPFS daemon") {
+        crate::skip(said.trim());
+        return Ok(false);
+    }
+    bail!("`hbc init` failed: {said}");
 }
 
 fn hbc(args: &[&str], dir: &Path) -> Result<Output> {

@@ -12,6 +12,7 @@ use hbc_chain::genesis::Genesis;
 use hbc_chain::header::Block;
 use hbc_client::Endpoint;
 use hbc_client::operations::ledger;
+use hbc_db::disk;
 use hbc_ledger::files::DataFolder;
 use hbc_ledger::store::BlockReader;
 use hbc_types::wire::ledger::BlocksView;
@@ -110,17 +111,12 @@ async fn from_data(out: BufWriter<File>, data: &Path, genesis: &Path) -> Result<
 /// The file until it is whole; removed if it never is.
 struct Unfinished {
     path: PathBuf,
-    folder: PathBuf,
 }
 
 impl Unfinished {
     fn beside(file: &Path) -> Result<Self> {
         let name = file.file_name().context("the file has no name")?.to_string_lossy();
-        let folder = match file.parent() {
-            Some(folder) if !folder.as_os_str().is_empty() => folder.to_owned(),
-            _ => PathBuf::from("."),
-        };
-        Ok(Self { path: folder.join(format!(".{name}.{}.part", std::process::id())), folder })
+        Ok(Self { path: file.with_file_name(format!(".{name}.{}.part", std::process::id())) })
     }
 
     fn create(&self) -> Result<File> {
@@ -129,7 +125,7 @@ impl Unfinished {
 
     fn rename_to(&self, file: &Path) -> Result<()> {
         std::fs::rename(&self.path, file).with_context(|| format!("cannot write `{}`", file.display()))?;
-        File::open(&self.folder)?.sync_all().context("cannot write the folder")
+        disk::sync_folder_of(file).context("cannot write the folder")
     }
 }
 

@@ -6,6 +6,7 @@ use std::fs::{self, File};
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 
+use hbc_db::disk::make_folder;
 use hbc_types::Digest;
 use serde::{Deserialize, Serialize};
 
@@ -194,7 +195,7 @@ impl DataFolder {
         if half.try_exists()? {
             fs::remove_dir_all(&half)?;
         }
-        fs::create_dir_all(&half)?;
+        make_folder(&half)?;
         for (name, content) in [("mark", mark.document().as_slice()), ("rows", rows)] {
             fs::write(half.join(name), content)?;
             File::open(half.join(name))?.sync_all()?;
@@ -215,7 +216,7 @@ impl DataFolder {
 
     /// The folder at `path`, made if it is missing.
     pub fn open(path: &Path) -> io::Result<Self> {
-        fs::create_dir_all(path)?;
+        make_folder(path)?;
         Ok(Self(path.to_owned()))
     }
 

@@ -6,7 +6,6 @@
 //! other members), [`domain`] (no I/O). Consensus is `hbc_consensus`, rules and chain are `hbc_chain`.
 
 pub mod config;
-mod disk;
 pub mod domain;
 pub mod files;
 pub mod node;

@@ -6,8 +6,7 @@ use std::io::{self, Seek as _, SeekFrom, Write as _};
 use std::path::{Path, PathBuf};
 
 use hbc_consensus::wal::{Record, Recovered, frame, opening, scan};
-
-use crate::disk::sync_folder_of;
+use hbc_db::disk::sync_folder_of;
 
 /// The open log file.
 #[derive(Debug)]

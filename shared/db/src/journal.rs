@@ -17,7 +17,7 @@ use anyhow::{Context as _, bail};
 use hbc_types::{Digest, Timestamp};
 
 use crate::floors::{Change, Floor, Floors, Kinds};
-use crate::{Column, DbError, RowMac};
+use crate::{Column, DbError, RowMac, disk};
 
 /// The first line of the file.
 const HEAD: &str = "hbc rights journal v1";
@@ -108,8 +108,7 @@ impl Journal {
     ) -> anyhow::Result<Self> {
         let floors = Floors::new(macs.clone());
         if let Some(folder) = path.parent() {
-            std::fs::create_dir_all(folder)
-                .with_context(|| format!("{} cannot be made", folder.display()))?;
+            disk::make_folder(folder).with_context(|| format!("{} cannot be made", folder.display()))?;
         }
         if path.exists() {
             let bytes = std::fs::read(path).with_context(|| format!("{} cannot be read", path.display()))?;
@@ -260,15 +259,13 @@ fn replay(text: &str, macs: &RowMac, kinds: Kinds, floors: &Floors) -> anyhow::R
 
 /// Writes a journal of these changes beside the one at `path` and puts it in its place.
 fn write_anew(path: &Path, macs: &RowMac, floors: &[Floor]) -> anyhow::Result<Tail> {
-    let beside = PathBuf::from(format!("{}.new", path.display()));
+    let beside = disk::beside(path, ".new");
     let mut tail = Tail { file: File::create(&beside)?, last: [0; RowMac::BYTES], lines: 0, whole: true };
     tail.file.write_all(format!("{HEAD}\n").as_bytes())?;
     tail.append(macs, floors)?;
     tail.file.sync_all()?;
     std::fs::rename(&beside, path)?;
-    if let Some(folder) = path.parent() {
-        File::open(if folder.as_os_str().is_empty() { Path::new(".") } else { folder })?.sync_all()?;
-    }
+    disk::sync_folder_of(path)?;
     tail.file = OpenOptions::new().append(true).open(path)?;
     Ok(tail)
 }

@@ -10,6 +10,7 @@
 
 mod connect;
 mod connection;
+pub mod disk;
 mod error;
 pub mod floors;
 pub mod follow;

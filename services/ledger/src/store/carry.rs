@@ -13,7 +13,7 @@ use super::{
     KnownRows, MacKey, Store, StoreError, StoredBlock, Table, WriterConnection, in_memory, insert_blocks,
     journal,
 };
-use crate::disk::{beside, sync_folder_of};
+use hbc_db::disk::{beside, sync_folder_of};
 
 /// Holds readers and the writer off while the file is replaced.
 pub struct Hold<'a> {

@@ -16,7 +16,7 @@ use std::path::{Path, PathBuf};
 use hbc_types::Digest;
 
 use super::StoreError;
-use crate::disk::{beside, sync_folder_of};
+use hbc_db::disk::{beside, sync_folder_of};
 
 const HEADER_BYTES: usize = 32;
 const PAGE_BYTES: usize = 4_096;
@@ -56,6 +56,7 @@ pub fn recover_checksums(database: &Path) -> io::Result<()> {
     let (journal, kept) = (beside(database, "-wal"), kept(database));
     if !kept.try_exists()? {
         std::fs::hard_link(&journal, kept)?;
+        sync_folder_of(database)?;
     }
     let found = scan(buffered(File::open(&journal)?))?;
     if !found.is_explained() {

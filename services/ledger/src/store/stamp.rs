@@ -13,7 +13,7 @@ use tokio::sync::MutexGuard;
 
 use super::journal::Written;
 use super::{Store, StoreError, WriterConnection};
-use crate::disk::beside;
+use hbc_db::disk::beside;
 
 /// How long the folding in waits for a reader that holds it up. Such a reader is another process, or a check of the
 /// pages that is under way here.

@@ -4,7 +4,7 @@ use hbc_chain::merkle::leaf_hash;
 use sqlx::AssertSqlSafe;
 
 use super::*;
-use crate::disk::beside;
+use hbc_db::disk::beside;
 
 fn block(height: u64) -> StoredBlock {
     StoredBlock { height, header: vec![1; 180], body: vec![0; 4], certificate: format!("note {height}") }

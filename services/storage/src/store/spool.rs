@@ -9,6 +9,7 @@ use std::io::{self, Write};
 use std::path::PathBuf;
 
 use bytes::Bytes;
+use hbc_db::disk;
 use hbc_types::ids::IntentId;
 
 /// The spool's folder.
@@ -20,7 +21,7 @@ pub struct Spool {
 impl Spool {
     /// Opens the folder, making it if need be.
     pub fn open(folder: PathBuf) -> io::Result<Self> {
-        fs::create_dir_all(&folder)?;
+        disk::make_folder(&folder)?;
         Ok(Self { folder })
     }
 
@@ -37,14 +38,13 @@ impl Spool {
     /// Writes an intent's segments and returns when they are durable. Blocking.
     pub fn write<'s>(&self, intent: &IntentId, segments: impl Iterator<Item = &'s [u8]>) -> io::Result<()> {
         let folder = self.of(intent);
-        fs::create_dir_all(&folder)?;
+        disk::make_folder(&folder)?;
         for (position, bytes) in segments.enumerate() {
             let mut file = File::create(folder.join(position.to_string()))?;
             file.write_all(bytes)?;
             file.sync_all()?;
         }
-        File::open(&folder)?.sync_all()?;
-        File::open(&self.folder)?.sync_all()
+        File::open(&folder)?.sync_all()
     }
 
     /// One segment of an intent, if it is still here. Blocking.

@@ -69,6 +69,7 @@ mod tests {
         make(&deployment.secret("token.key"), &Random::seeded(1)).unwrap();
         let key = |name: &str| read(&deployment.secret(name)).unwrap().to_bytes();
         let first = key("token.key");
+        std::fs::write(deployment.secret("token.new"), "half of a").unwrap();
         rotate(&deployment, &Random::seeded(2)).unwrap();
         let second = key("token.key");
         assert!(first != second && key("token.old.key") == first);

@@ -1,7 +1,7 @@
 //! `hbc init`: a deployment from nothing, whole or not at all.
 //!
-//! Everything is made in a folder beside the wished one and renamed at the end, so that an interrupted run leaves no
-//! half deployment that somebody might start.
+//! Everything is made in a folder beside the wished one and renamed at the end, when all of it is on disk, so that neither
+//! an interrupted run nor a power cut leaves half a deployment that somebody might start.
 
 pub mod founding;
 pub mod keys;
@@ -9,6 +9,7 @@ pub mod keys;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, bail};
+use hbc_db::disk;
 use hbc_types::{Clock, Random};
 
 use crate::cli::Init;
@@ -77,7 +78,7 @@ pub fn lay_out(
 }
 
 fn make_folders(place: &Deployment, ports: &PortPlan) -> Result<()> {
-    for name in ["secrets", "config", "logs", "run"] {
+    for name in ["secrets", "config", "journals", "logs", "run"] {
         secret_file::make_folder(&place.root().join(name))?;
     }
     for process in &ports.services {
@@ -120,7 +121,7 @@ impl Draft {
     fn beside(folder: &Path, random: &Random) -> Result<Self> {
         let name = folder.file_name().context("the folder has no name")?.to_string_lossy();
         let parent = folder.parent().context("the folder has no parent")?;
-        std::fs::create_dir_all(parent).with_context(|| format!("cannot make `{}`", parent.display()))?;
+        disk::make_folder(parent).with_context(|| format!("cannot make `{}`", parent.display()))?;
         let path = parent.join(format!(".{name}.new-{}", hex::encode(random.bytes::<4>())));
         secret_file::make_folder(&path)?;
         Ok(Self { path: Some(path) })
@@ -134,10 +135,12 @@ impl Draft {
         if let Some(path) = self.path.take() {
             // Only an empty folder can stand there.
             let _absent = std::fs::remove_dir(folder);
-            if let Err(error) = std::fs::rename(&path, folder) {
+            let moved = disk::sync_tree(&path).and_then(|()| std::fs::rename(&path, folder));
+            if let Err(error) = moved {
                 self.path = Some(path);
                 return Err(error).with_context(|| format!("cannot make `{}`", folder.display()));
             }
+            disk::sync_folder_of(folder).with_context(|| format!("cannot write `{}`", folder.display()))?;
         }
         Ok(())
     }

@@ -22,6 +22,8 @@ const MAGIC: &[u8; 8] = b"HBCWAL2\n";
 const HEAD_BYTES: usize = 4 + 8 + HEAD_CHECK_BYTES;
 const HEAD_CHECK_BYTES: usize = 4;
 const CHECK_BYTES: usize = 8;
+/// A file system writes blocks of this size whole or not at all.
+const BLOCK_BYTES: usize = 4_096;
 /// The payload of the first record.
 const FLOOR: &[u8] = &[0];
 
@@ -164,7 +166,7 @@ pub enum Tail {
     New,
     /// It ends with a whole record.
     Whole,
-    /// The last record was being written when the process died; it was never relied upon.
+    /// The last record was being written when the process died or the power failed; it was never relied upon.
     Torn,
     /// Bytes that were synced are not what they were: somebody or the disk changed them.
     Damaged,
@@ -241,9 +243,17 @@ fn unframe(bytes: &[u8]) -> Result<(Record, usize), Tail> {
     Ok((Record { height, payload }, whole + CHECK_BYTES))
 }
 
+/// The bytes up to the last block that was written: a power cut may leave a file with its size and not yet with the bytes.
+/// Whole blocks of zeros at the end are what a file has that was cut off there.
+fn written(bytes: &[u8]) -> &[u8] {
+    let end = bytes.iter().rposition(|byte| *byte != 0).map_or(0, |last| last + 1);
+    bytes.get(..end.next_multiple_of(BLOCK_BYTES)).unwrap_or(bytes)
+}
+
 /// What the bytes of a log file hold.
 #[must_use]
 pub fn scan(bytes: &[u8]) -> Recovered {
+    let bytes = written(bytes);
     let mut found = Recovered { records: Vec::new(), tail: Tail::Damaged, floor: 0, kept: 0 };
     let Some(rest) = bytes.strip_prefix(MAGIC) else { return found };
     let Ok((first, length)) = unframe(rest) else { return found };
@@ -298,6 +308,25 @@ mod tests {
                 let found = scan(&bent);
                 assert_eq!(found.tail, Tail::Damaged, "bit {bit} of byte {place}");
                 assert!(found.is_lost(Some(6)));
+            }
+        }
+    }
+
+    /// The size of a file may be on disk before the bytes are. What is missing then is whole blocks, and zeros are read.
+    #[test]
+    fn blocks_that_were_not_written_at_the_end_are_a_torn_tail() {
+        for length in [10, 3_000, 4_096, 9_000] {
+            let synced = log(&[record(7, b"first"), record(7, &vec![8; 1_500])]);
+            let whole =
+                [synced.as_slice(), &frame(&record(7, &vec![7; length])), &frame(&record(7, b"last"))]
+                    .concat();
+            for written in (0..=whole.len() / BLOCK_BYTES).map(|blocks| blocks * BLOCK_BYTES) {
+                let mut torn = whole.clone();
+                torn[written.max(synced.len())..].fill(0);
+                let found = scan(&torn);
+                assert_eq!(found.tail, Tail::Torn, "{length} bytes, {written} written");
+                assert!(found.records.len() >= 2);
+                assert_eq!(scan(&torn[..usize::try_from(found.kept).unwrap()]).tail, Tail::Whole);
             }
         }
     }

@@ -23,6 +23,8 @@ use crate::{Column, DbError, RowMac, disk};
 const HEAD: &str = "hbc rights journal v1";
 /// Lines beyond those that are needed, before the file is written anew.
 const SPARE_LINES: usize = 100_000;
+/// More bytes than one write appends: what is unwritten further before the end was written once.
+const WRITE_BYTES: usize = 1 << 20;
 /// What the chain of MACs is computed under.
 const DOMAIN: &str = "rights journal";
 
@@ -237,15 +239,20 @@ fn chained(macs: &RowMac, before: &Mac, line: &str) -> Mac {
     macs.compute(DOMAIN, &[Column::Bytes(before), Column::Text(line)])
 }
 
-/// Raises what a journal says. Only the last line may be torn.
+/// Raises what a journal says. Only the last line may be torn, or the last lines have zeros where a power cut left a block of
+/// the last write unwritten: neither was answered.
 fn replay(text: &str, macs: &RowMac, kinds: Kinds, floors: &Floors) -> anyhow::Result<()> {
     let mut lines = text.split_inclusive('\n');
     if lines.next().is_none_or(|head| head.trim_end() != HEAD) {
         bail!("it does not begin as a journal of rights");
     }
-    let mut last = [0; RowMac::BYTES];
+    let (mut last, mut rest) = ([0; RowMac::BYTES], text.len());
     for (index, line) in lines.enumerate() {
         let Some(line) = line.strip_suffix('\n') else { break };
+        if line.contains('\0') && rest <= WRITE_BYTES {
+            break;
+        }
+        rest -= line.len();
         let number = index + 2;
         let (change, mac) = line.rsplit_once(' ').with_context(|| format!("line {number} is no change"))?;
         last = chained(macs, &last, change);
@@ -356,6 +363,16 @@ mod tests {
             std::fs::write(&path, whole.as_bytes().split_at(cut).0).unwrap();
             // A file cut within its first line is none: it is written whole, beside, before it takes its place.
             assert_eq!(open(&path).is_ok(), cut > HEAD.len() - 1, "cut at {cut}");
+        }
+        // Blocks of the last write that are not there, before others that are.
+        let last = whole.trim_end().rfind('\n').unwrap() + 1;
+        for from in last..whole.len() {
+            let mut torn = whole.clone().into_bytes();
+            torn[from..whole.len() - 1].fill(0);
+            std::fs::write(&path, &torn).unwrap();
+            let journal = open(&path).unwrap();
+            assert_eq!(version(&journal, 1), 5);
+            assert_eq!(journal.floors().get("rights", "2").is_some(), from == whole.len() - 1);
         }
         let lines: Vec<&str> = whole.lines().collect();
         let edits = [

@@ -129,7 +129,7 @@ fn buffered(file: File) -> impl Read {
 enum Frame {
     /// Its checksum continues the one before.
     Good { commits: bool },
-    /// It does not; `unwritten` where a block of zeros explains it. It may still say that it ends a transaction.
+    /// It does not; `unwritten` where a block that was not written explains it. It may still say that it ends a transaction.
     Bad { unwritten: bool, commits: bool },
     /// Of another round of the journal: what lies there from before.
     Old { unwritten: bool },
@@ -229,16 +229,19 @@ fn scan(mut journal: impl Read) -> io::Result<Scan> {
         sum = stated;
     }
     blocks.pass(&piece);
+    let (mut begins, mut before) = (true, false);
     for (place, frame) in frames.iter_mut().enumerate() {
+        let here = blocks.were_not_written(place, begins);
+        begins = *frame == (Frame::Good { commits: true });
         if let Frame::Bad { unwritten, .. } | Frame::Old { unwritten } = frame {
             // The checksum of a frame that was not written says nothing of the next one.
-            let before = place.checked_sub(1).is_some_and(|before| blocks.has_zeros_under(before));
-            *unwritten = before || blocks.has_zeros_under(place);
+            *unwritten = before || here;
         }
+        before = here;
     }
     let header = match header {
         Some((sum, _)) => Header::Good(sum),
-        None if blocks.all_zeros => Header::Zeros,
+        None if blocks.are_all_zeros() => Header::Zeros,
         None => Header::Bad,
     };
     Ok(Scan { header, salts: salts.unwrap_or_default(), frames })
@@ -252,41 +255,56 @@ fn read_header(header: &[u8]) -> Option<(FrameChecksum, (u32, u32))> {
     (form && sum.words == words(header, 24)).then_some((sum, words(header, 16)))
 }
 
-/// Which blocks of the file system hold nothing but zeros.
-struct Blocks {
-    zeros: Vec<bool>,
-    all_zeros: bool,
-    filled: usize,
-    so_far: bool,
+/// The blocks of the file system, the last of which need not be full.
+#[derive(Default)]
+struct Blocks(Vec<Block>);
+
+#[derive(Default)]
+struct Block {
+    bytes: usize,
+    /// So many of them, the last ones, are zeros.
+    zeros: usize,
 }
 
-impl Default for Blocks {
-    fn default() -> Self {
-        Self { zeros: Vec::new(), all_zeros: true, filled: 0, so_far: true }
+impl Block {
+    fn pass(&mut self, bytes: &[u8]) {
+        match bytes.iter().rposition(|byte| *byte != 0) {
+            None => self.zeros += bytes.len(),
+            Some(last) => self.zeros = bytes.len() - last - 1,
+        }
+        self.bytes += bytes.len();
+    }
+
+    /// Whether there is nothing but zeros from this byte of it on.
+    const fn is_zeros_from(&self, at: usize) -> bool {
+        self.zeros + at >= self.bytes
     }
 }
 
 impl Blocks {
     fn pass(&mut self, mut bytes: &[u8]) {
         while !bytes.is_empty() {
-            let (part, rest) = bytes.split_at(bytes.len().min(BLOCK_BYTES - self.filled));
-            let zeros = part.iter().all(|byte| *byte == 0);
-            self.so_far &= zeros;
-            self.all_zeros &= zeros;
-            self.filled += part.len();
-            if self.filled == BLOCK_BYTES {
-                self.zeros.push(self.so_far);
-                (self.filled, self.so_far) = (0, true);
+            let filled = self.0.last().map_or(BLOCK_BYTES, |block| block.bytes);
+            let (part, rest) = bytes.split_at(bytes.len().min(BLOCK_BYTES - filled % BLOCK_BYTES));
+            if filled == BLOCK_BYTES {
+                self.0.push(Block::default());
             }
+            self.0.iter_mut().next_back().into_iter().for_each(|block| block.pass(part));
             bytes = rest;
         }
     }
 
-    /// Whether this frame has a part in such a block.
-    fn has_zeros_under(&self, frame: usize) -> bool {
+    fn are_all_zeros(&self) -> bool {
+        self.0.iter().all(|block| block.is_zeros_from(0))
+    }
+
+    /// Whether this frame has a part in a block that was not written: it reads as zeros, all of it, or, where the first
+    /// frame of a transaction `begins` in the block that has the end of the one before, all that is new.
+    fn were_not_written(&self, frame: usize, begins: bool) -> bool {
         let from = HEADER_BYTES + frame * FRAME_BYTES;
         let (first, last) = (from / BLOCK_BYTES, (from + FRAME_BYTES - 1) / BLOCK_BYTES);
-        (first..=last).any(|block| self.zeros.get(block).is_some_and(|zeros| *zeros))
+        let zeros = |block: usize, at| self.0.get(block).is_some_and(|block| block.is_zeros_from(at));
+        (begins && zeros(first, from % BLOCK_BYTES)) || (first..=last).any(|block| zeros(block, 0))
     }
 }
 
@@ -439,6 +457,32 @@ mod tests {
                 assert!(!is_explained(&torn), "the block at {block}");
             } else if block >= last_but_one {
                 assert!(is_explained(&torn), "the block at {block}");
+            }
+        }
+    }
+
+    /// The bytes that the last commit appended, whatever of their blocks was written: the first of them has the end of the
+    /// commit before, and the last is not full.
+    #[tokio::test]
+    async fn whatever_blocks_of_the_last_commit_were_not_written_it_is_no_damage() {
+        let folder = tempfile::tempdir().unwrap();
+        let (_, journal) = killed(&folder).await;
+        let ends = ends(&journal);
+        for [begin, end] in ends.array_windows() {
+            let blocks: Vec<usize> = (begin / BLOCK_BYTES..end.div_ceil(BLOCK_BYTES)).collect();
+            assert!(blocks.len() > 3);
+            for unwritten in 0..1_u32 << blocks.len() {
+                let mut torn = journal[..*end].to_vec();
+                for (bit, block) in blocks.iter().enumerate() {
+                    if unwritten >> bit & 1 == 1 {
+                        let (from, to) = (block * BLOCK_BYTES, (block + 1) * BLOCK_BYTES);
+                        torn[from.max(*begin)..to.min(*end)].fill(0);
+                    }
+                }
+                assert!(
+                    is_explained(&torn),
+                    "of the blocks {blocks:?} these were not written: {unwritten:b}"
+                );
             }
         }
     }

@@ -62,7 +62,9 @@ pub(crate) async fn hold<B: MessageBody + 'static>(
     let (request, answer) = response.into_parts();
     let (answer, body) = answer.into_parts();
     let BodySize::Sized(length) = body.size() else { return Err(Problem::new(Slug::Internal).into()) };
-    if share.grow(usize::try_from(length).unwrap_or(usize::MAX)).is_err() && refusable {
+    // One that is larger than all that an address may hold counts as that: "later" would be a lie.
+    let counted = usize::try_from(length).unwrap_or(usize::MAX).min(answers.0.each());
+    if share.grow(counted).is_err() && refusable {
         let busy = Problem::new(Slug::Unavailable).detail("too many large answers wait to be read");
         return Err(busy.retry_after(Duration::from_secs(2)).into());
     }

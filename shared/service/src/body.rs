@@ -250,7 +250,7 @@ mod tests {
     fn small_bodies_are_free_and_large_ones_share() {
         let budget = Budget::new("tests", 100 << 10, 0);
         let (mut one, mut two) = (Held(budget.share(None)), Held(budget.share(None)));
-        one.grow(150 << 10).unwrap();
+        one.grow(130 << 10).unwrap();
         two.grow(64 << 10).unwrap();
         two.grow(100 << 10).unwrap_err();
         two.grow(78 << 10).unwrap();

@@ -36,6 +36,11 @@ impl Budget {
         Self(Arc::new(Inner { of, together, each, held: Mutex::default() }))
     }
 
+    /// All that one address may hold.
+    pub(crate) fn each(&self) -> usize {
+        self.0.each
+    }
+
     /// Nothing yet, for a request from this address.
     pub(crate) fn share(&self, address: Option<IpAddr>) -> Share {
         Share { budget: self.clone(), address, bytes: 0 }
@@ -60,9 +65,9 @@ pub(crate) struct Share {
 }
 
 impl Share {
-    /// Grows to hold so many bytes; never shrinks. What is larger than all that an address may hold counts as that.
+    /// Grows to hold so many bytes; never shrinks.
     pub(crate) fn grow(&mut self, bytes: usize) -> Result<(), Full> {
-        let more = bytes.min(self.budget.0.each).saturating_sub(self.bytes);
+        let more = bytes.saturating_sub(self.bytes);
         if more == 0 {
             return Ok(());
         }
@@ -134,7 +139,7 @@ mod tests {
         other.grow(20).unwrap();
         budget.share(address(1)).grow(10).unwrap_err();
         drop((largest, other));
-        // Too large for ever would be a lie.
-        budget.share(address(1)).grow(10_000).unwrap();
+        budget.share(address(1)).grow(budget.each()).unwrap();
+        budget.share(address(1)).grow(budget.each() + 1).unwrap_err();
     }
 }

@@ -15,6 +15,7 @@ use hbc_db::{DbError, RowMac};
 use hbc_service::RateLimit;
 use hbc_types::ids::ClientId;
 use hbc_types::secret::Key32;
+use hbc_types::wire::oauth::AuthorizationServer;
 
 use crate::config::{Config, SessionSettings};
 use crate::domain::custody::{Cost, server_key};
@@ -38,6 +39,8 @@ pub struct Core {
     pub passwords: PasswordPool,
     /// Access tokens.
     pub issuer: TokenIssuer,
+    /// What everybody may know of it, made once.
+    pub metadata: AuthorizationServer,
     /// Keys that never leave the process.
     pub keys: Keys,
     /// Operators that an approval needs.
@@ -99,6 +102,7 @@ impl App {
                 settings.issuer.clone(),
                 settings.audience.clone(),
             ),
+            metadata: AuthorizationServer::at(&settings.issuer),
             keys: Keys { refresh: derived("hbc/refresh-key/v1")?, factors: derived("hbc/factors-key/v1")? },
             approvals: u32::try_from(base.genesis.parameters.approvals)?,
             access_policy: Endpoint::new(&config.access_policy_url)?,

@@ -122,6 +122,9 @@ pub async fn set_keys(
         Box::pin(async move {
             proven.still(&rows, tx).await?;
             let mut client = own(&rows, tx, &agency, &id).await?;
+            if client.removed_at.is_some() {
+                return Err(Error::NotFound);
+            }
             client.jwks = keys.to_json().to_string();
             rows.change_client(tx, &mut client).await?;
             let ended = end_sessions(&rows, tx, &client, "keys", now).await?;
@@ -144,8 +147,7 @@ pub async fn remove(
     let locks = vec![Lock::exclusive(agency.as_str())];
     let removed = app.store.write_locked(locks, move |tx, rows| {
         Box::pin(async move {
-            let found = rows.client(&mut *tx, &id).await?.filter(|client| client.account == agency);
-            let client = found.ok_or(Error::NotFound)?;
+            let client = own(&rows, tx, &agency, &id).await?;
             match client.removed_at {
                 Some(since) => {
                     rows.note_client(&client)?;
@@ -348,10 +350,9 @@ async fn authenticate(app: &App, proof: ClientProof<'_>) -> Result<Authenticated
         return Err(Error::InvalidClient("`client_id` is not the assertion's client"));
     }
     let client = registered(&app.store.rows, app.store.db.reads(), &id).await?;
-    let issuer = app.issuer.issuer().trim_end_matches('/');
-    let endpoint = format!("{issuer}/oauth/token");
-    let claims =
-        assertion.verify(&client.keys()?, &[&endpoint, issuer, app.issuer.issuer()]).map_err(refused)?;
+    let claims = assertion
+        .verify(&client.keys()?, &[&app.metadata.token_endpoint, &app.metadata.issuer, app.issuer.issuer()])
+        .map_err(refused)?;
     check_times(&claims, app.clock.now())?;
     app.client_requests.check(&id).map_err(|_too_many| Error::TooManyAttempts(Duration::from_secs(1)))?;
     let name = [id.as_str(), "\n", &claims.jti].concat();
@@ -400,10 +401,10 @@ fn keys_of(jwks: &Value) -> Result<ClientKeys, Error> {
     ClientKeys::parse(jwks).map_err(|error| Error::invalid("jwks", error.to_string()))
 }
 
-/// A client of this agency; another's is as unknown as none.
+/// A client of this agency, a removed one too; another's is as unknown as none.
 async fn own(rows: &Rows, tx: &mut Tx, agency: &AgencyId, id: &ClientId) -> Result<Client, Error> {
     let client = rows.client(tx, id).await?;
-    client.filter(|client| client.account == *agency && client.removed_at.is_none()).ok_or(Error::NotFound)
+    client.filter(|client| client.account == *agency).ok_or(Error::NotFound)
 }
 
 /// Ends what a client has open, and says what that was.

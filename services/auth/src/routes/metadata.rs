@@ -21,7 +21,7 @@ pub async fn jwks(_anybody: Public, app: web::Data<App>) -> HttpResponse {
     responses((status = 200, description = "The metadata", body = AuthorizationServer)))]
 #[get("/.well-known/oauth-authorization-server")]
 pub async fn authorization_server(_anybody: Public, app: web::Data<App>) -> HttpResponse {
-    public(&AuthorizationServer::at(app.issuer.issuer()))
+    public(&app.metadata)
 }
 
 /// SMART App Launch configuration: the same, where SMART's clients look for it.
@@ -29,7 +29,7 @@ pub async fn authorization_server(_anybody: Public, app: web::Data<App>) -> Http
     responses((status = 200, description = "The metadata", body = AuthorizationServer)))]
 #[get("/.well-known/smart-configuration")]
 pub async fn smart_configuration(_anybody: Public, app: web::Data<App>) -> HttpResponse {
-    public(&AuthorizationServer::at(app.issuer.issuer()))
+    public(&app.metadata)
 }
 
 fn public(metadata: &AuthorizationServer) -> HttpResponse {

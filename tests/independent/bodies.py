@@ -96,7 +96,7 @@ def check_receipt_body(body):
     needed = ("actor", "at", "categories", "id", "kind", "n", "patient", "purpose", "records", "rule")
     optional = ("case", "channel", "count", "emergency", "folded", "grant", "on_behalf_of", "organisation", "prev")
     fields(body, needed, optional)
-    identity(body["actor"], "pat|agy|op", "actor")
+    identity(body["actor"], "pat|agy|op|app|dev", "actor")
     moment(body["at"], "at")
     codes(body["categories"], "category", empty=True)
     identity(body["id"], "rcp", "id")
@@ -127,7 +127,7 @@ def check_receipt_body(body):
         identity(body["emergency"], "emg", "emergency")
         demand(body["purpose"] == "ETREAT", "an emergency access is for emergency treatment")
     if "on_behalf_of" in body:
-        identity(body["on_behalf_of"], "pat|agy|op", "on_behalf_of")
+        identity(body["on_behalf_of"], "pat|agy|op|app|dev", "on_behalf_of")
     if "channel" in body:
         code(body["channel"], "channel")
     if "case" in body:

@@ -5,7 +5,7 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, bail};
 use hbc_client::ClientError;
 use hbc_client::operations::{access_policy, auth};
-use hbc_types::ids::GrantId;
+use hbc_types::ids::{GrantId, GranteeId};
 use hbc_types::labels::{Category, Sensitivity};
 use hbc_types::purpose::{Action, Purpose};
 use hbc_types::wire::access::{
@@ -47,11 +47,8 @@ impl TestApp {
     /// The patient answers a request with a grant of exactly what was asked; waits until it takes effect.
     pub async fn approve_request(&self, patient: &Person, asked: &AccessRequestView) -> Result<GrantView> {
         let new = NewGrant {
-            grantee: asked.agency.clone(),
-            scope: asked.scope.clone(),
             request: Some(asked.id.clone()),
-            key: None,
-            certificate: None,
+            ..NewGrant::to(GranteeId::Agency(asked.agency.clone()), asked.scope.clone())
         };
         let pending = self.sign_grant(patient, &new).await?;
         self.until_grant(patient, &pending.id, GrantState::Active).await
@@ -172,5 +169,5 @@ impl TestApp {
 
 /// What a patient sends to grant unasked.
 pub fn new_grant(agency: &Person, scope: Scope) -> Result<NewGrant> {
-    Ok(NewGrant { grantee: agency.agency()?.clone(), scope, request: None, key: None, certificate: None })
+    Ok(NewGrant::to(GranteeId::Agency(agency.agency()?.clone()), scope))
 }

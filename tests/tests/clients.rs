@@ -41,7 +41,7 @@ async fn let_it_grant(app: &TestApp, client: Command) -> Result<()> {
     let grant = app.until_grant(&patient, &GrantId::parse(&said)?, GrantState::Active).await?;
     assert_eq!(grant.scope.categories, [Category::VitalSigns]);
     assert_eq!(grant.scope.sensitivities, [Sensitivity::Normal, Sensitivity::Psychiatry]);
-    assert_eq!(&grant.grantee, doctor.agency()?);
+    assert_eq!(grant.grantee.as_str(), doctor.agency()?.as_str());
     Ok(())
 }
 

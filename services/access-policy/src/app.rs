@@ -14,11 +14,12 @@ use hbc_types::account::ServiceRole;
 use hbc_types::ids::{AccountId, PatientId, SessionId};
 use hbc_types::keys::PublicKey;
 use hbc_types::saved::SavedAnswer;
+use hbc_types::scope::ScopeWord;
 
 use crate::config::Config;
 use crate::domain::floors::{Changes, KINDS};
 use crate::domain::keys::MasterKey;
-use crate::domain::policy::PolicyEngine;
+use crate::domain::policy::{Bound, PolicyEngine};
 use crate::domain::rights::RowProtection;
 use crate::domain::staff::Approvers;
 use crate::error::Error;
@@ -229,11 +230,21 @@ pub struct Who {
     pub account: AccountId,
     /// The login session.
     pub session: SessionId,
+    /// To what an app's token holds it.
+    pub bound: Option<Bound>,
 }
 
 impl From<&Caller> for Who {
     fn from(caller: &Caller) -> Self {
-        Self { account: caller.account.clone(), session: caller.session.clone() }
+        let bound = caller.client.as_ref().and_then(|client| {
+            let patient = client.patient.clone()?;
+            Some(Bound {
+                patient,
+                offline: client.scope.say(ScopeWord::OfflineAccess),
+                categories: client.scope.categories(),
+            })
+        });
+        Self { account: caller.account.clone(), session: caller.session.clone(), bound }
     }
 }
 

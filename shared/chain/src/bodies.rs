@@ -159,7 +159,7 @@ impl Body for ErasureBody {
         let Self { at: _, by, ground: _, patient: _, records } = self;
         let by_owner = match by {
             AccountId::Patient(_) | AccountId::Operator(_) => true,
-            AccountId::Agency(_) => false,
+            AccountId::Agency(_) | AccountId::App(_) | AccountId::Device(_) => false,
         };
         first_broken(&[
             (by_owner, "patients and operators erase"),

@@ -2,7 +2,6 @@
 
 use hbc_chain::testing::key;
 use hbc_client::jwt;
-use hbc_types::account::Role;
 use hbc_types::ids::{AccountId, SessionId};
 use hbc_types::wire::token::{ACCESS_SECONDS, ACCESS_TYP, AccessClaims, Jwk, Jwks};
 use hbc_types::{Random, Timestamp};
@@ -43,7 +42,7 @@ impl User {
             exp: now + ACCESS_SECONDS,
             jti: jti.iter().map(|byte| format!("{byte:02x}")).collect(),
             sid: self.session.clone(),
-            role: role_of(&self.account),
+            role: self.account.role(),
             auth_time: now,
             amr: vec!["pwd".to_owned()],
             second_factor: false,
@@ -59,16 +58,6 @@ impl User {
     #[expect(clippy::unwrap_used, reason = "the kit's key signs")]
     pub fn token(&self, now: Timestamp, random: &Random) -> String {
         jwt::sign(ACCESS_TYP, &key(TOKENS), &self.claims(now, random)).unwrap()
-    }
-}
-
-/// The role that an account has by its kind.
-#[must_use]
-pub const fn role_of(account: &AccountId) -> Role {
-    match account {
-        AccountId::Patient(_) => Role::Patient,
-        AccountId::Agency(_) => Role::Agency,
-        AccountId::Operator(_) => Role::Operator,
     }
 }
 

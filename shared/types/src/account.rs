@@ -11,6 +11,10 @@ codes! {
         Agency = "agency",
         /// An operator of the deployment.
         Operator = "operator",
+        /// A third-party app.
+        App = "app",
+        /// A device or gateway.
+        Device = "device",
     }
 }
 

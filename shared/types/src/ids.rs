@@ -213,8 +213,12 @@ one_of!(
         Agency(AgencyId),
         /// An operator.
         Operator(OperatorId),
+        /// A third-party app.
+        App(AppId),
+        /// A device or gateway.
+        Device(DeviceId),
     }
-    "pat|agy|op", "Account id"
+    "pat|agy|op|app|dev", "Account id"
 );
 one_of!(
     /// To whom a patient grants.
@@ -231,6 +235,19 @@ one_of!(
     "agy|app|dev|lnk", "Grantee id"
 );
 
+one_of!(
+    /// A client of auth's OAuth endpoints (`client_id`).
+    OAuthClientId {
+        /// A program of an agency.
+        Program(ClientId),
+        /// A third-party app.
+        App(AppId),
+        /// A device or gateway.
+        Device(DeviceId),
+    }
+    "cli|app|dev", "OAuth client id"
+);
+
 impl AccountId {
     /// The role that goes with such an id.
     #[must_use]
@@ -239,6 +256,8 @@ impl AccountId {
             Self::Patient(_) => Role::Patient,
             Self::Agency(_) => Role::Agency,
             Self::Operator(_) => Role::Operator,
+            Self::App(_) => Role::App,
+            Self::Device(_) => Role::Device,
         }
     }
 }

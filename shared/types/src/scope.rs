@@ -1,12 +1,23 @@
-//! What a back office may ask for: scopes `system/{type}.{permissions}` (HL7 SMART App Launch 2.2, "SMART's scopes"). Only
-//! reading (`r`) and searching (`s`) are open to clients; version 1's `.read` means both.
+//! What a client may ask for: SMART's scopes (HL7 SMART App Launch 2.2, "SMART's scopes"). A back office has
+//! `system/{type}.{permissions}`, an app `patient/{type}.{permissions}`, maybe of one category of observations, and words beside
+//! them. Reading (`r`), searching (`s`) and creating (`c`) are given; version 1's `.read` means the first two.
 
+use std::collections::BTreeSet;
 use std::fmt;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
+use crate::classify::type_categories;
+use crate::codes::codes;
+use crate::labels::Category;
+
 /// Longest text of scopes, in bytes.
 const LONGEST: usize = 2_000;
+/// The code system of [`CATEGORIES`], where a scope names one.
+const CATEGORY_SYSTEM: &str = "http://terminology.hl7.org/CodeSystem/observation-category";
+/// Categories of observations that a scope may name, which are ours by the same names.
+const CATEGORIES: [Category; 4] =
+    [Category::Laboratory, Category::VitalSigns, Category::SocialHistory, Category::Imaging];
 
 /// What is asked for at `/fhir`.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -15,84 +26,255 @@ pub enum Interaction {
     Read,
     /// Several by what they hold.
     Search,
+    /// A new one.
+    Create,
 }
 
-/// One scope; `*` is every type.
+codes! {
+    /// In whose name a client asks.
+    Level {
+        /// An app, for the patient who let it in.
+        Patient = "patient",
+        /// A back office or a gateway, in its own.
+        System = "system",
+    }
+}
+
+codes! {
+    /// What an app asks for beside records.
+    ScopeWord {
+        /// Which patient it is about.
+        LaunchPatient = "launch/patient",
+        /// Who signed in: an ID token (OpenID Connect Core 1.0).
+        OpenId = "openid",
+        /// The FHIR resource of who signed in, in the ID token.
+        FhirUser = "fhirUser",
+        /// New tokens as long as the patient is there.
+        OnlineAccess = "online_access",
+        /// New tokens when the patient is not there, too.
+        OfflineAccess = "offline_access",
+    }
+}
+
+/// One scope about records; `*` is every type.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug)]
 struct Scope {
+    level: Level,
     kind: String,
+    /// Of observations: those of one category.
+    category: Option<Category>,
+    create: bool,
     read: bool,
     search: bool,
 }
 
 impl Scope {
     fn parse(text: &str) -> Option<Self> {
-        let (kind, permissions) = text.strip_prefix("system/")?.split_once('.')?;
+        let (level, rest) = text.split_once('/')?;
+        let (kind, rest) = rest.split_once('.')?;
+        let (permissions, query) = match rest.split_once('?') {
+            Some((permissions, query)) => (permissions, Some(query)),
+            None => (rest, None),
+        };
         let named = kind.bytes().all(|b| b.is_ascii_alphabetic())
             && kind.starts_with(|c: char| c.is_ascii_uppercase());
-        let (read, search) = match permissions {
-            "rs" | "read" => (true, true),
-            "r" => (true, false),
-            "s" => (false, true),
+        if kind != "*" && !named {
+            return None;
+        }
+        let category = match query {
+            None => None,
+            Some(query) if kind == "Observation" => Some(category_of(query)?),
+            Some(_) => return None,
+        };
+        // The letters in the order that SMART gives them.
+        let letters = if permissions == "read" { "rs" } else { permissions };
+        let mut left = letters;
+        let mut take = |letter: char| match left.strip_prefix(letter) {
+            Some(rest) => {
+                left = rest;
+                true
+            }
+            None => false,
+        };
+        let (create, read, search) = (take('c'), take('r'), take('s'));
+        let is_whole = left.is_empty() && (create || read || search);
+        is_whole.then_some(Self {
+            level: Level::parse(level)?,
+            kind: kind.to_owned(),
+            category,
+            create,
+            read,
+            search,
+        })
+    }
+
+    /// What of an app's wish is given: it wishes for more than there is, in both of SMART's versions.
+    fn wished(text: &str) -> Option<Self> {
+        let (head, query) = match text.split_once('?') {
+            Some((head, query)) => (head, Some(query)),
+            None => (text, None),
+        };
+        let (kind, permissions) = head.rsplit_once('.')?;
+        let given = match permissions {
+            "read" | "*" => "rs".to_owned(),
+            letters if letters.bytes().all(|b| b"cruds".contains(&b)) => {
+                letters.chars().filter(|letter| matches!(letter, 'r' | 's')).collect()
+            }
             _ => return None,
         };
-        (kind == "*" || named).then(|| Self { kind: kind.to_owned(), read, search })
+        let query = query.map(|query| format!("?{query}")).unwrap_or_default();
+        Self::parse(&format!("{kind}.{given}{query}")).filter(|scope| scope.level == Level::Patient)
+    }
+
+    const fn permits(&self, interaction: Interaction) -> bool {
+        match interaction {
+            Interaction::Read => self.read,
+            Interaction::Search => self.search,
+            Interaction::Create => self.create,
+        }
     }
 
     fn covers(&self, kind: &str, interaction: Interaction) -> bool {
-        let permitted = match interaction {
-            Interaction::Read => self.read,
-            Interaction::Search => self.search,
-        };
-        permitted && (self.kind == "*" || self.kind == kind)
+        self.permits(interaction) && (self.kind == "*" || self.kind == kind)
     }
+}
+
+fn category_of(query: &str) -> Option<Category> {
+    let token = query.strip_prefix("category=")?;
+    let code = match token.split_once('|') {
+        Some((CATEGORY_SYSTEM | "", code)) => code,
+        Some(_) => return None,
+        None => token,
+    };
+    CATEGORIES.into_iter().find(|category| category.code() == code)
 }
 
 impl fmt::Display for Scope {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { kind, read, search } = self;
-        write!(f, "system/{kind}.{}{}", if *read { "r" } else { "" }, if *search { "s" } else { "" })
+        let Self { level, kind, category, create, read, search } = self;
+        write!(f, "{level}/{kind}.")?;
+        for (letter, given) in [("c", create), ("r", read), ("s", search)] {
+            f.write_str(if *given { letter } else { "" })?;
+        }
+        match category {
+            Some(category) => write!(f, "?category={CATEGORY_SYSTEM}|{category}"),
+            None => Ok(()),
+        }
     }
 }
 
 /// Scopes, at least one, each once.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Scopes(Vec<Scope>);
+pub struct Scopes {
+    records: Vec<Scope>,
+    words: BTreeSet<ScopeWord>,
+}
 
 /// The text is not scopes that are given here.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "`{0}` is no scope that is given here: system/*.rs, or system/ with a resource type and .r, .s or .rs"
+    "`{0}` is no scope that is given here: system/*.rs or patient/*.rs, with a resource type in the place of *, and .r, .s or .rs"
 )]
 pub struct ScopeError(String);
+
+fn unknown(text: &str) -> ScopeError {
+    ScopeError(text.chars().take(80).collect())
+}
 
 impl Scopes {
     /// Reads scopes with spaces between them.
     pub fn parse(text: &str) -> Result<Self, ScopeError> {
         if text.len() > LONGEST {
-            return Err(ScopeError(text.chars().take(20).collect()));
+            return Err(unknown(text));
         }
-        let parse =
-            |word: &str| Scope::parse(word).ok_or_else(|| ScopeError(word.chars().take(80).collect()));
-        let mut scopes = text.split_ascii_whitespace().map(parse).collect::<Result<Vec<_>, _>>()?;
-        scopes.sort();
-        scopes.dedup();
-        if scopes.is_empty() { Err(ScopeError(String::new())) } else { Ok(Self(scopes)) }
+        let (mut records, mut words) = (Vec::new(), BTreeSet::new());
+        for word in text.split_ascii_whitespace() {
+            match ScopeWord::parse(word) {
+                Some(word) => {
+                    words.insert(word);
+                }
+                None => records.push(Scope::parse(word).ok_or_else(|| unknown(word))?),
+            }
+        }
+        Self::of(records, words)
+    }
+
+    fn of(mut records: Vec<Scope>, words: BTreeSet<ScopeWord>) -> Result<Self, ScopeError> {
+        records.sort();
+        records.dedup();
+        if records.is_empty() { Err(unknown("")) } else { Ok(Self { records, words }) }
+    }
+
+    /// What an app gets of what it wishes for: it may wish for more (RFC 6749 §3.3).
+    pub fn wished(text: &str) -> Result<Self, ScopeError> {
+        if text.len() > LONGEST {
+            return Err(unknown(text));
+        }
+        let words = text.split_ascii_whitespace().filter_map(ScopeWord::parse).collect();
+        let records = text.split_ascii_whitespace().filter_map(Scope::wished).collect();
+        Self::of(records, words)
     }
 
     /// Whether they allow this for a type; `*`: for every type.
     #[must_use]
     pub fn allow(&self, kind: &str, interaction: Interaction) -> bool {
-        self.0.iter().any(|scope| scope.covers(kind, interaction))
+        self.records.iter().any(|scope| scope.covers(kind, interaction))
     }
 
     /// Whether others allow all that these do.
     #[must_use]
     pub fn are_within(&self, others: &Self) -> bool {
-        self.0.iter().all(|scope| {
-            (!scope.read || others.allow(&scope.kind, Interaction::Read))
-                && (!scope.search || others.allow(&scope.kind, Interaction::Search))
+        let all = [Interaction::Read, Interaction::Search, Interaction::Create];
+        self.words.is_subset(&others.words)
+            && self.records.iter().all(|scope| {
+                all.into_iter().all(|interaction| {
+                    !scope.permits(interaction)
+                        || others.records.iter().any(|other| {
+                            other.level == scope.level
+                                && other.covers(&scope.kind, interaction)
+                                && (other.category.is_none() || other.category == scope.category)
+                        })
+                })
+            })
+    }
+
+    /// Whether all of them are of this level, and ask for no more than reading or, of a gateway, creating.
+    #[must_use]
+    pub fn are_all(&self, level: Level, interactions: &[Interaction]) -> bool {
+        let all = [Interaction::Read, Interaction::Search, Interaction::Create];
+        self.records.iter().all(|scope| {
+            scope.level == level
+                && all.into_iter().all(|one| !scope.permits(one) || interactions.contains(&one))
         })
+    }
+
+    /// Whether this word is among them.
+    #[must_use]
+    pub fn say(&self, word: ScopeWord) -> bool {
+        self.words.contains(&word)
+    }
+
+    /// Whether there are no words among them.
+    #[must_use]
+    pub fn have_no_words(&self) -> bool {
+        self.words.is_empty()
+    }
+
+    /// Categories of records that they can reach; nothing for all of them. Two scopes reach together what either does: one of
+    /// laboratory observations and one of all reports reach laboratory and all categories of reports.
+    #[must_use]
+    pub fn categories(&self) -> Option<BTreeSet<Category>> {
+        let mut categories = BTreeSet::new();
+        for scope in &self.records {
+            match scope.category {
+                Some(category) => {
+                    categories.insert(category);
+                }
+                None if scope.kind == "*" => return None,
+                None => categories.extend(type_categories(&scope.kind)),
+            }
+        }
+        Some(categories)
     }
 }
 
@@ -105,10 +287,9 @@ impl std::str::FromStr for Scopes {
 
 impl fmt::Display for Scopes {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (index, scope) in self.0.iter().enumerate() {
-            write!(f, "{}{scope}", if index == 0 { "" } else { " " })?;
-        }
-        Ok(())
+        let words = self.words.iter().map(|word| word.code().to_owned());
+        let all: Vec<String> = words.chain(self.records.iter().map(ToString::to_string)).collect();
+        f.write_str(&all.join(" "))
     }
 }
 
@@ -126,13 +307,15 @@ impl<'de> Deserialize<'de> for Scopes {
 
 impl utoipa::PartialSchema for Scopes {
     fn schema() -> utoipa::openapi::RefOr<utoipa::openapi::schema::Schema> {
-        crate::schema::text(
-            r"^system/(\*|[A-Z][A-Za-z]*)\.(rs?|s|read)( +system/(\*|[A-Z][A-Za-z]*)\.(rs?|s|read))*$",
-            "SMART scopes",
-        )
-        .into()
+        crate::schema::text(PATTERN, "SMART scopes").into()
     }
 }
+
+/// One scope after the other, with spaces between them.
+const PATTERN: &str = concat!(
+    r"^((system|patient)/(\*|[A-Z][A-Za-z]*)\.(c?rs?|cs?|s|read)(\?category=[!-~]+)?|[a-zA-Z_]+|launch/patient)",
+    r"( +((system|patient)/(\*|[A-Z][A-Za-z]*)\.(c?rs?|cs?|s|read)(\?category=[!-~]+)?|[a-zA-Z_]+|launch/patient))*$"
+);
 
 impl utoipa::ToSchema for Scopes {}
 
@@ -150,23 +333,37 @@ mod tests {
             scopes("system/Patient.read  system/*.s system/*.s").to_string(),
             "system/*.s system/Patient.rs"
         );
+        let app =
+            "offline_access patient/Observation.rs?category=laboratory launch/patient patient/Condition.r";
+        assert_eq!(
+            scopes(app).to_string(),
+            "launch/patient offline_access patient/Condition.r \
+             patient/Observation.rs?category=http://terminology.hl7.org/CodeSystem/observation-category|laboratory"
+        );
+        assert_eq!(scopes(&scopes(app).to_string()), scopes(app));
+        assert_eq!(scopes("system/Observation.crs").to_string(), "system/Observation.crs");
         for bad in [
             "",
             " ",
+            "openid",
+            "launch",
             "system/*",
             "system/*.",
             "system/*.cruds",
             "system/*.write",
             "system/*.*",
             "system/*.sr",
-            "patient/*.rs",
+            "system/*.rr",
             "user/*.rs",
             "system/patient.rs",
-            "system/Observation.rs?category=laboratory",
-            "system/Observation.rs offline_access",
             "System/*.rs",
             "system/.rs",
-            "openid",
+            "patient/Condition.rs?category=laboratory",
+            "patient/Observation.rs?category=",
+            "patient/Observation.rs?category=exam",
+            "patient/Observation.rs?category=http://example.org|laboratory",
+            "patient/Observation.rs?code=1",
+            "patient/*.rs?category=laboratory",
         ] {
             assert!(Scopes::parse(bad).is_err(), "{bad}");
         }
@@ -174,8 +371,24 @@ mod tests {
     }
 
     #[test]
+    fn an_app_gets_what_there_is_of_what_it_wishes_for() {
+        let wished = |text: &str| Scopes::wished(text).map(|scopes| scopes.to_string()).ok();
+        assert_eq!(
+            wished(
+                "launch launch/patient openid fhirUser profile patient/*.cruds patient/Condition.write user/*.rs"
+            ),
+            Some("launch/patient openid fhirUser patient/*.rs".to_owned())
+        );
+        assert_eq!(wished("patient/*.*").as_deref(), Some("patient/*.rs"));
+        assert_eq!(wished("patient/Observation.read").as_deref(), Some("patient/Observation.rs"));
+        assert_eq!(wished("patient/Observation.rs?category=exam"), None);
+        assert_eq!(wished("system/*.rs offline_access"), None);
+        assert_eq!(wished("patient/*.c"), None);
+    }
+
+    #[test]
     fn a_scope_allows_its_type_and_no_more() {
-        use Interaction::{Read, Search};
+        use Interaction::{Create, Read, Search};
         let some = scopes("system/Observation.rs system/Patient.r");
         assert!(
             some.allow("Observation", Read)
@@ -183,10 +396,30 @@ mod tests {
                 && some.allow("Patient", Read)
         );
         assert!(!some.allow("Patient", Search) && !some.allow("Condition", Read) && !some.allow("*", Search));
+        assert!(
+            !some.allow("Observation", Create) && scopes("system/Observation.c").allow("Observation", Create)
+        );
         let all = scopes("system/*.rs");
         assert!(all.allow("Condition", Read) && all.allow("*", Search));
         assert!(some.are_within(&all) && !all.are_within(&some) && some.are_within(&some));
         assert!(!scopes("system/Patient.rs").are_within(&some));
         assert!(scopes("system/Patient.rs").are_within(&scopes("system/*.r system/Patient.s")));
+        assert!(!scopes("patient/Patient.rs").are_within(&all), "another level");
+        let laboratory = scopes("patient/Observation.rs?category=laboratory");
+        let observations = scopes("patient/Observation.rs");
+        assert!(laboratory.are_within(&observations) && !observations.are_within(&laboratory));
+        assert!(!scopes("patient/Observation.rs offline_access").are_within(&observations));
+    }
+
+    #[test]
+    fn scopes_reach_categories() {
+        let reach = |text: &str| scopes(text).categories().map(|all| all.into_iter().collect::<Vec<_>>());
+        assert_eq!(reach("patient/*.rs"), None);
+        assert_eq!(reach("patient/Observation.rs?category=laboratory"), Some(vec![Category::Laboratory]));
+        assert_eq!(
+            reach("patient/Condition.rs patient/Observation.rs?category=vital-signs"),
+            Some(vec![Category::Condition, Category::VitalSigns])
+        );
+        assert!(reach("patient/Observation.rs").unwrap().contains(&Category::Observation));
     }
 }

@@ -2,7 +2,6 @@
 
 use anyhow::Result;
 use hbc_testkit::callers;
-use hbc_testkit::users::role_of;
 use hbc_tests::ask::{Ask, Credentials};
 use hbc_tests::examples::{self, Example};
 use hbc_tests::reply::Reply;
@@ -238,7 +237,7 @@ impl Caller {
     fn of(person: &Person, expected: Expected) -> Self {
         Self {
             name: person.username.clone(),
-            role: Some(role_of(&person.account)),
+            role: Some(person.account.role()),
             token: Some(person.token().to_owned()),
             service: None,
             purpose: !matches!(person.account, AccountId::Patient(_)),

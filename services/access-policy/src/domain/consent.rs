@@ -10,7 +10,7 @@ use hbc_chain::payload::{Consent, ConsentKey, KeyStatus, Payload, Revoke};
 use hbc_chain::tx::Tx;
 use hbc_types::account::Custody;
 use hbc_types::hash::{self, Salt};
-use hbc_types::ids::{AccessRequestId, AgencyId, GrantId, GranteeId, PatientId};
+use hbc_types::ids::{AccessRequestId, GrantId, GranteeId, PatientId};
 use hbc_types::keys::PublicKey;
 use hbc_types::wire::access::Scope;
 use hbc_types::{Digest, Random, Timestamp};
@@ -78,7 +78,11 @@ pub struct Wish {
     /// By whom.
     pub patient: PatientId,
     /// To whom.
-    pub grantee: AgencyId,
+    pub grantee: GranteeId,
+    /// To an app: whether it may come when the patient is not there.
+    pub offline: Option<bool>,
+    /// To a device: kid of its key.
+    pub device: Option<Digest>,
     /// What, normalised.
     pub scope: Scope,
     /// In answer to what.
@@ -119,8 +123,8 @@ impl Draft {
         // Without `..`, here and below: a field that is added to what is signed does not compile until it is compared.
         let ConsentBody { device, grant: id, grantee, offline, opens, patient, scope } = body;
         id == grant.id
-            && grantee == GranteeId::Agency(grant.grantee.clone())
-            && (device, offline, opens) == (None, None, None)
+            && grantee == grant.grantee
+            && (device, offline, opens) == (grant.device, grant.offline, None)
             && patient == grant.patient
             && ordered(scope) == grant.scope
             && says("commitment", json!(self.commitment()))
@@ -131,8 +135,15 @@ impl Draft {
 /// Drafts a grant.
 pub fn draft(wish: &Wish, chain: Digest, now: Timestamp, random: &Random) -> Result<Draft, JsonError> {
     let id = GrantId::random(random);
-    let (grantee, patient, scope) = (wish.grantee.clone(), wish.patient.clone(), wish.scope.clone());
-    let body = ConsentBody::to_agency(id.clone(), grantee, patient, scope);
+    let body = ConsentBody {
+        device: wish.device,
+        grant: id.clone(),
+        grantee: wish.grantee.clone(),
+        offline: wish.offline,
+        opens: None,
+        patient: wish.patient.clone(),
+        scope: wish.scope.clone(),
+    };
     let body = json::encode(&body)?;
     let salt: Salt = random.bytes();
     let (seq, prev) = wish.key.as_ref().map_or((1, None), |key| (key.last_seq + 1, key.last_txid));
@@ -153,6 +164,8 @@ pub fn draft(wish: &Wish, chain: Digest, now: Timestamp, random: &Random) -> Res
         id,
         patient: wish.patient.clone(),
         grantee: wish.grantee.clone(),
+        offline: wish.offline,
+        device: wish.device,
         request: wish.request.clone(),
         scope: wish.scope.clone(),
         custody: wish.custody,

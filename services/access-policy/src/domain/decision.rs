@@ -171,11 +171,11 @@ fn past_only(grant: &Grant) -> Option<PastOnly> {
 mod tests {
     use super::*;
     use crate::domain::grant::tests::active;
-    use crate::domain::policy::SessionState;
-    use hbc_types::Random;
+    use crate::domain::policy::{Bound, SessionState};
     use hbc_types::account::{AgencyType, Standing};
-    use hbc_types::ids::{AccountId, AgencyId, OperatorId};
+    use hbc_types::ids::{AccountId, AgencyId, AppId, DeviceId, GranteeId, OperatorId};
     use hbc_types::labels::{Category, Sensitivity};
+    use hbc_types::{Digest, Random};
 
     type Change<T> = fn(&mut T);
 
@@ -201,14 +201,64 @@ mod tests {
     const SAME_REQUEST: Change<Request> = |_| {};
 
     fn doctor(grant: &Grant) -> Principal {
+        let GranteeId::Agency(agency) = grant.grantee.clone() else {
+            panic!("the base case is to an agency")
+        };
         Principal {
-            account: AccountId::Agency(grant.grantee.clone()),
+            account: AccountId::Agency(agency),
             standing: Standing::Active,
             session: SessionState::Open,
             agency_type: Some(AgencyType::Doctor),
             organisation: None,
             organisation_type: None,
+            bound: None,
+            device_key: None,
         }
+    }
+
+    fn app() -> AppId {
+        AppId::random(&Random::seeded(5))
+    }
+
+    fn device() -> DeviceId {
+        DeviceId::random(&Random::seeded(5))
+    }
+
+    fn to_app(grant: &mut Grant) {
+        grant.grantee = GranteeId::App(app());
+        grant.offline = Some(false);
+        grant.scope.purposes = vec![Purpose::PatientRequest];
+    }
+
+    /// The app, let in by the patient of the base case.
+    fn by_app(request: &mut Request) {
+        request.principal.account = AccountId::App(app());
+        request.principal.agency_type = None;
+        request.principal.bound = Some(Bound { patient: active().patient, offline: false, categories: None });
+        request.purpose = Purpose::PatientRequest;
+    }
+
+    fn bound(request: &mut Request) -> &mut Bound {
+        request.principal.bound.as_mut().unwrap()
+    }
+
+    fn to_device(grant: &mut Grant) {
+        grant.grantee = GranteeId::Device(device());
+        grant.device = Some(Digest::of(b"key"));
+        grant.scope.actions = vec![Action::Write];
+        grant.scope.purposes = vec![Purpose::PatientRequest];
+    }
+
+    fn by_device(request: &mut Request) {
+        request.principal.account = AccountId::Device(device());
+        request.principal.agency_type = None;
+        request.principal.device_key = Some(Digest::of(b"key"));
+        request.action = Action::Write;
+        request.purpose = Purpose::PatientRequest;
+    }
+
+    fn agency_grant(grant: &mut Grant) {
+        grant.grantee = GranteeId::Agency(stranger());
     }
 
     fn stranger() -> AgencyId {
@@ -265,8 +315,8 @@ mod tests {
             pair("revoked", |g| g.revoked_at = Some(Timestamp::from_ms(1)), SAME_REQUEST, "grant-revoked"),
             pair("ended", |g| g.ended_at = Some(Timestamp::from_ms(1)), SAME_REQUEST, "grant-revoked"),
             pair("revoked and frozen and over", |g| { g.revoked_at = Some(Timestamp::from_ms(1)); g.frozen_at = Some(Timestamp::from_ms(1)); }, |r| r.now = 9_000_000, "grant-revoked"),
-            pair("for another agency", |g| g.grantee = stranger(), SAME_REQUEST, "no-grant"),
-            pair("for the organisation", |g| g.grantee = stranger(), |r| r.principal.organisation = Some(stranger()), "+grant"),
+            pair("for another agency", agency_grant, SAME_REQUEST, "no-grant"),
+            pair("for the organisation", agency_grant, |r| r.principal.organisation = Some(stranger()), "+grant"),
             pair("of another patient", |g| g.patient = PatientId::random(&Random::seeded(5)), SAME_REQUEST, "no-grant"),
             pair("suspended", SAME_GRANT, |r| r.principal.standing = Standing::Suspended, "account-not-active"),
             pair("not approved yet", SAME_GRANT, |r| r.principal.standing = Standing::Pending, "account-not-active"),
@@ -274,8 +324,8 @@ mod tests {
             pair("session unknown", SAME_GRANT, |r| r.principal.session = SessionState::Unknown, "session-not-open"),
             pair("a government reads", SAME_GRANT, |r| r.principal.agency_type = Some(AgencyType::Government), "government-never-reads"),
             pair("a member of a government reads", SAME_GRANT, |r| { r.principal.organisation = Some(stranger()); r.principal.organisation_type = Some(AgencyType::Government); }, "government-never-reads"),
-            pair("a member of a government under its grant", |g| g.grantee = stranger(), |r| { r.principal.organisation = Some(stranger()); r.principal.organisation_type = Some(AgencyType::Government); }, "government-never-reads"),
-            pair("a member of a hospital reads", |g| g.grantee = stranger(), |r| { r.principal.organisation = Some(stranger()); r.principal.organisation_type = Some(AgencyType::Hospital); }, "+grant"),
+            pair("a member of a government under its grant", agency_grant, |r| { r.principal.organisation = Some(stranger()); r.principal.organisation_type = Some(AgencyType::Government); }, "government-never-reads"),
+            pair("a member of a hospital reads", agency_grant, |r| { r.principal.organisation = Some(stranger()); r.principal.organisation_type = Some(AgencyType::Hospital); }, "+grant"),
             pair("a government gets an answer", |g| g.scope.actions.push(Action::Answer), |r| { r.principal.agency_type = Some(AgencyType::Government); r.action = Action::Answer; }, "+grant"),
             pair("an insurer with a grant", SAME_GRANT, |r| r.principal.agency_type = Some(AgencyType::Insurer), "+grant"),
             pair("no kind at all", SAME_GRANT, |r| r.principal.agency_type = None, "+grant"),
@@ -292,6 +342,29 @@ mod tests {
             pair("an unapproved agency writes the directory", SAME_GRANT, |r| { r.patient = Some(PatientId::directory()); r.action = Action::Write; r.principal.standing = Standing::Pending; }, "account-not-active"),
             pair("an operator writes the directory", SAME_GRANT, |r| { r.patient = Some(PatientId::directory()); r.action = Action::Write; r.principal.account = AccountId::Operator(OperatorId::random(&Random::seeded(6))); r.principal.agency_type = None; }, "+directory-write-operator"),
             pair("a patient writes the directory", SAME_GRANT, |r| { r.patient = Some(PatientId::directory()); r.action = Action::Write; r.principal.account = AccountId::Patient(active().patient); }, "no-grant"),
+            pair("an app reads", to_app, by_app, "+grant"),
+            pair("an app without a grant", SAME_GRANT, by_app, "no-grant"),
+            pair("another app", to_app, |r| { by_app(r); r.principal.account = AccountId::App(AppId::random(&Random::seeded(6))); }, "no-grant"),
+            pair("an agency under an app's grant", to_app, |r| r.purpose = Purpose::PatientRequest, "no-grant"),
+            pair("an app let in by another patient", to_app, |r| { by_app(r); bound(r).patient = PatientId::random(&Random::seeded(6)); }, "app-of-another-patient"),
+            pair("an app let in by nobody", to_app, |r| { by_app(r); r.principal.bound = None; }, "app-of-another-patient"),
+            pair("an app writes", |g| { to_app(g); g.scope.actions.push(Action::Write); }, |r| { by_app(r); r.action = Action::Write; }, "app-only-reads"),
+            pair("an app treats", |g| { to_app(g); g.scope.purposes.push(Purpose::Treatment); }, |r| { by_app(r); r.purpose = Purpose::Treatment; }, "+grant"),
+            pair("an app while the patient is away", to_app, |r| { by_app(r); bound(r).offline = true; }, "patient-not-there"),
+            pair("an app that may, while the patient is away", |g| { to_app(g); g.offline = Some(true); }, |r| { by_app(r); bound(r).offline = true; }, "+grant"),
+            pair("an app, sensitive", to_app, |r| { by_app(r); r.labels.sensitivity = Sensitivity::Hiv; }, "sensitivity-not-granted"),
+            pair("an app that was ended", to_app, |r| { by_app(r); r.principal.standing = Standing::Suspended; }, "account-not-active"),
+            pair("an app reads the directory", SAME_GRANT, |r| { by_app(r); r.patient = Some(PatientId::directory()); }, "+directory-read"),
+            pair("an app writes the directory", SAME_GRANT, |r| { by_app(r); r.patient = Some(PatientId::directory()); r.action = Action::Write; }, "app-only-reads"),
+            pair("a device writes", to_device, by_device, "+grant"),
+            pair("a device without a grant", SAME_GRANT, by_device, "no-grant"),
+            pair("another device", to_device, |r| { by_device(r); r.principal.account = AccountId::Device(DeviceId::random(&Random::seeded(6))); }, "no-grant"),
+            pair("a device with another key", to_device, |r| { by_device(r); r.principal.device_key = Some(Digest::of(b"other")); }, "no-grant"),
+            pair("a device without a key", to_device, |r| { by_device(r); r.principal.device_key = None; }, "no-grant"),
+            pair("a device writes another category", to_device, |r| { by_device(r); r.labels.category = Category::Condition; }, "category-not-granted"),
+            pair("a device reads", |g| { to_device(g); g.scope.actions.push(Action::Read); }, |r| { by_device(r); r.action = Action::Read; }, "device-only-writes"),
+            pair("a device reads the directory", SAME_GRANT, |r| { by_device(r); r.patient = Some(PatientId::directory()); r.action = Action::Read; }, "device-only-writes"),
+            pair("a device writes the directory", SAME_GRANT, |r| { by_device(r); r.patient = Some(PatientId::directory()); }, "no-grant"),
         ]
     }
 
@@ -323,7 +396,7 @@ mod tests {
         let patient = request.patient.clone().unwrap_or_else(|| base.patient.clone());
         // As in production: only grants that could cover the caller are candidates, and the directory has none.
         let candidates: Vec<Grant> = std::iter::once(grant)
-            .filter(|grant| request.principal.is_covered_by(&grant.grantee) && !patient.is_directory())
+            .filter(|grant| request.principal.is_covered_by(grant) && !patient.is_directory())
             .collect();
         let situation = Situation {
             principal: &request.principal,
@@ -379,7 +452,7 @@ mod tests {
     fn without_the_filter_of_candidates_the_policies_say_the_same() {
         let engine = PolicyEngine::load().unwrap();
         let mut grant = active();
-        grant.grantee = stranger();
+        agency_grant(&mut grant);
         let principal = doctor(&active());
         let situation = Situation {
             principal: &principal,

@@ -7,7 +7,7 @@
 use std::collections::BTreeMap;
 
 use hbc_types::account::Custody;
-use hbc_types::ids::{AccessRequestId, AgencyId, GrantId, PatientId};
+use hbc_types::ids::{AccessRequestId, GrantId, GranteeId, PatientId};
 use hbc_types::wire::access::{GrantState, Labels, Scope};
 use hbc_types::{Digest, Timestamp};
 
@@ -22,7 +22,11 @@ pub struct Grant {
     /// Whose records.
     pub patient: PatientId,
     /// To whom.
-    pub grantee: AgencyId,
+    pub grantee: GranteeId,
+    /// To an app: whether it may come when the patient is not there.
+    pub offline: Option<bool>,
+    /// To a device: kid of its key.
+    pub device: Option<Digest>,
     /// The request it answers.
     pub request: Option<AccessRequestId>,
     /// What is granted.
@@ -243,7 +247,9 @@ pub(crate) mod tests {
         Grant {
             id: GrantId::random(&random),
             patient: PatientId::random(&random),
-            grantee: AgencyId::random(&random),
+            grantee: GranteeId::Agency(hbc_types::ids::AgencyId::random(&random)),
+            offline: None,
+            device: None,
             request: None,
             scope: Scope {
                 actions: vec![Action::Read],

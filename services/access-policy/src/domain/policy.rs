@@ -6,18 +6,19 @@
 //!
 //! Why: decision 0053.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 
 use cedar_policy::{
     Authorizer, Context, Decision, Entities, Entity, EntityId, EntityTypeName, EntityUid, Policy, PolicyId,
     PolicySet, Request, RestrictedExpression, Schema, ValidationMode, Validator,
 };
-use hbc_types::Timestamp;
 use hbc_types::account::{AgencyType, Role, Standing};
 use hbc_types::codes::codes;
-use hbc_types::ids::{AccountId, AgencyId, PatientId};
+use hbc_types::ids::{AccountId, AgencyId, GranteeId, PatientId};
+use hbc_types::labels::Category;
 use hbc_types::purpose::{Action, Purpose};
 use hbc_types::wire::access::{Labels, Scope};
+use hbc_types::{Digest, Timestamp};
 
 use crate::domain::grant::Grant;
 
@@ -70,6 +71,21 @@ pub struct Principal {
     pub organisation: Option<AgencyId>,
     /// What kind of agency that organisation is.
     pub organisation_type: Option<AgencyType>,
+    /// Apps: what their token says, which narrows what they may do.
+    pub bound: Option<Bound>,
+    /// Devices: kid of their key.
+    pub device_key: Option<Digest>,
+}
+
+/// To what an app's token holds it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Bound {
+    /// Whose records.
+    pub patient: PatientId,
+    /// Whether the app may go on when the patient is not there.
+    pub offline: bool,
+    /// The categories that its scopes reach; nothing for all of them.
+    pub categories: Option<BTreeSet<Category>>,
 }
 
 impl Principal {
@@ -85,12 +101,19 @@ impl Principal {
         [self.agency_type, self.organisation_type].contains(&Some(AgencyType::Government))
     }
 
-    /// Whether a grant to `grantee` covers this account.
+    /// Whether a grant may cover this account: it is to the agency, its organisation, the app or the device. One to a device is to
+    /// the key that the patient compared: with another key it is another device.
     #[must_use]
-    pub fn is_covered_by(&self, grantee: &AgencyId) -> bool {
-        match &self.account {
-            AccountId::Agency(id) => id == grantee || self.organisation.as_ref() == Some(grantee),
-            AccountId::Patient(_) | AccountId::Operator(_) => false,
+    pub fn is_covered_by(&self, grant: &Grant) -> bool {
+        match (&self.account, &grant.grantee) {
+            (AccountId::Agency(id), GranteeId::Agency(grantee)) => {
+                id == grantee || self.organisation.as_ref() == Some(grantee)
+            }
+            (AccountId::App(id), GranteeId::App(grantee)) => id == grantee,
+            (AccountId::Device(id), GranteeId::Device(grantee)) => {
+                id == grantee && grant.device.is_some() && grant.device == self.device_key
+            }
+            _ => false,
         }
     }
 }
@@ -147,6 +170,8 @@ struct PolicyNames {
     patient: EntityTypeName,
     agency: EntityTypeName,
     operator: EntityTypeName,
+    app: EntityTypeName,
+    device: EntityTypeName,
     records: EntityUid,
     read: EntityUid,
     write: EntityUid,
@@ -251,6 +276,10 @@ fn failed(error: &str) -> Ruling {
     Ruling { allowed: false, rules: vec![EVALUATION_FAILED.to_owned()] }
 }
 
+fn reference(kind: &EntityTypeName, id: &str) -> RestrictedExpression {
+    RestrictedExpression::new_entity_uid(EntityUid::from_type_name_and_id(kind.clone(), EntityId::new(id)))
+}
+
 fn string(text: &str) -> RestrictedExpression {
     RestrictedExpression::new_string(text.to_owned())
 }
@@ -267,6 +296,8 @@ impl PolicyNames {
             patient: "Patient".parse()?,
             agency: "Agency".parse()?,
             operator: "Operator".parse()?,
+            app: "App".parse()?,
+            device: "Device".parse()?,
             records: EntityUid::from_type_name_and_id("Records".parse()?, EntityId::new("asked")),
             read: act("read"),
             write: act("write"),
@@ -287,23 +318,42 @@ impl PolicyNames {
             AccountId::Patient(_) => &self.patient,
             AccountId::Agency(_) => &self.agency,
             AccountId::Operator(_) => &self.operator,
+            AccountId::App(_) => &self.app,
+            AccountId::Device(_) => &self.device,
         };
         EntityUid::from_type_name_and_id(kind.clone(), EntityId::new(account.as_str()))
     }
 
     fn agency_ref(&self, id: &AgencyId) -> RestrictedExpression {
-        let uid = EntityUid::from_type_name_and_id(self.agency.clone(), EntityId::new(id.as_str()));
-        RestrictedExpression::new_entity_uid(uid)
+        reference(&self.agency, id.as_str())
     }
 
     fn patient_ref(&self, id: &PatientId) -> RestrictedExpression {
-        let uid = EntityUid::from_type_name_and_id(self.patient.clone(), EntityId::new(id.as_str()));
-        RestrictedExpression::new_entity_uid(uid)
+        reference(&self.patient, id.as_str())
+    }
+
+    /// The field of a grant that says to whom it is, by the kind. A link is nobody that calls.
+    fn grantee(&self, grantee: &GranteeId) -> Option<(&'static str, RestrictedExpression)> {
+        match grantee {
+            GranteeId::Agency(id) => Some(("agency", reference(&self.agency, id.as_str()))),
+            GranteeId::App(id) => Some(("app", reference(&self.app, id.as_str()))),
+            GranteeId::Device(id) => Some(("device", reference(&self.device, id.as_str()))),
+            GranteeId::Link(_) => None,
+        }
     }
 
     fn principal(&self, principal: &Principal) -> HashMap<String, RestrictedExpression> {
-        let Principal { account, standing, session, agency_type, organisation, organisation_type } =
-            principal;
+        let Principal {
+            account,
+            standing,
+            session,
+            agency_type,
+            organisation,
+            organisation_type,
+            bound,
+            // Whether a grant is to this key is seen where candidates are chosen.
+            device_key: _,
+        } = principal;
         let mut attributes = HashMap::from([
             ("standing".to_owned(), string(standing.code())),
             ("session".to_owned(), string(session.code())),
@@ -317,6 +367,10 @@ impl PolicyNames {
                 let kind = organisation_type.map_or("unknown", AgencyType::code);
                 attributes.insert("organisation_kind".to_owned(), string(kind));
             }
+        }
+        if let (AccountId::App(_), Some(Bound { patient, offline, categories: _ })) = (account, bound) {
+            attributes.insert("patient".to_owned(), self.patient_ref(patient));
+            attributes.insert("offline".to_owned(), RestrictedExpression::new_bool(*offline));
         }
         attributes
     }
@@ -345,6 +399,7 @@ impl PolicyNames {
     ) -> Result<RestrictedExpression, cedar_policy::ExpressionConstructionError> {
         let Grant {
             grantee,
+            offline,
             patient,
             scope,
             final_height,
@@ -352,6 +407,8 @@ impl PolicyNames {
             revoked_at,
             altered_by,
             ended_at,
+            // Whether it is the caller's key is seen where candidates are chosen.
+            device: _,
             // What the grant is known by, and how it came to be.
             id: _,
             request: _,
@@ -369,8 +426,7 @@ impl PolicyNames {
         } = grant;
         let Scope { actions, categories, sensitivities, purposes, from, until, future_records: _ } = scope;
         let yes = RestrictedExpression::new_bool;
-        let fields = [
-            ("grantee", self.agency_ref(grantee)),
+        let mut fields = vec![
             ("patient", self.patient_ref(patient)),
             ("final", yes(final_height.is_some())),
             ("frozen", yes(frozen_at.is_some())),
@@ -383,7 +439,9 @@ impl PolicyNames {
             ("from", RestrictedExpression::new_long(from.ms())),
             ("until", RestrictedExpression::new_long(until.ms())),
         ];
-        RestrictedExpression::new_record(fields.map(|(name, value)| (name.to_owned(), value)))
+        fields.extend(self.grantee(grantee));
+        fields.extend(offline.map(|offline| ("offline", yes(offline))));
+        RestrictedExpression::new_record(fields.into_iter().map(|(name, value)| (name.to_owned(), value)))
     }
 }
 

@@ -64,13 +64,18 @@ pub struct Rights {
 }
 
 impl Rights {
-    /// The grants that may cover `principal`, widest first, with a freeze of everything laid over them.
+    /// The grants that may cover `principal`, widest first, with a freeze of everything laid over them, as far as the scopes of
+    /// an app's token reach.
     #[must_use]
     pub fn candidates(&self, principal: &Principal) -> Vec<Grant> {
         let mut grants: Vec<Grant> =
-            self.grants.iter().filter(|grant| principal.is_covered_by(&grant.grantee)).cloned().collect();
+            self.grants.iter().filter(|grant| principal.is_covered_by(grant)).cloned().collect();
+        let reached = principal.bound.as_ref().and_then(|bound| bound.categories.as_ref());
         for grant in &mut grants {
             grant.frozen_at = grant.frozen_at.or(self.pin.frozen_at);
+            if let Some(reached) = reached {
+                grant.scope.categories.retain(|category| reached.contains(category));
+            }
         }
         grants.sort_by_key(|grant| (!grant.scope.future_records, std::cmp::Reverse(grant.given_at)));
         grants
@@ -127,6 +132,8 @@ fn grant_parts(grant: &Grant) -> Vec<Vec<u8>> {
         id,
         patient,
         grantee,
+        offline,
+        device,
         request,
         scope,
         custody,
@@ -147,7 +154,7 @@ fn grant_parts(grant: &Grant) -> Vec<Vec<u8>> {
         revoked_by,
         altered_by,
     } = grant;
-    vec![
+    let mut parts = vec![
         b"grant".to_vec(),
         text(Some(id.as_str())),
         text(Some(patient.as_str())),
@@ -167,7 +174,11 @@ fn grant_parts(grant: &Grant) -> Vec<Vec<u8>> {
         time(*revoked_at),
         digest(revoked_by.as_ref()),
         digest(altered_by.as_ref()),
-    ]
+    ];
+    // Grants to agencies have neither: their text is as it was before there were other grantees.
+    parts.extend(offline.map(|offline| vec![b'o', u8::from(offline)]));
+    parts.extend(device.as_ref().map(|device| digest(Some(device))));
+    parts
 }
 
 /// A grant with what ended it.
@@ -576,6 +587,8 @@ mod tests {
     use crate::domain::grant::tests::active;
     use crate::domain::policy::SessionState;
     use hbc_types::Random;
+    use hbc_types::ids::GranteeId;
+    use hbc_types::labels::Category;
 
     fn rights() -> Rights {
         let grant = active();
@@ -608,7 +621,9 @@ mod tests {
             |rights| rights.grants[0].scope.future_records = false,
             |rights| rights.grants[0].scope.until = Timestamp::from_ms(2_000_000),
             |rights| rights.grants[0].scope.actions.push(hbc_types::purpose::Action::Write),
-            |rights| rights.grants[0].grantee = AgencyId::random(&Random::seeded(99)),
+            |rights| rights.grants[0].grantee = GranteeId::Agency(AgencyId::random(&Random::seeded(99))),
+            |rights| rights.grants[0].offline = Some(false),
+            |rights| rights.grants[0].device = Some(Digest::ZERO),
             |rights| rights.grants[0].final_height = None,
             |rights| rights.grants[0].frozen_at = Some(Timestamp::from_ms(9)),
             |rights| rights.grants[0].given_at = Timestamp::from_ms(9),
@@ -678,13 +693,40 @@ mod tests {
         let mut rights = rights();
         rights.pin.frozen_at = Some(Timestamp::from_ms(50));
         let principal = Principal {
-            account: AccountId::Agency(rights.grants[0].grantee.clone()),
+            account: AccountId::parse(rights.grants[0].grantee.as_str()).unwrap(),
             standing: Standing::Active,
             session: SessionState::Open,
             agency_type: Some(AgencyType::Doctor),
             organisation: None,
             organisation_type: None,
+            bound: None,
+            device_key: None,
         };
         assert_eq!(rights.candidates(&principal)[0].frozen_at, rights.pin.frozen_at);
+    }
+
+    #[test]
+    fn the_scopes_of_a_token_narrow_what_a_grant_names() {
+        let rights = rights();
+        let reached = |categories: Option<Vec<Category>>| {
+            let patient = rights.pin.patient.clone();
+            let categories = categories.map(|all| all.into_iter().collect());
+            let principal = Principal {
+                account: AccountId::parse(rights.grants[0].grantee.as_str()).unwrap(),
+                standing: Standing::Active,
+                session: SessionState::Open,
+                agency_type: None,
+                organisation: None,
+                organisation_type: None,
+                bound: Some(crate::domain::policy::Bound { patient, offline: false, categories }),
+                device_key: None,
+            };
+            rights.candidates(&principal)[0].scope.categories.clone()
+        };
+        let granted = rights.grants[0].scope.categories.clone();
+        assert!(granted.len() > 1);
+        assert_eq!(reached(None), granted);
+        assert_eq!(reached(Some(vec![Category::Laboratory, Category::Condition])), [Category::Laboratory]);
+        assert_eq!(reached(Some(Vec::new())), []);
     }
 }

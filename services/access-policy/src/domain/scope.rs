@@ -3,11 +3,15 @@
 use std::time::Duration;
 
 use hbc_types::Timestamp;
+use hbc_types::ids::GranteeId;
 use hbc_types::purpose::{Action, Purpose};
 use hbc_types::wire::access::Scope;
 
 /// A grant or request of more than ten years is a slip of the pen.
 const LONGEST: Duration = Duration::from_secs(3653 * 24 * 60 * 60);
+
+/// How long an app may have access (FORMATS §2).
+const APP_LONGEST: Duration = Duration::from_secs(90 * 24 * 60 * 60);
 
 /// A field of a scope that does not hold.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -24,7 +28,7 @@ const fn wrong(field: &'static str, message: &'static str) -> ScopeError {
 }
 
 /// Sorts the lists and drops repetitions, so that equal scopes have equal texts, and checks what is left.
-pub fn normalise(scope: Scope, now: Timestamp) -> Result<Scope, ScopeError> {
+pub fn normalise(scope: Scope, grantee: &GranteeId, now: Timestamp) -> Result<Scope, ScopeError> {
     let scope = ordered(scope);
     // Without `..`, here and below: a field that is added does not compile until it is named.
     let Scope { actions, categories, sensitivities, purposes, from, until, future_records: _either } = &scope;
@@ -40,9 +44,7 @@ pub fn normalise(scope: Scope, now: Timestamp) -> Result<Scope, ScopeError> {
     if purposes.is_empty() {
         return Err(wrong("purposes", "at least one is needed"));
     }
-    if purposes.contains(&Purpose::PatientRequest) {
-        return Err(wrong("purposes", "PATRQT is the patient's own purpose"));
-    }
+    check_kind(&scope, grantee)?;
     if until <= from {
         return Err(wrong("until", "must be later than `from`"));
     }
@@ -53,6 +55,35 @@ pub fn normalise(scope: Scope, now: Timestamp) -> Result<Scope, ScopeError> {
         return Err(wrong("until", "must be within ten years of `from`"));
     }
     Ok(scope)
+}
+
+/// What only some grantees get: an app reads, a device writes, both for the patient and for no purpose of their own.
+fn check_kind(scope: &Scope, grantee: &GranteeId) -> Result<(), ScopeError> {
+    let Scope { actions, purposes, from, until, categories: _, sensitivities: _, future_records: _ } = scope;
+    let only = match grantee {
+        GranteeId::Agency(_) => {
+            return if purposes.contains(&Purpose::PatientRequest) {
+                Err(wrong(
+                    "purposes",
+                    "PATRQT is the patient's own purpose, and that of their apps and devices",
+                ))
+            } else {
+                Ok(())
+            };
+        }
+        GranteeId::App(_) | GranteeId::Link(_) => Action::Read,
+        GranteeId::Device(_) => Action::Write,
+    };
+    if actions.iter().any(|action| *action != only) {
+        return Err(wrong("actions", "an app only reads, a device only writes"));
+    }
+    if purposes.iter().any(|purpose| *purpose != Purpose::PatientRequest) {
+        return Err(wrong("purposes", "an app and a device act for the patient: PATRQT"));
+    }
+    if matches!(grantee, GranteeId::App(_)) && until.since(*from) > APP_LONGEST {
+        return Err(wrong("until", "an app has access for 90 days at most"));
+    }
+    Ok(())
 }
 
 /// The same scope with its lists ascending, each entry once.
@@ -100,6 +131,8 @@ pub fn wider_field(inner: &Scope, outer: &Scope) -> Option<&'static str> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use hbc_types::Random;
+    use hbc_types::ids::{AgencyId, AppId, DeviceId};
     use hbc_types::labels::{Category, Sensitivity};
 
     fn scope() -> Scope {
@@ -114,9 +147,33 @@ mod tests {
         }
     }
 
+    fn agency() -> GranteeId {
+        GranteeId::Agency(AgencyId::random(&Random::seeded(1)))
+    }
+
+    #[test]
+    fn an_app_reads_and_a_device_writes_for_the_patient() {
+        let now = Timestamp::from_ms(2_000);
+        let app = GranteeId::App(AppId::random(&Random::seeded(1)));
+        let device = GranteeId::Device(DeviceId::random(&Random::seeded(1)));
+        let reading = Scope { purposes: vec![Purpose::PatientRequest], ..scope() };
+        let writing = Scope { actions: vec![Action::Write], ..reading.clone() };
+        let field = |scope: &Scope, grantee: &GranteeId| {
+            normalise(scope.clone(), grantee, now).map_err(|error| error.field).err()
+        };
+        assert_eq!((field(&reading, &app), field(&writing, &device)), (None, None));
+        assert_eq!((field(&writing, &app), field(&reading, &device)), (Some("actions"), Some("actions")));
+        assert_eq!((field(&scope(), &app), field(&writing, &agency())), (Some("purposes"), Some("purposes")));
+        let longest = Scope { until: reading.from.plus(APP_LONGEST), ..reading };
+        assert_eq!(field(&longest, &app), None);
+        let longer = Scope { until: longest.until.plus(Duration::from_millis(1)), ..longest };
+        assert_eq!(field(&longer, &app), Some("until"));
+        assert_eq!(field(&Scope { actions: vec![Action::Write], ..longer }, &device), None);
+    }
+
     #[test]
     fn lists_are_sorted_and_unique() {
-        let scope = normalise(scope(), Timestamp::from_ms(2_000)).unwrap();
+        let scope = normalise(scope(), &agency(), Timestamp::from_ms(2_000)).unwrap();
         assert_eq!(scope.categories, vec![Category::Laboratory, Category::VitalSigns]);
     }
 
@@ -124,14 +181,14 @@ mod tests {
     fn what_makes_no_sense_is_refused_by_name() {
         let now = Timestamp::from_ms(2_000);
         let empty = Scope { actions: vec![], ..scope() };
-        assert_eq!(normalise(empty, now).unwrap_err().field, "actions");
+        assert_eq!(normalise(empty, &agency(), now).unwrap_err().field, "actions");
         let turned = Scope { until: Timestamp::from_ms(10), ..scope() };
-        assert_eq!(normalise(turned, now).unwrap_err().field, "until");
-        assert_eq!(normalise(scope(), Timestamp::from_ms(9_000)).unwrap_err().field, "until");
+        assert_eq!(normalise(turned, &agency(), now).unwrap_err().field, "until");
+        assert_eq!(normalise(scope(), &agency(), Timestamp::from_ms(9_000)).unwrap_err().field, "until");
         let endless = Scope { until: Timestamp::from_ms(i64::MAX), ..scope() };
-        assert_eq!(normalise(endless, now).unwrap_err().field, "until");
+        assert_eq!(normalise(endless, &agency(), now).unwrap_err().field, "until");
         let own = Scope { purposes: vec![Purpose::Treatment, Purpose::PatientRequest], ..scope() };
-        assert_eq!(normalise(own, now).unwrap_err().field, "purposes", "the patient's own");
+        assert_eq!(normalise(own, &agency(), now).unwrap_err().field, "purposes", "the patient's own");
     }
 
     #[test]

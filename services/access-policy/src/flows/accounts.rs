@@ -64,6 +64,8 @@ const fn role_fits(id: &AccountId, role: Role) -> bool {
         (AccountId::Patient(_), Role::Patient)
             | (AccountId::Agency(_), Role::Agency)
             | (AccountId::Operator(_), Role::Operator)
+            | (AccountId::App(_), Role::App)
+            | (AccountId::Device(_), Role::Device)
     )
 }
 
@@ -138,7 +140,9 @@ pub async fn open_session(app: &App, id: SessionId, new: NewSession) -> Result<(
     let session = OpenSession { id, account, opened_at, expires_at };
     let locks = match &session.account {
         AccountId::Patient(patient) => vec![Lock::exclusive(patient.as_str())],
-        AccountId::Agency(_) | AccountId::Operator(_) => Vec::new(),
+        AccountId::Agency(_) | AccountId::Operator(_) | AccountId::App(_) | AccountId::Device(_) => {
+            Vec::new()
+        }
     };
     let (this, now) = (app.clone(), app.clock.now());
     app.write(locks, move |tx| Box::pin(async move { open_session_in(&this, tx, &session, now).await })).await

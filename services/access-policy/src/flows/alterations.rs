@@ -9,7 +9,7 @@ use hbc_chain::json;
 use hbc_chain::payload::{Consent, Payload};
 use hbc_chain::tx::Tx as LedgerTx;
 use hbc_db::{Lock, Tx};
-use hbc_types::ids::{GrantId, GranteeId, PatientId};
+use hbc_types::ids::{GrantId, PatientId};
 use hbc_types::wire::access::{AlterationOpening, GrantView, Scope};
 use hbc_types::{Timestamp, hash};
 use serde_json::Value;
@@ -127,13 +127,13 @@ async fn scope_of(
     let ConsentBody { device, grant: id, grantee, offline, opens, patient, scope } = body;
     let same = id == grant.id
         && patient == grant.patient
-        && grantee == GranteeId::Agency(grant.grantee.clone())
-        && (device, offline, opens) == (None, None, None);
+        && grantee == grant.grantee
+        && (device, offline, opens) == (grant.device, grant.offline, None);
     if !same {
         return Err(Error::invalid("body", "is about another grant"));
     }
     // FORMATS says no order of its lists: whoever signed it chose one.
-    let scope = normalise(scope, now)?;
+    let scope = normalise(scope, &grant.grantee, now)?;
     let government = grantee_is_of_government(app, tx, &grant.grantee).await?;
     check_reader(&scope, government)?;
     let certificate = stored.certificate.as_deref().ok_or(Error::NotFound)?;

@@ -3,8 +3,8 @@
 
 use hbc_chain::tx::Tx as LedgerTx;
 use hbc_db::{Lock, Tx};
-use hbc_types::account::{AgencyType, Role};
-use hbc_types::ids::{AccountId, AgencyId, GrantId, PatientId};
+use hbc_types::account::AgencyType;
+use hbc_types::ids::{AccountId, GrantId, GranteeId, PatientId};
 use hbc_types::keys::PublicKey;
 use hbc_types::outbox::NewTransaction;
 use hbc_types::wire::access::{
@@ -64,19 +64,21 @@ pub async fn draft_grant(
     save: Save<GrantDraft>,
 ) -> Result<GrantDraft, Error> {
     let (this, now) = (app.clone(), app.clock.now());
-    let scope = normalise(new.scope.clone(), now)?;
+    let scope = normalise(new.scope.clone(), &new.grantee, now)?;
     let new = NewGrant { scope, ..new };
     app.db
         .write(move |tx| {
             Box::pin(async move {
                 active_caller(&this, tx, &who, now).await?;
                 let rights = rights_of(&this, tx, &patient).await?;
-                check_grantee(&this, tx, &new, now).await?;
+                let device = check_grantee(&this, tx, &new, now).await?;
                 check_request(&this, tx, &patient, &new).await?;
                 let key = consent_key(&this, tx, &rights.pin, &new, now).await?;
                 let wish = Wish {
                     patient: patient.clone(),
                     grantee: new.grantee.clone(),
+                    offline: new.offline,
+                    device,
                     scope: new.scope.clone(),
                     request: new.request.clone(),
                     custody: rights.pin.custody,
@@ -100,12 +102,34 @@ pub async fn draft_grant(
         .await
 }
 
-async fn check_grantee(app: &App, tx: &mut Tx, new: &NewGrant, now: Timestamp) -> Result<(), Error> {
-    let account = store::accounts::active_account(tx, &app.protection, new.grantee.as_str(), now).await?;
-    let Some(account) = account.filter(|account| account.subject.role == Role::Agency) else {
-        return Err(Error::invalid("grantee", "is no approved agency"));
+/// Whether a grant may be to this grantee; of a device it says the key.
+async fn check_grantee(
+    app: &App,
+    tx: &mut Tx,
+    new: &NewGrant,
+    now: Timestamp,
+) -> Result<Option<Digest>, Error> {
+    let unknown = match &new.grantee {
+        GranteeId::Agency(_) => "is no approved agency",
+        GranteeId::App(_) => "is no registered app",
+        GranteeId::Device(_) => "is no device that is known",
+        GranteeId::Link(_) => "links are not served yet",
     };
-    Ok(check_reader(&new.scope, is_of_government(app, tx, account.subject).await?)?)
+    let account = store::accounts::active_account(tx, &app.protection, new.grantee.as_str(), now).await?;
+    let account = account.ok_or_else(|| Error::invalid("grantee", unknown))?;
+    let is_app = matches!(new.grantee, GranteeId::App(_));
+    if new.offline.is_some() != is_app {
+        return Err(Error::invalid("offline", "is said of an app, and of nothing else"));
+    }
+    match &new.grantee {
+        GranteeId::Agency(_) => check_reader(&new.scope, is_of_government(app, tx, account.subject).await?)?,
+        GranteeId::Device(_) => {
+            let key = account.subject.staff_key;
+            return Ok(Some(key.ok_or_else(|| Error::invalid("grantee", "has no key"))?));
+        }
+        GranteeId::App(_) | GranteeId::Link(_) => {}
+    }
+    Ok(None)
 }
 
 /// Whether an agency is a government, or says that it belongs to one.
@@ -120,7 +144,8 @@ async fn is_of_government(app: &App, tx: &mut Tx, subject: Subject) -> Result<bo
 }
 
 /// The same of a grantee, whether it is in good standing or not. Of one that is not known it is taken for so.
-pub async fn grantee_is_of_government(app: &App, tx: &mut Tx, grantee: &AgencyId) -> Result<bool, Error> {
+pub async fn grantee_is_of_government(app: &App, tx: &mut Tx, grantee: &GranteeId) -> Result<bool, Error> {
+    let GranteeId::Agency(grantee) = grantee else { return Ok(false) };
     match store::accounts::account(tx, &app.protection, grantee.as_str()).await? {
         Some(account) => is_of_government(app, tx, account.subject).await,
         None => Ok(true),
@@ -137,7 +162,7 @@ async fn check_request(app: &App, tx: &mut Tx, patient: &PatientId, new: &NewGra
     if request.state != AccessRequestState::Open {
         return Err(Error::Conflict("the request is closed"));
     }
-    if request.agency != new.grantee {
+    if new.grantee != GranteeId::Agency(request.agency.clone()) {
         return Err(Error::invalid("grantee", "is not who asked"));
     }
     match wider_field(&new.scope, &request.scope) {
@@ -536,10 +561,8 @@ async fn theirs(
     let stored = store::grants::find(tx, id).await?.ok_or(Error::NotFound)?;
     let theirs = match &who.account {
         AccountId::Patient(patient) => *patient == stored.grant.patient,
-        AccountId::Agency(_) => {
-            stored.grant.signed_at.is_some() && principal.is_covered_by(&stored.grant.grantee)
-        }
-        AccountId::Operator(_) => false,
+        AccountId::Agency(_) => stored.grant.signed_at.is_some() && principal.is_covered_by(&stored.grant),
+        AccountId::Operator(_) | AccountId::App(_) | AccountId::Device(_) => false,
     };
     if !theirs {
         return Err(Error::NotFound);

@@ -46,7 +46,7 @@ impl Asked {
         let Some(rights) = &self.rights else { return false };
         let own = match &self.principal.account {
             AccountId::Patient(id) => *id == rights.pin.patient,
-            AccountId::Agency(_) | AccountId::Operator(_) => false,
+            AccountId::Agency(_) | AccountId::Operator(_) | AccountId::App(_) | AccountId::Device(_) => false,
         };
         own || rights.pin.patient.is_directory() || !self.candidates.is_empty()
     }
@@ -95,7 +95,14 @@ pub async fn ask(
     patient: &PatientId,
     now: Timestamp,
 ) -> Result<Asked, Error> {
-    let principal = store::accounts::principal(tx, &app.protection, &who.account, &who.session, now).await?;
+    let principal = store::accounts::principal(
+        tx,
+        &app.protection,
+        (&who.account, &who.session),
+        who.bound.as_ref(),
+        now,
+    )
+    .await?;
     let rights = store::rights::rights(tx, &app.protection, patient).await?;
     let candidates = rights.as_ref().map(|rights| rights.candidates(&principal)).unwrap_or_default();
     Ok(Asked { principal, rights, candidates })

@@ -55,7 +55,7 @@ fn subject(who: &Who, request: &ExplainRequest) -> Result<Who, Error> {
         return Err(Error::NotFound);
     }
     let session = if account == who.account { who.session.clone() } else { nobody()? };
-    Ok(Who { account, session })
+    Ok(Who { account, session, bound: None })
 }
 
 fn nobody() -> Result<SessionId, Error> {

@@ -4,7 +4,7 @@ use hbc_chain::merkle;
 use hbc_chain::payload::{Payload, Receipts};
 use hbc_chain::tx;
 use hbc_db::Tx;
-use hbc_types::ids::{AccountId, PatientId, ReceiptId};
+use hbc_types::ids::{PatientId, ReceiptId};
 use hbc_types::outbox::NewTransaction;
 use hbc_types::wire::access::{AccessView, ReceiptBody};
 use hbc_types::{Digest, Timestamp};
@@ -41,10 +41,7 @@ async fn page_in(
     let mut items = Vec::with_capacity(found.len());
     for placed in found {
         let receipt = body(&placed)?;
-        let actor_name = match &receipt.actor {
-            AccountId::Agency(id) => Some(names.of(app, tx, id).await?.0),
-            AccountId::Patient(_) | AccountId::Operator(_) => None,
-        };
+        let actor_name = names.of_actor(app, tx, &receipt.actor).await?;
         let (txid, height) = placed.batch.map_or((None, None), |batch| (Some(batch.txid), batch.height));
         items.push(AccessView { receipt, actor_name, leaf: placed.leaf, txid, height });
     }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use hbc_db::Tx;
 use hbc_types::Timestamp;
-use hbc_types::ids::{AccessRequestId, AccountId, AgencyId, PatientId};
+use hbc_types::ids::{AccessRequestId, AccountId, AgencyId, GranteeId, PatientId};
 use hbc_types::saved::SavedAnswer;
 use hbc_types::wire::access::{AccessRequestState, AccessRequestView, NewAccessRequest};
 
@@ -31,7 +31,14 @@ pub async fn active_caller(
     who: &Who,
     now: Timestamp,
 ) -> Result<crate::domain::policy::Principal, Error> {
-    let principal = store::accounts::principal(tx, &app.protection, &who.account, &who.session, now).await?;
+    let principal = store::accounts::principal(
+        tx,
+        &app.protection,
+        (&who.account, &who.session),
+        who.bound.as_ref(),
+        now,
+    )
+    .await?;
     refusal(&principal).map_or(Ok(principal), Err)
 }
 
@@ -55,9 +62,9 @@ pub async fn ask(
     }
     let request = AccessRequest {
         id: AccessRequestId::random(&app.random),
-        agency,
         patient: new.patient,
-        scope: normalise(new.scope, now)?,
+        scope: normalise(new.scope, &GranteeId::Agency(agency.clone()), now)?,
+        agency,
         message: new.message,
         state: AccessRequestState::Open,
         grant: None,
@@ -92,7 +99,7 @@ pub fn side(principal: &crate::domain::policy::Principal) -> Result<Side, Error>
             let organisation = principal.organisation.as_ref().map(|id| id.as_str().to_owned());
             Ok(Side::Agency(id.as_str().to_owned(), organisation))
         }
-        AccountId::Operator(_) => Err(Error::NotFound),
+        AccountId::Operator(_) | AccountId::App(_) | AccountId::Device(_) => Err(Error::NotFound),
     }
 }
 
@@ -129,7 +136,7 @@ async fn get_in(app: &App, tx: &mut Tx, who: &Who, id: &AccessRequestId) -> Resu
     let theirs = match &who.account {
         AccountId::Patient(id) => *id == request.patient,
         AccountId::Agency(id) => *id == request.agency,
-        AccountId::Operator(_) => false,
+        AccountId::Operator(_) | AccountId::App(_) | AccountId::Device(_) => false,
     };
     if !theirs {
         return Err(Error::NotFound);

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use hbc_db::Tx;
 use hbc_types::Timestamp;
 use hbc_types::account::AgencyType;
-use hbc_types::ids::AgencyId;
+use hbc_types::ids::{AccountId, AgencyId, GranteeId};
 use hbc_types::wire::access::{AccessRequestView, GrantState, GrantView};
 
 use crate::app::App;
@@ -15,14 +15,17 @@ use crate::store;
 use crate::store::grants::StoredGrant;
 use crate::store::requests::AccessRequest;
 
-/// Names of agencies, asked once each.
+/// Names of agencies, apps and devices, asked once each.
 #[derive(Debug, Default)]
-pub struct Names(HashMap<AgencyId, (String, AgencyType)>);
+pub struct Names {
+    agencies: HashMap<AgencyId, (String, AgencyType)>,
+    others: HashMap<String, String>,
+}
 
 impl Names {
     /// Name and kind of an agency; an unknown one has an empty name.
     pub async fn of(&mut self, app: &App, tx: &mut Tx, id: &AgencyId) -> Result<(String, AgencyType), Error> {
-        if let Some(known) = self.0.get(id) {
+        if let Some(known) = self.agencies.get(id) {
             return Ok(known.clone());
         }
         let account = store::accounts::account(tx, &app.protection, id.as_str()).await?;
@@ -30,8 +33,43 @@ impl Names {
             let name = account.subject.name.unwrap_or_default();
             (name, account.subject.agency_type.unwrap_or(AgencyType::Auditor))
         });
-        self.0.insert(id.clone(), found.clone());
+        self.agencies.insert(id.clone(), found.clone());
         Ok(found)
+    }
+
+    /// Name of an app or a device; an unknown one has an empty name.
+    async fn of_other(&mut self, app: &App, tx: &mut Tx, id: &str) -> Result<String, Error> {
+        if let Some(known) = self.others.get(id) {
+            return Ok(known.clone());
+        }
+        let account = store::accounts::account(tx, &app.protection, id).await?;
+        let name = account.and_then(|account| account.subject.name).unwrap_or_default();
+        self.others.insert(id.to_owned(), name.clone());
+        Ok(name)
+    }
+
+    /// Name of whom a grant is to.
+    pub async fn of_grantee(&mut self, app: &App, tx: &mut Tx, id: &GranteeId) -> Result<String, Error> {
+        match id {
+            GranteeId::Agency(id) => Ok(self.of(app, tx, id).await?.0),
+            GranteeId::App(_) | GranteeId::Device(_) | GranteeId::Link(_) => {
+                self.of_other(app, tx, id.as_str()).await
+            }
+        }
+    }
+
+    /// Name of who did something, where others than they may know it.
+    pub async fn of_actor(
+        &mut self,
+        app: &App,
+        tx: &mut Tx,
+        id: &AccountId,
+    ) -> Result<Option<String>, Error> {
+        match id {
+            AccountId::Agency(id) => Ok(Some(self.of(app, tx, id).await?.0)),
+            AccountId::App(_) | AccountId::Device(_) => Ok(Some(self.of_other(app, tx, id.as_str()).await?)),
+            AccountId::Patient(_) | AccountId::Operator(_) => Ok(None),
+        }
     }
 }
 
@@ -44,7 +82,7 @@ pub async fn grant(
     pin: &Pin,
     now: Timestamp,
 ) -> Result<GrantView, Error> {
-    let (grantee_name, _kind) = names.of(app, tx, &stored.grant.grantee).await?;
+    let grantee_name = names.of_grantee(app, tx, &stored.grant.grantee).await?;
     let evidence = stored.evidence();
     let grant = stored.grant;
     let state = match grant.state(now) {
@@ -56,6 +94,8 @@ pub async fn grant(
         patient: grant.patient,
         grantee: grant.grantee,
         grantee_name,
+        offline: grant.offline,
+        device: grant.device,
         scope: grant.scope,
         state,
         custody: grant.custody,

@@ -10,7 +10,7 @@ use hbc_types::{Digest, Timestamp};
 use sqlx::any::AnyRow;
 
 use crate::domain::floors::{Change, Changes};
-use crate::domain::policy::{Principal, SessionState};
+use crate::domain::policy::{Bound, Principal, SessionState};
 use crate::domain::rights::{Account, BUCKETS, EndedSessions, OpenSession, RowProtection};
 use crate::domain::staff;
 use crate::error::Error;
@@ -265,8 +265,8 @@ async fn active_organisation(
 pub async fn principal(
     tx: &mut Tx,
     protection: &RowProtection,
-    id: &AccountId,
-    session: &SessionId,
+    (id, session): (&AccountId, &SessionId),
+    bound: Option<&Bound>,
     now: Timestamp,
 ) -> Result<Principal, Error> {
     let (account, ended) =
@@ -299,6 +299,8 @@ pub async fn principal(
         agency_type,
         organisation,
         organisation_type,
+        bound: bound.cloned(),
+        device_key: staff_key.filter(|_key| matches!(id, AccountId::Device(_))),
     })
 }
 

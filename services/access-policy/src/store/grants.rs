@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use hbc_db::row::{self, Reader};
 use hbc_db::{DbError, Tx};
 use hbc_types::account::Custody;
-use hbc_types::ids::{AgencyId, GrantId, PatientId};
+use hbc_types::ids::{GrantId, GranteeId, PatientId};
 use hbc_types::keys::PublicKey;
 use hbc_types::labels::{Category, Sensitivity};
 use hbc_types::wire::access::{GrantEvidence, Labels};
@@ -70,7 +70,7 @@ pub async fn live(tx: &mut Tx, patient: &PatientId) -> Result<Vec<Grant>, Error>
     let rows = sqlx::query(
         "SELECT id, patient, grantee, request, scope, custody, given_at_ms, draft_expires_at_ms, kid, seq, txid,
              signed_at_ms, numbers, final_height, refused, frozen_at_ms, revoked_at_ms, revoked_by, altered_by,
-             ended_at_ms
+             ended_at_ms, offline, device
          FROM grants WHERE patient = $1 AND ended_at_ms IS NULL AND signed_at_ms IS NOT NULL ORDER BY id",
     )
     .bind(patient.as_str().to_owned())
@@ -118,6 +118,13 @@ fn read(row: &AnyRow) -> Result<Grant, DbError> {
         id: row.parsed("id")?,
         patient: row.parsed("patient")?,
         grantee: row.parsed("grantee")?,
+        offline: match row.number_opt::<u64>("offline")? {
+            None => None,
+            Some(0) => Some(false),
+            Some(1) => Some(true),
+            Some(_) => return Err(DbError::BadValue { column: "offline" }),
+        },
+        device: row.parsed_opt("device")?,
         request: row.parsed_opt("request")?,
         scope: serde_json::from_str(&scope).map_err(|_other| DbError::BadValue { column: "scope" })?,
         custody: row.code("custody", Custody::parse)?,
@@ -158,6 +165,8 @@ pub async fn insert_draft(tx: &mut Tx, draft: &Draft) -> Result<(), Error> {
         id,
         patient,
         grantee,
+        offline,
+        device,
         request,
         scope,
         custody,
@@ -179,8 +188,8 @@ pub async fn insert_draft(tx: &mut Tx, draft: &Draft) -> Result<(), Error> {
     } = grant;
     sqlx::query(
         "INSERT INTO grants (id, patient, grantee, request, scope, body, salt, payload, custody, given_at_ms,
-             draft_expires_at_ms, until_ms)
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)",
+             draft_expires_at_ms, until_ms, offline, device)
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14)",
     )
     .bind(id.as_str().to_owned())
     .bind(patient.as_str().to_owned())
@@ -194,6 +203,8 @@ pub async fn insert_draft(tx: &mut Tx, draft: &Draft) -> Result<(), Error> {
     .bind(given_at.ms())
     .bind(draft_expires_at.ms())
     .bind(scope.until.ms())
+    .bind(offline.map(i64::from))
+    .bind(row::digest_text(device.as_ref()))
     .execute(tx)
     .await?;
     Ok(())
@@ -264,6 +275,8 @@ pub async fn update(tx: &mut Tx, protection: &RowProtection, grant: &Grant) -> R
         // No transition changes what was drafted.
         patient: _,
         grantee: _,
+        offline: _,
+        device: _,
         request: _,
         scope: _,
         custody: _,
@@ -326,7 +339,7 @@ pub struct StoredKey {
     /// Whose.
     pub patient: PatientId,
     /// For grants to whom.
-    pub grantee: AgencyId,
+    pub grantee: GranteeId,
     /// The raw key.
     pub public_key: PublicKey,
     /// Place and transaction of its last event known here.
@@ -363,7 +376,7 @@ pub async fn key(tx: &mut Tx, kid: Digest) -> Result<Option<StoredKey>, Error> {
 pub async fn live_key(
     tx: &mut Tx,
     patient: &PatientId,
-    grantee: &AgencyId,
+    grantee: &GranteeId,
 ) -> Result<Option<StoredKey>, Error> {
     let row = sqlx::query(
         "SELECT * FROM consent_keys WHERE patient = $1 AND grantee = $2 AND revoked_at_ms IS NULL

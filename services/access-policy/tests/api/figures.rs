@@ -39,6 +39,44 @@ async fn unwraps_by_eight_clients() {
     println!("500 data keys: {:?}", began.elapsed());
 }
 
+/// A million numbers that failed uploads took, before and after a record that is read: in one piece, as the service keeps
+/// them, and as no service writes them unless a record was kept between every two of them.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "it measures; the figures mean something in a release build on a quiet machine"]
+async fn reads_beside_void_numbers() {
+    const IN_ONE_PIECE: &str = "INSERT INTO number_ranges
+        (patient, sensitivity, category, first_n, last_n, intent, state)
+        SELECT patient, sensitivity, category, n_max + 1, n_max + 1000000, 'failed', 'void' FROM number_sets";
+    const ONE_BY_ONE: &str = "WITH RECURSIVE i(k) AS (SELECT 1 UNION ALL SELECT k + 1 FROM i WHERE k < 10000)
+        INSERT INTO number_ranges (patient, sensitivity, category, first_n, last_n, intent, state)
+        SELECT patient, sensitivity, category, n_max + 2 * k, n_max + 2 * k, 'failed', 'void'
+        FROM number_sets CROSS JOIN i";
+    const COUNTED: &str = "UPDATE number_sets SET n_max =
+        (SELECT max(r.last_n) FROM number_ranges AS r WHERE r.patient = number_sets.patient)";
+    let cases: [(&str, &[&str]); 4] = [
+        ("no void number", &[]),
+        ("10^6 in one piece", &[IN_ONE_PIECE, COUNTED]),
+        ("10^4 one by one", &[ONE_BY_ONE, COUNTED]),
+        ("10^5 one by one", &[ONE_BY_ONE, COUNTED].repeat(10)),
+    ];
+    for (name, statements) in cases {
+        let w = world().await;
+        let patient = w.patient().await;
+        let written = w.write(&patient.user, &patient.id, &[labels(Category::Laboratory)]).await;
+        for statement in statements {
+            w.by_hand(statement).await;
+        }
+        let mut times = Vec::new();
+        for _ in 0..200 {
+            let began = Instant::now();
+            assert_eq!(w.read(&patient.user, &written).await.keys.len(), 1);
+            times.push(began.elapsed());
+        }
+        times.sort_unstable();
+        println!("{name}: p50 {:?}, p99 {:?}", times[100], times[198]);
+    }
+}
+
 #[test]
 #[ignore = "it measures; the figures mean something in a release build on a quiet machine"]
 fn one_decision() {
@@ -58,6 +96,8 @@ fn one_decision() {
         agency_type: Some(AgencyType::Doctor),
         organisation: None,
         organisation_type: None,
+        bound: None,
+        device_key: None,
     };
     let question = Question {
         principal: &principal,

@@ -99,6 +99,7 @@ async fn receipts_are_gathered_and_become_provable_when_their_batch_is_final() {
         let who = hbc_access_policy::testing::Who {
             account: patient.user.account.clone(),
             session: patient.user.session.clone(),
+            bound: None,
         };
         for item in &page.items {
             let found = hbc_access_policy::testing::locate(&w.app, &who, &patient.id, &item.receipt.id)

@@ -4,7 +4,6 @@
 use std::collections::BTreeSet;
 
 use hbc_testkit::callers::{Operation, names, of, public as public_operations};
-use hbc_testkit::users::role_of;
 use hbc_types::account::{AgencyType, ServiceRole};
 use hbc_types::ids::SessionId;
 use hbc_types::labels::Category;
@@ -311,10 +310,10 @@ async fn every_operation_is_closed_to_whom_it_is_not_for() {
 fn against_the_list(line: &Line, row: &Operation) {
     assert_eq!(line.service, row.caller(), "{}", line.operation);
     if let (None, Some(user)) = (line.service, &line.rightful) {
-        assert!(row.serves(role_of(&user.account)), "{}", line.operation);
+        assert!(row.serves(user.account.role()), "{}", line.operation);
     }
     for role in row.strangers() {
-        let tried = line.strangers.iter().any(|(user, _)| role_of(&user.account) == role);
+        let tried = line.strangers.iter().any(|(user, _)| user.account.role() == role);
         assert!(tried, "no {role} tries {}", line.operation);
     }
 }

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use hbc_types::account::{AgencyType, Standing};
+use hbc_types::ids::GranteeId;
 use hbc_types::labels::Category;
 use hbc_types::wire::access::{
     AccessRequestPage, AccessRequestView, GrantView, NewAccessRequest, NewGrant, Scope,
@@ -29,11 +30,8 @@ async fn a_request_is_seen_by_both_sides_and_approved_narrowed() {
             assert_eq!(page.items[0].agency_name, "Dr. Example");
         }
         let approve = |scope: Scope, grantee: &AgencyUser| NewGrant {
-            grantee: grantee.id.clone(),
-            scope,
             request: Some(request.id.clone()),
-            key: None,
-            certificate: None,
+            ..NewGrant::to(GranteeId::Agency(grantee.id.clone()), scope)
         };
         let wider = Scope { categories: vec![Category::Condition], ..w.scope() };
         let refused = w.post("/v1/grants", &patient.user, &approve(wider, &doctor)).await;

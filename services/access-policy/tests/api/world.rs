@@ -28,7 +28,9 @@ use hbc_testkit::service::{Spawned, eventually, key_file};
 pub use hbc_testkit::users::User;
 use hbc_testkit::users::{AUDIENCE, ISSUER, TOKENS};
 use hbc_types::account::{AgencyType, Custody, Role, ServiceRole, Standing};
-use hbc_types::ids::{AccountId, AgencyId, GrantId, IntentId, OperatorId, PatientId, RecordId, SessionId};
+use hbc_types::ids::{
+    AccountId, AgencyId, GrantId, GranteeId, IntentId, OperatorId, PatientId, RecordId, SessionId,
+};
 use hbc_types::keys::{PublicKey, SignatureBytes, possession_text};
 use hbc_types::labels::{Category, Sensitivity};
 use hbc_types::purpose::{Action, Purpose};
@@ -517,7 +519,7 @@ impl World {
 
     #[expect(clippy::unused_self, reason = "it reads like the other steps")]
     pub fn new_grant(&self, agency: &AgencyUser, scope: Scope) -> NewGrant {
-        NewGrant { grantee: agency.id.clone(), scope, request: None, key: None, certificate: None }
+        NewGrant::to(GranteeId::Agency(agency.id.clone()), scope)
     }
 
     pub async fn draft(&self, patient: &PatientUser, new: &NewGrant) -> GrantDraft {
@@ -800,7 +802,7 @@ impl World {
 
 pub fn purpose_of(user: &User) -> Purpose {
     match user.account {
-        AccountId::Patient(_) => Purpose::PatientRequest,
+        AccountId::Patient(_) | AccountId::App(_) | AccountId::Device(_) => Purpose::PatientRequest,
         AccountId::Agency(_) | AccountId::Operator(_) => Purpose::Treatment,
     }
 }

@@ -8,7 +8,7 @@ use hbc_chain::json;
 use hbc_chain::payload::{Consent, Payload, Revoke};
 use hbc_types::account::Custody;
 use hbc_types::hash;
-use hbc_types::ids::{AgencyId, GrantId, GranteeId, PatientId};
+use hbc_types::ids::{GrantId, GranteeId, PatientId};
 use hbc_types::{Digest, Timestamp};
 use serde_json::{Map, Value};
 
@@ -49,7 +49,7 @@ fn demand(holds: bool, field: &'static str, message: &'static str) -> Result<(),
 pub struct CheckedDraft {
     payload: Map<String, Value>,
     /// To whom the consent is.
-    pub grantee: AgencyId,
+    pub grantee: GranteeId,
     /// The key that the draft names, if it does.
     pub key: Option<Digest>,
 }
@@ -106,7 +106,7 @@ fn check_body(
     drafted: &GrantId,
     patient: &PatientId,
     now: Timestamp,
-) -> Result<AgencyId, DraftError> {
+) -> Result<GranteeId, DraftError> {
     let Ok(body) = json::decode::<ConsentBody>(body.as_bytes()) else {
         return refuse("body", "is not the canonical JSON of a consent");
     };
@@ -118,10 +118,8 @@ fn check_body(
     demand(grant == *drafted, "body", "is about another grant than the payload")?;
     demand(scope.until > now, "body", "has a period that is over")?;
     match grantee {
-        GranteeId::Agency(agency) => Ok(agency),
-        GranteeId::App(_) | GranteeId::Device(_) | GranteeId::Link(_) => {
-            refuse("body", "is to a grantee that is not served yet")
-        }
+        GranteeId::Agency(_) | GranteeId::App(_) | GranteeId::Device(_) => Ok(grantee),
+        GranteeId::Link(_) => refuse("body", "is to a grantee that is not served yet"),
     }
 }
 

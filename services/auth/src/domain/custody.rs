@@ -35,13 +35,14 @@ pub enum KeyUse {
 }
 
 impl KeyUse {
-    /// What an account's key is for.
+    /// What the key is for that auth keeps for an account; apps and devices keep their own.
     #[must_use]
-    pub const fn of(role: Role) -> Self {
+    pub const fn of(role: Role) -> Option<Self> {
         match role {
-            Role::Patient => Self::Root,
-            Role::Agency => Self::Staff,
-            Role::Operator => Self::Operator,
+            Role::Patient => Some(Self::Root),
+            Role::Agency => Some(Self::Staff),
+            Role::Operator => Some(Self::Operator),
+            Role::App | Role::Device => None,
         }
     }
 
@@ -133,6 +134,9 @@ pub enum CustodyError {
     /// The wrapped seed belongs to another public key.
     #[error("the wrapped key is another key")]
     OtherKey,
+    /// Apps and devices keep their own.
+    #[error("an account of this role has no key at auth")]
+    NoKey,
     /// Encrypting failed.
     #[error("the key could not be wrapped")]
     Encrypt,

@@ -77,10 +77,10 @@ pub async fn open_key(
     password: SecretText,
 ) -> Result<Option<ed25519_dalek::SigningKey>, Error> {
     let stored = app.store.rows.wrapped_key(app.store.db.reads(), account.id.as_str()).await?;
-    let Some(stored) = stored else { return Ok(None) };
-    let (id, public_key, role) = (account.id.clone(), account.public_key, account.role);
+    let Some((stored, key_use)) = stored.zip(KeyUse::of(account.role)) else { return Ok(None) };
+    let (id, public_key) = (account.id.clone(), account.public_key);
     let work = move || {
-        let owner = KeyOwner { key_use: KeyUse::of(role), account: id.as_str(), public_key: &public_key };
+        let owner = KeyOwner { key_use, account: id.as_str(), public_key: &public_key };
         custody::open_with_password(&stored.wrapped, owner, &password, stored.cost)
     };
     Ok(Some(app.passwords.run(work).await??))
@@ -136,7 +136,8 @@ pub async fn rewrap(
     new_password: SecretText,
 ) -> Result<(String, Option<WrappedKey>), Error> {
     let (cost, random, now) = (app.passwords.cost(), app.random.clone(), app.clock.now());
-    let (id, public_key, key_use) = (account.id.clone(), account.public_key, KeyUse::of(account.role));
+    let key_use = KeyUse::of(account.role).ok_or(CustodyError::NoKey)?;
+    let (id, public_key) = (account.id.clone(), account.public_key);
     let work = move || {
         let hash = password::hash(&new_password, cost, &random)?;
         let owner = KeyOwner { key_use, account: id.as_str(), public_key: &public_key };

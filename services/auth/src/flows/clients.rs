@@ -9,7 +9,7 @@ use hbc_client::assertion::{Assertion, AssertionClaims, ClientKeys};
 use hbc_db::{Lock, Tx};
 use hbc_service::Caller;
 use hbc_types::account::{AgencyType, Standing};
-use hbc_types::ids::{AccountId, AgencyId, ClientId, SessionId};
+use hbc_types::ids::{AccountId, AgencyId, ClientId, OAuthClientId, SessionId};
 use hbc_types::purpose::Purpose;
 use hbc_types::scope::Scopes;
 use hbc_types::secret::SecretText;
@@ -246,7 +246,8 @@ pub async fn grant(app: &App, proof: ClientProof<'_>, scope: Option<&str>) -> Re
         amr: session.amr,
         second_factor: false,
         client: Some(ClientClaims {
-            client_id: client.id,
+            client_id: OAuthClientId::Program(client.id),
+            patient: None,
             scope: scope.clone(),
             purpose: account.agency_type.and_then(purpose_of),
         }),
@@ -273,7 +274,10 @@ pub async fn introspect(
             let (client, account) = proven.once(&rows, tx).await?;
             let own = claims.filter(|claims| {
                 claims.sub == account.id
-                    && claims.client.as_ref().is_some_and(|token| token.client_id == client.id)
+                    && claims
+                        .client
+                        .as_ref()
+                        .is_some_and(|token| token.client_id == OAuthClientId::Program(client.id.clone()))
             });
             let Some(claims) = own else { return Ok(None) };
             let session = rows.session(tx, claims.sid.as_str()).await?;

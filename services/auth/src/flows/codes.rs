@@ -17,7 +17,8 @@ pub fn make(
     now: Timestamp,
     random: &Random,
 ) -> Result<(Vec<CodeWrap>, Vec<SecretText>), CustodyError> {
-    let owner = KeyOwner { key_use: KeyUse::of(id.role()), account: id.as_str(), public_key };
+    let key_use = KeyUse::of(id.role()).ok_or(CustodyError::NoKey)?;
+    let owner = KeyOwner { key_use, account: id.as_str(), public_key };
     let mut codes = Vec::with_capacity(recovery::CODES);
     let mut written = Vec::with_capacity(recovery::CODES);
     for n in (1_i64..).take(recovery::CODES) {

@@ -11,7 +11,7 @@ use hbc_chain::consent::UnfreezeOrder;
 use hbc_chain::payload::{ConsentKey as Registration, KeyStatus, Payload};
 use hbc_db::Lock;
 use hbc_types::account::Custody;
-use hbc_types::ids::{AgencyId, PatientId};
+use hbc_types::ids::{GranteeId, PatientId};
 use hbc_types::keys::{PublicKey, SignatureBytes, possession_text};
 use hbc_types::wire::auth::{
     ConsentKeyRegistered, ConsentSignature, ConsentSignatureRequest, NewConsentKey, RevocationSignature,
@@ -136,7 +136,7 @@ async fn consent_key(
     Err(Error::Conflict("the consent key is being made by another request"))
 }
 
-fn make_key(app: &App, opened: &Opened, grantee: &AgencyId, counter: u32) -> Result<ConsentKey, Error> {
+fn make_key(app: &App, opened: &Opened, grantee: &GranteeId, counter: u32) -> Result<ConsentKey, Error> {
     let key = custody::consent_key(&opened.root, grantee.as_str(), counter)?;
     let public = PublicKey::of(&key);
     let pop = SignatureBytes::sign(&key, &possession_text(&app.chain, &public.kid()));

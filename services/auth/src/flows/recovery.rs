@@ -109,7 +109,7 @@ async fn open(
     };
     let (Some(account), Some(code)) = (account, recovery::parse(code)) else { return Ok(None) };
     let wraps = app.store.rows.unused_codes(reads, account.id.as_str()).await?;
-    let key_use = KeyUse::of(account.role);
+    let Some(key_use) = KeyUse::of(account.role) else { return Ok(None) };
     let owner = KeyOwner { key_use, account: account.id.as_str(), public_key: &account.public_key };
     for wrap in wraps {
         if let Ok(key) = custody::open_with_code(&wrap.wrapped, owner, &code) {

@@ -1,7 +1,7 @@
 //! The index of consent keys: kid → account, and for keys in server custody the grantee and counter they derive from.
 
 use hbc_db::{Column, DbError, Tx};
-use hbc_types::ids::{AgencyId, PatientId};
+use hbc_types::ids::{GranteeId, PatientId};
 use hbc_types::{Digest, Timestamp};
 use sqlx::any::AnyRow;
 
@@ -33,7 +33,7 @@ pub struct ConsentKey {
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Derivation {
     /// The grantee.
-    pub grantee: AgencyId,
+    pub grantee: GranteeId,
     /// 0 for the first key, one more for each successor.
     pub counter: u32,
 }
@@ -47,7 +47,7 @@ impl ConsentKey {
         work(&[
             (&kid).into(),
             account.as_str().into(),
-            grantee.map(AgencyId::as_str).into(),
+            grantee.map(GranteeId::as_str).into(),
             counter.map(i64::from).into(),
             public_key.as_slice().into(),
             registration.into(),
@@ -121,7 +121,7 @@ impl Rows {
         &self,
         executor: E,
         account: &PatientId,
-        grantee: &AgencyId,
+        grantee: &GranteeId,
     ) -> Result<Option<ConsentKey>, StoreError>
     where
         E: sqlx::Executor<'e, Database = sqlx::Any>,

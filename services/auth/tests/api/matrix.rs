@@ -16,6 +16,7 @@ const fn name_of(role: Role) -> &'static str {
         Role::Patient => "alice",
         Role::Agency => "drbob",
         Role::Operator => "operator-0",
+        Role::App | Role::Device => panic!("their tokens are not for auth"),
     }
 }
 

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail};
+use hbc_types::ids::GranteeId;
 use hbc_types::labels::{Category, Sensitivity};
 use hbc_types::purpose::{Action, Purpose};
 use hbc_types::wire::access::{
@@ -72,13 +73,7 @@ pub async fn ask_and_approve(world: &mut World, doctor: &Person, patient: &Perso
     let open =
         page.items.into_iter().find(|open| open.id == request.id).context("the request is not shown")?;
     world.console.fact("asked by", format!("{} ({})", open.agency_name, open.agency_type));
-    let new = NewGrant {
-        grantee: open.agency.clone(),
-        scope: open.scope,
-        request: Some(open.id),
-        key: None,
-        certificate: None,
-    };
+    let new = NewGrant { request: Some(open.id), ..NewGrant::to(GranteeId::Agency(open.agency), open.scope) };
     let grant = give(world, patient, &new).await?;
     world.console.fact("grant", &grant.id);
     if let (Some(txid), Some(height)) = (grant.txid, grant.height) {
@@ -267,11 +262,5 @@ pub async fn revoke(
 
 /// A small grant for the last act: vital signs for one day.
 pub fn small_grant(doctor: &Person) -> Result<NewGrant> {
-    Ok(NewGrant {
-        grantee: doctor.agency()?,
-        scope: scope(&[Category::VitalSigns], 1),
-        request: None,
-        key: None,
-        certificate: None,
-    })
+    Ok(NewGrant::to(GranteeId::Agency(doctor.agency()?), scope(&[Category::VitalSigns], 1)))
 }

@@ -216,14 +216,16 @@ impl Inner {
             AccountId::Agency(_) if patient.is_directory() => {
                 action == Action::Read || self.verified.contains(caller)
             }
-            AccountId::Agency(_) => self.grants.iter().any(|grant| {
-                grant.agency == *caller
-                    && grant.patient == *patient
-                    && grant.categories.contains(&labels.category)
-                    && labels.sensitivity == Sensitivity::Normal
-                    && grant.action == action
-                    && grant.purpose == why
-            }),
+            AccountId::Agency(_) | AccountId::App(_) | AccountId::Device(_) => {
+                self.grants.iter().any(|grant| {
+                    grant.agency == *caller
+                        && grant.patient == *patient
+                        && grant.categories.contains(&labels.category)
+                        && labels.sensitivity == Sensitivity::Normal
+                        && grant.action == action
+                        && grant.purpose == why
+                })
+            }
         }
     }
 

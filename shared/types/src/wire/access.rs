@@ -11,7 +11,7 @@ use crate::account::{AgencyType, Custody, Role, Standing};
 use crate::codes::codes;
 use crate::digest::Digest;
 use crate::ids::{
-    AccessRequestId, AccountId, AgencyId, EmergencyId, GrantId, PatientId, ReceiptId, RecordId,
+    AccessRequestId, AccountId, AgencyId, EmergencyId, GrantId, GranteeId, PatientId, ReceiptId, RecordId,
 };
 use crate::labels::{Category, Sensitivity};
 use crate::purpose::{Action, Purpose};
@@ -108,8 +108,11 @@ pub struct AccessRequestView {
 #[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct NewGrant {
-    /// To whom: the agency itself, or an organisation whose staff it then covers.
-    pub grantee: AgencyId,
+    /// To whom: an agency, an organisation whose staff it then covers, an app, or a paired device.
+    pub grantee: GranteeId,
+    /// To an app, and to nothing else: whether it may come when the patient is not there.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub offline: Option<bool>,
     /// What is granted; answering a request, it may only be narrower than asked.
     pub scope: Scope,
     /// The request that it answers.
@@ -121,6 +124,14 @@ pub struct NewGrant {
     /// Client custody: the root's certificate of that key.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub certificate: Option<String>,
+}
+
+impl NewGrant {
+    /// Of this scope, unasked, by whose keys auth holds.
+    #[must_use]
+    pub const fn to(grantee: GranteeId, scope: Scope) -> Self {
+        Self { grantee, offline: None, scope, request: None, key: None, certificate: None }
+    }
 }
 
 /// A draft to be signed within five minutes.
@@ -201,9 +212,15 @@ pub struct GrantView {
     /// Whose records.
     pub patient: PatientId,
     /// To whom.
-    pub grantee: AgencyId,
+    pub grantee: GranteeId,
     /// The grantee's name as auth told it.
     pub grantee_name: String,
+    /// To an app: whether it may come when the patient is not there.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub offline: Option<bool>,
+    /// To a device: SHA-256 of its public key. Compare it with what the device shows.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub device: Option<Digest>,
     /// What is granted.
     pub scope: Scope,
     /// Where it stands.
@@ -438,16 +455,18 @@ pub struct Subject {
     /// Agencies: what kind.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub agency_type: Option<AgencyType>,
-    /// Agencies: name to show to patients.
+    /// Agencies, apps and devices: name to show to patients.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub name: Option<String>,
     /// Agencies: the organisation they belong to.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub organisation: Option<AgencyId>,
-    /// Agencies: kid of the staff key on the ledger.
+    /// Agencies: kid of the staff key on the ledger. Apps: SHA-256 of their id, the subject of the operators' order. Devices: kid
+    /// of their key.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub staff_key: Option<Digest>,
-    /// Agencies: what opens the commitment of the staff profile. Without it nobody is taken for active.
+    /// Agencies: what opens the commitment of the staff profile; apps: that of the order which registered them. Without it
+    /// neither is taken for active.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub profile: Option<StaffProfile>,
     /// Grows by one with each change: an older message never overwrites a newer one.

@@ -5,7 +5,7 @@ use serde_json::Value;
 use utoipa::ToSchema;
 
 use crate::codes::codes;
-use crate::ids::{AccountId, ClientId};
+use crate::ids::{AccountId, ClientId, OAuthClientId};
 use crate::scope::Scopes;
 use crate::secret::SecretText;
 use crate::time::Timestamp;
@@ -167,7 +167,7 @@ pub struct Introspection {
     pub active: bool,
     /// The client.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub client_id: Option<ClientId>,
+    pub client_id: Option<OAuthClientId>,
     /// The account it acts for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sub: Option<AccountId>,

@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::account::{Role, ServiceRole};
 use crate::digest::Digest;
-use crate::ids::{AccountId, ClientId, SessionId};
+use crate::ids::{AccountId, OAuthClientId, PatientId, SessionId};
 use crate::purpose::Purpose;
 use crate::scope::Scopes;
 
@@ -59,12 +59,15 @@ pub struct AccessClaims {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ClientClaims {
     /// The client.
-    pub client_id: ClientId,
+    pub client_id: OAuthClientId,
     /// What it may ask for.
     pub scope: Scopes,
     /// Why it asks, unless it may not say: what its agency's type gives.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub purpose: Option<Purpose>,
+    /// Apps: whose records, and nobody else's (SMART App Launch 2.2, launch context).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub patient: Option<PatientId>,
 }
 
 /// `aud` of clients' tokens in the deployment whose own is `audience`: they are good for `/fhir` and for nothing else.

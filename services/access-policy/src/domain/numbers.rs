@@ -64,12 +64,6 @@ pub struct SetState {
 }
 
 impl SetState {
-    /// Whether `n` was handed out and is not void.
-    #[must_use]
-    pub fn may_be_unwrapped(&self, n: u64) -> bool {
-        n >= 1 && n <= self.n_max && !self.voided.contains(n)
-    }
-
     /// The set as readers see it.
     #[must_use]
     pub fn view(&self, labels: Labels) -> NumberSet {
@@ -185,10 +179,8 @@ mod tests {
     }
 
     #[test]
-    fn void_and_unknown_numbers_are_never_unwrapped() {
+    fn a_set_is_shown_as_it_is() {
         let set = SetState { n_max: 9, open: Ranges::of([[9, 9]]), voided: Ranges::of([[3, 4]]) };
-        let open: Vec<u64> = (0..12).filter(|n| set.may_be_unwrapped(*n)).collect();
-        assert_eq!(open, vec![1, 2, 5, 6, 7, 8, 9]);
         let view = set.view(labels(Category::Laboratory));
         assert_eq!((view.open.pairs(), view.voided.pairs()), ([[9, 9]].as_slice(), [[3, 4]].as_slice()));
     }

@@ -20,7 +20,7 @@ use hbc_types::{Digest, Timestamp};
 use crate::app::{App, Who};
 use crate::domain::decision::Verdict;
 use crate::domain::keys::{Kek, KekId, RecordSlot, Seed, UnwrapError};
-use crate::domain::numbers::{NumberRange, RangeState, SetState, assign, by_set, count_by_set, settle};
+use crate::domain::numbers::{NumberRange, RangeState, assign, by_set, count_by_set, settle};
 use crate::domain::receipts::Occurrence;
 use crate::domain::rights::Pin;
 use crate::error::Error;
@@ -247,7 +247,9 @@ pub async fn unwrap(app: &App, who: Who, request: UnwrapRequest) -> Result<Unwra
         Box::pin(async move { unwrap_in(&this, tx, &caller, &request, now).await })
     })
     .await?;
-    answer.numbers.jws = sign_numbers(app, patient, answer.numbers.sets.clone(), now)?;
+    if let Some(numbers) = &mut answer.numbers {
+        numbers.jws = sign_numbers(app, patient, numbers.sets.clone(), now)?;
+    }
     Ok(answer)
 }
 
@@ -278,14 +280,11 @@ async fn unwrap_in(
     }
     let Some(rights) = &asked.rights else { return Ok(Outcome::Done(nothing(&asked))) };
     let verdicts = verdicts(app, &asked, &request.patient, Action::Read, request.purpose, labels(), now);
-    let sets = number_sets(tx, request, &verdicts).await?;
-    let released = open_items(app, tx, &rights.pin, request, &verdicts, &sets).await?;
+    let kept = kept_numbers(tx, request, &verdicts).await?;
+    let released = open_items(app, tx, &rights.pin, request, &verdicts, &kept).await?;
     let mut answer = Unwrapped {
         keys: released.keys,
-        numbers: NumbersStatement {
-            sets: sets.iter().map(|(labels, set)| set.view(*labels)).collect(),
-            jws: String::new(),
-        },
+        numbers: if request.statement { Some(numbers(tx, request, &verdicts).await?) } else { None },
         receipt: None,
         rule: None,
         // A record that came after the grant is as absent as one of a sensitivity that no grant names.
@@ -319,7 +318,7 @@ fn records<'a>(items: impl Iterator<Item = &'a UnwrapItem>) -> Vec<ReceiptRecord
 fn nothing(asked: &Asked) -> Unwrapped {
     Unwrapped {
         keys: Vec::new(),
-        numbers: NumbersStatement { sets: Vec::new(), jws: String::new() },
+        numbers: None,
         receipt: None,
         rule: Some(crate::domain::policy::NO_GRANT.to_owned()),
         known: asked.is_known(),
@@ -327,24 +326,35 @@ fn nothing(asked: &Asked) -> Unwrapped {
     }
 }
 
-/// The number states of the allowed label sets: one query each for a few, one for all otherwise.
-async fn number_sets(
+/// Of the numbers asked about, in the label sets that are allowed, those that were handed out and are not void.
+async fn kept_numbers(
     tx: &mut Tx,
     request: &UnwrapRequest,
     verdicts: &BTreeMap<Labels, Verdict>,
-) -> Result<BTreeMap<Labels, SetState>, Error> {
-    let allowed: Vec<Labels> =
-        verdicts.iter().filter(|(_, verdict)| verdict.is_allowed()).map(|(labels, _)| *labels).collect();
-    if allowed.len() > 2 {
-        let mut all = store::keys::sets(tx, &request.patient).await?;
-        all.retain(|labels, _| allowed.contains(labels));
-        return Ok(all);
+) -> Result<BTreeMap<Labels, BTreeSet<u64>>, Error> {
+    let mut asked: BTreeMap<Labels, BTreeSet<u64>> = BTreeMap::new();
+    for item in &request.items {
+        if verdicts.get(&item.labels).is_some_and(Verdict::is_allowed) {
+            asked.entry(item.labels).or_default().insert(item.n);
+        }
     }
-    let mut sets = BTreeMap::new();
-    for labels in allowed {
-        sets.insert(labels, store::keys::set(tx, &request.patient, labels).await?);
+    let mut kept = BTreeMap::new();
+    for (labels, numbers) in asked {
+        kept.insert(labels, store::keys::kept(tx, &request.patient, labels, &numbers).await?);
     }
-    Ok(sets)
+    Ok(kept)
+}
+
+/// The state of the numbers of the label sets that are allowed; signed outside the transaction.
+async fn numbers(
+    tx: &mut Tx,
+    request: &UnwrapRequest,
+    verdicts: &BTreeMap<Labels, Verdict>,
+) -> Result<NumbersStatement, Error> {
+    let mut all = store::keys::sets(tx, &request.patient).await?;
+    all.retain(|labels, _| verdicts.get(labels).is_some_and(Verdict::is_allowed));
+    let sets = all.iter().map(|(labels, set)| set.view(*labels)).collect();
+    Ok(NumbersStatement { sets, jws: String::new() })
 }
 
 /// What is released under one grant.
@@ -371,7 +381,7 @@ async fn open_items<'a>(
     pin: &Pin,
     request: &'a UnwrapRequest,
     verdicts: &BTreeMap<Labels, Verdict>,
-    sets: &BTreeMap<Labels, SetState>,
+    kept: &BTreeMap<Labels, BTreeSet<u64>>,
 ) -> Result<Released<'a>, Error> {
     let mut released = Released::default();
     let mut keks: BTreeMap<KekId, Option<Kek>> = BTreeMap::new();
@@ -386,7 +396,7 @@ async fn open_items<'a>(
             continue;
         }
         // A number that was voided or never handed out names no record; there is nothing to deny.
-        if !sets.get(&item.labels).is_some_and(|set| set.may_be_unwrapped(item.n)) {
+        if !kept.get(&item.labels).is_some_and(|numbers| numbers.contains(&item.n)) {
             continue;
         }
         let id = KekId {

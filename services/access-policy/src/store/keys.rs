@@ -1,6 +1,6 @@
 //! Key-encryption keys, record numbers and write intents.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use hbc_db::row::{self, Reader};
 use hbc_db::{DbError, Tx};
@@ -189,21 +189,70 @@ pub async fn void_range(tx: &mut Tx, patient: &PatientId, range: &NumberRange) -
     Ok(DbError::one_row(done.rows_affected())?)
 }
 
-/// The number state of one label set; a set without numbers has none.
-pub async fn set(tx: &mut Tx, patient: &PatientId, labels: Labels) -> Result<SetState, Error> {
-    let rows = sqlx::query(
-        "SELECT s.sensitivity, s.category, s.n_max, r.first_n, r.last_n, r.state
-         FROM number_sets AS s
-         LEFT JOIN number_ranges AS r ON r.patient = s.patient AND r.sensitivity = s.sensitivity
-             AND r.category = s.category AND r.state <> 'final'
-         WHERE s.patient = $1 AND s.sensitivity = $2 AND s.category = $3",
+/// Void pieces that are read at once where several numbers are asked about.
+const PIECES: i64 = 1_000;
+
+/// Of these numbers of one label set, those that were handed out and are not void. What it costs depends on how many are asked
+/// about, not on what happened to the set.
+pub async fn kept(
+    tx: &mut Tx,
+    patient: &PatientId,
+    labels: Labels,
+    numbers: &BTreeSet<u64>,
+) -> Result<BTreeSet<u64>, Error> {
+    let row = sqlx::query(
+        "SELECT n_max FROM number_sets WHERE patient = $1 AND sensitivity = $2 AND category = $3",
     )
     .bind(patient.as_str().to_owned())
     .bind(labels.sensitivity.code())
     .bind(labels.category.code())
+    .fetch_optional(&mut *tx)
+    .await?;
+    let Some(row) = row else { return Ok(BTreeSet::new()) };
+    let n_max: u64 = Reader(&row).number("n_max")?;
+    let given: Vec<u64> = numbers.iter().copied().filter(|n| (1..=n_max).contains(n)).collect();
+    let (Some(least), Some(most)) = (given.first(), given.last()) else { return Ok(BTreeSet::new()) };
+    let pieces = void_pieces(tx, patient, labels, (*least, *most)).await?;
+    let few = i64::try_from(pieces.len()).is_ok_and(|count| count < PIECES);
+    let voided = Ranges::of(pieces);
+    let mut kept = BTreeSet::new();
+    for n in given {
+        let is_void = if few {
+            voided.contains(n)
+        } else {
+            Ranges::of(void_pieces(tx, patient, labels, (n, n)).await?).contains(n)
+        };
+        if !is_void {
+            kept.insert(n);
+        }
+    }
+    Ok(kept)
+}
+
+/// The first void pieces between two numbers, and the last one that begins before them.
+async fn void_pieces(
+    tx: &mut Tx,
+    patient: &PatientId,
+    labels: Labels,
+    (least, most): (u64, u64),
+) -> Result<Vec<[u64; 2]>, Error> {
+    let rows = sqlx::query(
+        "SELECT first_n, last_n FROM number_ranges
+         WHERE patient = $1 AND sensitivity = $2 AND category = $3 AND state = 'void' AND first_n <= $5
+             AND first_n >= coalesce((SELECT max(first_n) FROM number_ranges
+                 WHERE patient = $1 AND sensitivity = $2 AND category = $3 AND state = 'void' AND first_n <= $4), 0)
+         ORDER BY first_n LIMIT $6",
+    )
+    .bind(patient.as_str().to_owned())
+    .bind(labels.sensitivity.code())
+    .bind(labels.category.code())
+    .bind(row::stored(least, "n")?)
+    .bind(row::stored(most, "n")?)
+    .bind(PIECES)
     .fetch_all(tx)
     .await?;
-    Ok(sets_of(&rows)?.remove(&labels).unwrap_or_default())
+    let piece = |row: &AnyRow| Ok([Reader(row).number("first_n")?, Reader(row).number("last_n")?]);
+    rows.iter().map(piece).collect()
 }
 
 /// The number states of all label sets of a patient.

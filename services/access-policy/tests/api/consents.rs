@@ -202,7 +202,8 @@ async fn scope_is_what_is_read_and_nothing_else() {
     w.grant(&patient, &doctor, w.scope()).await;
     let read = w.read(&doctor.user, &written).await;
     assert_eq!(read.keys.len(), 1);
-    assert_eq!(read.numbers.sets.len(), 1, "no word about what may not be read");
+    let numbers = w.numbers(&doctor.user, &written).await;
+    assert_eq!(numbers.sets.len(), 1, "no word about what may not be read");
     let payment = w.try_read(&doctor.user, &written, Purpose::Payment).await;
     let payment: hbc_types::wire::access::Unwrapped = payment.ok();
     assert!(payment.keys.is_empty());

@@ -8,7 +8,8 @@ use hbc_types::ids::PatientId;
 use hbc_types::labels::{Category, Sensitivity};
 use hbc_types::purpose::Purpose;
 use hbc_types::wire::access::{
-    AccessPage, AnchoredItem, AnchoredRequest, DataKeys, Labels, PinPatient, Unwrapped, VoidRequest,
+    AccessPage, AnchoredItem, AnchoredRequest, DataKeys, Labels, PinPatient, UnwrapRequest, Unwrapped,
+    VoidRequest,
 };
 
 use reqwest::Method;
@@ -85,8 +86,9 @@ async fn numbers_end_final_or_void_and_never_both() {
         let patient = w.patient().await;
         let first = w.write(&patient.user, &patient.id, &[labels(LAB), labels(LAB)]).await;
         let dead = w.write(&patient.user, &patient.id, &[labels(LAB)]).await;
-        let read = w.read(&patient.user, &first).await;
-        assert_eq!((read.numbers.sets[0].n_max, read.numbers.sets[0].open.pairs()), (3, [[1, 3]].as_slice()));
+        let numbers = w.numbers(&patient.user, &first).await;
+        assert_eq!((numbers.sets[0].n_max, numbers.sets[0].open.pairs()), (3, [[1, 3]].as_slice()));
+        assert!(w.read(&patient.user, &first).await.numbers.is_none(), "nobody asked for it");
         let (void, settled) = ("/internal/v1/keys/void", "/internal/v1/keys/anchored");
         let request = VoidRequest { intent: dead.request.intent.clone() };
         assert_eq!(w.storage(void, None, &request).await.status, 204);
@@ -104,13 +106,57 @@ async fn numbers_end_final_or_void_and_never_both() {
         assert_eq!(w.storage(void, None, &request).await.status, 204);
         assert_eq!(w.storage(path, Some(&patient.user), &late).await.problem(), "409 conflict");
         assert!(w.read(&patient.user, &dead).await.keys.is_empty());
-        let read = w.read(&patient.user, &first).await;
-        let set = &read.numbers.sets[0];
+        let numbers = w.numbers(&patient.user, &first).await;
+        let set = &numbers.sets[0];
         assert_eq!(
             (set.n_max, set.open.pairs(), set.voided.pairs()),
             (3, [].as_slice(), [[3, 3]].as_slice())
         );
-        assert_eq!(read.numbers.jws.split('.').count(), 3);
+        assert_eq!(numbers.jws.split('.').count(), 3);
+    }
+}
+
+/// However many pieces are void, and wherever the numbers lie that are asked about.
+#[tokio::test]
+async fn void_numbers_are_never_unwrapped() {
+    for w in worlds().await {
+        let patient = w.patient().await;
+        let sets = [labels(LAB), labels(LAB), labels(LAB), labels(LAB)];
+        let written = w.write(&patient.user, &patient.id, &sets).await;
+        let keys = async |request: &UnwrapRequest| {
+            let read: Unwrapped =
+                w.storage("/internal/v1/keys/unwrap", Some(&patient.user), request).await.ok();
+            read.keys.into_iter().map(|key| key.record).collect::<Vec<_>>()
+        };
+        let asked = written.unwrap_request(Purpose::PatientRequest);
+        let records: Vec<_> = asked.items.iter().map(|item| item.record.clone()).collect();
+        assert_eq!(keys(&asked).await, records);
+        // 2 and 3 in one piece, and more pieces than are read at once behind them.
+        w.by_hand("UPDATE number_ranges SET last_n = 1").await;
+        w.by_hand(
+            "INSERT INTO number_ranges (patient, sensitivity, category, first_n, last_n, intent, state)
+             SELECT patient, sensitivity, category, 2, 3, 'failed', 'void' FROM number_sets",
+        )
+        .await;
+        assert_eq!(keys(&asked).await, [records[0].clone(), records[3].clone()]);
+        w.by_hand(
+            "WITH RECURSIVE i(k) AS (SELECT 1 UNION ALL SELECT k + 1 FROM i WHERE k < 1500)
+             INSERT INTO number_ranges (patient, sensitivity, category, first_n, last_n, intent, state)
+             SELECT patient, sensitivity, category, 5 + 2 * k, 5 + 2 * k, 'failed', 'void'
+             FROM number_sets CROSS JOIN i",
+        )
+        .await;
+        w.by_hand("UPDATE number_sets SET n_max = 4000").await;
+        assert_eq!(keys(&asked).await, [records[0].clone(), records[3].clone()]);
+        let mut far = asked.clone();
+        far.items[1].n = 3_999;
+        assert_eq!(
+            keys(&far).await,
+            [records[0].clone(), records[3].clone()],
+            "its wrap says another number"
+        );
+        far.items[1].n = u64::MAX;
+        assert_eq!(keys(&far).await, [records[0].clone(), records[3].clone()]);
     }
 }
 
@@ -122,10 +168,10 @@ async fn part_of_an_intent_may_become_final_before_the_rest() {
         let mut report = anchored(&written);
         let rest = report.items.split_off(1);
         assert_eq!(w.storage("/internal/v1/keys/anchored", None, &report).await.status, 204);
-        assert_eq!(w.read(&patient.user, &written).await.numbers.sets[0].open.pairs(), [[2, 3]]);
+        assert_eq!(w.numbers(&patient.user, &written).await.sets[0].open.pairs(), [[2, 3]]);
         report.items = rest;
         assert_eq!(w.storage("/internal/v1/keys/anchored", None, &report).await.status, 204);
-        assert!(w.read(&patient.user, &written).await.numbers.sets[0].open.is_empty());
+        assert!(w.numbers(&patient.user, &written).await.sets[0].open.is_empty());
         report.items[0].n = 99;
         let fresh = w.write(&patient.user, &patient.id, &[labels(LAB)]).await;
         report.intent = fresh.request.intent.clone();
@@ -206,7 +252,8 @@ async fn when_the_receipt_cannot_be_written_no_key_leaves() {
     assert_eq!(refused.problem(), "500 internal");
     w.by_hand("DROP TRIGGER no_receipts").await;
     let read = w.read(&patient.user, &written).await;
-    assert_eq!((read.keys.len(), read.numbers.sets[0].n_max), (1, 1), "the failed write took no number");
+    let numbers = w.numbers(&patient.user, &written).await;
+    assert_eq!((read.keys.len(), numbers.sets[0].n_max), (1, 1), "the failed write took no number");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -37,7 +37,7 @@ use hbc_types::purpose::{Action, Purpose};
 use hbc_types::wire::access::{
     AdmissionRequest, AlterationOpening, DataKeyItem, DataKeys, DataKeysRequest, DecisionAnswer,
     DecisionRequest, GrantDraft, GrantSignature, GrantView, Labels, NewDenial, NewGrant, NewSession,
-    PinPatient, Scope, StaffBody, Subject, UnwrapItem, UnwrapRequest, Unwrapped,
+    NumbersStatement, PinPatient, Scope, StaffBody, Subject, UnwrapItem, UnwrapRequest, Unwrapped,
 };
 use hbc_types::wire::auth::StaffProfile;
 use hbc_types::wire::token::{ACCESS_TYP, AccessClaims, SERVICE_HEADER};
@@ -749,6 +749,13 @@ impl World {
         self.storage("/internal/v1/keys/unwrap", Some(user), &written.unwrap_request(purpose)).await
     }
 
+    /// The state of the numbers, as a read with it says.
+    pub async fn numbers(&self, user: &User, written: &Written) -> NumbersStatement {
+        let request = UnwrapRequest { statement: true, ..written.unwrap_request(purpose_of(user)) };
+        let read: Unwrapped = self.storage("/internal/v1/keys/unwrap", Some(user), &request).await.ok();
+        read.numbers.unwrap()
+    }
+
     /// Asks for leave to write `writes`, with `meets` maybe there already.
     pub async fn admit(
         &self,
@@ -842,6 +849,7 @@ impl Written {
             wrapped: key.wrapped.clone(),
             kek_epoch: key.kek_epoch,
         });
-        UnwrapRequest { patient: self.request.patient.clone(), purpose, items: items.collect() }
+        let (patient, items) = (self.request.patient.clone(), items.collect());
+        UnwrapRequest { patient, purpose, items, statement: false }
     }
 }

@@ -188,7 +188,12 @@ pub async fn open(
         wrapped: PublicBytes::from(row.row.wrapped.as_slice()),
         kek_epoch: row.row.kek_epoch,
     });
-    let request = UnwrapRequest { patient: patient.clone(), purpose: reader.purpose, items: items.collect() };
+    let request = UnwrapRequest {
+        patient: patient.clone(),
+        purpose: reader.purpose,
+        items: items.collect(),
+        statement: false,
+    };
     let unwrapped = app.policy.unwrap(&reader.token, &request).await?;
     let mut keys: HashMap<(RecordId, u32), Key32> =
         unwrapped.keys.into_iter().map(|key| ((key.record, key.version), key.dek)).collect();

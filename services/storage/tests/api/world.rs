@@ -20,8 +20,8 @@ use hbc_types::purpose::{Action, Purpose};
 use hbc_types::secret::{Bytes, Key32};
 use hbc_types::wire::access::{
     Admission, AdmissionRequest, AllowedLabels, AnchoredRequest, ConsentVersion, DataKey, DataKeys,
-    DataKeysRequest, DecisionAnswer, DecisionRequest, Labels, NumbersStatement, ReleasedKey, TagKey,
-    UnwrapRequest, Unwrapped, VoidRequest,
+    DataKeysRequest, DecisionAnswer, DecisionRequest, Labels, ReleasedKey, TagKey, UnwrapRequest, Unwrapped,
+    VoidRequest,
 };
 use hbc_types::wire::token::AccessClaims;
 use hbc_types::{Clock, Digest, Random};
@@ -340,7 +340,7 @@ impl Inner {
         self.released += keys.len();
         ok(&Unwrapped {
             keys,
-            numbers: NumbersStatement { sets: Vec::new(), jws: String::new() },
+            numbers: None,
             receipt: None,
             rule: denied.then(|| "no-grant".to_owned()),
             known: self.tells(&caller, patient, request.items.iter().map(|item| item.labels)),

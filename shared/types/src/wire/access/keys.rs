@@ -93,6 +93,10 @@ pub struct UnwrapRequest {
     pub purpose: Purpose,
     /// What is to be opened, at most 10,000.
     pub items: Vec<UnwrapItem>,
+    /// Whether the state of all numbers is wanted beside the keys: it grows with what happened to the label sets, a read without
+    /// it does not.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub statement: bool,
 }
 
 /// A wrapped data key with everything its wrap is bound to.
@@ -120,8 +124,10 @@ pub struct UnwrapItem {
 pub struct Unwrapped {
     /// The keys of what is allowed.
     pub keys: Vec<ReleasedKey>,
-    /// The state of the numbers of every label set touched: a gap in them is a withheld record.
-    pub numbers: NumbersStatement,
+    /// Where it was asked for: the state of the numbers of every label set that is open to the caller. A gap in them is a withheld
+    /// record.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub numbers: Option<NumbersStatement>,
     /// The receipt; absent for the directory.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub receipt: Option<ReceiptId>,

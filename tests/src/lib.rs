@@ -4,6 +4,7 @@
 //! somebody with a session. Waiting is always for a condition, with a deadline ([`wait::until`]); nothing sleeps.
 
 pub mod app;
+pub mod apps;
 pub mod ask;
 pub mod chain;
 pub mod consents;

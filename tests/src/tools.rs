@@ -59,3 +59,54 @@ pub async fn say(mut client: Command, given: &Value) -> Result<String> {
     ensure!(output.status.success(), "the client failed: {said}\n{errors}");
     Ok(said.trim().to_owned())
 }
+
+/// A client's program that asks and is answered, a line each.
+pub struct Talk {
+    child: tokio::process::Child,
+    said: tokio::io::Lines<tokio::io::BufReader<tokio::process::ChildStdout>>,
+    errors: Option<tokio::process::ChildStderr>,
+}
+
+impl Talk {
+    /// Starts it with `given` as its first line.
+    pub async fn begin(program: &Command, given: &Value) -> Result<Self> {
+        use tokio::io::AsyncBufReadExt as _;
+        let mut command = tokio::process::Command::new(program.get_program());
+        command.args(program.get_args()).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = command.kill_on_drop(true).spawn().context("the client cannot be run")?;
+        let said = tokio::io::BufReader::new(child.stdout.take().context("no output")?).lines();
+        let errors = child.stderr.take();
+        let mut talk = Self { child, said, errors };
+        talk.says(&given.to_string()).await?;
+        Ok(talk)
+    }
+
+    /// The next line that it says; what it complains of, if it ends instead.
+    pub async fn hears(&mut self) -> Result<String> {
+        if let Some(line) = self.said.next_line().await? {
+            return Ok(line);
+        }
+        let mut words = String::new();
+        if let Some(errors) = &mut self.errors {
+            use tokio::io::AsyncReadExt as _;
+            errors.read_to_string(&mut words).await?;
+        }
+        anyhow::bail!("the client failed: {words}")
+    }
+
+    /// Answers it with a line.
+    pub async fn says(&mut self, line: &str) -> Result<()> {
+        use tokio::io::AsyncWriteExt as _;
+        let input = self.child.stdin.as_mut().context("no input")?;
+        input.write_all(format!("{line}\n").as_bytes()).await?;
+        Ok(input.flush().await?)
+    }
+
+    /// Waits for its end, which must be a good one.
+    pub async fn ends(mut self) -> Result<()> {
+        drop(self.child.stdin.take());
+        let status = self.child.wait().await?;
+        ensure!(status.success(), "the client failed: {status}");
+        Ok(())
+    }
+}

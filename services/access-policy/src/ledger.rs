@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use hbc_app::{FinalEvent, LedgerEvents, Refusal};
-use hbc_chain::payload::{Affiliation, Consent, ConsentKey, KeyStatus, Payload, Revoke, Staff};
+use hbc_chain::payload::{Affiliation, Consent, ConsentKey, KeyStatus, Order, Payload, Revoke, Staff};
 use hbc_chain::tx::Tx as LedgerTx;
 use hbc_client::ledger::{FinalBlock, FinalTransaction};
 use hbc_db::outbox::Settled;
@@ -75,10 +75,10 @@ const fn concerns_us(payload: &Payload) -> bool {
         | Payload::ConsentKey(_)
         | Payload::Staff(_)
         | Payload::Affiliation(_)
+        | Payload::Order(_)
         | Payload::Receipts(_) => true,
         Payload::MemberVote(_)
         | Payload::ServiceKey(_)
-        | Payload::Order(_)
         | Payload::Anchor(_)
         | Payload::Erase(_)
         | Payload::Release(_)
@@ -167,6 +167,11 @@ async fn stands(app: &App, db: &mut Tx, tx: &LedgerTx) -> Result<bool, Error> {
             // A vote that would still be news had no effect.
             Ok(!record.take(change, tx.kid(), &app.approvers))
         }
+        Payload::Order(order) => {
+            let stored = store::staff::stored_staff(db, &app.protection, order.subject).await?;
+            let mut record = stored.unwrap_or_else(|| Record::new(order.subject));
+            Ok(!record.take_order(order, tx.kid(), &app.approvers))
+        }
         Payload::Affiliation(change) => {
             let (organisation, key) = (change.organisation, change.key);
             let stored = store::staff::stored_membership(db, &app.protection, organisation, key).await?;
@@ -176,7 +181,6 @@ async fn stands(app: &App, db: &mut Tx, tx: &LedgerTx) -> Result<bool, Error> {
         Payload::ConsentKey(_)
         | Payload::MemberVote(_)
         | Payload::ServiceKey(_)
-        | Payload::Order(_)
         | Payload::Anchor(_)
         | Payload::Erase(_)
         | Payload::Receipts(_)
@@ -242,10 +246,10 @@ async fn apply(app: &App, db: &mut Tx, tx: &LedgerTx, at: At<'_>) -> Result<(), 
         Payload::Receipts(_) => store::receipts::batch_final(db, tx.txid(), at.height).await,
         Payload::Staff(change) => staff_voted(app, db, tx.kid(), change, at.changes).await,
         Payload::Affiliation(change) => affiliated(app, db, change, at.changes).await,
+        Payload::Order(order) => ordered(app, db, tx.kid(), order, at.changes).await,
         Payload::ConsentKey(_)
         | Payload::MemberVote(_)
         | Payload::ServiceKey(_)
-        | Payload::Order(_)
         | Payload::Anchor(_)
         | Payload::Erase(_)
         | Payload::Release(_)
@@ -264,6 +268,22 @@ async fn staff_voted(
     let stored = store::staff::stored_staff(db, &app.protection, change.key).await?;
     let mut record = stored.unwrap_or_else(|| Record::new(change.key));
     if record.take(change, signer, &app.approvers) {
+        store::staff::put_staff(db, &app.protection, &record, changes).await?;
+    }
+    Ok(())
+}
+
+/// An operator's order is final: those about apps count here.
+async fn ordered(
+    app: &App,
+    db: &mut Tx,
+    signer: Digest,
+    order: &Order,
+    changes: &Changes,
+) -> Result<(), Error> {
+    let stored = store::staff::stored_staff(db, &app.protection, order.subject).await?;
+    let mut record = stored.unwrap_or_else(|| Record::new(order.subject));
+    if record.take_order(order, signer, &app.approvers) {
         store::staff::put_staff(db, &app.protection, &record, changes).await?;
     }
     Ok(())

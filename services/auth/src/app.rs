@@ -13,11 +13,11 @@ use hbc_client::Endpoint;
 use hbc_db::journal::Journal;
 use hbc_db::{DbError, RowMac};
 use hbc_service::RateLimit;
-use hbc_types::ids::ClientId;
+use hbc_types::ids::{ClientId, OAuthClientId};
 use hbc_types::secret::Key32;
 use hbc_types::wire::oauth::AuthorizationServer;
 
-use crate::config::{Config, SessionSettings};
+use crate::config::{AppSettings, Config, SessionSettings};
 use crate::domain::custody::{Cost, server_key};
 use crate::domain::floors::KINDS;
 use crate::domain::token::TokenIssuer;
@@ -49,12 +49,14 @@ pub struct Core {
     pub access_policy: Endpoint,
     /// How long sessions live.
     pub sessions: SessionSettings,
+    /// Where patients answer apps, and what the apps are let in to; absent: nowhere.
+    pub apps: Option<AppSettings>,
     /// Sign-ups by address.
     pub sign_ups: RateLimit<String>,
     /// Tokens of clients: each is a session for five minutes, which whoever ends them all must end.
     pub client_tokens: RateLimit<ClientId>,
     /// Whatever clients ask for.
-    pub client_requests: RateLimit<ClientId>,
+    pub client_requests: RateLimit<OAuthClientId>,
     /// One password check at a time for an account from an address.
     pub attempts: KeyedLocks,
 }
@@ -102,11 +104,15 @@ impl App {
                 settings.issuer.clone(),
                 settings.audience.clone(),
             ),
-            metadata: AuthorizationServer::at(&settings.issuer),
+            metadata: AuthorizationServer::at(
+                &settings.issuer,
+                config.apps.as_ref().map(|apps| apps.page.as_str()),
+            ),
             keys: Keys { refresh: derived("hbc/refresh-key/v1")?, factors: derived("hbc/factors-key/v1")? },
             approvals: u32::try_from(base.genesis.parameters.approvals)?,
             access_policy: Endpoint::new(&config.access_policy_url)?,
             sessions: config.sessions.clone(),
+            apps: config.apps.clone(),
             sign_ups: RateLimit::new(SIGN_UPS, Duration::from_millis(100)),
             client_tokens: RateLimit::new(CLIENT_TOKENS, Duration::from_secs(2)),
             client_requests: RateLimit::new(CLIENT_REQUESTS, Duration::from_millis(20)),

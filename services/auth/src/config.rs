@@ -36,6 +36,9 @@ pub struct Config {
     /// How long sessions live.
     #[serde(default)]
     pub sessions: SessionSettings,
+    /// How third-party apps come to patients; without it none can.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub apps: Option<AppSettings>,
 }
 
 impl Config {
@@ -67,6 +70,16 @@ impl Default for PasswordSettings {
     fn default() -> Self {
         Self { threads: 0, waiting: 64 }
     }
+}
+
+/// How third-party apps come to patients.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct AppSettings {
+    /// The page where a patient answers an app: the authorisation endpoint (RFC 6749 §3.1).
+    pub page: String,
+    /// The address of the FHIR server, as apps know it: they name it as `aud`.
+    pub fhir_url: String,
 }
 
 /// How long sessions live.

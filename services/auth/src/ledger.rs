@@ -7,7 +7,7 @@ use hbc_db::Tx;
 use crate::app::App;
 use crate::domain::floors::Changes;
 use crate::error::Error;
-use crate::flows::{members, staff};
+use crate::flows::{apps, members, staff};
 
 /// This service's side of the ledger.
 #[derive(Clone, Debug)]
@@ -20,9 +20,8 @@ impl LedgerEvents for Events {
     /// Most transactions are about records and consents and mean nothing to auth.
     fn concerns(&self, payload: &Payload) -> bool {
         match payload {
-            Payload::Staff(_) | Payload::Affiliation(_) | Payload::ConsentKey(_) => true,
+            Payload::Staff(_) | Payload::Affiliation(_) | Payload::ConsentKey(_) | Payload::Order(_) => true,
             Payload::MemberVote(_)
-            | Payload::Order(_)
             | Payload::ServiceKey(_)
             | Payload::Anchor(_)
             | Payload::Erase(_)
@@ -49,9 +48,12 @@ impl LedgerEvents for Events {
                 Ok(rows.revoke_consent_key(tx, &key).await?)
             }
             Payload::Affiliation(_) => members::finalised(rows, tx, event.transaction.txid, event.now).await,
+            Payload::Order(order) => {
+                let (txid, approvals) = (event.transaction.txid, self.0.approvals);
+                apps::finalised(rows, tx, txid, order, approvals, event.now).await
+            }
             Payload::ConsentKey(_)
             | Payload::MemberVote(_)
-            | Payload::Order(_)
             | Payload::ServiceKey(_)
             | Payload::Anchor(_)
             | Payload::Erase(_)

@@ -101,7 +101,7 @@ impl App {
             policy: Policy::new(&config.access_policy_url, base.caller.clone())?,
             index: IndexKey::new(&config.index_key_file.key()?),
             bases: Bases::new(config.fhir_bases.iter().map(String::as_str)),
-            about: About::with_tokens_of(&config.base.issuer),
+            about: About::with_tokens_of(&config.base.issuer, config.authorization_page.as_deref()),
             reconcile: config.reconcile.clone(),
             anchors: config.anchors.clone(),
             room: config.room.clone(),

@@ -25,6 +25,9 @@ pub struct Config {
     /// read like a relative one.
     #[serde(default)]
     pub fhir_bases: Vec<String>,
+    /// The page where patients answer third-party apps, as auth has it; absent where there is none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub authorization_page: Option<String>,
     /// The IPFS daemon.
     pub kubo: KuboSettings,
     /// When segments are anchored.

@@ -10,7 +10,7 @@ use crate::payload::OrderKind;
 use hbc_types::Timestamp;
 use hbc_types::codes::codes;
 use hbc_types::digest::Digest;
-use hbc_types::ids::{AccountId, AgencyId, PatientId};
+use hbc_types::ids::{AccountId, AgencyId, AppId, PatientId};
 use hbc_types::wire::access::{ReceiptRecord, StaffBody};
 
 /// Bytes of a name, a function, a code system or a value at most.
@@ -125,6 +125,53 @@ pub struct OrderBody {
     pub reason: String,
     /// About what.
     pub subject: Digest,
+}
+
+/// What operators register when they let an app ask patients for access. Its canonical JSON is the `reason` of the order
+/// `app-registered`, so that a change of any of it needs operators again.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct AppRegistration {
+    /// Its client id.
+    pub app: AppId,
+    /// SHA-256 of the canonical JSON of its key set; absent for a public client (RFC 6749 §2.1).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub jwks: Option<Digest>,
+    /// By which name patients see it.
+    pub name: String,
+    /// Who answers for it.
+    pub publisher: String,
+    /// Where its users are sent back to, and nowhere else.
+    pub redirect_uris: Vec<String>,
+    /// The most that it may ask for: SMART scopes.
+    pub scope: String,
+}
+
+impl AppRegistration {
+    /// The subject of the orders about an app: SHA-256 of its client id (FORMATS §5).
+    #[must_use]
+    pub fn subject_of(app: &AppId) -> Digest {
+        Digest::of(app.as_str().as_bytes())
+    }
+
+    /// What the order's commitment covers.
+    ///
+    /// # Errors
+    /// When it has no canonical form.
+    pub fn order(&self) -> Result<OrderBody, json::JsonError> {
+        let reason = String::from_utf8(json::encode(self)?)
+            .map_err(|error| json::JsonError::Shape(error.to_string()))?;
+        Ok(OrderBody { kind: OrderKind::AppRegistered, reason, subject: Self::subject_of(&self.app) })
+    }
+
+    /// The registration that an order's body holds, if it is one.
+    #[must_use]
+    pub fn of_order(body: &OrderBody) -> Option<Self> {
+        let OrderBody { kind, reason, subject } = body;
+        let registration: Self = json::decode(reason.as_bytes()).ok()?;
+        let fits = *kind == OrderKind::AppRegistered && *subject == Self::subject_of(&registration.app);
+        fits.then_some(registration)
+    }
 }
 
 impl Body for OrderBody {

@@ -9,6 +9,7 @@ use hbc_types::wire::access::{
     AccessPage, AccessRequestPage, AccessRequestView, Admission, ConsentVersion, DataKeys, DecisionAnswer,
     Explanation, FreezeView, GrantDraft, GrantPage, GrantView, RootView, Unwrapped,
 };
+use hbc_types::wire::apps::{AppAccesses, AppView, Apps, AuthorizationStep, AuthorizationView};
 use hbc_types::wire::auth::{
     AgencyCreated, AgencyView, ConsentKeyRegistered, ConsentSignature, Denial, Me, MemberView,
     PatientCreated, RecoveryCodes, RevocationSignature, Sessions, SteppedUp, Tokens, TotpPrepared,
@@ -112,6 +113,16 @@ operations! {
         register_client() = POST "/v1/me/clients" -> ClientView;
         remove_client(id) = DELETE "/v1/me/clients/{id}" -> Denial;
         set_client_keys(id) = PUT "/v1/me/clients/{id}/jwks" -> ClientView;
+        list_apps() = GET "/v1/apps" -> Apps;
+        register_app() = POST "/v1/apps" -> AppView;
+        show_app(id) = GET "/v1/apps/{id}" -> AppView;
+        approve_app(id) = POST "/v1/apps/{id}/approvals" -> AppView;
+        end_app(id) = POST "/v1/apps/{id}/endings" -> Denial;
+        ask_authorization() = POST "/v1/authorizations" -> AuthorizationStep;
+        show_authorization(id) = GET "/v1/authorizations/{id}" -> AuthorizationView;
+        decide_authorization(id) = POST "/v1/authorizations/{id}/decision" -> AuthorizationStep;
+        list_own_apps() = GET "/v1/me/apps" -> AppAccesses;
+        send_app_away(id) = DELETE "/v1/me/apps/{id}" -> Denial;
         list_agencies() = GET "/v1/agencies" -> Page<AgencyView>;
         sign_up_agency() = POST "/v1/agencies" -> AgencyCreated;
         show_agency(id) = GET "/v1/agencies/{id}" -> AgencyView;

@@ -121,6 +121,10 @@ id!(
     ClientId, "cli"
 );
 id!(
+    /// An app's question to a patient for access, from its coming to the code that answers it.
+    AuthorizationId, "aut"
+);
+id!(
     /// A device or gateway that a patient paired.
     DeviceId, "dev"
 );

@@ -126,6 +126,30 @@ impl Scope {
         Self::parse(&format!("{kind}.{given}{query}")).filter(|scope| scope.level == Level::Patient)
     }
 
+    /// What two scopes both cover.
+    fn meet(&self, other: &Self) -> Option<Self> {
+        let kind = match (self.kind.as_str(), other.kind.as_str()) {
+            (one, "*") => one,
+            ("*", other) => other,
+            (one, other) if one == other => one,
+            _ => return None,
+        };
+        let category = match (self.category, other.category) {
+            (Some(one), Some(other)) if one != other => return None,
+            (one, other) => one.or(other),
+        };
+        let (create, read) = (self.create && other.create, self.read && other.read);
+        let search = self.search && other.search;
+        (self.level == other.level && (create || read || search)).then(|| Self {
+            level: self.level,
+            kind: kind.to_owned(),
+            category,
+            create,
+            read,
+            search,
+        })
+    }
+
     const fn permits(&self, interaction: Interaction) -> bool {
         match interaction {
             Interaction::Read => self.read,
@@ -246,6 +270,14 @@ impl Scopes {
             scope.level == level
                 && all.into_iter().all(|one| !scope.permits(one) || interactions.contains(&one))
         })
+    }
+
+    /// What both these and others allow, if there is anything about records in it.
+    #[must_use]
+    pub fn within(&self, others: &Self) -> Option<Self> {
+        let pairs = self.records.iter().flat_map(|one| others.records.iter().map(move |other| (one, other)));
+        let records = pairs.filter_map(|(one, other)| one.meet(other)).collect();
+        Self::of(records, self.words.intersection(&others.words).copied().collect()).ok()
     }
 
     /// Whether this word is among them.
@@ -409,6 +441,23 @@ mod tests {
         let observations = scopes("patient/Observation.rs");
         assert!(laboratory.are_within(&observations) && !observations.are_within(&laboratory));
         assert!(!scopes("patient/Observation.rs offline_access").are_within(&observations));
+    }
+
+    #[test]
+    fn what_two_allow() {
+        let within = |one: &str, other: &str| scopes(one).within(&scopes(other)).map(|both| both.to_string());
+        let some = "launch/patient patient/Observation.rs patient/Condition.r";
+        assert_eq!(
+            within("launch/patient openid patient/*.rs", some).as_deref(),
+            Some("launch/patient patient/Condition.r patient/Observation.rs")
+        );
+        assert_eq!(within("patient/Observation.rs?category=laboratory", some), Some(
+            "patient/Observation.rs?category=http://terminology.hl7.org/CodeSystem/observation-category|laboratory"
+                .to_owned()
+        ));
+        assert_eq!(within("patient/Patient.rs", some), None);
+        assert_eq!(within("patient/Condition.s", some), None);
+        assert_eq!(within("system/*.rs", some), None);
     }
 
     #[test]

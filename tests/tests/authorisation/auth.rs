@@ -12,7 +12,8 @@ use hbc_types::wire::oauth::JWT_BEARER;
 use serde_json::{Value, json};
 
 use crate::case::Case;
-use crate::world::{World, new_client};
+use crate::world::{self, World, new_client};
+use hbc_tests::apps::new_app;
 
 const FORBIDDEN: [u16; 1] = [403];
 /// The second failure within a second is not even looked at.
@@ -234,6 +235,43 @@ fn own(world: &World) -> Vec<Case> {
     ]
 }
 
+fn apps(world: &World) -> Result<Vec<Case>> {
+    let World { alice, bob, dora, operator, .. } = world;
+    let world::Apps { app, waiting, questions } = &world.apps;
+    let app = app.id.as_str();
+    let register = |person: &Person| new_app(&person.password);
+    let ends = |person: &Person| json!({"password": person.password, "reason": "it is over"});
+    let by_operator = |case: Case, body: &dyn Fn(&Person) -> Value| {
+        case.json(&body(operator))
+            .stranger_with(alice, &body(alice), &FORBIDDEN)
+            .stranger_with(dora, &body(dora), &FORBIDDEN)
+            .rightful(operator)
+    };
+    let [one, two] = questions;
+    let for_patients = |case: Case| case.stranger(dora, &FORBIDDEN).stranger(operator, &FORBIDDEN);
+    Ok(vec![
+        Case::new("auth GET /v1/apps", &[]).for_everybody("apps are for everybody to see").rightful(alice),
+        Case::new("auth GET /v1/apps/{id}", &[app])
+            .for_everybody("apps are for everybody to see")
+            .rightful(alice),
+        by_operator(Case::new("auth POST /v1/apps", &[]), &register),
+        by_operator(Case::new("auth POST /v1/apps/{id}/approvals", &[waiting.as_str()]), &proof),
+        for_patients(Case::new("auth POST /v1/authorizations", &[]))
+            .json(&json!({"query": world.question(app)}))
+            .rightful(alice),
+        for_patients(Case::new("auth GET /v1/authorizations/{id}", &[one.as_str()]))
+            .stranger(bob, &[404])
+            .rightful(alice),
+        for_patients(Case::new("auth POST /v1/authorizations/{id}/decision", &[two.as_str()]))
+            .json(&json!({"allow": true}))
+            .stranger(bob, &[404])
+            .rightful(alice),
+        for_patients(Case::new("auth GET /v1/me/apps", &[])).sees_nothing(bob).rightful(alice),
+        for_patients(Case::new("auth DELETE /v1/me/apps/{id}", &[app])).rightful(alice),
+        by_operator(Case::new("auth POST /v1/apps/{id}/endings", &[waiting.as_str()]), &ends),
+    ])
+}
+
 /// Last: what was suspended comes back, and sessions end.
 fn sessions(world: &World) -> Result<Vec<Case>> {
     let World { alice, bob, dora, otto, .. } = world;
@@ -259,6 +297,7 @@ pub fn cases(world: &World) -> Result<Vec<Case>> {
     all.extend(agencies(world)?);
     all.extend(members(world)?);
     all.extend(clients(world));
+    all.extend(apps(world)?);
     all.extend(sessions(world)?);
     Ok(all)
 }

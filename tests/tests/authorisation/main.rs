@@ -30,7 +30,7 @@ fn listed(name: &str) -> BTreeSet<String> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn every_operation_refuses_nobody_and_strangers_and_serves_its_rightful_caller() -> Result<()> {
-    let Some(app) = TestApp::start().await? else { return Ok(()) };
+    let Some(app) = TestApp::start_with(hbc_tests::apps::with_page).await? else { return Ok(()) };
     let all = operations(&app).await?;
     let world = World::new(app).await?;
     let rows = callers::all();

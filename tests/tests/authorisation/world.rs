@@ -5,15 +5,17 @@ use data_encoding::BASE32_NOPAD;
 use ed25519_dalek::{Signer as _, SigningKey};
 use hbc_client::operations::{auth, storage};
 use hbc_testkit::clients::{ClientKey, claims};
+use hbc_testkit::http::{FORM, form};
 use hbc_tests::consents::new_grant;
 use hbc_tests::{Person, TestApp};
 use hbc_types::Digest;
 use hbc_types::account::{AgencyType, Custody};
-use hbc_types::ids::RecordId;
+use hbc_types::ids::{AppId, AuthorizationId, RecordId};
 use hbc_types::keys::{PublicKey, root_possession_text};
 use hbc_types::labels::Category;
 use hbc_types::secret::{Bytes, SecretText};
 use hbc_types::wire::access::{AccessRequestView, GrantDraft, GrantView};
+use hbc_types::wire::apps::AppView;
 use hbc_types::wire::auth::{AgencyView, ConsentSignatureRequest, NewAgency, TotpPrepared};
 use hbc_types::wire::oauth::{ClientAlgorithm, ClientView};
 use serde_json::{Value, json};
@@ -60,6 +62,8 @@ pub struct World {
     pub client: (ClientView, ClientKey),
     /// The operator.
     pub operator: Person,
+    /// Third-party apps, and their questions to alice.
+    pub apps: Apps,
     /// alice's grant to dora, active.
     pub grant: GrantView,
     /// A draft of alice's that waits for auth's signature.
@@ -70,6 +74,16 @@ pub struct World {
     pub document: RecordId,
     /// alice's observation, which the grant covers.
     pub observation: String,
+}
+
+/// Third-party apps.
+pub struct Apps {
+    /// One that alice let in.
+    pub app: AppView,
+    /// One that was just registered.
+    pub waiting: AppId,
+    /// Two questions of the first to alice.
+    pub questions: [AuthorizationId; 2],
 }
 
 /// A heart rate of this account.
@@ -98,6 +112,11 @@ async fn client(app: &TestApp, agency: &Person) -> Result<(ClientView, ClientKey
 }
 
 impl World {
+    /// The query with which an app sends a browser.
+    pub fn question(&self, app: &str) -> String {
+        hbc_tests::apps::query(&self.app, app, "launch/patient patient/*.rs")
+    }
+
     /// An assertion of the client, good once and for five minutes.
     pub fn assertion(&self) -> String {
         let ((client, key), app) = (&self.client, &self.app);
@@ -160,6 +179,7 @@ impl World {
             rita: (rita, code),
             pia: app.pending_agency(AgencyType::Insurer).await?,
             client: client(&app, &hope).await?,
+            apps: apps(&app, &operator, &alice).await?,
             hope,
             mia,
             max,
@@ -207,6 +227,25 @@ async fn staff(app: &TestApp, operator: &Person, organisation: &Person) -> Resul
     let doctor = app.sign_up_agency(&new).await?;
     app.approve(operator, doctor.agency()?).await?;
     Ok(doctor)
+}
+
+async fn apps(app: &TestApp, operator: &Person, alice: &Person) -> Result<Apps> {
+    let known = app.app(operator).await?;
+    let query = hbc_tests::apps::query(app, known.id.as_str(), "launch/patient offline_access patient/*.rs");
+    let let_in = app.asked(alice, &query).await?;
+    let back = app.allow(alice, &let_in).await?;
+    let code = back.query_pairs().find(|(name, _)| name == "code").context("no code")?.1.into_owned();
+    let fields = form(&[
+        ("grant_type", "authorization_code"),
+        ("code", &code),
+        ("redirect_uri", hbc_tests::apps::BACK),
+        ("client_id", known.id.as_str()),
+        ("code_verifier", hbc_tests::apps::VERIFIER),
+    ]);
+    app.auth.to(auth::grant_token()).body(FORM, fields).fetch().await.context("no token")?;
+    let questions = [app.asked(alice, &query).await?.id, app.asked(alice, &query).await?.id];
+    let waiting = app.app(operator).await?.id;
+    Ok(Apps { app: known, waiting, questions })
 }
 
 async fn carol(app: &TestApp, chain: &Digest) -> Result<Person> {

@@ -1,4 +1,4 @@
-//! Who is an agency in good standing: not who auth says, but who operators approved on the ledger. This service follows the
+//! Who is an agency or an app in good standing: not who auth says, but who operators approved on the ledger. This service follows the
 //! chain itself and counts their votes; what auth tells opens the commitment that they voted for, or counts for nothing.
 //!
 //! Operators and keys of auth are those of the founding document. A vote of one who came later is not counted: then an
@@ -8,9 +8,10 @@
 
 use std::collections::BTreeSet;
 
+use hbc_chain::bodies::{AppRegistration, Body as _, OrderBody};
 use hbc_chain::genesis::Genesis;
 use hbc_chain::json;
-use hbc_chain::payload::{Affiliation, AffiliationStatus, Staff, StaffStatus};
+use hbc_chain::payload::{Affiliation, AffiliationStatus, Order, OrderKind, Staff, StaffStatus};
 use hbc_types::account::{Role, ServiceRole, Standing};
 use hbc_types::ids::AccountId;
 use hbc_types::wire::access::{StaffBody, Subject};
@@ -59,10 +60,10 @@ pub struct Vote {
     pub signer: Digest,
 }
 
-/// A staff profile as final blocks made it.
+/// A staff profile, or the registration of an app, as final blocks made it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Record {
-    /// Kid of the staff key.
+    /// Kid of the staff key; of an app the subject of the orders about it.
     pub key: Digest,
     /// Changes that took effect.
     pub round: u64,
@@ -105,6 +106,37 @@ impl Record {
     }
 }
 
+impl Record {
+    /// Counts a final order about an app, which is known by its order's subject; says whether that was news. One that was ended
+    /// does not come back: another registration is another app.
+    pub fn take_order(&mut self, order: &Order, signer: Digest, approvers: &Approvers) -> bool {
+        let Order { commitment, kind, nonce, subject, chain: _, iat: _ } = order;
+        let status = match kind {
+            OrderKind::AppRegistered => StaffStatus::Active,
+            OrderKind::AppEnded => StaffStatus::Revoked,
+            OrderKind::MisuseLifted | OrderKind::RestoreLifted | OrderKind::RootReplaced => return false,
+        };
+        let is_over = self.status == Some(StaffStatus::Revoked) || self.status == Some(status);
+        if *subject != self.key || *nonce != 0 || is_over || !approvers.operators.contains(&signer) {
+            return false;
+        }
+        let vote = Vote { status: status.code().to_owned(), commitment: *commitment, signer };
+        if !self.votes.insert(vote) {
+            return false;
+        }
+        let same = |vote: &&Vote| vote.status == status.code() && vote.commitment == *commitment;
+        if self.votes.iter().filter(same).count() >= approvers.approvals {
+            self.round += 1;
+            self.status = Some(status);
+            if status == StaffStatus::Active {
+                self.commitment = Some(*commitment);
+            }
+            self.votes.retain(|vote| vote.status != status.code());
+        }
+        true
+    }
+}
+
 /// Whether somebody acts for an organisation, as final blocks made it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Membership {
@@ -135,9 +167,22 @@ impl Membership {
 #[error("{0}")]
 pub struct ProfileError(&'static str);
 
-/// The commitment that a profile opens, if it says of the account what `subject` says.
+/// The commitment that a profile, or the order that registered an app, opens, if it says of the account what `subject` says.
 pub fn open(id: &AccountId, subject: &Subject, profile: &StaffProfile) -> Result<Digest, ProfileError> {
     let salt = profile.salt.to_array::<32>().ok_or(ProfileError("needs a salt of 32 bytes"))?;
+    if let AccountId::App(app) = id {
+        let order = OrderBody::read(profile.body.as_bytes()).map_err(ProfileError)?;
+        let registration =
+            AppRegistration::of_order(&order).ok_or(ProfileError("is no order that registers an app"))?;
+        let same = registration.app == *app
+            && subject.staff_key == Some(order.subject)
+            && subject.name.as_deref() == Some(registration.name.as_str());
+        return if same {
+            Ok(hash::order(&salt, profile.body.as_bytes()))
+        } else {
+            Err(ProfileError("is of somebody else, or says something else"))
+        };
+    }
     let body = json::decode::<StaffBody>(profile.body.as_bytes())
         .map_err(|_form| ProfileError("is no body of a staff profile"))?;
     let StaffBody { agency, agency_type, licence_number: _, name } = body;
@@ -151,10 +196,14 @@ pub fn open(id: &AccountId, subject: &Subject, profile: &StaffProfile) -> Result
     }
 }
 
-/// How an account stands: an agency as auth says *and* the ledger says of the commitment that its profile opened.
+/// How an account stands: an agency and an app as auth says *and* the ledger says of the commitment that was opened.
 #[must_use]
 pub fn standing(subject: &Subject, commitment: Option<Digest>, record: Option<&Record>) -> Standing {
-    if subject.role != Role::Agency || subject.standing != Standing::Active {
+    let is_proven = match subject.role {
+        Role::Agency | Role::App => true,
+        Role::Patient | Role::Operator | Role::Device => false,
+    };
+    if !is_proven || subject.standing != Standing::Active {
         return subject.standing;
     }
     match record.map(|record| (record.status, record.commitment)) {

@@ -5,12 +5,14 @@
 
 use hbc_db::floors::{self, Kinds};
 use hbc_types::Timestamp;
-use hbc_types::ids::{AccountId, ClientId, SessionId};
+use hbc_types::ids::{AccountId, AppId, ClientId, SessionId};
 
 /// Kinds of changes.
-pub const KINDS: Kinds = Kinds { lasting: &[ACCOUNT, CLIENT, CODE, CODES], passing: SESSION };
+pub const KINDS: Kinds = Kinds { lasting: &[ACCOUNT, APP, CLIENT, CODE, CODES], passing: SESSION };
 /// Of an account.
 pub const ACCOUNT: &str = "account";
+/// Of a third-party app.
+pub const APP: &str = "app";
 /// Of an agency's client.
 pub const CLIENT: &str = "client";
 /// Of a recovery code.
@@ -28,6 +30,8 @@ pub type Changes = floors::Changes<Change>;
 pub enum Change {
     /// An account's row was written so many times.
     Account(AccountId, i64),
+    /// How an app stands changed so many times.
+    App(AppId, i64),
     /// The keys of a client, or that it is registered, changed so many times.
     Client(ClientId, i64),
     /// A recovery code was used: its account and the salt of its wrap.
@@ -42,6 +46,7 @@ impl floors::Change for Change {
     fn parts(&self) -> (&'static str, String, i64) {
         match self {
             Self::Account(account, version) => (ACCOUNT, account.to_string(), *version),
+            Self::App(app, version) => (APP, app.to_string(), *version),
             Self::Client(client, version) => (CLIENT, client.to_string(), *version),
             Self::Code(account, salt) => (CODE, code(account, salt), 1),
             Self::Codes(account, made) => (CODES, account.clone(), made.ms()),

@@ -1,6 +1,7 @@
 //! What auth knows without HTTP and without a database: passwords, custody of keys, codes, tokens, throttling,
 //! staff profiles and the checks before a consent is signed.
 
+pub mod authorization;
 pub mod bootstrap;
 pub mod client;
 pub mod common_passwords;

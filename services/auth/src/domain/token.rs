@@ -6,12 +6,13 @@ use std::sync::Arc;
 use ed25519_dalek::{SigningKey, VerifyingKey};
 use hbc_client::jwt;
 use hbc_types::account::Role;
-use hbc_types::ids::{AccountId, SessionId};
+use hbc_types::ids::{AccountId, AppId, PatientId, SessionId};
 use hbc_types::secret::SecretText;
 use hbc_types::wire::token::{
     ACCESS_SECONDS, ACCESS_TYP, AccessClaims, CLIENT_SECONDS, ClientClaims, Jwk, Jwks, fhir_audience,
 };
 use hbc_types::{Random, Timestamp};
+use serde::Serialize;
 
 /// How the credentials of a session were checked.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -71,6 +72,27 @@ pub struct Bearer {
     pub client: Option<ClientClaims>,
 }
 
+/// Claims of an ID token (OpenID Connect Core 1.0 §2). Times are Unix seconds.
+#[derive(Clone, Debug, Serialize)]
+pub struct IdClaims {
+    /// The deployment's auth.
+    pub iss: String,
+    /// Who signed in.
+    pub sub: PatientId,
+    /// For which app.
+    pub aud: AppId,
+    /// Issued at.
+    pub iat: i64,
+    /// Expires at.
+    pub exp: i64,
+    /// The app's own word.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub nonce: Option<String>,
+    /// The FHIR resource of who signed in (SMART App Launch 2.2).
+    #[serde(rename = "fhirUser", skip_serializing_if = "Option::is_none")]
+    pub fhir_user: Option<String>,
+}
+
 /// Signs access tokens. Clones share the key.
 #[derive(Clone)]
 pub struct TokenIssuer {
@@ -114,9 +136,21 @@ impl TokenIssuer {
         now: Timestamp,
         random: &Random,
     ) -> Result<SecretText, jwt::JwtError> {
-        let (aud, life) = match bearer.client {
-            None => (self.audience.clone(), ACCESS_SECONDS),
-            Some(_) => (fhir_audience(&self.audience), CLIENT_SECONDS),
+        let life = if bearer.client.is_some() { CLIENT_SECONDS } else { ACCESS_SECONDS };
+        self.issue_for(bearer, life, now, random)
+    }
+
+    /// The same, which lives for so many seconds.
+    pub fn issue_for(
+        &self,
+        bearer: &Bearer,
+        life: i64,
+        now: Timestamp,
+        random: &Random,
+    ) -> Result<SecretText, jwt::JwtError> {
+        let aud = match bearer.client {
+            None => self.audience.clone(),
+            Some(_) => fhir_audience(&self.audience),
         };
         let claims = AccessClaims {
             iss: self.issuer.clone(),
@@ -135,12 +169,16 @@ impl TokenIssuer {
         };
         self.signer.sign(ACCESS_TYP, &claims).map(SecretText::new)
     }
+
+    /// An ID token. It is for the app and opens nothing: its `typ` is not that of access tokens.
+    pub fn issue_id(&self, claims: &IdClaims) -> Result<SecretText, jwt::JwtError> {
+        self.signer.sign("JWT", claims).map(SecretText::new)
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use hbc_types::ids::PatientId;
 
     #[test]
     fn a_token_opens_under_the_published_key_and_holds_no_rights() {

@@ -9,9 +9,9 @@ use hbc_client::assertion::{Assertion, AssertionClaims, ClientKeys};
 use hbc_db::{Lock, Tx};
 use hbc_service::Caller;
 use hbc_types::account::{AgencyType, Standing};
-use hbc_types::ids::{AccountId, AgencyId, ClientId, OAuthClientId, SessionId};
+use hbc_types::ids::{AccountId, AgencyId, AppId, ClientId, OAuthClientId, SessionId};
 use hbc_types::purpose::Purpose;
-use hbc_types::scope::Scopes;
+use hbc_types::scope::{Interaction, Level, Scopes};
 use hbc_types::secret::SecretText;
 use hbc_types::wire::auth::Denial;
 use hbc_types::wire::oauth::{
@@ -60,6 +60,9 @@ pub async fn register(
     let name = faults.required("name", &name);
     if name.chars().count() > 80 {
         faults.add("name", "may have 80 characters");
+    }
+    if !scope.are_all(Level::System, &[Interaction::Read, Interaction::Search]) || !scope.have_no_words() {
+        faults.add("scope", "a program only reads: system/*.rs and the like");
     }
     faults.into_result().map_err(Error::Invalid)?;
     let keys = keys_of(&jwks)?;
@@ -219,7 +222,8 @@ pub async fn grant(app: &App, proof: ClientProof<'_>, scope: Option<&str>) -> Re
             created_at: now,
             last_used_at: now,
             client: None,
-            oauth_client: Some(proven.client.id.clone()),
+            oauth_client: Some(OAuthClientId::Program(proven.client.id.clone())),
+            let_in: None,
         }),
     };
     let (new, session_client) = (session.clone(), proven.client.id.clone());
@@ -258,6 +262,8 @@ pub async fn grant(app: &App, proof: ClientProof<'_>, scope: Option<&str>) -> Re
         expires_in: LIFE,
         refresh_token: None,
         scope: Some(scope),
+        patient: None,
+        id_token: None,
     })
 }
 
@@ -302,10 +308,7 @@ pub async fn introspect(
 #[derive(Clone, Debug)]
 struct Authenticated {
     client: Client,
-    /// A hash of client and assertion id.
-    assertion: Digest,
-    /// Until when the assertion could come again.
-    until: Timestamp,
+    taken: Taken,
 }
 
 impl Authenticated {
@@ -319,7 +322,7 @@ impl Authenticated {
         if account.standing != Standing::Active {
             return Err(Error::InvalidClient("the agency is not active"));
         }
-        match rows.take_assertion(tx, self.assertion, self.until).await? {
+        match rows.take_assertion(tx, self.taken.id, self.taken.until).await? {
             true => Ok((client, account)),
             false => Err(Error::InvalidClient("the assertion was used before")),
         }
@@ -340,28 +343,58 @@ where
 }
 
 async fn authenticate(app: &App, proof: ClientProof<'_>) -> Result<Authenticated, Error> {
+    let assertion = assertion_of(proof)?;
+    let id = ClientId::parse(assertion.client()).map_err(|_other| unknown())?;
+    let client = registered(&app.store.rows, app.store.db.reads(), &id).await?;
+    let taken = take(app, assertion, &OAuthClientId::Program(id), &client.keys()?)?;
+    Ok(Authenticated { client, taken })
+}
+
+/// The app whose assertion holds; that it comes once, and may act, is seen in the transaction.
+pub async fn known_app(app: &App, proof: ClientProof<'_>) -> Result<(AppId, Taken), Error> {
+    let assertion = assertion_of(proof)?;
+    let id = AppId::parse(assertion.client()).map_err(|_other| unknown())?;
+    let stored = app.store.rows.app(app.store.db.reads(), &id).await?.ok_or_else(unknown)?;
+    let keys = stored.keys()?.ok_or(Error::InvalidClient("a public client has no key"))?;
+    let taken = take(app, assertion, &OAuthClientId::App(id.clone()), &keys)?;
+    Ok((id, taken))
+}
+
+fn refused(error: &hbc_client::jwt::JwtError) -> Error {
+    tracing::info!(assertion.refused = %error, "A client's assertion was refused");
+    unknown()
+}
+
+fn assertion_of(proof: ClientProof<'_>) -> Result<Assertion<'_>, Error> {
     if proof.kind != Some(JWT_BEARER) {
         return Err(Error::InvalidClient("clients prove themselves by a signed assertion (private_key_jwt)"));
     }
     let text = proof.assertion.ok_or(Error::InvalidClient("the assertion is missing"))?;
-    let refused = |error: hbc_client::jwt::JwtError| {
-        tracing::info!(assertion.refused = %error, "A client's assertion was refused");
-        unknown()
-    };
-    let assertion = Assertion::parse(text.expose()).map_err(refused)?;
-    let id = ClientId::parse(assertion.client()).map_err(|_other| unknown())?;
-    if proof.client_id.is_some_and(|other| other != id.as_str()) {
+    let assertion = Assertion::parse(text.expose()).map_err(|error| refused(&error))?;
+    if proof.client_id.is_some_and(|other| other != assertion.client()) {
         return Err(Error::InvalidClient("`client_id` is not the assertion's client"));
     }
-    let client = registered(&app.store.rows, app.store.db.reads(), &id).await?;
+    Ok(assertion)
+}
+
+/// An assertion that holds under a client's keys.
+#[derive(Clone, Debug)]
+pub struct Taken {
+    /// A hash of client and assertion id.
+    pub id: Digest,
+    /// Until when the assertion could come again.
+    pub until: Timestamp,
+}
+
+fn take(app: &App, assertion: Assertion<'_>, id: &OAuthClientId, keys: &ClientKeys) -> Result<Taken, Error> {
     let claims = assertion
-        .verify(&client.keys()?, &[&app.metadata.token_endpoint, &app.metadata.issuer, app.issuer.issuer()])
-        .map_err(refused)?;
+        .verify(keys, &[&app.metadata.token_endpoint, &app.metadata.issuer, app.issuer.issuer()])
+        .map_err(|error| refused(&error))?;
     check_times(&claims, app.clock.now())?;
-    app.client_requests.check(&id).map_err(|_too_many| Error::TooManyAttempts(Duration::from_secs(1)))?;
+    app.client_requests.check(id).map_err(|_too_many| Error::TooManyAttempts(Duration::from_secs(1)))?;
     let name = [id.as_str(), "\n", &claims.jti].concat();
     let until = Timestamp::from_ms(claims.exp.saturating_add(LEEWAY_SECONDS).saturating_mul(1_000));
-    Ok(Authenticated { client, assertion: Digest::of(name.as_bytes()), until })
+    Ok(Taken { id: Digest::of(name.as_bytes()), until })
 }
 
 fn check_times(claims: &AssertionClaims, now: Timestamp) -> Result<(), Error> {
@@ -421,7 +454,7 @@ async fn end_sessions(
 ) -> Result<Vec<SessionId>, Error> {
     let mut ended = Vec::new();
     for session in rows.open_sessions(&mut *tx, client.account.as_str(), now).await? {
-        if session.is_of(&client.id) {
+        if session.is_of(&OAuthClientId::Program(client.id.clone())) {
             ended.push(session.id.clone());
             end(rows, tx, session, reason, now).await?;
         }

@@ -2,6 +2,8 @@
 
 pub mod account;
 pub mod agencies;
+pub mod apps;
+pub mod authorizations;
 pub mod clients;
 pub mod codes;
 pub mod consents;

@@ -14,7 +14,7 @@ use crate::domain::{password, recovery};
 use crate::error::Error;
 use crate::flows::account::open_key;
 use crate::flows::login::{Guard, Origin, Proof, prove};
-use crate::flows::{account, clients, codes, sessions};
+use crate::flows::{account, authorizations, clients, codes, sessions};
 use crate::jobs::push;
 use crate::store::StoreError;
 use crate::store::accounts::Account;
@@ -61,6 +61,10 @@ pub async fn recover(app: &App, request: Recovery, address: &str) -> Result<(), 
                 if let AccountId::Agency(agency) = &id {
                     // Whoever had the password may have registered one.
                     ended.extend(clients::remove_all(&rows, tx, agency, now).await?);
+                }
+                if let AccountId::Patient(patient) = &id {
+                    // Or have let an app in.
+                    ended.extend(authorizations::send_away_in(&rows, tx, patient, None, now).await?);
                 }
                 Ok(ended)
             })

@@ -6,9 +6,10 @@ use hbc_app::jobs::enqueue;
 use hbc_db::Tx;
 use hbc_service::Caller;
 use hbc_types::account::Standing;
-use hbc_types::ids::{AccountId, SessionId};
+use hbc_types::ids::{AccountId, OAuthClientId, SessionId};
 use hbc_types::secret::SecretText;
 use hbc_types::wire::auth::{Denial, SessionView, SteppedUp, Tokens};
+use hbc_types::wire::oauth::TokenResponse;
 use hbc_types::wire::token::ACCESS_SECONDS;
 use hbc_types::{Digest, Timestamp};
 
@@ -17,6 +18,7 @@ use crate::domain::client;
 use crate::domain::refresh::{GRACE, RefreshToken};
 use crate::domain::token::{Amr, Bearer};
 use crate::error::Error;
+use crate::flows::authorizations::{self, Presented};
 use crate::flows::login::{Proof, prove};
 use crate::jobs::TellSession;
 use crate::jobs::push;
@@ -49,6 +51,7 @@ pub async fn log_in(
             last_used_at: now,
             client: user_agent.and_then(client::coarse),
             oauth_client: None,
+            let_in: None,
         }),
     };
     let refresh = RefreshToken::random(&app.random);
@@ -70,8 +73,12 @@ pub async fn log_in(
     tokens(app, &proven.account, &session, &refresh, now)
 }
 
-fn stored(app: &App, session: &Session, hash: Digest, now: Timestamp) -> StoredToken {
-    let idle = now.plus(Duration::from_secs(u64::from(app.sessions.idle_hours) * 3600));
+/// A refresh token of a session, as it is kept. A user's ends when it is not used; an app's lives as long as the patient said.
+pub fn stored(app: &App, session: &Session, hash: Digest, now: Timestamp) -> StoredToken {
+    let idle = match session.let_in() {
+        None => now.plus(Duration::from_secs(u64::from(app.sessions.idle_hours) * 3600)),
+        Some(_) => session.expires_at,
+    };
     StoredToken { hash, session: session.id.clone(), expires_at: idle.min(session.expires_at), used_at: None }
 }
 
@@ -145,13 +152,52 @@ fn tokens(
 /// What a refresh came to inside its transaction.
 #[derive(Debug)]
 enum Refreshed {
-    Granted(Box<(Account, Session)>),
+    /// Of a user with the account, of an app without.
+    Granted(Box<(Option<Account>, Session)>),
     Reused(SessionId),
 }
 
 /// Gives new tokens for the latest refresh token of a family. The token before it still gets the same answer for ten
 /// seconds; any other use of a used token ends the family.
 pub async fn refresh(app: &App, token: &SecretText) -> Result<Tokens, Error> {
+    let renewed = renewed(app, token, None).await.map_err(|error| match error {
+        // An app's: here it is no token.
+        Error::InvalidClient(_) => Error::Unauthenticated,
+        error => error,
+    });
+    let (account, session, next, now) = renewed?;
+    tokens(app, &account.ok_or(Error::Unauthenticated)?, &session, &next, now)
+}
+
+/// The same at the token endpoint: of a user's session, or of an app that shows who it is.
+pub async fn refresh_any(
+    app: &App,
+    token: &SecretText,
+    presented: Option<Presented>,
+    scope: Option<&str>,
+) -> Result<TokenResponse, Error> {
+    let (account, session, next, now) = renewed(app, token, presented).await?;
+    let Some(account) = account else {
+        return authorizations::tokens(app, &session, Some(next.write()), scope, now);
+    };
+    let Tokens { access_token, expires_in, refresh_token, token_type, account: _, role: _, session: _ } =
+        tokens(app, &account, &session, &next, now)?;
+    Ok(TokenResponse {
+        access_token,
+        token_type,
+        expires_in,
+        refresh_token: Some(refresh_token),
+        scope: None,
+        patient: None,
+        id_token: None,
+    })
+}
+
+async fn renewed(
+    app: &App,
+    token: &SecretText,
+    presented: Option<Presented>,
+) -> Result<(Option<Account>, Session, RefreshToken, Timestamp), Error> {
     let token = RefreshToken::parse(token).ok_or(Error::Unauthenticated)?;
     let next = token.successor(&app.keys.refresh);
     let (now, hash, next_hash) = (app.clock.now(), token.hash(), next.hash());
@@ -159,11 +205,13 @@ pub async fn refresh(app: &App, token: &SecretText) -> Result<Tokens, Error> {
     let outcome = app
         .store
         .write(move |tx, rows| {
-            Box::pin(async move { rotate(&job_app, (tx, &rows), hash, next_hash, now).await })
+            Box::pin(async move {
+                rotate(&job_app, (tx, &rows), (hash, next_hash), presented.as_ref(), now).await
+            })
         })
         .await?;
     match outcome {
-        Refreshed::Granted(granted) => tokens(app, &granted.0, &granted.1, &next, now),
+        Refreshed::Granted(granted) => Ok((granted.0, granted.1, next, now)),
         Refreshed::Reused(session) => {
             tracing::warn!(session.id = %session, "A refresh token was used twice: its family is dead");
             push::told(app, session.as_str()).await?;
@@ -175,8 +223,8 @@ pub async fn refresh(app: &App, token: &SecretText) -> Result<Tokens, Error> {
 async fn rotate(
     app: &App,
     (tx, rows): (&mut Tx, &Rows),
-    hash: Digest,
-    next_hash: Digest,
+    (hash, next_hash): (Digest, Digest),
+    presented: Option<&Presented>,
     now: Timestamp,
 ) -> Result<Refreshed, Error> {
     let mut token = rows.token(&mut *tx, hash).await?.ok_or(Error::Unauthenticated)?;
@@ -184,10 +232,17 @@ async fn rotate(
     if !session.is_live(now) {
         return Err(if token.used_at.is_some() { Error::TokenReused } else { Error::Unauthenticated });
     }
-    let account = rows.account(&mut *tx, session.account.as_str()).await?.ok_or(Error::Unauthenticated)?;
-    if account.standing == Standing::Suspended {
-        return Err(Error::Suspended);
-    }
+    let account = if session.let_in().is_some() {
+        authorizations::may_go_on(rows, tx, &session, presented).await?;
+        None
+    } else {
+        let account = rows.account(&mut *tx, session.account.as_str()).await?;
+        let account = account.ok_or(Error::Unauthenticated)?;
+        if account.standing == Standing::Suspended {
+            return Err(Error::Suspended);
+        }
+        Some(account)
+    };
     match token.used_at {
         None if now >= token.expires_at => return Err(Error::Unauthenticated),
         None => {
@@ -335,7 +390,10 @@ pub async fn list(app: &App, caller: &Caller) -> Result<Vec<SessionView>, Error>
         last_used_at: last_used(&session),
         expires_at: session.expires_at.min(last_used(&session).plus(idle)),
         second_factor: session.amr == Amr::PasswordAndCode,
-        client_id: session.told.as_ref().and_then(|told| told.oauth_client.clone()),
+        client_id: session.told.as_ref().and_then(|told| match &told.oauth_client {
+            Some(OAuthClientId::Program(client)) => Some(client.clone()),
+            _ => None,
+        }),
         client: session.told.and_then(|told| told.client),
         id: session.id,
     };

@@ -30,7 +30,7 @@ use crate::store::staff::{AUTH, StaffSignature};
 const KIND: &str = "identity.staff";
 
 /// The operator's key, opened with a freshly checked password.
-async fn operator_key(
+pub async fn operator_key(
     app: &App,
     operator: &Account,
     signature: SigningPassword,

@@ -16,8 +16,14 @@ impl Job for TellDenial {
     const RETRY: Retry = push::RETRY;
 
     async fn run(app: &App, account: AccountId) -> Result<(), JobError> {
+        if let AccountId::App(id) = &account {
+            return match app.store.rows.app(app.db.reads(), id).await? {
+                Some(stored) => Ok(push::deny_subject(app, &account, stored.standing).await?),
+                None => Ok(()),
+            };
+        }
         match app.store.rows.account(app.db.reads(), account.as_str()).await? {
-            Some(account) => Ok(push::deny_subject(app, &account).await?),
+            Some(account) => Ok(push::deny_subject(app, &account.id, account.standing).await?),
             None => Ok(()),
         }
     }

@@ -36,6 +36,7 @@ async fn prune(app: &App) -> Result<(), Error> {
             Box::pin(async move {
                 rows.prune_sessions(tx, now.minus(day), soon).await?;
                 rows.prune_assertions(tx, soon).await?;
+                rows.prune_authorizations(tx, now.minus(day)).await?;
                 Ok(rows.prune_throttle(tx, now.minus(day), now.minus(day * 90)).await?)
             })
         })

@@ -17,6 +17,7 @@ use hbc_types::wire::token::ACCESS_SECONDS;
 use crate::app::App;
 use crate::error::Error;
 use crate::store::accounts::Account;
+use crate::store::apps::App as StoredApp;
 use crate::store::sessions::Session;
 
 /// How long one call may take while a caller waits for it.
@@ -64,6 +65,22 @@ pub async fn put_subject(app: &App, account: &Account) -> Result<(), ClientError
     finish(app, call).await
 }
 
+/// Tells how an app stands, with what opens the order that registered it.
+pub async fn put_app(app: &App, stored: &StoredApp) -> Result<(), ClientError> {
+    let subject = Subject {
+        role: Role::App,
+        standing: stored.standing,
+        agency_type: None,
+        name: Some(stored.name.clone()),
+        organisation: None,
+        staff_key: Some(stored.subject),
+        profile: Some(StaffProfile { body: stored.body.clone(), salt: stored.salt.as_slice().into() }),
+        revision: u64::try_from(stored.revision).unwrap_or(0),
+    };
+    let account = AccountId::App(stored.id.clone());
+    finish(app, app.access_policy.to(access_policy::put_subject(&account)).json(&subject)).await
+}
+
 /// Tells a patient's root key.
 pub async fn pin(app: &App, account: &Account) -> Result<(), ClientError> {
     let (AccountId::Patient(patient), Some(custody)) = (&account.id, account.custody) else { return Ok(()) };
@@ -76,12 +93,12 @@ pub async fn pin(app: &App, account: &Account) -> Result<(), ClientError> {
 }
 
 /// Tells whether an account is denied.
-pub async fn deny_subject(app: &App, account: &Account) -> Result<(), ClientError> {
-    if account.standing == Standing::Suspended {
-        let call = app.access_policy.to(access_policy::put_denial("subject", &account.id));
+pub async fn deny_subject(app: &App, account: &AccountId, standing: Standing) -> Result<(), ClientError> {
+    if standing == Standing::Suspended {
+        let call = app.access_policy.to(access_policy::put_denial("subject", account));
         return finish(app, call.json(&NewDenial { until: None })).await;
     }
-    match finish(app, app.access_policy.to(access_policy::delete_denial("subject", &account.id))).await {
+    match finish(app, app.access_policy.to(access_policy::delete_denial("subject", account))).await {
         Err(error) if error.status() == Some(404) => Ok(()),
         outcome => outcome,
     }

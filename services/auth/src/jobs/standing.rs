@@ -16,6 +16,12 @@ impl Job for TellStanding {
     const RETRY: Retry = push::RETRY;
 
     async fn run(app: &App, account: AccountId) -> Result<(), JobError> {
+        if let AccountId::App(id) = &account {
+            return match app.store.rows.app(app.db.reads(), id).await? {
+                Some(stored) => Ok(push::put_app(app, &stored).await?),
+                None => Ok(()),
+            };
+        }
         match app.store.rows.account(app.db.reads(), account.as_str()).await? {
             Some(account) => Ok(push::put_subject(app, &account).await?),
             None => Ok(()),

@@ -1,6 +1,8 @@
 //! The HTTP table of auth. A handler parses, authorises by its argument types, calls one flow, answers.
 
 pub mod agencies;
+pub mod apps;
+pub mod authorizations;
 pub mod clients;
 pub mod consents;
 pub mod me;
@@ -46,6 +48,16 @@ pub fn table(routes: &mut Routes<'_>) {
         .service(clients::register)
         .service(clients::set_keys)
         .service(clients::remove)
+        .service(apps::list)
+        .service(apps::show)
+        .service(apps::register)
+        .service(apps::approve)
+        .service(apps::end)
+        .service(authorizations::ask)
+        .service(authorizations::show)
+        .service(authorizations::decide)
+        .service(authorizations::list)
+        .service(authorizations::send_away)
         .service(members::list)
         .service(members::take_in)
         .service(members::dismiss)

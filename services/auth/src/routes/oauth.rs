@@ -12,6 +12,7 @@ use hbc_types::wire::oauth::{
 };
 
 use crate::app::App;
+use crate::flows::authorizations::{self, Exchange};
 use crate::flows::clients::{self, ClientProof};
 use crate::flows::sessions;
 
@@ -19,6 +20,17 @@ use crate::flows::sessions;
 const REFRESH: &str = "refresh_token";
 /// The grant type of clients.
 const CLIENT: &str = "client_credentials";
+
+/// The grant type of apps.
+const CODE: &str = "authorization_code";
+
+fn proof(form: &TokenRequest) -> ClientProof<'_> {
+    ClientProof {
+        kind: form.client_assertion_type.as_deref(),
+        assertion: form.client_assertion.as_ref(),
+        client_id: form.client_id.as_deref(),
+    }
+}
 
 /// How requests to these endpoints are refused.
 pub const fn dialect() -> Dialect {
@@ -50,8 +62,8 @@ fn error(problem: &Problem) -> String {
     serde_json::to_string(&error).unwrap_or_default()
 }
 
-/// The token endpoint (RFC 6749 §3.2): gives new tokens for the latest refresh token, and tokens to an agency's program that
-/// proves itself.
+/// The token endpoint (RFC 6749 §3.2): gives tokens to an app for a code, new tokens for the latest refresh token, and tokens to an
+/// agency's program that proves itself.
 ///
 /// Each refresh token is good once; for ten seconds more it gets the same answer, in case that was lost. Any later use ends
 /// the whole session. A program's token is good for five minutes and for `/fhir` alone.
@@ -72,24 +84,26 @@ pub async fn grant(
     let form = form.into_value();
     let answer = match form.grant_type.as_str() {
         REFRESH => {
-            let token = form.refresh_token.ok_or_else(|| Problem::invalid(REFRESH, "is missing"))?;
-            let tokens = sessions::refresh(&app, &token).await?;
-            TokenResponse {
-                access_token: tokens.access_token,
-                token_type: tokens.token_type,
-                expires_in: tokens.expires_in,
-                refresh_token: Some(tokens.refresh_token),
-                scope: None,
-            }
-        }
-        CLIENT => {
-            let proof = ClientProof {
-                kind: form.client_assertion_type.as_deref(),
-                assertion: form.client_assertion.as_ref(),
-                client_id: form.client_id.as_deref(),
+            let token = form.refresh_token.as_ref().ok_or_else(|| Problem::invalid(REFRESH, "is missing"))?;
+            let proof = proof(&form);
+            let presented = match proof.client_id.is_some() || proof.assertion.is_some() {
+                true => Some(authorizations::present(&app, proof).await?),
+                // A user's own session; of an app it is not enough.
+                false => None,
             };
-            clients::grant(&app, proof, form.scope.as_deref()).await?
+            sessions::refresh_any(&app, token, presented, form.scope.as_deref()).await?
         }
+        CODE => {
+            let missing = |name: &str| Problem::invalid(name, "is missing");
+            let with = Exchange {
+                code: form.code.as_ref().ok_or_else(|| missing("code"))?,
+                verifier: form.code_verifier.as_ref().ok_or_else(|| missing("code_verifier"))?,
+                redirect_uri: form.redirect_uri.as_deref().ok_or_else(|| missing("redirect_uri"))?,
+            };
+            let presented = authorizations::present(&app, proof(&form)).await?;
+            authorizations::exchange(&app, presented, with).await?
+        }
+        CLIENT => clients::grant(&app, proof(&form), form.scope.as_deref()).await?,
         _ => return Err(Problem::new(Slug::UnsupportedGrantType)),
     };
     Ok(HttpResponse::Ok().insert_header((PRAGMA, "no-cache")).json(answer))

@@ -5,6 +5,8 @@
 //! columns takes its row apart without `..`: a field that is added does not compile until the MAC covers it.
 
 pub mod accounts;
+pub mod apps;
+pub mod authorizations;
 pub mod clients;
 pub mod consent_keys;
 pub mod factors;
@@ -31,6 +33,7 @@ pub const MIGRATIONS: &[Migration] = migrations![
     7 "session clients" "../../migrations/0007_session_clients.sql",
     8 "reasons" "../../migrations/0008_reasons.sql",
     9 "clients" "../../migrations/0009_clients.sql",
+    10 "apps" "../../migrations/0010_apps.sql",
 ];
 
 /// What goes wrong in the store.

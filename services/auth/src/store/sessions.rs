@@ -1,7 +1,8 @@
 //! Sessions (families of refresh tokens) and the tokens themselves, of which only hashes are kept.
 
 use hbc_db::{Column, DbError, Tx};
-use hbc_types::ids::{AccountId, ClientId, SessionId};
+use hbc_types::ids::{AccountId, OAuthClientId, PatientId, SessionId};
+use hbc_types::scope::Scopes;
 use hbc_types::{Digest, Timestamp};
 use sqlx::any::AnyRow;
 
@@ -43,11 +44,33 @@ pub struct Told {
     pub last_used_at: Timestamp,
     /// With what, coarsely ([`crate::domain::client`]).
     pub client: Option<String>,
-    /// The program that it is of, if the account itself did not sign in.
-    pub oauth_client: Option<ClientId>,
+    /// The client that it is of, if the account itself did not sign in.
+    pub oauth_client: Option<OAuthClientId>,
+    /// Apps: for whom.
+    pub let_in: Option<LetIn>,
+}
+
+/// What a patient let an app in for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LetIn {
+    /// The patient.
+    pub patient: PatientId,
+    /// What for.
+    pub scopes: Scopes,
 }
 
 impl Session {
+    fn with_columns<T>(&self, work: impl FnOnce(&[Column<'_>]) -> T) -> T {
+        let let_in = self.told.as_ref().and_then(|told| told.let_in.as_ref());
+        let scopes = let_in.map(|let_in| let_in.scopes.to_string());
+        let mut columns = self.columns();
+        if let (Some(let_in), Some(scopes)) = (let_in, &scopes) {
+            columns.extend([Column::from(let_in.patient.as_str()), scopes.into()]);
+        }
+        work(&columns)
+    }
+
+    /// All but what an app was let in for.
     fn columns(&self) -> Vec<Column<'_>> {
         let Self { id, account, amr, auth_time, expires_at, ended_at, end_reason, told } = self;
         let mut columns = vec![
@@ -59,7 +82,7 @@ impl Session {
             ended_at.map(Timestamp::ms).into(),
             end_reason.as_ref().into(),
         ];
-        if let Some(Told { created_at, last_used_at, client, oauth_client }) = told {
+        if let Some(Told { created_at, last_used_at, client, oauth_client, let_in: _last }) = told {
             let told: [Column<'_>; 3] =
                 [created_at.ms().into(), last_used_at.ms().into(), client.as_ref().into()];
             columns.extend(told);
@@ -82,8 +105,14 @@ impl Session {
 
     /// Whether it is of this client.
     #[must_use]
-    pub fn is_of(&self, client: &ClientId) -> bool {
+    pub fn is_of(&self, client: &OAuthClientId) -> bool {
         self.told.as_ref().is_some_and(|told| told.oauth_client.as_ref() == Some(client))
+    }
+
+    /// What an app was let in for.
+    #[must_use]
+    pub fn let_in(&self) -> Option<&LetIn> {
+        self.told.as_ref().and_then(|told| told.let_in.as_ref())
     }
 
     /// Whether it counts at `now`.
@@ -104,13 +133,19 @@ impl Session {
             end_reason: row.text_opt("end_reason")?,
             told: match (row.time_opt("created_at_ms")?, row.time_opt("last_used_at_ms")?) {
                 (Some(created_at), Some(last_used_at)) => {
+                    let let_in = match (row.parsed_opt("patient")?, row.parsed_opt("scopes")?) {
+                        (Some(patient), Some(scopes)) => Some(LetIn { patient, scopes }),
+                        _ => None,
+                    };
                     let oauth_client = row.parsed_opt("oauth_client")?;
-                    Some(Told { created_at, last_used_at, client: row.text_opt("client")?, oauth_client })
+                    let client = row.text_opt("client")?;
+                    Some(Told { created_at, last_used_at, client, oauth_client, let_in })
                 }
                 _ => None,
             },
         };
-        rows.check(SESSIONS, &session.columns(), &row.bytes("mac")?)?;
+        let mac = row.bytes("mac")?;
+        session.with_columns(|columns| rows.check(SESSIONS, columns, &mac))?;
         Ok(session)
     }
 
@@ -151,10 +186,11 @@ impl Rows {
     /// Adds a session.
     pub async fn insert_session(&self, tx: &mut Tx, session: &Session) -> Result<(), StoreError> {
         let Session { id, account, amr, auth_time, expires_at, ended_at, end_reason, told } = session;
+        let let_in = told.as_ref().and_then(|told| told.let_in.as_ref());
         sqlx::query(
             "INSERT INTO sessions (id, account, amr, auth_time_ms, expires_at_ms, ended_at_ms, end_reason, mac,
-                 created_at_ms, last_used_at_ms, client, oauth_client)
-             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)",
+                 created_at_ms, last_used_at_ms, client, oauth_client, patient, scopes)
+             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14)",
         )
         .bind(id.as_str().to_owned())
         .bind(account.as_str().to_owned())
@@ -163,11 +199,13 @@ impl Rows {
         .bind(expires_at.ms())
         .bind(ended_at.map(Timestamp::ms))
         .bind(end_reason.clone())
-        .bind(self.mac_of(SESSIONS, &session.columns()))
+        .bind(session.with_columns(|columns| self.mac_of(SESSIONS, columns)))
         .bind(told.as_ref().map(|told| told.created_at.ms()))
         .bind(told.as_ref().map(|told| told.last_used_at.ms()))
         .bind(told.as_ref().and_then(|told| told.client.clone()))
         .bind(told.as_ref().and_then(|told| told.oauth_client.as_ref()).map(ToString::to_string))
+        .bind(let_in.map(|let_in| let_in.patient.to_string()))
+        .bind(let_in.map(|let_in| let_in.scopes.to_string()))
         .execute(tx)
         .await?;
         Ok(())
@@ -206,6 +244,30 @@ impl Rows {
         .bind(now.ms())
         .fetch_all(executor)
         .await?;
+        self.unended(&rows)
+    }
+
+    /// Sessions of apps that a patient let in, which count at `now`.
+    pub async fn app_sessions<'e, E>(
+        &self,
+        executor: E,
+        patient: &PatientId,
+        now: Timestamp,
+    ) -> Result<Vec<Session>, StoreError>
+    where
+        E: sqlx::Executor<'e, Database = sqlx::Any>,
+    {
+        let rows = sqlx::query(
+            "SELECT * FROM sessions WHERE patient = $1 AND ended_at_ms IS NULL AND expires_at_ms > $2",
+        )
+        .bind(patient.as_str().to_owned())
+        .bind(now.ms())
+        .fetch_all(executor)
+        .await?;
+        self.unended(&rows)
+    }
+
+    fn unended(&self, rows: &[AnyRow]) -> Result<Vec<Session>, StoreError> {
         let read: Vec<Session> = rows.iter().map(|row| Session::read(row, self)).collect::<Result<_, _>>()?;
         Ok(read.into_iter().filter(|session| !floors::has_ended(&self.floors, &session.id)).collect())
     }
@@ -223,7 +285,7 @@ impl Rows {
                 .bind(session.id.as_str().to_owned())
                 .bind(session.ended_at.map(Timestamp::ms))
                 .bind(session.end_reason.clone())
-                .bind(self.mac_of(SESSIONS, &session.columns()))
+                .bind(session.with_columns(|columns| self.mac_of(SESSIONS, columns)))
                 .execute(tx)
                 .await?;
         Ok(DbError::one_row(done.rows_affected())?)
@@ -238,7 +300,7 @@ impl Rows {
         .bind(session.amr.code())
         .bind(session.auth_time.ms())
         .bind(session.told.as_ref().map(|told| told.last_used_at.ms()))
-        .bind(self.mac_of(SESSIONS, &session.columns()))
+        .bind(session.with_columns(|columns| self.mac_of(SESSIONS, columns)))
         .execute(tx)
         .await?;
         Ok(DbError::one_row(done.rows_affected())?)

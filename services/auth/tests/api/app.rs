@@ -6,7 +6,9 @@ use std::time::Duration;
 use ed25519_dalek::SigningKey;
 use hbc_app::{LedgerJournal, Service as _, Settings, Surroundings};
 use hbc_auth::testing::{App, MIGRATIONS};
-use hbc_auth::{Application, Auth, Config, Cost, OperatorsFile, PasswordSettings, SessionSettings, operator};
+use hbc_auth::{
+    AppSettings, Application, Auth, Config, Cost, OperatorsFile, PasswordSettings, SessionSettings, operator,
+};
 use hbc_chain::genesis::{Genesis, Named};
 use hbc_chain::tx::Tx;
 use hbc_client::ledger::Journal;
@@ -120,6 +122,10 @@ impl TestApp {
             access_policy_url: access_policy.uri(),
             passwords: PasswordSettings::default(),
             sessions: SessionSettings::default(),
+            apps: Some(AppSettings {
+                page: "https://portal.example/oauth/authorize".to_owned(),
+                fhir_url: "https://records.example/fhir".to_owned(),
+            }),
         };
         let mut app = Self {
             clock,

@@ -11,6 +11,7 @@
 mod accounts;
 mod agencies;
 mod app;
+mod apps;
 mod clients;
 mod consents;
 mod credentials_in_flight;

@@ -82,6 +82,8 @@ impl Plan<'_> {
             access_policy_url: self.url_of("access-policy")?,
             passwords: hbc_auth::PasswordSettings::default(),
             sessions: hbc_auth::SessionSettings::default(),
+            // A deployment has a page for apps once somebody made one.
+            apps: None,
         })
     }
 
@@ -112,6 +114,7 @@ impl Plan<'_> {
             auth_url: self.url_of("auth")?,
             access_policy_url: self.url_of("access-policy")?,
             fhir_bases: vec![format!("{}/fhir", Self::url(process.port))],
+            authorization_page: None,
             kubo: hbc_storage::KuboSettings {
                 url: Self::url(self.ports.kubo_api),
                 user: "storage".to_owned(),

@@ -15,10 +15,10 @@ pub struct About {
 }
 
 impl About {
-    /// Of a server whose tokens this issuer gives.
+    /// Of a server whose tokens this issuer gives, with the page where patients answer apps.
     #[must_use]
-    pub fn with_tokens_of(issuer: &str) -> Self {
-        let authorization = AuthorizationServer::at(issuer);
+    pub fn with_tokens_of(issuer: &str, page: Option<&str>) -> Self {
+        let authorization = AuthorizationServer::at(issuer, page);
         Self { capabilities: capability_statement(&authorization).to_string().into(), authorization }
     }
 }
@@ -65,14 +65,16 @@ fn capability_statement(authorization: &AuthorizationServer) -> Value {
 /// Where tokens come from (SMART App Launch, "Declaring endpoints in the capability statement").
 fn security(authorization: &AuthorizationServer) -> Value {
     let uri = |name: &str, value: &str| json!({"url": name, "valueUri": value});
+    let mut uris = vec![
+        uri("token", &authorization.token_endpoint),
+        uri("revoke", &authorization.revocation_endpoint),
+        uri("introspect", &authorization.introspection_endpoint),
+    ];
+    uris.extend(authorization.authorization_endpoint.as_ref().map(|page| uri("authorize", page)));
     json!({
         "extension": [{
             "url": "http://fhir-registry.smarthealthit.org/StructureDefinition/oauth-uris",
-            "extension": [
-                uri("token", &authorization.token_endpoint),
-                uri("revoke", &authorization.revocation_endpoint),
-                uri("introspect", &authorization.introspection_endpoint),
-            ],
+            "extension": uris,
         }],
         "service": [{"coding": [{
             "system": "http://terminology.hl7.org/CodeSystem/restful-security-service",
@@ -88,7 +90,8 @@ mod tests {
 
     #[test]
     fn the_capability_statement_is_valid_fhir() {
-        let about = About::with_tokens_of("https://auth.example/");
+        let about =
+            About::with_tokens_of("https://auth.example/", Some("https://portal.example/oauth/authorize"));
         let statement: Value = serde_json::from_slice(&about.capabilities).unwrap();
         assert_eq!(crate::domain::validation::validators().unwrap().check(&statement).unwrap(), []);
         assert_eq!(about.authorization.token_endpoint, "https://auth.example/oauth/token");

@@ -28,12 +28,20 @@ pub fn header<'r>(request: &'r HttpRequest, name: &str) -> Result<Option<&'r str
 
 /// The account that a request is for: the one that `HBC-Patient` names, or the caller's own.
 pub fn account(request: &HttpRequest, caller: &Caller) -> Result<PatientId, Problem> {
-    match (header(request, "HBC-Patient")?, &caller.account) {
+    match (header(request, "HBC-Patient")?, own_patient(caller)) {
         (Some(text), _) => {
             PatientId::parse(text).map_err(|error| Problem::invalid("HBC-Patient", error.to_string()))
         }
-        (None, AccountId::Patient(own)) => Ok(own.clone()),
-        (None, _) => Err(Problem::invalid("HBC-Patient", "names the account that this is for")),
+        (None, Some(own)) => Ok(own.clone()),
+        (None, None) => Err(Problem::invalid("HBC-Patient", "names the account that this is for")),
+    }
+}
+
+/// Whom a request is about that names nobody: the patient who calls, or who let the app in that does.
+pub fn own_patient(caller: &Caller) -> Option<&PatientId> {
+    match &caller.account {
+        AccountId::Patient(own) => Some(own),
+        _ => caller.client.as_ref().and_then(|client| client.patient.as_ref()),
     }
 }
 

@@ -6,7 +6,7 @@ use actix_web::{HttpRequest, HttpResponse, get, web};
 use hbc_service::openapi::StoreProblems;
 use hbc_service::{Caller, Problem, Public, base_url, paging};
 use hbc_types::classify;
-use hbc_types::ids::{AccountId, PatientId, RecordId};
+use hbc_types::ids::{PatientId, RecordId};
 use hbc_types::labels::Category;
 use hbc_types::problem::Slug;
 use hbc_types::wire::oauth::AuthorizationServer;
@@ -17,7 +17,7 @@ use crate::domain::days::{self, Days};
 use crate::domain::readable::every_sensitivity;
 use crate::domain::reference::Target;
 use crate::flows::read::{self, Listing, Opened};
-use crate::routes::context::reader;
+use crate::routes::context::{own_patient, reader};
 use crate::routes::fhir_answer::{FHIR_JSON, FhirCaller, FhirProblem, resource, suppressed};
 use crate::routes::records::DOCUMENT;
 use crate::routes::records_read::{After, find};
@@ -134,7 +134,7 @@ async fn patient_resource(
 /// Searches one type: `patient`, `category`, `date` (with prefixes, repeatable), `_count`.
 #[utoipa::path(tag = "fhir", operation_id = "fhir_search", security(("user" = [])),
     params(("type" = String, Path, description = "FHIR R4 resource type"),
-        ("patient" = Option<String>, Query, description = "Account or Patient; the caller's own if absent"),
+        ("patient" = Option<String>, Query, description = "Account or Patient; if absent the caller's own, or whose app calls"),
         ("category" = Option<String>, Query, description = "HBC category"),
         ("date" = Option<String>, Query, description = "Clinical date, with a prefix such as `ge`"),
         ("_count" = Option<u32>, Query, description = "1 to 500, 50 unless given"),
@@ -156,11 +156,11 @@ pub async fn search_type(
     let category = classify::type_category(&kind).ok_or_else(|| Problem::new(Slug::NotFound))?;
     let (subject, mut filter) = parse(&query)?;
     filter.kind = Some(kind);
-    let patient = match (subject, &caller.0.account) {
+    let patient = match (subject, own_patient(&caller.0)) {
         (Some(subject), _) => account_of(&app, &request, &caller.0, &subject).await?,
         (None, _) if category == Category::Directory => PatientId::directory(),
-        (None, AccountId::Patient(own)) => own.clone(),
-        (None, _) => {
+        (None, Some(own)) => own.clone(),
+        (None, None) => {
             return Err(Problem::invalid("patient", "names the account whose records are asked for").into());
         }
     };

@@ -67,6 +67,7 @@ impl TestApp {
             auth_url: world.server.uri(),
             access_policy_url: world.server.uri(),
             fhir_bases: vec!["https://records.example/fhir".to_owned()],
+            authorization_page: None,
             kubo: KuboSettings {
                 url: "http://127.0.0.1:9".to_owned(),
                 user: "storage".to_owned(),

@@ -1,6 +1,7 @@
 //! What crosses HTTP between clients and services, one file a service.
 
 pub mod access;
+pub mod apps;
 pub mod auth;
 pub mod explorer;
 pub mod ledger;

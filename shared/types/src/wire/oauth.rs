@@ -5,8 +5,8 @@ use serde_json::Value;
 use utoipa::ToSchema;
 
 use crate::codes::codes;
-use crate::ids::{AccountId, ClientId, OAuthClientId};
-use crate::scope::Scopes;
+use crate::ids::{AccountId, ClientId, OAuthClientId, PatientId};
+use crate::scope::{ScopeWord, Scopes};
 use crate::secret::SecretText;
 use crate::time::Timestamp;
 
@@ -101,18 +101,28 @@ pub struct Clients {
     pub items: Vec<ClientView>,
 }
 
-/// `POST /oauth/token` (RFC 6749 §4.4 and §6), as a form.
+/// `POST /oauth/token` (RFC 6749 §4.1.3, §4.4 and §6), as a form.
 #[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
 pub struct TokenRequest {
-    /// `refresh_token` or `client_credentials`.
+    /// `authorization_code`, `refresh_token` or `client_credentials`.
     pub grant_type: String,
-    /// `refresh_token`: the latest one of a session.
+    /// `refresh_token`: the latest one of a session, or of an app.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub refresh_token: Option<SecretText>,
-    /// `client_credentials`: what is asked for, within what is registered; all of that if it is left out.
+    /// `authorization_code`: the code (RFC 6749 §4.1.3), good for a minute and once.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub code: Option<SecretText>,
+    /// `authorization_code`: the `redirect_uri` of the request that it answers.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub redirect_uri: Option<String>,
+    /// `authorization_code`: what the request's `code_challenge` is the SHA-256 of (RFC 7636 §4.5).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub code_verifier: Option<SecretText>,
+    /// `client_credentials`: what is asked for, within what is registered; all of that if it is left out. `refresh_token` of an
+    /// app: the same, within what the patient allowed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub scope: Option<String>,
-    /// `client_credentials`: the client, if it is named beside its assertion.
+    /// The client: a public app is named by it alone.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub client_id: Option<String>,
     /// `client_credentials`: [`JWT_BEARER`].
@@ -133,12 +143,18 @@ pub struct TokenResponse {
     pub token_type: String,
     /// Seconds that it lives.
     pub expires_in: u32,
-    /// Sessions: the one refresh token that is good from now on.
+    /// Sessions, and apps that may go on: the one refresh token that is good from now on.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub refresh_token: Option<SecretText>,
     /// Clients: what it may ask for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub scope: Option<Scopes>,
+    /// Apps: whose records (SMART App Launch 2.2, launch context).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub patient: Option<PatientId>,
+    /// Apps that ask for `openid`: who signed in (OpenID Connect Core 1.0 §3.1.3.3), with the code alone.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub id_token: Option<SecretText>,
 }
 
 /// `POST /oauth/introspect` (RFC 7662 §2.1), as a form.
@@ -224,25 +240,38 @@ impl OAuthError {
 }
 
 /// `GET /.well-known/oauth-authorization-server` (RFC 8414) and `/.well-known/smart-configuration` (SMART App Launch 2.2), the
-/// part that HBC has: there is no authorisation endpoint.
+/// part that HBC has.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct AuthorizationServer {
     /// The issuer of access tokens.
     pub issuer: String,
     /// Where the key set is.
     pub jwks_uri: String,
+    /// The page where patients answer apps; absent where the deployment has none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub authorization_endpoint: Option<String>,
     /// Where tokens are given.
     pub token_endpoint: String,
     /// Where tokens are given back (RFC 7009).
     pub revocation_endpoint: String,
     /// Where a client asks whether its token is good (RFC 7662).
     pub introspection_endpoint: String,
-    /// Empty: there is no authorisation endpoint.
+    /// `code`, where there is an authorisation endpoint.
     pub response_types_supported: Vec<String>,
-    /// `refresh_token` of sessions, which begin at HBC's own endpoint with the password (OAuth 2.1 has no grant for that), and
-    /// `client_credentials`.
+    /// How answers come: `query`.
+    pub response_modes_supported: Vec<String>,
+    /// `S256`: PKCE is never left out (RFC 7636).
+    pub code_challenge_methods_supported: Vec<String>,
+    /// Answers name the issuer (RFC 9207).
+    pub authorization_response_iss_parameter_supported: bool,
+    /// `public`: an app's ID tokens name the patient as every other app's do.
+    pub subject_types_supported: Vec<String>,
+    /// How ID tokens are signed.
+    pub id_token_signing_alg_values_supported: Vec<String>,
+    /// `authorization_code` of apps, where there is a page; `client_credentials`; `refresh_token` of apps, and of sessions, which
+    /// begin at HBC's own endpoint with the password (OAuth 2.1 has no grant for that).
     pub grant_types_supported: Vec<String>,
-    /// `none` for users' sessions, `private_key_jwt` for clients.
+    /// `none` for users' sessions and public apps, `private_key_jwt` for other clients.
     pub token_endpoint_auth_methods_supported: Vec<String>,
     /// How clients sign.
     pub token_endpoint_auth_signing_alg_values_supported: Vec<ClientAlgorithm>,
@@ -261,25 +290,50 @@ pub struct AuthorizationServer {
 }
 
 impl AuthorizationServer {
-    /// Of auth at this address.
+    /// Of auth at this address, with the page where patients answer apps.
     #[must_use]
-    pub fn at(issuer: &str) -> Self {
+    pub fn at(issuer: &str, page: Option<&str>) -> Self {
         let issuer = issuer.trim_end_matches('/').to_owned();
         let words = |words: &[&str]| words.iter().map(|word| (*word).to_owned()).collect::<Vec<_>>();
+        let mut grant_types = words(&["refresh_token", "client_credentials"]);
+        let mut capabilities = words(&["client-confidential-asymmetric", "permission-v1", "permission-v2"]);
+        let mut scopes = words(&["system/*.rs", "system/*.r", "system/*.s"]);
+        if page.is_some() {
+            grant_types.push("authorization_code".to_owned());
+            capabilities.extend(words(&[
+                "launch-standalone",
+                "authorize-get",
+                "client-public",
+                "context-standalone-patient",
+                "sso-openid-connect",
+                "permission-patient",
+                "permission-offline",
+                "permission-online",
+            ]));
+            scopes.extend(words(&["patient/*.rs", "patient/*.r", "patient/*.s"]));
+            scopes.extend(ScopeWord::ALL.iter().map(|word| word.code().to_owned()));
+        }
+        let has_page = |of: &[&str]| if page.is_some() { words(of) } else { Vec::new() };
         Self {
+            authorization_endpoint: page.map(str::to_owned),
+            response_modes_supported: has_page(&["query"]),
+            code_challenge_methods_supported: has_page(&["S256"]),
+            authorization_response_iss_parameter_supported: page.is_some(),
+            subject_types_supported: words(&["public"]),
+            id_token_signing_alg_values_supported: words(&["EdDSA"]),
             jwks_uri: format!("{issuer}/.well-known/jwks.json"),
             token_endpoint: format!("{issuer}/oauth/token"),
             revocation_endpoint: format!("{issuer}/oauth/revoke"),
             introspection_endpoint: format!("{issuer}/oauth/introspect"),
-            response_types_supported: Vec::new(),
-            grant_types_supported: words(&["refresh_token", "client_credentials"]),
+            response_types_supported: has_page(&["code"]),
+            grant_types_supported: grant_types,
             token_endpoint_auth_methods_supported: words(&["none", "private_key_jwt"]),
             token_endpoint_auth_signing_alg_values_supported: ClientAlgorithm::ALL.to_vec(),
             revocation_endpoint_auth_methods_supported: words(&["none"]),
             introspection_endpoint_auth_methods_supported: words(&["private_key_jwt"]),
             introspection_endpoint_auth_signing_alg_values_supported: ClientAlgorithm::ALL.to_vec(),
-            scopes_supported: words(&["system/*.rs", "system/*.r", "system/*.s"]),
-            capabilities: words(&["client-confidential-asymmetric", "permission-v1", "permission-v2"]),
+            scopes_supported: scopes,
+            capabilities,
             service_documentation: format!("{issuer}/openapi.json"),
             issuer,
         }

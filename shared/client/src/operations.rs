@@ -23,6 +23,7 @@ use hbc_types::wire::ledger::{
     NodeStatus, Promise, StaffView, TransactionView,
 };
 use hbc_types::wire::oauth::{AuthorizationServer, ClientView, Clients, Introspection, TokenResponse};
+use hbc_types::wire::passkeys::{PasskeyCreation, PasskeyRequest, PasskeyView, Passkeys};
 use hbc_types::wire::storage::{RecordCreated, RecordPage, RecordView};
 use hbc_types::wire::token::Jwks;
 use reqwest::Method;
@@ -130,6 +131,12 @@ operations! {
         take_in_member(id) = PUT "/v1/me/members/{id}" -> MemberView;
         dismiss_member(id) = DELETE "/v1/me/members/{id}" -> MemberView;
         leave_organisation() = DELETE "/v1/me/organisation" -> MemberView;
+        list_passkeys() = GET "/v1/me/passkeys" -> Passkeys;
+        register_passkey() = POST "/v1/me/passkeys" -> PasskeyView;
+        remove_passkey(id) = DELETE "/v1/me/passkeys/{id}" -> Denial;
+        prepare_passkey() = POST "/v1/me/passkey-challenges" -> PasskeyCreation;
+        prepare_passkey_log_in() = POST "/v1/passkey-challenges" -> PasskeyRequest;
+        log_in_with_passkey() = POST "/v1/sessions/passkey" -> Tokens;
         confirm_totp() = PUT "/v1/me/totp" -> ();
         prepare_totp() = POST "/v1/me/totp" -> TotpPrepared;
         remove_totp() = DELETE "/v1/me/totp" -> ();

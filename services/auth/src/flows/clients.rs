@@ -220,6 +220,7 @@ pub async fn grant(app: &App, proof: ClientProof<'_>, scope: Option<&str>) -> Re
             last_used_at: now,
             client: None,
             oauth_client: Some(proven.client.id.clone()),
+            passkey: None,
         }),
     };
     let (new, session_client) = (session.clone(), proven.client.id.clone());

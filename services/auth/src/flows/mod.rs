@@ -9,6 +9,7 @@ pub mod factors;
 pub mod login;
 pub mod members;
 pub mod operators;
+pub mod passkeys;
 pub mod patients;
 pub mod recovery;
 pub mod sessions;

@@ -7,6 +7,7 @@ pub mod me;
 pub mod members;
 pub mod metadata;
 pub mod oauth;
+pub mod passkeys;
 pub mod recoveries;
 pub mod sessions;
 pub mod sign_up;
@@ -28,6 +29,8 @@ pub fn table(routes: &mut Routes<'_>) {
         .service(sign_up::patient)
         .service(sign_up::agency)
         .service(sessions::log_in)
+        .service(passkeys::prepare_log_in)
+        .service(passkeys::log_in)
         .service(sessions::refresh)
         .service(sessions::log_out)
         .service(sessions::step_up)
@@ -42,6 +45,10 @@ pub fn table(routes: &mut Routes<'_>) {
         .service(me::prepare_totp)
         .service(me::confirm_totp)
         .service(me::remove_totp)
+        .service(passkeys::prepare)
+        .service(passkeys::list)
+        .service(passkeys::register)
+        .service(passkeys::remove)
         .service(clients::list)
         .service(clients::register)
         .service(clients::set_keys)

@@ -9,6 +9,7 @@ pub mod clients;
 pub mod consent_keys;
 pub mod factors;
 pub mod memberships;
+pub mod passkeys;
 pub mod sessions;
 pub mod staff;
 pub mod throttle;
@@ -31,6 +32,7 @@ pub const MIGRATIONS: &[Migration] = migrations![
     7 "session clients" "../../migrations/0007_session_clients.sql",
     8 "reasons" "../../migrations/0008_reasons.sql",
     9 "clients" "../../migrations/0009_clients.sql",
+    10 "passkeys" "../../migrations/0010_passkeys.sql",
 ];
 
 /// What goes wrong in the store.

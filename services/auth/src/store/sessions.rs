@@ -1,7 +1,7 @@
 //! Sessions (families of refresh tokens) and the tokens themselves, of which only hashes are kept.
 
 use hbc_db::{Column, DbError, Tx};
-use hbc_types::ids::{AccountId, ClientId, SessionId};
+use hbc_types::ids::{AccountId, ClientId, PasskeyId, SessionId};
 use hbc_types::{Digest, Timestamp};
 use sqlx::any::AnyRow;
 
@@ -28,7 +28,8 @@ pub struct Session {
     pub expires_at: Timestamp,
     /// When it was ended.
     pub ended_at: Option<Timestamp>,
-    /// Why: `logout`, `reuse`, `revoked`, `suspended`, `password`, `recovery`, `factor`, and of programs `removed` and `keys`.
+    /// Why: `logout`, `reuse`, `revoked`, `suspended`, `password`, `recovery`, `factor`, `removed` of programs and passkeys,
+    /// and `keys` of programs.
     pub end_reason: Option<String>,
     /// What its owner is told; sessions of an earlier version have none.
     pub told: Option<Told>,
@@ -45,6 +46,8 @@ pub struct Told {
     pub client: Option<String>,
     /// The program that it is of, if the account itself did not sign in.
     pub oauth_client: Option<ClientId>,
+    /// The passkey that it was opened with.
+    pub passkey: Option<PasskeyId>,
 }
 
 impl Session {
@@ -59,11 +62,13 @@ impl Session {
             ended_at.map(Timestamp::ms).into(),
             end_reason.as_ref().into(),
         ];
-        if let Some(Told { created_at, last_used_at, client, oauth_client }) = told {
+        if let Some(Told { created_at, last_used_at, client, oauth_client, passkey }) = told {
             let told: [Column<'_>; 3] =
                 [created_at.ms().into(), last_used_at.ms().into(), client.as_ref().into()];
             columns.extend(told);
+            // Their prefixes tell the two apart.
             columns.extend(oauth_client.as_ref().map(|client| Column::from(client.as_str())));
+            columns.extend(passkey.as_ref().map(|passkey| Column::from(passkey.as_str())));
         }
         columns
     }
@@ -86,6 +91,12 @@ impl Session {
         self.told.as_ref().is_some_and(|told| told.oauth_client.as_ref() == Some(client))
     }
 
+    /// Whether it was opened with this passkey.
+    #[must_use]
+    pub fn is_opened_with(&self, passkey: &PasskeyId) -> bool {
+        self.told.as_ref().is_some_and(|told| told.passkey.as_ref() == Some(passkey))
+    }
+
     /// Whether it counts at `now`.
     #[must_use]
     pub fn is_live(&self, now: Timestamp) -> bool {
@@ -104,8 +115,10 @@ impl Session {
             end_reason: row.text_opt("end_reason")?,
             told: match (row.time_opt("created_at_ms")?, row.time_opt("last_used_at_ms")?) {
                 (Some(created_at), Some(last_used_at)) => {
-                    let oauth_client = row.parsed_opt("oauth_client")?;
-                    Some(Told { created_at, last_used_at, client: row.text_opt("client")?, oauth_client })
+                    let (oauth_client, passkey) =
+                        (row.parsed_opt("oauth_client")?, row.parsed_opt("passkey")?);
+                    let client = row.text_opt("client")?;
+                    Some(Told { created_at, last_used_at, client, oauth_client, passkey })
                 }
                 _ => None,
             },
@@ -153,8 +166,8 @@ impl Rows {
         let Session { id, account, amr, auth_time, expires_at, ended_at, end_reason, told } = session;
         sqlx::query(
             "INSERT INTO sessions (id, account, amr, auth_time_ms, expires_at_ms, ended_at_ms, end_reason, mac,
-                 created_at_ms, last_used_at_ms, client, oauth_client)
-             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)",
+                 created_at_ms, last_used_at_ms, client, oauth_client, passkey)
+             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)",
         )
         .bind(id.as_str().to_owned())
         .bind(account.as_str().to_owned())
@@ -168,6 +181,7 @@ impl Rows {
         .bind(told.as_ref().map(|told| told.last_used_at.ms()))
         .bind(told.as_ref().and_then(|told| told.client.clone()))
         .bind(told.as_ref().and_then(|told| told.oauth_client.as_ref()).map(ToString::to_string))
+        .bind(told.as_ref().and_then(|told| told.passkey.as_ref()).map(ToString::to_string))
         .execute(tx)
         .await?;
         Ok(())

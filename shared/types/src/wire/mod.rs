@@ -5,6 +5,7 @@ pub mod auth;
 pub mod explorer;
 pub mod ledger;
 pub mod oauth;
+pub mod passkeys;
 pub mod storage;
 pub mod token;
 

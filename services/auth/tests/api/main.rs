@@ -23,6 +23,7 @@ mod news;
 mod oauth;
 mod one_address_for_all;
 mod operators;
+mod passkeys;
 mod recovery;
 mod second_factor;
 mod sessions;

@@ -150,7 +150,7 @@ async fn creation(world: &World) -> Result<Value> {
 }
 
 async fn passkeys(world: &World) -> Result<Vec<Case>> {
-    let World { app, alice, bob, dora, .. } = world;
+    let World { app, alice, bob, carol, dora, hope, .. } = world;
     let made = |options: &Value| {
         let passkey = SoftPasskey::new(options, ORIGIN, &app.random, false);
         let body = json!({"name": "Phone", "credential": passkey.made(options)});
@@ -177,8 +177,8 @@ async fn passkeys(world: &World) -> Result<Vec<Case>> {
         Case::new("auth GET /v1/me/passkeys", &[]).sees_nothing(bob).sees_nothing(dora).rightful(alice),
         Case::new("auth DELETE /v1/me/passkeys/{id}", &[known.id.as_str()])
             .json(&proof(alice))
-            .stranger_with(bob, &proof(bob), &[404])
-            .stranger_with(dora, &proof(dora), &[404])
+            .stranger_with(carol, &proof(carol), &[404])
+            .stranger_with(hope, &proof(hope), &[404])
             .rightful(alice),
     ])
 }

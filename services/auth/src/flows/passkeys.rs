@@ -269,7 +269,9 @@ async fn open(
     let amr = if used.backup.is_possible() { Amr::SyncedPasskey } else { Amr::Passkey };
     let opening = Opening::new(app, &passkey.account, amr, Some(id.clone()), user_agent);
     let (opened, signed) = (opening.clone(), Signed { challenge, passkey: id, used, now });
-    let account = app.store.write(move |tx, rows| {
+    // Whoever removes the passkey meanwhile ends this session too, or is before it.
+    let locks = vec![Lock::shared(passkey.account.as_str())];
+    let account = app.store.write_locked(locks, move |tx, rows| {
         Box::pin(async move {
             let account = signed.once(&rows, tx).await?;
             opened.insert(&rows, tx).await?;

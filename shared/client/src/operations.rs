@@ -24,6 +24,7 @@ use hbc_types::wire::ledger::{
 };
 use hbc_types::wire::oauth::{AuthorizationServer, ClientView, Clients, Introspection, TokenResponse};
 use hbc_types::wire::passkeys::{PasskeyCreation, PasskeyRequest, PasskeyView, Passkeys};
+use hbc_types::wire::preferences::Preferences;
 use hbc_types::wire::storage::{RecordCreated, RecordPage, RecordView};
 use hbc_types::wire::token::Jwks;
 use reqwest::Method;
@@ -124,6 +125,8 @@ operations! {
         register_consent_key() = POST "/v1/me/consent-keys" -> ConsentKeyRegistered;
         sign_consent() = POST "/v1/me/consent-signatures" -> ConsentSignature;
         set_contact() = PUT "/v1/me/contact" -> Me;
+        show_preferences() = GET "/v1/me/preferences" -> Preferences;
+        set_preferences() = PUT "/v1/me/preferences" -> Preferences;
         set_password() = PUT "/v1/me/password" -> ();
         renew_recovery_codes() = POST "/v1/me/recovery-codes" -> RecoveryCodes;
         sign_revocation() = POST "/v1/me/revocation-signatures" -> RevocationSignature;

@@ -11,6 +11,7 @@ use hbc_types::account::AgencyType;
 use hbc_types::keys::{PublicKey, possession_text};
 use hbc_types::secret::Bytes;
 use hbc_types::wire::oauth::JWT_BEARER;
+use hbc_types::wire::preferences::Preferences;
 use serde_json::{Value, json};
 
 use crate::case::Case;
@@ -254,6 +255,11 @@ fn own(world: &World) -> Vec<Case> {
         Case::new("auth GET /v1/me", &[]).for_everybody(OWN).rightful(leaver),
         Case::new("auth PUT /v1/me/contact", &[])
             .json(&json!({"name": "Lee Aver"}))
+            .for_everybody(OWN)
+            .rightful(leaver),
+        Case::new("auth GET /v1/me/preferences", &[]).for_everybody(OWN).rightful(leaver),
+        Case::new("auth PUT /v1/me/preferences", &[])
+            .json(&Preferences { time_zone: Some("Asia/Colombo".to_owned()), ..Preferences::default() })
             .for_everybody(OWN)
             .rightful(leaver),
         Case::new("auth PUT /v1/me/password", &[])

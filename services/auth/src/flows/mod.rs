@@ -11,6 +11,7 @@ pub mod members;
 pub mod operators;
 pub mod passkeys;
 pub mod patients;
+pub mod preferences;
 pub mod recovery;
 pub mod sessions;
 pub mod staff;

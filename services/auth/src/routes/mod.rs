@@ -8,6 +8,7 @@ pub mod members;
 pub mod metadata;
 pub mod oauth;
 pub mod passkeys;
+pub mod preferences;
 pub mod recoveries;
 pub mod sessions;
 pub mod sign_up;
@@ -45,6 +46,8 @@ pub fn table(routes: &mut Routes<'_>) {
         .service(me::prepare_totp)
         .service(me::confirm_totp)
         .service(me::remove_totp)
+        .service(preferences::show)
+        .service(preferences::set)
         .service(passkeys::prepare)
         .service(passkeys::list)
         .service(passkeys::register)

@@ -10,6 +10,7 @@ pub mod consent_keys;
 pub mod factors;
 pub mod memberships;
 pub mod passkeys;
+pub mod preferences;
 pub mod sessions;
 pub mod staff;
 pub mod throttle;
@@ -33,6 +34,7 @@ pub const MIGRATIONS: &[Migration] = migrations![
     8 "reasons" "../../migrations/0008_reasons.sql",
     9 "clients" "../../migrations/0009_clients.sql",
     10 "passkeys" "../../migrations/0010_passkeys.sql",
+    11 "preferences" "../../migrations/0011_preferences.sql",
 ];
 
 /// What goes wrong in the store.

@@ -66,7 +66,7 @@ async fn nobody_gets_in_without_a_token() {
                 tried += 1;
             }
         }
-        assert_eq!(tried, 34);
+        assert_eq!(tried, 36);
     })
     .await;
 }

@@ -5,6 +5,7 @@
 #                 into deploy/kubo/bin (Go's usual caches are used)
 #   PostgreSQL    only for the store tests: /usr/lib/postgresql or PATH, else `apt-get install postgresql` as root
 #   curl, jq      only for the test of docs/TUTORIAL.md: PATH, else by `apt-get install` as root
+#   Chromium      only for the test of passkeys: /usr/bin/chromium, else Debian's package by `apt-get install` as root
 #   API tools     only for tests: validators of the API descriptions and generators of clients, from PyPI and npm, where
 #                 Python 3.11 and Node.js 20 are there; into target/clients
 #   C compiler    for SQLite and the TLS library that Rust builds
@@ -82,6 +83,18 @@ else
     say "not here, and not installable without root:$wanted; the test of docs/TUTORIAL.md will be skipped"
 fi
 
+if [ -x /usr/bin/chromium ]; then
+    say "Chromium: /usr/bin/chromium"
+elif [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null 2>&1; then
+    say "Chromium: installing the package chromium by apt-get (system-wide)"
+    apt-get update -q >/dev/null 2>&1
+    DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends chromium >/dev/null 2>&1
+    [ -x /usr/bin/chromium ] && say "Chromium: installed" \
+        || say "Chromium: it could not be installed; the test of passkeys in a browser will be skipped"
+else
+    say "Chromium: not here, and not installable without root; the test of passkeys in a browser will be skipped"
+fi
+
 # Tools for tests alone: they validate the API descriptions and make clients from them. Everything is pinned, by hash in
 # requirements.txt and package-lock.json, and stays under target/.
 clients=target/clients
@@ -115,7 +128,7 @@ else
         say "API tools: no Python 3.11 or newer with venv; tests with Python clients will be skipped"
     fi
     if new_enough npm --version && new_enough node -e 'process.exit(parseInt(process.versions.node) < 20 ? 1 : 0)'; then
-        say "API tools: installing Redocly and openapi-typescript into $clients/node_modules"
+        say "API tools: installing Redocly, openapi-typescript and playwright-core into $clients/node_modules"
         node_tools || { whole=0; say "API tools: they could not be installed; their tests will be skipped"; }
     else
         whole=0

@@ -23,6 +23,17 @@ pub fn node(name: &str) -> Option<PathBuf> {
     installed(folder().join("node_modules/.bin").join(name), "Node.js 20.19 or newer with npm")
 }
 
+/// Chromium; None, with the test named as skipped, where it is not installed.
+#[must_use]
+pub fn browser() -> Option<PathBuf> {
+    let program = PathBuf::from("/usr/bin/chromium");
+    if program.exists() {
+        return Some(program);
+    }
+    hbc_testkit::skip("Chromium is not installed: `make deps` does it as root on Debian");
+    None
+}
+
 /// The folder whose `node_modules` TypeScript and Node.js find from within.
 #[must_use]
 pub fn node_folder() -> PathBuf {

@@ -17,6 +17,7 @@ use hbc_types::wire::access::{AccessKind, AccessRequestState, Channel, GrantStat
 use hbc_types::wire::auth::MemberStanding;
 use hbc_types::wire::ledger::{NodeRole, NodeState, TransactionState};
 use hbc_types::wire::oauth::{ClientAlgorithm, ClientKind};
+use hbc_types::wire::preferences::{Language, NoticeKind, Theme, Units};
 use hbc_types::wire::storage::AnchorState;
 use serde::Serialize;
 use serde_json::{Value, json};
@@ -59,13 +60,17 @@ fn enumerations() -> BTreeMap<&'static str, Value> {
         Custody,
         GrantState,
         Kind,
+        Language,
         MemberStanding,
         NodeRole,
         NodeState,
+        NoticeKind,
         Purpose,
         Role,
         Standing,
+        Theme,
         TransactionState,
+        Units,
     ]
 }
 

@@ -8,6 +8,7 @@ use std::num::NonZeroU32;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
+use anyhow::Context as _;
 use hbc_app::{Base, Gauge, ServiceState};
 use hbc_client::Endpoint;
 use hbc_db::journal::Journal;
@@ -17,10 +18,11 @@ use hbc_types::ids::{ClientId, OAuthClientId};
 use hbc_types::secret::Key32;
 use hbc_types::wire::oauth::AuthorizationServer;
 
-use crate::config::{AppSettings, Config, SessionSettings};
+use crate::config::{AppSettings, Config, SessionSettings, WebauthnSettings};
 use crate::domain::custody::{Cost, server_key};
 use crate::domain::floors::KINDS;
 use crate::domain::token::TokenIssuer;
+use crate::domain::webauthn::RelyingParty;
 use crate::store::Rows;
 use passwords::PasswordPool;
 use store::Store;
@@ -51,8 +53,12 @@ pub struct Core {
     pub sessions: SessionSettings,
     /// Where patients answer apps, and what the apps are let in to; absent: nowhere.
     pub apps: Option<AppSettings>,
+    /// For whom passkeys are made.
+    pub relying_party: Option<RelyingParty>,
     /// Sign-ups by address.
     pub sign_ups: RateLimit<String>,
+    /// Challenges for signing in with a passkey, by address.
+    pub challenges: RateLimit<String>,
     /// Tokens of clients: each is a session for five minutes, which whoever ends them all must end.
     pub client_tokens: RateLimit<ClientId>,
     /// Whatever clients ask for.
@@ -113,7 +119,9 @@ impl App {
             access_policy: Endpoint::new(&config.access_policy_url)?,
             sessions: config.sessions.clone(),
             apps: config.apps.clone(),
+            relying_party: relying_party(config.webauthn.as_ref())?,
             sign_ups: RateLimit::new(SIGN_UPS, Duration::from_millis(100)),
+            challenges: RateLimit::new(CHALLENGES, Duration::from_millis(200)),
             client_tokens: RateLimit::new(CLIENT_TOKENS, Duration::from_secs(2)),
             client_requests: RateLimit::new(CLIENT_REQUESTS, Duration::from_millis(20)),
             attempts: KeyedLocks::default(),
@@ -122,11 +130,19 @@ impl App {
     }
 }
 
+fn relying_party(settings: Option<&WebauthnSettings>) -> anyhow::Result<Option<RelyingParty>> {
+    let party = settings.map(|settings| RelyingParty::new(&settings.rp_id, &settings.origins));
+    party.transpose().context("the section `webauthn` of the configuration")
+}
+
 /// Sign-ups from one address before it must wait.
 const SIGN_UPS: NonZeroU32 = match NonZeroU32::new(500) {
     Some(sign_ups) => sign_ups,
     None => NonZeroU32::MIN,
 };
+
+/// Challenges for one address at once; then five a second.
+const CHALLENGES: NonZeroU32 = NonZeroU32::MIN.saturating_add(299);
 
 /// Tokens of one client at once; then one in two seconds.
 const CLIENT_TOKENS: NonZeroU32 = NonZeroU32::MIN.saturating_add(19);

@@ -39,6 +39,9 @@ pub struct Config {
     /// How third-party apps come to patients; without it none can.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub apps: Option<AppSettings>,
+    /// For whom passkeys are made. Without it there are none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub webauthn: Option<WebauthnSettings>,
 }
 
 impl Config {
@@ -96,4 +99,16 @@ impl Default for SessionSettings {
     fn default() -> Self {
         Self { idle_hours: 24, days: 14 }
     }
+}
+
+/// For whom passkeys are made (WebAuthn Level 3 §4, "Relying Party Identifier"). Whoever changes the domain makes all passkeys
+/// useless.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct WebauthnSettings {
+    /// The domain of the portal, or one above it.
+    pub rp_id: String,
+    /// The origins of the pages that may make and use passkeys, as browsers write them: `https://HOST` or `https://HOST:PORT`;
+    /// `http` for localhost alone.
+    pub origins: Vec<String>,
 }

@@ -29,6 +29,9 @@ pub enum Error {
     /// Unknown user, wrong password or code: one answer.
     #[error("username or password is wrong")]
     BadCredentials,
+    /// No passkey of an account, or it did not sign: one answer.
+    #[error("the passkey is not known, or did not sign this")]
+    BadPasskey,
     /// The second factor is missing or wrong.
     #[error("a second factor is needed")]
     SecondFactor,
@@ -127,6 +130,7 @@ impl From<Error> for JobError {
             Error::Invalid(_)
             | Error::UsernameTaken
             | Error::BadCredentials
+            | Error::BadPasskey
             | Error::SecondFactor
             | Error::TooManyAttempts(_)
             | Error::TooManyKeys(_)
@@ -177,6 +181,8 @@ impl From<Error> for Problem {
             }),
             Error::UsernameTaken => Self::new(Slug::Duplicate).detail("the username is taken"),
             Error::BadCredentials => Self::new(Slug::BadCredentials),
+            Error::BadPasskey => Self::new(Slug::BadCredentials)
+                .detail("the passkey is not registered here, or did not sign this challenge"),
             Error::SecondFactor => Self::new(Slug::SecondFactor),
             Error::TooManyAttempts(wait) => {
                 Self::new(Slug::TooManyRequests).retry_after(Duration::from_secs(retry_after_s(*wait).max(1)))

@@ -26,7 +26,7 @@ use hbc_db::Migration;
 use hbc_service::{Routes, ServerBuilder};
 use hbc_types::account::ServiceRole;
 
-pub use crate::config::{AppSettings, Config, PasswordSettings, SessionSettings};
+pub use crate::config::{AppSettings, Config, PasswordSettings, SessionSettings, WebauthnSettings};
 pub use crate::domain::bootstrap::{OperatorEntry, OperatorsFile, operator};
 pub use crate::domain::custody::Cost;
 

@@ -24,6 +24,8 @@ use hbc_types::wire::ledger::{
     NodeStatus, Promise, StaffView, TransactionView,
 };
 use hbc_types::wire::oauth::{AuthorizationServer, ClientView, Clients, Introspection, TokenResponse};
+use hbc_types::wire::passkeys::{PasskeyCreation, PasskeyRequest, PasskeyView, Passkeys};
+use hbc_types::wire::preferences::Preferences;
 use hbc_types::wire::storage::{RecordCreated, RecordPage, RecordView};
 use hbc_types::wire::token::Jwks;
 use reqwest::Method;
@@ -134,6 +136,8 @@ operations! {
         register_consent_key() = POST "/v1/me/consent-keys" -> ConsentKeyRegistered;
         sign_consent() = POST "/v1/me/consent-signatures" -> ConsentSignature;
         set_contact() = PUT "/v1/me/contact" -> Me;
+        show_preferences() = GET "/v1/me/preferences" -> Preferences;
+        set_preferences() = PUT "/v1/me/preferences" -> Preferences;
         set_password() = PUT "/v1/me/password" -> ();
         renew_recovery_codes() = POST "/v1/me/recovery-codes" -> RecoveryCodes;
         sign_revocation() = POST "/v1/me/revocation-signatures" -> RevocationSignature;
@@ -141,6 +145,12 @@ operations! {
         take_in_member(id) = PUT "/v1/me/members/{id}" -> MemberView;
         dismiss_member(id) = DELETE "/v1/me/members/{id}" -> MemberView;
         leave_organisation() = DELETE "/v1/me/organisation" -> MemberView;
+        list_passkeys() = GET "/v1/me/passkeys" -> Passkeys;
+        register_passkey() = POST "/v1/me/passkeys" -> PasskeyView;
+        remove_passkey(id) = DELETE "/v1/me/passkeys/{id}" -> Denial;
+        prepare_passkey() = POST "/v1/me/passkey-challenges" -> PasskeyCreation;
+        prepare_passkey_log_in() = POST "/v1/passkey-challenges" -> PasskeyRequest;
+        log_in_with_passkey() = POST "/v1/sessions/passkey" -> Tokens;
         confirm_totp() = PUT "/v1/me/totp" -> ();
         prepare_totp() = POST "/v1/me/totp" -> TotpPrepared;
         remove_totp() = DELETE "/v1/me/totp" -> ();

@@ -52,7 +52,9 @@ impl Caller {
     /// Asks whose account has a second factor for having shown it lately: a token that was left lying about is not enough.
     pub fn check_step_up(&self, now: Timestamp) -> Result<(), Problem> {
         let lately = now.seconds().saturating_sub(self.auth_time) <= STEP_UP_SECONDS;
-        if !self.second_factor || (lately && self.amr.iter().any(|way| way == "otp")) {
+        // A code, or a passkey, which its owner opened by PIN or finger.
+        let shown = || self.amr.iter().any(|way| way == "otp" || way == "user");
+        if !self.second_factor || (lately && shown()) {
             return Ok(());
         }
         Err(Problem::new(Slug::StepUp))

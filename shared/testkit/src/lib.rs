@@ -3,6 +3,7 @@
 //! who may call what ([`callers`]), OAuth clients ([`clients`]), the whole stack on free ports, a private PostgreSQL,
 //! Synthea's bundles, fixed time and seeded randomness. Nothing here is used outside tests.
 
+pub mod authenticator;
 pub mod callers;
 pub mod clients;
 pub mod http;

@@ -137,6 +137,10 @@ id!(
     OperatorId, "op"
 );
 id!(
+    /// A passkey of an account.
+    PasskeyId, "pky"
+);
+id!(
     /// A grant of a patient to an agency or organisation.
     GrantId, "grt"
 );

@@ -1,7 +1,9 @@
 //! auth: accounts and sessions are one's own; agencies are approved by operators.
 
-use anyhow::Result;
+use anyhow::{Context as _, Result};
 use ed25519_dalek::{Signer as _, SigningKey};
+use hbc_client::operations::auth;
+use hbc_testkit::authenticator::SoftPasskey;
 use hbc_testkit::http::{FORM, form};
 use hbc_tests::Person;
 use hbc_tests::people::{decision, signature};
@@ -9,6 +11,7 @@ use hbc_types::account::AgencyType;
 use hbc_types::keys::{PublicKey, possession_text};
 use hbc_types::secret::Bytes;
 use hbc_types::wire::oauth::JWT_BEARER;
+use hbc_types::wire::preferences::Preferences;
 use serde_json::{Value, json};
 
 use crate::case::Case;
@@ -19,6 +22,8 @@ const FORBIDDEN: [u16; 1] = [403];
 /// The second failure within a second is not even looked at.
 const WRONG_PASSWORD: [u16; 2] = [401, 429];
 const JWT: (&str, &str) = ("client_assertion_type", JWT_BEARER);
+/// Where a fresh deployment's pages are.
+const ORIGIN: &str = "http://localhost:7100";
 const OWN: &str = "it is about the caller, whoever that is";
 
 fn proof(person: &Person) -> Value {
@@ -139,6 +144,47 @@ fn members(world: &World) -> Result<Vec<Case>> {
     ])
 }
 
+/// Options for alice's next passkey.
+async fn creation(world: &World) -> Result<Value> {
+    let World { app, alice, .. } = world;
+    let call = app.auth.to(auth::prepare_passkey()).json(&proof(alice));
+    Ok(serde_json::to_value(alice.signs(call).fetch().await.context("no passkey is prepared")?)?)
+}
+
+async fn passkeys(world: &World) -> Result<Vec<Case>> {
+    let World { app, alice, bob, carol, dora, hope, .. } = world;
+    let made = |options: &Value| {
+        let passkey = SoftPasskey::new(options, ORIGIN, &app.random, false);
+        let body = json!({"name": "Phone", "credential": passkey.made(options)});
+        (passkey, body)
+    };
+    let (mut passkey, body) = made(&creation(world).await?);
+    let call = app.auth.to(auth::register_passkey()).json(&body);
+    let known = alice.signs(call).fetch().await.context("the passkey was not registered")?;
+    let request = app.auth.to(auth::prepare_passkey_log_in()).fetch().await?;
+    let used = passkey.used(&serde_json::to_value(request)?);
+    let (_next, next) = made(&creation(world).await?);
+    Ok(vec![
+        Case::new("auth POST /v1/passkey-challenges", &[]),
+        Case::new("auth POST /v1/sessions/passkey", &[]).json(&json!({ "credential": used })),
+        // Its challenge was answered.
+        Case::new("auth POST /v1/sessions/passkey", &[])
+            .json(&json!({ "credential": used }))
+            .anybody_gets(&[409]),
+        Case::new("auth POST /v1/me/passkey-challenges", &[])
+            .json(&proof(alice))
+            .stranger(dora, &WRONG_PASSWORD)
+            .rightful(alice),
+        Case::new("auth POST /v1/me/passkeys", &[]).json(&next).stranger(bob, &[409]).rightful(alice),
+        Case::new("auth GET /v1/me/passkeys", &[]).sees_nothing(bob).sees_nothing(dora).rightful(alice),
+        Case::new("auth DELETE /v1/me/passkeys/{id}", &[known.id.as_str()])
+            .json(&proof(alice))
+            .stranger_with(carol, &proof(carol), &[404])
+            .stranger_with(hope, &proof(hope), &[404])
+            .rightful(alice),
+    ])
+}
+
 fn clients(world: &World) -> Vec<Case> {
     let World { alice, dora, operator, hope, client: (client, key), .. } = world;
     let keys = |person: &Person| json!({"jwks": key.jwks(), "password": person.password});
@@ -210,6 +256,11 @@ fn own(world: &World) -> Vec<Case> {
         Case::new("auth GET /v1/me", &[]).for_everybody(OWN).rightful(leaver),
         Case::new("auth PUT /v1/me/contact", &[])
             .json(&json!({"name": "Lee Aver"}))
+            .for_everybody(OWN)
+            .rightful(leaver),
+        Case::new("auth GET /v1/me/preferences", &[]).for_everybody(OWN).rightful(leaver),
+        Case::new("auth PUT /v1/me/preferences", &[])
+            .json(&Preferences { time_zone: Some("Asia/Colombo".to_owned()), ..Preferences::default() })
             .for_everybody(OWN)
             .rightful(leaver),
         Case::new("auth PUT /v1/me/password", &[])
@@ -290,10 +341,11 @@ fn sessions(world: &World) -> Result<Vec<Case>> {
     ])
 }
 
-pub fn cases(world: &World) -> Result<Vec<Case>> {
+pub async fn cases(world: &World) -> Result<Vec<Case>> {
     let mut all = public(world);
     all.extend(signatures(world));
     all.extend(own(world));
+    all.extend(passkeys(world).await?);
     all.extend(agencies(world)?);
     all.extend(members(world)?);
     all.extend(clients(world));

@@ -44,7 +44,7 @@ async fn every_operation_refuses_nobody_and_strangers_and_serves_its_rightful_ca
             "freezes" => policy::freezes(&world).await?,
             "grants" => policy::grants(&world).await?,
             "internal" => internal::cases(&world).await?,
-            _ => auth::cases(&world)?,
+            _ => auth::cases(&world).await?,
         };
         for case in &cases {
             covered.insert(case.name);

@@ -410,12 +410,16 @@ async fn a_freeze_asks_for_the_second_factor_of_who_has_one() {
     let (patient, doctor) = (w.patient().await, w.agency(AgencyType::Doctor).await);
     let grant = w.grant(&patient, &doctor, w.scope()).await;
     let now = w.now().seconds();
-    let (plain, with_code) = (vec!["pwd".to_owned()], vec!["pwd".to_owned(), "otp".to_owned()]);
+    let way = |names: &str| names.split(' ').map(str::to_owned).collect::<Vec<_>>();
+    let (plain, with_code, passkey, program) = (way("pwd"), way("pwd otp"), way("hwk user"), way("swk"));
     for path in ["/v1/me/freeze".to_owned(), format!("/v1/grants/{}/freeze", grant.id)] {
         for (second_factor, amr, auth_time, served) in [
             (true, &plain, now, false),
             (true, &with_code, now - 601, false),
             (true, &with_code, now - 600, true),
+            (true, &passkey, now - 601, false),
+            (true, &passkey, now - 600, true),
+            (true, &program, now, false),
             (false, &plain, now - 3_600, true),
         ] {
             let claims = patient.user.claims(w.now(), &w.random);

@@ -62,6 +62,17 @@ impl Faults {
         (!text.is_empty()).then(|| text.to_owned())
     }
 
+    /// A time zone's name, by its form: one to three parts of letters, digits, `_`, `+` and `-` (IANA "Theory and pragmatics of
+    /// the tz code and data"). Which there are is the browser's to know.
+    pub fn time_zone(&mut self, field: &str, name: &str) {
+        let inner = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'+' | b'-');
+        let mut parts = name.split('/');
+        let formed = parts.all(|part| !part.is_empty() && part.bytes().all(inner));
+        if !formed || name.len() > 64 || name.matches('/').count() > 2 {
+            self.add(field, "is no name of a time zone, such as Asia/Colombo");
+        }
+    }
+
     /// Contact data.
     pub fn contact(&mut self, contact: &Contact, prefix: &str) -> Contact {
         let email = self.optional(&format!("{prefix}email"), contact.email.as_deref());

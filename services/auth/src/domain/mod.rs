@@ -1,5 +1,5 @@
 //! What auth knows without HTTP and without a database: passwords, custody of keys, codes, tokens, throttling,
-//! staff profiles and the checks before a consent is signed.
+//! passkeys, staff profiles and the checks before a consent is signed.
 
 pub mod authorization;
 pub mod bootstrap;
@@ -16,3 +16,4 @@ pub mod staff;
 pub mod throttle;
 pub mod token;
 pub mod totp;
+pub mod webauthn;

@@ -23,33 +23,47 @@ pub enum Amr {
     PasswordAndCode,
     /// A client's key.
     Key,
+    /// A passkey that stays on its device, opened by PIN or finger.
+    Passkey,
+    /// The same of one that can be on several devices.
+    SyncedPasskey,
 }
 
 impl Amr {
-    /// RFC 8176 names.
+    const ALL: [Self; 5] =
+        [Self::Password, Self::PasswordAndCode, Self::Key, Self::Passkey, Self::SyncedPasskey];
+
+    /// RFC 8176 names. That a key is in hardware is what its authenticator says; nobody else vouches for it.
     #[must_use]
     pub fn names(self) -> Vec<String> {
+        self.code().split(' ').map(str::to_owned).collect()
+    }
+
+    /// Whether two factors were shown.
+    #[must_use]
+    pub const fn is_two_factors(self) -> bool {
         match self {
-            Self::Password => vec!["pwd".to_owned()],
-            Self::PasswordAndCode => vec!["pwd".to_owned(), "otp".to_owned()],
-            Self::Key => vec!["swk".to_owned()],
+            Self::PasswordAndCode | Self::Passkey | Self::SyncedPasskey => true,
+            Self::Password | Self::Key => false,
         }
     }
 
-    /// The code in the database.
+    /// The code in the database: the names.
     #[must_use]
     pub const fn code(self) -> &'static str {
         match self {
             Self::Password => "pwd",
             Self::PasswordAndCode => "pwd otp",
             Self::Key => "swk",
+            Self::Passkey => "hwk user",
+            Self::SyncedPasskey => "swk user",
         }
     }
 
     /// The way of a code.
     #[must_use]
     pub fn parse(code: &str) -> Option<Self> {
-        [Self::Password, Self::PasswordAndCode, Self::Key].into_iter().find(|amr| amr.code() == code)
+        Self::ALL.into_iter().find(|amr| amr.code() == code)
     }
 }
 

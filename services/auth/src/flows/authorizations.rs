@@ -351,6 +351,7 @@ async fn open(
             last_used_at: now,
             client: None,
             oauth_client: Some(OAuthClientId::App(asked.app.clone())),
+            passkey: None,
             let_in: Some(LetIn { patient: asked.patient.clone(), scopes: asked.scopes.clone() }),
         }),
     };

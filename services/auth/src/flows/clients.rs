@@ -224,6 +224,7 @@ pub async fn grant(app: &App, proof: ClientProof<'_>, scope: Option<&str>) -> Re
             client: None,
             oauth_client: Some(OAuthClientId::Program(proven.client.id.clone())),
             let_in: None,
+            passkey: None,
         }),
     };
     let (new, session_client) = (session.clone(), proven.client.id.clone());

@@ -162,17 +162,7 @@ impl Guard {
 
     /// Takes the attempt back: it neither failed nor succeeded.
     pub async fn take_back(self, app: &App) -> Result<(), Error> {
-        let counted = self.counted;
-        app.store
-            .write(move |tx, rows| {
-                Box::pin(async move {
-                    for counted in &counted {
-                        refund(&rows, tx, counted).await?;
-                    }
-                    Ok(())
-                })
-            })
-            .await
+        take_back(app, self.counted).await
     }
 
     /// Forgets the failures.
@@ -205,6 +195,36 @@ impl Guard {
             })
             .await
     }
+}
+
+/// One attempt of whom no name is known: counted as failed for its address until it is taken back.
+pub struct Unnamed(Vec<Counted>);
+
+impl Unnamed {
+    /// Refuses an attempt that comes too early, and counts it.
+    pub async fn enter(app: &App, address: &str) -> Result<Self, Error> {
+        let subject = app.store.rows.throttle_subject(Scope::Address, "", address);
+        Ok(Self(count(app, vec![(Scope::Address, subject)]).await?))
+    }
+
+    /// It did not fail.
+    pub async fn take_back(self, app: &App) -> Result<(), Error> {
+        take_back(app, self.0).await
+    }
+}
+
+/// Takes one attempt out of these counters.
+async fn take_back(app: &App, counted: Vec<Counted>) -> Result<(), Error> {
+    app.store
+        .write(move |tx, rows| {
+            Box::pin(async move {
+                for counted in &counted {
+                    refund(&rows, tx, counted).await?;
+                }
+                Ok(())
+            })
+        })
+        .await
 }
 
 /// Counts an attempt in these scopes, unless one of them says that it comes too early.

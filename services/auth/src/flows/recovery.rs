@@ -14,13 +14,13 @@ use crate::domain::{password, recovery};
 use crate::error::Error;
 use crate::flows::account::open_key;
 use crate::flows::login::{Guard, Origin, Proof, prove};
-use crate::flows::{account, authorizations, clients, codes, sessions};
+use crate::flows::{account, authorizations, clients, codes, passkeys, sessions};
 use crate::jobs::push;
 use crate::store::StoreError;
 use crate::store::accounts::Account;
 use crate::store::wrapped_keys::CodeWrap;
 
-/// Restores an account. The second factor goes with the lost device, so the new password must stand alone; every session
+/// Restores an account. The second factor and the passkeys go with the lost device, so the new password must stand alone; every session
 /// ends. Unknown users, wrong codes and used codes get one answer and are slowed down like wrong passwords.
 pub async fn recover(app: &App, request: Recovery, address: &str) -> Result<(), Error> {
     let guard = Guard::enter(app, &request.username, &Origin::Address(address.to_owned())).await?;
@@ -58,8 +58,9 @@ pub async fn recover(app: &App, request: Recovery, address: &str) -> Result<(), 
                     rows.put_wrapped_key(tx, key).await?;
                 }
                 let mut ended = sessions::end_all(&rows, tx, id.as_str(), None, "recovery", now).await?;
+                // Whoever had the password may have registered some.
+                passkeys::remove_all(&rows, tx, &id, now).await?;
                 if let AccountId::Agency(agency) = &id {
-                    // Whoever had the password may have registered one.
                     ended.extend(clients::remove_all(&rows, tx, agency, now).await?);
                 }
                 if let AccountId::Patient(patient) = &id {

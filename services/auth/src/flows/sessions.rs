@@ -1,12 +1,13 @@
 //! Sessions: login, refresh, logout, and who is calling.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use hbc_app::jobs::enqueue;
 use hbc_db::Tx;
 use hbc_service::Caller;
 use hbc_types::account::Standing;
-use hbc_types::ids::{AccountId, OAuthClientId, SessionId};
+use hbc_types::ids::{AccountId, OAuthClientId, PasskeyId, SessionId};
 use hbc_types::secret::SecretText;
 use hbc_types::wire::auth::{Denial, SessionView, SteppedUp, Tokens};
 use hbc_types::wire::oauth::TokenResponse;
@@ -37,40 +38,72 @@ pub async fn log_in(
     if proven.account.standing == Standing::Suspended {
         return Err(proven.account.reason.map_or(Error::Suspended, Error::SuspendedBecause));
     }
-    let now = app.clock.now();
-    let session = Session {
-        id: SessionId::random(&app.random),
-        account: proven.account.id.clone(),
-        amr: proven.amr,
-        auth_time: now,
-        expires_at: now.plus(Duration::from_secs(u64::from(app.sessions.days) * 24 * 3600)),
-        ended_at: None,
-        end_reason: None,
-        told: Some(Told {
-            created_at: now,
-            last_used_at: now,
-            client: user_agent.and_then(client::coarse),
-            oauth_client: None,
-            let_in: None,
-        }),
-    };
-    let refresh = RefreshToken::random(&app.random);
-    let stored = stored(app, &session, refresh.hash(), now);
-    let (new_session, proved) = (session.clone(), proven.clone());
+    let opening = Opening::new(app, &proven.account.id, proven.amr, None, user_agent);
+    let (opened, proved) = (opening.clone(), proven.clone());
     app.store
         .write(move |tx, rows| {
             Box::pin(async move {
                 // Whatever ended every session meanwhile (a new password, a recovery, a suspension) has not seen this one.
                 proved.still(&rows, tx).await?;
-                rows.insert_session(tx, &new_session).await?;
-                rows.insert_token(tx, &stored).await?;
-                Ok::<_, Error>(enqueue::<TellSession>(tx, &new_session.id, now).await?)
+                opened.insert(&rows, tx).await
             })
         })
         .await?;
-    // Without its knowing, access-policy takes the tokens for forged; if it cannot be told now, it is told as soon as it can.
-    push::told(app, session.id.as_str()).await?;
-    tokens(app, &proven.account, &session, &refresh, now)
+    opening.tokens(app, &proven.account).await
+}
+
+/// A session that begins now.
+#[derive(Clone)]
+pub struct Opening {
+    session: Session,
+    refresh: Arc<RefreshToken>,
+    first: StoredToken,
+}
+
+impl Opening {
+    /// A session of this account, opened in this way, with a client that says what it is.
+    pub fn new(
+        app: &App,
+        account: &AccountId,
+        amr: Amr,
+        passkey: Option<PasskeyId>,
+        user_agent: Option<&str>,
+    ) -> Self {
+        let now = app.clock.now();
+        let session = Session {
+            id: SessionId::random(&app.random),
+            account: account.clone(),
+            amr,
+            auth_time: now,
+            expires_at: now.plus(Duration::from_secs(u64::from(app.sessions.days) * 24 * 3600)),
+            ended_at: None,
+            end_reason: None,
+            told: Some(Told {
+                created_at: now,
+                last_used_at: now,
+                client: user_agent.and_then(client::coarse),
+                oauth_client: None,
+                let_in: None,
+                passkey,
+            }),
+        };
+        let refresh = Arc::new(RefreshToken::random(&app.random));
+        Self { first: stored(app, &session, refresh.hash(), now), session, refresh }
+    }
+
+    /// Stores it in the transaction that saw what it rests on.
+    pub async fn insert(&self, rows: &Rows, tx: &mut Tx) -> Result<(), Error> {
+        rows.insert_session(tx, &self.session).await?;
+        rows.insert_token(tx, &self.first).await?;
+        Ok(enqueue::<TellSession>(tx, &self.session.id, self.session.auth_time).await?)
+    }
+
+    /// Its tokens. Without its knowing, access-policy takes them for forged; if it cannot be told now, it is told as soon as it
+    /// can.
+    pub async fn tokens(&self, app: &App, account: &Account) -> Result<Tokens, Error> {
+        push::told(app, self.session.id.as_str()).await?;
+        tokens(app, account, &self.session, &self.refresh, self.session.auth_time)
+    }
 }
 
 /// A refresh token of a session, as it is kept. A user's ends when it is not used; an app's lives as long as the patient said.
@@ -389,7 +422,7 @@ pub async fn list(app: &App, caller: &Caller) -> Result<Vec<SessionView>, Error>
         created_at: session.told.as_ref().map_or(session.auth_time, |told| told.created_at),
         last_used_at: last_used(&session),
         expires_at: session.expires_at.min(last_used(&session).plus(idle)),
-        second_factor: session.amr == Amr::PasswordAndCode,
+        second_factor: session.amr.is_two_factors(),
         client_id: session.told.as_ref().and_then(|told| match &told.oauth_client {
             Some(OAuthClientId::Program(client)) => Some(client.clone()),
             _ => None,

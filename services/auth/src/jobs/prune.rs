@@ -24,8 +24,8 @@ impl Periodic for Prune {
     }
 }
 
-/// Forgets sessions that are over since a day (those of programs since ten minutes), assertions that cannot come again, and old
-/// marks of logins.
+/// Forgets sessions that are over since a day (those of programs since ten minutes), assertions that cannot come again,
+/// challenges that nobody answered, and old marks of logins.
 async fn prune(app: &App) -> Result<(), Error> {
     let now = app.clock.now();
     app.store.journal.floors().forget(KINDS, now);
@@ -37,6 +37,7 @@ async fn prune(app: &App) -> Result<(), Error> {
                 rows.prune_sessions(tx, now.minus(day), soon).await?;
                 rows.prune_assertions(tx, soon).await?;
                 rows.prune_authorizations(tx, now.minus(day)).await?;
+                rows.prune_challenges(tx, now).await?;
                 Ok(rows.prune_throttle(tx, now.minus(day), now.minus(day * 90)).await?)
             })
         })

@@ -9,6 +9,8 @@ pub mod me;
 pub mod members;
 pub mod metadata;
 pub mod oauth;
+pub mod passkeys;
+pub mod preferences;
 pub mod recoveries;
 pub mod sessions;
 pub mod sign_up;
@@ -30,6 +32,8 @@ pub fn table(routes: &mut Routes<'_>) {
         .service(sign_up::patient)
         .service(sign_up::agency)
         .service(sessions::log_in)
+        .service(passkeys::prepare_log_in)
+        .service(passkeys::log_in)
         .service(sessions::refresh)
         .service(sessions::log_out)
         .service(sessions::step_up)
@@ -44,6 +48,12 @@ pub fn table(routes: &mut Routes<'_>) {
         .service(me::prepare_totp)
         .service(me::confirm_totp)
         .service(me::remove_totp)
+        .service(preferences::show)
+        .service(preferences::set)
+        .service(passkeys::prepare)
+        .service(passkeys::list)
+        .service(passkeys::register)
+        .service(passkeys::remove)
         .service(clients::list)
         .service(clients::register)
         .service(clients::set_keys)

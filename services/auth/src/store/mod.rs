@@ -11,6 +11,8 @@ pub mod clients;
 pub mod consent_keys;
 pub mod factors;
 pub mod memberships;
+pub mod passkeys;
+pub mod preferences;
 pub mod sessions;
 pub mod staff;
 pub mod throttle;
@@ -33,7 +35,9 @@ pub const MIGRATIONS: &[Migration] = migrations![
     7 "session clients" "../../migrations/0007_session_clients.sql",
     8 "reasons" "../../migrations/0008_reasons.sql",
     9 "clients" "../../migrations/0009_clients.sql",
-    10 "apps" "../../migrations/0010_apps.sql",
+    10 "passkeys" "../../migrations/0010_passkeys.sql",
+    11 "preferences" "../../migrations/0011_preferences.sql",
+    12 "apps" "../../migrations/0012_apps.sql",
 ];
 
 /// What goes wrong in the store.

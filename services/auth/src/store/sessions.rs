@@ -1,7 +1,7 @@
 //! Sessions (families of refresh tokens) and the tokens themselves, of which only hashes are kept.
 
 use hbc_db::{Column, DbError, Tx};
-use hbc_types::ids::{AccountId, OAuthClientId, PatientId, SessionId};
+use hbc_types::ids::{AccountId, OAuthClientId, PasskeyId, PatientId, SessionId};
 use hbc_types::scope::Scopes;
 use hbc_types::{Digest, Timestamp};
 use sqlx::any::AnyRow;
@@ -29,7 +29,8 @@ pub struct Session {
     pub expires_at: Timestamp,
     /// When it was ended.
     pub ended_at: Option<Timestamp>,
-    /// Why: `logout`, `reuse`, `revoked`, `suspended`, `password`, `recovery`, `factor`, and of programs `removed` and `keys`.
+    /// Why: `logout`, `reuse`, `revoked`, `suspended`, `password`, `recovery`, `factor`, `removed` of programs and passkeys,
+    /// and `keys` of programs.
     pub end_reason: Option<String>,
     /// What its owner is told; sessions of an earlier version have none.
     pub told: Option<Told>,
@@ -46,6 +47,8 @@ pub struct Told {
     pub client: Option<String>,
     /// The client that it is of, if the account itself did not sign in.
     pub oauth_client: Option<OAuthClientId>,
+    /// The passkey that it was opened with.
+    pub passkey: Option<PasskeyId>,
     /// Apps: for whom.
     pub let_in: Option<LetIn>,
 }
@@ -82,11 +85,13 @@ impl Session {
             ended_at.map(Timestamp::ms).into(),
             end_reason.as_ref().into(),
         ];
-        if let Some(Told { created_at, last_used_at, client, oauth_client, let_in: _last }) = told {
+        if let Some(Told { created_at, last_used_at, client, oauth_client, passkey, let_in: _last }) = told {
             let told: [Column<'_>; 3] =
                 [created_at.ms().into(), last_used_at.ms().into(), client.as_ref().into()];
             columns.extend(told);
+            // Their prefixes tell the two apart.
             columns.extend(oauth_client.as_ref().map(|client| Column::from(client.as_str())));
+            columns.extend(passkey.as_ref().map(|passkey| Column::from(passkey.as_str())));
         }
         columns
     }
@@ -115,6 +120,12 @@ impl Session {
         self.told.as_ref().and_then(|told| told.let_in.as_ref())
     }
 
+    /// Whether it was opened with this passkey.
+    #[must_use]
+    pub fn is_opened_with(&self, passkey: &PasskeyId) -> bool {
+        self.told.as_ref().is_some_and(|told| told.passkey.as_ref() == Some(passkey))
+    }
+
     /// Whether it counts at `now`.
     #[must_use]
     pub fn is_live(&self, now: Timestamp) -> bool {
@@ -137,9 +148,10 @@ impl Session {
                         (Some(patient), Some(scopes)) => Some(LetIn { patient, scopes }),
                         _ => None,
                     };
-                    let oauth_client = row.parsed_opt("oauth_client")?;
+                    let (oauth_client, passkey) =
+                        (row.parsed_opt("oauth_client")?, row.parsed_opt("passkey")?);
                     let client = row.text_opt("client")?;
-                    Some(Told { created_at, last_used_at, client, oauth_client, let_in })
+                    Some(Told { created_at, last_used_at, client, oauth_client, passkey, let_in })
                 }
                 _ => None,
             },
@@ -189,8 +201,8 @@ impl Rows {
         let let_in = told.as_ref().and_then(|told| told.let_in.as_ref());
         sqlx::query(
             "INSERT INTO sessions (id, account, amr, auth_time_ms, expires_at_ms, ended_at_ms, end_reason, mac,
-                 created_at_ms, last_used_at_ms, client, oauth_client, patient, scopes)
-             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14)",
+                 created_at_ms, last_used_at_ms, client, oauth_client, patient, scopes, passkey)
+             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15)",
         )
         .bind(id.as_str().to_owned())
         .bind(account.as_str().to_owned())
@@ -206,6 +218,7 @@ impl Rows {
         .bind(told.as_ref().and_then(|told| told.oauth_client.as_ref()).map(ToString::to_string))
         .bind(let_in.map(|let_in| let_in.patient.to_string()))
         .bind(let_in.map(|let_in| let_in.scopes.to_string()))
+        .bind(told.as_ref().and_then(|told| told.passkey.as_ref()).map(ToString::to_string))
         .execute(tx)
         .await?;
         Ok(())

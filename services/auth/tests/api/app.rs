@@ -7,7 +7,8 @@ use ed25519_dalek::SigningKey;
 use hbc_app::{LedgerJournal, Service as _, Settings, Surroundings};
 use hbc_auth::testing::{App, MIGRATIONS};
 use hbc_auth::{
-    AppSettings, Application, Auth, Config, Cost, OperatorsFile, PasswordSettings, SessionSettings, operator,
+    AppSettings, Application, Auth, Config, Cost, OperatorsFile, PasswordSettings, SessionSettings,
+    WebauthnSettings, operator,
 };
 use hbc_chain::genesis::{Genesis, Named};
 use hbc_chain::tx::Tx;
@@ -35,6 +36,8 @@ use wiremock::{Mock, MockServer, Request, ResponseTemplate};
 
 /// The password of everybody who signs up.
 pub const PASSWORD: &str = "nine teapots under moonlight";
+/// Where pages that use passkeys are.
+pub const ORIGIN: &str = "http://localhost:7100";
 /// The file with the first operators.
 const OPERATORS: &str = "operators.json";
 /// Operators' passwords.
@@ -126,6 +129,10 @@ impl TestApp {
                 page: "https://portal.example/oauth/authorize".to_owned(),
                 fhir_url: "https://records.example/fhir".to_owned(),
             }),
+            webauthn: Some(WebauthnSettings {
+                rp_id: "localhost".to_owned(),
+                origins: vec![ORIGIN.to_owned()],
+            }),
         };
         let mut app = Self {
             clock,
@@ -187,6 +194,13 @@ impl TestApp {
     pub async fn restart(&mut self) {
         self.service.as_mut().unwrap().stop().await;
         self.start().await.unwrap();
+    }
+
+    /// Starts the service again with these settings for passkeys; answers why it does not start.
+    pub async fn start_with_passkeys(&mut self, webauthn: Option<WebauthnSettings>) -> Result<(), String> {
+        self.service.as_mut().unwrap().stop().await;
+        self.config.webauthn = webauthn;
+        self.start().await.map_err(|error| format!("{error:#}"))
     }
 
     /// Starts the service again with another key for tokens, the present one beside it, or alone.

@@ -24,6 +24,8 @@ mod news;
 mod oauth;
 mod one_address_for_all;
 mod operators;
+mod passkeys;
+mod preferences;
 mod recovery;
 mod second_factor;
 mod sessions;

@@ -12,6 +12,9 @@ use crate::deployment::Deployment;
 use crate::ports::PortPlan;
 use crate::settings::ServiceSettings;
 
+/// Where a portal's pages are.
+const PORTAL: u16 = 7100;
+
 /// What the configurations are made of.
 pub struct Plan<'a> {
     /// Where everything will lie.
@@ -84,6 +87,11 @@ impl Plan<'_> {
             sessions: hbc_auth::SessionSettings::default(),
             // A deployment has a page for apps once somebody made one.
             apps: None,
+            // A browser takes `localhost` for safe without a certificate, and no number for a domain.
+            webauthn: Some(hbc_auth::WebauthnSettings {
+                rp_id: "localhost".to_owned(),
+                origins: vec![format!("http://localhost:{PORTAL}")],
+            }),
         })
     }
 

@@ -312,7 +312,7 @@ pub struct SessionView {
     pub last_used_at: Timestamp,
     /// When it ends if it is not used again.
     pub expires_at: Timestamp,
-    /// Whether it was opened with the second factor.
+    /// Whether it was opened with two factors: password and code, or a passkey.
     pub second_factor: bool,
     /// Browser and system, coarsely; absent where the client says neither.
     #[serde(default, skip_serializing_if = "Option::is_none")]

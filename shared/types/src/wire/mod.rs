@@ -6,6 +6,8 @@ pub mod auth;
 pub mod explorer;
 pub mod ledger;
 pub mod oauth;
+pub mod passkeys;
+pub mod preferences;
 pub mod storage;
 pub mod token;
 

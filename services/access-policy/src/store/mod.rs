@@ -27,4 +27,5 @@ pub const MIGRATIONS: &[Migration] = hbc_db::migrations![
     7 "staff" "../../migrations/0007_staff.sql",
     8 "affiliations" "../../migrations/0008_affiliations.sql",
     9 "sessions" "../../migrations/0009_sessions.sql",
+    10 "grantees" "../../migrations/0010_grantees.sql",
 ];

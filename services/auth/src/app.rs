@@ -1,5 +1,6 @@
 //! What every operation works with: the database, keys, passwords, neighbours, time and randomness.
 
+mod devices;
 mod passwords;
 mod store;
 
@@ -22,6 +23,7 @@ use crate::domain::custody::{Cost, server_key};
 use crate::domain::floors::KINDS;
 use crate::domain::token::TokenIssuer;
 use crate::store::Rows;
+use devices::DeviceLimits;
 use passwords::PasswordPool;
 use store::Store;
 
@@ -55,6 +57,8 @@ pub struct Core {
     pub client_tokens: RateLimit<ClientId>,
     /// Whatever clients ask for.
     pub client_requests: RateLimit<ClientId>,
+    /// What devices ask for.
+    pub devices: DeviceLimits,
     /// One password check at a time for an account from an address.
     pub attempts: KeyedLocks,
 }
@@ -110,6 +114,7 @@ impl App {
             sign_ups: RateLimit::new(SIGN_UPS, Duration::from_millis(100)),
             client_tokens: RateLimit::new(CLIENT_TOKENS, Duration::from_secs(2)),
             client_requests: RateLimit::new(CLIENT_REQUESTS, Duration::from_millis(20)),
+            devices: DeviceLimits::default(),
             attempts: KeyedLocks::default(),
             base,
         })))

@@ -14,6 +14,9 @@ use hbc_types::wire::auth::{
     PatientCreated, RecoveryCodes, RevocationSignature, Sessions, SteppedUp, Tokens, TotpPrepared,
     UnfreezeSignature,
 };
+use hbc_types::wire::devices::{
+    DevicePairings, DeviceRegistered, PairedDevice, PairedDevices, PairingClaimed, PairingCode, PairingEnded,
+};
 use hbc_types::wire::explorer::{
     BlockDetails, BlockSummary, ChangeView, NetworkView, NodesView, TransactionSummary, VotesView,
     WaitingSummary,
@@ -112,6 +115,15 @@ operations! {
         register_client() = POST "/v1/me/clients" -> ClientView;
         remove_client(id) = DELETE "/v1/me/clients/{id}" -> Denial;
         set_client_keys(id) = PUT "/v1/me/clients/{id}/jwks" -> ClientView;
+        register_device() = POST "/v1/devices" -> DeviceRegistered;
+        claim_pairing() = POST "/v1/pairing-claims" -> PairingClaimed;
+        list_device_pairings() = POST "/v1/device-pairings" -> DevicePairings;
+        make_pairing_code() = POST "/v1/me/pairing-codes" -> PairingCode;
+        show_pairing_code(id) = GET "/v1/me/pairing-codes/{id}" -> PairingCode;
+        end_pairing_code(id) = DELETE "/v1/me/pairing-codes/{id}" -> ();
+        confirm_pairing(id) = POST "/v1/me/pairing-codes/{id}/confirmation" -> PairedDevice;
+        list_devices() = GET "/v1/me/devices" -> PairedDevices;
+        remove_device(id) = DELETE "/v1/me/devices/{id}" -> PairingEnded;
         list_agencies() = GET "/v1/agencies" -> Page<AgencyView>;
         sign_up_agency() = POST "/v1/agencies" -> AgencyCreated;
         show_agency(id) = GET "/v1/agencies/{id}" -> AgencyView;

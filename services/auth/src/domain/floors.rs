@@ -1,14 +1,15 @@
 //! What a change of rights is here: what the journal beside the database keeps of it, below which no row may fall. An older
-//! password, a session that ended, a client that was removed and a recovery code that was used do not come back with an older row.
+//! password, a session that ended, a client that was removed, a pairing that ended and a recovery code that was used do not come back with
+//! an older row.
 //!
 //! Why: decision 0121.
 
 use hbc_db::floors::{self, Kinds};
 use hbc_types::Timestamp;
-use hbc_types::ids::{AccountId, ClientId, SessionId};
+use hbc_types::ids::{AccountId, ClientId, PairingId, SessionId};
 
 /// Kinds of changes.
-pub const KINDS: Kinds = Kinds { lasting: &[ACCOUNT, CLIENT, CODE, CODES], passing: SESSION };
+pub const KINDS: Kinds = Kinds { lasting: &[ACCOUNT, CLIENT, CODE, CODES, PAIRING], passing: SESSION };
 /// Of an account.
 pub const ACCOUNT: &str = "account";
 /// Of an agency's client.
@@ -17,6 +18,8 @@ pub const CLIENT: &str = "client";
 pub const CODE: &str = "code";
 /// Of an account's set of recovery codes.
 pub const CODES: &str = "codes";
+/// Of a pairing of a device with a patient.
+pub const PAIRING: &str = "pairing";
 /// Of a session.
 pub const SESSION: &str = "session";
 
@@ -34,6 +37,8 @@ pub enum Change {
     Code(String, [u8; 16]),
     /// An account's recovery codes were made anew at this time.
     Codes(String, Timestamp),
+    /// A pairing was made, or ended: so many changes.
+    Pairing(PairingId, i64),
     /// A session ended, which would have ended by itself at this time.
     Session(SessionId, Timestamp),
 }
@@ -45,6 +50,7 @@ impl floors::Change for Change {
             Self::Client(client, version) => (CLIENT, client.to_string(), *version),
             Self::Code(account, salt) => (CODE, code(account, salt), 1),
             Self::Codes(account, made) => (CODES, account.clone(), made.ms()),
+            Self::Pairing(pairing, version) => (PAIRING, pairing.to_string(), *version),
             Self::Session(session, end) => (SESSION, session.to_string(), end.ms()),
         }
     }

@@ -1,4 +1,4 @@
-//! Old sessions are forgotten.
+//! Old sessions are forgotten, and what was never used.
 
 use std::time::Duration;
 
@@ -24,8 +24,8 @@ impl Periodic for Prune {
     }
 }
 
-/// Forgets sessions that are over since a day (those of programs since ten minutes), assertions that cannot come again, and old
-/// marks of logins.
+/// Forgets sessions that are over since a day (those of programs and devices since ten minutes), assertions that cannot come
+/// again, old marks of logins, pairing codes of yesterday, and devices that nobody paired within a day.
 async fn prune(app: &App) -> Result<(), Error> {
     let now = app.clock.now();
     app.store.journal.floors().forget(KINDS, now);
@@ -36,6 +36,9 @@ async fn prune(app: &App) -> Result<(), Error> {
             Box::pin(async move {
                 rows.prune_sessions(tx, now.minus(day), soon).await?;
                 rows.prune_assertions(tx, soon).await?;
+                rows.prune_device_sessions(tx, soon).await?;
+                rows.prune_devices(tx, now.minus(day)).await?;
+                rows.prune_pairing_codes(tx, now.minus(day)).await?;
                 Ok(rows.prune_throttle(tx, now.minus(day), now.minus(day * 90)).await?)
             })
         })

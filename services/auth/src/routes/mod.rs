@@ -3,6 +3,7 @@
 pub mod agencies;
 pub mod clients;
 pub mod consents;
+pub mod devices;
 pub mod me;
 pub mod members;
 pub mod metadata;
@@ -46,6 +47,15 @@ pub fn table(routes: &mut Routes<'_>) {
         .service(clients::register)
         .service(clients::set_keys)
         .service(clients::remove)
+        .service(devices::register)
+        .service(devices::claim)
+        .service(devices::of_device)
+        .service(devices::make_code)
+        .service(devices::show_code)
+        .service(devices::end_code)
+        .service(devices::confirm)
+        .service(devices::list)
+        .service(devices::remove)
         .service(members::list)
         .service(members::take_in)
         .service(members::dismiss)

@@ -7,8 +7,10 @@
 pub mod accounts;
 pub mod clients;
 pub mod consent_keys;
+pub mod devices;
 pub mod factors;
 pub mod memberships;
+pub mod pairings;
 pub mod sessions;
 pub mod staff;
 pub mod throttle;
@@ -31,6 +33,7 @@ pub const MIGRATIONS: &[Migration] = migrations![
     7 "session clients" "../../migrations/0007_session_clients.sql",
     8 "reasons" "../../migrations/0008_reasons.sql",
     9 "clients" "../../migrations/0009_clients.sql",
+    11 "devices" "../../migrations/0011_devices.sql",
 ];
 
 /// What goes wrong in the store.

@@ -14,6 +14,7 @@ mod app;
 mod clients;
 mod consents;
 mod credentials_in_flight;
+mod devices;
 mod figures;
 mod hostile_database;
 mod loops;

@@ -2,6 +2,7 @@
 
 pub mod access;
 pub mod auth;
+pub mod devices;
 pub mod explorer;
 pub mod ledger;
 pub mod oauth;

@@ -2,16 +2,22 @@
 
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, missing_docs, reason = "test code")]
 
+use std::path::Path;
+use std::process::Command;
+
 use anyhow::{Context as _, Result};
 use hbc_client::operations::auth;
+use hbc_testkit::clients::ClientKey;
 use hbc_tests::ask::{Ask, Credentials};
 use hbc_tests::consents::new_grant;
+use hbc_tests::devices::Device;
 use hbc_tests::reply::Reply;
-use hbc_tests::{Person, TestApp};
+use hbc_tests::{Person, TestApp, tools};
 use hbc_types::ids::AccountId;
 use hbc_types::labels::Category;
 use hbc_types::wire::access::{AccessKind, Channel, GrantState};
 use hbc_types::wire::devices::{DevicePairings, PairedDevices, PairingEnded};
+use hbc_types::wire::oauth::ClientAlgorithm;
 use reqwest::Method;
 use serde_json::{Value, json};
 
@@ -153,5 +159,30 @@ async fn a_device_alone_binds_nobody() -> Result<()> {
     // The patient signs and never confirms: without a pairing there is no token.
     app.grant_device(&alice, &device, &[Category::VitalSigns]).await?;
     assert!(app.device_token(&device).await.is_err());
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn openid_client_sends_as_a_device() -> Result<()> {
+    // Its packages are there if this one's program is.
+    let Some(_installed) = tools::node("tsc") else { return Ok(()) };
+    let Some(app) = TestApp::shared().await? else { return Ok(()) };
+    let (patient, key) = (app.patient().await?, ClientKey::of(ClientAlgorithm::Es384));
+    let call = app.auth.to(auth::register_device()).json(&app.new_device(&key));
+    let device = Device { known: call.fetch().await?, key };
+    app.pair(&patient, &device, &[Category::VitalSigns]).await?;
+    let folder = tempfile::tempdir_in(tools::node_folder())?;
+    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("clients/device.js");
+    std::fs::copy(source, folder.path().join("device.mjs"))?;
+    let mut program = Command::new("node");
+    program.arg(folder.path().join("device.mjs"));
+    let given = json!({
+        "fhir": format!("{}/fhir", app.stack().storage()),
+        "client": device.id(),
+        "private_key": device.key.private_pem(),
+        "kid": device.key.jwk["kid"],
+        "observation": vital(&patient, 1),
+    });
+    assert_eq!(tools::say(program, &given).await?, "201 403");
     Ok(())
 }

@@ -162,6 +162,7 @@ pub async fn list(patient: Patient, app: web::Data<App>) -> Result<HttpResponse,
     responses(
         (status = 200, description = "Cut off everywhere", body = PairingEnded),
         (status = 202, description = "Cut off here; access-policy is still being told", body = PairingEnded),
+        (status = 401, description = "No valid token, or the second factor must be shown again (`step_up`)"),
         (status = 404, description = "The patient has paired no such device"),
     ))]
 #[delete("/v1/me/devices/{id}")]
@@ -170,6 +171,7 @@ pub async fn remove(
     id: web::Path<DeviceId>,
     app: web::Data<App>,
 ) -> Result<HttpResponse, Problem> {
+    patient.caller.check_step_up(app.clock.now())?;
     let ended = pairings::remove(&app, &patient.caller, &patient.id, &id).await?;
     let status = if ended.effective { StatusCode::OK } else { StatusCode::ACCEPTED };
     Ok(HttpResponseBuilder::new(status).json(ended))

@@ -252,7 +252,8 @@ pub struct AuthorizationServer {
     pub introspection_endpoint_auth_methods_supported: Vec<String>,
     /// How clients sign there.
     pub introspection_endpoint_auth_signing_alg_values_supported: Vec<ClientAlgorithm>,
-    /// What clients may ask for: these, and each with a resource type in the place of `*`.
+    /// What clients may ask for: programs these that read, and each with a resource type in the place of `*`; devices
+    /// `system/Observation.c`.
     pub scopes_supported: Vec<String>,
     /// SMART's names of what there is.
     pub capabilities: Vec<String>,
@@ -278,7 +279,7 @@ impl AuthorizationServer {
             revocation_endpoint_auth_methods_supported: words(&["none"]),
             introspection_endpoint_auth_methods_supported: words(&["private_key_jwt"]),
             introspection_endpoint_auth_signing_alg_values_supported: ClientAlgorithm::ALL.to_vec(),
-            scopes_supported: words(&["system/*.rs", "system/*.r", "system/*.s"]),
+            scopes_supported: words(&["system/*.rs", "system/*.r", "system/*.s", "system/Observation.c"]),
             capabilities: words(&["client-confidential-asymmetric", "permission-v1", "permission-v2"]),
             service_documentation: format!("{issuer}/openapi.json"),
             issuer,

@@ -5,6 +5,7 @@ use hbc_testkit::service::eventually;
 use hbc_testkit::users::ISSUER;
 use hbc_types::Random;
 use hbc_types::ids::GrantId;
+use hbc_types::purpose::Purpose;
 use hbc_types::wire::oauth::{ClientAlgorithm, JWT_BEARER};
 use hbc_types::wire::token::AccessClaims;
 use reqwest::Method;
@@ -187,7 +188,7 @@ async fn a_device_of_each_kind_of_key_is_paired_and_gets_a_token_to_create_obser
             assert!(said.aud.ends_with(":fhir"));
             let client = said.client.unwrap();
             assert_eq!(
-                (client.client_id.as_str(), client.purpose.map(|p| p.code())),
+                (client.client_id.as_str(), client.purpose.map(Purpose::code)),
                 (device.id.as_str(), Some("PATRQT"))
             );
             assert_eq!(device.introspect(&app, &token).await["active"], true);

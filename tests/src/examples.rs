@@ -198,7 +198,10 @@ fn compare_members(place: &str, one: &Map<String, Value>, other: &Map<String, Va
 }
 
 /// Fields that come when a block is final, or on some items or pages only.
-const LATER: [&str; 11] = [
+const LATER: [&str; 14] = [
+    "actor_name",
+    "channel",
+    "device",
     "final_at",
     "evidence",
     "grant",

@@ -9,6 +9,7 @@ pub mod ask;
 pub mod chain;
 pub mod consents;
 pub mod described;
+pub mod devices;
 pub mod examples;
 pub mod kept;
 pub mod people;

@@ -15,6 +15,7 @@ use hbc_types::labels::{Category, Sensitivity};
 use hbc_types::purpose::{Action, Purpose};
 use hbc_types::wire::access::{AccessKind, AccessRequestState, Channel, GrantState};
 use hbc_types::wire::auth::MemberStanding;
+use hbc_types::wire::devices::PairingState;
 use hbc_types::wire::ledger::{NodeRole, NodeState, TransactionState};
 use hbc_types::wire::oauth::{ClientAlgorithm, ClientKind};
 use hbc_types::wire::preferences::{Language, NoticeKind, Theme, Units};
@@ -65,6 +66,7 @@ fn enumerations() -> BTreeMap<&'static str, Value> {
         NodeRole,
         NodeState,
         NoticeKind,
+        PairingState,
         Purpose,
         Role,
         Standing,

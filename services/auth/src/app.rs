@@ -1,5 +1,6 @@
 //! What every operation works with: the database, keys, passwords, neighbours, time and randomness.
 
+mod devices;
 mod passwords;
 mod store;
 
@@ -24,6 +25,7 @@ use crate::domain::floors::KINDS;
 use crate::domain::token::TokenIssuer;
 use crate::domain::webauthn::RelyingParty;
 use crate::store::Rows;
+use devices::DeviceLimits;
 use passwords::PasswordPool;
 use store::Store;
 
@@ -63,6 +65,8 @@ pub struct Core {
     pub client_tokens: RateLimit<ClientId>,
     /// Whatever clients ask for.
     pub client_requests: RateLimit<OAuthClientId>,
+    /// What devices ask for.
+    pub devices: DeviceLimits,
     /// One password check at a time for an account from an address.
     pub attempts: KeyedLocks,
 }
@@ -124,6 +128,7 @@ impl App {
             challenges: RateLimit::new(CHALLENGES, Duration::from_millis(200)),
             client_tokens: RateLimit::new(CLIENT_TOKENS, Duration::from_secs(2)),
             client_requests: RateLimit::new(CLIENT_REQUESTS, Duration::from_millis(20)),
+            devices: DeviceLimits::default(),
             attempts: KeyedLocks::default(),
             base,
         })))

@@ -45,6 +45,9 @@ pub enum Error {
     /// There is no such thing, as far as the caller may know.
     #[error("not found")]
     NotFound,
+    /// A client's scope does not allow it.
+    #[error("the client's scope does not allow this")]
+    InsufficientScope,
     /// The policies deny.
     #[error("denied by `{rule}`")]
     Denied {
@@ -93,6 +96,7 @@ impl From<Error> for JobError {
             | Error::Bundle(_)
             | Error::Invalid { .. }
             | Error::NotFound
+            | Error::InsufficientScope
             | Error::Denied { .. }
             | Error::Conflict(_)
             | Error::IntentDead
@@ -166,6 +170,7 @@ impl From<Error> for Problem {
             Error::Bundle(error) => bundle_problem(error),
             Error::Invalid { field, message } => Self::invalid(field, message),
             Error::NotFound => Self::new(Slug::NotFound),
+            Error::InsufficientScope => Self::new(Slug::InsufficientScope),
             Error::Denied { rule } => {
                 Self::new(Slug::Denied).detail(format!("denied by `{rule}`")).reference(rule)
             }

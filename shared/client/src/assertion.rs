@@ -7,6 +7,7 @@
 
 use aws_lc_rs::signature::{ECDSA_P384_SHA384_FIXED, ParsedPublicKey};
 use ed25519_dalek::VerifyingKey;
+use hbc_types::Digest;
 use hbc_types::keys::PublicKey;
 use hbc_types::wire::oauth::ClientAlgorithm;
 use jsonwebtoken::{Algorithm, DecodingKey, Validation};
@@ -73,6 +74,20 @@ impl ClientKey {
     #[must_use]
     pub const fn algorithm(&self) -> ClientAlgorithm {
         self.algorithm
+    }
+
+    /// Its thumbprint (RFC 7638 §3): SHA-256 of the members that make the key, in JSON, ordered by name and without spaces. They
+    /// have one spelling here: base64url without padding, whose unused bits are zero.
+    #[must_use]
+    pub fn thumbprint(&self) -> Digest {
+        let Jwk { x, y, n, e, .. } = &self.jwk;
+        let [x, y, n, e] = [x, y, n, e].map(|part| part.as_deref().unwrap_or_default());
+        let text = match self.algorithm {
+            ClientAlgorithm::Es384 => format!(r#"{{"crv":"P-384","kty":"EC","x":"{x}","y":"{y}"}}"#),
+            ClientAlgorithm::EdDsa => format!(r#"{{"crv":"Ed25519","kty":"OKP","x":"{x}"}}"#),
+            ClientAlgorithm::Rs384 => format!(r#"{{"e":"{e}","kty":"RSA","n":"{n}"}}"#),
+        };
+        Digest::of(text.as_bytes())
     }
 
     fn of(jwk: Jwk) -> Result<Self, KeySetError> {
@@ -281,5 +296,29 @@ impl<'a> Assertion<'a> {
         let opened = jsonwebtoken::decode::<AssertionClaims>(self.token, &key.key, &validation);
         let claims = opened.map_err(|error| JwtError::of(&error))?.claims;
         if claims.sub == claims.iss { Ok(claims) } else { Err(JwtError::Issuer) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn thumbprints_are_those_of_the_rfcs() {
+        let modulus = concat!(
+            "0vx7agoebGcQSuuPiLJXZptN9nndrQmbXEps2aiAFbWhM78LhWx4cbbfAAtVT86zwu1RK7aPFFxuhDR1L6tSoc_BJECPebWKRXjBZCiFV4n3oknj",
+            "hMstn64tZ_2W-5JsGY4Hc5n9yBXArwl93lqt7_RN5w6Cf0h4QyQ5v-65YGjQR0_FDW2QvzqY368QQMicAtaSqzs8KJZgnYb9c7d0zgdAZHzu6qMQ",
+            "vRL5hajrn1n91CbOpbISD08qNLyrdkt-bFTWhAI4vMQFh6WeZu0fM4lFd2NcRwr3XPksINHaQ-G_xBniIqbw0Ls1jF44-csFCur-kEgU8awapJzK",
+            "nqDKgw",
+        );
+        let keys = serde_json::json!({"keys": [
+            {"kty": "RSA", "n": modulus, "e": "AQAB", "alg": "RS384", "kid": "RFC 7638 3.1".replace(' ', "-")},
+            {"kty": "OKP", "crv": "Ed25519", "x": "11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPJHURo", "kid": "RFC-8037-A.3"},
+        ]});
+        let keys = ClientKeys::parse(&keys).unwrap();
+        let found: Vec<_> = keys.iter().map(|key| key.thumbprint().as_bytes().to_vec()).collect();
+        let wanted =
+            ["NzbLsXh8uDCcd-6MNwXF4W_7noWXFZAfHkxZsRGC9Xs", "kPrK_qmxVWaYVA9wwBF6Iuo3vVzz7TxHCTwXBygrS4k"];
+        assert_eq!(found, wanted.map(|text| decode(text).unwrap()));
     }
 }

@@ -15,6 +15,9 @@ use hbc_types::wire::auth::{
     PatientCreated, RecoveryCodes, RevocationSignature, Sessions, SteppedUp, Tokens, TotpPrepared,
     UnfreezeSignature,
 };
+use hbc_types::wire::devices::{
+    DevicePairings, DeviceRegistered, PairedDevice, PairedDevices, PairingClaimed, PairingCode, PairingEnded,
+};
 use hbc_types::wire::explorer::{
     BlockDetails, BlockSummary, ChangeView, NetworkView, NodesView, TransactionSummary, VotesView,
     WaitingSummary,
@@ -125,6 +128,15 @@ operations! {
         decide_authorization(id) = POST "/v1/authorizations/{id}/decision" -> AuthorizationStep;
         list_own_apps() = GET "/v1/me/apps" -> AppAccesses;
         send_app_away(id) = DELETE "/v1/me/apps/{id}" -> Denial;
+        register_device() = POST "/v1/devices" -> DeviceRegistered;
+        claim_pairing() = POST "/v1/pairing-claims" -> PairingClaimed;
+        list_device_pairings() = POST "/v1/device-pairings" -> DevicePairings;
+        make_pairing_code() = POST "/v1/me/pairing-codes" -> PairingCode;
+        show_pairing_code(id) = GET "/v1/me/pairing-codes/{id}" -> PairingCode;
+        end_pairing_code(id) = DELETE "/v1/me/pairing-codes/{id}" -> ();
+        confirm_pairing(id) = POST "/v1/me/pairing-codes/{id}/confirmation" -> PairedDevice;
+        list_devices() = GET "/v1/me/devices" -> PairedDevices;
+        remove_device(id) = DELETE "/v1/me/devices/{id}" -> PairingEnded;
         list_agencies() = GET "/v1/agencies" -> Page<AgencyView>;
         sign_up_agency() = POST "/v1/agencies" -> AgencyCreated;
         show_agency(id) = GET "/v1/agencies/{id}" -> AgencyView;

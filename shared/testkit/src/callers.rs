@@ -109,7 +109,7 @@ mod tests {
 
     #[test]
     fn every_line_names_known_callers_and_stands_once() {
-        let known = ["anybody", "patient", "agency", "operator", "auth", "storage", "member"];
+        let known = ["anybody", "patient", "agency", "operator", "device", "auth", "storage", "member"];
         let all = all();
         for operation in &all {
             assert!(!operation.callers.is_empty(), "{operation:?}");

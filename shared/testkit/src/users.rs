@@ -2,8 +2,12 @@
 
 use hbc_chain::testing::key;
 use hbc_client::jwt;
-use hbc_types::ids::{AccountId, SessionId};
-use hbc_types::wire::token::{ACCESS_SECONDS, ACCESS_TYP, AccessClaims, Jwk, Jwks};
+use hbc_types::ids::{AccountId, OAuthClientId, SessionId};
+use hbc_types::purpose::Purpose;
+use hbc_types::scope::Scopes;
+use hbc_types::wire::token::{
+    ACCESS_SECONDS, ACCESS_TYP, AccessClaims, ClientClaims, Jwk, Jwks, fhir_audience,
+};
 use hbc_types::{Random, Timestamp};
 
 /// Who issues the tokens.
@@ -29,13 +33,26 @@ impl User {
         Self { account, session: SessionId::random(random) }
     }
 
-    /// What the user's access token says now.
+    /// What the user's access token says now. A device's is for `/fhir` alone, to create observations.
+    ///
+    /// # Panics
+    /// Never.
     #[must_use]
+    #[expect(clippy::unwrap_used, reason = "a scope that there is")]
     pub fn claims(&self, now: Timestamp, random: &Random) -> AccessClaims {
         let (now, jti) = (now.seconds(), random.bytes::<16>());
+        let client = match &self.account {
+            AccountId::Device(device) => Some(ClientClaims {
+                client_id: OAuthClientId::Device(device.clone()),
+                scope: Scopes::parse("system/Observation.c").unwrap(),
+                purpose: Some(Purpose::PatientRequest),
+                patient: None,
+            }),
+            AccountId::Patient(_) | AccountId::Agency(_) | AccountId::Operator(_) | AccountId::App(_) => None,
+        };
         AccessClaims {
             iss: ISSUER.to_owned(),
-            aud: AUDIENCE.to_owned(),
+            aud: if client.is_some() { fhir_audience(AUDIENCE) } else { AUDIENCE.to_owned() },
             sub: self.account.clone(),
             iat: now,
             nbf: now,
@@ -46,7 +63,7 @@ impl User {
             auth_time: now,
             amr: vec!["pwd".to_owned()],
             second_factor: false,
-            client: None,
+            client,
         }
     }
 

@@ -19,8 +19,7 @@ mod types;
 
 use serde_json::{Value, json};
 
-use crate::labels::{Category, Sensitivity};
-use crate::wire::access::Labels;
+use crate::labels::{Category, Labels, Sensitivity};
 use sensitive::{
     HARMLESS_LABELS, SENSITIVE_ICD9, SENSITIVE_ICD10, SENSITIVE_LABELS, SENSITIVE_LOINC, SENSITIVE_RXNORM,
     SENSITIVE_SNOMED,

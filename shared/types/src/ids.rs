@@ -125,8 +125,12 @@ id!(
     AuthorizationId, "aut"
 );
 id!(
-    /// A device or gateway that a patient paired.
+    /// A device or gateway with a key of its own.
     DeviceId, "dev"
+);
+id!(
+    /// A pairing code of a patient, and the pairing that comes of it.
+    PairingId, "pai"
 );
 id!(
     /// A link that opens some records.

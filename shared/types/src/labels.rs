@@ -2,7 +2,20 @@
 //!
 //! [`crate::classify`] is the one table that maps every FHIR type to a category and sensitive codes to a sensitivity.
 
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
 use crate::codes::codes;
+
+/// The labels that decide about a record.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Labels {
+    /// Kind of record.
+    pub category: Category,
+    /// Sensitivity.
+    pub sensitivity: Sensitivity,
+}
 
 codes! {
     /// What kind of record it is: the unit in which patients grant.

@@ -245,6 +245,12 @@ impl Scopes {
         self.records.iter().any(|scope| scope.covers(kind, interaction))
     }
 
+    /// Whether they allow this for some type.
+    #[must_use]
+    pub fn allow_somewhere(&self, interaction: Interaction) -> bool {
+        self.records.iter().any(|scope| scope.permits(interaction))
+    }
+
     /// Whether others allow all that these do.
     #[must_use]
     pub fn are_within(&self, others: &Self) -> bool {

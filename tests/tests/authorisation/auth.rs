@@ -9,7 +9,8 @@ use hbc_tests::Person;
 use hbc_tests::people::{decision, signature};
 use hbc_types::account::AgencyType;
 use hbc_types::keys::{PublicKey, possession_text};
-use hbc_types::secret::Bytes;
+use hbc_types::secret::{Bytes, SecretText};
+use hbc_types::wire::devices::{NewDevice, PairingCode};
 use hbc_types::wire::oauth::JWT_BEARER;
 use hbc_types::wire::preferences::Preferences;
 use serde_json::{Value, json};
@@ -217,6 +218,55 @@ fn clients(world: &World) -> Vec<Case> {
     ]
 }
 
+/// Devices prove themselves by their assertions, whoever sends them; what patients do with them is their own.
+fn devices(world: &World) -> Vec<Case> {
+    let World {
+        app,
+        alice,
+        bob,
+        dora,
+        operator,
+        device: (device, caller),
+        claimed: (claimed, said),
+        code,
+        ..
+    } = world;
+    let refused = |case: Case| {
+        let case = case.stranger(dora, &FORBIDDEN).stranger(operator, &FORBIDDEN);
+        case.stranger(caller, &[401])
+    };
+    let nobody = json!({"assertion": "e30.e30."});
+    let wrong = PairingCode { code: Some(SecretText::new("0000-0000".to_owned())), ..code.clone() };
+    vec![
+        Case::new("auth POST /v1/devices", &[]).json(&world.new_device()),
+        Case::new("auth POST /v1/devices", &[])
+            .json(&NewDevice { jwks: device.key.jwks(), ..world.new_device() })
+            .anybody_gets(&[400]),
+        Case::new("auth POST /v1/pairing-claims", &[])
+            .json(&app.pairing_claim(device, &wrong))
+            .anybody_gets(&[404]),
+        Case::new("auth POST /v1/pairing-claims", &[]).json(&app.pairing_claim(device, code)),
+        Case::new("auth POST /v1/device-pairings", &[]).json(&app.device_proof(device)),
+        Case::new("auth POST /v1/device-pairings", &[]).json(&nobody).anybody_gets(&[400]),
+        refused(Case::new("auth GET /v1/me/pairing-codes/{id}", &[claimed.as_str()]))
+            .stranger(bob, &[404])
+            .rightful(alice),
+        refused(
+            Case::new("auth POST /v1/me/pairing-codes/{id}/confirmation", &[claimed.as_str()]).json(said),
+        )
+        .stranger(bob, &[404])
+        .rightful(alice),
+        refused(Case::new("auth DELETE /v1/me/pairing-codes/{id}", &[code.id.as_str()]))
+            .stranger(alice, &[404])
+            .rightful(bob),
+        refused(Case::new("auth POST /v1/me/pairing-codes", &[])).rightful(alice),
+        refused(Case::new("auth GET /v1/me/devices", &[])).sees_nothing(bob).rightful(alice),
+        refused(Case::new("auth DELETE /v1/me/devices/{id}", &[device.id().as_str()]))
+            .stranger(bob, &[404])
+            .rightful(alice),
+    ]
+}
+
 fn signatures(world: &World) -> Vec<Case> {
     let World { app, alice, bob, carol, dora, nora, operator, chain, .. } = world;
     let key = SigningKey::from_bytes(&app.random.bytes());
@@ -350,6 +400,7 @@ pub async fn cases(world: &World) -> Result<Vec<Case>> {
     all.extend(members(world)?);
     all.extend(clients(world));
     all.extend(apps(world)?);
+    all.extend(devices(world));
     all.extend(sessions(world)?);
     Ok(all)
 }

@@ -240,7 +240,7 @@ impl Caller {
             role: Some(person.account.role()),
             token: Some(person.token().to_owned()),
             service: None,
-            purpose: !matches!(person.account, AccountId::Patient(_)),
+            purpose: matches!(person.account, AccountId::Agency(_) | AccountId::Operator(_)),
             body: None,
             expected,
         }

@@ -6,7 +6,7 @@ use anyhow::{Context as _, Result};
 use ed25519_dalek::SigningKey;
 use hbc_client::operations::access_policy;
 use hbc_types::account::ServiceRole;
-use hbc_types::ids::{IntentId, PatientId, RecordId, SessionId};
+use hbc_types::ids::{DeviceId, IntentId, PatientId, RecordId, SessionId};
 use hbc_types::keys::PublicKey;
 use hbc_types::labels::{Category, Sensitivity};
 use hbc_types::purpose::Purpose;
@@ -68,6 +68,7 @@ pub async fn cases(world: &World) -> Result<Vec<Case>> {
     let record = &wanted.items[0].record;
     let wrapped = json!({"record": record, "version": 1, "labels": LABELS, "n": key.n,
         "created_at": world.app.clock.now(), "wrapped": key.wrapped, "kek_epoch": key.kek_epoch});
+    let pairing = format!("{}.{fresh}", DeviceId::random(random));
     let subject = json!({"role": "patient", "standing": "active", "revision": 1});
     Ok(vec![
         by_auth(Case::new("access-policy PUT /internal/v1/subjects/{id}", &[&fresh]).json(&subject), world),
@@ -89,6 +90,11 @@ pub async fn cases(world: &World) -> Result<Vec<Case>> {
         by_auth(
             Case::new("access-policy PUT /internal/v1/denials/{kind}/{id}", &["subject", &fresh])
                 .json(&json!({})),
+            world,
+        ),
+        by_auth(
+            Case::new("access-policy PUT /internal/v1/denials/{kind}/{id}", &["pairing", &pairing])
+                .json(&json!({"since": now})),
             world,
         ),
         by_auth(

@@ -35,6 +35,8 @@ fn reads(world: &World) -> Vec<Case> {
         Case::new("storage GET /v1/records/{id}/content", &[document]),
         Case::new("storage GET /v1/records/{id}/proof", &[document]),
     ];
+    // A device sees nothing, not even what it wrote.
+    let for_strangers = |case, world| for_strangers(case, world).stranger(&world.device.1, &[401, 403]);
     let covered = covered.map(|case| for_strangers(case, world).rightful(&world.alice).rightful(&world.dora));
     // The doctor's grant is for something else.
     let outside =
@@ -56,7 +58,11 @@ fn writes(world: &World) -> Vec<Case> {
     let all = all.map(|case| {
         // The doctor may read and nothing else.
         let case = for_strangers(case.header("hbc-patient", alice), world).stranger(&world.dora, &[403]);
-        case.rightful(&world.alice)
+        let case = case.rightful(&world.alice);
+        match case.name {
+            "storage POST /v1/records" => case.stranger(&world.device.1, &[401]),
+            _ => case.rightful(&world.device.1),
+        }
     });
     let directory = json!({"resourceType": "Organization", "name": "Harbour Clinic"}).to_string();
     let directory = Case::new("storage POST /fhir/{type}", &["Organization"])
@@ -64,6 +70,7 @@ fn writes(world: &World) -> Vec<Case> {
         .header("hbc-patient", "dir")
         .stranger(&world.bob, &STRANGER)
         .stranger(&world.pia, &STRANGER)
+        .stranger(&world.device.1, &[403])
         .rightful(&world.dora)
         .rightful(&world.operator);
     all.into_iter().chain([directory]).collect()

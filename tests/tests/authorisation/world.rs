@@ -7,16 +7,18 @@ use hbc_client::operations::{auth, storage};
 use hbc_testkit::clients::{ClientKey, claims};
 use hbc_testkit::http::{FORM, form};
 use hbc_tests::consents::new_grant;
+use hbc_tests::devices::Device;
 use hbc_tests::{Person, TestApp};
 use hbc_types::Digest;
 use hbc_types::account::{AgencyType, Custody};
-use hbc_types::ids::{AppId, AuthorizationId, RecordId};
+use hbc_types::ids::{AppId, AuthorizationId, PairingId, RecordId};
 use hbc_types::keys::{PublicKey, root_possession_text};
 use hbc_types::labels::Category;
 use hbc_types::secret::{Bytes, SecretText};
 use hbc_types::wire::access::{AccessRequestView, GrantDraft, GrantView};
 use hbc_types::wire::apps::AppView;
 use hbc_types::wire::auth::{AgencyView, ConsentSignatureRequest, NewAgency, TotpPrepared};
+use hbc_types::wire::devices::{NewDevice, PairingCode, PairingConfirmation};
 use hbc_types::wire::oauth::{ClientAlgorithm, ClientView};
 use serde_json::{Value, json};
 
@@ -60,6 +62,12 @@ pub struct World {
     pub kim: Person,
     /// A program of [`World::hope`], and its key.
     pub client: (ClientView, ClientKey),
+    /// alice's paired device, and it with a token.
+    pub device: (Device, Person),
+    /// A code of alice's that a device claimed, with what confirms it.
+    pub claimed: (PairingId, PairingConfirmation),
+    /// bob's open code.
+    pub code: PairingCode,
     /// The operator.
     pub operator: Person,
     /// Third-party apps, and their questions to alice.
@@ -125,6 +133,11 @@ impl World {
         key.sign(&key.header(), &claims(client.id.as_str(), &endpoint, now, &app.key()))
     }
 
+    /// What a device says of itself, each time anew.
+    pub fn new_device(&self) -> NewDevice {
+        self.app.new_device(&ClientKey::random(&self.app.random))
+    }
+
     /// Plays what the cases build on.
     pub async fn new(app: TestApp) -> Result<Self> {
         let chain = hbc_tests::chain::status(app.node("node-1")?).await?.chain;
@@ -169,9 +182,15 @@ impl World {
         ];
         app.until_receipts_anchored(&alice).await?;
         let unsigned = new_grant(&nora, app.scope(&[Category::Imaging]))?;
+        let bob = app.patient().await?;
+        let device = app.device().await?;
+        app.pair(&alice, &device, &[Category::VitalSigns]).await?;
         Ok(Self {
+            claimed: claimed(&app, &alice).await?,
+            code: app.pairing_code(&bob).await?,
+            device: (device.clone(), app.device_caller(&device).await?),
             waiting: app.draft(&alice, &unsigned).await?,
-            bob: app.patient().await?,
+            bob,
             carol: carol(&app, &chain).await?,
             leaver: app.patient().await?,
             ina: app.patient().await?,
@@ -216,6 +235,14 @@ impl World {
             salt: self.waiting.salt.clone(),
         }
     }
+}
+
+/// A code that another device claimed and was granted something for.
+async fn claimed(app: &TestApp, patient: &Person) -> Result<(PairingId, PairingConfirmation)> {
+    let device = app.device().await?;
+    let id = app.claim(patient, &device).await?;
+    let grant = app.grant_device(patient, &device, &[Category::VitalSigns]).await?.id;
+    Ok((id, PairingConfirmation { fingerprint: device.known.fingerprint, grant }))
 }
 
 /// A doctor in good standing who asked to belong to an organisation.

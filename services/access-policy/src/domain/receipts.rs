@@ -9,7 +9,7 @@ use hbc_types::hash::{self, Salt};
 use hbc_types::ids::{AccountId, AgencyId, GrantId, PatientId, ReceiptId};
 use hbc_types::labels::Category;
 use hbc_types::purpose::Purpose;
-use hbc_types::wire::access::{AccessKind, ReceiptBody, ReceiptRecord};
+use hbc_types::wire::access::{AccessKind, Channel, ReceiptBody, ReceiptRecord};
 use hbc_types::{Digest, Random, Timestamp};
 
 /// How many receipts one ledger transaction carries at most.
@@ -138,6 +138,10 @@ pub fn issue(occurrence: &Occurrence, head: Head, random: &Random) -> Result<Rec
         folded,
         at,
     } = occurrence.clone();
+    let channel = match &actor {
+        AccountId::Device(_) => Some(Channel::Device),
+        AccountId::Patient(_) | AccountId::Agency(_) | AccountId::Operator(_) | AccountId::App(_) => None,
+    };
     let body = ReceiptBody {
         id: ReceiptId::random(random),
         patient,
@@ -156,7 +160,7 @@ pub fn issue(occurrence: &Occurrence, head: Head, random: &Random) -> Result<Rec
         emergency: None,
         on_behalf_of: None,
         count: None,
-        channel: None,
+        channel,
         case: None,
         at,
     };

@@ -4,7 +4,7 @@
 use actix_web::http::StatusCode;
 use actix_web::{HttpResponse, delete, get, post, put, web};
 use hbc_service::{Acting, AnyService, Caller, FromAuth, FromStorage, Problem, Service, StrictJson};
-use hbc_types::ids::{AccountId, PatientId, SessionId};
+use hbc_types::ids::{AccountId, DeviceId, OAuthClientId, PatientId, SessionId};
 use hbc_types::problem::Slug;
 use hbc_types::purpose::{Action, Purpose};
 use hbc_types::wire::access::{
@@ -14,13 +14,17 @@ use hbc_types::wire::access::{
 
 use crate::app::{App, Who};
 use crate::error::Error;
-use crate::flows::{accounts, admit, decide, keys};
+use crate::flows::{accounts, admit, consents, decide, keys};
 use crate::routes::answer;
 
-/// A client reads, and for the purpose in its token: storage's word for another one is not believed.
+/// A client reads, a device writes, either for the purpose in its token: storage's word for another one is not believed.
 fn hold_to_client(caller: &Caller, purpose: Purpose, action: Action) -> Result<(), Problem> {
     let Some(client) = &caller.client else { return Ok(()) };
-    if action == Action::Read && client.purpose.is_none_or(|registered| registered == purpose) {
+    let its = match &client.client_id {
+        OAuthClientId::Device(_) => Action::Write,
+        OAuthClientId::Program(_) | OAuthClientId::App(_) => Action::Read,
+    };
+    if action == its && client.purpose.is_none_or(|registered| registered == purpose) {
         return Ok(());
     }
     Err(Problem::new(Slug::Forbidden).detail("the client's token is not for this"))
@@ -91,6 +95,7 @@ pub async fn put_session(
 enum Denied {
     Session(SessionId),
     Subject(AccountId),
+    Pairing(DeviceId, PatientId),
 }
 
 fn denied(kind: &str, id: &str) -> Result<Denied, Problem> {
@@ -98,11 +103,17 @@ fn denied(kind: &str, id: &str) -> Result<Denied, Problem> {
     match kind {
         "session" => Ok(Denied::Session(SessionId::parse(id).map_err(unknown)?)),
         "subject" => Ok(Denied::Subject(AccountId::parse(id).map_err(unknown)?)),
+        "pairing" => {
+            let (device, patient) = id.split_once('.').ok_or_else(|| Problem::new(Slug::NotFound))?;
+            let patient = PatientId::parse(patient).map_err(unknown)?;
+            Ok(Denied::Pairing(DeviceId::parse(device).map_err(unknown)?, patient))
+        }
         _ => Err(Problem::new(Slug::NotFound)),
     }
 }
 
-/// auth ends a session or stops an account: `kind` is `session` or `subject`.
+/// auth ends a session or stops an account, or a patient cut a device off there: `kind` is `session`, `subject` or `pairing`, whose
+/// id is the device's and the patient's with a dot between them. What the patient granted that device until `since` is frozen.
 #[utoipa::path(
     tag = "internal", operation_id = "put_denial", request_body = NewDenial, security(("service" = [])),
     params(("kind" = String, Path), ("id" = String, Path)),
@@ -116,9 +127,11 @@ pub async fn put_denial(
     app: web::Data<App>,
 ) -> Result<HttpResponse, Problem> {
     let (kind, id) = path.into_inner();
+    let NewDenial { until, since } = body.into_value();
     match denied(&kind, &id)? {
-        Denied::Session(session) => accounts::end_session(&app, session, body.value.until).await?,
-        Denied::Subject(account) => accounts::deny_subject(&app, account, body.value.until).await?,
+        Denied::Session(session) => accounts::end_session(&app, session, until).await?,
+        Denied::Subject(account) => accounts::deny_subject(&app, account, until).await?,
+        Denied::Pairing(device, patient) => consents::freeze_device(&app, device, patient, since).await?,
     }
     Ok(no_content())
 }
@@ -138,6 +151,7 @@ pub async fn delete_denial(
     let (kind, id) = path.into_inner();
     match denied(&kind, &id)? {
         Denied::Session(_) => Err(Error::Conflict("an ended session stays ended").into()),
+        Denied::Pairing(..) => Err(Error::Conflict("only the patient's key lifts a freeze").into()),
         Denied::Subject(account) => {
             accounts::lift_denial(&app, account).await?;
             Ok(no_content())
@@ -160,11 +174,13 @@ pub async fn delete_denial(
 #[post("/internal/v1/keys/data-keys")]
 pub async fn data_keys(
     _storage: Service<FromStorage>,
-    caller: Caller,
+    Acting(caller): Acting,
     body: StrictJson<DataKeysRequest>,
     app: web::Data<App>,
 ) -> Result<HttpResponse, Problem> {
-    let keys = keys::data_keys(&app, Who::from(&caller), body.into_value()).await?;
+    let request = body.into_value();
+    hold_to_client(&caller, request.purpose, Action::Write)?;
+    let keys = keys::data_keys(&app, Who::from(&caller), request).await?;
     Ok(answer(StatusCode::OK, &keys))
 }
 
@@ -250,11 +266,13 @@ pub async fn decisions(
 #[post("/internal/v1/admissions")]
 pub async fn admissions(
     _storage: Service<FromStorage>,
-    caller: Caller,
+    Acting(caller): Acting,
     body: StrictJson<AdmissionRequest>,
     app: web::Data<App>,
 ) -> Result<HttpResponse, Problem> {
-    let admission = admit::admit(&app, Who::from(&caller), body.into_value()).await?;
+    let request = body.into_value();
+    hold_to_client(&caller, request.purpose, Action::Write)?;
+    let admission = admit::admit(&app, Who::from(&caller), request).await?;
     Ok(answer(StatusCode::OK, &admission))
 }
 

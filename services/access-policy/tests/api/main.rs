@@ -4,6 +4,7 @@
 
 mod admissions;
 mod consents;
+mod devices;
 mod figures;
 mod hostile_database;
 mod keys;

@@ -461,7 +461,7 @@ impl World {
 
     pub async fn deny(&self, kind: &str, id: &str) {
         let path = format!("/internal/v1/denials/{kind}/{id}");
-        assert_eq!(self.auth(Method::PUT, &path, &NewDenial { until: None }).await.status, 204);
+        assert_eq!(self.auth(Method::PUT, &path, &NewDenial::default()).await.status, 204);
     }
 
     /// auth says that an agency is suspended from now on.

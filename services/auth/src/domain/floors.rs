@@ -1,14 +1,16 @@
 //! What a change of rights is here: what the journal beside the database keeps of it, below which no row may fall. An older
-//! password, a session that ended, a client or passkey that was removed and a recovery code that was used do not come back with an older row.
+//! password, a session that ended, a client or a passkey that was removed, a pairing that ended and a recovery code that was used do not
+//! come back with an older row.
 //!
 //! Why: decision 0121.
 
 use hbc_db::floors::{self, Kinds};
 use hbc_types::Timestamp;
-use hbc_types::ids::{AccountId, AppId, ClientId, PasskeyId, SessionId};
+use hbc_types::ids::{AccountId, AppId, ClientId, PairingId, PasskeyId, SessionId};
 
 /// Kinds of changes.
-pub const KINDS: Kinds = Kinds { lasting: &[ACCOUNT, APP, CLIENT, CODE, CODES, PASSKEY], passing: SESSION };
+pub const KINDS: Kinds =
+    Kinds { lasting: &[ACCOUNT, APP, CLIENT, CODE, CODES, PAIRING, PASSKEY], passing: SESSION };
 /// Of an account.
 pub const ACCOUNT: &str = "account";
 /// Of a third-party app.
@@ -21,6 +23,8 @@ pub const CODE: &str = "code";
 pub const CODES: &str = "codes";
 /// Of a passkey.
 pub const PASSKEY: &str = "passkey";
+/// Of a pairing of a device with a patient.
+pub const PAIRING: &str = "pairing";
 /// Of a session.
 pub const SESSION: &str = "session";
 
@@ -42,6 +46,8 @@ pub enum Change {
     Codes(String, Timestamp),
     /// That a passkey is registered changed so many times.
     Passkey(PasskeyId, i64),
+    /// A pairing was made, or ended: so many changes.
+    Pairing(PairingId, i64),
     /// A session ended, which would have ended by itself at this time.
     Session(SessionId, Timestamp),
 }
@@ -55,6 +61,7 @@ impl floors::Change for Change {
             Self::Code(account, salt) => (CODE, code(account, salt), 1),
             Self::Codes(account, made) => (CODES, account.clone(), made.ms()),
             Self::Passkey(passkey, version) => (PASSKEY, passkey.to_string(), *version),
+            Self::Pairing(pairing, version) => (PAIRING, pairing.to_string(), *version),
             Self::Session(session, end) => (SESSION, session.to_string(), end.ms()),
         }
     }

@@ -9,6 +9,7 @@ pub mod consent;
 pub mod custody;
 pub mod floors;
 pub mod input;
+pub mod pairing;
 pub mod password;
 pub mod recovery;
 pub mod refresh;

@@ -19,7 +19,7 @@ const ZEROS: usize = 4;
 const ZEROS_WRITTEN: &str = "000000";
 
 /// Crockford's base 32: no I, L, O or U; reading takes I and L as 1, O as 0, and passes over dashes and spaces.
-static CROCKFORD: LazyLock<Encoding> = LazyLock::new(|| {
+pub static CROCKFORD: LazyLock<Encoding> = LazyLock::new(|| {
     let mut crockford = Specification::new();
     crockford.symbols.push_str("0123456789ABCDEFGHJKMNPQRSTVWXYZ");
     crockford.translate.from.push_str("abcdefghjkmnpqrstvwxyzIiLlOo");

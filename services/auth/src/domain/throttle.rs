@@ -23,6 +23,10 @@ pub enum Scope {
     Address,
     /// Codes of one account's second factor.
     Factor,
+    /// Pairing codes that one device claims.
+    Claim,
+    /// Pairing codes that devices claim from one address.
+    ClaimAddress,
 }
 
 impl Scope {
@@ -34,6 +38,8 @@ impl Scope {
             Self::Account => "account",
             Self::Address => "address",
             Self::Factor => "factor",
+            Self::Claim => "claim",
+            Self::ClaimAddress => "claim-address",
         }
     }
 
@@ -44,7 +50,8 @@ impl Scope {
             Self::Account => 20,
             Self::Address => 50,
             // Closed before it waits.
-            Self::Factor => 5,
+            Self::Factor | Self::Claim => 5,
+            Self::ClaimAddress => 30,
         }
     }
 
@@ -54,13 +61,15 @@ impl Scope {
             Self::Pair => 10,
             Self::Account => u32::MAX,
             Self::Address => 300,
-            Self::Factor => 5,
+            Self::Factor | Self::Claim => 5,
+            Self::ClaimAddress => 30,
         }
     }
 
     const fn closed(self) -> Duration {
         match self {
             Self::Pair | Self::Account | Self::Address | Self::Factor => Duration::from_secs(15 * 60),
+            Self::Claim | Self::ClaimAddress => MEMORY,
         }
     }
 }
@@ -163,10 +172,10 @@ mod tests {
         #[test]
         fn waits_are_bounded(failures in any::<u32>(), last in any::<i64>(), now in any::<i64>()) {
             let counter = Counter { failures, last_ms: last };
-            for scope in [Scope::Pair, Scope::Account, Scope::Address, Scope::Factor] {
+            for scope in [Scope::Pair, Scope::Account, Scope::Address, Scope::Factor, Scope::Claim, Scope::ClaimAddress] {
                 if let Some(wait) = counter.wait(scope, Timestamp::from_ms(now)) {
                     // A clock that was set back must not lock anybody out for longer than the penalty says.
-                    prop_assert!(Timestamp::from_ms(last) > Timestamp::from_ms(now) || wait <= Duration::from_secs(900));
+                    prop_assert!(Timestamp::from_ms(last) > Timestamp::from_ms(now) || wait <= MEMORY);
                 }
             }
         }

@@ -39,13 +39,13 @@ const MOST: usize = 10;
 const A_DAY: i64 = 20;
 const DAY: Duration = Duration::from_secs(24 * 3600);
 /// When a client that has had its tokens gets the next one.
-const TOKEN_EVERY: Duration = Duration::from_secs(2);
+pub(super) const TOKEN_EVERY: Duration = Duration::from_secs(2);
 /// How far a client's clock may differ, in seconds.
 const LEEWAY_SECONDS: i64 = 5;
 /// Longest life of an assertion, in seconds (SMART App Launch 2.2).
 const LONGEST_SECONDS: i64 = 300;
 /// Seconds that a client's token lives.
-const LIFE: u32 = 300;
+pub(super) const LIFE: u32 = 300;
 const _: () = assert!(LIFE as i64 == CLIENT_SECONDS);
 
 /// Registers a client of an approved agency, after its password.
@@ -61,11 +61,11 @@ pub async fn register(
     if name.chars().count() > 80 {
         faults.add("name", "may have 80 characters");
     }
-    if !scope.are_all(Level::System, &[Interaction::Read, Interaction::Search]) || !scope.have_no_words() {
-        faults.add("scope", "a program only reads: system/*.rs and the like");
-    }
     faults.into_result().map_err(Error::Invalid)?;
     let keys = keys_of(&jwks)?;
+    if !scope.have_no_words() || !scope.are_all(Level::System, &[Interaction::Read, Interaction::Search]) {
+        return Err(Error::invalid("scope", "a program reads: system/*.rs, with a type in the place of *"));
+    }
     let (account, _session) = current(app, caller).await?;
     active(&account)?;
     let proven = prove(app, &account.username, proof(caller, password, totp)).await?;
@@ -291,8 +291,12 @@ pub async fn introspect(
             Ok(session.is_some_and(|session| session.is_live_for(&account.id, now)).then_some(claims))
         })
     });
-    let Some(claims) = looked.await? else { return Ok(Introspection::default()) };
-    Ok(Introspection {
+    Ok(looked.await?.map(good).unwrap_or_default())
+}
+
+/// What is told of a token that is good.
+pub(super) fn good(claims: AccessClaims) -> Introspection {
+    Introspection {
         active: true,
         client_id: claims.client.as_ref().map(|client| client.client_id.clone()),
         scope: claims.client.map(|client| client.scope),
@@ -302,7 +306,7 @@ pub async fn introspect(
         aud: Some(claims.aud),
         iat: Some(claims.iat),
         exp: Some(claims.exp),
-    })
+    }
 }
 
 /// A client whose assertion holds; that it comes once is seen in the transaction.
@@ -330,7 +334,8 @@ impl Authenticated {
     }
 }
 
-fn unknown() -> Error {
+/// Who is not known, or did not prove it: one answer.
+pub(super) fn unknown() -> Error {
     Error::InvalidClient("no such client, or not signed with its key for this server")
 }
 
@@ -344,38 +349,21 @@ where
 }
 
 async fn authenticate(app: &App, proof: ClientProof<'_>) -> Result<Authenticated, Error> {
-    let assertion = assertion_of(proof)?;
-    let id = ClientId::parse(assertion.client()).map_err(|_other| unknown())?;
+    let shown = shown(&proof)?;
+    let id = ClientId::parse(shown.client()).map_err(|_other| unknown())?;
     let client = registered(&app.store.rows, app.store.db.reads(), &id).await?;
-    let taken = take(app, assertion, &OAuthClientId::Program(id), &client.keys()?)?;
+    let taken = taken(app, shown, &OAuthClientId::Program(id), &client.keys()?)?;
     Ok(Authenticated { client, taken })
 }
 
 /// The app whose assertion holds; that it comes once, and may act, is seen in the transaction.
 pub async fn known_app(app: &App, proof: ClientProof<'_>) -> Result<(AppId, Taken), Error> {
-    let assertion = assertion_of(proof)?;
-    let id = AppId::parse(assertion.client()).map_err(|_other| unknown())?;
+    let shown = shown(&proof)?;
+    let id = AppId::parse(shown.client()).map_err(|_other| unknown())?;
     let stored = app.store.rows.app(app.store.db.reads(), &id).await?.ok_or_else(unknown)?;
     let keys = stored.keys()?.ok_or(Error::InvalidClient("a public client has no key"))?;
-    let taken = take(app, assertion, &OAuthClientId::App(id.clone()), &keys)?;
+    let taken = taken(app, shown, &OAuthClientId::App(id.clone()), &keys)?;
     Ok((id, taken))
-}
-
-fn refused(error: &hbc_client::jwt::JwtError) -> Error {
-    tracing::info!(assertion.refused = %error, "A client's assertion was refused");
-    unknown()
-}
-
-fn assertion_of(proof: ClientProof<'_>) -> Result<Assertion<'_>, Error> {
-    if proof.kind != Some(JWT_BEARER) {
-        return Err(Error::InvalidClient("clients prove themselves by a signed assertion (private_key_jwt)"));
-    }
-    let text = proof.assertion.ok_or(Error::InvalidClient("the assertion is missing"))?;
-    let assertion = Assertion::parse(text.expose()).map_err(|error| refused(&error))?;
-    if proof.client_id.is_some_and(|other| other != assertion.client()) {
-        return Err(Error::InvalidClient("`client_id` is not the assertion's client"));
-    }
-    Ok(assertion)
 }
 
 /// An assertion that holds under a client's keys.
@@ -387,15 +375,48 @@ pub struct Taken {
     pub until: Timestamp,
 }
 
-fn take(app: &App, assertion: Assertion<'_>, id: &OAuthClientId, keys: &ClientKeys) -> Result<Taken, Error> {
-    let claims = assertion
-        .verify(keys, &[&app.metadata.token_endpoint, &app.metadata.issuer, app.issuer.issuer()])
-        .map_err(|error| refused(&error))?;
-    check_times(&claims, app.clock.now())?;
+fn taken(app: &App, shown: Assertion<'_>, id: &OAuthClientId, keys: &ClientKeys) -> Result<Taken, Error> {
+    let claims = verified(app, shown, keys)?;
     app.client_requests.check(id).map_err(|_too_many| Error::TooManyAttempts(Duration::from_secs(1)))?;
-    let name = [id.as_str(), "\n", &claims.jti].concat();
+    let (id, until) = once_of(&claims);
+    Ok(Taken { id, until })
+}
+
+fn refused(error: &hbc_client::jwt::JwtError) -> Error {
+    tracing::info!(assertion.refused = %error, "A client's assertion was refused");
+    unknown()
+}
+
+/// The assertion that a client shows. Nothing of it is checked but its form.
+pub(super) fn shown<'a>(proof: &ClientProof<'a>) -> Result<Assertion<'a>, Error> {
+    if proof.kind != Some(JWT_BEARER) {
+        return Err(Error::InvalidClient("clients prove themselves by a signed assertion (private_key_jwt)"));
+    }
+    let text = proof.assertion.ok_or(Error::InvalidClient("the assertion is missing"))?;
+    let assertion = Assertion::parse(text.expose()).map_err(|error| refused(&error))?;
+    if proof.client_id.is_some_and(|other| other != assertion.client()) {
+        return Err(Error::InvalidClient("`client_id` is not the assertion's client"));
+    }
+    Ok(assertion)
+}
+
+/// Checks signature, audience and times of an assertion under the keys of whom it names.
+pub(super) fn verified(
+    app: &App,
+    assertion: Assertion<'_>,
+    keys: &ClientKeys,
+) -> Result<AssertionClaims, Error> {
+    let audiences = [app.metadata.token_endpoint.as_str(), &app.metadata.issuer, app.issuer.issuer()];
+    let claims = assertion.verify(keys, &audiences).map_err(|error| refused(&error))?;
+    check_times(&claims, app.clock.now())?;
+    Ok(claims)
+}
+
+/// Under what an assertion is remembered, and until when it could come again.
+pub(super) fn once_of(claims: &AssertionClaims) -> (Digest, Timestamp) {
+    let name = [&claims.iss, "\n", &claims.jti].concat();
     let until = Timestamp::from_ms(claims.exp.saturating_add(LEEWAY_SECONDS).saturating_mul(1_000));
-    Ok(Taken { id: Digest::of(name.as_bytes()), until })
+    (Digest::of(name.as_bytes()), until)
 }
 
 fn check_times(claims: &AssertionClaims, now: Timestamp) -> Result<(), Error> {

@@ -2,6 +2,7 @@
 //! ledger, the outbox, retention) is in `hbc_app`.
 
 mod denial;
+mod device;
 mod prune;
 pub mod push;
 mod root_key;
@@ -13,6 +14,7 @@ use hbc_app::jobs::Jobs;
 use crate::app::App;
 
 pub use denial::TellDenial;
+pub use device::{TellDevice, TellPairing};
 pub use root_key::TellRootKey;
 pub use session::TellSession;
 pub use standing::TellStanding;
@@ -24,5 +26,7 @@ pub fn list() -> Jobs<App> {
         .job::<TellRootKey>()
         .job::<TellDenial>()
         .job::<TellSession>()
+        .job::<TellDevice>()
+        .job::<TellPairing>()
         .periodic::<prune::Prune>()
 }

@@ -1,4 +1,4 @@
-//! Old sessions are forgotten.
+//! Old sessions are forgotten, and what was never used.
 
 use std::time::Duration;
 
@@ -24,8 +24,9 @@ impl Periodic for Prune {
     }
 }
 
-/// Forgets sessions that are over since a day (those of programs since ten minutes), assertions that cannot come again,
-/// challenges that nobody answered, and old marks of logins.
+/// Forgets sessions that are over since a day (those of programs and devices since ten minutes), assertions that cannot come
+/// again, challenges that nobody answered, questions of apps, old marks of logins, pairing codes of yesterday, and devices that
+/// nobody paired within a day.
 async fn prune(app: &App) -> Result<(), Error> {
     let now = app.clock.now();
     app.store.journal.floors().forget(KINDS, now);
@@ -38,6 +39,8 @@ async fn prune(app: &App) -> Result<(), Error> {
                 rows.prune_assertions(tx, soon).await?;
                 rows.prune_authorizations(tx, now.minus(day)).await?;
                 rows.prune_challenges(tx, now).await?;
+                rows.prune_devices(tx, now.minus(day)).await?;
+                rows.prune_pairing_codes(tx, now.minus(day)).await?;
                 Ok(rows.prune_throttle(tx, now.minus(day), now.minus(day * 90)).await?)
             })
         })

@@ -18,6 +18,8 @@ use crate::app::App;
 use crate::error::Error;
 use crate::store::accounts::Account;
 use crate::store::apps::App as StoredApp;
+use crate::store::devices::Device;
+use crate::store::pairings::Pairing;
 use crate::store::sessions::Session;
 
 /// How long one call may take while a caller waits for it.
@@ -81,6 +83,28 @@ pub async fn put_app(app: &App, stored: &StoredApp) -> Result<(), ClientError> {
     finish(app, app.access_policy.to(access_policy::put_subject(&account)).json(&subject)).await
 }
 
+/// Tells who a device is: its name, and its key by the fingerprint that patients compare. Neither ever changes.
+pub async fn put_device(app: &App, device: &Device) -> Result<(), ClientError> {
+    let subject = Subject {
+        role: Role::Device,
+        standing: Standing::Active,
+        agency_type: None,
+        name: Some(device.name.clone()),
+        organisation: None,
+        staff_key: Some(device.fingerprint),
+        profile: None,
+        revision: 1,
+    };
+    finish(app, app.access_policy.to(access_policy::put_subject(&device.id)).json(&subject)).await
+}
+
+/// Tells that a pairing ended.
+pub async fn end_pairing(app: &App, pairing: &Pairing, ended_at: Timestamp) -> Result<(), ClientError> {
+    let name = format!("{}.{}", pairing.device, pairing.patient);
+    let call = app.access_policy.to(access_policy::put_denial("pairing", name));
+    finish(app, call.json(&NewDenial { until: None, since: Some(ended_at) })).await
+}
+
 /// Tells a patient's root key.
 pub async fn pin(app: &App, account: &Account) -> Result<(), ClientError> {
     let (AccountId::Patient(patient), Some(custody)) = (&account.id, account.custody) else { return Ok(()) };
@@ -96,7 +120,7 @@ pub async fn pin(app: &App, account: &Account) -> Result<(), ClientError> {
 pub async fn deny_subject(app: &App, account: &AccountId, standing: Standing) -> Result<(), ClientError> {
     if standing == Standing::Suspended {
         let call = app.access_policy.to(access_policy::put_denial("subject", account));
-        return finish(app, call.json(&NewDenial { until: None })).await;
+        return finish(app, call.json(&NewDenial::default())).await;
     }
     match finish(app, app.access_policy.to(access_policy::delete_denial("subject", account))).await {
         Err(error) if error.status() == Some(404) => Ok(()),
@@ -119,7 +143,7 @@ pub async fn deny_session(app: &App, session: &SessionId, ended_at: Timestamp) -
     let life = Duration::from_secs(u64::try_from(ACCESS_SECONDS).unwrap_or(600));
     let until = Some(ended_at.plus(life).plus(SLACK));
     let call = app.access_policy.to(access_policy::put_denial("session", session));
-    finish(app, call.json(&NewDenial { until })).await
+    finish(app, call.json(&NewDenial { until, since: None })).await
 }
 
 async fn finish(app: &App, call: Call<()>) -> Result<(), ClientError> {

@@ -5,6 +5,7 @@ pub mod apps;
 pub mod authorizations;
 pub mod clients;
 pub mod consents;
+pub mod devices;
 pub mod me;
 pub mod members;
 pub mod metadata;
@@ -68,6 +69,15 @@ pub fn table(routes: &mut Routes<'_>) {
         .service(authorizations::decide)
         .service(authorizations::list)
         .service(authorizations::send_away)
+        .service(devices::register)
+        .service(devices::claim)
+        .service(devices::of_device)
+        .service(devices::make_code)
+        .service(devices::show_code)
+        .service(devices::end_code)
+        .service(devices::confirm)
+        .service(devices::list)
+        .service(devices::remove)
         .service(members::list)
         .service(members::take_in)
         .service(members::dismiss)

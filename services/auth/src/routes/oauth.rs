@@ -14,7 +14,7 @@ use hbc_types::wire::oauth::{
 use crate::app::App;
 use crate::flows::authorizations::{self, Exchange};
 use crate::flows::clients::{self, ClientProof};
-use crate::flows::sessions;
+use crate::flows::{devices, sessions};
 
 /// The grant type of sessions.
 const REFRESH: &str = "refresh_token";
@@ -63,10 +63,10 @@ fn error(problem: &Problem) -> String {
 }
 
 /// The token endpoint (RFC 6749 §3.2): gives tokens to an app for a code, new tokens for the latest refresh token, and tokens to an
-/// agency's program that proves itself.
+/// agency's program or a paired device that proves itself.
 ///
 /// Each refresh token is good once; for ten seconds more it gets the same answer, in case that was lost. Any later use ends
-/// the whole session. A program's token is good for five minutes and for `/fhir` alone.
+/// the whole session. The token of a program or a device is good for five minutes and for `/fhir` alone.
 #[utoipa::path(tag = "oauth", operation_id = "grant_token", security(()),
     request_body(content = TokenRequest, content_type = "application/x-www-form-urlencoded"),
     responses(
@@ -103,7 +103,13 @@ pub async fn grant(
             let presented = authorizations::present(&app, proof(&form)).await?;
             authorizations::exchange(&app, presented, with).await?
         }
-        CLIENT => clients::grant(&app, proof(&form), form.scope.as_deref()).await?,
+        CLIENT => {
+            let (proof, scope) = (proof(&form), form.scope.as_deref());
+            match devices::shows_itself(&proof) {
+                true => devices::grant(&app, proof, scope).await?,
+                false => clients::grant(&app, proof, scope).await?,
+            }
+        }
         _ => return Err(Problem::new(Slug::UnsupportedGrantType)),
     };
     Ok(HttpResponse::Ok().insert_header((PRAGMA, "no-cache")).json(answer))
@@ -134,7 +140,11 @@ pub async fn introspect(
         assertion: form.client_assertion.as_ref(),
         client_id: form.client_id.as_deref(),
     };
-    match clients::introspect(&app, proof, claims).await.map_err(Problem::from) {
+    let answer = match devices::shows_itself(&proof) {
+        true => devices::introspect(&app, proof, claims).await,
+        false => clients::introspect(&app, proof, claims).await,
+    };
+    match answer.map_err(Problem::from) {
         Ok(answer) => Ok(HttpResponse::Ok().insert_header((PRAGMA, "no-cache")).json(answer)),
         // RFC 7662 §2.3; at the token endpoint it is a 400 (RFC 6749 §5.2).
         Err(problem) if problem.slug() == Slug::InvalidClient => Ok(HttpResponse::Unauthorized()

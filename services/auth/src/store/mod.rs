@@ -9,8 +9,10 @@ pub mod apps;
 pub mod authorizations;
 pub mod clients;
 pub mod consent_keys;
+pub mod devices;
 pub mod factors;
 pub mod memberships;
+pub mod pairings;
 pub mod passkeys;
 pub mod preferences;
 pub mod sessions;
@@ -38,6 +40,7 @@ pub const MIGRATIONS: &[Migration] = migrations![
     10 "passkeys" "../../migrations/0010_passkeys.sql",
     11 "preferences" "../../migrations/0011_preferences.sql",
     12 "apps" "../../migrations/0012_apps.sql",
+    13 "devices" "../../migrations/0013_devices.sql",
 ];
 
 /// What goes wrong in the store.

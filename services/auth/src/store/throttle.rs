@@ -13,8 +13,8 @@ impl Rows {
     pub fn throttle_subject(&self, scope: Scope, account: &str, address: &str) -> String {
         let (account, address) = match scope {
             Scope::Pair => (account, address),
-            Scope::Account => (account, ""),
-            Scope::Address => ("", address),
+            Scope::Account | Scope::Claim => (account, ""),
+            Scope::Address | Scope::ClaimAddress => ("", address),
             Scope::Factor => (account, address),
         };
         hex::encode(self.mac.compute("login_subject", &[scope.code().into(), account.into(), address.into()]))

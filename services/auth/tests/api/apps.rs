@@ -21,6 +21,9 @@ const SCOPE: &str = "launch/patient openid fhirUser online_access offline_access
 const VERIFIER: &str = "dBjftJeZ4CVP-mB92K27uhbUJU1p1r_wW1gFWFOEjXk";
 const CHALLENGE: &str = "E9Melhoa2OwvFrEMTJguCHaoeK1t8URWbuGJSstw-cM";
 
+/// A parameter with another value, or left out.
+type Changed<'a> = (&'a str, Option<&'a str>);
+
 fn new_app() -> Value {
     json!({
         "name": "Diary", "publisher": "Example Ltd.", "redirect_uris": [BACK, "http://127.0.0.1/back"], "scope": SCOPE,
@@ -44,7 +47,7 @@ async fn registered(app: &TestApp, new: Value) -> String {
 }
 
 /// A query, with some parameters changed or left out.
-fn query(id: &str, change: &[(&str, Option<&str>)]) -> String {
+fn query(id: &str, change: &[Changed<'_>]) -> String {
     let mut pairs = vec![
         ("response_type", "code"),
         ("client_id", id),
@@ -81,14 +84,14 @@ fn parameter(reply: &Reply, name: &str) -> Option<String> {
 }
 
 /// The patient says yes, and the code is out.
-async fn code(app: &TestApp, token: &str, id: &str, change: &[(&str, Option<&str>)]) -> String {
+async fn code(app: &TestApp, token: &str, id: &str, change: &[Changed<'_>]) -> String {
     let asked = ask(app, token, &query(id, change)).await.expect(201);
     let path = format!("/v1/authorizations/{}/decision", asked.body["authorization"]["id"].as_str().unwrap());
     let yes = app.post(&path, token, json!({"allow": true})).await.expect(200);
     parameter(&yes, "code").unwrap()
 }
 
-async fn exchange(app: &TestApp, change: &[(&str, Option<&str>)]) -> Reply {
+async fn exchange(app: &TestApp, change: &[Changed<'_>]) -> Reply {
     let mut fields =
         vec![("grant_type", "authorization_code"), ("redirect_uri", BACK), ("code_verifier", VERIFIER)];
     for (name, value) in change {
@@ -202,7 +205,7 @@ async fn a_question_at_fault_goes_back_to_the_app_or_nowhere() {
         app.patient("alice").await;
         let alice = app.login("alice").await;
         // Nowhere: a stranger may have made up the address.
-        let nowhere: [&[(&str, Option<&str>)]; 8] = [
+        let nowhere: [&[Changed<'_>]; 8] = [
             &[("client_id", None)],
             &[("client_id", Some("app-00000000000000000000000000000000"))],
             &[("client_id", Some("cli-00000000000000000000000000000000"))],
@@ -346,7 +349,7 @@ async fn a_stolen_or_used_code_is_worth_nothing() {
         let alice = app.login("alice").await;
         let good = code(&app, &alice, &id, &[]).await;
         let (good, id) = (good.as_str(), id.as_str());
-        let faults: [(&[(&str, Option<&str>)], &str); 9] = [
+        let faults: [(&[Changed<'_>], &str); 9] = [
             (&[("code_verifier", None)], "invalid_request"),
             (&[("code_verifier", Some("dBjftJeZ4CVP-mB92K27uhbUJU1p1r_wW1gFWFOEjXX"))], "invalid_grant"),
             (&[("code_verifier", Some(CHALLENGE))], "invalid_grant"),

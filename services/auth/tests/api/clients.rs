@@ -330,7 +330,8 @@ async fn only_an_approved_agency_registers_and_only_public_keys() {
             assert_eq!((reply.status, reply.body["errors"][0]["field"].as_str()), (422, Some("jwks")), "{jwks}: {:?}", reply.body);
         }
         for (name, value) in [
-            ("scope", json!("system/*.cruds")), ("kind", json!("gateway")), ("name", json!("")), ("name", json!("n".repeat(81))),
+            ("scope", json!("system/*.cruds")), ("scope", json!("system/Observation.c")), ("scope", json!("patient/*.rs")),
+            ("scope", json!("system/*.rs offline_access")), ("kind", json!("gateway")), ("name", json!("")), ("name", json!("n".repeat(81))),
             ("account", json!("agy-00000000000000000000000000000000")), ("id", json!("cli-00000000000000000000000000000000")),
         ] {
             assert_eq!(app.post("/v1/me/clients", &agency, with(name, value)).await.status, 422, "{name}");

@@ -12,6 +12,7 @@ mod plan;
 use std::collections::BTreeSet;
 
 use hbc_types::classify;
+use hbc_types::ids::PatientId;
 use hbc_types::labels::Category;
 use hbc_types::wire::access::Labels;
 use serde_json::{Map, Value};
@@ -186,6 +187,33 @@ impl Bundle {
         let entry = Entry { full_url: None, resource, condition };
         Self::of(BundleKind::Transaction, vec![entry])
     }
+}
+
+impl Bundle {
+    /// The one account of which its resources are, where all that name a Patient of an account name the same.
+    #[must_use]
+    pub fn account(&self) -> Option<PatientId> {
+        let resources = self.entries.iter().filter_map(|entry| entry.resource.as_ref().ok());
+        let subjects = resources.flat_map(|resource| &resource.references.all).filter(|found| found.subject);
+        let accounts: BTreeSet<PatientId> = subjects
+            .filter_map(|found| match &found.target {
+                Target::Own { kind: "Patient", id } => PatientId::parse(id).ok(),
+                _ => None,
+            })
+            .collect();
+        let mut accounts = accounts.into_iter().filter(|account| !account.is_directory());
+        accounts.next().filter(|_one| accounts.next().is_none())
+    }
+}
+
+/// Whether a bundle only creates, and resources of types alone that `may` be created: seen before it is read, so that entries
+/// that are not valid count too.
+pub fn only_creates(node: &Node<'_>, may: impl Fn(&str) -> bool) -> bool {
+    let entries = node.get("entry").map(Node::items).unwrap_or_default();
+    entries.iter().all(|entry| {
+        let text = |part: &str, field: &str| entry.get(part).and_then(|part| part.get_text(field));
+        text("request", "method") == Some("POST") && text("resource", "resourceType").is_some_and(&may)
+    })
 }
 
 fn criteria(entries: &[Entry]) -> BTreeSet<Criteria> {

@@ -13,11 +13,14 @@ use hbc_types::classify;
 use hbc_types::ids::{AccountId, PatientId, RecordId};
 use hbc_types::labels::{Category, Sensitivity};
 use hbc_types::saved::SavedAnswer;
+use hbc_types::scope::{Interaction, Scopes};
 use hbc_types::wire::access::{AdmissionRequest, Labels};
 
 use crate::app::{App, blocking};
 use crate::domain::author::Author;
-use crate::domain::bundle::{Asks, Bundle, Criteria, Draft, Known, Outcome, Plan, Setting, check_form, plan};
+use crate::domain::bundle::{
+    Asks, Bundle, Criteria, Draft, Known, Outcome, Plan, Setting, check_form, only_creates, plan,
+};
 use crate::domain::readable::{Readable, every_sensitivity};
 use crate::error::Error;
 use crate::flows::upload::{self, Stored, Upload};
@@ -54,12 +57,17 @@ impl Created {
     }
 }
 
-/// Reads a bundle and validates its resources.
-pub async fn read_bundle(app: &App, body: Bytes) -> Result<Bundle, Error> {
+/// Reads a bundle and validates its resources; a client's must be within its `scope`.
+pub async fn read_bundle(app: &App, body: Bytes, scope: Option<Scopes>) -> Result<Bundle, Error> {
     let _turn = app.parsing.turn(None, body.len() as u64).await;
     let app = app.clone();
     blocking(move || {
         let node = json::parse(&body)?;
+        if let Some(scope) = scope
+            && !only_creates(&node, |kind| scope.allow(kind, Interaction::Create))
+        {
+            return Err(Error::InsufficientScope);
+        }
         let bundle = Bundle::read(&body, &node, &app.bases)?;
         check_form(&bundle)?;
         Ok::<Bundle, Error>(bundle)

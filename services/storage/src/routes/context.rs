@@ -14,6 +14,7 @@ use hbc_types::wire::storage::AnchorState;
 
 use crate::app::App;
 use crate::domain::author::Author;
+use crate::domain::bundle::Bundle;
 use crate::flows::read::RecordReader;
 use crate::store::SegmentRow;
 
@@ -85,6 +86,25 @@ pub fn reader(
 /// Who writes, for whom and why.
 pub fn author(request: &HttpRequest, caller: &Caller) -> Result<Author, Problem> {
     let account = account(request, caller)?;
+    let purpose = purpose(request, caller, Some(&account))?;
+    Ok(Author { caller: caller.account.clone(), account, token: caller.token.clone(), purpose })
+}
+
+/// Who writes, as far as the head of the request says it: of a client that names no account the body tells ([`author_of`]).
+pub fn author_by_head(request: &HttpRequest, caller: &Caller) -> Result<Option<Author>, Problem> {
+    let told_by_body = caller.client.is_some() && header(request, "HBC-Patient")?.is_none();
+    if told_by_body { Ok(None) } else { author(request, caller).map(Some) }
+}
+
+/// Who writes, where the head of the request does not say for whom: for the one Patient, `Patient/pat-…`, that the bundle's
+/// resources are of.
+pub fn author_of(request: &HttpRequest, caller: &Caller, bundle: &Bundle) -> Result<Author, Problem> {
+    let account = bundle.account().ok_or_else(|| {
+        Problem::invalid(
+            "subject",
+            "name one account: all as `Patient/pat-…`, or in the header `HBC-Patient`",
+        )
+    })?;
     let purpose = purpose(request, caller, Some(&account))?;
     Ok(Author { caller: caller.account.clone(), account, token: caller.token.clone(), purpose })
 }

@@ -16,14 +16,14 @@ use crate::domain::author::Author;
 use crate::domain::bundle::{Bundle, Criteria, Outcome};
 use crate::error::Error;
 use crate::flows::create::{self, Created, Leave};
-use crate::routes::context::{author, header, prefer, wait_for};
+use crate::routes::context::{author_by_head, author_of, header, prefer, wait_for};
 use crate::routes::fhir_answer::{
     FhirCaller, FhirProblem, Headers, fhir_headers, is_fhir_json, resource_headers, response_bundle, saved,
     with_headers,
 };
 
 /// Works on a batch or transaction bundle. One bundle is for one account: the caller's own, or the one that
-/// `HBC-Patient` names (`dir` for the directory).
+/// `HBC-Patient` names (`dir` for the directory), or, for a device, the one that its resources name as `Patient/pat-…`.
 #[utoipa::path(tag = "fhir", operation_id = "fhir_bundle", security(("user" = [])),
     request_body(content = serde_json::Value, content_type = "application/fhir+json"),
     params(("HBC-Patient" = Option<String>, Header, description = "The account the bundle is for"),
@@ -47,8 +47,10 @@ pub async fn upload_bundle(
     app: web::Data<App>,
 ) -> Result<HttpResponse, FhirProblem> {
     is_fhir_json(&request)?;
-    let author = author(&request, &caller.0)?;
-    let bundle = create::read_bundle(&app, body.clone()).await?;
+    let by_head = author_by_head(&request, &caller.0)?;
+    let scope = caller.0.client.as_ref().map(|client| client.scope.clone());
+    let bundle = create::read_bundle(&app, body.clone(), scope).await?;
+    let author = by_head.map_or_else(|| author_of(&request, &caller.0, &bundle), Ok)?;
     let leave = create::admit(&app, &author, &bundle).await?;
     let work = async |slot: Slot| {
         let kind = bundle.kind;
@@ -73,7 +75,7 @@ pub async fn upload_bundle(
     key.once(&app.store, caller.0.account.as_str(), Digest::of(&body), work).await
 }
 
-/// Creates a resource.
+/// Creates a resource. A device need not name the account in `HBC-Patient`: the resource does, as `Patient/pat-…`.
 #[utoipa::path(tag = "fhir", operation_id = "fhir_create", security(("user" = [])),
     request_body(content = serde_json::Value, content_type = "application/fhir+json"),
     params(("type" = String, Path, description = "FHIR R4 resource type"),
@@ -107,9 +109,10 @@ pub async fn create_resource(
         return Err(Problem::new(Slug::NotFound).into());
     }
     is_fhir_json(&request)?;
-    let author = author(&request, &caller.0)?;
+    let by_head = author_by_head(&request, &caller.0)?;
     let condition = condition(&request, &kind)?;
     let bundle = create::read_single(&app, body.clone(), kind, condition).await?;
+    let author = by_head.map_or_else(|| author_of(&request, &caller.0, &bundle), Ok)?;
     let leave = create::admit(&app, &author, &bundle).await?;
     let work = async |slot| create_single(&app, &author, &request, &body, (bundle, leave), slot).await;
     key.once(&app.store, caller.0.account.as_str(), Digest::of(&body), work).await

@@ -144,23 +144,32 @@ impl FromRequest for FhirCaller {
             let within = caller.client.as_ref().is_none_or(|client| {
                 let kind = request.match_info().get("type");
                 let pattern = request.match_pattern();
-                asked(request.method(), pattern.as_deref().unwrap_or_default(), kind)
-                    .is_some_and(|(kind, interaction)| client.scope.allow(kind, interaction))
+                let asked = asked(request.method(), pattern.as_deref().unwrap_or_default(), kind);
+                asked.is_some_and(|(kind, interaction)| match kind {
+                    Some(kind) => client.scope.allow(kind, interaction),
+                    None => client.scope.allow_somewhere(interaction),
+                })
             });
             if within { Ok(Self(caller)) } else { Err(Problem::new(Slug::InsufficientScope).into()) }
         })
     }
 }
 
-/// What a request for a route asks for, and of which type (`*`: of all); nothing for what no scope gives.
-fn asked<'k>(method: &Method, pattern: &str, kind: Option<&'k str>) -> Option<(&'k str, Interaction)> {
-    if method != Method::GET {
-        return None;
-    }
-    match pattern {
-        "/fhir/{type}" => Some((kind?, Interaction::Search)),
-        "/fhir/{type}/{id}" | "/fhir/{type}/{id}/_history/{version}" => Some((kind?, Interaction::Read)),
-        "/fhir/Patient/{id}/$everything" => Some(("*", Interaction::Search)),
+/// What a request for a route asks for, and of which type: `*` is of all, nothing of those that the body names. Nothing at all
+/// for what no scope gives.
+fn asked<'k>(
+    method: &Method,
+    pattern: &str,
+    kind: Option<&'k str>,
+) -> Option<(Option<&'k str>, Interaction)> {
+    match (method, pattern) {
+        (&Method::GET, "/fhir/{type}") => Some((Some(kind?), Interaction::Search)),
+        (&Method::GET, "/fhir/{type}/{id}" | "/fhir/{type}/{id}/_history/{version}") => {
+            Some((Some(kind?), Interaction::Read))
+        }
+        (&Method::GET, "/fhir/Patient/{id}/$everything") => Some((Some("*"), Interaction::Search)),
+        (&Method::POST, "/fhir/{type}") => Some((Some(kind?), Interaction::Create)),
+        (&Method::POST, "/fhir") => Some((None, Interaction::Create)),
         _ => None,
     }
 }
@@ -263,14 +272,17 @@ mod tests {
 
     #[test]
     fn what_is_asked_for_follows_from_the_route() {
-        use Interaction::{Read, Search};
+        use Interaction::{Create, Read, Search};
         let get = |pattern| asked(&Method::GET, pattern, Some("Observation"));
-        assert_eq!(get("/fhir/{type}"), Some(("Observation", Search)));
-        assert_eq!(get("/fhir/{type}/{id}"), Some(("Observation", Read)));
-        assert_eq!(get("/fhir/{type}/{id}/_history/{version}"), Some(("Observation", Read)));
-        assert_eq!(get("/fhir/Patient/{id}/$everything"), Some(("*", Search)));
+        assert_eq!(get("/fhir/{type}"), Some((Some("Observation"), Search)));
+        assert_eq!(get("/fhir/{type}/{id}"), Some((Some("Observation"), Read)));
+        assert_eq!(get("/fhir/{type}/{id}/_history/{version}"), Some((Some("Observation"), Read)));
+        assert_eq!(get("/fhir/Patient/{id}/$everything"), Some((Some("*"), Search)));
         assert_eq!(get("/fhir"), None, "what is new is closed to programs until it stands here");
         assert_eq!(asked(&Method::GET, "/fhir/{type}", None), None);
-        assert_eq!(asked(&Method::POST, "/fhir/{type}", Some("Observation")), None);
+        let post = |pattern| asked(&Method::POST, pattern, Some("Observation"));
+        assert_eq!(post("/fhir/{type}"), Some((Some("Observation"), Create)));
+        assert_eq!(post("/fhir"), Some((None, Create)), "which types, the body says");
+        assert_eq!((post("/fhir/{type}/{id}"), asked(&Method::PUT, "/fhir/{type}/{id}", None)), (None, None));
     }
 }

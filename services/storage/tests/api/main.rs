@@ -6,6 +6,7 @@ mod anchors;
 mod app;
 mod cheap_writer;
 mod conditional;
+mod devices;
 mod failures;
 mod gauges;
 mod imports;

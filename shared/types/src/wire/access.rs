@@ -499,13 +499,16 @@ pub struct PinPatient {
     pub custody: Custody,
 }
 
-/// `PUT /internal/v1/denials/{session|subject}/{id}` by auth.
-#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+/// `PUT /internal/v1/denials/{session|subject|pairing}/{id}` by auth.
+#[derive(Clone, Debug, Default, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct NewDenial {
     /// When the row may be forgotten (sessions: when the last access token has expired).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub until: Option<Timestamp>,
+    /// Pairings: when it ended. What the patient grants the device after that stays.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub since: Option<Timestamp>,
 }
 
 /// A page of access requests.

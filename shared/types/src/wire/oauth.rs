@@ -281,7 +281,8 @@ pub struct AuthorizationServer {
     pub introspection_endpoint_auth_methods_supported: Vec<String>,
     /// How clients sign there.
     pub introspection_endpoint_auth_signing_alg_values_supported: Vec<ClientAlgorithm>,
-    /// What clients may ask for: these, and each with a resource type in the place of `*`.
+    /// What clients may ask for: programs these that read, and each with a resource type in the place of `*`; devices
+    /// `system/Observation.c`.
     pub scopes_supported: Vec<String>,
     /// SMART's names of what there is.
     pub capabilities: Vec<String>,
@@ -297,7 +298,7 @@ impl AuthorizationServer {
         let words = |words: &[&str]| words.iter().map(|word| (*word).to_owned()).collect::<Vec<_>>();
         let mut grant_types = words(&["refresh_token", "client_credentials"]);
         let mut capabilities = words(&["client-confidential-asymmetric", "permission-v1", "permission-v2"]);
-        let mut scopes = words(&["system/*.rs", "system/*.r", "system/*.s"]);
+        let mut scopes = words(&["system/*.rs", "system/*.r", "system/*.s", "system/Observation.c"]);
         if page.is_some() {
             grant_types.push("authorization_code".to_owned());
             capabilities.extend(words(&[

@@ -5,21 +5,12 @@ use utoipa::ToSchema;
 
 use crate::digest::Digest;
 use crate::ids::{IntentId, PatientId, ReceiptId, RecordId};
-use crate::labels::{Category, Sensitivity};
+pub use crate::labels::Labels;
+use crate::labels::Sensitivity;
 use crate::purpose::{Action, Purpose};
 use crate::ranges::Ranges;
 use crate::secret::{Bytes, Key32};
 use crate::time::Timestamp;
-
-/// The labels that decide about a record.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
-pub struct Labels {
-    /// Kind of record.
-    pub category: Category,
-    /// Sensitivity.
-    pub sensitivity: Sensitivity,
-}
 
 /// `POST /internal/v1/keys/data-keys` by storage: decide "may write", then make data keys.
 #[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]

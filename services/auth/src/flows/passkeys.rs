@@ -78,7 +78,6 @@ pub async fn register(app: &App, caller: &Caller, new: NewPasskey) -> Result<Pas
     let refused = |error: CeremonyError| Error::invalid("credential", error.to_string());
     let client = ClientData::parse(credential.response.client_data_json.as_slice()).map_err(refused)?;
     let made = party.made(&credential, &client).map_err(refused)?;
-    let now = app.clock.now();
     let passkey = Passkey {
         id: PasskeyId::random(&app.random),
         account: account.id,
@@ -89,7 +88,7 @@ pub async fn register(app: &App, caller: &Caller, new: NewPasskey) -> Result<Pas
         sign_count: made.sign_count,
         backup: made.backup,
         prf: made.prf,
-        created_at: now,
+        created_at: app.clock.now(),
         last_used_at: None,
         removed_at: None,
         version: 1,
@@ -97,27 +96,36 @@ pub async fn register(app: &App, caller: &Caller, new: NewPasskey) -> Result<Pas
     let (new, answered) = (passkey.clone(), Challenge::id_of(client.challenge()));
     // Two at once are counted one after the other.
     let locks = vec![Lock::exclusive(new.account.as_str())];
-    let registered = app.store.write_locked(locks, move |tx, rows| {
-        Box::pin(async move {
-            let account =
-                rows.account(&mut *tx, new.account.as_str()).await?.ok_or(Error::Unauthenticated)?;
-            still_own(&rows, tx, &session.id, &account, now).await?;
-            take(&rows, tx, answered, Some(&session.id), now).await?;
-            if rows.passkeys_of(&mut *tx, &new.account).await?.len() >= MOST {
-                return Err(FULL);
-            }
-            // A removed one is remembered.
-            if rows.passkeys_since(tx, &new.account, now.minus(DAY)).await? >= A_DAY {
-                return Err(Error::TooManyAttempts(DAY));
-            }
-            match rows.insert_passkey(tx, &new).await? {
-                true => Ok(()),
-                false => Err(Error::Conflict("this passkey is registered already, or was")),
-            }
+    app.store
+        .write_locked(locks, move |tx, rows| {
+            Box::pin(async move { add(&rows, tx, &new, (&session.id, answered)).await })
         })
-    });
-    registered.await?;
+        .await?;
     Ok(view(passkey))
+}
+
+/// Adds a passkey that was made in this session for a challenge that is still good.
+async fn add(
+    rows: &Rows,
+    tx: &mut Tx,
+    new: &Passkey,
+    (session, answered): (&SessionId, Digest),
+) -> Result<(), Error> {
+    let now = new.created_at;
+    let account = rows.account(&mut *tx, new.account.as_str()).await?.ok_or(Error::Unauthenticated)?;
+    still_own(rows, tx, session, &account, now).await?;
+    take(rows, tx, answered, Some(session), now).await?;
+    if rows.passkeys_of(&mut *tx, &new.account).await?.len() >= MOST {
+        return Err(FULL);
+    }
+    // A removed one is remembered.
+    if rows.passkeys_since(tx, &new.account, now.minus(DAY)).await? >= A_DAY {
+        return Err(Error::TooManyAttempts(DAY));
+    }
+    match rows.insert_passkey(tx, new).await? {
+        true => Ok(()),
+        false => Err(Error::Conflict("this passkey is registered already, or was")),
+    }
 }
 
 /// The caller's passkeys.

@@ -389,7 +389,7 @@ async fn a_removed_passkey_opens_nothing_more_and_its_sessions_end() {
 #[tokio::test(flavor = "multi_thread")]
 async fn rows_of_another_hand_let_nobody_in() {
     each(|mut app| async move {
-        app.patient("alice").await;
+        let code = app.patient("alice").await.body["recovery_codes"][0].clone();
         app.patient("mallory").await;
         let (token, mallory) = (app.login("alice").await, app.login("mallory").await);
         let (mut passkey, id) = make(&app, &token, false).await;
@@ -404,6 +404,12 @@ async fn rows_of_another_hand_let_nobody_in() {
         }
         assert_eq!(app.get(OWN, &token).await.expect(200).body["items"], json!([]));
         log_in(&app, &mut other).await.expect(201);
+        // Nor does it keep its owner from making another one, or from a recovery.
+        let (mut next, _id) = make(&app, &token, false).await;
+        log_in(&app, &mut next).await.expect(201);
+        let recovery = json!({"username": "alice", "code": code, "new_password": PASSWORD});
+        app.post("/v1/recoveries", "", recovery).await.expect(204);
+        not_known(log_in(&app, &mut next).await);
         app.by_hand("UPDATE passkeys SET account = (SELECT id FROM accounts WHERE username = 'alice')").await;
         not_known(log_in(&app, &mut other).await);
         // A challenge of another hand is none either.

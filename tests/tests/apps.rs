@@ -204,6 +204,7 @@ async fn stock(world: &World, program: Command, key: Option<&ClientKey>) -> Resu
         "scope": "launch/patient openid fhirUser offline_access patient/*.rs",
         "private_key": key.map(ClientKey::private_pem),
         "kid": key.map(|key| key.jwk["kid"].clone()),
+        "browser": tools::browser(),
     });
     let mut client = tools::Talk::begin(&program, &given).await?;
     let asks = client.hears().await?;
@@ -215,6 +216,43 @@ async fn stock(world: &World, program: Command, key: Option<&ClientKey>) -> Resu
     let found = client.hears().await?;
     client.ends().await?;
     Ok(found)
+}
+
+/// Pages of other origins may call what apps call, and read nothing else.
+#[tokio::test(flavor = "multi_thread")]
+async fn pages_of_other_origins_call_what_apps_call() -> Result<()> {
+    let Some(app) = TestApp::start_with(with_page).await? else { return Ok(()) };
+    let stack = app.stack();
+    let open = [
+        format!("{}/fhir/metadata", stack.storage()),
+        format!("{}/fhir/.well-known/smart-configuration", stack.storage()),
+        format!("{}/.well-known/jwks.json", stack.auth()),
+    ];
+    let shut = [format!("{}/v1/records", stack.storage()), format!("{}/v1/me", stack.auth())];
+    let origin = "https://app.example";
+    for (urls, allowed) in [(open.as_slice(), Some(origin)), (shut.as_slice(), None)] {
+        for url in urls {
+            let answer = app.http.get(url).header("origin", origin).send().await?;
+            let found = answer.headers().get("access-control-allow-origin");
+            assert_eq!(found.map(|value| value.to_str().unwrap()), allowed, "{url}");
+            assert!(!answer.headers().contains_key("access-control-allow-credentials"), "{url}");
+        }
+    }
+    let preflight = |url: String| {
+        let request = app.http.request(Method::OPTIONS, url).header("origin", origin);
+        request
+            .header("access-control-request-method", "GET")
+            .header("access-control-request-headers", "authorization,prefer")
+            .send()
+    };
+    let answer = preflight(format!("{}/fhir/Observation", stack.storage())).await?;
+    assert_eq!(
+        (answer.status().as_u16(), answer.headers()["access-control-allow-origin"].to_str()?),
+        (200, origin)
+    );
+    let answer = preflight(format!("{}/v1/records", stack.storage())).await?;
+    assert!(!answer.headers().contains_key("access-control-allow-origin"));
+    Ok(())
 }
 
 fn source(name: &str) -> std::path::PathBuf {
@@ -229,6 +267,20 @@ async fn openid_client_is_let_in() -> Result<()> {
     std::fs::copy(source("app.js"), folder.path().join("app.mjs"))?;
     let mut program = Command::new("node");
     program.arg(folder.path().join("app.mjs"));
+    assert_eq!(stock(&world, program, None).await?, "2");
+    Ok(())
+}
+
+/// In a real browser, from an origin of its own.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_smart_javascript_client_is_let_in() -> Result<()> {
+    let Some(_browser) = tools::browser() else { return Ok(()) };
+    let Some(_installed) = tools::node("playwright-core") else { return Ok(()) };
+    let Some(world) = World::new().await? else { return Ok(()) };
+    let folder = tempfile::tempdir_in(tools::node_folder())?;
+    std::fs::copy(source("smart.js"), folder.path().join("smart.mjs"))?;
+    let mut program = Command::new("node");
+    program.arg(folder.path().join("smart.mjs"));
     assert_eq!(stock(&world, program, None).await?, "2");
     Ok(())
 }

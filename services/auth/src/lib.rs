@@ -67,7 +67,7 @@ impl Service for Auth {
     }
 
     fn serve(server: ServerBuilder) -> ServerBuilder {
-        server.dialect(routes::oauth::dialect())
+        server.dialect(routes::oauth::dialect()).cross_origin(&["/oauth/", "/.well-known/"])
     }
 
     fn events(app: &app::App) -> ledger::Events {

@@ -12,6 +12,7 @@ mod body;
 mod budget;
 mod caller;
 pub mod config;
+mod cors;
 mod edge;
 mod form;
 pub mod idempotency;

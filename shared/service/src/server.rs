@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use actix_web::http::header::{ALLOW, CONTENT_SECURITY_POLICY};
-use actix_web::middleware::{Compress, from_fn};
+use actix_web::middleware::{Compress, Condition, from_fn};
 use actix_web::{App, HttpRequest, HttpResponse, HttpServer, Responder, web};
 use anyhow::Context as _;
 use hbc_types::Random;
@@ -86,6 +86,7 @@ pub struct ServerBuilder {
     dialect: Option<Dialect>,
     half_closed: bool,
     open_reads: bool,
+    cross_origin: &'static [&'static str],
     inflates: bool,
 }
 
@@ -142,6 +143,13 @@ impl ServerBuilder {
         self
     }
 
+    /// Pages of any origin may call what lies below these prefixes (Fetch, "CORS protocol"): apps that run in a browser do. What they
+    /// send is a token of their own; nothing here is believed for where a browser sends it from.
+    pub const fn cross_origin(mut self, prefixes: &'static [&'static str]) -> Self {
+        self.cross_origin = prefixes;
+        self
+    }
+
     /// Bodies may come gzipped. For services that take large ones.
     pub const fn inflates(mut self) -> Self {
         self.inflates = true;
@@ -159,6 +167,7 @@ impl ServerBuilder {
         let shutdown = self.settings.shutdown_seconds;
         let unread = Duration::from_secs(self.settings.unread_seconds);
         let (name, tasks, half_closed) = (self.name, self.tasks.clone(), self.half_closed);
+        let cross_origin = self.cross_origin;
         telemetry::metrics();
         let parts = Arc::new(Parts::of(self)?);
         let server = HttpServer::new(move || {
@@ -171,6 +180,7 @@ impl ServerBuilder {
                 .wrap(from_fn(crate::answer::hold))
                 .wrap(Compress::default())
                 .wrap(from_fn(crate::edge::around))
+                .wrap(Condition::new(!cross_origin.is_empty(), crate::cors::below(cross_origin)))
         })
         .on_connect(crate::answer::give_up_after(unread))
         .workers(workers)
@@ -350,6 +360,7 @@ impl Server {
             dialect: None,
             half_closed: true,
             open_reads: false,
+            cross_origin: &[],
             inflates: false,
         }
     }

@@ -1,4 +1,6 @@
 //! Key-encryption keys, record numbers and write intents.
+//!
+//! Why: decision 0130.
 
 use std::collections::{BTreeMap, BTreeSet};
 

@@ -374,19 +374,23 @@ async fn patient_stands(rows: &Rows, tx: &mut Tx, patient: &PatientId) -> Result
     if account.standing == Standing::Suspended { Err(Error::Suspended) } else { Ok(()) }
 }
 
-/// Whether an app's session may go on, for the app that shows itself.
+/// Whether an app's session may go on, for the app that shows itself. A public one need not say which it is: it could show nothing
+/// for it, and the token says it (RFC 6749 §6).
 pub async fn may_go_on(
     rows: &Rows,
     tx: &mut Tx,
     session: &Session,
     presented: Option<&Presented>,
 ) -> Result<(), Error> {
-    let presented = presented.ok_or(Error::InvalidClient("`client_id` names the app"))?;
-    let stored = presented.app(rows, tx).await?;
-    let Some(let_in) = session.let_in() else { return Err(Error::Unauthenticated) };
-    if !session.is_of(&OAuthClientId::App(stored.id)) {
+    let (AccountId::App(id), Some(let_in)) = (&session.account, session.let_in()) else {
+        return Err(Error::Unauthenticated);
+    };
+    let of_token = Presented { id: id.clone(), taken: None };
+    let presented = presented.unwrap_or(&of_token);
+    if presented.id != *id {
         return Err(Error::Unauthenticated);
     }
+    presented.app(rows, tx).await?;
     patient_stands(rows, tx, &let_in.patient).await
 }
 

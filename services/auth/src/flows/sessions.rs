@@ -193,12 +193,7 @@ enum Refreshed {
 /// Gives new tokens for the latest refresh token of a family. The token before it still gets the same answer for ten
 /// seconds; any other use of a used token ends the family.
 pub async fn refresh(app: &App, token: &SecretText) -> Result<Tokens, Error> {
-    let renewed = renewed(app, token, None).await.map_err(|error| match error {
-        // An app's: here it is no token.
-        Error::InvalidClient(_) => Error::Unauthenticated,
-        error => error,
-    });
-    let (account, session, next, now) = renewed?;
+    let (account, session, next, now) = renewed(app, token, Asking::User).await?;
     tokens(app, &account.ok_or(Error::Unauthenticated)?, &session, &next, now)
 }
 
@@ -209,7 +204,7 @@ pub async fn refresh_any(
     presented: Option<Presented>,
     scope: Option<&str>,
 ) -> Result<TokenResponse, Error> {
-    let (account, session, next, now) = renewed(app, token, presented).await?;
+    let (account, session, next, now) = renewed(app, token, Asking::Anybody(presented)).await?;
     let Some(account) = account else {
         return authorizations::tokens(app, &session, Some(next.write()), scope, now);
     };
@@ -226,10 +221,19 @@ pub async fn refresh_any(
     })
 }
 
+/// Who asks for new tokens.
+#[derive(Clone, Debug)]
+enum Asking {
+    /// A user's client: an app's token is none there.
+    User,
+    /// A user's client, or an app that says who it is.
+    Anybody(Option<Presented>),
+}
+
 async fn renewed(
     app: &App,
     token: &SecretText,
-    presented: Option<Presented>,
+    asking: Asking,
 ) -> Result<(Option<Account>, Session, RefreshToken, Timestamp), Error> {
     let token = RefreshToken::parse(token).ok_or(Error::Unauthenticated)?;
     let next = token.successor(&app.keys.refresh);
@@ -238,9 +242,7 @@ async fn renewed(
     let outcome = app
         .store
         .write(move |tx, rows| {
-            Box::pin(async move {
-                rotate(&job_app, (tx, &rows), (hash, next_hash), presented.as_ref(), now).await
-            })
+            Box::pin(async move { rotate(&job_app, (tx, &rows), (hash, next_hash), &asking, now).await })
         })
         .await?;
     match outcome {
@@ -257,7 +259,7 @@ async fn rotate(
     app: &App,
     (tx, rows): (&mut Tx, &Rows),
     (hash, next_hash): (Digest, Digest),
-    presented: Option<&Presented>,
+    asking: &Asking,
     now: Timestamp,
 ) -> Result<Refreshed, Error> {
     let mut token = rows.token(&mut *tx, hash).await?.ok_or(Error::Unauthenticated)?;
@@ -266,7 +268,8 @@ async fn rotate(
         return Err(if token.used_at.is_some() { Error::TokenReused } else { Error::Unauthenticated });
     }
     let account = if session.let_in().is_some() {
-        authorizations::may_go_on(rows, tx, &session, presented).await?;
+        let Asking::Anybody(presented) = asking else { return Err(Error::Unauthenticated) };
+        authorizations::may_go_on(rows, tx, &session, presented.as_ref()).await?;
         None
     } else {
         let account = rows.account(&mut *tx, session.account.as_str()).await?;

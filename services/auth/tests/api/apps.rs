@@ -442,8 +442,10 @@ async fn an_apps_refresh_tokens_rotate_and_reuse_ends_them() {
         let good = code(&app, &alice, &id, &[]).await;
         let first = exchange(&app, &[("code", Some(&good)), ("client_id", Some(&id))]).await.expect(200);
         let first = first.text("refresh_token");
-        let bare = [("grant_type", "refresh_token"), ("refresh_token", first.as_str())];
-        refused(&app.send_form("/oauth/token", &bare).await, "invalid_client");
+        let mut another = new_app();
+        another["name"] = json!("Other");
+        let other = registered(&app, another).await;
+        refused(&refresh(&app, &first, &other).await, "invalid_grant");
         app.post("/v1/sessions/refresh", "", json!({"refresh_token": first}))
             .await
             .refused(401, "unauthenticated");
@@ -456,9 +458,10 @@ async fn an_apps_refresh_tokens_rotate_and_reuse_ends_them() {
         let second = app.send_form("/oauth/token", &narrower).await.expect(200);
         assert_eq!(claims_of(&second.text("access_token"))["scope"], "patient/Condition.rs");
         let second = second.text("refresh_token");
-        // A day later it is good still: the patient said how long, not an idle clock.
+        // A day later it is good still: the patient said how long, not an idle clock. Nor must a public app say which it is.
         app.wait(26 * 3600);
-        let third = refresh(&app, &second, &id).await.expect(200);
+        let bare = [("grant_type", "refresh_token"), ("refresh_token", second.as_str())];
+        let third = app.send_form("/oauth/token", &bare).await.expect(200);
         assert_eq!(third.text("scope"), SCOPE);
         let wider = [
             ("grant_type", "refresh_token"),

@@ -195,6 +195,8 @@ async fn a_device_of_each_kind_of_key_is_paired_and_gets_a_token_to_create_obser
             );
             assert_eq!(device.introspect(&app, &token).await["active"], true);
             app.get("/v1/me", &token).await.refused(401, "unauthenticated");
+            app.send_form("/oauth/revoke", &[("token", &token)]).await.expect(200);
+            assert_eq!(device.introspect(&app, &token).await, json!({"active": false}), "given back");
             for scope in [
                 "system/Observation.crs",
                 "system/*.c",

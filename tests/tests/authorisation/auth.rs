@@ -153,7 +153,7 @@ async fn creation(world: &World) -> Result<Value> {
 }
 
 async fn passkeys(world: &World) -> Result<Vec<Case>> {
-    let World { app, alice, bob, carol, dora, hope, .. } = world;
+    let World { app, alice, bob, carol, dora, hope, nora, .. } = world;
     let made = |options: &Value| {
         let passkey = SoftPasskey::new(options, ORIGIN, &app.random, false);
         let body = json!({"name": "Phone", "credential": passkey.made(options)});
@@ -174,7 +174,7 @@ async fn passkeys(world: &World) -> Result<Vec<Case>> {
             .anybody_gets(&[409]),
         Case::new("auth POST /v1/me/passkey-challenges", &[])
             .json(&proof(alice))
-            .stranger(dora, &WRONG_PASSWORD)
+            .stranger(nora, &WRONG_PASSWORD)
             .rightful(alice),
         Case::new("auth POST /v1/me/passkeys", &[]).json(&next).stranger(bob, &[409]).rightful(alice),
         Case::new("auth GET /v1/me/passkeys", &[]).sees_nothing(bob).sees_nothing(dora).rightful(alice),

@@ -40,6 +40,8 @@ fn by_storage(case: Case, world: &World, user: bool) -> Case {
     if user {
         // A service's word alone opens nothing that is a patient's.
         let case = case.stranger_service(ServiceRole::Storage, None, &[401]);
+        // Nor does a device's token, for a patient who has not paired it.
+        let case = case.stranger_service(ServiceRole::Storage, Some(&world.device.1), &[403, 404]);
         case.rightful_service(ServiceRole::Storage, Some(&world.ina))
     } else {
         case.rightful_service(ServiceRole::Storage, None)

@@ -4,7 +4,7 @@
 use hbc_chain::tx::Tx as LedgerTx;
 use hbc_db::{Lock, Tx};
 use hbc_types::account::AgencyType;
-use hbc_types::ids::{AccountId, DeviceId, GrantId, GranteeId, PatientId};
+use hbc_types::ids::{AccountId, GrantId, GranteeId, PatientId};
 use hbc_types::keys::PublicKey;
 use hbc_types::outbox::NewTransaction;
 use hbc_types::wire::access::{
@@ -477,33 +477,6 @@ pub async fn freeze(
             change_grant(&this, tx, (rights, grant), false, (&changes, now), |grant| grant.freeze(now))
                 .await?;
             Ok(FreezeView { since, grant: Some(id.clone()) })
-        })
-    })
-    .await
-}
-
-/// A patient cut a device off at auth: what they granted it until `since` is frozen, as they could freeze it here.
-pub async fn freeze_device(
-    app: &App,
-    device: DeviceId,
-    patient: PatientId,
-    since: Option<Timestamp>,
-) -> Result<(), Error> {
-    let (this, now, grantee) = (app.clone(), app.clock.now(), GranteeId::Device(device));
-    let since = since.unwrap_or(now);
-    app.change(vec![Lock::exclusive(patient.as_str())], move |tx, changes| {
-        Box::pin(async move {
-            let known = store::rights::stored_rights(tx, &this.protection, &patient).await?;
-            let Some(mut rights) = known else { return Ok(()) };
-            let open = |grant: &Grant| {
-                grant.grantee == grantee && grant.given_at <= since && grant.frozen_at.is_none()
-            };
-            while let Some(grant) = rights.grants.iter().find(|grant| open(grant)).cloned() {
-                change_grant(&this, tx, (rights, grant), false, (&changes, now), |grant| grant.freeze(now))
-                    .await?;
-                rights = rights_to_change(&this, tx, &patient).await?;
-            }
-            Ok(())
         })
     })
     .await

@@ -9,6 +9,7 @@ pub mod decide;
 pub mod explain;
 pub mod keys;
 pub mod log;
+pub mod pairings;
 pub mod proofs;
 pub mod requests;
 pub mod views;

@@ -14,7 +14,7 @@ use hbc_types::wire::access::{
 
 use crate::app::{App, Who};
 use crate::error::Error;
-use crate::flows::{accounts, admit, consents, decide, keys};
+use crate::flows::{accounts, admit, decide, keys, pairings};
 use crate::routes::answer;
 
 /// A client reads, a device writes, either for the purpose in its token: storage's word for another one is not believed.
@@ -131,7 +131,7 @@ pub async fn put_denial(
     match denied(&kind, &id)? {
         Denied::Session(session) => accounts::end_session(&app, session, until).await?,
         Denied::Subject(account) => accounts::deny_subject(&app, account, until).await?,
-        Denied::Pairing(device, patient) => consents::freeze_device(&app, device, patient, since).await?,
+        Denied::Pairing(device, patient) => pairings::freeze_device(&app, device, patient, since).await?,
     }
     Ok(no_content())
 }

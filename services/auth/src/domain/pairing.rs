@@ -2,8 +2,6 @@
 //!
 //! A claim binds nothing. The device that claimed it is paired when the patient compared fingerprints, signed a grant to it and
 //! said so; the grant is the right.
-//!
-//! Why: decision 0129.
 
 use std::time::Duration;
 

@@ -162,6 +162,23 @@ mod tests {
     }
 
     #[test]
+    fn wrong_pairing_codes_close_for_an_hour_and_wait_for_nothing_before() {
+        for (scope, most) in [(Scope::Claim, 5), (Scope::ClaimAddress, 30)] {
+            let mut counter = Counter::default();
+            for _claim in 0..most {
+                assert_eq!(counter.wait(scope, at(10)), None);
+                counter = counter.failed(scope, at(10));
+            }
+            assert_eq!(counter.wait(scope, at(10)), Some(MEMORY));
+            assert_eq!(
+                (counter.wait(scope, at(3609)).is_some(), counter.wait(scope, at(3610))),
+                (true, None)
+            );
+            assert_eq!(counter.failed(scope, at(3610)).failures, 1);
+        }
+    }
+
+    #[test]
     fn failures_are_forgotten() {
         let counter = Counter { failures: 5, last_ms: at(0).ms() };
         assert_eq!(counter.failed(Scope::Pair, at(3600)).failures, 1);

@@ -1,6 +1,4 @@
 //! access-policy is told of a device that a patient may grant something, and of a pairing that ended.
-//!
-//! Why: decision 0129.
 
 use hbc_app::jobs::{Job, JobError, Retry};
 use hbc_types::ids::{DeviceId, PairingId};

@@ -520,7 +520,7 @@ async fn what_ends_an_app_ends_its_tokens_and_codes() {
         app.post(&endings, &operator, decision("it sold what it read")).await.expect(200);
         let told = app.told().await;
         assert!(told.iter().any(|request| request.url.path().ends_with(&format!("/denials/subject/{id}"))));
-        refused(&refresh(&app, &token, &id).await, "invalid_client");
+        refused(&refresh(&app, &token, &id).await, "invalid_grant");
         refused(
             &exchange(&app, &[("code", Some(&unused)), ("client_id", Some(&id))]).await,
             "invalid_client",

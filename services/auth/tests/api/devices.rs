@@ -1,5 +1,6 @@
 //! Devices: from making themselves known to being cut off, and what does not work on the way.
 
+use hbc_auth::testing::code_at;
 use hbc_testkit::clients::{ClientKey, claims};
 use hbc_testkit::service::eventually;
 use hbc_testkit::users::ISSUER;
@@ -11,7 +12,8 @@ use hbc_types::wire::token::AccessClaims;
 use reqwest::Method;
 use serde_json::{Value, json};
 
-use crate::app::{Reply, TestApp, each};
+use crate::app::{PASSWORD, Reply, TestApp, each};
+use crate::second_factor::set_up;
 
 /// The scope of every device.
 const SCOPE: &str = "system/Observation.c";
@@ -193,6 +195,8 @@ async fn a_device_of_each_kind_of_key_is_paired_and_gets_a_token_to_create_obser
             );
             assert_eq!(device.introspect(&app, &token).await["active"], true);
             app.get("/v1/me", &token).await.refused(401, "unauthenticated");
+            app.send_form("/oauth/revoke", &[("token", &token)]).await.expect(200);
+            assert_eq!(device.introspect(&app, &token).await, json!({"active": false}), "given back");
             for scope in [
                 "system/Observation.crs",
                 "system/*.c",
@@ -418,6 +422,29 @@ async fn a_patient_cuts_a_device_off_and_a_gateway_goes_on_for_others() {
         assert_eq!(late["effective"], false);
         app.outage_ends().await;
         assert!(app.told().await.iter().any(|told| told.url.path().ends_with(&end)));
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_has_a_second_factor_shows_it_to_cut_a_device_off() {
+    each(|app| async move {
+        app.patient("alice").await;
+        let token = app.login("alice").await;
+        let device = Device::random(&app).await;
+        pair(&app, &token, &device).await;
+        let secret = set_up(&app, &token).await;
+        let code = || code_at(&secret, app.clock.now());
+        let form = json!({"username": "alice", "password": PASSWORD, "totp": code()});
+        let tokens = app.post("/v1/sessions", "", form).await.expect(201);
+        app.wait(601);
+        let form = json!({"refresh_token": tokens.text("refresh_token")});
+        let token = app.post("/v1/sessions/refresh", "", form).await.expect(200).text("access_token");
+        remove(&app, &token, &device.id).await.refused(401, "step_up");
+        let shown = json!({"password": PASSWORD, "totp": code()});
+        let token =
+            app.post("/v1/sessions/current/step-up", &token, shown).await.expect(200).text("access_token");
+        remove(&app, &token, &device.id).await.expect(200);
     })
     .await;
 }

@@ -17,5 +17,6 @@ pub mod passkeys;
 pub mod patients;
 pub mod preferences;
 pub mod recovery;
+pub mod refresh;
 pub mod sessions;
 pub mod staff;

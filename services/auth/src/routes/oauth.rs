@@ -14,7 +14,7 @@ use hbc_types::wire::oauth::{
 use crate::app::App;
 use crate::flows::authorizations::{self, Exchange};
 use crate::flows::clients::{self, ClientProof};
-use crate::flows::{devices, sessions};
+use crate::flows::{devices, refresh, sessions};
 
 /// The grant type of sessions.
 const REFRESH: &str = "refresh_token";
@@ -91,7 +91,7 @@ pub async fn grant(
                 // A user's own session; of an app it is not enough.
                 false => None,
             };
-            sessions::refresh_any(&app, token, presented, form.scope.as_deref()).await?
+            refresh::refresh_any(&app, token, presented, form.scope.as_deref()).await?
         }
         CODE => {
             let missing = |name: &str| Problem::invalid(name, "is missing");

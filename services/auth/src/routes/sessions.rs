@@ -10,7 +10,7 @@ use hbc_types::wire::auth::{Denial, FreshProof, Login, Refresh, Sessions, Steppe
 use super::{account, address, denial, in_session};
 use crate::app::App;
 use crate::flows::login::{Origin, Proof};
-use crate::flows::sessions;
+use crate::flows::{refresh as refreshing, sessions};
 
 /// Logs in.
 ///
@@ -48,7 +48,7 @@ pub async fn refresh(
     body: StrictJson<Refresh>,
     app: web::Data<App>,
 ) -> Result<HttpResponse, Problem> {
-    Ok(HttpResponse::Ok().json(sessions::refresh(&app, &body.value.refresh_token).await?))
+    Ok(HttpResponse::Ok().json(refreshing::refresh(&app, &body.value.refresh_token).await?))
 }
 
 /// Logs out: ends the session of the token.

@@ -41,6 +41,7 @@ pub(crate) struct Edge {
     pub(crate) random: Random,
     pub(crate) dialect: Option<Dialect>,
     pub(crate) open_reads: bool,
+    pub(crate) cross_origin: &'static [&'static str],
 }
 
 /// Another form of problems for the paths under one prefix, such as FHIR's OperationOutcome or OAuth's errors.
@@ -255,6 +256,10 @@ fn finish(response: ServiceResponse<BoxBody>, edge: &Edge, request_id: &str) -> 
         None => response,
     };
     add_headers(response.headers_mut(), request_id);
+    if crate::cors::is_below(response.request().path(), edge.cross_origin) {
+        let exposed = HeaderValue::from_static(crate::cors::EXPOSED);
+        response.headers_mut().insert(header::ACCESS_CONTROL_EXPOSE_HEADERS, exposed);
+    }
     let request = response.request();
     if edge.open_reads && request.method() == Method::GET && request.path().starts_with("/v1/") {
         let any = HeaderValue::from_static("*");

@@ -221,6 +221,7 @@ impl Parts {
             random: builder.random,
             dialect: builder.dialect,
             open_reads: builder.open_reads,
+            cross_origin: builder.cross_origin,
         };
         let limit = builder.settings.body_limit_bytes;
         let budget = Budget::new("bodies", builder.settings.bodies_in_flight_bytes, limit);

@@ -42,6 +42,7 @@ CREATE TABLE authorizations (
     fhir_url      TEXT   NOT NULL,
     challenge     TEXT   NOT NULL,
     step          TEXT   NOT NULL,
+    created_at_ms BIGINT NOT NULL,
     expires_at_ms BIGINT NOT NULL,
     until_ms      BIGINT NOT NULL,
     code_hash     TEXT   UNIQUE,
@@ -49,7 +50,8 @@ CREATE TABLE authorizations (
     version       BIGINT NOT NULL,
     mac           BYTEA  NOT NULL
 );
-CREATE INDEX authorizations_of_patient ON authorizations (patient, expires_at_ms);
+CREATE INDEX authorizations_of_patient ON authorizations (patient, created_at_ms);
+CREATE INDEX authorizations_by_end ON authorizations (expires_at_ms);
 
 -- Sessions of apps: whose records, and what for.
 ALTER TABLE sessions ADD COLUMN patient TEXT;

@@ -60,6 +60,14 @@ impl Caller {
         Err(Problem::new(Slug::StepUp))
     }
 
+    /// Asks whoever it is for having shown credentials lately, with the second factor of who has one: for what outlives the session.
+    pub fn check_shown_lately(&self, now: Timestamp) -> Result<(), Problem> {
+        if now.seconds().saturating_sub(self.auth_time) > STEP_UP_SECONDS {
+            return Err(Problem::new(Slug::StepUp));
+        }
+        self.check_step_up(now)
+    }
+
     fn new(claims: AccessClaims, token: String) -> Self {
         Self {
             account: claims.sub,

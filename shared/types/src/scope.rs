@@ -226,7 +226,10 @@ impl Scopes {
     fn of(mut records: Vec<Scope>, words: BTreeSet<ScopeWord>) -> Result<Self, ScopeError> {
         records.sort();
         records.dedup();
-        if records.is_empty() { Err(unknown("")) } else { Ok(Self { records, words }) }
+        let scopes = Self { records, words };
+        // What is kept is what is written, and it must be read again.
+        let written = scopes.to_string();
+        if scopes.records.is_empty() || written.len() > LONGEST { Err(unknown(&written)) } else { Ok(scopes) }
     }
 
     /// What an app gets of what it wishes for: it may wish for more (RFC 6749 §3.3).
@@ -276,6 +279,12 @@ impl Scopes {
             scope.level == level
                 && all.into_iter().all(|one| !scope.permits(one) || interactions.contains(&one))
         })
+    }
+
+    /// These about records, with the words of others: what an app may do is narrowed, not under which conditions.
+    #[must_use]
+    pub fn with_words_of(self, others: &Self) -> Self {
+        Self { words: others.words.clone(), ..self }
     }
 
     /// What both these and others allow, if there is anything about records in it.
@@ -406,6 +415,16 @@ mod tests {
             assert!(Scopes::parse(bad).is_err(), "{bad}");
         }
         assert!(Scopes::parse(&"system/*.rs ".repeat(200)).is_err());
+        // Short as it is typed, and too long as it is written.
+        let permissions = ["c", "r", "s", "cr", "cs", "rs", "crs"];
+        let all: Vec<String> = ["laboratory", "vital-signs", "social-history", "imaging"]
+            .iter()
+            .flat_map(|category| permissions.map(|letters| format!("patient/Observation.{letters}?category={category}")))
+            .collect();
+        assert!(all.join(" ").len() < LONGEST && Scopes::parse(&all.join(" ")).is_err());
+        let some = scopes(&all[..14].join(" "));
+        assert_eq!(scopes(&some.to_string()), some);
+        assert_eq!(some.within(&scopes(&all[..14].join(" "))).map(|both| scopes(&both.to_string())), Some(some));
     }
 
     #[test]

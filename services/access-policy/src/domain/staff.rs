@@ -125,7 +125,8 @@ impl Record {
             return false;
         }
         let same = |vote: &&Vote| vote.status == status.code() && vote.commitment == *commitment;
-        if self.votes.iter().filter(same).count() >= approvers.approvals {
+        // One operator ends it, with whatever reason: as one stops an agency.
+        if status == StaffStatus::Revoked || self.votes.iter().filter(same).count() >= approvers.approvals {
             self.round += 1;
             self.status = Some(status);
             if status == StaffStatus::Active {
@@ -264,6 +265,35 @@ mod tests {
         assert_eq!((record.status, record.round), (Some(StaffStatus::Suspended), 2));
         record.take(&change(2, StaffStatus::Revoked, b"a"), kid(OPERATOR), &approvers);
         assert!(!record.take(&change(3, StaffStatus::Active, b"a"), kid(OPERATOR), &approvers));
+    }
+
+    #[test]
+    fn enough_operators_register_an_app_and_one_ends_it_for_ever() {
+        let mut genesis = quick_genesis(1);
+        genesis.parameters.approvals = 2;
+        let operators = [kid(OPERATOR), kid(OPERATOR + 1)];
+        let mut approvers = Approvers::of(&genesis);
+        approvers.operators.extend(operators);
+        let order = |kind, commitment: &[u8]| Order {
+            chain: Digest::ZERO,
+            commitment: Digest::of(commitment),
+            iat: 0,
+            kind,
+            nonce: 0,
+            subject: kid(77),
+        };
+        let mut record = Record::new(kid(77));
+        let registered = order(OrderKind::AppRegistered, b"a");
+        assert!(!record.take_order(&registered, kid(AUTH), &approvers), "auth is no operator");
+        assert!(record.take_order(&registered, operators[0], &approvers));
+        assert!(!record.take_order(&registered, operators[0], &approvers), "the same once more");
+        record.take_order(&order(OrderKind::AppRegistered, b"b"), operators[1], &approvers);
+        assert_eq!(record.status, None, "the other signed for something else");
+        assert!(record.take_order(&registered, operators[1], &approvers));
+        assert_eq!((record.status, record.commitment), (Some(StaffStatus::Active), Some(Digest::of(b"a"))));
+        assert!(record.take_order(&order(OrderKind::AppEnded, b"why"), operators[1], &approvers));
+        assert_eq!(record.status, Some(StaffStatus::Revoked));
+        assert!(!record.take_order(&registered, operators[1], &approvers), "another registration is another app");
     }
 
     #[test]

@@ -191,17 +191,24 @@ pub fn may_answer_at(registered: &[String], asked: &str) -> bool {
 }
 
 fn same_but_port(known: &str, asked: &str) -> bool {
-    let (Ok(mut known_url), Ok(mut asked_url)) = (Url::parse(known), Url::parse(asked)) else { return false };
-    let literal = |url: &Url| matches!(url.host_str(), Some("127.0.0.1" | "[::1]"));
-    if known_url.scheme() != "http" || !literal(&known_url) || asked.contains('#') {
-        return false;
-    }
-    // What is compared is what was written: a parser that forgives would let other spellings pass.
-    let spelled = |url: &Url, text: &str| url.as_str() == text;
-    if !spelled(&asked_url, asked) {
-        return false;
-    }
-    known_url.set_port(None).is_ok() && asked_url.set_port(None).is_ok() && known_url == asked_url
+    matches!((loopback(known), loopback(asked)), (Some(known), Some(asked)) if known == asked)
+}
+
+/// Host and rest of an address on the app's own machine, without its port. What is compared is what was written: a parser that
+/// forgives would let other spellings pass.
+fn loopback(uri: &str) -> Option<(&'static str, &str)> {
+    let hosts = ["http://127.0.0.1", "http://[::1]"];
+    let (host, rest) = hosts.into_iter().find_map(|host| uri.strip_prefix(host).map(|rest| (host, rest)))?;
+    let rest = match rest.strip_prefix(':') {
+        None => rest,
+        Some(port) => {
+            let digits = port.find(|c: char| !c.is_ascii_digit()).unwrap_or(port.len());
+            let (port, rest) = port.split_at(digits);
+            port.parse::<u16>().ok().filter(|port| *port > 0)?;
+            rest
+        }
+    };
+    (rest.is_empty() || rest.starts_with(['/', '?'])).then_some((host, rest))
 }
 
 /// What a patient can recognise of an address.
@@ -361,7 +368,9 @@ mod tests {
     #[test]
     fn an_answer_goes_to_a_registered_address_letter_by_letter() {
         let known = ["https://app.example/back".to_owned(), "http://127.0.0.1/back".to_owned()];
-        for good in ["https://app.example/back", "http://127.0.0.1/back", "http://127.0.0.1:51004/back"] {
+        for good in
+            ["https://app.example/back", "http://127.0.0.1/back", "http://127.0.0.1:51004/back", "http://127.0.0.1:80/back"]
+        {
             assert!(may_answer_at(&known, good), "{good}");
         }
         for bad in [
@@ -378,6 +387,10 @@ mod tests {
             "http://127.0.0.1:51004/x/../back",
             "http://user@127.0.0.1:51004/back",
             "http://localhost:51004/back",
+            "http://127.0.0.1:/back",
+            "http://127.0.0.1:65536/back",
+            "http://127.0.0.1:80@evil.example/back",
+            "http://127.0.0.1:80evil.example/back",
             "http://127.0.0.1.evil.example/back",
             "http://[::1]:51004/back",
         ] {

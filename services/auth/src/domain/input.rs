@@ -26,6 +26,16 @@ impl Username {
     }
 }
 
+/// Whether a text shows all that it has: no controls, and nothing that turns or hides what stands beside it (Unicode's Cc and Cf).
+#[must_use]
+pub fn shows_itself(text: &str) -> bool {
+    let hides = |c: char| {
+        matches!(c, '\u{ad}' | '\u{61c}' | '\u{180e}' | '\u{feff}' | '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}'
+            | '\u{2060}'..='\u{206f}' | '\u{fff9}'..='\u{fffb}' | '\u{e0000}'..='\u{e007f}')
+    };
+    !text.chars().any(|c| c.is_control() || hides(c))
+}
+
 /// Collects what is wrong with an input, field by field.
 #[derive(Default, Debug)]
 pub struct Faults(Vec<FieldError>);

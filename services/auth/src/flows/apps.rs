@@ -20,19 +20,21 @@ use hbc_types::{Digest, Timestamp};
 
 use crate::app::App;
 use crate::domain::authorization::check_redirect_uri;
-use crate::domain::input::Faults;
+use crate::domain::input::{Faults, shows_itself};
 use crate::domain::staff::{Signed, sign};
 use crate::error::Error;
 use crate::flows::login::Origin;
 use crate::flows::sessions;
 use crate::flows::staff::operator_key;
-use crate::jobs::{TellDenial, TellStanding, push};
+use crate::jobs::{EndSessions, TellDenial, TellStanding, push};
 use crate::store::Rows;
 use crate::store::accounts::Account;
 use crate::store::apps::{App as StoredApp, AppOrder};
 
 /// Redirect URIs of one app.
 const MOST_URIS: usize = 5;
+/// Sessions that end in one transaction.
+const PORTION: usize = 200;
 /// The `kind` of orders in the outbox.
 const KIND: &str = "operator.order";
 
@@ -56,6 +58,11 @@ pub async fn register(app: &App, operating: Operating<'_>, new: NewApp) -> Resul
     let publisher = faults.required("publisher", &publisher);
     if publisher.chars().count() > 200 {
         faults.add("publisher", "may have 200 characters");
+    }
+    for (field, text) in [("name", &name), ("publisher", &publisher)] {
+        if !shows_itself(text) {
+            faults.add(field, "may have no characters that cannot be seen");
+        }
     }
     if !(1..=MOST_URIS).contains(&redirect_uris.len()) {
         faults.add("redirect_uris", "has one to five addresses");
@@ -171,17 +178,15 @@ pub async fn end(
             if orders.iter().all(|order| order.operator != operator) {
                 owe(&rows, tx, (&id, OrderKind::AppEnded), &operator, &signed, now).await?;
             }
-            if stored.standing == Standing::Suspended {
-                return Ok(Vec::new());
+            if stored.standing != Standing::Suspended {
+                stand(&rows, tx, &mut stored, Standing::Suspended, now).await?;
             }
-            stand(&rows, tx, &mut stored, Standing::Suspended, now).await
+            Ok::<_, Error>(())
         })
     });
-    let ended = ended.await?;
+    ended.await?;
     app.finality.wake();
-    let effective = push::told(app, stored.id.as_str()).await?;
-    push::all_told(app, &ended).await?;
-    Ok(Denial { since: now, effective })
+    Ok(Denial { since: now, effective: push::told(app, stored.id.as_str()).await? })
 }
 
 /// The apps that may ask patients; operators see all of them.
@@ -281,22 +286,40 @@ async fn owe(
     Ok(hbc_db::outbox::enqueue(tx, &transaction, now).await?)
 }
 
-/// Gives an app another standing, which access-policy is told of; one that is ended loses its sessions.
+/// Gives an app another standing, which access-policy is told of: with that it is denied, here and there. The sessions of one that
+/// is ended may be many, and end one portion after the other ([`EndSessions`]).
 async fn stand(
     rows: &Rows,
     tx: &mut Tx,
     stored: &mut StoredApp,
     standing: Standing,
     now: Timestamp,
-) -> Result<Vec<hbc_types::ids::SessionId>, Error> {
+) -> Result<(), Error> {
     rows.change_app(tx, stored, standing).await?;
     let account = AccountId::App(stored.id.clone());
     enqueue::<TellStanding>(tx, &account, now).await?;
     enqueue::<TellDenial>(tx, &account, now).await?;
-    match standing {
-        Standing::Suspended => sessions::end_all(rows, tx, stored.id.as_str(), None, "suspended", now).await,
-        Standing::Pending | Standing::Active => Ok(Vec::new()),
+    if standing == Standing::Suspended {
+        enqueue::<EndSessions>(tx, &account, now).await?;
     }
+    Ok(())
+}
+
+/// Ends a portion of the sessions of an app that was ended; says whether there were any.
+pub async fn end_some(app: &App, id: &AppId) -> Result<bool, Error> {
+    let (id, now) = (id.clone(), app.clock.now());
+    let ended = app.store.write(move |tx, rows| {
+        Box::pin(async move {
+            let mut some = rows.open_sessions(&mut *tx, id.as_str(), now).await?;
+            some.truncate(PORTION);
+            let any = !some.is_empty();
+            for session in some {
+                sessions::end(&rows, tx, session, "suspended", now).await?;
+            }
+            Ok::<_, Error>(any)
+        })
+    });
+    ended.await
 }
 
 /// An order about an app is in a final block: counts it, and when enough operators signed lets it take effect. Runs in the
@@ -316,9 +339,9 @@ pub async fn finalised(
     let enough = signed >= usize::try_from(approvals).unwrap_or(usize::MAX);
     let standing = match (order.kind, stored.standing) {
         (OrderKind::AppRegistered, Standing::Pending) if enough => Standing::Active,
-        (OrderKind::AppEnded, Standing::Pending | Standing::Active) if enough => Standing::Suspended,
+        // One operator ends it, whoever took the order to the ledger.
+        (OrderKind::AppEnded, Standing::Pending | Standing::Active) => Standing::Suspended,
         _ => return Ok(()),
     };
-    stand(rows, tx, &mut stored, standing, now).await?;
-    Ok(())
+    stand(rows, tx, &mut stored, standing, now).await
 }

@@ -18,8 +18,8 @@ use hbc_types::secret::SecretText;
 use hbc_types::wire::access::Scope;
 use hbc_types::wire::apps::{AppAccess, AuthorizationDecision, AuthorizationStep, AuthorizationView};
 use hbc_types::wire::auth::Denial;
-use hbc_types::wire::oauth::TokenResponse;
-use hbc_types::wire::token::{ACCESS_SECONDS, ClientClaims};
+use hbc_types::wire::oauth::{Introspection, TokenResponse};
+use hbc_types::wire::token::{ACCESS_SECONDS, AccessClaims, ClientClaims};
 
 use crate::app::App;
 use crate::config::AppSettings;
@@ -28,7 +28,7 @@ use crate::domain::refresh::RefreshToken;
 use crate::domain::token::{Amr, Bearer, IdClaims};
 use crate::error::Error;
 use crate::flows::apps;
-use crate::flows::clients::{ClientProof, Taken, known_app};
+use crate::flows::clients::{ClientProof, Taken, good, known_app, shown};
 use crate::flows::sessions::{current, end, stored};
 use crate::jobs::{TellSession, push};
 use crate::store::Rows;
@@ -46,6 +46,11 @@ const LONGEST: Duration = Duration::from_secs(90 * 24 * 3600);
 const ONLINE: Duration = Duration::from_secs(12 * 3600);
 /// Open questions of one patient.
 const MOST: usize = 20;
+/// Questions to one patient within a day.
+const A_DAY: i64 = 200;
+const DAY: Duration = Duration::from_secs(24 * 3600);
+/// Sessions of apps that one patient has let in.
+const MOST_LET_IN: usize = 50;
 
 /// Takes an app's question to the patient who came with it. One whose app or return address is not known goes nowhere; of any
 /// other fault the app is told.
@@ -90,6 +95,7 @@ pub async fn ask(
         fhir_url: asked.fhir_url,
         challenge: asked.challenge,
         step: Step::Asked,
+        created_at: now,
         expires_at: now.plus(QUESTION),
         until: now.plus(LONGEST),
         code_hash: None,
@@ -101,6 +107,9 @@ pub async fn ask(
         Box::pin(async move {
             if rows.open_authorizations(tx, &new.patient, now).await?.len() >= MOST {
                 return Err(Error::TooManyAttempts(QUESTION));
+            }
+            if rows.authorizations_since(tx, &new.patient, now.minus(DAY)).await? >= A_DAY {
+                return Err(Error::TooManyAttempts(DAY));
             }
             Ok(rows.insert_authorization(tx, &new).await?)
         })
@@ -189,6 +198,9 @@ pub async fn decide(
                 rows.step_authorization(tx, &mut asked).await?;
                 return Ok(asked);
             }
+            if rows.app_sessions(&mut *tx, &patient, now).await?.len() >= MOST_LET_IN {
+                return Err(Error::Conflict("fifty apps are let in: send one away first"));
+            }
             if let Some(scope) = scope {
                 if !scope.are_within(&asked.scopes) {
                     return Err(Error::invalid("scope", "is more than the app asks for"));
@@ -264,6 +276,37 @@ pub async fn present(app: &App, proof: ClientProof<'_>) -> Result<Presented, Err
     Ok(Presented { id, taken: None })
 }
 
+/// The same of a refresh, where nobody need say it: a user's client is no app, whatever it calls itself.
+pub async fn maybe_present(app: &App, proof: ClientProof<'_>) -> Result<Option<Presented>, Error> {
+    let is_app = proof.client_id.is_some_and(|id| AppId::parse(id).is_ok());
+    if proof.assertion.is_some() || is_app { present(app, proof).await.map(Some) } else { Ok(None) }
+}
+
+/// Whether an assertion is an app's.
+#[must_use]
+pub fn shows_itself(proof: &ClientProof<'_>) -> bool {
+    shown(proof).is_ok_and(|assertion| AppId::parse(assertion.client()).is_ok())
+}
+
+/// Whether a token is good now, for the confidential app that it is of.
+pub async fn introspect(
+    app: &App,
+    proof: ClientProof<'_>,
+    claims: Option<AccessClaims>,
+) -> Result<Introspection, Error> {
+    let presented = present(app, proof).await?;
+    let now = app.clock.now();
+    let looked = app.store.write(move |tx, rows| {
+        Box::pin(async move {
+            let account = AccountId::App(presented.app(&rows, tx).await?.id);
+            let Some(claims) = claims.filter(|claims| claims.sub == account) else { return Ok(None) };
+            let session = rows.session(tx, claims.sid.as_str()).await?;
+            Ok(session.is_some_and(|session| session.is_live_for(&account, now)).then_some(claims))
+        })
+    });
+    Ok(looked.await?.map(good).unwrap_or_default())
+}
+
 /// What a code came to inside its transaction.
 enum Exchanged {
     Opened(Box<(Session, Authorization, Option<RefreshToken>)>),
@@ -316,7 +359,7 @@ pub async fn exchange(app: &App, presented: Presented, with: Exchange<'_>) -> Re
             if let Some(session) = session {
                 push::told(app, session.as_str()).await?;
             }
-            Err(Error::TokenReused)
+            Err(Error::Unauthenticated)
         }
     }
 }
@@ -410,7 +453,8 @@ pub fn tokens(
             if !asked.are_within(&scopes) {
                 return Err(Error::InvalidScope(format!("the patient allowed: {scopes}")));
             }
-            asked
+            // Whether the patient need be there is not the app's to say.
+            asked.with_words_of(&scopes)
         }
     };
     let AccountId::App(id) = session.account.clone() else { return Err(Error::Unauthenticated) };
@@ -462,12 +506,15 @@ pub async fn let_in(app: &App, caller: &Caller, patient: &PatientId) -> Result<V
     let now = app.clock.now();
     let mut sessions = app.store.rows.app_sessions(app.store.db.reads(), patient, now).await?;
     sessions.sort_by_key(|session| std::cmp::Reverse(session.told.as_ref().map(|told| told.created_at)));
+    let all = app.store.rows.apps(app.store.db.reads()).await?;
     let mut items = Vec::new();
     for session in sessions {
         let (Some(told), AccountId::App(id)) = (session.told, &session.account) else { continue };
-        let Some(let_in) = told.let_in else { continue };
+        let (Some(let_in), Some(stored)) = (told.let_in, all.iter().find(|stored| stored.id == *id)) else {
+            continue;
+        };
         items.push(AppAccess {
-            app: apps::view(&apps::find(app, id).await?),
+            app: apps::view(stored),
             scope: let_in.scopes,
             allowed_at: told.created_at,
             until: session.expires_at,
@@ -485,7 +532,6 @@ pub async fn send_away(
     (patient, id): (&PatientId, &AppId),
 ) -> Result<Denial, Error> {
     current(app, caller).await?;
-    apps::find(app, id).await?;
     let (patient, id, now) = (patient.clone(), id.clone(), app.clock.now());
     let locks = vec![Lock::exclusive(id.as_str())];
     let ended = app.store.write_locked(locks, move |tx, rows| {

@@ -19,7 +19,7 @@ use hbc_types::wire::token::{AccessClaims, ClientClaims};
 use hbc_types::{Digest, Timestamp};
 
 use crate::app::App;
-use crate::domain::input::Faults;
+use crate::domain::input::{Faults, shows_itself as shows_itself_whole};
 use crate::domain::token::{Amr, Bearer};
 use crate::error::Error;
 use crate::flows::clients::{ClientProof, LIFE, TOKEN_EVERY, good, once_of, shown, unknown, verified};
@@ -39,8 +39,8 @@ pub async fn register(app: &App, new: NewDevice) -> Result<(DeviceRegistered, bo
     let mut faults = Faults::default();
     let (name, model) = (faults.required("name", &name), faults.required("model", &model));
     for (field, text) in [("name", &name), ("model", &model)] {
-        if text.chars().count() > LONGEST || text.chars().any(char::is_control) {
-            faults.add(field, "may have 80 characters, and none that controls");
+        if text.chars().count() > LONGEST || !shows_itself_whole(text) {
+            faults.add(field, "may have 80 characters, and none that cannot be seen");
         }
     }
     faults.into_result().map_err(Error::Invalid)?;

@@ -90,6 +90,7 @@ pub async fn show_code(
 /// Ends a code that is not confirmed. Again, it changes nothing.
 pub async fn end_code(app: &App, caller: &Caller, patient: &PatientId, id: &PairingId) -> Result<(), Error> {
     current(app, caller).await?;
+    let told = id.clone();
     let (patient, id, now) = (patient.clone(), id.clone(), app.clock.now());
     let ended = app.store.write_locked(vec![Lock::exclusive(patient.as_str())], move |tx, rows| {
         Box::pin(async move {
@@ -98,10 +99,14 @@ pub async fn end_code(app: &App, caller: &Caller, patient: &PatientId, id: &Pair
                 return Err(Error::Conflict("the device is paired: remove it instead"));
             }
             code.progress.ended_at.get_or_insert(now);
-            Ok(rows.update_pairing_code(tx, &code).await?)
+            rows.update_pairing_code(tx, &code).await?;
+            // What was granted to the device that claimed it.
+            Ok(enqueue::<TellPairing>(tx, &id, now).await?)
         })
     });
-    ended.await
+    ended.await?;
+    push::told(app, told.as_str()).await?;
+    Ok(())
 }
 
 /// A device claims a code. One that is unknown, over, or used is not found, and each such claim counts.
@@ -156,11 +161,18 @@ pub async fn confirm(
     confirmation: PairingConfirmation,
 ) -> Result<PairedDevice, Error> {
     current(app, caller).await?;
+    let told = id.clone();
     let (patient, id, now) = (patient.clone(), id.clone(), app.clock.now());
     let confirmed = app.store.write_locked(vec![Lock::exclusive(patient.as_str())], move |tx, rows| {
         Box::pin(async move { confirm_in(&rows, tx, (&patient, &id), &confirmation, now).await })
     });
-    confirmed.await?.ok_or(Error::Conflict("the device shows another fingerprint: the code is over"))
+    match confirmed.await? {
+        Some(paired) => Ok(paired),
+        None => {
+            push::told(app, told.as_str()).await?;
+            Err(Error::Conflict("the device shows another fingerprint: the code is over"))
+        }
+    }
 }
 
 async fn confirm_in(
@@ -196,6 +208,8 @@ async fn confirm_in(
     }
     if !code.progress.confirm(device.fingerprint, *fingerprint, now) {
         rows.update_pairing_code(tx, &code).await?;
+        // The patient may have signed the grant already: it is frozen.
+        enqueue::<TellPairing>(tx, id, now).await?;
         return Ok(None);
     }
     let mine = live(rows, tx, patient).await?;

@@ -23,7 +23,7 @@ impl Job for TellDevice {
     }
 }
 
-/// Tells that a pairing ended: what the patient granted the device until then is frozen.
+/// Tells that a pairing ended, or a claimed code: what the patient granted the device until then is frozen.
 pub struct TellPairing;
 
 impl Job for TellPairing {
@@ -33,10 +33,22 @@ impl Job for TellPairing {
     const RETRY: Retry = push::RETRY;
 
     async fn run(app: &App, pairing: PairingId) -> Result<(), JobError> {
-        let found = app.store.rows.pairing(app.db.reads(), &pairing).await?;
-        match found.and_then(|pairing| pairing.ended_at.map(|ended_at| (pairing, ended_at))) {
-            Some((pairing, ended_at)) => Ok(push::end_pairing(app, &pairing, ended_at).await?),
-            None => Ok(()),
+        let (rows, reads) = (&app.store.rows, app.db.reads());
+        if let Some(made) = rows.pairing(reads, &pairing).await? {
+            return match made.ended_at {
+                Some(ended_at) => Ok(push::end_pairing(app, (&made.device, &made.patient), ended_at).await?),
+                None => Ok(()),
+            };
         }
+        // A code that ended before anything came of it: of another fingerprint, or by the patient.
+        let Some(code) = rows.pairing_code(reads, &pairing).await? else { return Ok(()) };
+        let (Some(device), Some(ended_at)) = (&code.progress.device, code.progress.ended_at) else {
+            return Ok(());
+        };
+        let live = rows.pairings_of_patient(reads, &code.patient).await?;
+        if live.iter().any(|other| other.device == *device && other.ended_at.is_none()) {
+            return Ok(());
+        }
+        Ok(push::end_pairing(app, (device, &code.patient), ended_at).await?)
     }
 }

@@ -2,6 +2,7 @@
 //! ledger, the outbox, retention) is in `hbc_app`.
 
 mod denial;
+mod end_sessions;
 mod device;
 mod prune;
 pub mod push;
@@ -14,6 +15,7 @@ use hbc_app::jobs::Jobs;
 use crate::app::App;
 
 pub use denial::TellDenial;
+pub use end_sessions::EndSessions;
 pub use device::{TellDevice, TellPairing};
 pub use root_key::TellRootKey;
 pub use session::TellSession;
@@ -26,6 +28,7 @@ pub fn list() -> Jobs<App> {
         .job::<TellRootKey>()
         .job::<TellDenial>()
         .job::<TellSession>()
+        .job::<EndSessions>()
         .job::<TellDevice>()
         .job::<TellPairing>()
         .periodic::<prune::Prune>()

@@ -8,7 +8,7 @@ use hbc_client::operations::access_policy;
 use hbc_client::{Call, ClientError};
 use hbc_types::Timestamp;
 use hbc_types::account::{Role, ServiceRole, Standing};
-use hbc_types::ids::{AccountId, SessionId};
+use hbc_types::ids::{AccountId, DeviceId, PatientId, SessionId};
 use hbc_types::secret::Bytes;
 use hbc_types::wire::access::{NewDenial, NewSession, PinPatient, Subject};
 use hbc_types::wire::auth::StaffProfile;
@@ -19,7 +19,6 @@ use crate::error::Error;
 use crate::store::accounts::Account;
 use crate::store::apps::App as StoredApp;
 use crate::store::devices::Device;
-use crate::store::pairings::Pairing;
 use crate::store::sessions::Session;
 
 /// How long one call may take while a caller waits for it.
@@ -99,8 +98,12 @@ pub async fn put_device(app: &App, device: &Device) -> Result<(), ClientError> {
 }
 
 /// Tells that a pairing ended.
-pub async fn end_pairing(app: &App, pairing: &Pairing, ended_at: Timestamp) -> Result<(), ClientError> {
-    let name = format!("{}.{}", pairing.device, pairing.patient);
+pub async fn end_pairing(
+    app: &App,
+    (device, patient): (&DeviceId, &PatientId),
+    ended_at: Timestamp,
+) -> Result<(), ClientError> {
+    let name = format!("{device}.{patient}");
     let call = app.access_policy.to(access_policy::put_denial("pairing", name));
     finish(app, call.json(&NewDenial { until: None, since: Some(ended_at) })).await
 }

@@ -22,7 +22,7 @@ use crate::flows::authorizations;
         (status = 201, description = "To be answered within ten minutes", body = AuthorizationStep),
         (status = 200, description = "The request is at fault: send the browser back with the error", body = AuthorizationStep),
         (status = 409, description = "The deployment has no page for apps"),
-        (status = 429, description = "Too many questions wait for an answer"),
+        (status = 429, description = "Too many questions wait for an answer, or came within a day"),
     ))]
 #[post("/v1/authorizations")]
 pub async fn ask(
@@ -57,9 +57,9 @@ pub async fn show(
     request_body = AuthorizationDecision, security(("user" = [])),
     responses(
         (status = 200, description = "Where to send the browser", body = AuthorizationStep),
-        (status = 403, description = "The second factor was not shown lately"),
+        (status = 401, description = "No valid token, or the credentials were not shown within ten minutes"),
         (status = 404, description = "There is no such question to this patient"),
-        (status = 409, description = "It was answered, or can be answered no more"),
+        (status = 409, description = "It was answered, or can be answered no more; or fifty apps are let in"),
     ))]
 #[post("/v1/authorizations/{id}/decision")]
 pub async fn decide(
@@ -68,7 +68,7 @@ pub async fn decide(
     body: StrictJson<AuthorizationDecision>,
     app: web::Data<App>,
 ) -> Result<HttpResponse, Problem> {
-    patient.caller.check_step_up(app.clock.now())?;
+    patient.caller.check_shown_lately(app.clock.now())?;
     let redirect =
         authorizations::decide(&app, &patient.caller, (&patient.id, &id), body.into_value()).await?;
     Ok(HttpResponse::Ok().json(AuthorizationStep { authorization: None, redirect: Some(redirect) }))
@@ -88,7 +88,6 @@ pub async fn list(patient: Patient, app: web::Data<App>) -> Result<HttpResponse,
     responses(
         (status = 200, description = "Ended everywhere", body = Denial),
         (status = 202, description = "Ended here; access-policy is still being told", body = Denial),
-        (status = 404, description = "There is no such app"),
     ))]
 #[delete("/v1/me/apps/{id}")]
 pub async fn send_away(

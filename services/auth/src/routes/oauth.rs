@@ -85,12 +85,7 @@ pub async fn grant(
     let answer = match form.grant_type.as_str() {
         REFRESH => {
             let token = form.refresh_token.as_ref().ok_or_else(|| Problem::invalid(REFRESH, "is missing"))?;
-            let proof = proof(&form);
-            let presented = match proof.client_id.is_some() || proof.assertion.is_some() {
-                true => Some(authorizations::present(&app, proof).await?),
-                // A user's own session; of an app it is not enough.
-                false => None,
-            };
+            let presented = authorizations::maybe_present(&app, proof(&form)).await?;
             refresh::refresh_any(&app, token, presented, form.scope.as_deref()).await?
         }
         CODE => {
@@ -140,9 +135,12 @@ pub async fn introspect(
         assertion: form.client_assertion.as_ref(),
         client_id: form.client_id.as_deref(),
     };
-    let answer = match devices::shows_itself(&proof) {
-        true => devices::introspect(&app, proof, claims).await,
-        false => clients::introspect(&app, proof, claims).await,
+    let answer = if devices::shows_itself(&proof) {
+        devices::introspect(&app, proof, claims).await
+    } else if authorizations::shows_itself(&proof) {
+        authorizations::introspect(&app, proof, claims).await
+    } else {
+        clients::introspect(&app, proof, claims).await
     };
     match answer.map_err(Problem::from) {
         Ok(answer) => Ok(HttpResponse::Ok().insert_header((PRAGMA, "no-cache")).json(answer)),

@@ -244,10 +244,12 @@ impl Rows {
         let rows = sqlx::query("SELECT * FROM apps ORDER BY created_at_ms, id").fetch_all(executor).await?;
         let mut apps = Vec::new();
         for row in &rows {
-            let app = App::read(row, self)?;
-            let known = self.floors.get(APP, app.id.as_str());
-            match self.check_age(APPS, &app.last_change(), known) {
-                Ok(()) => apps.push(app),
+            let read = App::read(row, self).and_then(|app| {
+                let known = self.floors.get(APP, app.id.as_str());
+                self.check_age(APPS, &app.last_change(), known).map(|()| app)
+            });
+            match read {
+                Ok(app) => apps.push(app),
                 // Of another hand: it is none, and the alarm is in the log.
                 Err(StoreError::Tampered(_alarmed)) => {}
                 Err(error) => return Err(error),

@@ -35,6 +35,8 @@ pub struct Authorization {
     pub challenge: Digest,
     /// How far it is.
     pub step: Step,
+    /// When it came.
+    pub created_at: Timestamp,
     /// Until when the next step can be made.
     pub expires_at: Timestamp,
     /// Until when the app may go on.
@@ -60,6 +62,7 @@ impl Authorization {
             fhir_url,
             challenge,
             step,
+            created_at,
             expires_at,
             until,
             code_hash,
@@ -79,6 +82,7 @@ impl Authorization {
             fhir_url.into(),
             (&challenge).into(),
             step.code().into(),
+            created_at.ms().into(),
             expires_at.ms().into(),
             until.ms().into(),
             code_hash.as_ref().into(),
@@ -100,6 +104,7 @@ impl Authorization {
             fhir_url: row.text("fhir_url")?,
             challenge: row.parsed("challenge")?,
             step: row.code("step", Step::parse)?,
+            created_at: row.time("created_at_ms")?,
             expires_at: row.time("expires_at_ms")?,
             until: row.time("until_ms")?,
             code_hash: row.parsed_opt("code_hash")?,
@@ -117,8 +122,8 @@ impl Rows {
     pub async fn insert_authorization(&self, tx: &mut Tx, new: &Authorization) -> Result<(), StoreError> {
         sqlx::query(
             "INSERT INTO authorizations (id, patient, app, redirect_uri, scopes, state, nonce, fhir_url, challenge, step,
-                 expires_at_ms, until_ms, code_hash, session, version, mac)
-             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16)",
+                 created_at_ms, expires_at_ms, until_ms, code_hash, session, version, mac)
+             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17)",
         )
         .bind(new.id.as_str().to_owned())
         .bind(new.patient.as_str().to_owned())
@@ -130,6 +135,7 @@ impl Rows {
         .bind(new.fhir_url.clone())
         .bind(new.challenge.to_string())
         .bind(new.step.code())
+        .bind(new.created_at.ms())
         .bind(new.expires_at.ms())
         .bind(new.until.ms())
         .bind(row::digest_text(new.code_hash.as_ref()))
@@ -185,6 +191,22 @@ impl Rows {
         .fetch_all(tx)
         .await?;
         rows.iter().map(|row| Authorization::read(row, self)).collect()
+    }
+
+    /// How many questions came to a patient after `since`.
+    pub async fn authorizations_since(
+        &self,
+        tx: &mut Tx,
+        patient: &PatientId,
+        since: Timestamp,
+    ) -> Result<i64, StoreError> {
+        let row =
+            sqlx::query("SELECT COUNT(*) AS n FROM authorizations WHERE patient = $1 AND created_at_ms > $2")
+                .bind(patient.as_str().to_owned())
+                .bind(since.ms())
+                .fetch_one(tx)
+                .await?;
+        Ok(Reader(&row).number("n")?)
     }
 
     /// Writes a question back after its next step; nobody else made one meanwhile.

@@ -179,10 +179,12 @@ impl Rows {
         .await?;
         let mut clients = Vec::new();
         for row in &rows {
-            let client = Client::read(row, self)?;
-            let known = self.floors.get(CLIENT, client.id.as_str());
-            match self.check_age(TABLE, &client.last_change(), known) {
-                Ok(()) => clients.push(client),
+            let read = Client::read(row, self).and_then(|client| {
+                let known = self.floors.get(CLIENT, client.id.as_str());
+                self.check_age(TABLE, &client.last_change(), known).map(|()| client)
+            });
+            match read {
+                Ok(client) => clients.push(client),
                 // Of another hand: it is none, and the alarm is in the log.
                 Err(StoreError::Tampered(_alarmed)) => {}
                 Err(error) => return Err(error),

@@ -281,10 +281,12 @@ impl Rows {
         .await?;
         let mut passkeys = Vec::new();
         for row in &rows {
-            let passkey = Passkey::read(row, self)?;
-            let known = self.floors.get(PASSKEY, passkey.id.as_str());
-            match self.check_age(TABLE, &passkey.last_change(), known) {
-                Ok(()) => passkeys.push(passkey),
+            let read = Passkey::read(row, self).and_then(|passkey| {
+                let known = self.floors.get(PASSKEY, passkey.id.as_str());
+                self.check_age(TABLE, &passkey.last_change(), known).map(|()| passkey)
+            });
+            match read {
+                Ok(passkey) => passkeys.push(passkey),
                 // A passkey changes once, when it is removed: a row below its floor, of whatever hand, is of one that was.
                 Err(StoreError::Tampered(_) | StoreError::SetBack(_)) => {}
                 Err(error @ StoreError::Db(_)) => return Err(error),

@@ -286,13 +286,21 @@ async fn a_patient_answers_once_and_for_themselves() {
         let asked = ask(&app, &alice, &query(&id, &[])).await.expect(201);
         let late = format!("/v1/authorizations/{}/decision", asked.body["authorization"]["id"].as_str().unwrap());
         app.wait(600);
-        let alice = app.login("alice").await;
-        app.post(&late, &alice, json!({"allow": true})).await.refused(409, "conflict");
+        let fresh = app.login("alice").await;
+        app.post(&late, &fresh, json!({"allow": true})).await.refused(409, "conflict");
         // So many at once, and no more.
         for _ in 0..20 {
-            ask(&app, &alice, &query(&id, &[])).await.expect(201);
+            ask(&app, &fresh, &query(&id, &[])).await.expect(201);
         }
-        ask(&app, &alice, &query(&id, &[])).await.refused(429, "too_many_requests");
+        ask(&app, &fresh, &query(&id, &[])).await.refused(429, "too_many_requests");
+        // Whoever finds a session open lets nobody in.
+        let signed_in = app.try_login("alice", PASSWORD).await.expect(201).text("refresh_token");
+        app.wait(601);
+        let old = app.post("/v1/sessions/refresh", "", json!({"refresh_token": signed_in})).await.expect(200);
+        let old = old.text("access_token");
+        let asked = ask(&app, &old, &query(&id, &[])).await.expect(201);
+        let path = format!("/v1/authorizations/{}/decision", asked.body["authorization"]["id"].as_str().unwrap());
+        app.post(&path, &old, json!({"allow": true})).await.refused(401, "step_up");
     })
     .await;
 }
@@ -427,7 +435,18 @@ async fn a_confidential_app_proves_itself_each_time() {
             }
         };
         refused(&form(proof.clone()).await, "invalid_client");
-        form(assertion()).await.expect(200);
+        let fresh = form(assertion()).await.expect(200).text("access_token");
+        let introspect = async |token: &str| {
+            let proof = assertion();
+            let fields =
+                [("token", token), ("client_assertion_type", JWT_BEARER), ("client_assertion", proof.as_str())];
+            app.send_form("/oauth/introspect", &fields).await.expect(200).body
+        };
+        let good = introspect(&fresh).await;
+        assert_eq!((good["active"].clone(), good["client_id"].clone()), (json!(true), json!(id)));
+        assert_eq!(introspect(&alice).await, json!({"active": false}), "another's token");
+        app.call(Method::DELETE, &format!("/v1/me/apps/{id}"), Some(&alice), None).await.expect(200);
+        assert_eq!(introspect(&fresh).await, json!({"active": false}));
     })
     .await;
 }
@@ -456,7 +475,9 @@ async fn an_apps_refresh_tokens_rotate_and_reuse_ends_them() {
             ("scope", "patient/Condition.rs"),
         ];
         let second = app.send_form("/oauth/token", &narrower).await.expect(200);
-        assert_eq!(claims_of(&second.text("access_token"))["scope"], "patient/Condition.rs");
+        let words = "launch/patient openid fhirUser online_access offline_access";
+        let narrowed = format!("{words} patient/Condition.rs");
+        assert_eq!(claims_of(&second.text("access_token"))["scope"], narrowed, "an app does not say that the patient is there");
         let second = second.text("refresh_token");
         // A day later it is good still: the patient said how long, not an idle clock. Nor must a public app say which it is.
         app.wait(26 * 3600);
@@ -520,7 +541,7 @@ async fn what_ends_an_app_ends_its_tokens_and_codes() {
         app.post(&endings, &operator, decision("it sold what it read")).await.expect(200);
         let told = app.told().await;
         assert!(told.iter().any(|request| request.url.path().ends_with(&format!("/denials/subject/{id}"))));
-        refused(&refresh(&app, &token, &id).await, "invalid_grant");
+        assert_eq!(refresh(&app, &token, &id).await.status, 400, "its sessions end one portion after the other");
         refused(
             &exchange(&app, &[("code", Some(&unused)), ("client_id", Some(&id))]).await,
             "invalid_client",

@@ -419,12 +419,17 @@ mod tests {
         let permissions = ["c", "r", "s", "cr", "cs", "rs", "crs"];
         let all: Vec<String> = ["laboratory", "vital-signs", "social-history", "imaging"]
             .iter()
-            .flat_map(|category| permissions.map(|letters| format!("patient/Observation.{letters}?category={category}")))
+            .flat_map(|category| {
+                permissions.map(|letters| format!("patient/Observation.{letters}?category={category}"))
+            })
             .collect();
         assert!(all.join(" ").len() < LONGEST && Scopes::parse(&all.join(" ")).is_err());
         let some = scopes(&all[..14].join(" "));
         assert_eq!(scopes(&some.to_string()), some);
-        assert_eq!(some.within(&scopes(&all[..14].join(" "))).map(|both| scopes(&both.to_string())), Some(some));
+        assert_eq!(
+            some.within(&scopes(&all[..14].join(" "))).map(|both| scopes(&both.to_string())),
+            Some(some)
+        );
     }
 
     #[test]

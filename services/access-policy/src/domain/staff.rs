@@ -293,7 +293,10 @@ mod tests {
         assert_eq!((record.status, record.commitment), (Some(StaffStatus::Active), Some(Digest::of(b"a"))));
         assert!(record.take_order(&order(OrderKind::AppEnded, b"why"), operators[1], &approvers));
         assert_eq!(record.status, Some(StaffStatus::Revoked));
-        assert!(!record.take_order(&registered, operators[1], &approvers), "another registration is another app");
+        assert!(
+            !record.take_order(&registered, operators[1], &approvers),
+            "another registration is another app"
+        );
     }
 
     #[test]

@@ -368,9 +368,12 @@ mod tests {
     #[test]
     fn an_answer_goes_to_a_registered_address_letter_by_letter() {
         let known = ["https://app.example/back".to_owned(), "http://127.0.0.1/back".to_owned()];
-        for good in
-            ["https://app.example/back", "http://127.0.0.1/back", "http://127.0.0.1:51004/back", "http://127.0.0.1:80/back"]
-        {
+        for good in [
+            "https://app.example/back",
+            "http://127.0.0.1/back",
+            "http://127.0.0.1:51004/back",
+            "http://127.0.0.1:80/back",
+        ] {
             assert!(may_answer_at(&known, good), "{good}");
         }
         for bad in [

@@ -24,7 +24,6 @@ use crate::domain::input::{Faults, shows_itself};
 use crate::domain::staff::{Signed, sign};
 use crate::error::Error;
 use crate::flows::login::Origin;
-use crate::flows::sessions;
 use crate::flows::staff::operator_key;
 use crate::jobs::{EndSessions, TellDenial, TellStanding, push};
 use crate::store::Rows;
@@ -33,8 +32,6 @@ use crate::store::apps::{App as StoredApp, AppOrder};
 
 /// Redirect URIs of one app.
 const MOST_URIS: usize = 5;
-/// Sessions that end in one transaction.
-const PORTION: usize = 200;
 /// The `kind` of orders in the outbox.
 const KIND: &str = "operator.order";
 
@@ -303,23 +300,6 @@ async fn stand(
         enqueue::<EndSessions>(tx, &account, now).await?;
     }
     Ok(())
-}
-
-/// Ends a portion of the sessions of an app that was ended; says whether there were any.
-pub async fn end_some(app: &App, id: &AppId) -> Result<bool, Error> {
-    let (id, now) = (id.clone(), app.clock.now());
-    let ended = app.store.write(move |tx, rows| {
-        Box::pin(async move {
-            let mut some = rows.open_sessions(&mut *tx, id.as_str(), now).await?;
-            some.truncate(PORTION);
-            let any = !some.is_empty();
-            for session in some {
-                sessions::end(&rows, tx, session, "suspended", now).await?;
-            }
-            Ok::<_, Error>(any)
-        })
-    });
-    ended.await
 }
 
 /// An order about an app is in a final block: counts it, and when enough operators signed lets it take effect. Runs in the

@@ -20,6 +20,7 @@ use crate::domain::token::{Amr, Bearer};
 use crate::error::Error;
 use crate::flows::login::{Proof, prove};
 use crate::jobs::TellSession;
+pub use crate::jobs::end_session as end;
 use crate::jobs::push;
 use crate::store::Rows;
 use crate::store::accounts::Account;
@@ -194,20 +195,6 @@ pub async fn still_own(
     }
     let session = rows.session(tx, id.as_str()).await?;
     session.filter(|session| session.is_live_for(&account.id, now)).ok_or(Error::Unauthenticated)
-}
-
-/// Ends a session and owes access-policy the news.
-pub async fn end(
-    rows: &Rows,
-    tx: &mut Tx,
-    mut session: Session,
-    reason: &str,
-    now: Timestamp,
-) -> Result<(), Error> {
-    session.ended_at = Some(now);
-    session.end_reason = Some(reason.to_owned());
-    rows.end_session(tx, &session).await?;
-    Ok(enqueue::<TellSession>(tx, &session.id, now).await?)
 }
 
 /// Ends every session of `account` but `except`, and says which.

@@ -4,8 +4,11 @@ use hbc_app::jobs::{Job, JobError, Retry};
 use hbc_types::ids::AccountId;
 
 use crate::app::App;
-use crate::flows::apps;
-use crate::jobs::push;
+use crate::error::Error;
+use crate::jobs::{end_session, push};
+
+/// Sessions that end in one transaction.
+const PORTION: usize = 200;
 
 /// Ends the sessions of an app.
 pub struct EndSessions;
@@ -17,8 +20,24 @@ impl Job for EndSessions {
     const RETRY: Retry = push::RETRY;
 
     async fn run(app: &App, account: AccountId) -> Result<(), JobError> {
-        let AccountId::App(id) = &account else { return Ok(()) };
-        while apps::end_some(app, id).await? {}
+        while end_some(app, &account).await? {}
         Ok(())
     }
+}
+
+/// Ends a portion; says whether there were any.
+async fn end_some(app: &App, account: &AccountId) -> Result<bool, Error> {
+    let (account, now) = (account.clone(), app.clock.now());
+    let ended = app.store.write(move |tx, rows| {
+        Box::pin(async move {
+            let mut some = rows.open_sessions(&mut *tx, account.as_str(), now).await?;
+            some.truncate(PORTION);
+            let any = !some.is_empty();
+            for session in some {
+                end_session(&rows, tx, session, "suspended", now).await?;
+            }
+            Ok::<_, Error>(any)
+        })
+    });
+    ended.await
 }

@@ -2,8 +2,8 @@
 //! ledger, the outbox, retention) is in `hbc_app`.
 
 mod denial;
-mod end_sessions;
 mod device;
+mod end_sessions;
 mod prune;
 pub mod push;
 mod root_key;
@@ -15,10 +15,10 @@ use hbc_app::jobs::Jobs;
 use crate::app::App;
 
 pub use denial::TellDenial;
-pub use end_sessions::EndSessions;
 pub use device::{TellDevice, TellPairing};
+pub use end_sessions::EndSessions;
 pub use root_key::TellRootKey;
-pub use session::TellSession;
+pub use session::{TellSession, end_session};
 pub use standing::TellStanding;
 
 /// The list.

@@ -2,12 +2,30 @@
 //!
 //! Why: decision 0119.
 
-use hbc_app::jobs::{Job, JobError, Retry};
+use hbc_app::jobs::{Job, JobError, Retry, enqueue};
+use hbc_db::Tx;
+use hbc_types::Timestamp;
 use hbc_types::ids::SessionId;
 
 use crate::app::App;
+use crate::error::Error;
 use crate::jobs::push;
+use crate::store::Rows;
 use crate::store::sessions::Session;
+
+/// Ends a session and owes access-policy the news.
+pub async fn end_session(
+    rows: &Rows,
+    tx: &mut Tx,
+    mut session: Session,
+    reason: &str,
+    now: Timestamp,
+) -> Result<(), Error> {
+    session.ended_at = Some(now);
+    session.end_reason = Some(reason.to_owned());
+    rows.end_session(tx, &session).await?;
+    Ok(enqueue::<TellSession>(tx, &session.id, now).await?)
+}
 
 /// Tells how a session stands.
 pub struct TellSession;

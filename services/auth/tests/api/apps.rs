@@ -140,6 +140,8 @@ async fn an_app_waits_for_two_operators_and_the_ledger() {
         let orders = app.waiting().await;
         app.access_policy_answers(204).await;
         app.ledger_agrees().await;
+        let listed = app.get("/v1/apps", &alice).await.expect(200);
+        assert_eq!(listed.body["items"][0]["id"], json!(id));
         let view = app.get(&format!("/v1/apps/{id}"), &alice).await.expect(200);
         assert_eq!(
             (view.text("standing"), view.body["confidential"].clone()),
@@ -438,8 +440,11 @@ async fn a_confidential_app_proves_itself_each_time() {
         let fresh = form(assertion()).await.expect(200).text("access_token");
         let introspect = async |token: &str| {
             let proof = assertion();
-            let fields =
-                [("token", token), ("client_assertion_type", JWT_BEARER), ("client_assertion", proof.as_str())];
+            let fields = [
+                ("token", token),
+                ("client_assertion_type", JWT_BEARER),
+                ("client_assertion", proof.as_str()),
+            ];
             app.send_form("/oauth/introspect", &fields).await.expect(200).body
         };
         let good = introspect(&fresh).await;
@@ -477,7 +482,11 @@ async fn an_apps_refresh_tokens_rotate_and_reuse_ends_them() {
         let second = app.send_form("/oauth/token", &narrower).await.expect(200);
         let words = "launch/patient openid fhirUser online_access offline_access";
         let narrowed = format!("{words} patient/Condition.rs");
-        assert_eq!(claims_of(&second.text("access_token"))["scope"], narrowed, "an app does not say that the patient is there");
+        assert_eq!(
+            claims_of(&second.text("access_token"))["scope"],
+            narrowed,
+            "an app does not say that the patient is there"
+        );
         let second = second.text("refresh_token");
         // A day later it is good still: the patient said how long, not an idle clock. Nor must a public app say which it is.
         app.wait(26 * 3600);
@@ -541,7 +550,11 @@ async fn what_ends_an_app_ends_its_tokens_and_codes() {
         app.post(&endings, &operator, decision("it sold what it read")).await.expect(200);
         let told = app.told().await;
         assert!(told.iter().any(|request| request.url.path().ends_with(&format!("/denials/subject/{id}"))));
-        assert_eq!(refresh(&app, &token, &id).await.status, 400, "its sessions end one portion after the other");
+        assert_eq!(
+            refresh(&app, &token, &id).await.status,
+            400,
+            "its sessions end one portion after the other"
+        );
         refused(
             &exchange(&app, &[("code", Some(&unused)), ("client_id", Some(&id))]).await,
             "invalid_client",

@@ -332,7 +332,10 @@ async fn another_fingerprint_ends_the_code_and_another_patient_confirms_nothing(
         confirm(&app, &alice, &id, confirmation(&app, &device.fingerprint)).await.refused(409, "conflict");
         let frozen = format!("/denials/pairing/{}.", impostor.id);
         let told = app.told().await;
-        assert!(told.iter().any(|one| one.url.path().contains(&frozen)), "what may have been granted is frozen");
+        assert!(
+            told.iter().any(|one| one.url.path().contains(&frozen)),
+            "what may have been granted is frozen"
+        );
         confirm(&app, &alice, &id, confirmation(&app, &impostor.fingerprint)).await.refused(409, "conflict");
         let path = format!("/v1/me/pairing-codes/{id}");
         assert_eq!(app.get(&path, &alice).await.expect(200).body["state"], "expired");

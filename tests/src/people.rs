@@ -114,6 +114,8 @@ impl TestApp {
             custody: Custody::Server,
             root_public_key: None,
             root_pop: None,
+            recovery_public_key: None,
+            recovery_pop: None,
         }
     }
 

@@ -15,6 +15,7 @@ use hbc_types::wire::auth::{
     PatientCreated, RecoveryCodes, RevocationSignature, Sessions, SteppedUp, Tokens, TotpPrepared,
     UnfreezeSignature,
 };
+use hbc_types::wire::custody::{CustodyChanged, RootWraps};
 use hbc_types::wire::devices::{
     DevicePairings, DeviceRegistered, PairedDevice, PairedDevices, PairingClaimed, PairingCode, PairingEnded,
 };
@@ -160,8 +161,13 @@ operations! {
         list_passkeys() = GET "/v1/me/passkeys" -> Passkeys;
         register_passkey() = POST "/v1/me/passkeys" -> PasskeyView;
         remove_passkey(id) = DELETE "/v1/me/passkeys/{id}" -> Denial;
+        put_root_wrap(id) = PUT "/v1/me/passkeys/{id}/root-wrap" -> ();
+        list_root_wraps() = GET "/v1/me/root-wraps" -> RootWraps;
+        set_custody() = PUT "/v1/me/custody" -> CustodyChanged;
         prepare_passkey() = POST "/v1/me/passkey-challenges" -> PasskeyCreation;
         prepare_passkey_log_in() = POST "/v1/passkey-challenges" -> PasskeyRequest;
+        prepare_passkey_step_up() = POST "/v1/sessions/current/passkey-challenges" -> PasskeyRequest;
+        step_up_with_passkey() = POST "/v1/sessions/current/step-up/passkey" -> SteppedUp;
         log_in_with_passkey() = POST "/v1/sessions/passkey" -> Tokens;
         confirm_totp() = PUT "/v1/me/totp" -> ();
         prepare_totp() = POST "/v1/me/totp" -> TotpPrepared;

@@ -22,9 +22,9 @@ use crate::domain::scope::ordered;
 /// How long a draft may be signed.
 pub const DRAFT_LIFE: Duration = Duration::from_secs(5 * 60);
 /// A signed time may be this far ahead of ours.
-const AHEAD: Duration = Duration::from_secs(30);
-/// A revocation may have been signed this long ago (it is valid once anyway).
-const REVOCATION_AGE: Duration = Duration::from_secs(24 * 60 * 60);
+pub const AHEAD: Duration = Duration::from_secs(30);
+/// What ends something, or names other keys, may have been signed this long ago: each is valid once anyway.
+pub const LATEST: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// Why a signed text does not count.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -333,7 +333,7 @@ pub fn accept_revocation(
     if Some(*kid) != grant.kid || tx.kid() != *kid {
         return Err(ConsentError::Signature("not by this grant's key".to_owned()));
     }
-    let earliest = now.minus(REVOCATION_AGE).unsigned_ms();
+    let earliest = now.minus(LATEST).unsigned_ms();
     if *iat > now.plus(AHEAD).unsigned_ms() || *iat < earliest {
         return Err(ConsentError::BadTime);
     }

@@ -7,9 +7,12 @@ use hbc_types::Digest;
 use hbc_types::ids::{AccountId, PatientId, SessionId};
 
 /// Kinds of changes.
-pub const KINDS: Kinds = Kinds { lasting: &[RIGHTS, ACCOUNT, "staff", "affiliation"], passing: SESSION };
+pub const KINDS: Kinds =
+    Kinds { lasting: &[RIGHTS, ROOT, ACCOUNT, "staff", "affiliation"], passing: SESSION };
 /// Of a patient's rights.
 const RIGHTS: &str = "rights";
+/// Of a patient's root key.
+const ROOT: &str = "root";
 /// Of an account.
 const ACCOUNT: &str = "account";
 /// Of an ended session.
@@ -23,6 +26,8 @@ pub type Changes = floors::Changes<Change>;
 pub enum Change {
     /// A patient's rights reached this consent version.
     Rights(PatientId, u64),
+    /// A patient's keys took the place of others by a certificate of this time (Unix ms); each is later than the one before.
+    Root(PatientId, i64),
     /// An account's row was written at this time (Unix ms); each writing is later than the one before.
     Account(AccountId, i64),
     /// A staff profile had so many changes take effect.
@@ -38,6 +43,7 @@ impl floors::Change for Change {
         let signed = |number: &u64| i64::try_from(*number).unwrap_or(i64::MAX);
         match self {
             Self::Rights(patient, version) => (RIGHTS, patient.to_string(), signed(version)),
+            Self::Root(patient, at) => (ROOT, patient.to_string(), *at),
             Self::Account(account, at) => (ACCOUNT, account.to_string(), *at),
             Self::Staff(key, round) => ("staff", key.to_string(), signed(round)),
             Self::Affiliation(organisation, key, count) => {
@@ -52,6 +58,12 @@ impl floors::Change for Change {
 #[must_use]
 pub fn rights(floors: &floors::Floors, patient: &PatientId) -> u64 {
     floors.get(RIGHTS, patient.as_str()).and_then(|version| u64::try_from(version).ok()).unwrap_or(0)
+}
+
+/// When the certificate of this patient's present keys was signed at the earliest (Unix ms); 0 for the first ones.
+#[must_use]
+pub fn root(floors: &floors::Floors, patient: &PatientId) -> i64 {
+    floors.get(ROOT, patient.as_str()).unwrap_or(0)
 }
 
 /// The earliest time at which this account's row can have been written last (Unix ms).

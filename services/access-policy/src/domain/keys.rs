@@ -67,6 +67,18 @@ impl MasterKey {
         (kek, wrapped)
     }
 
+    /// The wrap of a KEK under the root that takes another's place; the KEK itself stays.
+    pub fn rewrap_kek(
+        &self,
+        id: &KekId,
+        (from, to): (&Digest, &Digest),
+        wrapped: &[u8],
+        random: &Random,
+    ) -> Result<Vec<u8>, UnwrapError> {
+        let bytes = unwrap(&self.0, wrapped, &kek_aad(id, from))?;
+        Ok(wrap(&self.0, random.bytes(), &bytes, &kek_aad(id, to)))
+    }
+
     /// Opens a stored KEK.
     pub fn open_kek(&self, id: &KekId, root: &Digest, wrapped: &[u8]) -> Result<Kek, UnwrapError> {
         unwrap(&self.0, wrapped, &kek_aad(id, root)).map(|bytes| Kek::new(&bytes))
@@ -258,6 +270,15 @@ mod tests {
         let other = MasterKey::new(&Key32::new([2; 32]));
         assert!(other.open_kek(&world.id, &world.root, &world.wrapped).is_err());
         assert!(world.master.open_kek(&world.id, &world.root, b"short").is_err());
+        let (next, random) = (Digest::of(b"next"), Random::seeded(9));
+        let rewrapped =
+            world.master.rewrap_kek(&world.id, (&world.root, &next), &world.wrapped, &random).unwrap();
+        assert!(world.master.open_kek(&world.id, &world.root, &rewrapped).is_err());
+        let moved = world.master.open_kek(&world.id, &next, &rewrapped).unwrap();
+        let (dek, its_wrap) = world.kek.data_key(&Seed::random(&random), &slot(&world, 1));
+        let opened = moved.open_data_key(&slot(&world, 1), &its_wrap).unwrap();
+        assert_eq!(opened.expose(), dek.expose(), "it is the same key");
+        assert!(world.master.rewrap_kek(&world.id, (&next, &world.root), &world.wrapped, &random).is_err());
     }
 
     #[test]

@@ -9,5 +9,6 @@ pub mod numbers;
 pub mod policy;
 pub mod receipts;
 pub mod rights;
+pub mod roots;
 pub mod scope;
 pub mod staff;

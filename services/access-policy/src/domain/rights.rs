@@ -13,6 +13,7 @@
 use hbc_chain::payload::StaffStatus;
 use hbc_types::account::{AgencyType, Custody, Standing};
 use hbc_types::ids::{AccountId, AgencyId, PatientId, SessionId};
+use hbc_types::keys::PublicKey;
 use hbc_types::secret::Key32;
 use hbc_types::wire::access::{Labels, Scope, Subject};
 use hbc_types::{Digest, Timestamp, hash};
@@ -52,6 +53,27 @@ pub struct Pin {
     pub frozen_at: Option<Timestamp>,
     /// When it was pinned.
     pub pinned_at: Timestamp,
+    /// The recovery key, which may name another root key as well as the root key itself.
+    pub recovery: Option<PublicKey>,
+    /// What brought the present keys; none for the first ones.
+    pub change: Option<RootChange>,
+}
+
+/// What brought a patient's keys in the place of others.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RootChange {
+    /// The certificate, signed by one of the keys before.
+    pub certificate: String,
+    /// When it was signed: later than the one before.
+    pub signed_at: Timestamp,
+}
+
+impl Pin {
+    /// When the certificate of these keys was signed (Unix ms); 0 for the first ones.
+    #[must_use]
+    pub fn root_signed_ms(&self) -> i64 {
+        self.change.as_ref().map_or(0, |change| change.signed_at.ms())
+    }
 }
 
 /// A pin with the patient's live grants, in the order of their ids.
@@ -114,8 +136,10 @@ fn pin_parts(pin: &Pin) -> Vec<Vec<u8>> {
         kek_epoch,
         frozen_at,
         pinned_at,
+        recovery,
+        change,
     } = pin;
-    vec![
+    let mut parts = vec![
         text(Some(patient.as_str())),
         root_public_key.clone(),
         digest(Some(root_fingerprint)),
@@ -124,7 +148,13 @@ fn pin_parts(pin: &Pin) -> Vec<Vec<u8>> {
         kek_epoch.to_be_bytes().to_vec(),
         time(*frozen_at),
         time(Some(*pinned_at)),
-    ]
+    ];
+    // A pin has neither before its patient makes a recovery key, or another root key.
+    parts.extend(recovery.as_ref().map(|key| [b"r".as_slice(), key.as_bytes()].concat()));
+    if let Some(RootChange { certificate, signed_at }) = change {
+        parts.extend([b"root-change".to_vec(), text(Some(certificate)), time(Some(*signed_at))]);
+    }
+    parts
 }
 
 fn grant_parts(grant: &Grant) -> Vec<Vec<u8>> {
@@ -484,6 +514,11 @@ impl RowProtection {
         self.floors.check("patients", &written)
     }
 
+    /// Whether a patient's keys are the last ones: none that others took the place of were put back.
+    pub fn check_root_age(&self, pin: &Pin) -> Result<(), SetBackError> {
+        self.floors.check("patients", &Change::Root(pin.patient.clone(), pin.root_signed_ms()))
+    }
+
     /// The same of an account.
     pub fn check_account_age(&self, account: &Account) -> Result<(), SetBackError> {
         self.floors.check("subjects", &Change::Account(account.id.clone(), account.updated_at.ms()))
@@ -601,6 +636,8 @@ mod tests {
             kek_epoch: 1,
             frozen_at: None,
             pinned_at: Timestamp::from_ms(1),
+            recovery: None,
+            change: None,
         };
         Rights { pin, grants: vec![grant] }
     }
@@ -617,6 +654,12 @@ mod tests {
             |rights| rights.pin.root_public_key = vec![2; 32],
             |rights| rights.pin.consent_version += 1,
             |rights| rights.pin.kek_epoch += 1,
+            |rights| rights.pin.custody = Custody::Client,
+            |rights| rights.pin.recovery = Some(PublicKey::from_bytes([3; 32])),
+            |rights| {
+                let signed_at = Timestamp::from_ms(7);
+                rights.pin.change = Some(RootChange { certificate: "c".to_owned(), signed_at });
+            },
             |rights| rights.pin.frozen_at = Some(Timestamp::from_ms(5)),
             |rights| rights.grants[0].scope.future_records = false,
             |rights| rights.grants[0].scope.until = Timestamp::from_ms(2_000_000),

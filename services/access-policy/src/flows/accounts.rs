@@ -1,23 +1,21 @@
-//! What auth tells: accounts, pins of root keys, denials.
+//! What auth tells: accounts, sessions, denials.
 
 use std::time::Duration;
 
 use hbc_db::{Lock, Tx};
-use hbc_types::account::{Custody, Role, Standing};
-use hbc_types::ids::{AccountId, PatientId, SessionId};
-use hbc_types::keys::PublicKey;
-use hbc_types::labels::Sensitivity;
-use hbc_types::wire::access::{NewSession, PinPatient, Subject};
-use hbc_types::{Digest, Timestamp};
+use hbc_types::Timestamp;
+use hbc_types::account::{Role, Standing};
+use hbc_types::ids::{AccountId, SessionId};
+use hbc_types::wire::access::{NewSession, Subject};
 
 use crate::app::App;
 use crate::domain::floors::Change;
-use crate::domain::keys::KekId;
 use crate::domain::receipts::Occurrence;
-use crate::domain::rights::{Account, EndedSessions, OpenSession, Pin};
+use crate::domain::rights::{Account, EndedSessions, OpenSession};
 use crate::domain::staff;
 use crate::error::Error;
 use crate::flows::decide::receipt;
+use crate::flows::roots;
 use crate::store;
 
 /// A session that was ended without an end is remembered this long: longer than any access token lives.
@@ -69,68 +67,14 @@ const fn role_fits(id: &AccountId, role: Role) -> bool {
     )
 }
 
-/// Pins a patient's root key and makes the first key-encryption key with it. Says whether that was news; another root
-/// for a pinned patient is refused.
-pub async fn pin(app: &App, request: PinPatient) -> Result<bool, Error> {
-    let PinPatient { patient, root_public_key, custody } = request;
-    if patient.is_directory() {
-        return Err(Error::invalid("patient", "is nobody's account"));
-    }
-    let raw: [u8; 32] =
-        root_public_key.to_array().ok_or_else(|| Error::invalid("root_public_key", "must have 32 bytes"))?;
-    let key = PublicKey::from_bytes(raw);
-    key.check()
-        .map_err(|_not_a_key| Error::invalid("root_public_key", "is not an acceptable Ed25519 key"))?;
-    pin_root(app, patient, raw.to_vec(), key.kid(), custody).await
-}
-
 /// Makes what a fresh database needs before the first request.
 pub async fn prepare(app: &App) -> Result<(), Error> {
     let this = app.clone();
     app.db
         .write(move |db| Box::pin(async move { store::accounts::make_buckets(db, &this.protection).await }))
         .await?;
-    make_directory(app).await?;
+    roots::make_directory(app).await?;
     Ok(())
-}
-
-/// Makes the directory's pseudo-patient on the first start. It has no root key.
-pub async fn make_directory(app: &App) -> Result<bool, Error> {
-    pin_root(app, PatientId::directory(), Vec::new(), Digest::ZERO, Custody::Server).await
-}
-
-async fn pin_root(
-    app: &App,
-    patient: PatientId,
-    root: Vec<u8>,
-    fingerprint: Digest,
-    custody: Custody,
-) -> Result<bool, Error> {
-    let (now, this) = (app.clock.now(), app.clone());
-    app.write(vec![Lock::exclusive(patient.as_str())], move |tx| {
-        Box::pin(async move {
-            if let Some(rights) = store::rights::rights(tx, &this.protection, &patient).await? {
-                let same = rights.pin.root_public_key == root && rights.pin.custody == custody;
-                return if same { Ok(false) } else { Err(Error::Conflict("another root key is pinned")) };
-            }
-            let pin = Pin {
-                patient: patient.clone(),
-                root_public_key: root.clone(),
-                root_fingerprint: fingerprint,
-                custody,
-                consent_version: 1,
-                kek_epoch: 1,
-                frozen_at: None,
-                pinned_at: now,
-            };
-            store::rights::insert_pin(tx, &this.protection, &pin).await?;
-            let id = KekId { patient, sensitivity: Sensitivity::Normal, epoch: 1 };
-            let (_kek, wrapped) = this.master.new_kek(&id, &fingerprint, &this.random);
-            store::keys::insert_kek(tx, &id, &wrapped, now).await?;
-            Ok(true)
-        })
-    })
-    .await
 }
 
 /// Opens a session: from now on its access tokens count. The patient's log has it, so that nobody signs in as a patient, auth
@@ -163,7 +107,7 @@ async fn open_session_in(app: &App, tx: &mut Tx, session: &OpenSession, now: Tim
     }
     if let AccountId::Patient(patient) = &session.account {
         // Set-back rights give nobody anything; their owner comes in, to change them.
-        let rights = store::rights::stored_rights(tx, protection, patient).await?;
+        let rights = store::rights::rights_under_any_root(tx, protection, patient).await?;
         // auth tells again, after the patient's key.
         rights.ok_or(Error::Conflict("the patient is not known yet"))?;
         receipt(app, tx, &Occurrence::signed_in(patient, now)).await?;

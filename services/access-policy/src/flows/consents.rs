@@ -9,7 +9,7 @@ use hbc_types::keys::PublicKey;
 use hbc_types::outbox::NewTransaction;
 use hbc_types::wire::access::{
     AccessRequestState, FreezeView, GrantDraft, GrantRevocation, GrantSignature, GrantView, NewGrant,
-    RootView, Subject, Unfreeze,
+    Subject, Unfreeze,
 };
 use hbc_types::{Digest, Timestamp};
 
@@ -545,9 +545,15 @@ pub async fn get(app: &App, who: &Who, id: &GrantId) -> Result<GrantView, Error>
     read.await
 }
 
-/// One grant as it is stored, and its patient's pin, for the same.
-pub async fn find_theirs(app: &App, who: &Who, id: &GrantId) -> Result<(StoredGrant, Pin), Error> {
-    app.read(async |tx| theirs(app, tx, who, id, app.clock.now()).await).await
+/// One grant as it is stored, and its patient's root keys, the present one first, for the same.
+pub async fn find_theirs(app: &App, who: &Who, id: &GrantId) -> Result<(StoredGrant, Vec<PublicKey>), Error> {
+    app.read(async |tx| {
+        let (stored, pin) = theirs(app, tx, who, id, app.clock.now()).await?;
+        let former = store::roots::former(tx, &pin.patient).await?;
+        let roots = [root_key(&pin)?].into_iter().chain(former.iter().rev().map(|former| former.root));
+        Ok((stored, roots.collect()))
+    })
+    .await
 }
 
 async fn theirs(
@@ -599,19 +605,4 @@ async fn list_in(
         }
     }
     Ok(items)
-}
-
-/// `GET /v1/patients/{id}/root`, for the patient and for whom a live grant covers.
-pub async fn root(app: &App, who: &Who, patient: &PatientId) -> Result<RootView, Error> {
-    let read = app.read(async |tx| {
-        let principal = active_caller(app, tx, who, app.clock.now()).await?;
-        Ok((principal, rights_of(app, tx, patient).await?))
-    });
-    let (principal, rights) = read.await?;
-    let own = who.account == AccountId::Patient(patient.clone());
-    let related = own || !rights.candidates(&principal).is_empty();
-    if patient.is_directory() || !related {
-        return Err(Error::NotFound);
-    }
-    Ok(RootView { root_fingerprint: rights.pin.root_fingerprint, custody: rights.pin.custody })
 }

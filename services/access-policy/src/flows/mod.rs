@@ -12,4 +12,5 @@ pub mod log;
 pub mod pairings;
 pub mod proofs;
 pub mod requests;
+pub mod roots;
 pub mod views;

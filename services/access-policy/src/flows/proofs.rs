@@ -1,6 +1,7 @@
 //! Documents that prove offline what stands on the ledger. None is handed out that does not verify: neither our own rows nor
 //! a node's answer are simply believed.
 
+use hbc_chain::certificate::ConsentCertificate;
 use hbc_chain::proof::{
     ConsentProof, Document, Opening, ProofError, ReceiptProof, TransactionProof, Trust, verify,
 };
@@ -22,25 +23,28 @@ pub async fn receipt(app: &App, located: Located) -> Result<Vec<u8>, Error> {
     verified(app, &Document::Receipt(ReceiptProof { anchor, index, path, receipt }))
 }
 
-/// The proof of a consent, with the patient's root key: for its patient and for whom it covers.
+/// The proof of a consent, with the root key that certified it: for its patient and for whom it covers.
 pub async fn consent(app: &App, who: &Who, id: &GrantId) -> Result<Vec<u8>, Error> {
     let bad = |column| Error::Db(DbError::BadValue { column });
-    let (stored, pin) = consents::find_theirs(app, who, id).await?;
+    let (stored, roots) = consents::find_theirs(app, who, id).await?;
     let (Some(txid), Some(_height)) = (stored.grant.txid, stored.grant.final_height) else {
         return Err(Error::Conflict("the consent is not in a final block yet"));
     };
     let anchor = transaction(app, txid).await?;
     let salt = stored.salt.as_slice().try_into().map_err(|_length| bad("salt"))?;
-    let root = pin.root_public_key.as_slice().try_into().map_err(|_length| bad("root_public_key"))?;
+    let certificate = stored.certificate.ok_or_else(|| bad("certificate"))?;
+    // What ended with its root key was certified by that one.
+    let signed = |root: &&PublicKey| ConsentCertificate::verify(&certificate, root, &app.chain).is_ok();
+    let root = *roots.iter().find(signed).ok_or_else(|| bad("certificate"))?;
     let proof = ConsentProof {
         anchor,
-        certificate: stored.certificate.ok_or_else(|| bad("certificate"))?,
+        certificate,
         consent: Opening {
             body: serde_json::from_str(&stored.body).map_err(|_other| bad("body"))?,
             salt: SaltBytes::from_bytes(salt),
         },
         delegate: None,
-        root: PublicKey::from_bytes(root),
+        root,
     };
     verified(app, &Document::Consent(proof))
 }

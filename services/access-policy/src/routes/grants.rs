@@ -11,7 +11,7 @@ use hbc_types::wire::access::{
 
 use crate::app::{App, Who};
 use crate::error::Error;
-use crate::flows::{alterations, consents, proofs};
+use crate::flows::{alterations, consents, proofs, roots};
 use crate::routes::{answer, document, save_created};
 use crate::store::listings::PageKey;
 
@@ -162,7 +162,8 @@ pub async fn revoke(
     Ok(answer(StatusCode::OK, &view))
 }
 
-/// The fingerprint of the patient's pinned root key, for the patient and for whom a grant covers.
+/// The fingerprint of the patient's pinned root key, and which ones it took the place of by whose word, for the patient and for
+/// whom a grant covers.
 #[utoipa::path(
     tag = "grants", operation_id = "get_root", security(("user" = [])), params(("id" = PatientId, Path)),
     responses((status = 200, description = "The root key", body = RootView)),
@@ -173,6 +174,6 @@ pub async fn root(
     id: web::Path<PatientId>,
     app: web::Data<App>,
 ) -> Result<HttpResponse, Problem> {
-    let view = consents::root(&app, &Who::from(&caller), &id).await?;
+    let view = roots::view(&app, &Who::from(&caller), &id).await?;
     Ok(answer(StatusCode::OK, &view))
 }

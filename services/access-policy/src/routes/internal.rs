@@ -14,7 +14,7 @@ use hbc_types::wire::access::{
 
 use crate::app::{App, Who};
 use crate::error::Error;
-use crate::flows::{accounts, admit, decide, keys, pairings};
+use crate::flows::{accounts, admit, decide, keys, pairings, roots};
 use crate::routes::answer;
 
 /// A client reads, a device writes, either for the purpose in its token: storage's word for another one is not believed.
@@ -51,13 +51,16 @@ pub async fn put_subject(
     Ok(no_content())
 }
 
-/// auth pins a patient's root key; the first key-encryption key is made with it.
+/// auth pins a patient's root key; the first key-encryption key is made with it. By a certificate of the pinned root key, or of the
+/// recovery key beside it, others take their place; with another root key every consent of before ends.
 #[utoipa::path(
     tag = "internal", operation_id = "pin_patient", request_body = PinPatient, security(("service" = [])),
     responses(
         (status = 201, description = "Pinned"),
-        (status = 200, description = "Pinned before, the same"),
-        (status = 409, description = "Another root is pinned"),
+        (status = 200, description = "Pinned before, or from now on in the place of others"),
+        (status = 400, description = "The certificate is for another chain, or its time is not acceptable"),
+        (status = 401, description = "No valid assertion, or the certificate is of none of the pinned keys, or names others"),
+        (status = 409, description = "Others are pinned, and there is no certificate"),
     ),
 )]
 #[post("/internal/v1/patients")]
@@ -66,7 +69,7 @@ pub async fn pin_patient(
     body: StrictJson<PinPatient>,
     app: web::Data<App>,
 ) -> Result<HttpResponse, Problem> {
-    let new = accounts::pin(&app, body.into_value()).await?;
+    let new = roots::pin(&app, body.into_value()).await?;
     let status = if new { StatusCode::CREATED } else { StatusCode::OK };
     Ok(HttpResponse::build(status).finish())
 }

@@ -415,6 +415,16 @@ pub async fn put_key(tx: &mut Tx, key: &StoredKey, now: Timestamp) -> Result<(),
     Ok(())
 }
 
+/// Ends all consent keys of a patient: none of them signs anything more.
+pub async fn end_keys(tx: &mut Tx, patient: &PatientId, now: Timestamp) -> Result<(), Error> {
+    sqlx::query("UPDATE consent_keys SET revoked_at_ms = $2 WHERE patient = $1 AND revoked_at_ms IS NULL")
+        .bind(patient.as_str().to_owned())
+        .bind(now.ms())
+        .execute(tx)
+        .await?;
+    Ok(())
+}
+
 /// Remembers a revocation of a grant that is not known here.
 pub async fn remember_revocation(
     tx: &mut Tx,

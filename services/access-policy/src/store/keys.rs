@@ -45,6 +45,35 @@ pub async fn insert_kek(tx: &mut Tx, id: &KekId, wrapped: &[u8], now: Timestamp)
     Ok(())
 }
 
+/// All KEKs of a patient, wrapped.
+pub async fn keks_of(tx: &mut Tx, patient: &PatientId) -> Result<Vec<(KekId, Vec<u8>)>, Error> {
+    let rows = sqlx::query("SELECT sensitivity, kek_epoch, wrapped FROM keks WHERE patient = $1")
+        .bind(patient.as_str().to_owned())
+        .fetch_all(tx)
+        .await?;
+    let read = |row| {
+        let row = Reader(row);
+        let sensitivity = row.code("sensitivity", Sensitivity::parse)?;
+        let id = KekId { patient: patient.clone(), sensitivity, epoch: row.number("kek_epoch")? };
+        Ok((id, row.bytes("wrapped")?))
+    };
+    rows.iter().map(read).collect()
+}
+
+/// Replaces the wrap of a KEK.
+pub async fn rewrap_kek(tx: &mut Tx, id: &KekId, wrapped: &[u8]) -> Result<(), Error> {
+    let done = sqlx::query(
+        "UPDATE keks SET wrapped = $4 WHERE patient = $1 AND sensitivity = $2 AND kek_epoch = $3",
+    )
+    .bind(id.patient.as_str().to_owned())
+    .bind(id.sensitivity.code())
+    .bind(i64::from(id.epoch))
+    .bind(wrapped.to_vec())
+    .execute(tx)
+    .await?;
+    Ok(DbError::one_row(done.rows_affected())?)
+}
+
 fn labels(row: &AnyRow) -> Result<Labels, DbError> {
     let row = Reader(row);
     Ok(Labels {

@@ -11,6 +11,7 @@ pub mod listings;
 pub mod receipts;
 pub mod requests;
 pub mod rights;
+pub mod roots;
 pub mod sessions;
 pub mod staff;
 
@@ -29,4 +30,5 @@ pub const MIGRATIONS: &[Migration] = hbc_db::migrations![
     9 "sessions" "../../migrations/0009_sessions.sql",
     10 "grantees" "../../migrations/0010_grantees.sql",
     11 "void numbers" "../../migrations/0011_void_numbers.sql",
+    14 "roots" "../../migrations/0014_roots.sql",
 ];

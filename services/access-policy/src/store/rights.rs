@@ -5,10 +5,11 @@ use hbc_db::{DbError, Tx};
 use hbc_types::Timestamp;
 use hbc_types::account::Custody;
 use hbc_types::ids::PatientId;
+use hbc_types::keys::PublicKey;
 use sqlx::any::AnyRow;
 
 use crate::domain::floors::{self, Change, Changes};
-use crate::domain::rights::{Pin, Rights, RowProtection};
+use crate::domain::rights::{Pin, Rights, RootChange, RowProtection};
 use crate::error::Error;
 use crate::store::grants;
 
@@ -25,15 +26,29 @@ pub async fn rights(
     Ok(rights)
 }
 
-/// The same, maybe older: for changes only. [`commit`] freezes what was set back.
+/// The same, maybe older: for changes only. [`commit`] freezes what was set back. Under keys that others took the place of
+/// nothing is changed either.
 pub async fn stored_rights(
+    tx: &mut Tx,
+    protection: &RowProtection,
+    patient: &PatientId,
+) -> Result<Option<Rights>, Error> {
+    let rights = rights_under_any_root(tx, protection, patient).await?;
+    if let Some(rights) = &rights {
+        protection.check_root_age(&rights.pin)?;
+    }
+    Ok(rights)
+}
+
+/// The same, maybe under keys that others took the place of: for what brings later ones.
+pub async fn rights_under_any_root(
     tx: &mut Tx,
     protection: &RowProtection,
     patient: &PatientId,
 ) -> Result<Option<Rights>, Error> {
     let row = sqlx::query(
         "SELECT id, root_public_key, root_fingerprint, custody, consent_version, kek_epoch, frozen_at_ms,
-             pinned_at_ms, mac
+             pinned_at_ms, recovery_public_key, root_certificate, root_signed_at_ms, mac
          FROM patients WHERE id = $1",
     )
     .bind(patient.as_str().to_owned())
@@ -47,6 +62,8 @@ pub async fn stored_rights(
 
 fn read_pin(row: &AnyRow) -> Result<Pin, DbError> {
     let row = Reader(row);
+    let certificate = row.text_opt("root_certificate")?;
+    let change = certificate.zip(row.time_opt("root_signed_at_ms")?);
     Ok(Pin {
         patient: row.parsed("id")?,
         root_public_key: row.bytes("root_public_key")?,
@@ -56,6 +73,8 @@ fn read_pin(row: &AnyRow) -> Result<Pin, DbError> {
         kek_epoch: row.number("kek_epoch")?,
         frozen_at: row.time_opt("frozen_at_ms")?,
         pinned_at: row.time("pinned_at_ms")?,
+        recovery: row.array_opt("recovery_public_key")?.map(PublicKey::from_bytes),
+        change: change.map(|(certificate, signed_at)| RootChange { certificate, signed_at }),
     })
 }
 
@@ -71,11 +90,14 @@ pub async fn insert_pin(tx: &mut Tx, protection: &RowProtection, pin: &Pin) -> R
         kek_epoch,
         frozen_at,
         pinned_at,
+        recovery,
+        // The first keys took nobody's place.
+        change: _,
     } = pin;
     sqlx::query(
         "INSERT INTO patients (id, root_public_key, root_fingerprint, custody, consent_version, kek_epoch,
-             frozen_at_ms, pinned_at_ms, mac)
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)",
+             frozen_at_ms, pinned_at_ms, recovery_public_key, mac)
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)",
     )
     .bind(patient.as_str().to_owned())
     .bind(root_public_key.clone())
@@ -85,6 +107,7 @@ pub async fn insert_pin(tx: &mut Tx, protection: &RowProtection, pin: &Pin) -> R
     .bind(i64::from(*kek_epoch))
     .bind(row::ms(*frozen_at))
     .bind(pinned_at.ms())
+    .bind(recovery.map(|key| key.as_bytes().to_vec()))
     .bind(protection.rights(&rights).to_vec())
     .execute(&mut *tx)
     .await?;
@@ -124,23 +147,42 @@ pub async fn commit(
         consent_version,
         kek_epoch,
         frozen_at,
-        // Pinned for ever.
-        root_public_key: _,
-        root_fingerprint: _,
-        custody: _,
-        pinned_at: _,
+        root_public_key,
+        root_fingerprint,
+        custody,
+        pinned_at,
+        recovery,
+        change,
     } = &rights.pin;
+    let (certificate, signed_at) = change
+        .as_ref()
+        .map(|RootChange { certificate, signed_at }| (certificate.clone(), *signed_at))
+        .unzip();
     let done = sqlx::query(
-        "UPDATE patients SET consent_version = $2, kek_epoch = $3, frozen_at_ms = $4, mac = $5 WHERE id = $1",
+        "UPDATE patients SET consent_version = $2, kek_epoch = $3, frozen_at_ms = $4, root_public_key = $5,
+             root_fingerprint = $6, custody = $7, pinned_at_ms = $8, recovery_public_key = $9, root_certificate = $10,
+             root_signed_at_ms = $11, mac = $12
+         WHERE id = $1",
     )
     .bind(patient.as_str().to_owned())
     .bind(row::stored(*consent_version, "consent_version")?)
     .bind(i64::from(*kek_epoch))
     .bind(row::ms(*frozen_at))
+    .bind(root_public_key.clone())
+    .bind(root_fingerprint.to_string())
+    .bind(custody.code())
+    .bind(pinned_at.ms())
+    .bind(recovery.map(|key| key.as_bytes().to_vec()))
+    .bind(certificate)
+    .bind(row::ms(signed_at))
     .bind(protection.rights(&rights).to_vec())
     .execute(tx)
     .await?;
     DbError::one_row(done.rows_affected())?;
-    changes.push(Change::Rights(patient.clone(), *consent_version));
-    Ok(*consent_version)
+    let root_signed_ms = rights.pin.root_signed_ms();
+    if root_signed_ms > floors::root(protection.floors(), &rights.pin.patient) {
+        changes.push(Change::Root(rights.pin.patient.clone(), root_signed_ms));
+    }
+    changes.push(Change::Rights(rights.pin.patient.clone(), rights.pin.consent_version));
+    Ok(rights.pin.consent_version)
 }

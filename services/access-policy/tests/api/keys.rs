@@ -320,6 +320,8 @@ async fn only_a_proper_root_key_is_pinned() {
             patient: PatientId::random(&w.random),
             root_public_key: bytes.as_slice().into(),
             custody: Custody::Server,
+            recovery_public_key: None,
+            certificate: None,
         };
         let refused = w.auth(Method::POST, "/internal/v1/patients", &pin).await;
         assert_eq!(refused.problem(), "422 invalid_input", "{bytes:02x?}");

@@ -12,6 +12,7 @@ mod log;
 mod loops;
 mod matrix;
 mod requests;
+mod roots;
 mod stolen_key;
 mod what_the_chain_says;
 mod world;

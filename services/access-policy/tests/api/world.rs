@@ -303,6 +303,8 @@ impl World {
             patient: id.clone(),
             root_public_key: root.verifying_key().as_bytes().as_slice().into(),
             custody,
+            recovery_public_key: None,
+            certificate: None,
         };
         assert_eq!(self.auth(Method::POST, "/internal/v1/patients", &pin).await.status, 201);
         assert_eq!(self.auth(Method::POST, "/internal/v1/patients", &pin).await.status, 200);
@@ -791,6 +793,11 @@ impl World {
 
     pub async fn decision(&self, user: &User, patient: &PatientId) -> DecisionAnswer {
         self.decide(user, patient, purpose_of(user)).await.ok()
+    }
+
+    /// A key that nobody had before.
+    pub fn signing_key(&self) -> SigningKey {
+        SigningKey::from_bytes(&self.random.bytes())
     }
 
     /// Runs SQL behind the service's back.

@@ -13,6 +13,7 @@ pub mod pairing;
 pub mod password;
 pub mod recovery;
 pub mod refresh;
+pub mod roots;
 pub mod staff;
 pub mod throttle;
 pub mod token;

@@ -35,6 +35,7 @@ pub async fn me(app: &App, account: &Account) -> Result<Me, Error> {
         contact: account.contact.clone(),
         custody: account.custody,
         root_fingerprint: is_patient.then(|| custody::kid(&account.public_key)),
+        recovery_fingerprint: account.recovery_public_key.as_ref().map(custody::kid),
         second_factor: account.second_factor_at.is_some(),
         second_factor_since: account.second_factor_at,
         password_changed_at: account.password_changed_at,

@@ -110,6 +110,8 @@ pub async fn prepare(app: &App, new: NewAgency) -> Result<Prepared, Error> {
         second_factor_at: None,
         version: 0,
         reason: None,
+        recovery_public_key: None,
+        root_certificate: None,
     };
     let answer = AgencyCreated { id, standing: Standing::Pending, recovery_codes: written };
     Ok(Prepared { account, key, codes, answer })

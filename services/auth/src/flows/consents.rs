@@ -9,10 +9,12 @@ use ed25519_dalek::SigningKey;
 use hbc_chain::certificate::{ConsentCertificate, Limits};
 use hbc_chain::consent::UnfreezeOrder;
 use hbc_chain::payload::{ConsentKey as Registration, KeyStatus, Payload};
-use hbc_db::Lock;
+use hbc_chain::tx as ledger_tx;
+use hbc_db::{Lock, Tx};
 use hbc_types::account::Custody;
 use hbc_types::ids::{GranteeId, PatientId};
 use hbc_types::keys::{PublicKey, SignatureBytes, possession_text};
+use hbc_types::outbox::NewTransaction;
 use hbc_types::wire::auth::{
     ConsentKeyRegistered, ConsentSignature, ConsentSignatureRequest, NewConsentKey, RevocationSignature,
     RevocationSignatureRequest, UnfreezeSignature, UnfreezeSignatureRequest,
@@ -25,6 +27,7 @@ use crate::domain::{custody, staff};
 use crate::error::Error;
 use crate::flows::account::open_key;
 use crate::flows::login::{Origin, Proof, prove};
+use crate::store::Rows;
 use crate::store::accounts::Account;
 use crate::store::consent_keys::{ConsentKey, Derivation};
 
@@ -163,6 +166,42 @@ fn registration(app: &App, public: &PublicKey, pop: SignatureBytes, now: Timesta
     });
     let signed = staff::sign(&app.service_key, &payload);
     Ok(signed?.jws)
+}
+
+/// Revokes every consent key of a patient, here at once and on the ledger: what it gave ends. The registration goes before, in
+/// case the ledger never saw it.
+pub async fn revoke_keys(
+    app: &App,
+    rows: &Rows,
+    tx: &mut Tx,
+    patient: &PatientId,
+    now: Timestamp,
+) -> Result<(), Error> {
+    for mut key in rows.live_consent_keys(tx, patient).await? {
+        let payload = Payload::ConsentKey(Registration {
+            chain: app.chain,
+            iat: now.unsigned_ms(),
+            key: key.kid,
+            pop: None,
+            public: None,
+            status: KeyStatus::Revoked,
+        });
+        let revocation = staff::sign(&app.service_key, &payload)?.jws;
+        for jws in [key.registration.clone(), revocation] {
+            let transaction = NewTransaction {
+                txid: ledger_tx::txid(jws.as_bytes()),
+                // Both under the consent key's name, so that they are sent in this order.
+                author: key.kid,
+                kind: payload.kind().to_owned(),
+                reference: patient.as_str().to_owned(),
+                jws,
+            };
+            hbc_db::outbox::enqueue(tx, &transaction, now).await?;
+        }
+        key.revoked_at = Some(now);
+        rows.revoke_consent_key(tx, &key).await?;
+    }
+    Ok(())
 }
 
 /// Stores a key, unless the account made too many in a day: each stands on the ledger for ever.

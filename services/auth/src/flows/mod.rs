@@ -7,6 +7,7 @@ pub mod authorizations;
 pub mod clients;
 pub mod codes;
 pub mod consents;
+pub mod custody;
 pub mod devices;
 pub mod factors;
 pub mod login;

@@ -1,4 +1,4 @@
-//! Passkeys: made by somebody who is logged in, used to log in.
+//! Passkeys: made by somebody who is logged in, used to log in and to show again who it is.
 //!
 //! Why: decision 0127.
 
@@ -8,7 +8,7 @@ use hbc_db::{Lock, Tx};
 use hbc_service::Caller;
 use hbc_types::account::Standing;
 use hbc_types::ids::{AccountId, PasskeyId, SessionId};
-use hbc_types::wire::auth::{Denial, Tokens};
+use hbc_types::wire::auth::{Denial, SteppedUp, Tokens};
 use hbc_types::wire::passkeys::{
     NewPasskey, PasskeyCreation, PasskeyDescriptor, PasskeyExtensionResults, PasskeyRequest, PasskeyUsed,
     PasskeyView,
@@ -22,8 +22,9 @@ use crate::domain::webauthn::{
     Backup, CHALLENGE_MS, CeremonyError, ClientData, Known, RelyingParty, Used, counter_rises,
 };
 use crate::error::Error;
+use crate::flows::custody;
 use crate::flows::login::{Proof, Unnamed, prove};
-use crate::flows::sessions::{Opening, current, end, still_own};
+use crate::flows::sessions::{Opening, current, end, stepped_up, still_own};
 use crate::jobs::push;
 use crate::store::accounts::Account;
 use crate::store::passkeys::{Challenge, Passkey};
@@ -44,7 +45,7 @@ pub async fn prepare(app: &App, caller: &Caller, proof: Proof) -> Result<Passkey
     let party = relying_party(app)?;
     let (account, session) = current(app, caller).await?;
     let proven = prove(app, &account.username, proof).await?;
-    let (challenge, row) = challenge(app, Some(session.id.clone()));
+    let (challenge, row) = challenge(app, Some(session.id.clone()), Challenge::id_of);
     let now = app.clock.now();
     let existing = app.store.write(move |tx, rows| {
         Box::pin(async move {
@@ -151,6 +152,12 @@ pub async fn remove(app: &App, caller: &Caller, id: &PasskeyId, proof: Proof) ->
                 rows.note_passkey(&passkey)?;
                 return Ok((since, Vec::new()));
             }
+            if !custody::opens_without(&rows, tx, &account, &id).await? {
+                return Err(Error::Conflict(
+                    "nothing else opens your root key: let another passkey open it first",
+                ));
+            }
+            rows.delete_root_wrap(tx, &id).await?;
             remove_in(&rows, tx, passkey, now).await?;
             Ok((now, end_sessions(&rows, tx, &account.id, &id, now).await?))
         })
@@ -159,7 +166,8 @@ pub async fn remove(app: &App, caller: &Caller, id: &PasskeyId, proof: Proof) ->
     Ok(Denial { since, effective: push::all_told(app, &ended).await? })
 }
 
-/// Removes all passkeys of an account whose credentials somebody else may have had. Its sessions end elsewhere.
+/// Removes all passkeys of an account whose credentials somebody else may have had. Its sessions end elsewhere; what their secrets
+/// open stays, or a root key would be lost with a password.
 pub async fn remove_all(rows: &Rows, tx: &mut Tx, account: &AccountId, now: Timestamp) -> Result<(), Error> {
     for passkey in rows.passkeys_of(&mut *tx, account).await? {
         remove_in(rows, tx, passkey, now).await?;
@@ -192,7 +200,7 @@ async fn end_sessions(
 /// Prepares that somebody signs in, whoever that is.
 pub async fn prepare_log_in(app: &App) -> Result<PasskeyRequest, Error> {
     let party = relying_party(app)?;
-    let (challenge, row) = challenge(app, None);
+    let (challenge, row) = challenge(app, None, Challenge::id_of);
     app.store
         .write(move |tx, rows| Box::pin(async move { Ok(rows.insert_challenge(tx, &row).await?) }))
         .await?;
@@ -224,6 +232,8 @@ pub async fn log_in(
 #[derive(Clone, Debug)]
 struct Signed {
     challenge: Digest,
+    /// The session that it was for.
+    session: Option<SessionId>,
     passkey: PasskeyId,
     used: Used,
     now: Timestamp,
@@ -232,7 +242,7 @@ struct Signed {
 impl Signed {
     /// Takes the challenge, for a passkey that is registered, of an account that is not suspended.
     async fn once(&self, rows: &Rows, tx: &mut Tx) -> Result<Account, Error> {
-        take(rows, tx, self.challenge, None, self.now).await?;
+        take(rows, tx, self.challenge, self.session.as_ref(), self.now).await?;
         let mut passkey = registered(rows, &mut *tx, &self.passkey).await?;
         let account = rows.account(&mut *tx, passkey.account.as_str()).await?.ok_or(Error::BadPasskey)?;
         if account.standing == Standing::Suspended {
@@ -253,32 +263,43 @@ impl Signed {
     }
 }
 
-async fn open(
+/// Checks what a passkey signed; whose it is, and how it proves that.
+async fn signed(
     app: &App,
     party: &RelyingParty,
     credential: &PasskeyUsed,
-    user_agent: Option<&str>,
-) -> Result<(Opening, Account), Error> {
+    (session, id_of): (Option<SessionId>, fn(&[u8]) -> Digest),
+) -> Result<(Signed, AccountId, Amr), Error> {
     let refused = |error: CeremonyError| {
         tracing::info!(passkey.refused = %error, "A passkey was refused");
         Error::BadPasskey
     };
     let client = ClientData::parse(credential.response.client_data_json.as_slice()).map_err(refused)?;
-    let (challenge, now) = (Challenge::id_of(client.challenge()), app.clock.now());
+    let (challenge, now) = (id_of(client.challenge()), app.clock.now());
     let (rows, reads) = (&app.store.rows, app.store.db.reads());
     // Said before anything is looked up, it says nothing of an account.
     let stored = rows.challenge(reads, challenge).await?;
-    stored.filter(|stored| stored.is_good_for(None, now)).ok_or(STALE)?;
+    stored.filter(|stored| stored.is_good_for(session.as_ref(), now)).ok_or(STALE)?;
     let id = rows.passkey_named(reads, &credential.raw_id).await?.ok_or(Error::BadPasskey)?;
     let passkey = registered(rows, reads, &id).await?;
     let user = rows.passkey_user(&passkey.account);
     let known = Known { public_key: &passkey.public_key, user: &user, backup: passkey.backup };
     let used = party.used(credential, &client, known).map_err(refused)?;
     let amr = if used.backup.is_possible() { Amr::SyncedPasskey } else { Amr::Passkey };
-    let opening = Opening::new(app, &passkey.account, amr, Some(id.clone()), user_agent);
-    let (opened, signed) = (opening.clone(), Signed { challenge, passkey: id, used, now });
+    Ok((Signed { challenge, session, passkey: id, used, now }, passkey.account, amr))
+}
+
+async fn open(
+    app: &App,
+    party: &RelyingParty,
+    credential: &PasskeyUsed,
+    user_agent: Option<&str>,
+) -> Result<(Opening, Account), Error> {
+    let (signed, account, amr) = signed(app, party, credential, (None, Challenge::id_of)).await?;
+    let opening = Opening::new(app, &account, amr, Some(signed.passkey.clone()), user_agent);
+    let opened = opening.clone();
     // Whoever removes the passkey meanwhile ends this session too, or is before it.
-    let locks = vec![Lock::shared(passkey.account.as_str())];
+    let locks = vec![Lock::shared(account.as_str())];
     let account = app.store.write_locked(locks, move |tx, rows| {
         Box::pin(async move {
             let account = signed.once(&rows, tx).await?;
@@ -287,6 +308,47 @@ async fn open(
         })
     });
     Ok((opening, account.await?))
+}
+
+/// Prepares that the caller shows one of their passkeys again.
+pub async fn prepare_step_up(app: &App, caller: &Caller) -> Result<PasskeyRequest, Error> {
+    let party = relying_party(app)?;
+    let (account, session) = current(app, caller).await?;
+    let passkeys = app.store.rows.passkeys_of(app.store.db.reads(), &account.id).await?;
+    if passkeys.is_empty() {
+        return Err(Error::Conflict("the account has no passkey"));
+    }
+    let (challenge, row) = challenge(app, Some(session.id), Challenge::step_up_id_of);
+    app.store
+        .write(move |tx, rows| Box::pin(async move { Ok(rows.insert_challenge(tx, &row).await?) }))
+        .await?;
+    let allow_credentials = passkeys.iter().map(descriptor).collect();
+    Ok(PasskeyRequest { allow_credentials, ..party.request(&challenge) })
+}
+
+/// Shows a passkey again, in the same session: from now on its tokens say that it was just now.
+pub async fn step_up(app: &App, caller: &Caller, credential: &PasskeyUsed) -> Result<SteppedUp, Error> {
+    let party = relying_party(app)?;
+    keeps_secrets(&credential.client_extension_results)?;
+    let (own, session) = current(app, caller).await?;
+    let purpose = (Some(session.id.clone()), Challenge::step_up_id_of as fn(&[u8]) -> Digest);
+    let (signed, account, amr) = signed(app, party, credential, purpose).await?;
+    if account != own.id {
+        return Err(Error::BadPasskey);
+    }
+    let locks = vec![Lock::shared(account.as_str())];
+    let shown = app.store.write_locked(locks, move |tx, rows| {
+        Box::pin(async move {
+            let account = signed.once(&rows, tx).await?;
+            let mut session = still_own(&rows, tx, &session.id, &account, signed.now).await?;
+            (session.amr, session.auth_time) = (amr, signed.now);
+            session.used(signed.now);
+            rows.use_session(tx, &session).await?;
+            Ok((account, session))
+        })
+    });
+    let (account, session) = shown.await?;
+    stepped_up(app, &account, &session)
 }
 
 /// A passkey that was not removed. One that another hand wrote is none.
@@ -311,10 +373,10 @@ fn relying_party(app: &App) -> Result<&RelyingParty, Error> {
 }
 
 /// A fresh challenge, and the row that knows it.
-fn challenge(app: &App, session: Option<SessionId>) -> ([u8; 32], Challenge) {
+fn challenge(app: &App, session: Option<SessionId>, id_of: fn(&[u8]) -> Digest) -> ([u8; 32], Challenge) {
     let challenge = app.random.bytes();
     let expires_at = app.clock.now().plus(Duration::from_millis(u64::from(CHALLENGE_MS)));
-    (challenge, Challenge { id: Challenge::id_of(&challenge), session, expires_at })
+    (challenge, Challenge { id: id_of(&challenge), session, expires_at })
 }
 
 /// Takes a challenge that is good here and now.

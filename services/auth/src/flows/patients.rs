@@ -6,9 +6,8 @@ use ed25519_dalek::SigningKey;
 use hbc_app::jobs::enqueue;
 use hbc_types::account::{Custody, Role, Standing};
 use hbc_types::ids::{AccountId, PatientId};
-use hbc_types::keys::{PublicKey, SignatureBytes, root_possession_text};
 use hbc_types::saved::SavedAnswer;
-use hbc_types::secret::{Bytes, SecretText};
+use hbc_types::secret::SecretText;
 use hbc_types::wire::auth::{NewPatient, PatientCreated};
 use hbc_types::{Random, Timestamp};
 
@@ -16,6 +15,7 @@ use crate::app::App;
 use crate::domain::custody::{self, Cost, CustodyError, KeyOwner, KeyUse};
 use crate::domain::input::{Faults, Username};
 use crate::domain::password;
+use crate::domain::roots::{Keys, Shown};
 use crate::error::Error;
 use crate::flows::codes;
 use crate::jobs::push;
@@ -54,7 +54,9 @@ pub async fn prepare(app: &App, new: NewPatient) -> Result<PreparedPatient, Erro
         faults.add("password", &error.to_string());
     }
     faults.into_result().map_err(Error::Invalid)?;
-    let client_key = client_root(app, &new, &name)?;
+    let client_keys = client_keys(app, &new, &name)?;
+    let (client_key, recovery) =
+        (client_keys.map(|keys| *keys.root.as_bytes()), client_keys.and_then(|keys| keys.recovery));
     let id = PatientId::random(&app.random);
     let now = app.clock.now();
     let made = make(app, id.clone(), new.password, client_key, now).await?;
@@ -78,6 +80,8 @@ pub async fn prepare(app: &App, new: NewPatient) -> Result<PreparedPatient, Erro
         second_factor_at: None,
         version: 0,
         reason: None,
+        recovery_public_key: recovery.map(|key| *key.as_bytes()),
+        root_certificate: None,
     };
     let answer = PatientCreated {
         root_fingerprint: custody::kid(&made.public_key),
@@ -125,31 +129,23 @@ async fn store(app: &App, account: Account, wraps: Wraps, saved: Option<SavedAns
     }
 }
 
-/// The root key of a client that holds its own, proven by its signature over [`root_possession_text`]; nothing in server
-/// custody.
-fn client_root(app: &App, new: &NewPatient, username: &str) -> Result<Option<[u8; 32]>, Error> {
-    if new.custody == Custody::Server {
-        if new.root_public_key.is_some() || new.root_pop.is_some() {
-            return Err(Error::invalid("root_public_key", "belongs to client custody"));
+/// The keys of a client that holds its own, each proven by its signature; nothing in server custody.
+fn client_keys(app: &App, new: &NewPatient, username: &str) -> Result<Option<Keys>, Error> {
+    let NewPatient { custody, root_public_key, root_pop, recovery_public_key, recovery_pop, .. } = new;
+    let shown = Shown {
+        root: root_public_key.as_ref(),
+        root_pop: root_pop.as_ref(),
+        recovery: recovery_public_key.as_ref(),
+        recovery_pop: recovery_pop.as_ref(),
+    };
+    match custody {
+        Custody::Server if shown.is_nothing() => Ok(None),
+        Custody::Server => Err(Error::invalid("root_public_key", "belongs to client custody")),
+        Custody::Passkey => {
+            Err(Error::invalid("custody", "begins as `client`: an account has no passkey before it exists"))
         }
-        return Ok(None);
+        Custody::Client => Ok(Some(Keys::show(shown, &app.chain, username, None)?)),
     }
-    if new.custody == Custody::Passkey {
-        return Err(Error::invalid(
-            "custody",
-            "begins as `client`: an account has no passkey before it exists",
-        ));
-    }
-    let key = new.root_public_key.as_ref().and_then(Bytes::to_array::<32>);
-    let key = key.ok_or_else(|| Error::invalid("root_public_key", "needs 32 bytes"))?;
-    let pop = new.root_pop.as_ref().and_then(Bytes::to_array::<64>);
-    let pop = pop.ok_or_else(|| Error::invalid("root_pop", "needs 64 bytes"))?;
-    let public = PublicKey::from_bytes(key);
-    let text = root_possession_text(&app.chain, &public.kid(), None, username);
-    public
-        .verify(&text, &SignatureBytes::from_bytes(pop))
-        .map_err(|_does_not_fit| Error::BadSignature("root_pop"))?;
-    Ok(Some(key))
 }
 
 async fn make(

@@ -156,8 +156,13 @@ pub async fn step_up(
         })
     });
     let (account, session) = shown.await?;
+    stepped_up(app, &account, &session)
+}
+
+/// The token of a session whose credentials were shown again.
+pub fn stepped_up(app: &App, account: &Account, session: &Session) -> Result<SteppedUp, Error> {
     Ok(SteppedUp {
-        access_token: access_token(app, &account, &session, now)?,
+        access_token: access_token(app, account, session, session.auth_time)?,
         expires_in: LIFE,
         token_type: "Bearer".to_owned(),
     })

@@ -108,13 +108,15 @@ pub async fn end_pairing(
     finish(app, call.json(&NewDenial { until: None, since: Some(ended_at) })).await
 }
 
-/// Tells a patient's root key.
+/// Tells a patient's keys, and by whose word they took the place of others.
 pub async fn pin(app: &App, account: &Account) -> Result<(), ClientError> {
     let (AccountId::Patient(patient), Some(custody)) = (&account.id, account.custody) else { return Ok(()) };
     let pin = PinPatient {
         patient: patient.clone(),
         root_public_key: Bytes::from(account.public_key.as_slice()),
+        recovery_public_key: account.recovery_public_key.map(|key| Bytes::from(key.as_slice())),
         custody,
+        certificate: account.root_certificate.clone(),
     };
     finish(app, app.access_policy.to(access_policy::pin_patient()).json(&pin)).await
 }

@@ -5,6 +5,7 @@ pub mod apps;
 pub mod authorizations;
 pub mod clients;
 pub mod consents;
+pub mod custody;
 pub mod devices;
 pub mod me;
 pub mod members;
@@ -55,6 +56,8 @@ pub fn table(routes: &mut Routes<'_>) {
         .service(passkeys::list)
         .service(passkeys::register)
         .service(passkeys::remove)
+        .service(passkeys::prepare_step_up)
+        .service(passkeys::step_up)
         .service(clients::list)
         .service(clients::register)
         .service(clients::set_keys)
@@ -82,6 +85,9 @@ pub fn table(routes: &mut Routes<'_>) {
         .service(members::take_in)
         .service(members::dismiss)
         .service(members::leave)
+        .service(custody::set)
+        .service(custody::wraps)
+        .service(custody::put_wrap)
         .service(consents::register_key)
         .service(consents::sign_consent)
         .service(consents::sign_revocation)

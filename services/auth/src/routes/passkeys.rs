@@ -5,7 +5,7 @@ use actix_web::{HttpRequest, HttpResponse, delete, get, post, web};
 use hbc_service::openapi::PasswordProblems;
 use hbc_service::{Caller, Problem, Public, StrictJson};
 use hbc_types::ids::PasskeyId;
-use hbc_types::wire::auth::{Denial, FreshProof, Tokens};
+use hbc_types::wire::auth::{Denial, FreshProof, SteppedUp, Tokens};
 use hbc_types::wire::passkeys::{
     NewPasskey, PasskeyCreation, PasskeyLogin, PasskeyRequest, PasskeyView, Passkeys,
 };
@@ -134,4 +134,41 @@ pub async fn log_in(
     let PasskeyLogin { credential } = body.into_value();
     let tokens = passkeys::log_in(&app, &credential, &address(&request), client).await?;
     Ok(HttpResponse::Created().json(tokens))
+}
+
+/// Prepares that the caller shows a passkey again.
+///
+/// The answer goes unchanged into `PublicKeyCredential.parseRequestOptionsFromJSON`. It names the caller's passkeys; its challenge is
+/// good for five minutes, once, and in this session.
+#[utoipa::path(tag = "passkeys", operation_id = "prepare_passkey_step_up", security(("user" = [])),
+    responses(
+        (status = 201, description = "How to show it", body = PasskeyRequest),
+        (status = 409, description = "The caller has no passkey, or passkeys are not set up"),
+        (status = 429, description = "Too many in this session"),
+    ))]
+#[post("/v1/sessions/current/passkey-challenges")]
+pub async fn prepare_step_up(caller: Caller, app: web::Data<App>) -> Result<HttpResponse, Problem> {
+    app.challenges.check(&caller.session.to_string())?;
+    Ok(HttpResponse::Created().json(passkeys::prepare_step_up(&app, &caller).await?))
+}
+
+/// Shows a passkey again, in the same session.
+///
+/// Some operations answer `401` `step_up` to an account with a second factor, unless it was shown within the last ten minutes: they
+/// take the token that this answers.
+#[utoipa::path(tag = "passkeys", operation_id = "step_up_with_passkey", request_body = PasskeyLogin,
+    security(("user" = [])),
+    responses(
+        (status = 200, description = "A token that says so", body = SteppedUp),
+        (status = 401, description = "No valid token, or no passkey of the caller's that signed this challenge"),
+        (status = 409, description = "The challenge is not good, or passkeys are not set up"),
+        (status = 422, description = "A secret of the page's was sent along"),
+    ))]
+#[post("/v1/sessions/current/step-up/passkey")]
+pub async fn step_up(
+    caller: Caller,
+    body: StrictJson<PasskeyLogin>,
+    app: web::Data<App>,
+) -> Result<HttpResponse, Problem> {
+    Ok(HttpResponse::Ok().json(passkeys::step_up(&app, &caller, &body.value.credential).await?))
 }

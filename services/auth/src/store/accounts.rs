@@ -55,6 +55,10 @@ pub struct Account {
     pub version: i64,
     /// Why operators rejected or suspended it.
     pub reason: Option<String>,
+    /// Patients who have one: the recovery key beside the root key. Raw.
+    pub recovery_public_key: Option<[u8; 32]>,
+    /// Patients: the certificate by which the present keys took the place of others.
+    pub root_certificate: Option<String>,
 }
 
 impl Account {
@@ -87,6 +91,8 @@ impl Account {
             second_factor_at,
             version,
             reason,
+            recovery_public_key,
+            root_certificate,
         } = self;
         let (salt, body) = profile_columns(profile.as_ref());
         let text = |value: &'static str| Column::Text(value);
@@ -120,6 +126,13 @@ impl Account {
         if let Some(reason) = reason {
             columns.push(reason.into());
         }
+        // Each begins with what it is: a row without it keeps its MAC.
+        if let Some(key) = recovery_public_key {
+            columns.extend([text("recovery"), key.as_slice().into()]);
+        }
+        if let Some(certificate) = root_certificate {
+            columns.extend([text("root"), certificate.into()]);
+        }
         work(&columns)
     }
 
@@ -152,6 +165,8 @@ impl Account {
             second_factor_at: row.time_opt("second_factor_at_ms")?,
             version: row.number("version")?,
             reason: row.text_opt("reason")?,
+            recovery_public_key: row.array_opt("recovery_public_key")?,
+            root_certificate: row.text_opt("root_certificate")?,
         };
         let mac = row.bytes("mac")?;
         account.with_columns(|columns| rows.check(TABLE, columns, &mac))?;
@@ -169,9 +184,10 @@ impl Rows {
     pub async fn insert_account(&self, tx: &mut Tx, account: &Account) -> Result<(), StoreError> {
         let sql = "INSERT INTO accounts (id, role, username, password_hash, standing, revision, name, email, phone, address,
                 custody, public_key, agency_type, organisation, licence_number, profile_salt, profile_body, staff_round,
-                created_at_ms, password_changed_at_ms, second_factor_at_ms, mac, version, reason)
+                created_at_ms, password_changed_at_ms, second_factor_at_ms, mac, version, reason, recovery_public_key,
+                root_certificate)
             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22,
-                $23, $24)";
+                $23, $24, $25, $26)";
         let done = self.bind(sqlx::query(sql), account).execute(tx).await?;
         Ok(DbError::one_row(done.rows_affected())?)
     }
@@ -184,7 +200,7 @@ impl Rows {
                 email = $8, phone = $9, address = $10, custody = $11, public_key = $12, agency_type = $13,
                 organisation = $14, licence_number = $15, profile_salt = $16, profile_body = $17, staff_round = $18,
                 created_at_ms = $19, password_changed_at_ms = $20, second_factor_at_ms = $21, mac = $22, version = $23,
-                reason = $24
+                reason = $24, recovery_public_key = $25, root_certificate = $26
             WHERE id = $1";
         let done = self.bind(sqlx::query(sql), account).execute(tx).await?;
         Ok(DbError::one_row(done.rows_affected())?)
@@ -215,6 +231,8 @@ impl Rows {
             second_factor_at,
             version,
             reason,
+            recovery_public_key,
+            root_certificate,
         } = account;
         let (salt, body) = profile_columns(profile.as_ref());
         let code = |code: Option<&'static str>| code.map(str::to_owned);
@@ -243,6 +261,8 @@ impl Rows {
             .bind(account.mac_of(self))
             .bind(*version)
             .bind(reason.clone())
+            .bind(recovery_public_key.map(|key| key.to_vec()))
+            .bind(root_certificate.clone())
     }
 
     /// The account with this id.

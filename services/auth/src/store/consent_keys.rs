@@ -25,7 +25,7 @@ pub struct ConsentKey {
     pub registration: String,
     /// When it was made.
     pub created_at: Timestamp,
-    /// When the chain showed it revoked.
+    /// When it was revoked here, or the chain showed it.
     pub revoked_at: Option<Timestamp>,
 }
 
@@ -134,6 +134,19 @@ impl Rows {
         .fetch_optional(executor)
         .await?;
         row.map(|row| ConsentKey::read(&row, self)).transpose()
+    }
+
+    /// The keys of `account` that were not revoked.
+    pub async fn live_consent_keys(
+        &self,
+        tx: &mut Tx,
+        account: &PatientId,
+    ) -> Result<Vec<ConsentKey>, StoreError> {
+        let rows = sqlx::query("SELECT * FROM consent_keys WHERE account = $1 AND revoked_at_ms IS NULL")
+            .bind(account.as_str().to_owned())
+            .fetch_all(tx)
+            .await?;
+        rows.iter().map(|row| ConsentKey::read(row, self)).collect()
     }
 
     /// When the key was made before which so many of this account's others were made later; none if there are not so many.

@@ -15,6 +15,7 @@ pub mod memberships;
 pub mod pairings;
 pub mod passkeys;
 pub mod preferences;
+pub mod root_wraps;
 pub mod sessions;
 pub mod staff;
 pub mod throttle;
@@ -41,6 +42,7 @@ pub const MIGRATIONS: &[Migration] = migrations![
     11 "preferences" "../../migrations/0011_preferences.sql",
     12 "apps" "../../migrations/0012_apps.sql",
     13 "devices" "../../migrations/0013_devices.sql",
+    17 "custody" "../../migrations/0017_custody.sql",
 ];
 
 /// What goes wrong in the store.

@@ -112,17 +112,24 @@ impl Passkey {
 pub struct Challenge {
     /// A hash of it.
     pub id: Digest,
-    /// The session in which a passkey is made; without it somebody signs in.
+    /// The session in which a passkey is made or shown; without it somebody signs in.
     pub session: Option<SessionId>,
     /// Until when it is good.
     pub expires_at: Timestamp,
 }
 
 impl Challenge {
-    /// The id of a challenge.
+    /// The id of a challenge for making a passkey or signing in.
     #[must_use]
     pub fn id_of(challenge: &[u8]) -> Digest {
         domain_hash("hbc/passkey-challenge/v1", &[challenge])
+    }
+
+    /// The id of a challenge for showing a passkey again. It needs no password, so that it makes no passkey either: it is none of
+    /// the others.
+    #[must_use]
+    pub fn step_up_id_of(challenge: &[u8]) -> Digest {
+        domain_hash("hbc/passkey-step-up/v1", &[challenge])
     }
 
     fn with_columns<T>(&self, work: impl FnOnce(&[Column<'_>]) -> T) -> T {

@@ -15,6 +15,7 @@ mod apps;
 mod clients;
 mod consents;
 mod credentials_in_flight;
+mod custody;
 mod devices;
 mod figures;
 mod hostile_database;

@@ -26,7 +26,7 @@ async fn finish(app: &TestApp, token: &str, name: &str, credential: Value) -> Re
 }
 
 /// A registered passkey and its id here.
-async fn make(app: &TestApp, token: &str, edwards: bool) -> (SoftPasskey, String) {
+pub async fn make(app: &TestApp, token: &str, edwards: bool) -> (SoftPasskey, String) {
     let options = creation(app, token).await;
     let passkey = SoftPasskey::new(&options, ORIGIN, &app.random, edwards);
     let made = finish(app, token, "Phone", passkey.made(&options)).await.expect(201);
@@ -45,12 +45,12 @@ async fn log_in(app: &TestApp, passkey: &mut SoftPasskey) -> Reply {
     open(app, passkey.used(&request(app).await)).await
 }
 
-async fn remove(app: &TestApp, token: &str, id: &str) -> Reply {
+pub async fn remove(app: &TestApp, token: &str, id: &str) -> Reply {
     let path = format!("{OWN}/{id}");
     app.call(Method::DELETE, &path, Some(token), Some(&json!({"password": PASSWORD}))).await
 }
 
-fn claims(tokens: &Reply) -> AccessClaims {
+pub fn claims(tokens: &Reply) -> AccessClaims {
     let key = chain::key(0x77).verifying_key();
     Unverified::parse(&tokens.text("access_token"), ACCESS_TYP).unwrap().open(&key).unwrap()
 }

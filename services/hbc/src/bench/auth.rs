@@ -47,6 +47,8 @@ impl Client {
             custody: Custody::Server,
             root_public_key: None,
             root_pop: None,
+            recovery_public_key: None,
+            recovery_pop: None,
         };
         let call = auth.to(auth::sign_up_patient()).idempotency_key(&word()).json(&asked);
         call.fetch().await.context("a sign-up failed")?;

@@ -101,6 +101,8 @@ pub async fn patient(world: &mut World) -> Result<Person> {
         custody: Custody::Server,
         root_public_key: None,
         root_pop: None,
+        recovery_public_key: None,
+        recovery_pop: None,
     };
     let created: PatientCreated =
         world.auth.to(auth::sign_up_patient()).idempotency_key(&world.key()).json(&asked).fetch().await?;

@@ -487,7 +487,8 @@ pub struct StaffBody {
     pub name: String,
 }
 
-/// `POST /internal/v1/patients` by auth: pins the root key and makes the first key-encryption key.
+/// `POST /internal/v1/patients` by auth: pins the root key and makes the first key-encryption key; with a certificate, another
+/// root key takes the place of the pinned one.
 #[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct PinPatient {
@@ -495,8 +496,14 @@ pub struct PinPatient {
     pub patient: PatientId,
     /// Ed25519 root public key, 32 bytes.
     pub root_public_key: Bytes,
-    /// Who holds it.
+    /// Ed25519 recovery public key, 32 bytes, where the patient has one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub recovery_public_key: Option<Bytes>,
+    /// Who holds the root key.
     pub custody: Custody,
+    /// The certificate (`hbc-root-cert+jws`) by which these keys took the place of those before; none for the first.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub certificate: Option<String>,
 }
 
 /// `PUT /internal/v1/denials/{session|subject|pairing}/{id}` by auth.
@@ -589,11 +596,36 @@ pub struct Explanation {
     pub consent_version: u64,
 }
 
-/// `GET /v1/patients/{id}/root`: the pinned root key's fingerprint, for the patient and grantees.
+/// `GET /v1/patients/{id}/root`: the pinned root key's fingerprint and how it came there, for the patient and grantees.
 #[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
 pub struct RootView {
     /// SHA-256 of the root public key.
     pub root_fingerprint: Digest,
     /// Who holds it.
     pub custody: Custody,
+    /// SHA-256 of the recovery public key, where the patient has one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub recovery_fingerprint: Option<Digest>,
+    /// Since when these keys are pinned.
+    pub since: Timestamp,
+    /// The keys before, the first of all first.
+    pub former: Vec<FormerRoot>,
+}
+
+/// Keys of a patient that others took the place of.
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+pub struct FormerRoot {
+    /// The root public key, 32 bytes.
+    pub root_public_key: Bytes,
+    /// The recovery public key, 32 bytes, where there was one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub recovery_public_key: Option<Bytes>,
+    /// Who held the root key.
+    pub custody: Custody,
+    /// Since when they were pinned.
+    pub since: Timestamp,
+    /// Since when they are not.
+    pub until: Timestamp,
+    /// The certificate (`hbc-root-cert+jws`) by which one of them named the next ones.
+    pub certificate: String,
 }

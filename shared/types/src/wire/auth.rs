@@ -28,9 +28,15 @@ pub struct NewPatient {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub root_public_key: Option<Bytes>,
     /// Client custody only: signature of the root key over
-    /// `hbc/root-pop/v1\n<chain>\n<kid>\n-\n<username>\n`.
+    /// `hbc/root-pop/v1\n<chain>\n<kid>\n<kid of the recovery key, or ->\n<username>\n`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub root_pop: Option<Bytes>,
+    /// Client custody only: the Ed25519 recovery key, 32 bytes, which may name another root key when this one is lost.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub recovery_public_key: Option<Bytes>,
+    /// With a recovery key: its signature over the same text.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub recovery_pop: Option<Bytes>,
 }
 
 fn server_custody() -> Custody {
@@ -351,6 +357,9 @@ pub struct Me {
     /// Patients: SHA-256 of the root public key.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub root_fingerprint: Option<Digest>,
+    /// Patients who have one: SHA-256 of the recovery public key.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub recovery_fingerprint: Option<Digest>,
     /// Whether a second factor is set up.
     pub second_factor: bool,
     /// Since when.

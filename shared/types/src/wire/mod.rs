@@ -3,6 +3,7 @@
 pub mod access;
 pub mod apps;
 pub mod auth;
+pub mod custody;
 pub mod devices;
 pub mod explorer;
 pub mod ledger;

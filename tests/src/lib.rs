@@ -18,6 +18,7 @@ pub mod reply;
 pub mod spec;
 pub mod tools;
 pub mod wait;
+pub mod wallet;
 
 pub use app::TestApp;
 pub use people::Person;

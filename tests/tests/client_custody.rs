@@ -1,66 +1,22 @@
 //! A patient who holds their own keys: signs up, grants, is read and revokes, and no server ever sees a private key.
 
 use anyhow::{Context as _, Result};
-use ed25519_dalek::{Signer as _, SigningKey};
-use hbc_chain::certificate::{ConsentCertificate, Limits};
+use hbc_chain::certificate::RootCertificate;
 use hbc_chain::consent::ConsentBody;
-use hbc_chain::payload::{Consent, Payload, Revoke};
+use hbc_chain::payload::{Consent, KeyStatus, Payload, Revoke};
 use hbc_chain::{json, tx};
 use hbc_client::operations::{access_policy, auth, ledger};
-use hbc_tests::{Person, TestApp, chain, consents, records, wait};
+use hbc_tests::wallet::Wallet;
+use hbc_tests::{Person, TestApp, chain, records, wait};
 use hbc_types::account::Custody;
-use hbc_types::keys::{PublicKey, possession_text, root_possession_text};
+use hbc_types::hash;
+use hbc_types::keys::PublicKey;
 use hbc_types::labels::Category;
 use hbc_types::secret::Bytes;
-use hbc_types::wire::access::{AlterationOpening, GrantRevocation, GrantSignature, GrantState, GrantView};
-use hbc_types::wire::auth::{ConsentKeyRegistered, NewConsentKey, NewPatient, PatientCreated};
+use hbc_types::wire::access::{AlterationOpening, GrantRevocation, GrantState, GrantView, RootView};
+use hbc_types::wire::auth::PatientCreated;
+use hbc_types::wire::custody::{CustodyChanged, NewCustody};
 use hbc_types::wire::ledger::SubmitTransaction;
-use hbc_types::{Digest, hash};
-
-/// What the patient's own client holds.
-struct Wallet {
-    chain: Digest,
-    root: SigningKey,
-    consent: SigningKey,
-}
-
-fn public(key: &SigningKey) -> Bytes {
-    Bytes::from(PublicKey::of(key).as_bytes().as_slice())
-}
-
-impl Wallet {
-    fn new(app: &TestApp, chain: Digest) -> Self {
-        let key = || SigningKey::from_bytes(&app.random.bytes());
-        Self { chain, root: key(), consent: key() }
-    }
-
-    fn sign_up(&self, mut new: NewPatient) -> NewPatient {
-        let kid = PublicKey::of(&self.root).kid();
-        let text = root_possession_text(&self.chain, &kid, None, &new.username);
-        new.custody = Custody::Client;
-        new.root_public_key = Some(public(&self.root));
-        new.root_pop = Some(Bytes::from(self.root.sign(&text).to_bytes().as_slice()));
-        new
-    }
-
-    fn registration(&self) -> NewConsentKey {
-        let text = possession_text(&self.chain, &PublicKey::of(&self.consent).kid());
-        let pop = Bytes::from(self.consent.sign(&text).to_bytes().as_slice());
-        NewConsentKey { key: public(&self.consent), pop }
-    }
-
-    fn certificate(&self, app: &TestApp, grantee: &Person) -> Result<String> {
-        let certificate = ConsentCertificate {
-            chain: self.chain,
-            grantee: grantee.agency()?.to_string(),
-            iat: app.clock.now().unsigned_ms(),
-            key: PublicKey::of(&self.consent).kid(),
-            limits: Limits::default(),
-            root: PublicKey::of(&self.root).kid(),
-        };
-        Ok(certificate.sign(&self.root)?)
-    }
-}
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_patient_with_keys_of_their_own_grants_and_revokes() -> Result<()> {
@@ -75,21 +31,7 @@ async fn a_patient_with_keys_of_their_own_grants_and_revokes() -> Result<()> {
     assert_eq!(created.recovery_codes.len(), 8, "they bring the password back, and no key");
     let record = app.upload(&patient, b"%PDF of a patient with a wallet").await?.id;
 
-    let register = app.auth.to(auth::register_consent_key()).json(&wallet.registration());
-    let registered: ConsentKeyRegistered = patient.signs(register).fetch().await?;
-    let mut new = consents::new_grant(&doctor, app.scope(&[Category::Document]))?;
-    new.key = Some(registered.kid);
-    new.certificate = Some(wallet.certificate(&app, &doctor)?);
-    let draft = app.draft(&patient, &new).await?;
-    let payload: Payload = serde_json::from_value(draft.payload.clone())?;
-    let signature = GrantSignature {
-        jws: tx::sign(&wallet.consent, &payload)?,
-        certificate: new.certificate.clone().context("just made")?,
-        registration: Some(registered.registration),
-    };
-    let call = app.access.to(access_policy::sign_grant(&draft.id)).json(&signature);
-    let pending: GrantView = patient.signs(call).fetch().await?;
-    let granted = app.until_grant(&patient, &pending.id, GrantState::Active).await?;
+    let granted = wallet.grant(&app, (&patient, &doctor), app.scope(&[Category::Document])).await?;
     assert_eq!(granted.custody, Custody::Client);
     assert_eq!(app.received(&doctor, record.as_str(), "TREAT").await?, b"%PDF of a patient with a wallet");
 
@@ -126,7 +68,7 @@ async fn a_patient_with_keys_of_their_own_grants_and_revokes() -> Result<()> {
         chain: wallet.chain,
         grant: granted.id.clone(),
         iat: app.clock.now().unsigned_ms(),
-        key: registered.kid,
+        key: PublicKey::of(&wallet.consent).kid(),
     };
     let jws = tx::sign(&wallet.consent, &Payload::Revoke(revoke))?;
     let call = app.access.to(access_policy::revoke_grant(&granted.id));
@@ -138,5 +80,76 @@ async fn a_patient_with_keys_of_their_own_grants_and_revokes() -> Result<()> {
         Ok(app.grant_view(&patient, &granted.id).await?.revoked_by)
     })
     .await?;
+    Ok(())
+}
+
+/// Keys move from the server to the patient's client, and on to others when the root key is lost.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_patient_takes_their_keys_home_and_replaces_them_with_the_recovery_key() -> Result<()> {
+    let Some(app) = TestApp::start().await? else { return Ok(()) };
+    let (patient, doctor) = (app.patient().await?, app.doctor().await?);
+    let (_, node) = app.nodes.first().context("no node")?;
+    let chain = chain::status(node).await?.chain;
+    let record = app.upload(&patient, b"%PDF of a patient who moves").await?.id;
+    let scope = || app.scope(&[Category::Document]);
+    let first = app.grant(&patient, &doctor, scope()).await?;
+    let read = async || app.received(&doctor, record.as_str(), "TREAT").await;
+    assert_eq!(read().await?, b"%PDF of a patient who moves");
+
+    let home = Wallet::new(&app, chain);
+    let change = async |new: &NewCustody| -> Result<CustodyChanged> {
+        Ok(patient.signs(app.auth.to(auth::set_custody()).json(new)).fetch().await?)
+    };
+    let changed = change(&home.custody(&app, &patient, None)?).await?;
+    assert!(changed.effective);
+    assert_eq!(changed.root_fingerprint, PublicKey::of(&home.root).kid());
+    assert!(matches!(records::refusal(read().await, "a read under the keys of before")?, 403 | 404));
+    assert_eq!(app.grant_view(&patient, &first.id).await?.state, GrantState::Revoked);
+    // The consent key of before ends on the ledger as well.
+    let kid = first.key.context("a grant has a key")?;
+    wait::until("the consent key is revoked on the chain", || async {
+        let ended = chain::transactions(node).await?.into_iter().any(|last| {
+            matches!(&last.payload, Payload::ConsentKey(end) if end.key == kid && end.status == KeyStatus::Revoked)
+        });
+        Ok(ended.then_some(()))
+    })
+    .await?;
+    let own = app.received(&patient, record.as_str(), "PATRQT").await?;
+    assert_eq!(own, b"%PDF of a patient who moves", "the patient's own records stay theirs");
+    let second = home.grant(&app, (&patient, &doctor), scope()).await?;
+    assert_eq!((second.custody, read().await?), (Custody::Client, own));
+
+    // The root key is lost: the recovery key names another one.
+    let next = Wallet { recovery: home.recovery.clone(), ..Wallet::new(&app, chain) };
+    change(&next.custody(&app, &patient, Some(&home.recovery))?).await?;
+    assert!(matches!(records::refusal(read().await, "a read under lost keys")?, 403 | 404));
+    next.grant(&app, (&patient, &doctor), scope()).await?;
+    assert_eq!(read().await?, b"%PDF of a patient who moves");
+
+    // Whoever trusts the first root key finds the present one, without the server's word.
+    let call = app.access.to(access_policy::get_root(patient.patient()?));
+    let root: RootView = patient.signs(call).fetch().await?;
+    let key = |bytes: &Bytes| bytes.to_array().map(PublicKey::from_bytes).context("no key");
+    let mut trusted = vec![key(&root.former.first().context("no former root")?.root_public_key)?];
+    for former in &root.former {
+        assert!(trusted.contains(&key(&former.root_public_key)?));
+        let pinned: Vec<_> = [&former.root_public_key]
+            .into_iter()
+            .chain(&former.recovery_public_key)
+            .map(key)
+            .collect::<Result<_>>()?;
+        let word = RootCertificate::verify(&former.certificate, &pinned, &chain)?;
+        trusted = [&home, &next]
+            .map(|wallet| PublicKey::of(&wallet.root))
+            .into_iter()
+            .filter(|key| key.kid() == word.root)
+            .collect();
+    }
+    assert_eq!(trusted.first().map(PublicKey::kid), Some(root.root_fingerprint));
+    // What the root keys of before certified can still be proven.
+    for grant in [&first, &second] {
+        let call = app.access.to(access_policy::get_grant_proof(&grant.id));
+        patient.signs(call).done().await.context("no proof of an earlier consent")?;
+    }
     Ok(())
 }

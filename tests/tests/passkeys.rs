@@ -1,4 +1,5 @@
-//! Passkeys in a real browser: a virtual authenticator of Chromium's makes one, opens a session with it, and derives a secret.
+//! Passkeys in a real browser: a virtual authenticator of Chromium's makes one, opens a session with it, and opens the
+//! patient's root key with the secret that it derives.
 
 #![allow(clippy::unwrap_used, missing_docs, reason = "test code")]
 
@@ -7,11 +8,16 @@ use std::net::{TcpListener, TcpStream};
 use std::path::Path;
 use std::process::Command;
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, anyhow};
+use ed25519_dalek::SigningKey;
 use hbc_client::operations::auth;
-use hbc_tests::{Person, TestApp, tools};
+use hbc_tests::wallet::Wallet;
+use hbc_tests::{Person, TestApp, chain, tools};
+use hbc_types::account::Custody;
+use hbc_types::labels::Category;
 use hbc_types::wire::auth::{Me, Sessions, Tokens};
 use hbc_types::wire::passkeys::Passkeys;
+use serde::Deserialize;
 use serde_json::json;
 
 const PAGE: &str = "<!doctype html><title>Passkeys</title>";
@@ -26,6 +32,13 @@ fn answer(mut stream: TcpStream) -> std::io::Result<()> {
         stream,
         "HTTP/1.1 200 OK\r\nContent-Type: text/html\r\nContent-Length: {length}\r\nConnection: close\r\n\r\n{PAGE}"
     )
+}
+
+/// What the program in the browser says.
+#[derive(Deserialize)]
+struct Said {
+    tokens: Tokens,
+    seed: String,
 }
 
 /// Serves an empty page as long as the test runs; answers its origin.
@@ -53,12 +66,15 @@ fn allow(dir: &Path, origin: &str) -> Result<()> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_browser_makes_a_passkey_signs_in_with_it_and_derives_a_secret() -> Result<()> {
+async fn a_browser_makes_a_passkey_signs_in_with_it_and_opens_the_root_key() -> Result<()> {
     let Some(browser) = tools::browser() else { return Ok(()) };
     let Some(_installed) = tools::node("playwright-core") else { return Ok(()) };
     let (page, other) = (serve_page()?, serve_page()?);
     let Some(app) = TestApp::start_with(|dir| allow(dir, &page)).await? else { return Ok(()) };
-    let patient = app.patient().await?;
+    let (patient, doctor) = (app.patient().await?, app.doctor().await?);
+    let record = app.upload(&patient, b"%PDF of a patient with a passkey").await?.id;
+    let (_, member) = app.nodes.first().context("no node")?;
+    let chain = chain::status(member).await?.chain;
     let folder = tempfile::tempdir_in(tools::node_folder())?;
     let program = folder.path().join("passkeys.mjs");
     std::fs::copy(Path::new(env!("CARGO_MANIFEST_DIR")).join("clients/passkeys.js"), &program)?;
@@ -66,9 +82,11 @@ async fn a_browser_makes_a_passkey_signs_in_with_it_and_derives_a_secret() -> Re
     node.arg(program);
     let given = json!({
         "auth": app.stack().auth(), "token": patient.token(), "password": patient.password,
+        "username": patient.username, "patient": patient.account, "chain": chain,
         "browser": browser, "page": page, "other": other,
     });
-    let tokens: Tokens = serde_json::from_str(&tools::say(node, &given).await?)?;
+    let said: Said = serde_json::from_str(&tools::say(node, &given).await?)?;
+    let tokens = said.tokens;
     assert_eq!(tokens.account, patient.account);
     let person = Person { tokens, ..patient };
     let own = person.token();
@@ -81,5 +99,13 @@ async fn a_browser_makes_a_passkey_signs_in_with_it_and_derives_a_secret() -> Re
     assert!(sessions.items.iter().any(|session| session.current && session.second_factor));
     // access-policy knows the session as it knows one that began with a password.
     app.accesses(&person).await?;
+    // With the root key that the passkey opened the patient signs, and nobody else does.
+    assert_eq!(me.custody, Some(Custody::Passkey));
+    let seed: [u8; 32] = hex::decode(said.seed)?.try_into().map_err(|_length| anyhow!("no seed"))?;
+    let wallet = Wallet { root: SigningKey::from_bytes(&seed), ..Wallet::new(&app, chain) };
+    let granted = wallet.grant(&app, (&person, &doctor), app.scope(&[Category::Document])).await?;
+    assert_eq!(granted.custody, Custody::Passkey, "the consent states it");
+    let read = app.received(&doctor, record.as_str(), "TREAT").await?;
+    assert_eq!(read, b"%PDF of a patient with a passkey");
     Ok(())
 }

@@ -7,9 +7,11 @@ use hbc_testkit::authenticator::SoftPasskey;
 use hbc_testkit::http::{FORM, form};
 use hbc_tests::Person;
 use hbc_tests::people::{decision, signature};
-use hbc_types::account::AgencyType;
+use hbc_tests::wallet::Wallet;
+use hbc_types::account::{AgencyType, Custody};
 use hbc_types::keys::{PublicKey, possession_text};
 use hbc_types::secret::{Bytes, SecretText};
+use hbc_types::wire::custody::RootWrap;
 use hbc_types::wire::devices::{NewDevice, PairingCode};
 use hbc_types::wire::oauth::JWT_BEARER;
 use hbc_types::wire::preferences::Preferences;
@@ -183,6 +185,62 @@ async fn passkeys(world: &World) -> Result<Vec<Case>> {
             .stranger_with(carol, &proof(carol), &[404])
             .stranger_with(hope, &proof(hope), &[404])
             .rightful(alice),
+    ])
+}
+
+/// vera's root key is opened by two passkeys.
+async fn custody(world: &World) -> Result<Vec<Case>> {
+    let World { app, chain, alice, bob, dora, hope, operator, leaver, .. } = world;
+    let wallet = Wallet::new(app, *chain);
+    let (vera, _created) = app.sign_up_patient(&wallet.sign_up(app.new_patient())).await?;
+    let mut passkeys = Vec::new();
+    for _device in 0..2 {
+        let call = app.auth.to(auth::prepare_passkey()).json(&proof(&vera));
+        let options = serde_json::to_value(vera.signs(call).fetch().await?)?;
+        let passkey = SoftPasskey::new(&options, ORIGIN, &app.random, false);
+        let body = json!({"name": "Phone", "credential": passkey.made(&options)});
+        let known = vera.signs(app.auth.to(auth::register_passkey()).json(&body)).fetch().await?;
+        passkeys.push((passkey, known.id));
+    }
+    let (salt, wrapped) = (Bytes::from([1; 32].as_slice()), Bytes::from([2; 60].as_slice()));
+    let wraps = passkeys.iter().map(|(_, id)| RootWrap {
+        passkey: Some(id.clone()),
+        salt: salt.clone(),
+        wrapped: wrapped.clone(),
+    });
+    let mut new = wallet.custody(app, &vera, Some(&wallet.root))?;
+    (new.custody, new.wraps) = (Custody::Passkey, wraps.collect());
+    vera.signs(app.auth.to(auth::set_custody()).json(&new))
+        .fetch()
+        .await
+        .context("no custody by passkeys")?;
+    let call = app.auth.to(auth::prepare_passkey_step_up());
+    let request = serde_json::to_value(vera.signs(call).fetch().await?)?;
+    let (passkey, id) = passkeys.first_mut().context("no passkey")?;
+    let shown = json!({"credential": passkey.used(&request)});
+    let root = PublicKey::of(&wallet.root).kid();
+    let wrap = |person: &Person| json!({"root_fingerprint": root, "salt": salt, "wrapped": wrapped, "password": person.password});
+    let another = |person: &Person| json!({"custody": "server", "password": person.password});
+    let patients_only = |case: Case| {
+        [dora, hope, operator].into_iter().fold(case, |case, other| case.stranger(other, &FORBIDDEN))
+    };
+    Ok(vec![
+        patients_only(Case::new("auth PUT /v1/me/custody", &[]).json(&another(leaver)))
+            .stranger(bob, &WRONG_PASSWORD)
+            .rightful(leaver),
+        patients_only(Case::new("auth GET /v1/me/root-wraps", &[])).sees_nothing(bob).rightful(&vera),
+        patients_only(
+            Case::new("auth PUT /v1/me/passkeys/{id}/root-wrap", &[id.as_str()]).json(&wrap(&vera)),
+        )
+        .stranger_with(alice, &wrap(alice), &[404, 409])
+        .rightful(&vera),
+        Case::new("auth POST /v1/sessions/current/passkey-challenges", &[])
+            .stranger(bob, &[409])
+            .rightful(&vera),
+        Case::new("auth POST /v1/sessions/current/step-up/passkey", &[])
+            .json(&shown)
+            .stranger(bob, &[409])
+            .rightful(&vera),
     ])
 }
 
@@ -394,6 +452,7 @@ fn sessions(world: &World) -> Result<Vec<Case>> {
 pub async fn cases(world: &World) -> Result<Vec<Case>> {
     let mut all = public(world);
     all.extend(signatures(world));
+    all.extend(custody(world).await?);
     all.extend(own(world));
     all.extend(passkeys(world).await?);
     all.extend(agencies(world)?);

@@ -2,19 +2,18 @@
 
 use anyhow::{Context as _, Result};
 use data_encoding::BASE32_NOPAD;
-use ed25519_dalek::{Signer as _, SigningKey};
 use hbc_client::operations::{auth, storage};
 use hbc_testkit::clients::{ClientKey, claims};
 use hbc_testkit::http::{FORM, form};
 use hbc_tests::consents::new_grant;
 use hbc_tests::devices::Device;
+use hbc_tests::wallet::Wallet;
 use hbc_tests::{Person, TestApp};
 use hbc_types::Digest;
-use hbc_types::account::{AgencyType, Custody};
+use hbc_types::account::AgencyType;
 use hbc_types::ids::{AppId, AuthorizationId, PairingId, RecordId};
-use hbc_types::keys::{PublicKey, root_possession_text};
 use hbc_types::labels::Category;
-use hbc_types::secret::{Bytes, SecretText};
+use hbc_types::secret::SecretText;
 use hbc_types::wire::access::{AccessRequestView, GrantDraft, GrantView};
 use hbc_types::wire::apps::AppView;
 use hbc_types::wire::auth::{AgencyView, ConsentSignatureRequest, NewAgency, TotpPrepared};
@@ -276,14 +275,7 @@ async fn apps(app: &TestApp, operator: &Person, alice: &Person) -> Result<Apps> 
 }
 
 async fn carol(app: &TestApp, chain: &Digest) -> Result<Person> {
-    let root = SigningKey::from_bytes(&app.random.bytes());
-    let public = PublicKey::of(&root);
-    let mut new = app.new_patient();
-    let text = root_possession_text(chain, &public.kid(), None, &new.username);
-    new.custody = Custody::Client;
-    new.root_public_key = Some(Bytes::from(public.as_bytes().as_slice()));
-    new.root_pop = Some(Bytes::from(root.sign(&text).to_bytes().as_slice()));
-    Ok(app.sign_up_patient(&new).await?.0)
+    Ok(app.sign_up_patient(&Wallet::new(app, *chain).sign_up(app.new_patient())).await?.0)
 }
 
 async fn tess(app: &TestApp) -> Result<(Person, Vec<u8>)> {

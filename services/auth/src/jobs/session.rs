@@ -27,6 +27,20 @@ pub async fn end_session(
     Ok(enqueue::<TellSession>(tx, &session.id, now).await?)
 }
 
+/// Tells a patient's keys again, where they took the place of others: a database that was set back to those has them from here. A
+/// refusal keeps nobody from signing in.
+async fn tell_keys(app: &App, session: &Session) -> Result<(), JobError> {
+    let account = app.store.rows.account(app.db.reads(), session.account.as_str()).await?;
+    let Some(account) = account.filter(|account| account.root_certificate.is_some()) else { return Ok(()) };
+    match push::pin(app, &account).await {
+        Err(error) if error.status().is_some_and(|status| status < 500) => {
+            tracing::warn!(account.id = %account.id, %error, "access-policy does not take a patient's keys");
+            Ok(())
+        }
+        outcome => Ok(outcome?),
+    }
+}
+
 /// Tells how a session stands.
 pub struct TellSession;
 
@@ -42,7 +56,10 @@ impl Job for TellSession {
             Some(Session { ended_at: Some(ended_at), .. }) => {
                 Ok(push::deny_session(app, &session, ended_at).await?)
             }
-            Some(open) if open.is_live(app.clock.now()) => Ok(push::open_session(app, &open).await?),
+            Some(open) if open.is_live(app.clock.now()) => {
+                tell_keys(app, &open).await?;
+                Ok(push::open_session(app, &open).await?)
+            }
             Some(_) | None => Ok(()),
         }
     }

@@ -160,6 +160,11 @@ async fn a_patient_takes_their_keys_from_the_server() {
         // The keys are never handed back, nor does the server name others.
         let token =
             app.try_login("alice", "seven grey herons stand still").await.expect(201).text("access_token");
+        assert_eq!(
+            key(&pins(&app).await.pop().unwrap()["root_public_key"]),
+            root,
+            "told again with each sign-in"
+        );
         let mut back = json!({"custody": "server", "password": "seven grey herons stand still"});
         app.put(CUSTODY, &token, back.clone()).await.refused(409, "conflict");
         back = Wallet::new(&app).change(&app, "alice", "client");

@@ -11,7 +11,7 @@ use hbc_types::keys::{PublicKey, possession_text, root_possession_text};
 use hbc_types::secret::Bytes;
 use hbc_types::wire::access::{GrantSignature, GrantState, GrantView, Scope};
 use hbc_types::wire::auth::{ConsentKeyRegistered, NewConsentKey, NewPatient};
-use hbc_types::wire::custody::NewCustody;
+use hbc_types::wire::custody::{NewCustody, NewRootClaim};
 
 use anyhow::{Context as _, Result};
 
@@ -91,6 +91,20 @@ impl Wallet {
             password: patient.password.clone(),
             totp: None,
         })
+    }
+
+    /// A claim to these keys, whose owner has none of those before.
+    #[must_use]
+    pub fn claim(&self, patient: &Person) -> NewRootClaim {
+        let (root_pop, recovery_pop) = self.shown(&patient.username);
+        NewRootClaim {
+            root_public_key: raw(&self.root),
+            root_pop,
+            recovery_public_key: Some(raw(&self.recovery)),
+            recovery_pop: Some(recovery_pop),
+            password: patient.password.clone(),
+            totp: None,
+        }
     }
 
     /// The registration of the consent key.

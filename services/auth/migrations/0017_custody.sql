@@ -15,3 +15,26 @@ CREATE TABLE root_wraps (
     mac           BYTEA  NOT NULL,
     PRIMARY KEY (account, passkey)
 );
+
+-- Keys that patients claim who have none of those before; `body` and `salt` open the commitment of operators' orders. `mac` covers
+-- every other column.
+CREATE TABLE root_claims (
+    account             TEXT   NOT NULL PRIMARY KEY,
+    root                TEXT   NOT NULL UNIQUE,
+    root_public_key     BYTEA  NOT NULL,
+    recovery_public_key BYTEA,
+    salt                BYTEA  NOT NULL,
+    claimed_at_ms       BIGINT NOT NULL,
+    mac                 BYTEA  NOT NULL
+);
+
+-- Orders that operators signed about claimed root keys, and which of them are final.
+CREATE TABLE root_orders (
+    txid         TEXT   NOT NULL PRIMARY KEY,
+    root         TEXT   NOT NULL,
+    operator     TEXT   NOT NULL,
+    signed_at_ms BIGINT NOT NULL,
+    final_at_ms  BIGINT,
+    mac          BYTEA  NOT NULL,
+    UNIQUE (root, operator)
+);

@@ -7,7 +7,7 @@ use hbc_db::Tx;
 use crate::app::App;
 use crate::domain::floors::Changes;
 use crate::error::Error;
-use crate::flows::{apps, members, staff};
+use crate::flows::{apps, members, root_claims, staff};
 
 /// This service's side of the ledger.
 #[derive(Clone, Debug)]
@@ -50,6 +50,7 @@ impl LedgerEvents for Events {
             Payload::Affiliation(_) => members::finalised(rows, tx, event.transaction.txid, event.now).await,
             Payload::Order(order) => {
                 let (txid, approvals) = (event.transaction.txid, self.0.approvals);
+                root_claims::finalised(rows, tx, txid, event.now).await?;
                 apps::finalised(rows, tx, txid, order, approvals, event.now).await
             }
             Payload::ConsentKey(_)

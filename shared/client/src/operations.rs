@@ -15,7 +15,7 @@ use hbc_types::wire::auth::{
     PatientCreated, RecoveryCodes, RevocationSignature, Sessions, SteppedUp, Tokens, TotpPrepared,
     UnfreezeSignature,
 };
-use hbc_types::wire::custody::{CustodyChanged, RootWraps};
+use hbc_types::wire::custody::{CustodyChanged, RootClaim, RootClaims, RootWraps};
 use hbc_types::wire::devices::{
     DevicePairings, DeviceRegistered, PairedDevice, PairedDevices, PairingClaimed, PairingCode, PairingEnded,
 };
@@ -164,6 +164,11 @@ operations! {
         put_root_wrap(id) = PUT "/v1/me/passkeys/{id}/root-wrap" -> ();
         list_root_wraps() = GET "/v1/me/root-wraps" -> RootWraps;
         set_custody() = PUT "/v1/me/custody" -> CustodyChanged;
+        claim_root() = PUT "/v1/me/root-claim" -> RootClaim;
+        show_root_claim() = GET "/v1/me/root-claim" -> RootClaim;
+        withdraw_root_claim() = DELETE "/v1/me/root-claim" -> Denial;
+        list_root_claims() = GET "/v1/root-claims" -> RootClaims;
+        approve_root_claim(id) = POST "/v1/root-claims/{id}/approvals" -> RootClaim;
         prepare_passkey() = POST "/v1/me/passkey-challenges" -> PasskeyCreation;
         prepare_passkey_log_in() = POST "/v1/passkey-challenges" -> PasskeyRequest;
         prepare_passkey_step_up() = POST "/v1/sessions/current/passkey-challenges" -> PasskeyRequest;
@@ -195,6 +200,8 @@ operations! {
         unwrap_keys() = POST "/internal/v1/keys/unwrap" -> Unwrapped;
         void_numbers() = POST "/internal/v1/keys/void" -> ();
         pin_patient() = POST "/internal/v1/patients" -> ();
+        put_root_claim(id) = PUT "/internal/v1/patients/{id}/root-claim" -> ();
+        delete_root_claim(id) = DELETE "/internal/v1/patients/{id}/root-claim" -> ();
         get_consent_version(id) = GET "/internal/v1/patients/{id}/consent-version" -> ConsentVersion;
         put_subject(id) = PUT "/internal/v1/subjects/{id}" -> ();
         list_access_requests() = GET "/v1/access-requests" -> AccessRequestPage;

@@ -190,7 +190,7 @@ async fn passkeys(world: &World) -> Result<Vec<Case>> {
 
 /// vera's root key is opened by two passkeys.
 async fn custody(world: &World) -> Result<Vec<Case>> {
-    let World { app, chain, alice, bob, dora, hope, operator, leaver, .. } = world;
+    let World { app, chain, alice, bob, carol, dora, hope, operator, leaver, .. } = world;
     let wallet = Wallet::new(app, *chain);
     let (vera, _created) = app.sign_up_patient(&wallet.sign_up(app.new_patient())).await?;
     let mut passkeys = Vec::new();
@@ -221,6 +221,8 @@ async fn custody(world: &World) -> Result<Vec<Case>> {
     let root = PublicKey::of(&wallet.root).kid();
     let wrap = |person: &Person| json!({"root_fingerprint": root, "salt": salt, "wrapped": wrapped, "password": person.password});
     let another = |person: &Person| json!({"custody": "server", "password": person.password});
+    let lost = |person: &Person| Wallet::new(app, *chain).claim(person);
+    let claimed = vera.signs(app.auth.to(auth::claim_root()).json(&lost(&vera))).fetch().await?;
     let patients_only = |case: Case| {
         [dora, hope, operator].into_iter().fold(case, |case, other| case.stranger(other, &FORBIDDEN))
     };
@@ -234,6 +236,20 @@ async fn custody(world: &World) -> Result<Vec<Case>> {
         )
         .stranger_with(alice, &wrap(alice), &[404, 409])
         .rightful(&vera),
+        patients_only(Case::new("auth PUT /v1/me/root-claim", &[]).json(&lost(carol)))
+            .stranger_with(bob, &lost(bob), &[409])
+            .rightful(carol),
+        patients_only(Case::new("auth GET /v1/me/root-claim", &[])).stranger(bob, &[404]).rightful(&vera),
+        Case::new("auth GET /v1/root-claims", &[])
+            .stranger(alice, &FORBIDDEN)
+            .stranger(dora, &FORBIDDEN)
+            .rightful(operator),
+        Case::new("auth POST /v1/root-claims/{id}/approvals", &[claimed.patient.as_str()])
+            .json(&proof(operator))
+            .stranger_with(alice, &proof(alice), &FORBIDDEN)
+            .stranger_with(dora, &proof(dora), &FORBIDDEN)
+            .rightful(operator),
+        patients_only(Case::new("auth DELETE /v1/me/root-claim", &[])).for_everybody(OWN).rightful(&vera),
         Case::new("auth POST /v1/sessions/current/passkey-challenges", &[])
             .stranger(bob, &[409])
             .rightful(&vera),

@@ -29,6 +29,7 @@ use zeroize::Zeroizing;
 use crate::domain::floors::{self, Change};
 use crate::domain::grant::Grant;
 use crate::domain::policy::Principal;
+use crate::domain::roots::Claim;
 use crate::domain::staff::{Membership, Record, Vote};
 
 /// Bytes of a nonce.
@@ -62,9 +63,9 @@ pub struct Pin {
 /// What brought a patient's keys in the place of others.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RootChange {
-    /// The certificate, signed by one of the keys before.
-    pub certificate: String,
-    /// When it was signed: later than the one before.
+    /// The certificate, signed by one of the keys before; none: operators ordered it.
+    pub certificate: Option<String>,
+    /// When it was signed, or acted: later than the one before.
     pub signed_at: Timestamp,
 }
 
@@ -152,7 +153,7 @@ fn pin_parts(pin: &Pin) -> Vec<Vec<u8>> {
     // A pin has neither before its patient makes a recovery key, or another root key.
     parts.extend(recovery.as_ref().map(|key| [b"r".as_slice(), key.as_bytes()].concat()));
     if let Some(RootChange { certificate, signed_at }) = change {
-        parts.extend([b"root-change".to_vec(), text(Some(certificate)), time(Some(*signed_at))]);
+        parts.extend([b"root-change".to_vec(), text(certificate.as_deref()), time(Some(*signed_at))]);
     }
     parts
 }
@@ -547,6 +548,17 @@ impl RowProtection {
         self.macs.check("grants", &[Column::Bytes(&ended_text(grant))], mac)
     }
 
+    /// The MAC of a claim to a patient's root key.
+    #[must_use]
+    pub fn root_claim(&self, claim: &Claim) -> [u8; RowMac::BYTES] {
+        self.macs.compute("root_claims", &[Column::Bytes(&claim.text())])
+    }
+
+    /// Checks the MAC of a claim to a patient's root key.
+    pub fn check_root_claim(&self, claim: &Claim, mac: &[u8]) -> Result<(), RowMacError> {
+        self.macs.check("root_claims", &[Column::Bytes(&claim.text())], mac)
+    }
+
     /// The MAC of an account.
     #[must_use]
     pub fn account(&self, account: &Account) -> [u8; RowMac::BYTES] {
@@ -658,7 +670,7 @@ mod tests {
             |rights| rights.pin.recovery = Some(PublicKey::from_bytes([3; 32])),
             |rights| {
                 let signed_at = Timestamp::from_ms(7);
-                rights.pin.change = Some(RootChange { certificate: "c".to_owned(), signed_at });
+                rights.pin.change = Some(RootChange { certificate: Some("c".to_owned()), signed_at });
             },
             |rights| rights.pin.frozen_at = Some(Timestamp::from_ms(5)),
             |rights| rights.grants[0].scope.future_records = false,

@@ -107,14 +107,14 @@ impl Record {
 }
 
 impl Record {
-    /// Counts a final order about an app, which is known by its order's subject; says whether that was news. One that was ended
+    /// Counts a final order about an app or a root key, which are known by their order's subject; says whether that was news. One that was ended
     /// does not come back: another registration is another app.
     pub fn take_order(&mut self, order: &Order, signer: Digest, approvers: &Approvers) -> bool {
         let Order { commitment, kind, nonce, subject, chain: _, iat: _ } = order;
         let status = match kind {
-            OrderKind::AppRegistered => StaffStatus::Active,
+            OrderKind::AppRegistered | OrderKind::RootReplaced => StaffStatus::Active,
             OrderKind::AppEnded => StaffStatus::Revoked,
-            OrderKind::MisuseLifted | OrderKind::RestoreLifted | OrderKind::RootReplaced => return false,
+            OrderKind::MisuseLifted | OrderKind::RestoreLifted => return false,
         };
         let is_over = self.status == Some(StaffStatus::Revoked) || self.status == Some(status);
         if *subject != self.key || *nonce != 0 || is_over || !approvers.operators.contains(&signer) {

@@ -5,20 +5,21 @@
 //!
 //! Why: decision 0136.
 
+use hbc_chain::payload::StaffStatus;
 use hbc_db::{Lock, Tx};
 use hbc_types::account::Custody;
 use hbc_types::ids::{AccountId, PatientId};
 use hbc_types::keys::PublicKey;
 use hbc_types::labels::Sensitivity;
 use hbc_types::secret::Bytes;
-use hbc_types::wire::access::{FormerRoot, PinPatient, RootView};
+use hbc_types::wire::access::{ClaimedRoot, FormerRoot, NewRootClaim, PinPatient, RootView};
 use hbc_types::{Digest, Timestamp};
 
 use crate::app::{App, Who};
 use crate::domain::floors::{self, Changes};
 use crate::domain::keys::KekId;
 use crate::domain::rights::{Pin, Rights, RootChange};
-use crate::domain::roots::Keys;
+use crate::domain::roots::{Claim, Keys};
 use crate::error::Error;
 use crate::flows::consents::{rights_of, root_key};
 use crate::flows::requests::active_caller;
@@ -49,7 +50,6 @@ pub async fn pin(app: &App, request: PinPatient) -> Result<bool, Error> {
             if keys.are_of(&rights.pin) {
                 return Ok(false);
             }
-            let certificate = certificate.ok_or(Error::Conflict("another root key is pinned"))?;
             replace(&this, tx, rights, (keys, certificate), (&changes, now)).await?;
             Ok(false)
         })
@@ -104,21 +104,29 @@ async fn insert(app: &App, tx: &mut Tx, pin: Pin) -> Result<(), Error> {
     store::keys::insert_kek(tx, &id, &wrapped, pin.pinned_at).await
 }
 
-/// Has keys take the place of the pinned ones, by the certificate of one of these.
+/// Has keys take the place of the pinned ones, by the certificate of one of these, or as they were claimed and ordered.
 async fn replace(
     app: &App,
     tx: &mut Tx,
     mut rights: Rights,
-    (keys, certificate): (Keys, String),
+    (keys, certificate): (Keys, Option<String>),
     (changes, now): (&Changes, Timestamp),
 ) -> Result<(), Error> {
     let before = rights.pin.clone();
     let floor = floors::root(app.protection.floors(), &before.patient);
-    let signed_at = keys.accept(&certificate, &before, (root_key(&before)?, app.chain, floor), now)?;
-    store::roots::keep(tx, &before, &certificate, now).await?;
+    let signed_at = match &certificate {
+        Some(text) => keys.accept(text, &before, (root_key(&before)?, app.chain, floor), now)?,
+        None => {
+            ordered(app, tx, &before, &keys, now).await?;
+            now.max(Timestamp::from_ms(floor.saturating_add(1)))
+        }
+    };
+    store::roots::keep(tx, &before, certificate.clone(), now).await?;
+    store::roots::remove_claim(tx, &before.patient).await?;
     let fingerprint = keys.root.kid();
     if fingerprint != before.root_fingerprint {
-        end_consents(app, tx, &mut rights, Digest::of(certificate.as_bytes()), now).await?;
+        let by = certificate.as_ref().map_or(fingerprint, |text| Digest::of(text.as_bytes()));
+        end_consents(app, tx, &mut rights, by, now).await?;
         for (id, wrapped) in store::keys::keks_of(tx, &before.patient).await? {
             let roots = (&before.root_fingerprint, &fingerprint);
             let wrapped = app.master.rewrap_kek(&id, roots, &wrapped, &app.random)?;
@@ -137,6 +145,50 @@ async fn replace(
     };
     store::rights::commit(tx, &app.protection, rights, (changes, now)).await?;
     Ok(())
+}
+
+/// Whether keys that nobody vouches for may act: claimed long enough ago, and ordered by enough operators.
+async fn ordered(app: &App, tx: &mut Tx, pin: &Pin, keys: &Keys, now: Timestamp) -> Result<(), Error> {
+    app.protection.check_root_age(pin)?;
+    let claim = store::roots::claim(tx, &app.protection, &pin.patient).await?;
+    let same = |claim: &Claim| (claim.root, claim.recovery) == (keys.root, keys.recovery);
+    let claim = claim.filter(same).ok_or(Error::Conflict("another root key is pinned"))?;
+    if now < claim.acts_from() {
+        return Err(Error::Conflict("the claim has not waited for three days"));
+    }
+    let order = store::staff::staff(tx, &app.protection, claim.root.kid()).await?;
+    match order.is_some_and(|order| order.status == Some(StaffStatus::Active)) {
+        true => Ok(()),
+        false => {
+            Err(Error::Conflict("operators have not ordered it, as far as the ledger was followed here"))
+        }
+    }
+}
+
+/// Keeps a claim, from now on; the same again changes nothing.
+pub async fn claim(app: &App, patient: PatientId, new: NewRootClaim) -> Result<(), Error> {
+    let root = key("root_public_key", &new.root_public_key)?;
+    let recovery = new.recovery_public_key.map(|raw| key("recovery_public_key", &raw)).transpose()?;
+    let (this, claimed_at) = (app.clone(), app.clock.now());
+    app.write(vec![Lock::exclusive(patient.as_str())], move |tx| {
+        Box::pin(async move {
+            let known = store::roots::claim(tx, &this.protection, &patient).await?;
+            if known.is_some_and(|known| (known.root, known.recovery) == (root, recovery)) {
+                return Ok(());
+            }
+            let claim = Claim { patient, root, recovery, claimed_at };
+            store::roots::put_claim(tx, &this.protection, &claim).await
+        })
+    })
+    .await
+}
+
+/// Forgets a claim: the patient, or who signs in as they do, objects.
+pub async fn withdraw(app: &App, patient: PatientId) -> Result<(), Error> {
+    app.write(vec![Lock::exclusive(patient.as_str())], move |tx| {
+        Box::pin(async move { store::roots::remove_claim(tx, &patient).await })
+    })
+    .await
 }
 
 /// Ends what was given under the root key of before.
@@ -166,15 +218,21 @@ pub async fn view(app: &App, who: &Who, patient: &PatientId) -> Result<RootView,
         if patient.is_directory() || !related {
             return Err(Error::NotFound);
         }
-        Ok((rights.pin, store::roots::former(tx, patient).await?))
+        let claim = if own { store::roots::claim(tx, &app.protection, patient).await? } else { None };
+        Ok((rights.pin, store::roots::former(tx, patient).await?, claim))
     });
-    let (pin, former) = read.await?;
+    let (pin, former, claim) = read.await?;
     Ok(RootView {
         root_fingerprint: pin.root_fingerprint,
         custody: pin.custody,
         recovery_fingerprint: pin.recovery.map(|key| key.kid()),
         since: pin.pinned_at,
         former: former.into_iter().map(told).collect(),
+        claim: claim.map(|claim| ClaimedRoot {
+            root_fingerprint: claim.root.kid(),
+            since: claim.claimed_at,
+            acts_from: claim.acts_from(),
+        }),
     })
 }
 

@@ -9,7 +9,8 @@ use hbc_types::problem::Slug;
 use hbc_types::purpose::{Action, Purpose};
 use hbc_types::wire::access::{
     Admission, AdmissionRequest, AnchoredRequest, ConsentVersion, DataKeys, DataKeysRequest, DecisionAnswer,
-    DecisionRequest, NewDenial, NewSession, PinPatient, Subject, UnwrapRequest, Unwrapped, VoidRequest,
+    DecisionRequest, NewDenial, NewRootClaim, NewSession, PinPatient, Subject, UnwrapRequest, Unwrapped,
+    VoidRequest,
 };
 
 use crate::app::{App, Who};
@@ -72,6 +73,40 @@ pub async fn pin_patient(
     let new = roots::pin(&app, body.into_value()).await?;
     let status = if new { StatusCode::CREATED } else { StatusCode::OK };
     Ok(HttpResponse::build(status).finish())
+}
+
+/// auth tells that a patient who has none of the pinned keys claims others. They act three days later at the earliest, and once
+/// operators ordered it.
+#[utoipa::path(
+    tag = "internal", operation_id = "put_root_claim", request_body = NewRootClaim, security(("service" = [])),
+    params(("id" = PatientId, Path)),
+    responses((status = 204, description = "Durably stored")),
+)]
+#[put("/internal/v1/patients/{id}/root-claim")]
+pub async fn put_root_claim(
+    _auth: Service<FromAuth>,
+    id: web::Path<PatientId>,
+    body: StrictJson<NewRootClaim>,
+    app: web::Data<App>,
+) -> Result<HttpResponse, Problem> {
+    roots::claim(&app, id.into_inner(), body.into_value()).await?;
+    Ok(no_content())
+}
+
+/// auth tells that a claim is over.
+#[utoipa::path(
+    tag = "internal", operation_id = "delete_root_claim", security(("service" = [])),
+    params(("id" = PatientId, Path)),
+    responses((status = 204, description = "There is none")),
+)]
+#[delete("/internal/v1/patients/{id}/root-claim")]
+pub async fn delete_root_claim(
+    _auth: Service<FromAuth>,
+    id: web::Path<PatientId>,
+    app: web::Data<App>,
+) -> Result<HttpResponse, Problem> {
+    roots::withdraw(&app, id.into_inner()).await?;
+    Ok(no_content())
 }
 
 /// auth tells that somebody signed in. Until it does, the session's tokens open nothing.

@@ -45,6 +45,8 @@ pub fn table(routes: &mut Routes<'_>) {
         .service(explain::explain)
         .service(internal::put_subject)
         .service(internal::pin_patient)
+        .service(internal::put_root_claim)
+        .service(internal::delete_root_claim)
         .service(internal::put_session)
         .service(internal::put_denial)
         .service(internal::delete_denial)

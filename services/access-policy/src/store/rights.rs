@@ -63,7 +63,7 @@ pub async fn rights_under_any_root(
 fn read_pin(row: &AnyRow) -> Result<Pin, DbError> {
     let row = Reader(row);
     let certificate = row.text_opt("root_certificate")?;
-    let change = certificate.zip(row.time_opt("root_signed_at_ms")?);
+    let signed_at = row.time_opt("root_signed_at_ms")?;
     Ok(Pin {
         patient: row.parsed("id")?,
         root_public_key: row.bytes("root_public_key")?,
@@ -74,7 +74,7 @@ fn read_pin(row: &AnyRow) -> Result<Pin, DbError> {
         frozen_at: row.time_opt("frozen_at_ms")?,
         pinned_at: row.time("pinned_at_ms")?,
         recovery: row.array_opt("recovery_public_key")?.map(PublicKey::from_bytes),
-        change: change.map(|(certificate, signed_at)| RootChange { certificate, signed_at }),
+        change: signed_at.map(|signed_at| RootChange { certificate, signed_at }),
     })
 }
 
@@ -154,10 +154,8 @@ pub async fn commit(
         recovery,
         change,
     } = &rights.pin;
-    let (certificate, signed_at) = change
-        .as_ref()
-        .map(|RootChange { certificate, signed_at }| (certificate.clone(), *signed_at))
-        .unzip();
+    let certificate = change.as_ref().and_then(|change| change.certificate.clone());
+    let signed_at = change.as_ref().map(|change| change.signed_at);
     let done = sqlx::query(
         "UPDATE patients SET consent_version = $2, kek_epoch = $3, frozen_at_ms = $4, root_public_key = $5,
              root_fingerprint = $6, custody = $7, pinned_at_ms = $8, recovery_public_key = $9, root_certificate = $10,

@@ -4,6 +4,9 @@ use std::time::Duration;
 
 use ed25519_dalek::SigningKey;
 use hbc_chain::certificate::RootCertificate;
+use hbc_chain::payload::{Order, OrderKind, Payload};
+use hbc_chain::tx;
+use hbc_testkit::chain::{OPERATOR, key};
 use hbc_testkit::http::Reply;
 use hbc_types::Digest;
 use hbc_types::account::{AgencyType, Custody};
@@ -12,7 +15,7 @@ use hbc_types::keys::PublicKey;
 use hbc_types::labels::{Category, Sensitivity};
 use hbc_types::purpose::Purpose;
 use hbc_types::secret::Bytes;
-use hbc_types::wire::access::{GrantView, Labels, PinPatient, RootView};
+use hbc_types::wire::access::{GrantView, Labels, NewRootClaim, PinPatient, RootView};
 use reqwest::Method;
 
 use crate::world::{PatientUser, World, labels, world, worlds};
@@ -92,7 +95,10 @@ async fn with_another_root_key_every_consent_ends_and_the_records_stay_the_patie
         assert_eq!((view.root_fingerprint, view.custody), (PublicKey::of(&next).kid(), Custody::Passkey));
         assert_eq!(view.recovery_fingerprint, Some(PublicKey::of(&recovery).kid()));
         let [before] = view.former.as_slice() else { panic!("{:?}", view.former) };
-        assert_eq!((&before.root_public_key, &before.certificate), (&raw(&patient.root), &word));
+        assert_eq!(
+            (&before.root_public_key, before.certificate.as_ref()),
+            (&raw(&patient.root), Some(&word))
+        );
         assert_eq!((before.custody, before.until), (Custody::Server, view.since));
         let unrelated = w.get(&format!("/v1/patients/{}/root", patient.id), &doctor.user).await;
         assert_eq!(unrelated.problem(), "404 not_found");
@@ -152,7 +158,7 @@ async fn a_recovery_key_names_the_next_root_and_no_certificate_counts_twice() {
         }
         let former = root(&w, &patient).await.former;
         assert_eq!(
-            former.iter().map(|root| &root.certificate).collect::<Vec<_>>(),
+            former.iter().flat_map(|root| &root.certificate).collect::<Vec<_>>(),
             words.iter().collect::<Vec<_>>()
         );
         // The recovery key is still the same, and what it signed is of before.
@@ -231,4 +237,66 @@ async fn a_root_key_of_before_lifts_no_freeze() {
     let order = w.unfreeze(&patient, None);
     assert_eq!(w.send(Method::DELETE, "/v1/me/freeze", &patient.user, &order).await.status, 204);
     assert_eq!(w.read(&patient.user, &written).await.keys.len(), 1);
+}
+
+/// Nobody has the pinned keys: claimed ones act after three days of this service's own clock, once operators ordered it.
+#[tokio::test]
+async fn claimed_keys_wait_for_three_days_and_an_order() {
+    for w in worlds().await {
+        let (patient, doctor) = (w.patient_with(Custody::Client).await, w.agency(AgencyType::Doctor).await);
+        let written = w.write(&patient.user, &patient.id, &[labels(Category::Laboratory)]).await;
+        let [next, other] = [(); 2].map(|()| w.signing_key());
+        let claim = NewRootClaim { root_public_key: raw(&next), recovery_public_key: None };
+        let path = format!("{PATIENTS}/{}/root-claim", patient.id);
+        let id = patient.id.clone();
+        let telling = |root: &SigningKey| PinPatient {
+            patient: id.clone(),
+            root_public_key: raw(root),
+            recovery_public_key: None,
+            custody: Custody::Client,
+            certificate: None,
+        };
+        assert_eq!(pin(&w, &telling(&next)).await.problem(), "409 conflict");
+        assert_eq!(w.auth(Method::PUT, &path, &claim).await.status, 204);
+        w.clock.advance(Duration::from_secs(72 * 3_600 - 1));
+        assert_eq!(w.auth(Method::PUT, &path, &claim).await.status, 204, "the same again waits on");
+        let claimed = root(&w, &patient).await.claim.unwrap();
+        assert_eq!(claimed.root_fingerprint, PublicKey::of(&next).kid());
+        assert_eq!(claimed.acts_from, w.now().plus(Duration::from_secs(1)));
+        w.finalise(&[&root_order(&w, &next)]).await;
+        assert_eq!(pin(&w, &telling(&next)).await.problem(), "409 conflict", "a second is missing");
+        w.clock.advance(Duration::from_secs(1));
+        assert_eq!(pin(&w, &telling(&other)).await.problem(), "409 conflict");
+        assert_eq!(pin(&w, &telling(&next)).await.status, 200);
+        let view = root(&w, &patient).await;
+        assert_eq!((view.root_fingerprint, view.claim.is_none()), (claimed.root_fingerprint, true));
+        assert!(view.former[0].certificate.is_none());
+        let patient = PatientUser { root: next, ..patient };
+        assert_eq!(w.read(&patient.user, &written).await.keys.len(), 1);
+        assert!(w.read(&doctor.user, &written).await.keys.is_empty());
+        // One that nobody ordered, one that was withdrawn, one that another hand made older.
+        let claim = NewRootClaim { root_public_key: raw(&other), recovery_public_key: None };
+        assert_eq!(w.auth(Method::PUT, &path, &claim).await.status, 204);
+        w.by_hand("UPDATE root_claims SET claimed_at_ms = 1").await;
+        assert_eq!(pin(&w, &telling(&other)).await.problem(), "403 denied integrity");
+        assert_eq!(w.auth(Method::DELETE, &path, &()).await.status, 204);
+        assert_eq!(w.auth(Method::PUT, &path, &claim).await.status, 204);
+        w.clock.advance(Duration::from_secs(80 * 3_600));
+        assert_eq!(pin(&w, &telling(&other)).await.problem(), "409 conflict", "operators did not order it");
+        w.finalise(&[&root_order(&w, &other)]).await;
+        assert_eq!(w.auth(Method::DELETE, &path, &()).await.status, 204);
+        assert_eq!(pin(&w, &telling(&other)).await.problem(), "409 conflict", "it was withdrawn");
+    }
+}
+
+fn root_order(w: &World, root: &SigningKey) -> String {
+    let payload = Payload::Order(Order {
+        chain: w.chain,
+        commitment: Digest::of(b"why"),
+        iat: w.now().unsigned_ms(),
+        kind: OrderKind::RootReplaced,
+        nonce: 0,
+        subject: PublicKey::of(root).kid(),
+    });
+    tx::sign(&key(OPERATOR), &payload).unwrap()
 }

@@ -25,7 +25,7 @@ use crate::error::Error;
 use crate::flows::account::{open_key, rewrap};
 use crate::flows::login::{Origin, Proof, Proven, prove};
 use crate::flows::sessions::{current, end_all, still_own};
-use crate::flows::{codes, consents};
+use crate::flows::{codes, consents, root_claims};
 use crate::jobs::{TellRootKey, push};
 use crate::store::Rows;
 use crate::store::accounts::Account;
@@ -56,7 +56,8 @@ pub fn keys_of(account: &Account) -> Keys {
 struct Next {
     custody: Custody,
     keys: Keys,
-    certificate: String,
+    /// None where they were claimed.
+    certificate: Option<String>,
     /// The root key under the password, where auth holds it.
     wrapped: Option<WrappedKey>,
     /// With another root key: what restores the account.
@@ -92,8 +93,8 @@ pub async fn change(
         }
     };
     let certificate = match (&held, certificate) {
-        (Some(held), _) => keys.certificate(app.chain, patient, now).sign(held)?,
-        (None, certificate) => certificate.ok_or(Error::invalid("certificate", "is missing"))?,
+        (Some(held), _) => Some(keys.certificate(app.chain, patient, now).sign(held)?),
+        (None, certificate) => certificate,
     };
     let others = keys.root.as_bytes() != &account.public_key;
     let (wrapped, codes, written) = if others {
@@ -172,7 +173,8 @@ fn wanted(
     let keys = Keys::show(shown, &app.chain, &account.username, before.recovery)?;
     check_wraps(*custody, &keys, wraps)?;
     match certificate {
-        None if at_client => {
+        // Others may have been claimed, which is seen in the transaction.
+        None if at_client && keys.root == before.root => {
             Err(Error::invalid("certificate", "is missing: the key of before names the new one"))
         }
         None if keys.root == before.root => Err(Error::invalid("root_public_key", "is the server's own")),
@@ -222,11 +224,15 @@ async fn store(
     for passkey in wraps.iter().filter_map(|wrap| wrap.passkey.as_ref()) {
         opens(rows, tx, &account.id, passkey).await?;
     }
+    if certificate.is_none() {
+        root_claims::take(app, rows, tx, (patient, keys), now).await?;
+    }
     account.custody = Some(*custody);
     account.public_key = *keys.root.as_bytes();
     account.recovery_public_key = keys.recovery.map(|key| *key.as_bytes());
-    account.root_certificate = Some(certificate.clone());
+    account.root_certificate.clone_from(certificate);
     rows.update_account(tx, &account).await?;
+    rows.delete_root_claim(tx, patient).await?;
     if let Some(codes) = codes {
         match wrapped {
             Some(wrapped) => rows.put_wrapped_key(tx, wrapped).await?,

@@ -19,5 +19,6 @@ pub mod patients;
 pub mod preferences;
 pub mod recovery;
 pub mod refresh;
+pub mod root_claims;
 pub mod sessions;
 pub mod staff;

@@ -17,7 +17,7 @@ use crate::app::App;
 pub use denial::TellDenial;
 pub use device::{TellDevice, TellPairing};
 pub use end_sessions::EndSessions;
-pub use root_key::TellRootKey;
+pub use root_key::{TellRootClaim, TellRootKey};
 pub use session::{TellSession, end_session};
 pub use standing::TellStanding;
 
@@ -26,6 +26,7 @@ pub fn list() -> Jobs<App> {
     Jobs::new()
         .job::<TellStanding>()
         .job::<TellRootKey>()
+        .job::<TellRootClaim>()
         .job::<TellDenial>()
         .job::<TellSession>()
         .job::<EndSessions>()

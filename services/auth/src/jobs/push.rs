@@ -9,12 +9,14 @@ use hbc_client::{Call, ClientError};
 use hbc_types::Timestamp;
 use hbc_types::account::{Role, ServiceRole, Standing};
 use hbc_types::ids::{AccountId, DeviceId, PatientId, SessionId};
+use hbc_types::keys::PublicKey;
 use hbc_types::secret::Bytes;
-use hbc_types::wire::access::{NewDenial, NewSession, PinPatient, Subject};
+use hbc_types::wire::access::{NewDenial, NewRootClaim, NewSession, PinPatient, Subject};
 use hbc_types::wire::auth::StaffProfile;
 use hbc_types::wire::token::ACCESS_SECONDS;
 
 use crate::app::App;
+use crate::domain::roots::Keys;
 use crate::error::Error;
 use crate::store::accounts::Account;
 use crate::store::apps::App as StoredApp;
@@ -119,6 +121,18 @@ pub async fn pin(app: &App, account: &Account) -> Result<(), ClientError> {
         certificate: account.root_certificate.clone(),
     };
     finish(app, app.access_policy.to(access_policy::pin_patient()).json(&pin)).await
+}
+
+/// Tells which keys a patient claims.
+pub async fn root_claim(app: &App, patient: &PatientId, claimed: Option<Keys>) -> Result<(), ClientError> {
+    let raw = |key: PublicKey| Bytes::from(key.as_bytes().as_slice());
+    match claimed {
+        Some(Keys { root, recovery }) => {
+            let claim = NewRootClaim { root_public_key: raw(root), recovery_public_key: recovery.map(raw) };
+            finish(app, app.access_policy.to(access_policy::put_root_claim(patient)).json(&claim)).await
+        }
+        None => finish(app, app.access_policy.to(access_policy::delete_root_claim(patient))).await,
+    }
 }
 
 /// Tells whether an account is denied.

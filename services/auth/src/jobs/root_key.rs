@@ -22,3 +22,19 @@ impl Job for TellRootKey {
         }
     }
 }
+
+/// Tells which keys a patient claims, or that they claim none.
+pub struct TellRootClaim;
+
+impl Job for TellRootClaim {
+    type App = App;
+    type Key = AccountId;
+    const KIND: &'static str = "push.root_claim";
+    const RETRY: Retry = push::RETRY;
+
+    async fn run(app: &App, account: AccountId) -> Result<(), JobError> {
+        let AccountId::Patient(patient) = &account else { return Ok(()) };
+        let claim = app.store.rows.root_claim(app.db.reads(), patient).await?;
+        Ok(push::root_claim(app, patient, claim.map(|claim| claim.keys)).await?)
+    }
+}

@@ -14,6 +14,7 @@ pub mod oauth;
 pub mod passkeys;
 pub mod preferences;
 pub mod recoveries;
+pub mod root_claims;
 pub mod sessions;
 pub mod sign_up;
 
@@ -88,6 +89,11 @@ pub fn table(routes: &mut Routes<'_>) {
         .service(custody::set)
         .service(custody::wraps)
         .service(custody::put_wrap)
+        .service(root_claims::claim)
+        .service(root_claims::show)
+        .service(root_claims::withdraw)
+        .service(root_claims::list)
+        .service(root_claims::approve)
         .service(consents::register_key)
         .service(consents::sign_consent)
         .service(consents::sign_revocation)

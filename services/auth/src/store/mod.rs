@@ -15,6 +15,7 @@ pub mod memberships;
 pub mod pairings;
 pub mod passkeys;
 pub mod preferences;
+pub mod root_claims;
 pub mod root_wraps;
 pub mod sessions;
 pub mod staff;

@@ -10,7 +10,7 @@ use hbc_types::keys::{PublicKey, root_possession_text};
 use hbc_types::secret::Bytes;
 use serde_json::{Value, json};
 
-use crate::app::{PASSWORD, Reply, TestApp, each};
+use crate::app::{OPERATOR_PASSWORD, PASSWORD, Reply, TestApp, each};
 use crate::consents::{GRANTEE, draft};
 use crate::passkeys::{make, remove};
 
@@ -380,6 +380,85 @@ async fn a_passkey_is_shown_again() {
         let stale = passkey.used(&request(&token).await);
         remove(&app, &token, &id).await.expect(200);
         app.post(SHOW, &token, json!({"credential": stale})).await.refused(401, "bad_credentials");
+    })
+    .await;
+}
+
+/// Both keys are lost: others are claimed, wait, are ordered, and count. Whoever has a key of before, or a session, is first.
+#[tokio::test(flavor = "multi_thread")]
+async fn lost_keys_are_claimed_anew_after_three_days_and_an_order() {
+    const CLAIM: &str = "/v1/me/root-claim";
+    each(|mut app| async move {
+        let wallet = Wallet::new(&app);
+        let id = wallet.sign_up(&app, "alice").await;
+        app.patient("bob").await;
+        let (token, bob, operator) =
+            (app.login("alice").await, app.login("bob").await, app.login("operator-0").await);
+        let next = Wallet::new(&app);
+        let mut claim = next.shown(&app, "alice");
+        claim["password"] = json!(PASSWORD);
+        let approve = format!("/v1/root-claims/{id}/approvals");
+        let order = json!({"password": OPERATOR_PASSWORD});
+        app.post(&approve, &operator, order.clone()).await.refused(404, "not_found");
+        app.put(CLAIM, &bob, claim.clone()).await.refused(409, "conflict");
+        let mut wrong = claim.clone();
+        wrong["password"] = json!("not the password");
+        app.put(CLAIM, &token, wrong).await.refused(401, "bad_credentials");
+        app.wait(2);
+        app.access_policy_answers(204).await;
+        let made = app.put(CLAIM, &token, claim.clone()).await.expect(200);
+        assert_eq!(made.body["root_fingerprint"], json!(PublicKey::of(&next.root).kid()));
+        app.wait(3_600);
+        let token = app.login("alice").await;
+        let again = app.put(CLAIM, &token, claim.clone()).await.expect(200);
+        assert_eq!(again.body["since"], made.body["since"], "the same claim waits on");
+        let path = format!("/internal/v1/patients/{id}/root-claim");
+        assert!(app.told().await.iter().any(|told| told.url.path() == path && told.method.as_str() == "PUT"));
+
+        let change = next.change(&app, "alice", "client");
+        let refused = app.put(CUSTODY, &token, change.clone()).await.refused(409, "conflict");
+        assert!(refused.text("detail").contains("three days"), "{refused:?}");
+        app.wait(72 * 3_600);
+        let (token, operator) = (app.login("alice").await, app.login("operator-0").await);
+        let refused = app.put(CUSTODY, &token, change.clone()).await.refused(409, "conflict");
+        assert!(refused.text("detail").contains("operators"), "{refused:?}");
+        let listed = app.get("/v1/root-claims", &operator).await.expect(200).body;
+        assert_eq!(
+            (&listed["items"][0]["patient"], &listed["items"][0]["approvals"]),
+            (&json!(id), &json!(0))
+        );
+        for _again in 0..2 {
+            app.post(&approve, &operator, order.clone()).await.expect(200);
+        }
+        assert_eq!(app.waiting().await.len(), 1, "signing twice is signing once");
+        app.put(CUSTODY, &token, change.clone()).await.refused(409, "conflict");
+        app.ledger_agrees().await;
+        app.restart().await;
+        let one = app.get(CLAIM, &token).await.expect(200).body;
+        assert_eq!((&one["approvals"], &one["approvals_needed"]), (&json!(1), &json!(2)));
+        app.put(CUSTODY, &token, change.clone()).await.refused(409, "conflict");
+        app.post(&approve, &app.login("operator-1").await, order).await.expect(200);
+        app.ledger_agrees().await;
+        // Not others than were claimed.
+        app.put(CUSTODY, &token, Wallet::new(&app).change(&app, "alice", "client"))
+            .await
+            .refused(422, "invalid_input");
+        let changed = app.put(CUSTODY, &token, change.clone()).await.expect(200);
+        assert_eq!(changed.body["root_fingerprint"], made.body["root_fingerprint"]);
+        let pin = pins(&app).await.pop().unwrap();
+        assert_eq!((key(&pin["root_public_key"]), pin.get("certificate")), (PublicKey::of(&next.root), None));
+        app.get(CLAIM, &token).await.refused(404, "not_found");
+        // Withdrawn, or made void by the word of a key that counts.
+        let third = Wallet::new(&app);
+        let mut claim = third.shown(&app, "alice");
+        claim["password"] = json!(PASSWORD);
+        app.put(CLAIM, &token, claim.clone()).await.expect(200);
+        app.call(reqwest::Method::DELETE, CLAIM, Some(&token), None).await.expect(200);
+        app.get(CLAIM, &token).await.refused(404, "not_found");
+        app.put(CLAIM, &token, claim).await.expect(200);
+        let fourth = Wallet::new(&app).change_by(&app, ("alice", &id), "client", &next.root);
+        app.put(CUSTODY, &token, fourth).await.expect(200);
+        app.get(CLAIM, &token).await.refused(404, "not_found");
     })
     .await;
 }

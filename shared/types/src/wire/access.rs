@@ -501,7 +501,8 @@ pub struct PinPatient {
     pub recovery_public_key: Option<Bytes>,
     /// Who holds the root key.
     pub custody: Custody,
-    /// The certificate (`hbc-root-cert+jws`) by which these keys took the place of those before; none for the first.
+    /// The certificate (`hbc-root-cert+jws`) by which these keys took the place of those before; none for the first, and for those that
+    /// were claimed before.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub certificate: Option<String>,
 }
@@ -610,6 +611,9 @@ pub struct RootView {
     pub since: Timestamp,
     /// The keys before, the first of all first.
     pub former: Vec<FormerRoot>,
+    /// For the patient: the keys that somebody claims for them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub claim: Option<ClaimedRoot>,
 }
 
 /// Keys of a patient that others took the place of.
@@ -626,6 +630,30 @@ pub struct FormerRoot {
     pub since: Timestamp,
     /// Since when they are not.
     pub until: Timestamp,
-    /// The certificate (`hbc-root-cert+jws`) by which one of them named the next ones.
-    pub certificate: String,
+    /// The certificate (`hbc-root-cert+jws`) by which one of them named the next ones; none: operators ordered it, three days after
+    /// the patient claimed the next ones.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub certificate: Option<String>,
+}
+
+/// `PUT /internal/v1/patients/{id}/root-claim` by auth: these keys are to take the place of the pinned ones, and nobody has those.
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct NewRootClaim {
+    /// Ed25519 root public key, 32 bytes.
+    pub root_public_key: Bytes,
+    /// Ed25519 recovery public key, 32 bytes, where the patient has one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub recovery_public_key: Option<Bytes>,
+}
+
+/// A claim to a patient's root key, which acts after three days, once operators ordered it.
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+pub struct ClaimedRoot {
+    /// SHA-256 of the root public key.
+    pub root_fingerprint: Digest,
+    /// When it was told.
+    pub since: Timestamp,
+    /// When it may act at the earliest.
+    pub acts_from: Timestamp,
 }

@@ -1,14 +1,19 @@
 //! Custody of a patient's root key at auth: who holds it, what takes its place, and what opens one that the patient's own client
 //! made.
 
+use std::time::Duration;
+
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use crate::account::Custody;
 use crate::digest::Digest;
-use crate::ids::PasskeyId;
+use crate::ids::{PasskeyId, PatientId};
 use crate::secret::{Bytes, SecretText};
 use crate::time::Timestamp;
+
+/// How long a claim to another root key waits, so that whoever holds the key of before can object.
+pub const ROOT_CLAIM_WAIT: Duration = Duration::from_secs(72 * 3600);
 
 /// `PUT /v1/me/custody`: another root key, another recovery key, or another who holds them.
 #[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
@@ -29,7 +34,8 @@ pub struct NewCustody {
     /// With a recovery key that is new: its signature over the same text, which shows that the printed code was typed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub recovery_pop: Option<Bytes>,
-    /// Who holds their own keys: the certificate (`hbc-root-cert+jws`) of the root key or the recovery key of before.
+    /// Who holds their own keys: the certificate (`hbc-root-cert+jws`) of the root key or the recovery key of before. Without it these
+    /// are keys that the patient claimed three days ago, and operators ordered.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub certificate: Option<String>,
     /// `passkey`: the root seed as passkeys and the recovery code open it.
@@ -114,4 +120,52 @@ pub struct RootWrapView {
     pub wrapped: Bytes,
     /// When it was made.
     pub created_at: Timestamp,
+}
+
+/// `PUT /v1/me/root-claim`: other keys are to count, and nobody has those of before.
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct NewRootClaim {
+    /// The Ed25519 root key, 32 bytes.
+    pub root_public_key: Bytes,
+    /// Its signature, as in [`NewCustody`].
+    pub root_pop: Bytes,
+    /// The Ed25519 recovery key, 32 bytes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub recovery_public_key: Option<Bytes>,
+    /// Its signature over the same text.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub recovery_pop: Option<Bytes>,
+    /// The account's password.
+    pub password: SecretText,
+    /// Second factor, where set up.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub totp: Option<SecretText>,
+}
+
+/// A claim to another root key.
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+pub struct RootClaim {
+    /// Whose.
+    pub patient: PatientId,
+    /// SHA-256 of the root public key.
+    pub root_fingerprint: Digest,
+    /// SHA-256 of the recovery public key, where there is one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub recovery_fingerprint: Option<Digest>,
+    /// When it was made.
+    pub since: Timestamp,
+    /// When it may act at the earliest.
+    pub acts_from: Timestamp,
+    /// Operators whose order is final.
+    pub approvals: u32,
+    /// How many must be.
+    pub approvals_needed: u32,
+}
+
+/// `GET /v1/root-claims`.
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+pub struct RootClaims {
+    /// The claims, the oldest first.
+    pub items: Vec<RootClaim>,
 }

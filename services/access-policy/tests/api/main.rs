@@ -12,6 +12,7 @@ mod log;
 mod loops;
 mod matrix;
 mod requests;
+mod staff_keys;
 mod stolen_key;
 mod what_the_chain_says;
 mod world;

@@ -20,3 +20,5 @@ pub mod recovery;
 pub mod refresh;
 pub mod sessions;
 pub mod staff;
+pub mod staff_keys;
+pub mod staff_votes;

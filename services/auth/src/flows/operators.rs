@@ -61,6 +61,7 @@ async fn import_one(app: &App, entry: &OperatorEntry) -> anyhow::Result<bool> {
         second_factor_at: None,
         version: 0,
         reason: None,
+        ended_at: None,
     };
     let key = WrappedKey {
         account: account.id.as_str().to_owned(),

@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use ed25519_dalek::SigningKey;
 use hbc_app::jobs::enqueue;
 use hbc_types::account::{Custody, Role, Standing};
 use hbc_types::ids::{AccountId, PatientId};
@@ -13,7 +12,7 @@ use hbc_types::wire::auth::{NewPatient, PatientCreated};
 use hbc_types::{Random, Timestamp};
 
 use crate::app::App;
-use crate::domain::custody::{self, Cost, CustodyError, KeyOwner, KeyUse};
+use crate::domain::custody::{self, Cost, CustodyError, KeyOwner, KeyUse, Keys};
 use crate::domain::input::{Faults, Username};
 use crate::domain::password;
 use crate::error::Error;
@@ -78,6 +77,7 @@ pub async fn prepare(app: &App, new: NewPatient) -> Result<PreparedPatient, Erro
         second_factor_at: None,
         version: 0,
         reason: None,
+        ended_at: None,
     };
     let answer = PatientCreated {
         root_fingerprint: custody::kid(&made.public_key),
@@ -162,8 +162,9 @@ async fn make(
     let (cost, random) = (app.passwords.cost(), app.random.clone());
     let work = move || {
         let password_hash = password::hash(&password, cost, &random)?;
-        let root = client_key.is_none().then(|| custody::new_key(&random));
-        let public_key = client_key.or(root.as_ref().map(custody::public_key)).unwrap_or_default();
+        let root = client_key.is_none().then(|| Keys::from(custody::new_key(&random)));
+        let public_key =
+            client_key.or(root.as_ref().map(|root| custody::public_key(&root.key))).unwrap_or_default();
         let key =
             root.as_ref().map(|root| wrap_root(root, &id, &password, cost, now, &random)).transpose()?;
         let account = AccountId::Patient(id);
@@ -175,14 +176,14 @@ async fn make(
 
 /// Wraps a root key under a password.
 fn wrap_root(
-    root: &SigningKey,
+    root: &Keys,
     patient: &PatientId,
     password: &SecretText,
     cost: Cost,
     now: Timestamp,
     random: &Random,
 ) -> Result<WrappedKey, CustodyError> {
-    let public_key = custody::public_key(root);
+    let public_key = custody::public_key(&root.key);
     let owner = KeyOwner { key_use: KeyUse::Root, account: patient.as_str(), public_key: &public_key };
     let wrapped = custody::wrap_with_password(root, owner, password, cost, random)?;
     Ok(WrappedKey {

@@ -17,6 +17,7 @@ pub mod passkeys;
 pub mod preferences;
 pub mod sessions;
 pub mod staff;
+pub mod staff_keys;
 pub mod throttle;
 pub mod wrapped_keys;
 
@@ -41,6 +42,7 @@ pub const MIGRATIONS: &[Migration] = migrations![
     11 "preferences" "../../migrations/0011_preferences.sql",
     12 "apps" "../../migrations/0012_apps.sql",
     13 "devices" "../../migrations/0013_devices.sql",
+    16 "staff keys" "../../migrations/0016_staff_keys.sql",
 ];
 
 /// What goes wrong in the store.

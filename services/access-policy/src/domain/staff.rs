@@ -4,7 +4,7 @@
 //! Operators and keys of auth are those of the founding document. A vote of one who came later is not counted: then an
 //! agency stays unverified here.
 //!
-//! Why: decision 0114; who acts for an organisation: decision 0116.
+//! Why: decision 0114; who acts for an organisation: decision 0116; several keys of one agency: decision 0133.
 
 use std::collections::BTreeSet;
 

@@ -15,7 +15,7 @@ use hbc_types::account::Standing;
 use hbc_types::ids::{AccountId, AgencyId};
 use hbc_types::keys::PublicKey;
 use hbc_types::outbox::NewTransaction;
-use hbc_types::wire::auth::{MemberStanding, MemberView, NewMember, SigningPassword};
+use hbc_types::wire::auth::{MemberStanding, MemberView, NewMember, SigningPassword, StaffKeyState};
 use hbc_types::{Digest, Timestamp, hash};
 
 use crate::app::App;
@@ -168,7 +168,8 @@ async fn change(
                 let reference = format!("{organisation}/{member}");
                 if let Some((next, jws)) = &next {
                     let keys = rows.staff_keys(&mut *tx, &organisation).await?;
-                    let is_next = |key: &StaffKey| key.active_at.is_none() && key.public_key == *next;
+                    let is_next =
+                        |key: &StaffKey| key.state() == StaffKeyState::Pending && key.public_key == *next;
                     if keys.iter().any(is_next) {
                         rows.put_next_membership(tx, &organisation, &member, jws).await?;
                     }

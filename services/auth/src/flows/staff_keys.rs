@@ -309,7 +309,10 @@ pub async fn take_place(rows: &Rows, tx: &mut Tx, agency: &AgencyId, now: Timest
     if !is_ended && account.standing != Standing::Active {
         return Ok(());
     }
-    let ended = if is_ended { next.n } else { present(&keys, &account.public_key) };
+    let ended = match is_ended {
+        true => (next.n, next.public_key),
+        false => (present(&keys, &account.public_key), account.public_key),
+    };
     if !is_ended {
         account.public_key = next.public_key;
         account.staff_round = 1;
@@ -319,7 +322,7 @@ pub async fn take_place(rows: &Rows, tx: &mut Tx, agency: &AgencyId, now: Timest
         members::follow(rows, tx, agency, &account, now).await?;
     }
     if let (Some(jws), Some(operator)) = (next.ending.take(), next.ending_by.take()) {
-        hand_over(rows, tx, (agency, ended), (jws, &operator), now).await?;
+        hand_over(rows, tx, agency, (ended.0, &ended.1), (jws, &operator), now).await?;
         rows.change_staff_key(tx, &mut next).await?;
     }
     Ok(())

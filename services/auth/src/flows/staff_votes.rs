@@ -131,11 +131,12 @@ pub async fn add(
     Ok(hbc_db::outbox::enqueue(tx, &transaction, now).await?)
 }
 
-/// The same of a transaction that an operator signed earlier, about the key of this number.
+/// The same of a transaction that an operator signed earlier, if it is about this key of this number.
 pub async fn hand_over(
     rows: &Rows,
     tx: &mut Tx,
-    (agency, key): (&AgencyId, i64),
+    agency: &AgencyId,
+    (key, public_key): (i64, &[u8; 32]),
     (jws, signer): (String, &str),
     now: Timestamp,
 ) -> Result<(), Error> {
@@ -143,6 +144,9 @@ pub async fn hand_over(
     let Payload::Staff(change) = parsed.payload() else {
         return Err(Error::Broken("an end that is none"));
     };
+    if change.public.as_bytes() != public_key {
+        return Ok(());
+    }
     let time = |ms: u64| i64::try_from(ms).map(Timestamp::from_ms);
     let vote = Vote {
         agency,

@@ -1,8 +1,10 @@
 //! Another staff key for an agency, and the end of one: who signs, what acts meanwhile, and what nobody brings back.
 
+use ed25519_dalek::SigningKey;
 use hbc_chain::payload::{Affiliation, AffiliationStatus, Payload, Staff, StaffStatus};
-use hbc_chain::tx::Tx;
+use hbc_chain::tx::{self, Tx};
 use hbc_types::hash;
+use hbc_types::keys::PublicKey;
 use hbc_types::secret::Bytes;
 use reqwest::Method;
 use serde_json::{Value, json};
@@ -301,6 +303,34 @@ async fn an_agency_is_ended_for_ever_before_the_ledger_says_so() {
         app.reinstate("operator-1", &id).await.refused(409, "conflict");
         app.by_hand("UPDATE accounts SET ended_at_ms = NULL").await;
         app.reinstate("operator-1", &id).await.refused(403, "forbidden");
+    })
+    .await;
+}
+
+/// An operator may end it at a node, without auth. A key that was signed for by then gets no account.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_end_given_straight_to_the_ledger_counts_here_too() {
+    each(|app| async move {
+        let id = app.approved_agency("drbob").await;
+        signed_key(&app, &id, "drbob").await;
+        let (token, signed) = (app.login("drbob").await, app.waiting().await);
+        let own = app.get(&format!("/v1/agencies/{id}"), &token).await.text("staff_key");
+        let mut end = staff(&signed[0]).clone();
+        (end.status, end.nonce) = (StaffStatus::Revoked, 1);
+        end.public = PublicKey::from_bytes(app.public_key(&id).await);
+        end.key = end.public.kid();
+        assert_eq!(end.key.to_string(), own);
+        let jws = tx::sign(&SigningKey::from_bytes(&[33; 32]), &Payload::Staff(end)).unwrap();
+        app.access_policy_answers(204).await;
+        app.ledger_decides(&[Tx::parse(jws.as_bytes()).unwrap()]).await;
+        app.ledger_agrees().await;
+        app.get("/v1/me", &token).await.refused(401, "unauthenticated");
+        assert!(app.waiting().await.is_empty(), "nobody signed an end of the other key");
+        let operator = app.login("operator-0").await;
+        let view = app.get(&format!("/v1/agencies/{id}"), &operator).await.expect(200);
+        assert!(view.text("staff_key") == own && view.body["ended_at"].is_string());
+        assert_eq!(states(&app, &id, &operator).await, ["ended", "active"]);
+        app.reinstate("operator-1", &id).await.refused(409, "conflict");
     })
     .await;
 }

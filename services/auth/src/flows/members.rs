@@ -116,8 +116,6 @@ async fn change(
     if body.is_some() && !(active(&sides.organisation) && active(&sides.member)) {
         return Err(Error::Conflict("both must be approved agencies"));
     }
-    let status = if body.is_some() { AffiliationStatus::Active } else { AffiliationStatus::Ended };
-    let now = app.clock.now();
     let fresh =
         body.map(json::encode).transpose().map_err(|_never| Error::Broken("a body without JCS form"))?;
     let fresh = fresh.map(|body| (String::from_utf8(body).unwrap_or_default(), app.random.bytes::<32>()));
@@ -130,70 +128,95 @@ async fn change(
         }
         _ => None,
     };
-    let chain = app.chain;
-    let (organisation, member) = (sides.organisation_id.clone(), sides.member_id.clone());
-    let keys = (sides.organisation.public_key, sides.member.public_key);
-    let kids = (custody::kid(&keys.0), custody::kid(&keys.1));
+    let signing = Signing {
+        chain: app.chain,
+        organisation: (sides.organisation_id.clone(), sides.organisation.public_key),
+        member: (sides.member_id.clone(), sides.member.public_key),
+        key,
+        status: if body.is_some() { AffiliationStatus::Active } else { AffiliationStatus::Ended },
+        fresh,
+        next,
+    };
+    let now = app.clock.now();
     app.store
-        .write(move |tx, rows| {
-            Box::pin(async move {
-                for (id, key) in [(&organisation, keys.0), (&member, keys.1)] {
-                    let account = rows.account(&mut *tx, id.as_str()).await?;
-                    if account.is_none_or(|account| account.public_key != key) {
-                        return Err(Error::Conflict("one of the two has another key now"));
-                    }
-                }
-                let known = rows.membership(&mut *tx, &organisation, &member).await?;
-                if known.as_ref().is_some_and(|known| known.status == status) {
-                    return Ok(());
-                }
-                if known.as_ref().is_some_and(|known| known.final_at.is_none()) {
-                    return Err(Error::Conflict("an earlier change is not final yet"));
-                }
-                let changes = known.as_ref().map_or(0, |known| known.changes);
-                // What ends is what was begun: its body stays.
-                let opening = fresh.or_else(|| known.map(|known| (known.body, known.salt)));
-                let (body, salt) = opening.ok_or(Error::Conflict("they were never taken in"))?;
-                let payload = Payload::Affiliation(Affiliation {
-                    chain,
-                    commitment: hash::member(&salt, body.as_bytes()),
-                    iat: now.unsigned_ms(),
-                    key: kids.1,
-                    nonce: changes,
-                    organisation: kids.0,
-                    status,
-                });
-                let jws = tx::sign(&key, &payload).map_err(|_never| Error::Broken("no JCS form"))?;
-                let txid = tx::txid(jws.as_bytes());
-                let reference = format!("{organisation}/{member}");
-                if let Some((next, jws)) = &next {
-                    let keys = rows.staff_keys(&mut *tx, &organisation).await?;
-                    let is_next =
-                        |key: &StaffKey| key.state() == StaffKeyState::Pending && key.public_key == *next;
-                    if keys.iter().any(is_next) {
-                        rows.put_next_membership(tx, &organisation, &member, jws).await?;
-                    }
-                }
-                let membership = Membership {
-                    organisation,
-                    member,
-                    status,
-                    changes,
-                    body,
-                    salt,
-                    txid,
-                    signed_at: now,
-                    final_at: None,
-                };
-                rows.put_membership(tx, &membership).await?;
-                let (author, kind) = (PublicKey::of(&key).kid(), KIND.to_owned());
-                let owed = NewTransaction { txid, author, kind, reference, jws };
-                Ok::<_, Error>(hbc_db::outbox::enqueue(tx, &owed, now).await?)
-            })
-        })
+        .write(move |tx, rows| Box::pin(async move { change_in(&rows, tx, signing, now).await }))
         .await?;
     app.finality.wake();
     Ok(())
+}
+
+/// A change of who acts for an organisation, with what signs it.
+#[derive(Clone, Debug)]
+struct Signing {
+    chain: Digest,
+    /// The organisation and its key.
+    organisation: (AgencyId, [u8; 32]),
+    /// Who it is about, and their key.
+    member: (AgencyId, [u8; 32]),
+    /// The key of the side that signs.
+    key: SigningKey,
+    status: AffiliationStatus,
+    /// Text and salt, where somebody is taken in.
+    fresh: Option<(String, [u8; 32])>,
+    /// The signer's other key, and what it signed.
+    next: Option<([u8; 32], String)>,
+}
+
+async fn change_in(rows: &Rows, tx: &mut Tx, signing: Signing, now: Timestamp) -> Result<(), Error> {
+    let Signing { chain, organisation, member, key, status, fresh, next } = signing;
+    for (id, key) in [&organisation, &member] {
+        let account = rows.account(&mut *tx, id.as_str()).await?;
+        if account.is_none_or(|account| account.public_key != *key) {
+            return Err(Error::Conflict("one of the two has another key now"));
+        }
+    }
+    let kids = (custody::kid(&organisation.1), custody::kid(&member.1));
+    let (organisation, member) = (organisation.0, member.0);
+    let known = rows.membership(&mut *tx, &organisation, &member).await?;
+    if known.as_ref().is_some_and(|known| known.status == status) {
+        return Ok(());
+    }
+    if known.as_ref().is_some_and(|known| known.final_at.is_none()) {
+        return Err(Error::Conflict("an earlier change is not final yet"));
+    }
+    let changes = known.as_ref().map_or(0, |known| known.changes);
+    // What ends is what was begun: its body stays.
+    let opening = fresh.or_else(|| known.map(|known| (known.body, known.salt)));
+    let (body, salt) = opening.ok_or(Error::Conflict("they were never taken in"))?;
+    let payload = Payload::Affiliation(Affiliation {
+        chain,
+        commitment: hash::member(&salt, body.as_bytes()),
+        iat: now.unsigned_ms(),
+        key: kids.1,
+        nonce: changes,
+        organisation: kids.0,
+        status,
+    });
+    let jws = tx::sign(&key, &payload).map_err(|_never| Error::Broken("no JCS form"))?;
+    let txid = tx::txid(jws.as_bytes());
+    let reference = format!("{organisation}/{member}");
+    if let Some((next, jws)) = &next {
+        let keys = rows.staff_keys(&mut *tx, &organisation).await?;
+        let is_next = |key: &StaffKey| key.state() == StaffKeyState::Pending && key.public_key == *next;
+        if keys.iter().any(is_next) {
+            rows.put_next_membership(tx, &organisation, &member, jws).await?;
+        }
+    }
+    let membership = Membership {
+        organisation,
+        member,
+        status,
+        changes,
+        body,
+        salt,
+        txid,
+        signed_at: now,
+        final_at: None,
+    };
+    rows.put_membership(tx, &membership).await?;
+    let (author, kind) = (PublicKey::of(&key).kid(), KIND.to_owned());
+    let owed = NewTransaction { txid, author, kind, reference, jws };
+    Ok(hbc_db::outbox::enqueue(tx, &owed, now).await?)
 }
 
 /// What an organisation's next key signs about those whom its present one took in: the same, as far as they did not end it.
@@ -234,7 +257,7 @@ fn first_payload(
     })
 }
 
-/// The organisation that took an agency in, or was asked to.
+/// The organisation that took an agency in.
 pub async fn organisation_of(
     app: &App,
     member: &AgencyId,

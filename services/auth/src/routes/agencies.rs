@@ -29,7 +29,7 @@ pub struct AgencyQuery {
     standing: Option<Standing>,
     /// Operators only: `true` for those with a staff key that waits for approval.
     #[serde(default)]
-    new_key: bool,
+    new_key: Option<bool>,
     /// Items on the page: 1 to 200, 50 unless given.
     #[serde(default)]
     limit: Option<u32>,
@@ -57,7 +57,7 @@ pub async fn list(
     let limit = page.limit()?;
     let after: String = page.after()?.unwrap_or_default();
     let name = query.query.unwrap_or_default();
-    let wanted = (name.as_str(), query.new_key);
+    let wanted = (name.as_str(), query.new_key.unwrap_or_default());
     let (items, next) = agencies::list(&app, &viewer(&caller), query.standing, wanted, &after, limit).await?;
     let next = next.and_then(|last| paging::cursor(&last));
     Ok(HttpResponse::Ok().json(Page { items, next }))

@@ -73,6 +73,8 @@ async fn another_key_takes_the_place_of_the_first_and_nothing_is_between_them() 
             list.body["items"].as_array().unwrap().len()
         };
         app.agency("drcarla").await;
+        let waits = app.login("drcarla").await;
+        app.post(KEYS, &waits, proof()).await.refused(409, "conflict");
         assert_eq!(
             (found(&operator).await, found(&alice).await),
             (1, 1),

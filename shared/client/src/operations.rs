@@ -12,8 +12,8 @@ use hbc_types::wire::access::{
 use hbc_types::wire::apps::{AppAccesses, AppView, Apps, AuthorizationStep, AuthorizationView};
 use hbc_types::wire::auth::{
     AgencyCreated, AgencyView, ConsentKeyRegistered, ConsentSignature, Denial, Me, MemberView,
-    PatientCreated, RecoveryCodes, RevocationSignature, Sessions, SteppedUp, Tokens, TotpPrepared,
-    UnfreezeSignature,
+    PatientCreated, RecoveryCodes, RevocationSignature, Sessions, StaffKeyAsked, SteppedUp, Tokens,
+    TotpPrepared, UnfreezeSignature,
 };
 use hbc_types::wire::custody::{CustodyChanged, RootClaim, RootClaims, RootWraps};
 use hbc_types::wire::devices::{
@@ -145,6 +145,10 @@ operations! {
         reject_agency(id) = POST "/v1/agencies/{id}/rejections" -> AgencyView;
         reinstate_agency(id) = POST "/v1/agencies/{id}/reinstatements" -> AgencyView;
         suspend_agency(id) = POST "/v1/agencies/{id}/suspensions" -> Denial;
+        revoke_agency(id) = POST "/v1/agencies/{id}/revocations" -> Denial;
+        approve_staff_key(id) = POST "/v1/agencies/{id}/key-approvals" -> AgencyView;
+        ask_staff_key() = POST "/v1/me/staff-keys" -> StaffKeyAsked;
+        withdraw_staff_key() = DELETE "/v1/me/staff-keys" -> AgencyView;
         show_me() = GET "/v1/me" -> Me;
         register_consent_key() = POST "/v1/me/consent-keys" -> ConsentKeyRegistered;
         sign_consent() = POST "/v1/me/consent-signatures" -> ConsentSignature;

@@ -12,6 +12,7 @@ use hbc_types::account::{AgencyType, Custody};
 use hbc_types::keys::{PublicKey, possession_text};
 use hbc_types::secret::{Bytes, SecretText};
 use hbc_types::wire::custody::RootWrap;
+use hbc_types::wire::auth::StaffKeyAsked;
 use hbc_types::wire::devices::{NewDevice, PairingCode};
 use hbc_types::wire::oauth::JWT_BEARER;
 use hbc_types::wire::preferences::Preferences;
@@ -144,6 +145,27 @@ fn members(world: &World) -> Result<Vec<Case>> {
             .rightful(hope),
         ending("auth DELETE /v1/me/members/{id}", &[max.agency()?.as_str()], hope),
         ending("auth DELETE /v1/me/organisation", &[], kim),
+    ])
+}
+
+/// After the members': with another key nobody is taken in yet.
+async fn staff_keys(world: &World) -> Result<Vec<Case>> {
+    let World { app, alice, dora, operator, hope, max, .. } = world;
+    let call = app.auth.to(auth::ask_staff_key()).json(&proof(max));
+    let asked: StaffKeyAsked = max.signs(call).fetch().await.context("no key was made")?;
+    let approval = |person: &Person| json!({"key": asked.key, "password": person.password});
+    let own = |name| {
+        let case = Case::new(name, &[]).json(&proof(hope)).stranger_with(alice, &proof(alice), &FORBIDDEN);
+        case.stranger_with(operator, &proof(operator), &FORBIDDEN)
+    };
+    Ok(vec![
+        own("auth POST /v1/me/staff-keys").rightful(hope),
+        own("auth DELETE /v1/me/staff-keys").stranger_with(dora, &proof(dora), &[404]).rightful(hope),
+        Case::new("auth POST /v1/agencies/{id}/key-approvals", &[max.agency()?.as_str()])
+            .json(&approval(operator))
+            .stranger_with(alice, &approval(alice), &FORBIDDEN)
+            .stranger_with(dora, &approval(dora), &FORBIDDEN)
+            .rightful(operator),
     ])
 }
 
@@ -449,8 +471,9 @@ fn apps(world: &World) -> Result<Vec<Case>> {
 
 /// Last: what was suspended comes back, and sessions end.
 fn sessions(world: &World) -> Result<Vec<Case>> {
-    let World { alice, bob, dora, otto, .. } = world;
+    let World { alice, bob, dora, otto, kim, .. } = world;
     Ok(vec![
+        decided(world, "auth POST /v1/agencies/{id}/revocations", kim.agency()?.as_str()),
         decided(world, "auth POST /v1/agencies/{id}/reinstatements", otto.agency()?.as_str()),
         Case::new("auth POST /v1/sessions/current/step-up", &[])
             .json(&proof(alice))
@@ -473,6 +496,7 @@ pub async fn cases(world: &World) -> Result<Vec<Case>> {
     all.extend(passkeys(world).await?);
     all.extend(agencies(world)?);
     all.extend(members(world)?);
+    all.extend(staff_keys(world).await?);
     all.extend(clients(world));
     all.extend(apps(world)?);
     all.extend(devices(world));

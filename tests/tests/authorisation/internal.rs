@@ -80,6 +80,12 @@ pub async fn cases(world: &World) -> Result<Vec<Case>> {
             world,
         ),
         by_auth(
+            Case::new("access-policy PUT /internal/v1/patients/{id}/root-claim", &[&fresh])
+                .json(&json!({"root_public_key": root})),
+            world,
+        ),
+        by_auth(Case::new("access-policy DELETE /internal/v1/patients/{id}/root-claim", &[&fresh]), world),
+        by_auth(
             Case::new("access-policy PUT /internal/v1/sessions/{id}", &[&opened])
                 .json(&json!({"account": fresh, "opened_at": now, "expires_at": now.plus(HOUR)})),
             world,

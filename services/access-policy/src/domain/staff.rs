@@ -4,7 +4,7 @@
 //! Operators and keys of auth are those of the founding document. A vote of one who came later is not counted: then an
 //! agency stays unverified here.
 //!
-//! Why: decision 0114; who acts for an organisation: decision 0116.
+//! Why: decision 0114; who acts for an organisation: decision 0116; several keys of one agency: decision 0133.
 
 use std::collections::BTreeSet;
 
@@ -197,9 +197,11 @@ pub fn open(id: &AccountId, subject: &Subject, profile: &StaffProfile) -> Result
     }
 }
 
-/// How an account stands: an agency and an app as auth says *and* the ledger says of the commitment that was opened.
+/// How an account stands: an agency and an app as auth says *and* the ledger says of the commitment that was opened. An agency
+/// may have several keys one after the other, whose profiles open alike: it stands as the one that is active, and one
+/// suspension stops it whichever key that is about. `profiles` are those, and that of the key that auth tells of.
 #[must_use]
-pub fn standing(subject: &Subject, commitment: Option<Digest>, record: Option<&Record>) -> Standing {
+pub fn standing(subject: &Subject, commitment: Option<Digest>, profiles: &[Record]) -> Standing {
     let is_proven = match subject.role {
         Role::Agency | Role::App => true,
         Role::Patient | Role::Operator | Role::Device => false,
@@ -207,11 +209,36 @@ pub fn standing(subject: &Subject, commitment: Option<Digest>, record: Option<&R
     if !is_proven || subject.standing != Standing::Active {
         return subject.standing;
     }
-    match record.map(|record| (record.status, record.commitment)) {
-        Some((Some(StaffStatus::Active), told)) if told.is_some() && told == commitment => Standing::Active,
-        Some((Some(StaffStatus::Suspended | StaffStatus::Revoked), _)) => Standing::Suspended,
-        _ => Standing::Pending,
+    let told = profiles.iter().find(|record| Some(record.key) == subject.staff_key);
+    let Some(told) = told.and_then(|record| record.status) else { return Standing::Pending };
+    if profiles.iter().any(|record| record.status == Some(StaffStatus::Suspended)) {
+        return Standing::Suspended;
     }
+    if live_keys(commitment, profiles).next().is_some() {
+        return Standing::Active;
+    }
+    match told {
+        StaffStatus::Active => Standing::Pending,
+        StaffStatus::Suspended | StaffStatus::Revoked => Standing::Suspended,
+    }
+}
+
+/// The keys whose profiles are active and open to `commitment`.
+pub fn live_keys(commitment: Option<Digest>, profiles: &[Record]) -> impl Iterator<Item = Digest> {
+    let live = profiles.iter().filter(move |record| {
+        record.status == Some(StaffStatus::Active)
+            && record.commitment.is_some()
+            && record.commitment == commitment
+    });
+    live.map(|record| record.key)
+}
+
+/// Whether somebody acts for an organisation, by what was signed between the keys that both have now: one of the pairs says
+/// so, and in none it was ended. What a key signed that is ended counts for nothing.
+#[must_use]
+pub fn acts(found: &[Membership]) -> bool {
+    let is = |status| move |membership: &Membership| membership.status == status;
+    found.iter().any(is(AffiliationStatus::Active)) && !found.iter().any(is(AffiliationStatus::Ended))
 }
 
 #[cfg(test)]
@@ -300,6 +327,14 @@ mod tests {
     }
 
     #[test]
+    fn who_was_dismissed_under_one_of_two_keys_does_not_act() {
+        let under = |key, status| Membership { organisation: kid(key), key: kid(77), count: 1, status };
+        let (active, ended) = (AffiliationStatus::Active, AffiliationStatus::Ended);
+        assert!(!acts(&[]) && acts(&[under(1, active)]) && acts(&[under(1, active), under(2, active)]));
+        assert!(!acts(&[under(1, ended)]) && !acts(&[under(1, active), under(2, ended)]));
+    }
+
+    #[test]
     fn standing_is_what_both_say() {
         let id = AgencyId::parse(&format!("agy-{:032x}", 1)).unwrap();
         let body = StaffBody {
@@ -334,16 +369,34 @@ mod tests {
             assert!(open(&account, &other, &profile).is_err());
         }
         let record = |status, commitment| Record { round: 1, status, commitment, ..Record::new(kid(77)) };
-        let of = |record: Option<Record>| standing(&subject, Some(commitment), record.as_ref());
+        let of = |record: Option<Record>| standing(&subject, Some(commitment), record.as_slice());
         assert_eq!(of(None), Standing::Pending);
         assert_eq!(of(Some(record(None, None))), Standing::Pending);
         assert_eq!(of(Some(record(Some(StaffStatus::Active), Some(Digest::ZERO)))), Standing::Pending);
         assert_eq!(of(Some(record(Some(StaffStatus::Active), Some(commitment)))), Standing::Active);
         assert_eq!(of(Some(record(Some(StaffStatus::Suspended), Some(commitment)))), Standing::Suspended);
+        // Another key of the same agency, before and after the first one is ended.
+        let other = |status| Record {
+            round: 1,
+            status: Some(status),
+            commitment: Some(commitment),
+            ..Record::new(kid(78))
+        };
+        let both = |one, two| {
+            standing(&subject, Some(commitment), &[record(Some(one), Some(commitment)), other(two)])
+        };
+        assert_eq!(both(StaffStatus::Active, StaffStatus::Active), Standing::Active);
+        assert_eq!(both(StaffStatus::Revoked, StaffStatus::Active), Standing::Active);
+        assert_eq!(both(StaffStatus::Active, StaffStatus::Revoked), Standing::Active);
+        assert_eq!(both(StaffStatus::Suspended, StaffStatus::Active), Standing::Suspended);
+        assert_eq!(both(StaffStatus::Active, StaffStatus::Suspended), Standing::Suspended);
+        assert_eq!(both(StaffStatus::Revoked, StaffStatus::Revoked), Standing::Suspended);
+        let only_other = standing(&subject, Some(commitment), &[other(StaffStatus::Active)]);
+        assert_eq!(only_other, Standing::Pending, "a row that is gone gives nothing");
         let active = record(Some(StaffStatus::Active), None);
-        assert_eq!(standing(&subject, None, Some(&active)), Standing::Pending, "nothing opens nothing");
+        assert_eq!(standing(&subject, None, &[active]), Standing::Pending, "nothing opens nothing");
         let suspended = Subject { standing: Standing::Suspended, ..subject };
         let active = record(Some(StaffStatus::Active), Some(commitment));
-        assert_eq!(standing(&suspended, Some(commitment), Some(&active)), Standing::Suspended);
+        assert_eq!(standing(&suspended, Some(commitment), &[active]), Standing::Suspended);
     }
 }

@@ -156,7 +156,10 @@ async fn ordered(app: &App, tx: &mut Tx, pin: &Pin, keys: &Keys, now: Timestamp)
     if now < claim.acts_from() {
         return Err(Error::Conflict("the claim has not waited for three days"));
     }
-    let order = store::staff::staff(tx, &app.protection, claim.root.kid()).await?;
+    let order = store::staff::stored_staff(tx, &app.protection, claim.root.kid()).await?;
+    if let Some(order) = &order {
+        app.protection.check_staff_age(order)?;
+    }
     match order.is_some_and(|order| order.status == Some(StaffStatus::Active)) {
         true => Ok(()),
         false => {

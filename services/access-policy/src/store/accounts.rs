@@ -1,6 +1,5 @@
 //! Accounts, denials and ended sessions.
 
-use hbc_chain::payload::AffiliationStatus;
 use hbc_db::row::{self, Reader};
 use hbc_db::{DbError, Tx};
 use hbc_types::account::{AgencyType, Role, Standing};
@@ -12,7 +11,7 @@ use sqlx::any::AnyRow;
 use crate::domain::floors::{Change, Changes};
 use crate::domain::policy::{Bound, Principal, SessionState};
 use crate::domain::rights::{Account, BUCKETS, EndedSessions, OpenSession, RowProtection};
-use crate::domain::staff;
+use crate::domain::staff::{self, Record};
 use crate::error::Error;
 use crate::store;
 
@@ -226,11 +225,22 @@ pub async fn ledger_standing(
     protection: &RowProtection,
     account: &Account,
 ) -> Result<Standing, Error> {
-    let record = match account.subject.staff_key {
-        Some(key) => store::staff::staff(tx, protection, key).await?,
-        None => None,
-    };
-    Ok(staff::standing(&account.subject, account.commitment, record.as_ref()))
+    let profiles = profiles(tx, protection, account).await?;
+    Ok(staff::standing(&account.subject, account.commitment, &profiles))
+}
+
+/// The profile of the key that auth tells of, and of the others that the account has or had.
+async fn profiles(tx: &mut Tx, protection: &RowProtection, account: &Account) -> Result<Vec<Record>, Error> {
+    match account.subject.staff_key {
+        Some(key) => store::staff::profiles(tx, protection, key, account.commitment.as_ref()).await,
+        None => Ok(Vec::new()),
+    }
+}
+
+/// The keys whose signatures count for an account now.
+async fn live_keys(tx: &mut Tx, protection: &RowProtection, account: &Account) -> Result<Vec<Digest>, Error> {
+    let profiles = profiles(tx, protection, account).await?;
+    Ok(staff::live_keys(account.commitment, &profiles).collect())
 }
 
 /// The account, if it is in good standing.
@@ -245,20 +255,23 @@ pub async fn active_account(
     Ok(active.then_some(account))
 }
 
-/// The organisation that auth says the holder of a staff key belongs to, if it is in good standing and the ledger says that
-/// it took them in.
+/// The organisation that auth says an agency belongs to, if it is in good standing and the ledger says that it took them in.
 async fn active_organisation(
     tx: &mut Tx,
     protection: &RowProtection,
     id: &AgencyId,
-    staff_key: Option<Digest>,
+    member: &Account,
     now: Timestamp,
 ) -> Result<Option<Account>, Error> {
     let Some(its) = active_account(tx, protection, id.as_str(), now).await? else { return Ok(None) };
-    let (Some(organisation), Some(key)) = (its.subject.staff_key, staff_key) else { return Ok(None) };
-    let membership = store::staff::membership(tx, protection, organisation, key).await?;
-    let acts = membership.is_some_and(|membership| membership.status == AffiliationStatus::Active);
-    Ok(acts.then_some(its))
+    let keys = live_keys(tx, protection, member).await?;
+    let mut found = Vec::new();
+    for organisation in live_keys(tx, protection, &its).await? {
+        for key in &keys {
+            found.extend(store::staff::membership(tx, protection, organisation, *key).await?);
+        }
+    }
+    Ok(staff::acts(&found).then_some(its))
 }
 
 /// The caller as decisions see it: an account that auth never told of is suspended.
@@ -274,10 +287,19 @@ pub async fn principal(
     let open = store::sessions::session(tx, protection, session).await?;
     let account = account.unwrap_or_else(|| Account::unknown(id.clone(), now));
     let standing = standing(tx, protection, &account, now).await?;
+    let mut organisation_type = None;
+    let mut organisation = account.subject.organisation.clone();
+    if let Some(its) = &organisation {
+        match active_organisation(tx, protection, its, &account, now).await? {
+            Some(its) => organisation_type = its.subject.agency_type,
+            None => organisation = None,
+        }
+    }
     let Subject {
         agency_type,
-        mut organisation,
         staff_key,
+        // As far as it says so itself.
+        organisation: _,
         // The id tells the role; the others give no right by themselves.
         standing: _,
         role: _,
@@ -285,13 +307,6 @@ pub async fn principal(
         profile: _,
         revision: _,
     } = account.subject;
-    let mut organisation_type = None;
-    if let Some(its) = &organisation {
-        match active_organisation(tx, protection, its, staff_key, now).await? {
-            Some(its) => organisation_type = its.subject.agency_type,
-            None => organisation = None,
-        }
-    }
     Ok(Principal {
         account: id.clone(),
         standing,

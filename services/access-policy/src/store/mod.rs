@@ -30,5 +30,6 @@ pub const MIGRATIONS: &[Migration] = hbc_db::migrations![
     9 "sessions" "../../migrations/0009_sessions.sql",
     10 "grantees" "../../migrations/0010_grantees.sql",
     11 "void numbers" "../../migrations/0011_void_numbers.sql",
+    13 "staff by commitment" "../../migrations/0013_staff_by_commitment.sql",
     14 "roots" "../../migrations/0014_roots.sql",
 ];

@@ -6,22 +6,35 @@ use hbc_chain::payload::{AffiliationStatus, StaffStatus};
 use hbc_db::row::{self, Reader};
 use hbc_db::{DbError, Tx};
 use hbc_types::Digest;
+use sqlx::any::AnyRow;
 
 use crate::domain::floors::{Change, Changes};
 use crate::domain::rights::RowProtection;
 use crate::domain::staff::{Membership, Record, Vote};
 use crate::error::Error;
 
-/// The profile of a staff key, checked, and no older than the last change.
-pub async fn staff(tx: &mut Tx, protection: &RowProtection, key: Digest) -> Result<Option<Record>, Error> {
-    let record = stored_staff(tx, protection, key).await?;
-    if let Some(record) = &record {
+/// The profile of a staff key and all others that open to `commitment`, checked, and no older than their last changes.
+pub async fn profiles(
+    tx: &mut Tx,
+    protection: &RowProtection,
+    key: Digest,
+    commitment: Option<&Digest>,
+) -> Result<Vec<Record>, Error> {
+    let rows = sqlx::query(
+        "SELECT key, round, status, commitment, votes, mac FROM staff WHERE key = $1 OR commitment = $2 ORDER BY key",
+    )
+    .bind(key.to_string())
+    .bind(row::digest_text(commitment))
+    .fetch_all(tx)
+    .await?;
+    let records = rows.iter().map(|row| read(row, protection)).collect::<Result<Vec<_>, _>>()?;
+    for record in &records {
         protection.check_staff_age(record)?;
     }
-    Ok(record)
+    Ok(records)
 }
 
-/// The same, maybe older: for changes only.
+/// The profile of a staff key, checked, maybe older than its last change: for changes only.
 pub async fn stored_staff(
     tx: &mut Tx,
     protection: &RowProtection,
@@ -31,8 +44,11 @@ pub async fn stored_staff(
         .bind(key.to_string())
         .fetch_optional(tx)
         .await?;
-    let Some(row) = row else { return Ok(None) };
-    let row = Reader(&row);
+    row.map(|row| read(&row, protection)).transpose()
+}
+
+fn read(row: &AnyRow, protection: &RowProtection) -> Result<Record, Error> {
+    let row = Reader(row);
     let votes: BTreeSet<Vote> =
         serde_json::from_str(&row.text("votes")?).map_err(|_other| DbError::BadValue { column: "votes" })?;
     let record = Record {
@@ -43,7 +59,7 @@ pub async fn stored_staff(
         votes,
     };
     protection.check_staff(&record, &row.bytes("mac")?)?;
-    Ok(Some(record))
+    Ok(record)
 }
 
 /// Writes a profile with a fresh MAC.

@@ -13,6 +13,7 @@ mod loops;
 mod matrix;
 mod requests;
 mod roots;
+mod staff_keys;
 mod stolen_key;
 mod what_the_chain_says;
 mod world;

@@ -71,7 +71,7 @@ pub fn operator(
     let public = public_key(key);
     let owner = KeyOwner { key_use: KeyUse::Operator, account: id.as_str(), public_key: &public };
     let cost = Cost::STANDARD;
-    let wrapped = wrap_with_password(key, owner, password, cost, random)?;
+    let wrapped = wrap_with_password(&key.clone().into(), owner, password, cost, random)?;
     Ok(OperatorEntry {
         id: id.clone(),
         username: username.as_str().to_owned(),
@@ -135,7 +135,8 @@ mod tests {
         let (cost, wrapped) = entry.signing_key.parse().unwrap();
         let public = entry.public_key().unwrap();
         let owner = KeyOwner { key_use: KeyUse::Operator, account: id.as_str(), public_key: &public };
-        assert_eq!(open_with_password(&wrapped, owner, &password, cost).unwrap().to_bytes(), key.to_bytes());
+        let opened = open_with_password(&wrapped, owner, &password, cost).unwrap();
+        assert_eq!(opened.key.to_bytes(), key.to_bytes());
         let short = SecretText::new("short".to_owned());
         assert!(operator(&id, "operator-1", &short, &key, &random).is_err());
     }

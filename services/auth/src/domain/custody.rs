@@ -19,9 +19,10 @@ use hkdf::Hkdf;
 use sha2::Sha256;
 use zeroize::Zeroizing;
 
-/// Length of a wrapped seed: 32 bytes and the 16-byte tag.
-#[cfg(test)]
-const WRAPPED_BYTES: usize = 48;
+/// Length of a seed.
+const SEED_BYTES: usize = 32;
+/// Length of one wrapped seed: 32 bytes and the 16-byte tag. Two of them are longer.
+const WRAPPED_BYTES: usize = SEED_BYTES + 16;
 
 /// What a wrapped key is for; the text is the domain of its key derivation and of its AAD.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -105,13 +106,57 @@ pub struct KeyOwner<'a> {
 }
 
 impl KeyOwner<'_> {
-    fn aad(&self) -> Vec<u8> {
+    /// Of one key, or of two: while one takes the place of the other the account has the one or the other, and which of the
+    /// opened keys is the account's own is compared after opening.
+    fn aad(&self, two: bool) -> Vec<u8> {
         let Self { key_use, account, public_key } = self;
-        aad(key_use.domain(), &[account.as_bytes(), *public_key])
+        let whose = if two { b"two keys".as_slice() } else { public_key.as_slice() };
+        aad(key_use.domain(), &[account.as_bytes(), whose])
     }
 }
 
-/// A wrapped seed.
+/// What is wrapped together, so that whatever opens the one opens the other.
+#[derive(Clone, Debug)]
+pub struct Keys {
+    /// The account's key.
+    pub key: SigningKey,
+    /// An agency's key that waits to take its place, or that had it before.
+    pub other: Option<SigningKey>,
+}
+
+impl From<SigningKey> for Keys {
+    fn from(key: SigningKey) -> Self {
+        Self { key, other: None }
+    }
+}
+
+impl Keys {
+    fn seeds(&self) -> Zeroizing<Vec<u8>> {
+        let mut seeds = Zeroizing::new(Vec::with_capacity(2 * SEED_BYTES));
+        for key in std::iter::once(&self.key).chain(&self.other) {
+            seeds.extend_from_slice(&*Zeroizing::new(key.to_bytes()));
+        }
+        seeds
+    }
+
+    /// Reads what [`Keys::seeds`] wrote; which of two is the owner's, the owner's public key says.
+    fn read(seeds: &[u8], owner: KeyOwner<'_>) -> Result<Self, CustodyError> {
+        let (seeds, rest) = seeds.as_chunks::<SEED_BYTES>();
+        let (first, second) = match (seeds, rest) {
+            ([first], []) => (SigningKey::from_bytes(first), None),
+            ([first, second], []) => (SigningKey::from_bytes(first), Some(SigningKey::from_bytes(second))),
+            _ => return Err(CustodyError::DoesNotOpen),
+        };
+        let is_its = |key: &SigningKey| public_key(key) == *owner.public_key;
+        match second {
+            other if is_its(&first) => Ok(Self { key: first, other }),
+            Some(key) if is_its(&key) => Ok(Self { key, other: Some(first) }),
+            _ => Err(CustodyError::OtherKey),
+        }
+    }
+}
+
+/// A wrapped seed, or two.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Wrapped {
     /// Salt of the derivation.
@@ -161,9 +206,9 @@ pub fn kid(public_key: &[u8; 32]) -> Digest {
     Digest::of(public_key)
 }
 
-/// Wraps `key` under `password`. Takes as long as Argon2id does: call it on the password pool.
+/// Wraps `keys` under `password`. Takes as long as Argon2id does: call it on the password pool.
 pub fn wrap_with_password(
-    key: &SigningKey,
+    keys: &Keys,
     owner: KeyOwner<'_>,
     password: &SecretText,
     cost: Cost,
@@ -171,7 +216,7 @@ pub fn wrap_with_password(
 ) -> Result<Wrapped, CustodyError> {
     let salt = random.bytes::<16>();
     let wrap_key = password_key(password, &salt, cost, owner.key_use)?;
-    encrypt(key, owner, &wrap_key, salt, random)
+    encrypt(keys, owner, &wrap_key, salt, random)
 }
 
 /// Opens what [`wrap_with_password`] made. Takes as long as Argon2id does.
@@ -180,25 +225,25 @@ pub fn open_with_password(
     owner: KeyOwner<'_>,
     password: &SecretText,
     cost: Cost,
-) -> Result<SigningKey, CustodyError> {
+) -> Result<Keys, CustodyError> {
     let wrap_key = password_key(password, &wrapped.salt, cost, owner.key_use)?;
-    open(wrapped, owner, &wrap_key)
+    Keys::read(&open(wrapped, owner, &wrap_key)?, owner)
 }
 
-/// Wraps `key` under a recovery code of at least 120 random bits; nothing where the owner holds the key: that the wrap opens
+/// Wraps `keys` under a recovery code of at least 120 random bits; nothing where the owner holds the key: that the wrap opens
 /// shows the code all the same.
 pub fn wrap_with_code(
-    key: Option<&SigningKey>,
+    keys: Option<&Keys>,
     owner: KeyOwner<'_>,
     code: &Zeroizing<[u8; 16]>,
     random: &Random,
 ) -> Result<Wrapped, CustodyError> {
     let salt = random.bytes::<16>();
     let wrap_key = code_key(code, &salt, owner.key_use)?;
-    if let Some(key) = key {
-        return encrypt(key, owner, &wrap_key, salt, random);
+    if let Some(keys) = keys {
+        return encrypt(keys, owner, &wrap_key, salt, random);
     }
-    let (nonce, ciphertext) = encrypt_bytes(&wrap_key, &[], &owner.aad(), random)?;
+    let (nonce, ciphertext) = encrypt_bytes(&wrap_key, &[], &owner.aad(false), random)?;
     Ok(Wrapped { salt, nonce, ciphertext })
 }
 
@@ -207,10 +252,10 @@ pub fn open_with_code(
     wrapped: &Wrapped,
     owner: KeyOwner<'_>,
     code: &Zeroizing<[u8; 16]>,
-) -> Result<Option<SigningKey>, CustodyError> {
+) -> Result<Option<Keys>, CustodyError> {
     let wrap_key = code_key(code, &wrapped.salt, owner.key_use)?;
-    let plain = open_bytes(&wrap_key, &wrapped.nonce, &wrapped.ciphertext, &owner.aad())?;
-    if plain.is_empty() { Ok(None) } else { key_of(&plain, owner).map(Some) }
+    let plain = open(wrapped, owner, &wrap_key)?;
+    if plain.is_empty() { Ok(None) } else { Keys::read(&plain, owner).map(Some) }
 }
 
 /// The consent key of a root key for one grantee: seed = HKDF-SHA256(ikm = root seed, no salt, info =
@@ -288,25 +333,24 @@ fn expand(salt: Option<&[u8]>, ikm: &[u8], info: &[u8]) -> Result<Key32, Custody
 }
 
 fn encrypt(
-    key: &SigningKey,
+    keys: &Keys,
     owner: KeyOwner<'_>,
     wrap_key: &Key32,
     salt: [u8; 16],
     random: &Random,
 ) -> Result<Wrapped, CustodyError> {
-    let seed = Zeroizing::new(key.to_bytes());
-    let (nonce, ciphertext) = encrypt_bytes(wrap_key, seed.as_slice(), &owner.aad(), random)?;
+    let aad = owner.aad(keys.other.is_some());
+    let (nonce, ciphertext) = encrypt_bytes(wrap_key, &keys.seeds(), &aad, random)?;
     Ok(Wrapped { salt, nonce, ciphertext })
 }
 
-fn open(wrapped: &Wrapped, owner: KeyOwner<'_>, wrap_key: &Key32) -> Result<SigningKey, CustodyError> {
-    key_of(&open_bytes(wrap_key, &wrapped.nonce, &wrapped.ciphertext, &owner.aad())?, owner)
-}
-
-fn key_of(seed: &[u8], owner: KeyOwner<'_>) -> Result<SigningKey, CustodyError> {
-    let seed: &[u8; 32] = seed.try_into().map_err(|_length| CustodyError::DoesNotOpen)?;
-    let key = SigningKey::from_bytes(seed);
-    if public_key(&key) == *owner.public_key { Ok(key) } else { Err(CustodyError::OtherKey) }
+fn open(
+    wrapped: &Wrapped,
+    owner: KeyOwner<'_>,
+    wrap_key: &Key32,
+) -> Result<Zeroizing<Vec<u8>>, CustodyError> {
+    let aad = owner.aad(wrapped.ciphertext.len() > WRAPPED_BYTES);
+    open_bytes(wrap_key, &wrapped.nonce, &wrapped.ciphertext, &aad)
 }
 
 /// AES-256-GCM under a fresh random nonce.
@@ -356,10 +400,11 @@ mod tests {
         let key = new_key(&random);
         let public = public_key(&key);
         let owner = KeyOwner { key_use: KeyUse::Root, account: "pat-1", public_key: &public };
-        let wrapped = wrap_with_password(&key, owner, &password("right"), CHEAP, &random).unwrap();
+        let wrapped =
+            wrap_with_password(&key.clone().into(), owner, &password("right"), CHEAP, &random).unwrap();
         assert_eq!(wrapped.ciphertext.len(), WRAPPED_BYTES);
         let opened = open_with_password(&wrapped, owner, &password("right"), CHEAP).unwrap();
-        assert_eq!(opened.to_bytes(), key.to_bytes());
+        assert_eq!(opened.key.to_bytes(), key.to_bytes());
         let wrong = open_with_password(&wrapped, owner, &password("wrong"), CHEAP);
         assert_eq!(wrong.err(), Some(CustodyError::DoesNotOpen));
         let stranger = KeyOwner { account: "pat-2", ..owner };
@@ -374,7 +419,8 @@ mod tests {
         let key = new_key(&random);
         let public = public_key(&key);
         let owner = KeyOwner { key_use: KeyUse::Operator, account: "op-1", public_key: &public };
-        let wrapped = wrap_with_password(&key, owner, &password("pw"), CHEAP, &random).unwrap();
+        let wrapped =
+            wrap_with_password(&key.clone().into(), owner, &password("pw"), CHEAP, &random).unwrap();
         let mut stretched = [0; 32];
         CHEAP.argon2().unwrap().hash_password_into(b"pw", &wrapped.salt, &mut stretched).unwrap();
         let mut wrap_key = [0; 32];
@@ -383,6 +429,36 @@ mod tests {
         written.extend_from_slice(&public);
         let seed = open_bytes(&Key32::new(wrap_key), &wrapped.nonce, &wrapped.ciphertext, &written).unwrap();
         assert_eq!(seed.as_slice(), key.to_bytes());
+    }
+
+    /// Which of the two is the account's changes without anybody's password.
+    #[test]
+    fn two_keys_open_together_for_an_owner_of_either_and_for_no_other() {
+        let random = Random::seeded(4);
+        let (first, second) = (new_key(&random), new_key(&random));
+        let publics = [public_key(&first), public_key(&second)];
+        let [of_first, of_second] = publics.each_ref().map(|public_key| KeyOwner {
+            key_use: KeyUse::Staff,
+            account: "agy-1",
+            public_key,
+        });
+        let keys = Keys { key: first.clone(), other: Some(second.clone()) };
+        let code = Zeroizing::new(random.bytes::<16>());
+        let by_code = wrap_with_code(Some(&keys), of_first, &code, &random).unwrap();
+        let by_password = wrap_with_password(&keys, of_first, &password("pw"), CHEAP, &random).unwrap();
+        for (owner, its, other) in [(of_first, &first, &second), (of_second, &second, &first)] {
+            let opened = open_with_code(&by_code, owner, &code).unwrap().unwrap();
+            assert_eq!((&opened.key, opened.other.as_ref()), (its, Some(other)));
+            let opened = open_with_password(&by_password, owner, &password("pw"), CHEAP).unwrap();
+            assert_eq!((&opened.key, opened.other.as_ref()), (its, Some(other)));
+        }
+        let third = [7; 32];
+        let stranger = KeyOwner { public_key: &third, ..of_first };
+        assert_eq!(open_with_code(&by_code, stranger, &code).err(), Some(CustodyError::OtherKey));
+        let elsewhere = KeyOwner { account: "agy-2", ..of_first };
+        assert_eq!(open_with_code(&by_code, elsewhere, &code).err(), Some(CustodyError::DoesNotOpen));
+        let patient = KeyOwner { key_use: KeyUse::Root, ..of_first };
+        assert!(open_with_code(&by_code, patient, &code).is_err());
     }
 
     #[test]
@@ -418,7 +494,7 @@ mod tests {
             let public = public_key(&key);
             let owner = KeyOwner { key_use: KeyUse::Root, account: "pat-1", public_key: &public };
             let code = Zeroizing::new(random.bytes::<16>());
-            let mut wrapped = wrap_with_code(Some(&key), owner, &code, &random).unwrap();
+            let mut wrapped = wrap_with_code(Some(&key.clone().into()), owner, &code, &random).unwrap();
             prop_assert!(open_with_code(&wrapped, owner, &code).is_ok());
             wrapped.ciphertext[bit / 8] ^= 1 << (bit % 8);
             prop_assert!(open_with_code(&wrapped, owner, &code).is_err());

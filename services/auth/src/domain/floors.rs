@@ -1,16 +1,16 @@
 //! What a change of rights is here: what the journal beside the database keeps of it, below which no row may fall. An older
-//! password, a session that ended, a client or a passkey that was removed, a pairing that ended and a recovery code that was used do not
-//! come back with an older row.
+//! password, a session that ended, a client or a passkey that was removed, a pairing that ended, a recovery code that was used and a
+//! staff key that was withdrawn do not come back with an older row.
 //!
 //! Why: decision 0121.
 
 use hbc_db::floors::{self, Kinds};
 use hbc_types::Timestamp;
-use hbc_types::ids::{AccountId, AppId, ClientId, PairingId, PasskeyId, SessionId};
+use hbc_types::ids::{AccountId, AgencyId, AppId, ClientId, PairingId, PasskeyId, SessionId};
 
 /// Kinds of changes.
 pub const KINDS: Kinds =
-    Kinds { lasting: &[ACCOUNT, APP, CLIENT, CODE, CODES, PAIRING, PASSKEY], passing: SESSION };
+    Kinds { lasting: &[ACCOUNT, APP, CLIENT, CODE, CODES, PAIRING, PASSKEY, STAFF_KEY], passing: SESSION };
 /// Of an account.
 pub const ACCOUNT: &str = "account";
 /// Of a third-party app.
@@ -25,6 +25,8 @@ pub const CODES: &str = "codes";
 pub const PASSKEY: &str = "passkey";
 /// Of a pairing of a device with a patient.
 pub const PAIRING: &str = "pairing";
+/// Of a staff key.
+pub const STAFF_KEY: &str = "staff-key";
 /// Of a session.
 pub const SESSION: &str = "session";
 
@@ -48,6 +50,8 @@ pub enum Change {
     Passkey(PasskeyId, i64),
     /// A pairing was made, or ended: so many changes.
     Pairing(PairingId, i64),
+    /// This staff key of an agency was made, or changed: so many changes.
+    StaffKey(AgencyId, i64, i64),
     /// A session ended, which would have ended by itself at this time.
     Session(SessionId, Timestamp),
 }
@@ -62,6 +66,7 @@ impl floors::Change for Change {
             Self::Codes(account, made) => (CODES, account.clone(), made.ms()),
             Self::Passkey(passkey, version) => (PASSKEY, passkey.to_string(), *version),
             Self::Pairing(pairing, version) => (PAIRING, pairing.to_string(), *version),
+            Self::StaffKey(agency, n, version) => (STAFF_KEY, staff_key(agency, *n), *version),
             Self::Session(session, end) => (SESSION, session.to_string(), end.ms()),
         }
     }
@@ -71,6 +76,12 @@ impl floors::Change for Change {
 #[must_use]
 pub fn code(account: &str, salt: &[u8; 16]) -> String {
     format!("{account}/{}", hex::encode(salt))
+}
+
+/// The id of a staff key: whose, and the how maniest.
+#[must_use]
+pub fn staff_key(agency: &AgencyId, n: i64) -> String {
+    format!("{agency}/{n}")
 }
 
 /// Whether a session ended.

@@ -9,6 +9,7 @@ use hbc_types::hash;
 use hbc_types::ids::AgencyId;
 use hbc_types::keys::PublicKey;
 use hbc_types::wire::access::StaffBody;
+use hbc_types::wire::auth::StaffKeyState;
 use hbc_types::{Digest, Timestamp};
 
 /// The opening of a staff commitment.
@@ -70,10 +71,85 @@ pub struct StaffChange {
     pub organisation: String,
     /// The profile's opening.
     pub profile: Profile,
-    /// Changes that took effect before.
+    /// Changes of this key's profile that took effect before.
     pub nonce: u64,
     /// What it changes to.
     pub status: StaffStatus,
+}
+
+/// One of the keys that an agency has or had.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct StaffKey {
+    /// Whose.
+    pub agency: AgencyId,
+    /// The how maniest, from 0.
+    pub n: i64,
+    /// The key.
+    pub public_key: [u8; 32],
+    /// When the agency asked for it; of the first one when it signed up.
+    pub asked_at: Timestamp,
+    /// Since when enough operators and auth have signed for it: it is on its way to the ledger, and nobody takes it back.
+    pub signed_at: Option<Timestamp>,
+    /// Since when its profile is final.
+    pub active_at: Option<Timestamp>,
+    /// Since when the ledger says that it is ended, or it was withdrawn before the ledger knew it.
+    pub ended_at: Option<Timestamp>,
+    /// What goes to the ledger once its profile is final: the end of the key before, or of itself if the agency was ended
+    /// meanwhile.
+    pub ending: Option<String>,
+    /// Id of the operator who signed that.
+    pub ending_by: Option<String>,
+    /// How often the row changed.
+    pub version: i64,
+}
+
+impl StaffKey {
+    /// One that an agency asks for now.
+    #[must_use]
+    pub const fn asked(agency: AgencyId, n: i64, public_key: [u8; 32], now: Timestamp) -> Self {
+        Self {
+            agency,
+            n,
+            public_key,
+            asked_at: now,
+            signed_at: None,
+            active_at: None,
+            ended_at: None,
+            ending: None,
+            ending_by: None,
+            version: 1,
+        }
+    }
+
+    /// How it stands.
+    #[must_use]
+    pub const fn state(&self) -> StaffKeyState {
+        match (self.active_at, self.ended_at) {
+            (None, None) => StaffKeyState::Pending,
+            (Some(_), None) => StaffKeyState::Active,
+            (Some(_), Some(_)) => StaffKeyState::Ended,
+            (None, Some(_)) => StaffKeyState::Withdrawn,
+        }
+    }
+
+    /// Whether it waits for operators: it may still be withdrawn.
+    #[must_use]
+    pub const fn waits(&self) -> bool {
+        matches!(self.state(), StaffKeyState::Pending) && self.signed_at.is_none()
+    }
+}
+
+/// The number of the key that the account has: 0 where it never asked for another one.
+#[must_use]
+pub fn present(keys: &[StaffKey], public_key: &[u8; 32]) -> i64 {
+    keys.iter().find(|key| key.public_key == *public_key).map_or(0, |key| key.n)
+}
+
+/// The key that takes the place of the account's own: operators have signed for it, and it has not done so yet.
+#[must_use]
+pub fn successor<'k>(keys: &'k [StaffKey], public_key: &[u8; 32]) -> Option<&'k StaffKey> {
+    let present = present(keys, public_key);
+    keys.iter().find(|key| key.n > present && key.signed_at.is_some() && key.ended_at.is_none())
 }
 
 /// A signed transaction.
@@ -146,6 +222,26 @@ mod tests {
             (Tx::parse(first.jws.as_bytes()).unwrap(), Tx::parse(second.jws.as_bytes()).unwrap());
         assert_eq!(first.payload().ballot(), second.payload().ballot());
         assert_ne!(first.txid(), second.txid());
+    }
+
+    #[test]
+    fn a_successor_is_signed_for_and_not_in_place_yet() {
+        let agency = AgencyId::parse("agy-00000000000000000000000000000001").unwrap();
+        let now = Timestamp::from_ms(5);
+        let key = |n: u8| StaffKey::asked(agency.clone(), i64::from(n), [n; 32], now);
+        let first = StaffKey { active_at: Some(now), ..key(0) };
+        let withdrawn = StaffKey { ended_at: Some(now), ..key(1) };
+        assert!(successor(&[], &[0; 32]).is_none() && present(&[], &[0; 32]) == 0);
+        let mut keys = vec![first, withdrawn, key(2)];
+        assert!(successor(&keys, &[0; 32]).is_none() && keys[2].waits() && !keys[1].waits());
+        keys[2].signed_at = Some(now);
+        assert_eq!(successor(&keys, &[0; 32]).map(|key| key.n), Some(2));
+        assert!(!keys[2].waits() && keys[2].state() == StaffKeyState::Pending);
+        keys[2].active_at = Some(now);
+        assert_eq!(successor(&keys, &[0; 32]).map(|key| key.n), Some(2));
+        assert_eq!((successor(&keys, &[2; 32]), present(&keys, &[2; 32])), (None, 2));
+        let states: Vec<_> = keys.iter().map(StaffKey::state).collect();
+        assert_eq!(states, [StaffKeyState::Active, StaffKeyState::Withdrawn, StaffKeyState::Active]);
     }
 
     #[test]

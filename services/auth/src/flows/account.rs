@@ -1,12 +1,14 @@
 //! One's own account: what it is, contact data, password.
 
+use ed25519_dalek::SigningKey;
+use hbc_db::Tx;
 use hbc_types::account::Role;
 use hbc_types::ids::{AccountId, SessionId};
 use hbc_types::secret::SecretText;
 use hbc_types::wire::auth::{Contact, Me, NewPassword};
 
 use crate::app::App;
-use crate::domain::custody::{self, CustodyError, KeyOwner, KeyUse};
+use crate::domain::custody::{self, CustodyError, KeyOwner, KeyUse, Keys};
 use crate::domain::input::Faults;
 use crate::domain::password;
 use crate::error::Error;
@@ -14,9 +16,9 @@ use crate::flows::agencies::told_standing;
 use crate::flows::login::{Origin, Proof, prove};
 use crate::flows::sessions;
 use crate::jobs::push;
-use crate::store::StoreError;
 use crate::store::accounts::Account;
 use crate::store::wrapped_keys::WrappedKey;
+use crate::store::{Rows, StoreError};
 
 /// The account as its owner sees it. One whom access-policy does not know yet stands `pending`.
 pub async fn me(app: &App, account: &Account) -> Result<Me, Error> {
@@ -76,13 +78,38 @@ pub async fn open_key(
     app: &App,
     account: &Account,
     password: SecretText,
-) -> Result<Option<ed25519_dalek::SigningKey>, Error> {
+) -> Result<Option<SigningKey>, Error> {
+    Ok(open_keys(app, account, password).await?.map(|opened| opened.keys.key))
+}
+
+/// The keys of an account, and which wrap of them was opened.
+#[derive(Clone, Debug)]
+pub struct Opened {
+    /// The keys.
+    pub keys: Keys,
+    salt: [u8; 16],
+}
+
+impl Opened {
+    /// Refuses what rests on these keys if others were wrapped meanwhile: they would be lost.
+    pub async fn still(&self, rows: &Rows, tx: &mut Tx, account: &AccountId) -> Result<(), Error> {
+        let now = rows.wrapped_key(tx, account.as_str()).await?;
+        match now.is_some_and(|now| now.wrapped.salt == self.salt) {
+            true => Ok(()),
+            false => Err(Error::Conflict("the account's keys changed meanwhile")),
+        }
+    }
+}
+
+/// The same, with an agency's other key.
+pub async fn open_keys(app: &App, account: &Account, password: SecretText) -> Result<Option<Opened>, Error> {
     let stored = app.store.rows.wrapped_key(app.store.db.reads(), account.id.as_str()).await?;
     let Some((stored, key_use)) = stored.zip(KeyUse::of(account.role)) else { return Ok(None) };
     let (id, public_key) = (account.id.clone(), account.public_key);
     let work = move || {
         let owner = KeyOwner { key_use, account: id.as_str(), public_key: &public_key };
-        custody::open_with_password(&stored.wrapped, owner, &password, stored.cost)
+        let keys = custody::open_with_password(&stored.wrapped, owner, &password, stored.cost)?;
+        Ok::<_, CustodyError>(Opened { keys, salt: stored.wrapped.salt })
     };
     Ok(Some(app.passwords.run(work).await??))
 }
@@ -101,9 +128,10 @@ pub async fn change_password(
     let factor = account.second_factor_at.is_some();
     password::check_new(&new.new_password, username, factor)
         .map_err(|error| Error::invalid("new_password", error.to_string()))?;
-    let key = open_key(app, &account, new.password).await?;
+    let opened = open_keys(app, &account, new.password).await?;
     let now = app.clock.now();
-    let (hash, wrapped) = rewrap(app, &account, key, new.new_password).await?;
+    let keys = opened.as_ref().map(|opened| opened.keys.clone());
+    let (hash, wrapped) = rewrap(app, &account, keys, new.new_password).await?;
     let (id, keep) = (account.id.clone(), own_session.clone());
     let ended = app
         .store
@@ -111,6 +139,9 @@ pub async fn change_password(
             Box::pin(async move {
                 let mut account = proven.still(&rows, tx).await?;
                 sessions::still_own(&rows, tx, &keep, &account, now).await?;
+                if let Some(opened) = &opened {
+                    opened.still(&rows, tx, &id).await?;
+                }
                 if account.second_factor_at.is_none() {
                     // One that somebody prepared with the old password.
                     rows.delete_factor(tx, id.as_str()).await?;
@@ -129,11 +160,11 @@ pub async fn change_password(
     Ok(())
 }
 
-/// The hash of a new password, and the account's key wrapped under it.
+/// The hash of a new password, and the account's keys wrapped under it.
 pub async fn rewrap(
     app: &App,
     account: &Account,
-    key: Option<ed25519_dalek::SigningKey>,
+    keys: Option<Keys>,
     new_password: SecretText,
 ) -> Result<(String, Option<WrappedKey>), Error> {
     let (cost, random, now) = (app.passwords.cost(), app.random.clone(), app.clock.now());
@@ -142,12 +173,12 @@ pub async fn rewrap(
     let work = move || {
         let hash = password::hash(&new_password, cost, &random)?;
         let owner = KeyOwner { key_use, account: id.as_str(), public_key: &public_key };
-        let wrapped = match key {
-            Some(key) => Some(WrappedKey {
+        let wrapped = match keys {
+            Some(keys) => Some(WrappedKey {
                 account: id.as_str().to_owned(),
                 key_use,
                 cost,
-                wrapped: custody::wrap_with_password(&key, owner, &new_password, cost, &random)?,
+                wrapped: custody::wrap_with_password(&keys, owner, &new_password, cost, &random)?,
                 created_at: now,
             }),
             None => None,

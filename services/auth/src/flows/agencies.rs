@@ -3,17 +3,21 @@
 use std::sync::Arc;
 
 use hbc_app::jobs::enqueue;
+use hbc_chain::payload::StaffStatus;
+use hbc_types::Digest;
 use hbc_types::account::{Role, Standing};
 use hbc_types::ids::{AccountId, AgencyId, OperatorId};
 use hbc_types::saved::SavedAnswer;
 use hbc_types::secret::Bytes;
-use hbc_types::wire::auth::{AgencyCreated, AgencyView, Contact, NewAgency, StaffProfile, StaffSigned};
+use hbc_types::wire::auth::{
+    AgencyCreated, AgencyView, Contact, NewAgency, StaffKeyView, StaffProfile, StaffSigned,
+};
 
 use crate::app::App;
-use crate::domain::custody::{self, CustodyError, KeyOwner, KeyUse};
+use crate::domain::custody::{self, CustodyError, KeyOwner, KeyUse, Keys};
 use crate::domain::input::{Faults, Username};
 use crate::domain::password;
-use crate::domain::staff::{Profile, profile_body};
+use crate::domain::staff::{Profile, StaffKey, present, profile_body};
 use crate::error::Error;
 use crate::flows::codes;
 use crate::jobs::TellStanding;
@@ -80,8 +84,8 @@ pub async fn prepare(app: &App, new: NewAgency) -> Result<Prepared, Error> {
     let (cost, random, key_id, password) =
         (app.passwords.cost(), app.random.clone(), id.clone(), new.password);
     let work = move || {
-        let key = custody::new_key(&random);
-        let public_key = custody::public_key(&key);
+        let key = Keys::from(custody::new_key(&random));
+        let public_key = custody::public_key(&key.key);
         let owner = KeyOwner { key_use: KeyUse::Staff, account: key_id.as_str(), public_key: &public_key };
         let wrapped = custody::wrap_with_password(&key, owner, &password, cost, &random)?;
         let account = key_id.as_str().to_owned();
@@ -112,6 +116,7 @@ pub async fn prepare(app: &App, new: NewAgency) -> Result<Prepared, Error> {
         reason: None,
         recovery_public_key: None,
         root_certificate: None,
+        ended_at: None,
     };
     let answer = AgencyCreated { id, standing: Standing::Pending, recovery_codes: written };
     Ok(Prepared { account, key, codes, answer })
@@ -179,16 +184,15 @@ pub async fn view(app: &App, agency: &Account, viewer: &Viewer) -> Result<Agency
     let (AccountId::Agency(id), Some(agency_type)) = (&agency.id, agency.agency_type) else {
         return Err(Error::NotFound);
     };
-    let signatures = match app.store.rows.staff_signatures(app.store.db.reads(), id).await {
-        Ok(signatures) => signatures,
-        Err(StoreError::Tampered(_alarmed)) => Vec::new(),
-        Err(error) => return Err(error.into()),
-    };
+    let (keys, signatures) = keys_of(app, id, agency).await?;
+    let key = present(&keys, &agency.public_key);
     let round = if agency.standing == Standing::Active { agency.staff_round - 1 } else { agency.staff_round };
     let approvals = signatures
         .iter()
         .filter(|signature| {
-            signature.round == round && signature.signer != AUTH && signature.status == "active"
+            (signature.key, signature.round) == (key, round)
+                && signature.signer != AUTH
+                && signature.status == "active"
         })
         .count();
     let private = viewer.is_operator() || viewer.is(id);
@@ -214,11 +218,13 @@ pub async fn view(app: &App, agency: &Account, viewer: &Viewer) -> Result<Agency
         approvals: u32::try_from(approvals).unwrap_or(u32::MAX),
         approvals_needed: app.approvals,
         staff_key: approved.then(|| custody::kid(&agency.public_key)),
-        history: signatures
-            .into_iter()
-            .filter(|_| approved || private)
-            .map(signed)
-            .collect::<Result<_, _>>()?,
+        keys: keys
+            .iter()
+            .filter(|key| key.active_at.is_some() || private)
+            .map(|key| key_view(key, &signatures))
+            .collect(),
+        ended_at: agency.ended_at,
+        history: history(signatures, &keys, private)?,
         profile: agency.profile.as_ref().filter(|_| approved || private).map(|profile| StaffProfile {
             salt: Bytes::from(profile.salt.as_slice()),
             body: profile.body.clone(),
@@ -226,13 +232,92 @@ pub async fn view(app: &App, agency: &Account, viewer: &Viewer) -> Result<Agency
     })
 }
 
+/// An agency's keys and who signed what about them; rows of another hand (alarmed about) tell nothing.
+async fn keys_of(
+    app: &App,
+    id: &AgencyId,
+    agency: &Account,
+) -> Result<(Vec<StaffKey>, Vec<StaffSignature>), Error> {
+    let reads = app.store.db.reads();
+    let read = async {
+        let keys = app.store.rows.staff_keys(reads, id).await?;
+        Ok::<_, StoreError>((keys, app.store.rows.staff_signatures(reads, id).await?))
+    };
+    let (mut keys, signatures) = match read.await {
+        Ok(read) => read,
+        Err(StoreError::Tampered(_alarmed)) => Default::default(),
+        Err(error) => return Err(error.into()),
+    };
+    if keys.is_empty() {
+        keys.push(first_key(id, agency, &signatures));
+    }
+    Ok((keys, signatures))
+}
+
+/// The key of an agency that never asked for another one, as its signatures tell of it.
+#[must_use]
+pub fn first_key(agency: &AgencyId, account: &Account, signatures: &[StaffSignature]) -> StaffKey {
+    let last_final = |status: StaffStatus, is_its: fn(i64) -> bool| {
+        let its = signatures.iter().filter(|signature| {
+            signature.key == 0 && signature.status == status.code() && is_its(signature.round)
+        });
+        its.filter_map(|signature| signature.final_at).max()
+    };
+    let active_at = last_final(StaffStatus::Active, |round| round == 0).filter(|_at| account.staff_round > 0);
+    StaffKey {
+        signed_at: active_at,
+        active_at,
+        ended_at: last_final(StaffStatus::Revoked, |_any| true),
+        ..StaffKey::asked(agency.clone(), 0, account.public_key, account.created_at)
+    }
+}
+
+fn key_view(key: &StaffKey, signatures: &[StaffSignature]) -> StaffKeyView {
+    let approvals = signatures.iter().filter(|signature| {
+        (signature.key, signature.round) == (key.n, 0)
+            && signature.signer != AUTH
+            && signature.status == StaffStatus::Active.code()
+    });
+    StaffKeyView {
+        key: custody::kid(&key.public_key),
+        state: key.state(),
+        asked_at: key.asked_at,
+        approvals: u32::try_from(approvals.count()).unwrap_or(u32::MAX),
+        began_at: key.active_at,
+        ended_at: key.ended_at,
+    }
+}
+
+/// The signatures about those of the keys that are seen.
+fn history(
+    signatures: Vec<StaffSignature>,
+    keys: &[StaffKey],
+    private: bool,
+) -> Result<Vec<StaffSigned>, Error> {
+    let mut history = Vec::with_capacity(signatures.len());
+    for signature in signatures {
+        let key = keys.iter().find(|key| key.n == signature.key);
+        let key = key.ok_or(Error::Broken("a signature for a key that is not there"))?;
+        if key.active_at.is_some() || private {
+            history.push(signed(signature, custody::kid(&key.public_key))?);
+        }
+    }
+    Ok(history)
+}
+
 /// A signature, as everybody may see it who sees the agency.
-fn signed(signature: StaffSignature) -> Result<StaffSigned, Error> {
-    let StaffSignature { agency: _, round, signer, status, txid, signed_at, final_at } = signature;
+fn signed(signature: StaffSignature, key: Digest) -> Result<StaffSigned, Error> {
+    let StaffSignature { agency: _, key: _, round, signer, status, txid, signed_at, final_at } = signature;
     let operator = (signer != AUTH).then(|| OperatorId::parse(&signer)).transpose();
+    let status = StaffStatus::parse(&status).ok_or(Error::Broken("a standing that nobody signs"))?;
     Ok(StaffSigned {
+        key,
         change: u64::try_from(round).map_err(|_negative| Error::Broken("a round below zero"))?,
-        standing: Standing::parse(&status).ok_or(Error::Broken("a standing that nobody signs"))?,
+        standing: match status {
+            StaffStatus::Active => Standing::Active,
+            StaffStatus::Suspended | StaffStatus::Revoked => Standing::Suspended,
+        },
+        ends: status == StaffStatus::Revoked,
         operator: operator.map_err(|_other| Error::Broken("a signer who is nobody"))?,
         txid,
         signed_at,
@@ -246,13 +331,14 @@ pub async fn list(
     app: &App,
     viewer: &Viewer,
     standing: Option<Standing>,
-    query: &str,
+    (query, new_key): (&str, bool),
     after: &str,
     limit: u32,
 ) -> Result<(Vec<AgencyView>, Option<String>), Error> {
     let standing = if viewer.is_operator() { standing } else { Some(Standing::Active) };
     let reads = app.store.db.reads();
-    let (agencies, next) = app.store.rows.agencies(reads, standing, query, after, limit).await?;
+    let wanted = (query, new_key && viewer.is_operator());
+    let (agencies, next) = app.store.rows.agencies(reads, standing, wanted, after, limit).await?;
     let mut views = Vec::with_capacity(agencies.len());
     for agency in &agencies {
         views.push(view(app, agency, viewer).await?);

@@ -24,7 +24,7 @@ use crate::domain::input::{Faults, shows_itself};
 use crate::domain::staff::{Signed, sign};
 use crate::error::Error;
 use crate::flows::login::Origin;
-use crate::flows::staff::operator_key;
+use crate::flows::staff_votes::operator_key;
 use crate::jobs::{EndSessions, TellDenial, TellStanding, push};
 use crate::store::Rows;
 use crate::store::accounts::Account;

@@ -201,6 +201,7 @@ async fn secrets(
     now: Timestamp,
 ) -> Result<Secrets, Error> {
     let account = Account { public_key: *keys.root.as_bytes(), ..account.clone() };
+    let made = made.map(custody::Keys::from);
     let (codes, written) = codes::make(&account.id, &account.public_key, made.as_ref(), now, &app.random)?;
     let wrapped = match made {
         Some(key) => rewrap(app, &account, Some(key), password).await?.1,

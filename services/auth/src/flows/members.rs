@@ -4,6 +4,9 @@
 //!
 //! Why: decision 0116.
 
+use std::collections::HashMap;
+
+use ed25519_dalek::SigningKey;
 use hbc_chain::json;
 use hbc_chain::payload::{Affiliation, AffiliationStatus, Payload};
 use hbc_chain::{bodies::Body, bodies::MemberBody, tx};
@@ -12,13 +15,14 @@ use hbc_types::account::Standing;
 use hbc_types::ids::{AccountId, AgencyId};
 use hbc_types::keys::PublicKey;
 use hbc_types::outbox::NewTransaction;
-use hbc_types::wire::auth::{MemberStanding, MemberView, NewMember, SigningPassword};
+use hbc_types::wire::auth::{MemberStanding, MemberView, NewMember, SigningPassword, StaffKeyState};
 use hbc_types::{Digest, Timestamp, hash};
 
 use crate::app::App;
-use crate::domain::custody;
+use crate::domain::custody::{self, Keys};
+use crate::domain::staff::StaffKey;
 use crate::error::Error;
-use crate::flows::account::open_key;
+use crate::flows::account::open_keys;
 use crate::flows::agencies;
 use crate::flows::login::{Origin, Proof, prove};
 use crate::store::Rows;
@@ -106,66 +110,204 @@ async fn change(
 ) -> Result<(), Error> {
     let password = proof.password.clone();
     let proven = prove(app, &signer.username, proof).await?;
-    let key = open_key(app, &proven.account, password).await?;
-    let key = key.ok_or(Error::Broken("an agency's signing key is missing"))?;
+    let opened = open_keys(app, &proven.account, password).await?;
+    let Keys { key, other } = opened.ok_or(Error::Broken("an agency's signing key is missing"))?.keys;
     let active = |account: &Account| account.standing == Standing::Active;
     if body.is_some() && !(active(&sides.organisation) && active(&sides.member)) {
         return Err(Error::Conflict("both must be approved agencies"));
     }
-    let status = if body.is_some() { AffiliationStatus::Active } else { AffiliationStatus::Ended };
-    let now = app.clock.now();
     let fresh =
         body.map(json::encode).transpose().map_err(|_never| Error::Broken("a body without JCS form"))?;
     let fresh = fresh.map(|body| (String::from_utf8(body).unwrap_or_default(), app.random.bytes::<32>()));
-    let chain = app.chain;
-    let (organisation, member) = (sides.organisation_id.clone(), sides.member_id.clone());
-    let kids = (custody::kid(&sides.organisation.public_key), custody::kid(&sides.member.public_key));
+    // Under a key that waits as well, so that it holds when that one is there.
+    let next = match (&fresh, other) {
+        (Some((body, salt)), Some(next)) => {
+            let payload = first_payload(app, &next, &sides.member, (body, salt));
+            let jws = tx::sign(&next, &payload).map_err(|_never| Error::Broken("no JCS form"))?;
+            Some((custody::public_key(&next), jws))
+        }
+        _ => None,
+    };
+    let signing = Signing {
+        chain: app.chain,
+        organisation: (sides.organisation_id.clone(), sides.organisation.public_key),
+        member: (sides.member_id.clone(), sides.member.public_key),
+        key,
+        status: if body.is_some() { AffiliationStatus::Active } else { AffiliationStatus::Ended },
+        fresh,
+        next,
+    };
+    let now = app.clock.now();
     app.store
-        .write(move |tx, rows| {
-            Box::pin(async move {
-                let known = rows.membership(&mut *tx, &organisation, &member).await?;
-                if known.as_ref().is_some_and(|known| known.status == status) {
-                    return Ok(());
-                }
-                if known.as_ref().is_some_and(|known| known.final_at.is_none()) {
-                    return Err(Error::Conflict("an earlier change is not final yet"));
-                }
-                let changes = known.as_ref().map_or(0, |known| known.changes);
-                // What ends is what was begun: its body stays.
-                let opening = fresh.or_else(|| known.map(|known| (known.body, known.salt)));
-                let (body, salt) = opening.ok_or(Error::Conflict("they were never taken in"))?;
-                let payload = Payload::Affiliation(Affiliation {
-                    chain,
-                    commitment: hash::member(&salt, body.as_bytes()),
-                    iat: now.unsigned_ms(),
-                    key: kids.1,
-                    nonce: changes,
-                    organisation: kids.0,
-                    status,
-                });
-                let jws = tx::sign(&key, &payload).map_err(|_never| Error::Broken("no JCS form"))?;
-                let txid = tx::txid(jws.as_bytes());
-                let reference = format!("{organisation}/{member}");
-                let membership = Membership {
-                    organisation,
-                    member,
-                    status,
-                    changes,
-                    body,
-                    salt,
-                    txid,
-                    signed_at: now,
-                    final_at: None,
-                };
-                rows.put_membership(tx, &membership).await?;
-                let (author, kind) = (PublicKey::of(&key).kid(), KIND.to_owned());
-                let owed = NewTransaction { txid, author, kind, reference, jws };
-                Ok::<_, Error>(hbc_db::outbox::enqueue(tx, &owed, now).await?)
-            })
-        })
+        .write(move |tx, rows| Box::pin(async move { change_in(&rows, tx, signing, now).await }))
         .await?;
     app.finality.wake();
     Ok(())
+}
+
+/// A change of who acts for an organisation, with what signs it.
+#[derive(Clone, Debug)]
+struct Signing {
+    chain: Digest,
+    /// The organisation and its key.
+    organisation: (AgencyId, [u8; 32]),
+    /// Who it is about, and their key.
+    member: (AgencyId, [u8; 32]),
+    /// The key of the side that signs.
+    key: SigningKey,
+    status: AffiliationStatus,
+    /// Text and salt, where somebody is taken in.
+    fresh: Option<(String, [u8; 32])>,
+    /// The signer's other key, and what it signed.
+    next: Option<([u8; 32], String)>,
+}
+
+async fn change_in(rows: &Rows, tx: &mut Tx, signing: Signing, now: Timestamp) -> Result<(), Error> {
+    let Signing { chain, organisation, member, key, status, fresh, next } = signing;
+    for (id, key) in [&organisation, &member] {
+        let account = rows.account(&mut *tx, id.as_str()).await?;
+        if account.is_none_or(|account| account.public_key != *key) {
+            return Err(Error::Conflict("one of the two has another key now"));
+        }
+    }
+    let kids = (custody::kid(&organisation.1), custody::kid(&member.1));
+    let (organisation, member) = (organisation.0, member.0);
+    let known = rows.membership(&mut *tx, &organisation, &member).await?;
+    if known.as_ref().is_some_and(|known| known.status == status) {
+        return Ok(());
+    }
+    if known.as_ref().is_some_and(|known| known.final_at.is_none()) {
+        return Err(Error::Conflict("an earlier change is not final yet"));
+    }
+    let changes = known.as_ref().map_or(0, |known| known.changes);
+    // What ends is what was begun: its body stays.
+    let opening = fresh.or_else(|| known.map(|known| (known.body, known.salt)));
+    let (body, salt) = opening.ok_or(Error::Conflict("they were never taken in"))?;
+    let payload = Payload::Affiliation(Affiliation {
+        chain,
+        commitment: hash::member(&salt, body.as_bytes()),
+        iat: now.unsigned_ms(),
+        key: kids.1,
+        nonce: changes,
+        organisation: kids.0,
+        status,
+    });
+    let jws = tx::sign(&key, &payload).map_err(|_never| Error::Broken("no JCS form"))?;
+    let txid = tx::txid(jws.as_bytes());
+    let reference = format!("{organisation}/{member}");
+    if let Some((next, jws)) = &next {
+        let keys = rows.staff_keys(&mut *tx, &organisation).await?;
+        let is_next = |key: &StaffKey| key.state() == StaffKeyState::Pending && key.public_key == *next;
+        if keys.iter().any(is_next) {
+            rows.put_next_membership(tx, &organisation, &member, jws).await?;
+        }
+    }
+    let membership = Membership {
+        organisation,
+        member,
+        status,
+        changes,
+        body,
+        salt,
+        txid,
+        signed_at: now,
+        final_at: None,
+    };
+    rows.put_membership(tx, &membership).await?;
+    let (author, kind) = (PublicKey::of(&key).kid(), KIND.to_owned());
+    let owed = NewTransaction { txid, author, kind, reference, jws };
+    Ok(hbc_db::outbox::enqueue(tx, &owed, now).await?)
+}
+
+/// What an organisation's next key signs about those whom its present one took in: the same, as far as they did not end it.
+pub async fn sign_anew(
+    app: &App,
+    organisation: &AgencyId,
+    next: &SigningKey,
+) -> Result<Vec<(AgencyId, String)>, Error> {
+    let reads = app.store.db.reads();
+    let mut signed = Vec::new();
+    for known in app.store.rows.memberships_of(reads, organisation).await? {
+        let member = agencies::find(app, &known.member).await?;
+        let Some(member) = member.filter(|_found| known.status == AffiliationStatus::Active) else {
+            continue;
+        };
+        let payload = first_payload(app, next, &member, (&known.body, &known.salt));
+        let jws = tx::sign(next, &payload).map_err(|_never| Error::Broken("no JCS form"))?;
+        signed.push((known.member, jws));
+    }
+    Ok(signed)
+}
+
+/// What takes somebody in under a key that never did.
+fn first_payload(
+    app: &App,
+    organisation: &SigningKey,
+    member: &Account,
+    (body, salt): (&str, &[u8; 32]),
+) -> Payload {
+    Payload::Affiliation(Affiliation {
+        chain: app.chain,
+        commitment: hash::member(salt, body.as_bytes()),
+        iat: app.clock.now().unsigned_ms(),
+        key: custody::kid(&member.public_key),
+        nonce: 0,
+        organisation: PublicKey::of(organisation).kid(),
+        status: AffiliationStatus::Active,
+    })
+}
+
+/// The organisation that took an agency in.
+pub async fn organisation_of(
+    app: &App,
+    member: &AgencyId,
+    account: &Account,
+) -> Result<Option<AgencyId>, Error> {
+    let Some(organisation) = &account.organisation else { return Ok(None) };
+    let known = app.store.rows.membership(app.store.db.reads(), organisation, member).await?;
+    let acts = known.is_some_and(|known| known.status == AffiliationStatus::Active);
+    Ok(acts.then(|| organisation.clone()))
+}
+
+/// An agency has another key now. Whom it took in it takes in under that one, as it signed when it asked for the key; the
+/// others begin anew, and so does its own place in an organisation, which says itself whether that key acts for it.
+pub async fn follow(
+    rows: &Rows,
+    tx: &mut Tx,
+    agency: &AgencyId,
+    account: &Account,
+    now: Timestamp,
+) -> Result<(), Error> {
+    if let Some(organisation) = &account.organisation {
+        rows.forget_membership(tx, organisation, agency).await?;
+    }
+    let mut signed: HashMap<_, _> = rows.take_next_memberships(tx, agency).await?.into_iter().collect();
+    for known in rows.memberships_of(&mut *tx, agency).await? {
+        let member = rows.account(&mut *tx, known.member.as_str()).await?;
+        let next = signed.remove(&known.member).and_then(|jws| tx::Tx::parse(jws.as_bytes()).ok());
+        let next = next.zip(member).filter(|(next, member)| holds(next, account, member, &known));
+        let Some((next, _member)) = next else {
+            rows.forget_membership(tx, agency, &known.member).await?;
+            continue;
+        };
+        let reference = format!("{agency}/{}", known.member);
+        let membership =
+            Membership { changes: 0, txid: next.txid(), signed_at: now, final_at: None, ..known };
+        rows.put_membership(tx, &membership).await?;
+        let (txid, author, jws) = (next.txid(), next.kid(), next.text().to_owned());
+        let owed = NewTransaction { txid, author, kind: KIND.to_owned(), reference, jws };
+        hbc_db::outbox::enqueue(tx, &owed, now).await?;
+    }
+    Ok(())
+}
+
+/// Whether what was signed for the next key is still what stands: the same words, of the same two.
+fn holds(next: &tx::Tx, organisation: &Account, member: &Account, known: &Membership) -> bool {
+    let Payload::Affiliation(change) = next.payload() else { return false };
+    known.status == AffiliationStatus::Active
+        && change.organisation == custody::kid(&organisation.public_key)
+        && change.key == custody::kid(&member.public_key)
+        && change.commitment == hash::member(&known.salt, known.body.as_bytes())
 }
 
 /// A change is in a final block. Runs in the transaction that applies it.

@@ -22,3 +22,5 @@ pub mod refresh;
 pub mod root_claims;
 pub mod sessions;
 pub mod staff;
+pub mod staff_keys;
+pub mod staff_votes;

@@ -63,6 +63,7 @@ async fn import_one(app: &App, entry: &OperatorEntry) -> anyhow::Result<bool> {
         reason: None,
         recovery_public_key: None,
         root_certificate: None,
+        ended_at: None,
     };
     let key = WrappedKey {
         account: account.id.as_str().to_owned(),

@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use ed25519_dalek::SigningKey;
 use hbc_app::jobs::enqueue;
 use hbc_types::account::{Custody, Role, Standing};
 use hbc_types::ids::{AccountId, PatientId};
@@ -12,10 +11,10 @@ use hbc_types::wire::auth::{NewPatient, PatientCreated};
 use hbc_types::{Random, Timestamp};
 
 use crate::app::App;
-use crate::domain::custody::{self, Cost, CustodyError, KeyOwner, KeyUse};
+use crate::domain::custody::{self, Cost, CustodyError, KeyOwner, KeyUse, Keys};
 use crate::domain::input::{Faults, Username};
 use crate::domain::password;
-use crate::domain::roots::{Keys, Shown};
+use crate::domain::roots::{self, Shown};
 use crate::error::Error;
 use crate::flows::codes;
 use crate::jobs::push;
@@ -82,6 +81,7 @@ pub async fn prepare(app: &App, new: NewPatient) -> Result<PreparedPatient, Erro
         reason: None,
         recovery_public_key: recovery.map(|key| *key.as_bytes()),
         root_certificate: None,
+        ended_at: None,
     };
     let answer = PatientCreated {
         root_fingerprint: custody::kid(&made.public_key),
@@ -130,7 +130,7 @@ async fn store(app: &App, account: Account, wraps: Wraps, saved: Option<SavedAns
 }
 
 /// The keys of a client that holds its own, each proven by its signature; nothing in server custody.
-fn client_keys(app: &App, new: &NewPatient, username: &str) -> Result<Option<Keys>, Error> {
+fn client_keys(app: &App, new: &NewPatient, username: &str) -> Result<Option<roots::Keys>, Error> {
     let NewPatient { custody, root_public_key, root_pop, recovery_public_key, recovery_pop, .. } = new;
     let shown = Shown {
         root: root_public_key.as_ref(),
@@ -144,7 +144,7 @@ fn client_keys(app: &App, new: &NewPatient, username: &str) -> Result<Option<Key
         Custody::Passkey => {
             Err(Error::invalid("custody", "begins as `client`: an account has no passkey before it exists"))
         }
-        Custody::Client => Ok(Some(Keys::show(shown, &app.chain, username, None)?)),
+        Custody::Client => Ok(Some(roots::Keys::show(shown, &app.chain, username, None)?)),
     }
 }
 
@@ -158,8 +158,9 @@ async fn make(
     let (cost, random) = (app.passwords.cost(), app.random.clone());
     let work = move || {
         let password_hash = password::hash(&password, cost, &random)?;
-        let root = client_key.is_none().then(|| custody::new_key(&random));
-        let public_key = client_key.or(root.as_ref().map(custody::public_key)).unwrap_or_default();
+        let root = client_key.is_none().then(|| Keys::from(custody::new_key(&random)));
+        let public_key =
+            client_key.or(root.as_ref().map(|root| custody::public_key(&root.key))).unwrap_or_default();
         let key =
             root.as_ref().map(|root| wrap_root(root, &id, &password, cost, now, &random)).transpose()?;
         let account = AccountId::Patient(id);
@@ -171,14 +172,14 @@ async fn make(
 
 /// Wraps a root key under a password.
 fn wrap_root(
-    root: &SigningKey,
+    root: &Keys,
     patient: &PatientId,
     password: &SecretText,
     cost: Cost,
     now: Timestamp,
     random: &Random,
 ) -> Result<WrappedKey, CustodyError> {
-    let public_key = custody::public_key(root);
+    let public_key = custody::public_key(&root.key);
     let owner = KeyOwner { key_use: KeyUse::Root, account: patient.as_str(), public_key: &public_key };
     let wrapped = custody::wrap_with_password(root, owner, password, cost, random)?;
     Ok(WrappedKey {

@@ -2,19 +2,18 @@
 
 use std::sync::Arc;
 
-use ed25519_dalek::SigningKey;
 use hbc_types::account::Role;
 use hbc_types::ids::AccountId;
 use hbc_types::secret::SecretText;
 use hbc_types::wire::auth::{Recovery, RecoveryCodes};
 
 use crate::app::App;
-use crate::domain::custody::{self, KeyOwner, KeyUse};
+use crate::domain::custody::{self, KeyOwner, KeyUse, Keys};
 use crate::domain::{password, recovery};
 use crate::error::Error;
-use crate::flows::account::open_key;
+use crate::flows::account::open_keys;
 use crate::flows::login::{Guard, Origin, Proof, prove};
-use crate::flows::{account, authorizations, clients, codes, passkeys, sessions};
+use crate::flows::{account, authorizations, clients, codes, passkeys, sessions, staff_keys};
 use crate::jobs::push;
 use crate::store::StoreError;
 use crate::store::accounts::Account;
@@ -29,13 +28,13 @@ pub async fn recover(app: &App, request: Recovery, address: &str) -> Result<(), 
         return Err(Error::invalid("new_password", error.to_string()));
     }
     let opened = open(app, guard.username(), &request.code).await?;
-    let Some((account, key, mut code)) = opened else {
+    let Some((account, keys, mut code)) = opened else {
         // As dear as the right code, which is followed by a hash and a wrap.
         app.passwords.matches(request.new_password, None).await?;
         return guard.fail(app, Error::BadCredentials);
     };
     let now = app.clock.now();
-    let (hash, wrapped) = account::rewrap(app, &account, key, request.new_password).await?;
+    let (hash, wrapped) = account::rewrap(app, &account, keys, request.new_password).await?;
     code.used_at = Some(now);
     let id = account.id.clone();
     let ended = app
@@ -62,6 +61,8 @@ pub async fn recover(app: &App, request: Recovery, address: &str) -> Result<(), 
                 passkeys::remove_all(&rows, tx, &id, now).await?;
                 if let AccountId::Agency(agency) = &id {
                     ended.extend(clients::remove_all(&rows, tx, agency, now).await?);
+                    // Or asked for a key.
+                    staff_keys::drop_waiting(&rows, tx, agency, now).await?;
                 }
                 if let AccountId::Patient(patient) = &id {
                     // Or have let an app in.
@@ -84,14 +85,18 @@ pub async fn renew_codes(app: &App, account: &Account, proof: Proof) -> Result<R
     }
     let password = proof.password.clone();
     let proven = prove(app, &account.username, proof).await?;
-    let key = open_key(app, &proven.account, password).await?;
+    let opened = open_keys(app, &proven.account, password).await?;
+    let keys = opened.as_ref().map(|opened| &opened.keys);
     let (id, now) = (account.id.clone(), app.clock.now());
-    let (made, written) = codes::make(&id, &proven.account.public_key, key.as_ref(), now, &app.random)?;
+    let (made, written) = codes::make(&id, &proven.account.public_key, keys, now, &app.random)?;
     let (made, clock) = (Arc::new(made), app.clock.clone());
     app.store
         .write(move |tx, rows| {
             Box::pin(async move {
                 proven.still(&rows, tx).await?;
+                if let Some(opened) = &opened {
+                    opened.still(&rows, tx, &id).await?;
+                }
                 // The time of this try: of two at once, the later one's codes count.
                 Ok::<_, Error>(rows.replace_codes(tx, id.as_str(), &made, clock.now()).await?)
             })
@@ -100,12 +105,12 @@ pub async fn renew_codes(app: &App, account: &Account, proof: Proof) -> Result<R
     Ok(RecoveryCodes { recovery_codes: written })
 }
 
-/// The account, its key where the server has it, and the code's row, if the code is an unused one of this account.
+/// The account, its keys where the server has them, and the code's row, if the code is an unused one of this account.
 async fn open(
     app: &App,
     username: &str,
     code: &SecretText,
-) -> Result<Option<(Account, Option<SigningKey>, CodeWrap)>, Error> {
+) -> Result<Option<(Account, Option<Keys>, CodeWrap)>, Error> {
     let reads = app.store.db.reads();
     let account = match app.store.rows.account_by_name(reads, username).await {
         Ok(account) => account,
@@ -117,8 +122,8 @@ async fn open(
     let Some(key_use) = KeyUse::of(account.role) else { return Ok(None) };
     let owner = KeyOwner { key_use, account: account.id.as_str(), public_key: &account.public_key };
     for wrap in wraps {
-        if let Ok(key) = custody::open_with_code(&wrap.wrapped, owner, &code) {
-            return Ok(Some((account, key, wrap)));
+        if let Ok(keys) = custody::open_with_code(&wrap.wrapped, owner, &code) {
+            return Ok(Some((account, keys, wrap)));
         }
     }
     Ok(None)

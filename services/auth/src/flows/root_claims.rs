@@ -25,7 +25,7 @@ use crate::flows::apps::Operating;
 use crate::flows::custody::keys_of;
 use crate::flows::login::{Origin, Proof, prove};
 use crate::flows::sessions::{current, still_own};
-use crate::flows::staff::operator_key;
+use crate::flows::staff_votes::operator_key;
 use crate::jobs::{TellRootClaim, push};
 use crate::store::Rows;
 use crate::store::root_claims::{RootClaim, RootOrder};

@@ -1,79 +1,25 @@
-//! Approval and suspension of agencies: operators sign with keys that only their passwords open, auth signs beside them,
-//! and the ledger decides when it is enough.
+//! Approval, suspension and the end of agencies: operators sign, auth signs beside them, and the ledger decides when it is
+//! enough.
 
-use ed25519_dalek::SigningKey;
 use hbc_app::jobs::enqueue;
 use hbc_chain::payload::{Staff, StaffStatus};
 use hbc_db::Lock;
 use hbc_db::Tx;
-use hbc_types::account::{Role, Standing};
-use hbc_types::ids::{AccountId, AgencyId, OperatorId};
-use hbc_types::outbox::NewTransaction;
+use hbc_types::account::Standing;
+use hbc_types::ids::{AccountId, AgencyId, SessionId};
 use hbc_types::wire::auth::{AgencyView, Decision, Denial, SigningPassword};
 use hbc_types::{Digest, Timestamp};
 
 use crate::app::App;
 use crate::domain::input::Faults;
-use crate::domain::staff::{Signed, StaffChange, public_organisation};
+use crate::domain::staff::{Signed, StaffChange, StaffKey, present, successor};
 use crate::error::Error;
-use crate::flows::account::{self, open_key};
-use crate::flows::agencies::{self, Viewer};
-use crate::flows::login::{Origin, Proof, prove};
-use crate::flows::sessions;
+use crate::flows::staff_votes::{Deciding, Vote, add, change, is_about, is_complete, operator_key, seen};
+use crate::flows::{account, agencies, sessions, staff_keys};
 use crate::jobs::push;
 use crate::jobs::{TellDenial, TellStanding};
 use crate::store::Rows;
-use crate::store::accounts::Account;
-use crate::store::staff::{AUTH, StaffSignature};
-
-/// The `kind` of staff transactions in the outbox.
-const KIND: &str = "identity.staff";
-
-/// The operator's key, opened with a freshly checked password.
-pub async fn operator_key(
-    app: &App,
-    operator: &Account,
-    signature: SigningPassword,
-    origin: Origin,
-) -> Result<SigningKey, Error> {
-    let password = signature.password.clone();
-    let proof = Proof { password: signature.password, totp: signature.totp, origin };
-    let proven = prove(app, &operator.username, proof).await?;
-    if proven.account.role != Role::Operator {
-        return Err(Error::Forbidden("only operators sign staff profiles"));
-    }
-    let key = open_key(app, &proven.account, password).await?;
-    key.ok_or(Error::Broken("an operator's signing key is missing"))
-}
-
-async fn change(app: &App, agency: &Account, status: StaffStatus) -> Result<StaffChange, Error> {
-    let organisation = match &agency.organisation {
-        Some(id) => agencies::find(app, id).await?.and_then(|organisation| organisation.contact.name),
-        None => None,
-    };
-    let agency_type = agency.agency_type.ok_or(Error::NotFound)?;
-    let name = agency.contact.name.as_deref().unwrap_or_default();
-    Ok(StaffChange {
-        chain: app.chain,
-        public_key: agency.public_key,
-        agency_type,
-        organisation: public_organisation(agency_type, name, organisation.as_deref()),
-        profile: agency.profile.clone().ok_or(Error::Broken("an agency has no profile"))?,
-        nonce: u64::try_from(agency.staff_round).unwrap_or(0),
-        status,
-    })
-}
-
-/// An operator's decision about an agency: who, about whom, and from where.
-#[derive(Clone, Debug)]
-pub struct Deciding<'a> {
-    /// The operator.
-    pub operator: (&'a OperatorId, &'a Account),
-    /// The agency.
-    pub agency: &'a AgencyId,
-    /// Where the request comes from.
-    pub origin: Origin,
-}
+use crate::store::staff::AUTH;
 
 /// Adds an operator's approval; with the last one that is needed the ledger makes the agency active. Approving twice
 /// changes nothing.
@@ -139,13 +85,6 @@ fn reinstated(before: Option<&str>, reason: &str) -> String {
     format!("{suspended}{BACK}{reason}")
 }
 
-/// The agency as the operator sees it now.
-async fn seen(app: &App, deciding: &Deciding<'_>) -> Result<AgencyView, Error> {
-    let account = agencies::find(app, deciding.agency).await?.ok_or(Error::NotFound)?;
-    let viewer = Viewer { account: deciding.operator.1.id.clone(), role: Role::Operator };
-    agencies::view(app, &account, &viewer).await
-}
-
 /// An operator signs for an agency that stands so.
 async fn vouch(
     app: &App,
@@ -156,6 +95,9 @@ async fn vouch(
     let Deciding { operator, agency, origin } = deciding.clone();
     let account = agencies::find(app, agency).await?.ok_or(Error::NotFound)?;
     let key = operator_key(app, operator.1, signature, origin).await?;
+    if account.ended_at.is_some() {
+        return Err(Error::Conflict("the agency was ended for good"));
+    }
     if account.standing != standing {
         return Err(Error::Conflict(match account.standing {
             Standing::Active => "the agency is approved already",
@@ -165,69 +107,75 @@ async fn vouch(
     }
     let now = app.clock.now();
     let change = change(app, &account, StaffStatus::Active).await?;
-    let by_operator = change.sign(&key, now)?;
-    let by_auth = change.sign(&app.service_key, now)?;
-    let (id, signer, round) = (agency.clone(), operator.0.clone(), account.staff_round);
-    app.store
-        .write(move |tx, rows| {
-            Box::pin(async move {
-                let present = rows.account(&mut *tx, id.as_str()).await?.ok_or(Error::NotFound)?;
-                let signatures = rows.staff_signatures(&mut *tx, &id).await?;
-                let this_round: Vec<_> =
-                    signatures.iter().filter(|signature| signature.round == round).collect();
-                if present.staff_round != round
-                    || this_round.iter().any(|signature| signature.status != "active")
-                {
-                    return Err(Error::Conflict("an earlier change of the agency is not final yet"));
-                }
-                for (signer, signed) in [(AUTH, &by_auth), (signer.as_str(), &by_operator)] {
-                    if this_round.iter().all(|signature| signature.signer != signer) {
-                        add(&rows, tx, &id, round, signer, StaffStatus::Active, signed, now).await?;
-                    }
-                }
-                Ok(())
-            })
-        })
-        .await?;
+    let vouched = Vouched {
+        agency: agency.clone(),
+        by_operator: (operator.0.to_string(), change.sign(&key, now)?),
+        by_auth: change.sign(&app.service_key, now)?,
+        end: StaffChange { nonce: change.nonce + 1, status: StaffStatus::Revoked, ..change.clone() }
+            .sign(&key, now)?,
+        change,
+    };
+    app.store.write(move |tx, rows| Box::pin(async move { vouch_in(&rows, tx, vouched, now).await })).await?;
     app.finality.wake();
     seen(app, &deciding).await
 }
 
-/// Stores a signature and owes its transaction to the ledger.
-#[expect(clippy::too_many_arguments, reason = "it is one row and its transaction")]
-async fn add(
-    rows: &Rows,
-    tx: &mut Tx,
-    agency: &AgencyId,
-    round: i64,
-    signer: &str,
-    status: StaffStatus,
-    signed: &Signed,
-    now: Timestamp,
-) -> Result<(), Error> {
-    let signature = StaffSignature {
-        agency: agency.clone(),
-        round,
-        signer: signer.to_owned(),
-        status: status.code().to_owned(),
-        txid: signed.txid,
-        signed_at: now,
-        final_at: None,
-    };
-    rows.insert_staff_signature(tx, &signature).await?;
-    let transaction = NewTransaction {
-        txid: signed.txid,
-        author: signed.author,
-        kind: KIND.to_owned(),
-        reference: agency.as_str().to_owned(),
-        jws: signed.jws.clone(),
-    };
-    Ok(hbc_db::outbox::enqueue(tx, &transaction, now).await?)
+/// What an operator signed for an agency, and auth.
+#[derive(Clone, Debug)]
+struct Vouched {
+    agency: AgencyId,
+    change: StaffChange,
+    by_operator: (String, Signed),
+    by_auth: Signed,
+    /// The end of its key after this change, for the case that another one waits to take its place.
+    end: Signed,
+}
+
+async fn vouch_in(rows: &Rows, tx: &mut Tx, vouched: Vouched, now: Timestamp) -> Result<(), Error> {
+    let Vouched { agency, change, by_operator: (operator, by_operator), by_auth, end } = vouched;
+    let account = rows.account(&mut *tx, agency.as_str()).await?.ok_or(Error::NotFound)?;
+    let keys = rows.staff_keys(&mut *tx, &agency).await?;
+    let (key, round) = (present(&keys, &account.public_key), account.staff_round);
+    let signatures = rows.staff_signatures(&mut *tx, &agency).await?;
+    let this_round: Vec<_> =
+        signatures.iter().filter(|signature| (signature.key, signature.round) == (key, round)).collect();
+    let active = StaffStatus::Active.code();
+    if !is_about(&change, &account) || this_round.iter().any(|signature| signature.status != active) {
+        return Err(Error::Conflict("an earlier change of the agency is not final yet"));
+    }
+    for (signer, signed) in [(AUTH, &by_auth), (operator.as_str(), &by_operator)] {
+        if this_round.iter().all(|signature| signature.signer != signer) {
+            let vote =
+                Vote { agency: &agency, key, round, signer, status: StaffStatus::Active, signed_at: now };
+            add(rows, tx, vote, signed, now).await?;
+        }
+    }
+    if let Some(next) = successor(&keys, &account.public_key) {
+        // The end that was signed with it has the place of the suspension.
+        let mut next = next.clone();
+        (next.ending, next.ending_by) = (Some(end.jws), Some(operator));
+        rows.change_staff_key(tx, &mut next).await?;
+    }
+    Ok(())
 }
 
 /// Suspends an approved agency: one operator is enough, it takes effect before the ledger says so, and its sessions
 /// end. Suspending it again changes nothing.
 pub async fn suspend(app: &App, deciding: Deciding<'_>, decision: Decision) -> Result<Denial, Error> {
+    stop(app, deciding, decision, StaffStatus::Suspended).await
+}
+
+/// Ends an agency that was approved once: like a suspension, but for ever, with whatever keys it has or asked for.
+pub async fn revoke(app: &App, deciding: Deciding<'_>, decision: Decision) -> Result<Denial, Error> {
+    stop(app, deciding, decision, StaffStatus::Revoked).await
+}
+
+async fn stop(
+    app: &App,
+    deciding: Deciding<'_>,
+    decision: Decision,
+    status: StaffStatus,
+) -> Result<Denial, Error> {
     let Deciding { operator, agency, origin } = deciding;
     let account = agencies::find(app, agency).await?.ok_or(Error::NotFound)?;
     let reason = reason(&decision)?;
@@ -236,33 +184,22 @@ pub async fn suspend(app: &App, deciding: Deciding<'_>, decision: Decision) -> R
         return Err(Error::Conflict("the agency is not approved"));
     }
     let now = app.clock.now();
-    let change = change(app, &account, StaffStatus::Suspended).await?;
+    let change = change(app, &account, status).await?;
+    let keys = app.store.rows.staff_keys(app.store.db.reads(), agency).await?;
+    let next = successor(&keys, &account.public_key)
+        .map(|next| {
+            let end = StaffChange { public_key: next.public_key, nonce: 1, ..change.clone() };
+            Ok::<_, Error>((next.n, end.sign(&key, now)?))
+        })
+        .transpose()?;
     let signed = change.sign(&key, now)?;
-    let (id, signer) = (agency.clone(), operator.0.clone());
+    let stopped =
+        Stopped { agency: agency.clone(), operator: operator.0.to_string(), reason, change, signed, next };
     // No program of the agency gets a token meanwhile: it could go on for ever.
     let locks = vec![Lock::exclusive(agency.as_str())];
     let ended = app
         .store
-        .write_locked(locks, move |tx, rows| {
-            Box::pin(async move {
-                let mut account = rows.account(&mut *tx, id.as_str()).await?.ok_or(Error::NotFound)?;
-                if account.standing != Standing::Active {
-                    return Ok(Vec::new());
-                }
-                if u64::try_from(account.staff_round).unwrap_or(0) != change.nonce {
-                    return Err(Error::Conflict("the agency changed meanwhile"));
-                }
-                account.standing = Standing::Suspended;
-                account.reason = Some(reason);
-                account.revision += 1;
-                rows.update_account(tx, &account).await?;
-                let (round, status) = (account.staff_round, StaffStatus::Suspended);
-                add(&rows, tx, &id, round, signer.as_str(), status, &signed, now).await?;
-                enqueue::<TellStanding>(tx, &account.id, now).await?;
-                enqueue::<TellDenial>(tx, &account.id, now).await?;
-                sessions::end_all(&rows, tx, id.as_str(), None, "suspended", now).await
-            })
-        })
+        .write_locked(locks, move |tx, rows| Box::pin(async move { stop_in(&rows, tx, stopped, now).await }))
         .await?;
     app.finality.wake();
     let effective = push::told(app, agency.as_str()).await?;
@@ -270,8 +207,59 @@ pub async fn suspend(app: &App, deciding: Deciding<'_>, decision: Decision) -> R
     Ok(Denial { since: now, effective })
 }
 
-/// A staff transaction is in a final block: counts it, and when a round is complete lets it take effect. A suspension
-/// takes effect whoever sent it: an operator may give it straight to a ledger node. Runs in the transaction that
+/// What an operator signed against an agency.
+#[derive(Clone, Debug)]
+struct Stopped {
+    agency: AgencyId,
+    operator: String,
+    reason: String,
+    change: StaffChange,
+    signed: Signed,
+    /// The end of the key that is about to take the place of its own.
+    next: Option<(i64, Signed)>,
+}
+
+async fn stop_in(
+    rows: &Rows,
+    tx: &mut Tx,
+    stopped: Stopped,
+    now: Timestamp,
+) -> Result<Vec<SessionId>, Error> {
+    let Stopped { agency, operator, reason, change, signed, next } = stopped;
+    let mut account = rows.account(&mut *tx, agency.as_str()).await?.ok_or(Error::NotFound)?;
+    let ends = change.status == StaffStatus::Revoked;
+    let is_done = if ends { account.ended_at.is_some() } else { account.standing != Standing::Active };
+    if is_done {
+        return Ok(Vec::new());
+    }
+    if !is_about(&change, &account) {
+        return Err(Error::Conflict("the agency changed meanwhile"));
+    }
+    let keys = rows.staff_keys(&mut *tx, &agency).await?;
+    let (key, round) = (present(&keys, &account.public_key), account.staff_round);
+    let signatures = rows.staff_signatures(&mut *tx, &agency).await?;
+    let stops = |status: &str| status != StaffStatus::Active.code();
+    if signatures.iter().any(|other| (other.key, other.round) == (key, round) && stops(&other.status)) {
+        return Err(Error::Conflict("an earlier change of the agency is not final yet"));
+    }
+    account.standing = Standing::Suspended;
+    account.reason = Some(reason);
+    account.revision += 1;
+    account.ended_at = ends.then_some(now);
+    rows.update_account(tx, &account).await?;
+    let (signer, status) = (operator.as_str(), change.status);
+    let vote = Vote { agency: &agency, key, round, signer, status, signed_at: now };
+    add(rows, tx, vote, &signed, now).await?;
+    if ends {
+        staff_keys::end_others(rows, tx, &account, (signer, next), now).await?;
+    }
+    enqueue::<TellStanding>(tx, &account.id, now).await?;
+    enqueue::<TellDenial>(tx, &account.id, now).await?;
+    sessions::end_all(rows, tx, agency.as_str(), None, "suspended", now).await
+}
+
+/// A staff transaction is in a final block: counts it, and when a round is complete lets it take effect. A suspension or
+/// an end takes effect whoever sent it: an operator may give it straight to a ledger node. Runs in the transaction that
 /// applies the block.
 pub async fn finalised(
     rows: &Rows,
@@ -281,23 +269,34 @@ pub async fn finalised(
     approvals: u32,
     now: Timestamp,
 ) -> Result<(), Error> {
-    let signature = rows.staff_signature(&mut *tx, txid).await?;
-    if let Some(mut signature) = signature.filter(|signature| signature.final_at.is_none()) {
+    let mut signature = rows.staff_signature(&mut *tx, txid).await?;
+    if let Some(signature) = signature.as_mut().filter(|signature| signature.final_at.is_none()) {
         signature.final_at = Some(now);
-        rows.finalise_staff_signature(tx, &signature).await?;
+        rows.finalise_staff_signature(tx, signature).await?;
     }
     let Some(mut account) = rows.agency_by_key(&mut *tx, change.public.as_bytes()).await? else {
-        return Ok(());
+        return match signature {
+            // Of a key that waits, or that had its place before.
+            Some(signature) => staff_keys::finalised(rows, tx, &signature, change, approvals, now).await,
+            None => Ok(()),
+        };
     };
     let AccountId::Agency(id) = account.id.clone() else { return Ok(()) };
     if u64::try_from(account.staff_round).ok() != Some(change.nonce) {
         return Ok(());
     }
+    let keys = rows.staff_keys(&mut *tx, &id).await?;
     let standing = match change.status {
-        StaffStatus::Suspended | StaffStatus::Revoked => Standing::Suspended,
+        StaffStatus::Suspended => Standing::Suspended,
+        StaffStatus::Revoked => {
+            account.ended_at = account.ended_at.or(Some(now));
+            note_end(rows, tx, &keys, &account.public_key, now).await?;
+            Standing::Suspended
+        }
         StaffStatus::Active => {
             let signatures = rows.staff_signatures(&mut *tx, &id).await?;
-            if !is_complete(&signatures, account.staff_round, approvals) {
+            let round = (present(&keys, &account.public_key), account.staff_round);
+            if !is_complete(&signatures, round, approvals) {
                 return Ok(());
             }
             Standing::Active
@@ -318,42 +317,20 @@ pub async fn finalised(
     if standing == Standing::Suspended {
         sessions::end_all(rows, tx, id.as_str(), None, "suspended", now).await?;
     }
-    Ok(())
+    // A key may have waited for the agency to come back.
+    staff_keys::take_place(rows, tx, &id, now).await
 }
 
-/// Whether auth and enough different operators are final in `round`.
-fn is_complete(signatures: &[StaffSignature], round: i64, approvals: u32) -> bool {
-    let of_round =
-        || signatures.iter().filter(|signature| signature.round == round && signature.final_at.is_some());
-    let operators = of_round().filter(|signature| signature.signer != AUTH).count();
-    of_round().any(|signature| signature.signer == AUTH)
-        && operators >= usize::try_from(approvals).unwrap_or(usize::MAX)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn signature(signer: &str, round: i64, is_final: bool) -> StaffSignature {
-        StaffSignature {
-            agency: AgencyId::parse("agy-00000000000000000000000000000001").unwrap(),
-            round,
-            signer: signer.to_owned(),
-            status: "active".to_owned(),
-            txid: Digest::of(signer.as_bytes()),
-            signed_at: Timestamp::from_ms(1),
-            final_at: is_final.then(|| Timestamp::from_ms(2)),
-        }
-    }
-
-    #[test]
-    fn a_round_needs_auth_and_enough_operators_all_final() {
-        let complete = |list: &[StaffSignature]| is_complete(list, 0, 2);
-        let all = [signature(AUTH, 0, true), signature("op-1", 0, true), signature("op-2", 0, true)];
-        assert!(complete(&all));
-        assert!(!complete(&all[1..]));
-        assert!(!complete(&all[..2]));
-        assert!(!complete(&[all[0].clone(), all[1].clone(), signature("op-2", 0, false)]));
-        assert!(!complete(&[all[0].clone(), all[1].clone(), signature("op-2", 1, true)]));
-    }
+/// The ledger ended the key that the account has.
+async fn note_end(
+    rows: &Rows,
+    tx: &mut Tx,
+    keys: &[StaffKey],
+    public_key: &[u8; 32],
+    now: Timestamp,
+) -> Result<(), Error> {
+    let Some(key) = keys.iter().find(|key| key.public_key == *public_key) else { return Ok(()) };
+    let mut key = key.clone();
+    key.ended_at = key.ended_at.or(Some(now));
+    Ok(rows.change_staff_key(tx, &mut key).await?)
 }

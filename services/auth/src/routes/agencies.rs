@@ -12,7 +12,8 @@ use serde::Deserialize;
 use super::{account, denial, in_session};
 use crate::app::App;
 use crate::flows::agencies::{self, Viewer};
-use crate::flows::staff::{self, Deciding};
+use crate::flows::staff;
+use crate::flows::staff_votes::Deciding;
 use crate::store::accounts::Account;
 
 /// Which agencies are asked for.
@@ -26,6 +27,9 @@ pub struct AgencyQuery {
     /// Operators only: how they stand. Others see the active ones.
     #[serde(default)]
     standing: Option<Standing>,
+    /// Operators only: `true` for those with a staff key that waits for approval.
+    #[serde(default)]
+    new_key: Option<bool>,
     /// Items on the page: 1 to 200, 50 unless given.
     #[serde(default)]
     limit: Option<u32>,
@@ -53,7 +57,8 @@ pub async fn list(
     let limit = page.limit()?;
     let after: String = page.after()?.unwrap_or_default();
     let name = query.query.unwrap_or_default();
-    let (items, next) = agencies::list(&app, &viewer(&caller), query.standing, &name, &after, limit).await?;
+    let wanted = (name.as_str(), query.new_key.unwrap_or_default());
+    let (items, next) = agencies::list(&app, &viewer(&caller), query.standing, wanted, &after, limit).await?;
     let next = next.and_then(|last| paging::cursor(&last));
     Ok(HttpResponse::Ok().json(Page { items, next }))
 }
@@ -159,4 +164,24 @@ pub async fn suspend(
 ) -> Result<HttpResponse, Problem> {
     let own = account(&app, &operator.caller).await?;
     Ok(denial(&staff::suspend(&app, deciding(&operator, &own, &id), body.into_value()).await?))
+}
+
+/// Ends an agency for good, with the reason: like a suspension, but nobody reinstates it.
+#[utoipa::path(tag = "agencies", operation_id = "revoke_agency", params(("id" = AgencyId, Path)),
+    request_body = Decision, security(("user" = [])),
+    responses(
+        (status = 200, description = "Ended everywhere", body = Denial),
+        (status = 202, description = "Ended here; access-policy is still being told", body = Denial),
+        (status = 409, description = "Never approved, or a change is not final yet"),
+        PasswordProblems,
+    ))]
+#[post("/v1/agencies/{id}/revocations")]
+pub async fn revoke(
+    operator: Operator,
+    id: web::Path<AgencyId>,
+    body: StrictJson<Decision>,
+    app: web::Data<App>,
+) -> Result<HttpResponse, Problem> {
+    let own = account(&app, &operator.caller).await?;
+    Ok(denial(&staff::revoke(&app, deciding(&operator, &own, &id), body.into_value()).await?))
 }

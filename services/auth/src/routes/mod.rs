@@ -17,6 +17,7 @@ pub mod recoveries;
 pub mod root_claims;
 pub mod sessions;
 pub mod sign_up;
+pub mod staff_keys;
 
 use actix_web::HttpRequest;
 use actix_web::http::StatusCode;
@@ -104,6 +105,10 @@ pub fn table(routes: &mut Routes<'_>) {
         .service(agencies::reject)
         .service(agencies::suspend)
         .service(agencies::reinstate)
+        .service(agencies::revoke)
+        .service(staff_keys::ask)
+        .service(staff_keys::withdraw)
+        .service(staff_keys::approve)
         .service(oauth::grant)
         .service(oauth::revoke)
         .service(oauth::introspect)

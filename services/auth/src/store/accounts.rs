@@ -53,8 +53,10 @@ pub struct Account {
     pub second_factor_at: Option<Timestamp>,
     /// How often the row was written since it was made.
     pub version: i64,
-    /// Why operators rejected or suspended it.
+    /// Why operators rejected, suspended or ended it.
     pub reason: Option<String>,
+    /// Agencies: since when it is ended for good.
+    pub ended_at: Option<Timestamp>,
     /// Patients who have one: the recovery key beside the root key. Raw.
     pub recovery_public_key: Option<[u8; 32]>,
     /// Patients: the certificate by which the present keys took the place of others.
@@ -91,6 +93,7 @@ impl Account {
             second_factor_at,
             version,
             reason,
+            ended_at,
             recovery_public_key,
             root_certificate,
         } = self;
@@ -125,6 +128,9 @@ impl Account {
         }
         if let Some(reason) = reason {
             columns.push(reason.into());
+        }
+        if let Some(ended_at) = ended_at {
+            columns.extend([text("ended"), ended_at.ms().into()]);
         }
         // Each begins with what it is: a row without it keeps its MAC.
         if let Some(key) = recovery_public_key {
@@ -165,6 +171,7 @@ impl Account {
             second_factor_at: row.time_opt("second_factor_at_ms")?,
             version: row.number("version")?,
             reason: row.text_opt("reason")?,
+            ended_at: row.time_opt("ended_at_ms")?,
             recovery_public_key: row.array_opt("recovery_public_key")?,
             root_certificate: row.text_opt("root_certificate")?,
         };
@@ -184,10 +191,10 @@ impl Rows {
     pub async fn insert_account(&self, tx: &mut Tx, account: &Account) -> Result<(), StoreError> {
         let sql = "INSERT INTO accounts (id, role, username, password_hash, standing, revision, name, email, phone, address,
                 custody, public_key, agency_type, organisation, licence_number, profile_salt, profile_body, staff_round,
-                created_at_ms, password_changed_at_ms, second_factor_at_ms, mac, version, reason, recovery_public_key,
-                root_certificate)
+                created_at_ms, password_changed_at_ms, second_factor_at_ms, mac, version, reason, ended_at_ms,
+                recovery_public_key, root_certificate)
             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22,
-                $23, $24, $25, $26)";
+                $23, $24, $25, $26, $27)";
         let done = self.bind(sqlx::query(sql), account).execute(tx).await?;
         Ok(DbError::one_row(done.rows_affected())?)
     }
@@ -200,7 +207,7 @@ impl Rows {
                 email = $8, phone = $9, address = $10, custody = $11, public_key = $12, agency_type = $13,
                 organisation = $14, licence_number = $15, profile_salt = $16, profile_body = $17, staff_round = $18,
                 created_at_ms = $19, password_changed_at_ms = $20, second_factor_at_ms = $21, mac = $22, version = $23,
-                reason = $24, recovery_public_key = $25, root_certificate = $26
+                reason = $24, ended_at_ms = $25, recovery_public_key = $26, root_certificate = $27
             WHERE id = $1";
         let done = self.bind(sqlx::query(sql), account).execute(tx).await?;
         Ok(DbError::one_row(done.rows_affected())?)
@@ -231,6 +238,7 @@ impl Rows {
             second_factor_at,
             version,
             reason,
+            ended_at,
             recovery_public_key,
             root_certificate,
         } = account;
@@ -261,6 +269,7 @@ impl Rows {
             .bind(account.mac_of(self))
             .bind(*version)
             .bind(reason.clone())
+            .bind(ended_at.map(Timestamp::ms))
             .bind(recovery_public_key.map(|key| key.to_vec()))
             .bind(root_certificate.clone())
     }
@@ -316,13 +325,13 @@ impl Rows {
         Ok(Some(account))
     }
 
-    /// Up to `limit` agencies after `after` by id, of one standing or of all, whose name holds `query` (folded), and
-    /// after which id the next page begins. A row that another hand wrote is left out (and alarmed about).
+    /// Up to `limit` agencies after `after` by id, of one standing or of all, whose name holds `query` (folded), maybe
+    /// only those with a staff key that waits for operators, and after which id the next page begins. A row that another hand wrote is left out (and alarmed about).
     pub async fn agencies(
         &self,
         reads: &ReadPool,
         standing: Option<Standing>,
-        query: &str,
+        (query, new_key): (&str, bool),
         after: &str,
         limit: u32,
     ) -> Result<(Vec<Account>, Option<String>), StoreError> {
@@ -333,12 +342,14 @@ impl Rows {
         let rows = sqlx::query(
             "SELECT * FROM accounts
              WHERE role = 'agency' AND id > $1 AND ($2 = '' OR standing = $2) AND lower(name) LIKE $3 ESCAPE '\\'
+                 AND ($5 = 0 OR id IN (SELECT agency FROM staff_keys WHERE active_at_ms IS NULL AND ended_at_ms IS NULL))
              ORDER BY id LIMIT $4",
         )
         .bind(after.to_owned())
         .bind(standing.map_or("", Standing::code))
         .bind(pattern)
         .bind(i64::from(limit))
+        .bind(i64::from(new_key))
         .fetch_all(reads)
         .await?;
         self.page(reads, &rows, limit).await

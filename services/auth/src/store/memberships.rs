@@ -108,6 +108,37 @@ impl Rows {
         row.map(|row| Membership::read(&row, self)).transpose()
     }
 
+    /// Those of an organisation.
+    pub async fn memberships_of<'e, E>(
+        &self,
+        executor: E,
+        organisation: &AgencyId,
+    ) -> Result<Vec<Membership>, StoreError>
+    where
+        E: sqlx::Executor<'e, Database = sqlx::Any>,
+    {
+        let rows = sqlx::query("SELECT * FROM memberships WHERE organisation = $1 ORDER BY member")
+            .bind(organisation.as_str().to_owned())
+            .fetch_all(executor)
+            .await?;
+        rows.iter().map(|row| Membership::read(row, self)).collect()
+    }
+
+    /// Forgets one whose keys are no longer those of the two: under another pair it begins anew.
+    pub async fn forget_membership(
+        &self,
+        tx: &mut Tx,
+        organisation: &AgencyId,
+        member: &AgencyId,
+    ) -> Result<(), StoreError> {
+        sqlx::query("DELETE FROM memberships WHERE organisation = $1 AND member = $2")
+            .bind(organisation.as_str().to_owned())
+            .bind(member.as_str().to_owned())
+            .execute(tx)
+            .await?;
+        Ok(())
+    }
+
     /// Writes one in the place of the one before.
     pub async fn put_membership(&self, tx: &mut Tx, membership: &Membership) -> Result<(), StoreError> {
         let mac = membership.with_columns(|columns| self.mac_of(TABLE, columns));

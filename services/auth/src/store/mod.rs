@@ -19,6 +19,7 @@ pub mod root_claims;
 pub mod root_wraps;
 pub mod sessions;
 pub mod staff;
+pub mod staff_keys;
 pub mod throttle;
 pub mod wrapped_keys;
 
@@ -43,6 +44,7 @@ pub const MIGRATIONS: &[Migration] = migrations![
     11 "preferences" "../../migrations/0011_preferences.sql",
     12 "apps" "../../migrations/0012_apps.sql",
     13 "devices" "../../migrations/0013_devices.sql",
+    16 "staff keys" "../../migrations/0016_staff_keys.sql",
     17 "custody" "../../migrations/0017_custody.sql",
 ];
 

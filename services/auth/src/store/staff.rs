@@ -18,11 +18,13 @@ pub const AUTH: &str = "auth";
 pub struct StaffSignature {
     /// The agency.
     pub agency: AgencyId,
-    /// The change it belongs to: the transaction's `nonce`.
+    /// The number of the key that it is about.
+    pub key: i64,
+    /// The change of that key's profile it belongs to: the transaction's `nonce`.
     pub round: i64,
     /// An operator's id, or [`AUTH`].
     pub signer: String,
-    /// `active` or `suspended`.
+    /// `active`, `suspended` or `revoked`.
     pub status: String,
     /// The transaction.
     pub txid: Digest,
@@ -34,9 +36,9 @@ pub struct StaffSignature {
 
 impl StaffSignature {
     fn with_columns<T>(&self, work: impl FnOnce(&[Column<'_>]) -> T) -> T {
-        let Self { agency, round, signer, status, txid, signed_at, final_at } = self;
+        let Self { agency, key, round, signer, status, txid, signed_at, final_at } = self;
         let txid = txid.to_string();
-        work(&[
+        let mut columns = vec![
             agency.as_str().into(),
             (*round).into(),
             signer.into(),
@@ -44,13 +46,19 @@ impl StaffSignature {
             (&txid).into(),
             signed_at.ms().into(),
             final_at.map(Timestamp::ms).into(),
-        ])
+        ];
+        // Rows that were made when an agency had one key for ever keep their MAC.
+        if *key > 0 {
+            columns.push((*key).into());
+        }
+        work(&columns)
     }
 
     fn read(row: &AnyRow, rows: &Rows) -> Result<Self, StoreError> {
         let row = Reader(row);
         let signature = Self {
             agency: row.parsed("agency")?,
+            key: row.number("key")?,
             round: row.number("round")?,
             signer: row.text("signer")?,
             status: row.text("status")?,
@@ -65,17 +73,17 @@ impl StaffSignature {
 }
 
 impl Rows {
-    /// Adds a signature. [`DbError::UniqueViolation`] means that this signer has signed this round.
+    /// Adds a signature. [`DbError::UniqueViolation`] means that this signer has signed the same in this round.
     pub async fn insert_staff_signature(
         &self,
         tx: &mut Tx,
         signature: &StaffSignature,
     ) -> Result<(), StoreError> {
         let mac = signature.with_columns(|columns| self.mac_of(TABLE, columns));
-        let StaffSignature { agency, round, signer, status, txid, signed_at, final_at } = signature;
+        let StaffSignature { agency, key, round, signer, status, txid, signed_at, final_at } = signature;
         sqlx::query(
-            "INSERT INTO staff_signatures (agency, round, signer, status, txid, signed_at_ms, final_at_ms, mac)
-             VALUES ($1, $2, $3, $4, $5, $6, $7, $8)",
+            "INSERT INTO staff_signatures (agency, round, signer, status, txid, signed_at_ms, final_at_ms, mac, key)
+             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)",
         )
         .bind(agency.as_str().to_owned())
         .bind(*round)
@@ -85,6 +93,7 @@ impl Rows {
         .bind(signed_at.ms())
         .bind(final_at.map(Timestamp::ms))
         .bind(mac)
+        .bind(*key)
         .execute(tx)
         .await?;
         Ok(())
@@ -100,7 +109,7 @@ impl Rows {
         E: sqlx::Executor<'e, Database = sqlx::Any>,
     {
         let rows = sqlx::query(
-            "SELECT * FROM staff_signatures WHERE agency = $1 ORDER BY round, signed_at_ms, signer",
+            "SELECT * FROM staff_signatures WHERE agency = $1 ORDER BY key, round, signed_at_ms, signer",
         )
         .bind(agency.as_str().to_owned())
         .fetch_all(executor)

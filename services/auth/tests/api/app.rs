@@ -402,6 +402,16 @@ impl TestApp {
             .unwrap()
     }
 
+    /// The key of an account.
+    pub async fn public_key(&self, account: &str) -> [u8; 32] {
+        let key: Vec<u8> = sqlx::query_scalar("SELECT public_key FROM accounts WHERE id = $1")
+            .bind(account.to_owned())
+            .fetch_one(self.database.db.reads())
+            .await
+            .unwrap();
+        key.try_into().unwrap()
+    }
+
     /// How much access-policy is owed.
     async fn owed(&self) -> i64 {
         sqlx::query_scalar("SELECT CAST(count(*) AS BIGINT) FROM jobs WHERE kind LIKE 'push.%'")

@@ -31,3 +31,4 @@ mod preferences;
 mod recovery;
 mod second_factor;
 mod sessions;
+mod staff_keys;

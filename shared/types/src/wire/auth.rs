@@ -130,7 +130,7 @@ pub struct AgencyView {
     /// Operators only: contact data.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub contact: Option<Contact>,
-    /// Operators and itself only: why it was rejected or suspended.
+    /// Operators and itself only: why it was rejected, suspended or ended.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
     /// Operators and itself only: when it signed up.
@@ -143,10 +143,17 @@ pub struct AgencyView {
     /// Kid of the agency's staff key, once approved.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub staff_key: Option<Digest>,
+    /// All staff keys that the agency has and had, in the order in which it asked for them. What the ledger says of each is
+    /// proved at `GET /v1/staff/{key}/proof` of any of its nodes.
+    #[serde(default)]
+    pub keys: Vec<StaffKeyView>,
+    /// Since when it is ended for good.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ended_at: Option<Timestamp>,
     /// Who signed which change of its standing on the ledger, the oldest first.
     #[serde(default)]
     pub history: Vec<StaffSigned>,
-    /// What the ledger's staff commitment opens with: `H("hbc/staff/v1", salt, profile)`.
+    /// What the ledger's staff commitment opens with, under each of the keys: `H("hbc/staff/v1", salt, profile)`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub profile: Option<StaffProfile>,
 }
@@ -155,10 +162,15 @@ pub struct AgencyView {
 /// takes effect with the last signature that it needs.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct StaffSigned {
-    /// The change: 0 is the approval; its signatures have the same number (`nonce` on the ledger).
+    /// The staff key whose profile it changes.
+    pub key: Digest,
+    /// The change of that profile: 0 is the approval; its signatures have the same number (`nonce` on the ledger).
     pub change: u64,
-    /// What it is a change to.
+    /// What it is a change to: `active`, or `suspended`, also where that is for ever.
     pub standing: Standing,
+    /// Whether it ends the key for ever.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub ends: bool,
     /// The operator who signed it, or none: auth itself.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub operator: Option<OperatorId>,
@@ -171,6 +183,68 @@ pub struct StaffSigned {
     pub final_at: Option<Timestamp>,
 }
 
+codes! {
+    /// How a staff key stands.
+    StaffKeyState {
+        /// The agency asked for it; operators have not all signed, or the ledger does not have it yet.
+        Pending = "pending",
+        /// Its profile is on the ledger.
+        Active = "active",
+        /// The ledger says that it is ended, for ever.
+        Ended = "ended",
+        /// It was withdrawn before the ledger had it.
+        Withdrawn = "withdrawn",
+    }
+}
+
+/// A staff key of an agency. Those that wait, or were withdrawn, are seen by operators and the agency alone.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct StaffKeyView {
+    /// Kid of the key.
+    pub key: Digest,
+    /// How it stands.
+    pub state: StaffKeyState,
+    /// When the agency asked for it.
+    pub asked_at: Timestamp,
+    /// Operators who signed for it.
+    pub approvals: u32,
+    /// When the block was seen that made its profile active.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub began_at: Option<Timestamp>,
+    /// When the block was seen that ended it; of one that was withdrawn, when that was.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ended_at: Option<Timestamp>,
+}
+
+/// `POST /v1/me/staff-keys`: a key was made that takes the place of the agency's own once operators have approved it and the
+/// ledger has it.
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+pub struct StaffKeyAsked {
+    /// Kid of the new key.
+    pub key: Digest,
+    /// Fresh recovery codes, shown this once; the earlier ones are void.
+    pub recovery_codes: Vec<SecretText>,
+    /// Members whom the agency takes in under the new key as well: signed now, on the ledger with the key.
+    pub members: u32,
+    /// The organisation that has to take the caller in again under the new key.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub organisation: Option<AgencyId>,
+}
+
+/// `POST /v1/agencies/{id}/key-approvals`: an operator signs for a key that an agency asked for, and for the end of the one
+/// before.
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct KeyApproval {
+    /// Kid of the key, as it was looked at.
+    pub key: Digest,
+    /// The operator's password, which unwraps the signing key.
+    pub password: SecretText,
+    /// Second factor, where set up.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub totp: Option<SecretText>,
+}
+
 /// The opening of a staff commitment.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
@@ -181,7 +255,7 @@ pub struct StaffProfile {
     pub body: String,
 }
 
-/// `POST /v1/agencies/{id}/rejections`, `/suspensions` and `/reinstatements`: an operator decides, with a freshly checked
+/// `POST /v1/agencies/{id}/rejections`, `/suspensions`, `/reinstatements` and `/revocations`: an operator decides, with a freshly checked
 /// password, and says why.
 #[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]

@@ -145,6 +145,7 @@ operations! {
         reinstate_agency(id) = POST "/v1/agencies/{id}/reinstatements" -> AgencyView;
         suspend_agency(id) = POST "/v1/agencies/{id}/suspensions" -> Denial;
         show_me() = GET "/v1/me" -> Me;
+        close_account() = POST "/v1/me/closure" -> Denial;
         register_consent_key() = POST "/v1/me/consent-keys" -> ConsentKeyRegistered;
         sign_consent() = POST "/v1/me/consent-signatures" -> ConsentSignature;
         set_contact() = PUT "/v1/me/contact" -> Me;

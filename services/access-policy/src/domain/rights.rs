@@ -257,6 +257,8 @@ pub struct Account {
     pub denied_at: Option<Timestamp>,
     /// Until when; absent: until lifted.
     pub denied_until: Option<Timestamp>,
+    /// Since when it is closed, for ever.
+    pub closed_at: Option<Timestamp>,
     /// When the row last changed.
     pub updated_at: Timestamp,
 }
@@ -288,11 +290,19 @@ impl Account {
             profile: None,
             revision: 0,
         };
-        Self { id, subject, commitment: None, denied_at: None, denied_until: None, updated_at: at }
+        Self {
+            id,
+            subject,
+            commitment: None,
+            denied_at: None,
+            denied_until: None,
+            closed_at: None,
+            updated_at: at,
+        }
     }
 
     fn text(&self) -> Vec<u8> {
-        let Self { id, subject, commitment, denied_at, denied_until, updated_at } = self;
+        let Self { id, subject, commitment, denied_at, denied_until, closed_at, updated_at } = self;
         let Subject {
             role,
             standing,
@@ -304,7 +314,7 @@ impl Account {
             // Never kept.
             profile: _,
         } = subject;
-        let parts = [
+        let mut parts = vec![
             text(Some(id.as_str())),
             text(Some(role.code())),
             text(Some(standing.code())),
@@ -320,6 +330,8 @@ impl Account {
             time(*denied_until),
             time(Some(*updated_at)),
         ];
+        // The text of any other is as it was before accounts could be closed.
+        parts.extend(closed_at.map(|at| time(Some(at))));
         let borrowed: Vec<&[u8]> = parts.iter().map(Vec::as_slice).collect();
         hash::aad("hbc/account/v1", &borrowed)
     }
@@ -516,6 +528,12 @@ impl RowProtection {
     #[must_use]
     pub fn account(&self, account: &Account) -> [u8; RowMac::BYTES] {
         self.macs.compute("subjects", &[Column::Bytes(&account.text())])
+    }
+
+    /// Whether an account was closed, as the journal knows, whatever its row says.
+    #[must_use]
+    pub fn is_closed(&self, account: &str) -> bool {
+        floors::is_closed(&self.floors, account)
     }
 
     /// Checks the MAC of an account.

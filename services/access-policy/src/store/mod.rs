@@ -29,4 +29,5 @@ pub const MIGRATIONS: &[Migration] = hbc_db::migrations![
     9 "sessions" "../../migrations/0009_sessions.sql",
     10 "grantees" "../../migrations/0010_grantees.sql",
     11 "void numbers" "../../migrations/0011_void_numbers.sql",
+    12 "closed accounts" "../../migrations/0012_closed_accounts.sql",
 ];

@@ -1,6 +1,6 @@
 //! One's own account: what it is, contact data, password.
 
-use hbc_types::account::Role;
+use hbc_types::account::{Role, Standing};
 use hbc_types::ids::{AccountId, SessionId};
 use hbc_types::secret::SecretText;
 use hbc_types::wire::auth::{Contact, Me, NewPassword};
@@ -53,7 +53,7 @@ pub async fn set_contact(app: &App, account: &Account, contact: &Contact) -> Res
     change(app, &account.id, move |account| account.contact = contact.clone()).await
 }
 
-/// Reads, changes and writes an account in one transaction.
+/// Reads, changes and writes an account in one transaction, unless it was closed meanwhile.
 pub async fn change<F>(app: &App, id: &AccountId, change: F) -> Result<(), Error>
 where
     F: FnOnce(&mut Account) + Clone + Send + 'static,
@@ -63,6 +63,9 @@ where
         .write(move |tx, rows| {
             Box::pin(async move {
                 let mut account = rows.account(&mut *tx, id.as_str()).await?.ok_or(Error::NotFound)?;
+                if account.standing == Standing::Closed {
+                    return Err(Error::Conflict("the account is closed"));
+                }
                 change(&mut account);
                 Ok(rows.update_account(tx, &account).await?)
             })

@@ -9,10 +9,11 @@ use ed25519_dalek::SigningKey;
 use hbc_chain::certificate::{ConsentCertificate, Limits};
 use hbc_chain::consent::UnfreezeOrder;
 use hbc_chain::payload::{ConsentKey as Registration, KeyStatus, Payload};
-use hbc_db::Lock;
+use hbc_db::{Lock, Tx};
 use hbc_types::account::Custody;
 use hbc_types::ids::{GranteeId, PatientId};
 use hbc_types::keys::{PublicKey, SignatureBytes, possession_text};
+use hbc_types::outbox::NewTransaction;
 use hbc_types::wire::auth::{
     ConsentKeyRegistered, ConsentSignature, ConsentSignatureRequest, NewConsentKey, RevocationSignature,
     RevocationSignatureRequest, UnfreezeSignature, UnfreezeSignatureRequest,
@@ -25,9 +26,13 @@ use crate::domain::{custody, staff};
 use crate::error::Error;
 use crate::flows::account::open_key;
 use crate::flows::login::{Origin, Proof, prove};
+use crate::flows::sessions::acting;
+use crate::store::Rows;
 use crate::store::accounts::Account;
 use crate::store::consent_keys::{ConsentKey, Derivation};
 
+/// `reference` of a key's revocation in the outbox.
+const REVOCATION: &str = "revocation";
 /// Consent keys that one account may make within [`DAY`]. A patient needs one for each new grantee.
 const KEYS_A_DAY: u32 = 50;
 const DAY: Duration = Duration::from_secs(24 * 3600);
@@ -171,6 +176,7 @@ async fn insert(app: &App, key: ConsentKey) -> Result<(), Error> {
     app.store
         .write_locked(vec![lock], move |tx, rows| {
             Box::pin(async move {
+                acting(&rows, tx, key.account.as_str()).await?;
                 rows.insert_consent_key(tx, &key).await?;
                 let earlier = rows.key_before_the_last(tx, &key.account, KEYS_A_DAY).await?;
                 match earlier.map(|made| made.plus(DAY)).filter(|over| *over > key.created_at) {
@@ -180,6 +186,41 @@ async fn insert(app: &App, key: ConsentKey) -> Result<(), Error> {
             })
         })
         .await
+}
+
+/// Revokes all consent keys of a patient on the ledger, by auth's own signature: whatever was given with them ends there, and so
+/// does whatever somebody still holds back. Says how many.
+///
+/// Each revocation goes under the name of its key, so that one whose registration never reached the ledger waits for it alone,
+/// and follows it if it ever comes.
+pub async fn revoke_keys(
+    app: &App,
+    rows: &Rows,
+    tx: &mut Tx,
+    patient: &PatientId,
+    now: Timestamp,
+) -> Result<usize, Error> {
+    let keys = rows.unrevoked_consent_keys(tx, patient).await?;
+    for key in &keys {
+        let payload = Payload::ConsentKey(Registration {
+            chain: app.chain,
+            iat: now.unsigned_ms(),
+            key: key.kid,
+            pop: None,
+            public: None,
+            status: KeyStatus::Revoked,
+        });
+        let signed = staff::sign(&app.service_key, &payload)?;
+        let owed = NewTransaction {
+            txid: signed.txid,
+            author: key.kid,
+            kind: payload.kind().to_owned(),
+            reference: REVOCATION.to_owned(),
+            jws: signed.jws,
+        };
+        hbc_db::outbox::enqueue(tx, &owed, now).await?;
+    }
+    Ok(keys.len())
 }
 
 /// The patient's own key with this kid; another's is as unknown as none.

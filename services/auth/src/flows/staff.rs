@@ -26,6 +26,8 @@ use crate::store::Rows;
 use crate::store::accounts::Account;
 use crate::store::staff::{AUTH, StaffSignature};
 
+/// What an operator is told who decides about an agency that is no more.
+const CLOSED: &str = "the agency closed its account: that is for ever";
 /// The `kind` of staff transactions in the outbox.
 const KIND: &str = "identity.staff";
 
@@ -161,6 +163,7 @@ async fn vouch(
             Standing::Active => "the agency is approved already",
             Standing::Pending => "the agency was not suspended: approve it",
             Standing::Suspended => "the agency is suspended: reinstate it",
+            Standing::Closed => CLOSED,
         }));
     }
     let now = app.clock.now();
@@ -175,6 +178,9 @@ async fn vouch(
                 let signatures = rows.staff_signatures(&mut *tx, &id).await?;
                 let this_round: Vec<_> =
                     signatures.iter().filter(|signature| signature.round == round).collect();
+                if present.standing == Standing::Closed {
+                    return Err(Error::Conflict(CLOSED));
+                }
                 if present.staff_round != round
                     || this_round.iter().any(|signature| signature.status != "active")
                 {
@@ -232,8 +238,10 @@ pub async fn suspend(app: &App, deciding: Deciding<'_>, decision: Decision) -> R
     let account = agencies::find(app, agency).await?.ok_or(Error::NotFound)?;
     let reason = reason(&decision)?;
     let key = operator_key(app, operator.1, signature(decision), origin).await?;
-    if account.standing == Standing::Pending {
-        return Err(Error::Conflict("the agency is not approved"));
+    match account.standing {
+        Standing::Pending => return Err(Error::Conflict("the agency is not approved")),
+        Standing::Closed => return Err(Error::Conflict(CLOSED)),
+        Standing::Active | Standing::Suspended => {}
     }
     let now = app.clock.now();
     let change = change(app, &account, StaffStatus::Suspended).await?;
@@ -271,8 +279,8 @@ pub async fn suspend(app: &App, deciding: Deciding<'_>, decision: Decision) -> R
 }
 
 /// A staff transaction is in a final block: counts it, and when a round is complete lets it take effect. A suspension
-/// takes effect whoever sent it: an operator may give it straight to a ledger node. Runs in the transaction that
-/// applies the block.
+/// takes effect whoever sent it: an operator may give it straight to a ledger node. A closed agency stays closed. Runs in
+/// the transaction that applies the block.
 pub async fn finalised(
     rows: &Rows,
     tx: &mut Tx,
@@ -290,7 +298,9 @@ pub async fn finalised(
         return Ok(());
     };
     let AccountId::Agency(id) = account.id.clone() else { return Ok(()) };
-    if u64::try_from(account.staff_round).ok() != Some(change.nonce) {
+    if account.standing == Standing::Closed
+        || u64::try_from(account.staff_round).ok() != Some(change.nonce)
+    {
         return Ok(());
     }
     let standing = match change.status {

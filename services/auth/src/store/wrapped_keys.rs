@@ -133,6 +133,15 @@ impl Rows {
         Ok(Some(key))
     }
 
+    /// Removes the wrapped key of `account`, if there is one.
+    pub async fn delete_wrapped_key(&self, tx: &mut Tx, account: &str) -> Result<(), StoreError> {
+        sqlx::query("DELETE FROM wrapped_keys WHERE account = $1")
+            .bind(account.to_owned())
+            .execute(tx)
+            .await?;
+        Ok(())
+    }
+
     /// Adds recovery codes' wraps.
     pub async fn insert_codes(&self, tx: &mut Tx, codes: &[CodeWrap]) -> Result<(), StoreError> {
         for code in codes {

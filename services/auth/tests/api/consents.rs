@@ -14,11 +14,11 @@ use serde_json::{Value, json};
 use crate::app::{PASSWORD, TestApp, each};
 
 const GRANT: &str = "grt-00000000000000000000000000000001";
-const GRANTEE: &str = "agy-00000000000000000000000000000001";
+pub const GRANTEE: &str = "agy-00000000000000000000000000000001";
 const SALT: [u8; 32] = [7; 32];
 
 /// A draft as access-policy makes it.
-fn draft(app: &TestApp, patient: &str, grantee: &str) -> Value {
+pub fn draft(app: &TestApp, patient: &str, grantee: &str) -> Value {
     let now = app.clock.now();
     let body = json!({"grant": GRANT, "patient": patient, "grantee": grantee, "scope": {
         "actions": ["read"], "categories": ["laboratory"], "sensitivities": ["normal"], "purposes": ["TREAT"],

@@ -17,7 +17,7 @@ const OWN: &str = "/v1/me/passkeys";
 const USE: &str = "/v1/passkey-challenges";
 const OPEN: &str = "/v1/sessions/passkey";
 
-async fn creation(app: &TestApp, token: &str) -> Value {
+pub async fn creation(app: &TestApp, token: &str) -> Value {
     app.post(MAKE, token, json!({"password": PASSWORD})).await.expect(201).body
 }
 
@@ -26,22 +26,22 @@ async fn finish(app: &TestApp, token: &str, name: &str, credential: Value) -> Re
 }
 
 /// A registered passkey and its id here.
-async fn make(app: &TestApp, token: &str, edwards: bool) -> (SoftPasskey, String) {
+pub async fn make(app: &TestApp, token: &str, edwards: bool) -> (SoftPasskey, String) {
     let options = creation(app, token).await;
     let passkey = SoftPasskey::new(&options, ORIGIN, &app.random, edwards);
     let made = finish(app, token, "Phone", passkey.made(&options)).await.expect(201);
     (passkey, made.text("id"))
 }
 
-async fn request(app: &TestApp) -> Value {
+pub async fn request(app: &TestApp) -> Value {
     app.call(Method::POST, USE, None, None).await.expect(201).body
 }
 
-async fn open(app: &TestApp, credential: Value) -> Reply {
+pub async fn open(app: &TestApp, credential: Value) -> Reply {
     app.post(OPEN, "", json!({ "credential": credential })).await
 }
 
-async fn log_in(app: &TestApp, passkey: &mut SoftPasskey) -> Reply {
+pub async fn log_in(app: &TestApp, passkey: &mut SoftPasskey) -> Reply {
     open(app, passkey.used(&request(app).await)).await
 }
 

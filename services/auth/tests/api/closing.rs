@@ -4,6 +4,7 @@ use futures_util::future::join_all;
 use hbc_auth::testing::code_at;
 use hbc_chain::payload::{AffiliationStatus, KeyStatus, Payload};
 use hbc_types::wire::oauth::ClientAlgorithm;
+use hbc_types::wire::preferences::Preferences;
 use reqwest::Method;
 use serde_json::{Value, json};
 
@@ -91,7 +92,7 @@ async fn everything_that_a_patient_could_do_is_over() {
         let token = tokens.text("access_token");
         let other = app.login("alice").await;
         app.put("/v1/me/contact", &token, contact).await.expect(200);
-        app.put("/v1/me/preferences", &token, json!({"time_zone": "Asia/Colombo"})).await.expect(200);
+        app.put("/v1/me/preferences", &token, json!(Preferences::default())).await.expect(200);
         let (mut passkey, _id) = passkeys::make(&app, &token, false).await;
         let device = Device::random(&app).await;
         devices::pair(&app, &token, &device).await;
@@ -220,9 +221,10 @@ async fn closings_at_once_close_it_once_and_what_is_under_way_finds_it_closed() 
         );
         let done: Vec<&Reply> = closings.iter().filter(|reply| reply.status == 200).collect();
         assert!(!done.is_empty() && done.iter().all(|reply| reply.body == done[0].body), "{closings:?}");
-        assert!(closings.iter().all(|reply| [200, 401].contains(&reply.status)), "{closings:?}");
+        // A second one that came too late proves nothing any more.
+        assert!(closings.iter().all(|reply| [200, 401, 429].contains(&reply.status)), "{closings:?}");
         for late in [contact, signed, codes] {
-            assert!([200, 201, 401, 409].contains(&late.status), "{late:?}");
+            assert!([200, 201, 401, 409, 429].contains(&late.status), "{late:?}");
         }
         app.pushes_settle().await;
         assert_eq!(told_of(&app, &id).await["standing"], "closed");
@@ -296,6 +298,7 @@ async fn older_rows_do_not_open_it_again() {
         for _restart in 0..2 {
             app.wait(60);
             app.try_login("alice", PASSWORD).await.refused(401, "bad_credentials");
+            app.wait(60);
             let form = json!({"username": "alice", "code": code, "new_password": NEW});
             app.post("/v1/recoveries", "", form).await.refused(401, "bad_credentials");
             let refresh = json!({"refresh_token": tokens.text("refresh_token")});

@@ -1,13 +1,13 @@
 //! What final transactions mean to accounts and keys.
 
 use hbc_app::{FinalEvent, LedgerEvents, Refusal};
-use hbc_chain::payload::{KeyStatus, Payload};
+use hbc_chain::payload::Payload;
 use hbc_db::Tx;
 
 use crate::app::App;
 use crate::domain::floors::Changes;
 use crate::error::Error;
-use crate::flows::{apps, members, staff};
+use crate::flows::{apps, consents, members, staff};
 
 /// This service's side of the ledger.
 #[derive(Clone, Debug)]
@@ -42,18 +42,13 @@ impl LedgerEvents for Events {
                 let (txid, approvals) = (event.transaction.txid, self.0.approvals);
                 staff::finalised(rows, tx, txid, change, approvals, event.now).await
             }
-            Payload::ConsentKey(change) if change.status == KeyStatus::Revoked => {
-                let Some(mut key) = rows.consent_key(&mut *tx, change.key).await? else { return Ok(()) };
-                key.revoked_at = Some(event.now);
-                Ok(rows.revoke_consent_key(tx, &key).await?)
-            }
+            Payload::ConsentKey(change) => consents::finalised(&self.0, rows, tx, change, event.now).await,
             Payload::Affiliation(_) => members::finalised(rows, tx, event.transaction.txid, event.now).await,
             Payload::Order(order) => {
                 let (txid, approvals) = (event.transaction.txid, self.0.approvals);
                 apps::finalised(rows, tx, txid, order, approvals, event.now).await
             }
-            Payload::ConsentKey(_)
-            | Payload::MemberVote(_)
+            Payload::MemberVote(_)
             | Payload::ServiceKey(_)
             | Payload::Anchor(_)
             | Payload::Erase(_)

@@ -299,7 +299,8 @@ fn signatures(world: &World) -> Vec<Case> {
 }
 
 fn own(world: &World) -> Vec<Case> {
-    let World { app, bob, leaver, .. } = world;
+    let World { app, bob, nora, operator, leaver, cleo, .. } = world;
+    let wish = |person: &Person| json!({"confirm": person.username, "password": person.password});
     let (tess, _) = &world.tess;
     let with_code = |later_seconds| json!({"password": tess.password, "totp": world.code(later_seconds)});
     vec![
@@ -333,6 +334,13 @@ fn own(world: &World) -> Vec<Case> {
         Case::new("auth DELETE /v1/sessions/current", &[]).for_everybody(OWN).rightful(leaver),
         // The session is over.
         Case::new("auth GET /v1/me", &[]).stranger(leaver, &[401, 403]).rightful(bob),
+        // Another's name is not one's own.
+        Case::new("auth POST /v1/me/closure", &[])
+            .json(&wish(cleo))
+            .stranger(nora, &[422])
+            .stranger_with(operator, &wish(operator), &FORBIDDEN)
+            .rightful(cleo),
+        Case::new("auth GET /v1/me", &[]).stranger(cleo, &[401]).rightful(bob),
     ]
 }
 

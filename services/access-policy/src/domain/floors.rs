@@ -7,7 +7,8 @@ use hbc_types::Digest;
 use hbc_types::ids::{AccountId, PatientId, SessionId};
 
 /// Kinds of changes.
-pub const KINDS: Kinds = Kinds { lasting: &[RIGHTS, ACCOUNT, CLOSED, "staff", "affiliation"], passing: SESSION };
+pub const KINDS: Kinds =
+    Kinds { lasting: &[RIGHTS, ACCOUNT, CLOSED, "staff", "affiliation"], passing: SESSION };
 /// Of a patient's rights.
 const RIGHTS: &str = "rights";
 /// Of an account.

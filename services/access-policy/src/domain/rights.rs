@@ -679,6 +679,19 @@ mod tests {
     }
 
     #[test]
+    fn the_mac_of_an_account_covers_that_it_is_closed() {
+        let protection = RowProtection::new(Key32::new([5; 32]));
+        let account = Account::unknown(AccountId::Patient(active().patient), Timestamp::from_ms(1));
+        let closed = Account { closed_at: Some(Timestamp::from_ms(7)), ..account.clone() };
+        let mac = protection.account(&closed);
+        assert!(protection.check_account(&closed, &mac).is_ok());
+        let later = Account { closed_at: Some(Timestamp::from_ms(8)), ..account.clone() };
+        assert!(protection.check_account(&later, &mac).is_err());
+        assert!(protection.check_account(&account, &mac).is_err());
+        assert!(protection.check_account(&closed, &protection.account(&account)).is_err());
+    }
+
+    #[test]
     fn hidden_texts_open_only_in_their_row() {
         let protection = RowProtection::new(Key32::new([5; 32]));
         let hidden = protection.hide("agy-1", "Dr. Ada Example");

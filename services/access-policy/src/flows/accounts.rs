@@ -45,7 +45,8 @@ pub async fn put_subject(app: &App, id: AccountId, subject: Subject) -> Result<(
             if known.as_ref().is_some_and(|known| known.closed_at.is_some()) {
                 return Ok(());
             }
-            let is_old = known.as_ref().is_some_and(|known| known.subject.revision >= subject.revision.max(1));
+            let is_old =
+                known.as_ref().is_some_and(|known| known.subject.revision >= subject.revision.max(1));
             if !closes && (is_old || this.protection.is_closed(id.as_str())) {
                 return Ok(());
             }

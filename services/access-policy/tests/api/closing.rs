@@ -1,11 +1,11 @@
 //! An account that its owner closed: nothing of it counts any more, its log says so, and nothing brings it back.
 
 use hbc_types::account::{AgencyType, Role, Standing};
+use hbc_types::labels::Category;
 use hbc_types::purpose::Purpose;
 use hbc_types::wire::access::{
     AccessKind, AccessPage, AccessRequestView, GrantView, NewAccessRequest, Subject,
 };
-use hbc_types::labels::Category;
 use reqwest::Method;
 
 use crate::world::{AgencyUser, PatientUser, User, World, Written, labels, subject, worlds};
@@ -108,10 +108,7 @@ async fn an_agency_that_closes_is_covered_by_no_grant_and_its_patients_see_it() 
         assert_eq!(w.read(&member.user, &s.written).await.keys.len(), 1);
         let asked: AccessRequestView = ask(&w, &s.doctor, &s.patient).await.ok();
         assert_eq!(grant_of(&w, &s.patient.user, &s.grant).await.grantee_closed_at, None);
-        let told = Subject {
-            standing: Standing::Closed,
-            ..w.told(&s.doctor, AgencyType::Doctor, None, 2)
-        };
+        let told = Subject { standing: Standing::Closed, ..w.told(&s.doctor, AgencyType::Doctor, None, 2) };
         w.subject(&s.doctor.user.account, &told).await;
 
         let read = w.try_read(&s.doctor.user, &s.written, Purpose::Treatment).await;

@@ -5,10 +5,10 @@
 use hbc_app::jobs::enqueue;
 use hbc_db::{Lock, Tx};
 use hbc_service::Caller;
+use hbc_types::Timestamp;
 use hbc_types::account::{Role, Standing};
 use hbc_types::ids::{AccountId, SessionId};
 use hbc_types::wire::auth::{Closure, Contact, Denial};
-use hbc_types::Timestamp;
 
 use crate::app::App;
 use crate::domain::input::Username;
@@ -32,7 +32,9 @@ pub async fn close(app: &App, caller: &Caller, closure: Closure) -> Result<Denia
     match account.role {
         Role::Patient | Role::Agency => {}
         Role::Operator => return Err(Error::Forbidden("the genesis and votes of members say who operates")),
-        Role::App | Role::Device => return Err(Error::Forbidden("patients and agencies close their accounts")),
+        Role::App | Role::Device => {
+            return Err(Error::Forbidden("patients and agencies close their accounts"));
+        }
     }
     let Closure { confirm, password, totp } = closure;
     if Username::parse(&confirm).is_none_or(|typed| typed.as_str() != account.username) {
@@ -55,9 +57,8 @@ pub async fn close(app: &App, caller: &Caller, closure: Closure) -> Result<Denia
     let id = account.id.clone();
     // Whatever adds to the account (a passkey, a program's token, a consent key, a pairing) is before it, or finds it closed.
     let locks = vec![Lock::exclusive(id.as_str())];
-    let closed = app.store.write_locked(locks, move |tx, rows| {
-        Box::pin(async move { closing.run(&rows, tx).await })
-    });
+    let closed =
+        app.store.write_locked(locks, move |tx, rows| Box::pin(async move { closing.run(&rows, tx).await }));
     let (since, ended) = closed.await?;
     tracing::info!(account.id = %id, "An account was closed by its owner");
     app.finality.wake();

@@ -10,7 +10,7 @@ use hbc_chain::certificate::{ConsentCertificate, Limits};
 use hbc_chain::consent::UnfreezeOrder;
 use hbc_chain::payload::{ConsentKey as Registration, KeyStatus, Payload};
 use hbc_db::{Lock, Tx};
-use hbc_types::account::Custody;
+use hbc_types::account::{Custody, Standing};
 use hbc_types::ids::{GranteeId, PatientId};
 use hbc_types::keys::{PublicKey, SignatureBytes, possession_text};
 use hbc_types::outbox::NewTransaction;
@@ -27,9 +27,9 @@ use crate::error::Error;
 use crate::flows::account::open_key;
 use crate::flows::login::{Origin, Proof, prove};
 use crate::flows::sessions::acting;
-use crate::store::Rows;
 use crate::store::accounts::Account;
 use crate::store::consent_keys::{ConsentKey, Derivation};
+use crate::store::{Rows, StoreError};
 
 /// `reference` of a key's revocation in the outbox.
 const REVOCATION: &str = "revocation";
@@ -188,11 +188,8 @@ async fn insert(app: &App, key: ConsentKey) -> Result<(), Error> {
         .await
 }
 
-/// Revokes all consent keys of a patient on the ledger, by auth's own signature: whatever was given with them ends there, and so
-/// does whatever somebody still holds back. Says how many.
-///
-/// Each revocation goes under the name of its key, so that one whose registration never reached the ledger waits for it alone,
-/// and follows it if it ever comes.
+/// Revokes all consent keys of a patient on the ledger, by auth's own signature: whatever was given with them ends there. Says
+/// how many. A key whose registration is not there yet is revoked when it comes ([`finalised`]).
 pub async fn revoke_keys(
     app: &App,
     rows: &Rows,
@@ -200,27 +197,63 @@ pub async fn revoke_keys(
     patient: &PatientId,
     now: Timestamp,
 ) -> Result<usize, Error> {
-    let keys = rows.unrevoked_consent_keys(tx, patient).await?;
+    let keys = rows.live_consent_keys(tx, patient).await?;
     for key in &keys {
-        let payload = Payload::ConsentKey(Registration {
-            chain: app.chain,
-            iat: now.unsigned_ms(),
-            key: key.kid,
-            pop: None,
-            public: None,
-            status: KeyStatus::Revoked,
-        });
-        let signed = staff::sign(&app.service_key, &payload)?;
-        let owed = NewTransaction {
-            txid: signed.txid,
-            author: key.kid,
-            kind: payload.kind().to_owned(),
-            reference: REVOCATION.to_owned(),
-            jws: signed.jws,
-        };
-        hbc_db::outbox::enqueue(tx, &owed, now).await?;
+        revoke_key(app, tx, key.kid, now).await?;
     }
     Ok(keys.len())
+}
+
+async fn revoke_key(app: &App, tx: &mut Tx, kid: Digest, now: Timestamp) -> Result<(), Error> {
+    let payload = Payload::ConsentKey(Registration {
+        chain: app.chain,
+        iat: now.unsigned_ms(),
+        key: kid,
+        pop: None,
+        public: None,
+        status: KeyStatus::Revoked,
+    });
+    let signed = staff::sign(&app.service_key, &payload)?;
+    let (txid, jws) = (signed.txid, signed.jws);
+    let (kind, reference) = (payload.kind().to_owned(), REVOCATION.to_owned());
+    // Under the key's own name: none of them waits for another.
+    let owed = NewTransaction { txid, author: kid, kind, reference, jws };
+    Ok(hbc_db::outbox::enqueue(tx, &owed, now).await?)
+}
+
+/// A key is registered, or revoked, in a final block. One of an account that was closed meanwhile is revoked at once: somebody
+/// held its registration back. Runs in the transaction that applies the block.
+pub async fn finalised(
+    app: &App,
+    rows: &Rows,
+    tx: &mut Tx,
+    change: &Registration,
+    now: Timestamp,
+) -> Result<(), Error> {
+    if change.status == KeyStatus::Revoked {
+        let Some(mut key) = rows.consent_key(&mut *tx, change.key).await? else { return Ok(()) };
+        key.revoked_at = Some(now);
+        return Ok(rows.revoke_consent_key(tx, &key).await?);
+    }
+    rows.note_registration(&mut *tx, change.key, now).await?;
+    if is_of_a_closed_account(rows, tx, change.key).await? {
+        revoke_key(app, tx, change.key, now).await?;
+    }
+    Ok(())
+}
+
+/// Whether a key is a closed account's. Rows of another hand, or older ones, say nothing: the chain goes on for everybody else.
+async fn is_of_a_closed_account(rows: &Rows, tx: &mut Tx, kid: Digest) -> Result<bool, Error> {
+    let account = match rows.consent_key(&mut *tx, kid).await {
+        Ok(Some(key)) => rows.account(&mut *tx, key.account.as_str()).await,
+        Ok(None) => return Ok(false),
+        Err(error) => Err(error),
+    };
+    match account {
+        Ok(account) => Ok(account.is_some_and(|account| account.standing == Standing::Closed)),
+        Err(StoreError::Tampered(_) | StoreError::SetBack(_)) => Ok(false),
+        Err(error @ StoreError::Db(_)) => Err(error.into()),
+    }
 }
 
 /// The patient's own key with this kid; another's is as unknown as none.

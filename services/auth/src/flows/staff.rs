@@ -298,9 +298,7 @@ pub async fn finalised(
         return Ok(());
     };
     let AccountId::Agency(id) = account.id.clone() else { return Ok(()) };
-    if account.standing == Standing::Closed
-        || u64::try_from(account.staff_round).ok() != Some(change.nonce)
-    {
+    if account.standing == Standing::Closed || u64::try_from(account.staff_round).ok() != Some(change.nonce) {
         return Ok(());
     }
     let standing = match change.status {

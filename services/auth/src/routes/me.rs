@@ -3,7 +3,9 @@
 use actix_web::{HttpResponse, delete, get, post, put, web};
 use hbc_service::openapi::PasswordProblems;
 use hbc_service::{Caller, Problem, StrictJson};
-use hbc_types::wire::auth::{Closure, Contact, Denial, FreshProof, Me, NewPassword, TotpConfirm, TotpPrepared};
+use hbc_types::wire::auth::{
+    Closure, Contact, Denial, FreshProof, Me, NewPassword, TotpConfirm, TotpPrepared,
+};
 
 use super::{account, denial, in_session};
 use crate::app::App;

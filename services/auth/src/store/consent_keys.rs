@@ -136,15 +136,33 @@ impl Rows {
         row.map(|row| ConsentKey::read(&row, self)).transpose()
     }
 
-    /// The keys of `account` of which the chain has not shown that they are revoked, the oldest first. One that another hand
-    /// wrote is none: the alarm is in the log.
-    pub async fn unrevoked_consent_keys(
+    /// Notes that the chain showed a key registered.
+    pub async fn note_registration(
+        &self,
+        tx: &mut Tx,
+        kid: Digest,
+        now: Timestamp,
+    ) -> Result<(), StoreError> {
+        sqlx::query(
+            "UPDATE consent_keys SET registered_at_ms = $2 WHERE kid = $1 AND registered_at_ms IS NULL",
+        )
+        .bind(kid.to_string())
+        .bind(now.ms())
+        .execute(tx)
+        .await?;
+        Ok(())
+    }
+
+    /// The keys of `account` that the chain showed registered and not revoked, the oldest first. One that another hand wrote is
+    /// none: the alarm is in the log.
+    pub async fn live_consent_keys(
         &self,
         tx: &mut Tx,
         account: &PatientId,
     ) -> Result<Vec<ConsentKey>, StoreError> {
         let rows = sqlx::query(
-            "SELECT * FROM consent_keys WHERE account = $1 AND revoked_at_ms IS NULL ORDER BY created_at_ms, kid",
+            "SELECT * FROM consent_keys
+             WHERE account = $1 AND registered_at_ms IS NOT NULL AND revoked_at_ms IS NULL ORDER BY created_at_ms, kid",
         )
         .bind(account.as_str().to_owned())
         .fetch_all(tx)

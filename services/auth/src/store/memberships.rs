@@ -97,7 +97,11 @@ impl Rows {
 
     /// What was signed last about each whom an organisation took in, and about who was taken in: whichever `agency` is. A row
     /// of another hand is left out: the alarm is in the log.
-    pub async fn memberships_of(&self, tx: &mut Tx, agency: &AgencyId) -> Result<Vec<Membership>, StoreError> {
+    pub async fn memberships_of(
+        &self,
+        tx: &mut Tx,
+        agency: &AgencyId,
+    ) -> Result<Vec<Membership>, StoreError> {
         let rows = sqlx::query(
             "SELECT * FROM memberships WHERE organisation = $1 OR member = $1 ORDER BY organisation, member",
         )

@@ -41,6 +41,7 @@ pub const MIGRATIONS: &[Migration] = migrations![
     11 "preferences" "../../migrations/0011_preferences.sql",
     12 "apps" "../../migrations/0012_apps.sql",
     13 "devices" "../../migrations/0013_devices.sql",
+    15 "registered keys" "../../migrations/0015_registered_keys.sql",
 ];
 
 /// What goes wrong in the store.

@@ -102,10 +102,13 @@ async fn everything_that_a_patient_could_do_is_over() {
         let given =
             apps::exchange(&app, &[("code", Some(&code)), ("client_id", Some(&registered))]).await.expect(200);
         let unused = apps::code(&app, &token, &registered, &[]).await;
-        let signed = app
-            .post("/v1/me/consent-signatures", &token, draft(&app, &id, GRANTEE))
-            .await
-            .expect(200);
+        let signed = async |grantee: &str| {
+            let signed = app.post("/v1/me/consent-signatures", &token, draft(&app, &id, grantee)).await;
+            hbc_chain::tx::Tx::parse(signed.expect(200).text("registration").as_bytes()).unwrap()
+        };
+        let (registration, held_back) =
+            (signed(GRANTEE).await, signed("agy-00000000000000000000000000000002").await);
+        app.ledger_decides(std::slice::from_ref(&registration)).await;
         app.access_policy_answers(204).await;
 
         let closed = close(&app, &token, wish("alice")).await.expect(200);
@@ -149,17 +152,22 @@ async fn everything_that_a_patient_could_do_is_over() {
             assert_eq!(rows_with(&app, sql, text).await, 0, "{sql}");
         }
 
-        // Its consent keys end on the ledger by auth's word, one that never came there too, if it comes.
-        let waiting = app.waiting().await;
-        let [revocation] = waiting.as_slice() else { panic!("{waiting:?}") };
-        let registration = hbc_chain::tx::Tx::parse(signed.text("registration").as_bytes()).unwrap();
-        let (Payload::ConsentKey(end), Payload::ConsentKey(key)) = (revocation.payload(), registration.payload())
-        else {
-            panic!("{revocation:?}")
+        // Its consent keys end on the ledger by auth's word; one that somebody held back, as soon as it comes.
+        let revoked = async |registration: &hbc_chain::tx::Tx| {
+            let waiting = app.waiting().await;
+            let [revocation] = waiting.as_slice() else { panic!("{waiting:?}") };
+            let (Payload::ConsentKey(end), Payload::ConsentKey(key)) =
+                (revocation.payload(), registration.payload())
+            else {
+                panic!("{revocation:?}")
+            };
+            assert_eq!((end.key, end.status, &end.public), (key.key, KeyStatus::Revoked, &None));
+            assert_eq!(revocation.verify_signature(&app.genesis.services[1].key), Ok(()));
+            app.ledger_decides(&waiting).await;
         };
-        assert_eq!((end.key, end.status, &end.public), (key.key, KeyStatus::Revoked, &None));
-        assert_eq!(revocation.verify_signature(&app.genesis.services[1].key), Ok(()));
-        app.ledger_decides(&[registration, revocation.clone()]).await;
+        revoked(&registration).await;
+        app.ledger_decides(std::slice::from_ref(&held_back)).await;
+        revoked(&held_back).await;
         assert!(app.waiting().await.is_empty());
     })
     .await;
@@ -173,7 +181,8 @@ async fn a_closed_name_is_answered_as_one_that_nobody_has() {
         let tokens = app.try_login("alice", PASSWORD).await.expect(201);
         let refresh = json!({"refresh_token": tokens.text("refresh_token")});
         // Used once: another's would be told that it was used before.
-        let token = app.post("/v1/sessions/refresh", "", refresh.clone()).await.expect(200).text("access_token");
+        let token =
+            app.post("/v1/sessions/refresh", "", refresh.clone()).await.expect(200).text("access_token");
         app.wait(60);
         close(&app, &token, wish("alice")).await.expect(200);
         let recover = |name: &str| json!({"username": name, "code": code, "new_password": NEW});
@@ -233,10 +242,6 @@ async fn closings_at_once_close_it_once_and_what_is_under_way_finds_it_closed() 
         assert_eq!(subjects.count(), 1, "it was closed once");
         let sql = "SELECT CAST(count(*) AS BIGINT) FROM accounts WHERE name = $1";
         assert_eq!(rows_with(&app, sql, "Alice Example").await, 0);
-        // Every key that was made before is revoked.
-        let keys: i64 =
-            rows_with(&app, "SELECT CAST(count(*) AS BIGINT) FROM consent_keys WHERE account = $1", &id).await;
-        assert_eq!(i64::try_from(app.waiting().await.len()).unwrap(), keys);
     })
     .await;
 }
@@ -261,8 +266,16 @@ async fn while_access_policy_is_away_it_is_closed_here_and_told_later() {
 #[tokio::test(flavor = "multi_thread")]
 async fn older_rows_do_not_open_it_again() {
     const TABLES: [[&str; 3]; 6] = [
-        ["CREATE TABLE o1 AS SELECT * FROM accounts", "DELETE FROM accounts", "INSERT INTO accounts SELECT * FROM o1"],
-        ["CREATE TABLE o2 AS SELECT * FROM sessions", "DELETE FROM sessions", "INSERT INTO sessions SELECT * FROM o2"],
+        [
+            "CREATE TABLE o1 AS SELECT * FROM accounts",
+            "DELETE FROM accounts",
+            "INSERT INTO accounts SELECT * FROM o1",
+        ],
+        [
+            "CREATE TABLE o2 AS SELECT * FROM sessions",
+            "DELETE FROM sessions",
+            "INSERT INTO sessions SELECT * FROM o2",
+        ],
         [
             "CREATE TABLE o3 AS SELECT * FROM recovery_codes",
             "DELETE FROM recovery_codes",
@@ -273,7 +286,11 @@ async fn older_rows_do_not_open_it_again() {
             "DELETE FROM refresh_tokens",
             "INSERT INTO refresh_tokens SELECT * FROM o4",
         ],
-        ["CREATE TABLE o5 AS SELECT * FROM passkeys", "DELETE FROM passkeys", "INSERT INTO passkeys SELECT * FROM o5"],
+        [
+            "CREATE TABLE o5 AS SELECT * FROM passkeys",
+            "DELETE FROM passkeys",
+            "INSERT INTO passkeys SELECT * FROM o5",
+        ],
         [
             "CREATE TABLE o6 AS SELECT * FROM wrapped_keys",
             "DELETE FROM wrapped_keys",
@@ -338,7 +355,10 @@ async fn an_agency_that_closes_leaves_dismisses_and_keeps_what_its_approval_name
         let waiting = app.waiting().await;
         let [_take_in, end] = waiting.as_slice() else { panic!("{waiting:?}") };
         let Payload::Affiliation(change) = end.payload() else { panic!("{end:?}") };
-        assert_eq!((change.nonce, change.status, end.kid()), (1, AffiliationStatus::Ended, change.organisation));
+        assert_eq!(
+            (change.nonce, change.status, end.kid()),
+            (1, AffiliationStatus::Ended, change.organisation)
+        );
         app.ledger_decides(&pending).await;
         let hers = app.login("drlate").await;
         let proof = json!({"password": PASSWORD});
@@ -346,7 +366,8 @@ async fn an_agency_that_closes_leaves_dismisses_and_keeps_what_its_approval_name
 
         // Operators see it as closed, others do not find it, and nobody brings it back.
         let operator = app.login("operator-0").await;
-        let listed = app.get("/v1/agencies?standing=closed", &operator).await.expect(200).body["items"].clone();
+        let listed =
+            app.get("/v1/agencies?standing=closed", &operator).await.expect(200).body["items"].clone();
         assert_eq!((&listed[0]["id"], &listed[0]["name"]), (&json!(hospital), &json!("Dr. hospital")));
         assert_eq!(listed[0]["contact"], json!({"name": "Dr. hospital"}));
         let others = app.get("/v1/agencies", &hers).await.expect(200).body["items"].clone();
@@ -378,7 +399,8 @@ async fn an_agency_that_was_never_approved_leaves_its_username_alone() {
         assert_eq!(told_of(&app, &id).await["standing"], "closed");
         app.try_login("drbob", PASSWORD).await.refused(401, "bad_credentials");
         let operator = app.login("operator-0").await;
-        let listed = app.get("/v1/agencies?standing=closed", &operator).await.expect(200).body["items"].clone();
+        let listed =
+            app.get("/v1/agencies?standing=closed", &operator).await.expect(200).body["items"].clone();
         assert_eq!((&listed[0]["id"], &listed[0]["name"]), (&json!(id), &json!("")));
         assert!(listed[0].get("licence_number").is_none());
         app.patient("alice").await;

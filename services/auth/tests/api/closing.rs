@@ -12,6 +12,7 @@ use crate::app::{OPERATOR_PASSWORD, PASSWORD, Reply, TestApp, decision, each};
 use crate::clients::Client;
 use crate::consents::{GRANTEE, draft};
 use crate::devices::Device;
+use crate::hostile_database::{ACCOUNTS, CODES, SESSIONS, TOKENS, keep, put_back};
 use crate::members::doctor_of;
 use crate::second_factor::set_up;
 use crate::{apps, clients, devices, passkeys};
@@ -265,52 +266,19 @@ async fn while_access_policy_is_away_it_is_closed_here_and_told_later() {
 /// Whoever owns the database, or restores a copy of it, opens nothing again.
 #[tokio::test(flavor = "multi_thread")]
 async fn older_rows_do_not_open_it_again() {
-    const TABLES: [[&str; 3]; 6] = [
-        [
-            "CREATE TABLE o1 AS SELECT * FROM accounts",
-            "DELETE FROM accounts",
-            "INSERT INTO accounts SELECT * FROM o1",
-        ],
-        [
-            "CREATE TABLE o2 AS SELECT * FROM sessions",
-            "DELETE FROM sessions",
-            "INSERT INTO sessions SELECT * FROM o2",
-        ],
-        [
-            "CREATE TABLE o3 AS SELECT * FROM recovery_codes",
-            "DELETE FROM recovery_codes",
-            "INSERT INTO recovery_codes SELECT * FROM o3",
-        ],
-        [
-            "CREATE TABLE o4 AS SELECT * FROM refresh_tokens",
-            "DELETE FROM refresh_tokens",
-            "INSERT INTO refresh_tokens SELECT * FROM o4",
-        ],
-        [
-            "CREATE TABLE o5 AS SELECT * FROM passkeys",
-            "DELETE FROM passkeys",
-            "INSERT INTO passkeys SELECT * FROM o5",
-        ],
-        [
-            "CREATE TABLE o6 AS SELECT * FROM wrapped_keys",
-            "DELETE FROM wrapped_keys",
-            "INSERT INTO wrapped_keys SELECT * FROM o6",
-        ],
-    ];
+    const PASSKEYS: [&str; 2] = ["DELETE FROM passkeys", "INSERT INTO passkeys SELECT * FROM older_passkeys"];
     each(|mut app| async move {
         let code = app.patient("alice").await.body["recovery_codes"][0].clone();
         let tokens = app.try_login("alice", PASSWORD).await.expect(201);
         let token = tokens.text("access_token");
         let (mut passkey, _id) = passkeys::make(&app, &token, false).await;
-        for [keep, ..] in TABLES {
-            app.by_hand(keep).await;
-        }
+        keep(&app).await;
+        app.by_hand("CREATE TABLE older_passkeys AS SELECT * FROM passkeys").await;
         close(&app, &token, wish("alice")).await.expect(200);
         app.by_hand("UPDATE accounts SET standing = 'active' WHERE username = 'alice'").await;
         app.try_login("alice", PASSWORD).await.refused(401, "bad_credentials");
-        for [_keep, delete, insert] in TABLES {
-            app.by_hand(delete).await;
-            app.by_hand(insert).await;
+        for table in [ACCOUNTS, SESSIONS, CODES, TOKENS, PASSKEYS] {
+            put_back(&app, table).await;
         }
         for _restart in 0..2 {
             app.wait(60);

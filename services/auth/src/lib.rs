@@ -6,7 +6,6 @@
 //! - a seed in custody opens under a password or a recovery code only, never under a server key alone;
 //! - a row that gives rights and was not written by this service is refused, with an alarm in the log;
 //! - access-policy is told of suspensions, closed accounts and logouts until it has stored them;
-//! - an account that its owner closed is closed for ever;
 //! - contact data never leaves auth's database.
 
 mod app;

@@ -13,7 +13,7 @@ CODES = {
     " immunization procedure imaging care-plan document device financial directory other",
     "sensitivity": "normal ETH PSY HIV STD SUD GDIS SDV restricted",
     "purpose": "TREAT ETREAT HPAYMT COVERAGE HRESCH PUBHLTH PATRQT",
-    "kind of access": "read write list denied void search session",
+    "kind of access": "read write list denied void search session closed",
     "channel": "api portal app link device",
     "custody": "server client passkey",
     "status of a key": "active revoked",
@@ -120,6 +120,9 @@ def check_receipt_body(body):
     if body["kind"] == "session":
         demand(not body["records"] and not body["categories"], "a sign-in names no records and no categories")
         demand(body["actor"] == body["patient"], "a sign-in is the patient's own")
+    if body["kind"] == "closed":
+        demand(not body["records"] and not body["categories"], "a closing names no records and no categories")
+        demand(body["actor"] == body["patient"], "a closing is the patient's own")
     if "folded" in body:
         integer(body["folded"], 1, LARGEST, "folded")
         demand(body["kind"] == "denied", "only a denial is folded")

@@ -6,13 +6,15 @@ use anyhow::{Context as _, Result};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use ed25519_dalek::{Signer as _, SigningKey};
-use hbc_client::operations::{access_policy, auth};
+use hbc_client::operations::{access_policy, auth, ledger};
 use hbc_tests::ask::{Ask, Credentials};
 use hbc_tests::records::refusal;
-use hbc_tests::{Person, TestApp};
+use hbc_tests::{Person, TestApp, wait};
 use hbc_types::account::ServiceRole;
 use hbc_types::keys::PublicKey;
 use hbc_types::labels::Category;
+use hbc_types::wire::access::GrantState;
+use hbc_types::wire::ledger::KeyView;
 use hmac::{Hmac, KeyInit as _, Mac as _};
 use reqwest::Method;
 use serde_json::{Value, json};
@@ -212,6 +214,37 @@ async fn logout_and_suspension_close_every_service_at_once() -> Result<()> {
     let again = app.try_login(&doctor.username, doctor.password.expose()).await;
     assert_eq!(refusal(again, "a login while suspended")?, 403);
     Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_closed_account_opens_no_service_and_its_grants_are_over_on_the_ledger_too() -> Result<()> {
+    let Some(app) = TestApp::shared().await? else { return Ok(()) };
+    let (patient, doctor) = (app.patient().await?, app.doctor().await?);
+    let record = app.upload(&patient, b"%PDF-1.7 a letter").await?.id.to_string();
+    let grant = app.grant(&patient, &doctor, app.scope(&[Category::Document])).await?;
+    app.received(&doctor, &record, "TREAT").await?;
+
+    let wish = json!({"confirm": patient.username, "password": patient.password});
+    let call = app.auth.to(auth::close_account()).json(&wish);
+    assert_eq!(patient.signs(call).send().await?.status, 200, "access-policy knows before the answer");
+    for (process, path) in DOORS {
+        let who = Credentials { token: Some(patient.token()), service: None };
+        let status = app.send(&Ask::new(process, Method::GET, path), who).await?.status;
+        assert!([401, 403].contains(&status), "{process}: {status}");
+    }
+    let own = app.received(&patient, &record, "PATRQT").await;
+    assert!(matches!(refusal(own, "the patient's own read")?, 401 | 403));
+    assert_eq!(refusal(app.received(&doctor, &record, "TREAT").await, "the doctor's read")?, 404);
+    assert_eq!(app.grant_view(&doctor, &grant.id).await?.state, GrantState::Revoked);
+    let again = app.try_login(&patient.username, patient.password.expose()).await;
+    assert_eq!(refusal(again, "a login")?, 401);
+    let key = grant.key.context("a signed grant has a key")?;
+    let node = app.node("node-1")?;
+    wait::until("the ledger says that the key is over", || async {
+        let key: KeyView = node.to(ledger::read_key(key)).fetch().await?;
+        Ok((!key.live).then_some(()))
+    })
+    .await
 }
 
 #[tokio::test(flavor = "multi_thread")]

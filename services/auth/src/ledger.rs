@@ -44,7 +44,7 @@ impl LedgerEvents for Events {
             }
             Payload::ConsentKey(change) if change.status == KeyStatus::Revoked => {
                 let Some(mut key) = rows.consent_key(&mut *tx, change.key).await? else { return Ok(()) };
-                key.revoked_at = Some(event.now);
+                key.revoked_at.get_or_insert(event.now);
                 Ok(rows.revoke_consent_key(tx, &key).await?)
             }
             Payload::Affiliation(_) => members::finalised(rows, tx, event.transaction.txid, event.now).await,

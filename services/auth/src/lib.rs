@@ -5,7 +5,7 @@
 //!
 //! - a seed in custody opens under a password or a recovery code only, never under a server key alone;
 //! - a row that gives rights and was not written by this service is refused, with an alarm in the log;
-//! - access-policy is told of suspensions and logouts until it has stored them;
+//! - access-policy is told of suspensions, closed accounts and logouts until it has stored them;
 //! - contact data never leaves auth's database.
 
 mod app;

@@ -150,6 +150,7 @@ operations! {
         ask_staff_key() = POST "/v1/me/staff-keys" -> StaffKeyAsked;
         withdraw_staff_key() = DELETE "/v1/me/staff-keys" -> AgencyView;
         show_me() = GET "/v1/me" -> Me;
+        close_account() = POST "/v1/me/closure" -> Denial;
         register_consent_key() = POST "/v1/me/consent-keys" -> ConsentKeyRegistered;
         sign_consent() = POST "/v1/me/consent-signatures" -> ConsentSignature;
         set_contact() = PUT "/v1/me/contact" -> Me;

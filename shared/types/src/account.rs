@@ -47,6 +47,19 @@ codes! {
         Active = "active",
         /// Stopped by an operator.
         Suspended = "suspended",
+        /// Closed by its owner, for ever.
+        Closed = "closed",
+    }
+}
+
+impl Standing {
+    /// Whether an account that stands so may do nothing at all.
+    #[must_use]
+    pub const fn is_stopped(self) -> bool {
+        match self {
+            Self::Suspended | Self::Closed => true,
+            Self::Pending | Self::Active => false,
+        }
     }
 }
 

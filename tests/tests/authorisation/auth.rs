@@ -11,8 +11,8 @@ use hbc_tests::wallet::Wallet;
 use hbc_types::account::{AgencyType, Custody};
 use hbc_types::keys::{PublicKey, possession_text};
 use hbc_types::secret::{Bytes, SecretText};
-use hbc_types::wire::custody::RootWrap;
 use hbc_types::wire::auth::StaffKeyAsked;
+use hbc_types::wire::custody::RootWrap;
 use hbc_types::wire::devices::{NewDevice, PairingCode};
 use hbc_types::wire::oauth::JWT_BEARER;
 use hbc_types::wire::preferences::Preferences;
@@ -395,7 +395,8 @@ fn signatures(world: &World) -> Vec<Case> {
 }
 
 fn own(world: &World) -> Vec<Case> {
-    let World { app, bob, leaver, .. } = world;
+    let World { app, bob, nora, operator, leaver, cleo, .. } = world;
+    let wish = |person: &Person| json!({"confirm": person.username, "password": person.password});
     let (tess, _) = &world.tess;
     let with_code = |later_seconds| json!({"password": tess.password, "totp": world.code(later_seconds)});
     vec![
@@ -429,6 +430,13 @@ fn own(world: &World) -> Vec<Case> {
         Case::new("auth DELETE /v1/sessions/current", &[]).for_everybody(OWN).rightful(leaver),
         // The session is over.
         Case::new("auth GET /v1/me", &[]).stranger(leaver, &[401, 403]).rightful(bob),
+        // Another's name is not one's own.
+        Case::new("auth POST /v1/me/closure", &[])
+            .json(&wish(cleo))
+            .stranger(nora, &[422])
+            .stranger_with(operator, &wish(operator), &FORBIDDEN)
+            .rightful(cleo),
+        Case::new("auth GET /v1/me", &[]).stranger(cleo, &[401]).rightful(bob),
     ]
 }
 

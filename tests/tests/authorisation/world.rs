@@ -35,6 +35,8 @@ pub struct World {
     pub carol: Person,
     /// A patient for what ends sessions and changes passwords.
     pub leaver: Person,
+    /// A patient who closes the account.
+    pub cleo: Person,
     /// A patient with a prepared second factor, and its secret.
     pub tess: (Person, Vec<u8>),
     /// A patient on whom the services' own calls are tried.
@@ -192,6 +194,7 @@ impl World {
             bob,
             carol: carol(&app, &chain).await?,
             leaver: app.patient().await?,
+            cleo: app.patient().await?,
             ina: app.patient().await?,
             tess: tess(&app).await?,
             rita: (rita, code),

@@ -319,6 +319,7 @@ mod tests {
             pair("for the organisation", agency_grant, |r| r.principal.organisation = Some(stranger()), "+grant"),
             pair("of another patient", |g| g.patient = PatientId::random(&Random::seeded(5)), SAME_REQUEST, "no-grant"),
             pair("suspended", SAME_GRANT, |r| r.principal.standing = Standing::Suspended, "account-not-active"),
+            pair("closed", SAME_GRANT, |r| r.principal.standing = Standing::Closed, "account-not-active"),
             pair("not approved yet", SAME_GRANT, |r| r.principal.standing = Standing::Pending, "account-not-active"),
             pair("session ended", SAME_GRANT, |r| r.principal.session = SessionState::Ended, "session-not-open"),
             pair("session unknown", SAME_GRANT, |r| r.principal.session = SessionState::Unknown, "session-not-open"),

@@ -8,13 +8,15 @@ use hbc_types::ids::{AccountId, PatientId, SessionId};
 
 /// Kinds of changes.
 pub const KINDS: Kinds =
-    Kinds { lasting: &[RIGHTS, ROOT, ACCOUNT, "staff", "affiliation"], passing: SESSION };
+    Kinds { lasting: &[RIGHTS, ROOT, ACCOUNT, CLOSED, "staff", "affiliation"], passing: SESSION };
 /// Of a patient's rights.
 const RIGHTS: &str = "rights";
 /// Of a patient's root key.
 const ROOT: &str = "root";
 /// Of an account.
 const ACCOUNT: &str = "account";
+/// Of an account that was closed.
+const CLOSED: &str = "closed";
 /// Of an ended session.
 const SESSION: &str = "session";
 
@@ -30,6 +32,8 @@ pub enum Change {
     Root(PatientId, i64),
     /// An account's row was written at this time (Unix ms); each writing is later than the one before.
     Account(AccountId, i64),
+    /// An account was closed: nothing that its row says counts any more.
+    Closed(AccountId),
     /// A staff profile had so many changes take effect.
     Staff(Digest, u64),
     /// The affiliation of these two staff keys, an organisation's and a person's, had so many changes.
@@ -45,6 +49,7 @@ impl floors::Change for Change {
             Self::Rights(patient, version) => (RIGHTS, patient.to_string(), signed(version)),
             Self::Root(patient, at) => (ROOT, patient.to_string(), *at),
             Self::Account(account, at) => (ACCOUNT, account.to_string(), *at),
+            Self::Closed(account) => (CLOSED, account.to_string(), 1),
             Self::Staff(key, round) => ("staff", key.to_string(), signed(round)),
             Self::Affiliation(organisation, key, count) => {
                 ("affiliation", format!("{organisation}/{key}"), signed(count))
@@ -70,6 +75,12 @@ pub fn root(floors: &floors::Floors, patient: &PatientId) -> i64 {
 #[must_use]
 pub fn account(floors: &floors::Floors, account: &AccountId) -> i64 {
     floors.get(ACCOUNT, account.as_str()).unwrap_or(i64::MIN)
+}
+
+/// Whether an account was closed.
+#[must_use]
+pub fn is_closed(floors: &floors::Floors, account: &str) -> bool {
+    floors.get(CLOSED, account).is_some()
 }
 
 /// Whether a session ended.

@@ -186,6 +186,19 @@ impl Grant {
         Ok(true)
     }
 
+    /// Ends it for ever because its patient's account is closed; says whether that was news. No transaction of its own says so.
+    pub fn close(&mut self, now: Timestamp) -> Result<bool, TransitionError> {
+        if self.signed_at.is_none() {
+            return Err(TransitionError::NotSigned);
+        }
+        if self.revoked_at.is_some() {
+            return Ok(false);
+        }
+        self.revoked_at = Some(now);
+        self.ended_at.get_or_insert(now);
+        Ok(true)
+    }
+
     /// Stops it without a key; says whether that was news.
     pub fn freeze(&mut self, now: Timestamp) -> Result<bool, TransitionError> {
         if self.signed_at.is_none() {
@@ -296,6 +309,7 @@ pub(crate) mod tests {
         Final,
         Refuse,
         Revoke,
+        Close,
         Freeze,
         Unfreeze,
         Sweep,
@@ -307,6 +321,7 @@ pub(crate) mod tests {
             Just(Event::Final),
             Just(Event::Refuse),
             Just(Event::Revoke),
+            Just(Event::Close),
             Just(Event::Freeze),
             Just(Event::Unfreeze),
             Just(Event::Sweep),
@@ -320,6 +335,7 @@ pub(crate) mod tests {
             Event::Final => grant.make_final(7).is_ok(),
             Event::Refuse => grant.refuse("no", now).is_ok(),
             Event::Revoke => grant.revoke(Digest::of(b"revocation"), now).is_ok(),
+            Event::Close => grant.close(now).is_ok(),
             Event::Freeze => grant.freeze(now).is_ok(),
             Event::Unfreeze => grant.unfreeze().is_ok(),
             Event::Sweep => grant.sweep(now),

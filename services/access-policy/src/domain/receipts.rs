@@ -46,9 +46,20 @@ impl Occurrence {
     /// Somebody signed in as the patient.
     #[must_use]
     pub fn signed_in(patient: &PatientId, at: Timestamp) -> Self {
+        Self::own(patient, AccessKind::Session, at)
+    }
+
+    /// The patient closed the account.
+    #[must_use]
+    pub fn closed(patient: &PatientId, at: Timestamp) -> Self {
+        Self::own(patient, AccessKind::Closed, at)
+    }
+
+    /// What the patient did with the account itself.
+    fn own(patient: &PatientId, kind: AccessKind, at: Timestamp) -> Self {
         Self {
             patient: patient.clone(),
-            kind: AccessKind::Session,
+            kind,
             actor: AccountId::Patient(patient.clone()),
             organisation: None,
             purpose: Purpose::PatientRequest,

@@ -288,6 +288,8 @@ pub struct Account {
     pub denied_at: Option<Timestamp>,
     /// Until when; absent: until lifted.
     pub denied_until: Option<Timestamp>,
+    /// Since when it is closed, for ever.
+    pub closed_at: Option<Timestamp>,
     /// When the row last changed.
     pub updated_at: Timestamp,
 }
@@ -319,11 +321,19 @@ impl Account {
             profile: None,
             revision: 0,
         };
-        Self { id, subject, commitment: None, denied_at: None, denied_until: None, updated_at: at }
+        Self {
+            id,
+            subject,
+            commitment: None,
+            denied_at: None,
+            denied_until: None,
+            closed_at: None,
+            updated_at: at,
+        }
     }
 
     fn text(&self) -> Vec<u8> {
-        let Self { id, subject, commitment, denied_at, denied_until, updated_at } = self;
+        let Self { id, subject, commitment, denied_at, denied_until, closed_at, updated_at } = self;
         let Subject {
             role,
             standing,
@@ -335,7 +345,7 @@ impl Account {
             // Never kept.
             profile: _,
         } = subject;
-        let parts = [
+        let mut parts = vec![
             text(Some(id.as_str())),
             text(Some(role.code())),
             text(Some(standing.code())),
@@ -351,6 +361,8 @@ impl Account {
             time(*denied_until),
             time(Some(*updated_at)),
         ];
+        // The text of any other is as it was before accounts could be closed.
+        parts.extend(closed_at.map(|at| time(Some(at))));
         let borrowed: Vec<&[u8]> = parts.iter().map(Vec::as_slice).collect();
         hash::aad("hbc/account/v1", &borrowed)
     }
@@ -565,6 +577,12 @@ impl RowProtection {
         self.macs.compute("subjects", &[Column::Bytes(&account.text())])
     }
 
+    /// Whether an account was closed, as the journal knows, whatever its row says.
+    #[must_use]
+    pub fn is_closed(&self, account: &str) -> bool {
+        floors::is_closed(&self.floors, account)
+    }
+
     /// Checks the MAC of an account.
     pub fn check_account(&self, account: &Account, mac: &[u8]) -> Result<(), RowMacError> {
         self.macs.check("subjects", &[Column::Bytes(&account.text())], mac)
@@ -713,6 +731,19 @@ mod tests {
             assert!(protection.check_ended_grant(&changed, &mac).is_err(), "change {nth}");
         }
         assert!(protection.check_ended_grant(&grant, b"").is_err());
+    }
+
+    #[test]
+    fn the_mac_of_an_account_covers_that_it_is_closed() {
+        let protection = RowProtection::new(Key32::new([5; 32]));
+        let account = Account::unknown(AccountId::Patient(active().patient), Timestamp::from_ms(1));
+        let closed = Account { closed_at: Some(Timestamp::from_ms(7)), ..account.clone() };
+        let mac = protection.account(&closed);
+        assert!(protection.check_account(&closed, &mac).is_ok());
+        let later = Account { closed_at: Some(Timestamp::from_ms(8)), ..account.clone() };
+        assert!(protection.check_account(&later, &mac).is_err());
+        assert!(protection.check_account(&account, &mac).is_err());
+        assert!(protection.check_account(&closed, &protection.account(&account)).is_err());
     }
 
     #[test]

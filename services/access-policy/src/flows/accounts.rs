@@ -14,6 +14,7 @@ use crate::domain::receipts::Occurrence;
 use crate::domain::rights::{Account, EndedSessions, OpenSession};
 use crate::domain::staff;
 use crate::error::Error;
+use crate::flows::closing;
 use crate::flows::decide::receipt;
 use crate::flows::roots;
 use crate::store;
@@ -23,7 +24,7 @@ const SESSION_MEMORY: Duration = Duration::from_secs(60 * 60);
 /// One whose row another hand changed is remembered longer than any session lasts.
 const LONGEST_SESSION: Duration = Duration::from_secs(366 * 86_400);
 
-/// Stores how an account stands, unless something newer is known.
+/// Stores how an account stands, unless something newer is known. That it is closed is for ever: nothing newer overcomes it.
 pub async fn put_subject(app: &App, id: AccountId, subject: Subject) -> Result<(), Error> {
     if !role_fits(&id, subject.role) {
         return Err(Error::invalid("role", "is not the one of this id"));
@@ -38,10 +39,20 @@ pub async fn put_subject(app: &App, id: AccountId, subject: Subject) -> Result<(
     app.change(lock, move |tx, changes| {
         Box::pin(async move {
             let known = store::accounts::stored_account(tx, &this.protection, id.as_str()).await?;
-            if known.as_ref().is_some_and(|known| known.subject.revision >= subject.revision.max(1)) {
+            let closes = subject.standing == Standing::Closed;
+            if known.as_ref().is_some_and(|known| known.closed_at.is_some()) {
+                return Ok(());
+            }
+            let is_old =
+                known.as_ref().is_some_and(|known| known.subject.revision >= subject.revision.max(1));
+            if !closes && (is_old || this.protection.is_closed(id.as_str())) {
                 return Ok(());
             }
             let mut account = known.unwrap_or_else(|| Account::unknown(id.clone(), now));
+            if closes {
+                account.closed_at = Some(now);
+                closing::close(&this, tx, &id, (&changes, now)).await?;
+            }
             account.subject = Subject { profile: None, ..subject.clone() };
             account.commitment = commitment;
             account.updated_at = account.next_change(this.protection.floors(), now);

@@ -104,7 +104,9 @@ pub async fn ask(
     )
     .await?;
     let rights = store::rights::rights(tx, &app.protection, patient).await?;
-    let candidates = rights.as_ref().map(|rights| rights.candidates(&principal)).unwrap_or_default();
+    // Of a closed account nothing is read or written under any grant, whatever the rows say.
+    let counting = rights.as_ref().filter(|_| !app.protection.is_closed(patient.as_str()));
+    let candidates = counting.map(|rights| rights.candidates(&principal)).unwrap_or_default();
     Ok(Asked { principal, rights, candidates })
 }
 
@@ -234,7 +236,9 @@ pub fn refusal(principal: &Principal) -> Option<Error> {
         (SessionState::Unknown, _) => Some(Error::UnknownSession),
         (SessionState::Open, Standing::Active) => None,
         (SessionState::Open, Standing::Pending) if is_agency => Some(Error::AgencyUnverified),
-        (SessionState::Open, Standing::Pending | Standing::Suspended) => Some(Error::Suspended),
+        (SessionState::Open, Standing::Pending | Standing::Suspended | Standing::Closed) => {
+            Some(Error::Suspended)
+        }
     }
 }
 

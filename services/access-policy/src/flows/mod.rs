@@ -4,6 +4,7 @@
 pub mod accounts;
 pub mod admit;
 pub mod alterations;
+pub mod closing;
 pub mod consents;
 pub mod decide;
 pub mod explain;

@@ -77,6 +77,9 @@ pub async fn ask(
             let caller = active_caller(&this, tx, &who, now).await?;
             check_reader(&request.scope, caller.is_of_government())?;
             store::rights::rights(tx, &this.protection, &request.patient).await?.ok_or(Error::NotFound)?;
+            if store::accounts::is_closed(tx, &this.protection, request.patient.as_str()).await? {
+                return Err(Error::NotFound);
+            }
             if store::requests::open_between(tx, &request.agency, &request.patient).await? >= MOST_OPEN {
                 return Err(Error::Conflict("too many open requests to this patient"));
             }

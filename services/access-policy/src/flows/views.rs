@@ -15,11 +15,12 @@ use crate::store;
 use crate::store::grants::StoredGrant;
 use crate::store::requests::AccessRequest;
 
-/// Names of agencies, apps and devices, asked once each.
+/// Names of agencies, apps and devices, and since when they are closed, asked once each.
 #[derive(Debug, Default)]
 pub struct Names {
     agencies: HashMap<AgencyId, (String, AgencyType)>,
     others: HashMap<String, String>,
+    closed: HashMap<String, Timestamp>,
 }
 
 impl Names {
@@ -29,6 +30,9 @@ impl Names {
             return Ok(known.clone());
         }
         let account = store::accounts::account(tx, &app.protection, id.as_str()).await?;
+        if let Some(at) = account.as_ref().and_then(|account| account.closed_at) {
+            self.closed.insert(id.to_string(), at);
+        }
         let found = account.map_or((String::new(), AgencyType::Auditor), |account| {
             let name = account.subject.name.unwrap_or_default();
             (name, account.subject.agency_type.unwrap_or(AgencyType::Auditor))
@@ -58,6 +62,11 @@ impl Names {
         }
     }
 
+    /// Since when an agency is closed whose name was asked.
+    fn closed_at(&self, id: &GranteeId) -> Option<Timestamp> {
+        self.closed.get(id.as_str()).copied()
+    }
+
     /// Name of who did something, where others than they may know it.
     pub async fn of_actor(
         &mut self,
@@ -83,6 +92,7 @@ pub async fn grant(
     now: Timestamp,
 ) -> Result<GrantView, Error> {
     let grantee_name = names.of_grantee(app, tx, &stored.grant.grantee).await?;
+    let grantee_closed_at = names.closed_at(&stored.grant.grantee);
     let evidence = stored.evidence();
     let grant = stored.grant;
     let state = match grant.state(now) {
@@ -94,6 +104,7 @@ pub async fn grant(
         patient: grant.patient,
         grantee: grant.grantee,
         grantee_name,
+        grantee_closed_at,
         offline: grant.offline,
         device: grant.device,
         scope: grant.scope,

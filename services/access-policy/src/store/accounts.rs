@@ -32,7 +32,7 @@ pub async fn stored_account(
 ) -> Result<Option<Account>, Error> {
     let row = sqlx::query(
         "SELECT id, role, standing, agency_type, name, organisation, staff_key, profile, revision, denied_at_ms,
-             denied_until_ms, updated_at_ms, mac
+             denied_until_ms, closed_at_ms, updated_at_ms, mac
          FROM subjects WHERE id = $1",
     )
     .bind(id.to_owned())
@@ -68,6 +68,7 @@ fn read(row: &AnyRow, protection: &RowProtection) -> Result<Account, DbError> {
         commitment: row.parsed_opt("profile")?,
         denied_at: row.time_opt("denied_at_ms")?,
         denied_until: row.time_opt("denied_until_ms")?,
+        closed_at: row.time_opt("closed_at_ms")?,
         updated_at: row.time("updated_at_ms")?,
     })
 }
@@ -79,17 +80,18 @@ pub async fn put_account(
     account: &Account,
     changes: &Changes,
 ) -> Result<(), Error> {
-    let Account { id, subject, commitment, denied_at, denied_until, updated_at } = account;
+    let Account { id, subject, commitment, denied_at, denied_until, closed_at, updated_at } = account;
     let Subject { role, standing, agency_type, name, organisation, staff_key, profile: _, revision } =
         subject;
     sqlx::query(
         "INSERT INTO subjects (id, role, standing, agency_type, name, organisation, staff_key, revision,
-             denied_at_ms, denied_until_ms, updated_at_ms, mac, profile)
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)
+             denied_at_ms, denied_until_ms, updated_at_ms, mac, profile, closed_at_ms)
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14)
          ON CONFLICT (id) DO UPDATE SET role = excluded.role, standing = excluded.standing,
              agency_type = excluded.agency_type, name = excluded.name, organisation = excluded.organisation,
              staff_key = excluded.staff_key, revision = excluded.revision, profile = excluded.profile,
              denied_at_ms = excluded.denied_at_ms, denied_until_ms = excluded.denied_until_ms,
+             closed_at_ms = excluded.closed_at_ms,
              updated_at_ms = excluded.updated_at_ms, mac = excluded.mac",
     )
     .bind(id.as_str().to_owned())
@@ -105,8 +107,12 @@ pub async fn put_account(
     .bind(updated_at.ms())
     .bind(protection.account(account).to_vec())
     .bind(row::digest_text(commitment.as_ref()))
+    .bind(row::ms(*closed_at))
     .execute(tx)
     .await?;
+    if closed_at.is_some() {
+        changes.push(Change::Closed(id.clone()));
+    }
     changes.push(Change::Account(id.clone(), updated_at.ms()));
     Ok(())
 }
@@ -172,7 +178,7 @@ async fn account_and_sessions(
 ) -> Result<(Option<Account>, EndedSessions), Error> {
     let row = sqlx::query(
         "SELECT d.sessions, d.mac AS sessions_mac, s.id, s.role, s.standing, s.agency_type, s.name, s.organisation,
-             s.staff_key, s.profile, s.revision, s.denied_at_ms, s.denied_until_ms, s.updated_at_ms, s.mac
+             s.staff_key, s.profile, s.revision, s.denied_at_ms, s.denied_until_ms, s.closed_at_ms, s.updated_at_ms, s.mac
          FROM session_denials AS d LEFT JOIN subjects AS s ON s.id = $2
          WHERE d.bucket = $1",
     )
@@ -206,13 +212,22 @@ fn read_sessions(
     Ok(ended)
 }
 
-/// How an account stands at `now`: as auth says, as the ledger says of an agency's profile, and not denied.
+/// Whether an account was closed: as its row says, or the journal.
+pub async fn is_closed(tx: &mut Tx, protection: &RowProtection, id: &str) -> Result<bool, Error> {
+    let row = stored_account(tx, protection, id).await?;
+    Ok(protection.is_closed(id) || row.is_some_and(|account| account.closed_at.is_some()))
+}
+
+/// How an account stands at `now`: as auth says, as the ledger says of an agency's profile, and neither closed nor denied.
 pub async fn standing(
     tx: &mut Tx,
     protection: &RowProtection,
     account: &Account,
     now: Timestamp,
 ) -> Result<Standing, Error> {
+    if account.closed_at.is_some() || protection.is_closed(account.id.as_str()) {
+        return Ok(Standing::Closed);
+    }
     if account.is_denied(now) {
         return Ok(Standing::Suspended);
     }

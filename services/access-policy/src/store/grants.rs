@@ -331,6 +331,15 @@ pub async fn forget_drafts(tx: &mut Tx, before: Timestamp) -> Result<u64, Error>
     Ok(done.rows_affected())
 }
 
+/// Forgets the drafts of a patient, or to a grantee, that are not signed.
+pub async fn forget_drafts_of(tx: &mut Tx, account: &str) -> Result<(), Error> {
+    sqlx::query("DELETE FROM grants WHERE signed_at_ms IS NULL AND (patient = $1 OR grantee = $1)")
+        .bind(account.to_owned())
+        .execute(tx)
+        .await?;
+    Ok(())
+}
+
 /// A consent key of a patient.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StoredKey {

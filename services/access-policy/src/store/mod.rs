@@ -32,4 +32,5 @@ pub const MIGRATIONS: &[Migration] = hbc_db::migrations![
     11 "void numbers" "../../migrations/0011_void_numbers.sql",
     13 "staff by commitment" "../../migrations/0013_staff_by_commitment.sql",
     14 "roots" "../../migrations/0014_roots.sql",
+    12 "closed accounts" "../../migrations/0012_closed_accounts.sql",
 ];

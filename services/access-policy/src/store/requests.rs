@@ -119,6 +119,19 @@ pub async fn close(
     Ok(done.rows_affected() == 1)
 }
 
+/// Closes for ever what an account left open that is closed itself: what it asked for, and what it was asked.
+pub async fn close_all_of(tx: &mut Tx, account: &str, now: Timestamp) -> Result<(), Error> {
+    sqlx::query(
+        "UPDATE access_requests SET state = CASE WHEN agency = $1 THEN 'withdrawn' ELSE 'denied' END, closed_at_ms = $2
+         WHERE closed_at_ms IS NULL AND (agency = $1 OR patient = $1)",
+    )
+    .bind(account.to_owned())
+    .bind(now.ms())
+    .execute(tx)
+    .await?;
+    Ok(())
+}
+
 /// Expires what nobody answered in time.
 pub async fn expire(tx: &mut Tx, now: Timestamp) -> Result<u64, Error> {
     let done = sqlx::query(

@@ -3,6 +3,7 @@
 #![cfg(test)]
 
 mod admissions;
+mod closing;
 mod consents;
 mod devices;
 mod figures;

@@ -331,7 +331,7 @@ impl World {
                 }
                 self.told(&agency, kind, organisation, 1)
             }
-            Standing::Pending | Standing::Suspended => {
+            Standing::Pending | Standing::Suspended | Standing::Closed => {
                 Subject { organisation: organisation.cloned(), ..subject(Role::Agency, standing, Some(kind)) }
             }
         };

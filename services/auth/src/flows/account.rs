@@ -2,7 +2,7 @@
 
 use ed25519_dalek::SigningKey;
 use hbc_db::Tx;
-use hbc_types::account::Role;
+use hbc_types::account::{Role, Standing};
 use hbc_types::ids::{AccountId, SessionId};
 use hbc_types::secret::SecretText;
 use hbc_types::wire::auth::{Contact, Me, NewPassword};
@@ -56,7 +56,7 @@ pub async fn set_contact(app: &App, account: &Account, contact: &Contact) -> Res
     change(app, &account.id, move |account| account.contact = contact.clone()).await
 }
 
-/// Reads, changes and writes an account in one transaction.
+/// Reads, changes and writes an account in one transaction, unless it was closed meanwhile.
 pub async fn change<F>(app: &App, id: &AccountId, change: F) -> Result<(), Error>
 where
     F: FnOnce(&mut Account) + Clone + Send + 'static,
@@ -66,6 +66,9 @@ where
         .write(move |tx, rows| {
             Box::pin(async move {
                 let mut account = rows.account(&mut *tx, id.as_str()).await?.ok_or(Error::NotFound)?;
+                if account.standing == Standing::Closed {
+                    return Err(Error::Conflict("the account is closed"));
+                }
                 change(&mut account);
                 Ok(rows.update_account(tx, &account).await?)
             })

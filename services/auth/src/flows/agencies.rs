@@ -164,10 +164,16 @@ pub async fn active_organisation(app: &App, id: &AgencyId) -> Result<Option<Acco
     Ok(find(app, id).await?.filter(|agency| agency.standing == Standing::Active))
 }
 
-/// An agency as `viewer` may see it: one that is not approved yet is unknown to everybody but operators and itself.
+/// An agency as `viewer` may see it: one that is not approved yet, or never was before it closed, is unknown to everybody but
+/// operators and itself.
 pub async fn view_for(app: &App, id: &AgencyId, viewer: &Viewer) -> Result<AgencyView, Error> {
     let agency = find(app, id).await?.ok_or(Error::NotFound)?;
-    if agency.standing == Standing::Pending && !viewer.is_operator() && !viewer.is(id) {
+    let was_never_approved = match agency.standing {
+        Standing::Pending => true,
+        Standing::Closed => agency.staff_round == 0,
+        Standing::Active | Standing::Suspended => false,
+    };
+    if was_never_approved && !viewer.is_operator() && !viewer.is(id) {
         return Err(Error::NotFound);
     }
     view(app, &agency, viewer).await

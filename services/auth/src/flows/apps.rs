@@ -133,7 +133,9 @@ pub async fn approve(
     match stored.standing {
         Standing::Pending => {}
         Standing::Active => return Ok(view(&stored)),
-        Standing::Suspended => return Err(Error::Conflict("the app was ended: that is for ever")),
+        Standing::Suspended | Standing::Closed => {
+            return Err(Error::Conflict("the app was ended: that is for ever"));
+        }
     }
     let (id, operator, now) = (stored.id.clone(), operating.operator.0.clone(), app.clock.now());
     let approved = app.store.write(move |tx, rows| {

@@ -29,7 +29,7 @@ use crate::domain::token::{Amr, Bearer, IdClaims};
 use crate::error::Error;
 use crate::flows::apps;
 use crate::flows::clients::{ClientProof, Taken, good, known_app, shown};
-use crate::flows::sessions::{current, end, stored};
+use crate::flows::sessions::{acting, current, end, stored};
 use crate::jobs::{TellSession, push};
 use crate::store::Rows;
 use crate::store::apps::App as StoredApp;
@@ -105,6 +105,7 @@ pub async fn ask(
     let view = view(&new, &stored, now);
     let asked = app.store.write(move |tx, rows| {
         Box::pin(async move {
+            acting(&rows, tx, new.patient.as_str()).await?;
             if rows.open_authorizations(tx, &new.patient, now).await?.len() >= MOST {
                 return Err(Error::TooManyAttempts(QUESTION));
             }
@@ -178,10 +179,7 @@ pub async fn decide(
     let hash = code.hash();
     let decided = app.store.write(move |tx, rows| {
         Box::pin(async move {
-            let account = rows.account(&mut *tx, account.id.as_str()).await?.ok_or(Error::Unauthenticated)?;
-            if account.standing == Standing::Suspended {
-                return Err(Error::Suspended);
-            }
+            acting(&rows, tx, account.id.as_str()).await?;
             let found = rows.authorization(&mut *tx, &id).await?;
             let mut asked = found.filter(|asked| asked.patient == patient).ok_or(Error::NotFound)?;
             if asked.step != Step::Asked || now >= asked.expires_at {
@@ -370,7 +368,7 @@ async fn open(
     mut asked: Authorization,
     now: Timestamp,
 ) -> Result<Exchanged, Error> {
-    patient_stands(rows, tx, &asked.patient).await?;
+    acting(rows, tx, asked.patient.as_str()).await?;
     let offline = asked.scopes.say(ScopeWord::OfflineAccess);
     let online = asked.scopes.say(ScopeWord::OnlineAccess);
     let one_token = Duration::from_secs(u64::try_from(ACCESS_SECONDS).unwrap_or(600));
@@ -411,12 +409,6 @@ async fn open(
     Ok(Exchanged::Opened(Box::new((session, asked, refresh))))
 }
 
-/// Whether the patient's account is there and not suspended.
-async fn patient_stands(rows: &Rows, tx: &mut Tx, patient: &PatientId) -> Result<(), Error> {
-    let account = rows.account(tx, patient.as_str()).await?.ok_or(Error::Unauthenticated)?;
-    if account.standing == Standing::Suspended { Err(Error::Suspended) } else { Ok(()) }
-}
-
 /// Whether an app's session may go on, for the app that shows itself. A public one need not say which it is: it could show nothing
 /// for it, and the token says it (RFC 6749 §6).
 pub async fn may_go_on(
@@ -434,7 +426,8 @@ pub async fn may_go_on(
         return Err(Error::Unauthenticated);
     }
     presented.app(rows, tx).await?;
-    patient_stands(rows, tx, &let_in.patient).await
+    acting(rows, tx, let_in.patient.as_str()).await?;
+    Ok(())
 }
 
 /// Tokens of an app's session; for narrower scopes if it asks so (RFC 6749 §6).

@@ -27,6 +27,7 @@ use crate::domain::{custody, staff};
 use crate::error::Error;
 use crate::flows::account::open_key;
 use crate::flows::login::{Origin, Proof, prove};
+use crate::flows::sessions::acting;
 use crate::store::Rows;
 use crate::store::accounts::Account;
 use crate::store::consent_keys::{ConsentKey, Derivation};
@@ -210,6 +211,7 @@ async fn insert(app: &App, key: ConsentKey) -> Result<(), Error> {
     app.store
         .write_locked(vec![lock], move |tx, rows| {
             Box::pin(async move {
+                acting(&rows, tx, key.account.as_str()).await?;
                 rows.insert_consent_key(tx, &key).await?;
                 let earlier = rows.key_before_the_last(tx, &key.account, KEYS_A_DAY).await?;
                 match earlier.map(|made| made.plus(DAY)).filter(|over| *over > key.created_at) {

@@ -5,7 +5,6 @@ use std::time::Duration;
 
 use hbc_db::Tx;
 use hbc_types::Timestamp;
-use hbc_types::account::Standing;
 use hbc_types::ids::SessionId;
 use hbc_types::secret::SecretText;
 
@@ -58,7 +57,7 @@ impl Proven {
         let now = rows.account(tx, proved.id.as_str()).await?.ok_or(Error::BadCredentials)?;
         let same = now.password_hash == proved.password_hash
             && now.second_factor_at == proved.second_factor_at
-            && (now.standing != Standing::Suspended || proved.standing == Standing::Suspended);
+            && (!now.standing.is_stopped() || now.standing == proved.standing);
         if same { Ok(now) } else { Err(Error::BadCredentials) }
     }
 }

@@ -100,6 +100,46 @@ pub async fn end(
     sides.view(app).await
 }
 
+/// The word of an agency that goes.
+#[derive(Clone)]
+pub struct Leaving {
+    /// The chain.
+    pub chain: Digest,
+    /// Its staff key, opened for this.
+    pub key: SigningKey,
+}
+
+/// Ends whatever binds an agency that closes its account: it leaves, and dismisses whom it took in. A change that the ledger has
+/// not followed yet is left as it is: the other side ends it once it is final, and until then access-policy counts no
+/// membership of a closed account.
+pub async fn leave_all(
+    rows: &Rows,
+    tx: &mut Tx,
+    agency: &AgencyId,
+    leaving: &Leaving,
+    now: Timestamp,
+) -> Result<(), Error> {
+    for known in rows.memberships_of_either(tx, agency).await? {
+        if !known.is_in_force() {
+            continue;
+        }
+        let organisation = rows.account(&mut *tx, known.organisation.as_str()).await?;
+        let member = rows.account(&mut *tx, known.member.as_str()).await?;
+        let (Some(organisation), Some(member)) = (organisation, member) else { continue };
+        let change = Change {
+            chain: leaving.chain,
+            organisation: (known.organisation, custody::kid(&organisation.public_key)),
+            member: (known.member, custody::kid(&member.public_key)),
+            status: AffiliationStatus::Ended,
+            changes: known.changes,
+            body: known.body,
+            salt: known.salt,
+        };
+        change.sign(rows, tx, &leaving.key, now).await?;
+    }
+    Ok(())
+}
+
 /// Signs a change with the key of one side and owes it to the ledger; `body` where somebody is taken in.
 async fn change(
     app: &App,
@@ -139,7 +179,12 @@ async fn change(
     };
     let now = app.clock.now();
     app.store
-        .write(move |tx, rows| Box::pin(async move { change_in(&rows, tx, signing, now).await }))
+        .write(move |tx, rows| {
+            Box::pin(async move {
+                proven.still(&rows, tx).await?;
+                change_in(&rows, tx, signing, now).await
+            })
+        })
         .await?;
     app.finality.wake();
     Ok(())
@@ -183,18 +228,6 @@ async fn change_in(rows: &Rows, tx: &mut Tx, signing: Signing, now: Timestamp) -
     // What ends is what was begun: its body stays.
     let opening = fresh.or_else(|| known.map(|known| (known.body, known.salt)));
     let (body, salt) = opening.ok_or(Error::Conflict("they were never taken in"))?;
-    let payload = Payload::Affiliation(Affiliation {
-        chain,
-        commitment: hash::member(&salt, body.as_bytes()),
-        iat: now.unsigned_ms(),
-        key: kids.1,
-        nonce: changes,
-        organisation: kids.0,
-        status,
-    });
-    let jws = tx::sign(&key, &payload).map_err(|_never| Error::Broken("no JCS form"))?;
-    let txid = tx::txid(jws.as_bytes());
-    let reference = format!("{organisation}/{member}");
     if let Some((next, jws)) = &next {
         let keys = rows.staff_keys(&mut *tx, &organisation).await?;
         let is_next = |key: &StaffKey| key.state() == StaffKeyState::Pending && key.public_key == *next;
@@ -202,21 +235,8 @@ async fn change_in(rows: &Rows, tx: &mut Tx, signing: Signing, now: Timestamp) -
             rows.put_next_membership(tx, &organisation, &member, jws).await?;
         }
     }
-    let membership = Membership {
-        organisation,
-        member,
-        status,
-        changes,
-        body,
-        salt,
-        txid,
-        signed_at: now,
-        final_at: None,
-    };
-    rows.put_membership(tx, &membership).await?;
-    let (author, kind) = (PublicKey::of(&key).kid(), KIND.to_owned());
-    let owed = NewTransaction { txid, author, kind, reference, jws };
-    Ok(hbc_db::outbox::enqueue(tx, &owed, now).await?)
+    let (organisation, member) = ((organisation, kids.0), (member, kids.1));
+    Change { chain, organisation, member, status, changes, body, salt }.sign(rows, tx, &key, now).await
 }
 
 /// What an organisation's next key signs about those whom its present one took in: the same, as far as they did not end it.
@@ -310,6 +330,54 @@ fn holds(next: &tx::Tx, organisation: &Account, member: &Account, known: &Member
         && change.commitment == hash::member(&known.salt, known.body.as_bytes())
 }
 
+/// A change of a membership that one side signs.
+struct Change {
+    chain: Digest,
+    /// Who, and the kid of their staff key.
+    organisation: (AgencyId, Digest),
+    member: (AgencyId, Digest),
+    status: AffiliationStatus,
+    /// Changes that are final.
+    changes: u64,
+    body: String,
+    salt: [u8; 32],
+}
+
+impl Change {
+    /// Signs it, stores it in the place of the one before, and owes it to the ledger.
+    async fn sign(self, rows: &Rows, tx: &mut Tx, key: &SigningKey, now: Timestamp) -> Result<(), Error> {
+        let Self { chain, organisation, member, status, changes, body, salt } = self;
+        let payload = Payload::Affiliation(Affiliation {
+            chain,
+            commitment: hash::member(&salt, body.as_bytes()),
+            iat: now.unsigned_ms(),
+            key: member.1,
+            nonce: changes,
+            organisation: organisation.1,
+            status,
+        });
+        let jws = tx::sign(key, &payload).map_err(|_never| Error::Broken("no JCS form"))?;
+        let txid = tx::txid(jws.as_bytes());
+        let (organisation, member) = (organisation.0, member.0);
+        let reference = format!("{organisation}/{member}");
+        let membership = Membership {
+            organisation,
+            member,
+            status,
+            changes,
+            body,
+            salt,
+            txid,
+            signed_at: now,
+            final_at: None,
+        };
+        rows.put_membership(tx, &membership).await?;
+        let (author, kind) = (PublicKey::of(key).kid(), KIND.to_owned());
+        let owed = NewTransaction { txid, author, kind, reference, jws };
+        Ok(hbc_db::outbox::enqueue(tx, &owed, now).await?)
+    }
+}
+
 /// A change is in a final block. Runs in the transaction that applies it.
 pub async fn finalised(rows: &Rows, tx: &mut Tx, txid: Digest, now: Timestamp) -> Result<(), Error> {
     let Some(mut membership) = rows.membership_by_txid(tx, txid).await? else { return Ok(()) };
@@ -348,6 +416,10 @@ pub async fn list(
     for member in &members {
         let AccountId::Agency(id) = &member.id else { continue };
         let membership = app.store.rows.membership(reads, organisation, id).await?;
+        if member.standing == Standing::Closed && membership.is_none() {
+            // They ask no more.
+            continue;
+        }
         views.push(view(organisation, member, membership.as_ref())?);
     }
     Ok((views, next))

@@ -23,7 +23,7 @@ use crate::domain::pairing::{A_DAY, Code, MOST_DEVICES, MOST_OPEN, MOST_PATIENTS
 use crate::domain::throttle::Scope;
 use crate::error::Error;
 use crate::flows::devices::{authenticate, proof_of};
-use crate::flows::sessions::{current, end_all};
+use crate::flows::sessions::{self, acting, current};
 use crate::jobs::{TellDevice, TellPairing, push};
 use crate::store::Rows;
 use crate::store::devices::Device;
@@ -48,6 +48,7 @@ pub async fn make_code(app: &App, caller: &Caller, patient: &PatientId) -> Resul
     // Two at once are counted one after the other.
     let made = app.store.write_locked(vec![Lock::exclusive(patient.as_str())], move |tx, rows| {
         Box::pin(async move {
+            acting(&rows, tx, new.patient.as_str()).await?;
             let recent = rows.pairing_codes_since(tx, &new.patient, now.minus(DAY)).await?;
             let open = recent.iter().filter(|code| {
                 matches!(code.progress.state(now), PairingState::Open | PairingState::Claimed)
@@ -164,7 +165,10 @@ pub async fn confirm(
     let told = id.clone();
     let (patient, id, now) = (patient.clone(), id.clone(), app.clock.now());
     let confirmed = app.store.write_locked(vec![Lock::exclusive(patient.as_str())], move |tx, rows| {
-        Box::pin(async move { confirm_in(&rows, tx, (&patient, &id), &confirmation, now).await })
+        Box::pin(async move {
+            acting(&rows, tx, patient.as_str()).await?;
+            confirm_in(&rows, tx, (&patient, &id), &confirmation, now).await
+        })
     });
     match confirmed.await? {
         Some(paired) => Ok(paired),
@@ -304,10 +308,30 @@ async fn remove_in(
     rows.end_pairing(tx, &mut pairing, now).await?;
     enqueue::<TellPairing>(tx, &pairing.id, now).await?;
     let sessions = match rows.pairings_of_device(&mut *tx, device).await?.is_empty() {
-        true => end_all(rows, tx, device.as_str(), None, "removed", now).await?,
+        true => sessions::end_all(rows, tx, device.as_str(), None, "removed", now).await?,
         false => Vec::new(),
     };
     Ok(Ended { since: now, pairings: vec![id], sessions, grants })
+}
+
+/// Cuts all of a patient's devices off, and ends the codes by which others could still come; says which sessions ended.
+pub async fn end_all(
+    rows: &Rows,
+    tx: &mut Tx,
+    patient: &PatientId,
+    now: Timestamp,
+) -> Result<Vec<SessionId>, Error> {
+    for mut code in rows.pairing_codes_since(&mut *tx, patient, now.minus(DAY)).await? {
+        if matches!(code.progress.state(now), PairingState::Open | PairingState::Claimed) {
+            code.progress.ended_at = Some(now);
+            rows.update_pairing_code(&mut *tx, &code).await?;
+        }
+    }
+    let mut ended = Vec::new();
+    for pairing in live(rows, tx, patient).await? {
+        ended.extend(remove_in(rows, tx, (patient, &pairing.device), now).await?.sessions);
+    }
+    Ok(ended)
 }
 
 /// With whom a device is paired, for the device.

@@ -240,13 +240,15 @@ struct Signed {
 }
 
 impl Signed {
-    /// Takes the challenge, for a passkey that is registered, of an account that is not suspended.
+    /// Takes the challenge, for a passkey that is registered, of an account that is neither suspended nor closed.
     async fn once(&self, rows: &Rows, tx: &mut Tx) -> Result<Account, Error> {
         take(rows, tx, self.challenge, self.session.as_ref(), self.now).await?;
         let mut passkey = registered(rows, &mut *tx, &self.passkey).await?;
         let account = rows.account(&mut *tx, passkey.account.as_str()).await?.ok_or(Error::BadPasskey)?;
-        if account.standing == Standing::Suspended {
-            return Err(suspended(&account));
+        match account.standing {
+            Standing::Pending | Standing::Active => {}
+            Standing::Suspended => return Err(suspended(&account)),
+            Standing::Closed => return Err(Error::BadPasskey),
         }
         if !counter_rises(passkey.sign_count, self.used.sign_count) {
             tracing::error!(

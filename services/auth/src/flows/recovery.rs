@@ -3,7 +3,6 @@
 use std::sync::Arc;
 
 use hbc_types::account::Role;
-use hbc_types::ids::AccountId;
 use hbc_types::secret::SecretText;
 use hbc_types::wire::auth::{Recovery, RecoveryCodes};
 
@@ -13,7 +12,7 @@ use crate::domain::{password, recovery};
 use crate::error::Error;
 use crate::flows::account::open_keys;
 use crate::flows::login::{Guard, Origin, Proof, prove};
-use crate::flows::{account, authorizations, clients, codes, passkeys, sessions, staff_keys};
+use crate::flows::{account, codes, ways_in};
 use crate::jobs::push;
 use crate::store::StoreError;
 use crate::store::accounts::Account;
@@ -51,24 +50,12 @@ pub async fn recover(app: &App, request: Recovery, address: &str) -> Result<(), 
                 account.password_hash = hash;
                 account.password_changed_at = now;
                 account.second_factor_at = None;
-                rows.delete_factor(tx, id.as_str()).await?;
                 rows.update_account(tx, &account).await?;
                 if let Some(key) = &wrapped {
                     rows.put_wrapped_key(tx, key).await?;
                 }
-                let mut ended = sessions::end_all(&rows, tx, id.as_str(), None, "recovery", now).await?;
-                // Whoever had the password may have registered some.
-                passkeys::remove_all(&rows, tx, &id, now).await?;
-                if let AccountId::Agency(agency) = &id {
-                    ended.extend(clients::remove_all(&rows, tx, agency, now).await?);
-                    // Or asked for a key.
-                    staff_keys::drop_waiting(&rows, tx, agency, now).await?;
-                }
-                if let AccountId::Patient(patient) = &id {
-                    // Or have let an app in.
-                    ended.extend(authorizations::send_away_in(&rows, tx, patient, None, now).await?);
-                }
-                Ok(ended)
+                // Whoever had the password may have registered passkeys and programs, or have let an app in.
+                ways_in::end_all(&rows, tx, &id, "recovery", now).await
             })
         })
         .await?;

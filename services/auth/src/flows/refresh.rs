@@ -12,7 +12,7 @@ use crate::app::App;
 use crate::domain::refresh::{GRACE, RefreshToken};
 use crate::error::Error;
 use crate::flows::authorizations::{self, Presented};
-use crate::flows::sessions::{end, stored, tokens};
+use crate::flows::sessions::{acting, end, stored, tokens};
 use crate::jobs::push;
 use crate::store::Rows;
 use crate::store::accounts::Account;
@@ -101,19 +101,15 @@ async fn rotate(
     let mut token = rows.token(&mut *tx, hash).await?.ok_or(Error::Unauthenticated)?;
     let mut session = rows.session(&mut *tx, token.session.as_str()).await?.ok_or(Error::Unauthenticated)?;
     if !session.is_live(now) {
-        return Err(if token.used_at.is_some() { Error::TokenReused } else { Error::Unauthenticated });
+        let told = token.used_at.is_some() && !is_of_a_closed_account(rows, tx, &session).await?;
+        return Err(if told { Error::TokenReused } else { Error::Unauthenticated });
     }
     let account = if session.let_in().is_some() {
         let Asking::Anybody(presented) = asking else { return Err(Error::Unauthenticated) };
         authorizations::may_go_on(rows, tx, &session, presented.as_ref()).await?;
         None
     } else {
-        let account = rows.account(&mut *tx, session.account.as_str()).await?;
-        let account = account.ok_or(Error::Unauthenticated)?;
-        if account.standing == Standing::Suspended {
-            return Err(Error::Suspended);
-        }
-        Some(account)
+        Some(acting(rows, tx, session.account.as_str()).await?)
     };
     match token.used_at {
         None if now >= token.expires_at => return Err(Error::Unauthenticated),
@@ -135,4 +131,11 @@ async fn rotate(
         }
     }
     Ok(Refreshed::Granted(Box::new((account, session))))
+}
+
+/// Whether whoever signed in, or let an app in, closed the account since: its tokens are as unknown as any others.
+async fn is_of_a_closed_account(rows: &Rows, tx: &mut Tx, session: &Session) -> Result<bool, Error> {
+    let owner =
+        session.let_in().map_or_else(|| session.account.to_string(), |let_in| let_in.patient.to_string());
+    Ok(rows.account(tx, &owner).await?.is_some_and(|owner| owner.standing == Standing::Closed))
 }

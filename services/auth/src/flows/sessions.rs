@@ -187,6 +187,22 @@ pub fn tokens(
     })
 }
 
+/// Whether who is signed in to the account may go on.
+pub fn may_act(account: &Account) -> Result<(), Error> {
+    match account.standing {
+        Standing::Pending | Standing::Active => Ok(()),
+        Standing::Suspended => Err(Error::Suspended),
+        // Whoever was signed in is so no more.
+        Standing::Closed => Err(Error::Unauthenticated),
+    }
+}
+
+/// The account, if whoever is signed in may go on: in the transaction that rests on it.
+pub async fn acting(rows: &Rows, tx: &mut Tx, id: &str) -> Result<Account, Error> {
+    let account = rows.account(tx, id).await?.ok_or(Error::Unauthenticated)?;
+    may_act(&account).map(|()| account)
+}
+
 /// This session of the account, if it has not ended meanwhile, nor the account been suspended.
 pub async fn still_own(
     rows: &Rows,
@@ -195,9 +211,7 @@ pub async fn still_own(
     account: &Account,
     now: Timestamp,
 ) -> Result<Session, Error> {
-    if account.standing == Standing::Suspended {
-        return Err(Error::Suspended);
-    }
+    may_act(account)?;
     let session = rows.session(tx, id.as_str()).await?;
     session.filter(|session| session.is_live_for(&account.id, now)).ok_or(Error::Unauthenticated)
 }
@@ -335,8 +349,6 @@ pub async fn current(app: &App, caller: &Caller) -> Result<(Account, Session), E
     }
     let account =
         app.store.rows.account(reads, caller.account.as_str()).await?.ok_or(Error::Unauthenticated)?;
-    if account.standing == Standing::Suspended {
-        return Err(Error::Suspended);
-    }
+    may_act(&account)?;
     Ok((account, session))
 }

@@ -21,6 +21,9 @@ use crate::jobs::{TellDenial, TellStanding};
 use crate::store::Rows;
 use crate::store::staff::AUTH;
 
+/// What an operator is told who decides about an agency that is no more.
+const CLOSED: &str = "the agency closed its account: that is for ever";
+
 /// Adds an operator's approval; with the last one that is needed the ledger makes the agency active. Approving twice
 /// changes nothing.
 pub async fn approve(
@@ -103,6 +106,7 @@ async fn vouch(
             Standing::Active => "the agency is approved already",
             Standing::Pending => "the agency was not suspended: approve it",
             Standing::Suspended => "the agency is suspended: reinstate it",
+            Standing::Closed => CLOSED,
         }));
     }
     let now = app.clock.now();
@@ -134,6 +138,9 @@ struct Vouched {
 async fn vouch_in(rows: &Rows, tx: &mut Tx, vouched: Vouched, now: Timestamp) -> Result<(), Error> {
     let Vouched { agency, change, by_operator: (operator, by_operator), by_auth, end } = vouched;
     let account = rows.account(&mut *tx, agency.as_str()).await?.ok_or(Error::NotFound)?;
+    if account.standing == Standing::Closed {
+        return Err(Error::Conflict(CLOSED));
+    }
     let keys = rows.staff_keys(&mut *tx, &agency).await?;
     let (key, round) = (present(&keys, &account.public_key), account.staff_round);
     let signatures = rows.staff_signatures(&mut *tx, &agency).await?;
@@ -180,8 +187,10 @@ async fn stop(
     let account = agencies::find(app, agency).await?.ok_or(Error::NotFound)?;
     let reason = reason(&decision)?;
     let key = operator_key(app, operator.1, signature(decision), origin).await?;
-    if account.standing == Standing::Pending {
-        return Err(Error::Conflict("the agency is not approved"));
+    match account.standing {
+        Standing::Pending => return Err(Error::Conflict("the agency is not approved")),
+        Standing::Closed => return Err(Error::Conflict(CLOSED)),
+        Standing::Active | Standing::Suspended => {}
     }
     let now = app.clock.now();
     let change = change(app, &account, status).await?;
@@ -227,6 +236,9 @@ async fn stop_in(
 ) -> Result<Vec<SessionId>, Error> {
     let Stopped { agency, operator, reason, change, signed, next } = stopped;
     let mut account = rows.account(&mut *tx, agency.as_str()).await?.ok_or(Error::NotFound)?;
+    if account.standing == Standing::Closed {
+        return Err(Error::Conflict(CLOSED));
+    }
     let ends = change.status == StaffStatus::Revoked;
     let is_done = if ends { account.ended_at.is_some() } else { account.standing != Standing::Active };
     if is_done {
@@ -259,8 +271,8 @@ async fn stop_in(
 }
 
 /// A staff transaction is in a final block: counts it, and when a round is complete lets it take effect. A suspension or
-/// an end takes effect whoever sent it: an operator may give it straight to a ledger node. Runs in the transaction that
-/// applies the block.
+/// an end takes effect whoever sent it: an operator may give it straight to a ledger node. A closed agency stays closed.
+/// Runs in the transaction that applies the block.
 pub async fn finalised(
     rows: &Rows,
     tx: &mut Tx,
@@ -282,7 +294,7 @@ pub async fn finalised(
         };
     };
     let AccountId::Agency(id) = account.id.clone() else { return Ok(()) };
-    if u64::try_from(account.staff_round).ok() != Some(change.nonce) {
+    if account.standing == Standing::Closed || u64::try_from(account.staff_round).ok() != Some(change.nonce) {
         return Ok(());
     }
     let keys = rows.staff_keys(&mut *tx, &id).await?;

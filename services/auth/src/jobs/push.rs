@@ -137,7 +137,7 @@ pub async fn root_claim(app: &App, patient: &PatientId, claimed: Option<Keys>) -
 
 /// Tells whether an account is denied.
 pub async fn deny_subject(app: &App, account: &AccountId, standing: Standing) -> Result<(), ClientError> {
-    if standing == Standing::Suspended {
+    if standing.is_stopped() {
         let call = app.access_policy.to(access_policy::put_denial("subject", account));
         return finish(app, call.json(&NewDenial::default())).await;
     }

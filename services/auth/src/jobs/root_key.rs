@@ -1,6 +1,7 @@
 //! access-policy is told a patient's root key.
 
 use hbc_app::jobs::{Job, JobError, Retry};
+use hbc_types::account::Standing;
 use hbc_types::ids::AccountId;
 
 use crate::app::App;
@@ -17,6 +18,8 @@ impl Job for TellRootKey {
 
     async fn run(app: &App, account: AccountId) -> Result<(), JobError> {
         match app.store.rows.account(app.db.reads(), account.as_str()).await? {
+            // Nobody has the key of an account that closed before it was told.
+            Some(account) if account.standing == Standing::Closed => Ok(()),
             Some(account) => Ok(push::pin(app, &account).await?),
             None => Ok(()),
         }

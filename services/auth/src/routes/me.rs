@@ -3,12 +3,14 @@
 use actix_web::{HttpResponse, delete, get, post, put, web};
 use hbc_service::openapi::PasswordProblems;
 use hbc_service::{Caller, Problem, StrictJson};
-use hbc_types::wire::auth::{Contact, FreshProof, Me, NewPassword, TotpConfirm, TotpPrepared};
+use hbc_types::wire::auth::{
+    Closure, Contact, Denial, FreshProof, Me, NewPassword, TotpConfirm, TotpPrepared,
+};
 
-use super::{account, in_session};
+use super::{account, denial, in_session};
 use crate::app::App;
 use crate::flows::login::Proof;
-use crate::flows::{account as own, factors};
+use crate::flows::{account as own, closing, factors};
 
 /// Shows the caller's account.
 #[utoipa::path(tag = "accounts", operation_id = "show_me", security(("user" = [])),
@@ -51,6 +53,27 @@ pub async fn set_password(
     own::change_password(&app, &account.username, &caller.session, body.into_value(), in_session(&caller))
         .await?;
     Ok(HttpResponse::NoContent().finish())
+}
+
+/// Closes the caller's account, for ever.
+///
+/// Everybody is signed out, everything that opens the account is deleted, and all access that was given ends. The username is
+/// given to nobody else. Records stay where they are, and open for nobody.
+#[utoipa::path(tag = "accounts", operation_id = "close_account", request_body = Closure, security(("user" = [])),
+    responses(
+        (status = 200, description = "Closed everywhere", body = Denial),
+        (status = 202, description = "Closed here; access-policy is still being told", body = Denial),
+        (status = 403, description = "An operator's account"),
+        (status = 422, description = "`confirm` is not the username"),
+        PasswordProblems,
+    ))]
+#[post("/v1/me/closure")]
+pub async fn close(
+    caller: Caller,
+    body: StrictJson<Closure>,
+    app: web::Data<App>,
+) -> Result<HttpResponse, Problem> {
+    Ok(denial(&closing::close(&app, &caller, body.into_value()).await?))
 }
 
 fn proof(caller: &Caller, body: FreshProof) -> Proof {

@@ -49,6 +49,7 @@ pub fn table(routes: &mut Routes<'_>) {
         .service(me::show)
         .service(me::set_contact)
         .service(me::set_password)
+        .service(me::close)
         .service(me::prepare_totp)
         .service(me::confirm_totp)
         .service(me::remove_totp)

@@ -199,7 +199,7 @@ impl Rows {
         Ok(DbError::one_row(done.rows_affected())?)
     }
 
-    /// Writes the account back, as its next version; it must exist.
+    /// Writes the account back, as its next version; it must exist, and not be closed: that is for ever.
     pub async fn update_account(&self, tx: &mut Tx, account: &Account) -> Result<(), StoreError> {
         let account = &Account { version: account.version.saturating_add(1), ..account.clone() };
         self.note(Change::Account(account.id.clone(), account.version))?;
@@ -208,9 +208,15 @@ impl Rows {
                 organisation = $14, licence_number = $15, profile_salt = $16, profile_body = $17, staff_round = $18,
                 created_at_ms = $19, password_changed_at_ms = $20, second_factor_at_ms = $21, mac = $22, version = $23,
                 reason = $24, ended_at_ms = $25, recovery_public_key = $26, root_certificate = $27
-            WHERE id = $1";
+            WHERE id = $1 AND standing <> 'closed'";
         let done = self.bind(sqlx::query(sql), account).execute(tx).await?;
         Ok(DbError::one_row(done.rows_affected())?)
+    }
+
+    /// Has the journal learn once more how often an account was written: the first time may have failed between database and
+    /// journal.
+    pub fn note_account(&self, account: &Account) -> Result<(), StoreError> {
+        self.note(account.last_change())
     }
 
     fn bind<'q>(
@@ -290,20 +296,20 @@ impl Rows {
         Ok(Some(account))
     }
 
-    /// The account with this folded username.
+    /// The account with this folded username. A closed one is as unknown as none, in what it costs too.
     pub async fn account_by_name(
         &self,
         reads: &ReadPool,
         username: &str,
     ) -> Result<Option<Account>, StoreError> {
-        let row = sqlx::query("SELECT id FROM accounts WHERE username = $1")
+        let row = sqlx::query("SELECT id FROM accounts WHERE username = $1 AND standing <> 'closed'")
             .bind(username.to_owned())
             .fetch_optional(reads)
             .await?;
         let Some(row) = row else { return Ok(None) };
         let account = self.account(reads, &Reader(&row).text("id")?).await?;
         // It may have changed in between.
-        Ok(account.filter(|account| account.username == username))
+        Ok(account.filter(|account| account.username == username && account.standing != Standing::Closed))
     }
 
     /// The agency whose staff key this is; inside a transaction.
@@ -341,7 +347,8 @@ impl Rows {
         );
         let rows = sqlx::query(
             "SELECT * FROM accounts
-             WHERE role = 'agency' AND id > $1 AND ($2 = '' OR standing = $2) AND lower(name) LIKE $3 ESCAPE '\\'
+             WHERE role = 'agency' AND id > $1 AND ($2 = '' OR standing = $2)
+                 AND lower(coalesce(name, '')) LIKE $3 ESCAPE '\\'
                  AND ($5 = 0 OR id IN (SELECT agency FROM staff_keys WHERE active_at_ms IS NULL AND ended_at_ms IS NULL))
              ORDER BY id LIMIT $4",
         )

@@ -5,7 +5,7 @@ use hbc_types::ids::{GranteeId, PatientId};
 use hbc_types::{Digest, Timestamp};
 use sqlx::any::AnyRow;
 
-use super::{Rows, StoreError};
+use super::{Rows, StoreError, trusted};
 use hbc_db::row::Reader;
 
 const TABLE: &str = "consent_keys";
@@ -136,17 +136,19 @@ impl Rows {
         row.map(|row| ConsentKey::read(&row, self)).transpose()
     }
 
-    /// The keys of `account` that were not revoked.
+    /// The keys of `account` that were not revoked, the oldest first. One that another hand wrote is none: the alarm is in the log.
     pub async fn live_consent_keys(
         &self,
         tx: &mut Tx,
         account: &PatientId,
     ) -> Result<Vec<ConsentKey>, StoreError> {
-        let rows = sqlx::query("SELECT * FROM consent_keys WHERE account = $1 AND revoked_at_ms IS NULL")
-            .bind(account.as_str().to_owned())
-            .fetch_all(tx)
-            .await?;
-        rows.iter().map(|row| ConsentKey::read(row, self)).collect()
+        let rows = sqlx::query(
+            "SELECT * FROM consent_keys WHERE account = $1 AND revoked_at_ms IS NULL ORDER BY created_at_ms, kid",
+        )
+        .bind(account.as_str().to_owned())
+        .fetch_all(tx)
+        .await?;
+        trusted(rows.iter().map(|row| ConsentKey::read(row, self)))
     }
 
     /// When the key was made before which so many of this account's others were made later; none if there are not so many.

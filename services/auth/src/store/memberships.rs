@@ -7,7 +7,7 @@ use hbc_types::ids::AgencyId;
 use hbc_types::{Digest, Timestamp};
 use sqlx::any::AnyRow;
 
-use super::{Rows, StoreError};
+use super::{Rows, StoreError, trusted};
 
 const TABLE: &str = "memberships";
 
@@ -93,6 +93,22 @@ impl Rows {
             .fetch_optional(executor)
             .await?;
         row.map(|row| Membership::read(&row, self)).transpose()
+    }
+
+    /// What was signed last about each whom an organisation took in, and about who was taken in: whichever `agency` is. A row
+    /// of another hand is left out: the alarm is in the log.
+    pub async fn memberships_of_either(
+        &self,
+        tx: &mut Tx,
+        agency: &AgencyId,
+    ) -> Result<Vec<Membership>, StoreError> {
+        let rows = sqlx::query(
+            "SELECT * FROM memberships WHERE organisation = $1 OR member = $1 ORDER BY organisation, member",
+        )
+        .bind(agency.as_str().to_owned())
+        .fetch_all(tx)
+        .await?;
+        trusted(rows.iter().map(|row| Membership::read(row, self)))
     }
 
     /// The one that made this transaction.

@@ -143,6 +143,11 @@ impl Rows {
     }
 }
 
+/// The rows that are not of another hand.
+fn trusted<T>(read: impl Iterator<Item = Result<T, StoreError>>) -> Result<Vec<T>, StoreError> {
+    read.filter(|row| !matches!(row, Err(StoreError::Tampered(_alarmed)))).collect()
+}
+
 /// Says that a row is of another hand.
 pub fn alarm(table: &'static str) {
     tracing::error!(

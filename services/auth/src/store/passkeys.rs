@@ -302,6 +302,16 @@ impl Rows {
         Ok(passkeys)
     }
 
+    /// Deletes what is stored of an account's passkeys. Those that are still registered are removed first: the journal knows
+    /// of that, so that none of them comes back with its row.
+    pub async fn delete_passkeys(&self, tx: &mut Tx, account: &AccountId) -> Result<(), StoreError> {
+        sqlx::query("DELETE FROM passkeys WHERE account = $1")
+            .bind(account.as_str().to_owned())
+            .execute(tx)
+            .await?;
+        Ok(())
+    }
+
     /// How many passkeys an account registered after `since`, removed ones too.
     pub async fn passkeys_since(
         &self,

@@ -32,6 +32,15 @@ impl Rows {
         Ok(())
     }
 
+    /// Forgets an account's preferences.
+    pub async fn delete_preferences(&self, tx: &mut Tx, account: &AccountId) -> Result<(), StoreError> {
+        sqlx::query("DELETE FROM preferences WHERE account = $1")
+            .bind(account.as_str().to_owned())
+            .execute(tx)
+            .await?;
+        Ok(())
+    }
+
     /// An account's preferences, if it ever said any.
     pub async fn preferences<'e, E>(
         &self,

@@ -133,7 +133,7 @@ impl Rows {
         Ok(Some(key))
     }
 
-    /// Forgets the wrapped key of `account`.
+    /// Removes the wrapped key of `account`, if there is one.
     pub async fn delete_wrapped_key(&self, tx: &mut Tx, account: &str) -> Result<(), StoreError> {
         sqlx::query("DELETE FROM wrapped_keys WHERE account = $1")
             .bind(account.to_owned())

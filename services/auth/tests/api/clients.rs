@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use crate::app::{PASSWORD, Reply, TestApp, decision, each};
 
 /// A registered client and how it signs.
-struct Client {
+pub struct Client {
     id: String,
     key: ClientKey,
 }
@@ -22,7 +22,7 @@ fn new_client(key: &ClientKey, scope: &str) -> Value {
 }
 
 impl Client {
-    async fn register(app: &TestApp, token: &str, algorithm: ClientAlgorithm) -> Self {
+    pub async fn register(app: &TestApp, token: &str, algorithm: ClientAlgorithm) -> Self {
         let key = ClientKey::of(algorithm);
         let made = app.post("/v1/me/clients", token, new_client(&key, "system/*.rs")).await.expect(201);
         Self { id: made.text("id"), key }
@@ -33,11 +33,11 @@ impl Client {
         claims(&self.id, &format!("{ISSUER}/oauth/token"), app.clock.now().seconds(), &jti)
     }
 
-    fn assertion(&self, app: &TestApp) -> String {
+    pub fn assertion(&self, app: &TestApp) -> String {
         self.key.sign(&self.key.header(), &self.claims(app))
     }
 
-    async fn token(&self, app: &TestApp) -> String {
+    pub async fn token(&self, app: &TestApp) -> String {
         ask(app, &self.assertion(app), None).await.expect(200).text("access_token")
     }
 
@@ -50,7 +50,7 @@ impl Client {
 }
 
 /// Asks for a token.
-async fn ask(app: &TestApp, assertion: &str, scope: Option<&str>) -> Reply {
+pub async fn ask(app: &TestApp, assertion: &str, scope: Option<&str>) -> Reply {
     let mut form = vec![
         ("grant_type", "client_credentials"),
         ("client_assertion_type", JWT_BEARER),

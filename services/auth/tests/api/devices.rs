@@ -19,7 +19,7 @@ use crate::second_factor::set_up;
 const SCOPE: &str = "system/Observation.c";
 
 /// A device that made itself known.
-struct Device {
+pub struct Device {
     id: String,
     fingerprint: String,
     key: ClientKey,
@@ -43,7 +43,7 @@ impl Device {
         Self { id: made.text("id"), fingerprint: made.text("fingerprint"), key }
     }
 
-    async fn random(app: &TestApp) -> Self {
+    pub async fn random(app: &TestApp) -> Self {
         Self::known(app, ClientKey::random(&app.random)).await
     }
 
@@ -51,15 +51,15 @@ impl Device {
         signed(app, &self.key, &self.id)
     }
 
-    async fn claim(&self, app: &TestApp, code: &str) -> Reply {
+    pub async fn claim(&self, app: &TestApp, code: &str) -> Reply {
         app.post("/v1/pairing-claims", "", json!({"code": code, "assertion": self.assertion(app)})).await
     }
 
-    async fn ask(&self, app: &TestApp, scope: Option<&str>) -> Reply {
+    pub async fn ask(&self, app: &TestApp, scope: Option<&str>) -> Reply {
         ask(app, &self.assertion(app), scope).await
     }
 
-    async fn token(&self, app: &TestApp) -> String {
+    pub async fn token(&self, app: &TestApp) -> String {
         self.ask(app, None).await.expect(200).text("access_token")
     }
 
@@ -71,7 +71,7 @@ impl Device {
     }
 
     /// Whom it is paired with.
-    async fn pairings(&self, app: &TestApp) -> Vec<Value> {
+    pub async fn pairings(&self, app: &TestApp) -> Vec<Value> {
         let asked = json!({"assertion": self.assertion(app)});
         let all = app.post("/v1/device-pairings", "", asked).await.expect(200);
         all.body["items"].as_array().unwrap().clone()
@@ -92,7 +92,7 @@ fn refused(reply: &Reply, error: &str) {
     assert_eq!((reply.status, reply.body["error"].as_str()), (400, Some(error)), "{:?}", reply.body);
 }
 
-async fn code(app: &TestApp, patient: &str) -> (String, String) {
+pub async fn code(app: &TestApp, patient: &str) -> (String, String) {
     let made = app.post("/v1/me/pairing-codes", patient, json!({})).await.expect(201);
     (made.text("id"), made.text("code"))
 }
@@ -106,7 +106,7 @@ async fn confirm(app: &TestApp, patient: &str, id: &str, body: Value) -> Reply {
 }
 
 /// The whole ceremony.
-async fn pair(app: &TestApp, patient: &str, device: &Device) {
+pub async fn pair(app: &TestApp, patient: &str, device: &Device) {
     let (id, code) = code(app, patient).await;
     device.claim(app, &code).await.expect(200);
     confirm(app, patient, &id, confirmation(app, &device.fingerprint)).await.expect(200);

@@ -134,7 +134,7 @@ async fn a_forged_final_signature_approves_nobody() {
 const NEW: &str = "another long password";
 
 /// Keeps rows as they are now, to be put back later.
-async fn keep(app: &TestApp) {
+pub async fn keep(app: &TestApp) {
     for sql in [
         "CREATE TABLE older_accounts AS SELECT * FROM accounts",
         "CREATE TABLE older_sessions AS SELECT * FROM sessions",
@@ -147,17 +147,17 @@ async fn keep(app: &TestApp) {
 }
 
 /// Puts a table back as it was.
-async fn put_back(app: &TestApp, table: [&'static str; 2]) {
+pub async fn put_back(app: &TestApp, table: [&'static str; 2]) {
     let [delete, insert] = table;
     app.by_hand(delete).await;
     app.by_hand(insert).await;
 }
 
-const ACCOUNTS: [&str; 2] = ["DELETE FROM accounts", "INSERT INTO accounts SELECT * FROM older_accounts"];
-const SESSIONS: [&str; 2] = ["DELETE FROM sessions", "INSERT INTO sessions SELECT * FROM older_sessions"];
-const CODES: [&str; 2] =
+pub const ACCOUNTS: [&str; 2] = ["DELETE FROM accounts", "INSERT INTO accounts SELECT * FROM older_accounts"];
+pub const SESSIONS: [&str; 2] = ["DELETE FROM sessions", "INSERT INTO sessions SELECT * FROM older_sessions"];
+pub const CODES: [&str; 2] =
     ["DELETE FROM recovery_codes", "INSERT INTO recovery_codes SELECT * FROM older_codes"];
-const TOKENS: [&str; 2] =
+pub const TOKENS: [&str; 2] =
     ["DELETE FROM refresh_tokens", "INSERT INTO refresh_tokens SELECT * FROM older_tokens"];
 const FACTORS: [&str; 2] = ["DELETE FROM factors", "INSERT INTO factors SELECT * FROM older_factors"];
 

@@ -13,6 +13,7 @@ mod agencies;
 mod app;
 mod apps;
 mod clients;
+mod closing;
 mod consents;
 mod credentials_in_flight;
 mod custody;

@@ -67,7 +67,7 @@ async fn nobody_gets_in_without_a_token() {
                 tried += 1;
             }
         }
-        assert_eq!(tried, 56);
+        assert_eq!(tried, 66);
     })
     .await;
 }

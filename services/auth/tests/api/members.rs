@@ -10,7 +10,7 @@ use serde_json::json;
 use crate::app::{PASSWORD, TestApp, each};
 
 /// A doctor who named this organisation when they signed up, approved.
-async fn doctor_of(app: &TestApp, organisation: &str, username: &str) -> String {
+pub async fn doctor_of(app: &TestApp, organisation: &str, username: &str) -> String {
     let mut form = TestApp::agency_form(username);
     form["organisation"] = json!(organisation);
     let id = app.post("/v1/agencies", "", form).await.expect(201).text("id");

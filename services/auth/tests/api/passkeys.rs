@@ -17,7 +17,7 @@ const OWN: &str = "/v1/me/passkeys";
 const USE: &str = "/v1/passkey-challenges";
 const OPEN: &str = "/v1/sessions/passkey";
 
-async fn creation(app: &TestApp, token: &str) -> Value {
+pub async fn creation(app: &TestApp, token: &str) -> Value {
     app.post(MAKE, token, json!({"password": PASSWORD})).await.expect(201).body
 }
 
@@ -33,15 +33,15 @@ pub async fn make(app: &TestApp, token: &str, edwards: bool) -> (SoftPasskey, St
     (passkey, made.text("id"))
 }
 
-async fn request(app: &TestApp) -> Value {
+pub async fn request(app: &TestApp) -> Value {
     app.call(Method::POST, USE, None, None).await.expect(201).body
 }
 
-async fn open(app: &TestApp, credential: Value) -> Reply {
+pub async fn open(app: &TestApp, credential: Value) -> Reply {
     app.post(OPEN, "", json!({ "credential": credential })).await
 }
 
-async fn log_in(app: &TestApp, passkey: &mut SoftPasskey) -> Reply {
+pub async fn log_in(app: &TestApp, passkey: &mut SoftPasskey) -> Reply {
     open(app, passkey.used(&request(app).await)).await
 }
 

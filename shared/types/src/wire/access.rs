@@ -215,6 +215,9 @@ pub struct GrantView {
     pub grantee: GranteeId,
     /// The grantee's name as auth told it.
     pub grantee_name: String,
+    /// Since when the grantee's account is closed: nobody acts under the grant any more, whatever its state.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub grantee_closed_at: Option<Timestamp>,
     /// To an app: whether it may come when the patient is not there.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub offline: Option<bool>,
@@ -296,6 +299,8 @@ codes! {
         Search = "search",
         /// Somebody signed in as the patient: a session was opened.
         Session = "session",
+        /// The patient closed their account: from here on nothing is released.
+        Closed = "closed",
     }
 }
 
@@ -376,6 +381,7 @@ impl ReceiptBody {
         let Self { patient, actor, n, prev, kind, purpose, records, categories, .. } = self;
         let Self { emergency, count, folded, case, .. } = self;
         let is_sign_in = *kind == AccessKind::Session;
+        let is_closing = *kind == AccessKind::Closed;
         let is_search = *kind == AccessKind::Search;
         let has_case = |text: &String| {
             (1..=64).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_graphic())
@@ -389,6 +395,11 @@ impl ReceiptBody {
                 "a sign-in names no records and no categories",
             ),
             (!is_sign_in || *actor == AccountId::Patient(patient.clone()), "a sign-in is the patient's own"),
+            (
+                !is_closing || records.is_empty() && categories.is_empty(),
+                "a closing names no records and no categories",
+            ),
+            (!is_closing || *actor == AccountId::Patient(patient.clone()), "a closing is the patient's own"),
             (
                 folded.is_none_or(|more| more > 0 && *kind == AccessKind::Denied),
                 "only a denial is folded, at least once",

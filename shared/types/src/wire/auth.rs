@@ -561,6 +561,19 @@ pub struct FreshProof {
     pub totp: Option<SecretText>,
 }
 
+/// `POST /v1/me/closure`: the owner closes their account, for ever.
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Closure {
+    /// The account's username, typed once more, so that nobody closes an account by mistake.
+    pub confirm: String,
+    /// The account's password.
+    pub password: SecretText,
+    /// Second factor, where set up.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub totp: Option<SecretText>,
+}
+
 /// `POST /v1/recoveries`: restore an account with a recovery code.
 #[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
@@ -597,7 +610,7 @@ pub struct TotpConfirm {
     pub code: SecretText,
 }
 
-/// A suspension or logout as auth answers it: `final` once access-policy stored the denial.
+/// A suspension, logout or closing as auth answers it: `effective` once access-policy stored the denial.
 #[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
 pub struct Denial {
     /// Since when.

@@ -147,6 +147,7 @@ fn receipt_bodies() -> Value {
         all.extend_from_slice(changes);
         all
     };
+    let closing = |name: &'static str, value: Value| sign_in(&[("kind", json!("closed")), (name, value)]);
     let emergency = json!(format!("emg-{:032x}", 1));
     let accepted = [
         plain.clone(),
@@ -158,11 +159,15 @@ fn receipt_bodies() -> Value {
         with(&[("case", json!("~C-2026/0001!")), ("channel", json!("api"))]),
         with(&[("n", json!(1)), ("prev", Value::Null)]),
         with(&sign_in(&[])),
+        with(&sign_in(&[("kind", json!("closed")), ("purpose", json!("PATRQT"))])),
     ];
     let refused = [
         (with(&sign_in(&[("records", plain["records"].clone())])), "a sign-in that names records"),
         (with(&sign_in(&[("categories", json!(["laboratory"]))])), "a sign-in that names categories"),
         (with(&sign_in(&[("actor", json!(format!("agy-{:032x}", 1)))])), "somebody else's sign-in"),
+        (with(&closing("records", plain["records"].clone())), "a closing that names records"),
+        (with(&closing("categories", json!(["laboratory"]))), "a closing that names categories"),
+        (with(&closing("actor", json!(format!("op-{:032x}", 1)))), "somebody else's closing"),
         (with(&[("kind", json!("search")), ("records", json!([]))]), "a search without a count"),
         (with(&[("count", json!(1))]), "a count that is of no search"),
         (with(&[("kind", json!("search")), ("count", json!(1))]), "a search that names records"),

@@ -9,6 +9,7 @@ pub mod codes;
 pub mod consents;
 pub mod devices;
 pub mod factors;
+pub mod key_addresses;
 pub mod login;
 pub mod members;
 pub mod operators;

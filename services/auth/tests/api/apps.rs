@@ -22,22 +22,22 @@ const VERIFIER: &str = "dBjftJeZ4CVP-mB92K27uhbUJU1p1r_wW1gFWFOEjXk";
 const CHALLENGE: &str = "E9Melhoa2OwvFrEMTJguCHaoeK1t8URWbuGJSstw-cM";
 
 /// A parameter with another value, or left out.
-type Changed<'a> = (&'a str, Option<&'a str>);
+pub type Changed<'a> = (&'a str, Option<&'a str>);
 
-fn new_app() -> Value {
+pub fn new_app() -> Value {
     json!({
         "name": "Diary", "publisher": "Example Ltd.", "redirect_uris": [BACK, "http://127.0.0.1/back"], "scope": SCOPE,
         "password": OPERATOR_PASSWORD,
     })
 }
 
-async fn register(app: &TestApp, new: Value) -> String {
+pub async fn register(app: &TestApp, new: Value) -> String {
     let token = app.login("operator-0").await;
     app.post("/v1/apps", &token, new).await.expect(201).text("id")
 }
 
 /// An app for which both operators signed, and the ledger agreed.
-async fn registered(app: &TestApp, new: Value) -> String {
+pub async fn registered(app: &TestApp, new: Value) -> String {
     let id = register(app, new).await;
     let token = app.login("operator-1").await;
     let password = json!({"password": OPERATOR_PASSWORD});
@@ -84,14 +84,14 @@ fn parameter(reply: &Reply, name: &str) -> Option<String> {
 }
 
 /// The patient says yes, and the code is out.
-async fn code(app: &TestApp, token: &str, id: &str, change: &[Changed<'_>]) -> String {
+pub async fn code(app: &TestApp, token: &str, id: &str, change: &[Changed<'_>]) -> String {
     let asked = ask(app, token, &query(id, change)).await.expect(201);
     let path = format!("/v1/authorizations/{}/decision", asked.body["authorization"]["id"].as_str().unwrap());
     let yes = app.post(&path, token, json!({"allow": true})).await.expect(200);
     parameter(&yes, "code").unwrap()
 }
 
-async fn exchange(app: &TestApp, change: &[Changed<'_>]) -> Reply {
+pub async fn exchange(app: &TestApp, change: &[Changed<'_>]) -> Reply {
     let mut fields =
         vec![("grant_type", "authorization_code"), ("redirect_uri", BACK), ("code_verifier", VERIFIER)];
     for (name, value) in change {

@@ -18,6 +18,7 @@ mod credentials_in_flight;
 mod devices;
 mod figures;
 mod hostile_database;
+mod key_addresses;
 mod loops;
 mod matrix;
 mod members;

@@ -26,8 +26,8 @@ use crate::domain::custody::{Cost, server_key};
 use crate::domain::floors::KINDS;
 use crate::domain::token::TokenIssuer;
 use crate::domain::webauthn::RelyingParty;
-use crate::store::Rows;
 use crate::flows::key_addresses::ADDRESS_EVERY;
+use crate::store::Rows;
 use devices::DeviceLimits;
 use key_fetches::KeyFetches;
 use passwords::PasswordPool;
@@ -141,7 +141,8 @@ impl App {
             challenges: RateLimit::new(CHALLENGES, Duration::from_millis(200)),
             client_tokens: RateLimit::new(CLIENT_TOKENS, Duration::from_secs(2)),
             client_requests: RateLimit::new(CLIENT_REQUESTS, Duration::from_millis(20)),
-            outgoing: Outgoing::new(&config.outgoing).context("the section `outgoing` of the configuration")?,
+            outgoing: Outgoing::new(&config.outgoing)
+                .context("the section `outgoing` of the configuration")?,
             key_addresses: RateLimit::new(KEY_ADDRESSES, ADDRESS_EVERY),
             key_fetches: KeyFetches::default(),
             devices: DeviceLimits::default(),

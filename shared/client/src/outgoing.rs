@@ -134,13 +134,14 @@ impl Outgoing {
         let authorities = match &settings.ca_file {
             None => Vec::new(),
             Some(path) => {
-                let pem = std::fs::read(path)
-                    .map_err(|error| OutgoingSettingsError::File(path.clone(), error))?;
+                let pem =
+                    std::fs::read(path).map_err(|error| OutgoingSettingsError::File(path.clone(), error))?;
                 let read = Certificate::from_pem_bundle(&pem).ok().filter(|read| !read.is_empty());
                 read.ok_or_else(|| OutgoingSettingsError::Authorities(path.clone()))?
             }
         };
-        let resolver = Resolver { rules: Arc::clone(&rules), lookup, places: Arc::new(Semaphore::new(LOOKUPS)) };
+        let resolver =
+            Resolver { rules: Arc::clone(&rules), lookup, places: Arc::new(Semaphore::new(LOOKUPS)) };
         let http = crate::http::builder()
             .https_only(true)
             // Whom one asks an hour from now, one looks up anew.
@@ -201,15 +202,14 @@ impl Outgoing {
             let body = bounded(response).await?;
             serde_json::from_slice(&body).map_err(|_other| OutgoingError::NotJson)
         };
-        tokio::time::timeout(self.deadline, asked)
-            .await
-            .map_err(|_late| OutgoingError::NoAnswer(None))?
+        tokio::time::timeout(self.deadline, asked).await.map_err(|_late| OutgoingError::NoAnswer(None))?
     }
 }
 
 /// `application/json` and what is built on it (RFC 6839 §3.1), with whatever parameters.
 fn is_json(response: &Response) -> bool {
-    let given = response.headers().get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    let given =
+        response.headers().get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
     let essence = given.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
     essence == "application/json" || (essence.starts_with("application/") && essence.ends_with("+json"))
 }

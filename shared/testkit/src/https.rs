@@ -95,7 +95,8 @@ impl HttpsServer {
 
     /// From now on it begins to answer, and does not end.
     pub fn does_not_end(&self) {
-        let begun = "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: 100\r\n\r\n{\"keys\"";
+        let begun =
+            "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: 100\r\n\r\n{\"keys\"";
         self.set(Answer::Unfinished(begun.as_bytes().to_vec()));
     }
 

@@ -121,6 +121,9 @@ pub async fn set_keys(
     let named = must_be_named(app, jwks.as_ref(), jwks_uri.as_deref())?;
     let (account, _session) = current(app, caller).await?;
     let proven = prove(app, &account.username, proof(caller, password, totp)).await?;
+    // Who has no program has no address asked either.
+    let known = app.store.rows.client(app.store.db.reads(), id).await?;
+    known.filter(|client| client.account == *agency && client.removed_at.is_none()).ok_or(Error::NotFound)?;
     let (keys, keys_at) = named.get(app, &account.id).await?;
     let (agency, id, now) = (agency.clone(), id.clone(), app.clock.now());
     let locks = vec![Lock::exclusive(agency.as_str())];

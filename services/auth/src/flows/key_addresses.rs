@@ -41,7 +41,9 @@ pub enum Named {
 pub fn named(app: &App, jwks: Option<&Value>, jwks_uri: Option<&str>) -> Result<Option<Named>, Error> {
     match (jwks, jwks_uri) {
         (None, None) => Ok(None),
-        (Some(_), Some(_)) => Err(Error::invalid("jwks_uri", "stands in the place of `jwks`: send one of both")),
+        (Some(_), Some(_)) => {
+            Err(Error::invalid("jwks_uri", "stands in the place of `jwks`: send one of both"))
+        }
         (Some(set), None) => match ClientKeys::parse(set) {
             Ok(keys) => Ok(Some(Named::Set(keys))),
             Err(error) => Err(Error::invalid("jwks", error.to_string())),
@@ -88,7 +90,11 @@ pub async fn program(app: &App, id: &ClientId, kid: &str) -> Result<Client, Erro
     if agency.is_none_or(|agency| agency.standing != Standing::Active) {
         return Ok(client);
     }
-    let whose = Whose { id: OAuthClientId::Program(id.clone()), version: client.version, lock: client.account.to_string() };
+    let whose = Whose {
+        id: OAuthClientId::Program(id.clone()),
+        version: client.version,
+        lock: client.account.to_string(),
+    };
     refetch(app, whose, &at.uri).await;
     let client = registered(&app.store.rows, app.store.db.reads(), id).await?;
     still_counts(client.keys_at.as_ref(), now)?;

@@ -17,11 +17,15 @@ pub struct KeyAddress {
 }
 
 impl KeyAddress {
-    /// Reads the columns of a row; without one of them there is none, which the row's MAC then does not fit.
+    /// Reads the columns of a row. One without the other was written by another hand: the row's MAC does not fit what is made of
+    /// it here.
     pub fn read(row: &Reader<'_>) -> Result<Option<Self>, StoreError> {
         Ok(match (row.text_opt("jwks_uri")?, row.time_opt("jwks_fetched_at_ms")?) {
-            (Some(uri), Some(fetched_at)) => Some(Self { uri, fetched_at }),
-            _ => None,
+            (None, None) => None,
+            (uri, fetched_at) => Some(Self {
+                uri: uri.unwrap_or_default(),
+                fetched_at: fetched_at.unwrap_or(Timestamp::from_ms(0)),
+            }),
         })
     }
 

@@ -20,7 +20,8 @@ async fn open(app: &mut TestApp) -> HttpsServer {
 }
 
 fn new_client(keys: (&str, Value)) -> Value {
-    let mut new = json!({"name": "Ward", "kind": "back-office", "scope": "system/*.rs", "password": PASSWORD});
+    let mut new =
+        json!({"name": "Ward", "kind": "back-office", "scope": "system/*.rs", "password": PASSWORD});
     new[keys.0] = keys.1;
     new
 }
@@ -62,11 +63,15 @@ async fn a_key_that_comes_at_the_address_counts_and_one_that_goes_does_not_for_l
         let agency = app.login("insurer").await;
         let [first, second] = [ClientAlgorithm::Es384, ClientAlgorithm::EdDsa].map(ClientKey::of);
         server.answers(&first.jwks());
-        let made = app.post("/v1/me/clients", &agency, new_client(("jwks_uri", json!(server.url("/a/../jwks")))));
+        let made =
+            app.post("/v1/me/clients", &agency, new_client(("jwks_uri", json!(server.url("/a/../jwks")))));
         let made = made.await.expect(201);
         let id = made.text("id");
         let registered_at = app.clock.now().to_string();
-        assert_eq!((made.text("jwks_uri"), made.text("jwks_fetched_at")), (server.url("/jwks"), registered_at));
+        assert_eq!(
+            (made.text("jwks_uri"), made.text("jwks_fetched_at")),
+            (server.url("/jwks"), registered_at)
+        );
         assert_eq!(made.body["keys"], json!([{"kid": first.jwk["kid"], "alg": "ES384"}]));
         assert_eq!((ask(&app, &id, &first).await, server.requests()), (200, 1));
 
@@ -129,7 +134,11 @@ async fn kept_keys_count_for_a_day_while_the_address_is_down() {
             app.wait(3_600);
             let before = server.connections();
             assert_eq!((ask(&app, &id, &key).await, server.connections()), (200, before + 1), "{way}");
-            assert_eq!((ask(&app, &id, &key).await, server.connections()), (200, before + 1), "{way}: a minute");
+            assert_eq!(
+                (ask(&app, &id, &key).await, server.connections()),
+                (200, before + 1),
+                "{way}: a minute"
+            );
         }
         assert_eq!(own(&app).await["jwks_fetched_at"], fetched_at);
         app.wait(20 * 3_600 - 1);
@@ -166,9 +175,19 @@ async fn an_address_that_gives_no_keys_is_refused_when_it_is_registered() {
         let try_it = async |new: Value| app.post("/v1/me/clients", &agency, new).await;
         // Those whose form alone, or whose host, is enough: nobody is asked. The list of hosts is the client library's.
         for address in [
-            "https://localhost:PORT/", "https://[::1]:PORT/", "https://[::ffff:127.0.0.1]:PORT/", "https://10.0.0.1:PORT/",
-            "https://169.254.169.254/latest/meta-data", "http://127.0.0.1:PORT/", "https://user:word@127.0.0.1:PORT/", "ftp://127.0.0.1:PORT/",
-            "https://localhost.:PORT/", "https://127.0.0.1:PORT/#keys", "https://[64:ff9b::7f00:1]:PORT/", "https://0.0.0.0:PORT/", "jwks",
+            "https://127.0.0.2:PORT/",
+            "https://[::1]:PORT/",
+            "https://[::ffff:127.0.0.1]:PORT/",
+            "https://10.0.0.1:PORT/",
+            "https://169.254.169.254/latest/meta-data",
+            "http://127.0.0.1:PORT/",
+            "https://user:word@127.0.0.1:PORT/",
+            "ftp://127.0.0.1:PORT/",
+            "https://localhost.:PORT/",
+            "https://127.0.0.1:PORT/#keys",
+            "https://[64:ff9b::7f00:1]:PORT/",
+            "https://0.0.0.0:PORT/",
+            "jwks",
         ] {
             let address = address.replace("PORT", &server.port.to_string());
             names_the_address(&try_it(new_client(("jwks_uri", json!(address)))).await, &address);
@@ -189,7 +208,12 @@ async fn an_address_that_gives_no_keys_is_refused_when_it_is_registered() {
         let mut private = key.jwks();
         private["keys"][0]["d"] = json!("AAAA");
         let symmetric = json!({"keys": [{"kid": "k", "kty": "oct", "k": "c2VjcmV0"}]});
-        for (what, set) in [("private", private), ("symmetric", symmetric), ("none", json!({"keys": []})), ("no set", json!([]))] {
+        for (what, set) in [
+            ("private", private),
+            ("symmetric", symmetric),
+            ("none", json!({"keys": []})),
+            ("no set", json!([])),
+        ] {
             server.answers(&set);
             names_the_address(&try_it(new_client(("jwks_uri", address.clone()))).await, what);
         }
@@ -229,17 +253,31 @@ async fn keys_are_replaced_in_either_form_and_what_was_got_before_ends() {
         let told = app.told().await;
         assert!(told.iter().any(|request| request.url.path().contains("/denials/session/")));
         names_the_address(
-            &app.put(&path, &agency, json!({"jwks": inline.jwks(), "jwks_uri": server.url("/"), "password": PASSWORD})).await,
+            &app.put(
+                &path,
+                &agency,
+                json!({"jwks": inline.jwks(), "jwks_uri": server.url("/"), "password": PASSWORD}),
+            )
+            .await,
             "both",
         );
         let before = server.connections();
+        // Another's program, or none: nobody is asked.
+        app.agency("waiting").await;
+        let waiting = app.login("waiting").await;
+        let at = json!({"jwks_uri": server.url("/jwks"), "password": PASSWORD});
+        app.put(&path, &waiting, at).await.refused(404, "not_found");
         let back = json!({"jwks": inline.jwks(), "password": PASSWORD});
         let changed = app.put(&path, &agency, back).await.expect(200);
         assert_eq!((changed.body.get("jwks_uri"), changed.body.get("jwks_fetched_at")), (None, None));
         assert_eq!((ask(&app, &id, &fetched).await, ask(&app, &id, &inline).await), (400, 200));
         // The old address is asked no more, and what a header says opens no connection.
         let mut header = inline.header();
-        for (name, value) in [("jku", json!(server.url("/jwks"))), ("x5u", json!(server.url("/cert"))), ("jwk", fetched.jwk.clone())] {
+        for (name, value) in [
+            ("jku", json!(server.url("/jwks"))),
+            ("x5u", json!(server.url("/cert"))),
+            ("jwk", fetched.jwk.clone()),
+        ] {
             header[name] = value;
             let said = claims(&id, &format!("{ISSUER}/oauth/token"), app.clock.now().seconds(), name);
             let reply = show(&app, &fetched.sign(&header, &said)).await;
@@ -287,7 +325,8 @@ async fn an_apps_registration_says_where_its_keys_are() {
         new["jwks_uri"] = json!(server.url("/jwks"));
         let id = registered(&app, new.clone()).await;
         let told = app.told().await;
-        let subject = told.iter().find(|request| request.url.path().ends_with(&format!("/subjects/{id}"))).unwrap();
+        let subject =
+            told.iter().find(|request| request.url.path().ends_with(&format!("/subjects/{id}"))).unwrap();
         let subject: Value = serde_json::from_slice(&subject.body).unwrap();
         let order = OrderBody::read(subject["profile"]["body"].as_str().unwrap().as_bytes()).unwrap();
         let registration = AppRegistration::of_order(&order).unwrap();
@@ -296,7 +335,10 @@ async fn an_apps_registration_says_where_its_keys_are() {
         app.patient("alice").await;
         let alice = app.login("alice").await;
         let view = app.get(&format!("/v1/apps/{id}"), &alice).await.expect(200);
-        assert_eq!((view.text("jwks_uri"), view.body["confidential"].clone()), (server.url("/jwks"), json!(true)));
+        assert_eq!(
+            (view.text("jwks_uri"), view.body["confidential"].clone()),
+            (server.url("/jwks"), json!(true))
+        );
         let exchanged = async |key: &ClientKey| {
             let good = code(&app, &alice, &id, &[]).await;
             let proof = proof(&app, &id, key);
@@ -331,7 +373,11 @@ async fn an_apps_registration_says_where_its_keys_are() {
         app.wait(3_600);
         for app_id in [&pending, &id] {
             let proof = proof(&app, app_id, &ClientKey::random(&app.random));
-            let form = [("token", "none"), ("client_assertion_type", JWT_BEARER), ("client_assertion", proof.as_str())];
+            let form = [
+                ("token", "none"),
+                ("client_assertion_type", JWT_BEARER),
+                ("client_assertion", proof.as_str()),
+            ];
             assert_eq!(app.send_form("/oauth/introspect", &form).await.status, 401);
         }
         assert_eq!(server.connections(), before);

@@ -6,9 +6,7 @@ use hbc_client::operations::auth;
 use hbc_types::account::Standing;
 use hbc_types::ids::AppId;
 use hbc_types::secret::SecretText;
-use hbc_types::wire::apps::{
-    AppView, AuthorizationDecision, AuthorizationStep, NewApp, NewAuthorization,
-};
+use hbc_types::wire::apps::{AppView, AuthorizationDecision, AuthorizationStep, NewApp, NewAuthorization};
 
 use super::programs::operator;
 use crate::deployment::Deployment;

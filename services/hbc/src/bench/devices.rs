@@ -46,7 +46,8 @@ impl Device {
         let key = Key::of(known.id.to_string(), &own, auth, random).await?;
         let call = auth.to(auth::make_pairing_code()).bearer(patient.expose());
         let made: PairingCode = call.fetch().await.context("there is no pairing code")?;
-        let claim = PairingClaim { code: made.code.context("the code is not told")?, assertion: key.assertion()? };
+        let claim =
+            PairingClaim { code: made.code.context("the code is not told")?, assertion: key.assertion()? };
         let call = auth.to(auth::claim_pairing()).json(&claim);
         let claimed: PairingClaimed = call.fetch().await.context("a code was not claimed")?;
         let said = PairingConfirmation { fingerprint, grant: GrantId::random(random) };

@@ -31,12 +31,53 @@ async fn no_address_that_is_not_public_is_connected_to() {
     let outgoing = trusting(&[]);
     let port = server.port;
     let hosts = [
-        "127.0.0.1", "127.1", "127.0.0.1.", "2130706433", "0x7f000001", "0177.0.0.1", "0x7f.1", "127.255.255.254", "0.0.0.0", "0",
-        "10.0.0.1", "10.255.255.255", "100.64.0.1", "169.254.169.254", "172.16.0.1", "172.31.255.255", "192.0.0.192", "192.0.2.1",
-        "192.88.99.1", "192.168.1.1", "198.18.0.1", "198.51.100.1", "203.0.113.1", "224.0.0.1", "240.0.0.1", "255.255.255.255",
-        "168.63.129.16", "[::1]", "[::]", "[::ffff:127.0.0.1]", "[::ffff:7f00:1]", "[::127.0.0.1]", "[fe80::1]", "[fc00::1]",
-        "[fd00:ec2::254]", "[ff02::1]", "[64:ff9b::7f00:1]", "[64:ff9b:1::7f00:1]", "[2001::1]", "[2001:db8::1]", "[2002:7f00:1::]",
-        "[3fff::1]", "[5f00::1]", "[100::1]", "localhost", "LOCALHOST", "%6cocalhost",
+        "127.0.0.1",
+        "127.1",
+        "127.0.0.1.",
+        "2130706433",
+        "0x7f000001",
+        "0177.0.0.1",
+        "0x7f.1",
+        "127.255.255.254",
+        "0.0.0.0",
+        "0",
+        "10.0.0.1",
+        "10.255.255.255",
+        "100.64.0.1",
+        "169.254.169.254",
+        "172.16.0.1",
+        "172.31.255.255",
+        "192.0.0.192",
+        "192.0.2.1",
+        "192.88.99.1",
+        "192.168.1.1",
+        "198.18.0.1",
+        "198.51.100.1",
+        "203.0.113.1",
+        "224.0.0.1",
+        "240.0.0.1",
+        "255.255.255.255",
+        "168.63.129.16",
+        "[::1]",
+        "[::]",
+        "[::ffff:127.0.0.1]",
+        "[::ffff:7f00:1]",
+        "[::127.0.0.1]",
+        "[fe80::1]",
+        "[fc00::1]",
+        "[fd00:ec2::254]",
+        "[ff02::1]",
+        "[64:ff9b::7f00:1]",
+        "[64:ff9b:1::7f00:1]",
+        "[2001::1]",
+        "[2001:db8::1]",
+        "[2002:7f00:1::]",
+        "[3fff::1]",
+        "[5f00::1]",
+        "[100::1]",
+        "localhost",
+        "LOCALHOST",
+        "%6cocalhost",
     ];
     for host in hosts {
         let refused = get(&outgoing, &format!("https://{host}:{port}/jwks")).await.unwrap_err();
@@ -71,7 +112,16 @@ async fn no_address_that_is_not_public_is_connected_to() {
 
 #[test]
 fn public_is_what_anybody_can_reach() {
-    for public in ["1.1.1.1", "172.15.255.255", "172.32.0.1", "100.63.255.255", "198.20.0.1", "2606:4700::1111", "2a00::1", "2001:200::1"] {
+    for public in [
+        "1.1.1.1",
+        "172.15.255.255",
+        "172.32.0.1",
+        "100.63.255.255",
+        "198.20.0.1",
+        "2606:4700::1111",
+        "2a00::1",
+        "2001:200::1",
+    ] {
         assert!(is_public(public.parse().unwrap()), "{public}");
     }
 }
@@ -127,14 +177,27 @@ async fn what_is_no_bounded_json_over_trusted_tls_is_refused() {
     let json = "content-type: application/json\r\n";
     for status in [301, 302, 307, 308] {
         server.answers_with(status, &format!("{json}location: {}\r\n", other.url("/")), b"{}");
-        assert!(matches!(get(&outgoing, &address).await, Err(OutgoingError::Status(other)) if other == status));
+        assert!(
+            matches!(get(&outgoing, &address).await, Err(OutgoingError::Status(other)) if other == status)
+        );
     }
-    assert_eq!((server.requests(), other.requests(), other.connections()), (5, 0, 0), "no redirect is followed");
-    for content in ["", "content-type: text/html\r\n", "content-type: application/jsonp\r\n", "content-type: text/x+json\r\n"] {
+    assert_eq!(
+        (server.requests(), other.requests(), other.connections()),
+        (5, 0, 0),
+        "no redirect is followed"
+    );
+    for content in [
+        "",
+        "content-type: text/html\r\n",
+        "content-type: application/jsonp\r\n",
+        "content-type: text/x+json\r\n",
+    ] {
         server.answers_with(200, content, b"{}");
         assert!(matches!(get(&outgoing, &address).await, Err(OutgoingError::NotJson)), "{content}");
     }
-    for content in ["content-type: application/jwk-set+json\r\n", "content-type: Application/JSON; charset=utf-8\r\n"] {
+    for content in
+        ["content-type: application/jwk-set+json\r\n", "content-type: Application/JSON; charset=utf-8\r\n"]
+    {
         server.answers_with(200, content, b"{}");
         assert_eq!(get(&outgoing, &address).await.unwrap(), json!({}));
     }
@@ -146,7 +209,9 @@ async fn what_is_no_bounded_json_over_trusted_tls_is_refused() {
     server.answers_with(200, json, format!("{long} ").as_bytes());
     assert!(matches!(get(&outgoing, &address).await, Err(OutgoingError::TooLong)));
     let chunks = format!("{:x}\r\n{long} \r\n0\r\n\r\n", long.len() + 1);
-    server.answers_raw(format!("HTTP/1.1 200 OK\r\n{json}transfer-encoding: chunked\r\n\r\n{chunks}").as_bytes());
+    server.answers_raw(
+        format!("HTTP/1.1 200 OK\r\n{json}transfer-encoding: chunked\r\n\r\n{chunks}").as_bytes(),
+    );
     assert!(matches!(get(&outgoing, &address).await, Err(OutgoingError::TooLong)));
 
     outgoing.deadline = Duration::from_millis(300);

@@ -1,6 +1,7 @@
 //! What every operation works with: the database, keys, passwords, neighbours, time and randomness.
 
 mod devices;
+pub mod key_fetches;
 mod passwords;
 mod store;
 
@@ -12,10 +13,11 @@ use std::time::Duration;
 use anyhow::Context as _;
 use hbc_app::{Base, Gauge, ServiceState};
 use hbc_client::Endpoint;
+use hbc_client::outgoing::Outgoing;
 use hbc_db::journal::Journal;
 use hbc_db::{DbError, RowMac};
 use hbc_service::RateLimit;
-use hbc_types::ids::{ClientId, OAuthClientId};
+use hbc_types::ids::{AccountId, ClientId, OAuthClientId};
 use hbc_types::secret::Key32;
 use hbc_types::wire::oauth::AuthorizationServer;
 
@@ -24,8 +26,10 @@ use crate::domain::custody::{Cost, server_key};
 use crate::domain::floors::KINDS;
 use crate::domain::token::TokenIssuer;
 use crate::domain::webauthn::RelyingParty;
+use crate::flows::key_addresses::ADDRESS_EVERY;
 use crate::store::Rows;
 use devices::DeviceLimits;
+use key_fetches::KeyFetches;
 use passwords::PasswordPool;
 use store::Store;
 
@@ -65,6 +69,12 @@ pub struct Core {
     pub client_tokens: RateLimit<ClientId>,
     /// Whatever clients ask for.
     pub client_requests: RateLimit<OAuthClientId>,
+    /// Asks addresses that others chose.
+    pub outgoing: Outgoing,
+    /// Addresses of keys that one account registers, or tries to.
+    pub key_addresses: RateLimit<AccountId>,
+    /// Fetches of keys that were registered so.
+    pub key_fetches: KeyFetches,
     /// What devices ask for.
     pub devices: DeviceLimits,
     /// One password check at a time for an account from an address.
@@ -93,7 +103,10 @@ impl std::fmt::Debug for App {
 
 impl ServiceState for App {
     async fn gauges(&self) -> Result<Vec<Gauge>, DbError> {
-        Ok(vec![("hbc_rights_floors", self.store.journal.floors().len() as u64)])
+        Ok(vec![
+            ("hbc_rights_floors", self.store.journal.floors().len() as u64),
+            ("hbc_client_keys_unfetched", self.key_fetches.failing()),
+        ])
     }
 }
 
@@ -128,6 +141,10 @@ impl App {
             challenges: RateLimit::new(CHALLENGES, Duration::from_millis(200)),
             client_tokens: RateLimit::new(CLIENT_TOKENS, Duration::from_secs(2)),
             client_requests: RateLimit::new(CLIENT_REQUESTS, Duration::from_millis(20)),
+            outgoing: Outgoing::new(&config.outgoing)
+                .context("the section `outgoing` of the configuration")?,
+            key_addresses: RateLimit::new(KEY_ADDRESSES, ADDRESS_EVERY),
+            key_fetches: KeyFetches::default(),
             devices: DeviceLimits::default(),
             attempts: KeyedLocks::default(),
             base,
@@ -154,6 +171,9 @@ const CLIENT_TOKENS: NonZeroU32 = NonZeroU32::MIN.saturating_add(19);
 
 /// Requests of one client at once; then fifty a second.
 const CLIENT_REQUESTS: NonZeroU32 = NonZeroU32::MIN.saturating_add(199);
+
+/// Addresses of keys from one account at once; then one in ten seconds.
+const KEY_ADDRESSES: NonZeroU32 = NonZeroU32::MIN.saturating_add(29);
 
 /// Keys that never leave the process.
 pub struct Keys {

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use ed25519_dalek::VerifyingKey;
 use hbc_app::{Configuration, Settings};
+use hbc_client::outgoing::OutgoingSettings;
 use hbc_service::config::{ConfigError, SecretFile};
 use serde::{Deserialize, Serialize};
 
@@ -39,6 +40,9 @@ pub struct Config {
     /// How third-party apps come to patients; without it none can.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub apps: Option<AppSettings>,
+    /// Where requests to addresses that others chose may go.
+    #[serde(default)]
+    pub outgoing: OutgoingSettings,
     /// For whom passkeys are made. Without it there are none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub webauthn: Option<WebauthnSettings>,

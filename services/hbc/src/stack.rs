@@ -30,6 +30,16 @@ pub struct Stack {
 impl Stack {
     /// Makes a fresh development deployment for this purpose and starts it on free ports.
     pub async fn start(purpose: &str, keep: bool, random: &Random) -> Result<Self> {
+        Self::start_with(purpose, keep, random, |_deployment, _settings| Ok(())).await
+    }
+
+    /// The same, with what `prepare` does to its folder first.
+    pub async fn start_with(
+        purpose: &str,
+        keep: bool,
+        random: &Random,
+        prepare: impl FnOnce(&Deployment, &Settings) -> Result<()>,
+    ) -> Result<Self> {
         let program = std::env::current_exe().context("this program has no path")?;
         let home = home(purpose, random);
         std::fs::create_dir_all(&home).with_context(|| format!("cannot make `{}`", home.display()))?;
@@ -47,6 +57,7 @@ impl Stack {
         }
         let deployment = Deployment::at(&dir)?;
         let settings = Settings::read(&deployment.settings())?;
+        prepare(&deployment, &settings)?;
         let mut supervisor = up(&program, &deployment)?;
         let pipe = supervisor.stdin.take();
         let mut stack = Self { deployment, settings, home, program, supervisor, pipe, keep };

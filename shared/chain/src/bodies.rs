@@ -137,6 +137,9 @@ pub struct AppRegistration {
     /// SHA-256 of the canonical JSON of its key set; absent for a public client (RFC 6749 §2.1).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub jwks: Option<Digest>,
+    /// In place of `jwks`: where its keys are, whichever they are at the time.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub jwks_uri: Option<String>,
     /// By which name patients see it.
     pub name: String,
     /// Who answers for it.
@@ -170,7 +173,8 @@ impl AppRegistration {
         let OrderBody { kind, reason, subject } = body;
         let registration: Self = json::decode(reason.as_bytes()).ok()?;
         let fits = *kind == OrderKind::AppRegistered && *subject == Self::subject_of(&registration.app);
-        fits.then_some(registration)
+        let is_one = registration.jwks.is_none() || registration.jwks_uri.is_none();
+        (fits && is_one).then_some(registration)
     }
 }
 

@@ -178,6 +178,18 @@ impl ClientKeys {
         if kids.len() < keys.len() { refuse("two keys have one `kid`") } else { Ok(Self(keys)) }
     }
 
+    /// No keys: nothing is signed with one of them.
+    #[must_use]
+    pub const fn none() -> Self {
+        Self(Vec::new())
+    }
+
+    /// Whether one of them is called so.
+    #[must_use]
+    pub fn has(&self, kid: &str) -> bool {
+        self.0.iter().any(|key| key.kid() == kid)
+    }
+
     /// The keys as a JWK Set again.
     #[must_use]
     pub fn to_json(&self) -> Value {
@@ -270,6 +282,12 @@ impl<'a> Assertion<'a> {
     #[must_use]
     pub fn client(&self) -> &str {
         &self.client
+    }
+
+    /// Which of the client's keys it names.
+    #[must_use]
+    pub fn kid(&self) -> &str {
+        &self.header.kid
     }
 
     /// Checks it under the keys of the client that it named, for one of `audiences`. Its times are not compared with any clock

@@ -12,9 +12,14 @@ const CONNECT: Duration = Duration::from_secs(2);
 /// An HTTP/1.1 client with keep-alive: deadline, connect time-out, no redirects, no proxies from the
 /// environment. Clones share the connections.
 pub fn client() -> Result<reqwest::Client, ClientError> {
+    Ok(builder().build()?)
+}
+
+/// What all clients have in common.
+pub(crate) fn builder() -> reqwest::ClientBuilder {
     #[expect(clippy::disallowed_methods, reason = "this is the one home of HTTP clients")]
     let builder = reqwest::Client::builder();
-    let client = builder
+    builder
         .user_agent(concat!("hbc/", env!("CARGO_PKG_VERSION")))
         .timeout(DEADLINE)
         .connect_timeout(CONNECT)
@@ -24,6 +29,4 @@ pub fn client() -> Result<reqwest::Client, ClientError> {
         .redirect(reqwest::redirect::Policy::none())
         .no_proxy()
         .http1_only()
-        .build()?;
-    Ok(client)
 }

@@ -11,6 +11,7 @@ pub mod http;
 pub mod jwt;
 pub mod ledger;
 pub mod operations;
+pub mod outgoing;
 mod service_caller;
 
 pub use call::{Answer, Call, Endpoint};

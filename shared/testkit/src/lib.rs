@@ -1,12 +1,13 @@
 //! Everything tests share: keys, founding documents and certified chains ([`chain`]), a ledger node that serves one
 //! ([`ledger`]), people with tokens ([`users`]), a service in the test's process ([`service`]) and its answers ([`http`]),
-//! who may call what ([`callers`]), OAuth clients ([`clients`]), the whole stack on free ports, a private PostgreSQL,
+//! who may call what ([`callers`]), OAuth clients ([`clients`]), a server that speaks TLS ([`https`]), the whole stack on free ports, a private PostgreSQL,
 //! Synthea's bundles, fixed time and seeded randomness. Nothing here is used outside tests.
 
 pub mod authenticator;
 pub mod callers;
 pub mod clients;
 pub mod http;
+pub mod https;
 pub mod ledger;
 pub mod postgres;
 pub mod service;

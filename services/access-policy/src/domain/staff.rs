@@ -245,7 +245,7 @@ pub fn acts(found: &[Membership]) -> bool {
 mod tests {
     use hbc_chain::testing::{AUTH, OPERATOR, STORAGE, key, quick_genesis};
     use hbc_types::account::AgencyType;
-    use hbc_types::ids::AgencyId;
+    use hbc_types::ids::{AgencyId, AppId};
     use hbc_types::keys::PublicKey;
 
     use super::*;
@@ -332,6 +332,42 @@ mod tests {
         let (active, ended) = (AffiliationStatus::Active, AffiliationStatus::Ended);
         assert!(!acts(&[]) && acts(&[under(1, active)]) && acts(&[under(1, active), under(2, active)]));
         assert!(!acts(&[under(1, ended)]) && !acts(&[under(1, active), under(2, ended)]));
+    }
+
+    #[test]
+    fn an_apps_order_opens_with_its_keys_or_their_address_and_not_with_both() {
+        let app = AppId::parse(&format!("app-{:032x}", 1)).unwrap();
+        let opens = |jwks: Option<Digest>, jwks_uri: Option<&str>| {
+            let registration = AppRegistration {
+                app: app.clone(),
+                jwks,
+                jwks_uri: jwks_uri.map(str::to_owned),
+                name: "Diary".to_owned(),
+                publisher: "Example Ltd.".to_owned(),
+                redirect_uris: vec!["https://app.example/back".to_owned()],
+                scope: "patient/*.rs".to_owned(),
+            };
+            let order = registration.order().unwrap();
+            let subject = Subject {
+                role: Role::App,
+                standing: Standing::Active,
+                agency_type: None,
+                name: Some("Diary".to_owned()),
+                organisation: None,
+                staff_key: Some(order.subject),
+                profile: None,
+                revision: 1,
+            };
+            let body = String::from_utf8(json::encode(&order).unwrap()).unwrap();
+            let profile = StaffProfile { body: body.clone(), salt: [7; 32].as_slice().into() };
+            let opened = open(&AccountId::App(app.clone()), &subject, &profile).ok();
+            opened.inspect(|commitment| assert_eq!(*commitment, hash::order(&[7; 32], body.as_bytes())))
+        };
+        let address = |path: &str| opens(None, Some(&format!("https://app.example/{path}")));
+        let ways = [opens(None, None), opens(Some(Digest::ZERO), None), address("jwks"), address("other")];
+        let commitments: BTreeSet<_> = ways.iter().map(|way| way.unwrap()).collect();
+        assert_eq!(commitments.len(), ways.len(), "each is another app");
+        assert_eq!(opens(Some(Digest::ZERO), Some("https://app.example/jwks")), None);
     }
 
     #[test]

@@ -7,7 +7,6 @@ use hbc_app::jobs::enqueue;
 use hbc_chain::bodies::{AppRegistration, Body as _};
 use hbc_chain::json;
 use hbc_chain::payload::{Order, OrderKind, Payload};
-use hbc_client::assertion::ClientKeys;
 use hbc_db::{Lock, Tx};
 use hbc_types::account::{Role, Standing};
 use hbc_types::hash;
@@ -23,6 +22,7 @@ use crate::domain::authorization::check_redirect_uri;
 use crate::domain::input::{Faults, shows_itself};
 use crate::domain::staff::{Signed, sign};
 use crate::error::Error;
+use crate::flows::key_addresses::{Named, named};
 use crate::flows::login::Origin;
 use crate::flows::staff_votes::operator_key;
 use crate::jobs::{EndSessions, TellDenial, TellStanding, push};
@@ -46,7 +46,7 @@ pub struct Operating<'a> {
 
 /// Registers an app, with the first operator's signature.
 pub async fn register(app: &App, operating: Operating<'_>, new: NewApp) -> Result<AppView, Error> {
-    let NewApp { name, publisher, redirect_uris, jwks, scope, password, totp } = new;
+    let NewApp { name, publisher, redirect_uris, jwks, jwks_uri, scope, password, totp } = new;
     let mut faults = Faults::default();
     let name = faults.required("name", &name);
     if name.chars().count() > 80 {
@@ -73,14 +73,17 @@ pub async fn register(app: &App, operating: Operating<'_>, new: NewApp) -> Resul
         faults.add("scope", "an app only reads, for a patient: patient/*.rs and the like");
     }
     faults.into_result().map_err(Error::Invalid)?;
-    let keys = jwks.as_ref().map(ClientKeys::parse).transpose();
-    let keys = keys.map_err(|error| Error::invalid("jwks", error.to_string()))?;
-    let jwks = keys.map(|keys| keys.to_json());
-    let digest = jwks.as_ref().map(json::encode).transpose()?.map(|bytes| Digest::of(&bytes));
+    let keys = named(app, jwks.as_ref(), jwks_uri.as_deref())?;
+    let (digest, jwks_uri) = match &keys {
+        None => (None, None),
+        Some(Named::Set(keys)) => (Some(Digest::of(&json::encode(&keys.to_json())?)), None),
+        Some(Named::At(target)) => (None, Some(target.as_str().to_owned())),
+    };
     let id = AppId::random(&app.random);
     let registration = AppRegistration {
         app: id.clone(),
         jwks: digest,
+        jwks_uri,
         name: name.clone(),
         publisher: publisher.clone(),
         redirect_uris: redirect_uris.clone(),
@@ -92,13 +95,14 @@ pub async fn register(app: &App, operating: Operating<'_>, new: NewApp) -> Resul
     }
     let body = String::from_utf8(json::encode(&order)?).unwrap_or_default();
     let now = app.clock.now();
-    let stored = StoredApp {
+    let mut stored = StoredApp {
         subject: order.subject,
         id,
         name,
         publisher,
         redirect_uris,
-        jwks: jwks.map(|jwks| jwks.to_string()),
+        jwks: None,
+        keys_at: None,
         scopes: scope,
         body,
         salt: app.random.bytes(),
@@ -109,6 +113,10 @@ pub async fn register(app: &App, operating: Operating<'_>, new: NewApp) -> Resul
     };
     let signature = SigningPassword { password, totp };
     let signed = order_of(app, &operating, signature, &stored, OrderKind::AppRegistered, None).await?;
+    if let Some(keys) = keys {
+        let (keys, keys_at) = keys.get(app, &operating.operator.1.id).await?;
+        (stored.jwks, stored.keys_at) = (Some(keys.to_json().to_string()), keys_at);
+    }
     let (new, operator) = (stored.clone(), operating.operator.0.clone());
     let registered = app.store.write(move |tx, rows| {
         Box::pin(async move {
@@ -218,6 +226,8 @@ pub fn view(stored: &StoredApp) -> AppView {
         publisher: stored.publisher.clone(),
         redirect_uris: stored.redirect_uris.clone(),
         confidential: stored.jwks.is_some(),
+        jwks_uri: stored.keys_at.as_ref().map(|at| at.uri.clone()),
+        jwks_fetched_at: stored.keys_at.as_ref().map(|at| at.fetched_at),
         scope: stored.scopes.clone(),
         standing: stored.standing,
         created_at: stored.created_at,

@@ -28,7 +28,7 @@ use crate::domain::refresh::RefreshToken;
 use crate::domain::token::{Amr, Bearer, IdClaims};
 use crate::error::Error;
 use crate::flows::apps;
-use crate::flows::clients::{ClientProof, Taken, good, known_app, shown};
+use crate::flows::clients::{ClientProof, Taken, good, known_app, shown, unknown};
 use crate::flows::sessions::{acting, current, end, stored};
 use crate::jobs::{TellSession, push};
 use crate::store::Rows;
@@ -255,6 +255,8 @@ impl Presented {
         match (&self.taken, &stored.jwks) {
             (None, None) => Ok(stored),
             (None, Some(_)) => Err(Error::InvalidClient("this app proves itself by a signed assertion")),
+            // Checked under keys that have gone since.
+            (Some(taken), _) if taken.version != stored.version => Err(unknown()),
             (Some(taken), _) => match rows.take_assertion(tx, taken.id, taken.until).await? {
                 true => Ok(stored),
                 false => Err(Error::InvalidClient("the assertion was used before")),

@@ -19,12 +19,12 @@ use hbc_types::wire::oauth::{
 };
 use hbc_types::wire::token::{AccessClaims, CLIENT_SECONDS, ClientClaims};
 use hbc_types::{Digest, Timestamp};
-use serde_json::Value;
 
 use crate::app::App;
 use crate::domain::input::Faults;
 use crate::domain::token::{Amr, Bearer};
 use crate::error::Error;
+use crate::flows::key_addresses::{must_be_named, program, third_party};
 use crate::flows::login::{Origin, Proof, prove};
 use crate::flows::sessions::{current, end};
 use crate::jobs::{TellSession, push};
@@ -55,26 +55,28 @@ pub async fn register(
     agency: &AgencyId,
     new: NewClient,
 ) -> Result<ClientView, Error> {
-    let NewClient { name, kind, jwks, scope, password, totp } = new;
+    let NewClient { name, kind, jwks, jwks_uri, scope, password, totp } = new;
     let mut faults = Faults::default();
     let name = faults.required("name", &name);
     if name.chars().count() > 80 {
         faults.add("name", "may have 80 characters");
     }
     faults.into_result().map_err(Error::Invalid)?;
-    let keys = keys_of(&jwks)?;
+    let named = must_be_named(app, jwks.as_ref(), jwks_uri.as_deref())?;
     if !scope.have_no_words() || !scope.are_all(Level::System, &[Interaction::Read, Interaction::Search]) {
         return Err(Error::invalid("scope", "a program reads: system/*.rs, with a type in the place of *"));
     }
     let (account, _session) = current(app, caller).await?;
     active(&account)?;
     let proven = prove(app, &account.username, proof(caller, password, totp)).await?;
+    let (keys, keys_at) = named.get(app, &account.id).await?;
     let client = Client {
         id: ClientId::random(&app.random),
         account: agency.clone(),
         name,
         kind,
         jwks: keys.to_json().to_string(),
+        keys_at,
         scopes: scope,
         created_at: app.clock.now(),
         last_used_at: None,
@@ -115,10 +117,14 @@ pub async fn set_keys(
     (agency, id): (&AgencyId, &ClientId),
     new: NewClientKeys,
 ) -> Result<ClientView, Error> {
-    let NewClientKeys { jwks, password, totp } = new;
-    let keys = keys_of(&jwks)?;
+    let NewClientKeys { jwks, jwks_uri, password, totp } = new;
+    let named = must_be_named(app, jwks.as_ref(), jwks_uri.as_deref())?;
     let (account, _session) = current(app, caller).await?;
     let proven = prove(app, &account.username, proof(caller, password, totp)).await?;
+    // Who has no program has no address asked either.
+    let known = app.store.rows.client(app.store.db.reads(), id).await?;
+    known.filter(|client| client.account == *agency && client.removed_at.is_none()).ok_or(Error::NotFound)?;
+    let (keys, keys_at) = named.get(app, &account.id).await?;
     let (agency, id, now) = (agency.clone(), id.clone(), app.clock.now());
     let locks = vec![Lock::exclusive(agency.as_str())];
     let changed = app.store.write_locked(locks, move |tx, rows| {
@@ -128,7 +134,7 @@ pub async fn set_keys(
             if client.removed_at.is_some() {
                 return Err(Error::NotFound);
             }
-            client.jwks = keys.to_json().to_string();
+            (client.jwks, client.keys_at) = (keys.to_json().to_string(), keys_at);
             rows.change_client(tx, &mut client).await?;
             let ended = end_sessions(&rows, tx, &client, "keys", now).await?;
             Ok((client, ended))
@@ -320,7 +326,7 @@ impl Authenticated {
     /// Takes the assertion, for a client that is registered as it was, of an active agency.
     async fn once(&self, rows: &Rows, tx: &mut Tx) -> Result<(Client, Account), Error> {
         let client = registered(rows, &mut *tx, &self.client.id).await?;
-        if client.version != self.client.version {
+        if client.version != self.taken.version {
             return Err(unknown());
         }
         let account = rows.account(&mut *tx, client.account.as_str()).await?.ok_or_else(unknown)?;
@@ -340,7 +346,7 @@ pub(super) fn unknown() -> Error {
 }
 
 /// A client that was not removed.
-async fn registered<'e, E>(rows: &Rows, executor: E, id: &ClientId) -> Result<Client, Error>
+pub(super) async fn registered<'e, E>(rows: &Rows, executor: E, id: &ClientId) -> Result<Client, Error>
 where
     E: sqlx::Executor<'e, Database = sqlx::Any>,
 {
@@ -351,8 +357,8 @@ where
 async fn authenticate(app: &App, proof: ClientProof<'_>) -> Result<Authenticated, Error> {
     let shown = shown(&proof)?;
     let id = ClientId::parse(shown.client()).map_err(|_other| unknown())?;
-    let client = registered(&app.store.rows, app.store.db.reads(), &id).await?;
-    let taken = taken(app, shown, &OAuthClientId::Program(id), &client.keys()?)?;
+    let client = program(app, &id, shown.kid()).await?;
+    let taken = taken(app, shown, &OAuthClientId::Program(id), (&client.keys()?, client.version))?;
     Ok(Authenticated { client, taken })
 }
 
@@ -360,9 +366,9 @@ async fn authenticate(app: &App, proof: ClientProof<'_>) -> Result<Authenticated
 pub async fn known_app(app: &App, proof: ClientProof<'_>) -> Result<(AppId, Taken), Error> {
     let shown = shown(&proof)?;
     let id = AppId::parse(shown.client()).map_err(|_other| unknown())?;
-    let stored = app.store.rows.app(app.store.db.reads(), &id).await?.ok_or_else(unknown)?;
+    let stored = third_party(app, &id, shown.kid()).await?;
     let keys = stored.keys()?.ok_or(Error::InvalidClient("a public client has no key"))?;
-    let taken = taken(app, shown, &OAuthClientId::App(id.clone()), &keys)?;
+    let taken = taken(app, shown, &OAuthClientId::App(id.clone()), (&keys, stored.version))?;
     Ok((id, taken))
 }
 
@@ -373,13 +379,20 @@ pub struct Taken {
     pub id: Digest,
     /// Until when the assertion could come again.
     pub until: Timestamp,
+    /// Of the row whose keys it was checked under.
+    pub version: i64,
 }
 
-fn taken(app: &App, shown: Assertion<'_>, id: &OAuthClientId, keys: &ClientKeys) -> Result<Taken, Error> {
+fn taken(
+    app: &App,
+    shown: Assertion<'_>,
+    id: &OAuthClientId,
+    (keys, version): (&ClientKeys, i64),
+) -> Result<Taken, Error> {
     let claims = verified(app, shown, keys)?;
     app.client_requests.check(id).map_err(|_too_many| Error::TooManyAttempts(Duration::from_secs(1)))?;
     let (id, until) = once_of(&claims);
-    Ok(Taken { id, until })
+    Ok(Taken { id, until, version })
 }
 
 fn refused(error: &hbc_client::jwt::JwtError) -> Error {
@@ -456,10 +469,6 @@ fn proof(caller: &Caller, password: SecretText, totp: Option<SecretText>) -> Pro
     Proof { password, totp, origin: Origin::Session(caller.session.clone()) }
 }
 
-fn keys_of(jwks: &Value) -> Result<ClientKeys, Error> {
-    ClientKeys::parse(jwks).map_err(|error| Error::invalid("jwks", error.to_string()))
-}
-
 /// A client of this agency, a removed one too; another's is as unknown as none.
 async fn own(rows: &Rows, tx: &mut Tx, agency: &AgencyId, id: &ClientId) -> Result<Client, Error> {
     let client = rows.client(tx, id).await?;
@@ -495,6 +504,8 @@ fn view(client: &Client) -> Result<ClientView, Error> {
         name: client.name.clone(),
         kind: client.kind,
         keys: keys.iter().map(key).collect(),
+        jwks_uri: client.keys_at.as_ref().map(|at| at.uri.clone()),
+        jwks_fetched_at: client.keys_at.as_ref().map(|at| at.fetched_at),
         scope: client.scopes.clone(),
         created_at: client.created_at,
         last_used_at: client.last_used_at,

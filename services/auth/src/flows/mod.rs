@@ -11,6 +11,7 @@ pub mod consents;
 pub mod custody;
 pub mod devices;
 pub mod factors;
+pub mod key_addresses;
 pub mod login;
 pub mod members;
 pub mod operators;

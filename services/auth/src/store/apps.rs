@@ -10,6 +10,7 @@ use hbc_types::scope::Scopes;
 use hbc_types::{Digest, Timestamp};
 use sqlx::any::AnyRow;
 
+use super::key_addresses::{KeyAddress, kept};
 use super::{Rows, StoreError};
 use crate::domain::floors::{APP, Change};
 
@@ -29,8 +30,10 @@ pub struct App {
     pub publisher: String,
     /// Where its users are sent back to.
     pub redirect_uris: Vec<String>,
-    /// Its public keys, a JWK Set, where it is confidential.
+    /// Its public keys, a JWK Set, where it is confidential; where it has an address for them, what was found there last.
     pub jwks: Option<String>,
+    /// That address.
+    pub keys_at: Option<KeyAddress>,
     /// The most that it may ask for.
     pub scopes: Scopes,
     /// The body of the order that registers it.
@@ -50,10 +53,7 @@ pub struct App {
 impl App {
     /// Its keys; a public client has none.
     pub fn keys(&self) -> Result<Option<ClientKeys>, StoreError> {
-        let corrupt = || DbError::Configuration("an app's key set cannot be read".to_owned());
-        let Some(jwks) = &self.jwks else { return Ok(None) };
-        let set = serde_json::from_str(jwks).map_err(|_not_json| corrupt())?;
-        Ok(Some(ClientKeys::parse(&set).map_err(|_not_keys| corrupt())?))
+        self.jwks.as_deref().map(kept).transpose()
     }
 
     fn with_columns<T>(&self, work: impl FnOnce(&[Column<'_>]) -> T) -> T {
@@ -64,6 +64,7 @@ impl App {
             publisher,
             redirect_uris,
             jwks,
+            keys_at,
             scopes,
             body,
             salt,
@@ -73,7 +74,7 @@ impl App {
             version,
         } = self;
         let (subject, scopes, uris) = (subject.to_string(), scopes.to_string(), redirect_uris.join(" "));
-        work(&[
+        let mut columns = vec![
             id.as_str().into(),
             (&subject).into(),
             name.into(),
@@ -87,7 +88,9 @@ impl App {
             (*revision).into(),
             created_at.ms().into(),
             (*version).into(),
-        ])
+        ];
+        columns.extend(keys_at.iter().flat_map(KeyAddress::columns));
+        work(&columns)
     }
 
     fn read(row: &AnyRow, rows: &Rows) -> Result<Self, StoreError> {
@@ -99,6 +102,7 @@ impl App {
             publisher: row.text("publisher")?,
             redirect_uris: row.text("redirect_uris")?.split(' ').map(str::to_owned).collect(),
             jwks: row.text_opt("jwks")?,
+            keys_at: KeyAddress::read(&row)?,
             scopes: row.parsed("scopes")?,
             body: row.text("body")?,
             salt: row.array("salt")?,
@@ -170,8 +174,8 @@ impl Rows {
         self.note(app.last_change())?;
         sqlx::query(
             "INSERT INTO apps (id, subject, name, publisher, redirect_uris, jwks, scopes, body, salt, standing,
-                 revision, created_at_ms, version, mac)
-             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14)",
+                 revision, created_at_ms, version, mac, jwks_uri, jwks_fetched_at_ms)
+             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16)",
         )
         .bind(app.id.as_str().to_owned())
         .bind(app.subject.to_string())
@@ -187,6 +191,8 @@ impl Rows {
         .bind(app.created_at.ms())
         .bind(app.version)
         .bind(app.with_columns(|columns| self.mac_of(APPS, columns)))
+        .bind(app.keys_at.as_ref().map(|at| at.uri.clone()))
+        .bind(app.keys_at.as_ref().map(|at| at.fetched_at.ms()))
         .execute(tx)
         .await?;
         Ok(())
@@ -205,6 +211,25 @@ impl Rows {
                 .bind(app.with_columns(|columns| self.mac_of(APPS, columns)))
                 .execute(tx)
                 .await?;
+        Ok(DbError::one_row(done.rows_affected())?)
+    }
+
+    /// Writes an app back after its address was asked for its keys. If they are the same, nothing changed but when that was.
+    pub async fn keep_app_keys(&self, tx: &mut Tx, app: &mut App, jwks: String) -> Result<(), StoreError> {
+        if app.jwks.as_ref() != Some(&jwks) {
+            (app.jwks, app.version) = (Some(jwks), app.version + 1);
+            self.note(app.last_change())?;
+        }
+        let done = sqlx::query(
+            "UPDATE apps SET jwks = $2, jwks_fetched_at_ms = $3, version = $4, mac = $5 WHERE id = $1",
+        )
+        .bind(app.id.as_str().to_owned())
+        .bind(app.jwks.clone())
+        .bind(app.keys_at.as_ref().map(|at| at.fetched_at.ms()))
+        .bind(app.version)
+        .bind(app.with_columns(|columns| self.mac_of(APPS, columns)))
+        .execute(tx)
+        .await?;
         Ok(DbError::one_row(done.rows_affected())?)
     }
 

@@ -9,6 +9,7 @@ use hbc_types::wire::oauth::ClientKind;
 use hbc_types::{Digest, Timestamp};
 use sqlx::any::AnyRow;
 
+use super::key_addresses::{KeyAddress, kept};
 use super::{Rows, StoreError};
 use crate::domain::floors::{CLIENT, Change};
 
@@ -25,8 +26,10 @@ pub struct Client {
     pub name: String,
     /// What it is.
     pub kind: ClientKind,
-    /// Its public keys, a JWK Set.
+    /// Its public keys, a JWK Set; where it has an address for them, what was found there last.
     pub jwks: String,
+    /// That address.
+    pub keys_at: Option<KeyAddress>,
     /// The most that it may ask for.
     pub scopes: Scopes,
     /// When it was registered.
@@ -42,16 +45,25 @@ pub struct Client {
 impl Client {
     /// Its keys.
     pub fn keys(&self) -> Result<ClientKeys, StoreError> {
-        let corrupt = || DbError::Configuration("a client's key set cannot be read".to_owned());
-        let set = serde_json::from_str(&self.jwks).map_err(|_not_json| corrupt())?;
-        Ok(ClientKeys::parse(&set).map_err(|_not_keys| corrupt())?)
+        kept(&self.jwks)
     }
 
     fn with_columns<T>(&self, work: impl FnOnce(&[Column<'_>]) -> T) -> T {
-        let Self { id, account, name, kind, jwks, scopes, created_at, last_used_at, removed_at, version } =
-            self;
+        let Self {
+            id,
+            account,
+            name,
+            kind,
+            jwks,
+            keys_at,
+            scopes,
+            created_at,
+            last_used_at,
+            removed_at,
+            version,
+        } = self;
         let scopes = scopes.to_string();
-        work(&[
+        let mut columns = vec![
             id.as_str().into(),
             account.as_str().into(),
             name.into(),
@@ -62,7 +74,9 @@ impl Client {
             last_used_at.map(Timestamp::ms).into(),
             removed_at.map(Timestamp::ms).into(),
             (*version).into(),
-        ])
+        ];
+        columns.extend(keys_at.iter().flat_map(KeyAddress::columns));
+        work(&columns)
     }
 
     fn read(row: &AnyRow, rows: &Rows) -> Result<Self, StoreError> {
@@ -73,6 +87,7 @@ impl Client {
             name: row.text("name")?,
             kind: row.code("kind", ClientKind::parse)?,
             jwks: row.text("jwks")?,
+            keys_at: KeyAddress::read(&row)?,
             scopes: row.parsed("scopes")?,
             created_at: row.time("created_at_ms")?,
             last_used_at: row.time_opt("last_used_at_ms")?,
@@ -94,12 +109,23 @@ impl Rows {
     pub async fn insert_client(&self, tx: &mut Tx, client: &Client) -> Result<(), StoreError> {
         self.note(client.last_change())?;
         let mac = client.with_columns(|columns| self.mac_of(TABLE, columns));
-        let Client { id, account, name, kind, jwks, scopes, created_at, last_used_at, removed_at, version } =
-            client;
+        let Client {
+            id,
+            account,
+            name,
+            kind,
+            jwks,
+            keys_at,
+            scopes,
+            created_at,
+            last_used_at,
+            removed_at,
+            version,
+        } = client;
         sqlx::query(
             "INSERT INTO clients (id, account, name, kind, jwks, scopes, created_at_ms, last_used_at_ms,
-                 removed_at_ms, version, mac)
-             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)",
+                 removed_at_ms, version, mac, jwks_uri, jwks_fetched_at_ms)
+             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)",
         )
         .bind(id.as_str().to_owned())
         .bind(account.as_str().to_owned())
@@ -112,6 +138,8 @@ impl Rows {
         .bind(removed_at.map(Timestamp::ms))
         .bind(*version)
         .bind(mac)
+        .bind(keys_at.as_ref().map(|at| at.uri.clone()))
+        .bind(keys_at.as_ref().map(|at| at.fetched_at.ms()))
         .execute(tx)
         .await?;
         Ok(())
@@ -134,9 +162,24 @@ impl Rows {
         self.update_client(tx, client).await
     }
 
+    /// Writes a client back after its address was asked for its keys. If they are the same, nothing changed but when that was.
+    pub async fn keep_client_keys(
+        &self,
+        tx: &mut Tx,
+        client: &mut Client,
+        jwks: String,
+    ) -> Result<(), StoreError> {
+        if client.jwks == jwks {
+            return self.update_client(tx, client).await;
+        }
+        client.jwks = jwks;
+        self.change_client(tx, client).await
+    }
+
     async fn update_client(&self, tx: &mut Tx, client: &Client) -> Result<(), StoreError> {
         let done = sqlx::query(
-            "UPDATE clients SET jwks = $2, last_used_at_ms = $3, removed_at_ms = $4, version = $5, mac = $6
+            "UPDATE clients SET jwks = $2, last_used_at_ms = $3, removed_at_ms = $4, version = $5, mac = $6,
+                 jwks_uri = $7, jwks_fetched_at_ms = $8
              WHERE id = $1",
         )
         .bind(client.id.as_str().to_owned())
@@ -145,6 +188,8 @@ impl Rows {
         .bind(client.removed_at.map(Timestamp::ms))
         .bind(client.version)
         .bind(client.with_columns(|columns| self.mac_of(TABLE, columns)))
+        .bind(client.keys_at.as_ref().map(|at| at.uri.clone()))
+        .bind(client.keys_at.as_ref().map(|at| at.fetched_at.ms()))
         .execute(tx)
         .await?;
         Ok(DbError::one_row(done.rows_affected())?)

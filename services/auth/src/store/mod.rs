@@ -11,6 +11,7 @@ pub mod clients;
 pub mod consent_keys;
 pub mod devices;
 pub mod factors;
+pub mod key_addresses;
 pub mod memberships;
 pub mod pairings;
 pub mod passkeys;
@@ -44,8 +45,9 @@ pub const MIGRATIONS: &[Migration] = migrations![
     11 "preferences" "../../migrations/0011_preferences.sql",
     12 "apps" "../../migrations/0012_apps.sql",
     13 "devices" "../../migrations/0013_devices.sql",
-    16 "staff keys" "../../migrations/0016_staff_keys.sql",
-    17 "custody" "../../migrations/0017_custody.sql",
+    14 "key addresses" "../../migrations/0014_key_addresses.sql",
+    15 "staff keys" "../../migrations/0015_staff_keys.sql",
+    16 "custody" "../../migrations/0016_custody.sql",
 ];
 
 /// What goes wrong in the store.

@@ -13,6 +13,7 @@ use hbc_auth::{
 use hbc_chain::genesis::{Genesis, Named};
 use hbc_chain::tx::Tx;
 use hbc_client::ledger::Journal;
+use hbc_client::outgoing::OutgoingSettings;
 use hbc_db::testing::{TestDatabase, databases};
 use hbc_service::ServerSettings;
 use hbc_service::config::SecretFile;
@@ -129,6 +130,7 @@ impl TestApp {
                 page: "https://portal.example/oauth/authorize".to_owned(),
                 fhir_url: "https://records.example/fhir".to_owned(),
             }),
+            outgoing: OutgoingSettings::default(),
             webauthn: Some(WebauthnSettings {
                 rp_id: "localhost".to_owned(),
                 origins: vec![ORIGIN.to_owned()],
@@ -201,6 +203,20 @@ impl TestApp {
         self.service.as_mut().unwrap().stop().await;
         self.config.webauthn = webauthn;
         self.start().await.map_err(|error| format!("{error:#}"))
+    }
+
+    /// Starts the service again with these settings for addresses that others chose; answers why it does not start.
+    pub async fn start_with_outgoing(&mut self, outgoing: OutgoingSettings) -> Result<(), String> {
+        self.service.as_mut().unwrap().stop().await;
+        self.config.outgoing = outgoing;
+        self.start().await.map_err(|error| format!("{error:#}"))
+    }
+
+    /// A file in the service's folder.
+    pub fn file(&self, name: &str, text: &str) -> std::path::PathBuf {
+        let path = self.folder.path().join(name);
+        std::fs::write(&path, text).unwrap();
+        path
     }
 
     /// Starts the service again with another key for tokens, the present one beside it, or alone.

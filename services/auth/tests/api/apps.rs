@@ -31,7 +31,7 @@ pub fn new_app() -> Value {
     })
 }
 
-async fn register(app: &TestApp, new: Value) -> String {
+pub async fn register(app: &TestApp, new: Value) -> String {
     let token = app.login("operator-0").await;
     app.post("/v1/apps", &token, new).await.expect(201).text("id")
 }

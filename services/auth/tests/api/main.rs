@@ -20,6 +20,7 @@ mod custody;
 mod devices;
 mod figures;
 mod hostile_database;
+mod key_addresses;
 mod loops;
 mod matrix;
 mod members;

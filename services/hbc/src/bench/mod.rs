@@ -3,7 +3,9 @@
 //!
 //! Why: decision 0085.
 
+mod apps;
 mod auth;
+mod devices;
 mod limits;
 mod load;
 mod net;

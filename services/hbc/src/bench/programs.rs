@@ -1,4 +1,4 @@
-//! Agencies with programs, which prove themselves by keys of their own.
+//! Agencies with programs, which prove themselves by keys of their own; and how anything proves itself by such a key.
 
 use anyhow::{Context as _, Result};
 use ed25519_dalek::SigningKey;
@@ -19,17 +19,22 @@ use crate::stack::Stack;
 /// Programs of one agency: as many as it may have.
 const EACH: usize = 10;
 /// Tokens that one program may have at once.
-const TOKENS: u32 = 20;
+pub const TOKENS: u32 = 20;
 
 /// Agencies in good standing, logged in.
 pub struct Agencies(Vec<(SecretText, Tokens)>);
 
-/// A program and its key.
-pub struct Program {
+/// A key, and who signs with it.
+pub struct Key {
     id: String,
     endpoint: String,
     signer: Signer,
     random: Random,
+}
+
+/// A program and its key.
+pub struct Program {
+    key: Key,
     token: SecretText,
     /// Tokens that it may still get.
     left: u32,
@@ -79,22 +84,21 @@ async fn register(
     let new = NewClient {
         name: format!("bench {number}"),
         kind: ClientKind::BackOffice,
-        jwks: json!({"keys": [Jwk::of(key.verifying_key().as_bytes())]}),
+        jwks: Some(key_set(&key)),
+        jwks_uri: None,
         scope: "system/*.rs".parse().context("the scope")?,
         password: password.clone(),
         totp: None,
     };
     let call = auth.to(auth::register_client()).json(&new).bearer(tokens.access_token.expose());
     let client: ClientView = call.fetch().await.context("a program was not registered")?;
-    let server = auth.to(auth::show_authorization_server()).fetch().await?;
-    Ok(Program {
-        id: client.id.to_string(),
-        endpoint: server.token_endpoint,
-        signer: Signer::new(&key),
-        random: random.clone(),
-        token: SecretText::new(String::new()),
-        left: TOKENS,
-    })
+    let key = Key::of(client.id.to_string(), &key, auth, random).await?;
+    Ok(Program { key, token: SecretText::new(String::new()), left: TOKENS })
+}
+
+/// The set that holds this key's public half.
+pub fn key_set(key: &SigningKey) -> serde_json::Value {
+    json!({"keys": [Jwk::of(key.verifying_key().as_bytes())]})
 }
 
 impl Program {
@@ -103,7 +107,8 @@ impl Program {
         let Some(left) = self.left.checked_sub(1) else { return Ok(false) };
         self.left = left;
         let call = auth.to(auth::grant_token()).once();
-        let given: TokenResponse = self.prove(call, &[("grant_type", "client_credentials")])?.fetch().await?;
+        let call = self.key.prove(call, &[("grant_type", "client_credentials")])?;
+        let given: TokenResponse = call.fetch().await?;
         self.token = given.access_token;
         Ok(true)
     }
@@ -111,20 +116,32 @@ impl Program {
     /// Asks whether the last token is good.
     pub async fn introspect(&mut self, auth: &Endpoint) -> Result<()> {
         let call = auth.to(auth::introspect_token()).once();
-        self.prove(call, &[("token", self.token.expose())])?.fetch().await?;
+        self.key.prove(call, &[("token", self.token.expose())])?.fetch().await?;
         Ok(())
     }
+}
 
-    /// The call with these fields and a fresh assertion. Nothing in it needs an escape but what is escaped here.
-    fn prove<A>(&self, call: Call<A>, fields: &[(&str, &str)]) -> Result<Call<A>> {
+impl Key {
+    /// Of who is called `id`.
+    pub async fn of(id: String, key: &SigningKey, auth: &Endpoint, random: &Random) -> Result<Self> {
+        let server = auth.to(auth::show_authorization_server()).fetch().await?;
+        Ok(Self { id, endpoint: server.token_endpoint, signer: Signer::new(key), random: random.clone() })
+    }
+
+    /// A fresh assertion.
+    pub fn assertion(&self) -> Result<SecretText> {
         let now = Clock::system().now().seconds();
         let claims = json!({
             "iss": self.id, "sub": self.id, "aud": self.endpoint, "iat": now, "exp": now + 240,
             "jti": hex::encode(self.random.bytes::<16>()),
         });
-        let assertion = self.signer.sign("JWT", &claims)?;
-        let mut form =
-            format!("client_assertion_type={}&client_assertion={assertion}", JWT_BEARER.replace(':', "%3A"));
+        Ok(SecretText::new(self.signer.sign("JWT", &claims)?))
+    }
+
+    /// The call with these fields and a fresh assertion. Nothing in it needs an escape but what is escaped here.
+    pub fn prove<A>(&self, call: Call<A>, fields: &[(&str, &str)]) -> Result<Call<A>> {
+        let (kind, assertion) = (JWT_BEARER.replace(':', "%3A"), self.assertion()?);
+        let mut form = format!("client_assertion_type={kind}&client_assertion={}", assertion.expose());
         for (name, value) in fields {
             form.push_str(&format!("&{name}={value}"));
         }
@@ -133,7 +150,7 @@ impl Program {
 }
 
 /// The operator's password and session.
-async fn operator(auth: &Endpoint, stack: &Stack) -> Result<(SecretText, Tokens)> {
+pub async fn operator(auth: &Endpoint, stack: &Stack) -> Result<(SecretText, Tokens)> {
     #[derive(serde::Deserialize)]
     struct Logins {
         operators: Vec<Login>,

@@ -2,6 +2,7 @@
 
 use anyhow::Result;
 use hbc_app::Settings;
+use hbc_client::outgoing::OutgoingSettings;
 use hbc_ledger::config::{PeerAddress, VerifyMode};
 use hbc_service::ServerSettings;
 use hbc_service::config::SecretFile;
@@ -87,6 +88,7 @@ impl Plan<'_> {
             sessions: hbc_auth::SessionSettings::default(),
             // A deployment has a page for apps once somebody made one.
             apps: None,
+            outgoing: OutgoingSettings::default(),
             // A browser takes `localhost` for safe without a certificate, and no number for a domain.
             webauthn: Some(hbc_auth::WebauthnSettings {
                 rp_id: "localhost".to_owned(),

@@ -25,6 +25,10 @@ pub struct NewApp {
     /// Its public keys, a JWK Set, where it can keep a secret (`private_key_jwt`); absent for a public client (RFC 6749 §2.1).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub jwks: Option<Value>,
+    /// In place of `jwks`: where such a set is (RFC 7591 §2), an `https` address that anybody can reach. It is what operators sign
+    /// for, whichever keys are there.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub jwks_uri: Option<String>,
     /// The most that it may ask for.
     pub scope: Scopes,
     /// The operator's password, which unwraps the signing key.
@@ -47,6 +51,12 @@ pub struct AppView {
     pub redirect_uris: Vec<String>,
     /// Whether it proves itself with a key of its own.
     pub confidential: bool,
+    /// Where that key is, if it is at an address.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub jwks_uri: Option<String>,
+    /// When that address was asked last and answered.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub jwks_fetched_at: Option<Timestamp>,
     /// The most that it may ask for.
     pub scope: Scopes,
     /// `pending` until enough operators signed, `suspended` once it was ended: that is for ever.

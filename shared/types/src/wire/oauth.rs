@@ -42,7 +42,12 @@ pub struct NewClient {
     /// What it is.
     pub kind: ClientKind,
     /// Its public keys, a JWK Set (RFC 7517 §5): one to five, each with its `kid`.
-    pub jwks: Value,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub jwks: Option<Value>,
+    /// In place of `jwks`: where such a set is (RFC 7591 §2), an `https` address that anybody can reach. It is fetched now, and
+    /// again when the program names a key that is not in it, or after an hour.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub jwks_uri: Option<String>,
     /// The most that it may ask for.
     pub scope: Scopes,
     /// The agency's password: whoever has the keys reads as the agency does.
@@ -57,7 +62,11 @@ pub struct NewClient {
 #[serde(deny_unknown_fields)]
 pub struct NewClientKeys {
     /// A JWK Set, as at the registration.
-    pub jwks: Value,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub jwks: Option<Value>,
+    /// In place of `jwks`: where it is, as at the registration.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub jwks_uri: Option<String>,
     /// The agency's password.
     pub password: SecretText,
     /// Second factor, where set up.
@@ -83,8 +92,14 @@ pub struct ClientView {
     pub name: String,
     /// What it is.
     pub kind: ClientKind,
-    /// Its keys.
+    /// Its keys; where it has an address for them, those that were found there last.
     pub keys: Vec<ClientKeyView>,
+    /// That address.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub jwks_uri: Option<String>,
+    /// When it was asked last and answered.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub jwks_fetched_at: Option<Timestamp>,
     /// The most that it may ask for.
     pub scope: Scopes,
     /// When it was registered.

@@ -21,8 +21,8 @@ pub struct Config {
     pub auth_url: String,
     /// Where access-policy answers.
     pub access_policy_url: String,
-    /// The URLs under which `/fhir` is reached (`https://records.example/fhir`): a reference that begins with one is
-    /// read like a relative one.
+    /// The URLs under which `/fhir` is reached (`https://records.example/fhir`), beside the one that a request comes by: a
+    /// reference that begins with one is read like a relative one.
     #[serde(default)]
     pub fhir_bases: Vec<String>,
     /// The page where patients answer third-party apps, as auth has it; absent where there is none.

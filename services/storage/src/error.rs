@@ -11,9 +11,9 @@ use hbc_types::problem::Slug;
 
 use crate::domain::blob::BlobError;
 use crate::domain::bundle::BundleError;
-use crate::domain::issue::Issue;
+use crate::domain::definitions::SchemaError;
+use crate::domain::issue::{Fault, Issue};
 use crate::domain::quota::QuotaError;
-use crate::domain::validation::SchemaError;
 use hbc_types::json::JsonError;
 
 /// A request that is not done.
@@ -213,10 +213,17 @@ fn bundle_problem(error: BundleError) -> Problem {
     }
 }
 
-/// `invalid_input` with one field an issue.
+/// One field an issue. What is wrong with what was sent counts first.
 #[must_use]
 pub fn issues_problem(issues: &[Issue]) -> Problem {
-    issues.iter().fold(Problem::new(Slug::InvalidInput), |problem, issue| {
+    let has = |fault: Fault| issues.iter().any(|issue| issue.fault == fault);
+    let slug = match () {
+        () if has(Fault::Form) => Slug::InvalidInput,
+        () if has(Fault::Several) => Slug::PreconditionFailed,
+        () if has(Fault::Stays) => Slug::Conflict,
+        () => Slug::InvalidInput,
+    };
+    issues.iter().fold(Problem::new(slug), |problem, issue| {
         problem.field(issue.expression.clone(), issue.message.clone())
     })
 }

@@ -75,6 +75,6 @@ impl Service for Storage {
     }
 
     fn serve(server: ServerBuilder) -> ServerBuilder {
-        server.dialect(routes::fhir_dialect()).inflates().cross_origin(&["/fhir"])
+        server.dialect(routes::fhir_dialect()).restful("/fhir").inflates().cross_origin(&["/fhir"])
     }
 }

@@ -6,7 +6,7 @@ use std::panic::AssertUnwindSafe;
 use actix_web::body::{BoxBody, MessageBody};
 use actix_web::dev::{Payload, ServiceRequest, ServiceResponse};
 use actix_web::http::header::{self, HeaderMap, HeaderName, HeaderValue};
-use actix_web::http::{Method, StatusCode};
+use actix_web::http::{Method, StatusCode, Uri};
 use actix_web::middleware::Next;
 use actix_web::{FromRequest, HttpMessage, HttpRequest, HttpResponse, ResponseError, web};
 use futures_util::FutureExt;
@@ -42,6 +42,7 @@ pub(crate) struct Edge {
     pub(crate) dialect: Option<Dialect>,
     pub(crate) open_reads: bool,
     pub(crate) cross_origin: &'static [&'static str],
+    pub(crate) restful: Option<&'static str>,
 }
 
 /// Another form of problems for the paths under one prefix, such as FHIR's OperationOutcome or OAuth's errors.
@@ -84,10 +85,14 @@ pub(crate) async fn around<B: MessageBody + 'static>(
         return Err(Problem::new(Slug::Internal).into());
     };
     let context = context(request.headers(), &edge.random);
+    let sent_method = request.method().clone();
+    if let Some(prefix) = edge.restful {
+        make_restful(&mut request, prefix);
+    }
     request.extensions_mut().insert(RequestId(context.request_id.clone()));
     let route = request.match_pattern().unwrap_or_else(|| "unmatched".to_owned());
     // A client may invent methods: they must not become labels without end.
-    let method = match request.method().as_str() {
+    let method = match sent_method.as_str() {
         known @ ("GET" | "HEAD" | "POST" | "PUT" | "PATCH" | "DELETE" | "OPTIONS") => known.to_owned(),
         _ => "other".to_owned(),
     };
@@ -166,6 +171,30 @@ async fn run<B: MessageBody + 'static>(
             tracing::error!("A handler panicked");
             Err(Problem::new(Slug::Internal))
         }
+    }
+}
+
+/// Below `prefix`, a HEAD is handled as the GET that it stands for (the connection knows that no body is wanted), and a path
+/// without the slashes at its end.
+fn make_restful(request: &mut ServiceRequest, prefix: &str) {
+    let below =
+        request.path().strip_prefix(prefix).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'));
+    if !below {
+        return;
+    }
+    if request.method() == Method::HEAD {
+        request.head_mut().method = Method::GET;
+    }
+    let path = request.path().trim_end_matches('/');
+    if path.len() == request.path().len() {
+        return;
+    }
+    let query = request.uri().query().map(|query| format!("?{query}")).unwrap_or_default();
+    let mut parts = request.uri().clone().into_parts();
+    parts.path_and_query = format!("{path}{query}").parse().ok();
+    if let Ok(uri) = Uri::from_parts(parts) {
+        request.match_info_mut().get_mut().update(&uri);
+        request.head_mut().uri = uri;
     }
 }
 

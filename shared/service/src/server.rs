@@ -88,6 +88,7 @@ pub struct ServerBuilder {
     open_reads: bool,
     cross_origin: &'static [&'static str],
     inflates: bool,
+    restful: Option<&'static str>,
 }
 
 impl std::fmt::Debug for ServerBuilder {
@@ -147,6 +148,12 @@ impl ServerBuilder {
     /// send is a token of their own; nothing here is believed for where a browser sends it from.
     pub const fn cross_origin(mut self, prefixes: &'static [&'static str]) -> Self {
         self.cross_origin = prefixes;
+        self
+    }
+
+    /// Below this path a HEAD is answered like a GET, without its body, and a slash at the end means nothing.
+    pub const fn restful(mut self, prefix: &'static str) -> Self {
+        self.restful = Some(prefix);
         self
     }
 
@@ -222,6 +229,7 @@ impl Parts {
             dialect: builder.dialect,
             open_reads: builder.open_reads,
             cross_origin: builder.cross_origin,
+            restful: builder.restful,
         };
         let limit = builder.settings.body_limit_bytes;
         let budget = Budget::new("bodies", builder.settings.bodies_in_flight_bytes, limit);
@@ -363,6 +371,7 @@ impl Server {
             open_reads: false,
             cross_origin: &[],
             inflates: false,
+            restful: None,
         }
     }
 

@@ -33,6 +33,8 @@ impl JsonError {
     }
 }
 
+const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
+
 const TOO_MUCH: &str = "too many values";
 
 /// A JSON value with the bytes it stands on.
@@ -105,6 +107,12 @@ impl<'a> Node<'a> {
 pub fn parse(bytes: &[u8]) -> Result<Node<'_>, JsonError> {
     let text = std::str::from_utf8(bytes)
         .map_err(|error| JsonError { offset: error.valid_up_to(), reason: "not UTF-8" })?;
+    if bytes.starts_with(BYTE_ORDER_MARK) {
+        return Err(JsonError {
+            offset: 0,
+            reason: "a byte order mark is no JSON (RFC 8259 §8.1): leave it out",
+        });
+    }
     let mut reader = Reader { bytes, text, at: 0, values: 0 };
     let node = reader.value(0)?;
     reader.space();

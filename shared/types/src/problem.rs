@@ -83,6 +83,8 @@ problems! {
     NotFound = "not_found", 404, "Not found", false;
     /// The resource exists but not this method.
     MethodNotAllowed = "method_not_allowed", 405, "Method not allowed", false;
+    /// None of the representations that the client takes is given here.
+    NotAcceptable = "not_acceptable", 406, "Not given in a form that is accepted", false;
     /// The state does not allow it.
     Conflict = "conflict", 409, "Conflicts with the present state", false;
     /// The same was accepted before.

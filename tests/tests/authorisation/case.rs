@@ -227,7 +227,9 @@ impl Expected {
             Self::Nothing => {
                 let body = reply.json();
                 let items = body.get("items").or_else(|| body.get("entry")).and_then(Value::as_array);
-                reply.status == 200 && items.is_some_and(Vec::is_empty)
+                // FHIR has no empty arrays: a searchset of nothing has no entries at all.
+                let nothing = items.map_or(body["resourceType"] == "Bundle", Vec::is_empty);
+                reply.status == 200 && nothing
             }
         }
     }

@@ -1,12 +1,12 @@
-//! The FHIR schemas are compiled before the first upload needs them.
+//! The FHIR definitions are read before the first upload needs them.
 
 use super::blocking;
-use crate::domain::validation;
+use crate::domain::definitions::definitions;
 
-/// Compiles them, and rests.
+/// Reads them, and rests.
 pub async fn run() {
-    if blocking(validation::warm_up).await.is_err() {
-        tracing::error!("The FHIR schemas cannot be compiled: uploads will be refused");
+    if blocking(|| definitions().map(|_made| ())).await.is_err() {
+        tracing::error!("The FHIR definitions cannot be read: uploads will be refused");
     }
     std::future::pending::<()>().await;
 }

@@ -17,13 +17,14 @@ use hbc_types::labels::Category;
 use hbc_types::wire::access::Labels;
 use serde_json::{Map, Value};
 
-use crate::domain::index::Identifier;
+use crate::domain::criteria::{self, Criteria};
+use crate::domain::definitions::SchemaError;
 use crate::domain::issue::Issue;
 use crate::domain::overlay::OverlayError;
 use crate::domain::reference::{Bases, Target};
-use crate::domain::resource::{Resource, ResourceError};
+use crate::domain::resource::{self, Resource, ResourceError};
 use crate::domain::subjects::References;
-use crate::domain::validation::{SchemaError, validators};
+use crate::domain::validation;
 use hbc_types::json::{JsonError, Kind, Node};
 
 pub use plan::{Draft, Known, Outcome, Plan, Setting, check_form, plan};
@@ -34,60 +35,13 @@ pub const MAX_ENTRIES: usize = 10_000;
 /// Different conditions, conditional references and patients' identifiers of one bundle at most: each is looked up.
 pub const MAX_CONDITIONS: usize = 10_000;
 
-/// `Type?identifier=system|value`: the one kind of condition that is understood.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Criteria {
-    /// The resource type.
-    pub kind: String,
-    /// The identifier that is looked for.
-    pub identifier: Identifier,
-}
-
-impl Criteria {
-    /// Parses `identifier=system|value` for a type.
-    #[must_use]
-    pub fn parse(kind: &str, query: &str) -> Option<Self> {
-        classify::type_category(kind)?;
-        let value = decode(query.strip_prefix("identifier=")?)?;
-        if value.is_empty() || query.contains('&') {
-            return None;
-        }
-        let (system, value) = value.split_once('|').unwrap_or(("", &value));
-        let identifier = Identifier { system: system.to_owned(), value: value.to_owned() };
-        Some(Self { kind: kind.to_owned(), identifier })
-    }
-
-    fn of_reference(target: &Target) -> Option<Self> {
-        match target {
-            Target::Search { kind, query } => Self::parse(kind, query),
-            _ => None,
-        }
-    }
-
-    fn of_patient(identifier: &Identifier) -> Self {
-        Self { kind: "Patient".to_owned(), identifier: identifier.clone() }
-    }
-}
-
-/// Percent-decoding of a query value; `+` stays as it is, because Synthea writes queries unescaped. A `%` without its two
-/// digits is refused.
-fn decode(text: &str) -> Option<String> {
-    let is_whole = |rest: &str| {
-        rest.as_bytes().first_chunk::<2>().is_some_and(|digits| digits.iter().all(u8::is_ascii_hexdigit))
-    };
-    if !text.split('%').skip(1).all(is_whole) {
-        return None;
-    }
-    percent_encoding::percent_decode_str(text).decode_utf8().ok().map(std::borrow::Cow::into_owned)
-}
-
 /// Why a body is no bundle that can be worked on.
 #[derive(Debug, thiserror::Error)]
 pub enum BundleError {
     /// Not JSON.
     #[error("the body is not acceptable JSON: {0}")]
     Json(#[from] JsonError),
-    /// Not valid, as a whole.
+    /// Not acceptable, as a whole.
     #[error("the bundle is not valid")]
     Invalid(Vec<Issue>),
     /// Too many entries.
@@ -136,7 +90,7 @@ pub struct Bundle {
 }
 
 fn one_issue(expression: impl Into<String>, message: impl Into<String>) -> Vec<Issue> {
-    vec![Issue { expression: expression.into(), message: message.into() }]
+    vec![Issue::new(expression, message)]
 }
 
 impl Bundle {
@@ -157,20 +111,20 @@ impl Bundle {
         if items.len() > MAX_ENTRIES {
             return Err(BundleError::TooLarge);
         }
-        let issues = validators()?.check_envelope(&envelope(body, node))?;
+        let issues = validation::check_envelope(&envelope(body, node))?;
         if !issues.is_empty() {
             return Err(BundleError::Invalid(issues));
         }
         let mut entries = Vec::with_capacity(items.len());
-        for item in items {
-            entries.push(Entry::read(body, item, bases)?);
+        for (index, item) in items.iter().enumerate() {
+            entries.push(Entry::read(body, item, bases, &format!("Bundle.entry[{index}]"))?);
         }
         Self::of(kind, entries)
     }
 
     fn of(kind: BundleKind, entries: Vec<Entry>) -> Result<Self, BundleError> {
         let criteria = criteria(&entries);
-        if criteria.len() > MAX_CONDITIONS {
+        if criteria.iter().map(|criteria| criteria.any.len()).sum::<usize>() > MAX_CONDITIONS {
             return Err(BundleError::TooManyConditions);
         }
         Ok(Self { kind, entries, criteria })
@@ -183,7 +137,8 @@ impl Bundle {
         condition: Option<Criteria>,
         bases: &Bases,
     ) -> Result<Self, BundleError> {
-        let resource = read_resource(body, node, bases)?;
+        let kind = node.get_text("resourceType").unwrap_or("Resource");
+        let resource = read_resource(body, node, bases, kind)?;
         let entry = Entry { full_url: None, resource, condition };
         Self::of(BundleKind::Transaction, vec![entry])
     }
@@ -281,10 +236,7 @@ fn envelope(body: &[u8], node: &Node<'_>) -> Value {
         }
         Kind::Array(items) => items.iter().map(|item| envelope(body, item)).collect(),
         Kind::Text(text) => Value::from(text.as_ref()),
-        Kind::Plain => {
-            let plain = body.get(node.span.clone()).unwrap_or_default();
-            serde_json::from_slice(plain).unwrap_or_default()
-        }
+        Kind::Plain => resource::value(body, node),
     }
 }
 
@@ -292,8 +244,9 @@ fn read_resource(
     body: &[u8],
     node: &Node<'_>,
     bases: &Bases,
+    place: &str,
 ) -> Result<Result<Resource, Vec<Issue>>, BundleError> {
-    match Resource::read(body, node, bases) {
+    match Resource::read(body, node, bases, place) {
         Ok(resource) => Ok(Ok(resource)),
         Err(ResourceError::Invalid(issues)) => Ok(Err(issues)),
         Err(ResourceError::Schema(error)) => Err(error.into()),
@@ -301,14 +254,15 @@ fn read_resource(
 }
 
 impl Entry {
-    fn read(body: &[u8], node: &Node<'_>, bases: &Bases) -> Result<Self, BundleError> {
+    /// Reads an entry, which stands at `place`.
+    fn read(body: &[u8], node: &Node<'_>, bases: &Bases, place: &str) -> Result<Self, BundleError> {
         let full_url = node.get_text("fullUrl").map(|url| {
             // Whatever it is, it is a name: one that is no reference stands for itself.
             Target::parse(url, bases).key().unwrap_or_else(|| url.to_owned())
         });
         let refused = |expression: &str, message: &str| Self {
             full_url: full_url.clone(),
-            resource: Err(one_issue(expression, message)),
+            resource: Err(one_issue(format!("{place}.{expression}"), message)),
             condition: None,
         };
         let Some(request) = node.get("request") else { return Ok(refused("request", "is required")) };
@@ -324,15 +278,16 @@ impl Entry {
             Some(query) => match Criteria::parse(kind, query) {
                 Some(criteria) => Some(criteria),
                 None => {
-                    return Ok(refused(
-                        "request.ifNoneExist",
-                        "only `identifier=system|value` is understood",
-                    ));
+                    return Ok(refused("request.ifNoneExist", criteria::FORM));
                 }
             },
             None => None,
         };
-        Ok(Self { full_url, resource: read_resource(body, resource, bases)?, condition })
+        Ok(Self {
+            full_url,
+            resource: read_resource(body, resource, bases, &format!("{place}.resource"))?,
+            condition,
+        })
     }
 }
 

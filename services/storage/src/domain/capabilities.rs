@@ -93,7 +93,7 @@ mod tests {
         let about =
             About::with_tokens_of("https://auth.example/", Some("https://portal.example/oauth/authorize"));
         let statement: Value = serde_json::from_slice(&about.capabilities).unwrap();
-        assert_eq!(crate::domain::validation::validators().unwrap().check(&statement).unwrap(), []);
+        assert_eq!(crate::domain::validation::check(&statement, "CapabilityStatement").unwrap(), []);
         assert_eq!(about.authorization.token_endpoint, "https://auth.example/oauth/token");
     }
 }

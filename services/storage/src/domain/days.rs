@@ -8,6 +8,8 @@
 use serde_json::Value;
 use time::{Date, Duration, Month};
 
+use crate::domain::moment::Span;
+
 /// Elements that tell when something happened, in the order in which they are believed.
 const ELEMENTS: [&str; 22] = [
     "effectiveDateTime",
@@ -38,6 +40,15 @@ const ELEMENTS: [&str; 22] = [
 /// do not know a day; the record keeps what they wrote.
 const ANCHORED: std::ops::RangeInclusive<i32> = -62_091..=2_932_896;
 
+/// How the index writes that there is no first or last day. (FHIR has no year 0000.)
+pub const OPEN: (&str, &str) = ("0000-01-01", "9999-12-31");
+
+/// When what a resource tells of happened, to the instant.
+#[must_use]
+pub fn span(resource: &Value) -> Option<Span> {
+    ELEMENTS.iter().find_map(|name| Span::of(resource.get(*name)?))
+}
+
 /// A first and a last day, first ≤ last.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Days {
@@ -48,7 +59,7 @@ pub struct Days {
 }
 
 impl Days {
-    /// The days of a FHIR date, dateTime or instant: `2021`, `2021-04`, `2021-04-03…`.
+    /// The days of a FHIR date, dateTime or instant as it is written: `2021`, `2021-04`, `2021-04-03…`.
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
         let year: i32 = text.get(..4)?.parse().ok()?;
@@ -60,6 +71,9 @@ impl Days {
             return Some(Self { first: day(year, month, 1)?, last: month_end(year, month)? });
         };
         let number: u8 = rest.strip_prefix('-')?.get(..2)?.parse().ok()?;
+        if !rest.get(3..).is_some_and(|rest| rest.is_empty() || rest.starts_with('T')) {
+            return None;
+        }
         let only = day(year, month, number)?;
         Some(Self { first: only, last: only })
     }
@@ -77,6 +91,17 @@ impl Days {
             }
             _ => None,
         })
+    }
+
+    /// As the index keeps them: a period with an open end reaches to the end of time, one with an open beginning from its
+    /// beginning on.
+    #[must_use]
+    pub fn indexed(self, span: Option<Span>) -> (String, String) {
+        match span {
+            Some(Span(None, _)) => (OPEN.0.to_owned(), text(self.last)),
+            Some(Span(_, None)) => (text(self.first), OPEN.1.to_owned()),
+            _ => (text(self.first), text(self.last)),
+        }
     }
 
     /// Both spans in one.
@@ -148,7 +173,7 @@ mod tests {
         assert_eq!(shown(Days::parse("2020").unwrap()), pair("2020-01-01", "2020-12-31"));
         assert_eq!(shown(Days::parse("2020-02").unwrap()), pair("2020-02-01", "2020-02-29"));
         assert_eq!(shown(Days::parse("2020-02-03T10:00:00Z").unwrap()), pair("2020-02-03", "2020-02-03"));
-        for wrong in ["", "20", "2020-13", "2020-02-30", "2020/01", "x"] {
+        for wrong in ["", "20", "2020-13", "2020-02-30", "2020/01", "x", "2020-02-03garbage"] {
             assert_eq!(Days::parse(wrong), None, "{wrong}");
         }
     }

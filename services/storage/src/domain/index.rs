@@ -21,7 +21,12 @@ use serde::{Deserialize, Serialize};
 use sha2::Sha256;
 use zeroize::Zeroizing;
 
+use crate::domain::moment::Span;
+
 const NONCE: usize = 12;
+
+/// How records are indexed now. One that was indexed in an earlier way is brought up to date when it is read.
+pub const VERSION: u32 = 1;
 
 /// A keyed hash of a value, 32 hex digits.
 pub type Token = String;
@@ -71,6 +76,9 @@ pub struct RowSecret {
     /// Media type of the received bytes.
     #[serde(rename = "m")]
     pub media_type: String,
+    /// When what it tells of happened, to the instant.
+    #[serde(rename = "w", default, skip_serializing_if = "Option::is_none")]
+    pub when: Option<Span>,
 }
 
 impl IndexKey {
@@ -125,6 +133,40 @@ impl IndexKey {
         self.token("identifier", &[patient.as_str(), kind, system, value])
     }
 
+    /// What a search for identifiers looks up, scoped to the patient.
+    #[must_use]
+    pub fn sought(&self, patient: &PatientId, kind: &str, sought: &Sought) -> Token {
+        match sought {
+            Sought::Exact(identifier) => self.identifier(patient, kind, identifier),
+            Sought::Value(value) => self.token("identifier-value", &[patient.as_str(), kind, value]),
+            Sought::System(system) => self.token("identifier-system", &[patient.as_str(), kind, system]),
+        }
+    }
+
+    /// All that a record is found by.
+    #[must_use]
+    pub fn search(
+        &self,
+        patient: &PatientId,
+        kind: &str,
+        identifiers: &[Identifier],
+        codes: &[(String, String)],
+    ) -> Vec<Token> {
+        let sought = identifiers.iter().flat_map(Sought::all);
+        let codes = codes.iter().map(|(system, code)| self.code(patient, system, code));
+        let mut tokens: Vec<Token> =
+            sought.map(|sought| self.sought(patient, kind, &sought)).chain(codes).collect();
+        tokens.sort_unstable();
+        tokens.dedup();
+        tokens
+    }
+
+    /// A condition of a type, whatever it is.
+    #[must_use]
+    pub fn criteria(&self, patient: &PatientId, kind: &str, condition: &str) -> Token {
+        self.token("criteria", &[patient.as_str(), kind, condition])
+    }
+
     /// A condition, under which one record is created for each label set: whoever creates it, or one of each author where
     /// `author` is given.
     #[must_use]
@@ -132,14 +174,20 @@ impl IndexKey {
         &self,
         patient: &PatientId,
         kind: &str,
-        identifier: &Identifier,
+        condition: Condition<'_>,
         labels: Labels,
         author: Option<&AccountId>,
     ) -> Token {
-        let Identifier { system, value } = identifier;
         let Labels { category, sensitivity } = labels;
         let author = author.map_or("", AccountId::as_str);
-        let parts = [patient.as_str(), kind, system, value, category.code(), sensitivity.code(), author];
+        let rest = [category.code(), sensitivity.code(), author];
+        let parts: Vec<&str> = match condition {
+            Condition::Identifier(Identifier { system, value }) => {
+                [patient.as_str(), kind, system, value].into_iter().chain(rest).collect()
+            }
+            // One part less: no such text is one of the others.
+            Condition::Any(text) => [patient.as_str(), kind, text].into_iter().chain(rest).collect(),
+        };
         self.token("condition", &parts)
     }
 
@@ -179,6 +227,35 @@ pub struct Identifier {
     pub system: String,
     /// The value.
     pub value: String,
+}
+
+/// What a search for identifiers names.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Sought {
+    /// `system|value`, or `|value`: of that system, or of none.
+    Exact(Identifier),
+    /// `value`: of whatever system.
+    Value(String),
+    /// `system|`: whatever value.
+    System(String),
+}
+
+impl Sought {
+    /// All that name an identifier.
+    pub fn all(identifier: &Identifier) -> impl Iterator<Item = Self> {
+        let Identifier { system, value } = identifier.clone();
+        let of_system = (!system.is_empty()).then_some(Self::System(system));
+        [Self::Exact(identifier.clone()), Self::Value(value)].into_iter().chain(of_system)
+    }
+}
+
+/// Under what a record is created once.
+#[derive(Clone, Copy, Debug)]
+pub enum Condition<'c> {
+    /// One identifier.
+    Identifier(&'c Identifier),
+    /// Anything else, in one spelling.
+    Any(&'c str),
 }
 
 #[cfg(test)]

@@ -10,15 +10,27 @@ pub struct Issues(Vec<Issue>);
 impl Issues {
     /// One more, unless there are enough.
     pub fn push(&mut self, issue: impl FnOnce() -> Issue) {
-        if self.0.len() < MAX_ISSUES {
+        if !self.is_full() {
             self.0.push(issue());
         }
     }
 
-    /// Those that were kept.
+    /// Whether no more are kept.
+    #[must_use]
+    pub const fn is_full(&self) -> bool {
+        self.0.len() >= MAX_ISSUES
+    }
+
+    /// Those that were kept, each once.
     #[must_use]
     pub fn into_vec(self) -> Vec<Issue> {
-        self.0
+        let mut once: Vec<Issue> = Vec::with_capacity(self.0.len());
+        for issue in self.0 {
+            if !once.contains(&issue) {
+                once.push(issue);
+            }
+        }
+        once
     }
 }
 
@@ -29,6 +41,28 @@ pub struct Issue {
     pub expression: String,
     /// What is wrong, lowercase, without a full stop.
     pub message: String,
+    /// What kind of fault it is.
+    pub fault: Fault,
+}
+
+/// What kind of fault it is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Fault {
+    /// What was sent is not acceptable.
+    #[default]
+    Form,
+    /// Several records meet a condition that one may meet.
+    Several,
+    /// Another version of it is there, and it stays.
+    Stays,
+}
+
+impl Issue {
+    /// A fault at a place.
+    #[must_use]
+    pub fn new(expression: impl Into<String>, message: impl Into<String>) -> Self {
+        Self { expression: expression.into(), message: message.into(), fault: Fault::Form }
+    }
 }
 
 #[cfg(test)]
@@ -41,7 +75,7 @@ mod tests {
         for index in 0..1_000_000 {
             issues.push(|| {
                 made += 1;
-                Issue { expression: index.to_string(), message: String::new() }
+                Issue::new(index.to_string(), "")
             });
         }
         assert_eq!((issues.into_vec().len(), made), (MAX_ISSUES, MAX_ISSUES));

@@ -94,6 +94,16 @@ impl Overlay {
         Ok(applied)
     }
 
+    /// With some texts replaced by others.
+    #[must_use]
+    pub fn with_texts(&self, change: impl Fn(&str) -> Option<String>) -> Self {
+        let changed = self.0.iter().map(|replacement| {
+            let text = change(&replacement.text).unwrap_or_else(|| replacement.text.clone());
+            Replacement { text, ..*replacement }
+        });
+        Self(changed.collect())
+    }
+
     /// The replacements.
     #[must_use]
     pub fn replacements(&self) -> &[Replacement] {

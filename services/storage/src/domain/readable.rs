@@ -40,6 +40,12 @@ impl Readable {
         self.limits.get(&labels).is_some_and(|before| before.is_none_or(|before| created_at < before))
     }
 
+    /// The instant before which a record so labelled must have been created, if there is one.
+    #[must_use]
+    pub fn before(&self, labels: Labels) -> Option<Timestamp> {
+        self.limits.get(&labels).copied().flatten()
+    }
+
     /// Whether every record so labelled may be read, those to come too.
     #[must_use]
     pub fn covers_all(&self, labels: Labels) -> bool {

@@ -18,6 +18,14 @@ impl Bases {
         Self(urls.into_iter().filter_map(authority_and_path).map(|url| format!("{url}/")).collect())
     }
 
+    /// These, and one more.
+    #[must_use]
+    pub fn and(&self, url: &str) -> Self {
+        let mut all = self.clone();
+        all.0.extend(Self::new([url]).0.into_iter().filter(|base| !self.0.contains(base)));
+        all
+    }
+
     /// What follows the base in one of the own URLs.
     fn relative(&self, url: &str) -> Option<String> {
         let url = authority_and_path(url)?;
@@ -110,8 +118,10 @@ impl Target {
     }
 
     fn absolute(text: &str) -> Self {
+        // Whatever another server finds by it is a matter of that server.
         if let Some((url, query)) = text.split_once('?') {
-            return Self::Search { kind: url.to_owned(), query: query.to_owned() };
+            let url = authority_and_path(url).unwrap_or_else(|| url.to_owned());
+            return Self::Foreign { url: format!("{url}?{query}"), kind: None };
         }
         let without_version = text.split("/_history").next().unwrap_or_default();
         let Some(url) = authority_and_path(without_version) else { return Self::Unknown };
@@ -212,17 +222,32 @@ mod tests {
             "https://records.example.evil/fhir/Patient/x",
             "https://evil/fhir/Patient/x",
             "https://evil/?https://records.example/fhir/Patient/x",
+            "https://evil/fhir/Patient?identifier=urn:ssn|1",
+            "http://example.org/lookup?id=5",
             "fhir/Patient/x",
             "//records.example/fhir/Patient/x",
             "../Patient/x",
         ] {
             let found = parse(text);
-            assert!(matches!(found, Target::Foreign { .. } | Target::Search { .. }), "{text}: {found:?}");
+            assert!(matches!(found, Target::Foreign { .. }), "{text}: {found:?}");
         }
         let versioned = parse("http://Other.example/fhir/Patient/7/_history/2");
         assert_eq!(versioned, parse("https://other.example/fhir/Patient/7/"));
         assert_eq!(versioned.kind(), Some("Patient"));
         assert_eq!(parse("http://other.example/people/7").kind(), None);
+    }
+
+    #[test]
+    fn the_url_that_a_request_came_by_is_an_own_one() {
+        let bases = Bases::new(["https://records.example/fhir"]).and("http://localhost:7104/fhir");
+        let own = Target::Own { kind: "Patient", id: "x".to_owned() };
+        for text in ["http://localhost:7104/fhir/Patient/x", "https://records.example/fhir/Patient/x"] {
+            assert_eq!(Target::parse(text, &bases), own, "{text}");
+        }
+        assert!(matches!(
+            Target::parse("http://localhost:7105/fhir/Patient/x", &bases),
+            Target::Foreign { .. }
+        ));
     }
 
     #[test]

@@ -2,26 +2,39 @@
 
 use std::ops::Range;
 
-use hbc_types::Timestamp;
 use hbc_types::classify;
-use hbc_types::ids::RecordId;
+use hbc_types::ids::{PatientId, RecordId};
 use hbc_types::wire::access::Labels;
+use hbc_types::{Digest, Timestamp};
 use serde_json::Value;
 
-use crate::domain::days::Days;
+use crate::domain::days::{self, Days};
+use crate::domain::definitions::SchemaError;
 use crate::domain::index::Identifier;
 use crate::domain::issue::Issue;
+use crate::domain::moment::Span;
 use crate::domain::overlay::{Overlay, OverlayError, Replacement};
 use crate::domain::reference::Bases;
-use crate::domain::subjects::{Reference, References};
-use crate::domain::validation::{SchemaError, validators};
+use crate::domain::subjects::{Form, Reference, References};
+use crate::domain::validation;
 use hbc_types::json::{Kind, Node};
+
+/// What documents are called where FHIR resources name their type.
+pub const DOCUMENT: &str = "Document";
+
+/// The id by which FHIR knows a record of an account: a Patient's is the account's.
+#[must_use]
+pub fn fhir_id<'a>(kind: &str, record: &'a RecordId, patient: &'a PatientId) -> &'a str {
+    if kind == "Patient" && !patient.is_directory() { patient.as_str() } else { record.as_str() }
+}
 
 /// A valid resource, described.
 #[derive(Clone, Debug)]
 pub struct Resource {
     /// Its type.
     pub kind: String,
+    /// Where it stands in what was sent, as FHIRPath.
+    pub place: String,
     /// Its bytes in the request's body.
     pub received: Range<usize>,
     /// The `id` it came with.
@@ -34,8 +47,12 @@ pub struct Resource {
     pub codes: Vec<(String, String)>,
     /// Its labels.
     pub labels: Labels,
+    /// SHA-256 of its bytes, of a Patient: whether it is the one that is there already is told by it.
+    pub digest: Option<Digest>,
     /// Its clinical days.
     pub days: Option<Days>,
+    /// When what it tells of happened, to the instant.
+    pub when: Option<Span>,
     edits: Edits,
 }
 
@@ -74,31 +91,39 @@ pub enum ResourceError {
 }
 
 impl Resource {
-    /// Reads and validates the resource at `node` of `body`.
-    pub fn read(body: &[u8], node: &Node<'_>, bases: &Bases) -> Result<Self, ResourceError> {
-        let invalid = |message: &str| {
-            let issue = Issue { expression: "resourceType".to_owned(), message: message.to_owned() };
-            ResourceError::Invalid(vec![issue])
-        };
+    /// Reads and validates the resource at `node` of `body`, which stands at `place`; nothing is said of its type where it has
+    /// none.
+    pub fn read(body: &[u8], node: &Node<'_>, bases: &Bases, place: &str) -> Result<Self, ResourceError> {
         let bytes = body.get(node.span.clone()).unwrap_or_default();
-        let value: Value = serde_json::from_slice(bytes).map_err(|_json| invalid("is no resource"))?;
-        let issues = validators()?.check(&value)?;
+        // What JSON allows and no number of ours holds is told at its place.
+        let value: Value = serde_json::from_slice(bytes).unwrap_or_else(|_number| value(body, node));
+        let issues = validation::check(&value, place)?;
         if !issues.is_empty() {
             return Err(ResourceError::Invalid(issues));
         }
-        let kind = node.get_text("resourceType").ok_or_else(|| invalid("is required"))?.to_owned();
-        Ok(Self::describe(node, &value, kind, bases))
+        let kind = node.get_text("resourceType").unwrap_or_default().to_owned();
+        let digest = (kind == "Patient").then(|| Digest::of(bytes));
+        Ok(Self { digest, ..Self::describe((body, node), &value, kind, bases, place) })
     }
 
-    fn describe(node: &Node<'_>, value: &Value, kind: String, bases: &Bases) -> Self {
+    fn describe(
+        (body, node): (&[u8], &Node<'_>),
+        value: &Value,
+        kind: String,
+        bases: &Bases,
+        place: &str,
+    ) -> Self {
         Self {
             received: node.span.clone(),
             logical_id: node.get_text("id").map(str::to_owned),
-            references: References::of(node, bases),
+            place: place.to_owned(),
+            digest: None,
+            references: References::of(body, node, bases, place),
             identifiers: identifiers(value),
             codes: codes(value),
             labels: classify::labels(value),
             days: Days::of(value),
+            when: days::span(value),
             edits: Edits::of(node),
             kind,
         }
@@ -107,7 +132,7 @@ impl Resource {
     /// The overlay that gives it its id, version and time, and its references the targets that `resolve` knows.
     pub fn overlay(
         &self,
-        id: &RecordId,
+        id: &str,
         version: u32,
         updated: Timestamp,
         mut resolve: impl FnMut(&Reference) -> Option<String>,
@@ -119,7 +144,9 @@ impl Resource {
             // What is replaced whole needs no reference in it.
             let gone = edited.iter().any(|span| span.contains(&reference.span.start));
             if let Some(target) = target.filter(|_| !gone) {
-                replacements.push(replace(&reference.span, quoted(&target)));
+                // In a narrative it is a part of a string, and has nothing in it that is escaped.
+                let text = if reference.form == Form::Narrative { target } else { quoted(&target) };
+                replacements.push(replace(&reference.span, text));
             }
         }
         Overlay::new(replacements, self.received.len() as u64)
@@ -152,8 +179,8 @@ impl Edits {
         self.id.iter().chain(one).chain(two)
     }
 
-    fn replacements(&self, id: &RecordId, version: u32, updated: Timestamp) -> Vec<Replacement> {
-        let id = quoted(id.as_str());
+    fn replacements(&self, id: &str, version: u32, updated: Timestamp) -> Vec<Replacement> {
+        let id = quoted(id);
         let (version, updated) = (quoted(&version.to_string()), quoted(&updated.to_string()));
         let mut all = Vec::new();
         let mut at_open = String::new();
@@ -203,14 +230,14 @@ fn replace(span: &Range<usize>, text: String) -> Replacement {
 pub fn mended(
     received: &[u8],
     stored: &Overlay,
-    id: &RecordId,
+    id: &str,
     version: u32,
     updated: Timestamp,
 ) -> Option<Vec<u8>> {
     let node = hbc_types::json::parse(received).ok()?;
     let edits = Edits::of(&node);
     let mut replacements = edits.replacements(id, version, updated);
-    let references = References::of(&node, &Bases::default());
+    let references = References::of(received, &node, &Bases::default(), "");
     let at = |replacement: &Replacement| {
         let is = |reference: &&Reference| reference.span.start as u64 == replacement.offset;
         replacement.length > 0 && references.all.iter().any(|reference| is(&reference))
@@ -218,6 +245,22 @@ pub fn mended(
     replacements.extend(stored.replacements().iter().filter(|replacement| at(replacement)).cloned());
     let overlay = Overlay::new(replacements, received.len() as u64).ok()?;
     overlay.apply(received).ok().filter(|applied| is_json(applied))
+}
+
+/// A value of `body` whose numbers may be beyond all that is kept: such a one stands as its text, where no text may stand.
+#[must_use]
+pub fn value(body: &[u8], node: &Node<'_>) -> Value {
+    match &node.kind {
+        Kind::Object(members) => Value::Object(
+            members.iter().map(|(name, member)| (name.to_string(), value(body, member))).collect(),
+        ),
+        Kind::Array(items) => items.iter().map(|item| value(body, item)).collect(),
+        Kind::Text(text) => Value::from(text.as_ref()),
+        Kind::Plain => {
+            let plain = body.get(node.span.clone()).unwrap_or_default();
+            serde_json::from_slice(plain).unwrap_or_else(|_number| String::from_utf8_lossy(plain).into())
+        }
+    }
 }
 
 /// Whether the bytes are one JSON value.
@@ -231,7 +274,9 @@ fn quoted(text: &str) -> String {
     Value::from(text).to_string()
 }
 
-fn identifiers(resource: &Value) -> Vec<Identifier> {
+/// The identifiers of a resource.
+#[must_use]
+pub fn identifiers(resource: &Value) -> Vec<Identifier> {
     let one_or_many = match resource.get("identifier") {
         Some(Value::Array(items)) => items.as_slice(),
         Some(one) => std::slice::from_ref(one),
@@ -253,7 +298,8 @@ fn identifiers(resource: &Value) -> Vec<Identifier> {
 }
 
 /// Codings of the elements that say what the resource is about.
-fn codes(resource: &Value) -> Vec<(String, String)> {
+#[must_use]
+pub fn codes(resource: &Value) -> Vec<(String, String)> {
     let concepts = ["code", "medicationCodeableConcept", "vaccineCode", "type"];
     let mut found: Vec<(String, String)> = concepts
         .iter()
@@ -285,10 +331,10 @@ mod tests {
 
     fn applied(text: &str) -> Value {
         let node = json::parse(text.as_bytes()).unwrap();
-        let resource = Resource::read(text.as_bytes(), &node, &Bases::default()).unwrap();
+        let resource = Resource::read(text.as_bytes(), &node, &Bases::default(), "Observation").unwrap();
         let id = RecordId::random(&Random::seeded(1));
         let overlay = resource
-            .overlay(&id, 1, Timestamp::from_ms(0), |reference| {
+            .overlay(id.as_str(), 1, Timestamp::from_ms(0), |reference| {
                 (reference.target == Target::Urn("urn:uuid:1".to_owned())).then(|| "Patient/x".to_owned())
             })
             .unwrap();
@@ -303,7 +349,7 @@ mod tests {
     #[test]
     fn id_and_meta_are_laid_over_every_shape() {
         applied(r#"{"resourceType":"Patient"}"#);
-        applied(r#"{ "id" : "a\u0062", "resourceType":"Patient", "meta": { } }"#);
+        applied(r#"{ "id" : "a\u0062", "resourceType":"Patient", "meta": { "source" : "urn:x" } }"#);
         let kept =
             applied(r#"{"resourceType":"Patient","meta":{"versionId":"7","profile":["http://p"]},"id":"x"}"#);
         assert_eq!(kept["meta"]["profile"][0], "http://p");
@@ -318,7 +364,7 @@ mod tests {
             "subject":{"reference":"urn:uuid:1","display":"d"},
             "performer":[{"reference":"Practitioner?identifier=a|b"}], "valueQuantity": {"value": 0.10}}"#;
         let node = json::parse(text.as_bytes()).unwrap();
-        let resource = Resource::read(text.as_bytes(), &node, &Bases::default()).unwrap();
+        let resource = Resource::read(text.as_bytes(), &node, &Bases::default(), "Observation").unwrap();
         let found: Vec<_> =
             resource.references.all.iter().map(|found| (found.path.as_str(), found.subject)).collect();
         assert_eq!(found, [("Observation.subject", true), ("Observation.performer[0]", false)]);
@@ -345,7 +391,7 @@ mod tests {
         )
         .unwrap();
         assert!(!is_json(&stored.apply(received).unwrap()));
-        let applied = mended(received, &stored, &id, 1, Timestamp::from_ms(0)).unwrap();
+        let applied = mended(received, &stored, id.as_str(), 1, Timestamp::from_ms(0)).unwrap();
         assert!(applied.ends_with(b"\"n\":0.10}"), "numbers stay as they were written");
         let value: Value = serde_json::from_slice(&applied).unwrap();
         assert_eq!(
@@ -396,17 +442,17 @@ mod tests {
             resource["resourceType"] = Value::from("Observation");
             let text = resource.to_string();
             let node = json::parse(text.as_bytes()).unwrap();
-            let described = Resource::describe(&node, &resource, "Observation".to_owned(), &Bases::default());
+            let described = Resource::describe((text.as_bytes(), &node), &resource, "Observation".to_owned(), &Bases::default(), "Observation");
             let id = RecordId::random(&Random::seeded(1));
             let overlay =
-                described.overlay(&id, 3, Timestamp::from_ms(0), |_| Some("Patient/x".to_owned())).unwrap();
+                described.overlay(id.as_str(), 3, Timestamp::from_ms(0), |_| Some("Patient/x".to_owned())).unwrap();
             let applied = overlay.apply(text.as_bytes()).unwrap();
             prop_assert!(is_json(&applied), "{}", String::from_utf8_lossy(&applied));
             let value: Value = serde_json::from_slice(&applied).unwrap();
             prop_assert_eq!(&value["id"], id.as_str());
             prop_assert_eq!(&value["meta"]["versionId"], "3");
             prop_assert_eq!(&value["meta"]["lastUpdated"], "1970-01-01T00:00:00.000Z");
-            let again = mended(text.as_bytes(), &overlay, &id, 3, Timestamp::from_ms(0)).unwrap();
+            let again = mended(text.as_bytes(), &overlay, id.as_str(), 3, Timestamp::from_ms(0)).unwrap();
             prop_assert_eq!(serde_json::from_slice::<Value>(&again).unwrap(), value);
         }
     }

@@ -9,7 +9,9 @@ use std::ops::Range;
 
 use hbc_types::json::{Kind, Node};
 
+use crate::domain::definitions::{Definition, Definitions, Element, Role, Shape, definitions};
 use crate::domain::index::Identifier;
+use crate::domain::primitive::Primitive;
 use crate::domain::reference::{Bases, Target, resource_type};
 
 /// Types with the elements that say whose a resource of the type is. The types that are absent belong to nobody, or (as
@@ -98,10 +100,21 @@ pub struct Reference {
     pub path: String,
     /// Whether it says whose this is.
     pub subject: bool,
-    /// Whether it is a plain `url` that counts only if it names an entry of the same bundle.
-    pub url: bool,
+    /// What kind of element it is.
+    pub form: Form,
     /// The resource among [`References::inner`] whose fragments it means; nothing for the outermost one.
     pub holder: Option<usize>,
+}
+
+/// What kind of element names a resource.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Form {
+    /// A Reference.
+    Reference,
+    /// A uri, url, oid or uuid: it counts only if it names an entry of the same bundle.
+    Link,
+    /// A link in a narrative, likewise: a part of a JSON string.
+    Narrative,
 }
 
 /// An element that says whose this is by an identifier alone.
@@ -144,12 +157,14 @@ pub struct References {
 }
 
 impl References {
-    /// Of a resource.
+    /// Of the resource at `node` of `body`, which stands at `place`.
     #[must_use]
-    pub fn of(node: &Node<'_>, bases: &Bases) -> Self {
-        let mut walk = Walk { start: node.span.start, bases, found: Self::default() };
+    pub fn of(body: &[u8], node: &Node<'_>, bases: &Bases, place: &str) -> Self {
+        let all = definitions().ok();
+        let mut walk = Walk { body, start: node.span.start, bases, all, found: Self::default() };
         let kind = node.get_text("resourceType").unwrap_or_default();
-        walk.object(node, &Place { kind, path: kind.to_owned(), within: String::new(), holder: None });
+        let of = walk.all.and_then(|all| all.resource(kind));
+        walk.object(node, &Place { kind, of, path: place.to_owned(), within: String::new(), holder: None });
         walk.found
     }
 
@@ -168,6 +183,8 @@ impl References {
 struct Place<'p> {
     /// Type of the resource.
     kind: &'p str,
+    /// What stands here, where it is known.
+    of: Option<&'static Definition>,
     /// FHIRPath from the outermost resource on.
     path: String,
     /// Elements from the resource on, without positions in lists.
@@ -177,8 +194,10 @@ struct Place<'p> {
 }
 
 struct Walk<'w> {
+    body: &'w [u8],
     start: usize,
     bases: &'w Bases,
+    all: Option<&'static Definitions>,
     found: References,
 }
 
@@ -189,22 +208,65 @@ impl Walk<'_> {
             self.logical(node, &place.path);
         }
         for (name, member) in node.members() {
-            if let (Kind::Text(text), "reference" | "url") = (&member.kind, name.as_ref()) {
-                self.found.all.push(Reference {
-                    span: member.span.start - self.start..member.span.end - self.start,
-                    target: Target::parse(text, self.bases),
-                    path: place.path.clone(),
-                    subject: subject && name == "reference",
-                    url: name == "url",
-                    holder: place.holder,
-                });
+            let element = place.of.and_then(|of| of.elements.get(name.as_ref()));
+            if let Kind::Text(text) = &member.kind {
+                if name == "reference" && place.of.is_none_or(|of| of.role == Role::Reference) {
+                    self.found(member.span.clone(), text, place, (subject, Form::Reference));
+                } else if let Some(Element { shape: Shape::Primitive(primitive), .. }) = element {
+                    self.link(*primitive, name, (member, text), place);
+                }
                 continue;
             }
             let within =
                 if place.within.is_empty() { name.to_string() } else { format!("{}.{name}", place.within) };
-            let path = format!("{}.{name}", place.path);
-            let inside = Place { kind: place.kind, path, within, holder: place.holder };
+            let path = format!("{}.{}", place.path, element.map_or(name.as_ref(), |element| &element.name));
+            let of = self.all.zip(element).and_then(|(all, element)| all.of(&element.shape));
+            let inside = Place { kind: place.kind, of, path, within, holder: place.holder };
             self.member(node, name, member, inside);
+        }
+    }
+
+    fn found(&mut self, span: Range<usize>, text: &str, place: &Place<'_>, (subject, form): (bool, Form)) {
+        self.found.all.push(Reference {
+            span: span.start - self.start..span.end - self.start,
+            target: Target::parse(text, self.bases),
+            path: place.path.clone(),
+            subject,
+            form,
+            holder: place.holder,
+        });
+    }
+
+    /// What FHIR names beside references: "elements of type uri, url, oid, uuid", and links in the narrative. What is called
+    /// by a canonical URL, and the name of an extension, stay; of a uri only a `urn:` can stand for an entry alone.
+    ///
+    /// Source: <https://hl7.org/fhir/R4/http.html#trules>.
+    fn link(
+        &mut self,
+        primitive: Primitive,
+        name: &str,
+        (member, text): (&Node<'_>, &str),
+        place: &Place<'_>,
+    ) {
+        let is_own_name = name == "fullUrl"
+            || (name == "url"
+                && (place.within.is_empty() || place.of.is_some_and(|of| of.role == Role::Extension)));
+        let is_urn = || text.get(..4).is_some_and(|start| start.eq_ignore_ascii_case("urn:"));
+        match primitive {
+            Primitive::Xhtml => {
+                let raw = self.body.get(member.span.clone()).and_then(|raw| std::str::from_utf8(raw).ok());
+                for (span, text) in raw.into_iter().flat_map(narrative_links) {
+                    let span = member.span.start + span.start..member.span.start + span.end;
+                    self.found(span, text, place, (false, Form::Narrative));
+                }
+            }
+            Primitive::Url if !is_own_name => {
+                self.found(member.span.clone(), text, place, (false, Form::Link));
+            }
+            Primitive::Uri | Primitive::Oid | Primitive::Uuid if !is_own_name && is_urn() => {
+                self.found(member.span.clone(), text, place, (false, Form::Link));
+            }
+            _ => {}
         }
     }
 
@@ -247,7 +309,8 @@ impl Walk<'_> {
             identifiers: identifiers(node),
         });
         let holder = if contained { place.holder } else { Some(own) };
-        self.object(node, &Place { kind, path: place.path, within: String::new(), holder });
+        let of = self.all.and_then(|all| all.resource(kind));
+        self.object(node, &Place { kind, of, path: place.path, within: String::new(), holder });
     }
 
     fn logical(&mut self, node: &Node<'_>, path: &str) {
@@ -256,6 +319,27 @@ impl Walk<'_> {
             self.found.logical.push(Logical { path: path.to_owned(), kind, identifier });
         }
     }
+}
+
+/// The values of `href` and `src` in XHTML as it is written in JSON, with their places there.
+fn narrative_links(raw: &str) -> Vec<(Range<usize>, &str)> {
+    let mut found = Vec::new();
+    for attribute in ["href=", "src="] {
+        for (at, _) in raw.match_indices(attribute) {
+            let rest = raw.get(at + attribute.len()..).unwrap_or_default();
+            let Some(quote) = ["\\\"", "'"].into_iter().find(|quote| rest.starts_with(quote)) else {
+                continue;
+            };
+            let Some((value, _)) = rest.get(quote.len()..).and_then(|rest| rest.split_once(quote)) else {
+                continue;
+            };
+            let start = at + attribute.len() + quote.len();
+            if !value.is_empty() && !value.contains('\\') {
+                found.push((start..start + value.len(), value));
+            }
+        }
+    }
+    found
 }
 
 fn identifier(node: &Node<'_>) -> Option<Identifier> {
@@ -317,7 +401,7 @@ mod tests {
             {"resource":{"resourceType":"Appointment","participant":[{"actor":{"reference":"Patient/1"}}],
                 "reasonReference":[{"reference":"urn:uuid:a"}]}}]}"##;
         let node = hbc_types::json::parse(text).unwrap();
-        let found = References::of(&node, &Bases::default());
+        let found = References::of(text, &node, &Bases::default(), "Bundle");
         let seen: Vec<_> = found.all.iter().map(|found| (found.path.as_str(), found.subject)).collect();
         assert_eq!(
             seen,

@@ -19,9 +19,12 @@ use hbc_types::wire::access::{AdmissionRequest, Labels};
 use crate::app::{App, blocking};
 use crate::domain::author::Author;
 use crate::domain::bundle::{
-    Asks, Bundle, Criteria, Draft, Known, Outcome, Plan, Setting, check_form, only_creates, plan,
+    Asks, Bundle, Draft, Known, Outcome, Plan, Setting, check_form, only_creates, plan,
 };
+use crate::domain::criteria::Criteria;
 use crate::domain::readable::{Readable, every_sensitivity};
+use crate::domain::reference::Bases;
+use crate::domain::resource::fhir_id;
 use crate::error::Error;
 use crate::flows::upload::{self, Stored, Upload};
 use crate::store::TrustedRow;
@@ -30,6 +33,9 @@ use hbc_types::json;
 /// How often an upload is planned anew because a conflicting request created one of its conditional records first.
 const ATTEMPTS: usize = 5;
 
+/// Records of one identifier that are looked at, at most.
+const MOST_MET: usize = 1_000;
+
 /// What became of a request.
 #[derive(Clone, Debug)]
 pub struct Created {
@@ -37,30 +43,43 @@ pub struct Created {
     pub outcomes: Vec<Outcome>,
     /// The records that were written, in the order that [`Outcome::Created`] counts.
     pub stored: Vec<Stored>,
+    /// Of which account.
+    pub account: PatientId,
     /// When.
     pub now: Timestamp,
+    /// When those that existed were written.
+    pub existing: HashMap<RecordId, Timestamp>,
     /// The applied form, where one resource was written.
     pub applied: Option<Bytes>,
 }
 
 impl Created {
-    /// The record of an outcome, with whether it was written now.
+    /// The record of an outcome, by its type and the id that FHIR knows it by, with whether it was written now, and when it was
+    /// written.
     #[must_use]
-    pub fn record<'a>(&'a self, outcome: &'a Outcome) -> Option<(&'a str, &'a RecordId, bool)> {
-        match outcome {
+    pub fn record<'a>(&'a self, outcome: &'a Outcome) -> Option<(&'a str, &'a str, bool, Timestamp)> {
+        let (kind, id, new, at) = match outcome {
             Outcome::Created(index) => {
-                self.stored.get(*index).map(|stored| (stored.kind.as_str(), &stored.id, true))
+                self.stored.get(*index).map(|stored| (stored.kind.as_str(), &stored.id, true, self.now))?
             }
-            Outcome::Existing { kind, id } => Some((kind, id, false)),
-            Outcome::Refused(_) => None,
-        }
+            Outcome::Existing { kind, id } => {
+                // One that stands for another entry of this request is written now.
+                (kind.as_str(), id, false, self.existing.get(id).copied().unwrap_or(self.now))
+            }
+            Outcome::Refused(_) => return None,
+        };
+        Some((kind, fhir_id(kind, id, &self.account), new, at))
     }
 }
 
-/// Reads a bundle and validates its resources; a client's must be within its `scope`.
-pub async fn read_bundle(app: &App, body: Bytes, scope: Option<Scopes>) -> Result<Bundle, Error> {
+/// Reads a bundle and validates its resources; a client's must be within its `scope`. References below `bases` are own ones.
+pub async fn read_bundle(
+    app: &App,
+    body: Bytes,
+    bases: Bases,
+    scope: Option<Scopes>,
+) -> Result<Bundle, Error> {
     let _turn = app.parsing.turn(None, body.len() as u64).await;
-    let app = app.clone();
     blocking(move || {
         let node = json::parse(&body)?;
         if let Some(scope) = scope
@@ -68,7 +87,7 @@ pub async fn read_bundle(app: &App, body: Bytes, scope: Option<Scopes>) -> Resul
         {
             return Err(Error::InsufficientScope);
         }
-        let bundle = Bundle::read(&body, &node, &app.bases)?;
+        let bundle = Bundle::read(&body, &node, &bases)?;
         check_form(&bundle)?;
         Ok::<Bundle, Error>(bundle)
     })
@@ -79,17 +98,20 @@ pub async fn read_bundle(app: &App, body: Bytes, scope: Option<Scopes>) -> Resul
 pub async fn read_single(
     app: &App,
     body: Bytes,
+    bases: Bases,
     kind: String,
     condition: Option<Criteria>,
 ) -> Result<Bundle, Error> {
     let _turn = app.parsing.turn(None, body.len() as u64).await;
-    let app = app.clone();
     blocking(move || {
         let node = json::parse(&body)?;
         if node.get_text("resourceType") != Some(kind.as_str()) {
             return Err(Error::invalid("resourceType", format!("must be `{kind}`")));
         }
-        let bundle = Bundle::single(&body, &node, condition, &app.bases)?;
+        if kind == "Bundle" && matches!(node.get_text("type"), Some("batch" | "transaction")) {
+            return Err(Error::invalid("Bundle.type", "is worked on, not kept: send it to `/fhir`"));
+        }
+        let bundle = Bundle::single(&body, &node, condition, &bases)?;
         check_form(&bundle)?;
         Ok(bundle)
     })
@@ -170,10 +192,13 @@ pub async fn create(
             [only] => applied(body, only),
             _ => None,
         };
+        let existing = written_before(app, &outcomes).await?;
         let created = |stored: &[Stored]| Created {
             outcomes: outcomes.clone(),
             stored: stored.to_vec(),
+            account: author.account.clone(),
             now,
+            existing: existing.clone(),
             applied: applied.clone(),
         };
         if drafts.is_empty() {
@@ -192,6 +217,19 @@ pub async fn create(
             outcome => return Ok(created(&outcome?)),
         }
     }
+}
+
+/// When the records that outcomes found were written.
+async fn written_before(app: &App, outcomes: &[Outcome]) -> Result<HashMap<RecordId, Timestamp>, Error> {
+    let existing = outcomes.iter().filter_map(|outcome| match outcome {
+        Outcome::Existing { id, .. } => Some(id.clone()),
+        Outcome::Created(_) | Outcome::Refused(_) => None,
+    });
+    let mut ids: Vec<RecordId> = existing.collect();
+    ids.sort();
+    ids.dedup();
+    let stored = app.store.records(&ids).await?;
+    Ok(stored.into_iter().map(|stored| (stored.row.id, stored.row.created_at)).collect())
 }
 
 fn applied(body: &Bytes, draft: &Draft) -> Option<Bytes> {
@@ -222,32 +260,45 @@ async fn look_up(app: &App, author: &Author, bundle: &Bundle, readable: &Readabl
         true => None,
         false => app.store.patient_record(&app.index.patient(account)).await?,
     };
-    let mut tokens = HashMap::new();
+    let mut tokens: HashMap<String, Vec<(bool, &Criteria)>> = HashMap::new();
     for criteria in &bundle.criteria {
-        let mut token = |scope: &PatientId| {
-            let token = app.index.identifier(scope, &criteria.kind, &criteria.identifier);
-            tokens.insert(token, (scope.is_directory(), criteria.clone()));
+        let text = criteria.text();
+        let mut look_in = |scope: &PatientId| {
+            let sought = criteria.any.iter().map(|sought| app.index.sought(scope, &criteria.kind, sought));
+            // What was created under the same condition meets it, whatever it says of itself.
+            let same =
+                criteria.identifier().is_none().then(|| app.index.criteria(scope, &criteria.kind, &text));
+            for token in sought.chain(same) {
+                tokens.entry(token).or_default().push((scope.is_directory(), criteria));
+            }
         };
-        token(account);
+        look_in(account);
         if classify::type_category(&criteria.kind) == Some(Category::Directory) {
-            token(&directory);
+            look_in(&directory);
         }
     }
     let wanted: Vec<String> = tokens.keys().cloned().collect();
-    let found = app.store.find_identified(&wanted).await?;
-    let of_account = |token: &String| tokens.get(token).is_some_and(|(directory, _)| !directory);
+    let mut found = app.store.find_identified(&wanted).await?;
+    for records in found.values_mut() {
+        records.sort();
+        records.truncate(MOST_MET);
+    }
+    let of_account =
+        |token: &String| tokens.get(token).into_iter().flatten().any(|(directory, _)| !directory);
     let met = found.iter().filter(|(token, _)| of_account(token)).flat_map(|(_, records)| records);
     let open = open_to(app, author, readable, met.chain(&patient).cloned().collect()).await?;
     let mut matches: HashMap<Criteria, Vec<RecordId>> = HashMap::new();
     let mut listed: HashMap<Criteria, Vec<RecordId>> = HashMap::new();
     for (token, records) in found {
-        match tokens.get(&token) {
-            Some((true, criteria)) => listed.entry(criteria.clone()).or_default().extend(records),
-            Some((false, criteria)) => {
-                let records = records.into_iter().filter(|record| open.contains(record));
-                matches.entry(criteria.clone()).or_default().extend(records);
-            }
-            None => {}
+        for (directory, criteria) in tokens.get(&token).into_iter().flatten() {
+            let (of, records): (_, Vec<&RecordId>) = match directory {
+                true => (&mut listed, records.iter().collect()),
+                false => (&mut matches, records.iter().filter(|record| open.contains(record)).collect()),
+            };
+            let known = of.entry((*criteria).clone()).or_default();
+            known.extend(records.into_iter().cloned());
+            known.sort();
+            known.dedup();
         }
     }
     for (criteria, records) in listed {
@@ -261,7 +312,20 @@ async fn look_up(app: &App, author: &Author, bundle: &Bundle, readable: &Readabl
     let normal = Labels { category: Category::Demographics, sensitivity: Sensitivity::Normal };
     let patient_hidden = !account.is_directory()
         && patient.as_ref().map_or(!readable.covers_all(normal), |patient| !open.contains(patient));
-    Ok(Known { matches, patient: patient.filter(|_| !patient_hidden), patient_hidden })
+    let patient = patient.filter(|_| !patient_hidden);
+    let sent = bundle
+        .entries
+        .iter()
+        .any(|entry| entry.resource.as_ref().is_ok_and(|resource| resource.kind == "Patient"));
+    let patient_received = match patient.as_ref().filter(|_| sent) {
+        Some(patient) => app.store.record(patient, None).await?,
+        None => None,
+    };
+    let patient_received = match patient_received {
+        Some(stored) => Some(TrustedRow::open(&app.index, stored)?.secret.received),
+        None => None,
+    };
+    Ok(Known { matches, patient, patient_received, patient_hidden })
 }
 
 /// The oldest of some records.

@@ -3,4 +3,5 @@
 
 pub mod create;
 pub mod read;
+pub mod reindex;
 pub mod upload;

@@ -12,20 +12,23 @@ use futures_util::future::try_join_all;
 use futures_util::stream::{self, Stream};
 use hbc_chain::merkle;
 use hbc_service::Problem;
-use hbc_types::Digest;
 use hbc_types::hash::{self, RecordFacts};
 use hbc_types::ids::{AccountId, PatientId, RecordId};
 use hbc_types::purpose::{Action, Purpose};
 use hbc_types::secret::{Bytes as PublicBytes, Key32, SecretText};
 use hbc_types::wire::access::{DecisionAnswer, DecisionRequest, Labels, UnwrapItem, UnwrapRequest};
+use hbc_types::{Digest, Timestamp};
 
 use crate::app::{App, blocking};
+use crate::domain::days;
 use crate::domain::index::Token;
+use crate::domain::moment::Span;
 use crate::domain::overlay::Overlay;
 use crate::domain::readable::{Readable, every_sensitivity};
-use crate::domain::resource::{is_json, mended};
+use crate::domain::resource::{fhir_id, is_json, mended};
 use crate::domain::{encryption, plaintext};
 use crate::error::Error;
+use crate::flows::reindex;
 use crate::store::{Filter, TrustedRow};
 use hbc_types::labels::{Category, Sensitivity};
 
@@ -57,12 +60,36 @@ pub struct Opened {
 }
 
 impl Opened {
+    /// When what it tells of happened, by what it says itself.
+    #[must_use]
+    pub fn when(&self) -> Option<Span> {
+        days::span(&serde_json::from_slice(&self.received).ok()?)
+    }
+
+    /// The overlay, in which the account's Patient was called by its record once.
+    fn in_one_name(&self) -> Overlay {
+        let (row, patient) = (&self.trusted.row, &self.trusted.secret.patient);
+        if patient.is_directory() {
+            return self.overlay.clone();
+        }
+        let record = row.id.as_str();
+        self.overlay.with_texts(|text| {
+            let named = text.trim_matches('"').strip_prefix("Patient/");
+            if let Some(id) = named.filter(|id| RecordId::parse(id).is_ok()) {
+                return Some(text.replace(id, patient.as_str()));
+            }
+            (row.kind == "Patient" && text.contains(record)).then(|| text.replace(record, patient.as_str()))
+        })
+    }
+
     /// The form that `/fhir` serves: always JSON, whatever was once taken.
     pub fn applied(&self) -> Result<Vec<u8>, Error> {
-        let row = &self.trusted.row;
-        let applied = self.overlay.apply(&self.received).ok().filter(|applied| is_json(applied));
+        let (row, patient) = (&self.trusted.row, &self.trusted.secret.patient);
+        let overlay = self.in_one_name();
+        let applied = overlay.apply(&self.received).ok().filter(|applied| is_json(applied));
+        let id = fhir_id(&row.kind, &row.id, patient);
         applied
-            .or_else(|| mended(&self.received, &self.overlay, &row.id, row.version, row.created_at))
+            .or_else(|| mended(&self.received, &overlay, id, row.version, row.created_at))
             .ok_or_else(|| Error::integrity("an overlay", row.id.as_str()))
     }
 }
@@ -104,21 +131,37 @@ pub async fn absent(app: &App, reader: &RecordReader) -> Error {
 /// A page of a listing.
 #[derive(Debug)]
 pub struct Listing {
-    /// The rows that the reader may see.
+    /// The rows that the reader may see. Of one that is indexed in an earlier way it is not known yet whether it was then
+    /// when it was asked for.
     pub rows: Vec<TrustedRow>,
-    /// Whether there may be more.
-    pub more: bool,
+    /// The last row that was looked at, if there may be more.
+    pub next: Option<(Timestamp, String)>,
+    /// How many there are in all, if that was asked and is known.
+    pub total: Option<u64>,
     /// Categories that were asked for and that the reader may see nothing of.
     pub left_out: Vec<Category>,
 }
 
-/// A page of the rows that the reader may see. What is asked of access-policy follows from the filter alone, and the chart
-/// is looked at only after the answer: refusals and what is left out are the same for every patient.
+/// Rows that one search by date looks at, at most.
+const MOST_CANDIDATES: usize = 1_000;
+
+/// What a listing runs over.
+struct Range<'r> {
+    patient: &'r PatientId,
+    token: Token,
+    sets: Vec<(Category, Token)>,
+    readable: Readable,
+}
+
+/// A page of the rows that the reader may see, and how many there are if they are `counted`. What is asked of access-policy
+/// follows from the filter alone, and the chart is looked at only after the answer: refusals and what is left out are the same for
+/// every patient. A filter of no rows counts alone.
 pub async fn list(
     app: &App,
     reader: &RecordReader,
     patient: &PatientId,
     filter: &Filter,
+    counted: bool,
 ) -> Result<Listing, Error> {
     let categories = filter.categories();
     let asked = every_sensitivity(categories.iter().copied());
@@ -130,27 +173,73 @@ pub async fn list(
     let sensitivities: HashMap<Token, Sensitivity> =
         Sensitivity::ALL.iter().map(|found| (app.index.sensitivity(patient, *found), *found)).collect();
     let allowed: HashSet<Labels> = readable.labels().collect();
-    let mut sets = Vec::new();
-    for (category, token) in app.store.label_sets(&token).await? {
-        let found = sensitivities.get(&token);
+    let (mut sets, mut total) = (Vec::new(), 0);
+    for (category, set) in app.store.label_sets(&token).await? {
+        let found = sensitivities.get(&set);
         let sensitivity = *found.ok_or_else(|| Error::integrity("a sensitivity", category.code()))?;
-        if allowed.contains(&Labels { category, sensitivity }) {
-            sets.push((category, token));
+        let labels = Labels { category, sensitivity };
+        if !allowed.contains(&labels) {
+            continue;
+        }
+        if counted && filter.dates.is_empty() && filter.categories().contains(&category) {
+            let before = readable.before(labels).unwrap_or(Timestamp::from_ms(i64::MAX));
+            total += app.store.count(&token, (category, &set), before, filter).await?;
+        }
+        sets.push((category, set));
+    }
+    let range = Range { patient, token, sets, readable };
+    let (rows, next) = page(app, &range, filter).await?;
+    let total = match counted {
+        false => None,
+        true if filter.dates.is_empty() => Some(total),
+        true => count_dated(app, &range, filter).await?,
+    };
+    Ok(Listing { rows, next, total, left_out })
+}
+
+/// The next rows of a range, looking at no more than a search may.
+async fn page(
+    app: &App,
+    range: &Range<'_>,
+    filter: &Filter,
+) -> Result<(Vec<TrustedRow>, Option<(Timestamp, String)>), Error> {
+    let (mut shown, mut looked_at) = (Vec::new(), 0);
+    let limit = filter.limit as usize;
+    // One more tells whether there is more.
+    let mut filter = Filter { limit: filter.limit.saturating_add(1), ..filter.clone() };
+    while shown.len() < limit && looked_at < MOST_CANDIDATES {
+        let rows = app.store.list(&range.token, &range.sets, &filter).await?;
+        let ended = rows.len() <= limit;
+        looked_at += rows.len();
+        let mut rows = rows.into_iter();
+        for row in rows.by_ref() {
+            let trusted = TrustedRow::open(&app.index, row)?;
+            if trusted.secret.patient != *range.patient {
+                return Err(Error::integrity("a record's owner", trusted.row.id.as_str()));
+            }
+            filter.after = Some((trusted.row.created_at, trusted.row.id.as_str().to_owned()));
+            let then = trusted.is_outdated() || filter.dates.hold(trusted.secret.when);
+            if then && range.readable.covers(trusted.labels(), trusted.row.created_at) {
+                shown.push(trusted);
+                if shown.len() == limit {
+                    break;
+                }
+            }
+        }
+        if ended && rows.len() == 0 {
+            return Ok((shown, None));
         }
     }
-    let rows = app.store.list(&token, &sets, filter).await?;
-    let more = rows.len() == filter.limit as usize;
-    let mut shown = Vec::with_capacity(rows.len());
-    for row in rows {
-        let trusted = TrustedRow::open(&app.index, row)?;
-        if trusted.secret.patient != *patient {
-            return Err(Error::integrity("a record's owner", trusted.row.id.as_str()));
-        }
-        if readable.covers(trusted.labels(), trusted.row.created_at) {
-            shown.push(trusted);
-        }
-    }
-    Ok(Listing { rows: shown, more, left_out })
+    Ok((shown, filter.after.filter(|_| limit > 0)))
+}
+
+/// How many rows happened when it is asked; nothing if that is too much to look at, or not known yet of one.
+async fn count_dated(app: &App, range: &Range<'_>, filter: &Filter) -> Result<Option<u64>, Error> {
+    let limit = u32::try_from(MOST_CANDIDATES).unwrap_or(u32::MAX);
+    let filter = Filter { after: None, limit, ..filter.clone() };
+    let (rows, next) = page(app, range, &filter).await?;
+    let known = next.is_none() && !rows.iter().any(TrustedRow::is_outdated);
+    Ok(known.then_some(rows.len() as u64))
 }
 
 /// What was opened, and what access-policy said.
@@ -209,7 +298,9 @@ pub async fn open(
         let pairs = allowed.into_iter().zip(slices);
         pairs.map(|((row, key), slice)| decrypt(row, &key, &slice, version)).collect::<Result<_, Error>>()
     });
-    Ok(OpenedAll { records: opened.await?, known: unwrapped.known, rule: unwrapped.rule })
+    let records: Vec<Opened> = opened.await?;
+    reindex::bring_up_to_date(app, &records).await;
+    Ok(OpenedAll { records, known: unwrapped.known, rule: unwrapped.rule })
 }
 
 /// Opens one record. Who may not read it is told so, or that there is nothing; a wrap that opens for nobody was moved

@@ -24,9 +24,9 @@ use hbc_types::{Digest, Timestamp};
 use crate::app::{App, blocking};
 use crate::domain::anchoring::later;
 use crate::domain::author::Author;
-use crate::domain::bundle::{Criteria, Draft};
-use crate::domain::days::{self, Days};
-use crate::domain::index::RowSecret;
+use crate::domain::bundle::Draft;
+use crate::domain::days::Days;
+use crate::domain::index::{self, RowSecret};
 use crate::domain::readable::Readable;
 use crate::domain::segment::{EncryptedRecord, Segment, tag};
 use crate::domain::{encryption, plaintext, quota};
@@ -357,7 +357,7 @@ fn row(
     let (Some(place), Some(record)) = (part.segment.places.get(position), part.records.get(position)) else {
         return Err(Error::Fault("a record without a place"));
     };
-    let (date0, date1) = draft.days.map(|days| (days::text(days.first), days::text(days.last))).unzip();
+    let (date0, date1) = draft.days.map(|days| days.indexed(draft.when)).unzip();
     let position = u32::try_from(position).map_err(|_range| Error::Fault("too many records"))?;
     let secret = RowSecret {
         patient: upload.author.account.clone(),
@@ -368,6 +368,7 @@ fn row(
         encrypted: place.encrypted,
         bytes: draft.received.len() as u64,
         media_type: draft.media_type.clone(),
+        when: draft.when,
     };
     let account = &upload.author.account;
     let mut row = RecordRow {
@@ -388,23 +389,26 @@ fn row(
         created_at: upload.now,
         patient: app.index.patient(account),
         sensitivity: app.index.sensitivity(account, draft.labels.sensitivity),
+        index_version: index::VERSION,
         encrypted: Vec::new(),
     };
     row.encrypted = app
         .index
         .encrypt_row(&row.bound(), &secret, &app.random)
         .map_err(|_never| Error::Fault("a row could not be encrypted"))?;
-    let identifiers =
-        draft.identifiers.iter().map(|identifier| app.index.identifier(account, &draft.kind, identifier));
-    let codes = draft.codes.iter().map(|(system, code)| app.index.code(account, system, code));
+    let mut tokens = app.index.search(account, &draft.kind, &draft.identifiers, &draft.codes);
+    let condition = draft.condition.as_ref().map(|criteria| (criteria, criteria.text()));
+    if let Some((criteria, text)) = condition.as_ref().filter(|(criteria, _)| criteria.identifier().is_none())
+    {
+        tokens.push(app.index.criteria(account, &criteria.kind, text));
+    }
     Ok(NewRecord {
         row,
-        tokens: identifiers.chain(codes).collect(),
-        condition: draft.condition.as_ref().map(|criteria| {
-            let Criteria { kind, identifier } = criteria;
+        tokens,
+        condition: condition.as_ref().map(|(criteria, text)| {
             let shared = account.is_directory() || upload.readable.covers_all(draft.labels);
             let author = Some(&upload.author.caller).filter(|_| !shared);
-            app.index.condition(account, kind, identifier, draft.labels, author)
+            app.index.condition(account, &criteria.kind, criteria.unique(text), draft.labels, author)
         }),
     })
 }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use actix_web::HttpRequest;
 use hbc_client::ledger::Settlement;
-use hbc_service::{Caller, Problem};
+use hbc_service::{Caller, Problem, base_url};
 use hbc_types::account::Role;
 use hbc_types::ids::{AccountId, PatientId};
 use hbc_types::outbox::TransactionState;
@@ -15,6 +15,7 @@ use hbc_types::wire::storage::AnchorState;
 use crate::app::App;
 use crate::domain::author::Author;
 use crate::domain::bundle::Bundle;
+use crate::domain::reference::Bases;
 use crate::flows::read::RecordReader;
 use crate::store::SegmentRow;
 
@@ -25,6 +26,11 @@ const LONGEST_WAIT_SECONDS: u64 = 30;
 pub fn header<'r>(request: &'r HttpRequest, name: &str) -> Result<Option<&'r str>, Problem> {
     let Some(value) = request.headers().get(name) else { return Ok(None) };
     value.to_str().map(Some).map_err(|_not_ascii| Problem::invalid(name, "must be visible ASCII"))
+}
+
+/// The URLs under which `/fhir` is reached: those that are configured, and the one that this request came by.
+pub fn bases(app: &App, request: &HttpRequest) -> Bases {
+    app.bases.and(&format!("{}/fhir", base_url(request)))
 }
 
 /// The account that a request is for: the one that `HBC-Patient` names, or the caller's own.

@@ -13,10 +13,11 @@ use hbc_types::wire::storage::AnchorState;
 
 use crate::app::App;
 use crate::domain::author::Author;
-use crate::domain::bundle::{Bundle, Criteria, Outcome};
+use crate::domain::bundle::{Bundle, Outcome};
+use crate::domain::criteria::{self, Criteria};
 use crate::error::Error;
 use crate::flows::create::{self, Created, Leave};
-use crate::routes::context::{author_by_head, author_of, header, prefer, wait_for};
+use crate::routes::context::{author_by_head, author_of, bases, header, prefer, wait_for};
 use crate::routes::fhir_answer::{
     FhirCaller, FhirProblem, Headers, fhir_headers, is_fhir_json, resource_headers, response_bundle, saved,
     with_headers,
@@ -35,6 +36,9 @@ use crate::routes::fhir_answer::{
             headers(("HBC-Anchor" = AnchorState, description = "Where the new records' anchor stands"),
                 ("HBC-Cid" = String, description = "The IPFS object of the first of them"))),
         (status = 404),
+        (status = 406, description = "The client takes no JSON of FHIR 4.0"),
+        (status = 409, description = "The account has this Patient already, with other content: nothing was changed"),
+        (status = 412, description = "Several records meet a condition, or what a reference names"),
         (status = 429, description = "The account has written as much as it may on one day"),
         (status = 503),
     ))]
@@ -49,7 +53,7 @@ pub async fn upload_bundle(
     is_fhir_json(&request)?;
     let by_head = author_by_head(&request, &caller.0)?;
     let scope = caller.0.client.as_ref().map(|client| client.scope.clone());
-    let bundle = create::read_bundle(&app, body.clone(), scope).await?;
+    let bundle = create::read_bundle(&app, body.clone(), bases(&app, &request), scope).await?;
     let author = by_head.map_or_else(|| author_of(&request, &caller.0, &bundle), Ok)?;
     let leave = create::admit(&app, &author, &bundle).await?;
     let work = async |slot: Slot| {
@@ -79,7 +83,7 @@ pub async fn upload_bundle(
 #[utoipa::path(tag = "fhir", operation_id = "fhir_create", security(("user" = [])),
     request_body(content = serde_json::Value, content_type = "application/fhir+json"),
     params(("type" = String, Path, description = "FHIR R4 resource type"),
-        ("If-None-Exist" = Option<String>, Header, description = "`identifier=system|value`"),
+        ("If-None-Exist" = Option<String>, Header, description = "`identifier=…`: FHIR's token search"),
         ("HBC-Patient" = Option<String>, Header, description = "The account the record is for"),
         ("HBC-Purpose" = Option<String>, Header, description = "Why (HL7 v3 PurposeOfUse)"),
         ("Prefer" = Option<String>, Header, description = "`wait=N`, `return=minimal`"),
@@ -92,6 +96,9 @@ pub async fn upload_bundle(
                 ("HBC-Anchor" = AnchorState, description = "Where its anchor stands"))),
         (status = 200, description = "It exists already", content_type = "application/fhir+json",
             headers(("Location" = String, description = "Where it is read"))),
+        (status = 406, description = "The client takes no JSON of FHIR 4.0"),
+        (status = 409, description = "The account has this Patient already, with other content: nothing was changed"),
+        (status = 412, description = "Several records meet the condition, or what a reference names"),
         (status = 429, description = "The account has written as much as it may on one day"),
         (status = 503),
     ))]
@@ -111,7 +118,7 @@ pub async fn create_resource(
     is_fhir_json(&request)?;
     let by_head = author_by_head(&request, &caller.0)?;
     let condition = condition(&request, &kind)?;
-    let bundle = create::read_single(&app, body.clone(), kind, condition).await?;
+    let bundle = create::read_single(&app, body.clone(), bases(&app, &request), kind, condition).await?;
     let author = by_head.map_or_else(|| author_of(&request, &caller.0, &bundle), Ok)?;
     let leave = create::admit(&app, &author, &bundle).await?;
     let work = async |slot| create_single(&app, &author, &request, &body, (bundle, leave), slot).await;
@@ -141,7 +148,8 @@ async fn create_single(
 
 /// The headers of one created resource.
 fn created_headers(created: &Created, state: AnchorState) -> Headers {
-    let mut headers = resource_headers(1, created.now);
+    let written = created.outcomes.first().and_then(|outcome| created.record(outcome));
+    let mut headers = resource_headers(1, written.map_or(created.now, |(_, _, _, at)| at));
     headers.extend(location(created).map(|place| ("location", place)));
     headers.push(("hbc-anchor", state.code().to_owned()));
     headers.extend(created.stored.first().map(|stored| ("hbc-cid", stored.cid.clone())));
@@ -158,12 +166,12 @@ async fn anchor_state(app: &App, created: &Created, wait: Duration) -> AnchorSta
 
 fn location(created: &Created) -> Option<String> {
     let outcome: &Outcome = created.outcomes.first()?;
-    created.record(outcome).map(|(kind, id, _)| format!("/fhir/{kind}/{id}/_history/1"))
+    created.record(outcome).map(|(kind, id, ..)| format!("/fhir/{kind}/{id}/_history/1"))
 }
 
 fn condition(request: &HttpRequest, kind: &str) -> Result<Option<Criteria>, FhirProblem> {
     let Some(query) = header(request, "If-None-Exist")? else { return Ok(None) };
     let criteria = Criteria::parse(kind, query.trim_start_matches('?'));
-    let refuse = || Error::invalid("If-None-Exist", "only `identifier=system|value` is understood");
+    let refuse = || Error::invalid("If-None-Exist", criteria::FORM);
     Ok(Some(criteria.ok_or_else(refuse)?))
 }

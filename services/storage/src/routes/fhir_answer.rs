@@ -21,6 +21,7 @@ use crate::domain::bundle::{BundleKind, Outcome};
 use crate::domain::issue::Issue;
 use crate::error::{Error, issues_problem};
 use crate::flows::create::Created;
+use crate::routes::negotiation::check_acceptable;
 
 /// The media type of FHIR JSON.
 pub const FHIR_JSON: &str = "application/fhir+json";
@@ -118,7 +119,7 @@ fn issue_code(slug: Slug) -> &'static str {
         401 => "login",
         403 => "forbidden",
         404 => "not-found",
-        405 | 415 => "not-supported",
+        405 | 406 | 415 => "not-supported",
         409 | 412 | 428 => "conflict",
         410 => "deleted",
         413 => "too-long",
@@ -141,6 +142,7 @@ impl FromRequest for FhirCaller {
         let request = request.clone();
         Box::pin(async move {
             let Acting(caller) = caller.await?;
+            check_acceptable(&request)?;
             let within = caller.client.as_ref().is_none_or(|client| {
                 let kind = request.match_info().get("type");
                 let pattern = request.match_pattern();
@@ -246,16 +248,21 @@ pub fn response_bundle(kind: BundleKind, created: &Created) -> String {
         BundleKind::Transaction => "transaction-response",
     };
     let entries: Vec<Value> = created.outcomes.iter().map(|outcome| entry(created, outcome)).collect();
-    json!({"resourceType": "Bundle", "type": kind, "entry": entries}).to_string()
+    let mut bundle = json!({"resourceType": "Bundle", "type": kind});
+    // An array is never empty in FHIR.
+    if let (Value::Object(bundle), false) = (&mut bundle, entries.is_empty()) {
+        bundle.insert("entry".to_owned(), Value::from(entries));
+    }
+    bundle.to_string()
 }
 
 fn entry(created: &Created, entry: &Outcome) -> Value {
     match (created.record(entry), entry) {
-        (Some((kind, id, new)), _) => json!({"response": {
+        (Some((kind, id, new, at)), _) => json!({"response": {
             "status": if new { "201 Created" } else { "200 OK" },
             "location": format!("{kind}/{id}/_history/1"),
             "etag": "W/\"1\"",
-            "lastModified": created.now.to_string(),
+            "lastModified": at.to_string(),
         }}),
         (None, Outcome::Refused(issues)) => refused(issues),
         (None, _) => json!({"response": {"status": "500 Internal Server Error"}}),
@@ -263,7 +270,8 @@ fn entry(created: &Created, entry: &Outcome) -> Value {
 }
 
 fn refused(issues: &[Issue]) -> Value {
-    json!({"response": {"status": "422 Unprocessable Entity", "outcome": outcome(&issues_problem(issues))}})
+    let problem = issues_problem(issues);
+    json!({"response": {"status": problem.status_code().to_string(), "outcome": outcome(&problem)}})
 }
 
 #[cfg(test)]

@@ -5,6 +5,7 @@ use actix_web::http::header::CACHE_CONTROL;
 use actix_web::{HttpRequest, HttpResponse, get, web};
 use hbc_service::openapi::StoreProblems;
 use hbc_service::{Caller, Problem, Public, base_url, paging};
+use hbc_types::Timestamp;
 use hbc_types::classify;
 use hbc_types::ids::{PatientId, RecordId};
 use hbc_types::labels::Category;
@@ -13,13 +14,13 @@ use hbc_types::wire::oauth::AuthorizationServer;
 use serde_json::{Value, json};
 
 use crate::app::App;
-use crate::domain::days::{self, Days};
 use crate::domain::readable::every_sensitivity;
 use crate::domain::reference::Target;
+use crate::domain::resource::{DOCUMENT, fhir_id};
 use crate::flows::read::{self, Listing, Opened};
-use crate::routes::context::{own_patient, reader};
+use crate::routes::context::{bases, own_patient, reader};
 use crate::routes::fhir_answer::{FHIR_JSON, FhirCaller, FhirProblem, resource, suppressed};
-use crate::routes::records::DOCUMENT;
+use crate::routes::negotiation::check_acceptable;
 use crate::routes::records_read::{After, find};
 use crate::store::Filter;
 
@@ -30,10 +31,16 @@ const MOST: u32 = 500;
 
 /// What this server can do.
 #[utoipa::path(tag = "fhir", operation_id = "fhir_metadata", security(()),
-    responses((status = 200, description = "CapabilityStatement", content_type = "application/fhir+json")))]
+    responses((status = 200, description = "CapabilityStatement", content_type = "application/fhir+json"),
+        (status = 406, description = "The client takes no JSON of FHIR 4.0")))]
 #[get("/fhir/metadata")]
-pub async fn metadata(_anybody: Public, app: web::Data<App>) -> HttpResponse {
-    HttpResponse::Ok().content_type(FHIR_JSON).body(app.about.capabilities.clone())
+pub async fn metadata(
+    _anybody: Public,
+    request: HttpRequest,
+    app: web::Data<App>,
+) -> Result<HttpResponse, FhirProblem> {
+    check_acceptable(&request)?;
+    Ok(HttpResponse::Ok().content_type(FHIR_JSON).body(app.about.capabilities.clone()))
 }
 
 /// SMART App Launch configuration: where clients get tokens for this server.
@@ -53,6 +60,7 @@ pub async fn smart_configuration(_anybody: Public, app: web::Data<App>) -> HttpR
         (status = 200, description = "The resource", content_type = "application/fhir+json",
             headers(("ETag" = String, description = "Its version"),
                 ("Last-Modified" = String, description = "When it was created"))),
+        (status = 406, description = "The client takes no JSON of FHIR 4.0"),
         StoreProblems,
     ))]
 #[get("/fhir/{type}/{id}")]
@@ -64,7 +72,7 @@ pub async fn read_resource(
 ) -> Result<HttpResponse, FhirProblem> {
     let (kind, id) = path.into_inner();
     match PatientId::parse(&id) {
-        Ok(account) if kind == "Patient" => patient_resource(&app, &request, &caller.0, &account).await,
+        Ok(account) if kind == "Patient" => patient_resource(&app, &request, &caller.0, &account, None).await,
         _ => one(&app, &request, &caller.0, &kind, &id, None).await,
     }
 }
@@ -72,12 +80,13 @@ pub async fn read_resource(
 /// Reads a version of a resource.
 #[utoipa::path(tag = "fhir", operation_id = "fhir_vread", security(("user" = [])),
     params(("type" = String, Path, description = "FHIR R4 resource type"),
-        ("id" = RecordId, Path, description = "The record"), ("version" = u32, Path, description = "Its version"),
+        ("id" = String, Path, description = "The record, or for Patient the account"), ("version" = u32, Path, description = "Its version"),
         ("HBC-Purpose" = Option<String>, Header, description = "Why (HL7 v3 PurposeOfUse)")),
     responses(
         (status = 200, description = "The resource", content_type = "application/fhir+json",
             headers(("ETag" = String, description = "Its version"),
                 ("Last-Modified" = String, description = "When it was created"))),
+        (status = 406, description = "The client takes no JSON of FHIR 4.0"),
         StoreProblems,
     ))]
 #[get("/fhir/{type}/{id}/_history/{version}")]
@@ -91,7 +100,12 @@ pub async fn read_version(
     if version == 0 {
         return Err(Problem::new(Slug::NotFound).into());
     }
-    one(&app, &request, &caller.0, &kind, &id, Some(version)).await
+    match PatientId::parse(&id) {
+        Ok(account) if kind == "Patient" => {
+            patient_resource(&app, &request, &caller.0, &account, Some(version)).await
+        }
+        _ => one(&app, &request, &caller.0, &kind, &id, Some(version)).await,
+    }
 }
 
 async fn one(
@@ -119,10 +133,11 @@ async fn patient_resource(
     request: &HttpRequest,
     caller: &Caller,
     account: &PatientId,
+    version: Option<u32>,
 ) -> Result<HttpResponse, FhirProblem> {
     let reader = reader(request, caller, Some(account))?;
     if let Some(record) = app.store.patient_record(&app.index.patient(account)).await? {
-        match one(app, request, caller, "Patient", record.as_str(), None).await {
+        match one(app, request, caller, "Patient", record.as_str(), version).await {
             Err(FhirProblem(problem)) if problem.slug() == Slug::NotFound => {}
             answer => return answer,
         }
@@ -131,17 +146,19 @@ async fn patient_resource(
     Err(Problem::new(Slug::NotFound).into())
 }
 
-/// Searches one type: `patient`, `category`, `date` (with prefixes, repeatable), `_count`.
+/// Searches one type: `patient`, `category`, `date` (with prefixes, several values, repeatable), `_count`, `_total`.
 #[utoipa::path(tag = "fhir", operation_id = "fhir_search", security(("user" = [])),
     params(("type" = String, Path, description = "FHIR R4 resource type"),
         ("patient" = Option<String>, Query, description = "Account or Patient; if absent the caller's own, or whose app calls"),
         ("category" = Option<String>, Query, description = "HBC category"),
-        ("date" = Option<String>, Query, description = "Clinical date, with a prefix such as `ge`"),
-        ("_count" = Option<u32>, Query, description = "1 to 500, 50 unless given"),
+        ("date" = Option<String>, Query, description = "When it happened, to the instant, with a prefix such as `ge`; several after commas"),
+        ("_count" = Option<u32>, Query, description = "On a page, 500 at most, 50 unless given; 0 counts alone"),
+        ("_total" = Option<String>, Query, description = "`none`: how many there are is not said"),
         ("_cursor" = Option<String>, Query, description = "From the link `next`"),
         ("HBC-Purpose" = Option<String>, Header, description = "Why (HL7 v3 PurposeOfUse)")),
     responses(
         (status = 200, description = "Bundle of type searchset", content_type = "application/fhir+json"),
+        (status = 406, description = "The client takes no JSON of FHIR 4.0"),
         StoreProblems,
     ))]
 #[get("/fhir/{type}")]
@@ -154,27 +171,29 @@ pub async fn search_type(
 ) -> Result<HttpResponse, FhirProblem> {
     let kind = kind.into_inner();
     let category = classify::type_category(&kind).ok_or_else(|| Problem::new(Slug::NotFound))?;
-    let (subject, mut filter) = parse(&query)?;
-    filter.kind = Some(kind);
-    let patient = match (subject, own_patient(&caller.0)) {
-        (Some(subject), _) => account_of(&app, &request, &caller.0, &subject).await?,
+    let mut search = parse(&query, app.clock.now())?;
+    search.filter.kind = Some(kind);
+    let patient = match (&search.subject, own_patient(&caller.0)) {
+        (Some(subject), _) => account_of(&app, &request, &caller.0, subject).await?,
         (None, _) if category == Category::Directory => PatientId::directory(),
         (None, Some(own)) => own.clone(),
         (None, None) => {
             return Err(Problem::invalid("patient", "names the account whose records are asked for").into());
         }
     };
-    page(&app, &request, &caller.0, &patient, &filter).await
+    page(&app, &request, &caller.0, &patient, &search).await
 }
 
 /// Everything that the caller may read of a patient.
 #[utoipa::path(tag = "fhir", operation_id = "fhir_everything", security(("user" = [])),
     params(("id" = String, Path, description = "Account or Patient"),
-        ("_count" = Option<u32>, Query, description = "1 to 500, 50 unless given"),
+        ("_count" = Option<u32>, Query, description = "On a page, 500 at most, 50 unless given; 0 counts alone"),
+        ("_total" = Option<String>, Query, description = "`none`: how many there are is not said"),
         ("_cursor" = Option<String>, Query, description = "From the link `next`"),
         ("HBC-Purpose" = Option<String>, Header, description = "Why (HL7 v3 PurposeOfUse)")),
     responses(
         (status = 200, description = "Bundle of type searchset", content_type = "application/fhir+json"),
+        (status = 406, description = "The client takes no JSON of FHIR 4.0"),
         StoreProblems,
     ))]
 #[get("/fhir/Patient/{id}/$everything")]
@@ -185,12 +204,12 @@ pub async fn read_everything(
     request: HttpRequest,
     app: web::Data<App>,
 ) -> Result<HttpResponse, FhirProblem> {
-    let (subject, filter) = parse(&query)?;
-    if subject.is_some() {
+    let search = parse(&query, app.clock.now())?;
+    if search.subject.is_some() {
         return Err(Problem::invalid("patient", "is named by the path").into());
     }
     let patient = account_of(&app, &request, &caller.0, &id).await?;
-    page(&app, &request, &caller.0, &patient, &filter).await
+    page(&app, &request, &caller.0, &patient, &search).await
 }
 
 /// The account that a search names: `pat-…`, `Patient/pat-…`, or the Patient resource of an account.
@@ -200,7 +219,7 @@ async fn account_of(
     caller: &Caller,
     text: &str,
 ) -> Result<PatientId, FhirProblem> {
-    let id = match Target::parse(text, &app.bases) {
+    let id = match Target::parse(text, &bases(app, request)) {
         Target::Own { kind: "Patient", id } => id,
         // An id alone; whatever else it is, it is no id.
         _ => text.to_owned(),
@@ -217,54 +236,62 @@ async fn account_of(
     }
 }
 
-/// The parameters of a search: the patient and the rest.
-fn parse(query: &[(String, String)]) -> Result<(Option<String>, Filter), Problem> {
-    let mut filter = Filter { limit: DEFAULT, ..Filter::default() };
-    let mut subject = None;
+/// What a search asks for.
+#[derive(Debug, Default)]
+struct Search {
+    /// Whose records.
+    subject: Option<String>,
+    /// Which of them.
+    filter: Filter,
+    /// Whether it is not said how many there are.
+    uncounted: bool,
+}
+
+/// The parameters of a search at an instant.
+fn parse(query: &[(String, String)], now: Timestamp) -> Result<Search, Problem> {
+    let mut search = Search::default();
+    search.filter.limit = DEFAULT;
+    search.filter.resources = true;
+    let filter = &mut search.filter;
     for (name, value) in query {
         match name.as_str() {
-            "patient" | "subject" => subject = Some(value.clone()),
+            "patient" | "subject" => search.subject = Some(value.clone()),
             "category" => {
                 let code = value.rsplit('|').next().unwrap_or_default();
                 let known = Category::parse(code);
                 filter.category =
                     Some(known.ok_or_else(|| Problem::invalid("category", "is not known here"))?);
             }
-            "date" => bound(&mut filter, value)?,
+            "date" => {
+                let added = filter.dates.add(value, now.ms().saturating_mul(1_000));
+                let form = "must be a date, with one of the prefixes eq ne gt lt ge le sa eb ap";
+                added.ok_or_else(|| Problem::new(Slug::MalformedRequest).field("date", form))?;
+            }
             "_count" => {
-                let count = value.parse().ok().filter(|count| (1..=MOST).contains(count));
-                let refuse = || Problem::invalid("_count", format!("must be 1 to {MOST}"));
-                filter.limit = count.ok_or_else(refuse)?;
+                let refuse = || {
+                    Problem::new(Slug::MalformedRequest).field("_count", "must be a whole number from 0 on")
+                };
+                let is_number = !value.is_empty() && value.bytes().all(|byte| byte.is_ascii_digit());
+                // More than there is on a page is as much as there is on a page.
+                let count = is_number.then(|| value.parse().unwrap_or(MOST)).ok_or_else(refuse)?;
+                filter.limit = count.min(MOST);
+            }
+            "_total" => {
+                search.uncounted = match value.as_str() {
+                    "none" => true,
+                    "estimate" | "accurate" => false,
+                    _ => {
+                        let form = "must be `none`, `estimate` or `accurate`";
+                        return Err(Problem::new(Slug::MalformedRequest).field("_total", form));
+                    }
+                }
             }
             "_cursor" => filter.after = After::parse(Some(value))?,
             "_format" => {}
             other => return Err(Problem::invalid(other, "is no search parameter here")),
         }
     }
-    Ok((subject, filter))
-}
-
-/// Narrows a filter by one `date` with its prefix.
-fn bound(filter: &mut Filter, value: &str) -> Result<(), Problem> {
-    let refuse = || Problem::invalid("date", "must be a date, with one of the prefixes eq ge gt le lt sa eb");
-    let digit = value.find(|c: char| c.is_ascii_digit()).ok_or_else(refuse)?;
-    let (prefix, text) = value.split_at_checked(digit).ok_or_else(refuse)?;
-    let found = Days::parse(text).ok_or_else(refuse)?;
-    let (from, to) = match prefix {
-        "" | "eq" => (Some(found.first), Some(found.last)),
-        "ge" => (Some(found.first), None),
-        "gt" | "sa" => (Some(found.last.next_day().ok_or_else(refuse)?), None),
-        "le" => (None, Some(found.last)),
-        "lt" | "eb" => (None, Some(found.first.previous_day().ok_or_else(refuse)?)),
-        _ => return Err(refuse()),
-    };
-    if let Some(from) = from.map(days::text) {
-        filter.from = Some(filter.from.take().map_or(from.clone(), |known| known.max(from)));
-    }
-    if let Some(to) = to.map(days::text) {
-        filter.to = Some(filter.to.take().map_or(to.clone(), |known| known.min(to)));
-    }
-    Ok(())
+    Ok(search)
 }
 
 /// One page of a search, as a searchset.
@@ -273,18 +300,22 @@ async fn page(
     request: &HttpRequest,
     caller: &Caller,
     patient: &PatientId,
-    filter: &Filter,
+    search: &Search,
 ) -> Result<HttpResponse, FhirProblem> {
     let reader = reader(request, caller, Some(patient))?;
-    let Listing { mut rows, more, left_out } = read::list(app, &reader, patient, filter).await?;
+    let filter = &search.filter;
+    let Listing { mut rows, mut next, total, left_out } =
+        read::list(app, &reader, patient, filter, !search.uncounted).await?;
     // A page ends early where its records become too many bytes.
     let fits = fitting(rows.iter().map(|row| row.row.length));
-    let more = more || fits < rows.len();
-    rows.truncate(fits);
-    let cursor = rows.last().filter(|_| more).and_then(|row| paging::cursor(&After::row(row)));
-    let rows = rows.into_iter().filter(|row| row.row.kind != DOCUMENT).collect();
-    let opened = read::open(app, &reader, patient, rows).await?.records;
-    let body = searchset(request, &opened, cursor.as_deref(), &left_out)?;
+    if fits < rows.len() {
+        rows.truncate(fits);
+        next = rows.last().map(|row| (row.row.created_at, row.row.id.as_str().to_owned()));
+    }
+    let cursor = next.and_then(|(at, id)| paging::cursor(&After { at: at.ms(), id }));
+    let mut opened = read::open(app, &reader, patient, rows).await?.records;
+    opened.retain(|opened| !opened.trusted.is_outdated() || filter.dates.hold(opened.when()));
+    let body = searchset(request, &opened, total, cursor.as_deref(), &left_out)?;
     Ok(HttpResponse::Ok().content_type(FHIR_JSON).insert_header((CACHE_CONTROL, "no-store")).body(body))
 }
 
@@ -302,6 +333,7 @@ fn fitting(lengths: impl Iterator<Item = u64>) -> usize {
 fn searchset(
     request: &HttpRequest,
     opened: &[Opened],
+    total: Option<u64>,
     cursor: Option<&str>,
     left_out: &[Category],
 ) -> Result<Vec<u8>, FhirProblem> {
@@ -317,46 +349,37 @@ fn searchset(
         let url = format!("{base}{}?{}", request.path(), query.join("&"));
         links.push(json!({"relation": "next", "url": url}));
     }
-    let mut body = Vec::new();
-    let head = format!(
-        "{{\"resourceType\":\"Bundle\",\"type\":\"searchset\",\"link\":{},\"entry\":[",
-        Value::from(links)
-    );
-    body.extend_from_slice(head.as_bytes());
-    for (index, found) in opened.iter().enumerate() {
+    let mut entries: Vec<Vec<u8>> = Vec::with_capacity(opened.len() + 1);
+    for found in opened {
         let row = &found.trusted.row;
-        let url = Value::from(format!("{base}/fhir/{}/{}", row.kind, row.id));
-        let comma = if index == 0 { "" } else { "," };
-        body.extend_from_slice(format!("{comma}{{\"fullUrl\":{url},\"resource\":").as_bytes());
-        body.extend_from_slice(&found.applied()?);
-        body.extend_from_slice(b",\"search\":{\"mode\":\"match\"}}");
+        let id = fhir_id(&row.kind, &row.id, &found.trusted.secret.patient);
+        let url = Value::from(format!("{base}/fhir/{}/{id}", row.kind));
+        let mut entry = format!("{{\"fullUrl\":{url},\"resource\":").into_bytes();
+        entry.extend_from_slice(&found.applied()?);
+        entry.extend_from_slice(b",\"search\":{\"mode\":\"match\"}}");
+        entries.push(entry);
     }
     if !left_out.is_empty() {
-        let comma = if opened.is_empty() { "" } else { "," };
         let entry = json!({"resource": suppressed(left_out), "search": {"mode": "outcome"}});
-        body.extend_from_slice(format!("{comma}{entry}").as_bytes());
+        entries.push(entry.to_string().into_bytes());
     }
-    body.extend_from_slice(b"]}");
+    let total = total.map(|total| format!("\"total\":{total},")).unwrap_or_default();
+    let links = Value::from(links);
+    let mut body =
+        format!("{{\"resourceType\":\"Bundle\",\"type\":\"searchset\",{total}\"link\":{links}").into_bytes();
+    // An array is never empty in FHIR.
+    if !entries.is_empty() {
+        body.extend_from_slice(b",\"entry\":[");
+        body.extend_from_slice(&entries.join(&b','));
+        body.push(b']');
+    }
+    body.push(b'}');
     Ok(body)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn date_prefixes_narrow_the_filter() {
-        let of = |values: &[&str]| {
-            let query: Vec<_> = values.iter().map(|value| ("date".to_owned(), (*value).to_owned())).collect();
-            parse(&query).map(|(_, filter)| (filter.from, filter.to))
-        };
-        let day = |text: &str| Some(text.to_owned());
-        assert_eq!(of(&["2020-02"]).unwrap(), (day("2020-02-01"), day("2020-02-29")));
-        assert_eq!(of(&["ge2020-01-05", "lt2020-02-01"]).unwrap(), (day("2020-01-05"), day("2020-01-31")));
-        assert_eq!(of(&["gt2020", "sa2019"]).unwrap(), (day("2021-01-01"), None));
-        assert!(of(&["xx2020"]).is_err());
-        assert!(of(&["ge"]).is_err());
-    }
 
     #[test]
     fn a_page_ends_before_it_is_too_large() {
@@ -367,8 +390,18 @@ mod tests {
     }
 
     #[test]
-    fn unknown_parameters_are_refused() {
-        assert!(parse(&[("code".to_owned(), "x".to_owned())]).is_err());
-        assert!(parse(&[("_count".to_owned(), "0".to_owned())]).is_err());
+    fn parameters_are_read_as_they_are_or_refused() {
+        let of =
+            |name: &str, value: &str| parse(&[(name.to_owned(), value.to_owned())], Timestamp::from_ms(0));
+        let status = |name: &str, value: &str| of(name, value).unwrap_err().slug().status();
+        assert_eq!(status("code", "x"), 422);
+        for (name, value) in
+            [("_count", "-1"), ("_count", "x"), ("_count", ""), ("_total", "all"), ("date", "2020x")]
+        {
+            assert_eq!(status(name, value), 400, "{name}={value}");
+        }
+        let limit = |value: &str| of("_count", value).unwrap().filter.limit;
+        assert_eq!((limit("0"), limit("7"), limit("1000"), limit("99999999999")), (0, 7, MOST, MOST));
+        assert!(of("_total", "none").unwrap().uncounted);
     }
 }

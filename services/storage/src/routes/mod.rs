@@ -4,6 +4,7 @@ mod context;
 mod fhir;
 mod fhir_answer;
 mod fhir_read;
+mod negotiation;
 mod proof;
 mod records;
 mod records_read;

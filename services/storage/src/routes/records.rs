@@ -17,13 +17,12 @@ use crate::app::{App, blocking};
 use crate::domain::bundle::Draft;
 use crate::domain::days::Days;
 use crate::domain::overlay::Overlay;
+use crate::domain::resource::DOCUMENT;
 use crate::error::Error;
 use crate::flows::create;
 use crate::flows::upload::Stored;
 use crate::routes::context::{author, prefer, wait_for};
 
-/// What documents are called where FHIR resources name their type.
-pub const DOCUMENT: &str = "Document";
 /// Longest media type.
 const MEDIA_TYPE_BYTES: usize = 200;
 
@@ -94,6 +93,7 @@ fn draft(app: &App, request: &HttpRequest, query: &DocumentQuery, body: &Bytes) 
         overlay: Overlay::default(),
         labels: Labels { category, sensitivity: query.sensitivity.unwrap_or(Sensitivity::Normal) },
         days,
+        when: None,
         codes: Vec::new(),
         identifiers: Vec::new(),
         condition: None,

@@ -13,10 +13,10 @@ use serde::{Deserialize, Serialize};
 
 use crate::app::App;
 use crate::domain::days::{self, Days};
+use crate::domain::resource::DOCUMENT;
 use crate::error::Error;
 use crate::flows::read::{self, Listing, Opened, RecordReader};
 use crate::routes::context::reader;
-use crate::routes::records::DOCUMENT;
 use crate::store::Filter;
 use crate::store::TrustedRow;
 
@@ -36,12 +36,6 @@ pub struct After {
 }
 
 impl After {
-    /// After this row.
-    #[must_use]
-    pub fn row(row: &TrustedRow) -> Self {
-        Self { at: row.row.created_at.ms(), id: row.row.id.as_str().to_owned() }
-    }
-
     /// Reads a cursor.
     pub fn parse(cursor: Option<&String>) -> Result<Option<(Timestamp, String)>, Problem> {
         let query = paging::PageQuery { limit: None, cursor: cursor.cloned() };
@@ -74,8 +68,9 @@ pub async fn list_records(
     };
     let reader = reader(&request, &caller, Some(&patient))?;
     let filter = filter(&query)?;
-    let Listing { rows, more, left_out } = read::list(&app, &reader, &patient, &filter).await?;
-    let next = rows.last().filter(|_| more).and_then(|row| paging::cursor(&After::row(row)));
+    let Listing { rows, next, left_out, total: _ } =
+        read::list(&app, &reader, &patient, &filter, false).await?;
+    let next = next.and_then(|(at, id)| paging::cursor(&After { at: at.ms(), id }));
     let page = RecordPage { items: rows.iter().map(view).collect(), next, left_out };
     Ok(HttpResponse::Ok().insert_header((CACHE_CONTROL, "no-store")).json(page))
 }
@@ -99,6 +94,7 @@ fn filter(query: &RecordQuery) -> Result<Filter, Problem> {
         to: day("to", &query.to, false)?,
         after: After::parse(query.cursor.as_ref())?,
         limit,
+        ..Filter::default()
     })
 }
 
@@ -112,7 +108,7 @@ fn view(trusted: &TrustedRow) -> RecordView {
         category: row.category,
         sensitivity: secret.sensitivity,
         n: row.n,
-        date: row.date0.clone(),
+        date: row.date0.clone().filter(|day| day != days::OPEN.0),
         media_type: secret.media_type.clone(),
         bytes: secret.bytes,
         cid: row.cid.clone(),

@@ -99,6 +99,36 @@ pub async fn commit(tx: &mut Tx, commit: &Commit) -> Result<(), Error> {
     Ok(())
 }
 
+/// Brings a record that was indexed in an earlier way up to date; nothing happens if it is.
+pub async fn index_anew(tx: &mut Tx, record: &NewRecord) -> Result<(), Error> {
+    let NewRecord { row, tokens, condition: _ } = record;
+    let done = sqlx::query(
+        "UPDATE records SET date0 = $3, date1 = $4, encrypted = $5, index_version = $6
+         WHERE id = $1 AND version = $2 AND index_version < $6",
+    )
+    .bind(row.id.as_str().to_owned())
+    .bind(i64::from(row.version))
+    .bind(row.date0.clone())
+    .bind(row.date1.clone())
+    .bind(row.encrypted.clone())
+    .bind(i64::from(row.index_version))
+    .execute(&mut *tx)
+    .await?;
+    if done.rows_affected() == 0 {
+        return Ok(());
+    }
+    for token in tokens {
+        sqlx::query(
+            "INSERT INTO tokens (token, record) VALUES ($1, $2) ON CONFLICT (token, record) DO NOTHING",
+        )
+        .bind(token.clone())
+        .bind(row.id.as_str().to_owned())
+        .execute(&mut *tx)
+        .await?;
+    }
+    Ok(())
+}
+
 async fn insert_segment(
     tx: &mut Tx,
     commit: &Commit,

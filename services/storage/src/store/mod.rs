@@ -11,7 +11,7 @@ pub mod spool;
 mod trusted;
 pub mod written;
 
-pub use commit::{Commit, NewRecord, NewSegment, commit};
+pub use commit::{Commit, NewRecord, NewSegment, commit, index_anew};
 pub use record::RecordRow;
 pub use segments::{SegmentRow, finalise, refuse};
 pub use trusted::TrustedRow;
@@ -29,7 +29,8 @@ use hbc_types::{Digest, Timestamp};
 use sqlx::Row as _;
 use sqlx::any::AnyRow;
 
-use crate::domain::index::Token;
+use crate::domain::date_search::Dates;
+use crate::domain::index::{self, Token};
 use crate::error::Error;
 use record::stored_record;
 
@@ -40,6 +41,7 @@ pub const MIGRATIONS: &[Migration] = hbc_db::migrations![
     3 "refused anchors" "../../migrations/0003_refused_anchors.sql",
     4 "waiting segments" "../../migrations/0004_waiting_segments.sql",
     5 "quotas" "../../migrations/0005_quotas.sql",
+    6 "index version" "../../migrations/0006_index_version.sql",
 ];
 
 /// Tokens looked up by one statement.
@@ -75,6 +77,10 @@ pub struct Filter {
     pub from: Option<String>,
     /// Clinical day to.
     pub to: Option<String>,
+    /// When it happened, to the instant: compared outside the database, which knows days alone.
+    pub dates: Dates,
+    /// Only FHIR resources.
+    pub resources: bool,
     /// After this record.
     pub after: Option<(Timestamp, String)>,
     /// At most this many.
@@ -82,6 +88,16 @@ pub struct Filter {
 }
 
 impl Filter {
+    /// The days that records asked for touch.
+    fn days(&self) -> (Option<String>, Option<String>) {
+        let (from, to) = self.dates.days();
+        let to = match (&self.to, to) {
+            (Some(one), Some(other)) => Some(one.clone().min(other)),
+            (one, other) => one.clone().or(other),
+        };
+        (self.from.clone().max(from), to)
+    }
+
     /// The categories that records asked for can have, whatever the chart holds.
     #[must_use]
     pub fn categories(&self) -> Vec<Category> {
@@ -179,7 +195,8 @@ impl Store {
         rows.iter().map(|row| Ok((category(row, "category")?, row.try_get("sensitivity")?))).collect()
     }
 
-    /// A page of a patient's records, oldest first, of the label sets in `allowed`.
+    /// A page of a patient's records, oldest first, of the label sets in `allowed`. Dated records that were indexed before
+    /// there were open periods are all among those that a search by date looks at.
     pub async fn list(
         &self,
         patient: &Token,
@@ -189,10 +206,14 @@ impl Store {
         let (after_ms, after_id) = filter.after.clone().unwrap_or((Timestamp::from_ms(0), String::new()));
         let labels: String =
             allowed.iter().map(|(category, token)| format!("|{category}/{token}|")).collect();
+        let (from, to) = filter.days();
+        let earlier = if filter.dates.is_empty() { 0 } else { i64::from(index::VERSION) };
         let rows = sqlx::query(RecordRow::select(
             "WHERE r.patient = $1 AND (r.created_at_ms, r.id) > ($2, $3)
                AND ($4 = '' OR r.category = $4) AND ($5 = '' OR r.kind = $5)
-               AND ($6 = '' OR r.date1 >= $6) AND ($7 = '' OR r.date0 <= $7)
+               AND ($6 = '' OR r.date1 >= $6 OR (r.date1 <> '' AND r.index_version < $10))
+               AND ($7 = '' OR r.date0 <= $7 OR (r.date0 <> '' AND r.index_version < $10))
+               AND ($11 = 0 OR r.kind <> 'Document')
                AND $8 LIKE '%|' || r.category || '/' || r.sensitivity || '|%'
              ORDER BY r.created_at_ms, r.id LIMIT $9",
         ))
@@ -201,13 +222,39 @@ impl Store {
         .bind(after_id)
         .bind(filter.category.map(Category::code).unwrap_or_default())
         .bind(filter.kind.clone().unwrap_or_default())
-        .bind(filter.from.clone().unwrap_or_default())
-        .bind(filter.to.clone().unwrap_or_default())
+        .bind(from.unwrap_or_default())
+        .bind(to.unwrap_or_default())
         .bind(labels)
         .bind(i64::from(filter.limit))
+        .bind(earlier)
+        .bind(i64::from(filter.resources))
         .fetch_all(self.db.reads())
         .await?;
         Ok(rows.iter().map(stored_record).collect::<Result<_, DbError>>()?)
+    }
+
+    /// How many records of a patient have this label set and were created before an instant; dates are not looked at.
+    pub async fn count(
+        &self,
+        patient: &Token,
+        (category, sensitivity): (Category, &Token),
+        before: Timestamp,
+        filter: &Filter,
+    ) -> Result<u64, Error> {
+        let row = sqlx::query(
+            "SELECT CAST(count(*) AS BIGINT) AS found FROM records
+             WHERE patient = $1 AND category = $2 AND sensitivity = $3 AND created_at_ms < $4
+               AND ($5 = '' OR kind = $5) AND ($6 = 0 OR kind <> 'Document')",
+        )
+        .bind(patient.clone())
+        .bind(category.code())
+        .bind(sensitivity.clone())
+        .bind(before.ms())
+        .bind(filter.kind.clone().unwrap_or_default())
+        .bind(i64::from(filter.resources))
+        .fetch_one(self.db.reads())
+        .await?;
+        Ok(number(&row, "found")?)
     }
 }
 

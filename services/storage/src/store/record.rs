@@ -103,6 +103,8 @@ row! {
         patient: Token = "patient",
         /// The sensitivity's token.
         sensitivity: Token = "sensitivity",
+        /// In which way it is indexed ([`crate::domain::index::VERSION`]).
+        index_version: u32 = "index_version",
         /// What the row keeps encrypted.
         encrypted: Vec<u8> = "encrypted",
     }
@@ -262,6 +264,7 @@ mod tests {
 
     use super::*;
     use crate::domain::index::{IndexKey, RowError, RowSecret};
+    use crate::domain::moment::Span;
 
     fn row() -> RecordRow {
         RecordRow {
@@ -282,6 +285,7 @@ mod tests {
             created_at: Timestamp::from_ms(5),
             patient: "p".to_owned(),
             sensitivity: "c".to_owned(),
+            index_version: 1,
             encrypted: Vec::new(),
         }
     }
@@ -299,6 +303,7 @@ mod tests {
             encrypted: Digest::of(b"s"),
             bytes: 3,
             media_type: "text/plain".to_owned(),
+            when: Some(Span(Some(5), None)),
         };
         let encrypted = key.encrypt_row(&row.bound(), &secret, &random).unwrap();
         assert_eq!(key.open_row(&row.bound(), &encrypted), Ok(secret));

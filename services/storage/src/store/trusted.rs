@@ -5,7 +5,7 @@ use hbc_types::wire::access::Labels;
 use hbc_types::wire::storage::AnchorState;
 
 use super::{RecordRow, StoredRecord};
-use crate::domain::index::{IndexKey, RowSecret};
+use crate::domain::index::{self, IndexKey, RowSecret};
 use crate::error::Error;
 
 /// A row whose encrypted column opened: its labels are what they were when it was written.
@@ -44,6 +44,12 @@ impl TrustedRow {
             (None, true) => AnchorState::Refused,
             (None, false) => AnchorState::Pending,
         }
+    }
+
+    /// Whether it was indexed in an earlier way.
+    #[must_use]
+    pub const fn is_outdated(&self) -> bool {
+        self.row.index_version < index::VERSION
     }
 
     /// Its labels.

@@ -70,7 +70,14 @@ async fn import(app: &TestApp, name: &str) -> AccountId {
         assert_eq!(entry["response"]["status"], "201 Created");
         let location = entry["response"]["location"].as_str().unwrap();
         let id = location.split('/').nth(1).unwrap();
-        let bytes = app.get(&account, &format!("/v1/records/{id}/received")).await.expect(200).bytes;
+        let record = match location.starts_with("Patient/") {
+            true => {
+                app.get(&account, "/v1/records?kind=Patient").await.expect(200).body["items"][0]["id"].clone()
+            }
+            false => id.into(),
+        };
+        let path = format!("/v1/records/{}/received", record.as_str().unwrap());
+        let bytes = app.get(&account, &path).await.expect(200).bytes;
         assert_eq!(&bytes, source, "received bytes of {location}");
         let applied = app.get(&account, &format!("/fhir/{location}")).await.expect(200).body;
         assert_eq!(applied["id"], id);

@@ -16,5 +16,6 @@ mod matrix;
 mod no_answer_before_a_decision;
 mod reads;
 mod records_that_spoil_others;
+mod stock_clients;
 mod twin_patients;
 mod world;

@@ -24,7 +24,9 @@ impl Victim {
         let AccountId::Patient(id) = account.clone() else { unreachable!() };
         let person = json!({"resourceType": "Patient", "identifier": [{"system": "urn:ssn", "value": "1"}]});
         let reply = app.fhir(&account, "/fhir/Patient", &[], person.to_string().as_bytes()).await.expect(201);
-        let record = reply.body["id"].as_str().unwrap().to_owned();
+        assert_eq!(reply.body["id"], id.as_str());
+        let listed = app.get(&account, "/v1/records?kind=Patient").await.expect(200).body;
+        let record = listed["items"][0]["id"].as_str().unwrap().to_owned();
         for (value, label) in [("lab-1", json!([])), ("hiv-1", labelled("HIV"))] {
             let body = observation(value, &json!({}), &label).to_string();
             app.fhir(&account, "/fhir/Observation", &[], body.as_bytes()).await.expect(201);

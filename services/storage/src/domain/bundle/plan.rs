@@ -4,19 +4,21 @@
 
 use std::collections::{HashMap, HashSet};
 
-use hbc_types::Timestamp;
 use hbc_types::ids::{PatientId, RecordId};
 use hbc_types::labels::Category;
 use hbc_types::wire::access::Labels;
+use hbc_types::{Digest, Timestamp};
 
-use super::{Bundle, BundleError, BundleKind, Criteria, Entry, one_issue};
+use super::{Bundle, BundleError, BundleKind, Entry, one_issue};
+use crate::domain::criteria::{self, Criteria};
 use crate::domain::days::Days;
-use crate::domain::index::Identifier;
-use crate::domain::issue::{Issue, MAX_ISSUES};
+use crate::domain::index::{Identifier, Sought};
+use crate::domain::issue::{Fault, Issue, MAX_ISSUES};
+use crate::domain::moment::Span;
 use crate::domain::overlay::{Overlay, OverlayError};
 use crate::domain::reference::Target;
-use crate::domain::resource::Resource;
-use crate::domain::subjects::{Inner, Logical, Reference, References};
+use crate::domain::resource::{Resource, fhir_id};
+use crate::domain::subjects::{Form, Inner, Logical, Reference, References};
 
 /// What the store knows of a bundle's criteria.
 #[derive(Clone, Debug, Default)]
@@ -25,6 +27,8 @@ pub struct Known {
     pub matches: HashMap<Criteria, Vec<RecordId>>,
     /// The account's Patient, if the caller may read it or wrote it.
     pub patient: Option<RecordId>,
+    /// SHA-256 of that Patient as it was received, where the bundle has one.
+    pub patient_received: Option<Digest>,
     /// Whether the caller may not: then neither an identifier nor a reference is compared with it, whether there is one or
     /// not.
     pub patient_hidden: bool,
@@ -47,6 +51,8 @@ pub struct Draft {
     pub labels: Labels,
     /// Its clinical days.
     pub days: Option<Days>,
+    /// When what it tells of happened, to the instant.
+    pub when: Option<Span>,
     /// Its codes.
     pub codes: Vec<(String, String)>,
     /// Its identifiers.
@@ -100,7 +106,7 @@ pub fn check_form(bundle: &Bundle) -> Result<(), BundleError> {
         Ok(_) => Outcome::Created(0),
         Err(issues) => Outcome::Refused(issues.clone()),
     };
-    refuse_whole(bundle, &bundle.entries.iter().map(form).collect::<Vec<_>>())
+    refuse_whole(&bundle.entries.iter().map(form).collect::<Vec<_>>())
 }
 
 /// Decides what becomes of every entry. A transaction with one refused entry is refused whole.
@@ -140,41 +146,41 @@ pub fn plan(
         }
     }
     if bundle.kind == BundleKind::Transaction {
-        refuse_whole(bundle, &outcomes)?;
+        refuse_whole(&outcomes)?;
     }
     Ok(Plan { drafts, outcomes })
 }
 
-fn refuse_whole(bundle: &Bundle, outcomes: &[Outcome]) -> Result<(), BundleError> {
-    let single = bundle.entries.len() == 1 && bundle.entries.iter().all(|entry| entry.full_url.is_none());
-    let mut all = Vec::new();
-    for (index, outcome) in outcomes.iter().enumerate() {
-        let Outcome::Refused(issues) = outcome else { continue };
-        for issue in issues {
-            let mut issue = issue.clone();
-            if !single {
-                issue.expression = format!("Bundle.entry[{index}].{}", in_entry(&issue.expression));
-            }
-            all.push(issue);
-        }
-    }
-    all.truncate(MAX_ISSUES);
+fn refuse_whole(outcomes: &[Outcome]) -> Result<(), BundleError> {
+    let refused = outcomes.iter().filter_map(|outcome| match outcome {
+        Outcome::Refused(issues) => Some(issues),
+        Outcome::Created(_) | Outcome::Existing { .. } => None,
+    });
+    let all: Vec<Issue> = refused.flatten().take(MAX_ISSUES).cloned().collect();
     if all.is_empty() { Ok(()) } else { Err(BundleError::Invalid(all)) }
-}
-
-/// Where in an entry a fault is: those of its resource are told from the resource's type on.
-fn in_entry(expression: &str) -> String {
-    match expression.split_once('.') {
-        _ if expression == "resourceType" => format!("resource.{expression}"),
-        _ if expression.starts_with(|c: char| c.is_ascii_lowercase()) => expression.to_owned(),
-        Some((_kind, inner)) => format!("resource.{inner}"),
-        None => "resource".to_owned(),
-    }
 }
 
 enum Identity {
     New(RecordId),
     Existing(String, RecordId),
+}
+
+/// What is wrong with something, wherever it stands.
+struct Wrong {
+    fault: Fault,
+    message: String,
+}
+
+impl Wrong {
+    fn at(self, place: &str) -> Issue {
+        Issue { expression: place.to_owned(), message: self.message, fault: self.fault }
+    }
+}
+
+impl From<&str> for Wrong {
+    fn from(message: &str) -> Self {
+        Self { fault: Fault::Form, message: message.to_owned() }
+    }
 }
 
 struct Planner<'p> {
@@ -183,8 +189,10 @@ struct Planner<'p> {
     /// `fullUrl` and `Type/id` of entries → their records.
     targets: HashMap<String, Named>,
     full_urls: HashSet<String>,
-    /// What entries of this bundle are identified by.
-    identified: HashMap<Criteria, RecordId>,
+    /// What entries of this bundle are identified by, of each type.
+    identified: HashMap<(String, Sought), Vec<RecordId>>,
+    /// The conditions of entries before.
+    conditions: HashMap<Criteria, RecordId>,
     /// The bundle's Patient.
     patient: Option<RecordId>,
 }
@@ -197,8 +205,9 @@ struct Named {
 }
 
 impl Named {
-    fn text(&self) -> String {
-        format!("{}/{}", self.kind, self.id)
+    /// How it is referred to in an account.
+    fn text(&self, account: &PatientId) -> String {
+        format!("{}/{}", self.kind, fhir_id(&self.kind, &self.id, account))
     }
 }
 
@@ -210,6 +219,7 @@ impl<'p> Planner<'p> {
             targets: HashMap::new(),
             full_urls: HashSet::new(),
             identified: HashMap::new(),
+            conditions: HashMap::new(),
             patient: None,
         }
     }
@@ -221,12 +231,12 @@ impl<'p> Planner<'p> {
     ) -> Result<Identity, Vec<Issue>> {
         let resource = entry.resource.as_ref().map_err(Clone::clone)?;
         if self.setting.account.is_directory() && resource.labels.category != Category::Directory {
-            return Err(one_issue(resource.kind.clone(), "does not belong in the directory"));
+            return Err(one_issue(resource.place.clone(), "does not belong in the directory"));
         }
         // By an identifier everybody's references find a record: whoever writes one there speaks for whom it names.
         let identified = !resource.identifiers.is_empty() || entry.condition.is_some();
         if self.setting.account.is_directory() && identified && !self.setting.by_operator {
-            let place = format!("{}.identifier", resource.kind);
+            let place = format!("{}.identifier", resource.place);
             return Err(one_issue(place, "only operators write what has an identifier into the directory"));
         }
         let existing = self.existing(entry, resource)?;
@@ -234,19 +244,21 @@ impl<'p> Planner<'p> {
         let target = Named { kind: resource.kind.clone(), id: id.clone() };
         if let Some(url) = &entry.full_url {
             if !self.full_urls.insert(url.clone()) {
-                return Err(one_issue(resource.kind.clone(), "another entry has the same fullUrl"));
+                return Err(one_issue(resource.place.clone(), "another entry has the same fullUrl"));
             }
             self.targets.insert(url.clone(), target.clone());
         }
         if let Some(logical) = &resource.logical_id {
             self.targets.entry(format!("{}/{logical}", resource.kind)).or_insert_with(|| target.clone());
         }
-        for identifier in &resource.identifiers {
-            let criteria = Criteria { kind: resource.kind.clone(), identifier: identifier.clone() };
-            self.identified.entry(criteria).or_insert_with(|| id.clone());
+        for sought in resource.identifiers.iter().flat_map(Sought::all) {
+            let known = self.identified.entry((resource.kind.clone(), sought)).or_default();
+            if !known.contains(&id) {
+                known.push(id.clone());
+            }
         }
         if let Some(criteria) = &entry.condition {
-            self.identified.entry(criteria.clone()).or_insert_with(|| id.clone());
+            self.conditions.entry(criteria.clone()).or_insert_with(|| id.clone());
         }
         if resource.kind == "Patient" {
             self.patient.get_or_insert(target.id);
@@ -259,33 +271,53 @@ impl<'p> Planner<'p> {
 
     /// The record that an entry stands for already.
     fn existing(&self, entry: &Entry, resource: &Resource) -> Result<Option<RecordId>, Vec<Issue>> {
-        if let Some(criteria) = &entry.condition {
-            match self.known.matches.get(criteria).map(Vec::as_slice) {
-                Some([]) | None => {}
-                Some([only]) => return Ok(Some(only.clone())),
-                Some(_) => {
-                    return Err(one_issue(resource.kind.clone(), "several records meet its condition"));
-                }
-            }
-            if let Some(id) = self.identified.get(criteria) {
-                return Ok(Some(id.clone()));
-            }
+        if let Some(criteria) = &entry.condition
+            && let Some(id) = self.meeting(criteria).map_err(|wrong| vec![wrong.at(&resource.place)])?
+        {
+            return Ok(Some(id));
         }
         if resource.kind != "Patient" {
             return Ok(None);
         }
         if self.patient.is_some() {
-            return Err(one_issue("Patient", "a bundle is for one patient"));
+            return Err(one_issue(resource.place.clone(), "a bundle is for one patient"));
         }
         if self.known.patient_hidden {
-            return Err(one_issue("Patient", HIDDEN_PATIENT));
+            return Err(one_issue(resource.place.clone(), HIDDEN_PATIENT));
         }
         let Some(patient) = &self.known.patient else { return Ok(None) };
         // The account has its Patient: this one must be the same person, told by an identifier.
         if resource.identifiers.iter().any(|identifier| self.is_known_patient(identifier)) {
-            Ok(Some(patient.clone()))
+            if resource.digest == self.known.patient_received {
+                return Ok(Some(patient.clone()));
+            }
+            let wrong = Wrong { fault: Fault::Stays, message: STAYS.to_owned() };
+            Err(vec![wrong.at(&resource.place)])
         } else {
-            Err(one_issue("Patient.identifier", "the account has another Patient already"))
+            let place = format!("{}.identifier", resource.place);
+            Err(one_issue(place, "the account has another Patient already"))
+        }
+    }
+
+    /// The one record that meets a condition, of those that were there or of this bundle.
+    fn meeting(&self, criteria: &Criteria) -> Result<Option<RecordId>, Wrong> {
+        let mut found = self.known.matches.get(criteria).cloned().unwrap_or_default();
+        if found.is_empty() {
+            found.extend(self.conditions.get(criteria).cloned());
+            for sought in &criteria.any {
+                let here = self.identified.get(&(criteria.kind.clone(), sought.clone()));
+                found.extend(here.into_iter().flatten().cloned());
+            }
+            found.sort();
+            found.dedup();
+        }
+        match found.as_slice() {
+            [] => Ok(None),
+            [only] => Ok(Some(only.clone())),
+            _ => Err(Wrong {
+                fault: Fault::Several,
+                message: "several records meet this condition".to_owned(),
+            }),
         }
     }
 
@@ -297,11 +329,12 @@ impl<'p> Planner<'p> {
     ) -> Result<Result<Draft, Vec<Issue>>, OverlayError> {
         let mut issues = Vec::new();
         let references = &resource.references;
-        let overlay = resource.overlay(&id, 1, self.setting.now, |reference| {
+        let shown = fhir_id(&resource.kind, &id, &self.setting.account);
+        let overlay = resource.overlay(shown, 1, self.setting.now, |reference| {
             match self.resolve(references, reference) {
                 Ok(target) => target,
-                Err(message) => {
-                    issues.push(Issue { expression: reference.path.clone(), message });
+                Err(wrong) => {
+                    issues.push(wrong.at(&reference.path));
                     None
                 }
             }
@@ -311,7 +344,7 @@ impl<'p> Planner<'p> {
             return Ok(Err(issues));
         }
         let mut identifiers = resource.identifiers.clone();
-        identifiers.extend(condition.as_ref().map(|criteria| criteria.identifier.clone()));
+        identifiers.extend(condition.as_ref().and_then(Criteria::identifier).cloned());
         identifiers.sort();
         identifiers.dedup();
         Ok(Ok(Draft {
@@ -322,6 +355,7 @@ impl<'p> Planner<'p> {
             overlay,
             labels: resource.labels,
             days: resource.days,
+            when: resource.when,
             codes: resource.codes.clone(),
             identifiers,
             condition,
@@ -329,48 +363,55 @@ impl<'p> Planner<'p> {
     }
 
     /// The target of a reference if it must be re-written; nothing if it stays as it is.
-    fn resolve(&self, references: &References, reference: &Reference) -> Result<Option<String>, String> {
+    fn resolve(&self, references: &References, reference: &Reference) -> Result<Option<String>, Wrong> {
         let entry = reference.target.key().and_then(|key| self.targets.get(&key));
         if let Some(entry) = entry {
-            return self.check_subject(reference, &entry.kind, &entry.id).map(|()| Some(entry.text()));
+            return self
+                .check_subject(reference, &entry.kind, &entry.id)
+                .map(|()| Some(entry.text(&self.setting.account)));
         }
-        if reference.url {
+        if reference.form != Form::Reference {
             return Ok(None);
         }
         if let Some(inner) = references.inside(reference) {
-            return if reference.subject { self.check_inner(inner).map(|()| None) } else { Ok(None) };
+            return if reference.subject {
+                self.check_inner(references, inner).map(|()| None)
+            } else {
+                Ok(None)
+            };
         }
         match &reference.target {
             Target::Own { kind: "Patient", id } if id == self.setting.account.as_str() => {
-                Ok(self.account_patient().map(|id| format!("Patient/{id}")))
+                Ok(Some(format!("Patient/{id}")))
             }
             Target::Own { kind, id } => match RecordId::parse(id) {
                 Ok(_) if self.known.patient_hidden && reference.subject && *kind == "Patient" => {
-                    Err(HIDDEN_PATIENT.to_owned())
+                    Err(HIDDEN_PATIENT.into())
+                }
+                // The Patient's record is called by the account.
+                Ok(id) if *kind == "Patient" && self.account_patient() == Some(&id) => {
+                    Ok(Some(format!("Patient/{}", self.setting.account)))
                 }
                 Ok(id) => self.check_subject(reference, kind, &id).map(|()| None),
                 Err(_foreign) => check_stranger(reference).map(|()| None),
             },
             Target::Search { .. } => {
                 let found = self.conditional(&reference.target)?;
-                self.check_subject(reference, &found.kind, &found.id).map(|()| Some(found.text()))
+                self.check_subject(reference, &found.kind, &found.id)
+                    .map(|()| Some(found.text(&self.setting.account)))
             }
-            Target::Urn(_) => Err("names no entry of this bundle".to_owned()),
+            Target::Urn(_) => Err("names no entry of this bundle".into()),
             Target::Fragment(_) | Target::Foreign { .. } | Target::Unknown => {
                 check_stranger(reference).map(|()| None)
             }
         }
     }
 
-    fn conditional(&self, target: &Target) -> Result<Named, String> {
-        let criteria = Criteria::of_reference(target)
-            .ok_or_else(|| "is not of the form `Type?identifier=system|value`".to_owned())?;
-        let found = self.known.matches.get(&criteria).map(Vec::as_slice).unwrap_or_default();
-        match (found, self.identified.get(&criteria)) {
-            ([only], _) | ([], Some(only)) => Ok(Named { kind: criteria.kind, id: only.clone() }),
-            ([], None) => Err("no record is known that meets this condition".to_owned()),
-            _ => Err("several records meet this condition".to_owned()),
-        }
+    fn conditional(&self, target: &Target) -> Result<Named, Wrong> {
+        let criteria = Criteria::of_reference(target).ok_or(criteria::FORM)?;
+        let found = self.meeting(&criteria)?;
+        let id = found.ok_or("no record is known that meets this condition")?;
+        Ok(Named { kind: criteria.kind, id })
     }
 
     fn account_patient(&self) -> Option<&RecordId> {
@@ -387,24 +428,29 @@ impl<'p> Planner<'p> {
     /// Whether somebody with one of these identifiers is the account's Patient, stored or in this bundle.
     fn is_own(&self, identifiers: &[Identifier]) -> bool {
         identifiers.iter().any(|identifier| {
-            self.is_known_patient(identifier)
-                || self.identified.contains_key(&Criteria::of_patient(identifier))
+            let named = ("Patient".to_owned(), Sought::Exact(identifier.clone()));
+            self.is_known_patient(identifier) || self.identified.contains_key(&named)
         })
     }
 
     /// A record whose subject is a Patient must be the account's.
-    fn check_subject(&self, reference: &Reference, kind: &str, id: &RecordId) -> Result<(), String> {
+    fn check_subject(&self, reference: &Reference, kind: &str, id: &RecordId) -> Result<(), Wrong> {
         let own = kind != "Patient" || self.account_patient() == Some(id);
-        if own || !reference.subject { Ok(()) } else { Err(ANOTHER_PATIENT.to_owned()) }
+        if own || !reference.subject { Ok(()) } else { Err(ANOTHER_PATIENT.into()) }
     }
 
-    /// A Patient inside the record is the account's only if an identifier says so.
-    fn check_inner(&self, inner: &Inner) -> Result<(), String> {
-        if inner.kind != "Patient" || self.is_own(&inner.identifiers) {
-            Ok(())
-        } else {
-            Err(ANOTHER_PATIENT.to_owned())
-        }
+    /// A Patient inside the record is the account's only if an identifier says so; or, in a bundle that is one record, if it is
+    /// the only one there and the account has none that it could be told from.
+    fn check_inner(&self, references: &References, inner: &Inner) -> Result<(), Wrong> {
+        let alone = || {
+            let is_patient = |other: &&Inner| !other.contained && other.kind == "Patient";
+            references.inner.iter().filter(is_patient).count() == 1
+        };
+        let unknown = self.account_patient().is_none() && !self.known.patient_hidden;
+        let own = inner.kind != "Patient"
+            || self.is_own(&inner.identifiers)
+            || (!inner.contained && unknown && alone());
+        if own { Ok(()) } else { Err(ANOTHER_PATIENT.into()) }
     }
 
     /// Subjects that are told by an identifier alone, and Patients in the entries of a bundle that is one record.
@@ -414,24 +460,25 @@ impl<'p> Planner<'p> {
             kind.is_none_or(|kind| kind == "Patient") && !self.is_own(std::slice::from_ref(identifier))
         });
         let entries = references.inner.iter().filter(|inner| !inner.contained);
-        let entries = entries.filter(|inner| self.check_inner(inner).is_err());
+        let entries = entries.filter(|inner| self.check_inner(references, inner).is_err());
         let places = logical.map(|logical| &logical.path).chain(entries.map(|inner| &inner.path));
-        places.map(|path| Issue { expression: path.clone(), message: ANOTHER_PATIENT.to_owned() }).collect()
+        places.map(|path| Issue::new(path.clone(), ANOTHER_PATIENT)).collect()
     }
 }
 
 /// A subject that is no record here must say that it is no Patient.
-fn check_stranger(reference: &Reference) -> Result<(), String> {
+fn check_stranger(reference: &Reference) -> Result<(), Wrong> {
     let other = |kind: &str| kind != "Patient";
     match (reference.subject, reference.target.kind()) {
         (false, _) => Ok(()),
         (true, Some(kind)) if other(kind) => Ok(()),
-        (true, Some(_)) => Err(ANOTHER_PATIENT.to_owned()),
-        (true, None) => Err(NO_PATIENT.to_owned()),
+        (true, Some(_)) => Err(ANOTHER_PATIENT.into()),
+        (true, None) => Err(NO_PATIENT.into()),
     }
 }
 
 const ANOTHER_PATIENT: &str = "is another patient than the account this is for";
+const STAYS: &str = "the account has this Patient already, with other content: nothing was changed";
 const HIDDEN_PATIENT: &str =
     "is not compared for a caller who may not read it: name the account's Patient as `Patient/pat-…`";
 const NO_PATIENT: &str = "is not understood: name the account's Patient as `Patient/id`";

@@ -125,6 +125,12 @@ impl Error {
         Self::Invalid { field: field.into(), message: message.into() }
     }
 
+    /// Whether stored bytes are lost or spoilt: to ask again does not help.
+    #[must_use]
+    pub const fn is_loss(&self) -> bool {
+        matches!(self, Self::Blob(BlobError::Missing(_) | BlobError::Corrupt(_)) | Self::Integrity { .. })
+    }
+
     /// Stored data that does not verify; told to whoever watches the logs.
     pub fn integrity(what: &'static str, which: impl Into<String>) -> Self {
         let which = which.into();

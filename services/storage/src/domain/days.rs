@@ -87,7 +87,9 @@ impl Days {
                 let end = |name: &str| period.get(name).and_then(Value::as_str).and_then(Self::parse);
                 let (start, end) = (end("start"), end("end"));
                 let (first, last) = (start.or(end)?, end.or(start)?);
-                (first.first <= last.last).then_some(Self { first: first.first, last: last.last })
+                // Some write the end first.
+                let backwards = first.first > last.last;
+                Some(if backwards { first.and(last) } else { Self { first: first.first, last: last.last } })
             }
             _ => None,
         })
@@ -183,7 +185,8 @@ mod tests {
         assert_eq!(Days::of(&json!({"resourceType": "Patient", "birthDate": "1950-01-02"})), None);
         let visit = json!({"period": {"start": "2021-01-02T23:00:00+02:00", "end": "2021-01-03"}});
         assert_eq!(shown(Days::of(&visit).unwrap()), pair("2021-01-02", "2021-01-03"));
-        assert_eq!(Days::of(&json!({"period": {"start": "2021-02-02", "end": "2021-01-03"}})), None);
+        let backwards = json!({"period": {"start": "2021-02-02", "end": "2021-01-03"}});
+        assert_eq!(shown(Days::of(&backwards).unwrap()), pair("2021-01-03", "2021-02-02"));
     }
 
     #[test]

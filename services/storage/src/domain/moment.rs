@@ -103,11 +103,13 @@ impl Span {
                     None => Some(None),
                 };
                 let (start, end) = (end("start")?, end("end")?);
-                let (first, last) = (start.map(|start| start.first), end.map(|end| end.last));
-                match (first, last) {
+                match (start, end) {
                     (None, None) => None,
-                    (Some(first), Some(last)) if first > last => None,
-                    _ => Some(Self(first, last)),
+                    // Some write the end first.
+                    (Some(start), Some(end)) if start.first > end.last => {
+                        Some(Self(Some(start.first.min(end.first)), Some(start.last.max(end.last))))
+                    }
+                    _ => Some(Self(start.map(|start| start.first), end.map(|end| end.last))),
                 }
             }
             _ => None,
@@ -245,7 +247,10 @@ mod tests {
             of(json!({"start": "2026-06-01", "end": "2026-07-01"})),
             Some(Span(Some(june.0), Some(july.1)))
         );
-        assert_eq!(of(json!({"start": "2026-07-01", "end": "2026-06-01"})), None);
+        assert_eq!(
+            of(json!({"start": "2026-07-01", "end": "2026-06-01"})),
+            Some(Span(Some(june.0), Some(july.1)))
+        );
         assert_eq!(of(json!({"start": "soon"})), None);
         assert_eq!(of(json!({})), None);
     }

@@ -94,9 +94,16 @@ impl Target {
         match scheme(text).map(str::to_ascii_lowercase).as_deref() {
             None => Self::relative(text),
             Some("urn") => Self::Urn(text.to_ascii_lowercase()),
-            Some("http" | "https") => match bases.relative(text) {
-                Some(rest) => Self::relative(&rest),
-                None => Self::absolute(text),
+            Some("http" | "https") => match text.split_once('?') {
+                // A query stays as it is: of a path alone, slashes do not count.
+                Some((path, query)) => match bases.relative(path).filter(|rest| !rest.is_empty()) {
+                    Some(rest) => Self::relative(&format!("{rest}?{query}")),
+                    None => Self::absolute(text),
+                },
+                None => match bases.relative(text) {
+                    Some(rest) => Self::relative(&rest),
+                    None => Self::absolute(text),
+                },
             },
             Some(_) => Self::Unknown,
         }
@@ -106,7 +113,7 @@ impl Target {
         if let Some((kind, query)) = text.split_once('?') {
             let kind = kind.trim_matches('/');
             let kind = resource_type(kind).unwrap_or(kind).to_owned();
-            return Self::Search { kind, query: query.trim_end_matches('/').to_owned() };
+            return Self::Search { kind, query: query.to_owned() };
         }
         let steps = steps(text);
         match place(&steps) {
@@ -260,6 +267,15 @@ mod tests {
             |kind: &str| Target::Search { kind: kind.to_owned(), query: "identifier=a:b|c/d".to_owned() };
         assert_eq!(parse("patient?identifier=a:b|c/d"), search("Patient"));
         assert_eq!(parse("Dog?identifier=a:b|c/d"), search("Dog"));
+        let npi = "identifier=http://hl7.org/fhir/sid/us-npi/|1";
+        for text in [
+            format!("Practitioner?{npi}"),
+            format!("https://records.example/fhir/Practitioner?{npi}"),
+            format!("http://Records.example//fhir/practitioner/?{npi}"),
+        ] {
+            let whole = Target::Search { kind: "Practitioner".to_owned(), query: npi.to_owned() };
+            assert_eq!(parse(&text), whole, "{text}");
+        }
         for text in
             ["", "Patient", "Patient/", "Patient/x/$everything", "mailto:a@b.example", "x/y", "Patients/x"]
         {

@@ -339,6 +339,14 @@ fn narrative_links(raw: &str) -> Vec<(Range<usize>, &str)> {
             }
         }
     }
+    // A value may look as if there were a link in it: of such the outer one counts.
+    found.sort_by_key(|(span, _)| span.start);
+    let mut end = 0;
+    found.retain(|(span, _)| {
+        let apart = span.start >= end;
+        end = end.max(span.end);
+        apart
+    });
     found
 }
 
@@ -415,5 +423,13 @@ mod tests {
         assert_eq!(inside(0), Some("Bundle.entry[0].resource.contained[0]"));
         assert_eq!(inside(1), None);
         assert_eq!(inside(2), Some("Bundle.entry[0].resource"));
+    }
+
+    #[test]
+    fn a_link_within_a_link_is_none() {
+        let raw =
+            r#""<a href=\"http://a.example/ src='urn:b'\">x</a><img src='urn:c'/><a href='urn:d'>y</a>""#;
+        let found: Vec<&str> = narrative_links(raw).into_iter().map(|(_, text)| text).collect();
+        assert_eq!(found, ["http://a.example/ src='urn:b'", "urn:c", "urn:d"]);
     }
 }

@@ -33,8 +33,8 @@ use hbc_types::json;
 /// How often an upload is planned anew because a conflicting request created one of its conditional records first.
 const ATTEMPTS: usize = 5;
 
-/// Records of one identifier that are looked at, at most.
-const MOST_MET: usize = 1_000;
+/// Records of one identifier that are looked at, at most. Where there are as many, several meet it.
+const MOST_MET: u32 = 1_000;
 
 /// What became of a request.
 #[derive(Clone, Debug)]
@@ -278,18 +278,16 @@ async fn look_up(app: &App, author: &Author, bundle: &Bundle, readable: &Readabl
         }
     }
     let wanted: Vec<String> = tokens.keys().cloned().collect();
-    let mut found = app.store.find_identified(&wanted).await?;
-    for records in found.values_mut() {
-        records.sort();
-        records.truncate(MOST_MET);
-    }
+    let found = app.store.find_identified(&wanted, MOST_MET).await?;
     let of_account =
         |token: &String| tokens.get(token).into_iter().flatten().any(|(directory, _)| !directory);
     let met = found.iter().filter(|(token, _)| of_account(token)).flat_map(|(_, records)| records);
     let open = open_to(app, author, readable, met.chain(&patient).cloned().collect()).await?;
     let mut matches: HashMap<Criteria, Vec<RecordId>> = HashMap::new();
     let mut listed: HashMap<Criteria, Vec<RecordId>> = HashMap::new();
+    let mut crowded: HashSet<Criteria> = HashSet::new();
     for (token, records) in found {
+        let is_full = records.len() >= MOST_MET as usize;
         for (directory, criteria) in tokens.get(&token).into_iter().flatten() {
             let (of, records): (_, Vec<&RecordId>) = match directory {
                 true => (&mut listed, records.iter().collect()),
@@ -299,14 +297,17 @@ async fn look_up(app: &App, author: &Author, bundle: &Bundle, readable: &Readabl
             known.extend(records.into_iter().cloned());
             known.sort();
             known.dedup();
+            if is_full && !directory {
+                crowded.insert((*criteria).clone());
+            }
         }
     }
     for (criteria, records) in listed {
-        // What the account has of its own comes first. Whoever writes an identifier into the directory a second time does not
-        // make it ambiguous for everybody: the oldest counts.
+        let one = names_one(&criteria);
+        // What the account has of its own comes first.
         let own = matches.entry(criteria).or_default();
         if own.is_empty() {
-            own.extend(oldest(app, records).await?);
+            *own = if one { oldest(app, records).await?.into_iter().collect() } else { records };
         }
     }
     let normal = Labels { category: Category::Demographics, sensitivity: Sensitivity::Normal };
@@ -325,7 +326,13 @@ async fn look_up(app: &App, author: &Author, bundle: &Bundle, readable: &Readabl
         Some(stored) => Some(TrustedRow::open(&app.index, stored)?.secret.received),
         None => None,
     };
-    Ok(Known { matches, patient, patient_received, patient_hidden })
+    Ok(Known { matches, crowded, patient, patient_received, patient_hidden })
+}
+
+/// Whether a condition names one thing: an identifier of a system. Whoever writes such a one into the directory a second time
+/// does not make it ambiguous for everybody: the oldest counts. What else a condition may say is met by different things.
+fn names_one(criteria: &Criteria) -> bool {
+    criteria.identifier().is_some_and(|identifier| !identifier.system.is_empty())
 }
 
 /// The oldest of some records.

@@ -2,6 +2,7 @@
 //! no SQL.
 
 pub mod create;
+pub mod opened;
 pub mod read;
 pub mod reindex;
 pub mod upload;

@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 
 use bytes::Bytes;
 use cid::Cid;
-use futures_util::future::try_join_all;
+use futures_util::future::{join_all, try_join_all};
 use futures_util::stream::{self, Stream};
 use hbc_chain::merkle;
 use hbc_service::Problem;
@@ -20,16 +20,14 @@ use hbc_types::wire::access::{DecisionAnswer, DecisionRequest, Labels, UnwrapIte
 use hbc_types::{Digest, Timestamp};
 
 use crate::app::{App, blocking};
-use crate::domain::days;
 use crate::domain::index::Token;
-use crate::domain::moment::Span;
-use crate::domain::overlay::Overlay;
 use crate::domain::readable::{Readable, every_sensitivity};
-use crate::domain::resource::{fhir_id, is_json, mended};
+
 use crate::domain::{encryption, plaintext};
 use crate::error::Error;
+use crate::flows::opened::Opened;
 use crate::flows::reindex;
-use crate::store::{Filter, TrustedRow};
+use crate::store::{Filter, LabelSet, StoredRecord, TrustedRow};
 use hbc_types::labels::{Category, Sensitivity};
 
 /// Records opened by one request at most, beside one alone: what fits in memory, and into an answer.
@@ -44,54 +42,6 @@ pub struct RecordReader {
     pub token: SecretText,
     /// Why.
     pub purpose: Purpose,
-}
-
-/// An opened record.
-#[derive(Clone, Debug)]
-pub struct Opened {
-    /// Its row.
-    pub trusted: TrustedRow,
-    /// What is laid over the received bytes.
-    pub overlay: Overlay,
-    /// The bytes as they were received.
-    pub received: Bytes,
-    /// The patient's consent version when the key was released.
-    pub consent_version: u64,
-}
-
-impl Opened {
-    /// When what it tells of happened, by what it says itself.
-    #[must_use]
-    pub fn when(&self) -> Option<Span> {
-        days::span(&serde_json::from_slice(&self.received).ok()?)
-    }
-
-    /// The overlay, in which the account's Patient was called by its record once.
-    fn in_one_name(&self) -> Overlay {
-        let (row, patient) = (&self.trusted.row, &self.trusted.secret.patient);
-        if patient.is_directory() {
-            return self.overlay.clone();
-        }
-        let record = row.id.as_str();
-        self.overlay.with_texts(|text| {
-            let named = text.trim_matches('"').strip_prefix("Patient/");
-            if let Some(id) = named.filter(|id| RecordId::parse(id).is_ok()) {
-                return Some(text.replace(id, patient.as_str()));
-            }
-            (row.kind == "Patient" && text.contains(record)).then(|| text.replace(record, patient.as_str()))
-        })
-    }
-
-    /// The form that `/fhir` serves: always JSON, whatever was once taken.
-    pub fn applied(&self) -> Result<Vec<u8>, Error> {
-        let (row, patient) = (&self.trusted.row, &self.trusted.secret.patient);
-        let overlay = self.in_one_name();
-        let applied = overlay.apply(&self.received).ok().filter(|applied| is_json(applied));
-        let id = fhir_id(&row.kind, &row.id, patient);
-        applied
-            .or_else(|| mended(&self.received, &overlay, id, row.version, row.created_at))
-            .ok_or_else(|| Error::integrity("an overlay", row.id.as_str()))
-    }
 }
 
 /// A record's row, or 404.
@@ -144,13 +94,32 @@ pub struct Listing {
 
 /// Rows that one search by date looks at, at most.
 const MOST_CANDIDATES: usize = 1_000;
+/// Rows that a search by date fetches at once, at least: few of them may be meant.
+const DATED_AT_ONCE: u32 = 200;
 
 /// What a listing runs over.
 struct Range<'r> {
     patient: &'r PatientId,
     token: Token,
-    sets: Vec<(Category, Token)>,
+    sets: Vec<LabelSet>,
     readable: Readable,
+}
+
+impl Range<'_> {
+    /// Opens a row of the patient's.
+    fn open(&self, app: &App, row: StoredRecord) -> Result<TrustedRow, Error> {
+        let trusted = TrustedRow::open(&app.index, row)?;
+        if trusted.secret.patient != *self.patient {
+            return Err(Error::integrity("a record's owner", trusted.row.id.as_str()));
+        }
+        Ok(trusted)
+    }
+
+    /// Whether a row is asked for, and may be seen.
+    fn holds(&self, trusted: &TrustedRow, filter: &Filter) -> bool {
+        (trusted.is_outdated() || filter.dates.hold(trusted.secret.when))
+            && self.readable.covers(trusted.labels(), trusted.row.created_at)
+    }
 }
 
 /// A page of the rows that the reader may see, and how many there are if they are `counted`. What is asked of access-policy
@@ -181,11 +150,12 @@ pub async fn list(
         if !allowed.contains(&labels) {
             continue;
         }
+        let before = readable.before(labels).unwrap_or(Timestamp::from_ms(i64::MAX));
+        let set = LabelSet { category, sensitivity: set, before };
         if counted && filter.dates.is_empty() && filter.categories().contains(&category) {
-            let before = readable.before(labels).unwrap_or(Timestamp::from_ms(i64::MAX));
-            total += app.store.count(&token, (category, &set), before, filter).await?;
+            total += app.store.count(&token, &set, filter).await?;
         }
-        sets.push((category, set));
+        sets.push(set);
     }
     let range = Range { patient, token, sets, readable };
     let (rows, next) = page(app, &range, filter).await?;
@@ -206,28 +176,32 @@ async fn page(
     let (mut shown, mut looked_at) = (Vec::new(), 0);
     let limit = filter.limit as usize;
     // One more tells whether there is more.
-    let mut filter = Filter { limit: filter.limit.saturating_add(1), ..filter.clone() };
+    let at_once = match filter.dates.is_empty() {
+        true => filter.limit.saturating_add(1),
+        false => filter.limit.saturating_add(1).max(DATED_AT_ONCE),
+    };
+    let mut filter = Filter { limit: at_once, ..filter.clone() };
     while shown.len() < limit && looked_at < MOST_CANDIDATES {
         let rows = app.store.list(&range.token, &range.sets, &filter).await?;
-        let ended = rows.len() <= limit;
+        let ended = rows.len() < at_once as usize;
         looked_at += rows.len();
         let mut rows = rows.into_iter();
         for row in rows.by_ref() {
-            let trusted = TrustedRow::open(&app.index, row)?;
-            if trusted.secret.patient != *range.patient {
-                return Err(Error::integrity("a record's owner", trusted.row.id.as_str()));
-            }
+            let trusted = range.open(app, row)?;
             filter.after = Some((trusted.row.created_at, trusted.row.id.as_str().to_owned()));
-            let then = trusted.is_outdated() || filter.dates.hold(trusted.secret.when);
-            if then && range.readable.covers(trusted.labels(), trusted.row.created_at) {
+            if range.holds(&trusted, &filter) {
                 shown.push(trusted);
                 if shown.len() == limit {
                     break;
                 }
             }
         }
-        if ended && rows.len() == 0 {
-            return Ok((shown, None));
+        if ended {
+            let rest = rows.map(|row| Ok(range.holds(&range.open(app, row)?, &filter)));
+            let rest = rest.collect::<Result<Vec<bool>, Error>>()?;
+            if !rest.contains(&true) {
+                return Ok((shown, None));
+            }
         }
     }
     Ok((shown, filter.after.filter(|_| limit > 0)))
@@ -253,12 +227,14 @@ pub struct OpenedAll {
     pub rule: Option<String>,
 }
 
-/// Opens records of one patient. What the reader may not read is absent from the answer.
+/// Opens records of one patient. What the reader may not read is absent from the answer; and what is `spare` of that of which the
+/// bytes are lost.
 pub async fn open(
     app: &App,
     reader: &RecordReader,
     patient: &PatientId,
     rows: Vec<TrustedRow>,
+    spare: impl Fn(&TrustedRow) -> bool,
 ) -> Result<OpenedAll, Error> {
     if rows.is_empty() {
         return Ok(OpenedAll { records: Vec::new(), known: true, rule: None });
@@ -267,7 +243,7 @@ pub async fn open(
     if bytes > MAX_BYTES && rows.len() > 1 {
         return Err(Error::invalid("_count", "the records are too large to be read at once"));
     }
-    let _turn = app.opening.turn(Some(&reader.account), bytes).await;
+    let turn = app.opening.turn(Some(&reader.account), bytes).await;
     let items = rows.iter().map(|row| UnwrapItem {
         record: row.row.id.clone(),
         version: row.row.version,
@@ -292,22 +268,69 @@ pub async fn open(
             allowed.push((row, key));
         }
     }
-    let slices = fetch(app, &allowed).await?;
     let version = unwrapped.consent_version;
-    let opened = blocking(move || {
-        let pairs = allowed.into_iter().zip(slices);
-        pairs.map(|((row, key), slice)| decrypt(row, &key, &slice, version)).collect::<Result<_, Error>>()
-    });
-    let records: Vec<Opened> = opened.await?;
+    let records = match allowed.iter().any(|(row, _)| spare(row)) {
+        true => decrypt_saved(app, allowed, version, spare).await?,
+        false => decrypt_all(app, allowed, version).await?,
+    };
+    drop(turn);
     reindex::bring_up_to_date(app, &records).await;
     Ok(OpenedAll { records, known: unwrapped.known, rule: unwrapped.rule })
+}
+
+/// Fetches and opens rows, in their order.
+async fn decrypt_all(
+    app: &App,
+    rows: Vec<(TrustedRow, Key32)>,
+    consent_version: u64,
+) -> Result<Vec<Opened>, Error> {
+    let slices = fetch(app, &rows).await?;
+    let opened = blocking(move || {
+        let pairs = rows.into_iter().zip(slices);
+        let opened = pairs.map(|((row, key), slice)| decrypt(row, &key, &slice, consent_version));
+        opened.collect::<Result<Vec<_>, Error>>()
+    });
+    opened.await
+}
+
+/// As [`decrypt_all`]; if that cannot be done, without those that are `spare` and lost.
+async fn decrypt_saved(
+    app: &App,
+    rows: Vec<(TrustedRow, Key32)>,
+    consent_version: u64,
+    spare: impl Fn(&TrustedRow) -> bool,
+) -> Result<Vec<Opened>, Error> {
+    match decrypt_all(app, rows.clone(), consent_version).await {
+        Err(error) if error.is_loss() => {}
+        outcome => return outcome,
+    }
+    let places: HashMap<RecordId, usize> =
+        rows.iter().enumerate().map(|(place, (row, _))| (row.row.id.clone(), place)).collect();
+    let (spared, needed): (Vec<_>, Vec<_>) = rows.into_iter().partition(|(row, _)| spare(row));
+    let mut opened = decrypt_all(app, needed, consent_version).await?;
+    let each = spared.into_iter().map(|row| decrypt_all(app, vec![row], consent_version));
+    for outcome in join_all(each).await {
+        match outcome {
+            Ok(found) => opened.extend(found),
+            Err(error) if error.is_loss() => {
+                tracing::error!(
+                    alarm = "integrity",
+                    error = &error as &dyn std::error::Error,
+                    "A record is lost: a search by date that does not touch its days goes on without it"
+                );
+            }
+            Err(error) => return Err(error),
+        }
+    }
+    opened.sort_by_key(|opened| places.get(&opened.trusted.row.id).copied());
+    Ok(opened)
 }
 
 /// Opens one record. Who may not read it is told so, or that there is nothing; a wrap that opens for nobody was moved
 /// or changed.
 pub async fn open_one(app: &App, reader: &RecordReader, row: TrustedRow) -> Result<Opened, Error> {
     let (patient, id) = (row.secret.patient.clone(), row.row.id.clone());
-    let opened = open(app, reader, &patient, vec![row]).await?;
+    let opened = open(app, reader, &patient, vec![row], |_needed| false).await?;
     match (opened.records.into_iter().next(), opened.known, opened.rule) {
         (Some(record), _, _) => Ok(record),
         (None, false, _) => Err(Error::NotFound),

@@ -10,13 +10,16 @@ use crate::domain::days::{self, Days};
 use crate::domain::index;
 use crate::domain::resource::{DOCUMENT, codes, identifiers};
 use crate::error::Error;
-use crate::flows::read::Opened;
+use crate::flows::opened::Opened;
 use crate::store::{self, NewRecord};
+
+/// Records that one request indexes anew, at most: the others wait until they are read again.
+const AT_ONCE: usize = 50;
 
 /// Indexes what was opened anew, where it must be. A read does not fail by it.
 pub async fn bring_up_to_date(app: &App, opened: &[Opened]) {
-    let outdated: Vec<Opened> =
-        opened.iter().filter(|opened| opened.trusted.is_outdated()).cloned().collect();
+    let outdated = opened.iter().filter(|opened| opened.trusted.is_outdated());
+    let outdated: Vec<Opened> = outdated.take(AT_ONCE).cloned().collect();
     if outdated.is_empty() {
         return;
     }

@@ -16,7 +16,7 @@ pub use record::RecordRow;
 pub use segments::{SegmentRow, finalise, refuse};
 pub use trusted::TrustedRow;
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
 use hbc_db::{Db, DbError, Migration};
 use hbc_service::Problem;
@@ -66,6 +66,17 @@ pub struct StoredRecord {
     pub refused: bool,
 }
 
+/// Records of one category and sensitivity that were created before an instant.
+#[derive(Clone, Debug)]
+pub struct LabelSet {
+    /// The category.
+    pub category: Category,
+    /// The sensitivity's token.
+    pub sensitivity: Token,
+    /// Before when.
+    pub before: Timestamp,
+}
+
 /// What a listing asks for.
 #[derive(Clone, Debug, Default)]
 pub struct Filter {
@@ -98,6 +109,15 @@ impl Filter {
         (self.from.clone().max(from), to)
     }
 
+    /// Whether a record is asked for by the days that it is indexed by.
+    #[must_use]
+    pub fn touches(&self, row: &RecordRow) -> bool {
+        let (from, to) = self.days();
+        let (date0, date1) = (row.date0.as_deref(), row.date1.as_deref());
+        from.is_none_or(|from| date1.is_some_and(|day| day >= from.as_str()))
+            && to.is_none_or(|to| date0.is_some_and(|day| day <= to.as_str()))
+    }
+
     /// The categories that records asked for can have, whatever the chart holds.
     #[must_use]
     pub fn categories(&self) -> Vec<Category> {
@@ -123,18 +143,28 @@ impl Store {
         &self.db
     }
 
-    /// Records by identifier tokens.
-    pub async fn find_identified(&self, tokens: &[Token]) -> Result<HashMap<Token, Vec<RecordId>>, Error> {
+    /// Records by identifier tokens: the oldest of each, `most` of them.
+    pub async fn find_identified(
+        &self,
+        tokens: &[Token],
+        most: u32,
+    ) -> Result<HashMap<Token, Vec<RecordId>>, Error> {
         let mut found: HashMap<Token, Vec<RecordId>> = HashMap::new();
         for chunk in tokens.chunks(LOOKUP) {
             let mut query = sqlx::query(
-                "SELECT token, record FROM tokens WHERE token IN ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11,
-                     $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22, $23, $24, $25, $26, $27, $28, $29, $30,
-                     $31, $32)",
+                "SELECT token, record FROM (
+                     SELECT t.token, t.record,
+                         ROW_NUMBER() OVER (PARTITION BY t.token ORDER BY r.created_at_ms, r.id) AS place
+                     FROM tokens AS t JOIN records AS r ON r.id = t.record AND r.version = 1
+                     WHERE t.token IN ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17,
+                         $18, $19, $20, $21, $22, $23, $24, $25, $26, $27, $28, $29, $30, $31, $32)
+                 ) AS placed
+                 WHERE place <= $33",
             );
             for index in 0..LOOKUP {
                 query = query.bind(chunk.get(index).cloned().unwrap_or_default());
             }
+            query = query.bind(i64::from(most));
             for row in query.fetch_all(self.db.reads()).await? {
                 let token: Token = row.try_get("token")?;
                 found.entry(token).or_default().push(record_id(&row, "record")?);
@@ -195,28 +225,31 @@ impl Store {
         rows.iter().map(|row| Ok((category(row, "category")?, row.try_get("sensitivity")?))).collect()
     }
 
-    /// A page of a patient's records, oldest first, of the label sets in `allowed`. Dated records that were indexed before
-    /// there were open periods are all among those that a search by date looks at.
+    /// A page of a patient's records, oldest first, of the label sets in `allowed`, each as far as it was created before its
+    /// instant: what may not be seen is not looked at, so that no page ends at it. Dated records that were indexed before there
+    /// were open periods are all among those that a search by date looks at.
     pub async fn list(
         &self,
         patient: &Token,
-        allowed: &[(Category, Token)],
+        allowed: &[LabelSet],
         filter: &Filter,
     ) -> Result<Vec<StoredRecord>, Error> {
         let (after_ms, after_id) = filter.after.clone().unwrap_or((Timestamp::from_ms(0), String::new()));
-        let labels: String =
-            allowed.iter().map(|(category, token)| format!("|{category}/{token}|")).collect();
+        let mut labels: BTreeMap<Timestamp, String> = BTreeMap::new();
+        for LabelSet { category, sensitivity, before } in allowed {
+            labels.entry(*before).or_default().push_str(&format!("|{category}/{sensitivity}|"));
+        }
         let (from, to) = filter.days();
         let earlier = if filter.dates.is_empty() { 0 } else { i64::from(index::VERSION) };
-        let rows = sqlx::query(RecordRow::select(
+        let mut query = sqlx::query(RecordRow::select(&format!(
             "WHERE r.patient = $1 AND (r.created_at_ms, r.id) > ($2, $3)
                AND ($4 = '' OR r.category = $4) AND ($5 = '' OR r.kind = $5)
-               AND ($6 = '' OR r.date1 >= $6 OR (r.date1 <> '' AND r.index_version < $10))
-               AND ($7 = '' OR r.date0 <= $7 OR (r.date0 <> '' AND r.index_version < $10))
-               AND ($11 = 0 OR r.kind <> 'Document')
-               AND $8 LIKE '%|' || r.category || '/' || r.sensitivity || '|%'
-             ORDER BY r.created_at_ms, r.id LIMIT $9",
-        ))
+               AND ($6 = '' OR r.date1 >= $6 OR (r.date1 <> '' AND r.index_version < $9))
+               AND ($7 = '' OR r.date0 <= $7 OR (r.date0 <> '' AND r.index_version < $9))
+               AND ($10 = 0 OR r.kind <> 'Document') AND {}
+             ORDER BY r.created_at_ms, r.id LIMIT $8",
+            within(labels.len(), 11),
+        )))
         .bind(patient.clone())
         .bind(after_ms.ms())
         .bind(after_id)
@@ -224,23 +257,19 @@ impl Store {
         .bind(filter.kind.clone().unwrap_or_default())
         .bind(from.unwrap_or_default())
         .bind(to.unwrap_or_default())
-        .bind(labels)
         .bind(i64::from(filter.limit))
         .bind(earlier)
-        .bind(i64::from(filter.resources))
-        .fetch_all(self.db.reads())
-        .await?;
+        .bind(i64::from(filter.resources));
+        for (before, labels) in labels {
+            query = query.bind(before.ms()).bind(labels);
+        }
+        let rows = query.fetch_all(self.db.reads()).await?;
         Ok(rows.iter().map(stored_record).collect::<Result<_, DbError>>()?)
     }
 
-    /// How many records of a patient have this label set and were created before an instant; dates are not looked at.
-    pub async fn count(
-        &self,
-        patient: &Token,
-        (category, sensitivity): (Category, &Token),
-        before: Timestamp,
-        filter: &Filter,
-    ) -> Result<u64, Error> {
+    /// How many records of a patient have this label set and were created before its instant; dates are not looked at.
+    pub async fn count(&self, patient: &Token, set: &LabelSet, filter: &Filter) -> Result<u64, Error> {
+        let LabelSet { category, sensitivity, before } = set;
         let row = sqlx::query(
             "SELECT CAST(count(*) AS BIGINT) AS found FROM records
              WHERE patient = $1 AND category = $2 AND sensitivity = $3 AND created_at_ms < $4
@@ -262,6 +291,18 @@ impl AnswerStore for Store {
     async fn saved_answer(&self, id: Digest) -> Result<Option<SavedAnswer>, Problem> {
         hbc_db::idempotency::find(self.db.reads(), id).await.map_err(|error| Problem::internal(&error))
     }
+}
+
+/// Whether a record `r` is of one of so many groups of label sets: their instants and labels are the parameters from `first` on.
+fn within(groups: usize, first: usize) -> String {
+    let groups = (0..groups).map(|index| {
+        let (before, labels) = (first + 2 * index, first + 2 * index + 1);
+        format!(
+            "(r.created_at_ms < ${before} AND ${labels} LIKE '%|' || r.category || '/' || r.sensitivity || '|%')"
+        )
+    });
+    let groups: Vec<String> = groups.collect();
+    if groups.is_empty() { "1 = 0".to_owned() } else { format!("({})", groups.join(" OR ")) }
 }
 
 /// The height of a segment's anchor.
@@ -300,4 +341,72 @@ fn number<T: TryFrom<i64>>(row: &AnyRow, column: &'static str) -> Result<T, DbEr
 /// An unsigned number as the databases keep it.
 fn stored(value: u64) -> Result<i64, DbError> {
     i64::try_from(value).map_err(|_range| DbError::BadValue { column: "number" })
+}
+
+#[cfg(test)]
+mod tests {
+    use hbc_db::testing::databases;
+    use hbc_types::Random;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn of_what_is_identified_the_oldest_are_found() {
+        for database in databases(MIGRATIONS).await {
+            let made = database.db.write(|tx| {
+                Box::pin(async move {
+                    sqlx::query(
+                        "INSERT INTO segments (cid, intent, position, digest, bytes, records, root, tag, patient,
+                             created_at_ms, day0, day1, due_at_ms, delayed)
+                         VALUES ('c', 'i', 0, 'd', 1, 3, 'r', 't', 'p', 0, 0, 0, 0, 0)",
+                    )
+                    .execute(&mut *tx)
+                    .await?;
+                    for n in 0..4_i64 {
+                        let id = RecordId::random(&Random::seeded(n.unsigned_abs()));
+                        sqlx::query(
+                            "INSERT INTO records (id, version, patient, sensitivity, category, kind, n, kek_epoch,
+                                 wrapped, encrypted, cid, position, slice_offset, slice_length, commitment,
+                                 created_at_ms)
+                             VALUES ($1, 1, 'p', 's', 'laboratory', 'Location', 1, 1, $2, $2, 'c', $3, 0, 1, 'x', $4)",
+                        )
+                        .bind(id.as_str().to_owned())
+                        .bind(vec![0_u8])
+                        .bind(n)
+                        .bind(100 - n)
+                        .execute(&mut *tx)
+                        .await?;
+                        let token = if n == 3 { "other" } else { "same" };
+                        sqlx::query("INSERT INTO tokens (token, record) VALUES ($1, $2)")
+                            .bind(token)
+                            .bind(id.as_str().to_owned())
+                            .execute(&mut *tx)
+                            .await?;
+                    }
+                    Ok::<(), DbError>(())
+                })
+            });
+            made.await.unwrap();
+            let tokens = ["same", "other", "none"].map(str::to_owned);
+            let mut found = Store::new(database.db.clone()).find_identified(&tokens, 2).await.unwrap();
+            let mut same = found.remove("same").unwrap();
+            same.sort();
+            let mut oldest = [2, 1].map(|n| RecordId::random(&Random::seeded(n)));
+            oldest.sort();
+            assert_eq!(same, oldest);
+            assert_eq!(found.remove("other").unwrap(), [RecordId::random(&Random::seeded(3))]);
+            assert!(found.is_empty());
+        }
+    }
+
+    #[test]
+    fn label_sets_are_of_their_instants() {
+        assert_eq!(within(0, 11), "1 = 0");
+        let one = |before: usize, labels: usize| {
+            format!(
+                "(r.created_at_ms < ${before} AND ${labels} LIKE '%|' || r.category || '/' || r.sensitivity || '|%')"
+            )
+        };
+        assert_eq!(within(2, 11), format!("({} OR {})", one(11, 12), one(13, 14)));
+    }
 }

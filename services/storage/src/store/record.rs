@@ -116,8 +116,9 @@ impl RecordRow {
         format!("{} ({})", Self::TABLE, Self::COLUMNS.join(", "))
     }
 
-    /// Selects records `r` with the anchor of their segments `s`: `rest` continues the statement.
-    pub(super) fn select(rest: &'static str) -> AssertSqlSafe<String> {
+    /// Selects records `r` with the anchor of their segments `s`: `rest` continues the statement, and is of constants and
+    /// numbers only.
+    pub(super) fn select(rest: &str) -> AssertSqlSafe<String> {
         let columns: String = Self::COLUMNS.iter().map(|column| format!("r.{column}, ")).collect();
         AssertSqlSafe(format!(
             "SELECT {columns}s.txid, s.height, s.refused_at_ms FROM {} AS r JOIN segments AS s ON s.cid = r.cid {rest}",

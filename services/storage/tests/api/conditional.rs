@@ -204,6 +204,13 @@ async fn a_second_entry_of_the_directory_does_not_spoil_the_first() {
         let stored =
             app.fhir(&patient, "/fhir/Observation", &[], visit.to_string().as_bytes()).await.expect(201);
         assert_eq!(stored.body["performer"][0]["reference"], format!("Organization/{oldest}"));
+        // What names no one thing is met by all of them.
+        for condition in ["urn:places|", "7", "urn:places|6,urn:places|7"] {
+            let mut visit = visit.clone();
+            visit["performer"] = json!([{"reference": format!("Organization?identifier={condition}")}]);
+            let several = app.fhir(&patient, "/fhir/Observation", &[], visit.to_string().as_bytes()).await;
+            several.refused(412, "precondition_failed");
+        }
         // What the account has of its own comes first.
         let own = app.fhir(&patient, "/fhir/Organization", &[], organisation().as_bytes()).await.expect(201);
         let own = own.body["id"].as_str().unwrap().to_owned();

@@ -1,10 +1,15 @@
 //! What FHIR libraries send and expect, as the standard has it: dates, counts, conditions, addresses, forms.
 
+use std::time::Duration;
+
 use hbc_types::ids::AccountId;
+use hbc_types::labels::Category;
+use hbc_types::purpose::{Action, Purpose};
 use reqwest::Method;
 use serde_json::{Value, json};
 
-use crate::app::{Reply, TestApp, each};
+use crate::app::{Reply, TestApp, each, eventually};
+use crate::world::Grant;
 
 /// Creates a resource and answers what came of it.
 async fn post(app: &TestApp, account: &AccountId, resource: &Value, headers: &[(&str, &str)]) -> Reply {
@@ -79,6 +84,77 @@ async fn open_periods_reach_on_and_earlier_records_are_indexed_anew_when_read() 
                 assert_eq!(found("2026-06-12").await, (Some(1), 1), "it was read");
             }
         }
+    })
+    .await;
+}
+
+/// What may not be seen is not looked at: no page ends at it.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_page_does_not_end_at_what_is_hidden() {
+    each(|app| async move {
+        let (patient, agency) = (app.patient(), app.agency());
+        let AccountId::Patient(account) = patient.clone() else { unreachable!() };
+        app.world.grant(Grant {
+            agency: agency.clone(),
+            patient: account,
+            categories: Category::ALL.to_vec(),
+            action: Action::Read,
+            purpose: Purpose::Treatment,
+        });
+        let mut ids = Vec::new();
+        for _ in 0..3 {
+            tokio::time::sleep(Duration::from_millis(3)).await;
+            let made = post(&app, &patient, &observation("2026-06-10"), &[]).await.expect(201);
+            ids.push(made.body["id"].as_str().unwrap().to_owned());
+        }
+        let second = app.get(&patient, &format!("/v1/records/{}", ids[1])).await.expect(200).body;
+        let at = serde_json::from_value(second["created_at"].clone()).unwrap();
+        app.world.only_before(&agency, at);
+        for query in ["_count=1", "_count=1&date=2026-06-10", "_count=1&date=2026-06-11"] {
+            let path = format!("/fhir/Observation?patient={patient}&{query}");
+            let found = app.get(&agency, &path).await.expect(200).body;
+            let count = usize::from(!query.ends_with("11"));
+            assert_eq!(total(&found), (Some(count as u64), count), "{query}");
+            assert_eq!(found["link"].as_array().unwrap().len(), 1, "{query}");
+        }
+        let listed =
+            app.get(&agency, &format!("/v1/records?patient={patient}&limit=1")).await.expect(200).body;
+        assert_eq!((listed["items"].as_array().unwrap().len(), listed.get("next")), (1, None));
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_lost_record_of_before_spoils_only_searches_of_its_days() {
+    each(|app| async move {
+        let patient = app.patient();
+        post(&app, &patient, &observation("2026-06-10"), &[]).await.expect(201);
+        let before = app.blobs.pins();
+        let lost = post(&app, &patient, &observation("2026-08-10"), &[]).await.expect(201);
+        app.by_hand("UPDATE records SET index_version = 0").await;
+        // As long as it is in the spool it comes back.
+        eventually("unspooled", || async { std::fs::read_dir(app.spool()).unwrap().count() == 0 }).await;
+        for cid in app.blobs.pins().difference(&before) {
+            app.blobs.lose(cid);
+        }
+        let found = async |date: &str| app.get(&patient, &format!("/fhir/Observation?date={date}")).await;
+        assert_eq!(total(&found("2026-06-10").await.expect(200).body).1, 1);
+        found("2026-08-10").await.refused(502, "integrity");
+        let id = lost.body["id"].as_str().unwrap();
+        app.get(&patient, &format!("/fhir/Observation/{id}")).await.refused(502, "integrity");
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn periods_that_are_written_backwards_are_found() {
+    each(|app| async move {
+        let patient = app.patient();
+        let stay = json!({"resourceType": "Encounter", "status": "finished", "class": {"code": "IMP"},
+            "period": {"start": "2026-06-12", "end": "2026-06-10"}});
+        post(&app, &patient, &stay, &[]).await.expect(201);
+        let found = app.get(&patient, "/fhir/Encounter?date=ge2026-06-11").await.expect(200).body;
+        assert_eq!(total(&found), (Some(1), 1));
     })
     .await;
 }

@@ -24,7 +24,7 @@ use hbc_types::wire::access::{
     VoidRequest,
 };
 use hbc_types::wire::token::AccessClaims;
-use hbc_types::{Clock, Digest, Random};
+use hbc_types::{Clock, Digest, Random, Timestamp};
 use wiremock::{Mock, MockServer, Request, Respond, ResponseTemplate};
 
 /// A grant as the fake access-policy knows it.
@@ -42,6 +42,8 @@ struct Inner {
     down: bool,
     grants: Vec<Grant>,
     verified: Vec<AccountId>,
+    /// Accounts that may see only what was created before an instant.
+    before: HashMap<AccountId, Timestamp>,
     /// Accounts that may do nothing at all.
     refused: HashMap<AccountId, Slug>,
     /// Receipts of denials, and of requests that had nothing left to write: account, patient, what.
@@ -100,6 +102,10 @@ impl World {
 
     pub fn verify_agency(&self, agency: &AccountId) {
         self.lock().verified.push(agency.clone());
+    }
+
+    pub fn only_before(&self, account: &AccountId, at: Timestamp) {
+        self.lock().before.insert(account.clone(), at);
     }
 
     pub fn refuse(&self, account: &AccountId, why: Slug) {
@@ -356,8 +362,9 @@ impl Inner {
         let may =
             |labels: &Labels| self.may(&caller, &request.patient, *labels, request.action, request.purpose);
         let allowed = request.labels.iter().copied().filter(may);
+        let created_before = self.before.get(&caller).copied();
         ok(&DecisionAnswer {
-            allowed: allowed.map(|labels| AllowedLabels { labels, created_before: None }).collect(),
+            allowed: allowed.map(|labels| AllowedLabels { labels, created_before }).collect(),
             receipt: None,
             rule: "test".to_owned(),
             known: self.tells(&caller, &request.patient, request.labels.iter().copied()),

@@ -18,13 +18,15 @@ use crate::domain::moment::Span;
 use crate::domain::overlay::{Overlay, OverlayError};
 use crate::domain::reference::Target;
 use crate::domain::resource::{Resource, fhir_id};
-use crate::domain::subjects::{Form, Inner, Logical, Reference, References};
+use crate::domain::subjects::{Form, Logical, Reference, References};
 
 /// What the store knows of a bundle's criteria.
 #[derive(Clone, Debug, Default)]
 pub struct Known {
     /// Records by criteria, of the account and of the directory: those that the caller may read or wrote.
     pub matches: HashMap<Criteria, Vec<RecordId>>,
+    /// What more records of the account meet than are looked at.
+    pub crowded: HashSet<Criteria>,
     /// The account's Patient, if the caller may read it or wrote it.
     pub patient: Option<RecordId>,
     /// SHA-256 of that Patient as it was received, where the bundle has one.
@@ -253,7 +255,8 @@ impl<'p> Planner<'p> {
         }
         for sought in resource.identifiers.iter().flat_map(Sought::all) {
             let known = self.identified.entry((resource.kind.clone(), sought)).or_default();
-            if !known.contains(&id) {
+            // One entry's identifiers come together.
+            if known.last() != Some(&id) {
                 known.push(id.clone());
             }
         }
@@ -286,11 +289,11 @@ impl<'p> Planner<'p> {
             return Err(one_issue(resource.place.clone(), HIDDEN_PATIENT));
         }
         let Some(patient) = &self.known.patient else { return Ok(None) };
-        // The account has its Patient: this one must be the same person, told by an identifier.
+        // The account has its Patient: this must be the same one, or at least the same person, told by an identifier.
+        if resource.digest.is_some() && resource.digest == self.known.patient_received {
+            return Ok(Some(patient.clone()));
+        }
         if resource.identifiers.iter().any(|identifier| self.is_known_patient(identifier)) {
-            if resource.digest == self.known.patient_received {
-                return Ok(Some(patient.clone()));
-            }
             let wrong = Wrong { fault: Fault::Stays, message: STAYS.to_owned() };
             Err(vec![wrong.at(&resource.place)])
         } else {
@@ -301,24 +304,23 @@ impl<'p> Planner<'p> {
 
     /// The one record that meets a condition, of those that were there or of this bundle.
     fn meeting(&self, criteria: &Criteria) -> Result<Option<RecordId>, Wrong> {
-        let mut found = self.known.matches.get(criteria).cloned().unwrap_or_default();
-        if found.is_empty() {
-            found.extend(self.conditions.get(criteria).cloned());
-            for sought in &criteria.any {
-                let here = self.identified.get(&(criteria.kind.clone(), sought.clone()));
-                found.extend(here.into_iter().flatten().cloned());
+        let several =
+            || Wrong { fault: Fault::Several, message: "several records meet this condition".to_owned() };
+        if self.known.crowded.contains(criteria) {
+            return Err(several());
+        }
+        let known = self.known.matches.get(criteria).filter(|known| !known.is_empty());
+        match known {
+            Some(known) => one_of(known.iter()),
+            None => {
+                let here = criteria
+                    .any
+                    .iter()
+                    .filter_map(|sought| self.identified.get(&(criteria.kind.clone(), sought.clone())));
+                one_of(self.conditions.get(criteria).into_iter().chain(here.flatten()))
             }
-            found.sort();
-            found.dedup();
         }
-        match found.as_slice() {
-            [] => Ok(None),
-            [only] => Ok(Some(only.clone())),
-            _ => Err(Wrong {
-                fault: Fault::Several,
-                message: "several records meet this condition".to_owned(),
-            }),
-        }
+        .map_err(|_several| several())
     }
 
     fn draft(
@@ -330,8 +332,9 @@ impl<'p> Planner<'p> {
         let mut issues = Vec::new();
         let references = &resource.references;
         let shown = fhir_id(&resource.kind, &id, &self.setting.account);
+        let strangers = self.strangers_inside(references);
         let overlay = resource.overlay(shown, 1, self.setting.now, |reference| {
-            match self.resolve(references, reference) {
+            match self.resolve(references, &strangers, reference) {
                 Ok(target) => target,
                 Err(wrong) => {
                     issues.push(wrong.at(&reference.path));
@@ -339,7 +342,7 @@ impl<'p> Planner<'p> {
                 }
             }
         })?;
-        issues.extend(self.strangers(references));
+        issues.extend(self.strangers(references, &strangers));
         if !issues.is_empty() {
             return Ok(Err(issues));
         }
@@ -363,7 +366,12 @@ impl<'p> Planner<'p> {
     }
 
     /// The target of a reference if it must be re-written; nothing if it stays as it is.
-    fn resolve(&self, references: &References, reference: &Reference) -> Result<Option<String>, Wrong> {
+    fn resolve(
+        &self,
+        references: &References,
+        strangers: &HashSet<&str>,
+        reference: &Reference,
+    ) -> Result<Option<String>, Wrong> {
         let entry = reference.target.key().and_then(|key| self.targets.get(&key));
         if let Some(entry) = entry {
             return self
@@ -374,11 +382,8 @@ impl<'p> Planner<'p> {
             return Ok(None);
         }
         if let Some(inner) = references.inside(reference) {
-            return if reference.subject {
-                self.check_inner(references, inner).map(|()| None)
-            } else {
-                Ok(None)
-            };
+            let other = reference.subject && strangers.contains(inner.path.as_str());
+            return if other { Err(ANOTHER_PATIENT.into()) } else { Ok(None) };
         }
         match &reference.target {
             Target::Own { kind: "Patient", id } if id == self.setting.account.as_str() => {
@@ -439,31 +444,37 @@ impl<'p> Planner<'p> {
         if own || !reference.subject { Ok(()) } else { Err(ANOTHER_PATIENT.into()) }
     }
 
-    /// A Patient inside the record is the account's only if an identifier says so; or, in a bundle that is one record, if it is
-    /// the only one there and the account has none that it could be told from.
-    fn check_inner(&self, references: &References, inner: &Inner) -> Result<(), Wrong> {
-        let alone = || {
-            let is_patient = |other: &&Inner| !other.contained && other.kind == "Patient";
-            references.inner.iter().filter(is_patient).count() == 1
-        };
+    /// The places of Patients inside the record that are not the account's: one is only if an identifier says so; or, in a
+    /// bundle that is one record, if it is the only one there and the account has none that it could be told from.
+    fn strangers_inside<'r>(&self, references: &'r References) -> HashSet<&'r str> {
+        let patients = || references.inner.iter().filter(|inner| inner.kind == "Patient");
         let unknown = self.account_patient().is_none() && !self.known.patient_hidden;
-        let own = inner.kind != "Patient"
-            || self.is_own(&inner.identifiers)
-            || (!inner.contained && unknown && alone());
-        if own { Ok(()) } else { Err(ANOTHER_PATIENT.into()) }
+        let alone = unknown && patients().filter(|inner| !inner.contained).count() == 1;
+        let others =
+            patients().filter(|inner| !self.is_own(&inner.identifiers) && (inner.contained || !alone));
+        others.map(|inner| inner.path.as_str()).collect()
     }
 
     /// Subjects that are told by an identifier alone, and Patients in the entries of a bundle that is one record.
-    fn strangers(&self, references: &References) -> Vec<Issue> {
+    fn strangers(&self, references: &References, inside: &HashSet<&str>) -> Vec<Issue> {
         let logical = references.logical.iter().filter(|logical| {
             let Logical { path: _, kind, identifier } = logical;
             kind.is_none_or(|kind| kind == "Patient") && !self.is_own(std::slice::from_ref(identifier))
         });
         let entries = references.inner.iter().filter(|inner| !inner.contained);
-        let entries = entries.filter(|inner| self.check_inner(references, inner).is_err());
+        let entries = entries.filter(|inner| inside.contains(inner.path.as_str()));
         let places = logical.map(|logical| &logical.path).chain(entries.map(|inner| &inner.path));
         places.map(|path| Issue::new(path.clone(), ANOTHER_PATIENT)).collect()
     }
+}
+
+/// There are different ones among what should be one.
+struct Several;
+
+/// The one record among some. No more of them are looked at than tell that there are two.
+fn one_of<'r>(mut records: impl Iterator<Item = &'r RecordId>) -> Result<Option<RecordId>, Several> {
+    let Some(first) = records.next() else { return Ok(None) };
+    if records.any(|record| record != first) { Err(Several) } else { Ok(Some(first.clone())) }
 }
 
 /// A subject that is no record here must say that it is no Patient.

@@ -352,6 +352,59 @@ fn a_second_patient_must_be_the_same_person() {
 }
 
 #[test]
+fn the_same_patient_is_the_same_without_an_identifier() {
+    let record = RecordId::random(&Random::seeded(5));
+    let person = |city: &str| {
+        transaction(vec![entry(
+            "urn:uuid:p",
+            json!({"resourceType": "Patient", "address": [{"city": city}]}),
+        )])
+    };
+    let sent = person("Galle")["entry"][0]["resource"].to_string();
+    let known = Known {
+        patient: Some(record.clone()),
+        patient_received: Some(Digest::of(sent.as_bytes())),
+        ..Known::default()
+    };
+    let (plan, _) = planned(&person("Galle"), &known, account()).unwrap();
+    assert_eq!(plan.outcomes, [Outcome::Existing { kind: "Patient".to_owned(), id: record }]);
+    let other = issues(planned(&person("Kandy"), &known, account()));
+    assert_eq!(other[0].expression, "Bundle.entry[0].resource.identifier");
+}
+
+#[test]
+fn what_more_meet_than_are_looked_at_several_meet() {
+    let criteria = Criteria::parse("Practitioner", "identifier=urn:x|").unwrap();
+    let known = Known { crowded: [criteria].into(), ..Known::default() };
+    let mut seen = observation(&format!("Patient/{}", account()));
+    seen["performer"] = json!([{"reference": "Practitioner?identifier=urn:x|"}]);
+    let found = issues(planned(&transaction(vec![entry("urn:uuid:o", seen)]), &known, account()));
+    assert_eq!(found[0].fault, Fault::Several);
+}
+
+/// However often a bundle asks the same, it is planned in one go: these would take minutes otherwise.
+#[test]
+fn planning_takes_as_long_as_the_bundle_is() {
+    let place = |n: usize| {
+        entry(
+            &format!("urn:uuid:{n}"),
+            json!({"resourceType": "Location", "identifier": [{"system": "urn:s", "value": "1"}]}),
+        )
+    };
+    let mut visit = observation(&format!("Patient/{}", account()));
+    visit["performer"] = json!(vec![json!({"reference": "Location?identifier=urn:s|"}); 20_000]);
+    let mut entries: Vec<Value> = (0..5_000).map(place).collect();
+    entries.push(entry("urn:uuid:o", visit));
+    let bundle = json!({"resourceType": "Bundle", "type": "batch", "entry": entries});
+    let (plan, _) = planned(&bundle, &Known::default(), account()).unwrap();
+    assert_eq!(plan.drafts.len(), 5_000);
+    let persons = vec![json!({"resource": {"resourceType": "Patient"}}); 20_000];
+    let whole = json!({"resourceType": "Bundle", "type": "collection", "entry": persons});
+    let bundle = json!({"resourceType": "Bundle", "type": "batch", "entry": [entry("urn:uuid:b", whole)]});
+    assert!(planned(&bundle, &Known::default(), account()).unwrap().0.drafts.is_empty());
+}
+
+#[test]
 fn conditions_find_what_exists_here_or_in_the_bundle() {
     let place = |url: &str, value: &str| {
         let mut entry = entry(url, json!({"resourceType": "Location", "name": "L"}));

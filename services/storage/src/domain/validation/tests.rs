@@ -1,3 +1,5 @@
+//! What FHIR's own form takes and refuses, and where a fault is told to be.
+
 use std::io::Read;
 
 use serde_json::json;

@@ -14,7 +14,7 @@ use hbc_types::account::{AgencyType, Custody, Role, Standing};
 use hbc_types::labels::{Category, Sensitivity};
 use hbc_types::purpose::{Action, Purpose};
 use hbc_types::wire::access::{AccessKind, AccessRequestState, Channel, GrantState};
-use hbc_types::wire::auth::MemberStanding;
+use hbc_types::wire::auth::{MemberStanding, StaffKeyState};
 use hbc_types::wire::devices::PairingState;
 use hbc_types::wire::ledger::{NodeRole, NodeState, TransactionState};
 use hbc_types::wire::oauth::{ClientAlgorithm, ClientKind};
@@ -69,6 +69,7 @@ fn enumerations() -> BTreeMap<&'static str, Value> {
         PairingState,
         Purpose,
         Role,
+        StaffKeyState,
         Standing,
         Theme,
         TransactionState,

@@ -23,6 +23,7 @@ CREATE TABLE root_claims (
     patient             TEXT   NOT NULL PRIMARY KEY,
     root_public_key     BYTEA  NOT NULL,
     recovery_public_key BYTEA,
+    nonce               BYTEA  NOT NULL,
     claimed_at_ms       BIGINT NOT NULL,
     mac                 BYTEA  NOT NULL
 );

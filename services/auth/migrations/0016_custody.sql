@@ -16,25 +16,26 @@ CREATE TABLE root_wraps (
     PRIMARY KEY (account, passkey)
 );
 
--- Keys that patients claim who have none of those before; `body` and `salt` open the commitment of operators' orders. `mac` covers
--- every other column.
+-- Keys that patients claim who have none of those before; `nonce` is the claim's own, `salt` that of the orders' commitment,
+-- `told_at_ms` when access-policy stored it. `mac` covers every other column.
 CREATE TABLE root_claims (
     account             TEXT   NOT NULL PRIMARY KEY,
-    root                TEXT   NOT NULL UNIQUE,
-    root_public_key     BYTEA  NOT NULL,
+    root_public_key     BYTEA  NOT NULL UNIQUE,
     recovery_public_key BYTEA,
+    nonce               BYTEA  NOT NULL,
     salt                BYTEA  NOT NULL,
     claimed_at_ms       BIGINT NOT NULL,
+    told_at_ms          BIGINT,
     mac                 BYTEA  NOT NULL
 );
 
--- Orders that operators signed about claimed root keys, and which of them are final.
+-- Orders that operators signed about claims, and which of them are final. `subject` is the claim's hash.
 CREATE TABLE root_orders (
     txid         TEXT   NOT NULL PRIMARY KEY,
-    root         TEXT   NOT NULL,
+    subject      TEXT   NOT NULL,
     operator     TEXT   NOT NULL,
     signed_at_ms BIGINT NOT NULL,
     final_at_ms  BIGINT,
     mac          BYTEA  NOT NULL,
-    UNIQUE (root, operator)
+    UNIQUE (subject, operator)
 );

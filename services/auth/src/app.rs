@@ -26,7 +26,6 @@ use crate::domain::custody::{Cost, server_key};
 use crate::domain::floors::KINDS;
 use crate::domain::token::TokenIssuer;
 use crate::domain::webauthn::RelyingParty;
-use crate::flows::key_addresses::ADDRESS_EVERY;
 use crate::store::Rows;
 use devices::DeviceLimits;
 use key_fetches::KeyFetches;
@@ -172,6 +171,8 @@ const CLIENT_TOKENS: NonZeroU32 = NonZeroU32::MIN.saturating_add(19);
 /// Requests of one client at once; then fifty a second.
 const CLIENT_REQUESTS: NonZeroU32 = NonZeroU32::MIN.saturating_add(199);
 
+/// When somebody who named many addresses may name the next one.
+pub const ADDRESS_EVERY: Duration = Duration::from_secs(10);
 /// Addresses of keys from one account at once; then one in ten seconds.
 const KEY_ADDRESSES: NonZeroU32 = NonZeroU32::MIN.saturating_add(29);
 

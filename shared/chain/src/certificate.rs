@@ -251,6 +251,15 @@ impl RootCertificate {
         Ok(jws::sign(before, ROOT_CERTIFICATE_TYP, self)?)
     }
 
+    /// When a certificate says that it was signed. Nothing is verified: it is for one that was, before it was stored.
+    ///
+    /// # Errors
+    /// When it is no such certificate.
+    pub fn signed_ms(text: &str) -> Result<u64, CertificateError> {
+        let jws = Jws::parse(text.as_bytes(), ROOT_CERTIFICATE_TYP, MAX_BYTES)?;
+        Ok(json::decode::<Self>(&jws.payload)?.iat)
+    }
+
     /// Reads a certificate and verifies it under one of the keys that were pinned before.
     ///
     /// # Errors

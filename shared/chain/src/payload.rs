@@ -93,7 +93,7 @@ codes! {
         MisuseLifted = "misuse-lifted",
         /// A patient whose rights were restored from an older backup is unlocked; subject: the patient's root kid.
         RestoreLifted = "restore-lifted",
-        /// A root key that neither the one before nor the recovery key vouches for; subject: the new root's kid.
+        /// A root key that neither the one before nor the recovery key vouches for; subject: the hash of the patient's claim.
         RootReplaced = "root-replaced",
     }
 }

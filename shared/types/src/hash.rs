@@ -113,6 +113,14 @@ pub fn order(salt: &Salt, body: &[u8]) -> Digest {
     domain_hash("hbc/order/v1", &[salt, body])
 }
 
+/// What operators order when keys that a patient claims are to count: `H("hbc/root-claim/v1", patient, root key 32, recovery key 32 or
+/// nothing, nonce 32)`. The nonce is the claim's own: what was ordered about one claim says nothing of another.
+#[must_use]
+pub fn root_claim(patient: &str, root: &[u8; 32], recovery: Option<&[u8; 32]>, nonce: &Salt) -> Digest {
+    let recovery = recovery.map_or([].as_slice(), <[u8; 32]>::as_slice);
+    domain_hash("hbc/root-claim/v1", &[patient.as_bytes(), root, recovery, nonce])
+}
+
 /// Commitment to an erasure certificate: `H("hbc/erase/v1", salt, JCS body)`.
 #[must_use]
 pub fn erase(salt: &Salt, body: &[u8]) -> Digest {

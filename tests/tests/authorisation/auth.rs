@@ -210,13 +210,13 @@ async fn passkeys(world: &World) -> Result<Vec<Case>> {
     ])
 }
 
-/// vera's root key is opened by two passkeys.
+/// vera's root key is opened by two passkeys of three.
 async fn custody(world: &World) -> Result<Vec<Case>> {
     let World { app, chain, alice, bob, carol, dora, hope, operator, leaver, .. } = world;
     let wallet = Wallet::new(app, *chain);
     let (vera, _created) = app.sign_up_patient(&wallet.sign_up(app.new_patient())).await?;
     let mut passkeys = Vec::new();
-    for _device in 0..2 {
+    for _device in 0..3 {
         let call = app.auth.to(auth::prepare_passkey()).json(&proof(&vera));
         let options = serde_json::to_value(vera.signs(call).fetch().await?)?;
         let passkey = SoftPasskey::new(&options, ORIGIN, &app.random, false);
@@ -225,7 +225,7 @@ async fn custody(world: &World) -> Result<Vec<Case>> {
         passkeys.push((passkey, known.id));
     }
     let (salt, wrapped) = (Bytes::from([1; 32].as_slice()), Bytes::from([2; 60].as_slice()));
-    let wraps = passkeys.iter().map(|(_, id)| RootWrap {
+    let wraps = passkeys.iter().take(2).map(|(_, id)| RootWrap {
         passkey: Some(id.clone()),
         salt: salt.clone(),
         wrapped: wrapped.clone(),
@@ -238,10 +238,14 @@ async fn custody(world: &World) -> Result<Vec<Case>> {
         .context("no custody by passkeys")?;
     let call = app.auth.to(auth::prepare_passkey_step_up());
     let request = serde_json::to_value(vera.signs(call).fetch().await?)?;
-    let (passkey, id) = passkeys.first_mut().context("no passkey")?;
+    let third = passkeys.last().context("no passkey")?.1.clone();
+    let (passkey, _id) = passkeys.first_mut().context("no passkey")?;
     let shown = json!({"credential": passkey.used(&request)});
     let root = PublicKey::of(&wallet.root).kid();
-    let wrap = |person: &Person| json!({"root_fingerprint": root, "salt": salt, "wrapped": wrapped, "password": person.password});
+    let wrap = |person: &Person| {
+        json!({"root_fingerprint": root, "root_pop": new.root_pop, "salt": salt, "wrapped": wrapped,
+            "password": person.password})
+    };
     let another = |person: &Person| json!({"custody": "server", "password": person.password});
     let lost = |person: &Person| Wallet::new(app, *chain).claim(person);
     let claimed = vera.signs(app.auth.to(auth::claim_root()).json(&lost(&vera))).fetch().await?;
@@ -254,9 +258,9 @@ async fn custody(world: &World) -> Result<Vec<Case>> {
             .rightful(leaver),
         patients_only(Case::new("auth GET /v1/me/root-wraps", &[])).sees_nothing(bob).rightful(&vera),
         patients_only(
-            Case::new("auth PUT /v1/me/passkeys/{id}/root-wrap", &[id.as_str()]).json(&wrap(&vera)),
+            Case::new("auth PUT /v1/me/passkeys/{id}/root-wrap", &[third.as_str()]).json(&wrap(&vera)),
         )
-        .stranger_with(alice, &wrap(alice), &[404, 409])
+        .stranger_with(alice, &wrap(alice), &[401])
         .rightful(&vera),
         patients_only(Case::new("auth PUT /v1/me/root-claim", &[]).json(&lost(carol)))
             .stranger_with(bob, &lost(bob), &[409])

@@ -81,7 +81,7 @@ pub async fn cases(world: &World) -> Result<Vec<Case>> {
         ),
         by_auth(
             Case::new("access-policy PUT /internal/v1/patients/{id}/root-claim", &[&fresh])
-                .json(&json!({"root_public_key": root})),
+                .json(&json!({"nonce": root, "root_public_key": root})),
             world,
         ),
         by_auth(Case::new("access-policy DELETE /internal/v1/patients/{id}/root-claim", &[&fresh]), world),

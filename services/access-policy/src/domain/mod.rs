@@ -9,6 +9,7 @@ pub mod numbers;
 pub mod policy;
 pub mod receipts;
 pub mod rights;
+pub mod root_claim;
 pub mod roots;
 pub mod scope;
 pub mod staff;

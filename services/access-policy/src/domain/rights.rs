@@ -29,7 +29,7 @@ use zeroize::Zeroizing;
 use crate::domain::floors::{self, Change};
 use crate::domain::grant::Grant;
 use crate::domain::policy::Principal;
-use crate::domain::roots::Claim;
+use crate::domain::root_claim::Claim;
 use crate::domain::staff::{Membership, Record, Vote};
 
 /// Bytes of a nonce.

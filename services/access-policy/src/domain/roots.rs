@@ -4,10 +4,8 @@
 
 use hbc_chain::certificate::{CertificateError, RootCertificate};
 use hbc_types::account::Custody;
-use hbc_types::ids::PatientId;
 use hbc_types::keys::PublicKey;
-use hbc_types::wire::custody::ROOT_CLAIM_WAIT;
-use hbc_types::{Digest, Timestamp, hash};
+use hbc_types::{Digest, Timestamp};
 
 use crate::domain::consent::{AHEAD, ConsentError, LATEST};
 use crate::domain::rights::Pin;
@@ -59,36 +57,5 @@ impl Keys {
         } else {
             Err(ConsentError::BadTime)
         }
-    }
-}
-
-/// Keys that are claimed for a patient who has none of the pinned ones: they act after [`ROOT_CLAIM_WAIT`], by this service's own
-/// clock, once operators ordered it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Claim {
-    /// Whose.
-    pub patient: PatientId,
-    /// The root key.
-    pub root: PublicKey,
-    /// The recovery key beside it.
-    pub recovery: Option<PublicKey>,
-    /// Since when.
-    pub claimed_at: Timestamp,
-}
-
-impl Claim {
-    /// When it may act at the earliest.
-    #[must_use]
-    pub fn acts_from(&self) -> Timestamp {
-        self.claimed_at.plus(ROOT_CLAIM_WAIT)
-    }
-
-    /// What its row's MAC covers.
-    #[must_use]
-    pub fn text(&self) -> Vec<u8> {
-        let Self { patient, root, recovery, claimed_at } = self;
-        let recovery = recovery.as_ref().map_or_else(Vec::new, |key| key.as_bytes().to_vec());
-        let at = claimed_at.ms().to_be_bytes();
-        hash::aad("hbc/root-claim/v1", &[patient.as_str().as_bytes(), root.as_bytes(), &recovery, &at])
     }
 }

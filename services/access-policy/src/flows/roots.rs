@@ -17,9 +17,10 @@ use hbc_types::{Digest, Timestamp};
 
 use crate::app::{App, Who};
 use crate::domain::floors::{self, Changes};
-use crate::domain::keys::KekId;
+use crate::domain::keys::{KekId, UnwrapError};
 use crate::domain::rights::{Pin, Rights, RootChange};
-use crate::domain::roots::{Claim, Keys};
+use crate::domain::root_claim::Claim;
+use crate::domain::roots::Keys;
 use crate::error::Error;
 use crate::flows::consents::{rights_of, root_key};
 use crate::flows::requests::active_caller;
@@ -118,7 +119,8 @@ async fn replace(
         Some(text) => keys.accept(text, &before, (root_key(&before)?, app.chain, floor), now)?,
         None => {
             ordered(app, tx, &before, &keys, now).await?;
-            now.max(Timestamp::from_ms(floor.saturating_add(1)))
+            // Whatever the patient signs from now on is later.
+            Timestamp::from_ms(floor.max(before.root_signed_ms()).saturating_add(1))
         }
     };
     store::roots::keep(tx, &before, certificate.clone(), now).await?;
@@ -129,8 +131,16 @@ async fn replace(
         end_consents(app, tx, &mut rights, by, now).await?;
         for (id, wrapped) in store::keys::keks_of(tx, &before.patient).await? {
             let roots = (&before.root_fingerprint, &fingerprint);
-            let wrapped = app.master.rewrap_kek(&id, roots, &wrapped, &app.random)?;
-            store::keys::rewrap_kek(tx, &id, &wrapped).await?;
+            match app.master.rewrap_kek(&id, roots, &wrapped, &app.random) {
+                Ok(wrapped) => store::keys::rewrap_kek(tx, &id, &wrapped).await?,
+                // It opened under no root before, and keeps nobody from leaving a stolen one.
+                Err(UnwrapError) => tracing::error!(
+                    alarm = "tampered_row",
+                    db.place = "keks",
+                    kek.epoch = id.epoch,
+                    "A key-encryption key does not open under its patient's root key: it stays as it is"
+                ),
+            }
         }
         rights.pin.kek_epoch = rights.pin.kek_epoch.saturating_add(1);
     }
@@ -156,7 +166,7 @@ async fn ordered(app: &App, tx: &mut Tx, pin: &Pin, keys: &Keys, now: Timestamp)
     if now < claim.acts_from() {
         return Err(Error::Conflict("the claim has not waited for three days"));
     }
-    let order = store::staff::stored_staff(tx, &app.protection, claim.root.kid()).await?;
+    let order = store::staff::stored_staff(tx, &app.protection, claim.subject()).await?;
     if let Some(order) = &order {
         app.protection.check_staff_age(order)?;
     }
@@ -172,14 +182,15 @@ async fn ordered(app: &App, tx: &mut Tx, pin: &Pin, keys: &Keys, now: Timestamp)
 pub async fn claim(app: &App, patient: PatientId, new: NewRootClaim) -> Result<(), Error> {
     let root = key("root_public_key", &new.root_public_key)?;
     let recovery = new.recovery_public_key.map(|raw| key("recovery_public_key", &raw)).transpose()?;
+    let nonce = new.nonce.to_array().ok_or_else(|| Error::invalid("nonce", "must have 32 bytes"))?;
     let (this, claimed_at) = (app.clone(), app.clock.now());
     app.write(vec![Lock::exclusive(patient.as_str())], move |tx| {
         Box::pin(async move {
             let known = store::roots::claim(tx, &this.protection, &patient).await?;
-            if known.is_some_and(|known| (known.root, known.recovery) == (root, recovery)) {
+            let claim = Claim { patient, root, recovery, nonce, claimed_at };
+            if known.is_some_and(|known| known.subject() == claim.subject()) {
                 return Ok(());
             }
-            let claim = Claim { patient, root, recovery, claimed_at };
             store::roots::put_claim(tx, &this.protection, &claim).await
         })
     })

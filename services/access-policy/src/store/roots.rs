@@ -8,7 +8,7 @@ use hbc_types::ids::PatientId;
 use hbc_types::keys::PublicKey;
 
 use crate::domain::rights::{Pin, RowProtection};
-use crate::domain::roots::Claim;
+use crate::domain::root_claim::Claim;
 use crate::error::Error;
 
 /// Keys of a patient that count no more.
@@ -31,15 +31,16 @@ pub struct Former {
 /// Keeps a claim, in the place of an earlier one.
 pub async fn put_claim(tx: &mut Tx, protection: &RowProtection, claim: &Claim) -> Result<(), Error> {
     sqlx::query(
-        "INSERT INTO root_claims (patient, root_public_key, recovery_public_key, claimed_at_ms, mac)
-         VALUES ($1, $2, $3, $4, $5)
+        "INSERT INTO root_claims (patient, root_public_key, recovery_public_key, nonce, claimed_at_ms, mac)
+         VALUES ($1, $2, $3, $4, $5, $6)
          ON CONFLICT (patient) DO UPDATE SET root_public_key = excluded.root_public_key,
-             recovery_public_key = excluded.recovery_public_key, claimed_at_ms = excluded.claimed_at_ms,
-             mac = excluded.mac",
+             recovery_public_key = excluded.recovery_public_key, nonce = excluded.nonce,
+             claimed_at_ms = excluded.claimed_at_ms, mac = excluded.mac",
     )
     .bind(claim.patient.as_str().to_owned())
     .bind(claim.root.as_bytes().to_vec())
     .bind(claim.recovery.map(|key| key.as_bytes().to_vec()))
+    .bind(claim.nonce.to_vec())
     .bind(claim.claimed_at.ms())
     .bind(protection.root_claim(claim).to_vec())
     .execute(tx)
@@ -63,6 +64,7 @@ pub async fn claim(
         patient: row.parsed("patient")?,
         root: PublicKey::from_bytes(row.array("root_public_key")?),
         recovery: row.array_opt("recovery_public_key")?.map(PublicKey::from_bytes),
+        nonce: row.array("nonce")?,
         claimed_at: row.time("claimed_at_ms")?,
     };
     let mac = row.bytes("mac")?;

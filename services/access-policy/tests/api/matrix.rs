@@ -222,6 +222,8 @@ async fn every_operation_is_closed_to_whom_it_is_not_for() {
     let pin = json!({"patient": patient.id, "custody": "server",
         "root_public_key": hbc_types::secret::Bytes::from(patient.root.verifying_key().as_bytes().as_slice())});
     let denial = format!("/internal/v1/denials/subject/{}", rival.id);
+    let claim_path = format!("/internal/v1/patients/{}/root-claim", patient.id);
+    let claim = json!({"nonce": pin["root_public_key"], "root_public_key": pin["root_public_key"]});
     let session_path = format!("/internal/v1/sessions/{}", SessionId::random(&w.random));
     let session = json!({"account": rival.id, "opened_at": w.now(),
         "expires_at": w.now().plus(std::time::Duration::from_secs(60))});
@@ -235,6 +237,8 @@ async fn every_operation_is_closed_to_whom_it_is_not_for() {
             204,
         ),
         internal("POST /internal/v1/patients", "/internal/v1/patients", Some(pin), auth, None, 200),
+        internal("PUT /internal/v1/patients/{id}/root-claim", &claim_path, Some(claim), auth, None, 204),
+        internal("DELETE /internal/v1/patients/{id}/root-claim", &claim_path, None, auth, None, 204),
         internal("PUT /internal/v1/sessions/{id}", &session_path, Some(session), auth, None, 204),
         internal("PUT /internal/v1/denials/{kind}/{id}", &denial, Some(json!({})), auth, None, 204),
         internal("DELETE /internal/v1/denials/{kind}/{id}", &denial, None, auth, None, 204),

@@ -8,7 +8,6 @@ use hbc_chain::payload::{Order, OrderKind, Payload};
 use hbc_chain::tx;
 use hbc_testkit::chain::{OPERATOR, key};
 use hbc_testkit::http::Reply;
-use hbc_types::Digest;
 use hbc_types::account::{AgencyType, Custody};
 use hbc_types::ids::PatientId;
 use hbc_types::keys::PublicKey;
@@ -16,6 +15,7 @@ use hbc_types::labels::{Category, Sensitivity};
 use hbc_types::purpose::Purpose;
 use hbc_types::secret::Bytes;
 use hbc_types::wire::access::{GrantView, Labels, NewRootClaim, PinPatient, RootView};
+use hbc_types::{Digest, hash};
 use reqwest::Method;
 
 use crate::world::{PatientUser, World, labels, world, worlds};
@@ -246,7 +246,7 @@ async fn claimed_keys_wait_for_three_days_and_an_order() {
         let (patient, doctor) = (w.patient_with(Custody::Client).await, w.agency(AgencyType::Doctor).await);
         let written = w.write(&patient.user, &patient.id, &[labels(Category::Laboratory)]).await;
         let [next, other] = [(); 2].map(|()| w.signing_key());
-        let claim = NewRootClaim { root_public_key: raw(&next), recovery_public_key: None };
+        let claim = claim_of(&next, 1);
         let path = format!("{PATIENTS}/{}/root-claim", patient.id);
         let id = patient.id.clone();
         let telling = |root: &SigningKey| PinPatient {
@@ -263,7 +263,11 @@ async fn claimed_keys_wait_for_three_days_and_an_order() {
         let claimed = root(&w, &patient).await.claim.unwrap();
         assert_eq!(claimed.root_fingerprint, PublicKey::of(&next).kid());
         assert_eq!(claimed.acts_from, w.now().plus(Duration::from_secs(1)));
-        w.finalise(&[&root_order(&w, &next)]).await;
+        w.finalise(&[&root_order(
+            &w,
+            hash::root_claim(id.as_str(), PublicKey::of(&next).as_bytes(), None, &[1; 32]),
+        )])
+        .await;
         assert_eq!(pin(&w, &telling(&next)).await.problem(), "409 conflict", "a second is missing");
         w.clock.advance(Duration::from_secs(1));
         assert_eq!(pin(&w, &telling(&other)).await.problem(), "409 conflict");
@@ -275,7 +279,7 @@ async fn claimed_keys_wait_for_three_days_and_an_order() {
         assert_eq!(w.read(&patient.user, &written).await.keys.len(), 1);
         assert!(w.read(&doctor.user, &written).await.keys.is_empty());
         // One that nobody ordered, one that was withdrawn, one that another hand made older.
-        let claim = NewRootClaim { root_public_key: raw(&other), recovery_public_key: None };
+        let claim = claim_of(&other, 2);
         assert_eq!(w.auth(Method::PUT, &path, &claim).await.status, 204);
         w.by_hand("UPDATE root_claims SET claimed_at_ms = 1").await;
         assert_eq!(pin(&w, &telling(&other)).await.problem(), "403 denied integrity");
@@ -283,20 +287,41 @@ async fn claimed_keys_wait_for_three_days_and_an_order() {
         assert_eq!(w.auth(Method::PUT, &path, &claim).await.status, 204);
         w.clock.advance(Duration::from_secs(80 * 3_600));
         assert_eq!(pin(&w, &telling(&other)).await.problem(), "409 conflict", "operators did not order it");
-        w.finalise(&[&root_order(&w, &other)]).await;
+        w.finalise(&[&root_order(
+            &w,
+            hash::root_claim(id.as_str(), PublicKey::of(&other).as_bytes(), None, &[2; 32]),
+        )])
+        .await;
         assert_eq!(w.auth(Method::DELETE, &path, &()).await.status, 204);
         assert_eq!(pin(&w, &telling(&other)).await.problem(), "409 conflict", "it was withdrawn");
+        // The same key once more, or for somebody else, is another claim: nobody ordered that.
+        assert_eq!(w.auth(Method::PUT, &path, &claim_of(&other, 3)).await.status, 204);
+        w.clock.advance(Duration::from_secs(80 * 3_600));
+        assert_eq!(pin(&w, &telling(&other)).await.problem(), "409 conflict");
+        // A staff key that operators made active is no order about a patient's key.
+        let (staff, _profile) = w.profile(&doctor, AgencyType::Doctor);
+        let theirs =
+            NewRootClaim { root_public_key: staff.as_bytes().as_slice().into(), ..claim_of(&other, 4) };
+        assert_eq!(w.auth(Method::PUT, &path, &theirs).await.status, 204);
+        w.clock.advance(Duration::from_secs(80 * 3_600));
+        let theirs = PinPatient { root_public_key: theirs.root_public_key, ..telling(&other) };
+        assert_eq!(pin(&w, &theirs).await.problem(), "409 conflict");
     }
 }
 
-fn root_order(w: &World, root: &SigningKey) -> String {
+fn claim_of(root: &SigningKey, nonce: u8) -> NewRootClaim {
+    let nonce = [nonce; 32].as_slice().into();
+    NewRootClaim { nonce, root_public_key: raw(root), recovery_public_key: None }
+}
+
+fn root_order(w: &World, subject: Digest) -> String {
     let payload = Payload::Order(Order {
         chain: w.chain,
         commitment: Digest::of(b"why"),
         iat: w.now().unsigned_ms(),
         kind: OrderKind::RootReplaced,
         nonce: 0,
-        subject: PublicKey::of(root).kid(),
+        subject,
     });
     tx::sign(&key(OPERATOR), &payload).unwrap()
 }

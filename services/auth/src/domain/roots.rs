@@ -13,8 +13,8 @@ use hbc_types::{Digest, Timestamp};
 
 /// How far the clock of whoever signs a certificate may be ahead, in milliseconds.
 const AHEAD_MS: u64 = 30_000;
-/// A certificate may have been signed this long ago, in milliseconds.
-const LATEST_MS: u64 = 24 * 60 * 60 * 1_000;
+/// A certificate may have been signed this long ago, in milliseconds: an hour less than access-policy takes, which is told later.
+const LATEST_MS: u64 = 23 * 60 * 60 * 1_000;
 /// Passkeys that open a root key at most.
 const MOST_WRAPS: usize = 11;
 
@@ -90,7 +90,7 @@ impl Keys {
         holds("root_pop", &root, root_pop, &text)?;
         match recovery {
             Some(recovery) if Some(recovery) != known => {
-                holds("recovery_pop", &recovery, recovery_pop, &text)?
+                holds("recovery_pop", &recovery, recovery_pop, &text)?;
             }
             None if recovery_pop.is_some() => {
                 return Err(KeysError::Field("recovery_public_key", "is missing"));
@@ -100,26 +100,37 @@ impl Keys {
         Ok(Self { root, recovery })
     }
 
+    /// Whether somebody has the root key: its signature over the same text.
+    ///
+    /// # Errors
+    /// When it does not fit.
+    pub fn check_pop(&self, chain: &Digest, username: &str, pop: &Bytes) -> Result<(), KeysError> {
+        let kid = self.recovery.map(|key| key.kid());
+        let text = root_possession_text(chain, &self.root.kid(), kid.as_ref(), username);
+        holds("root_pop", &self.root, Some(pop), &text)
+    }
+
     /// The certificate by which these take the place of others.
     #[must_use]
-    pub fn certificate(&self, chain: Digest, patient: &PatientId, now: Timestamp) -> RootCertificate {
+    pub fn certificate(&self, chain: Digest, patient: &PatientId, iat: u64) -> RootCertificate {
         RootCertificate {
             chain,
-            iat: now.unsigned_ms(),
+            iat,
             patient: patient.clone(),
             recovery: self.recovery.unwrap_or(self.root).kid(),
             root: self.root.kid(),
         }
     }
 
-    /// Checks a certificate by which these take the place of `before`.
+    /// Checks a certificate by which these take the place of `before`, which was signed later than the one that brought those
+    /// (`last`, Unix milliseconds).
     ///
     /// # Errors
     /// When it is not of one of those, names others, or its time is not acceptable.
     pub fn accept(
         &self,
         certificate: &str,
-        before: &Self,
+        (before, last): (&Self, u64),
         (chain, patient): (Digest, &PatientId),
         now: Timestamp,
     ) -> Result<(), KeysError> {
@@ -130,12 +141,12 @@ impl Keys {
                 KeysError::Signature("certificate")
             }
         })?;
-        if said != (RootCertificate { iat: said.iat, ..self.certificate(chain, patient, now) }) {
+        if said != self.certificate(chain, patient, said.iat) {
             return Err(KeysError::Field("certificate", "names other keys, or another patient"));
         }
         let now = now.unsigned_ms();
         let in_time = said.iat <= now.saturating_add(AHEAD_MS) && said.iat >= now.saturating_sub(LATEST_MS);
-        if in_time { Ok(()) } else { Err(KeysError::BadTime) }
+        if in_time && said.iat > last { Ok(()) } else { Err(KeysError::BadTime) }
     }
 }
 
@@ -262,8 +273,8 @@ mod tests {
     fn others_take_the_place_of_keys_by_the_word_of_one_of_them() {
         let patient = PatientId::random(&Random::seeded(1));
         let (before, next) = (keys(1, Some(2)), keys(3, Some(2)));
-        let good = next.certificate(CHAIN, &patient, NOW);
-        let accept = |text: &str, now| next.accept(text, &before, (CHAIN, &patient), now);
+        let good = next.certificate(CHAIN, &patient, NOW.unsigned_ms());
+        let accept = |text: &str, now| next.accept(text, (&before, 7), (CHAIN, &patient), now);
         for signer in [1, 2] {
             assert_eq!(accept(&good.sign(&signing(signer)).unwrap(), NOW), Ok(()));
         }
@@ -277,10 +288,12 @@ mod tests {
         assert_eq!(accept(&future.sign(&signing(1)).unwrap(), NOW), Err(KeysError::BadTime));
         let other = RootCertificate { chain: Digest::of(b"other"), ..good.clone() };
         assert_eq!(accept(&other.sign(&signing(1)).unwrap(), NOW), Err(KeysError::OtherChain));
+        let again = next.accept(&text, (&before, good.iat), (CHAIN, &patient), NOW);
+        assert_eq!(again, Err(KeysError::BadTime), "it is no later than the one before");
         let others = [
-            keys(4, Some(2)).certificate(CHAIN, &patient, NOW),
-            keys(3, None).certificate(CHAIN, &patient, NOW),
-            next.certificate(CHAIN, &PatientId::random(&Random::seeded(2)), NOW),
+            keys(4, Some(2)).certificate(CHAIN, &patient, NOW.unsigned_ms()),
+            keys(3, None).certificate(CHAIN, &patient, NOW.unsigned_ms()),
+            next.certificate(CHAIN, &PatientId::random(&Random::seeded(2)), NOW.unsigned_ms()),
         ];
         for other in others {
             let refused = accept(&other.sign(&signing(1)).unwrap(), NOW).unwrap_err();
@@ -298,7 +311,9 @@ mod tests {
         assert!(holds(&without, &[one.clone(), two.clone()]));
         assert!(holds(&with, &[one.clone(), wrap(None)]));
         assert!(!holds(&without, &[one.clone(), wrap(None)]), "nobody typed a code");
-        assert!(!holds(&with, &[one.clone()]) && !holds(&with, &[wrap(None)]) && !holds(&with, &[]));
+        assert!(
+            !holds(&with, std::slice::from_ref(&one)) && !holds(&with, &[wrap(None)]) && !holds(&with, &[])
+        );
         assert!(!holds(&with, &[one.clone(), one.clone()]));
         let many: Vec<_> = (0..=MOST_WRAPS).map(|_| passkey()).collect();
         assert!(!holds(&with, &many));

@@ -26,6 +26,7 @@ use crate::domain::token::{Amr, Bearer};
 use crate::error::Error;
 use crate::flows::key_addresses::{must_be_named, program, third_party};
 use crate::flows::login::{Origin, Proof, prove};
+use crate::flows::registered::{registered, unknown};
 use crate::flows::sessions::{current, end};
 use crate::jobs::{TellSession, push};
 use crate::store::Rows;
@@ -338,20 +339,6 @@ impl Authenticated {
             false => Err(Error::InvalidClient("the assertion was used before")),
         }
     }
-}
-
-/// Who is not known, or did not prove it: one answer.
-pub(super) fn unknown() -> Error {
-    Error::InvalidClient("no such client, or not signed with its key for this server")
-}
-
-/// A client that was not removed.
-pub(super) async fn registered<'e, E>(rows: &Rows, executor: E, id: &ClientId) -> Result<Client, Error>
-where
-    E: sqlx::Executor<'e, Database = sqlx::Any>,
-{
-    let client = rows.client(executor, id).await?;
-    client.filter(|client| client.removed_at.is_none()).ok_or_else(unknown)
 }
 
 async fn authenticate(app: &App, proof: ClientProof<'_>) -> Result<Authenticated, Error> {

@@ -116,7 +116,6 @@ async fn forget(rows: &Rows, tx: &mut Tx, id: &AccountId, now: Timestamp) -> Res
     rows.replace_codes(tx, id.as_str(), &[], now).await?;
     if let AccountId::Patient(patient) = id {
         rows.delete_root_wraps(tx, patient).await?;
-        rows.delete_root_claim(tx, patient).await?;
     }
     Ok(rows.delete_preferences(tx, id).await?)
 }

@@ -128,7 +128,7 @@ async fn consent_key(
             None => 0,
         };
         let made = make_key(app, opened, &draft.grantee, counter)?;
-        match insert(app, made.clone()).await {
+        match insert(app, made.clone(), custody::public_key(&opened.root)).await {
             Ok(()) => {
                 let registration = made.registration.clone();
                 return Ok((made, Some(registration)));
@@ -205,13 +205,17 @@ pub async fn revoke_keys(
     Ok(())
 }
 
-/// Stores a key, unless the account made too many in a day: each stands on the ledger for ever.
-async fn insert(app: &App, key: ConsentKey) -> Result<(), Error> {
+/// Stores a key under the root key that certifies it, unless the account made too many in a day: each stands on the ledger for
+/// ever.
+async fn insert(app: &App, key: ConsentKey, root: [u8; 32]) -> Result<(), Error> {
     let lock = Lock::exclusive(key.account.as_str());
     app.store
         .write_locked(vec![lock], move |tx, rows| {
             Box::pin(async move {
-                acting(&rows, tx, key.account.as_str()).await?;
+                let account = acting(&rows, tx, key.account.as_str()).await?;
+                if account.public_key != root {
+                    return Err(Error::Conflict("the root key was replaced meanwhile"));
+                }
                 rows.insert_consent_key(tx, &key).await?;
                 let earlier = rows.key_before_the_last(tx, &key.account, KEYS_A_DAY).await?;
                 match earlier.map(|made| made.plus(DAY)).filter(|over| *over > key.created_at) {
@@ -306,7 +310,7 @@ pub async fn register_key(
         created_at: now,
         revoked_at: None,
     };
-    let registration = match insert(app, made.clone()).await {
+    let registration = match insert(app, made.clone(), account.public_key).await {
         Ok(()) => made.registration,
         Err(Error::Db(error)) if error.is_unique_violation() => {
             let stored = own_key(app, patient, kid).await;

@@ -8,7 +8,8 @@
 use std::sync::Arc;
 
 use ed25519_dalek::SigningKey;
-use hbc_app::jobs::enqueue;
+use hbc_app::jobs::{Job, enqueue};
+use hbc_chain::certificate::RootCertificate;
 use hbc_db::{Lock, Tx};
 use hbc_service::Caller;
 use hbc_types::Timestamp;
@@ -43,14 +44,7 @@ impl From<KeysError> for Error {
     }
 }
 
-/// The keys of an account.
-#[must_use]
-pub fn keys_of(account: &Account) -> Keys {
-    Keys {
-        root: PublicKey::from_bytes(account.public_key),
-        recovery: account.recovery_public_key.map(PublicKey::from_bytes),
-    }
-}
+const CHANGED: Error = Error::Conflict("the keys were changed meanwhile");
 
 /// What is stored instead, made before the transaction: it takes as long as password hashes do.
 struct Next {
@@ -76,12 +70,12 @@ pub async fn change(
     let (account, session) = current(app, caller).await?;
     let now = app.clock.now();
     let wanted = wanted(app, &account, patient, &new, now)?;
-    if !app.queue.is_settled(account.id.as_str()).await? {
-        return Err(Error::Conflict("an earlier change is still being told to access-policy: come again"));
-    }
     let NewCustody { custody, certificate, wraps, password, totp, .. } = new;
     let origin = Origin::Session(caller.session.clone());
     let proven = prove(app, &account.username, Proof { password: password.clone(), totp, origin }).await?;
+    if (account.keys(), account.custody) != (proven.account.keys(), proven.account.custody) {
+        return Err(CHANGED);
+    }
     let held = open_key(app, &proven.account, password.clone()).await?;
     // Without keys of the client's, auth makes another root key.
     let made = wanted.is_none().then(|| custody::new_key(&app.random));
@@ -93,7 +87,10 @@ pub async fn change(
         }
     };
     let certificate = match (&held, certificate) {
-        (Some(held), _) => Some(keys.certificate(app.chain, patient, now).sign(held)?),
+        (Some(held), _) => {
+            let iat = now.unsigned_ms().max(last_signed(&account)?.saturating_add(1));
+            Some(keys.certificate(app.chain, patient, iat).sign(held)?)
+        }
         (None, certificate) => certificate,
     };
     let others = keys.root.as_bytes() != &account.public_key;
@@ -169,7 +166,7 @@ fn wanted(
         }
         return Ok(None);
     }
-    let before = keys_of(account);
+    let before = account.keys();
     let keys = Keys::show(shown, &app.chain, &account.username, before.recovery)?;
     check_wraps(*custody, &keys, wraps)?;
     match certificate {
@@ -183,10 +180,15 @@ fn wanted(
             Err(Error::invalid("certificate", "is the server's to make, which holds the key of before"))
         }
         Some(text) => {
-            keys.accept(text, &before, (app.chain, patient), now)?;
+            keys.accept(text, (&before, last_signed(account)?), (app.chain, patient), now)?;
             Ok(Some(keys))
         }
     }
+}
+
+/// When the certificate was signed that brought the account's keys (Unix ms); 0 for the first ones, and for claimed ones.
+fn last_signed(account: &Account) -> Result<u64, Error> {
+    account.root_certificate.as_deref().map_or(Ok(0), |text| Ok(RootCertificate::signed_ms(text)?))
 }
 
 type Secrets = (Option<WrappedKey>, Option<Vec<CodeWrap>>, Vec<SecretText>);
@@ -219,8 +221,12 @@ async fn store(
     now: Timestamp,
 ) -> Result<(), Error> {
     let Next { custody, keys, certificate, wrapped, codes, wraps } = next;
-    if (keys_of(&account), account.custody) != (keys_of(&proven.account), proven.account.custody) {
-        return Err(Error::Conflict("the keys were changed meanwhile"));
+    if (account.keys(), account.custody) != (proven.account.keys(), proven.account.custody) {
+        return Err(CHANGED);
+    }
+    // access-policy believes each certificate under the keys that the one before brought.
+    if hbc_db::jobs::is_owed(tx, <TellRootKey as Job>::KIND, account.id.as_str()).await? {
+        return Err(Error::Conflict("an earlier change is still being told to access-policy: come again"));
     }
     for passkey in wraps.iter().filter_map(|wrap| wrap.passkey.as_ref()) {
         opens(rows, tx, &account.id, passkey).await?;
@@ -286,9 +292,11 @@ pub async fn add_wrap(
     (patient, passkey): (&PatientId, &PasskeyId),
     new: NewRootWrap,
 ) -> Result<(), Error> {
-    let NewRootWrap { root_fingerprint, salt, wrapped, password, totp } = new;
+    let NewRootWrap { root_fingerprint, root_pop, salt, wrapped, password, totp } = new;
     let (salt, wrapped) = wrap_parts(&salt, &wrapped)?;
     let (account, session) = current(app, caller).await?;
+    // Whoever has the password alone adds none: it would count as a way to a root key that it does not open.
+    account.keys().check_pop(&app.chain, &account.username, &root_pop)?;
     let origin = Origin::Session(caller.session.clone());
     let proven = prove(app, &account.username, Proof { password, totp, origin }).await?;
     let now = app.clock.now();
@@ -317,6 +325,10 @@ pub async fn add_wrap(
                 let found = rows.passkey(&mut *tx, &id).await?;
                 found.filter(|passkey| passkey.account == account.id).ok_or(Error::NotFound)?;
                 opens(&rows, tx, &account.id, &id).await?;
+                let wraps = rows.root_wraps(&mut *tx, &wrap.account, root_fingerprint).await?;
+                if wraps.iter().any(|known| known.passkey == wrap.passkey) {
+                    return Err(Error::Conflict("this passkey opens the root key already"));
+                }
                 Ok(rows.put_root_wrap(tx, &wrap).await?)
             })
         })
@@ -335,6 +347,13 @@ pub async fn opens_without(
         return Ok(true);
     }
     let wraps = rows.root_wraps(&mut *tx, patient, custody::kid(&account.public_key)).await?;
-    let is_opener = wraps.iter().any(|wrap| wrap.passkey.as_ref() == Some(passkey));
-    Ok(!is_opener || wraps.len() > 1)
+    if wraps.iter().all(|wrap| wrap.passkey.as_ref() != Some(passkey)) {
+        return Ok(true);
+    }
+    let registered = rows.passkeys_of(tx, &account.id).await?;
+    let others = |wrap: &RootWrap| match &wrap.passkey {
+        None => true,
+        Some(id) => id != passkey && registered.iter().any(|known| known.id == *id),
+    };
+    Ok(wraps.iter().any(others))
 }

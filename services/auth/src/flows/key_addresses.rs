@@ -13,10 +13,10 @@ use hbc_types::account::Standing;
 use hbc_types::ids::{AccountId, AppId, ClientId, OAuthClientId};
 use serde_json::Value;
 
-use crate::app::App;
 use crate::app::key_fetches::Turn;
+use crate::app::{ADDRESS_EVERY, App};
 use crate::error::Error;
-use crate::flows::clients::{registered, unknown};
+use crate::flows::registered::{registered, unknown};
 use crate::store::apps::App as StoredApp;
 use crate::store::clients::Client;
 use crate::store::key_addresses::KeyAddress;
@@ -25,8 +25,6 @@ use crate::store::key_addresses::KeyAddress;
 const FRESH: Duration = Duration::from_secs(3600);
 /// How long they are taken where the address does not answer.
 const LONGEST: Duration = Duration::from_secs(24 * 3600);
-/// When somebody who named many addresses may name the next one.
-pub const ADDRESS_EVERY: Duration = Duration::from_secs(10);
 
 /// Keys as somebody registers them.
 #[derive(Debug)]

@@ -21,6 +21,7 @@ pub mod patients;
 pub mod preferences;
 pub mod recovery;
 pub mod refresh;
+pub mod registered;
 pub mod root_claims;
 pub mod sessions;
 pub mod staff;

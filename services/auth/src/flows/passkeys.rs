@@ -265,12 +265,15 @@ impl Signed {
     }
 }
 
+/// The session that a challenge is for, and what names it.
+type Purpose = (Option<SessionId>, fn(&[u8]) -> Digest);
+
 /// Checks what a passkey signed; whose it is, and how it proves that.
 async fn signed(
     app: &App,
     party: &RelyingParty,
     credential: &PasskeyUsed,
-    (session, id_of): (Option<SessionId>, fn(&[u8]) -> Digest),
+    (session, id_of): Purpose,
 ) -> Result<(Signed, AccountId, Amr), Error> {
     let refused = |error: CeremonyError| {
         tracing::info!(passkey.refused = %error, "A passkey was refused");
@@ -333,7 +336,7 @@ pub async fn step_up(app: &App, caller: &Caller, credential: &PasskeyUsed) -> Re
     let party = relying_party(app)?;
     keeps_secrets(&credential.client_extension_results)?;
     let (own, session) = current(app, caller).await?;
-    let purpose = (Some(session.id.clone()), Challenge::step_up_id_of as fn(&[u8]) -> Digest);
+    let purpose: Purpose = (Some(session.id.clone()), Challenge::step_up_id_of);
     let (signed, account, amr) = signed(app, party, credential, purpose).await?;
     if account != own.id {
         return Err(Error::BadPasskey);

@@ -80,7 +80,10 @@ pub async fn renew_codes(app: &App, account: &Account, proof: Proof) -> Result<R
     app.store
         .write(move |tx, rows| {
             Box::pin(async move {
-                proven.still(&rows, tx).await?;
+                let account = proven.still(&rows, tx).await?;
+                if account.public_key != proven.account.public_key {
+                    return Err(Error::Conflict("the key was changed meanwhile"));
+                }
                 if let Some(opened) = &opened {
                     opened.still(&rows, tx, &id).await?;
                 }

@@ -22,7 +22,6 @@ use crate::domain::roots::{Keys, Shown};
 use crate::domain::staff::sign;
 use crate::error::Error;
 use crate::flows::apps::Operating;
-use crate::flows::custody::keys_of;
 use crate::flows::login::{Origin, Proof, prove};
 use crate::flows::sessions::{current, still_own};
 use crate::flows::staff_votes::operator_key;
@@ -54,13 +53,20 @@ pub async fn claim(
         recovery_pop: recovery_pop.as_ref(),
     };
     let keys = Keys::show(shown, &app.chain, &account.username, None)?;
-    if keys.root == keys_of(&account).root {
+    if keys.root == account.keys().root {
         return Err(Error::invalid("root_public_key", "counts already"));
     }
     let origin = Origin::Session(caller.session.clone());
     let proven = prove(app, &account.username, Proof { password, totp, origin }).await?;
     let now = app.clock.now();
-    let claim = RootClaim { account: patient.clone(), keys, salt: app.random.bytes(), claimed_at: now };
+    let claim = RootClaim {
+        account: patient.clone(),
+        keys,
+        nonce: app.random.bytes(),
+        salt: app.random.bytes(),
+        claimed_at: now,
+        told_at: None,
+    };
     let new = claim.clone();
     let stored = app.store.write_locked(vec![Lock::exclusive(patient.as_str())], move |tx, rows| {
         Box::pin(async move {
@@ -82,7 +88,8 @@ pub async fn claim(
         stored => stored?,
     };
     push::told(app, patient.as_str()).await?;
-    told(app, &stored).await
+    let claim = app.store.rows.root_claim(app.store.db.reads(), patient).await?;
+    told(app, &claim.unwrap_or(stored)).await
 }
 
 /// The caller's claim.
@@ -100,6 +107,7 @@ pub async fn withdraw(app: &App, caller: &Caller, patient: &PatientId) -> Result
         .write_locked(vec![Lock::exclusive(patient.as_str())], move |tx, rows| {
             Box::pin(async move {
                 rows.delete_root_claim(tx, &id).await?;
+                // In case that it is not known there that it is gone.
                 Ok::<_, Error>(enqueue::<TellRootClaim>(tx, &AccountId::Patient(id), now).await?)
             })
         })
@@ -126,37 +134,38 @@ pub async fn approve(
     let Operating { operator, origin } = operating;
     let key = operator_key(app, operator.1, signature, origin).await?;
     let claim = app.store.rows.root_claim(app.store.db.reads(), patient).await?.ok_or(Error::NotFound)?;
-    let (root, now) = (claim.keys.root.kid(), app.clock.now());
-    let body = OrderBody { kind: OrderKind::RootReplaced, reason: REASON.to_owned(), subject: root };
+    let (subject, now) = (claim.subject(), app.clock.now());
+    let body = OrderBody { kind: OrderKind::RootReplaced, reason: REASON.to_owned(), subject };
     let order = Order {
         chain: app.chain,
         commitment: hash::order(&claim.salt, &json::encode(&body)?),
         iat: now.unsigned_ms(),
         kind: OrderKind::RootReplaced,
-        // A key is claimed once.
+        // Each claim is another one.
         nonce: 0,
-        subject: root,
+        subject,
     };
     let signed = sign(&key, &Payload::Order(order))?;
-    let (operator, sought) = (operator.0.clone(), claim.clone());
+    let (operator, account) = (operator.0.clone(), claim.account.clone());
     app.store
         .write_locked(vec![Lock::exclusive(patient.as_str())], move |tx, rows| {
             Box::pin(async move {
-                let still = rows.root_claim(&mut *tx, &sought.account).await?;
-                if still.as_ref() != Some(&sought) {
+                let still = rows.root_claim(&mut *tx, &account).await?;
+                if still.is_none_or(|claim| claim.subject() != subject) {
                     return Err(Error::NotFound);
                 }
-                let orders = rows.root_orders(&mut *tx, root).await?;
+                let orders = rows.root_orders(&mut *tx, subject).await?;
                 if orders.iter().any(|order| order.operator == operator) {
                     return Ok(());
                 }
-                let order = RootOrder { txid: signed.txid, root, operator, signed_at: now, final_at: None };
+                let order =
+                    RootOrder { txid: signed.txid, subject, operator, signed_at: now, final_at: None };
                 rows.insert_root_order(tx, &order).await?;
                 let transaction = NewTransaction {
                     txid: signed.txid,
                     author: signed.author,
                     kind: KIND.to_owned(),
-                    reference: root.to_string(),
+                    reference: subject.to_string(),
                     jws: signed.jws,
                 };
                 Ok(hbc_db::outbox::enqueue(tx, &transaction, now).await?)
@@ -177,10 +186,10 @@ pub async fn take(
 ) -> Result<(), Error> {
     let claim = rows.root_claim(&mut *tx, patient).await?.filter(|claim| claim.keys == *keys);
     let claim = claim.ok_or(Error::invalid("certificate", "is missing, and these keys were not claimed"))?;
-    if now < claim.acts_from() {
+    if claim.told_at.is_none() || now < claim.acts_from() {
         return Err(Error::Conflict("the claim has not waited for three days"));
     }
-    let signed = final_orders(rows.root_orders(&mut *tx, keys.root.kid()).await?);
+    let signed = final_orders(&rows.root_orders(&mut *tx, claim.subject()).await?);
     if signed < app.approvals {
         return Err(Error::Conflict("operators have not ordered it yet"));
     }
@@ -192,20 +201,19 @@ pub async fn finalised(rows: &Rows, tx: &mut Tx, txid: Digest, now: Timestamp) -
     Ok(rows.finalise_root_order(tx, txid, now).await?)
 }
 
-fn final_orders(orders: Vec<RootOrder>) -> u32 {
+fn final_orders(orders: &[RootOrder]) -> u32 {
     u32::try_from(orders.iter().filter(|order| order.final_at.is_some()).count()).unwrap_or(u32::MAX)
 }
 
 async fn told(app: &App, claim: &RootClaim) -> Result<Told, Error> {
-    let root = claim.keys.root.kid();
-    let orders = app.store.rows.root_orders(app.store.db.reads(), root).await?;
+    let orders = app.store.rows.root_orders(app.store.db.reads(), claim.subject()).await?;
     Ok(Told {
         patient: claim.account.clone(),
-        root_fingerprint: root,
+        root_fingerprint: claim.keys.root.kid(),
         recovery_fingerprint: claim.keys.recovery.map(|key| key.kid()),
         since: claim.claimed_at,
         acts_from: claim.acts_from(),
-        approvals: final_orders(orders),
+        approvals: final_orders(&orders),
         approvals_needed: app.approvals,
     })
 }

@@ -6,7 +6,7 @@
 use std::sync::Arc;
 
 use hbc_app::jobs::enqueue;
-use hbc_chain::payload::{Staff, StaffStatus};
+use hbc_chain::payload::{AffiliationStatus, Staff, StaffStatus};
 use hbc_db::Tx;
 use hbc_types::Timestamp;
 use hbc_types::account::{Role, Standing};
@@ -106,6 +106,11 @@ async fn ask_in(
     rows.put_wrapped_key(tx, &asked.wrapped).await?;
     rows.replace_codes(tx, agency.as_str(), &asked.codes, now).await?;
     rows.take_next_memberships(tx, agency).await?;
+    let present = rows.memberships_of(&mut *tx, agency).await?;
+    let members = present.iter().filter(|known| known.status == AffiliationStatus::Active);
+    if !members.map(|known| &known.member).eq(asked.memberships.iter().map(|(member, _jws)| member)) {
+        return Err(Error::Conflict("somebody was taken in or left meanwhile: ask again"));
+    }
     for (member, jws) in &asked.memberships {
         rows.put_next_membership(tx, agency, member, jws).await?;
     }
@@ -305,15 +310,16 @@ pub async fn take_place(rows: &Rows, tx: &mut Tx, agency: &AgencyId, now: Timest
     else {
         return Ok(());
     };
-    let is_ended = account.ended_at.is_some();
-    if !is_ended && account.standing != Standing::Active {
+    let (is_ended, is_closed) = (account.ended_at.is_some(), account.standing == Standing::Closed);
+    if !is_ended && !is_closed && account.standing != Standing::Active {
         return Ok(());
     }
     let ended = match is_ended {
         true => (next.n, next.public_key),
         false => (present(&keys, &account.public_key), account.public_key),
     };
-    if !is_ended {
+    // A closed one takes no key any more; the one before ends all the same.
+    if !is_ended && !is_closed {
         account.public_key = next.public_key;
         account.staff_round = 1;
         account.revision += 1;

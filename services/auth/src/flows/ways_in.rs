@@ -1,11 +1,13 @@
 //! What opens an account beside its password, and its end all at once: of whoever lost the password, or closes the account.
 
+use hbc_app::jobs::enqueue;
 use hbc_db::Tx;
 use hbc_types::Timestamp;
 use hbc_types::ids::{AccountId, SessionId};
 
 use crate::error::Error;
 use crate::flows::{authorizations, clients, passkeys, sessions, staff_keys};
+use crate::jobs::TellRootClaim;
 use crate::store::Rows;
 
 /// Ends every session, the second factor, all passkeys, an agency's programs and the key that it asked for, and what a patient let apps in to; says which
@@ -27,6 +29,10 @@ pub async fn end_all(
         }
         AccountId::Patient(patient) => {
             ended.extend(authorizations::send_away_in(rows, tx, patient, None, now).await?);
+            // Whoever had the password may have claimed another root key.
+            if rows.delete_root_claim(tx, patient).await? {
+                enqueue::<TellRootClaim>(tx, account, now).await?;
+            }
         }
         AccountId::Operator(_) | AccountId::App(_) | AccountId::Device(_) => {}
     }

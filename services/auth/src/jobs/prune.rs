@@ -39,6 +39,7 @@ async fn prune(app: &App) -> Result<(), Error> {
                 rows.prune_assertions(tx, soon).await?;
                 rows.prune_authorizations(tx, now.minus(day)).await?;
                 rows.prune_challenges(tx, now).await?;
+                rows.prune_root_claims(tx, now.minus(day * 30)).await?;
                 rows.prune_devices(tx, now.minus(day)).await?;
                 rows.prune_pairing_codes(tx, now.minus(day)).await?;
                 Ok(rows.prune_throttle(tx, now.minus(day), now.minus(day * 90)).await?)

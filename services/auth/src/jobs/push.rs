@@ -21,6 +21,7 @@ use crate::error::Error;
 use crate::store::accounts::Account;
 use crate::store::apps::App as StoredApp;
 use crate::store::devices::Device;
+use crate::store::root_claims::RootClaim;
 use crate::store::sessions::Session;
 
 /// How long one call may take while a caller waits for it.
@@ -124,11 +125,19 @@ pub async fn pin(app: &App, account: &Account) -> Result<(), ClientError> {
 }
 
 /// Tells which keys a patient claims.
-pub async fn root_claim(app: &App, patient: &PatientId, claimed: Option<Keys>) -> Result<(), ClientError> {
+pub async fn root_claim(
+    app: &App,
+    patient: &PatientId,
+    claim: Option<&RootClaim>,
+) -> Result<(), ClientError> {
     let raw = |key: PublicKey| Bytes::from(key.as_bytes().as_slice());
-    match claimed {
-        Some(Keys { root, recovery }) => {
-            let claim = NewRootClaim { root_public_key: raw(root), recovery_public_key: recovery.map(raw) };
+    match claim {
+        Some(RootClaim { keys: Keys { root, recovery }, nonce, .. }) => {
+            let claim = NewRootClaim {
+                nonce: Bytes::from(nonce.as_slice()),
+                root_public_key: raw(*root),
+                recovery_public_key: recovery.map(raw),
+            };
             finish(app, app.access_policy.to(access_policy::put_root_claim(patient)).json(&claim)).await
         }
         None => finish(app, app.access_policy.to(access_policy::delete_root_claim(patient))).await,

@@ -4,11 +4,13 @@ use hbc_db::{Column, DbError, ReadPool, Tx};
 use hbc_types::Timestamp;
 use hbc_types::account::{AgencyType, Custody, Role, Standing};
 use hbc_types::ids::{AccountId, AgencyId};
+use hbc_types::keys::PublicKey;
 use hbc_types::wire::auth::Contact;
 use sqlx::any::AnyRow;
 
 use super::{Rows, StoreError};
 use crate::domain::floors::{ACCOUNT, Change};
+use crate::domain::roots::Keys;
 use crate::domain::staff::Profile;
 use hbc_db::row::Reader;
 
@@ -64,6 +66,15 @@ pub struct Account {
 }
 
 impl Account {
+    /// A patient's root key, and the recovery key beside it.
+    #[must_use]
+    pub fn keys(&self) -> Keys {
+        Keys {
+            root: PublicKey::from_bytes(self.public_key),
+            recovery: self.recovery_public_key.map(PublicKey::from_bytes),
+        }
+    }
+
     fn last_change(&self) -> Change {
         Change::Account(self.id.clone(), self.version)
     }

@@ -2,6 +2,7 @@
 
 use hbc_db::row::Reader;
 use hbc_db::{Column, DbError, Tx};
+use hbc_types::hash;
 use hbc_types::ids::{OperatorId, PatientId};
 use hbc_types::keys::PublicKey;
 use hbc_types::wire::custody::ROOT_CLAIM_WAIT;
@@ -21,10 +22,14 @@ pub struct RootClaim {
     pub account: PatientId,
     /// The keys.
     pub keys: Keys,
+    /// What is this claim's alone.
+    pub nonce: [u8; 32],
     /// The salt of the orders' commitment.
     pub salt: [u8; 32],
     /// When it was made.
     pub claimed_at: Timestamp,
+    /// When access-policy stored it.
+    pub told_at: Option<Timestamp>,
 }
 
 /// An operator's order about a claimed root key.
@@ -32,8 +37,8 @@ pub struct RootClaim {
 pub struct RootOrder {
     /// The transaction.
     pub txid: Digest,
-    /// Fingerprint of the root key.
-    pub root: Digest,
+    /// The claim's hash.
+    pub subject: Digest,
     /// Who signed.
     pub operator: OperatorId,
     /// When.
@@ -43,20 +48,30 @@ pub struct RootOrder {
 }
 
 impl RootClaim {
-    /// When it may act at the earliest.
+    /// When it may act at the earliest: access-policy counts from when it was told.
     #[must_use]
     pub fn acts_from(&self) -> Timestamp {
-        self.claimed_at.plus(ROOT_CLAIM_WAIT)
+        self.told_at.unwrap_or(self.claimed_at).plus(ROOT_CLAIM_WAIT)
+    }
+
+    /// The subject of operators' orders about it.
+    #[must_use]
+    pub fn subject(&self) -> Digest {
+        let Keys { root, recovery } = &self.keys;
+        let recovery = recovery.as_ref().map(PublicKey::as_bytes);
+        hash::root_claim(self.account.as_str(), root.as_bytes(), recovery, &self.nonce)
     }
 
     fn with_columns<T>(&self, work: impl FnOnce(&[Column<'_>]) -> T) -> T {
-        let Self { account, keys: Keys { root, recovery }, salt, claimed_at } = self;
+        let Self { account, keys: Keys { root, recovery }, nonce, salt, claimed_at, told_at } = self;
         work(&[
             account.as_str().into(),
             root.as_bytes().as_slice().into(),
             recovery.as_ref().map(|key| key.as_bytes().as_slice()).into(),
+            nonce.as_slice().into(),
             salt.as_slice().into(),
             claimed_at.ms().into(),
+            told_at.map(Timestamp::ms).into(),
         ])
     }
 
@@ -68,8 +83,10 @@ impl RootClaim {
                 root: PublicKey::from_bytes(row.array("root_public_key")?),
                 recovery: row.array_opt("recovery_public_key")?.map(PublicKey::from_bytes),
             },
+            nonce: row.array("nonce")?,
             salt: row.array("salt")?,
             claimed_at: row.time("claimed_at_ms")?,
+            told_at: row.time_opt("told_at_ms")?,
         };
         let mac = row.bytes("mac")?;
         claim.with_columns(|columns| rows.check(CLAIMS, columns, &mac))?;
@@ -79,10 +96,10 @@ impl RootClaim {
 
 impl RootOrder {
     fn with_columns<T>(&self, work: impl FnOnce(&[Column<'_>]) -> T) -> T {
-        let Self { txid, root, operator, signed_at, final_at } = self;
+        let Self { txid, subject, operator, signed_at, final_at } = self;
         work(&[
             txid.as_bytes().as_slice().into(),
-            root.as_bytes().as_slice().into(),
+            subject.as_bytes().as_slice().into(),
             operator.as_str().into(),
             signed_at.ms().into(),
             final_at.map(Timestamp::ms).into(),
@@ -93,7 +110,7 @@ impl RootOrder {
         let row = Reader(row);
         let order = Self {
             txid: row.parsed("txid")?,
-            root: row.parsed("root")?,
+            subject: row.parsed("subject")?,
             operator: row.parsed("operator")?,
             signed_at: row.time("signed_at_ms")?,
             final_at: row.time_opt("final_at_ms")?,
@@ -110,15 +127,16 @@ impl Rows {
     pub async fn put_root_claim(&self, tx: &mut Tx, claim: &RootClaim) -> Result<(), StoreError> {
         self.delete_root_claim(tx, &claim.account).await?;
         sqlx::query(
-            "INSERT INTO root_claims (account, root, root_public_key, recovery_public_key, salt, claimed_at_ms, mac)
-             VALUES ($1, $2, $3, $4, $5, $6, $7)",
+            "INSERT INTO root_claims (account, root_public_key, recovery_public_key, nonce, salt, claimed_at_ms, told_at_ms, mac)
+             VALUES ($1, $2, $3, $4, $5, $6, $7, $8)",
         )
         .bind(claim.account.as_str().to_owned())
-        .bind(claim.keys.root.kid().to_string())
         .bind(claim.keys.root.as_bytes().to_vec())
         .bind(claim.keys.recovery.map(|key| key.as_bytes().to_vec()))
+        .bind(claim.nonce.to_vec())
         .bind(claim.salt.to_vec())
         .bind(claim.claimed_at.ms())
+        .bind(claim.told_at.map(Timestamp::ms))
         .bind(claim.with_columns(|columns| self.mac_of(CLAIMS, columns)))
         .execute(tx)
         .await?;
@@ -160,23 +178,29 @@ impl Rows {
         Ok(claims)
     }
 
-    /// Forgets the claim of an account.
-    pub async fn delete_root_claim(&self, tx: &mut Tx, account: &PatientId) -> Result<(), StoreError> {
-        sqlx::query("DELETE FROM root_claims WHERE account = $1")
+    /// Forgets the claim of an account; says whether there was one.
+    pub async fn delete_root_claim(&self, tx: &mut Tx, account: &PatientId) -> Result<bool, StoreError> {
+        let done = sqlx::query("DELETE FROM root_claims WHERE account = $1")
             .bind(account.as_str().to_owned())
             .execute(tx)
             .await?;
+        Ok(done.rows_affected() > 0)
+    }
+
+    /// Forgets claims that were made before `before`.
+    pub async fn prune_root_claims(&self, tx: &mut Tx, before: Timestamp) -> Result<(), StoreError> {
+        sqlx::query("DELETE FROM root_claims WHERE claimed_at_ms < $1").bind(before.ms()).execute(tx).await?;
         Ok(())
     }
 
     /// Adds an order.
     pub async fn insert_root_order(&self, tx: &mut Tx, order: &RootOrder) -> Result<(), StoreError> {
         sqlx::query(
-            "INSERT INTO root_orders (txid, root, operator, signed_at_ms, final_at_ms, mac)
+            "INSERT INTO root_orders (txid, subject, operator, signed_at_ms, final_at_ms, mac)
              VALUES ($1, $2, $3, $4, $5, $6)",
         )
         .bind(order.txid.to_string())
-        .bind(order.root.to_string())
+        .bind(order.subject.to_string())
         .bind(order.operator.as_str().to_owned())
         .bind(order.signed_at.ms())
         .bind(order.final_at.map(Timestamp::ms))
@@ -186,13 +210,13 @@ impl Rows {
         Ok(())
     }
 
-    /// The orders about a root key.
-    pub async fn root_orders<'e, E>(&self, executor: E, root: Digest) -> Result<Vec<RootOrder>, StoreError>
+    /// The orders about a claim.
+    pub async fn root_orders<'e, E>(&self, executor: E, subject: Digest) -> Result<Vec<RootOrder>, StoreError>
     where
         E: sqlx::Executor<'e, Database = sqlx::Any>,
     {
-        let rows = sqlx::query("SELECT * FROM root_orders WHERE root = $1 ORDER BY txid")
-            .bind(root.to_string())
+        let rows = sqlx::query("SELECT * FROM root_orders WHERE subject = $1 ORDER BY txid")
+            .bind(subject.to_string())
             .fetch_all(executor)
             .await?;
         rows.iter().map(|row| RootOrder::read(row, self)).collect()

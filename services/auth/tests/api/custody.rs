@@ -265,6 +265,7 @@ async fn passkeys_open_a_root_key_that_the_server_never_sees() {
         let mut more = both[1].clone();
         more.as_object_mut().unwrap().remove("passkey");
         (more["password"], more["root_fingerprint"]) = (json!(PASSWORD), root);
+        more["root_pop"] = wallet.shown(&app, "alice")["root_pop"].clone();
         let put = |id: &str, body: Value| {
             let path = format!("/v1/me/passkeys/{id}/root-wrap");
             let (app, token) = (&app, &token);
@@ -274,7 +275,12 @@ async fn passkeys_open_a_root_key_that_the_server_never_sees() {
         let mut stale = more.clone();
         stale["root_fingerprint"] = json!(Digest::ZERO);
         put(&laptop, stale).await.refused(409, "conflict");
-        put(&laptop, more).await.expect(204);
+        let mut junk = more.clone();
+        junk["root_pop"] = Wallet::new(&app).shown(&app, "alice")["root_pop"].clone();
+        put(&laptop, junk).await.refused(401, "bad_signature");
+        put(&laptop, more.clone()).await.expect(204);
+        put(&laptop, more).await.refused(409, "conflict");
+        app.wait(1);
         app.put(CUSTODY, &token, change(&both)).await.expect(200);
         // The last passkey that opens it stays.
         remove(&app, &token, &laptop).await.expect(200);
@@ -307,7 +313,7 @@ async fn the_recovery_key_names_the_next_root_and_each_change_is_told_before_the
         let recovery = wallet.recovery.as_ref().unwrap();
         app.put(CUSTODY, &token, by(&next.root)).await.refused(401, "bad_signature");
         let mut foreign =
-            next.change_by(&app, ("alice", &PatientId::random(&app.random).to_string()), "client", recovery);
+            next.change_by(&app, ("alice", PatientId::random(&app.random).as_str()), "client", recovery);
         app.put(CUSTODY, &token, foreign.clone()).await.refused(422, "invalid_input");
         foreign = by(recovery);
         foreign["root_pop"] = next.shown(&app, "mallory")["root_pop"].clone();
@@ -326,11 +332,26 @@ async fn the_recovery_key_names_the_next_root_and_each_change_is_told_before_the
         );
         let third = Wallet::new(&app);
         let again = |by: &SigningKey| third.change_by(&app, ("alice", &id), "client", by);
+        app.wait(1);
         app.put(CUSTODY, &token, again(&next.root)).await.refused(409, "conflict");
         app.outage_ends().await;
         assert_eq!(key(&pins(&app).await[0]["root_public_key"]), PublicKey::of(&next.root));
         app.put(CUSTODY, &token, again(&wallet.root)).await.refused(401, "bad_signature");
+        app.wait(1);
         app.put(CUSTODY, &token, again(&next.root)).await.expect(200);
+        // Nor one that is no later than the last: access-policy would never take it.
+        let mut late = wallet.change_by(&app, ("alice", &id), "client", &third.root);
+        late["certificate"] = {
+            let early = RootCertificate {
+                chain: app.chain(),
+                iat: app.clock.now().unsigned_ms() - 1,
+                patient: PatientId::parse(&id).unwrap(),
+                recovery: PublicKey::of(wallet.recovery.as_ref().unwrap()).kid(),
+                root: PublicKey::of(&wallet.root).kid(),
+            };
+            json!(early.sign(&third.root).unwrap())
+        };
+        app.put(CUSTODY, &token, late).await.refused(400, "bad_time");
     })
     .await;
 }
@@ -448,6 +469,12 @@ async fn lost_keys_are_claimed_anew_after_three_days_and_an_order() {
         let pin = pins(&app).await.pop().unwrap();
         assert_eq!((key(&pin["root_public_key"]), pin.get("certificate")), (PublicKey::of(&next.root), None));
         app.get(CLAIM, &token).await.refused(404, "not_found");
+        // Another's claim to a key that operators once ordered is a claim that nobody ordered.
+        Wallet::new(&app).sign_up(&app, "carol").await;
+        let carol = app.login("carol").await;
+        let mut again = next.shown(&app, "carol");
+        again["password"] = json!(PASSWORD);
+        assert_eq!(app.put(CLAIM, &carol, again).await.expect(200).body["approvals"], json!(0));
         // Withdrawn, or made void by the word of a key that counts.
         let third = Wallet::new(&app);
         let mut claim = third.shown(&app, "alice");
@@ -459,6 +486,15 @@ async fn lost_keys_are_claimed_anew_after_three_days_and_an_order() {
         let fourth = Wallet::new(&app).change_by(&app, ("alice", &id), "client", &next.root);
         app.put(CUSTODY, &token, fourth).await.expect(200);
         app.get(CLAIM, &token).await.refused(404, "not_found");
+        // A recovery takes back what somebody with the lost password claimed.
+        let mut claim = Wallet::new(&app).shown(&app, "alice");
+        claim["password"] = json!(PASSWORD);
+        app.put(CLAIM, &token, claim).await.expect(200);
+        let codes =
+            app.post("/v1/me/recovery-codes", &token, json!({"password": PASSWORD})).await.expect(201);
+        recover(&app, "alice", &codes.body["recovery_codes"][0]).await.expect(204);
+        let left = app.get("/v1/root-claims", &operator).await.expect(200).body;
+        assert!(left["items"].as_array().unwrap().iter().all(|claim| claim["patient"] != json!(id)));
     })
     .await;
 }

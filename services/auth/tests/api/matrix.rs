@@ -67,7 +67,7 @@ async fn nobody_gets_in_without_a_token() {
                 tried += 1;
             }
         }
-        assert_eq!(tried, 66);
+        assert_eq!(tried, 67);
     })
     .await;
 }
@@ -88,7 +88,7 @@ async fn strangers_are_refused_by_role() {
                 tried += 1;
             }
         }
-        assert_eq!(tried, 68);
+        assert_eq!(tried, 84);
     })
     .await;
 }

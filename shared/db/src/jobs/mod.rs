@@ -312,6 +312,16 @@ pub async fn standing(reads: &ReadPool, subject: &str) -> Result<Standing, DbErr
     Ok(standing)
 }
 
+/// Whether a job of this kind about `subject` is not done, one that failed for good included; in a transaction.
+pub async fn is_owed(tx: &mut Tx, kind: &str, subject: &str) -> Result<bool, DbError> {
+    let row = sqlx::query("SELECT seq FROM jobs WHERE subject = $1 AND kind = $2 LIMIT 1")
+        .bind(subject.to_owned())
+        .bind(kind.to_owned())
+        .fetch_optional(tx)
+        .await?;
+    Ok(row.is_some())
+}
+
 /// Makes what waits about `subject` due now, whatever its pause.
 pub async fn hurry(tx: &mut Tx, subject: &str, now: Timestamp) -> Result<u64, DbError> {
     let done = sqlx::query(

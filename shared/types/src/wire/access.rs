@@ -651,6 +651,8 @@ pub struct FormerRoot {
 #[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct NewRootClaim {
+    /// 32 random bytes, the claim's own: another claim has others.
+    pub nonce: Bytes,
     /// Ed25519 root public key, 32 bytes.
     pub root_public_key: Bytes,
     /// Ed25519 recovery public key, 32 bytes, where the patient has one.

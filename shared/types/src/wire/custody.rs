@@ -67,6 +67,8 @@ pub struct RootWrap {
 pub struct NewRootWrap {
     /// SHA-256 of the root public key whose seed this is.
     pub root_fingerprint: Digest,
+    /// The root key's signature, as in [`NewCustody`]: who has it opened it.
+    pub root_pop: Bytes,
     /// 32 random bytes, the input of the passkey's PRF.
     pub salt: Bytes,
     /// Nonce, encrypted seed and tag of AES-256-GCM: 60 bytes.

@@ -10,8 +10,11 @@ use std::time::Duration;
 use anyhow::Context as _;
 use hbc_app::{Base, Gauge, Part, ServiceState};
 use hbc_db::DbError;
-use hbc_service::Tasks;
+use hbc_service::idempotency::AnswerStore;
+use hbc_service::{Problem, Tasks};
+use hbc_types::Digest;
 use hbc_types::ids::{AccountId, IntentId};
+use hbc_types::saved::SavedAnswer;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::config::{AnchorSettings, Config, ReconcileSettings, RoomSettings};
@@ -241,5 +244,13 @@ where
     match tokio::task::spawn_blocking(work).await {
         Ok(outcome) => outcome.map_err(Into::into),
         Err(_panicked) => Err(Error::Fault("a computation panicked")),
+    }
+}
+
+impl AnswerStore for App {
+    async fn saved_answer(&self, id: Digest) -> Result<Option<SavedAnswer>, Problem> {
+        let kept = hbc_db::idempotency::find(self.db.reads(), id).await;
+        let kept = kept.map_err(|error| Problem::internal(&error))?;
+        kept.map(|kept| self.index.show_answer(&kept).map_err(|error| Problem::internal(&error))).transpose()
     }
 }

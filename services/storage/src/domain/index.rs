@@ -12,9 +12,10 @@ use aes_gcm::aead::{Aead, KeyInit, Payload};
 use aes_gcm::{Aes256Gcm, Nonce};
 use hbc_types::ids::{AccountId, PatientId};
 use hbc_types::labels::Sensitivity;
+use hbc_types::saved::SavedAnswer;
 use hbc_types::secret::{Bytes, Key32};
 use hbc_types::wire::access::Labels;
-use hbc_types::{Digest, Random};
+use hbc_types::{Digest, Random, hash};
 use hkdf::Hkdf;
 use hmac::{Hmac, Mac};
 use serde::{Deserialize, Serialize};
@@ -211,6 +212,35 @@ impl IndexKey {
         Ok([nonce.as_slice(), &encrypted].concat())
     }
 
+    /// An answer as it is kept: its place and body may name the account, which storage's database does not know.
+    pub fn hide_answer(&self, answer: &SavedAnswer, random: &Random) -> Result<SavedAnswer, RowError> {
+        let SavedAnswer { id, fingerprint, status, headers, body, saved_at } = answer;
+        let plain = Zeroizing::new(serde_json::to_vec(&(headers, body)).map_err(|_never| RowError)?);
+        let (nonce, bound) = (random.bytes::<NONCE>(), answer_bound(*id, *fingerprint, *status));
+        let payload = Payload { msg: &plain, aad: &bound };
+        let encrypted = self.rows.encrypt(&Nonce::from(nonce), payload).map_err(|_aead| RowError)?;
+        Ok(SavedAnswer {
+            id: *id,
+            fingerprint: *fingerprint,
+            status: *status,
+            headers: Vec::new(),
+            body: hex::encode([nonce.as_slice(), &encrypted].concat()),
+            saved_at: *saved_at,
+        })
+    }
+
+    /// Opens what [`Self::hide_answer`] made.
+    pub fn show_answer(&self, kept: &SavedAnswer) -> Result<SavedAnswer, RowError> {
+        let hidden = hex::decode(&kept.body).map_err(|_not_hex| RowError)?;
+        let (nonce, encrypted) = hidden.split_first_chunk::<NONCE>().ok_or(RowError)?;
+        let bound = answer_bound(kept.id, kept.fingerprint, kept.status);
+        let payload = Payload { msg: encrypted, aad: &bound };
+        let plain = self.rows.decrypt(&Nonce::from(*nonce), payload).map_err(|_aead| RowError)?;
+        let (headers, body) = serde_json::from_slice(&Zeroizing::new(plain)).map_err(|_json| RowError)?;
+        let SavedAnswer { id, fingerprint, status, saved_at, .. } = *kept;
+        Ok(SavedAnswer { id, fingerprint, status, headers, body, saved_at })
+    }
+
     /// Opens a row's secret.
     pub fn open_row(&self, bound: &[u8], encrypted: &[u8]) -> Result<RowSecret, RowError> {
         let (nonce, encrypted) = encrypted.split_first_chunk::<NONCE>().ok_or(RowError)?;
@@ -218,6 +248,11 @@ impl IndexKey {
         let plain = self.rows.decrypt(&Nonce::from(*nonce), payload).map_err(|_aead| RowError)?;
         serde_json::from_slice(&Zeroizing::new(plain)).map_err(|_json| RowError)
     }
+}
+
+/// What an answer is kept for.
+fn answer_bound(id: Digest, fingerprint: Digest, status: u16) -> Vec<u8> {
+    hash::aad("hbc/storage-answer/v1", &[id.as_bytes(), fingerprint.as_bytes(), &status.to_be_bytes()])
 }
 
 /// A FHIR identifier: system (empty if none) and value.
@@ -264,6 +299,25 @@ mod tests {
 
     fn key() -> IndexKey {
         IndexKey::new(&Key32::new([7; 32]))
+    }
+
+    #[test]
+    fn a_kept_answer_tells_nothing_and_answers_its_own_request_alone() {
+        let (key, random) = (IndexKey::new(&Key32::new([7; 32])), Random::seeded(11));
+        let answer = SavedAnswer {
+            id: Digest::of(b"id"),
+            fingerprint: Digest::of(b"request"),
+            status: 201,
+            headers: vec![("location".to_owned(), "https://hbc.test/fhir/Patient/pat-1".to_owned())],
+            body: "{}".to_owned(),
+            saved_at: hbc_types::Timestamp::from_ms(5),
+        };
+        let kept = key.hide_answer(&answer, &random).unwrap();
+        assert!(kept.headers.is_empty() && !kept.body.contains("pat-1"));
+        assert_eq!(key.show_answer(&kept).ok(), Some(answer.clone()));
+        assert!(key.show_answer(&SavedAnswer { id: Digest::of(b"other"), ..kept.clone() }).is_err());
+        assert!(key.show_answer(&SavedAnswer { status: 200, ..kept }).is_err());
+        assert!(key.show_answer(&answer).is_err(), "another hand's");
     }
 
     #[test]

@@ -180,7 +180,9 @@ async fn commit_upload(
                     enqueue::<AnchorWaiting>(tx, intent, due).await?;
                 }
                 if let Some(saved) = &saved {
-                    hbc_db::idempotency::save(tx, saved).await?;
+                    let kept = this.index.hide_answer(saved, &this.random);
+                    let kept = kept.map_err(|_never| Error::Fault("an answer could not be encrypted"))?;
+                    hbc_db::idempotency::save(tx, &kept).await?;
                 }
                 Ok::<_, Error>(cancel::<Abort>(tx, intent).await?)
             })

@@ -76,7 +76,7 @@ pub async fn upload_bundle(
         let headers = headers(&created, state);
         Ok::<_, Error>(with_headers(StatusCode::OK, &headers, answer(&created).into_bytes()))
     };
-    key.once(&app.store, caller.0.account.as_str(), Digest::of(&body), work).await
+    key.once(app.get_ref(), caller.0.account.as_str(), Digest::of(&body), work).await
 }
 
 /// Creates a resource. A device need not name the account in `HBC-Patient`: the resource does, as `Patient/pat-…`.
@@ -122,7 +122,7 @@ pub async fn create_resource(
     let author = by_head.map_or_else(|| author_of(&request, &caller.0, &bundle), Ok)?;
     let leave = create::admit(&app, &author, &bundle).await?;
     let work = async |slot| create_single(&app, &author, &request, &body, (bundle, leave), slot).await;
-    key.once(&app.store, caller.0.account.as_str(), Digest::of(&body), work).await
+    key.once(app.get_ref(), caller.0.account.as_str(), Digest::of(&body), work).await
 }
 
 /// Creates one resource and answers it.

@@ -64,7 +64,7 @@ pub async fn create_record(
         let view = view(&stored, wait_for(&app, &stored.cid, prefer(&request).wait).await);
         Ok::<_, Error>(HttpResponse::Created().insert_header(("location", location(&view))).json(view))
     };
-    key.once(&app.store, caller.account.as_str(), Digest::of(&body), work).await
+    key.once(app.get_ref(), caller.account.as_str(), Digest::of(&body), work).await
 }
 
 fn draft(app: &App, request: &HttpRequest, query: &DocumentQuery, body: &Bytes) -> Result<Draft, Problem> {

@@ -19,12 +19,9 @@ pub use trusted::TrustedRow;
 use std::collections::{BTreeMap, HashMap};
 
 use hbc_db::{Db, DbError, Migration};
-use hbc_service::Problem;
-use hbc_service::idempotency::AnswerStore;
 use hbc_types::classify;
 use hbc_types::ids::RecordId;
 use hbc_types::labels::Category;
-use hbc_types::saved::SavedAnswer;
 use hbc_types::{Digest, Timestamp};
 use sqlx::Row as _;
 use sqlx::any::AnyRow;
@@ -284,12 +281,6 @@ impl Store {
         .fetch_one(self.db.reads())
         .await?;
         Ok(number(&row, "found")?)
-    }
-}
-
-impl AnswerStore for Store {
-    async fn saved_answer(&self, id: Digest) -> Result<Option<SavedAnswer>, Problem> {
-        hbc_db::idempotency::find(self.db.reads(), id).await.map_err(|error| Problem::internal(&error))
     }
 }
 

@@ -13,6 +13,7 @@ use crate::domain::blob::BlobError;
 use crate::domain::bundle::BundleError;
 use crate::domain::definitions::SchemaError;
 use crate::domain::issue::{Fault, Issue};
+use crate::domain::patch::PatchError;
 use crate::domain::quota::QuotaError;
 use hbc_types::json::JsonError;
 
@@ -34,6 +35,9 @@ pub enum Error {
     /// A bundle or resource that is not taken.
     #[error(transparent)]
     Bundle(#[from] BundleError),
+    /// A patch that is not applied.
+    #[error(transparent)]
+    Patch(#[from] PatchError),
     /// A value that does not hold.
     #[error("{field}: {message}")]
     Invalid {
@@ -45,6 +49,9 @@ pub enum Error {
     /// There is no such thing, as far as the caller may know.
     #[error("not found")]
     NotFound,
+    /// It was deleted, and this version of it says so.
+    #[error("deleted")]
+    Deleted,
     /// A client's scope does not allow it.
     #[error("the client's scope does not allow this")]
     InsufficientScope,
@@ -94,8 +101,10 @@ impl From<Error> for JobError {
             Error::Spool(_) => Self::fault("spool").because(error),
             Error::Json(_)
             | Error::Bundle(_)
+            | Error::Patch(_)
             | Error::Invalid { .. }
             | Error::NotFound
+            | Error::Deleted
             | Error::InsufficientScope
             | Error::Denied { .. }
             | Error::Conflict(_)
@@ -123,6 +132,13 @@ impl Error {
     /// An unacceptable value.
     pub fn invalid(field: impl Into<String>, message: impl Into<String>) -> Self {
         Self::Invalid { field: field.into(), message: message.into() }
+    }
+
+    /// Whether something had another version than was said.
+    #[must_use]
+    pub fn is_stale(&self) -> bool {
+        let Self::Bundle(BundleError::Invalid(issues)) = self else { return false };
+        issues.iter().any(|issue| issue.fault == Fault::Stale)
     }
 
     /// Whether stored bytes are lost or spoilt: to ask again does not help.
@@ -174,8 +190,13 @@ impl From<Error> for Problem {
             Error::Neighbour(error) => error.into(),
             Error::Json(error) => Self::new(Slug::MalformedRequest).detail(error.to_string()),
             Error::Bundle(error) => bundle_problem(error),
+            Error::Patch(error @ (PatchError::Json(_) | PatchError::Form)) => {
+                Self::new(Slug::MalformedRequest).detail(error.to_string())
+            }
+            Error::Patch(error) => Self::new(Slug::InvalidInput).detail(error.to_string()),
             Error::Invalid { field, message } => Self::invalid(field, message),
             Error::NotFound => Self::new(Slug::NotFound),
+            Error::Deleted => Self::new(Slug::Deleted),
             Error::InsufficientScope => Self::new(Slug::InsufficientScope),
             Error::Denied { rule } => {
                 Self::new(Slug::Denied).detail(format!("denied by `{rule}`")).reference(rule)
@@ -225,7 +246,9 @@ pub fn issues_problem(issues: &[Issue]) -> Problem {
     let has = |fault: Fault| issues.iter().any(|issue| issue.fault == fault);
     let slug = match () {
         () if has(Fault::Form) => Slug::InvalidInput,
-        () if has(Fault::Several) => Slug::PreconditionFailed,
+        () if has(Fault::Missing) => Slug::NotFound,
+        () if has(Fault::NotYours) => Slug::Forbidden,
+        () if has(Fault::Several) || has(Fault::Stale) => Slug::PreconditionFailed,
         () if has(Fault::Stays) => Slug::Conflict,
         () => Slug::InvalidInput,
     };

@@ -80,6 +80,9 @@ pub struct RowSecret {
     /// When what it tells of happened, to the instant.
     #[serde(rename = "w", default, skip_serializing_if = "Option::is_none")]
     pub when: Option<Span>,
+    /// Whether this version says that the record is deleted.
+    #[serde(rename = "d", default, skip_serializing_if = "std::ops::Not::not")]
+    pub deleted: bool,
 }
 
 impl IndexKey {

@@ -14,6 +14,7 @@ pub mod index;
 pub mod issue;
 pub mod moment;
 pub mod overlay;
+pub mod patch;
 pub mod place;
 pub mod plaintext;
 pub mod primitive;

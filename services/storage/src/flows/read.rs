@@ -27,7 +27,7 @@ use crate::domain::{encryption, plaintext};
 use crate::error::Error;
 use crate::flows::opened::Opened;
 use crate::flows::reindex;
-use crate::store::{Filter, LabelSet, StoredRecord, TrustedRow};
+use crate::store::{Filter, LabelSet, StoredRecord, TrustedRow, Versions};
 use hbc_types::labels::{Category, Sensitivity};
 
 /// Records opened by one request at most, beside one alone: what fits in memory, and into an answer.
@@ -67,6 +67,31 @@ pub async fn decide(
     } else {
         Err(Error::NotFound)
     }
+}
+
+/// The newest version of a record that a reader may know of: where versions have different labels, not always the newest.
+pub async fn newest_for(app: &App, reader: &RecordReader, newest: TrustedRow) -> Result<TrustedRow, Error> {
+    if newest.row.version == 1 {
+        return Ok(newest);
+    }
+    let versions = app.store.versions(&newest.row.id).await?;
+    let versions = versions.into_iter().map(|row| TrustedRow::open(&app.index, row));
+    let versions = versions.collect::<Result<Vec<_>, Error>>()?;
+    let labels: HashSet<Labels> = versions.iter().map(TrustedRow::labels).collect();
+    if labels.len() == 1 {
+        return Ok(newest);
+    }
+    let answer = decide(app, reader, &newest.secret.patient, labels.into_iter().collect()).await?;
+    let allowed: HashSet<Labels> = answer.allowed.iter().map(|allowed| allowed.labels).collect();
+    versions.into_iter().find(|row| allowed.contains(&row.labels())).ok_or(Error::NotFound)
+}
+
+/// Decides whether a record may be known to a reader.
+pub async fn decide_for(app: &App, reader: &RecordReader, row: &TrustedRow) -> Result<(), Error> {
+    let answer = decide(app, reader, &row.secret.patient, vec![row.labels()]).await?;
+    let before = answer.allowed.first().and_then(|allowed| allowed.created_before);
+    // A record that came after the grant is as absent as one that does not exist.
+    before.is_none_or(|before| row.row.created_at < before).then_some(()).ok_or(Error::NotFound)
 }
 
 /// What is told who asks for something that is not there: first how the caller stands, as with what is there.
@@ -132,7 +157,30 @@ pub async fn list(
     filter: &Filter,
     counted: bool,
 ) -> Result<Listing, Error> {
-    let categories = filter.categories();
+    let (range, left_out) = range(app, reader, patient, filter.categories()).await?;
+    let mut total = 0;
+    if counted && filter.dates.is_empty() {
+        let categories = filter.categories();
+        for set in range.sets.iter().filter(|set| categories.contains(&set.category)) {
+            total += app.store.count(&range.token, set, filter).await?;
+        }
+    }
+    let (rows, next) = page(app, &range, filter).await?;
+    let total = match counted {
+        false => None,
+        true if filter.dates.is_empty() => Some(total),
+        true => count_dated(app, &range, filter).await?,
+    };
+    Ok(Listing { rows, next, total, left_out })
+}
+
+/// What of some categories a reader may see of a patient, and the categories of which that is nothing.
+async fn range<'p>(
+    app: &App,
+    reader: &RecordReader,
+    patient: &'p PatientId,
+    categories: Vec<Category>,
+) -> Result<(Range<'p>, Vec<Category>), Error> {
     let asked = every_sensitivity(categories.iter().copied());
     let answer = decide(app, reader, patient, asked.clone()).await?;
     let readable = Readable::of(&asked, answer.allowed);
@@ -142,29 +190,46 @@ pub async fn list(
     let sensitivities: HashMap<Token, Sensitivity> =
         Sensitivity::ALL.iter().map(|found| (app.index.sensitivity(patient, *found), *found)).collect();
     let allowed: HashSet<Labels> = readable.labels().collect();
-    let (mut sets, mut total) = (Vec::new(), 0);
+    let mut sets = Vec::new();
     for (category, set) in app.store.label_sets(&token).await? {
         let found = sensitivities.get(&set);
         let sensitivity = *found.ok_or_else(|| Error::integrity("a sensitivity", category.code()))?;
         let labels = Labels { category, sensitivity };
-        if !allowed.contains(&labels) {
-            continue;
+        if allowed.contains(&labels) {
+            let before = readable.before(labels).unwrap_or(Timestamp::from_ms(i64::MAX));
+            sets.push(LabelSet { category, sensitivity: set, before });
         }
-        let before = readable.before(labels).unwrap_or(Timestamp::from_ms(i64::MAX));
-        let set = LabelSet { category, sensitivity: set, before };
-        if counted && filter.dates.is_empty() && filter.categories().contains(&category) {
-            total += app.store.count(&token, &set, filter).await?;
-        }
-        sets.push(set);
     }
-    let range = Range { patient, token, sets, readable };
-    let (rows, next) = page(app, &range, filter).await?;
-    let total = match counted {
-        false => None,
-        true if filter.dates.is_empty() => Some(total),
-        true => count_dated(app, &range, filter).await?,
-    };
-    Ok(Listing { rows, next, total, left_out })
+    Ok((Range { patient, token, sets, readable }, left_out))
+}
+
+/// A page of versions, and whether there are more.
+#[derive(Debug)]
+pub struct History {
+    /// The versions, the newest first.
+    pub rows: Vec<TrustedRow>,
+    /// Whether older ones follow.
+    pub more: bool,
+    /// Categories of which the reader may see nothing.
+    pub left_out: Vec<Category>,
+}
+
+/// Versions of some categories of a patient's records that the reader may see, the newest first.
+pub async fn history(
+    app: &App,
+    reader: &RecordReader,
+    patient: &PatientId,
+    categories: Vec<Category>,
+    versions: &Versions,
+) -> Result<History, Error> {
+    let (range, left_out) = range(app, reader, patient, categories).await?;
+    // One more tells whether there is more.
+    let asked = Versions { limit: versions.limit.saturating_add(1), ..versions.clone() };
+    let found = app.store.history(&range.token, &range.sets, &asked).await?;
+    let more = found.len() > versions.limit as usize;
+    let kept = found.into_iter().take(versions.limit as usize);
+    let rows = kept.map(|row| range.open(app, row)).collect::<Result<Vec<_>, Error>>()?;
+    Ok(History { rows, more, left_out })
 }
 
 /// The next rows of a range, looking at no more than a search may.
@@ -330,6 +395,11 @@ async fn decrypt_saved(
 /// or changed.
 pub async fn open_one(app: &App, reader: &RecordReader, row: TrustedRow) -> Result<Opened, Error> {
     let (patient, id) = (row.secret.patient.clone(), row.row.id.clone());
+    if row.secret.deleted {
+        // Who may read such records is told; who may not, as if it were there.
+        decide_for(app, reader, &row).await?;
+        return Err(Error::Deleted);
+    }
     let opened = open(app, reader, &patient, vec![row], |_needed| false).await?;
     match (opened.records.into_iter().next(), opened.known, opened.rule) {
         (Some(record), _, _) => Ok(record),

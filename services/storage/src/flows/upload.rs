@@ -54,6 +54,10 @@ pub struct Upload {
 pub struct Stored {
     /// The record.
     pub id: RecordId,
+    /// Its version.
+    pub version: u32,
+    /// Whether this version says that it is deleted.
+    pub deleted: bool,
     /// FHIR type, or `Document`.
     pub kind: String,
     /// The IPFS object.
@@ -200,7 +204,7 @@ async fn charge(app: &App, tx: &mut Tx, upload: &Commit, author: &AccountId) -> 
 async fn data_keys(app: &App, intent: &IntentId, upload: &Upload) -> Result<DataKeys, Error> {
     let items = upload.drafts.iter().map(|draft| DataKeyItem {
         record: draft.id.clone(),
-        version: 1,
+        version: draft.version,
         labels: draft.labels,
     });
     let request = DataKeysRequest {
@@ -255,7 +259,7 @@ fn encrypt_record(
     let received = upload.body.get(draft.received.clone()).ok_or(Error::Fault("a draft outside the body"))?;
     let context = encryption::Context {
         record: &draft.id,
-        version: 1,
+        version: draft.version,
         patient: &upload.author.account,
         labels: draft.labels,
         n: key.n,
@@ -265,7 +269,7 @@ fn encrypt_record(
         .map_err(|_never| Error::Fault("a record could not be encrypted"))?;
     Ok(EncryptedRecord {
         id: draft.id.clone(),
-        version: 1,
+        version: draft.version,
         salt: app.random.bytes(),
         received: Digest::of(received),
         encrypted,
@@ -314,12 +318,15 @@ fn assemble(
     let records: Vec<NewRecord> = records.into_iter().flatten().collect();
     let stored = records.iter().map(|NewRecord { row, .. }| Stored {
         id: row.id.clone(),
+        version: row.version,
+        deleted: row.deleted != 0,
         kind: row.kind.clone(),
         cid: row.cid.clone(),
         commitment: row.commitment,
     });
     let stored = stored.collect();
-    let subject = upload.drafts.iter().find(|draft| draft.kind == "Patient").map(|draft| draft.id.clone());
+    let mut first = upload.drafts.iter().filter(|draft| draft.version == 1);
+    let subject = first.find(|draft| draft.kind == "Patient").map(|draft| draft.id.clone());
     let commit = Commit {
         intent: intent.clone(),
         now: upload.now,
@@ -371,11 +378,12 @@ fn row(
         bytes: draft.received.len() as u64,
         media_type: draft.media_type.clone(),
         when: draft.when,
+        deleted: draft.deleted,
     };
     let account = &upload.author.account;
     let mut row = RecordRow {
         id: draft.id.clone(),
-        version: 1,
+        version: draft.version,
         kind: draft.kind.clone(),
         category: draft.labels.category,
         date0,
@@ -392,6 +400,7 @@ fn row(
         patient: app.index.patient(account),
         sensitivity: app.index.sensitivity(account, draft.labels.sensitivity),
         index_version: index::VERSION,
+        deleted: u32::from(draft.deleted),
         encrypted: Vec::new(),
     };
     row.encrypted = app

@@ -112,6 +112,13 @@ pub fn suppressed(left_out: &[Category]) -> Value {
     json!({"resourceType": "OperationOutcome", "issue": [issue]})
 }
 
+/// What is said where a client prefers to be told so.
+#[must_use]
+pub fn done(text: &str) -> Value {
+    let issue = json!({"severity": "information", "code": "informational", "diagnostics": text});
+    json!({"resourceType": "OperationOutcome", "issue": [issue]})
+}
+
 /// FHIR's issue type for a problem.
 fn issue_code(slug: Slug) -> &'static str {
     match slug.status() {
@@ -165,11 +172,14 @@ fn asked<'k>(
     kind: Option<&'k str>,
 ) -> Option<(Option<&'k str>, Interaction)> {
     match (method, pattern) {
-        (&Method::GET, "/fhir/{type}") => Some((Some(kind?), Interaction::Search)),
-        (&Method::GET, "/fhir/{type}/{id}" | "/fhir/{type}/{id}/_history/{version}") => {
-            Some((Some(kind?), Interaction::Read))
+        (&Method::GET, "/fhir/{type}" | "/fhir/{type}/_history") => Some((Some(kind?), Interaction::Search)),
+        (
+            &Method::GET,
+            "/fhir/{type}/{id}" | "/fhir/{type}/{id}/_history" | "/fhir/{type}/{id}/_history/{version}",
+        ) => Some((Some(kind?), Interaction::Read)),
+        (&Method::GET, "/fhir/Patient/{id}/$everything" | "/fhir/_history") => {
+            Some((Some("*"), Interaction::Search))
         }
-        (&Method::GET, "/fhir/Patient/{id}/$everything") => Some((Some("*"), Interaction::Search)),
         (&Method::POST, "/fhir/{type}") => Some((Some(kind?), Interaction::Create)),
         (&Method::POST, "/fhir") => Some((None, Interaction::Create)),
         _ => None,
@@ -258,12 +268,18 @@ pub fn response_bundle(kind: BundleKind, created: &Created) -> String {
 
 fn entry(created: &Created, entry: &Outcome) -> Value {
     match (created.record(entry), entry) {
-        (Some((kind, id, new, at)), _) => json!({"response": {
-            "status": if new { "201 Created" } else { "200 OK" },
-            "location": format!("{kind}/{id}/_history/1"),
-            "etag": "W/\"1\"",
-            "lastModified": at.to_string(),
+        (Some(found), _) if found.deleted => json!({"response": {
+            "status": "204 No Content",
+            "etag": format!("W/\"{}\"", found.version),
+            "lastModified": found.at.to_string(),
         }}),
+        (Some(found), _) => json!({"response": {
+            "status": if found.new && found.version == 1 { "201 Created" } else { "200 OK" },
+            "location": format!("{}/{}/_history/{}", found.kind, found.id, found.version),
+            "etag": format!("W/\"{}\"", found.version),
+            "lastModified": found.at.to_string(),
+        }}),
+        (None, Outcome::Gone) => json!({"response": {"status": "204 No Content"}}),
         (None, Outcome::Refused(issues)) => refused(issues),
         (None, _) => json!({"response": {"status": "500 Internal Server Error"}}),
     }

@@ -19,16 +19,18 @@ use crate::domain::reference::Target;
 use crate::domain::resource::{DOCUMENT, fhir_id};
 use crate::flows::opened::Opened;
 use crate::flows::read::{self, Listing};
-use crate::routes::context::{bases, own_patient, reader};
-use crate::routes::fhir_answer::{FHIR_JSON, FhirCaller, FhirProblem, resource, suppressed};
+use crate::routes::context::{bases, is_known, own_patient, reader};
+use crate::routes::fhir_answer::{
+    FHIR_JSON, FhirCaller, FhirProblem, resource, resource_headers, suppressed, with_headers,
+};
 use crate::routes::negotiation::check_acceptable;
 use crate::routes::records_read::{After, find};
 use crate::store::{Filter, TrustedRow};
 
 /// Resources on a page unless the client says otherwise.
-const DEFAULT: u32 = 50;
+pub(super) const DEFAULT: u32 = 50;
 /// Resources on a page at most.
-const MOST: u32 = 500;
+pub(super) const MOST: u32 = 500;
 
 /// What this server can do.
 #[utoipa::path(tag = "fhir", operation_id = "fhir_metadata", security(()),
@@ -56,11 +58,14 @@ pub async fn smart_configuration(_anybody: Public, app: web::Data<App>) -> HttpR
 #[utoipa::path(tag = "fhir", operation_id = "fhir_read", security(("user" = [])),
     params(("type" = String, Path, description = "FHIR R4 resource type"),
         ("id" = String, Path, description = "The record, or for Patient the account"),
+        ("If-None-Match" = Option<String>, Header, description = "Versions that the client has"),
+        ("If-Modified-Since" = Option<String>, Header, description = "When the client read it"),
         ("HBC-Purpose" = Option<String>, Header, description = "Why (HL7 v3 PurposeOfUse)")),
     responses(
         (status = 200, description = "The resource", content_type = "application/fhir+json",
             headers(("ETag" = String, description = "Its version"),
                 ("Last-Modified" = String, description = "When it was created"))),
+        (status = 304, description = "The client has this version already (`If-None-Match`, `If-Modified-Since`)"),
         (status = 406, description = "The client takes no JSON of FHIR 4.0"),
         StoreProblems,
     ))]
@@ -87,6 +92,7 @@ pub async fn read_resource(
         (status = 200, description = "The resource", content_type = "application/fhir+json",
             headers(("ETag" = String, description = "Its version"),
                 ("Last-Modified" = String, description = "When it was created"))),
+        (status = 304, description = "The client has this version already (`If-None-Match`, `If-Modified-Since`)"),
         (status = 406, description = "The client takes no JSON of FHIR 4.0"),
         StoreProblems,
     ))]
@@ -122,6 +128,12 @@ async fn one(
         // Who may not read it is told the same under every type.
         read::decide(app, &reader, &row.secret.patient, vec![row.labels()]).await?;
         return Err(Problem::new(Slug::NotFound).into());
+    }
+    if is_known(request, row.row.version, row.row.created_at) && !row.secret.deleted {
+        read::decide_for(app, &reader, &row).await?;
+        let headers = resource_headers(row.row.version, row.row.created_at);
+        let headers = headers.into_iter().filter(|(name, _)| *name != "content-type").collect();
+        return Ok(with_headers(StatusCode::NOT_MODIFIED, &headers, Vec::new()));
     }
     let opened = read::open_one(app, &reader, row).await?;
     let row = &opened.trusted.row;
@@ -214,7 +226,7 @@ pub async fn read_everything(
 }
 
 /// The account that a search names: `pat-…`, `Patient/pat-…`, or the Patient resource of an account.
-async fn account_of(
+pub(super) async fn account_of(
     app: &App,
     request: &HttpRequest,
     caller: &Caller,
@@ -270,15 +282,7 @@ fn parse(query: &[(String, String)], now: Timestamp) -> Result<Search, Problem> 
                 let form = "must be a date, with one of the prefixes eq ne gt lt ge le sa eb ap";
                 added.ok_or_else(|| Problem::new(Slug::MalformedRequest).field("date", form))?;
             }
-            "_count" => {
-                let refuse = || {
-                    Problem::new(Slug::MalformedRequest).field("_count", "must be a whole number from 0 on")
-                };
-                let is_number = !value.is_empty() && value.bytes().all(|byte| byte.is_ascii_digit());
-                // More than there is on a page is as much as there is on a page.
-                let count = is_number.then(|| value.parse().unwrap_or(MOST)).ok_or_else(refuse)?;
-                filter.limit = count.min(MOST);
-            }
+            "_count" => filter.limit = count(value)?,
             "_total" => {
                 search.uncounted = match value.as_str() {
                     "none" => true,
@@ -295,6 +299,14 @@ fn parse(query: &[(String, String)], now: Timestamp) -> Result<Search, Problem> 
         }
     }
     Ok(search)
+}
+
+/// How many there are on a page: more than there may be is as much as there may be.
+pub(super) fn count(value: &str) -> Result<u32, Problem> {
+    let refuse = || Problem::new(Slug::MalformedRequest).field("_count", "must be a whole number from 0 on");
+    let is_number = !value.is_empty() && value.bytes().all(|byte| byte.is_ascii_digit());
+    let count = is_number.then(|| value.parse().unwrap_or(MOST)).ok_or_else(refuse)?;
+    Ok(count.min(MOST))
 }
 
 /// One page of a search, as a searchset.
@@ -326,7 +338,7 @@ async fn page(
 }
 
 /// How many of the first records may be opened together; one in any case.
-fn fitting(lengths: impl Iterator<Item = u64>) -> usize {
+pub(super) fn fitting(lengths: impl Iterator<Item = u64>) -> usize {
     let mut sum = 0_u64;
     let within = lengths.take_while(|length| {
         sum = sum.saturating_add(*length);

@@ -3,6 +3,8 @@
 mod context;
 mod fhir;
 mod fhir_answer;
+mod fhir_change;
+mod fhir_history;
 mod fhir_read;
 mod negotiation;
 mod proof;
@@ -20,9 +22,17 @@ pub fn table(routes: &mut Routes<'_>) {
         .service(fhir::upload_bundle)
         .service(fhir_read::read_everything)
         .service(fhir_read::read_version)
+        .service(fhir_history::system_history)
+        .service(fhir_history::type_history)
+        .service(fhir_history::instance_history)
         .service(fhir_read::read_resource)
         .service(fhir_read::search_type)
         .service(fhir::create_resource)
+        .service(fhir_change::update_resource)
+        .service(fhir_change::update_meeting)
+        .service(fhir_change::patch_resource)
+        .service(fhir_change::delete_resource)
+        .service(fhir_change::delete_meeting)
         .service(records::create_record)
         .service(records_read::list_records)
         .service(records_read::get_record)

@@ -86,6 +86,9 @@ pub async fn commit(tx: &mut Tx, commit: &Commit) -> Result<(), Error> {
     for records in commit.records.chunks(RECORDS_AT_ONCE) {
         insert_records(tx, records).await?;
     }
+    for record in commit.records.iter().filter(|record| record.row.version > 1) {
+        forget(tx, &record.row.id).await?;
+    }
     let pairs = |of: fn(&NewRecord) -> &[Token]| {
         let rows =
             commit.records.iter().flat_map(move |record| of(record).iter().map(move |t| (t, &record.row.id)));
@@ -95,6 +98,14 @@ pub async fn commit(tx: &mut Tx, commit: &Commit) -> Result<(), Error> {
     insert_pairs(tx, "conditions (token, record)", &pairs(|record| record.condition.as_slice())).await?;
     if let Some(subject) = &commit.subject {
         insert_pairs(tx, "subjects (patient, record)", &[(&commit.patient, subject)]).await?;
+    }
+    Ok(())
+}
+
+/// What an earlier version was found by finds it no more.
+async fn forget(tx: &mut Tx, record: &RecordId) -> Result<(), DbError> {
+    for statement in ["DELETE FROM tokens WHERE record = $1", "DELETE FROM conditions WHERE record = $1"] {
+        sqlx::query(statement).bind(record.as_str().to_owned()).execute(&mut *tx).await?;
     }
     Ok(())
 }

@@ -103,6 +103,8 @@ row! {
         patient: Token = "patient",
         /// The sensitivity's token.
         sensitivity: Token = "sensitivity",
+        /// 1 if this version says that the record is deleted.
+        deleted: u32 = "deleted",
         /// In which way it is indexed ([`crate::domain::index::VERSION`]).
         index_version: u32 = "index_version",
         /// What the row keeps encrypted.
@@ -286,6 +288,7 @@ mod tests {
             created_at: Timestamp::from_ms(5),
             patient: "p".to_owned(),
             sensitivity: "c".to_owned(),
+            deleted: 0,
             index_version: 1,
             encrypted: Vec::new(),
         }
@@ -305,6 +308,7 @@ mod tests {
             bytes: 3,
             media_type: "text/plain".to_owned(),
             when: Some(Span(Some(5), None)),
+            deleted: false,
         };
         let encrypted = key.encrypt_row(&row.bound(), &secret, &random).unwrap();
         assert_eq!(key.open_row(&row.bound(), &encrypted), Ok(secret));

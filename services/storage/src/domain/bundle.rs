@@ -202,7 +202,8 @@ impl Bundle {
 }
 
 impl Bundle {
-    /// The one account of which its resources are, where all that name a Patient of an account name the same.
+    /// The one account of which its resources are, where all that name a Patient of an account name the same; the directory, where
+    /// all are of its types.
     #[must_use]
     pub fn account(&self) -> Option<PatientId> {
         let resources = self.entries.iter().filter_map(Entry::resource);
@@ -214,7 +215,16 @@ impl Bundle {
             })
             .collect();
         let mut accounts = accounts.into_iter().filter(|account| !account.is_directory());
-        accounts.next().filter(|_one| accounts.next().is_none())
+        match accounts.next() {
+            Some(account) => accounts.next().is_none().then_some(account),
+            None => self.is_of_directory().then(PatientId::directory),
+        }
+    }
+
+    fn is_of_directory(&self) -> bool {
+        let mut resources = self.entries.iter().filter_map(Entry::resource).peekable();
+        resources.peek().is_some()
+            && resources.all(|resource| resource.labels.category == Category::Directory)
     }
 }
 

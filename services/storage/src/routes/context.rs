@@ -54,8 +54,8 @@ pub fn own_patient(caller: &Caller) -> Option<&PatientId> {
     }
 }
 
-/// Why: `HBC-Purpose`. Patients need not say it, nobody who reads or writes the directory, and no client: its token does, and
-/// the header may say nothing else.
+/// Why: `HBC-Purpose`. Patients need not say it, nobody who reads or writes the directory, no agency whose type has a usual
+/// purpose, and no client: its token does, and the header may say nothing else.
 pub fn purpose(
     request: &HttpRequest,
     caller: &Caller,
@@ -77,7 +77,7 @@ pub fn purpose(
         (None, Some(registered)) => Ok(registered),
         (None, None) if caller.role == Role::Patient => Ok(Purpose::PatientRequest),
         (None, None) if patient.is_some_and(PatientId::is_directory) => Ok(Purpose::Treatment),
-        (None, None) => Err(Problem::new(Slug::PurposeRequired)),
+        (None, None) => caller.usual_purpose.ok_or_else(|| Problem::new(Slug::PurposeRequired)),
     }
 }
 
@@ -98,14 +98,16 @@ pub fn author(request: &HttpRequest, caller: &Caller) -> Result<Author, Problem>
     Ok(Author { caller: caller.account.clone(), account, token: caller.token.clone(), purpose })
 }
 
-/// Who writes, as far as the head of the request says it: of a client that names no account the body tells ([`author_of`]).
+/// Who writes, as far as the head of the request says it: of others than a patient who name no account the body tells
+/// ([`author_of`]).
 pub fn author_by_head(request: &HttpRequest, caller: &Caller) -> Result<Option<Author>, Problem> {
-    let told_by_body = caller.client.is_some() && header(request, "HBC-Patient")?.is_none();
+    let for_another = caller.client.is_some() || own_patient(caller).is_none();
+    let told_by_body = for_another && header(request, "HBC-Patient")?.is_none();
     if told_by_body { Ok(None) } else { author(request, caller).map(Some) }
 }
 
 /// Who writes, where the head of the request does not say for whom: for the one Patient, `Patient/pat-…`, that the bundle's
-/// resources are of.
+/// resources are of; for the directory, where all are of its types.
 pub fn author_of(request: &HttpRequest, caller: &Caller, bundle: &Bundle) -> Result<Author, Problem> {
     let account = bundle.account().ok_or_else(|| {
         Problem::invalid(

@@ -44,15 +44,15 @@ fn capability_statement(authorization: &AuthorizationServer) -> Value {
     let resources: Vec<Value> = classify::TYPES
         .iter()
         .map(|(name, _)| {
-            let mut resource = json!({"type": name, "interaction": interactions, "versioning": "versioned",
-                "readHistory": true, "updateCreate": false, "conditionalCreate": true, "conditionalRead": "full-support",
-                "conditionalUpdate": true, "conditionalDelete": "single", "searchParam": parameters});
-            if let (Value::Object(members), "Patient") = (&mut resource, *name) {
+            let validate = "http://hl7.org/fhir/OperationDefinition/Resource-validate";
+            let mut operations = vec![json!({"name": "validate", "definition": validate})];
+            if *name == "Patient" {
                 let everything = "http://hl7.org/fhir/OperationDefinition/Patient-everything";
-                let operation = json!([{"name": "everything", "definition": everything}]);
-                members.insert("operation".to_owned(), operation);
+                operations.push(json!({"name": "everything", "definition": everything}));
             }
-            resource
+            json!({"type": name, "interaction": interactions, "operation": operations, "versioning": "versioned",
+                "readHistory": true, "updateCreate": false, "conditionalCreate": true, "conditionalRead": "full-support",
+                "conditionalUpdate": true, "conditionalDelete": "single", "searchParam": parameters})
         })
         .collect();
     json!({

@@ -180,7 +180,9 @@ fn asked<'k>(
         (&Method::GET, "/fhir/Patient/{id}/$everything" | "/fhir/_history") => {
             Some((Some("*"), Interaction::Search))
         }
-        (&Method::POST, "/fhir/{type}") => Some((Some(kind?), Interaction::Create)),
+        (&Method::POST, "/fhir/{type}" | "/fhir/{type}/$validate") => {
+            Some((Some(kind?), Interaction::Create))
+        }
         (&Method::POST, "/fhir") => Some((None, Interaction::Create)),
         _ => None,
     }

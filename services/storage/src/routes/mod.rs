@@ -6,6 +6,7 @@ mod fhir_answer;
 mod fhir_change;
 mod fhir_history;
 mod fhir_read;
+mod fhir_validate;
 mod negotiation;
 mod proof;
 mod records;
@@ -28,6 +29,7 @@ pub fn table(routes: &mut Routes<'_>) {
         .service(fhir_read::read_resource)
         .service(fhir_read::search_type)
         .service(fhir::create_resource)
+        .service(fhir_validate::validate_resource)
         .service(fhir_change::update_resource)
         .service(fhir_change::update_meeting)
         .service(fhir_change::patch_resource)

@@ -53,6 +53,12 @@ fn operations(patient: &AccountId, id: &str) -> Vec<Operation> {
     vec![
         post("POST /fhir", "/fhir", bundle.into_bytes(), 200),
         post("POST /fhir/{type}", "/fhir/Observation", resource, 201),
+        post(
+            "POST /fhir/{type}/$validate",
+            "/fhir/Observation/$validate",
+            observation("laboratory").to_string().into_bytes(),
+            200,
+        ),
         post("POST /v1/records", "/v1/records", b"text".to_vec(), 201),
         get("GET /fhir/{type}", format!("/fhir/Observation?patient={patient}")),
         get("GET /fhir/{type}/{id}", format!("/fhir/Observation/{id}")),
@@ -118,6 +124,10 @@ async fn every_operation_knows_who_may_call_it() {
             assert_eq!(call(&app, operation, None, &patient).await, 401, "anonymous {}", operation.name);
             for stranger in [app.patient(), app.agency(), app.operator()] {
                 let status = call(&app, operation, Some(&stranger), &patient).await;
+                if operation.name == "POST /fhir/{type}/$validate" {
+                    assert_eq!(status, 200, "of a resource of their own");
+                    continue;
+                }
                 // An id that names nothing is told like one that names what is hidden.
                 let put = operation.name == "PUT /fhir/{type}/{id}" && status == 405;
                 assert!(

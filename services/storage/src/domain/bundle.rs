@@ -28,7 +28,7 @@ use crate::domain::subjects::References;
 use crate::domain::validation;
 use hbc_types::json::{JsonError, Kind, Node};
 
-pub use plan::{Draft, Known, Outcome, Plan, Present, Setting, check_form, plan};
+pub use plan::{Draft, Known, NOT_YOURS, Outcome, Plan, Present, Setting, check_form, plan};
 
 /// Entries of one bundle at most.
 pub const MAX_ENTRIES: usize = 10_000;

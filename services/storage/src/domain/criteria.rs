@@ -52,10 +52,16 @@ impl Criteria {
         }
     }
 
+    /// What has this identifier.
+    #[must_use]
+    pub fn identified(kind: &str, identifier: &Identifier) -> Self {
+        Self { kind: kind.to_owned(), any: vec![Sought::Exact(identifier.clone())] }
+    }
+
     /// A Patient with this identifier.
     #[must_use]
     pub fn of_patient(identifier: &Identifier) -> Self {
-        Self { kind: "Patient".to_owned(), any: vec![Sought::Exact(identifier.clone())] }
+        Self::identified("Patient", identifier)
     }
 
     /// The one identifier that it names, if it names one.

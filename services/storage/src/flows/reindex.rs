@@ -64,5 +64,5 @@ fn record(app: &App, opened: &Opened) -> Result<NewRecord, Error> {
         .index
         .encrypt_row(&row.bound(), &secret, &app.random)
         .map_err(|_never| Error::Fault("a row could not be encrypted"))?;
-    Ok(NewRecord { row, tokens, condition: None })
+    Ok(NewRecord { row, tokens, condition: None, meets: Vec::new() })
 }

@@ -25,6 +25,7 @@ use crate::app::{App, blocking};
 use crate::domain::anchoring::later;
 use crate::domain::author::Author;
 use crate::domain::bundle::Draft;
+use crate::domain::criteria::Criteria;
 use crate::domain::days::Days;
 use crate::domain::index::{self, RowSecret};
 use crate::domain::readable::Readable;
@@ -408,18 +409,24 @@ fn row(
         .encrypt_row(&row.bound(), &secret, &app.random)
         .map_err(|_never| Error::Fault("a row could not be encrypted"))?;
     let mut tokens = app.index.search(account, &draft.kind, &draft.identifiers, &draft.codes);
+    let of = |criteria: &Criteria, text: &str, shared: bool| {
+        let author = Some(&upload.author.caller).filter(|_| !shared);
+        app.index.condition(account, &criteria.kind, criteria.unique(text), draft.labels, author)
+    };
     let condition = draft.condition.as_ref().map(|criteria| (criteria, criteria.text()));
-    if let Some((criteria, text)) = condition.as_ref().filter(|(criteria, _)| criteria.identifier().is_none())
-    {
+    let created = condition.as_ref().filter(|_| draft.version == 1);
+    if let Some((criteria, text)) = created.filter(|(criteria, _)| criteria.identifier().is_none()) {
         tokens.push(app.index.criteria(account, &criteria.kind, text));
     }
-    Ok(NewRecord {
-        row,
-        tokens,
-        condition: condition.as_ref().map(|(criteria, text)| {
-            let shared = account.is_directory() || upload.readable.covers_all(draft.labels);
-            let author = Some(&upload.author.caller).filter(|_| !shared);
-            app.index.condition(account, &criteria.kind, criteria.unique(text), draft.labels, author)
-        }),
-    })
+    let shared = account.is_directory() || upload.readable.covers_all(draft.labels);
+    let condition_token = created.map(|(criteria, text)| of(criteria, text, shared));
+    let mut meets = Vec::new();
+    if draft.version > 1 {
+        let identified = draft.identifiers.iter().map(|found| Criteria::identified(&draft.kind, found));
+        for criteria in identified.chain(draft.condition.clone()) {
+            let text = criteria.text();
+            meets.extend([true, false].map(|shared| of(&criteria, &text, shared)));
+        }
+    }
+    Ok(NewRecord { row, tokens, condition: condition_token, meets })
 }

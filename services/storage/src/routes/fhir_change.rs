@@ -10,13 +10,13 @@ use hbc_service::openapi::StoreProblems;
 use hbc_service::{Body, Caller, Problem};
 use hbc_types::Digest;
 use hbc_types::classify;
-use hbc_types::ids::{PatientId, RecordId};
+use hbc_types::ids::{AccountId, PatientId, RecordId};
 use hbc_types::problem::Slug;
 use hbc_types::wire::storage::AnchorState;
 
 use crate::app::{App, blocking};
 use crate::domain::author::Author;
-use crate::domain::bundle::{Aim, Bundle, BundleError, Which};
+use crate::domain::bundle::{Aim, Bundle, BundleError, NOT_YOURS, Which};
 use crate::domain::criteria::{self, Criteria};
 use crate::domain::issue::{Fault, Issue};
 use crate::domain::patch;
@@ -24,7 +24,7 @@ use crate::error::Error;
 use crate::flows::opened::Opened;
 use crate::flows::read::RecordReader;
 use crate::flows::{create, read};
-use crate::routes::context::{author, bases, if_match, purpose, reader};
+use crate::routes::context::{author, bases, if_match};
 use crate::routes::fhir::create_single;
 use crate::routes::fhir_answer::{FhirCaller, FhirProblem, is_fhir_json};
 use crate::routes::records_read::find;
@@ -284,22 +284,30 @@ async fn author_of_change(
     aim: &Aim,
 ) -> Result<Author, FhirProblem> {
     let Which::Id(id) = &aim.which else { return Ok(author(request, caller)?) };
-    let account = match PatientId::parse(id) {
-        Ok(account) if aim.kind == "Patient" => Some(account),
-        _ => match RecordId::parse(id) {
-            Ok(id) => match read::find(app, &id, None).await {
-                Ok(row) => Some(row.secret.patient).filter(|_| row.row.kind == aim.kind),
-                Err(Error::NotFound) => None,
-                Err(error) => return Err(error.into()),
-            },
-            Err(_names_nothing) => None,
-        },
+    let record = match PatientId::parse(id) {
+        Ok(account) if aim.kind == "Patient" => {
+            app.store.patient_record(&app.index.patient(&account)).await?
+        }
+        _ => None,
     };
-    let Some(account) = account else {
-        return Err(read::absent(app, &reader(request, caller, None)?).await.into());
+    let id = record.as_ref().map_or(id.as_str(), RecordId::as_str);
+    let (reader, row) = find(app, request, caller, id, None).await?;
+    let account = row.secret.patient.clone();
+    let is_own = match &caller.account {
+        AccountId::Patient(own) => *own == account,
+        AccountId::Operator(_) => account.is_directory(),
+        other => row.secret.author == *other,
     };
-    let purpose = purpose(request, caller, Some(&account))?;
-    Ok(Author { caller: caller.account.clone(), account, token: caller.token.clone(), purpose })
+    // To others it is told as when they read it: who may not know of it hears what they hear of what is not there.
+    if !is_own || row.row.kind != aim.kind {
+        read::decide_for(app, &reader, &row).await?;
+        return Err(match row.row.kind == aim.kind {
+            true => Problem::new(Slug::Forbidden).detail(NOT_YOURS).into(),
+            false => Problem::new(Slug::NotFound).into(),
+        });
+    }
+    let token = caller.token.clone();
+    Ok(Author { caller: caller.account.clone(), account, token, purpose: reader.purpose })
 }
 
 /// The resource that is to be patched, as the caller may read it.

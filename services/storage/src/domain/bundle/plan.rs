@@ -84,7 +84,7 @@ pub struct Draft {
     pub codes: Vec<(String, String)>,
     /// Its identifiers.
     pub identifiers: Vec<Identifier>,
-    /// The condition under which it was created: unique per account.
+    /// The condition under which it was created, unique per account, or which it met when it was changed.
     pub condition: Option<Criteria>,
 }
 
@@ -527,8 +527,7 @@ impl<'p> Planner<'p> {
                 version += 1;
             }
         }
-        let condition = entry.condition().filter(|_| version == 1).cloned();
-        Ok(self.resource_draft(resource, id, version, condition)?.map(|draft| {
+        Ok(self.resource_draft(resource, id, version, entry.condition().cloned())?.map(|draft| {
             written.push(draft);
             written
         }))
@@ -559,7 +558,9 @@ impl<'p> Planner<'p> {
             return Ok(Err(issues));
         }
         let mut identifiers = resource.identifiers.clone();
-        identifiers.extend(condition.as_ref().and_then(Criteria::identifier).cloned());
+        // What was created under it is found by it; what was changed says itself what it is.
+        let created = condition.as_ref().filter(|_| version == 1);
+        identifiers.extend(created.and_then(Criteria::identifier).cloned());
         identifiers.sort();
         identifiers.dedup();
         Ok(Ok(Draft {
@@ -706,5 +707,6 @@ const ANOTHER_PATIENT: &str = "is another patient than the account this is for";
 const STAYS: &str = "the account has this Patient already, with other content: nothing was changed";
 const HIDDEN_PATIENT: &str =
     "is not compared for a caller who may not read it: name the account's Patient as `Patient/pat-…`";
-const NOT_YOURS: &str = "is changed by who wrote it, and deleted by them or by the patient: a correction is a record of its own beside it";
+/// What is told who may read a record and changes what another wrote.
+pub const NOT_YOURS: &str = "is changed by who wrote it, and deleted by them or by the patient: a correction is a record of its own beside it";
 const NO_PATIENT: &str = "is not understood: name the account's Patient as `Patient/id`";

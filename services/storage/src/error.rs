@@ -16,6 +16,9 @@ use crate::domain::issue::{Fault, Issue};
 use crate::domain::quota::QuotaError;
 use hbc_types::json::JsonError;
 
+/// FHIR's word for what would cost too much: the reference of such a problem.
+pub const TOO_COSTLY: &str = "too-costly";
+
 /// A request that is not done.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -54,6 +57,9 @@ pub enum Error {
         /// The deciding rule.
         rule: String,
     },
+    /// It would cost more than one request may.
+    #[error("{0}")]
+    TooCostly(&'static str),
     /// The present state does not allow it.
     #[error("{0}")]
     Conflict(&'static str),
@@ -98,6 +104,7 @@ impl From<Error> for JobError {
             | Error::NotFound
             | Error::InsufficientScope
             | Error::Denied { .. }
+            | Error::TooCostly(_)
             | Error::Conflict(_)
             | Error::IntentDead
             | Error::Quota(_)
@@ -180,6 +187,7 @@ impl From<Error> for Problem {
             Error::Denied { rule } => {
                 Self::new(Slug::Denied).detail(format!("denied by `{rule}`")).reference(rule)
             }
+            Error::TooCostly(why) => Self::new(Slug::InvalidInput).detail(why).reference(TOO_COSTLY),
             Error::Conflict(why) => Self::new(Slug::Conflict).detail(why),
             Error::Integrity { .. } => Self::new(Slug::Integrity),
             Error::IntentDead => {

@@ -17,6 +17,9 @@ use crate::domain::patch::PatchError;
 use crate::domain::quota::QuotaError;
 use hbc_types::json::JsonError;
 
+/// FHIR's word for what would cost too much: the reference of such a problem.
+pub const TOO_COSTLY: &str = "too-costly";
+
 /// A request that is not done.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -61,6 +64,9 @@ pub enum Error {
         /// The deciding rule.
         rule: String,
     },
+    /// It would cost more than one request may.
+    #[error("{0}")]
+    TooCostly(&'static str),
     /// The present state does not allow it.
     #[error("{0}")]
     Conflict(&'static str),
@@ -107,6 +113,7 @@ impl From<Error> for JobError {
             | Error::Deleted
             | Error::InsufficientScope
             | Error::Denied { .. }
+            | Error::TooCostly(_)
             | Error::Conflict(_)
             | Error::IntentDead
             | Error::Quota(_)
@@ -201,6 +208,7 @@ impl From<Error> for Problem {
             Error::Denied { rule } => {
                 Self::new(Slug::Denied).detail(format!("denied by `{rule}`")).reference(rule)
             }
+            Error::TooCostly(why) => Self::new(Slug::InvalidInput).detail(why).reference(TOO_COSTLY),
             Error::Conflict(why) => Self::new(Slug::Conflict).detail(why),
             Error::Integrity { .. } => Self::new(Slug::Integrity),
             Error::IntentDead => {

@@ -108,7 +108,7 @@ fn sought(text: &str) -> Option<Sought> {
 }
 
 /// The parts between separators that no backslash escapes.
-fn split(text: &str, separator: char) -> impl Iterator<Item = &str> {
+pub fn split(text: &str, separator: char) -> impl Iterator<Item = &str> {
     let mut escaped = false;
     text.split(move |c: char| {
         let splits = c == separator && !escaped;
@@ -118,7 +118,8 @@ fn split(text: &str, separator: char) -> impl Iterator<Item = &str> {
 }
 
 /// Without its backslashes; nothing if one escapes nothing.
-fn unescape(text: &str) -> Option<String> {
+#[must_use]
+pub fn unescape(text: &str) -> Option<String> {
     let mut plain = String::with_capacity(text.len());
     let mut characters = text.chars();
     while let Some(c) = characters.next() {

@@ -22,6 +22,7 @@ pub mod quota;
 pub mod readable;
 pub mod reference;
 pub mod resource;
+pub mod search;
 pub mod segment;
 pub mod subjects;
 pub mod validation;

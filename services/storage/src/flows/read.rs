@@ -122,19 +122,26 @@ const MOST_CANDIDATES: usize = 1_000;
 /// Rows that a search by date fetches at once, at least: few of them may be meant.
 const DATED_AT_ONCE: u32 = 200;
 
-/// What a listing runs over.
-struct Range<'r> {
-    patient: &'r PatientId,
-    token: Token,
-    sets: Vec<LabelSet>,
-    readable: Readable,
+/// What a listing runs over: what a reader may read of some categories of a patient's.
+#[derive(Clone, Debug)]
+pub struct Range {
+    /// Whose records.
+    pub patient: PatientId,
+    /// The account's token.
+    pub token: Token,
+    /// The label sets that there are and that may be read.
+    pub sets: Vec<LabelSet>,
+    /// What may be read.
+    pub readable: Readable,
+    /// Categories that were asked for and that the reader may see nothing of.
+    pub left_out: Vec<Category>,
 }
 
-impl Range<'_> {
+impl Range {
     /// Opens a row of the patient's.
-    fn open(&self, app: &App, row: StoredRecord) -> Result<TrustedRow, Error> {
+    pub fn open(&self, app: &App, row: StoredRecord) -> Result<TrustedRow, Error> {
         let trusted = TrustedRow::open(&app.index, row)?;
-        if trusted.secret.patient != *self.patient {
+        if trusted.secret.patient != self.patient {
             return Err(Error::integrity("a record's owner", trusted.row.id.as_str()));
         }
         Ok(trusted)
@@ -147,40 +154,15 @@ impl Range<'_> {
     }
 }
 
-/// A page of the rows that the reader may see, and how many there are if they are `counted`. What is asked of access-policy
-/// follows from the filter alone, and the chart is looked at only after the answer: refusals and what is left out are the same for
-/// every patient. A filter of no rows counts alone.
-pub async fn list(
+/// Decides what a reader may read of some categories, and looks which label sets of them there are. What is asked of
+/// access-policy follows from what is asked for alone, and the chart is looked at only after the answer: refusals and what is left
+/// out are the same for every patient.
+pub async fn range(
     app: &App,
     reader: &RecordReader,
     patient: &PatientId,
-    filter: &Filter,
-    counted: bool,
-) -> Result<Listing, Error> {
-    let (range, left_out) = range(app, reader, patient, filter.categories()).await?;
-    let mut total = 0;
-    if counted && filter.dates.is_empty() {
-        let categories = filter.categories();
-        for set in range.sets.iter().filter(|set| categories.contains(&set.category)) {
-            total += app.store.count(&range.token, set, filter).await?;
-        }
-    }
-    let (rows, next) = page(app, &range, filter).await?;
-    let total = match counted {
-        false => None,
-        true if filter.dates.is_empty() => Some(total),
-        true => count_dated(app, &range, filter).await?,
-    };
-    Ok(Listing { rows, next, total, left_out })
-}
-
-/// What of some categories a reader may see of a patient, and the categories of which that is nothing.
-async fn range<'p>(
-    app: &App,
-    reader: &RecordReader,
-    patient: &'p PatientId,
     categories: Vec<Category>,
-) -> Result<(Range<'p>, Vec<Category>), Error> {
+) -> Result<Range, Error> {
     let asked = every_sensitivity(categories.iter().copied());
     let answer = decide(app, reader, patient, asked.clone()).await?;
     let readable = Readable::of(&asked, answer.allowed);
@@ -200,7 +182,7 @@ async fn range<'p>(
             sets.push(LabelSet { category, sensitivity: set, before });
         }
     }
-    Ok((Range { patient, token, sets, readable }, left_out))
+    Ok(Range { patient: patient.clone(), token, sets, readable, left_out })
 }
 
 /// A page of versions, and whether there are more.
@@ -222,20 +204,47 @@ pub async fn history(
     categories: Vec<Category>,
     versions: &Versions,
 ) -> Result<History, Error> {
-    let (range, left_out) = range(app, reader, patient, categories).await?;
+    let range = range(app, reader, patient, categories).await?;
     // One more tells whether there is more.
     let asked = Versions { limit: versions.limit.saturating_add(1), ..versions.clone() };
     let found = app.store.history(&range.token, &range.sets, &asked).await?;
     let more = found.len() > versions.limit as usize;
     let kept = found.into_iter().take(versions.limit as usize);
     let rows = kept.map(|row| range.open(app, row)).collect::<Result<Vec<_>, Error>>()?;
-    Ok(History { rows, more, left_out })
+    Ok(History { rows, more, left_out: range.left_out })
+}
+
+/// How many rows of a range a filter without dates means.
+pub async fn count(app: &App, range: &Range, filter: &Filter) -> Result<u64, Error> {
+    let (categories, mut total) = (filter.categories(), 0);
+    for set in range.sets.iter().filter(|set| categories.contains(&set.category)) {
+        total += app.store.count(&range.token, set, filter).await?;
+    }
+    Ok(total)
+}
+
+/// A page of the rows that the reader may see, and how many there are if they are `counted`. A filter of no rows counts alone.
+pub async fn list(
+    app: &App,
+    reader: &RecordReader,
+    patient: &PatientId,
+    filter: &Filter,
+    counted: bool,
+) -> Result<Listing, Error> {
+    let range = range(app, reader, patient, filter.categories()).await?;
+    let (rows, next) = page(app, &range, filter).await?;
+    let total = match counted {
+        false => None,
+        true if filter.dates.is_empty() => Some(count(app, &range, filter).await?),
+        true => count_dated(app, &range, filter).await?,
+    };
+    Ok(Listing { rows, next, total, left_out: range.left_out })
 }
 
 /// The next rows of a range, looking at no more than a search may.
 async fn page(
     app: &App,
-    range: &Range<'_>,
+    range: &Range,
     filter: &Filter,
 ) -> Result<(Vec<TrustedRow>, Option<(Timestamp, String)>), Error> {
     let (mut shown, mut looked_at) = (Vec::new(), 0);
@@ -273,7 +282,7 @@ async fn page(
 }
 
 /// How many rows happened when it is asked; nothing if that is too much to look at, or not known yet of one.
-async fn count_dated(app: &App, range: &Range<'_>, filter: &Filter) -> Result<Option<u64>, Error> {
+async fn count_dated(app: &App, range: &Range, filter: &Filter) -> Result<Option<u64>, Error> {
     let limit = u32::try_from(MOST_CANDIDATES).unwrap_or(u32::MAX);
     let filter = Filter { after: None, limit, ..filter.clone() };
     let (rows, next) = page(app, range, &filter).await?;

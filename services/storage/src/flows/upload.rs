@@ -29,9 +29,11 @@ use crate::domain::criteria::Criteria;
 use crate::domain::days::Days;
 use crate::domain::index::{self, RowSecret};
 use crate::domain::readable::Readable;
+use crate::domain::resource::DOCUMENT;
 use crate::domain::segment::{EncryptedRecord, Segment, tag};
 use crate::domain::{encryption, plaintext, quota};
 use crate::error::Error;
+use crate::flows::indexing;
 use crate::jobs::{Abort, AnchorWaiting, anchor_next};
 use crate::store::{self, Commit, NewRecord, NewSegment, RecordRow, intents, pool, written};
 
@@ -339,6 +341,17 @@ fn assemble(
     Ok((commit, stored))
 }
 
+/// What a draft says to searches, encrypted; nothing of a document.
+fn facts(app: &App, upload: &Upload, draft: &Draft) -> Result<Option<Vec<u8>>, Error> {
+    if draft.kind == DOCUMENT {
+        return Ok(None);
+    }
+    let received = upload.body.get(draft.received.clone()).ok_or(Error::Fault("a draft outside the body"))?;
+    let applied =
+        draft.overlay.apply(received).map_err(|_never| Error::Fault("an overlay outside the draft"))?;
+    indexing::facts(app, &draft.id, 1, &draft.kind, &applied).map(Some)
+}
+
 /// The tag key of a segment: that of its sensitivity, in the epoch of its records' keys.
 fn tag_key<'k>(keys: &'k DataKeys, part: &Part) -> Result<&'k hbc_types::secret::Key32, Error> {
     let epoch = part.drafts.first().and_then(|index| keys.keys.get(*index)).map(|key| key.kek_epoch);
@@ -403,6 +416,7 @@ fn row(
         index_version: index::VERSION,
         deleted: u32::from(draft.deleted),
         encrypted: Vec::new(),
+        facts: facts(app, upload, draft)?,
     };
     row.encrypted = app
         .index

@@ -11,7 +11,6 @@ use futures_util::future::LocalBoxFuture;
 use hbc_service::idempotency::Slot;
 use hbc_service::{Acting, Caller, Dialect, Problem};
 use hbc_types::Timestamp;
-use hbc_types::labels::Category;
 use hbc_types::problem::{Slug, TYPE_PREFIX};
 use hbc_types::saved::SavedAnswer;
 use hbc_types::scope::Interaction;
@@ -19,7 +18,7 @@ use serde_json::{Value, json};
 
 use crate::domain::bundle::{BundleKind, Outcome};
 use crate::domain::issue::Issue;
-use crate::error::{Error, issues_problem};
+use crate::error::{Error, TOO_COSTLY, issues_problem};
 use crate::flows::create::Created;
 use crate::routes::negotiation::check_acceptable;
 
@@ -82,8 +81,10 @@ pub fn outcome(problem: &Problem) -> Value {
         "coding": [{"system": TYPE_PREFIX.trim_end_matches(':'), "code": slug}],
         "text": document.title,
     });
+    let costly = document.references.iter().any(|reference| reference == TOO_COSTLY);
+    let code = if costly { TOO_COSTLY } else { issue_code(problem.slug()) };
     let issue = |diagnostics: Option<String>, expression: Option<String>| {
-        let mut issue = json!({"severity": "error", "code": issue_code(problem.slug()), "details": details});
+        let mut issue = json!({"severity": "error", "code": code, "details": details});
         if let (Value::Object(issue), Some(text)) = (&mut issue, diagnostics) {
             issue.insert("diagnostics".to_owned(), Value::from(text));
         }
@@ -101,15 +102,6 @@ pub fn outcome(problem: &Problem) -> Value {
         issues.push(issue(document.detail, None));
     }
     json!({"resourceType": "OperationOutcome", "issue": issues})
-}
-
-/// What a search says of categories that the caller's grants leave out: their absence must not look like "none known".
-#[must_use]
-pub fn suppressed(left_out: &[Category]) -> Value {
-    let codes: Vec<&str> = left_out.iter().map(|category| category.code()).collect();
-    let text = format!("Not shown, because no grant of yours opens them: {}", codes.join(", "));
-    let issue = json!({"severity": "warning", "code": "suppressed", "details": {"text": text}});
-    json!({"resourceType": "OperationOutcome", "issue": [issue]})
 }
 
 /// What is said where a client prefers to be told so.
@@ -177,11 +169,15 @@ fn asked<'k>(
             &Method::GET,
             "/fhir/{type}/{id}" | "/fhir/{type}/{id}/_history" | "/fhir/{type}/{id}/_history/{version}",
         ) => Some((Some(kind?), Interaction::Read)),
-        (&Method::GET, "/fhir/Patient/{id}/$everything" | "/fhir/_history") => {
-            Some((Some("*"), Interaction::Search))
-        }
+        (&Method::GET, "/fhir/_history") => Some((Some("*"), Interaction::Search)),
         (&Method::POST, "/fhir/{type}" | "/fhir/{type}/$validate") => {
             Some((Some(kind?), Interaction::Create))
+        }
+        (&Method::GET, "/fhir/Patient/{id}/{type}") | (&Method::POST, "/fhir/{type}/_search") => {
+            Some((Some(kind?), Interaction::Search))
+        }
+        (&Method::GET | &Method::POST, "/fhir/Patient/{id}/$everything") => {
+            Some((Some("*"), Interaction::Search))
         }
         (&Method::POST, "/fhir") => Some((None, Interaction::Create)),
         _ => None,
@@ -304,10 +300,14 @@ mod tests {
         assert_eq!(get("/fhir/{type}/{id}"), Some((Some("Observation"), Read)));
         assert_eq!(get("/fhir/{type}/{id}/_history/{version}"), Some((Some("Observation"), Read)));
         assert_eq!(get("/fhir/Patient/{id}/$everything"), Some((Some("*"), Search)));
+        assert_eq!(get("/fhir/Patient/{id}/{type}"), Some((Some("Observation"), Search)));
+        assert_eq!(get("/fhir/{type}/_search"), None);
         assert_eq!(get("/fhir"), None, "what is new is closed to programs until it stands here");
         assert_eq!(asked(&Method::GET, "/fhir/{type}", None), None);
         let post = |pattern| asked(&Method::POST, pattern, Some("Observation"));
         assert_eq!(post("/fhir/{type}"), Some((Some("Observation"), Create)));
+        assert_eq!(post("/fhir/{type}/_search"), Some((Some("Observation"), Search)));
+        assert_eq!(post("/fhir/Patient/{id}/$everything"), Some((Some("*"), Search)));
         assert_eq!(post("/fhir"), Some((None, Create)), "which types, the body says");
         assert_eq!((post("/fhir/{type}/{id}"), asked(&Method::PUT, "/fhir/{type}/{id}", None)), (None, None));
     }

@@ -19,12 +19,15 @@ use serde_json::{Value, json};
 use crate::app::App;
 use crate::domain::moment::Moment;
 use crate::domain::resource::{DOCUMENT, fhir_id};
+use crate::domain::search::query::{DEFAULT_COUNT, QueryError, count};
 use crate::flows::opened::Opened;
 use crate::flows::read::{self, History};
+use crate::flows::search::fitting;
 use crate::routes::context::{own_patient, reader};
-use crate::routes::fhir_answer::{FHIR_JSON, FhirCaller, FhirProblem, suppressed};
-use crate::routes::fhir_read::{DEFAULT, MOST, account_of, count, fitting};
+use crate::routes::fhir_answer::{FHIR_JSON, FhirCaller, FhirProblem};
+use crate::routes::fhir_search::account_of;
 use crate::routes::records_read::find;
+use crate::routes::searchset::Notices;
 use crate::store::{TrustedRow, Versions};
 
 /// Where a page of a history ends.
@@ -151,12 +154,16 @@ async fn whose(
 
 /// Which versions a query asks for, and of whom.
 fn parse(query: &[(String, String)]) -> Result<(Versions, Option<String>), Problem> {
-    let mut versions = Versions { limit: DEFAULT, ..Versions::default() };
+    let mut versions = Versions { limit: DEFAULT_COUNT, ..Versions::default() };
     let mut subject = None;
     for (name, value) in query {
         match name.as_str() {
             "patient" | "subject" => subject = Some(value.clone()),
-            "_count" => versions.limit = count(value)?.clamp(1, MOST),
+            "_count" => {
+                let wrong =
+                    |error: QueryError| Problem::new(Slug::MalformedRequest).field(error.name, error.message);
+                versions.limit = count(value).map_err(wrong)?.max(1);
+            }
             "_since" => {
                 // The `+` of an offset that was not escaped arrives as a space.
                 let moment = Moment::parse(&value.replace(' ', "+"));
@@ -188,7 +195,7 @@ async fn page(
     let reader = reader(request, caller, Some(patient))?;
     let History { mut rows, mut more, left_out } =
         read::history(app, &reader, patient, categories, versions).await?;
-    let fits = fitting(rows.iter().map(|row| row.row.length));
+    let (_, fits) = fitting(rows.iter().map(|row| row.row.length), (0, rows.len()), false);
     if fits < rows.len() {
         rows.truncate(fits);
         more = true;
@@ -249,10 +256,10 @@ fn history(
         entry.extend_from_slice(about.trim_start_matches('{').as_bytes());
         entries.push(entry);
     }
-    if !left_out.is_empty() {
+    if let Some(told) = (Notices { left_out, ..Notices::default() }).outcome() {
         let url = request.uri().to_string().trim_start_matches("/fhir/").to_owned();
         let outcome = json!({"request": {"method": "GET", "url": url},
-            "response": {"status": "200 OK", "outcome": suppressed(left_out)}});
+            "response": {"status": "200 OK", "outcome": told}});
         entries.push(outcome.to_string().into_bytes());
     }
     let mut body =

@@ -126,7 +126,7 @@ async fn forget(tx: &mut Tx, record: &NewRecord) -> Result<(), DbError> {
 pub async fn index_anew(tx: &mut Tx, record: &NewRecord) -> Result<(), Error> {
     let NewRecord { row, tokens, .. } = record;
     let done = sqlx::query(
-        "UPDATE records SET date0 = $3, date1 = $4, encrypted = $5, index_version = $6
+        "UPDATE records SET date0 = $3, date1 = $4, encrypted = $5, index_version = $6, facts = $7
          WHERE id = $1 AND version = $2 AND index_version < $6",
     )
     .bind(row.id.as_str().to_owned())
@@ -135,6 +135,7 @@ pub async fn index_anew(tx: &mut Tx, record: &NewRecord) -> Result<(), Error> {
     .bind(row.date1.clone())
     .bind(row.encrypted.clone())
     .bind(i64::from(row.index_version))
+    .bind(row.facts.clone())
     .execute(&mut *tx)
     .await?;
     if done.rows_affected() == 0 {

@@ -41,6 +41,7 @@ pub const MIGRATIONS: &[Migration] = hbc_db::migrations![
     4 "waiting segments" "../../migrations/0004_waiting_segments.sql",
     5 "quotas" "../../migrations/0005_quotas.sql",
     6 "index version" "../../migrations/0006_index_version.sql",
+    7 "facts" "../../migrations/0007_facts.sql",
     8 "versions" "../../migrations/0008_versions.sql",
 ];
 
@@ -96,8 +97,14 @@ pub struct Filter {
     pub dates: Dates,
     /// Only FHIR resources.
     pub resources: bool,
+    /// Whether records without days are asked for as well.
+    pub undated: bool,
+    /// Only records that have this token, as far as they are indexed as they are now.
+    pub token: Option<Token>,
     /// After this record.
     pub after: Option<(Timestamp, String)>,
+    /// Before `after` instead of after it: the last ones, from the last on.
+    pub backwards: bool,
     /// At most this many.
     pub limit: u32,
 }
@@ -250,15 +257,21 @@ impl Store {
         let (after_ms, after_id) = filter.after.clone().unwrap_or((Timestamp::from_ms(0), String::new()));
         let labels = label_groups(allowed);
         let (from, to) = filter.days();
-        let earlier = if filter.dates.is_empty() { 0 } else { i64::from(index::VERSION) };
+        let earlier = if filter.dates.is_empty() { 0 } else { i64::from(index::DATED) };
+        let (beyond, order) = if filter.backwards { ("<", " DESC") } else { (">", "") };
         let mut query = sqlx::query(RecordRow::select(&format!(
-            "WHERE r.patient = $1 AND (r.created_at_ms, r.id) > ($2, $3)
+            "WHERE r.patient = $1 AND (r.created_at_ms, r.id) {beyond} ($2, $3)
                AND ($4 = '' OR r.category = $4) AND ($5 = '' OR r.kind = $5)
-               AND ($6 = '' OR r.date1 >= $6 OR (r.date1 <> '' AND r.index_version < $9))
-               AND ($7 = '' OR r.date0 <= $7 OR (r.date0 <> '' AND r.index_version < $9))
-               AND ($10 = 0 OR r.kind <> 'Document') AND {CURRENT} AND {}
-             ORDER BY r.created_at_ms, r.id LIMIT $8",
-            within(labels.len(), 11),
+               AND ($6 = '' OR r.date1 >= $6 OR (r.date1 <> '' AND r.index_version < $9)
+                    OR ($11 = 1 AND r.date1 IS NULL))
+               AND ($7 = '' OR r.date0 <= $7 OR (r.date0 <> '' AND r.index_version < $9)
+                    OR ($11 = 1 AND r.date0 IS NULL))
+               AND ($10 = 0 OR r.kind <> 'Document')
+               AND ($12 = '' OR r.index_version < $13
+                    OR EXISTS (SELECT 1 FROM tokens AS t WHERE t.token = $12 AND t.record = r.id))
+               AND {CURRENT} AND {}
+             ORDER BY r.created_at_ms{order}, r.id{order} LIMIT $8",
+            within(labels.len(), 14),
         )))
         .bind(patient.clone())
         .bind(after_ms.ms())
@@ -269,7 +282,10 @@ impl Store {
         .bind(to.unwrap_or_default())
         .bind(i64::from(filter.limit))
         .bind(earlier)
-        .bind(i64::from(filter.resources));
+        .bind(i64::from(filter.resources))
+        .bind(i64::from(filter.undated))
+        .bind(filter.token.clone().unwrap_or_default())
+        .bind(i64::from(index::VERSION));
         for (before, labels) in labels {
             query = query.bind(before.ms()).bind(labels);
         }
@@ -283,7 +299,7 @@ impl Store {
         let row = sqlx::query(AssertSqlSafe(format!(
             "SELECT CAST(count(*) AS BIGINT) AS found FROM records AS r
              WHERE r.patient = $1 AND r.category = $2 AND r.sensitivity = $3 AND r.created_at_ms < $4
-               AND ($5 = '' OR r.kind = $5) AND ($6 = 0 OR r.kind <> 'Document') AND {CURRENT}",
+               AND ($5 = '' OR r.kind = $5) AND ($6 = 0 OR r.kind <> 'Document') AND {CURRENT}"
         )))
         .bind(patient.clone())
         .bind(category.code())

@@ -109,6 +109,8 @@ row! {
         index_version: u32 = "index_version",
         /// What the row keeps encrypted.
         encrypted: Vec<u8> = "encrypted",
+        /// What the record says to searches, encrypted; nothing if it was indexed before there were such.
+        facts: Option<Vec<u8>> = "facts",
     }
 }
 
@@ -183,6 +185,18 @@ impl Cell for Vec<u8> {
     }
     fn part(&self) -> Cow<'_, [u8]> {
         self.as_slice().into()
+    }
+}
+
+impl Cell for Option<Vec<u8>> {
+    fn bind<'q>(&self, query: Query<'q>) -> Result<Query<'q>, DbError> {
+        Ok(query.bind(self.clone()))
+    }
+    fn read(row: &AnyRow, column: &'static str) -> Result<Self, DbError> {
+        Ok(row.try_get(column)?)
+    }
+    fn part(&self) -> Cow<'_, [u8]> {
+        self.as_deref().unwrap_or_default().into()
     }
 }
 
@@ -291,6 +305,7 @@ mod tests {
             deleted: 0,
             index_version: 1,
             encrypted: Vec::new(),
+            facts: None,
         }
     }
 

@@ -121,6 +121,18 @@ pub async fn search_compartment(
     answer(&app, &request, &caller.0, &Asked { kind, pairs: query.into_inner(), of: Some(id) }).await
 }
 
+/// Searches one type, as an entry of a bundle asks for it.
+pub(super) async fn search(
+    app: &App,
+    request: &HttpRequest,
+    caller: &Caller,
+    (kind, query): (&str, &str),
+) -> Result<HttpResponse, FhirProblem> {
+    let refuse = || Problem::new(Slug::MalformedRequest).detail("the query cannot be read");
+    let pairs = web::Query::<Vec<(String, String)>>::from_query(query).map_err(|_query| refuse())?;
+    answer(app, request, caller, &Asked { kind: kind.to_owned(), pairs: pairs.into_inner(), of: None }).await
+}
+
 /// What a request asks for.
 struct Asked {
     kind: String,

@@ -3,6 +3,7 @@
 mod context;
 mod fhir;
 mod fhir_answer;
+mod fhir_batch;
 mod fhir_change;
 mod fhir_everything;
 mod fhir_history;

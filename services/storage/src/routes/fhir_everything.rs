@@ -88,7 +88,8 @@ fn given(parameters: &Value) -> Option<Vec<(String, String)>> {
     let pair = |parameter: &Value| {
         let name = parameter.get("name")?.as_str()?.to_owned();
         let members = parameter.as_object()?.iter();
-        let value = members.filter(|(member, _)| member.starts_with("value")).map(|(_, value)| value).next()?;
+        let value =
+            members.filter(|(member, _)| member.starts_with("value")).map(|(_, value)| value).next()?;
         let value = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
         Some((name, value))
     };
@@ -193,14 +194,17 @@ async fn everything(
     let opened = read::open(app, &reader, &patient, page.rows, |_needed| false).await?.records;
     let path = format!("/fhir/Patient/{id}/$everything");
     let links = links(request, &path, &pairs, (page.next.as_ref(), page.previous.as_ref()));
-    searchset(request, &Answer {
-        matches: &opened,
-        beside: &[],
-        part: &Part::Whole,
-        total,
-        links,
-        notices: Notices { left_out: &range.left_out, ..Notices::default() },
-    })
+    searchset(
+        request,
+        &Answer {
+            matches: &opened,
+            beside: &[],
+            part: &Part::Whole,
+            total,
+            links,
+            notices: Notices { left_out: &range.left_out, ..Notices::default() },
+        },
+    )
 }
 
 #[cfg(test)]

@@ -135,4 +135,3 @@ async fn patient_resource(
     read::decide(app, &reader, account, every_sensitivity([Category::Demographics])).await?;
     Err(Problem::new(Slug::NotFound).into())
 }
-

@@ -57,7 +57,8 @@ pub async fn search_type(
     request: HttpRequest,
     app: web::Data<App>,
 ) -> Result<HttpResponse, FhirProblem> {
-    answer(&app, &request, &caller.0, &Asked { kind: kind.into_inner(), pairs: query.into_inner(), of: None }).await
+    answer(&app, &request, &caller.0, &Asked { kind: kind.into_inner(), pairs: query.into_inner(), of: None })
+        .await
 }
 
 /// Searches one type by parameters that the body has, or the query, or both: nothing of them stands in a URL.
@@ -85,7 +86,7 @@ pub async fn search_by_post(
 ) -> Result<HttpResponse, FhirProblem> {
     let given = request.headers().get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
     let essence = given.split(';').next().unwrap_or_default().trim();
-    if !(essence.eq_ignore_ascii_case(FORM) || (body.is_empty() && essence.is_empty())) {
+    if !(essence.eq_ignore_ascii_case(FORM) || body.is_empty()) {
         return Err(Problem::new(Slug::UnsupportedMediaType).detail(format!("send {FORM}")).into());
     }
     let refuse = || Problem::new(Slug::MalformedRequest).detail("the body is no form");
@@ -141,7 +142,8 @@ async fn answer(
     let query = Reader { all, kind, bases: &bases, now: app.clock.now() }.read(&asked.pairs);
     let query = query.map_err(query_problem)?;
     if is_strict(request) && !query.ignored.is_empty() {
-        let refuse = |problem: Problem, name: &String| problem.field(name.clone(), "is no search parameter here");
+        let refuse =
+            |problem: Problem, name: &String| problem.field(name.clone(), "is no search parameter here");
         return Err(query.ignored.iter().fold(Problem::new(Slug::MalformedRequest), refuse).into());
     }
     let patient = match (named(kind, &query, asked)?, own_patient(caller)) {
@@ -164,11 +166,14 @@ async fn answer(
 /// Whose records a query names.
 fn named<'q>(kind: &str, query: &'q Query, asked: &'q Asked) -> Result<Option<&'q str>, Problem> {
     // A Patient that is asked for by the account names it.
-    let by_id = asked.pairs.iter().filter(|(name, value)| {
-        kind == "Patient" && name == "_id" && PatientId::parse(value).is_ok()
-    });
+    let by_id = asked
+        .pairs
+        .iter()
+        .filter(|(name, value)| kind == "Patient" && name == "_id" && PatientId::parse(value).is_ok());
     match (&asked.of, &query.subject) {
-        (Some(_), Some(_)) => Err(Problem::new(Slug::MalformedRequest).field("patient", "is named by the path")),
+        (Some(_), Some(_)) => {
+            Err(Problem::new(Slug::MalformedRequest).field("patient", "is named by the path"))
+        }
         (Some(of), None) => Ok(Some(of)),
         (None, Some(subject)) => Ok(Some(subject)),
         (None, None) => Ok(by_id.map(|(_, value)| value.as_str()).next()),
@@ -195,7 +200,8 @@ async fn show(
     let count = query.shown.count;
     let mut lost = false;
     let (Page { rows, next, previous, .. }, total) = if query.is_plain() {
-        let page = search::plain_page(app, &range, sought.filter(), (place.as_ref(), count), |_any| true).await?;
+        let page =
+            search::plain_page(app, &range, sought.filter(), (place.as_ref(), count), |_any| true).await?;
         let total = match query.shown.total {
             true => Some(read::count(app, &range, &sought.filter()).await?),
             false => None,
@@ -215,19 +221,22 @@ async fn show(
         Some(of) => format!("/fhir/Patient/{of}/{kind}"),
         None => format!("/fhir/{kind}"),
     };
-    searchset(request, &Answer {
-        matches: &opened,
-        beside: &beside.records,
-        part: &query.shown.part,
-        total,
-        links: links(request, &path, &query.used, (next.as_ref(), previous.as_ref())),
-        notices: Notices {
-            left_out: &range.left_out,
-            ignored: &query.ignored,
-            lost,
-            cut: beside.incomplete,
+    searchset(
+        request,
+        &Answer {
+            matches: &opened,
+            beside: &beside.records,
+            part: &query.shown.part,
+            total,
+            links: links(request, &path, &query.used, (next.as_ref(), previous.as_ref())),
+            notices: Notices {
+                left_out: &range.left_out,
+                ignored: &query.ignored,
+                lost,
+                cut: beside.incomplete,
+            },
         },
-    })
+    )
 }
 
 fn query_problem(error: QueryError) -> Problem {

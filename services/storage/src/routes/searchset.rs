@@ -18,8 +18,14 @@ use crate::flows::search::Place;
 use crate::routes::fhir_answer::{FHIR_JSON, FhirProblem};
 
 /// What stands in a query as it is.
-const PLAIN: &AsciiSet =
-    &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~').remove(b':').remove(b'/').remove(b',');
+const PLAIN: &AsciiSet = &NON_ALPHANUMERIC
+    .remove(b'-')
+    .remove(b'.')
+    .remove(b'_')
+    .remove(b'~')
+    .remove(b':')
+    .remove(b'/')
+    .remove(b',');
 
 /// Where a page begins or ends. No value of a record is in it.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -36,7 +42,8 @@ pub fn place(cursor: Option<&String>) -> Result<Option<Place>, Problem> {
     let query = paging::PageQuery { limit: None, cursor: cursor.cloned() };
     let found: Option<Cursor> = query.after()?;
     let place = |cursor: Cursor| {
-        let id = RecordId::parse(&cursor.id).map_err(|error| Problem::invalid("_cursor", error.to_string()))?;
+        let id =
+            RecordId::parse(&cursor.id).map_err(|error| Problem::invalid("_cursor", error.to_string()))?;
         Ok(Place { id, version: cursor.version, at: Timestamp::from_ms(cursor.at), back: cursor.back })
     };
     found.map(place).transpose()
@@ -64,13 +71,13 @@ pub fn links(
     };
     let own = used.iter().find(|(name, _)| name == "_cursor").map(|(_, value)| value.clone());
     let mut links = vec![json!({"relation": "self", "url": url(own)})];
-    if next.is_some() || previous.is_some() {
-        links.push(json!({"relation": "first", "url": url(None)}));
-    }
     for (relation, place) in [("next", next), ("previous", previous)] {
         if let Some(cursor) = place.and_then(cursor) {
             links.push(json!({"relation": relation, "url": url(Some(cursor))}));
         }
+    }
+    if next.is_some() || previous.is_some() {
+        links.push(json!({"relation": "first", "url": url(None)}));
     }
     Value::from(links)
 }
@@ -103,13 +110,20 @@ impl Notices<'_> {
             issues.push(issue("suppressed", text));
         }
         if !ignored.is_empty() {
-            issues.push(issue("not-supported", format!("Left out, because not known here: {}", ignored.join(", "))));
+            issues.push(issue(
+                "not-supported",
+                format!("Left out, because not known here: {}", ignored.join(", ")),
+            ));
         }
         if *lost {
-            issues.push(issue("incomplete", "Records could not be looked at: their bytes are lost".to_owned()));
+            issues
+                .push(issue("incomplete", "Records could not be looked at: their bytes are lost".to_owned()));
         }
         if *cut {
-            issues.push(issue("incomplete", "More would be included: ask for fewer results at once".to_owned()));
+            issues.push(issue(
+                "incomplete",
+                "More would be included: ask for fewer results at once".to_owned(),
+            ));
         }
         (!issues.is_empty()).then(|| json!({"resourceType": "OperationOutcome", "issue": issues}))
     }

@@ -43,7 +43,8 @@ pub const MIGRATIONS: &[Migration] = hbc_db::migrations![
 ];
 
 /// Of a record `r`, that there is no newer version.
-const NEWEST: &str = "NOT EXISTS (SELECT 1 FROM records AS later WHERE later.id = r.id AND later.version > r.version)";
+const NEWEST: &str =
+    "NOT EXISTS (SELECT 1 FROM records AS later WHERE later.id = r.id AND later.version > r.version)";
 
 /// Tokens looked up by one statement.
 const LOOKUP: usize = 32;
@@ -116,7 +117,7 @@ impl Filter {
         (self.from.clone().max(from), to)
     }
 
-    /// Whether a record is asked for by the days that it is indexed by.
+    /// Whether a record may be asked for by the days that it is indexed by.
     #[must_use]
     pub fn touches(&self, row: &RecordRow) -> bool {
         let (from, to) = self.days();

@@ -112,7 +112,9 @@ mod tests {
         assert_eq!(of("0.10"), of("0.1"));
         assert_eq!(of("1e2"), of("100.00"));
         assert_eq!(of("-0"), of("0.000"));
-        assert!(of("-2") < of("-1.99") && of("9.99") < of("10") && of("1e-9") > of("0") && of("5e300") > of("7"));
+        assert!(
+            of("-2") < of("-1.99") && of("9.99") < of("10") && of("1e-9") > of("0") && of("5e300") > of("7")
+        );
         for wrong in ["", "-", ".5", "5.", "1e", "x", "1,5", "0x1", "1.2.3", "1e999", " 1", "٣"] {
             assert!(Decimal::parse(wrong).is_none(), "{wrong}");
         }

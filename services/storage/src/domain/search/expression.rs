@@ -257,13 +257,16 @@ mod tests {
         assert_eq!(of("Observation.performer.where(resolve() is Practitioner)").len(), 2);
         let either = "(Observation.value as Quantity) | (Observation.component.value as string)";
         assert_eq!(of(either), [json!({"value": 1}), json!("x")]);
-        let patient = json!({"telecom": [{"system": "phone", "value": "1"}, {"system": "email", "value": "2"}]});
+        let patient =
+            json!({"telecom": [{"system": "phone", "value": "1"}, {"system": "email", "value": "2"}]});
         let phone = found("Patient", "Patient.telecom.where(system='phone')", &patient);
         assert_eq!(phone, [json!({"system": "phone", "value": "1"})]);
         let dead = "Patient.deceased.exists() and Patient.deceased != false";
-        for (value, is_dead) in
-            [(json!({}), false), (json!({"deceasedBoolean": false}), false), (json!({"deceasedDateTime": "2020"}), true)]
-        {
+        for (value, is_dead) in [
+            (json!({}), false),
+            (json!({"deceasedBoolean": false}), false),
+            (json!({"deceasedDateTime": "2020"}), true),
+        ] {
             assert_eq!(found("Patient", dead, &value), [json!(is_dead)]);
         }
     }

@@ -157,8 +157,7 @@ fn when(node: &Value) -> Option<Span> {
         return Span::of(bounds);
     }
     if let Some(Value::Array(events)) = members.get("event") {
-        let events: Vec<Moment> =
-            events.iter().filter_map(|event| Moment::parse(event.as_str()?)).collect();
+        let events: Vec<Moment> = events.iter().filter_map(|event| Moment::parse(event.as_str()?)).collect();
         let first = events.iter().map(|event| event.first).min()?;
         let last = events.iter().map(|event| event.last).max()?;
         return Some(Span(Some(first), Some(last)));
@@ -184,7 +183,17 @@ fn reference(node: &Value) -> Option<Fact> {
 
 /// The parts of names and addresses that a search for a text looks at.
 const PARTS: [&str; 11] = [
-    "text", "family", "given", "prefix", "suffix", "line", "city", "district", "state", "postalCode", "country",
+    "text",
+    "family",
+    "given",
+    "prefix",
+    "suffix",
+    "line",
+    "city",
+    "district",
+    "state",
+    "postalCode",
+    "country",
 ];
 
 fn texts(node: &Value, found: &mut Vec<Fact>) {
@@ -195,7 +204,9 @@ fn texts(node: &Value, found: &mut Vec<Fact>) {
             for part in parts {
                 match part {
                     Value::Array(items) => {
-                        found.extend(items.iter().filter_map(Value::as_str).map(|text| Fact::Text(text.to_owned())));
+                        found.extend(
+                            items.iter().filter_map(Value::as_str).map(|text| Fact::Text(text.to_owned())),
+                        );
                     }
                     part => found.extend(part.as_str().map(|text| Fact::Text(text.to_owned()))),
                 }

@@ -133,12 +133,6 @@ impl Query {
         self.clauses.is_empty() && self.chains.is_empty() && self.reverse.is_empty() && self.order.is_empty()
     }
 
-    /// Whether what a record holds is all that is asked of it: nothing of other records.
-    #[must_use]
-    pub fn looks_at_others(&self) -> bool {
-        !self.chains.is_empty() || !self.reverse.is_empty()
-    }
-
     fn new() -> Self {
         Self {
             subject: None,
@@ -201,7 +195,8 @@ impl Reader<'_> {
             },
             "_elements" => {
                 let names = value.split(',').map(str::trim).filter(|name| !name.is_empty());
-                let own = |name: &str| name.strip_prefix(&format!("{}.", self.kind)).unwrap_or(name).to_owned();
+                let own =
+                    |name: &str| name.strip_prefix(&format!("{}.", self.kind)).unwrap_or(name).to_owned();
                 query.shown.part = Part::Elements(names.map(own).collect());
             }
             "_sort" => return self.sort(query, value),
@@ -250,7 +245,7 @@ impl Reader<'_> {
     fn include(&self, query: &mut Query, value: &str) -> Result<bool, QueryError> {
         let found = match value {
             "*" => self.named(self.kind, "*", None),
-            value => self.parts(value).and_then(|(kind, name, target)| {
+            value => parts(value).and_then(|(kind, name, target)| {
                 (kind == self.kind).then(|| self.named(kind, name, target)).flatten()
             }),
         };
@@ -259,7 +254,7 @@ impl Reader<'_> {
     }
 
     fn revinclude(&self, query: &mut Query, value: &str) -> Result<bool, QueryError> {
-        let found = self.parts(value).and_then(|(kind, name, target)| {
+        let found = parts(value).and_then(|(kind, name, target)| {
             let meant = target.is_none_or(|target| target == self.kind);
             let mut include = self.named(kind, name, None).filter(|_| meant)?;
             include.names.retain(|name| self.all.find(kind, name).is_some_and(|one| one.can_name(self.kind)));
@@ -267,13 +262,6 @@ impl Reader<'_> {
         });
         query.revinclude.extend(found.clone());
         Ok(found.is_some() && query.revinclude.len() <= MOST)
-    }
-
-    fn parts<'v>(&self, value: &'v str) -> Option<(&'v str, &'v str, Option<&'v str>)> {
-        let mut parts = value.splitn(3, ':');
-        let (kind, name) = (parts.next()?, parts.next()?);
-        type_category(kind)?;
-        Some((kind, name, parts.next()))
     }
 
     fn named(&self, kind: &str, name: &str, target: Option<&str>) -> Option<Include> {
@@ -288,9 +276,6 @@ impl Reader<'_> {
 
     /// What a query asks of records; whether it was understood.
     fn filter(&self, query: &mut Query, name: &str, value: &str) -> Result<bool, QueryError> {
-        if value.is_empty() {
-            return Ok(false);
-        }
         if let Some(rest) = name.strip_prefix("_has:") {
             query.reverse.push(self.has(name, rest, value)?);
             return Ok(true);
@@ -316,8 +301,8 @@ impl Reader<'_> {
     fn own_category(&self, query: &mut Query, value: &str) -> bool {
         let code = value.rsplit('|').next().unwrap_or_default();
         let Some(category) = Category::parse(code) else { return false };
-        let meant = type_categories(self.kind).contains(&category)
-            || self.all.find(self.kind, "category").is_none();
+        let meant =
+            type_categories(self.kind).contains(&category) || self.all.find(self.kind, "category").is_none();
         if !meant || query.category.is_some() {
             return false;
         }
@@ -369,7 +354,8 @@ impl Reader<'_> {
             Some((first, kind)) => (first, Some(kind)),
             None => (first, None),
         };
-        let Some(parameter) = self.all.find(self.kind, first).filter(|one| one.kind == Kind::Reference) else {
+        let Some(parameter) = self.all.find(self.kind, first).filter(|one| one.kind == Kind::Reference)
+        else {
             return Ok(false);
         };
         if rest.contains('.') || rest.starts_with("_has") {
@@ -423,7 +409,9 @@ impl Reader<'_> {
             (Kind::Token, Some("not")) => Test::NotToken(alternatives(name, value, token)?),
             (Kind::Date, None) => self.dates(name, value)?,
             (Kind::Reference, Some("identifier")) => Test::Identifier(alternatives(name, value, token)?),
-            (Kind::Reference, None) => Test::Reference(alternatives(name, value, |text| self.named_by(text))?),
+            (Kind::Reference, None) => {
+                Test::Reference(alternatives(name, value, |text| self.named_by(text))?)
+            }
             (Kind::Reference, Some(kind)) if parameter.can_name(kind) && type_category(kind).is_some() => {
                 Test::Reference(alternatives(name, value, |text| self.named_of(kind, text))?)
             }
@@ -472,6 +460,14 @@ impl Reader<'_> {
     }
 }
 
+/// `Type:parameter:Target`
+fn parts(value: &str) -> Option<(&str, &str, Option<&str>)> {
+    let mut parts = value.splitn(3, ':');
+    let (kind, name) = (parts.next()?, parts.next()?);
+    type_category(kind)?;
+    Some((kind, name, parts.next()))
+}
+
 fn count(value: &str) -> Result<u32, QueryError> {
     let is_number = !value.is_empty() && value.bytes().all(|byte| byte.is_ascii_digit());
     // More than there is on a page is as much as there is on a page.
@@ -480,11 +476,7 @@ fn count(value: &str) -> Result<u32, QueryError> {
     Ok(count.min(MOST_COUNT))
 }
 
-fn alternatives<T>(
-    name: &str,
-    value: &str,
-    read: impl Fn(&str) -> Option<T>,
-) -> Result<Vec<T>, QueryError> {
+fn alternatives<T>(name: &str, value: &str, read: impl Fn(&str) -> Option<T>) -> Result<Vec<T>, QueryError> {
     let all: Option<Vec<T>> = split(value, ',').map(read).collect();
     let all = all.ok_or_else(|| wrong(name, "is not written as FHIR writes it"))?;
     if all.len() > MOST { Err(wrong(name, "has too many alternatives")) } else { Ok(all) }

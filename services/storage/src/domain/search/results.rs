@@ -74,7 +74,8 @@ impl Part {
             Self::Data => plain != "text",
             Self::Text => plain == "text" || needed(),
             Self::Summary => {
-                let marked = summaries().get(kind).is_some_and(|names| names.iter().any(|name| name == plain));
+                let marked =
+                    summaries().get(kind).is_some_and(|names| names.iter().any(|name| name == plain));
                 marked || needed()
             }
             Self::Elements(names) => {
@@ -145,7 +146,8 @@ mod tests {
         assert!(String::from_utf8_lossy(&cut).contains("0.10"));
         assert_eq!(Part::Whole.of("Observation", text).as_deref(), Some(text.as_slice()));
         let empty = json!({"resourceType": "Observation"}).to_string();
-        let cut: Value = serde_json::from_slice(&Part::Text.of("Observation", empty.as_bytes()).unwrap()).unwrap();
+        let cut: Value =
+            serde_json::from_slice(&Part::Text.of("Observation", empty.as_bytes()).unwrap()).unwrap();
         assert_eq!(cut["meta"]["tag"][0]["code"], "SUBSETTED");
         assert!(summaries().len() > 140 && Part::Summary.of("Dog", b"{}").is_none());
     }

@@ -11,7 +11,12 @@ use crate::error::Error;
 use crate::flows::search::{Searcher, find_beside, name_of};
 
 /// The clauses of a query, with those that speak of other records made into sets. Only what may be read is looked at.
-pub async fn resolve(app: &App, searcher: &Searcher, kind: &str, query: &Query) -> Result<Vec<Clause>, Error> {
+pub async fn resolve(
+    app: &App,
+    searcher: &Searcher,
+    kind: &str,
+    query: &Query,
+) -> Result<Vec<Clause>, Error> {
     let mut clauses = query.clauses.clone();
     for chain in &query.chains {
         clauses.push(forward(app, searcher, chain).await?);
@@ -37,12 +42,7 @@ async fn forward(app: &App, searcher: &Searcher, chain: &Chain) -> Result<Clause
     Ok(Clause { name: chain.name.clone(), test: Test::Among(named) })
 }
 
-async fn backward(
-    app: &App,
-    searcher: &Searcher,
-    kind: &str,
-    reverse: &Reverse,
-) -> Result<Clause, Error> {
+async fn backward(app: &App, searcher: &Searcher, kind: &str, reverse: &Reverse) -> Result<Clause, Error> {
     if !searcher.may_search(&reverse.kind) {
         return Err(Error::InsufficientScope);
     }

@@ -10,14 +10,14 @@ mod includes;
 mod pages;
 
 pub use chains::resolve;
-pub use includes::{Beside, beside};
+pub use includes::beside;
 pub use pages::{Page, Place, page, plain_page};
 
 use std::collections::HashSet;
 use std::sync::Arc;
 
 use hbc_types::classify::{type_categories, type_category};
-use hbc_types::ids::PatientId;
+use hbc_types::ids::{PatientId, RecordId};
 use hbc_types::labels::Category;
 use hbc_types::scope::{Interaction, Scopes};
 
@@ -157,9 +157,12 @@ pub async fn find(app: &App, searcher: &Searcher, range: &Range, sought: &Sought
         }
     }
     if !outdated.is_empty() {
-        let wanted = outdated.len();
+        // By its days a lost one may be known not to be meant.
+        let meant: Vec<RecordId> =
+            outdated.iter().filter(|row| filter.touches(&row.row)).map(|row| row.row.id.clone()).collect();
         let opened = bring_up_to_date(app, searcher, &judge, outdated).await?;
-        found.incomplete = opened.len() < wanted;
+        let seen: HashSet<&RecordId> = opened.iter().map(|one| &one.trusted.row.id).collect();
+        found.incomplete = meant.iter().any(|id| !seen.contains(id));
         for one in &opened {
             let facts = indexing::read(&one.trusted.row.kind, &one.applied()?)?;
             found.hits.extend(judge.weigh(one.trusted.clone(), facts));

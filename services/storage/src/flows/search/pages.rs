@@ -144,7 +144,8 @@ pub async fn plain_page(
     }
     let back = place.is_some_and(|place| place.back);
     let (mut rows, limit) = (Vec::new(), limit as usize);
-    let at_once = filter.limit.clamp(1, AT_ONCE).max(u32::try_from(limit).unwrap_or(u32::MAX).saturating_add(1));
+    let at_once =
+        filter.limit.clamp(1, AT_ONCE).max(u32::try_from(limit).unwrap_or(u32::MAX).saturating_add(1));
     let after = place.map(|place| (place.at, place.id.as_str().to_owned()));
     let mut filter = Filter { after, backwards: back, limit: at_once, ..filter };
     let mut looked_at = 0;
@@ -174,8 +175,10 @@ pub async fn plain_page(
         rows.reverse();
     }
     let next = rows.last().filter(|_| more || back).map(|row| Place::beside(row, false));
-    let previous =
-        rows.first().filter(|_| if back { more } else { place.is_some() }).map(|row| Place::beside(row, true));
+    let previous = rows
+        .first()
+        .filter(|_| if back { more } else { place.is_some() })
+        .map(|row| Place::beside(row, true));
     Ok(Page { total: 0, rows, next, previous })
 }
 

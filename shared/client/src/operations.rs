@@ -236,6 +236,7 @@ operations! {
         fhir_bundle() = POST "/fhir" -> Raw;
         fhir_everything(id) = GET "/fhir/Patient/{id}/$everything" -> Raw;
         fhir_everything_by_post(id) = POST "/fhir/Patient/{id}/$everything" -> Raw;
+        fhir_lastn() = GET "/fhir/Observation/$lastn" -> Raw;
         fhir_search_compartment(id, r#type) = GET "/fhir/Patient/{id}/{type}" -> Raw;
         fhir_smart_configuration() = GET "/fhir/.well-known/smart-configuration" -> AuthorizationServer;
         fhir_metadata() = GET "/fhir/metadata" -> Raw;

@@ -81,9 +81,14 @@ fn capability_statement(authorization: &AuthorizationServer) -> Value {
                 let filled = stated.into_iter().filter(|(_, values)| values != &json!([]));
                 members.extend(filled.map(|(name, values)| (name.to_owned(), values)));
             }
-            if let (Value::Object(members), "Patient") = (&mut resource, *name) {
-                let everything = "http://hl7.org/fhir/OperationDefinition/Patient-everything";
-                let operation = json!([{"name": "everything", "definition": everything}]);
+            let operation = match *name {
+                "Patient" => Some("everything"),
+                "Observation" => Some("lastn"),
+                _ => None,
+            };
+            if let (Value::Object(members), Some(operation)) = (&mut resource, operation) {
+                let definition = format!("http://hl7.org/fhir/OperationDefinition/{name}-{operation}");
+                let operation = json!([{"name": operation, "definition": definition}]);
                 members.insert("operation".to_owned(), operation);
             }
             resource

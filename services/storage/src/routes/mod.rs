@@ -4,6 +4,7 @@ mod context;
 mod fhir;
 mod fhir_answer;
 mod fhir_everything;
+mod fhir_lastn;
 mod fhir_read;
 mod fhir_search;
 mod negotiation;
@@ -23,6 +24,7 @@ pub fn table(routes: &mut Routes<'_>) {
         .service(fhir::upload_bundle)
         .service(fhir_everything::read_everything)
         .service(fhir_everything::post_everything)
+        .service(fhir_lastn::last_of_each)
         .service(fhir_read::read_version)
         .service(fhir_read::read_resource)
         .service(fhir_search::search_by_post)

@@ -53,6 +53,7 @@ fn operations(patient: &AccountId, id: &str) -> Vec<Operation> {
             200,
         ),
         get("GET /fhir/Patient/{id}/{type}", format!("/fhir/Patient/{patient}/Observation")),
+        get("GET /fhir/Observation/$lastn", format!("/fhir/Observation/$lastn?patient={patient}")),
         get("GET /v1/records", format!("/v1/records?patient={patient}")),
         get("GET /v1/records/{id}", format!("/v1/records/{id}")),
         get("GET /v1/records/{id}/content", format!("/v1/records/{id}/content")),

@@ -60,7 +60,7 @@ fn ask(dice: &Dice, parameter: &'static Parameter, resources: &[Value]) -> Optio
             let text = value.as_str().or_else(|| value["start"].as_str())?;
             let shorter = *dice.one(&[4, 7, 10, text.len()]);
             let prefix = *dice.one(&["", "eq", "ne", "lt", "gt", "le", "ge", "sa", "eb"]);
-            ("", format!("{prefix}{}", &text[..shorter.min(text.len())]))
+            ("", format!("{prefix}{}", text.get(..shorter).unwrap_or(text)))
         }
         Type::Reference => {
             let text = value["reference"].as_str()?;

@@ -213,7 +213,7 @@ async fn what_results_refer_to_is_shown_beside_them() {
             let bundle = app.get(&chart.account, &format!("/fhir/{query}")).await.expect(200).body;
             let mut ids = shown(&bundle, "include");
             ids.sort();
-            let total = bundle["total"].as_u64().unwrap() as usize;
+            let total = usize::try_from(bundle["total"].as_u64().unwrap()).unwrap();
             assert_eq!(total, shown(&bundle, "match").len(), "what is included does not count: {query}");
             ids
         };
@@ -290,7 +290,7 @@ async fn a_search_can_be_sent_and_can_be_of_a_compartment() {
         let path = format!("Patient/{}/Observation?status=final", chart.patient);
         assert_eq!(found(&app, &chart.account, &path).await, chart.observations[..2]);
         let own = format!("Patient/{}/Patient", chart.patient);
-        assert_eq!(found(&app, &chart.account, &own).await, [chart.patient.clone()]);
+        assert_eq!(found(&app, &chart.account, &own).await, [chart.patient.as_str()]);
         let twice = format!("/fhir/Patient/{}/Observation?patient=x", chart.patient);
         app.get(&chart.account, &twice).await.refused(400, "malformed_request");
         let everything = format!("/fhir/Patient/{}/$everything", chart.patient);
@@ -348,7 +348,7 @@ async fn chains_and_includes_see_what_may_be_read() {
         assert_eq!(seen("subject:Patient.name=ozt", "match").await, [] as [String; 0]);
         assert_eq!(seen("encounter.date=2026-05", "match").await, [] as [String; 0]);
         assert_eq!(seen("_has:Provenance:target:recorded=ge2026", "match").await, [] as [String; 0]);
-        assert_eq!(seen("_include=*", "include").await, [chart.practitioner.clone()]);
+        assert_eq!(seen("_include=*", "include").await, [chart.practitioner.as_str()]);
         assert_eq!(seen("_revinclude=Provenance:target", "include").await, [] as [String; 0]);
         assert_eq!(seen("performer:Practitioner.name=wei", "match").await, chart.observations[..2]);
     })
@@ -376,6 +376,31 @@ async fn earlier_records_are_found_and_brought_up_to_date() {
         )
         .await;
         app.get(&chart.account, "/fhir/Observation?status=final").await.refused(502, "integrity");
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn of_each_code_the_latest_are_shown() {
+    each(|app| async move {
+        let chart = Chart::of(&app).await;
+        let [may, june, note] = chart.observations.each_ref().map(String::as_str);
+        let lab = create(&app, &chart.account, &crate::app::observation("laboratory")).await;
+        let last = async |query: &str| {
+            let path = format!("/fhir/Observation/$lastn?{query}");
+            shown(&app.get(&chart.account, &path).await.expect(200).body, "match")
+        };
+        assert_eq!(last("").await, [june, &lab, note]);
+        assert_eq!(last("max=2").await, [june, may, &lab, note]);
+        assert_eq!(last("code=8867-4").await, [june]);
+        assert_eq!(last("category=laboratory&max=3").await, [lab.as_str()]);
+        let page = app.get(&chart.account, "/fhir/Observation/$lastn?max=2&_count=3").await.expect(200).body;
+        let next = app.get(&chart.account, &link(&page, "next").unwrap()).await.expect(200).body;
+        assert_eq!((shown(&next, "match"), page["total"].as_u64()), (vec![note.to_owned()], Some(4)));
+        for wrong in ["max=0", "max=x", "max=101"] {
+            let path = format!("/fhir/Observation/$lastn?{wrong}");
+            app.get(&chart.account, &path).await.refused(400, "malformed_request");
+        }
     })
     .await;
 }

@@ -13,7 +13,7 @@ pub use chains::resolve;
 pub use includes::beside;
 pub use pages::{Page, Place, page, plain_page};
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use hbc_types::classify::{type_categories, type_category};
@@ -129,6 +129,25 @@ pub struct Found {
     pub hits: Vec<Hit>,
     /// Whether records that are indexed in an earlier way could not be looked at: their bytes are lost.
     pub incomplete: bool,
+}
+
+impl Found {
+    /// Leaves of each code the first ones. What has no coding stands for itself.
+    pub fn keep_of_each_code(&mut self, most: usize) {
+        let mut seen: HashMap<String, usize> = HashMap::new();
+        self.hits.retain(|hit| {
+            let code = hit.facts.get("code").iter().find_map(|fact| match fact {
+                Fact::Token(system, Some(code)) => {
+                    Some(format!("{}|{code}", system.as_deref().unwrap_or_default()))
+                }
+                _ => None,
+            });
+            let Some(code) = code else { return true };
+            let count = seen.entry(code).or_default();
+            *count += 1;
+            *count <= most
+        });
+    }
 }
 
 /// Finds what meets a query in a range.

@@ -1,5 +1,7 @@
 //! What a search means, read off the JSON of a resource: slow, short, and of its own.
 
+#![allow(clippy::string_slice, reason = "dates and prefixes are ASCII")]
+
 use serde_json::Value;
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -187,7 +189,7 @@ impl Parameter {
         match (self.kind, modifier) {
             (_, "missing") => values.is_empty() == (value == "true"),
             (Type::Token, modifier) => {
-                let found = any(&|found| value.split(',').any(|one| self.is_token(found, one)));
+                let found = any(&|found| value.split(',').any(|one| is_token(found, one)));
                 found != (modifier == "not")
             }
             (Type::Date, _) => any(&|found| when(found, value)),
@@ -210,15 +212,15 @@ impl Parameter {
             }
         }
     }
+}
 
-    fn is_token(&self, found: &Value, wanted: &str) -> bool {
-        let Some((system, code)) = token(found) else { return false };
-        match wanted.split_once('|') {
-            Some((wanted, "")) => system == Some(wanted),
-            Some(("", wanted)) => system.is_none() && code == wanted,
-            Some((wanted_system, wanted)) => system == Some(wanted_system) && code == wanted,
-            None => code == wanted,
-        }
+fn is_token(found: &Value, wanted: &str) -> bool {
+    let Some((system, code)) = token(found) else { return false };
+    match wanted.split_once('|') {
+        Some((wanted, "")) => system == Some(wanted),
+        Some(("", wanted)) => system.is_none() && code == wanted,
+        Some((wanted_system, wanted)) => system == Some(wanted_system) && code == wanted,
+        None => code == wanted,
     }
 }
 

@@ -211,6 +211,7 @@ async fn show(
             Some(_) => vec![By { name: "date".to_owned(), descending: true }],
             None => query.order.clone(),
         },
+        told: asked.last.is_some().then(|| "code".to_owned()),
     };
     let range = read::range(app, reader, patient, sought.filter().categories()).await?;
     let count = query.shown.count;

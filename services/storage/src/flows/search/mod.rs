@@ -90,12 +90,15 @@ pub struct Sought {
     pub clauses: Vec<Clause>,
     /// How they are ordered.
     pub order: Vec<By>,
+    /// The parameter whose values are told of each.
+    pub told: Option<String>,
 }
 
 impl Sought {
     /// Of a type, in no order.
-    fn of(kind: &str, clauses: Vec<Clause>) -> Self {
-        Self { kind: kind.to_owned(), category: None, clauses, order: Vec::new() }
+    fn of(kind: &str, clauses: Vec<Clause>, told: Option<&str>) -> Self {
+        let told = told.map(str::to_owned);
+        Self { kind: kind.to_owned(), category: None, clauses, order: Vec::new(), told }
     }
 
     /// The rows that may be meant.
@@ -114,10 +117,10 @@ impl Sought {
 /// A record that meets what is asked.
 #[derive(Clone, Debug)]
 pub struct Hit {
-    /// Its row, without its facts.
+    /// Its row, without its facts: there may be many.
     pub trusted: TrustedRow,
-    /// Its facts.
-    pub facts: Facts,
+    /// The values of the parameter that is to be told.
+    pub told: Vec<Fact>,
     /// Its place in the order.
     pub keys: Vec<Option<Key>>,
 }
@@ -136,7 +139,7 @@ impl Found {
     pub fn keep_of_each_code(&mut self, most: usize) {
         let mut seen: HashMap<String, usize> = HashMap::new();
         self.hits.retain(|hit| {
-            let code = hit.facts.get("code").iter().find_map(|fact| match fact {
+            let code = hit.told.iter().find_map(|fact| match fact {
                 Fact::Token(system, Some(code)) => {
                     Some(format!("{}|{code}", system.as_deref().unwrap_or_default()))
                 }
@@ -270,6 +273,7 @@ struct Judge {
     range: Range,
     clauses: Vec<Clause>,
     order: Vec<By>,
+    told: Option<String>,
     bases: Bases,
     /// Whether FHIR has no `date` for the type: then it is when what a record tells of happened.
     own_date: bool,
@@ -282,6 +286,7 @@ impl Judge {
             range: range.clone(),
             clauses: sought.clauses.clone(),
             order: sought.order.clone(),
+            told: sought.told.clone(),
             bases: searcher.bases.clone(),
             own_date: parameters()?.find(&sought.kind, "date").is_none(),
         })
@@ -308,7 +313,12 @@ impl Judge {
     fn weigh(&self, trusted: TrustedRow, mut facts: Facts) -> Option<Hit> {
         add_row(&mut facts, &trusted, self.own_date);
         let meant = self.clauses.iter().all(|clause| clause.holds(&facts, &self.bases));
-        meant.then(|| Hit { keys: keys(&facts, &self.order), trusted, facts })
+        let told = |name: &String| facts.get(name).to_vec();
+        meant.then(|| Hit {
+            keys: keys(&facts, &self.order),
+            told: self.told.as_ref().map(told).unwrap_or_default(),
+            trusted,
+        })
     }
 }
 
@@ -344,12 +354,13 @@ async fn find_beside(
     searcher: &Searcher,
     kind: &str,
     clauses: &[Clause],
+    told: Option<&str>,
 ) -> Result<Vec<(PatientId, Hit)>, Error> {
     let mut all = Vec::new();
     for account in searcher.accounts(kind) {
         let there = searcher.within(&account);
         let Some(range) = range_of(app, &there, kind).await? else { continue };
-        let found = find(app, &there, &range, &Sought::of(kind, clauses.to_vec())).await?;
+        let found = find(app, &there, &range, &Sought::of(kind, clauses.to_vec(), told)).await?;
         all.extend(found.hits.into_iter().map(|hit| (account.clone(), hit)));
     }
     Ok(all)

@@ -178,6 +178,7 @@ fn asked<'k>(
         (&Method::GET, "/fhir/Patient/{id}/{type}") | (&Method::POST, "/fhir/{type}/_search") => {
             Some((Some(kind?), Interaction::Search))
         }
+        (&Method::GET, "/fhir/Observation/$lastn") => Some((Some("Observation"), Interaction::Search)),
         (&Method::GET | &Method::POST, "/fhir/Patient/{id}/$everything") => {
             Some((Some("*"), Interaction::Search))
         }

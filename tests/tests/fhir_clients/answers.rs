@@ -300,6 +300,8 @@ async fn bundles(asker: &mut Asker<'_>, patient: &str) -> Result<()> {
 async fn documents(asker: &mut Asker<'_>, patient: &str) -> Result<()> {
     let (composition, subject) =
         ("urn:uuid:0c3151bd-1cbf-4d64-b04d-cd9187a4c6e0", "urn:uuid:7685713c-e29e-4a75-8a90-45be7ba3be94");
+    // Of whom it speaks, an identifier says.
+    let own = asker.get("patient-again", 200, &format!("/Patient/{patient}")).await?;
     let document = json!({
         "resourceType": "Bundle",
         "type": "document",
@@ -310,9 +312,13 @@ async fn documents(asker: &mut Asker<'_>, patient: &str) -> Result<()> {
                 "resourceType": "Composition", "status": "final", "title": "Patient Summary", "date": "2026-03-01",
                 "type": {"coding": [{"system": "http://loinc.org", "code": "60591-5"}]},
                 "subject": {"reference": subject}, "author": [{"reference": subject}],
-                "section": [{"title": "Allergies", "emptyReason": {"text": "none known"}}],
+                "section": [{
+                    "title": "Allergies",
+                    "text": {"status": "generated", "div": "<div xmlns=\"http://www.w3.org/1999/xhtml\">None known</div>"},
+                    "emptyReason": {"text": "none known"},
+                }],
             }},
-            {"fullUrl": subject, "resource": {"resourceType": "Patient", "name": [{"family": "O'Hara"}]}},
+            {"fullUrl": subject, "resource": {"resourceType": "Patient", "identifier": own["identifier"]}},
         ],
     });
     let made = asker.send("document-stored", 201, Method::POST, "/Bundle", document).await?;

@@ -38,8 +38,11 @@ pub fn demand(program: &str, verdicts: &[Verdict]) -> Result<()> {
             (None, false) => {}
             (None, true) => wrong.push(format!("{check}: it passes now: take it off the list PENDING")),
             (Some(why), false) => wrong.push(format!("{check}: {why}")),
-            (Some(why), true) => note(&format!("{program}: pending: {check}: {why}")),
+            (Some(why), true) => eprintln!("PENDING {program}: {check}: {why}"),
         }
+    }
+    if !pending.is_empty() {
+        list(program, &pending);
     }
     for check in pending {
         if !verdicts.iter().any(|verdict| verdict.check == check) {
@@ -50,12 +53,13 @@ pub fn demand(program: &str, verdicts: &[Verdict]) -> Result<()> {
     Ok(())
 }
 
-fn note(line: &str) {
+/// What `make test` prints at its end.
+fn list(program: &str, checks: &[&str]) {
     use std::io::Write as _;
-    eprintln!("SKIPPED {line}");
     if let Some(list) = std::env::var_os("HBC_SKIP_LIST")
         && let Ok(mut file) = std::fs::File::options().create(true).append(true).open(list)
     {
-        let _not_listed = writeln!(file, "{line:.160}");
+        let _not_listed =
+            writeln!(file, "{program}: {} checks are pending: {}", checks.len(), checks.join("; "));
     }
 }

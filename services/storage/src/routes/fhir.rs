@@ -171,7 +171,7 @@ fn location(created: &Created) -> Option<String> {
 
 fn condition(request: &HttpRequest, kind: &str) -> Result<Option<Criteria>, FhirProblem> {
     let Some(query) = header(request, "If-None-Exist")? else { return Ok(None) };
-    let criteria = Criteria::parse(kind, query.trim_start_matches('?'));
+    let criteria = Criteria::of_condition(kind, query);
     let refuse = || Error::invalid("If-None-Exist", criteria::FORM);
     Ok(Some(criteria.ok_or_else(refuse)?))
 }

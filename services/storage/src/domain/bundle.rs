@@ -275,7 +275,7 @@ impl Entry {
             return Ok(refused("request.url", "must be the type of the resource"));
         }
         let condition = match request.get_text("ifNoneExist") {
-            Some(query) => match Criteria::of_condition(kind, query) {
+            Some(query) => match Criteria::parse(kind, query) {
                 Some(criteria) => Some(criteria),
                 None => {
                     return Ok(refused("request.ifNoneExist", criteria::FORM));

@@ -76,6 +76,7 @@ impl Asker<'_> {
             () if status != wanted => {
                 Some(format!("status {status}, wanted {wanted}: {:.300}", String::from_utf8_lossy(&body)))
             }
+            () if body.is_empty() => Some("nothing is said".to_owned()),
             () if essence != "application/fhir+json" => Some(format!("content type `{media_type}`")),
             () => None,
         };
@@ -181,6 +182,7 @@ async fn versions(asker: &mut Asker<'_>, patient: &str) -> Result<()> {
     let mut changed = made.clone();
     changed["status"] = json!("amended");
     asker.send("updated", 200, Method::PUT, &place, &changed).await?;
+    asker.send("updated-with-the-same", 200, Method::PUT, &place, &changed).await?;
     let stale = Request::send(Method::PUT, &place, &changed);
     let headers = [("content-type", "application/fhir+json"), ("if-match", "W/\"1\"")];
     asker.ask("refused-stale", 412, stale.with(&headers)).await?;
@@ -232,7 +234,7 @@ async fn outcomes(asker: &mut Asker<'_>, patient: &str) -> Result<()> {
         .await?;
     let wrong = json!({"resourceType": "Observation", "status": "nonsense", "code": {}, "name": [], "valueInteger": 1.5});
     asker.send("refused-several-faults", 422, post.clone(), "/Observation", wrong).await?;
-    asker.send("refused-method", 405, Method::PUT, "/metadata", json!({})).await?;
+    asker.send("refused-method", 405, Method::PUT, "", json!({})).await?;
     asker
         .send("refused-put-to-nothing", 405, Method::PUT, "/Observation/nothing-of-that-name", {
             let mut resource = pulse(patient);

@@ -46,7 +46,7 @@ async fn an_independent_judge_finds_nothing_wrong_with_any_answer() -> Result<()
     for (name, body) in WRONG {
         std::fs::write(folder.path().join(format!("{name}.json")), body)?;
     }
-    for answer in &answers {
+    for answer in answers.iter().filter(|answer| !answer.body.is_empty()) {
         std::fs::write(folder.path().join(format!("{}.json", answer.name)), &answer.body)?;
     }
     let place = folder.path().to_owned();

@@ -1,6 +1,7 @@
 // An independent judge, HAPI's instance validator: is each file of a folder (FHIR R4 in JSON) valid? It asks nobody: definitions and
-// code systems come from its own jar. In: the folder; out: a line for each error: file, place, message, with tabs between. Warnings
-// are not said.
+// code systems come from its own jar. In: the folder; out: a line for each error: file, place, message, with tabs between, and at the
+// end how many files it judged. What it does not judge: codes of systems that it does not have (LOINC, SNOMED CT, RxNorm …), profiles
+// of guides other than R4 itself, extensions that R4 does not define; and it says no warnings.
 
 import ca.uhn.fhir.context.FhirContext;
 import ca.uhn.fhir.context.support.DefaultProfileValidationSupport;
@@ -42,7 +43,7 @@ public final class Judge {
 
   private static FhirValidator validator() {
     FhirContext context = FhirContext.forR4();
-    // LOINC, SNOMED CT and the like are not in the jar: what they say of a code is not an error of form.
+    // What a terminology server would be asked.
     UnknownCodeSystemWarningValidationSupport unknown = new UnknownCodeSystemWarningValidationSupport(context);
     unknown.setNonExistentCodeSystemSeverity(IssueSeverity.WARNING);
     ValidationSupportChain support = new ValidationSupportChain(
@@ -52,7 +53,7 @@ public final class Judge {
         unknown);
     FhirInstanceValidator instances = new FhirInstanceValidator(support);
     instances.setAnyExtensionsAllowed(true);
-    // Nor are the profiles of other guides, which resources may name.
+    // Resources as they were received may name profiles of other guides, such as US Core.
     instances.setErrorForUnknownProfiles(false);
     return context.newValidator().registerValidatorModule(instances);
   }

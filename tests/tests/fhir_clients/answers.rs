@@ -151,7 +151,7 @@ async fn searchsets(asker: &mut Asker<'_>, patient: &str) -> Result<()> {
         ("summary-true", "/Immunization?_summary=true"),
         ("summary-text", "/Immunization?_summary=text"),
         ("summary-data", "/Immunization?_summary=data"),
-        ("elements", "/Observation?_elements=status,code&_count=3"),
+        ("elements", "/Immunization?_elements=status&_count=3"),
         ("sorted", "/Immunization?_sort=-date&_count=3"),
         ("included", "/Immunization?_include=Immunization:patient&_count=3"),
         ("included-backwards", "/Encounter?_revinclude=Procedure:encounter"),

@@ -249,7 +249,8 @@ async def a_history_has_every_version(world):
 
 @check
 async def everything_is_given(world):
-    bundle = await world.client.reference("Patient", world.patient).execute("$everything", method="get")
+    patient = world.client.reference("Patient", world.patient)
+    bundle = await patient.execute("$everything", method="get", params={"_count": 500})
     kinds = {one["resource"]["resourceType"] for one in bundle["entry"]}
     assert {"Patient", "Observation"} <= kinds, kinds
 

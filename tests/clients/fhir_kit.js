@@ -185,10 +185,12 @@ await run({
     }
   },
   "everything is given": async () => {
-    for (const method of ["GET", "POST"]) {
-      const found = await client.operation({ name: "everything", resourceType: "Patient", id: patient, method });
+    const parameters = { resourceType: "Parameters", parameter: [{ name: "_count", valueInteger: 500 }] };
+    for (const [method, input] of [["GET", { _count: 500 }], ["POST", parameters]]) {
+      const found = await client.operation({ name: "everything", resourceType: "Patient", id: patient, method, input });
       assert(matches(found).some((one) => one.resourceType === "Patient"), method);
     }
+    assert((await client.operation({ name: "$everything", resourceType: "Patient", id: patient })).total >= 66);
   },
   "a resource is validated": async () => {
     const outcome = await client.operation({ name: "validate", resourceType: "Observation", input: observation("validate") });

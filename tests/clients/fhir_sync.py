@@ -101,7 +101,8 @@ def a_transaction_and_its_history_are_whole(world):
 
 @check
 def everything_is_given(world):
-    bundle = world.client.reference("Patient", world.patient).execute("$everything", method="get")
+    patient = world.client.reference("Patient", world.patient)
+    bundle = patient.execute("$everything", method="get", params={"_count": 500})
     assert any(one["resource"]["resourceType"] == "Immunization" for one in bundle["entry"]), bundle.keys()
 
 

@@ -37,6 +37,7 @@ import org.hl7.fhir.r4.model.CapabilityStatement;
 import org.hl7.fhir.r4.model.Encounter;
 import org.hl7.fhir.r4.model.IdType;
 import org.hl7.fhir.r4.model.Immunization;
+import org.hl7.fhir.r4.model.IntegerType;
 import org.hl7.fhir.r4.model.Observation;
 import org.hl7.fhir.r4.model.OperationOutcome;
 import org.hl7.fhir.r4.model.Parameters;
@@ -343,7 +344,7 @@ public final class FhirHapi {
     checks.put("everything is given", () -> {
       for (boolean get : new boolean[] {true, false}) {
         var operation = client.operation().onInstance(new IdType("Patient", patient)).named("$everything")
-            .withNoParameters(Parameters.class).returnResourceType(Bundle.class);
+            .withParameter(Parameters.class, "_count", new IntegerType(500)).returnResourceType(Bundle.class);
         Bundle found = get ? operation.useHttpGet().execute() : operation.execute();
         holds(found.getEntry().stream().anyMatch(one -> one.getResource() instanceof Patient), found.getTotal());
       }

@@ -30,6 +30,7 @@ const PENDING: &[(&str, &[&str])] = &[
             "search-pretty",
             "search-posted",
             "updated",
+            "updated-with-the-same",
             "refused-stale",
             "patched",
             "refused-patch",

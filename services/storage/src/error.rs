@@ -13,8 +13,12 @@ use crate::domain::blob::BlobError;
 use crate::domain::bundle::BundleError;
 use crate::domain::definitions::SchemaError;
 use crate::domain::issue::{Fault, Issue};
+use crate::domain::patch::PatchError;
 use crate::domain::quota::QuotaError;
 use hbc_types::json::JsonError;
+
+/// FHIR's word for what would cost too much: the reference of such a problem.
+pub const TOO_COSTLY: &str = "too-costly";
 
 /// A request that is not done.
 #[derive(Debug, thiserror::Error)]
@@ -34,6 +38,9 @@ pub enum Error {
     /// A bundle or resource that is not taken.
     #[error(transparent)]
     Bundle(#[from] BundleError),
+    /// A patch that is not applied.
+    #[error(transparent)]
+    Patch(#[from] PatchError),
     /// A value that does not hold.
     #[error("{field}: {message}")]
     Invalid {
@@ -45,6 +52,9 @@ pub enum Error {
     /// There is no such thing, as far as the caller may know.
     #[error("not found")]
     NotFound,
+    /// It was deleted, and this version of it says so.
+    #[error("deleted")]
+    Deleted,
     /// A client's scope does not allow it.
     #[error("the client's scope does not allow this")]
     InsufficientScope,
@@ -54,6 +64,9 @@ pub enum Error {
         /// The deciding rule.
         rule: String,
     },
+    /// It would cost more than one request may.
+    #[error("{0}")]
+    TooCostly(&'static str),
     /// The present state does not allow it.
     #[error("{0}")]
     Conflict(&'static str),
@@ -94,10 +107,13 @@ impl From<Error> for JobError {
             Error::Spool(_) => Self::fault("spool").because(error),
             Error::Json(_)
             | Error::Bundle(_)
+            | Error::Patch(_)
             | Error::Invalid { .. }
             | Error::NotFound
+            | Error::Deleted
             | Error::InsufficientScope
             | Error::Denied { .. }
+            | Error::TooCostly(_)
             | Error::Conflict(_)
             | Error::IntentDead
             | Error::Quota(_)
@@ -123,6 +139,13 @@ impl Error {
     /// An unacceptable value.
     pub fn invalid(field: impl Into<String>, message: impl Into<String>) -> Self {
         Self::Invalid { field: field.into(), message: message.into() }
+    }
+
+    /// Whether something had another version than was said.
+    #[must_use]
+    pub fn is_stale(&self) -> bool {
+        let Self::Bundle(BundleError::Invalid(issues)) = self else { return false };
+        issues.iter().any(|issue| issue.fault == Fault::Stale)
     }
 
     /// Whether stored bytes are lost or spoilt: to ask again does not help.
@@ -174,12 +197,18 @@ impl From<Error> for Problem {
             Error::Neighbour(error) => error.into(),
             Error::Json(error) => Self::new(Slug::MalformedRequest).detail(error.to_string()),
             Error::Bundle(error) => bundle_problem(error),
+            Error::Patch(error @ (PatchError::Json(_) | PatchError::Form)) => {
+                Self::new(Slug::MalformedRequest).detail(error.to_string())
+            }
+            Error::Patch(error) => Self::new(Slug::InvalidInput).detail(error.to_string()),
             Error::Invalid { field, message } => Self::invalid(field, message),
             Error::NotFound => Self::new(Slug::NotFound),
+            Error::Deleted => Self::new(Slug::Deleted),
             Error::InsufficientScope => Self::new(Slug::InsufficientScope),
             Error::Denied { rule } => {
                 Self::new(Slug::Denied).detail(format!("denied by `{rule}`")).reference(rule)
             }
+            Error::TooCostly(why) => Self::new(Slug::InvalidInput).detail(why).reference(TOO_COSTLY),
             Error::Conflict(why) => Self::new(Slug::Conflict).detail(why),
             Error::Integrity { .. } => Self::new(Slug::Integrity),
             Error::IntentDead => {
@@ -225,7 +254,9 @@ pub fn issues_problem(issues: &[Issue]) -> Problem {
     let has = |fault: Fault| issues.iter().any(|issue| issue.fault == fault);
     let slug = match () {
         () if has(Fault::Form) => Slug::InvalidInput,
-        () if has(Fault::Several) => Slug::PreconditionFailed,
+        () if has(Fault::Missing) => Slug::NotFound,
+        () if has(Fault::NotYours) => Slug::Forbidden,
+        () if has(Fault::Several) || has(Fault::Stale) => Slug::PreconditionFailed,
         () if has(Fault::Stays) => Slug::Conflict,
         () => Slug::InvalidInput,
     };

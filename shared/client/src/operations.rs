@@ -240,6 +240,15 @@ operations! {
         fhir_search(r#type) = GET "/fhir/{type}" -> Raw;
         fhir_create(r#type) = POST "/fhir/{type}" -> Raw;
         fhir_read(r#type, id) = GET "/fhir/{type}/{id}" -> Raw;
+        fhir_update(r#type, id) = PUT "/fhir/{type}/{id}" -> Raw;
+        fhir_conditional_update(r#type) = PUT "/fhir/{type}" -> Raw;
+        fhir_validate(r#type) = POST "/fhir/{type}/$validate" -> Raw;
+        fhir_patch(r#type, id) = PATCH "/fhir/{type}/{id}" -> Raw;
+        fhir_delete(r#type, id) = DELETE "/fhir/{type}/{id}" -> ();
+        fhir_conditional_delete(r#type) = DELETE "/fhir/{type}" -> ();
+        fhir_instance_history(r#type, id) = GET "/fhir/{type}/{id}/_history" -> Raw;
+        fhir_type_history(r#type) = GET "/fhir/{type}/_history" -> Raw;
+        fhir_system_history() = GET "/fhir/_history" -> Raw;
         fhir_vread(r#type, id, version) = GET "/fhir/{type}/{id}/_history/{version}" -> Raw;
         list_records() = GET "/v1/records" -> RecordPage;
         create_record() = POST "/v1/records" -> RecordCreated;

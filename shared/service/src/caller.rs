@@ -10,6 +10,7 @@ use hbc_types::Timestamp;
 use hbc_types::account::Role;
 use hbc_types::ids::{AccountId, AgencyId, OperatorId, PatientId, SessionId};
 use hbc_types::problem::Slug;
+use hbc_types::purpose::Purpose;
 use hbc_types::secret::SecretText;
 use hbc_types::wire::token::{AccessClaims, ClientClaims, STEP_UP_SECONDS};
 
@@ -42,6 +43,8 @@ pub struct Caller {
     pub amr: Vec<String>,
     /// Whether the account has a second factor.
     pub second_factor: bool,
+    /// Why an agency asks unless it says something else.
+    pub usual_purpose: Option<Purpose>,
     /// The client that acts for the account, and what it may: only [`Acting`] callers have one.
     pub client: Option<ClientClaims>,
     /// The token itself, to be sent along with calls made on the account's behalf.
@@ -76,6 +79,7 @@ impl Caller {
             auth_time: claims.auth_time,
             amr: claims.amr,
             second_factor: claims.second_factor,
+            usual_purpose: claims.usual_purpose,
             client: claims.client,
             token: SecretText::new(token),
         }

@@ -63,6 +63,7 @@ impl User {
             auth_time: now,
             amr: vec!["pwd".to_owned()],
             second_factor: false,
+            usual_purpose: None,
             client,
         }
     }

@@ -1,6 +1,7 @@
 //! Who an account is and how it stands.
 
 use crate::codes::codes;
+use crate::purpose::Purpose;
 
 codes! {
     /// The kind of an account.
@@ -35,6 +36,18 @@ codes! {
         Government = "government",
         /// An auditor.
         Auditor = "auditor",
+    }
+}
+
+impl AgencyType {
+    /// Why such an agency asks, unless it says something else: SMART's clients cannot.
+    #[must_use]
+    pub const fn usual_purpose(self) -> Option<Purpose> {
+        match self {
+            Self::Doctor | Self::Hospital | Self::Laboratory | Self::Pharmacy => Some(Purpose::Treatment),
+            Self::Insurer => Some(Purpose::Payment),
+            Self::Government | Self::Auditor => None,
+        }
     }
 }
 

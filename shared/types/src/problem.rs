@@ -95,6 +95,8 @@ problems! {
     NotYet = "not_yet", 409, "The ledger's rules do not allow this transaction yet", true;
     /// The first request with this Idempotency-Key is still being worked on.
     InFlight = "in_flight", 409, "The same request is still under way", true;
+    /// The record was deleted: earlier versions may still be there.
+    Deleted = "deleted", 410, "Deleted", false;
     /// The record was erased.
     Erased = "erased", 410, "Erased", false;
     /// An If-Match or similar did not hold.

@@ -22,6 +22,9 @@ fn reads(world: &World) -> Vec<Case> {
         Case::new("storage GET /fhir/{type}", &["Observation"]).query(&format!("patient={alice}")),
         Case::new("storage GET /fhir/{type}/{id}", &["Observation", observation]),
         Case::new("storage GET /fhir/{type}/{id}/_history/{version}", &["Observation", observation, "1"]),
+        Case::new("storage GET /fhir/{type}/{id}/_history", &["Observation", observation]),
+        Case::new("storage GET /fhir/{type}/_history", &["Observation"]).query(&format!("patient={alice}")),
+        Case::new("storage GET /fhir/_history", &[]).query(&format!("patient={alice}")),
         Case::new("storage GET /fhir/Patient/{id}/$everything", &[alice]),
         Case::new("storage GET /v1/records", &[]).query(&format!("patient={alice}")),
         Case::new("storage GET /v1/records/{id}", &[observation]),
@@ -76,6 +79,49 @@ fn writes(world: &World) -> Vec<Case> {
     all.into_iter().chain([directory]).collect()
 }
 
+/// Changes of what alice wrote, after everybody read it.
+fn changes(world: &World) -> Vec<Case> {
+    let (alice, id) = (world.alice.account.as_str(), world.observation.as_str());
+    let with = |member: &str, value: serde_json::Value| {
+        let mut resource = observation(&world.alice);
+        resource[member] = value;
+        resource.to_string()
+    };
+    let identifier = json!([{"system": "urn:changes", "value": "1"}]);
+    let patch = json!([{"op": "replace", "path": "/status", "value": "amended"}]).to_string();
+    let json_patch = "application/json-patch+json";
+    let named = [
+        Case::new("storage PUT /fhir/{type}/{id}", &["Observation", id])
+            .body("application/fhir+json", with("id", id.into())),
+        Case::new("storage PATCH /fhir/{type}/{id}", &["Observation", id]).body(json_patch, patch),
+        Case::new("storage DELETE /fhir/{type}/{id}", &["Observation", id]),
+    ];
+    let met = [
+        Case::new("storage PUT /fhir/{type}", &["Observation"])
+            .query("identifier=urn:changes|1")
+            .body("application/fhir+json", with("identifier", identifier)),
+        Case::new("storage DELETE /fhir/{type}", &["Observation"]).query("identifier=urn:changes|1"),
+    ];
+    // Who may not know of a record is told as if there were none: of a PUT, that ids are given here.
+    let hidden: &[u16] = &[403, 404, 405];
+    let named = named.map(|case| {
+        let case = [&world.bob, &world.otto, &world.pia, &world.operator]
+            .into_iter()
+            .fold(case, |case, stranger| case.stranger(stranger, hidden));
+        case.stranger(&world.dora, &[403]).stranger(&world.device.1, &[401, 403]).rightful(&world.alice)
+    });
+    let met = met.map(|case| {
+        let case = for_strangers(case.header("hbc-patient", alice), world);
+        case.stranger(&world.dora, hidden).stranger(&world.device.1, &[401, 403]).rightful(&world.alice)
+    });
+    let validate = Case::new("storage POST /fhir/{type}/$validate", &["Observation"])
+        .body("application/fhir+json", observation(&world.alice).to_string())
+        .for_everybody("a resource of the caller's own is looked at, and nothing is kept")
+        .rightful(&world.alice)
+        .rightful(&world.dora);
+    met.into_iter().chain(named).chain([validate]).collect()
+}
+
 pub fn cases(world: &World) -> Vec<Case> {
     let mut all = vec![
         Case::new("storage GET /fhir/metadata", &[]),
@@ -83,5 +129,6 @@ pub fn cases(world: &World) -> Vec<Case> {
     ];
     all.extend(reads(world));
     all.extend(writes(world));
+    all.extend(changes(world));
     all
 }

@@ -31,7 +31,7 @@ pub async fn admit(app: &App, who: Who, request: AdmissionRequest) -> Result<Adm
             return Err(Error::invalid(field, "too many"));
         }
     }
-    if request.writes.is_empty() && request.meets.is_empty() {
+    if request.writes.is_empty() && request.meets.is_empty() && request.reads.is_empty() {
         return Err(Error::invalid("writes", "something must be asked for"));
     }
     let (patient, purpose, now) = (request.patient.clone(), request.purpose, app.clock.now());
@@ -61,7 +61,7 @@ async fn look(
         return Ok(None);
     }
     let decided = decided(app, &asked, request, now);
-    let admitted = decided.values().all(Verdict::is_allowed);
+    let admitted = decided.values().all(Verdict::is_allowed) && (!decided.is_empty() || asked.is_known());
     Ok(admitted.then(|| Admission { readable: readable(app, &asked, request, now), receipt: None }))
 }
 
@@ -89,6 +89,10 @@ async fn admit_in(
         denial(app, tx, &frame.occurrence(AccessKind::Denied, &rule, categories)).await?;
         let error = if asked.is_known() { Error::Denied { rule } } else { Error::NotFound };
         return Ok(Outcome::Refused(error));
+    }
+    // Nothing is written for certain: who has nothing to do with the patient learns nothing all the same.
+    if decided.is_empty() && !asked.is_known() {
+        return Ok(Outcome::Refused(Error::NotFound));
     }
     let id = match decided.values().next() {
         Some(verdict) if request.nothing_left => {

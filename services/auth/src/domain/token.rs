@@ -7,6 +7,7 @@ use ed25519_dalek::{SigningKey, VerifyingKey};
 use hbc_client::jwt;
 use hbc_types::account::Role;
 use hbc_types::ids::{AccountId, AppId, PatientId, SessionId};
+use hbc_types::purpose::Purpose;
 use hbc_types::secret::SecretText;
 use hbc_types::wire::token::{
     ACCESS_SECONDS, ACCESS_TYP, AccessClaims, CLIENT_SECONDS, ClientClaims, Jwk, Jwks, fhir_audience,
@@ -82,6 +83,8 @@ pub struct Bearer {
     pub amr: Amr,
     /// Whether the account has a second factor.
     pub second_factor: bool,
+    /// Why it asks unless it says something else.
+    pub usual_purpose: Option<Purpose>,
     /// The client that acts for it.
     pub client: Option<ClientClaims>,
 }
@@ -179,6 +182,7 @@ impl TokenIssuer {
             auth_time: bearer.auth_time.seconds(),
             amr: bearer.amr.names(),
             second_factor: bearer.second_factor,
+            usual_purpose: bearer.usual_purpose,
             client: bearer.client.clone(),
         };
         self.signer.sign(ACCESS_TYP, &claims).map(SecretText::new)
@@ -207,6 +211,7 @@ mod tests {
             auth_time: Timestamp::from_ms(5_000),
             amr: Amr::PasswordAndCode,
             second_factor: true,
+            usual_purpose: None,
             client: None,
         };
         let token = issuer.issue(&bearer, Timestamp::from_ms(9_999), &random).unwrap();

@@ -463,6 +463,7 @@ pub fn tokens(
         auth_time: session.auth_time,
         amr: session.amr,
         second_factor: false,
+        usual_purpose: None,
         client: Some(ClientClaims {
             client_id: OAuthClientId::App(id),
             scope: scope.clone(),

@@ -10,7 +10,6 @@ use hbc_db::{Lock, Tx};
 use hbc_service::Caller;
 use hbc_types::account::{AgencyType, Standing};
 use hbc_types::ids::{AccountId, AgencyId, AppId, ClientId, OAuthClientId, SessionId};
-use hbc_types::purpose::Purpose;
 use hbc_types::scope::{Interaction, Level, Scopes};
 use hbc_types::secret::SecretText;
 use hbc_types::wire::auth::Denial;
@@ -257,11 +256,12 @@ pub async fn grant(app: &App, proof: ClientProof<'_>, scope: Option<&str>) -> Re
         auth_time: now,
         amr: session.amr,
         second_factor: false,
+        usual_purpose: None,
         client: Some(ClientClaims {
             client_id: OAuthClientId::Program(client.id),
             patient: None,
             scope: scope.clone(),
-            purpose: account.agency_type.and_then(purpose_of),
+            purpose: account.agency_type.and_then(AgencyType::usual_purpose),
         }),
     };
     Ok(TokenResponse {
@@ -435,17 +435,6 @@ fn check_times(claims: &AssertionClaims, now: Timestamp) -> Result<(), Error> {
         return Err(Error::InvalidClient("the assertion is of the future: is the clock right?"));
     }
     Ok(())
-}
-
-/// Why an agency's programs ask, unless they say something else: SMART's clients cannot.
-const fn purpose_of(agency_type: AgencyType) -> Option<Purpose> {
-    match agency_type {
-        AgencyType::Doctor | AgencyType::Hospital | AgencyType::Laboratory | AgencyType::Pharmacy => {
-            Some(Purpose::Treatment)
-        }
-        AgencyType::Insurer => Some(Purpose::Payment),
-        AgencyType::Government | AgencyType::Auditor => None,
-    }
 }
 
 fn active(account: &Account) -> Result<(), Error> {

@@ -179,6 +179,7 @@ pub async fn grant(app: &App, proof: ClientProof<'_>, scope: Option<&str>) -> Re
         auth_time: now,
         amr: session.amr,
         second_factor: false,
+        usual_purpose: None,
         client: Some(ClientClaims {
             client_id: OAuthClientId::Device(id),
             patient: None,

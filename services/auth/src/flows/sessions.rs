@@ -6,7 +6,7 @@ use std::time::Duration;
 use hbc_app::jobs::enqueue;
 use hbc_db::Tx;
 use hbc_service::Caller;
-use hbc_types::account::Standing;
+use hbc_types::account::{AgencyType, Standing};
 use hbc_types::ids::{AccountId, OAuthClientId, PasskeyId, SessionId};
 use hbc_types::secret::SecretText;
 use hbc_types::wire::auth::{Denial, SessionView, SteppedUp, Tokens};
@@ -131,6 +131,7 @@ fn access_token(
         auth_time: session.auth_time,
         amr: session.amr,
         second_factor: account.second_factor_at.is_some(),
+        usual_purpose: account.agency_type.and_then(AgencyType::usual_purpose),
         client: None,
     };
     Ok(app.issuer.issue(&bearer, now, &app.random)?)

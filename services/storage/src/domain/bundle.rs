@@ -11,6 +11,7 @@ mod plan;
 
 use std::collections::BTreeSet;
 
+use hbc_types::Digest;
 use hbc_types::classify;
 use hbc_types::ids::PatientId;
 use hbc_types::labels::Category;
@@ -27,7 +28,7 @@ use crate::domain::subjects::References;
 use crate::domain::validation;
 use hbc_types::json::{JsonError, Kind, Node};
 
-pub use plan::{Draft, Known, Outcome, Plan, Setting, check_form, plan};
+pub use plan::{Draft, Known, NOT_YOURS, Outcome, Plan, Present, Setting, check_form, plan};
 
 /// Entries of one bundle at most.
 pub const MAX_ENTRIES: usize = 10_000;
@@ -67,15 +68,54 @@ pub enum BundleKind {
     Transaction,
 }
 
-/// One entry that wants a resource created.
+/// One entry that wants something done.
 #[derive(Debug)]
 pub struct Entry {
+    /// Where it stands, as FHIRPath.
+    pub place: String,
     /// The name under which other entries refer to it, in one spelling.
     pub full_url: Option<String>,
-    /// The resource, or what is wrong with the entry.
-    pub resource: Result<Resource, Vec<Issue>>,
-    /// Create it only if nothing matches.
-    pub condition: Option<Criteria>,
+    /// What is to be done, or what is wrong with the entry.
+    pub content: Result<Content, Vec<Issue>>,
+}
+
+/// What an entry wants done.
+#[derive(Debug)]
+pub enum Content {
+    /// A resource is created; under a condition, only if nothing meets it.
+    Create(Box<Resource>, Option<Criteria>),
+    /// A resource takes the place of what is there.
+    Update(Box<Resource>, Aim),
+    /// What is there is deleted.
+    Delete(Aim),
+}
+
+impl Content {
+    /// A resource of `body` in the place of what is there: whether it is that already, its digest tells.
+    fn update(mut resource: Resource, aim: Aim, body: &[u8]) -> Self {
+        resource.digest = body.get(resource.received.clone()).map(Digest::of);
+        Self::Update(Box::new(resource), aim)
+    }
+}
+
+/// What an entry changes.
+#[derive(Clone, Debug)]
+pub struct Aim {
+    /// Its type.
+    pub kind: String,
+    /// Which of that type.
+    pub which: Which,
+    /// The version that it must have (`If-Match`).
+    pub version: Option<u32>,
+}
+
+/// How an entry names what it changes.
+#[derive(Clone, Debug)]
+pub enum Which {
+    /// By the id under which FHIR knows it.
+    Id(String),
+    /// By what it meets.
+    Meeting(Criteria),
 }
 
 /// A bundle that was read.
@@ -139,16 +179,34 @@ impl Bundle {
     ) -> Result<Self, BundleError> {
         let kind = node.get_text("resourceType").unwrap_or("Resource");
         let resource = read_resource(body, node, bases, kind)?;
-        let entry = Entry { full_url: None, resource, condition };
+        Self::alone(kind, resource.map(|resource| Content::Create(Box::new(resource), condition)))
+    }
+
+    /// One resource in the place of what is there, as a bundle of one entry.
+    pub fn update(body: &[u8], node: &Node<'_>, aim: Aim, bases: &Bases) -> Result<Self, BundleError> {
+        let place = aim.kind.clone();
+        let resource = read_resource(body, node, bases, &place)?;
+        Self::alone(&place, resource.map(|resource| Content::update(resource, aim, body)))
+    }
+
+    /// A deletion, as a bundle of one entry.
+    pub fn delete(aim: Aim) -> Result<Self, BundleError> {
+        let place = aim.kind.clone();
+        Self::alone(&place, Ok(Content::Delete(aim)))
+    }
+
+    fn alone(place: &str, content: Result<Content, Vec<Issue>>) -> Result<Self, BundleError> {
+        let entry = Entry { place: place.to_owned(), full_url: None, content };
         Self::of(BundleKind::Transaction, vec![entry])
     }
 }
 
 impl Bundle {
-    /// The one account of which its resources are, where all that name a Patient of an account name the same.
+    /// The one account of which its resources are, where all that name a Patient of an account name the same; the directory, where
+    /// all are of its types.
     #[must_use]
     pub fn account(&self) -> Option<PatientId> {
-        let resources = self.entries.iter().filter_map(|entry| entry.resource.as_ref().ok());
+        let resources = self.entries.iter().filter_map(Entry::resource);
         let subjects = resources.flat_map(|resource| &resource.references.all).filter(|found| found.subject);
         let accounts: BTreeSet<PatientId> = subjects
             .filter_map(|found| match &found.target {
@@ -157,7 +215,16 @@ impl Bundle {
             })
             .collect();
         let mut accounts = accounts.into_iter().filter(|account| !account.is_directory());
-        accounts.next().filter(|_one| accounts.next().is_none())
+        match accounts.next() {
+            Some(account) => accounts.next().is_none().then_some(account),
+            None => self.is_of_directory().then(PatientId::directory),
+        }
+    }
+
+    fn is_of_directory(&self) -> bool {
+        let mut resources = self.entries.iter().filter_map(Entry::resource).peekable();
+        resources.peek().is_some()
+            && resources.all(|resource| resource.labels.category == Category::Directory)
     }
 }
 
@@ -174,8 +241,8 @@ pub fn only_creates(node: &Node<'_>, may: impl Fn(&str) -> bool) -> bool {
 fn criteria(entries: &[Entry]) -> BTreeSet<Criteria> {
     let mut wanted = BTreeSet::new();
     for entry in entries {
-        wanted.extend(entry.condition.clone());
-        let Ok(resource) = &entry.resource else { continue };
+        wanted.extend(entry.condition().cloned());
+        let Some(resource) = entry.resource() else { continue };
         let References { all, logical, inner, .. } = &resource.references;
         wanted.extend(all.iter().filter_map(|found| Criteria::of_reference(&found.target)));
         wanted.extend(logical.iter().map(|found| Criteria::of_patient(&found.identifier)));
@@ -195,8 +262,10 @@ pub struct Asks {
     pub writes: BTreeSet<Labels>,
     /// Label sets of entries that may exist already.
     pub meets: BTreeSet<Labels>,
-    /// Categories of what conditions, identifiers and references may meet.
+    /// Categories of what conditions, identifiers and references may meet, and of what is changed.
     pub looked_up: BTreeSet<Category>,
+    /// Whether anything that is there is changed.
+    pub changes: bool,
 }
 
 impl Asks {
@@ -206,14 +275,26 @@ impl Asks {
         let mut asks = Self { looked_up: BTreeSet::from([Category::Demographics]), ..Self::default() };
         let mut public = BTreeSet::new();
         for entry in &bundle.entries {
-            let Ok(resource) = &entry.resource else { continue };
-            match (&entry.condition, resource.labels.category) {
-                // What anybody in good standing may read; if it must be created, the data keys decide.
-                (Some(_), Category::Directory) => &mut public,
-                (None, _) if resource.kind != "Patient" => &mut asks.writes,
-                _ => &mut asks.meets,
+            if let Some(aim) = entry.aim() {
+                asks.changes = true;
+                asks.looked_up.extend(classify::type_categories(&aim.kind));
             }
-            .insert(resource.labels);
+            match &entry.content {
+                Ok(Content::Create(resource, condition)) => {
+                    match (condition, resource.labels.category) {
+                        // What anybody in good standing may read; if it must be created, the data keys decide.
+                        (Some(_), Category::Directory) => &mut public,
+                        (None, _) if resource.kind != "Patient" => &mut asks.writes,
+                        _ => &mut asks.meets,
+                    }
+                    .insert(resource.labels);
+                }
+                Ok(Content::Update(resource, _)) => {
+                    asks.writes.insert(resource.labels);
+                }
+                // Of which labels that is which goes is known only when it is found: the data keys decide.
+                Ok(Content::Delete(_)) | Err(_) => {}
+            }
         }
         if asks.writes.is_empty() && asks.meets.is_empty() {
             asks.meets = public;
@@ -254,41 +335,137 @@ fn read_resource(
 }
 
 impl Entry {
+    /// The resource in it, if there is one and it is valid.
+    #[must_use]
+    pub fn resource(&self) -> Option<&Resource> {
+        match &self.content {
+            Ok(Content::Create(resource, _) | Content::Update(resource, _)) => Some(resource),
+            Ok(Content::Delete(_)) | Err(_) => None,
+        }
+    }
+
+    /// What it changes, if it changes what is there.
+    #[must_use]
+    pub fn aim(&self) -> Option<&Aim> {
+        match &self.content {
+            Ok(Content::Update(_, aim) | Content::Delete(aim)) => Some(aim),
+            Ok(Content::Create(..)) | Err(_) => None,
+        }
+    }
+
+    /// The condition by which it finds what is there.
+    #[must_use]
+    pub fn condition(&self) -> Option<&Criteria> {
+        match &self.content {
+            Ok(Content::Create(_, condition)) => condition.as_ref(),
+            Ok(Content::Update(_, aim) | Content::Delete(aim)) => match &aim.which {
+                Which::Meeting(criteria) => Some(criteria),
+                Which::Id(_) => None,
+            },
+            Err(_) => None,
+        }
+    }
+
     /// Reads an entry, which stands at `place`.
     fn read(body: &[u8], node: &Node<'_>, bases: &Bases, place: &str) -> Result<Self, BundleError> {
         let full_url = node.get_text("fullUrl").map(|url| {
             // Whatever it is, it is a name: one that is no reference stands for itself.
             Target::parse(url, bases).key().unwrap_or_else(|| url.to_owned())
         });
-        let refused = |expression: &str, message: &str| Self {
-            full_url: full_url.clone(),
-            resource: Err(one_issue(format!("{place}.{expression}"), message)),
-            condition: None,
+        let content = match Request::read(node, place) {
+            Ok(request) => request.content(body, node, bases, place)?,
+            Err(issues) => Err(issues),
         };
-        let Some(request) = node.get("request") else { return Ok(refused("request", "is required")) };
-        if request.get_text("method") != Some("POST") {
-            return Ok(refused("request.method", "only `POST` is taken"));
-        }
-        let Some(resource) = node.get("resource") else { return Ok(refused("resource", "is required")) };
-        let kind = resource.get_text("resourceType").unwrap_or_default();
-        if request.get_text("url") != Some(kind) {
-            return Ok(refused("request.url", "must be the type of the resource"));
-        }
-        let condition = match request.get_text("ifNoneExist") {
-            Some(query) => match Criteria::parse(kind, query) {
-                Some(criteria) => Some(criteria),
-                None => {
-                    return Ok(refused("request.ifNoneExist", criteria::FORM));
-                }
-            },
-            None => None,
-        };
-        Ok(Self {
-            full_url,
-            resource: read_resource(body, resource, bases, &format!("{place}.resource"))?,
-            condition,
-        })
+        Ok(Self { place: place.to_owned(), full_url, content })
     }
+}
+
+/// What an entry's `request` asks for.
+enum Request {
+    Create(Option<Criteria>),
+    Update(Aim),
+    Delete(Aim),
+}
+
+impl Request {
+    fn read(node: &Node<'_>, place: &str) -> Result<Self, Vec<Issue>> {
+        let refused =
+            |expression: &str, message: &str| one_issue(format!("{place}.{expression}"), message.to_owned());
+        let request = node.get("request").ok_or_else(|| refused("request", "is required"))?;
+        let kind = node.get("resource").and_then(|resource| resource.get_text("resourceType"));
+        let url = request.get_text("url").unwrap_or_default();
+        match request.get_text("method") {
+            Some("POST") => {
+                let kind = kind.ok_or_else(|| refused("resource", "is required"))?;
+                if url != kind {
+                    return Err(refused("request.url", "must be the type of the resource"));
+                }
+                let condition = request.get_text("ifNoneExist").map(|query| {
+                    let form = || refused("request.ifNoneExist", criteria::FORM);
+                    Criteria::parse(kind, query).ok_or_else(form)
+                });
+                Ok(Self::Create(condition.transpose()?))
+            }
+            Some("PUT") => {
+                let aim = aim(url, request, refused)?;
+                if kind != Some(aim.kind.as_str()) {
+                    return Err(refused("request.url", "must name a resource of the type that is sent"));
+                }
+                Ok(Self::Update(aim))
+            }
+            Some("DELETE") => Ok(Self::Delete(aim(url, request, refused)?)),
+            _ => Err(refused("request.method", "must be `POST`, `PUT` or `DELETE`")),
+        }
+    }
+
+    fn content(
+        self,
+        body: &[u8],
+        node: &Node<'_>,
+        bases: &Bases,
+        place: &str,
+    ) -> Result<Result<Content, Vec<Issue>>, BundleError> {
+        let place = format!("{place}.resource");
+        let resource = match (node.get("resource"), &self) {
+            (_, Self::Delete(aim)) => return Ok(Ok(Content::Delete(aim.clone()))),
+            (None, _) => return Ok(Err(one_issue(place, "is required"))),
+            (Some(resource), _) => read_resource(body, resource, bases, &place)?,
+        };
+        Ok(resource.map(|resource| match self {
+            Self::Create(condition) => Content::Create(Box::new(resource), condition),
+            Self::Update(aim) | Self::Delete(aim) => Content::update(resource, aim, body),
+        }))
+    }
+}
+
+/// What `Type/id` or `Type?identifier=…` names.
+fn aim(url: &str, request: &Node<'_>, refused: impl Fn(&str, &str) -> Vec<Issue>) -> Result<Aim, Vec<Issue>> {
+    let known = |kind: &str| classify::type_category(kind).is_some();
+    let version = match request.get_text("ifMatch") {
+        None => None,
+        Some(tag) => {
+            let form = || refused("request.ifMatch", "must be a version as `W/\"1\"`");
+            Some(version_of(tag).ok_or_else(form)?)
+        }
+    };
+    if let Some((kind, query)) = url.split_once('?') {
+        let criteria = Criteria::parse(kind, query).ok_or_else(|| refused("request.url", criteria::FORM))?;
+        return Ok(Aim { kind: kind.to_owned(), which: Which::Meeting(criteria), version });
+    }
+    match url.split_once('/') {
+        Some((kind, id)) if known(kind) && !id.is_empty() && !id.contains('/') => {
+            Ok(Aim { kind: kind.to_owned(), which: Which::Id(id.to_owned()), version })
+        }
+        _ => Err(refused("request.url", "must be `Type/id` or `Type?identifier=…`")),
+    }
+}
+
+/// The version that an entity tag of FHIR names: `W/"1"`.
+#[must_use]
+pub fn version_of(tag: &str) -> Option<u32> {
+    let tag = tag.trim();
+    let quoted = tag.strip_prefix("W/").unwrap_or(tag);
+    quoted.strip_prefix('"')?.strip_suffix('"')?.parse().ok().filter(|version| *version > 0)
 }
 
 #[cfg(test)]

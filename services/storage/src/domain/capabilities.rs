@@ -29,19 +29,30 @@ fn capability_statement(authorization: &AuthorizationServer) -> Value {
         {"name": "patient", "type": "reference"}, {"name": "category", "type": "token"},
         {"name": "date", "type": "date"},
     ]);
-    let interactions =
-        json!([{"code": "create"}, {"code": "read"}, {"code": "vread"}, {"code": "search-type"}]);
+    let codes = [
+        "create",
+        "read",
+        "vread",
+        "update",
+        "patch",
+        "delete",
+        "history-instance",
+        "history-type",
+        "search-type",
+    ];
+    let interactions: Vec<Value> = codes.iter().map(|code| json!({"code": code})).collect();
     let resources: Vec<Value> = classify::TYPES
         .iter()
         .map(|(name, _)| {
-            let mut resource = json!({"type": name, "interaction": interactions, "versioning": "versioned",
-                "conditionalCreate": true, "searchParam": parameters});
-            if let (Value::Object(members), "Patient") = (&mut resource, *name) {
+            let validate = "http://hl7.org/fhir/OperationDefinition/Resource-validate";
+            let mut operations = vec![json!({"name": "validate", "definition": validate})];
+            if *name == "Patient" {
                 let everything = "http://hl7.org/fhir/OperationDefinition/Patient-everything";
-                let operation = json!([{"name": "everything", "definition": everything}]);
-                members.insert("operation".to_owned(), operation);
+                operations.push(json!({"name": "everything", "definition": everything}));
             }
-            resource
+            json!({"type": name, "interaction": interactions, "operation": operations, "versioning": "versioned",
+                "readHistory": true, "updateCreate": false, "conditionalCreate": true, "conditionalRead": "full-support",
+                "conditionalUpdate": true, "conditionalDelete": "single", "searchParam": parameters})
         })
         .collect();
     json!({
@@ -53,11 +64,12 @@ fn capability_statement(authorization: &AuthorizationServer) -> Value {
         "implementation": {"description": "HBC: records that the patient decides about"},
         "fhirVersion": "4.0.1",
         "format": ["application/fhir+json"],
+        "patchFormat": ["application/json-patch+json"],
         "rest": [{
             "mode": "server",
             "security": security(authorization),
             "resource": resources,
-            "interaction": [{"code": "transaction"}, {"code": "batch"}],
+            "interaction": [{"code": "transaction"}, {"code": "batch"}, {"code": "history-system"}],
         }],
     })
 }

@@ -66,10 +66,16 @@ impl Criteria {
         }
     }
 
+    /// What has this identifier.
+    #[must_use]
+    pub fn identified(kind: &str, identifier: &Identifier) -> Self {
+        Self { kind: kind.to_owned(), any: vec![Sought::Exact(identifier.clone())] }
+    }
+
     /// A Patient with this identifier.
     #[must_use]
     pub fn of_patient(identifier: &Identifier) -> Self {
-        Self { kind: "Patient".to_owned(), any: vec![Sought::Exact(identifier.clone())] }
+        Self::identified("Patient", identifier)
     }
 
     /// The one identifier that it names, if it names one.
@@ -116,7 +122,7 @@ fn sought(text: &str) -> Option<Sought> {
 }
 
 /// The parts between separators that no backslash escapes.
-fn split(text: &str, separator: char) -> impl Iterator<Item = &str> {
+pub fn split(text: &str, separator: char) -> impl Iterator<Item = &str> {
     let mut escaped = false;
     text.split(move |c: char| {
         let splits = c == separator && !escaped;
@@ -126,7 +132,8 @@ fn split(text: &str, separator: char) -> impl Iterator<Item = &str> {
 }
 
 /// Without its backslashes; nothing if one escapes nothing.
-fn unescape(text: &str) -> Option<String> {
+#[must_use]
+pub fn unescape(text: &str) -> Option<String> {
     let mut plain = String::with_capacity(text.len());
     let mut characters = text.chars();
     while let Some(c) = characters.next() {

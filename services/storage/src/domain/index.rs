@@ -6,11 +6,13 @@
 //!   plaintext) under AES-256-GCM, with every clear column as additional data: a label or a number that was changed
 //!   by hand in the database no longer opens.
 //!
-//! Why: decision 0060.
+//! - Facts: what a record says to searches, under a third key, bound to the record and its version.
+//!
+//! Why: decision 0060, and decision 0137 for the facts.
 
 use aes_gcm::aead::{Aead, KeyInit, Payload};
 use aes_gcm::{Aes256Gcm, Nonce};
-use hbc_types::ids::{AccountId, PatientId};
+use hbc_types::ids::{AccountId, PatientId, RecordId};
 use hbc_types::labels::Sensitivity;
 use hbc_types::saved::SavedAnswer;
 use hbc_types::secret::{Bytes, Key32};
@@ -23,11 +25,17 @@ use sha2::Sha256;
 use zeroize::Zeroizing;
 
 use crate::domain::moment::Span;
+use crate::domain::plaintext::bucket;
 
 const NONCE: usize = 12;
+/// Bytes of the length that stands before facts.
+const LENGTH: usize = 4;
 
 /// How records are indexed now. One that was indexed in an earlier way is brought up to date when it is read.
-pub const VERSION: u32 = 1;
+pub const VERSION: u32 = 2;
+
+/// From this way on, the days of a record say where its period is open.
+pub const DATED: u32 = 1;
 
 /// A keyed hash of a value, 32 hex digits.
 pub type Token = String;
@@ -42,6 +50,7 @@ pub struct RowError;
 pub struct IndexKey {
     tokens: Key32,
     rows: Aes256Gcm,
+    facts: Aes256Gcm,
 }
 
 impl std::fmt::Debug for IndexKey {
@@ -80,19 +89,28 @@ pub struct RowSecret {
     /// When what it tells of happened, to the instant.
     #[serde(rename = "w", default, skip_serializing_if = "Option::is_none")]
     pub when: Option<Span>,
+    /// Whether this version says that the record is deleted.
+    #[serde(rename = "d", default, skip_serializing_if = "std::ops::Not::not")]
+    pub deleted: bool,
 }
 
 impl IndexKey {
-    /// Derives the two keys in use from the configured one.
+    /// Derives the three keys in use from the configured one.
     #[must_use]
     pub fn new(key: &Key32) -> Self {
         let hkdf = Hkdf::<Sha256>::new(None, key.expose());
         let mut tokens = Zeroizing::new([0; 32]);
         let mut rows = Zeroizing::new([0; 32]);
+        let mut facts = Zeroizing::new([0; 32]);
         // 32 bytes are always a valid length for HKDF-SHA-256.
         let _always = hkdf.expand(b"hbc/storage-index/v1", &mut *tokens);
         let _always = hkdf.expand(b"hbc/storage-rows/v1", &mut *rows);
-        Self { tokens: Key32::new(*tokens), rows: Aes256Gcm::new(&(*rows).into()) }
+        let _always = hkdf.expand(b"hbc/storage-facts/v1", &mut *facts);
+        Self {
+            tokens: Key32::new(*tokens),
+            rows: Aes256Gcm::new(&(*rows).into()),
+            facts: Aes256Gcm::new(&(*facts).into()),
+        }
     }
 
     /// The token of a value in a field.
@@ -212,6 +230,47 @@ impl IndexKey {
         Ok([nonce.as_slice(), &encrypted].concat())
     }
 
+    /// Encrypts what a record version says to searches. It is filled up to a size bucket, so that its length tells little.
+    pub fn encrypt_facts(
+        &self,
+        record: &RecordId,
+        version: u32,
+        facts: &[u8],
+        random: &Random,
+    ) -> Result<Vec<u8>, RowError> {
+        let length = u32::try_from(facts.len()).map_err(|_range| RowError)?;
+        let mut plain = Zeroizing::new(Vec::with_capacity(bucket(facts.len() + LENGTH)));
+        plain.extend_from_slice(&length.to_be_bytes());
+        plain.extend_from_slice(facts);
+        plain.resize(bucket(facts.len() + LENGTH), 0);
+        let (nonce, bound) = (random.bytes::<NONCE>(), facts_bound(record, version));
+        let payload = Payload { msg: &plain, aad: &bound };
+        let encrypted = self.facts.encrypt(&Nonce::from(nonce), payload).map_err(|_aead| RowError)?;
+        Ok([nonce.as_slice(), &encrypted].concat())
+    }
+
+    /// Opens what [`Self::encrypt_facts`] made for the same version of the same record.
+    pub fn open_facts(
+        &self,
+        record: &RecordId,
+        version: u32,
+        encrypted: &[u8],
+    ) -> Result<Zeroizing<Vec<u8>>, RowError> {
+        let (nonce, encrypted) = encrypted.split_first_chunk::<NONCE>().ok_or(RowError)?;
+        let bound = facts_bound(record, version);
+        let payload = Payload { msg: encrypted, aad: &bound };
+        let plain = self.facts.decrypt(&Nonce::from(*nonce), payload).map_err(|_aead| RowError)?;
+        let mut plain = Zeroizing::new(plain);
+        let (length, facts) = plain.split_first_chunk::<LENGTH>().ok_or(RowError)?;
+        let length = usize::try_from(u32::from_be_bytes(*length)).map_err(|_range| RowError)?;
+        if length > facts.len() {
+            return Err(RowError);
+        }
+        plain.drain(..LENGTH);
+        plain.truncate(length);
+        Ok(plain)
+    }
+
     /// An answer as it is kept: its place and body may name the account, which storage's database does not know.
     pub fn hide_answer(&self, answer: &SavedAnswer, random: &Random) -> Result<SavedAnswer, RowError> {
         let SavedAnswer { id, fingerprint, status, headers, body, saved_at } = answer;
@@ -248,6 +307,11 @@ impl IndexKey {
         let plain = self.rows.decrypt(&Nonce::from(*nonce), payload).map_err(|_aead| RowError)?;
         serde_json::from_slice(&Zeroizing::new(plain)).map_err(|_json| RowError)
     }
+}
+
+/// Whose facts they are.
+fn facts_bound(record: &RecordId, version: u32) -> Vec<u8> {
+    hash::aad("hbc/storage-facts/v1", &[record.as_str().as_bytes(), &version.to_be_bytes()])
 }
 
 /// What an answer is kept for.
@@ -318,6 +382,20 @@ mod tests {
         assert!(key.show_answer(&SavedAnswer { id: Digest::of(b"other"), ..kept.clone() }).is_err());
         assert!(key.show_answer(&SavedAnswer { status: 200, ..kept }).is_err());
         assert!(key.show_answer(&answer).is_err(), "another hand's");
+    }
+
+    #[test]
+    fn facts_open_for_their_own_version_alone_and_lengths_tell_little() {
+        let (key, random) = (key(), Random::seeded(3));
+        let (one, other) = (RecordId::random(&random), RecordId::random(&random));
+        let kept = key.encrypt_facts(&one, 1, b"{}", &random).unwrap();
+        assert_eq!(key.open_facts(&one, 1, &kept).unwrap().as_slice(), b"{}");
+        assert_eq!(kept.len(), key.encrypt_facts(&one, 1, &[b'x'; 500], &random).unwrap().len());
+        assert!(key.open_facts(&other, 1, &kept).is_err() && key.open_facts(&one, 2, &kept).is_err());
+        let mut changed = kept.clone();
+        *changed.last_mut().unwrap() ^= 1;
+        assert!(key.open_facts(&one, 1, &changed).is_err() && key.open_facts(&one, 1, &kept[..20]).is_err());
+        assert!(!kept.windows(2).any(|pair| pair == b"{}"), "by chance once in many runs of other seeds");
     }
 
     #[test]

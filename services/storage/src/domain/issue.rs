@@ -55,6 +55,12 @@ pub enum Fault {
     Several,
     /// Another version of it is there, and it stays.
     Stays,
+    /// There is nothing that could be changed, as far as the caller may know.
+    Missing,
+    /// It is there, and others than the caller may change it.
+    NotYours,
+    /// It has another version than was said.
+    Stale,
 }
 
 impl Issue {

@@ -47,7 +47,7 @@ pub struct Resource {
     pub codes: Vec<(String, String)>,
     /// Its labels.
     pub labels: Labels,
-    /// SHA-256 of its bytes, of a Patient: whether it is the one that is there already is told by it.
+    /// SHA-256 of its bytes, of a Patient and of an update: whether it is what is there already is told by it.
     pub digest: Option<Digest>,
     /// Its clinical days.
     pub days: Option<Days>,

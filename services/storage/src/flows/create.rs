@@ -19,7 +19,8 @@ use hbc_types::wire::access::{AdmissionRequest, Labels};
 use crate::app::{App, blocking};
 use crate::domain::author::Author;
 use crate::domain::bundle::{
-    Asks, Bundle, Draft, Known, Outcome, Plan, Setting, check_form, only_creates, plan,
+    Aim, Asks, Bundle, Draft, Entry, Known, Outcome, Plan, Present, Setting, Which, check_form, only_creates,
+    plan,
 };
 use crate::domain::criteria::Criteria;
 use crate::domain::readable::{Readable, every_sensitivity};
@@ -27,7 +28,7 @@ use crate::domain::reference::Bases;
 use crate::domain::resource::fhir_id;
 use crate::error::Error;
 use crate::flows::upload::{self, Stored, Upload};
-use crate::store::TrustedRow;
+use crate::store::{StoredRecord, TrustedRow};
 use hbc_types::json;
 
 /// How often an upload is planned anew because a conflicting request created one of its conditional records first.
@@ -47,28 +48,54 @@ pub struct Created {
     pub account: PatientId,
     /// When.
     pub now: Timestamp,
-    /// When those that existed were written.
-    pub existing: HashMap<RecordId, Timestamp>,
+    /// When those that existed were written, and in which version.
+    pub existing: HashMap<RecordId, (Timestamp, u32)>,
     /// The applied form, where one resource was written.
     pub applied: Option<Bytes>,
 }
 
+/// What became of an entry's record.
+#[derive(Clone, Copy, Debug)]
+pub struct Found<'c> {
+    /// Its type.
+    pub kind: &'c str,
+    /// The id that FHIR knows it by.
+    pub id: &'c str,
+    /// Its version.
+    pub version: u32,
+    /// Whether this request wrote it.
+    pub new: bool,
+    /// Whether it is deleted.
+    pub deleted: bool,
+    /// When this version was written.
+    pub at: Timestamp,
+}
+
 impl Created {
-    /// The record of an outcome, by its type and the id that FHIR knows it by, with whether it was written now, and when it was
-    /// written.
+    /// The record of an outcome.
     #[must_use]
-    pub fn record<'a>(&'a self, outcome: &'a Outcome) -> Option<(&'a str, &'a str, bool, Timestamp)> {
-        let (kind, id, new, at) = match outcome {
+    pub fn record<'a>(&'a self, outcome: &'a Outcome) -> Option<Found<'a>> {
+        let found = |kind: &'a str, id: &'a RecordId, version| Found {
+            kind,
+            id: fhir_id(kind, id, &self.account),
+            version,
+            new: false,
+            deleted: false,
+            at: self.now,
+        };
+        match outcome {
             Outcome::Created(index) => {
-                self.stored.get(*index).map(|stored| (stored.kind.as_str(), &stored.id, true, self.now))?
+                let stored = self.stored.get(*index)?;
+                let written = found(&stored.kind, &stored.id, stored.version);
+                Some(Found { new: true, deleted: stored.deleted, ..written })
             }
             Outcome::Existing { kind, id } => {
                 // One that stands for another entry of this request is written now.
-                (kind.as_str(), id, false, self.existing.get(id).copied().unwrap_or(self.now))
+                let (at, version) = self.existing.get(id).copied().unwrap_or((self.now, 1));
+                Some(Found { at, ..found(kind, id, version) })
             }
-            Outcome::Refused(_) => return None,
-        };
-        Some((kind, fhir_id(kind, id, &self.account), new, at))
+            Outcome::Gone | Outcome::Refused(_) => None,
+        }
     }
 }
 
@@ -118,6 +145,21 @@ pub async fn read_single(
     .await
 }
 
+/// Reads one resource that takes the place of what is there.
+pub async fn read_update(app: &App, body: Bytes, bases: Bases, aim: Aim) -> Result<Bundle, Error> {
+    let _turn = app.parsing.turn(None, body.len() as u64).await;
+    blocking(move || {
+        let node = json::parse(&body)?;
+        if node.get_text("resourceType") != Some(aim.kind.as_str()) {
+            return Err(Error::invalid("resourceType", format!("must be `{}`", aim.kind)));
+        }
+        let bundle = Bundle::update(&body, &node, aim, &bases)?;
+        check_form(&bundle)?;
+        Ok(bundle)
+    })
+    .await
+}
+
 /// What access-policy gave leave for.
 #[derive(Clone, Debug)]
 pub struct Leave {
@@ -128,7 +170,7 @@ pub struct Leave {
 impl Leave {
     /// Of nothing: no entry is valid, so there is nothing to look up.
     fn is_empty(&self) -> bool {
-        self.asks.writes.is_empty() && self.asks.meets.is_empty()
+        self.asks.writes.is_empty() && self.asks.meets.is_empty() && !self.asks.changes
     }
 }
 
@@ -180,7 +222,8 @@ pub async fn create(
         let planned = {
             let (bundle, random) = (Arc::clone(&bundle), app.random.clone());
             let by_operator = matches!(author.caller, AccountId::Operator(_));
-            let setting = Setting { account: author.account.clone(), by_operator, now };
+            let by_patient = author.caller == AccountId::Patient(author.account.clone());
+            let setting = Setting { account: author.account.clone(), by_operator, by_patient, now };
             blocking(move || plan(&bundle, &known, &setting, || RecordId::random(&random))).await
         };
         if !leave.is_empty() && planned.as_ref().map_or(true, |plan| plan.drafts.is_empty()) {
@@ -188,8 +231,8 @@ pub async fn create(
             ask(app, author, leave.asks.clone(), true).await?;
         }
         let Plan { drafts, outcomes } = planned?;
-        let applied = match drafts.as_slice() {
-            [only] => applied(body, only),
+        let applied = match (outcomes.as_slice(), drafts.last()) {
+            ([_], Some(written)) if !written.deleted => applied(body, written),
             _ => None,
         };
         let existing = written_before(app, &outcomes).await?;
@@ -220,16 +263,20 @@ pub async fn create(
 }
 
 /// When the records that outcomes found were written.
-async fn written_before(app: &App, outcomes: &[Outcome]) -> Result<HashMap<RecordId, Timestamp>, Error> {
+async fn written_before(
+    app: &App,
+    outcomes: &[Outcome],
+) -> Result<HashMap<RecordId, (Timestamp, u32)>, Error> {
     let existing = outcomes.iter().filter_map(|outcome| match outcome {
         Outcome::Existing { id, .. } => Some(id.clone()),
-        Outcome::Created(_) | Outcome::Refused(_) => None,
+        Outcome::Created(_) | Outcome::Gone | Outcome::Refused(_) => None,
     });
     let mut ids: Vec<RecordId> = existing.collect();
     ids.sort();
     ids.dedup();
     let stored = app.store.records(&ids).await?;
-    Ok(stored.into_iter().map(|stored| (stored.row.id, stored.row.created_at)).collect())
+    let written = |stored: StoredRecord| (stored.row.id, (stored.row.created_at, stored.row.version));
+    Ok(stored.into_iter().map(written).collect())
 }
 
 fn applied(body: &Bytes, draft: &Draft) -> Option<Bytes> {
@@ -314,10 +361,7 @@ async fn look_up(app: &App, author: &Author, bundle: &Bundle, readable: &Readabl
     let patient_hidden = !account.is_directory()
         && patient.as_ref().map_or(!readable.covers_all(normal), |patient| !open.contains(patient));
     let patient = patient.filter(|_| !patient_hidden);
-    let sent = bundle
-        .entries
-        .iter()
-        .any(|entry| entry.resource.as_ref().is_ok_and(|resource| resource.kind == "Patient"));
+    let sent = bundle.entries.iter().filter_map(Entry::resource).any(|resource| resource.kind == "Patient");
     let patient_received = match patient.as_ref().filter(|_| sent) {
         Some(patient) => app.store.record(patient, None).await?,
         None => None,
@@ -326,7 +370,67 @@ async fn look_up(app: &App, author: &Author, bundle: &Bundle, readable: &Readabl
         Some(stored) => Some(TrustedRow::open(&app.index, stored)?.secret.received),
         None => None,
     };
-    Ok(Known { matches, crowded, patient, patient_received, patient_hidden })
+    let present = present(app, author, bundle, readable, (&matches, patient.as_ref())).await?;
+    Ok(Known { matches, crowded, patient, patient_received, patient_hidden, present })
+}
+
+/// What entries change, by the names that they give it, as far as the author may know of it.
+async fn present(
+    app: &App,
+    author: &Author,
+    bundle: &Bundle,
+    readable: &Readable,
+    (matches, patient): (&HashMap<Criteria, Vec<RecordId>>, Option<&RecordId>),
+) -> Result<HashMap<String, Present>, Error> {
+    let mut named: Vec<(String, RecordId)> = Vec::new();
+    for aim in bundle.entries.iter().filter_map(Entry::aim) {
+        match &aim.which {
+            Which::Id(id) if aim.kind == "Patient" && id == author.account.as_str() => {
+                named.extend(patient.map(|record| (format!("Patient/{id}"), record.clone())));
+            }
+            Which::Id(id) => {
+                named.extend(RecordId::parse(id).ok().map(|record| (format!("{}/{id}", aim.kind), record)));
+            }
+            Which::Meeting(criteria) => {
+                let met = matches.get(criteria).into_iter().flatten();
+                named.extend(met.map(|record| (format!("{}/{record}", aim.kind), record.clone())));
+            }
+        }
+    }
+    let mut present = HashMap::new();
+    for (name, id) in named {
+        let versions = app.store.versions(&id).await?;
+        let mut versions = versions.into_iter().map(|stored| TrustedRow::open(&app.index, stored));
+        let (Some(newest), oldest) = (versions.next().transpose()?, versions.next_back().transpose()?) else {
+            continue;
+        };
+        let TrustedRow { row, secret, .. } = &newest;
+        if secret.patient != author.account || !name.starts_with(&format!("{}/", row.kind)) {
+            continue;
+        }
+        let first = oldest.as_ref().map_or(&secret.author, |oldest| &oldest.secret.author);
+        let by_operator = author.account.is_directory() && matches!(author.caller, AccountId::Operator(_));
+        // Who deletes what another wrote does not become its author; nor does its author undo that.
+        let own = by_operator || (*first == author.caller && secret.author == author.caller);
+        let by_patient = author.caller == AccountId::Patient(author.account.clone());
+        let deletable = own || by_patient || *first == author.caller;
+        if !deletable && !readable.covers(newest.labels(), row.created_at) {
+            continue;
+        }
+        present.insert(
+            name,
+            Present {
+                id: row.id.clone(),
+                version: row.version,
+                labels: newest.labels(),
+                deleted: secret.deleted,
+                received: secret.received,
+                own,
+                deletable,
+            },
+        );
+    }
+    Ok(present)
 }
 
 /// Whether a condition names one thing: an identifier of a system. Whoever writes such a one into the directory a second time

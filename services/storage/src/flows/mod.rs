@@ -2,7 +2,9 @@
 //! no SQL.
 
 pub mod create;
+pub mod indexing;
 pub mod opened;
 pub mod read;
 pub mod reindex;
+pub mod search;
 pub mod upload;

@@ -27,7 +27,7 @@ use crate::domain::{encryption, plaintext};
 use crate::error::Error;
 use crate::flows::opened::Opened;
 use crate::flows::reindex;
-use crate::store::{Filter, LabelSet, StoredRecord, TrustedRow};
+use crate::store::{Filter, LabelSet, StoredRecord, TrustedRow, Versions};
 use hbc_types::labels::{Category, Sensitivity};
 
 /// Records opened by one request at most, beside one alone: what fits in memory, and into an answer.
@@ -69,6 +69,31 @@ pub async fn decide(
     }
 }
 
+/// The newest version of a record that a reader may know of: where versions have different labels, not always the newest.
+pub async fn newest_for(app: &App, reader: &RecordReader, newest: TrustedRow) -> Result<TrustedRow, Error> {
+    if newest.row.version == 1 {
+        return Ok(newest);
+    }
+    let versions = app.store.versions(&newest.row.id).await?;
+    let versions = versions.into_iter().map(|row| TrustedRow::open(&app.index, row));
+    let versions = versions.collect::<Result<Vec<_>, Error>>()?;
+    let labels: HashSet<Labels> = versions.iter().map(TrustedRow::labels).collect();
+    if labels.len() == 1 {
+        return Ok(newest);
+    }
+    let answer = decide(app, reader, &newest.secret.patient, labels.into_iter().collect()).await?;
+    let allowed: HashSet<Labels> = answer.allowed.iter().map(|allowed| allowed.labels).collect();
+    versions.into_iter().find(|row| allowed.contains(&row.labels())).ok_or(Error::NotFound)
+}
+
+/// Decides whether a record may be known to a reader.
+pub async fn decide_for(app: &App, reader: &RecordReader, row: &TrustedRow) -> Result<(), Error> {
+    let answer = decide(app, reader, &row.secret.patient, vec![row.labels()]).await?;
+    let before = answer.allowed.first().and_then(|allowed| allowed.created_before);
+    // A record that came after the grant is as absent as one that does not exist.
+    before.is_none_or(|before| row.row.created_at < before).then_some(()).ok_or(Error::NotFound)
+}
+
 /// What is told who asks for something that is not there: first how the caller stands, as with what is there.
 pub async fn absent(app: &App, reader: &RecordReader) -> Error {
     let public = Labels { category: Category::Directory, sensitivity: Sensitivity::Normal };
@@ -97,19 +122,26 @@ const MOST_CANDIDATES: usize = 1_000;
 /// Rows that a search by date fetches at once, at least: few of them may be meant.
 const DATED_AT_ONCE: u32 = 200;
 
-/// What a listing runs over.
-struct Range<'r> {
-    patient: &'r PatientId,
-    token: Token,
-    sets: Vec<LabelSet>,
-    readable: Readable,
+/// What a listing runs over: what a reader may read of some categories of a patient's.
+#[derive(Clone, Debug)]
+pub struct Range {
+    /// Whose records.
+    pub patient: PatientId,
+    /// The account's token.
+    pub token: Token,
+    /// The label sets that there are and that may be read.
+    pub sets: Vec<LabelSet>,
+    /// What may be read.
+    pub readable: Readable,
+    /// Categories that were asked for and that the reader may see nothing of.
+    pub left_out: Vec<Category>,
 }
 
-impl Range<'_> {
+impl Range {
     /// Opens a row of the patient's.
-    fn open(&self, app: &App, row: StoredRecord) -> Result<TrustedRow, Error> {
+    pub fn open(&self, app: &App, row: StoredRecord) -> Result<TrustedRow, Error> {
         let trusted = TrustedRow::open(&app.index, row)?;
-        if trusted.secret.patient != *self.patient {
+        if trusted.secret.patient != self.patient {
             return Err(Error::integrity("a record's owner", trusted.row.id.as_str()));
         }
         Ok(trusted)
@@ -122,17 +154,15 @@ impl Range<'_> {
     }
 }
 
-/// A page of the rows that the reader may see, and how many there are if they are `counted`. What is asked of access-policy
-/// follows from the filter alone, and the chart is looked at only after the answer: refusals and what is left out are the same for
-/// every patient. A filter of no rows counts alone.
-pub async fn list(
+/// Decides what a reader may read of some categories, and looks which label sets of them there are. What is asked of
+/// access-policy follows from what is asked for alone, and the chart is looked at only after the answer: refusals and what is left
+/// out are the same for every patient.
+pub async fn range(
     app: &App,
     reader: &RecordReader,
     patient: &PatientId,
-    filter: &Filter,
-    counted: bool,
-) -> Result<Listing, Error> {
-    let categories = filter.categories();
+    categories: Vec<Category>,
+) -> Result<Range, Error> {
     let asked = every_sensitivity(categories.iter().copied());
     let answer = decide(app, reader, patient, asked.clone()).await?;
     let readable = Readable::of(&asked, answer.allowed);
@@ -142,35 +172,79 @@ pub async fn list(
     let sensitivities: HashMap<Token, Sensitivity> =
         Sensitivity::ALL.iter().map(|found| (app.index.sensitivity(patient, *found), *found)).collect();
     let allowed: HashSet<Labels> = readable.labels().collect();
-    let (mut sets, mut total) = (Vec::new(), 0);
+    let mut sets = Vec::new();
     for (category, set) in app.store.label_sets(&token).await? {
         let found = sensitivities.get(&set);
         let sensitivity = *found.ok_or_else(|| Error::integrity("a sensitivity", category.code()))?;
         let labels = Labels { category, sensitivity };
-        if !allowed.contains(&labels) {
-            continue;
+        if allowed.contains(&labels) {
+            let before = readable.before(labels).unwrap_or(Timestamp::from_ms(i64::MAX));
+            sets.push(LabelSet { category, sensitivity: set, before });
         }
-        let before = readable.before(labels).unwrap_or(Timestamp::from_ms(i64::MAX));
-        let set = LabelSet { category, sensitivity: set, before };
-        if counted && filter.dates.is_empty() && filter.categories().contains(&category) {
-            total += app.store.count(&token, &set, filter).await?;
-        }
-        sets.push(set);
     }
-    let range = Range { patient, token, sets, readable };
+    Ok(Range { patient: patient.clone(), token, sets, readable, left_out })
+}
+
+/// A page of versions, and whether there are more.
+#[derive(Debug)]
+pub struct History {
+    /// The versions, the newest first.
+    pub rows: Vec<TrustedRow>,
+    /// Whether older ones follow.
+    pub more: bool,
+    /// Categories of which the reader may see nothing.
+    pub left_out: Vec<Category>,
+}
+
+/// Versions of some categories of a patient's records that the reader may see, the newest first.
+pub async fn history(
+    app: &App,
+    reader: &RecordReader,
+    patient: &PatientId,
+    categories: Vec<Category>,
+    versions: &Versions,
+) -> Result<History, Error> {
+    let range = range(app, reader, patient, categories).await?;
+    // One more tells whether there is more.
+    let asked = Versions { limit: versions.limit.saturating_add(1), ..versions.clone() };
+    let found = app.store.history(&range.token, &range.sets, &asked).await?;
+    let more = found.len() > versions.limit as usize;
+    let kept = found.into_iter().take(versions.limit as usize);
+    let rows = kept.map(|row| range.open(app, row)).collect::<Result<Vec<_>, Error>>()?;
+    Ok(History { rows, more, left_out: range.left_out })
+}
+
+/// How many rows of a range a filter without dates means.
+pub async fn count(app: &App, range: &Range, filter: &Filter) -> Result<u64, Error> {
+    let (categories, mut total) = (filter.categories(), 0);
+    for set in range.sets.iter().filter(|set| categories.contains(&set.category)) {
+        total += app.store.count(&range.token, set, filter).await?;
+    }
+    Ok(total)
+}
+
+/// A page of the rows that the reader may see, and how many there are if they are `counted`. A filter of no rows counts alone.
+pub async fn list(
+    app: &App,
+    reader: &RecordReader,
+    patient: &PatientId,
+    filter: &Filter,
+    counted: bool,
+) -> Result<Listing, Error> {
+    let range = range(app, reader, patient, filter.categories()).await?;
     let (rows, next) = page(app, &range, filter).await?;
     let total = match counted {
         false => None,
-        true if filter.dates.is_empty() => Some(total),
+        true if filter.dates.is_empty() => Some(count(app, &range, filter).await?),
         true => count_dated(app, &range, filter).await?,
     };
-    Ok(Listing { rows, next, total, left_out })
+    Ok(Listing { rows, next, total, left_out: range.left_out })
 }
 
 /// The next rows of a range, looking at no more than a search may.
 async fn page(
     app: &App,
-    range: &Range<'_>,
+    range: &Range,
     filter: &Filter,
 ) -> Result<(Vec<TrustedRow>, Option<(Timestamp, String)>), Error> {
     let (mut shown, mut looked_at) = (Vec::new(), 0);
@@ -208,7 +282,7 @@ async fn page(
 }
 
 /// How many rows happened when it is asked; nothing if that is too much to look at, or not known yet of one.
-async fn count_dated(app: &App, range: &Range<'_>, filter: &Filter) -> Result<Option<u64>, Error> {
+async fn count_dated(app: &App, range: &Range, filter: &Filter) -> Result<Option<u64>, Error> {
     let limit = u32::try_from(MOST_CANDIDATES).unwrap_or(u32::MAX);
     let filter = Filter { after: None, limit, ..filter.clone() };
     let (rows, next) = page(app, range, &filter).await?;
@@ -330,6 +404,11 @@ async fn decrypt_saved(
 /// or changed.
 pub async fn open_one(app: &App, reader: &RecordReader, row: TrustedRow) -> Result<Opened, Error> {
     let (patient, id) = (row.secret.patient.clone(), row.row.id.clone());
+    if row.secret.deleted {
+        // Who may read such records is told; who may not, as if it were there.
+        decide_for(app, reader, &row).await?;
+        return Err(Error::Deleted);
+    }
     let opened = open(app, reader, &patient, vec![row], |_needed| false).await?;
     match (opened.records.into_iter().next(), opened.known, opened.rule) {
         (Some(record), _, _) => Ok(record),

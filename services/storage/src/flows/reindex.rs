@@ -10,6 +10,7 @@ use crate::domain::days::{self, Days};
 use crate::domain::index;
 use crate::domain::resource::{DOCUMENT, codes, identifiers};
 use crate::error::Error;
+use crate::flows::indexing;
 use crate::flows::opened::Opened;
 use crate::store::{self, NewRecord};
 
@@ -58,11 +59,12 @@ fn record(app: &App, opened: &Opened) -> Result<NewRecord, Error> {
         secret.when = days::span(&resource);
         (row.date0, row.date1) = Days::of(&resource).map(|days| days.indexed(secret.when)).unzip();
         tokens = app.index.search(&secret.patient, &row.kind, &identifiers(&resource), &codes(&resource));
+        row.facts = Some(indexing::facts(app, &row.id, row.version, &row.kind, &opened.applied()?)?);
     }
     row.index_version = index::VERSION;
     row.encrypted = app
         .index
         .encrypt_row(&row.bound(), &secret, &app.random)
         .map_err(|_never| Error::Fault("a row could not be encrypted"))?;
-    Ok(NewRecord { row, tokens, condition: None })
+    Ok(NewRecord { row, tokens, condition: None, meets: Vec::new() })
 }

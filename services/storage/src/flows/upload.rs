@@ -25,12 +25,15 @@ use crate::app::{App, blocking};
 use crate::domain::anchoring::later;
 use crate::domain::author::Author;
 use crate::domain::bundle::Draft;
+use crate::domain::criteria::Criteria;
 use crate::domain::days::Days;
 use crate::domain::index::{self, RowSecret};
 use crate::domain::readable::Readable;
+use crate::domain::resource::DOCUMENT;
 use crate::domain::segment::{EncryptedRecord, Segment, tag};
 use crate::domain::{encryption, plaintext, quota};
 use crate::error::Error;
+use crate::flows::indexing;
 use crate::jobs::{Abort, AnchorWaiting, anchor_next};
 use crate::store::{self, Commit, NewRecord, NewSegment, RecordRow, intents, pool, written};
 
@@ -54,6 +57,10 @@ pub struct Upload {
 pub struct Stored {
     /// The record.
     pub id: RecordId,
+    /// Its version.
+    pub version: u32,
+    /// Whether this version says that it is deleted.
+    pub deleted: bool,
     /// FHIR type, or `Document`.
     pub kind: String,
     /// The IPFS object.
@@ -200,7 +207,7 @@ async fn charge(app: &App, tx: &mut Tx, upload: &Commit, author: &AccountId) -> 
 async fn data_keys(app: &App, intent: &IntentId, upload: &Upload) -> Result<DataKeys, Error> {
     let items = upload.drafts.iter().map(|draft| DataKeyItem {
         record: draft.id.clone(),
-        version: 1,
+        version: draft.version,
         labels: draft.labels,
     });
     let request = DataKeysRequest {
@@ -255,7 +262,7 @@ fn encrypt_record(
     let received = upload.body.get(draft.received.clone()).ok_or(Error::Fault("a draft outside the body"))?;
     let context = encryption::Context {
         record: &draft.id,
-        version: 1,
+        version: draft.version,
         patient: &upload.author.account,
         labels: draft.labels,
         n: key.n,
@@ -265,7 +272,7 @@ fn encrypt_record(
         .map_err(|_never| Error::Fault("a record could not be encrypted"))?;
     Ok(EncryptedRecord {
         id: draft.id.clone(),
-        version: 1,
+        version: draft.version,
         salt: app.random.bytes(),
         received: Digest::of(received),
         encrypted,
@@ -314,12 +321,15 @@ fn assemble(
     let records: Vec<NewRecord> = records.into_iter().flatten().collect();
     let stored = records.iter().map(|NewRecord { row, .. }| Stored {
         id: row.id.clone(),
+        version: row.version,
+        deleted: row.deleted != 0,
         kind: row.kind.clone(),
         cid: row.cid.clone(),
         commitment: row.commitment,
     });
     let stored = stored.collect();
-    let subject = upload.drafts.iter().find(|draft| draft.kind == "Patient").map(|draft| draft.id.clone());
+    let mut first = upload.drafts.iter().filter(|draft| draft.version == 1);
+    let subject = first.find(|draft| draft.kind == "Patient").map(|draft| draft.id.clone());
     let commit = Commit {
         intent: intent.clone(),
         now: upload.now,
@@ -329,6 +339,17 @@ fn assemble(
         subject,
     };
     Ok((commit, stored))
+}
+
+/// What a draft says to searches, encrypted; nothing of a document.
+fn facts(app: &App, upload: &Upload, draft: &Draft) -> Result<Option<Vec<u8>>, Error> {
+    if draft.kind == DOCUMENT {
+        return Ok(None);
+    }
+    let received = upload.body.get(draft.received.clone()).ok_or(Error::Fault("a draft outside the body"))?;
+    let applied =
+        draft.overlay.apply(received).map_err(|_never| Error::Fault("an overlay outside the draft"))?;
+    indexing::facts(app, &draft.id, 1, &draft.kind, &applied).map(Some)
 }
 
 /// The tag key of a segment: that of its sensitivity, in the epoch of its records' keys.
@@ -371,11 +392,12 @@ fn row(
         bytes: draft.received.len() as u64,
         media_type: draft.media_type.clone(),
         when: draft.when,
+        deleted: draft.deleted,
     };
     let account = &upload.author.account;
     let mut row = RecordRow {
         id: draft.id.clone(),
-        version: 1,
+        version: draft.version,
         kind: draft.kind.clone(),
         category: draft.labels.category,
         date0,
@@ -392,25 +414,33 @@ fn row(
         patient: app.index.patient(account),
         sensitivity: app.index.sensitivity(account, draft.labels.sensitivity),
         index_version: index::VERSION,
+        deleted: u32::from(draft.deleted),
         encrypted: Vec::new(),
+        facts: facts(app, upload, draft)?,
     };
     row.encrypted = app
         .index
         .encrypt_row(&row.bound(), &secret, &app.random)
         .map_err(|_never| Error::Fault("a row could not be encrypted"))?;
     let mut tokens = app.index.search(account, &draft.kind, &draft.identifiers, &draft.codes);
+    let of = |criteria: &Criteria, text: &str, shared: bool| {
+        let author = Some(&upload.author.caller).filter(|_| !shared);
+        app.index.condition(account, &criteria.kind, criteria.unique(text), draft.labels, author)
+    };
     let condition = draft.condition.as_ref().map(|criteria| (criteria, criteria.text()));
-    if let Some((criteria, text)) = condition.as_ref().filter(|(criteria, _)| criteria.identifier().is_none())
-    {
+    let created = condition.as_ref().filter(|_| draft.version == 1);
+    if let Some((criteria, text)) = created.filter(|(criteria, _)| criteria.identifier().is_none()) {
         tokens.push(app.index.criteria(account, &criteria.kind, text));
     }
-    Ok(NewRecord {
-        row,
-        tokens,
-        condition: condition.as_ref().map(|(criteria, text)| {
-            let shared = account.is_directory() || upload.readable.covers_all(draft.labels);
-            let author = Some(&upload.author.caller).filter(|_| !shared);
-            app.index.condition(account, &criteria.kind, criteria.unique(text), draft.labels, author)
-        }),
-    })
+    let shared = account.is_directory() || upload.readable.covers_all(draft.labels);
+    let condition_token = created.map(|(criteria, text)| of(criteria, text, shared));
+    let mut meets = Vec::new();
+    if draft.version > 1 {
+        let identified = draft.identifiers.iter().map(|found| Criteria::identified(&draft.kind, found));
+        for criteria in identified.chain(draft.condition.clone()) {
+            let text = criteria.text();
+            meets.extend([true, false].map(|shared| of(&criteria, &text, shared)));
+        }
+    }
+    Ok(NewRecord { row, tokens, condition: condition_token, meets })
 }

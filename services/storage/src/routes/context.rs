@@ -1,10 +1,12 @@
 //! What requests say beside path and body: for whom (`HBC-Patient`), why (`HBC-Purpose`), how long to wait (`Prefer`).
 
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use actix_web::HttpRequest;
+use actix_web::http::header::HttpDate;
 use hbc_client::ledger::Settlement;
 use hbc_service::{Caller, Problem, base_url};
+use hbc_types::Timestamp;
 use hbc_types::account::Role;
 use hbc_types::ids::{AccountId, PatientId};
 use hbc_types::outbox::TransactionState;
@@ -14,7 +16,7 @@ use hbc_types::wire::storage::AnchorState;
 
 use crate::app::App;
 use crate::domain::author::Author;
-use crate::domain::bundle::Bundle;
+use crate::domain::bundle::{Bundle, version_of};
 use crate::domain::reference::Bases;
 use crate::flows::read::RecordReader;
 use crate::store::SegmentRow;
@@ -52,8 +54,8 @@ pub fn own_patient(caller: &Caller) -> Option<&PatientId> {
     }
 }
 
-/// Why: `HBC-Purpose`. Patients need not say it, nobody who reads or writes the directory, and no client: its token does, and
-/// the header may say nothing else.
+/// Why: `HBC-Purpose`. Patients need not say it, nobody who reads or writes the directory, no agency whose type has a usual
+/// purpose, and no client: its token does, and the header may say nothing else.
 pub fn purpose(
     request: &HttpRequest,
     caller: &Caller,
@@ -75,7 +77,7 @@ pub fn purpose(
         (None, Some(registered)) => Ok(registered),
         (None, None) if caller.role == Role::Patient => Ok(Purpose::PatientRequest),
         (None, None) if patient.is_some_and(PatientId::is_directory) => Ok(Purpose::Treatment),
-        (None, None) => Err(Problem::new(Slug::PurposeRequired)),
+        (None, None) => caller.usual_purpose.ok_or_else(|| Problem::new(Slug::PurposeRequired)),
     }
 }
 
@@ -96,14 +98,16 @@ pub fn author(request: &HttpRequest, caller: &Caller) -> Result<Author, Problem>
     Ok(Author { caller: caller.account.clone(), account, token: caller.token.clone(), purpose })
 }
 
-/// Who writes, as far as the head of the request says it: of a client that names no account the body tells ([`author_of`]).
+/// Who writes, as far as the head of the request says it: of others than a patient who name no account the body tells
+/// ([`author_of`]).
 pub fn author_by_head(request: &HttpRequest, caller: &Caller) -> Result<Option<Author>, Problem> {
-    let told_by_body = caller.client.is_some() && header(request, "HBC-Patient")?.is_none();
+    let for_another = caller.client.is_some() || own_patient(caller).is_none();
+    let told_by_body = for_another && header(request, "HBC-Patient")?.is_none();
     if told_by_body { Ok(None) } else { author(request, caller).map(Some) }
 }
 
 /// Who writes, where the head of the request does not say for whom: for the one Patient, `Patient/pat-…`, that the bundle's
-/// resources are of.
+/// resources are of; for the directory, where all are of its types.
 pub fn author_of(request: &HttpRequest, caller: &Caller, bundle: &Bundle) -> Result<Author, Problem> {
     let account = bundle.account().ok_or_else(|| {
         Problem::invalid(
@@ -115,17 +119,30 @@ pub fn author_of(request: &HttpRequest, caller: &Caller, bundle: &Bundle) -> Res
     Ok(Author { caller: caller.account.clone(), account, token: caller.token.clone(), purpose })
 }
 
-/// `Prefer: wait=N`, and whether `return=minimal` is preferred.
+/// `Prefer: wait=N`, and `return=…`.
+#[derive(Clone, Copy, Debug, Default)]
 pub struct Prefer {
     /// How long to wait for the block.
     pub wait: Duration,
-    /// Whether no body is wanted.
-    pub minimal: bool,
+    /// What is wanted as the body.
+    pub returns: Returns,
+}
+
+/// What a writing request wants as the body of its answer (<https://hl7.org/fhir/R4/http.html#ops>).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Returns {
+    /// The resource.
+    #[default]
+    Representation,
+    /// Nothing.
+    Minimal,
+    /// An OperationOutcome.
+    Outcome,
 }
 
 /// The preferences of a request; unknown ones are ignored, as RFC 7240 wants it.
 pub fn prefer(request: &HttpRequest) -> Prefer {
-    let mut found = Prefer { wait: Duration::ZERO, minimal: false };
+    let mut found = Prefer::default();
     let values = request.headers().get_all("prefer").filter_map(|value| value.to_str().ok());
     for preference in values.flat_map(|value| value.split([',', ';'])) {
         match preference.trim().split_once('=') {
@@ -133,11 +150,39 @@ pub fn prefer(request: &HttpRequest) -> Prefer {
                 let seconds: u64 = seconds.trim_matches('"').parse().unwrap_or(0);
                 found.wait = Duration::from_secs(seconds.min(LONGEST_WAIT_SECONDS));
             }
-            Some(("return", "minimal")) => found.minimal = true,
+            Some(("return", "minimal")) => found.returns = Returns::Minimal,
+            Some(("return", "OperationOutcome")) => found.returns = Returns::Outcome,
             _ => {}
         }
     }
     found
+}
+
+/// The version that a resource must have (`If-Match`), if one is said.
+pub fn if_match(request: &HttpRequest) -> Result<Option<u32>, Problem> {
+    let Some(text) = header(request, "If-Match")? else { return Ok(None) };
+    if text.trim() == "*" {
+        return Ok(None);
+    }
+    let form = || Problem::new(Slug::MalformedRequest).field("If-Match", "must be a version as `W/\"1\"`");
+    version_of(text).map(Some).ok_or_else(form)
+}
+
+/// Whether the client has this version already (`If-None-Match`, and without it `If-Modified-Since`).
+///
+/// Source: RFC 9110 §13.1, <https://hl7.org/fhir/R4/http.html#cread>.
+#[must_use]
+pub fn is_known(request: &HttpRequest, version: u32, updated: Timestamp) -> bool {
+    let text = |name: &str| request.headers().get(name).and_then(|value| value.to_str().ok());
+    if let Some(tags) = text("If-None-Match") {
+        return tags.split(',').any(|tag| tag.trim() == "*" || version_of(tag) == Some(version));
+    }
+    let since = text("If-Modified-Since").and_then(|text| text.parse::<HttpDate>().ok());
+    let second = |since: HttpDate| {
+        let since = SystemTime::from(since).duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+        since.as_secs() >= updated.unsigned_ms() / 1_000
+    };
+    since.is_some_and(second)
 }
 
 /// Waits until the anchor of a segment is final or refused, at most as long as was asked for. For one that waits for its

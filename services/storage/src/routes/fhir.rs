@@ -13,14 +13,14 @@ use hbc_types::wire::storage::AnchorState;
 
 use crate::app::App;
 use crate::domain::author::Author;
-use crate::domain::bundle::{Bundle, Outcome};
+use crate::domain::bundle::Bundle;
 use crate::domain::criteria::{self, Criteria};
 use crate::error::Error;
-use crate::flows::create::{self, Created, Leave};
-use crate::routes::context::{author_by_head, author_of, bases, header, prefer, wait_for};
+use crate::flows::create::{self, Created, Found, Leave};
+use crate::routes::context::{Returns, author_by_head, author_of, bases, header, prefer, wait_for};
 use crate::routes::fhir_answer::{
-    FhirCaller, FhirProblem, Headers, fhir_headers, is_fhir_json, resource_headers, response_bundle, saved,
-    with_headers,
+    FhirCaller, FhirProblem, Headers, done, fhir_headers, is_fhir_json, resource_headers, response_bundle,
+    saved, with_headers,
 };
 
 /// Works on a batch or transaction bundle. One bundle is for one account: the caller's own, or the one that
@@ -125,8 +125,8 @@ pub async fn create_resource(
     key.once(app.get_ref(), caller.0.account.as_str(), Digest::of(&body), work).await
 }
 
-/// Creates one resource and answers it.
-async fn create_single(
+/// Writes what a bundle of one entry asks for, and answers it.
+pub(super) async fn create_single(
     app: &App,
     author: &Author,
     request: &HttpRequest,
@@ -136,21 +136,40 @@ async fn create_single(
 ) -> Result<HttpResponse, Error> {
     let save = |created: &Created| {
         // The saved answer has no body: nothing of a record lies in the database in clear.
-        saved(&slot, StatusCode::CREATED, &created_headers(created, AnchorState::Pending), "", created.now)
+        saved(&slot, status(created), &created_headers(created, AnchorState::Pending), "", created.now)
     };
     let created = create::create(app, author, body, bundle, leave, save).await?;
     let prefer = prefer(request);
     let state = anchor_state(app, &created, prefer.wait).await;
-    let status = if created.stored.is_empty() { StatusCode::OK } else { StatusCode::CREATED };
-    let body = created.applied.clone().filter(|_body| !prefer.minimal).unwrap_or_default();
-    Ok(with_headers(status, &created_headers(&created, state), body.to_vec()))
+    let status = status(&created);
+    let body = match prefer.returns {
+        _ if status == StatusCode::NO_CONTENT => Vec::new(),
+        Returns::Representation => created.applied.as_deref().unwrap_or_default().to_vec(),
+        Returns::Minimal => Vec::new(),
+        Returns::Outcome => done("written, and encrypted for its patient").to_string().into_bytes(),
+    };
+    Ok(with_headers(status, &created_headers(&created, state), body))
 }
 
-/// The headers of one created resource.
+/// How what became of one resource is answered.
+fn status(created: &Created) -> StatusCode {
+    match created.outcomes.first().and_then(|outcome| created.record(outcome)) {
+        Some(Found { deleted: true, .. }) | None => StatusCode::NO_CONTENT,
+        Some(Found { new: true, version: 1, .. }) => StatusCode::CREATED,
+        Some(_) => StatusCode::OK,
+    }
+}
+
+/// The headers of one written resource.
 fn created_headers(created: &Created, state: AnchorState) -> Headers {
-    let written = created.outcomes.first().and_then(|outcome| created.record(outcome));
-    let mut headers = resource_headers(1, written.map_or(created.now, |(_, _, _, at)| at));
-    headers.extend(location(created).map(|place| ("location", place)));
+    let Some(found) = created.outcomes.first().and_then(|outcome| created.record(outcome)) else {
+        return vec![("cache-control", "no-store".to_owned())];
+    };
+    let mut headers = resource_headers(found.version, found.at);
+    if !found.deleted {
+        let place = format!("/fhir/{}/{}/_history/{}", found.kind, found.id, found.version);
+        headers.push(("location", place));
+    }
     headers.push(("hbc-anchor", state.code().to_owned()));
     headers.extend(created.stored.first().map(|stored| ("hbc-cid", stored.cid.clone())));
     headers
@@ -162,11 +181,6 @@ async fn anchor_state(app: &App, created: &Created, wait: Duration) -> AnchorSta
         Some(stored) => wait_for(app, &stored.cid, wait).await,
         None => AnchorState::Pending,
     }
-}
-
-fn location(created: &Created) -> Option<String> {
-    let outcome: &Outcome = created.outcomes.first()?;
-    created.record(outcome).map(|(kind, id, ..)| format!("/fhir/{kind}/{id}/_history/1"))
 }
 
 fn condition(request: &HttpRequest, kind: &str) -> Result<Option<Criteria>, FhirProblem> {

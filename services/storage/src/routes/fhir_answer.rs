@@ -11,7 +11,6 @@ use futures_util::future::LocalBoxFuture;
 use hbc_service::idempotency::Slot;
 use hbc_service::{Acting, Caller, Dialect, Problem};
 use hbc_types::Timestamp;
-use hbc_types::labels::Category;
 use hbc_types::problem::{Slug, TYPE_PREFIX};
 use hbc_types::saved::SavedAnswer;
 use hbc_types::scope::Interaction;
@@ -19,7 +18,7 @@ use serde_json::{Value, json};
 
 use crate::domain::bundle::{BundleKind, Outcome};
 use crate::domain::issue::Issue;
-use crate::error::{Error, issues_problem};
+use crate::error::{Error, TOO_COSTLY, issues_problem};
 use crate::flows::create::Created;
 use crate::routes::negotiation::check_acceptable;
 
@@ -82,8 +81,10 @@ pub fn outcome(problem: &Problem) -> Value {
         "coding": [{"system": TYPE_PREFIX.trim_end_matches(':'), "code": slug}],
         "text": document.title,
     });
+    let costly = document.references.iter().any(|reference| reference == TOO_COSTLY);
+    let code = if costly { TOO_COSTLY } else { issue_code(problem.slug()) };
     let issue = |diagnostics: Option<String>, expression: Option<String>| {
-        let mut issue = json!({"severity": "error", "code": issue_code(problem.slug()), "details": details});
+        let mut issue = json!({"severity": "error", "code": code, "details": details});
         if let (Value::Object(issue), Some(text)) = (&mut issue, diagnostics) {
             issue.insert("diagnostics".to_owned(), Value::from(text));
         }
@@ -103,12 +104,10 @@ pub fn outcome(problem: &Problem) -> Value {
     json!({"resourceType": "OperationOutcome", "issue": issues})
 }
 
-/// What a search says of categories that the caller's grants leave out: their absence must not look like "none known".
+/// What is said where a client prefers to be told so.
 #[must_use]
-pub fn suppressed(left_out: &[Category]) -> Value {
-    let codes: Vec<&str> = left_out.iter().map(|category| category.code()).collect();
-    let text = format!("Not shown, because no grant of yours opens them: {}", codes.join(", "));
-    let issue = json!({"severity": "warning", "code": "suppressed", "details": {"text": text}});
+pub fn done(text: &str) -> Value {
+    let issue = json!({"severity": "information", "code": "informational", "diagnostics": text});
     json!({"resourceType": "OperationOutcome", "issue": [issue]})
 }
 
@@ -165,12 +164,21 @@ fn asked<'k>(
     kind: Option<&'k str>,
 ) -> Option<(Option<&'k str>, Interaction)> {
     match (method, pattern) {
-        (&Method::GET, "/fhir/{type}") => Some((Some(kind?), Interaction::Search)),
-        (&Method::GET, "/fhir/{type}/{id}" | "/fhir/{type}/{id}/_history/{version}") => {
-            Some((Some(kind?), Interaction::Read))
+        (&Method::GET, "/fhir/{type}" | "/fhir/{type}/_history") => Some((Some(kind?), Interaction::Search)),
+        (
+            &Method::GET,
+            "/fhir/{type}/{id}" | "/fhir/{type}/{id}/_history" | "/fhir/{type}/{id}/_history/{version}",
+        ) => Some((Some(kind?), Interaction::Read)),
+        (&Method::GET, "/fhir/_history") => Some((Some("*"), Interaction::Search)),
+        (&Method::POST, "/fhir/{type}" | "/fhir/{type}/$validate") => {
+            Some((Some(kind?), Interaction::Create))
         }
-        (&Method::GET, "/fhir/Patient/{id}/$everything") => Some((Some("*"), Interaction::Search)),
-        (&Method::POST, "/fhir/{type}") => Some((Some(kind?), Interaction::Create)),
+        (&Method::GET, "/fhir/Patient/{id}/{type}") | (&Method::POST, "/fhir/{type}/_search") => {
+            Some((Some(kind?), Interaction::Search))
+        }
+        (&Method::GET | &Method::POST, "/fhir/Patient/{id}/$everything") => {
+            Some((Some("*"), Interaction::Search))
+        }
         (&Method::POST, "/fhir") => Some((None, Interaction::Create)),
         _ => None,
     }
@@ -258,12 +266,18 @@ pub fn response_bundle(kind: BundleKind, created: &Created) -> String {
 
 fn entry(created: &Created, entry: &Outcome) -> Value {
     match (created.record(entry), entry) {
-        (Some((kind, id, new, at)), _) => json!({"response": {
-            "status": if new { "201 Created" } else { "200 OK" },
-            "location": format!("{kind}/{id}/_history/1"),
-            "etag": "W/\"1\"",
-            "lastModified": at.to_string(),
+        (Some(found), _) if found.deleted => json!({"response": {
+            "status": "204 No Content",
+            "etag": format!("W/\"{}\"", found.version),
+            "lastModified": found.at.to_string(),
         }}),
+        (Some(found), _) => json!({"response": {
+            "status": if found.new && found.version == 1 { "201 Created" } else { "200 OK" },
+            "location": format!("{}/{}/_history/{}", found.kind, found.id, found.version),
+            "etag": format!("W/\"{}\"", found.version),
+            "lastModified": found.at.to_string(),
+        }}),
+        (None, Outcome::Gone) => json!({"response": {"status": "204 No Content"}}),
         (None, Outcome::Refused(issues)) => refused(issues),
         (None, _) => json!({"response": {"status": "500 Internal Server Error"}}),
     }
@@ -286,10 +300,14 @@ mod tests {
         assert_eq!(get("/fhir/{type}/{id}"), Some((Some("Observation"), Read)));
         assert_eq!(get("/fhir/{type}/{id}/_history/{version}"), Some((Some("Observation"), Read)));
         assert_eq!(get("/fhir/Patient/{id}/$everything"), Some((Some("*"), Search)));
+        assert_eq!(get("/fhir/Patient/{id}/{type}"), Some((Some("Observation"), Search)));
+        assert_eq!(get("/fhir/{type}/_search"), None);
         assert_eq!(get("/fhir"), None, "what is new is closed to programs until it stands here");
         assert_eq!(asked(&Method::GET, "/fhir/{type}", None), None);
         let post = |pattern| asked(&Method::POST, pattern, Some("Observation"));
         assert_eq!(post("/fhir/{type}"), Some((Some("Observation"), Create)));
+        assert_eq!(post("/fhir/{type}/_search"), Some((Some("Observation"), Search)));
+        assert_eq!(post("/fhir/Patient/{id}/$everything"), Some((Some("*"), Search)));
         assert_eq!(post("/fhir"), Some((None, Create)), "which types, the body says");
         assert_eq!((post("/fhir/{type}/{id}"), asked(&Method::PUT, "/fhir/{type}/{id}", None)), (None, None));
     }

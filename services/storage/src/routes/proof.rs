@@ -13,7 +13,8 @@ use hbc_types::wire::storage::AnchorState;
 
 use crate::app::App;
 use crate::error::Error;
-use crate::routes::records_read::{describe, find};
+use crate::flows::read;
+use crate::routes::records_read::find;
 use crate::store::TrustedRow;
 
 /// The record's proof: its commitment opened, its place in the segment, the anchor's place in the certified log. `409`
@@ -34,7 +35,7 @@ pub async fn get_record_proof(
     app: web::Data<App>,
 ) -> Result<HttpResponse, Problem> {
     let (reader, row) = find(&app, &request, &caller, &id, None).await?;
-    describe(&app, &reader, &row).await?;
+    read::decide_for(&app, &reader, &row).await?;
     match row.anchor() {
         AnchorState::Final => {}
         AnchorState::Pending => {

@@ -87,6 +87,8 @@ fn draft(app: &App, request: &HttpRequest, query: &DocumentQuery, body: &Bytes) 
     };
     Ok(Draft {
         id: RecordId::random(&app.random),
+        version: 1,
+        deleted: false,
         kind: DOCUMENT.to_owned(),
         media_type: media_type.to_owned(),
         received: 0..body.len(),

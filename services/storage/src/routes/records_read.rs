@@ -140,7 +140,11 @@ pub async fn find(
         reader(request, caller, patient.as_ref().filter(|patient: &&PatientId| patient.is_directory()))?;
     match found {
         Err(Error::NotFound) => Err(read::absent(app, &reader).await.into()),
-        found => Ok((reader, found?)),
+        found if version.is_some() => Ok((reader, found?)),
+        found => {
+            let row = read::newest_for(app, &reader, found?).await?;
+            Ok((reader, row))
+        }
     }
 }
 
@@ -157,16 +161,11 @@ pub async fn get_record(
     app: web::Data<App>,
 ) -> Result<HttpResponse, Problem> {
     let (reader, row) = find(&app, &request, &caller, &id, None).await?;
-    describe(&app, &reader, &row).await?;
+    read::decide_for(&app, &reader, &row).await?;
+    if row.secret.deleted {
+        return Err(Error::Deleted.into());
+    }
     Ok(HttpResponse::Ok().insert_header((CACHE_CONTROL, "no-store")).json(view(&row)))
-}
-
-/// Decides whether a record may be described to a reader.
-pub async fn describe(app: &App, reader: &read::RecordReader, row: &TrustedRow) -> Result<(), Error> {
-    let answer = read::decide(app, reader, &row.secret.patient, vec![row.labels()]).await?;
-    let before = answer.allowed.first().and_then(|allowed| allowed.created_before);
-    // A record that came after the grant is as absent as one that does not exist.
-    before.is_none_or(|before| row.row.created_at < before).then_some(()).ok_or(Error::NotFound)
 }
 
 /// The bytes exactly as they were received.

@@ -4,7 +4,7 @@ use hbc_db::{DbError, Tx};
 use hbc_types::ids::{IntentId, RecordId};
 use hbc_types::keys::Tag;
 use hbc_types::{Digest, Timestamp};
-use sqlx::AssertSqlSafe;
+use sqlx::{AssertSqlSafe, Row as _};
 
 use crate::domain::index::Token;
 use crate::error::Error;
@@ -65,6 +65,8 @@ pub struct NewRecord {
     pub tokens: Vec<Token>,
     /// The token of the condition it was created under.
     pub condition: Option<Token>,
+    /// Tokens of conditions that its record still meets.
+    pub meets: Vec<Token>,
 }
 
 /// Commits an upload. [`Error::IntentDead`] if it was given up meanwhile; a unique violation if a conflicting request
@@ -86,6 +88,9 @@ pub async fn commit(tx: &mut Tx, commit: &Commit) -> Result<(), Error> {
     for records in commit.records.chunks(RECORDS_AT_ONCE) {
         insert_records(tx, records).await?;
     }
+    for record in commit.records.iter().filter(|record| record.row.version > 1) {
+        forget(tx, record).await?;
+    }
     let pairs = |of: fn(&NewRecord) -> &[Token]| {
         let rows =
             commit.records.iter().flat_map(move |record| of(record).iter().map(move |t| (t, &record.row.id)));
@@ -99,11 +104,29 @@ pub async fn commit(tx: &mut Tx, commit: &Commit) -> Result<(), Error> {
     Ok(())
 }
 
+/// What an earlier version was found by finds it no more. What it still meets stays, without a gap: whoever creates under the same
+/// condition at the same time is told.
+async fn forget(tx: &mut Tx, record: &NewRecord) -> Result<(), DbError> {
+    let id = record.row.id.as_str();
+    sqlx::query("DELETE FROM tokens WHERE record = $1").bind(id.to_owned()).execute(&mut *tx).await?;
+    let rows = sqlx::query("SELECT token FROM conditions WHERE record = $1")
+        .bind(id.to_owned())
+        .fetch_all(&mut *tx)
+        .await?;
+    for row in rows {
+        let token: Token = row.try_get("token")?;
+        if !record.meets.contains(&token) {
+            sqlx::query("DELETE FROM conditions WHERE token = $1").bind(token).execute(&mut *tx).await?;
+        }
+    }
+    Ok(())
+}
+
 /// Brings a record that was indexed in an earlier way up to date; nothing happens if it is.
 pub async fn index_anew(tx: &mut Tx, record: &NewRecord) -> Result<(), Error> {
-    let NewRecord { row, tokens, condition: _ } = record;
+    let NewRecord { row, tokens, .. } = record;
     let done = sqlx::query(
-        "UPDATE records SET date0 = $3, date1 = $4, encrypted = $5, index_version = $6
+        "UPDATE records SET date0 = $3, date1 = $4, encrypted = $5, index_version = $6, facts = $7
          WHERE id = $1 AND version = $2 AND index_version < $6",
     )
     .bind(row.id.as_str().to_owned())
@@ -112,6 +135,7 @@ pub async fn index_anew(tx: &mut Tx, record: &NewRecord) -> Result<(), Error> {
     .bind(row.date1.clone())
     .bind(row.encrypted.clone())
     .bind(i64::from(row.index_version))
+    .bind(row.facts.clone())
     .execute(&mut *tx)
     .await?;
     if done.rows_affected() == 0 {

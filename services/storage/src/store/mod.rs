@@ -3,6 +3,7 @@
 
 pub mod blob;
 mod commit;
+mod history;
 pub mod intents;
 pub mod pool;
 mod record;
@@ -12,6 +13,7 @@ mod trusted;
 pub mod written;
 
 pub use commit::{Commit, NewRecord, NewSegment, commit, index_anew};
+pub use history::Versions;
 pub use record::RecordRow;
 pub use segments::{SegmentRow, finalise, refuse};
 pub use trusted::TrustedRow;
@@ -23,8 +25,8 @@ use hbc_types::classify;
 use hbc_types::ids::RecordId;
 use hbc_types::labels::Category;
 use hbc_types::{Digest, Timestamp};
-use sqlx::Row as _;
 use sqlx::any::AnyRow;
+use sqlx::{AssertSqlSafe, Row as _};
 
 use crate::domain::date_search::Dates;
 use crate::domain::index::{self, Token};
@@ -39,7 +41,13 @@ pub const MIGRATIONS: &[Migration] = hbc_db::migrations![
     4 "waiting segments" "../../migrations/0004_waiting_segments.sql",
     5 "quotas" "../../migrations/0005_quotas.sql",
     6 "index version" "../../migrations/0006_index_version.sql",
+    7 "facts" "../../migrations/0007_facts.sql",
+    8 "versions" "../../migrations/0008_versions.sql",
 ];
+
+/// That a version `r` of a record is its newest, and not deleted.
+const CURRENT: &str = "r.deleted = 0
+    AND NOT EXISTS (SELECT 1 FROM records AS later WHERE later.id = r.id AND later.version > r.version)";
 
 /// Tokens looked up by one statement.
 const LOOKUP: usize = 32;
@@ -89,8 +97,14 @@ pub struct Filter {
     pub dates: Dates,
     /// Only FHIR resources.
     pub resources: bool,
+    /// Whether records without days are asked for as well.
+    pub undated: bool,
+    /// Only records that have this token, as far as they are indexed as they are now.
+    pub token: Option<Token>,
     /// After this record.
     pub after: Option<(Timestamp, String)>,
+    /// Before `after` instead of after it: the last ones, from the last on.
+    pub backwards: bool,
     /// At most this many.
     pub limit: u32,
 }
@@ -191,6 +205,15 @@ impl Store {
         Ok(row.map(|row| stored_record(&row)).transpose()?)
     }
 
+    /// All versions of a record, the newest first.
+    pub async fn versions(&self, id: &RecordId) -> Result<Vec<StoredRecord>, Error> {
+        let rows = sqlx::query(RecordRow::select("WHERE r.id = $1 ORDER BY r.version DESC"))
+            .bind(id.as_str().to_owned())
+            .fetch_all(self.db.reads())
+            .await?;
+        Ok(rows.iter().map(stored_record).collect::<Result<_, DbError>>()?)
+    }
+
     /// The newest versions of records.
     pub async fn records(&self, ids: &[RecordId]) -> Result<Vec<StoredRecord>, Error> {
         let mut found: Vec<StoredRecord> = Vec::with_capacity(ids.len());
@@ -232,20 +255,23 @@ impl Store {
         filter: &Filter,
     ) -> Result<Vec<StoredRecord>, Error> {
         let (after_ms, after_id) = filter.after.clone().unwrap_or((Timestamp::from_ms(0), String::new()));
-        let mut labels: BTreeMap<Timestamp, String> = BTreeMap::new();
-        for LabelSet { category, sensitivity, before } in allowed {
-            labels.entry(*before).or_default().push_str(&format!("|{category}/{sensitivity}|"));
-        }
+        let labels = label_groups(allowed);
         let (from, to) = filter.days();
-        let earlier = if filter.dates.is_empty() { 0 } else { i64::from(index::VERSION) };
+        let earlier = if filter.dates.is_empty() { 0 } else { i64::from(index::DATED) };
+        let (beyond, order) = if filter.backwards { ("<", " DESC") } else { (">", "") };
         let mut query = sqlx::query(RecordRow::select(&format!(
-            "WHERE r.patient = $1 AND (r.created_at_ms, r.id) > ($2, $3)
+            "WHERE r.patient = $1 AND (r.created_at_ms, r.id) {beyond} ($2, $3)
                AND ($4 = '' OR r.category = $4) AND ($5 = '' OR r.kind = $5)
-               AND ($6 = '' OR r.date1 >= $6 OR (r.date1 <> '' AND r.index_version < $9))
-               AND ($7 = '' OR r.date0 <= $7 OR (r.date0 <> '' AND r.index_version < $9))
-               AND ($10 = 0 OR r.kind <> 'Document') AND {}
-             ORDER BY r.created_at_ms, r.id LIMIT $8",
-            within(labels.len(), 11),
+               AND ($6 = '' OR r.date1 >= $6 OR (r.date1 <> '' AND r.index_version < $9)
+                    OR ($11 = 1 AND r.date1 IS NULL))
+               AND ($7 = '' OR r.date0 <= $7 OR (r.date0 <> '' AND r.index_version < $9)
+                    OR ($11 = 1 AND r.date0 IS NULL))
+               AND ($10 = 0 OR r.kind <> 'Document')
+               AND ($12 = '' OR r.index_version < $13
+                    OR EXISTS (SELECT 1 FROM tokens AS t WHERE t.token = $12 AND t.record = r.id))
+               AND {CURRENT} AND {}
+             ORDER BY r.created_at_ms{order}, r.id{order} LIMIT $8",
+            within(labels.len(), 14),
         )))
         .bind(patient.clone())
         .bind(after_ms.ms())
@@ -256,7 +282,10 @@ impl Store {
         .bind(to.unwrap_or_default())
         .bind(i64::from(filter.limit))
         .bind(earlier)
-        .bind(i64::from(filter.resources));
+        .bind(i64::from(filter.resources))
+        .bind(i64::from(filter.undated))
+        .bind(filter.token.clone().unwrap_or_default())
+        .bind(i64::from(index::VERSION));
         for (before, labels) in labels {
             query = query.bind(before.ms()).bind(labels);
         }
@@ -267,11 +296,11 @@ impl Store {
     /// How many records of a patient have this label set and were created before its instant; dates are not looked at.
     pub async fn count(&self, patient: &Token, set: &LabelSet, filter: &Filter) -> Result<u64, Error> {
         let LabelSet { category, sensitivity, before } = set;
-        let row = sqlx::query(
-            "SELECT CAST(count(*) AS BIGINT) AS found FROM records
-             WHERE patient = $1 AND category = $2 AND sensitivity = $3 AND created_at_ms < $4
-               AND ($5 = '' OR kind = $5) AND ($6 = 0 OR kind <> 'Document')",
-        )
+        let row = sqlx::query(AssertSqlSafe(format!(
+            "SELECT CAST(count(*) AS BIGINT) AS found FROM records AS r
+             WHERE r.patient = $1 AND r.category = $2 AND r.sensitivity = $3 AND r.created_at_ms < $4
+               AND ($5 = '' OR r.kind = $5) AND ($6 = 0 OR r.kind <> 'Document') AND {CURRENT}"
+        )))
         .bind(patient.clone())
         .bind(category.code())
         .bind(sensitivity.clone())
@@ -282,6 +311,15 @@ impl Store {
         .await?;
         Ok(number(&row, "found")?)
     }
+}
+
+/// Label sets by the instants before which their records must have been created, as [`within`] compares them.
+fn label_groups(allowed: &[LabelSet]) -> BTreeMap<Timestamp, String> {
+    let mut labels: BTreeMap<Timestamp, String> = BTreeMap::new();
+    for LabelSet { category, sensitivity, before } in allowed {
+        labels.entry(*before).or_default().push_str(&format!("|{category}/{sensitivity}|"));
+    }
+    labels
 }
 
 /// Whether a record `r` is of one of so many groups of label sets: their instants and labels are the parameters from `first` on.

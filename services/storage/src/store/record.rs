@@ -103,10 +103,14 @@ row! {
         patient: Token = "patient",
         /// The sensitivity's token.
         sensitivity: Token = "sensitivity",
+        /// 1 if this version says that the record is deleted.
+        deleted: u32 = "deleted",
         /// In which way it is indexed ([`crate::domain::index::VERSION`]).
         index_version: u32 = "index_version",
         /// What the row keeps encrypted.
         encrypted: Vec<u8> = "encrypted",
+        /// What the record says to searches, encrypted; nothing if it was indexed before there were such.
+        facts: Option<Vec<u8>> = "facts",
     }
 }
 
@@ -181,6 +185,18 @@ impl Cell for Vec<u8> {
     }
     fn part(&self) -> Cow<'_, [u8]> {
         self.as_slice().into()
+    }
+}
+
+impl Cell for Option<Vec<u8>> {
+    fn bind<'q>(&self, query: Query<'q>) -> Result<Query<'q>, DbError> {
+        Ok(query.bind(self.clone()))
+    }
+    fn read(row: &AnyRow, column: &'static str) -> Result<Self, DbError> {
+        Ok(row.try_get(column)?)
+    }
+    fn part(&self) -> Cow<'_, [u8]> {
+        self.as_deref().unwrap_or_default().into()
     }
 }
 
@@ -286,8 +302,10 @@ mod tests {
             created_at: Timestamp::from_ms(5),
             patient: "p".to_owned(),
             sensitivity: "c".to_owned(),
+            deleted: 0,
             index_version: 1,
             encrypted: Vec::new(),
+            facts: None,
         }
     }
 
@@ -305,6 +323,7 @@ mod tests {
             bytes: 3,
             media_type: "text/plain".to_owned(),
             when: Some(Span(Some(5), None)),
+            deleted: false,
         };
         let encrypted = key.encrypt_row(&row.bound(), &secret, &random).unwrap();
         assert_eq!(key.open_row(&row.bound(), &encrypted), Ok(secret));

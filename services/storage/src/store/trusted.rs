@@ -33,6 +33,9 @@ impl TrustedRow {
         if index.sensitivity(&secret.patient, secret.sensitivity) != row.sensitivity {
             return Err(Error::integrity("a record's sensitivity", row.id.as_str()));
         }
+        if secret.deleted != (row.deleted != 0) {
+            return Err(Error::integrity("whether a record is deleted", row.id.as_str()));
+        }
         Ok(Self { row, secret, txid, height, refused })
     }
 

@@ -4,6 +4,7 @@
 
 mod anchors;
 mod app;
+mod changes;
 mod cheap_writer;
 mod conditional;
 mod devices;

@@ -32,28 +32,67 @@ fn operations(patient: &AccountId, id: &str) -> Vec<Operation> {
         body,
         good,
     };
+    let put = |name, path: String, body: &[u8]| Operation {
+        name,
+        method: Method::PUT,
+        path,
+        body: body.to_vec(),
+        good: 200,
+    };
+    let delete =
+        |name, path: String| Operation { name, method: Method::DELETE, path, body: Vec::new(), good: 204 };
+    let changed = |id: Option<&str>| {
+        let mut changed = observation("laboratory");
+        changed["id"] = id.into();
+        changed["identifier"] = serde_json::json!([{"system": "urn:test", "value": "matrix"}]);
+        if id.is_none() {
+            changed.as_object_mut().unwrap().remove("id");
+        }
+        changed.to_string().into_bytes()
+    };
     vec![
         post("POST /fhir", "/fhir", bundle.into_bytes(), 200),
         post("POST /fhir/{type}", "/fhir/Observation", resource, 201),
+        post(
+            "POST /fhir/{type}/$validate",
+            "/fhir/Observation/$validate",
+            observation("laboratory").to_string().into_bytes(),
+            200,
+        ),
         post("POST /v1/records", "/v1/records", b"text".to_vec(), 201),
         get("GET /fhir/{type}", format!("/fhir/Observation?patient={patient}")),
         get("GET /fhir/{type}/{id}", format!("/fhir/Observation/{id}")),
         get("GET /fhir/{type}/{id}/_history/{version}", format!("/fhir/Observation/{id}/_history/1")),
+        get("GET /fhir/_history", format!("/fhir/_history?patient={patient}")),
+        get("GET /fhir/{type}/_history", format!("/fhir/Observation/_history?patient={patient}")),
+        get("GET /fhir/{type}/{id}/_history", format!("/fhir/Observation/{id}/_history")),
+        put("PUT /fhir/{type}/{id}", format!("/fhir/Observation/{id}"), &changed(Some(id))),
+        put("PUT /fhir/{type}", "/fhir/Observation?identifier=urn:test|matrix".to_owned(), &changed(None)),
+        Operation {
+            name: "PATCH /fhir/{type}/{id}",
+            method: Method::PATCH,
+            path: format!("/fhir/Observation/{id}"),
+            body: br#"[{"op":"replace","path":"/status","value":"amended"}]"#.to_vec(),
+            good: 200,
+        },
         get("GET /fhir/Patient/{id}/$everything", format!("/fhir/Patient/{patient}/$everything")),
         get("GET /v1/records", format!("/v1/records?patient={patient}")),
         get("GET /v1/records/{id}", format!("/v1/records/{id}")),
         get("GET /v1/records/{id}/content", format!("/v1/records/{id}/content")),
         get("GET /v1/records/{id}/received", format!("/v1/records/{id}/received")),
         get("GET /v1/records/{id}/proof", format!("/v1/records/{id}/proof")),
+        delete("DELETE /fhir/{type}", "/fhir/Observation?identifier=urn:test|none".to_owned()),
+        delete("DELETE /fhir/{type}/{id}", format!("/fhir/Observation/{id}")),
     ]
 }
 
 async fn call(app: &TestApp, operation: &Operation, account: Option<&AccountId>, patient: &AccountId) -> u16 {
-    let headers = [
-        ("content-type", "application/fhir+json"),
-        ("HBC-Purpose", "TREAT"),
-        ("HBC-Patient", patient.as_str()),
-    ];
+    let json = if operation.method == Method::PATCH {
+        "application/json-patch+json"
+    } else {
+        "application/fhir+json"
+    };
+    let headers = [("content-type", json), ("HBC-Purpose", "TREAT"), ("HBC-Patient", patient.as_str())];
     app.call(operation.method.clone(), &operation.path, account, &headers, operation.body.clone())
         .await
         .status
@@ -85,7 +124,17 @@ async fn every_operation_knows_who_may_call_it() {
             assert_eq!(call(&app, operation, None, &patient).await, 401, "anonymous {}", operation.name);
             for stranger in [app.patient(), app.agency(), app.operator()] {
                 let status = call(&app, operation, Some(&stranger), &patient).await;
-                assert!(matches!(status, 403 | 404), "{stranger} got {status} from {}", operation.name);
+                if operation.name == "POST /fhir/{type}/$validate" {
+                    assert_eq!(status, 200, "of a resource of their own");
+                    continue;
+                }
+                // An id that names nothing is told like one that names what is hidden.
+                let put = operation.name == "PUT /fhir/{type}/{id}" && status == 405;
+                assert!(
+                    matches!(status, 403 | 404) || put,
+                    "{stranger} got {status} from {}",
+                    operation.name
+                );
             }
             let status = call(&app, operation, Some(&patient), &patient).await;
             assert_eq!(status, operation.good, "rightful {}", operation.name);

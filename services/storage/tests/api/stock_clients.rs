@@ -361,7 +361,7 @@ async fn faults_are_told_where_they_are() {
             place("/fhir", &bundle(&entry("POST", &number))).await,
             "Bundle.entry[1].resource.value.value"
         );
-        assert_eq!(place("/fhir", &bundle(&entry("PUT", "{}"))).await, "Bundle.entry[1].request.method");
+        assert_eq!(place("/fhir", &bundle(&entry("PATCH", "{}"))).await, "Bundle.entry[1].request.method");
         let dotted = with(r#""":1"#);
         assert_eq!(place("/fhir", &bundle(&entry("POST", &dotted))).await, "Bundle.entry[1].resource");
         let marked = format!("\u{feff}{}", with(r#""valueInteger":1"#));

@@ -4,6 +4,7 @@
 use hbc_types::ids::{AccountId, PatientId};
 use hbc_types::labels::Category;
 use hbc_types::purpose::{Action, Purpose};
+use reqwest::Method;
 use serde_json::{Value, json};
 
 use crate::app::{Reply, TestApp, each, eventually, observation};
@@ -110,6 +111,11 @@ async fn who_may_not_see_sensitive_records_sees_no_trace_of_them() {
             "/fhir/Condition?patient={}",
             "/fhir/AllergyIntolerance?patient={}",
             "/fhir/Patient/{}",
+            "/fhir/_history?patient={}",
+            "/fhir/_history?patient={}&_count=2",
+            "/fhir/Observation/_history?patient={}",
+            "/fhir/Condition/_history?patient={}",
+            "/fhir/Patient/{}/_history",
             "/fhir/Patient/{}/$everything",
             "/fhir/Patient/{}/$everything?_count=3",
         ];
@@ -133,6 +139,9 @@ async fn who_may_not_see_sensitive_records_sees_no_trace_of_them() {
                 "/fhir/Condition/{}",
                 "/fhir/AllergyIntolerance/{}",
                 "/fhir/Observation/{}/_history/1",
+                "/fhir/Observation/{}/_history",
+                "/fhir/Observation/_history?patient={}",
+                "/fhir/_history?patient={}",
                 "/fhir/Observation?patient={}",
                 "/fhir/Patient/{}/$everything",
             ] {
@@ -140,6 +149,30 @@ async fn who_may_not_see_sensitive_records_sees_no_trace_of_them() {
                 let absent = app.get(&doctor, &route.replace("{}", &unknown)).await;
                 assert_eq!(seen(&there), seen(&absent), "{route}");
                 assert_eq!(there.status, 404, "{route}");
+            }
+        }
+        for record in [&hidden, &diagnosis, &allergy] {
+            let mut named = observation("laboratory");
+            let change = async |method: Method, id: &str, media: &str, body: &Value| {
+                let headers = [("content-type", media), ("HBC-Purpose", "TREAT")];
+                let body = body.to_string().into_bytes();
+                app.call(method, &format!("/fhir/Observation/{id}"), Some(&doctor), &headers, body).await
+            };
+            for method in [Method::PUT, Method::PATCH, Method::DELETE] {
+                let mut answers = Vec::new();
+                for id in [record, &unknown] {
+                    named["id"] = id.as_str().into();
+                    let answer = match method {
+                        Method::PATCH => {
+                            let patch = json!([{"op": "remove", "path": "/code"}]);
+                            change(method.clone(), id, "application/json-patch+json", &patch).await
+                        }
+                        _ => change(method.clone(), id, "application/fhir+json", &named).await,
+                    };
+                    answers.push(seen(&answer));
+                }
+                assert_eq!(answers[0], answers[1], "{method}");
+                assert!(matches!(answers[0].0, 404 | 405), "{method}");
             }
         }
         // What the doctor's own grants say is named: of a category that is not granted, and under every type.

@@ -253,7 +253,8 @@ impl Inner {
         let refused = self.refused.get(&caller).copied();
         let may = |labels: &Labels, action| self.may(&caller, patient, *labels, action, request.purpose);
         let admitted = request.writes.iter().all(|labels| may(labels, Action::Write))
-            && request.meets.iter().all(|labels| may(labels, Action::Write) || may(labels, Action::Read));
+            && request.meets.iter().all(|labels| may(labels, Action::Write) || may(labels, Action::Read))
+            && (!(request.writes.is_empty() && request.meets.is_empty()) || self.knows(&caller, patient));
         let refused = match refused {
             None if admitted => None,
             None if self.knows(&caller, patient) => Some(Slug::Denied),

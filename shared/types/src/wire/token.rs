@@ -50,6 +50,9 @@ pub struct AccessClaims {
     /// The account has a second factor: what asks for it takes only a token that was got with its code, lately.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub second_factor: bool,
+    /// Why an agency asks unless it says something else: what is usual for its type. It is no right.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub usual_purpose: Option<Purpose>,
     /// The client that acts for the account, if it is not the account itself. Such tokens are for [`fhir_audience`].
     #[serde(flatten)]
     pub client: Option<ClientClaims>,

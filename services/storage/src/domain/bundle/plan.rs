@@ -9,7 +9,7 @@ use hbc_types::labels::Category;
 use hbc_types::wire::access::Labels;
 use hbc_types::{Digest, Timestamp};
 
-use super::{Bundle, BundleError, BundleKind, Entry, one_issue};
+use super::{Aim, Bundle, BundleError, BundleKind, Content, Entry, Which, one_issue};
 use crate::domain::criteria::{self, Criteria};
 use crate::domain::days::Days;
 use crate::domain::index::{Identifier, Sought};
@@ -34,6 +34,27 @@ pub struct Known {
     /// Whether the caller may not: then neither an identifier nor a reference is compared with it, whether there is one or
     /// not.
     pub patient_hidden: bool,
+    /// What entries change, by the names that they give it and by its record: `Type/id`.
+    pub present: HashMap<String, Present>,
+}
+
+/// The newest version of a record that a caller may know of.
+#[derive(Clone, Debug)]
+pub struct Present {
+    /// The record.
+    pub id: RecordId,
+    /// Its version.
+    pub version: u32,
+    /// Its labels.
+    pub labels: Labels,
+    /// Whether it is deleted.
+    pub deleted: bool,
+    /// SHA-256 of its received bytes.
+    pub received: Digest,
+    /// Whether the caller wrote it: others put nothing in its place.
+    pub own: bool,
+    /// Whether the caller may delete it: its author, and the patient.
+    pub deletable: bool,
 }
 
 /// A record that is to be written.
@@ -41,6 +62,10 @@ pub struct Known {
 pub struct Draft {
     /// Its id.
     pub id: RecordId,
+    /// Its version, from 1.
+    pub version: u32,
+    /// Whether this version says that it is deleted: then it has no content.
+    pub deleted: bool,
     /// FHIR type, or `Document`.
     pub kind: String,
     /// Media type of the received bytes.
@@ -59,14 +84,14 @@ pub struct Draft {
     pub codes: Vec<(String, String)>,
     /// Its identifiers.
     pub identifiers: Vec<Identifier>,
-    /// The condition under which it was created: unique per account.
+    /// The condition under which it was created, unique per account, or which it met when it was changed.
     pub condition: Option<Criteria>,
 }
 
 /// What becomes of an entry.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Outcome {
-    /// It is created: index into the plan's drafts.
+    /// It is created, changed or deleted: index into the plan's drafts.
     Created(usize),
     /// It exists already.
     Existing {
@@ -75,6 +100,8 @@ pub enum Outcome {
         /// Which record it is.
         id: RecordId,
     },
+    /// There is nothing to be deleted any more.
+    Gone,
     /// It is refused.
     Refused(Vec<Issue>),
 }
@@ -95,6 +122,8 @@ pub struct Setting {
     pub account: PatientId,
     /// Whether an operator writes.
     pub by_operator: bool,
+    /// Whether the patient whose account it is does.
+    pub by_patient: bool,
     /// When the records are created.
     pub now: Timestamp,
 }
@@ -104,14 +133,15 @@ pub fn check_form(bundle: &Bundle) -> Result<(), BundleError> {
     if bundle.kind == BundleKind::Batch {
         return Ok(());
     }
-    let form = |entry: &Entry| match &entry.resource {
+    let form = |entry: &Entry| match &entry.content {
         Ok(_) => Outcome::Created(0),
         Err(issues) => Outcome::Refused(issues.clone()),
     };
     refuse_whole(&bundle.entries.iter().map(form).collect::<Vec<_>>())
 }
 
-/// Decides what becomes of every entry. A transaction with one refused entry is refused whole.
+/// Decides what becomes of every entry. A transaction with one refused entry is refused whole. What is deleted is so before
+/// anything else (<https://hl7.org/fhir/R4/http.html#trules>).
 pub fn plan(
     bundle: &Bundle,
     known: &Known,
@@ -119,33 +149,33 @@ pub fn plan(
     mut fresh: impl FnMut() -> RecordId,
 ) -> Result<Plan, BundleError> {
     let mut planner = Planner::new(known, setting);
-    let mut outcomes: Vec<Outcome> = Vec::with_capacity(bundle.entries.len());
-    let mut created: Vec<(usize, RecordId)> = Vec::new();
-    for (index, entry) in bundle.entries.iter().enumerate() {
-        let outcome = match planner.identify(entry, &mut fresh) {
-            Ok(Identity::New(id)) => {
-                created.push((index, id));
-                Outcome::Created(created.len() - 1)
-            }
-            Ok(Identity::Existing(kind, id)) => Outcome::Existing { kind, id },
-            Err(issues) => Outcome::Refused(issues),
-        };
-        outcomes.push(outcome);
+    let deletions: Vec<_> = bundle.entries.iter().map(|entry| planner.removal(entry)).collect();
+    let mut identities = Vec::with_capacity(bundle.entries.len());
+    for (entry, deletion) in bundle.entries.iter().zip(deletions) {
+        identities.push(deletion.unwrap_or_else(|| planner.identify(entry, &mut fresh)));
     }
-    let mut drafts = Vec::with_capacity(created.len());
-    for (index, id) in created {
-        let Some(entry) = bundle.entries.get(index) else { continue };
-        let Ok(resource) = &entry.resource else { continue };
-        let outcome = match planner.draft(resource, id, entry.condition.clone())? {
-            Ok(draft) => {
-                drafts.push(draft);
+    if bundle.kind == BundleKind::Transaction {
+        refuse_by_state(&identities)?;
+    }
+    let (mut drafts, mut outcomes) = (Vec::new(), Vec::with_capacity(identities.len()));
+    for (entry, identity) in bundle.entries.iter().zip(identities) {
+        let outcome = match identity {
+            Err(issues) => Outcome::Refused(issues),
+            Ok(Identity::Existing(kind, id)) => Outcome::Existing { kind, id },
+            Ok(Identity::Gone) => Outcome::Gone,
+            Ok(Identity::Removed(kind, present)) => {
+                drafts.push(tombstone(kind, &present));
                 Outcome::Created(drafts.len() - 1)
             }
-            Err(issues) => Outcome::Refused(issues),
+            Ok(Identity::New(id, replaced)) => match planner.draft(entry, id, replaced)? {
+                Ok(written) => {
+                    drafts.extend(written);
+                    Outcome::Created(drafts.len() - 1)
+                }
+                Err(issues) => Outcome::Refused(issues),
+            },
         };
-        if let Some(slot) = outcomes.get_mut(index) {
-            *slot = outcome;
-        }
+        outcomes.push(outcome);
     }
     if bundle.kind == BundleKind::Transaction {
         refuse_whole(&outcomes)?;
@@ -153,18 +183,48 @@ pub fn plan(
     Ok(Plan { drafts, outcomes })
 }
 
+/// The version that says that a record is deleted, with the labels that it had.
+fn tombstone(kind: String, present: &Present) -> Draft {
+    Draft {
+        id: present.id.clone(),
+        version: present.version + 1,
+        deleted: true,
+        kind,
+        media_type: "application/fhir+json".to_owned(),
+        received: 0..0,
+        overlay: Overlay::default(),
+        labels: present.labels,
+        days: None,
+        when: None,
+        codes: Vec::new(),
+        identifiers: Vec::new(),
+        condition: None,
+    }
+}
+
+/// Refuses a transaction for what is there: what other entries then refer to in vain is not told.
+fn refuse_by_state(identities: &[Result<Identity, Vec<Issue>>]) -> Result<(), BundleError> {
+    let refused = identities.iter().filter_map(|identity| identity.as_ref().err()).flatten();
+    let by_state = refused.filter(|issue| issue.fault != Fault::Form).take(MAX_ISSUES);
+    let all: Vec<Issue> = by_state.cloned().collect();
+    if all.is_empty() { Ok(()) } else { Err(BundleError::Invalid(all)) }
+}
+
 fn refuse_whole(outcomes: &[Outcome]) -> Result<(), BundleError> {
     let refused = outcomes.iter().filter_map(|outcome| match outcome {
         Outcome::Refused(issues) => Some(issues),
-        Outcome::Created(_) | Outcome::Existing { .. } => None,
+        Outcome::Created(_) | Outcome::Existing { .. } | Outcome::Gone => None,
     });
     let all: Vec<Issue> = refused.flatten().take(MAX_ISSUES).cloned().collect();
     if all.is_empty() { Ok(()) } else { Err(BundleError::Invalid(all)) }
 }
 
 enum Identity {
-    New(RecordId),
+    /// Written, in the place of what is there.
+    New(RecordId, Option<Present>),
     Existing(String, RecordId),
+    Removed(String, Present),
+    Gone,
 }
 
 /// What is wrong with something, wherever it stands.
@@ -197,6 +257,10 @@ struct Planner<'p> {
     conditions: HashMap<Criteria, RecordId>,
     /// The bundle's Patient.
     patient: Option<RecordId>,
+    /// What entries before change: each once.
+    changed: HashSet<RecordId>,
+    /// What is deleted.
+    removed: HashSet<RecordId>,
 }
 
 /// A record that a reference names.
@@ -223,7 +287,19 @@ impl<'p> Planner<'p> {
             identified: HashMap::new(),
             conditions: HashMap::new(),
             patient: None,
+            changed: HashSet::new(),
+            removed: HashSet::new(),
         }
+    }
+
+    /// What becomes of an entry that deletes. What it takes away meets no condition any more.
+    fn removal(&mut self, entry: &Entry) -> Option<Result<Identity, Vec<Issue>>> {
+        let Ok(Content::Delete(aim)) = &entry.content else { return None };
+        let removed = self.deletion(aim);
+        if let Ok(Identity::Removed(_, present)) = &removed {
+            self.removed.insert(present.id.clone());
+        }
+        Some(removed.map_err(|wrong| vec![wrong.at(&entry.place)]))
     }
 
     fn identify(
@@ -231,18 +307,57 @@ impl<'p> Planner<'p> {
         entry: &Entry,
         fresh: &mut impl FnMut() -> RecordId,
     ) -> Result<Identity, Vec<Issue>> {
-        let resource = entry.resource.as_ref().map_err(Clone::clone)?;
+        let wrong = |wrong: Wrong| vec![wrong.at(&entry.place)];
+        match entry.content.as_ref().map_err(Clone::clone)? {
+            Content::Delete(_) => Ok(Identity::Gone),
+            Content::Create(resource, _) => {
+                self.check_place(entry, resource)?;
+                match self.existing(entry, resource)? {
+                    Some(id) => {
+                        self.name(entry, resource, &id)?;
+                        Ok(Identity::Existing(resource.kind.clone(), id))
+                    }
+                    None => self.creation(entry, resource, fresh()),
+                }
+            }
+            Content::Update(resource, aim) => {
+                self.check_place(entry, resource)?;
+                match self.replaced(resource, aim).map_err(wrong)? {
+                    None => self.creation(entry, resource, fresh()),
+                    Some(present) => {
+                        self.name(entry, resource, &present.id)?;
+                        let same = resource.digest.is_some_and(|digest| digest == present.received);
+                        match same && !present.deleted {
+                            true => Ok(Identity::Existing(resource.kind.clone(), present.id)),
+                            false => Ok(Identity::New(present.id.clone(), Some(present))),
+                        }
+                    }
+                }
+            }
+        }
+    }
+
+    fn creation(&mut self, entry: &Entry, resource: &Resource, id: RecordId) -> Result<Identity, Vec<Issue>> {
+        self.name(entry, resource, &id)?;
+        Ok(Identity::New(id, None))
+    }
+
+    /// Whether a resource may stand in the account or the directory at all.
+    fn check_place(&self, entry: &Entry, resource: &Resource) -> Result<(), Vec<Issue>> {
         if self.setting.account.is_directory() && resource.labels.category != Category::Directory {
             return Err(one_issue(resource.place.clone(), "does not belong in the directory"));
         }
         // By an identifier everybody's references find a record: whoever writes one there speaks for whom it names.
-        let identified = !resource.identifiers.is_empty() || entry.condition.is_some();
+        let identified = !resource.identifiers.is_empty() || entry.condition().is_some();
         if self.setting.account.is_directory() && identified && !self.setting.by_operator {
             let place = format!("{}.identifier", resource.place);
             return Err(one_issue(place, "only operators write what has an identifier into the directory"));
         }
-        let existing = self.existing(entry, resource)?;
-        let id = existing.clone().unwrap_or_else(fresh);
+        Ok(())
+    }
+
+    /// An entry stands for a record: references find it there.
+    fn name(&mut self, entry: &Entry, resource: &Resource, id: &RecordId) -> Result<(), Vec<Issue>> {
         let target = Named { kind: resource.kind.clone(), id: id.clone() };
         if let Some(url) = &entry.full_url {
             if !self.full_urls.insert(url.clone()) {
@@ -256,25 +371,95 @@ impl<'p> Planner<'p> {
         for sought in resource.identifiers.iter().flat_map(Sought::all) {
             let known = self.identified.entry((resource.kind.clone(), sought)).or_default();
             // One entry's identifiers come together.
-            if known.last() != Some(&id) {
+            if known.last() != Some(id) {
                 known.push(id.clone());
             }
         }
-        if let Some(criteria) = &entry.condition {
+        if let Some(criteria) = entry.condition() {
             self.conditions.entry(criteria.clone()).or_insert_with(|| id.clone());
         }
         if resource.kind == "Patient" {
             self.patient.get_or_insert(target.id);
         }
-        Ok(match existing {
-            Some(id) => Identity::Existing(resource.kind.clone(), id),
-            None => Identity::New(id),
-        })
+        Ok(())
+    }
+
+    /// What an entry changes, as far as the caller may know of it; nothing if no record meets its condition.
+    fn aimed_at(&self, aim: &Aim) -> Result<Option<Present>, Wrong> {
+        let name = match &aim.which {
+            Which::Id(id) => format!("{}/{id}", aim.kind),
+            Which::Meeting(criteria) => match self.meeting(criteria)? {
+                Some(id) => format!("{}/{id}", aim.kind),
+                None => return Ok(None),
+            },
+        };
+        match self.known.present.get(&name) {
+            Some(present) if aim.version.is_some_and(|version| version != present.version) => {
+                let message = format!("is version {} now", present.version);
+                Err(Wrong { fault: Fault::Stale, message })
+            }
+            Some(present) => Ok(Some(present.clone())),
+            None => Err(Wrong { fault: Fault::Missing, message: "names no record".to_owned() }),
+        }
+    }
+
+    /// The record in whose place a resource comes; nothing if no record meets the condition and it is created.
+    fn replaced(&mut self, resource: &Resource, aim: &Aim) -> Result<Option<Present>, Wrong> {
+        let Some(present) = self.aimed_at(aim)? else {
+            return match (&resource.logical_id, resource.kind.as_str()) {
+                (Some(_), _) => Err("no record meets the condition, and ids are given by the server".into()),
+                (None, "Patient") if self.account_patient().is_some() || self.known.patient_hidden => {
+                    Err(ANOTHER_PATIENT.into())
+                }
+                (None, _) => Ok(None),
+            };
+        };
+        let shown = fhir_id(&resource.kind, &present.id, &self.setting.account);
+        let named = resource.logical_id.as_deref();
+        // R4: "The request body SHALL be a Resource with an id element that has an identical value to the [id] in the URL."
+        let is_same = named.is_some_and(|named| named == shown || named == present.id.as_str());
+        let by_condition = named.is_none() && matches!(aim.which, Which::Meeting(_));
+        if !(is_same || by_condition) {
+            return Err(Wrong { fault: Fault::Form, message: format!("must have the id `{shown}`") });
+        }
+        if !present.own {
+            return Err(Wrong { fault: Fault::NotYours, message: NOT_YOURS.to_owned() });
+        }
+        let lowered =
+            present.labels.sensitivity.is_sensitive() && !resource.labels.sensitivity.is_sensitive();
+        if lowered && self.setting.by_patient && !present.deleted {
+            // Whoever may read the new one would learn by its id and version that there was a sensitive one.
+            return Err("was sensitive: create it anew, and delete this one".into());
+        }
+        self.once(&present)?;
+        Ok(Some(present))
+    }
+
+    fn deletion(&mut self, aim: &Aim) -> Result<Identity, Wrong> {
+        let Some(present) = self.aimed_at(aim)? else { return Ok(Identity::Gone) };
+        if !present.deletable {
+            return Err(Wrong { fault: Fault::NotYours, message: NOT_YOURS.to_owned() });
+        }
+        if present.deleted {
+            return Ok(Identity::Gone);
+        }
+        if aim.kind == "Patient" && !self.setting.account.is_directory() {
+            let message = "stays as long as the account: close the account".to_owned();
+            return Err(Wrong { fault: Fault::Stays, message });
+        }
+        self.once(&present)?;
+        Ok(Identity::Removed(aim.kind.clone(), present))
+    }
+
+    /// One request changes a record once.
+    fn once(&mut self, present: &Present) -> Result<(), Wrong> {
+        let first = self.changed.insert(present.id.clone());
+        if first { Ok(()) } else { Err("is changed by another entry".into()) }
     }
 
     /// The record that an entry stands for already.
     fn existing(&self, entry: &Entry, resource: &Resource) -> Result<Option<RecordId>, Vec<Issue>> {
-        if let Some(criteria) = &entry.condition
+        if let Some(criteria) = entry.condition()
             && let Some(id) = self.meeting(criteria).map_err(|wrong| vec![wrong.at(&resource.place)])?
         {
             return Ok(Some(id));
@@ -309,9 +494,10 @@ impl<'p> Planner<'p> {
         if self.known.crowded.contains(criteria) {
             return Err(several());
         }
-        let known = self.known.matches.get(criteria).filter(|known| !known.is_empty());
-        match known {
-            Some(known) => one_of(known.iter()),
+        let known = self.known.matches.get(criteria).into_iter().flatten();
+        let mut known = known.filter(|id| !self.removed.contains(*id)).peekable();
+        match known.peek() {
+            Some(_) => one_of(known),
             None => {
                 let here = criteria
                     .any
@@ -323,17 +509,42 @@ impl<'p> Planner<'p> {
         .map_err(|_several| several())
     }
 
+    /// What an entry has written: its resource, and before it what says that the one in whose place it comes is no more, where
+    /// their labels differ: who may read the one alone sees nothing of the other.
     fn draft(
+        &self,
+        entry: &Entry,
+        id: RecordId,
+        replaced: Option<Present>,
+    ) -> Result<Result<Vec<Draft>, Vec<Issue>>, OverlayError> {
+        let Some(resource) = entry.resource() else { return Ok(Err(Vec::new())) };
+        let mut written = Vec::with_capacity(1);
+        let mut version = 1;
+        if let Some(present) = replaced {
+            version = present.version + 1;
+            if present.labels != resource.labels && !present.deleted {
+                written.push(tombstone(resource.kind.clone(), &present));
+                version += 1;
+            }
+        }
+        Ok(self.resource_draft(resource, id, version, entry.condition().cloned())?.map(|draft| {
+            written.push(draft);
+            written
+        }))
+    }
+
+    fn resource_draft(
         &self,
         resource: &Resource,
         id: RecordId,
+        version: u32,
         condition: Option<Criteria>,
     ) -> Result<Result<Draft, Vec<Issue>>, OverlayError> {
         let mut issues = Vec::new();
         let references = &resource.references;
         let shown = fhir_id(&resource.kind, &id, &self.setting.account);
         let strangers = self.strangers_inside(references);
-        let overlay = resource.overlay(shown, 1, self.setting.now, |reference| {
+        let overlay = resource.overlay(shown, version, self.setting.now, |reference| {
             match self.resolve(references, &strangers, reference) {
                 Ok(target) => target,
                 Err(wrong) => {
@@ -347,11 +558,15 @@ impl<'p> Planner<'p> {
             return Ok(Err(issues));
         }
         let mut identifiers = resource.identifiers.clone();
-        identifiers.extend(condition.as_ref().and_then(Criteria::identifier).cloned());
+        // What was created under it is found by it; what was changed says itself what it is.
+        let created = condition.as_ref().filter(|_| version == 1);
+        identifiers.extend(created.and_then(Criteria::identifier).cloned());
         identifiers.sort();
         identifiers.dedup();
         Ok(Ok(Draft {
             id,
+            version,
+            deleted: false,
             kind: resource.kind.clone(),
             media_type: "application/fhir+json".to_owned(),
             received: resource.received.clone(),
@@ -492,4 +707,6 @@ const ANOTHER_PATIENT: &str = "is another patient than the account this is for";
 const STAYS: &str = "the account has this Patient already, with other content: nothing was changed";
 const HIDDEN_PATIENT: &str =
     "is not compared for a caller who may not read it: name the account's Patient as `Patient/pat-…`";
+/// What is told who may read a record and changes what another wrote.
+pub const NOT_YOURS: &str = "is changed by who wrote it, and deleted by them or by the patient: a correction is a record of its own beside it";
 const NO_PATIENT: &str = "is not understood: name the account's Patient as `Patient/id`";

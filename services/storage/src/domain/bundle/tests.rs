@@ -22,7 +22,7 @@ fn planned(bundle: &Value, known: &Known, account: PatientId) -> Result<(Plan, V
     let node = json::parse(&body).unwrap();
     let bundle = Bundle::read(&body, &node, &bases())?;
     let random = Random::seeded(1);
-    let setting = Setting { account, by_operator: true, now: Timestamp::from_ms(0) };
+    let setting = Setting { account, by_operator: true, by_patient: false, now: Timestamp::from_ms(0) };
     let plan = plan(&bundle, known, &setting, || RecordId::random(&random))?;
     drop(node);
     Ok((plan, body))
@@ -430,7 +430,10 @@ fn a_batch_refuses_only_what_is_wrong() {
         entry("urn:uuid:1", json!({"resourceType": "Organization", "name": "A"})),
         entry("urn:uuid:2", json!({"resourceType": "Organization", "nam": "B"})),
         entry("urn:uuid:3", json!({"resourceType": "Condition", "subject": {"display": "x"}})),
-        {"resource": {"resourceType": "Organization"}, "request": {"method": "PUT", "url": "Organization/1"}},
+        {"resource": {"resourceType": "Organization"}, "request": {"method": "PATCH", "url": "Organization/1"}},
+        {"resource": {"resourceType": "Organization", "id": "1"},
+            "request": {"method": "PUT", "url": "Organization/1"}},
+        {"request": {"method": "DELETE", "url": "Organization?identifier=s|1"}},
     ]});
     let (plan, _) = planned(&bundle, &Known::default(), PatientId::directory()).unwrap();
     assert_eq!(plan.drafts.len(), 1);
@@ -441,6 +444,8 @@ fn a_batch_refuses_only_what_is_wrong() {
     assert_eq!(refused(1), "Bundle.entry[1].resource.nam");
     assert_eq!(refused(2), "Bundle.entry[2].resource");
     assert_eq!(refused(3), "Bundle.entry[3].request.method");
+    assert_eq!(refused(4), "Bundle.entry[4]", "which names nothing");
+    assert_eq!(plan.outcomes[5], Outcome::Gone);
 }
 
 #[test]
@@ -466,7 +471,7 @@ fn an_envelope_that_is_no_bundle_is_refused_at_its_place() {
     }
     // What a whole bundle is refused for is told at its place, in the entry or in its resource.
     let mut put = whole.clone();
-    put["request"]["method"] = json!("PUT");
+    put["request"]["method"] = json!("PATCH");
     let mut odd = whole;
     odd["resource"] = json!({"resourceType": "Organisation"});
     odd["request"]["url"] = json!("Organisation");

@@ -3,9 +3,9 @@
 use actix_web::http::header::CACHE_CONTROL;
 use actix_web::{HttpRequest, HttpResponse};
 use hbc_service::{Problem, base_url, paging};
-use hbc_types::{Digest, Timestamp};
 use hbc_types::ids::RecordId;
 use hbc_types::labels::Category;
+use hbc_types::{Digest, Timestamp};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};

@@ -8,6 +8,8 @@
 #   Chromium      only for the test of passkeys: /usr/bin/chromium, else Debian's package by `apt-get install` as root
 #   API tools     only for tests: validators of the API descriptions and generators of clients, from PyPI and npm, where
 #                 Python 3.11 and Node.js 20 are there; into target/clients
+#   FHIR clients  only for tests: stock ones from PyPI and npm, among the API tools; HAPI's Java client and validator from
+#                 Maven Central into target/clients/java, where a JDK 17 and Maven are there (Maven's usual cache is used)
 #   C compiler    for SQLite and the TLS library that Rust builds
 set -u
 cd "$(dirname "$0")/.."
@@ -121,20 +123,49 @@ else
     rm -f "$clients/installed"
     whole=1
     if new_enough python3 -c 'import sys, venv; sys.exit(sys.version_info < (3, 11))'; then
-        say "API tools: installing openapi-spec-validator and openapi-python-client into $clients/venv"
+        say "API tools: installing openapi-spec-validator, openapi-python-client and FHIR clients into $clients/venv"
         python_tools python3 || { whole=0; say "API tools: they could not be installed; their tests will be skipped"; }
     else
         whole=0
         say "API tools: no Python 3.11 or newer with venv; tests with Python clients will be skipped"
     fi
     if new_enough npm --version && new_enough node -e 'process.exit(parseInt(process.versions.node) < 20 ? 1 : 0)'; then
-        say "API tools: installing Redocly, openapi-typescript and playwright-core into $clients/node_modules"
+        say "API tools: installing Redocly, openapi-typescript, playwright-core and FHIR clients into $clients/node_modules"
         node_tools || { whole=0; say "API tools: they could not be installed; their tests will be skipped"; }
     else
         whole=0
         say "API tools: no Node.js 20 or newer with npm; tests with TypeScript clients will be skipped"
     fi
     [ "$whole" = 0 ] || printf '%s\n' "$pinned" >"$clients/installed"
+fi
+
+# HAPI, likewise: what Maven copied is compared with the hashes, file by file, and no file may be there beside them.
+java=$clients/java
+hashes=$PWD/tests/clients/java/jars.sha256
+hapi=$(cat tests/clients/java/pom.xml tests/clients/java/jars.sha256 2>/dev/null | cksum)
+
+java_libraries() {
+    rm -rf "$java" && mkdir -p "$java/lib" || return 1
+    mvn --batch-mode --quiet --file tests/clients/java/pom.xml dependency:copy-dependencies -DincludeScope=runtime \
+        -DoutputDirectory="$PWD/$java/lib" >"$java/log" 2>&1 || { tail -n 5 "$java/log"; return 1; }
+    (cd "$java/lib" && LC_ALL=C && export LC_ALL && sha256sum -- *.jar) >"$java/jars.sha256" || return 1
+    [ -e "$hashes" ] || { cp "$java/jars.sha256" "$hashes"; say "FHIR clients: wrote tests/clients/java/jars.sha256 anew"; }
+    cmp -s "$hashes" "$java/jars.sha256" || { say "FHIR clients: Maven brought other files than are pinned"; return 1; }
+}
+
+if [ "$(cat "$java/installed" 2>/dev/null)" = "$hapi" ]; then
+    say "FHIR clients: HAPI's Java libraries in $java, installed before"
+elif ! new_enough javac --release 17 --version; then
+    say "FHIR clients: no JDK 17 or newer; the tests with HAPI's client and validator will be skipped"
+elif ! new_enough mvn --version; then
+    say "FHIR clients: no Maven; the tests with HAPI's client and validator will be skipped"
+else
+    say "FHIR clients: fetching HAPI's Java client and validator by Maven into $java"
+    if java_libraries; then
+        cat tests/clients/java/pom.xml "$hashes" | cksum >"$java/installed"
+    else
+        say "FHIR clients: they could not be fetched; the tests with HAPI's client and validator will be skipped"
+    fi
 fi
 
 [ "$missing" = 0 ] || { say "something is missing, see above"; exit 1; }

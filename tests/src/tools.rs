@@ -34,6 +34,22 @@ pub fn browser() -> Option<PathBuf> {
     None
 }
 
+/// A program in Java, of one file, with HAPI's libraries; None, with the test named as skipped, where they are not installed.
+#[must_use]
+pub fn java(source: &Path) -> Option<Command> {
+    let folder = folder().join("java");
+    if !folder.join("installed").exists() {
+        hbc_testkit::skip(
+            "HAPI's libraries are not installed: `make deps` does it where there are a JDK 17 or newer and Maven",
+        );
+        return None;
+    }
+    let mut command = Command::new("java");
+    // It lives for seconds: what runs long is not compiled anew again and again.
+    command.args(["-XX:TieredStopAtLevel=1", "-Xmx2g", "-cp"]).arg(folder.join("lib/*")).arg(source);
+    Some(command)
+}
+
 /// The folder whose `node_modules` TypeScript and Node.js find from within.
 #[must_use]
 pub fn node_folder() -> PathBuf {

@@ -254,6 +254,8 @@ pub fn issues_problem(issues: &[Issue]) -> Problem {
     let has = |fault: Fault| issues.iter().any(|issue| issue.fault == fault);
     let slug = match () {
         () if has(Fault::Form) => Slug::InvalidInput,
+        // R4: "If no id element is provided, or the id disagrees with the id in the URL, the server SHALL respond with … 400".
+        () if has(Fault::Another) => Slug::MalformedRequest,
         () if has(Fault::Missing) => Slug::NotFound,
         () if has(Fault::NotYours) => Slug::Forbidden,
         () if has(Fault::Several) || has(Fault::Stale) => Slug::PreconditionFailed,

@@ -132,11 +132,8 @@ fn capability_statement(authorization: &AuthorizationServer) -> Value {
 /// Where tokens come from (SMART App Launch, "Declaring endpoints in the capability statement").
 fn security(authorization: &AuthorizationServer) -> Value {
     let uri = |name: &str, value: &str| json!({"url": name, "valueUri": value});
-    let mut uris = vec![
-        uri("token", &authorization.token_endpoint),
-        uri("revoke", &authorization.revocation_endpoint),
-        uri("introspect", &authorization.introspection_endpoint),
-    ];
+    // HL7's definition of the extension knows no others; SMART's configuration names the rest.
+    let mut uris = vec![uri("token", &authorization.token_endpoint)];
     uris.extend(authorization.authorization_endpoint.as_ref().map(|page| uri("authorize", page)));
     json!({
         "extension": [{

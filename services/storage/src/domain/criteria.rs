@@ -43,6 +43,20 @@ impl Criteria {
         (any.len() <= MOST_ALTERNATIVES).then(|| Self { kind: kind.to_owned(), any })
     }
 
+    /// Of `If-None-Exist` or `ifNoneExist`: the parameters alone, as FHIR has it, or after the address that is searched, as
+    /// HAPI's client sends them.
+    #[must_use]
+    pub fn of_condition(kind: &str, text: &str) -> Option<Self> {
+        let query = match text.split_once('?') {
+            Some((address, query)) if !address.contains('=') => {
+                let searched = address.rsplit('/').next().unwrap_or_default();
+                (searched.is_empty() || searched == kind).then_some(query)?
+            }
+            _ => text,
+        };
+        Self::parse(kind, query)
+    }
+
     /// Of a conditional reference.
     #[must_use]
     pub fn of_reference(target: &Target) -> Option<Self> {
@@ -184,6 +198,17 @@ mod tests {
             any(&format!("identifier={}", (0..65).map(|n| n.to_string()).collect::<Vec<_>>().join(","))),
             None
         );
+    }
+
+    #[test]
+    fn a_condition_may_come_with_the_address_that_is_searched() {
+        let of = |text: &str| Criteria::of_condition("Location", text);
+        let plain = of("identifier=s|a?b");
+        assert_eq!(plain.as_ref().map(|criteria| criteria.any.clone()), Some(vec![exact("s", "a?b")]));
+        for address in ["", "Location", "/Location", "https://a.b/fhir/Location"] {
+            assert_eq!(of(&format!("{address}?identifier=s|a?b")), plain, "{address}");
+        }
+        assert_eq!((of("Patient?identifier=s|a"), of("Location"), of("Location?name=x")), (None, None, None));
     }
 
     #[test]

@@ -51,6 +51,8 @@ pub enum Fault {
     /// What was sent is not acceptable.
     #[default]
     Form,
+    /// It says that it is another resource than the one that is named.
+    Another,
     /// Several records meet a condition that one may meet.
     Several,
     /// Another version of it is there, and it stays.

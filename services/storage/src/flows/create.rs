@@ -172,6 +172,13 @@ pub struct Leave {
 }
 
 impl Leave {
+    /// Whether the author may read a record: the account's patient, or whom it was said for what a condition may meet.
+    #[must_use]
+    pub fn reads(&self, author: &Author, row: &TrustedRow) -> bool {
+        author.caller == AccountId::Patient(row.secret.patient.clone())
+            || self.readable.covers(row.labels(), row.row.created_at)
+    }
+
     /// Of nothing: no entry is valid, so there is nothing to look up.
     fn is_empty(&self) -> bool {
         self.asks.writes.is_empty() && self.asks.meets.is_empty() && !self.asks.changes

@@ -349,7 +349,7 @@ fn facts(app: &App, upload: &Upload, draft: &Draft) -> Result<Option<Vec<u8>>, E
     let received = upload.body.get(draft.received.clone()).ok_or(Error::Fault("a draft outside the body"))?;
     let applied =
         draft.overlay.apply(received).map_err(|_never| Error::Fault("an overlay outside the draft"))?;
-    indexing::facts(app, &draft.id, 1, &draft.kind, &applied).map(Some)
+    indexing::facts(app, &draft.id, draft.version, &draft.kind, &applied).map(Some)
 }
 
 /// The tag key of a segment: that of its sensitivity, in the epoch of its records' keys.

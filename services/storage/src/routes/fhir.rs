@@ -16,10 +16,11 @@ use serde_json::Value;
 
 use crate::app::App;
 use crate::domain::author::Author;
-use crate::domain::bundle::Bundle;
+use crate::domain::bundle::{Bundle, Outcome};
 use crate::domain::criteria::{self, Criteria};
 use crate::error::Error;
 use crate::flows::create::{self, Created, Found, Leave};
+use crate::flows::read::{self, RecordReader};
 use crate::routes::context::{Returns, author_by_head, author_of, bases, header, prefer, wait_for};
 use crate::routes::fhir_answer::{
     FhirCaller, FhirProblem, Headers, done, entries, fhir_headers, is_fhir_json, resource_headers,
@@ -149,17 +150,29 @@ pub(super) async fn create_single(
         // The saved answer has no body: nothing of a record lies in the database in clear.
         saved(&slot, status(created), &created_headers(created, AnchorState::Pending), "", created.now)
     };
-    let created = create::create(app, author, body, bundle, leave, save).await?;
+    let created = create::create(app, author, body, bundle, leave.clone(), save).await?;
     let prefer = prefer(request);
     let state = anchor_state(app, &created, prefer.wait).await;
     let status = status(&created);
     let body = match prefer.returns {
         _ if status == StatusCode::NO_CONTENT => Vec::new(),
-        Returns::Representation => created.applied.as_deref().unwrap_or_default().to_vec(),
+        Returns::Representation => match &created.applied {
+            Some(applied) => applied.to_vec(),
+            None => kept(app, author, &leave, &created).await.unwrap_or_default(),
+        },
         Returns::Minimal => Vec::new(),
         Returns::Outcome => done("written, and encrypted for its patient").to_string().into_bytes(),
     };
     Ok(with_headers(status, &created_headers(&created, state), body))
+}
+
+/// The resource that was there and stays as it is, if its author may read it.
+async fn kept(app: &App, author: &Author, leave: &Leave, created: &Created) -> Option<Vec<u8>> {
+    let Some(Outcome::Existing { id, .. }) = created.outcomes.first() else { return None };
+    let row = read::find(app, id, None).await.ok().filter(|row| leave.reads(author, row))?;
+    let Author { caller, token, purpose, account: _ } = author.clone();
+    let reader = RecordReader { account: caller, token, purpose };
+    read::open_one(app, &reader, row).await.ok()?.applied().ok()
 }
 
 /// How what became of one resource is answered.
@@ -196,7 +209,7 @@ async fn anchor_state(app: &App, created: &Created, wait: Duration) -> AnchorSta
 
 fn condition(request: &HttpRequest, kind: &str) -> Result<Option<Criteria>, FhirProblem> {
     let Some(query) = header(request, "If-None-Exist")? else { return Ok(None) };
-    let criteria = Criteria::parse(kind, query.trim_start_matches('?'));
+    let criteria = Criteria::of_condition(kind, query);
     let refuse = || Error::invalid("If-None-Exist", criteria::FORM);
     Ok(Some(criteria.ok_or_else(refuse)?))
 }

@@ -425,7 +425,7 @@ impl<'p> Planner<'p> {
         let is_same = named.is_some_and(|named| named == shown || named == present.id.as_str());
         let by_condition = named.is_none() && matches!(aim.which, Which::Meeting(_));
         if !(is_same || by_condition) {
-            return Err(Wrong { fault: Fault::Form, message: format!("must have the id `{shown}`") });
+            return Err(Wrong { fault: Fault::Another, message: format!("must have the id `{shown}`") });
         }
         if !present.own {
             return Err(Wrong { fault: Fault::NotYours, message: NOT_YOURS.to_owned() });

@@ -246,6 +246,7 @@ operations! {
         fhir_read(r#type, id) = GET "/fhir/{type}/{id}" -> Raw;
         fhir_update(r#type, id) = PUT "/fhir/{type}/{id}" -> Raw;
         fhir_conditional_update(r#type) = PUT "/fhir/{type}" -> Raw;
+        fhir_summary(id) = GET "/fhir/Patient/{id}/$summary" -> Raw;
         fhir_validate(r#type) = POST "/fhir/{type}/$validate" -> Raw;
         fhir_patch(r#type, id) = PATCH "/fhir/{type}/{id}" -> Raw;
         fhir_delete(r#type, id) = DELETE "/fhir/{type}/{id}" -> ();

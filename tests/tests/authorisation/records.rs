@@ -26,6 +26,7 @@ fn reads(world: &World) -> Vec<Case> {
         Case::new("storage GET /fhir/{type}/_history", &["Observation"]).query(&format!("patient={alice}")),
         Case::new("storage GET /fhir/_history", &[]).query(&format!("patient={alice}")),
         Case::new("storage GET /fhir/Patient/{id}/$everything", &[alice]),
+        Case::new("storage GET /fhir/Patient/{id}/$summary", &[alice]),
         Case::new("storage POST /fhir/Patient/{id}/$everything", &[alice]),
         Case::new("storage GET /fhir/Patient/{id}/{type}", &[alice, "Observation"]),
         Case::new("storage POST /fhir/{type}/_search", &["Observation"])

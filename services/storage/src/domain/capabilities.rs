@@ -63,17 +63,17 @@ fn revincludes(all: &Parameters, kind: &str) -> Vec<String> {
 
 /// The operations of a type.
 fn operations(kind: &str) -> Vec<Value> {
-    let own = match kind {
-        "Patient" => Some("everything"),
-        "Observation" => Some("lastn"),
-        _ => None,
+    let hl7 = |name: &str| format!("http://hl7.org/fhir/OperationDefinition/{name}");
+    let own: Vec<(&str, String)> = match kind {
+        "Patient" => vec![
+            ("everything", hl7("Patient-everything")),
+            ("summary", "http://hl7.org/fhir/uv/ips/OperationDefinition/summary".to_owned()),
+        ],
+        "Observation" => vec![("lastn", hl7("Observation-lastn"))],
+        _ => Vec::new(),
     };
-    let own = own.map(|name| (name, format!("{kind}-{name}")));
-    let all = own.into_iter().chain([("validate", "Resource-validate".to_owned())]);
-    let stated = all.map(|(name, defined)| {
-        json!({"name": name, "definition": format!("http://hl7.org/fhir/OperationDefinition/{defined}")})
-    });
-    stated.collect()
+    let all = own.into_iter().chain([("validate", hl7("Resource-validate"))]);
+    all.map(|(name, definition)| json!({"name": name, "definition": definition})).collect()
 }
 
 /// The capability statement: every type alike, with the interactions of the route table.

@@ -25,4 +25,5 @@ pub mod resource;
 pub mod search;
 pub mod segment;
 pub mod subjects;
+pub mod summary;
 pub mod validation;

@@ -7,4 +7,5 @@ pub mod opened;
 pub mod read;
 pub mod reindex;
 pub mod search;
+pub mod summary;
 pub mod upload;

@@ -10,6 +10,7 @@ mod fhir_history;
 mod fhir_lastn;
 mod fhir_read;
 mod fhir_search;
+mod fhir_summary;
 mod fhir_validate;
 mod negotiation;
 mod proof;
@@ -28,6 +29,7 @@ pub fn table(routes: &mut Routes<'_>) {
         .service(fhir::upload_bundle)
         .service(fhir_everything::read_everything)
         .service(fhir_everything::post_everything)
+        .service(fhir_summary::read_summary)
         .service(fhir_lastn::last_of_each)
         .service(fhir_read::read_version)
         .service(fhir_history::system_history)

@@ -63,6 +63,7 @@ fn operations(patient: &AccountId, id: &str) -> Vec<Operation> {
         get("GET /fhir/{type}", format!("/fhir/Observation?patient={patient}")),
         get("GET /fhir/{type}/{id}", format!("/fhir/Observation/{id}")),
         get("GET /fhir/{type}/{id}/_history/{version}", format!("/fhir/Observation/{id}/_history/1")),
+        get("GET /fhir/Patient/{id}/$summary", format!("/fhir/Patient/{patient}/$summary")),
         get("GET /fhir/_history", format!("/fhir/_history?patient={patient}")),
         get("GET /fhir/{type}/_history", format!("/fhir/Observation/_history?patient={patient}")),
         get("GET /fhir/{type}/{id}/_history", format!("/fhir/Observation/{id}/_history")),

@@ -45,7 +45,8 @@ fn shape(value: &Value) -> Value {
             let own = |prefix: &str| text.contains(prefix);
             let long = text.len() > 20 && text.bytes().all(|byte| byte.is_ascii_alphanumeric());
             let time = text.len() > 18 && text.ends_with('Z');
-            Value::from(if own("rec-") || own("pat-") || long || time { "…" } else { text })
+            let uuid = text.trim_start_matches("urn:uuid:").len() == 36 && text.matches('-').count() == 4;
+            Value::from(if own("rec-") || own("pat-") || long || time || uuid { "…" } else { text })
         }
         Value::Array(items) => items.iter().map(shape).collect(),
         Value::Object(members) => {
@@ -116,6 +117,7 @@ async fn who_may_not_see_sensitive_records_sees_no_trace_of_them() {
             "/fhir/Observation/_history?patient={}",
             "/fhir/Condition/_history?patient={}",
             "/fhir/Patient/{}/_history",
+            "/fhir/Patient/{}/$summary",
             "/fhir/Patient/{}/$everything",
             "/fhir/Patient/{}/$everything?_count=3",
             "/fhir/Patient/{}/$everything?_type=Observation,Condition&start=2020",

@@ -8,10 +8,14 @@
 mod chains;
 mod includes;
 mod pages;
+mod run;
 
-pub use chains::resolve;
-pub use includes::beside;
-pub use pages::{Page, Place, page, plain_page};
+pub use pages::{Place, plain_page};
+pub use run::{Results, Run};
+
+use chains::resolve;
+use includes::beside;
+use pages::{Page, page};
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -43,6 +47,9 @@ const AT_ONCE: u32 = 500;
 const MOST_OUTDATED: usize = 1_000;
 /// Of them, at once: as many as one read brings up to date.
 const OPENED_AT_ONCE: usize = 50;
+
+/// What is said where more would have to be looked at.
+const TOO_MANY: &str = "too many records would be looked at: name a patient, dates or codes";
 
 /// Who searches, in what.
 #[derive(Clone, Debug)]
@@ -135,6 +142,21 @@ pub struct Found {
 }
 
 impl Found {
+    /// Adds what another account has.
+    fn add(&mut self, other: Self) -> Result<(), Error> {
+        self.hits.extend(other.hits);
+        self.incomplete |= other.incomplete;
+        if self.hits.len() > MOST_CANDIDATES { Err(Error::TooCostly(TOO_MANY)) } else { Ok(()) }
+    }
+
+    /// Brings them into an order; what is equal is in the order in which it was written.
+    fn sort(&mut self, order: &[By]) {
+        let place = |hit: &Hit| (hit.trusted.row.created_at, hit.trusted.row.id.clone());
+        self.hits.sort_by(|one, other| {
+            compare(&one.keys, &other.keys, order).then_with(|| place(one).cmp(&place(other)))
+        });
+    }
+
     /// Leaves of each code the first ones. What has no coding stands for itself.
     pub fn keep_of_each_code(&mut self, most: usize) {
         let mut seen: HashMap<String, usize> = HashMap::new();
@@ -153,7 +175,7 @@ impl Found {
     }
 }
 
-/// Finds what meets a query in a range.
+/// Finds what meets a query in a range, in no order.
 pub async fn find(app: &App, searcher: &Searcher, range: &Range, sought: &Sought) -> Result<Found, Error> {
     let judge = Arc::new(Judge::new(app, searcher, range, sought)?);
     let mut filter = narrowed(app, range, sought);
@@ -163,7 +185,7 @@ pub async fn find(app: &App, searcher: &Searcher, range: &Range, sought: &Sought
         let ended = rows.len() < AT_ONCE as usize;
         looked_at += rows.len();
         if looked_at > MOST_CANDIDATES {
-            return Err(Error::TooCostly("too many records would be looked at: name a type, dates or codes"));
+            return Err(Error::TooCostly(TOO_MANY));
         }
         filter.after = rows.last().map(|row| (row.row.created_at, row.row.id.as_str().to_owned()));
         let this = Arc::clone(&judge);
@@ -190,10 +212,6 @@ pub async fn find(app: &App, searcher: &Searcher, range: &Range, sought: &Sought
             found.hits.extend(judge.weigh(one.trusted.clone(), facts));
         }
     }
-    let place = |hit: &Hit| (hit.trusted.row.created_at, hit.trusted.row.id.clone());
-    found.hits.sort_by(|one, other| {
-        compare(&one.keys, &other.keys, &sought.order).then_with(|| place(one).cmp(&place(other)))
-    });
     Ok(found)
 }
 

@@ -12,8 +12,8 @@ use crate::domain::search::sorting::{Key, compare, keys};
 use crate::error::Error;
 use crate::flows::indexing;
 use crate::flows::read::{MAX_BYTES, Range};
-use crate::flows::search::run::Account;
-use crate::flows::search::{AT_ONCE, Found, Hit, MOST_CANDIDATES, Sought, add_row};
+use crate::flows::search::find::add_row;
+use crate::flows::search::{AT_ONCE, Account, Found, Hit, MOST_CANDIDATES, Sought};
 use crate::store::{Filter, TrustedRow};
 
 /// Beside which record a page begins.

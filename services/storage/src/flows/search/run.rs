@@ -10,21 +10,16 @@ use crate::domain::search::query::Query;
 use crate::domain::search::sorting::By;
 use crate::error::Error;
 use crate::flows::opened::Opened;
-use crate::flows::read::{self, Range};
-use crate::flows::search::{Found, Page, Place, Searcher, Sought, beside, find, page, plain_page, resolve};
+use crate::flows::read;
+use crate::flows::search::chains::resolve;
+use crate::flows::search::find::find;
+use crate::flows::search::includes::beside;
+use crate::flows::search::pages::{Page, Place, page, plain_page};
+use crate::flows::search::{Account, Found, Searcher, Sought};
 use crate::store::TrustedRow;
 
 /// Patients that one search runs over, at most.
 pub const MOST_PATIENTS: usize = 50;
-
-/// An account that is searched, and what may be read there.
-#[derive(Clone, Debug)]
-pub struct Account {
-    /// Who searches there.
-    pub searcher: Searcher,
-    /// What may be read.
-    pub range: Range,
-}
 
 /// A search.
 #[derive(Debug)]

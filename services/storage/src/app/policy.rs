@@ -1,5 +1,7 @@
 //! What storage asks of access-policy. The service key proves who asks; the user's token says for whom.
 
+use std::collections::BTreeSet;
+
 use hbc_client::operations::access_policy;
 use hbc_client::{ClientError, Endpoint, ServiceCaller};
 use hbc_types::account::ServiceRole;
@@ -7,8 +9,12 @@ use hbc_types::ids::PatientId;
 use hbc_types::secret::SecretText;
 use hbc_types::wire::access::{
     Admission, AdmissionRequest, AnchoredRequest, ConsentVersion, DataKeys, DataKeysRequest, DecisionAnswer,
-    DecisionRequest, UnwrapRequest, Unwrapped, VoidRequest,
+    DecisionRequest, GrantPage, GrantState, UnwrapRequest, Unwrapped, VoidRequest,
 };
+
+/// Grants that are asked for at once, and how often: an agency may have many that are over.
+const PAGE: u32 = 200;
+const PAGES: usize = 10;
 
 /// access-policy, as storage meets it.
 #[derive(Clone, Debug)]
@@ -61,6 +67,29 @@ impl Policy {
     ) -> Result<DecisionAnswer, ClientError> {
         let call = self.endpoint.to(access_policy::decide()).json(request).bearer(token.expose());
         call.signed(&self.caller, ServiceRole::AccessPolicy).fetch().await
+    }
+
+    /// The patients of whom the calling agency has grants in force; nothing if there are more than `most`.
+    pub async fn granted(
+        &self,
+        token: &SecretText,
+        most: usize,
+    ) -> Result<Option<Vec<PatientId>>, ClientError> {
+        let mut patients = BTreeSet::new();
+        let mut cursor: Option<String> = None;
+        for _ in 0..PAGES {
+            let after = cursor.map(|cursor| format!("&cursor={cursor}")).unwrap_or_default();
+            let route = access_policy::list_grants().with(format!("limit={PAGE}{after}"));
+            let page: GrantPage = self.endpoint.to(route).bearer(token.expose()).fetch().await?;
+            let active = page.items.into_iter().filter(|grant| grant.state == GrantState::Active);
+            patients.extend(active.map(|grant| grant.patient));
+            match page.next {
+                _ if patients.len() > most => return Ok(None),
+                Some(next) => cursor = Some(next),
+                None => return Ok(Some(patients.into_iter().collect())),
+            }
+        }
+        Ok(None)
     }
 
     /// The patient's consent version: it grows with whatever gives or takes rights.

@@ -19,7 +19,7 @@ use serde_json::{Value, json};
 use crate::app::App;
 use crate::domain::moment::Moment;
 use crate::domain::resource::{DOCUMENT, fhir_id};
-use crate::domain::search::query::{DEFAULT_COUNT, QueryError, count};
+use crate::domain::search::values::{DEFAULT_COUNT, QueryError, count};
 use crate::flows::opened::Opened;
 use crate::flows::read::{self, History};
 use crate::flows::search::fitting;

@@ -5,6 +5,7 @@ use actix_web::http::header::CONTENT_TYPE;
 use actix_web::{HttpRequest, HttpResponse, get, post, web};
 use hbc_service::openapi::StoreProblems;
 use hbc_service::{Body, Caller, Problem};
+use hbc_types::account::Role;
 use hbc_types::classify;
 use hbc_types::ids::{PatientId, RecordId};
 use hbc_types::labels::Category;
@@ -13,11 +14,11 @@ use hbc_types::problem::Slug;
 use crate::app::App;
 use crate::domain::reference::Target;
 use crate::domain::search::parameters::parameters;
-use crate::domain::search::query::{Query, QueryError, Reader};
-use crate::domain::search::sorting::By;
+use crate::domain::search::query::{Query, Reader};
+use crate::domain::search::values::QueryError;
 use crate::error::Error;
 use crate::flows::read;
-use crate::flows::search::{self, Page, Searcher, Sought};
+use crate::flows::search::{Results, Run, Searcher};
 use crate::routes::context::{bases, own_patient, reader};
 use crate::routes::fhir_answer::{FhirCaller, FhirProblem};
 use crate::routes::records_read::find;
@@ -29,7 +30,7 @@ const FORM: &str = "application/x-www-form-urlencoded";
 /// Searches one type by HL7's parameters of it, which the capability statement lists, and by `patient` and HBC's `category`.
 #[utoipa::path(tag = "fhir", operation_id = "fhir_search", security(("user" = [])),
     params(("type" = String, Path, description = "FHIR R4 resource type"),
-        ("patient" = Option<String>, Query, description = "Account or Patient; if absent the caller's own, or whose app calls"),
+        ("patient" = Option<String>, Query, description = "Account or Patient; if absent the caller's own, whose app calls, or all that an agency has live grants of, 50 at most"),
         ("category" = Option<String>, Query, description = "HBC category, or FHIR's element"),
         ("date" = Option<String>, Query, description = "When it happened, to the instant, with a prefix such as `ge`; several after commas"),
         ("_id" = Option<String>, Query, description = "Ids, after commas"),
@@ -178,20 +179,23 @@ pub async fn answer(
         return Err(query.ignored.iter().fold(Problem::new(Slug::MalformedRequest), refuse).into());
     }
     let patient = match (named(kind, &query, asked)?, own_patient(caller)) {
-        (Some(subject), _) => account_of(app, request, caller, subject).await?,
-        (None, _) if category == Category::Directory => PatientId::directory(),
-        (None, Some(own)) => own.clone(),
+        (Some(subject), _) => Some(account_of(app, request, caller, subject).await?),
+        (None, _) if category == Category::Directory => Some(PatientId::directory()),
+        (None, Some(own)) => Some(own.clone()),
+        // Whoever acts for an agency in person may search all whose grants it has.
+        (None, None) if caller.client.is_none() && caller.role == Role::Agency => None,
         (None, None) => {
             return Err(Problem::invalid("patient", "names the account whose records are asked for").into());
         }
     };
+    let several = patient.is_none();
     let searcher = Searcher {
-        reader: reader(request, caller, Some(&patient))?,
+        reader: reader(request, caller, patient.as_ref())?,
         scopes: caller.client.as_ref().map(|client| client.scope.clone()),
-        patient,
+        patient: patient.unwrap_or_else(PatientId::directory),
         bases,
     };
-    show(app, request, &searcher, &query, asked).await
+    show(app, request, (searcher, several), &query, asked).await
 }
 
 /// Whose records a query names.
@@ -211,70 +215,37 @@ fn named<'q>(kind: &str, query: &'q Query, asked: &'q Asked) -> Result<Option<&'
     }
 }
 
-/// Finds, opens and shows a page.
+/// Searches one account, or those that the caller has live grants of.
 async fn show(
     app: &App,
     request: &HttpRequest,
-    searcher: &Searcher,
+    (searcher, several): (Searcher, bool),
     query: &Query,
     asked: &Asked,
 ) -> Result<HttpResponse, FhirProblem> {
-    let (reader, patient, kind) = (&searcher.reader, &searcher.patient, asked.kind.as_str());
+    let kind = asked.kind.as_str();
     let place = place(query.cursor.as_ref())?;
-    let mut sought = Sought {
-        kind: kind.to_owned(),
-        category: query.category,
-        clauses: Vec::new(),
-        order: match asked.last {
-            Some(_) => vec![By { name: "date".to_owned(), descending: true }],
-            None => query.order.clone(),
-        },
-        told: asked.last.is_some().then(|| "code".to_owned()),
+    let run = Run { kind, query, place, last: asked.last.as_ref().map(|(most, _)| *most) };
+    let results = match several {
+        true => run.granted(app, &searcher).await?,
+        false => run.one(app, searcher).await?,
     };
-    let range = read::range(app, reader, patient, sought.filter().categories()).await?;
-    let count = query.shown.count;
-    let mut lost = false;
-    let (Page { rows, next, previous, .. }, total) = if query.is_plain() && asked.last.is_none() {
-        let page =
-            search::plain_page(app, &range, sought.filter(), (place.as_ref(), count), |_any| true).await?;
-        let total = match query.shown.total {
-            true => Some(read::count(app, &range, &sought.filter()).await?),
-            false => None,
-        };
-        (page, total)
-    } else {
-        sought.clauses = search::resolve(app, searcher, kind, query).await?;
-        let mut found = search::find(app, searcher, &range, &sought).await?;
-        if let Some((most, _)) = asked.last {
-            found.keep_of_each_code(most);
-        }
-        lost = found.incomplete;
-        let page = search::page(app, &range, &sought, found, (place.as_ref(), count as usize)).await?;
-        let total = (query.shown.total && !lost).then_some(page.total);
-        (page, total)
-    };
-    let opened = read::open(app, reader, patient, rows, |_needed| false).await?.records;
-    let beside = search::beside(app, searcher, query, &opened).await?;
     let (path, mut used) = match (&asked.of, &asked.last) {
         (Some(of), _) => (format!("/fhir/Patient/{of}/{kind}"), Vec::new()),
         (None, Some((_, own))) => (format!("/fhir/{kind}/$lastn"), own.clone()),
         (None, None) => (format!("/fhir/{kind}"), Vec::new()),
     };
     used.extend(query.used.iter().cloned());
+    let Results { matches, beside, total, next, previous, left_out, lost, cut } = &results;
     searchset(
         request,
         &Answer {
-            matches: &opened,
-            beside: &beside.records,
+            matches,
+            beside,
             part: &query.shown.part,
-            total,
+            total: *total,
             links: links(request, &path, &used, (next.as_ref(), previous.as_ref())),
-            notices: Notices {
-                left_out: &range.left_out,
-                ignored: &query.ignored,
-                lost,
-                cut: beside.incomplete,
-            },
+            notices: Notices { left_out, ignored: &query.ignored, lost: *lost, cut: *cut },
         },
     )
 }

@@ -321,8 +321,9 @@ async fn what_is_not_known_is_said_or_refused() {
             .await
             .refused(400, "malformed_request");
         app.get(&chart.account, "/fhir/Observation?code:in=x").await.refused(400, "malformed_request");
-        // Who is no patient must name one.
-        app.get(&app.agency(), "/fhir/Observation?status=final").await.refused(422, "invalid_input");
+        // Who is no patient and has no grants must name one, or finds nothing.
+        app.get(&app.operator(), "/fhir/Observation?status=final").await.refused(422, "invalid_input");
+        assert_eq!(found(&app, &app.agency(), "Observation?status=final").await, [] as [String; 0]);
     })
     .await;
 }
@@ -401,6 +402,56 @@ async fn of_each_code_the_latest_are_shown() {
             let path = format!("/fhir/Observation/$lastn?{wrong}");
             app.get(&chart.account, &path).await.refused(400, "malformed_request");
         }
+    })
+    .await;
+}
+
+/// A search that names no patient runs over those of whom the caller has grants, and sees what each grant opens.
+#[tokio::test(flavor = "multi_thread")]
+async fn who_names_nobody_searches_all_whose_grants_there_are() {
+    each(|app| async move {
+        let (one, other, stranger) = (Chart::of(&app).await, Chart::of(&app).await, Chart::of(&app).await);
+        let doctor = app.agency();
+        for (chart, categories) in
+            [(&one, vec![Category::VitalSigns]), (&other, vec![Category::VitalSigns, Category::Demographics])]
+        {
+            let AccountId::Patient(patient) = chart.account.clone() else { unreachable!() };
+            let (action, purpose) = (Action::Read, Purpose::Treatment);
+            app.world.grant(Grant { agency: doctor.clone(), patient, categories, action, purpose });
+        }
+        let seen = async |query: &str, mode: &str| {
+            shown(&app.get(&doctor, &format!("/fhir/{query}")).await.expect(200).body, mode)
+        };
+        let pulses = |chart: &Chart| chart.observations[..2].to_vec();
+        let both = [pulses(&one), pulses(&other)].concat();
+        assert_eq!(seen("Observation", "match").await, both);
+        assert_eq!(seen("Observation?status=final", "match").await, both);
+        let [_, june, _] = &one.observations;
+        assert_eq!(seen("Observation?_sort=-date&_count=1", "match").await, [june.as_str()]);
+        assert_eq!(seen("Observation?subject:Patient.name=ozt", "match").await, pulses(&other));
+        assert_eq!(seen("Patient?name=ada", "match").await, [other.patient.as_str()]);
+        let included =
+            seen("Observation?_include=Observation:subject&_include=Observation:performer", "include");
+        let mut included = included.await;
+        included.sort();
+        let mut expected = [&other.patient, &one.practitioner, &other.practitioner].map(String::clone);
+        expected.sort();
+        assert_eq!(included, expected);
+        let (mut path, mut paged) = ("/fhir/Observation?_sort=date&_count=3".to_owned(), Vec::new());
+        loop {
+            let page = app.get(&doctor, &path).await.expect(200).body;
+            assert_eq!(page["total"], 4);
+            paged.extend(shown(&page, "match"));
+            match link(&page, "next") {
+                Some(next) => path = next,
+                None => break,
+            }
+        }
+        assert_eq!(paged.len(), 4);
+        assert!(stranger.observations.iter().all(|id| !paged.contains(id)));
+        assert_eq!(seen("Encounter?date=2026-05", "match").await, [] as [String; 0]);
+        app.world.revoke_all();
+        assert_eq!(seen("Observation", "match").await, [] as [String; 0]);
     })
     .await;
 }

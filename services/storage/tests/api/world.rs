@@ -13,7 +13,7 @@ use hbc_testkit::chain::quick_genesis;
 use hbc_testkit::ledger::{Mood, Node, refusal as problem};
 use hbc_testkit::users::{User, jwks};
 use hbc_types::hash::aad;
-use hbc_types::ids::{AccountId, PatientId};
+use hbc_types::ids::{AccountId, GrantId, PatientId};
 use hbc_types::labels::{Category, Sensitivity};
 use hbc_types::problem::Slug;
 use hbc_types::purpose::{Action, Purpose};
@@ -67,13 +67,16 @@ pub struct World {
     random: Random,
 }
 
-struct Answers(Arc<Mutex<Inner>>);
+struct Answers(Arc<Mutex<Inner>>, Random);
 
 impl World {
     pub async fn start() -> Self {
         let inner = Arc::<Mutex<Inner>>::default();
         let server = MockServer::start().await;
-        Mock::given(wiremock::matchers::any()).respond_with(Answers(Arc::clone(&inner))).mount(&server).await;
+        Mock::given(wiremock::matchers::any())
+            .respond_with(Answers(Arc::clone(&inner), Random::system()))
+            .mount(&server)
+            .await;
         let ledger = Node::deciding(genesis(), Clock::system()).await;
         Self { server, ledger, inner, random: Random::system() }
     }
@@ -170,6 +173,7 @@ impl Respond for Answers {
             }
         }
         match path.as_str() {
+            "/v1/grants" => inner.grants_of(caller(request), &self.1),
             "/internal/v1/admissions" => inner.admit(caller(request), &body(request)),
             "/internal/v1/keys/data-keys" => inner.data_keys(caller(request), &body(request)),
             "/internal/v1/keys/unwrap" => inner.unwrap(caller(request), &body(request)),
@@ -353,6 +357,19 @@ impl Inner {
             known: self.tells(&caller, patient, request.items.iter().map(|item| item.labels)),
             consent_version: self.version + 1,
         })
+    }
+
+    /// A page of the caller's grants.
+    fn grants_of(&self, caller: Option<AccountId>, random: &Random) -> ResponseTemplate {
+        let Some(caller) = caller else { return problem(Slug::Unauthenticated) };
+        let own = self.grants.iter().filter(|grant| grant.agency == caller).map(|grant| {
+            let scope = serde_json::json!({"actions": [grant.action], "categories": grant.categories,
+                "purposes": [grant.purpose], "from": Timestamp::from_ms(0), "until": Timestamp::from_ms(1)});
+            serde_json::json!({"id": GrantId::random(random), "patient": grant.patient, "grantee": grant.agency,
+                "grantee_name": "x", "scope": scope, "state": "active", "custody": "server",
+                "root_fingerprint": Digest::of(b"root"), "created_at": Timestamp::from_ms(0)})
+        });
+        ok(&serde_json::json!({"items": own.collect::<Vec<_>>()}))
     }
 
     fn decide(&self, caller: Option<AccountId>, request: &DecisionRequest) -> ResponseTemplate {

@@ -12,3 +12,4 @@ pub mod query;
 pub mod results;
 pub mod sorting;
 pub mod text;
+pub mod values;

@@ -9,39 +9,19 @@ use hbc_types::Timestamp;
 use hbc_types::classify::{type_categories, type_category};
 use hbc_types::labels::Category;
 
-use crate::domain::criteria::{split, unescape};
+use crate::domain::criteria::unescape;
 use crate::domain::date_search::Dates;
 use crate::domain::reference::{Bases, Target};
-use crate::domain::search::decimal::Decimal;
-use crate::domain::search::matching::{Amount, Clause, How, Named, Prefix, Test, Token};
+use crate::domain::search::matching::{Clause, How, Named, Test};
 use crate::domain::search::parameters::{Kind, Parameter, Parameters};
 use crate::domain::search::results::Part;
 use crate::domain::search::sorting::By;
-use crate::domain::search::text::plain;
+use crate::domain::search::values::{
+    DEFAULT_COUNT, MOST, QueryError, alternatives, count, number, plain_text, quantity, token, wrong,
+};
 
-/// Parameters of one query, and alternatives of one parameter, at most.
-const MOST: usize = 64;
 /// Types that one chain looks at, at most.
 const MOST_TYPES: usize = 8;
-/// Resources on a page unless the client says otherwise.
-pub const DEFAULT_COUNT: u32 = 50;
-/// Resources on a page at most.
-pub const MOST_COUNT: u32 = 500;
-
-/// A query is not understood.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("`{name}` {message}")]
-pub struct QueryError {
-    /// The parameter.
-    pub name: String,
-    /// What is wrong with it.
-    pub message: String,
-}
-
-fn wrong(name: &str, message: impl Into<String>) -> QueryError {
-    QueryError { name: name.to_owned(), message: message.into() }
-}
-
 /// What a query is read with.
 #[derive(Clone, Copy, Debug)]
 pub struct Reader<'r> {
@@ -466,73 +446,6 @@ fn parts(value: &str) -> Option<(&str, &str, Option<&str>)> {
     let (kind, name) = (parts.next()?, parts.next()?);
     type_category(kind)?;
     Some((kind, name, parts.next()))
-}
-
-/// How many there are on a page: `_count`.
-pub fn count(value: &str) -> Result<u32, QueryError> {
-    let is_number = !value.is_empty() && value.bytes().all(|byte| byte.is_ascii_digit());
-    // More than there is on a page is as much as there is on a page.
-    let count = is_number.then(|| value.parse().unwrap_or(MOST_COUNT));
-    let count = count.ok_or_else(|| wrong("_count", "must be a whole number from 0 on"))?;
-    Ok(count.min(MOST_COUNT))
-}
-
-fn alternatives<T>(name: &str, value: &str, read: impl Fn(&str) -> Option<T>) -> Result<Vec<T>, QueryError> {
-    let all: Option<Vec<T>> = split(value, ',').map(read).collect();
-    let all = all.ok_or_else(|| wrong(name, "is not written as FHIR writes it"))?;
-    if all.len() > MOST { Err(wrong(name, "has too many alternatives")) } else { Ok(all) }
-}
-
-fn token(text: &str) -> Option<Token> {
-    let mut parts = split(text, '|');
-    let first = unescape(parts.next()?)?;
-    // A value may have further bars in it.
-    let rest: Vec<&str> = parts.collect();
-    if rest.is_empty() {
-        return (!first.is_empty()).then_some(Token { system: None, code: Some(first) });
-    }
-    let code = unescape(&rest.join("|"))?;
-    let code = (!code.is_empty()).then_some(code);
-    (code.is_some() || !first.is_empty()).then_some(Token { system: Some(first), code })
-}
-
-fn plain_text(text: &str) -> Option<String> {
-    let text = plain(&unescape(text)?);
-    (!text.is_empty()).then_some(text)
-}
-
-fn number(text: &str) -> Option<Amount> {
-    let (prefix, rest) = prefix(text);
-    Some(Amount { prefix, number: Decimal::parse(rest)?, system: None, unit: None })
-}
-
-/// `5.4`, `5.4|system|code`, `5.4||unit`.
-fn quantity(text: &str) -> Option<Amount> {
-    let mut parts = split(text, '|');
-    let amount = number(parts.next()?)?;
-    let rest: Vec<String> = parts.map(unescape).collect::<Option<_>>()?;
-    let some = |text: &String| (!text.is_empty()).then(|| text.clone());
-    match rest.as_slice() {
-        [] => Some(amount),
-        [system, unit] => Some(Amount { system: some(system), unit: some(unit), ..amount }),
-        _ => None,
-    }
-}
-
-fn prefix(text: &str) -> (Prefix, &str) {
-    const ALL: [(&str, Prefix); 9] = [
-        ("eq", Prefix::Eq),
-        ("ne", Prefix::Ne),
-        ("lt", Prefix::Lt),
-        ("gt", Prefix::Gt),
-        ("le", Prefix::Le),
-        ("ge", Prefix::Ge),
-        ("sa", Prefix::Sa),
-        ("eb", Prefix::Eb),
-        ("ap", Prefix::Ap),
-    ];
-    let found = ALL.iter().find_map(|(code, prefix)| Some((*prefix, text.strip_prefix(code)?)));
-    found.unwrap_or((Prefix::Eq, text))
 }
 
 #[cfg(test)]

@@ -8,7 +8,8 @@ use crate::domain::search::facts::Fact;
 use crate::domain::search::matching::{Clause, Named, Test};
 use crate::domain::search::query::{Chain, Query, Reverse};
 use crate::error::Error;
-use crate::flows::search::{Searcher, find_beside, name_of};
+use crate::flows::search::find::find_beside;
+use crate::flows::search::{Searcher, name_of};
 
 /// The clauses of a query, with those that speak of other records made into sets. Only what may be read is looked at.
 pub async fn resolve(

@@ -17,7 +17,8 @@ use crate::error::Error;
 use crate::flows::indexing;
 use crate::flows::opened::Opened;
 use crate::flows::read;
-use crate::flows::search::{Searcher, find_beside, name_of, names_of};
+use crate::flows::search::find::find_beside;
+use crate::flows::search::{Searcher, name_of, names_of};
 use crate::store::TrustedRow;
 
 /// Resources that are shown beside the results of one page, at most.

@@ -12,7 +12,8 @@ use crate::domain::search::sorting::{Key, compare, keys};
 use crate::error::Error;
 use crate::flows::indexing;
 use crate::flows::read::{MAX_BYTES, Range};
-use crate::flows::search::{AT_ONCE, Found, Hit, MOST_CANDIDATES, Sought, add_row};
+use crate::flows::search::find::add_row;
+use crate::flows::search::{AT_ONCE, Account, Found, Hit, MOST_CANDIDATES, Sought};
 use crate::store::{Filter, TrustedRow};
 
 /// Beside which record a page begins.
@@ -51,7 +52,7 @@ pub struct Page {
 /// The page of what was found that begins at a place.
 pub async fn page(
     app: &App,
-    range: &Range,
+    accounts: &[Account],
     sought: &Sought,
     found: Found,
     (place, limit): (Option<&Place>, usize),
@@ -60,7 +61,7 @@ pub async fn page(
     let bounds = match place {
         None => (0, total.min(limit)),
         Some(place) => {
-            let keys = keys_of(app, range, sought, place).await?;
+            let keys = keys_of(app, accounts, sought, place).await?;
             let order = |hit: &Hit| {
                 let row = &hit.trusted.row;
                 let by_place = || (row.created_at, &row.id).cmp(&(place.at, &place.id));
@@ -90,7 +91,7 @@ pub async fn page(
 /// The place in the order of the record that a link names.
 async fn keys_of(
     app: &App,
-    range: &Range,
+    accounts: &[Account],
     sought: &Sought,
     place: &Place,
 ) -> Result<Vec<Option<Key>>, Error> {
@@ -101,8 +102,10 @@ async fn keys_of(
     let stored = app.store.record(&place.id, Some(place.version)).await?.ok_or_else(lost)?;
     let trusted = TrustedRow::open(&app.index, stored)?;
     // Whose it is, and that it may be read, is asked as of every other.
-    let may_be_read = trusted.secret.patient == range.patient
-        && range.readable.covers(trusted.labels(), trusted.row.created_at);
+    let may_be_read = accounts.iter().any(|account| {
+        trusted.secret.patient == account.range.patient
+            && account.range.readable.covers(trusted.labels(), trusted.row.created_at)
+    });
     if !may_be_read {
         return Err(lost());
     }

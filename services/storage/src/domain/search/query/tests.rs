@@ -5,6 +5,7 @@ use serde_json::{Value, json};
 use super::*;
 use crate::domain::search::facts::Facts;
 use crate::domain::search::parameters::parameters;
+use crate::domain::search::values::MOST_COUNT;
 
 fn read(kind: &str, query: &[(&str, &str)]) -> Result<Query, QueryError> {
     let bases = Bases::new(["https://records.example/fhir"]);

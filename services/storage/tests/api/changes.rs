@@ -228,7 +228,7 @@ async fn conditions_find_what_is_changed() {
             other["id"] = "rec-00000000000000000000000000000000".into();
             other
         };
-        send(&app, Method::PUT, &patient, path, &[], &named_other).await.refused(422, "invalid_input");
+        send(&app, Method::PUT, &patient, path, &[], &named_other).await.refused(400, "malformed_request");
         // A conditional create meets what an update left there.
         let condition = [("If-None-Exist", "identifier=urn:k|9")];
         let met =

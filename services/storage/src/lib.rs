@@ -1,7 +1,8 @@
 //! Storage: records as encrypted bytes on IPFS, anchored on the ledger, served as FHIR R4 and as they were received.
 //!
-//! It owns records, segments, the search index and the spool. It holds ciphertext and wrapped keys and can read nothing
-//! alone: every key comes from access-policy, with a decision and a receipt. What must always hold:
+//! It owns records, segments, the search index and the spool. It holds ciphertext and wrapped keys and can open no record
+//! alone: every key comes from access-policy, with a decision and a receipt. What records say to searches it can open, and does
+//! after a decision alone. What must always hold:
 //!
 //! - Received bytes are never re-written; FHIR's changes lie over them (`domain::overlay`).
 //! - Nothing leaves before the row's tag, the slice's hash, the record's authentication tag and its commitment verified

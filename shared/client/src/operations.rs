@@ -235,9 +235,13 @@ operations! {
     storage {
         fhir_bundle() = POST "/fhir" -> Raw;
         fhir_everything(id) = GET "/fhir/Patient/{id}/$everything" -> Raw;
+        fhir_everything_by_post(id) = POST "/fhir/Patient/{id}/$everything" -> Raw;
+        fhir_lastn() = GET "/fhir/Observation/$lastn" -> Raw;
+        fhir_search_compartment(id, r#type) = GET "/fhir/Patient/{id}/{type}" -> Raw;
         fhir_smart_configuration() = GET "/fhir/.well-known/smart-configuration" -> AuthorizationServer;
         fhir_metadata() = GET "/fhir/metadata" -> Raw;
         fhir_search(r#type) = GET "/fhir/{type}" -> Raw;
+        fhir_search_by_post(r#type) = POST "/fhir/{type}/_search" -> Raw;
         fhir_create(r#type) = POST "/fhir/{type}" -> Raw;
         fhir_read(r#type, id) = GET "/fhir/{type}/{id}" -> Raw;
         fhir_update(r#type, id) = PUT "/fhir/{type}/{id}" -> Raw;

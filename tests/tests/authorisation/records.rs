@@ -26,6 +26,11 @@ fn reads(world: &World) -> Vec<Case> {
         Case::new("storage GET /fhir/{type}/_history", &["Observation"]).query(&format!("patient={alice}")),
         Case::new("storage GET /fhir/_history", &[]).query(&format!("patient={alice}")),
         Case::new("storage GET /fhir/Patient/{id}/$everything", &[alice]),
+        Case::new("storage POST /fhir/Patient/{id}/$everything", &[alice]),
+        Case::new("storage GET /fhir/Patient/{id}/{type}", &[alice, "Observation"]),
+        Case::new("storage POST /fhir/{type}/_search", &["Observation"])
+            .body("application/x-www-form-urlencoded", format!("patient={alice}")),
+        Case::new("storage GET /fhir/Observation/$lastn", &[]).query(&format!("patient={alice}")),
         Case::new("storage GET /v1/records", &[]).query(&format!("patient={alice}")),
         Case::new("storage GET /v1/records/{id}", &[observation]),
         Case::new("storage GET /v1/records/{id}/received", &[observation]),

@@ -9,7 +9,7 @@
 
 mod plan;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use hbc_types::Digest;
 use hbc_types::classify;
@@ -88,6 +88,8 @@ pub enum Content {
     Update(Box<Resource>, Aim),
     /// What is there is deleted.
     Delete(Aim),
+    /// Something is read: the URL, and whether what it holds is wanted.
+    Read(String, bool),
 }
 
 impl Content {
@@ -221,6 +223,15 @@ impl Bundle {
         }
     }
 
+    /// What its entries read, by their places.
+    #[must_use]
+    pub fn reads(&self) -> BTreeMap<usize, (String, bool)> {
+        let reads = self.entries.iter().enumerate().filter_map(|(index, entry)| {
+            entry.read_url().map(|(url, whole)| (index, (url.to_owned(), whole)))
+        });
+        reads.collect()
+    }
+
     fn is_of_directory(&self) -> bool {
         let mut resources = self.entries.iter().filter_map(Entry::resource).peekable();
         resources.peek().is_some()
@@ -228,13 +239,16 @@ impl Bundle {
     }
 }
 
-/// Whether a bundle only creates, and resources of types alone that `may` be created: seen before it is read, so that entries
-/// that are not valid count too.
-pub fn only_creates(node: &Node<'_>, may: impl Fn(&str) -> bool) -> bool {
+/// Whether a bundle only creates resources of types that `may` be created, or reads, where anything may be `read`: seen before
+/// it is read, so that entries that are not valid count too. Whether it may read a type is asked of each entry.
+pub fn only_creates(node: &Node<'_>, may: impl Fn(&str) -> bool, read: bool) -> bool {
     let entries = node.get("entry").map(Node::items).unwrap_or_default();
     entries.iter().all(|entry| {
         let text = |part: &str, field: &str| entry.get(part).and_then(|part| part.get_text(field));
-        text("request", "method") == Some("POST") && text("resource", "resourceType").is_some_and(&may)
+        match text("request", "method") {
+            Some("POST") => text("resource", "resourceType").is_some_and(&may),
+            method => read && matches!(method, Some("GET" | "HEAD")),
+        }
     })
 }
 
@@ -293,7 +307,7 @@ impl Asks {
                     asks.writes.insert(resource.labels);
                 }
                 // Of which labels that is which goes is known only when it is found: the data keys decide.
-                Ok(Content::Delete(_)) | Err(_) => {}
+                Ok(Content::Delete(_) | Content::Read(..)) | Err(_) => {}
             }
         }
         if asks.writes.is_empty() && asks.meets.is_empty() {
@@ -340,7 +354,7 @@ impl Entry {
     pub fn resource(&self) -> Option<&Resource> {
         match &self.content {
             Ok(Content::Create(resource, _) | Content::Update(resource, _)) => Some(resource),
-            Ok(Content::Delete(_)) | Err(_) => None,
+            Ok(Content::Delete(_) | Content::Read(..)) | Err(_) => None,
         }
     }
 
@@ -349,7 +363,16 @@ impl Entry {
     pub fn aim(&self) -> Option<&Aim> {
         match &self.content {
             Ok(Content::Update(_, aim) | Content::Delete(aim)) => Some(aim),
-            Ok(Content::Create(..)) | Err(_) => None,
+            Ok(Content::Create(..) | Content::Read(..)) | Err(_) => None,
+        }
+    }
+
+    /// What it reads: the URL, and whether what it holds is wanted.
+    #[must_use]
+    pub fn read_url(&self) -> Option<(&str, bool)> {
+        match &self.content {
+            Ok(Content::Read(url, whole)) => Some((url, *whole)),
+            _ => None,
         }
     }
 
@@ -362,7 +385,7 @@ impl Entry {
                 Which::Meeting(criteria) => Some(criteria),
                 Which::Id(_) => None,
             },
-            Err(_) => None,
+            Ok(Content::Read(..)) | Err(_) => None,
         }
     }
 
@@ -385,6 +408,7 @@ enum Request {
     Create(Option<Criteria>),
     Update(Aim),
     Delete(Aim),
+    Read(String, bool),
 }
 
 impl Request {
@@ -414,7 +438,9 @@ impl Request {
                 Ok(Self::Update(aim))
             }
             Some("DELETE") => Ok(Self::Delete(aim(url, request, refused)?)),
-            _ => Err(refused("request.method", "must be `POST`, `PUT` or `DELETE`")),
+            Some(method @ ("GET" | "HEAD")) => Ok(Self::Read(url.to_owned(), method == "GET")),
+            Some("PATCH") => Err(refused("request.method", "a patch is sent alone, not in a bundle")),
+            _ => Err(refused("request.method", "must be `GET`, `HEAD`, `POST`, `PUT` or `DELETE`")),
         }
     }
 
@@ -428,12 +454,14 @@ impl Request {
         let place = format!("{place}.resource");
         let resource = match (node.get("resource"), &self) {
             (_, Self::Delete(aim)) => return Ok(Ok(Content::Delete(aim.clone()))),
+            (_, Self::Read(url, whole)) => return Ok(Ok(Content::Read(url.clone(), *whole))),
             (None, _) => return Ok(Err(one_issue(place, "is required"))),
             (Some(resource), _) => read_resource(body, resource, bases, &place)?,
         };
         Ok(resource.map(|resource| match self {
             Self::Create(condition) => Content::Create(Box::new(resource), condition),
             Self::Update(aim) | Self::Delete(aim) => Content::update(resource, aim, body),
+            Self::Read(url, whole) => Content::Read(url, whole),
         }))
     }
 }

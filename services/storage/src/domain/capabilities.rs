@@ -5,6 +5,8 @@ use hbc_types::classify;
 use hbc_types::wire::oauth::AuthorizationServer;
 use serde_json::{Value, json};
 
+use crate::domain::search::parameters::{Kind, Parameter, Parameters, parameters};
+
 /// What everybody may know.
 #[derive(Clone, Debug)]
 pub struct About {
@@ -23,12 +25,59 @@ impl About {
     }
 }
 
+/// The search parameters of a type: HL7's own, and HBC's where HL7 has none.
+fn search_parameters(all: &Parameters, kind: &str) -> Vec<Value> {
+    let mut stated: Vec<Value> = all
+        .of(kind)
+        .map(|one| json!({"name": one.name, "type": one.kind.code(), "definition": one.definition()}))
+        .collect();
+    let own = [
+        ("patient", "reference", "Whose records: an account, or its Patient"),
+        ("category", "token", "HBC's category of the record"),
+        ("date", "date", "When what the record tells of happened"),
+    ];
+    let missing = own.iter().filter(|(name, _, _)| all.find(kind, name).is_none());
+    stated
+        .extend(missing.map(|(name, kind, text)| json!({"name": name, "type": kind, "documentation": text})));
+    stated
+}
+
+/// What can be shown of what results of a type refer to.
+fn includes(all: &Parameters, kind: &str) -> Vec<String> {
+    let refer = all.own(kind).iter().filter(|one| one.kind == Kind::Reference);
+    refer.map(|one| format!("{kind}:{}", one.name)).collect()
+}
+
+/// What can be shown of what refers to results of a type: what may refer to all types is not listed each time, but for
+/// provenances.
+fn revincludes(all: &Parameters, kind: &str) -> Vec<String> {
+    let of = |name: &'static str| {
+        let meant = move |one: &&Parameter| {
+            name == "Provenance" && one.name == "target" || one.targets.iter().any(|target| target == kind)
+        };
+        let named = all.own(name).iter().filter(meant);
+        named.map(move |one| format!("{name}:{}", one.name))
+    };
+    classify::TYPES.iter().flat_map(|(name, _)| of(name)).collect()
+}
+
+/// The operations of a type.
+fn operations(kind: &str) -> Vec<Value> {
+    let own = match kind {
+        "Patient" => Some("everything"),
+        "Observation" => Some("lastn"),
+        _ => None,
+    };
+    let own = own.map(|name| (name, format!("{kind}-{name}")));
+    let all = own.into_iter().chain([("validate", "Resource-validate".to_owned())]);
+    let stated = all.map(|(name, defined)| {
+        json!({"name": name, "definition": format!("http://hl7.org/fhir/OperationDefinition/{defined}")})
+    });
+    stated.collect()
+}
+
 /// The capability statement: every type alike, with the interactions of the route table.
 fn capability_statement(authorization: &AuthorizationServer) -> Value {
-    let parameters = json!([
-        {"name": "patient", "type": "reference"}, {"name": "category", "type": "token"},
-        {"name": "date", "type": "date"},
-    ]);
     let codes = [
         "create",
         "read",
@@ -44,15 +93,21 @@ fn capability_statement(authorization: &AuthorizationServer) -> Value {
     let resources: Vec<Value> = classify::TYPES
         .iter()
         .map(|(name, _)| {
-            let validate = "http://hl7.org/fhir/OperationDefinition/Resource-validate";
-            let mut operations = vec![json!({"name": "validate", "definition": validate})];
-            if *name == "Patient" {
-                let everything = "http://hl7.org/fhir/OperationDefinition/Patient-everything";
-                operations.push(json!({"name": "everything", "definition": everything}));
-            }
-            json!({"type": name, "interaction": interactions, "operation": operations, "versioning": "versioned",
+            let mut resource = json!({"type": name, "interaction": interactions, "versioning": "versioned",
                 "readHistory": true, "updateCreate": false, "conditionalCreate": true, "conditionalRead": "full-support",
-                "conditionalUpdate": true, "conditionalDelete": "single", "searchParam": parameters})
+                "conditionalUpdate": true, "conditionalDelete": "single", "operation": operations(name)});
+            // Without its definitions the server does not start to answer.
+            if let (Value::Object(members), Ok(all)) = (&mut resource, parameters()) {
+                let stated = [
+                    ("searchInclude", json!(includes(all, name))),
+                    ("searchRevInclude", json!(revincludes(all, name))),
+                    ("searchParam", json!(search_parameters(all, name))),
+                ];
+                // An array is never empty in FHIR.
+                let filled = stated.into_iter().filter(|(_, values)| values != &json!([]));
+                members.extend(filled.map(|(name, values)| (name.to_owned(), values)));
+            }
+            resource
         })
         .collect();
     json!({

@@ -27,7 +27,8 @@ impl Bases {
     }
 
     /// What follows the base in one of the own URLs.
-    fn relative(&self, url: &str) -> Option<String> {
+    #[must_use]
+    pub fn relative(&self, url: &str) -> Option<String> {
         let url = authority_and_path(url)?;
         let url = format!("{url}/");
         self.0.iter().find_map(|base| url.strip_prefix(base)).map(str::to_owned)

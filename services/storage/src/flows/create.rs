@@ -94,7 +94,7 @@ impl Created {
                 let (at, version) = self.existing.get(id).copied().unwrap_or((self.now, 1));
                 Some(Found { at, ..found(kind, id, version) })
             }
-            Outcome::Gone | Outcome::Refused(_) => None,
+            Outcome::Gone | Outcome::Read | Outcome::Refused(_) => None,
         }
     }
 }
@@ -110,7 +110,11 @@ pub async fn read_bundle(
     blocking(move || {
         let node = json::parse(&body)?;
         if let Some(scope) = scope
-            && !only_creates(&node, |kind| scope.allow(kind, Interaction::Create))
+            && !only_creates(
+                &node,
+                |kind| scope.allow(kind, Interaction::Create),
+                [Interaction::Read, Interaction::Search].into_iter().any(|some| scope.allow_somewhere(some)),
+            )
         {
             return Err(Error::InsufficientScope);
         }
@@ -276,7 +280,7 @@ async fn written_before(
 ) -> Result<HashMap<RecordId, (Timestamp, u32)>, Error> {
     let existing = outcomes.iter().filter_map(|outcome| match outcome {
         Outcome::Existing { id, .. } => Some(id.clone()),
-        Outcome::Created(_) | Outcome::Gone | Outcome::Refused(_) => None,
+        Outcome::Created(_) | Outcome::Gone | Outcome::Read | Outcome::Refused(_) => None,
     });
     let mut ids: Vec<RecordId> = existing.collect();
     ids.sort();

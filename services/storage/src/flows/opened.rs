@@ -3,8 +3,6 @@
 use bytes::Bytes;
 use hbc_types::ids::RecordId;
 
-use crate::domain::days;
-use crate::domain::moment::Span;
 use crate::domain::overlay::Overlay;
 use crate::domain::resource::{fhir_id, is_json, mended};
 use crate::error::Error;
@@ -24,12 +22,6 @@ pub struct Opened {
 }
 
 impl Opened {
-    /// When what it tells of happened, by what it says itself.
-    #[must_use]
-    pub fn when(&self) -> Option<Span> {
-        days::span(&serde_json::from_slice(&self.received).ok()?)
-    }
-
     /// The overlay, in which the account's Patient was called by its record once.
     fn in_one_name(&self) -> Overlay {
         let (row, patient) = (&self.trusted.row, &self.trusted.secret.patient);

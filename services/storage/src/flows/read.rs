@@ -106,21 +106,13 @@ pub async fn absent(app: &App, reader: &RecordReader) -> Error {
 /// A page of a listing.
 #[derive(Debug)]
 pub struct Listing {
-    /// The rows that the reader may see. Of one that is indexed in an earlier way it is not known yet whether it was then
-    /// when it was asked for.
+    /// The rows that the reader may see.
     pub rows: Vec<TrustedRow>,
-    /// The last row that was looked at, if there may be more.
+    /// The last of them, if there are more.
     pub next: Option<(Timestamp, String)>,
-    /// How many there are in all, if that was asked and is known.
-    pub total: Option<u64>,
     /// Categories that were asked for and that the reader may see nothing of.
     pub left_out: Vec<Category>,
 }
-
-/// Rows that one search by date looks at, at most.
-const MOST_CANDIDATES: usize = 1_000;
-/// Rows that a search by date fetches at once, at least: few of them may be meant.
-const DATED_AT_ONCE: u32 = 200;
 
 /// What a listing runs over: what a reader may read of some categories of a patient's.
 #[derive(Clone, Debug)]
@@ -145,12 +137,6 @@ impl Range {
             return Err(Error::integrity("a record's owner", trusted.row.id.as_str()));
         }
         Ok(trusted)
-    }
-
-    /// Whether a row is asked for, and may be seen.
-    fn holds(&self, trusted: &TrustedRow, filter: &Filter) -> bool {
-        (trusted.is_outdated() || filter.dates.hold(trusted.secret.when))
-            && self.readable.covers(trusted.labels(), trusted.row.created_at)
     }
 }
 
@@ -223,71 +209,25 @@ pub async fn count(app: &App, range: &Range, filter: &Filter) -> Result<u64, Err
     Ok(total)
 }
 
-/// A page of the rows that the reader may see, and how many there are if they are `counted`. A filter of no rows counts alone.
+/// A page of the rows that the reader may see.
 pub async fn list(
     app: &App,
     reader: &RecordReader,
     patient: &PatientId,
     filter: &Filter,
-    counted: bool,
 ) -> Result<Listing, Error> {
     let range = range(app, reader, patient, filter.categories()).await?;
-    let (rows, next) = page(app, &range, filter).await?;
-    let total = match counted {
-        false => None,
-        true if filter.dates.is_empty() => Some(count(app, &range, filter).await?),
-        true => count_dated(app, &range, filter).await?,
-    };
-    Ok(Listing { rows, next, total, left_out: range.left_out })
-}
-
-/// The next rows of a range, looking at no more than a search may.
-async fn page(
-    app: &App,
-    range: &Range,
-    filter: &Filter,
-) -> Result<(Vec<TrustedRow>, Option<(Timestamp, String)>), Error> {
-    let (mut shown, mut looked_at) = (Vec::new(), 0);
     let limit = filter.limit as usize;
     // One more tells whether there is more.
-    let at_once = match filter.dates.is_empty() {
-        true => filter.limit.saturating_add(1),
-        false => filter.limit.saturating_add(1).max(DATED_AT_ONCE),
-    };
-    let mut filter = Filter { limit: at_once, ..filter.clone() };
-    while shown.len() < limit && looked_at < MOST_CANDIDATES {
-        let rows = app.store.list(&range.token, &range.sets, &filter).await?;
-        let ended = rows.len() < at_once as usize;
-        looked_at += rows.len();
-        let mut rows = rows.into_iter();
-        for row in rows.by_ref() {
-            let trusted = range.open(app, row)?;
-            filter.after = Some((trusted.row.created_at, trusted.row.id.as_str().to_owned()));
-            if range.holds(&trusted, &filter) {
-                shown.push(trusted);
-                if shown.len() == limit {
-                    break;
-                }
-            }
-        }
-        if ended {
-            let rest = rows.map(|row| Ok(range.holds(&range.open(app, row)?, &filter)));
-            let rest = rest.collect::<Result<Vec<bool>, Error>>()?;
-            if !rest.contains(&true) {
-                return Ok((shown, None));
-            }
-        }
-    }
-    Ok((shown, filter.after.filter(|_| limit > 0)))
-}
-
-/// How many rows happened when it is asked; nothing if that is too much to look at, or not known yet of one.
-async fn count_dated(app: &App, range: &Range, filter: &Filter) -> Result<Option<u64>, Error> {
-    let limit = u32::try_from(MOST_CANDIDATES).unwrap_or(u32::MAX);
-    let filter = Filter { after: None, limit, ..filter.clone() };
-    let (rows, next) = page(app, range, &filter).await?;
-    let known = next.is_none() && !rows.iter().any(TrustedRow::is_outdated);
-    Ok(known.then_some(rows.len() as u64))
+    let filter = Filter { limit: filter.limit.saturating_add(1), ..filter.clone() };
+    let rows = app.store.list(&range.token, &range.sets, &filter).await?;
+    let mut rows = rows.into_iter().map(|row| range.open(app, row)).collect::<Result<Vec<_>, _>>()?;
+    rows.retain(|row| range.readable.covers(row.labels(), row.row.created_at));
+    let more = rows.len() > limit;
+    rows.truncate(limit);
+    let last = rows.last().filter(|_| more);
+    let next = last.map(|row| (row.row.created_at, row.row.id.as_str().to_owned()));
+    Ok(Listing { rows, next, left_out: range.left_out })
 }
 
 /// What was opened, and what access-policy said.
@@ -390,7 +330,7 @@ async fn decrypt_saved(
                 tracing::error!(
                     alarm = "integrity",
                     error = &error as &dyn std::error::Error,
-                    "A record is lost: a search by date that does not touch its days goes on without it"
+                    "A record is lost: a search that would look at it goes on without it"
                 );
             }
             Err(error) => return Err(error),

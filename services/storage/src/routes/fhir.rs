@@ -1,5 +1,6 @@
 //! Creating under `/fhir`: single resources, batches and transactions.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use actix_web::http::StatusCode;
@@ -11,6 +12,8 @@ use hbc_types::Digest;
 use hbc_types::problem::Slug;
 use hbc_types::wire::storage::AnchorState;
 
+use serde_json::Value;
+
 use crate::app::App;
 use crate::domain::author::Author;
 use crate::domain::bundle::{Bundle, Outcome};
@@ -20,9 +23,10 @@ use crate::flows::create::{self, Created, Found, Leave};
 use crate::flows::read::{self, RecordReader};
 use crate::routes::context::{Returns, author_by_head, author_of, bases, header, prefer, wait_for};
 use crate::routes::fhir_answer::{
-    FhirCaller, FhirProblem, Headers, done, fhir_headers, is_fhir_json, resource_headers, response_bundle,
-    saved, with_headers,
+    FhirCaller, FhirProblem, Headers, done, entries, fhir_headers, is_fhir_json, resource_headers,
+    response_bundle, saved, with_headers,
 };
+use crate::routes::fhir_batch;
 
 /// Works on a batch or transaction bundle. One bundle is for one account: the caller's own, or the one that
 /// `HBC-Patient` names (`dir` for the directory), or, for a device, the one that its resources name as `Patient/pat-…`.
@@ -55,11 +59,15 @@ pub async fn upload_bundle(
     let by_head = author_by_head(&request, &caller.0)?;
     let scope = caller.0.client.as_ref().map(|client| client.scope.clone());
     let bundle = create::read_bundle(&app, body.clone(), bases(&app, &request), scope).await?;
+    let (kind, reads) = (bundle.kind, bundle.reads());
+    if !reads.is_empty() && reads.len() == bundle.entries.len() {
+        let entries = vec![Value::Null; reads.len()];
+        let read = fhir_batch::read_all(&app, &request, &caller.0, &reads).await;
+        return Ok(with_headers(StatusCode::OK, &fhir_headers(), response_bundle(kind, &entries, &read)));
+    }
     let author = by_head.map_or_else(|| author_of(&request, &caller.0, &bundle), Ok)?;
     let leave = create::admit(&app, &author, &bundle).await?;
     let work = async |slot: Slot| {
-        let kind = bundle.kind;
-        let answer = |created: &Created| response_bundle(kind, created);
         let headers = |created: &Created, state: AnchorState| {
             let mut headers = fhir_headers();
             if let Some(first) = created.stored.first() {
@@ -70,12 +78,15 @@ pub async fn upload_bundle(
         };
         let save = |created: &Created| {
             let headers = headers(created, AnchorState::Pending);
-            saved(&slot, StatusCode::OK, &headers, &answer(created), created.now)
+            let answer = response_bundle(kind, &entries(created), &BTreeMap::new());
+            saved(&slot, StatusCode::OK, &headers, &String::from_utf8_lossy(&answer), created.now)
         };
         let created = create::create(&app, &author, &body, bundle, leave, save).await?;
         let state = anchor_state(&app, &created, prefer(&request).wait).await;
         let headers = headers(&created, state);
-        Ok::<_, Error>(with_headers(StatusCode::OK, &headers, answer(&created).into_bytes()))
+        let read = fhir_batch::read_all(&app, &request, &caller.0, &reads).await;
+        let answer = response_bundle(kind, &entries(&created), &read);
+        Ok::<_, Error>(with_headers(StatusCode::OK, &headers, answer))
     };
     key.once(app.get_ref(), caller.0.account.as_str(), Digest::of(&body), work).await
 }

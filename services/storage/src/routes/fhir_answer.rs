@@ -1,5 +1,6 @@
 //! FHIR's shapes of answers: OperationOutcome for problems, `application/fhir+json`, response bundles.
 
+use std::collections::BTreeMap;
 use std::fmt;
 
 use actix_web::body::BoxBody;
@@ -148,7 +149,8 @@ impl FromRequest for FhirCaller {
                 let asked = asked(request.method(), pattern.as_deref().unwrap_or_default(), kind);
                 asked.is_some_and(|(kind, interaction)| match kind {
                     Some(kind) => client.scope.allow(kind, interaction),
-                    None => client.scope.allow_somewhere(interaction),
+                    // Each entry is asked about when it is known.
+                    None => true,
                 })
             });
             if within { Ok(Self(caller)) } else { Err(Problem::new(Slug::InsufficientScope).into()) }
@@ -176,6 +178,7 @@ fn asked<'k>(
         (&Method::GET, "/fhir/Patient/{id}/{type}") | (&Method::POST, "/fhir/{type}/_search") => {
             Some((Some(kind?), Interaction::Search))
         }
+        (&Method::GET, "/fhir/Observation/$lastn") => Some((Some("Observation"), Interaction::Search)),
         (&Method::GET | &Method::POST, "/fhir/Patient/{id}/$everything") => {
             Some((Some("*"), Interaction::Search))
         }
@@ -248,20 +251,33 @@ fn http_date(at: Timestamp) -> String {
     actix_web::http::header::HttpDate::from(std::time::UNIX_EPOCH + since).to_string()
 }
 
-/// The answer to a batch or transaction.
+/// The answer to a batch or transaction, with what its entries read as the bytes that it is.
 #[must_use]
-pub fn response_bundle(kind: BundleKind, created: &Created) -> String {
+pub fn response_bundle(kind: BundleKind, outcomes: &[Value], reads: &BTreeMap<usize, Vec<u8>>) -> Vec<u8> {
     let kind = match kind {
         BundleKind::Batch => "batch-response",
         BundleKind::Transaction => "transaction-response",
     };
-    let entries: Vec<Value> = created.outcomes.iter().map(|outcome| entry(created, outcome)).collect();
-    let mut bundle = json!({"resourceType": "Bundle", "type": kind});
+    let entries = outcomes.iter().enumerate().map(|(index, outcome)| match reads.get(&index) {
+        Some(read) => read.clone(),
+        None => outcome.to_string().into_bytes(),
+    });
+    let entries: Vec<Vec<u8>> = entries.collect();
+    let mut bundle = format!("{{\"resourceType\":\"Bundle\",\"type\":\"{kind}\"").into_bytes();
     // An array is never empty in FHIR.
-    if let (Value::Object(bundle), false) = (&mut bundle, entries.is_empty()) {
-        bundle.insert("entry".to_owned(), Value::from(entries));
+    if !entries.is_empty() {
+        bundle.extend_from_slice(b",\"entry\":[");
+        bundle.extend_from_slice(&entries.join(&b','));
+        bundle.push(b']');
     }
-    bundle.to_string()
+    bundle.push(b'}');
+    bundle
+}
+
+/// What became of the entries that are no reads.
+#[must_use]
+pub fn entries(created: &Created) -> Vec<Value> {
+    created.outcomes.iter().map(|outcome| entry(created, outcome)).collect()
 }
 
 fn entry(created: &Created, entry: &Outcome) -> Value {
@@ -278,14 +294,23 @@ fn entry(created: &Created, entry: &Outcome) -> Value {
             "lastModified": found.at.to_string(),
         }}),
         (None, Outcome::Gone) => json!({"response": {"status": "204 No Content"}}),
+        // Where what was read is not put in its place: a repeated answer holds no records.
+        (None, Outcome::Read) => {
+            json!({"response": {"status": "200 OK", "outcome": done("a repeated answer holds no records: read again")}})
+        }
         (None, Outcome::Refused(issues)) => refused(issues),
         (None, _) => json!({"response": {"status": "500 Internal Server Error"}}),
     }
 }
 
 fn refused(issues: &[Issue]) -> Value {
-    let problem = issues_problem(issues);
-    json!({"response": {"status": problem.status_code().to_string(), "outcome": outcome(&problem)}})
+    failed(&issues_problem(issues))
+}
+
+/// An entry that is refused.
+#[must_use]
+pub fn failed(problem: &Problem) -> Value {
+    json!({"response": {"status": problem.status_code().to_string(), "outcome": outcome(problem)}})
 }
 
 #[cfg(test)]

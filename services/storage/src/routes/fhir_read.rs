@@ -66,9 +66,23 @@ pub async fn read_resource(
     app: web::Data<App>,
 ) -> Result<HttpResponse, FhirProblem> {
     let (kind, id) = path.into_inner();
-    match PatientId::parse(&id) {
-        Ok(account) if kind == "Patient" => patient_resource(&app, &request, &caller.0, &account, None).await,
-        _ => one(&app, &request, &caller.0, &kind, &id, None).await,
+    named(&app, &request, &caller.0, (&kind, &id), None).await
+}
+
+/// The resource that a URL names.
+pub(super) async fn named(
+    app: &App,
+    request: &HttpRequest,
+    caller: &Caller,
+    (kind, id): (&str, &str),
+    version: Option<u32>,
+) -> Result<HttpResponse, FhirProblem> {
+    if version == Some(0) {
+        return Err(Problem::new(Slug::NotFound).into());
+    }
+    match PatientId::parse(id) {
+        Ok(account) if kind == "Patient" => patient_resource(app, request, caller, &account, version).await,
+        _ => one(app, request, caller, kind, id, version).await,
     }
 }
 
@@ -93,15 +107,7 @@ pub async fn read_version(
     app: web::Data<App>,
 ) -> Result<HttpResponse, FhirProblem> {
     let (kind, id, version) = path.into_inner();
-    if version == 0 {
-        return Err(Problem::new(Slug::NotFound).into());
-    }
-    match PatientId::parse(&id) {
-        Ok(account) if kind == "Patient" => {
-            patient_resource(&app, &request, &caller.0, &account, Some(version)).await
-        }
-        _ => one(&app, &request, &caller.0, &kind, &id, Some(version)).await,
-    }
+    named(&app, &request, &caller.0, (&kind, &id), Some(version)).await
 }
 
 async fn one(

@@ -14,9 +14,10 @@ use crate::app::App;
 use crate::domain::reference::Target;
 use crate::domain::search::parameters::parameters;
 use crate::domain::search::query::{Query, QueryError, Reader};
+use crate::domain::search::sorting::By;
 use crate::error::Error;
 use crate::flows::read;
-use crate::flows::search::{self, Found, Page, Searcher, Sought};
+use crate::flows::search::{self, Page, Searcher, Sought};
 use crate::routes::context::{bases, own_patient, reader};
 use crate::routes::fhir_answer::{FhirCaller, FhirProblem};
 use crate::routes::records_read::find;
@@ -57,8 +58,13 @@ pub async fn search_type(
     request: HttpRequest,
     app: web::Data<App>,
 ) -> Result<HttpResponse, FhirProblem> {
-    answer(&app, &request, &caller.0, &Asked { kind: kind.into_inner(), pairs: query.into_inner(), of: None })
-        .await
+    answer(
+        &app,
+        &request,
+        &caller.0,
+        &Asked { kind: kind.into_inner(), pairs: query.into_inner(), of: None, last: None },
+    )
+    .await
 }
 
 /// Searches one type by parameters that the body has, or the query, or both: nothing of them stands in a URL.
@@ -86,14 +92,14 @@ pub async fn search_by_post(
 ) -> Result<HttpResponse, FhirProblem> {
     let given = request.headers().get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
     let essence = given.split(';').next().unwrap_or_default().trim();
-    if !(essence.eq_ignore_ascii_case(FORM) || (body.is_empty() && essence.is_empty())) {
+    if !(essence.eq_ignore_ascii_case(FORM) || body.is_empty()) {
         return Err(Problem::new(Slug::UnsupportedMediaType).detail(format!("send {FORM}")).into());
     }
     let refuse = || Problem::new(Slug::MalformedRequest).detail("the body is no form");
     let text = std::str::from_utf8(&body).map_err(|_bytes| refuse())?;
     let form = web::Query::<Vec<(String, String)>>::from_query(text).map_err(|_form| refuse())?;
     let pairs = query.into_inner().into_iter().chain(form.into_inner()).collect();
-    answer(&app, &request, &caller.0, &Asked { kind: kind.into_inner(), pairs, of: None }).await
+    answer(&app, &request, &caller.0, &Asked { kind: kind.into_inner(), pairs, of: None, last: None }).await
 }
 
 /// Searches one type in a Patient's compartment.
@@ -118,18 +124,43 @@ pub async fn search_compartment(
     app: web::Data<App>,
 ) -> Result<HttpResponse, FhirProblem> {
     let (id, kind) = path.into_inner();
-    answer(&app, &request, &caller.0, &Asked { kind, pairs: query.into_inner(), of: Some(id) }).await
+    answer(&app, &request, &caller.0, &Asked { kind, pairs: query.into_inner(), of: Some(id), last: None })
+        .await
+}
+
+/// Searches one type, as an entry of a bundle asks for it.
+pub(super) async fn search(
+    app: &App,
+    request: &HttpRequest,
+    caller: &Caller,
+    (kind, query): (&str, &str),
+) -> Result<HttpResponse, FhirProblem> {
+    let refuse = || Problem::new(Slug::MalformedRequest).detail("the query cannot be read");
+    let pairs = web::Query::<Vec<(String, String)>>::from_query(query).map_err(|_query| refuse())?;
+    answer(
+        app,
+        request,
+        caller,
+        &Asked { kind: kind.to_owned(), pairs: pairs.into_inner(), of: None, last: None },
+    )
+    .await
 }
 
 /// What a request asks for.
-struct Asked {
-    kind: String,
-    pairs: Vec<(String, String)>,
+#[derive(Debug)]
+pub struct Asked {
+    /// The type.
+    pub kind: String,
+    /// The parameters.
+    pub pairs: Vec<(String, String)>,
     /// The Patient whose compartment is searched.
-    of: Option<String>,
+    pub of: Option<String>,
+    /// Of each code only so many, the latest, and how that was asked for.
+    pub last: Option<(usize, Vec<(String, String)>)>,
 }
 
-async fn answer(
+/// Answers a search.
+pub async fn answer(
     app: &App,
     request: &HttpRequest,
     caller: &Caller,
@@ -194,12 +225,16 @@ async fn show(
         kind: kind.to_owned(),
         category: query.category,
         clauses: Vec::new(),
-        order: query.order.clone(),
+        order: match asked.last {
+            Some(_) => vec![By { name: "date".to_owned(), descending: true }],
+            None => query.order.clone(),
+        },
+        told: asked.last.is_some().then(|| "code".to_owned()),
     };
     let range = read::range(app, reader, patient, sought.filter().categories()).await?;
     let count = query.shown.count;
     let mut lost = false;
-    let (Page { rows, next, previous, .. }, total) = if query.is_plain() {
+    let (Page { rows, next, previous, .. }, total) = if query.is_plain() && asked.last.is_none() {
         let page =
             search::plain_page(app, &range, sought.filter(), (place.as_ref(), count), |_any| true).await?;
         let total = match query.shown.total {
@@ -209,7 +244,10 @@ async fn show(
         (page, total)
     } else {
         sought.clauses = search::resolve(app, searcher, kind, query).await?;
-        let found: Found = search::find(app, searcher, &range, &sought).await?;
+        let mut found = search::find(app, searcher, &range, &sought).await?;
+        if let Some((most, _)) = asked.last {
+            found.keep_of_each_code(most);
+        }
         lost = found.incomplete;
         let page = search::page(app, &range, &sought, found, (place.as_ref(), count as usize)).await?;
         let total = (query.shown.total && !lost).then_some(page.total);
@@ -217,10 +255,12 @@ async fn show(
     };
     let opened = read::open(app, reader, patient, rows, |_needed| false).await?.records;
     let beside = search::beside(app, searcher, query, &opened).await?;
-    let path = match &asked.of {
-        Some(of) => format!("/fhir/Patient/{of}/{kind}"),
-        None => format!("/fhir/{kind}"),
+    let (path, mut used) = match (&asked.of, &asked.last) {
+        (Some(of), _) => (format!("/fhir/Patient/{of}/{kind}"), Vec::new()),
+        (None, Some((_, own))) => (format!("/fhir/{kind}/$lastn"), own.clone()),
+        (None, None) => (format!("/fhir/{kind}"), Vec::new()),
     };
+    used.extend(query.used.iter().cloned());
     searchset(
         request,
         &Answer {
@@ -228,7 +268,7 @@ async fn show(
             beside: &beside.records,
             part: &query.shown.part,
             total,
-            links: links(request, &path, &query.used, (next.as_ref(), previous.as_ref())),
+            links: links(request, &path, &used, (next.as_ref(), previous.as_ref())),
             notices: Notices {
                 left_out: &range.left_out,
                 ignored: &query.ignored,

@@ -3,9 +3,11 @@
 mod context;
 mod fhir;
 mod fhir_answer;
+mod fhir_batch;
 mod fhir_change;
 mod fhir_everything;
 mod fhir_history;
+mod fhir_lastn;
 mod fhir_read;
 mod fhir_search;
 mod fhir_validate;
@@ -26,6 +28,7 @@ pub fn table(routes: &mut Routes<'_>) {
         .service(fhir::upload_bundle)
         .service(fhir_everything::read_everything)
         .service(fhir_everything::post_everything)
+        .service(fhir_lastn::last_of_each)
         .service(fhir_read::read_version)
         .service(fhir_history::system_history)
         .service(fhir_history::type_history)

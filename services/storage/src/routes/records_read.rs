@@ -69,8 +69,7 @@ pub async fn list_records(
     };
     let reader = reader(&request, &caller, Some(&patient))?;
     let filter = filter(&query)?;
-    let Listing { rows, next, left_out, total: _ } =
-        read::list(&app, &reader, &patient, &filter, false).await?;
+    let Listing { rows, next, left_out } = read::list(&app, &reader, &patient, &filter).await?;
     let next = next.and_then(|(at, id)| paging::cursor(&After { at: at.ms(), id }));
     let page = RecordPage { items: rows.iter().map(view).collect(), next, left_out };
     Ok(HttpResponse::Ok().insert_header((CACHE_CONTROL, "no-store")).json(page))

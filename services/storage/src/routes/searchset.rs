@@ -71,13 +71,13 @@ pub fn links(
     };
     let own = used.iter().find(|(name, _)| name == "_cursor").map(|(_, value)| value.clone());
     let mut links = vec![json!({"relation": "self", "url": url(own)})];
-    if next.is_some() || previous.is_some() {
-        links.push(json!({"relation": "first", "url": url(None)}));
-    }
     for (relation, place) in [("next", next), ("previous", previous)] {
         if let Some(cursor) = place.and_then(cursor) {
             links.push(json!({"relation": relation, "url": url(Some(cursor))}));
         }
+    }
+    if next.is_some() || previous.is_some() {
+        links.push(json!({"relation": "first", "url": url(None)}));
     }
     Value::from(links)
 }

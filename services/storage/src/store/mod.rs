@@ -120,7 +120,7 @@ impl Filter {
         (self.from.clone().max(from), to)
     }
 
-    /// Whether a record is asked for by the days that it is indexed by.
+    /// Whether a record may be asked for by the days that it is indexed by.
     #[must_use]
     pub fn touches(&self, row: &RecordRow) -> bool {
         let (from, to) = self.days();

@@ -311,6 +311,55 @@ async fn a_transaction_deletes_creates_and_updates_together_or_not_at_all() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_bundle_reads_after_it_wrote() {
+    each(|app| async move {
+        let (patient, doctor) = (app.patient(), app.agency());
+        let id = app.observation(&patient, "laboratory").await;
+        let get = |url: &str| json!({"request": {"method": "GET", "url": url}});
+        let exact = r#"{"resourceType":"Observation","status":"final","code":{"text":"x"},"valueQuantity":{"value":0.10}}"#;
+        let reads = [
+            get(&format!("Observation/{id}")),
+            get("Observation?_summary=count"),
+            get(&format!("Observation/{id}/_history/1")),
+            get("Observation/rec-00000000000000000000000000000000"),
+            json!({"request": {"method": "HEAD", "url": format!("Observation/{id}")}}),
+            get("Dog/1"),
+        ];
+        let reads: Vec<String> = reads.iter().map(Value::to_string).collect();
+        let bundle = format!(
+            "{{\"resourceType\":\"Bundle\",\"type\":\"transaction\",\"entry\":[{},\
+             {{\"resource\":{exact},\"request\":{{\"method\":\"POST\",\"url\":\"Observation\"}}}}]}}",
+            reads.join(",")
+        );
+        let key = [("Idempotency-Key", "mixed")];
+        let done = app.fhir(&patient, "/fhir", &key, bundle.as_bytes()).await.expect(200).body;
+        let status = |index: usize| done["entry"][index]["response"]["status"].as_str().unwrap().to_owned();
+        assert_eq!([0, 1, 2].map(status), ["200 OK", "200 OK", "200 OK"]);
+        assert_eq!(done["entry"][0]["resource"]["id"], id);
+        assert_eq!(done["entry"][0]["response"]["etag"], "W/\"1\"");
+        assert_eq!(done["entry"][1]["resource"]["total"], 2, "what the transaction wrote is there");
+        assert!(status(3).starts_with("404") && status(5).starts_with("404"));
+        assert!(done["entry"][4].get("resource").is_none() && status(4) == "200 OK");
+        assert_eq!(status(6), "201 Created");
+        // Nothing of a record is kept to be answered again.
+        let again = app.fhir(&patient, "/fhir", &key, bundle.as_bytes()).await.expect(200).body;
+        assert!(again["entry"][0].get("resource").is_none());
+        assert_eq!(again["entry"][6]["response"], done["entry"][6]["response"]);
+        // Each stands for itself, and is decided as if it were asked alone.
+        let batch = json!({"resourceType": "Bundle", "type": "batch", "entry": [get(&format!("Observation/{id}"))]});
+        let purpose = [("HBC-Purpose", "TREAT")];
+        let read = async |who: &AccountId| {
+            let answer = app.fhir(who, "/fhir", &purpose, batch.to_string().as_bytes()).await.expect(200).body;
+            answer["entry"][0]["response"]["status"].as_str().unwrap().to_owned()
+        };
+        assert_eq!(read(&doctor).await, "404 Not Found");
+        grant(&app, &doctor, &patient, Action::Read);
+        assert_eq!(read(&doctor).await, "200 OK");
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn of_many_that_change_at_once_each_makes_one_version() {
     each(|app| async move {
         let patient = app.patient();

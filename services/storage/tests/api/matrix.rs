@@ -76,6 +76,20 @@ fn operations(patient: &AccountId, id: &str) -> Vec<Operation> {
             good: 200,
         },
         get("GET /fhir/Patient/{id}/$everything", format!("/fhir/Patient/{patient}/$everything")),
+        post(
+            "POST /fhir/Patient/{id}/$everything",
+            &format!("/fhir/Patient/{patient}/$everything"),
+            Vec::new(),
+            200,
+        ),
+        post(
+            "POST /fhir/{type}/_search",
+            &format!("/fhir/Observation/_search?patient={patient}"),
+            Vec::new(),
+            200,
+        ),
+        get("GET /fhir/Patient/{id}/{type}", format!("/fhir/Patient/{patient}/Observation")),
+        get("GET /fhir/Observation/$lastn", format!("/fhir/Observation/$lastn?patient={patient}")),
         get("GET /v1/records", format!("/v1/records?patient={patient}")),
         get("GET /v1/records/{id}", format!("/v1/records/{id}")),
         get("GET /v1/records/{id}/content", format!("/v1/records/{id}/content")),
@@ -164,7 +178,7 @@ async fn refusals_under_fhir_are_operation_outcomes() {
         let plain = [("content-type", "text/plain")];
         let reply = app.call(Method::POST, "/fhir/Patient", Some(&patient), &plain, b"x".to_vec()).await;
         reply.refused(415, "unsupported_media_type");
-        app.get(&patient, "/fhir/Observation?code=1").await.refused(422, "invalid_input");
+        app.get(&patient, "/fhir/Observation?code:in=1").await.refused(400, "malformed_request");
         // An agency must say why, before it learns whether there is anything.
         let agency = app.agency();
         let reply = app.call(Method::GET, "/v1/records/rec-1", Some(&agency), &[], Vec::new()).await;

@@ -118,6 +118,22 @@ async fn who_may_not_see_sensitive_records_sees_no_trace_of_them() {
             "/fhir/Patient/{}/_history",
             "/fhir/Patient/{}/$everything",
             "/fhir/Patient/{}/$everything?_count=3",
+            "/fhir/Patient/{}/$everything?_type=Observation,Condition&start=2020",
+            "/fhir/Patient/{}/Observation?status=final",
+            "/fhir/Observation?patient={}&code=718-7",
+            "/fhir/Observation?patient={}&code=http://loinc.org|718-7&_count=0",
+            "/fhir/Observation?patient={}&_sort=-date,value-quantity",
+            "/fhir/Observation?patient={}&_sort=-_lastUpdated&_count=1",
+            "/fhir/Observation?patient={}&_security=HIV",
+            "/fhir/Observation?patient={}&_security:missing=true&_summary=true",
+            "/fhir/Observation?patient={}&value-quantity=gt1&_elements=code",
+            "/fhir/Observation?patient={}&_include=*",
+            "/fhir/Observation?patient={}&subject:Patient.identifier=urn:ssn|1",
+            "/fhir/Patient?patient={}&_has:Observation:patient:code=718-7",
+            "/fhir/Patient?patient={}&_has:Condition:subject:_lastUpdated=gt2020",
+            "/fhir/Patient?patient={}&_revinclude=Observation:patient&_revinclude=Condition:subject",
+            "/fhir/Condition?patient={}&_sort=code",
+            "/fhir/AllergyIntolerance?patient={}&_lastUpdated=gt2020",
         ];
         for list in lists {
             let of = |twin: &Twin| {

@@ -102,6 +102,8 @@ pub enum Outcome {
     },
     /// There is nothing to be deleted any more.
     Gone,
+    /// It is read, after everything was written.
+    Read,
     /// It is refused.
     Refused(Vec<Issue>),
 }
@@ -163,6 +165,7 @@ pub fn plan(
             Err(issues) => Outcome::Refused(issues),
             Ok(Identity::Existing(kind, id)) => Outcome::Existing { kind, id },
             Ok(Identity::Gone) => Outcome::Gone,
+            Ok(Identity::Read) => Outcome::Read,
             Ok(Identity::Removed(kind, present)) => {
                 drafts.push(tombstone(kind, &present));
                 Outcome::Created(drafts.len() - 1)
@@ -213,7 +216,7 @@ fn refuse_by_state(identities: &[Result<Identity, Vec<Issue>>]) -> Result<(), Bu
 fn refuse_whole(outcomes: &[Outcome]) -> Result<(), BundleError> {
     let refused = outcomes.iter().filter_map(|outcome| match outcome {
         Outcome::Refused(issues) => Some(issues),
-        Outcome::Created(_) | Outcome::Existing { .. } | Outcome::Gone => None,
+        Outcome::Created(_) | Outcome::Existing { .. } | Outcome::Gone | Outcome::Read => None,
     });
     let all: Vec<Issue> = refused.flatten().take(MAX_ISSUES).cloned().collect();
     if all.is_empty() { Ok(()) } else { Err(BundleError::Invalid(all)) }
@@ -225,6 +228,7 @@ enum Identity {
     Existing(String, RecordId),
     Removed(String, Present),
     Gone,
+    Read,
 }
 
 /// What is wrong with something, wherever it stands.
@@ -310,6 +314,7 @@ impl<'p> Planner<'p> {
         let wrong = |wrong: Wrong| vec![wrong.at(&entry.place)];
         match entry.content.as_ref().map_err(Clone::clone)? {
             Content::Delete(_) => Ok(Identity::Gone),
+            Content::Read(..) => Ok(Identity::Read),
             Content::Create(resource, _) => {
                 self.check_place(entry, resource)?;
                 match self.existing(entry, resource)? {

@@ -133,12 +133,6 @@ impl Query {
         self.clauses.is_empty() && self.chains.is_empty() && self.reverse.is_empty() && self.order.is_empty()
     }
 
-    /// Whether what a record holds is all that is asked of it: nothing of other records.
-    #[must_use]
-    pub fn looks_at_others(&self) -> bool {
-        !self.chains.is_empty() || !self.reverse.is_empty()
-    }
-
     fn new() -> Self {
         Self {
             subject: None,
@@ -251,7 +245,7 @@ impl Reader<'_> {
     fn include(&self, query: &mut Query, value: &str) -> Result<bool, QueryError> {
         let found = match value {
             "*" => self.named(self.kind, "*", None),
-            value => self.parts(value).and_then(|(kind, name, target)| {
+            value => parts(value).and_then(|(kind, name, target)| {
                 (kind == self.kind).then(|| self.named(kind, name, target)).flatten()
             }),
         };
@@ -260,7 +254,7 @@ impl Reader<'_> {
     }
 
     fn revinclude(&self, query: &mut Query, value: &str) -> Result<bool, QueryError> {
-        let found = self.parts(value).and_then(|(kind, name, target)| {
+        let found = parts(value).and_then(|(kind, name, target)| {
             let meant = target.is_none_or(|target| target == self.kind);
             let mut include = self.named(kind, name, None).filter(|_| meant)?;
             include.names.retain(|name| self.all.find(kind, name).is_some_and(|one| one.can_name(self.kind)));
@@ -268,13 +262,6 @@ impl Reader<'_> {
         });
         query.revinclude.extend(found.clone());
         Ok(found.is_some() && query.revinclude.len() <= MOST)
-    }
-
-    fn parts<'v>(&self, value: &'v str) -> Option<(&'v str, &'v str, Option<&'v str>)> {
-        let mut parts = value.splitn(3, ':');
-        let (kind, name) = (parts.next()?, parts.next()?);
-        type_category(kind)?;
-        Some((kind, name, parts.next()))
     }
 
     fn named(&self, kind: &str, name: &str, target: Option<&str>) -> Option<Include> {
@@ -289,9 +276,6 @@ impl Reader<'_> {
 
     /// What a query asks of records; whether it was understood.
     fn filter(&self, query: &mut Query, name: &str, value: &str) -> Result<bool, QueryError> {
-        if value.is_empty() {
-            return Ok(false);
-        }
         if let Some(rest) = name.strip_prefix("_has:") {
             query.reverse.push(self.has(name, rest, value)?);
             return Ok(true);
@@ -474,6 +458,14 @@ impl Reader<'_> {
             },
         })
     }
+}
+
+/// `Type:parameter:Target`
+fn parts(value: &str) -> Option<(&str, &str, Option<&str>)> {
+    let mut parts = value.splitn(3, ':');
+    let (kind, name) = (parts.next()?, parts.next()?);
+    type_category(kind)?;
+    Some((kind, name, parts.next()))
 }
 
 /// How many there are on a page: `_count`.

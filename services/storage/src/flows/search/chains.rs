@@ -36,7 +36,7 @@ async fn forward(app: &App, searcher: &Searcher, chain: &Chain) -> Result<Clause
         }
         let mut clauses = vec![clause.clone()];
         in_one_name(app, searcher, &mut clauses).await?;
-        let found = find_beside(app, searcher, kind, &clauses).await?;
+        let found = find_beside(app, searcher, kind, &clauses, None).await?;
         named.extend(found.iter().map(|(_, hit)| name_of(&hit.trusted)));
     }
     Ok(Clause { name: chain.name.clone(), test: Test::Among(named) })
@@ -49,8 +49,8 @@ async fn backward(app: &App, searcher: &Searcher, kind: &str, reverse: &Reverse)
     let mut clauses = vec![reverse.clause.clone()];
     in_one_name(app, searcher, &mut clauses).await?;
     let mut ids = HashSet::new();
-    for (_, hit) in find_beside(app, searcher, &reverse.kind, &clauses).await? {
-        for fact in hit.facts.get(&reverse.name) {
+    for (_, hit) in find_beside(app, searcher, &reverse.kind, &clauses, Some(&reverse.name)).await? {
+        for fact in &hit.told {
             let Fact::Reference(Some(text), _, _) = fact else { continue };
             if let Target::Own { kind: named, id } = Target::parse(text, &searcher.bases)
                 && named == kind

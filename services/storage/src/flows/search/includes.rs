@@ -181,7 +181,7 @@ async fn referring(
     let mut all = Vec::new();
     for name in &include.names {
         let clause = Clause { name: name.clone(), test: Test::Among(known.clone()) };
-        let found = find_beside(app, searcher, &include.kind, &[clause]).await?;
+        let found = find_beside(app, searcher, &include.kind, &[clause], None).await?;
         all.extend(found.into_iter().map(|(account, hit)| (account, hit.trusted)));
     }
     Ok(all)

@@ -10,14 +10,14 @@ mod includes;
 mod pages;
 
 pub use chains::resolve;
-pub use includes::{Beside, beside};
+pub use includes::beside;
 pub use pages::{Page, Place, fitting, page, plain_page};
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use hbc_types::classify::{type_categories, type_category};
-use hbc_types::ids::PatientId;
+use hbc_types::ids::{PatientId, RecordId};
 use hbc_types::labels::Category;
 use hbc_types::scope::{Interaction, Scopes};
 
@@ -90,12 +90,15 @@ pub struct Sought {
     pub clauses: Vec<Clause>,
     /// How they are ordered.
     pub order: Vec<By>,
+    /// The parameter whose values are told of each.
+    pub told: Option<String>,
 }
 
 impl Sought {
     /// Of a type, in no order.
-    fn of(kind: &str, clauses: Vec<Clause>) -> Self {
-        Self { kind: kind.to_owned(), category: None, clauses, order: Vec::new() }
+    fn of(kind: &str, clauses: Vec<Clause>, told: Option<&str>) -> Self {
+        let told = told.map(str::to_owned);
+        Self { kind: kind.to_owned(), category: None, clauses, order: Vec::new(), told }
     }
 
     /// The rows that may be meant.
@@ -114,10 +117,10 @@ impl Sought {
 /// A record that meets what is asked.
 #[derive(Clone, Debug)]
 pub struct Hit {
-    /// Its row, without its facts.
+    /// Its row, without its facts: there may be many.
     pub trusted: TrustedRow,
-    /// Its facts.
-    pub facts: Facts,
+    /// The values of the parameter that is to be told.
+    pub told: Vec<Fact>,
     /// Its place in the order.
     pub keys: Vec<Option<Key>>,
 }
@@ -129,6 +132,25 @@ pub struct Found {
     pub hits: Vec<Hit>,
     /// Whether records that are indexed in an earlier way could not be looked at: their bytes are lost.
     pub incomplete: bool,
+}
+
+impl Found {
+    /// Leaves of each code the first ones. What has no coding stands for itself.
+    pub fn keep_of_each_code(&mut self, most: usize) {
+        let mut seen: HashMap<String, usize> = HashMap::new();
+        self.hits.retain(|hit| {
+            let code = hit.told.iter().find_map(|fact| match fact {
+                Fact::Token(system, Some(code)) => {
+                    Some(format!("{}|{code}", system.as_deref().unwrap_or_default()))
+                }
+                _ => None,
+            });
+            let Some(code) = code else { return true };
+            let count = seen.entry(code).or_default();
+            *count += 1;
+            *count <= most
+        });
+    }
 }
 
 /// Finds what meets a query in a range.
@@ -157,9 +179,12 @@ pub async fn find(app: &App, searcher: &Searcher, range: &Range, sought: &Sought
         }
     }
     if !outdated.is_empty() {
-        let wanted = outdated.len();
+        // By its days a lost one may be known not to be meant.
+        let meant: Vec<RecordId> =
+            outdated.iter().filter(|row| filter.touches(&row.row)).map(|row| row.row.id.clone()).collect();
         let opened = bring_up_to_date(app, searcher, &judge, outdated).await?;
-        found.incomplete = opened.len() < wanted;
+        let seen: HashSet<&RecordId> = opened.iter().map(|one| &one.trusted.row.id).collect();
+        found.incomplete = meant.iter().any(|id| !seen.contains(id));
         for one in &opened {
             let facts = indexing::read(&one.trusted.row.kind, &one.applied()?)?;
             found.hits.extend(judge.weigh(one.trusted.clone(), facts));
@@ -248,6 +273,7 @@ struct Judge {
     range: Range,
     clauses: Vec<Clause>,
     order: Vec<By>,
+    told: Option<String>,
     bases: Bases,
     /// Whether FHIR has no `date` for the type: then it is when what a record tells of happened.
     own_date: bool,
@@ -260,6 +286,7 @@ impl Judge {
             range: range.clone(),
             clauses: sought.clauses.clone(),
             order: sought.order.clone(),
+            told: sought.told.clone(),
             bases: searcher.bases.clone(),
             own_date: parameters()?.find(&sought.kind, "date").is_none(),
         })
@@ -286,7 +313,12 @@ impl Judge {
     fn weigh(&self, trusted: TrustedRow, mut facts: Facts) -> Option<Hit> {
         add_row(&mut facts, &trusted, self.own_date);
         let meant = self.clauses.iter().all(|clause| clause.holds(&facts, &self.bases));
-        meant.then(|| Hit { keys: keys(&facts, &self.order), trusted, facts })
+        let told = |name: &String| facts.get(name).to_vec();
+        meant.then(|| Hit {
+            keys: keys(&facts, &self.order),
+            told: self.told.as_ref().map(told).unwrap_or_default(),
+            trusted,
+        })
     }
 }
 
@@ -322,12 +354,13 @@ async fn find_beside(
     searcher: &Searcher,
     kind: &str,
     clauses: &[Clause],
+    told: Option<&str>,
 ) -> Result<Vec<(PatientId, Hit)>, Error> {
     let mut all = Vec::new();
     for account in searcher.accounts(kind) {
         let there = searcher.within(&account);
         let Some(range) = range_of(app, &there, kind).await? else { continue };
-        let found = find(app, &there, &range, &Sought::of(kind, clauses.to_vec())).await?;
+        let found = find(app, &there, &range, &Sought::of(kind, clauses.to_vec(), told)).await?;
         all.extend(found.hits.into_iter().map(|hit| (account.clone(), hit)));
     }
     Ok(all)

@@ -157,6 +157,9 @@ async fn searchsets(asker: &mut Asker<'_>, patient: &str) -> Result<()> {
         ("included-backwards", "/Encounter?_revinclude=Procedure:encounter"),
         ("unknown-parameter", "/Immunization?nonsense=1&_count=3"),
         ("directory", "/Practitioner?_count=3"),
+        ("chain", "/Immunization?patient.birthdate=ge1900&_count=3"),
+        ("has", "/Encounter?_has:Procedure:encounter:status=completed"),
+        ("last", "/Observation/$lastn?max=1&_count=100"),
         ("compartment", &compartment),
         ("everything", &everything),
         ("all-types", "/?_type=Immunization,Encounter"),
@@ -206,6 +209,8 @@ async fn versions(asker: &mut Asker<'_>, patient: &str) -> Result<()> {
     asker.get("history-of-one-page", 200, &format!("{place}/_history?_count=1")).await?;
     asker.get("history-of-a-type", 200, "/Observation/_history?_count=10").await?;
     asker.get("history-of-all", 200, "/_history?_count=10").await?;
+    asker.get("history-of-the-patient", 200, &format!("/Patient/{patient}/_history")).await?;
+    asker.get("history-since", 200, "/Observation/_history?_since=2026-01-01T00:00:00Z&_count=2").await?;
     asker.get("history-not-there", 404, "/Observation/nothing-of-that-name/_history").await?;
     Ok(())
 }
@@ -287,6 +292,28 @@ async fn bundles(asker: &mut Asker<'_>, patient: &str) -> Result<()> {
     asker.send("transaction-empty", 200, post.clone(), "", bundle("transaction", Vec::new())).await?;
     let partly = bundle("batch", vec![created(), entry("POST", "Observation", Some(wrong))]);
     asker.send("batch-with-a-fault", 200, post.clone(), "", partly).await?;
+    let mut known = pulse(patient);
+    known["identifier"] = json!([{"system": "urn:example:judge", "value": "all-methods"}]);
+    let by_condition = "Observation?identifier=urn:example:judge|all-methods";
+    let mut conditional = entry("POST", "Observation", Some(known.clone()));
+    conditional["request"]["ifNoneExist"] = json!("identifier=urn:example:judge|all-methods");
+    let once = bundle("transaction", vec![conditional.clone()]);
+    asker.send("transaction-with-a-condition", 200, post.clone(), "", &once).await?;
+    asker.send("transaction-that-meets-it", 200, post.clone(), "", &once).await?;
+    let put = || entry("PUT", by_condition, Some(known.clone()));
+    asker.send("transaction-that-updates", 200, post.clone(), "", bundle("transaction", vec![put()])).await?;
+    let twice = asker.send("created-to-be-twice", 201, post.clone(), "/Observation", pulse(patient)).await?;
+    let place = format!("Observation/{}", twice["id"].as_str().unwrap_or_default());
+    let both = vec![entry("PUT", &place, Some(twice)), entry("DELETE", &place, None)];
+    asker.send("transaction-of-one-twice", 422, post.clone(), "", bundle("transaction", both)).await?;
+    let mut stale = put();
+    stale["request"]["ifMatch"] = json!("W/\"9\"");
+    asker
+        .send("transaction-stale", 412, post.clone(), "", bundle("transaction", vec![stale.clone()]))
+        .await?;
+    asker.send("batch-stale", 200, post.clone(), "", bundle("batch", vec![stale])).await?;
+    let delete = bundle("transaction", vec![entry("DELETE", by_condition, None)]);
+    asker.send("transaction-that-deletes", 200, post.clone(), "", delete).await?;
     let reads = vec![
         entry("GET", &format!("Patient/{patient}"), None),
         entry("GET", "Immunization?_count=2", None),
@@ -338,6 +365,7 @@ async fn granted(asker: &mut Asker<'_>, patient: &Person) -> Result<()> {
     let id = patient.patient()?;
     asker.get("granted-search", 200, &format!("/Observation?patient={id}&_count=10")).await?;
     asker.get("granted-everything", 200, &format!("/Patient/{id}/$everything?_count=10")).await?;
+    asker.get("granted-history", 200, &format!("/Observation/_history?patient={id}&_count=10")).await?;
     asker.get("refused-category", 403, &format!("/Condition?patient={id}")).await?;
     Ok(())
 }

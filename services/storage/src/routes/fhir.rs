@@ -153,8 +153,11 @@ pub(super) async fn create_single(
     let created = create::create(app, author, body, bundle, leave.clone(), save).await?;
     let prefer = prefer(request);
     let state = anchor_state(app, &created, prefer.wait).await;
-    let status = status(&created);
+    let found = created.outcomes.first().and_then(|outcome| created.record(outcome));
+    let told = matches!(found, Some(Found { deleted: true, .. })) && prefer.returns == Returns::Outcome;
+    let status = if told { StatusCode::OK } else { status(&created) };
     let body = match prefer.returns {
+        _ if told => done("deleted: nobody is shown it any more").to_string().into_bytes(),
         _ if status == StatusCode::NO_CONTENT => Vec::new(),
         Returns::Representation => match &created.applied {
             Some(applied) => applied.to_vec(),

@@ -11,10 +11,10 @@ use actix_web::{FromRequest, HttpRequest, HttpResponse, ResponseError};
 use futures_util::future::LocalBoxFuture;
 use hbc_service::idempotency::Slot;
 use hbc_service::{Acting, Caller, Dialect, Problem};
-use hbc_types::Timestamp;
 use hbc_types::problem::{Slug, TYPE_PREFIX};
 use hbc_types::saved::SavedAnswer;
 use hbc_types::scope::Interaction;
+use hbc_types::{Digest, Timestamp};
 use serde_json::{Value, json};
 
 use crate::domain::bundle::{BundleKind, Outcome};
@@ -110,6 +110,19 @@ pub fn outcome(problem: &Problem) -> Value {
 pub fn done(text: &str) -> Value {
     let issue = json!({"severity": "information", "code": "informational", "diagnostics": text});
     json!({"resourceType": "OperationOutcome", "issue": [issue]})
+}
+
+/// A name for what is kept nowhere (a UUID of version 8, made of what it says): every entry of a searchset or history has one.
+#[must_use]
+pub fn name_of(outcome: &Value) -> String {
+    const VERSION: u128 = 8 << 76;
+    const VARIANT: u128 = 2 << 62;
+    let digest = Digest::of(outcome.to_string().as_bytes());
+    let bytes = digest.as_bytes().first_chunk::<16>().copied().unwrap_or_default();
+    let bits = u128::from_be_bytes(bytes) & !((0xf << 76) | (3 << 62)) | VERSION | VARIANT;
+    let group = |shift: u32| (bits >> shift) & 0xffff;
+    let (first, last) = (bits >> 96, bits & 0xffff_ffff_ffff);
+    format!("urn:uuid:{first:08x}-{:04x}-{:04x}-{:04x}-{last:012x}", group(80), group(64), group(48))
 }
 
 /// FHIR's issue type for a problem.

@@ -189,6 +189,7 @@ fn stale(kind: &str, version: u32) -> Error {
         IdempotencyKey),
     responses(
         (status = 204, description = "It is deleted"),
+        (status = 200, description = "It is deleted, told as was preferred", content_type = "application/fhir+json"),
         (status = 406, description = "The client takes no JSON of FHIR 4.0"),
         (status = 409, description = "The account's Patient stays as long as the account"),
         (status = 412, description = "It has another version"),
@@ -218,6 +219,7 @@ pub async fn delete_resource(
         IdempotencyKey),
     responses(
         (status = 204, description = "Nothing meets the condition any more"),
+        (status = 200, description = "It is deleted, told as was preferred", content_type = "application/fhir+json"),
         (status = 404),
         (status = 406, description = "The client takes no JSON of FHIR 4.0"),
         (status = 409, description = "The account's Patient stays as long as the account"),

@@ -24,7 +24,7 @@ use crate::flows::opened::Opened;
 use crate::flows::read::{self, History};
 use crate::flows::search::fitting;
 use crate::routes::context::{own_patient, reader};
-use crate::routes::fhir_answer::{FHIR_JSON, FhirCaller, FhirProblem};
+use crate::routes::fhir_answer::{FHIR_JSON, FhirCaller, FhirProblem, name_of};
 use crate::routes::fhir_search::account_of;
 use crate::routes::records_read::find;
 use crate::routes::searchset::Notices;
@@ -258,7 +258,7 @@ fn history(
     }
     if let Some(told) = (Notices { left_out, ..Notices::default() }).outcome() {
         let url = request.uri().to_string().trim_start_matches("/fhir/").to_owned();
-        let outcome = json!({"request": {"method": "GET", "url": url},
+        let outcome = json!({"fullUrl": name_of(&told), "request": {"method": "GET", "url": url},
             "response": {"status": "200 OK", "outcome": told}});
         entries.push(outcome.to_string().into_bytes());
     }

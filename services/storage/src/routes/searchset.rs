@@ -3,9 +3,9 @@
 use actix_web::http::header::CACHE_CONTROL;
 use actix_web::{HttpRequest, HttpResponse};
 use hbc_service::{Problem, base_url, paging};
+use hbc_types::Timestamp;
 use hbc_types::ids::RecordId;
 use hbc_types::labels::Category;
-use hbc_types::{Digest, Timestamp};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -15,7 +15,7 @@ use crate::domain::search::results::Part;
 use crate::error::Error;
 use crate::flows::opened::Opened;
 use crate::flows::search::Place;
-use crate::routes::fhir_answer::{FHIR_JSON, FhirProblem};
+use crate::routes::fhir_answer::{FHIR_JSON, FhirProblem, name_of};
 
 /// What stands in a query as it is.
 const PLAIN: &AsciiSet = &NON_ALPHANUMERIC
@@ -147,18 +147,6 @@ pub struct Answer<'a> {
     pub notices: Notices<'a>,
 }
 
-/// A name for what is kept nowhere (a UUID of version 8, made of what it says): every entry of a searchset has one.
-fn name(outcome: &Value) -> String {
-    const VERSION: u128 = 8 << 76;
-    const VARIANT: u128 = 2 << 62;
-    let digest = Digest::of(outcome.to_string().as_bytes());
-    let bytes = digest.as_bytes().first_chunk::<16>().copied().unwrap_or_default();
-    let bits = u128::from_be_bytes(bytes) & !((0xf << 76) | (3 << 62)) | VERSION | VARIANT;
-    let group = |shift: u32| (bits >> shift) & 0xffff;
-    let (first, last) = (bits >> 96, bits & 0xffff_ffff_ffff);
-    format!("urn:uuid:{first:08x}-{:04x}-{:04x}-{:04x}-{last:012x}", group(80), group(64), group(48))
-}
-
 /// The searchset.
 pub fn searchset(request: &HttpRequest, answer: &Answer<'_>) -> Result<HttpResponse, FhirProblem> {
     let base = base_url(request);
@@ -172,7 +160,7 @@ pub fn searchset(request: &HttpRequest, answer: &Answer<'_>) -> Result<HttpRespo
         entries.push(entry(&base, found, if whole { &Part::Whole } else { answer.part }, "include")?);
     }
     if let Some(outcome) = answer.notices.outcome() {
-        let url = name(&outcome);
+        let url = name_of(&outcome);
         let entry = json!({"fullUrl": url, "resource": outcome, "search": {"mode": "outcome"}});
         entries.push(entry.to_string().into_bytes());
     }

@@ -7,9 +7,10 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 /// Each crate and what of ours it may depend on. types ← chain ← client ← service ← app ← services/*; types ← db ← app;
-/// chain ← consensus ← ledger; tasks, which knows nothing, ← service and db.
-const ALLOWED: [(&str, &[&str]); 17] = [
+/// chain ← consensus ← ledger; tasks, which knows nothing, ← service and db; fhirpath, which knows nothing, ← storage.
+const ALLOWED: [(&str, &[&str]); 18] = [
     ("core2", &[]),
+    ("hbc-fhirpath", &[]),
     ("hbc-tasks", &[]),
     ("hbc-types", &[]),
     ("hbc-chain", &["hbc-types"]),
@@ -39,7 +40,16 @@ const ALLOWED: [(&str, &[&str]); 17] = [
     ),
     (
         "hbc-storage",
-        &["hbc-tasks", "hbc-types", "hbc-chain", "hbc-client", "hbc-service", "hbc-db", "hbc-app"],
+        &[
+            "hbc-tasks",
+            "hbc-fhirpath",
+            "hbc-types",
+            "hbc-chain",
+            "hbc-client",
+            "hbc-service",
+            "hbc-db",
+            "hbc-app",
+        ],
     ),
     ("hbc-verify", &["hbc-types", "hbc-chain"]),
     (
@@ -71,7 +81,7 @@ const CONFINED: [(&str, &[&str]); 5] = [
 ];
 
 /// Crates that run nowhere and wait for nothing: whoever checks the ledger builds these and no more.
-const PURE: [&str; 4] = ["hbc-types", "hbc-chain", "hbc-consensus", "hbc-verify"];
+const PURE: [&str; 5] = ["hbc-types", "hbc-fhirpath", "hbc-chain", "hbc-consensus", "hbc-verify"];
 
 /// Runtimes, databases and HTTP, by how their names begin.
 const MACHINES: [&str; 17] = [

@@ -6,10 +6,12 @@
 
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::io::Read;
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 
+use hbc_fhirpath::Choices;
 use serde_json::{Map, Value};
 
+use crate::domain::invariants::{Invariant, Invariants};
 use crate::domain::primitive::Primitive;
 
 const SCHEMA: &[u8] = include_bytes!("../../data/fhir.schema.json.bz2");
@@ -25,6 +27,8 @@ pub struct Definitions {
     all: Vec<Definition>,
     resources: HashMap<String, usize>,
     element: usize,
+    /// Those of them that plain code checks are told in these words.
+    pub invariants: Invariants,
 }
 
 impl std::fmt::Debug for Definitions {
@@ -44,6 +48,8 @@ pub struct Definition {
     pub choices: Vec<Choice>,
     /// What else must hold of it.
     pub role: Role,
+    /// Its invariants.
+    pub invariants: Vec<Arc<Invariant>>,
 }
 
 /// What else must hold of a definition.
@@ -141,17 +147,24 @@ impl Definitions {
             .enumerate()
             .map(|(index, name)| (name.as_str(), index))
             .collect();
+        let invariants = invariants(&rules, &paths)?;
         let mut all = Vec::with_capacity(indices.len());
         for (name, definition) in definitions.iter().filter(|(name, _)| complex(name)) {
-            let rule = paths.get(name.as_str()).and_then(|path| rules.get(path)).cloned().unwrap_or_default();
-            all.push(Definition::of(name, definition, rule, &indices)?);
+            let path = paths.get(name.as_str()).map(String::as_str).unwrap_or_default();
+            let rule = rules.get(path).cloned().unwrap_or_default();
+            let mut known = Definition::of(name, definition, rule, &indices)?;
+            known.invariants = invariants.of(path);
+            if known.role == Role::Resource && known.elements.contains_key("contained") {
+                known.invariants.extend(invariants.of("DomainResource"));
+            }
+            all.push(known);
         }
         let resource = |(_, index): &(&&str, &usize)| {
             all.get(**index).is_some_and(|definition| definition.role == Role::Resource)
         };
         let resources = indices.iter().filter(resource).map(|(name, index)| ((*name).to_owned(), *index));
         let (resources, element) = (resources.collect(), *indices.get("Element").ok_or(SchemaError)?);
-        Ok(Self { resources, element, all })
+        Ok(Self { resources, element, all, invariants })
     }
 
     /// A type of resource.
@@ -267,6 +280,17 @@ impl Shape {
         let primitive = || Primitive::parse(name).map(Self::Primitive);
         indices.get(name).map(|index| Self::Complex(*index)).or_else(primitive).ok_or(SchemaError)
     }
+}
+
+/// The invariants, whose expressions are read with what is known of choices.
+fn invariants(
+    rules: &HashMap<String, Rule>,
+    paths: &HashMap<&str, String>,
+) -> Result<Invariants, SchemaError> {
+    let choices = rules.values().flat_map(|rule| &rule.choice);
+    let pairs = choices.flat_map(|(name, kinds, _)| kinds.iter().map(|kind| (name.as_str(), kind.as_str())));
+    let known: HashSet<&str> = paths.values().map(String::as_str).collect();
+    Invariants::read(&Choices::of(pairs), |path| known.contains(path))
 }
 
 /// The path under which the rules name each definition: `Observation.component` is `Observation_Component`. Breadth first,

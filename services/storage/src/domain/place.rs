@@ -13,6 +13,18 @@ pub enum Place<'p> {
     Item(&'p Place<'p>, usize),
 }
 
+impl Place<'_> {
+    /// Whether it is a value of an element, or one of its values.
+    #[must_use]
+    pub fn is_in(&self, element: &str) -> bool {
+        match self {
+            Self::Root(_) => false,
+            Self::Element(_, name) => *name == element,
+            Self::Item(list, _) => list.is_in(element),
+        }
+    }
+}
+
 impl fmt::Display for Place<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

@@ -4,14 +4,30 @@
 //! place an extension fills. Every fault is told with its place in FHIRPath, in its restricted form: elements and
 //! positions in lists.
 //!
+//! Where the form is right, FHIR's invariants are checked, each of the element on which it holds.
+//!
 //! Source: <https://hl7.org/fhir/R4/json.html>. Why: decision 0134.
 
+mod local;
+
+use hbc_fhirpath::{Budget, Item};
 use serde_json::{Map, Value};
 
 use crate::domain::definitions::{Definition, Definitions, Element, Role, SchemaError, Shape, definitions};
+use crate::domain::invariants::Invariant;
 use crate::domain::issue::{Issue, Issues};
+use crate::domain::narrative;
 use crate::domain::place::Place;
-use crate::domain::primitive::EMPTY;
+use crate::domain::primitive::{EMPTY, Primitive};
+use local::Local;
+
+/// What the invariants of a resource may cost: so much in any case, and so much more for each member in it. What HL7's
+/// own examples need is far below.
+const STEPS: u64 = 200_000;
+const STEPS_PER_MEMBER: u64 = 64;
+
+/// Invariants of a batch or transaction that look into its entries' resources, or that are told entry by entry.
+const OF_ENTRIES: [&str; 2] = ["bdl-3", "bdl-7"];
 
 /// The faults of `resource`, which stands at `place`; none if it is valid.
 pub fn check(resource: &Value, place: &str) -> Result<Vec<Issue>, SchemaError> {
@@ -25,47 +41,78 @@ pub fn check_envelope(bundle: &Value) -> Result<Vec<Issue>, SchemaError> {
 }
 
 /// A walk through one resource.
-struct Check {
+struct Check<'v> {
     definitions: &'static Definitions,
     /// Whether resources inside are checked too.
     inner: bool,
     issues: Issues,
+    /// The resource that is walked through now.
+    resource: Option<&'v Map<String, Value>>,
+    local: Local<'v>,
+    /// Whether invariants can be asked: the form is right as far as it was seen, and the budget suffices.
+    sound: bool,
+    budget: Budget,
 }
 
-impl Check {
+impl<'v> Check<'v> {
     fn of(inner: bool, walk: impl FnOnce(&mut Self)) -> Result<Vec<Issue>, SchemaError> {
-        let mut check = Self { definitions: definitions()?, inner, issues: Issues::default() };
+        let mut check = Self {
+            definitions: definitions()?,
+            inner,
+            issues: Issues::default(),
+            resource: None,
+            local: Local::default(),
+            sound: true,
+            budget: Budget::new(STEPS),
+        };
         walk(&mut check);
         Ok(check.issues.into_vec())
     }
 
     fn fault(&mut self, place: &Place<'_>, message: impl Into<String>) {
+        self.sound = false;
         self.issues.push(|| Issue::new(place.to_string(), message));
     }
 
-    fn resource(&mut self, value: &Value, place: &Place<'_>) {
-        let Value::Object(members) = value else { return self.fault(place, OBJECT) };
-        let kind = members.get("resourceType").and_then(Value::as_str).unwrap_or_default();
-        match self.definitions.resource(kind) {
-            Some(definition) => self.object(members, definition, place),
-            None => {
-                let message = "is no resource type of FHIR R4";
-                self.fault(&Place::Element(place, "resourceType"), message);
-            }
-        }
+    /// An invariant that plain code checks does not hold.
+    fn breaks(&mut self, place: &Place<'_>, key: &str) {
+        self.issues.push(|| Issue::new(place.to_string(), self.definitions.invariants.message(key)));
     }
 
-    fn object(&mut self, members: &Map<String, Value>, definition: &Definition, place: &Place<'_>) {
+    fn resource(&mut self, value: &'v Value, place: &Place<'_>) {
+        let Value::Object(members) = value else { return self.fault(place, OBJECT) };
+        let kind = members.get("resourceType").and_then(Value::as_str).unwrap_or_default();
+        let Some(definition) = self.definitions.resource(kind) else {
+            let message = "is no resource type of FHIR R4";
+            return self.fault(&Place::Element(place, "resourceType"), message);
+        };
+        let around = self.resource.replace(members);
+        if place.is_in("contained") {
+            self.local.enter();
+            self.object(members, definition, place);
+            self.local.leave(members);
+        } else {
+            let around = std::mem::replace(&mut self.local, Local::of(members));
+            self.object(members, definition, place);
+            if self.sound && !self.local.is_connected() {
+                self.breaks(place, "dom-3");
+            }
+            self.local = around;
+        }
+        self.resource = around;
+    }
+
+    fn object(&mut self, members: &'v Map<String, Value>, definition: &Definition, place: &Place<'_>) {
         if self.issues.is_full() {
             return;
         }
         if members.is_empty() {
             return self.fault(place, EMPTY);
         }
-        // ele-1: "All FHIR elements must have a @value or children".
         if definition.role != Role::Resource && members.keys().all(|name| name == "id") {
-            return self.fault(place, "must have more than an id");
+            return self.breaks(place, "ele-1");
         }
+        self.budget.add(STEPS_PER_MEMBER * members.len() as u64);
         self.presence(members, definition, place);
         for (name, member) in members {
             match definition.elements.get(name) {
@@ -76,10 +123,61 @@ impl Check {
                 None => self.fault(place, format!("has a member that is no element of this type: `{name}`")),
             }
         }
+        if self.sound {
+            self.invariants(members, definition, place);
+        }
+    }
+
+    fn invariants(&mut self, members: &'v Map<String, Value>, definition: &Definition, place: &Place<'_>) {
+        if definition.role == Role::Reference {
+            let reference = members.get("reference").and_then(Value::as_str).unwrap_or_default();
+            self.local.see(reference);
+            if self.local.is_dangling(reference) {
+                self.breaks(place, "ref-1");
+            }
+        }
+        for invariant in &definition.invariants {
+            if !self.sound {
+                return;
+            }
+            if !self.inner && OF_ENTRIES.contains(&invariant.key.as_str()) {
+                continue;
+            }
+            match &invariant.element {
+                None => self.invariant(invariant, Item::Object(members, None), place),
+                Some(element) => {
+                    let value = definition.elements.iter().find(|(member, known)| {
+                        known.name == *element && !member.starts_with('_') && members.contains_key(*member)
+                    });
+                    let Some(value) = value.and_then(|(member, _)| members.get(member)) else { continue };
+                    let place = Place::Element(place, element);
+                    match value {
+                        Value::Array(items) => {
+                            for (index, item) in items.iter().enumerate() {
+                                self.invariant(invariant, Item::of(item), &Place::Item(&place, index));
+                            }
+                        }
+                        value => self.invariant(invariant, Item::of(value), &place),
+                    }
+                }
+            }
+        }
+    }
+
+    fn invariant(&mut self, invariant: &Invariant, context: Item<'v>, place: &Place<'_>) {
+        let resource = self.resource.map_or_else(|| context.clone(), |members| Item::Object(members, None));
+        match invariant.expression.holds(context, resource, &self.budget) {
+            Ok(true) => {}
+            Ok(false) => self.issues.push(|| Issue::new(place.to_string(), invariant.message.clone())),
+            // The budget is spent: nothing more is asked.
+            Err(_exhausted) => {
+                self.fault(place, format!("is too large to be checked: {}", invariant.message))
+            }
+        }
     }
 
     /// Required elements, choices, and what an extension has.
-    fn presence(&mut self, members: &Map<String, Value>, definition: &Definition, place: &Place<'_>) {
+    fn presence(&mut self, members: &'v Map<String, Value>, definition: &Definition, place: &Place<'_>) {
         for required in definition.required.iter().filter(|required| !required.is_in(members)) {
             self.fault(&Place::Element(place, &required.name), "is required");
         }
@@ -91,9 +189,8 @@ impl Check {
             } else if present == 0 && choice.required {
                 self.fault(&at, "one of the choices is required");
             }
-            // ext-1: "Must have either extensions or value[x], not both".
             if definition.role == Role::Extension && (present > 0) == members.contains_key("extension") {
-                self.fault(place, "must have either a value or extensions");
+                self.breaks(place, "ext-1");
             }
         }
         if definition.role == Role::Extension && !members.contains_key("url") {
@@ -101,7 +198,13 @@ impl Check {
         }
     }
 
-    fn member(&mut self, members: &Map<String, Value>, element: &Element, value: &Value, place: &Place<'_>) {
+    fn member(
+        &mut self,
+        members: &'v Map<String, Value>,
+        element: &Element,
+        value: &'v Value,
+        place: &Place<'_>,
+    ) {
         let beside = element.beside.as_deref().and_then(|beside| members.get(beside));
         match (element.many, value) {
             (true, Value::Array(items)) if items.is_empty() => self.fault(place, EMPTY),
@@ -120,7 +223,7 @@ impl Check {
         }
     }
 
-    fn value(&mut self, element: &Element, value: &Value, has_beside: bool, place: &Place<'_>) {
+    fn value(&mut self, element: &Element, value: &'v Value, has_beside: bool, place: &Place<'_>) {
         if value.is_null() {
             let message = "must not be null: leave it out, or give a value or extension in its place";
             return self.fault(place, message);
@@ -130,6 +233,7 @@ impl Check {
                 if let Err(message) = primitive.check(value) {
                     self.fault(place, message);
                 }
+                self.text(*primitive, value, place);
             }
             (Shape::Codes(codes), Value::String(code)) if codes.contains(code) => {}
             (Shape::Codes(codes), Value::String(_)) => {
@@ -152,8 +256,22 @@ impl Check {
         }
     }
 
+    /// What more is known of a primitive's text.
+    fn text(&mut self, primitive: Primitive, value: &'v Value, place: &Place<'_>) {
+        let Value::String(text) = value else { return };
+        match primitive {
+            Primitive::Canonical | Primitive::Uri | Primitive::Url => self.local.see(text),
+            Primitive::Xhtml if self.sound => {
+                if let Some(key) = narrative::broken(text) {
+                    self.breaks(place, key);
+                }
+            }
+            _ => {}
+        }
+    }
+
     /// What stands beside a value: an id alone is enough.
-    fn beside(&mut self, members: &Map<String, Value>, place: &Place<'_>) {
+    fn beside(&mut self, members: &'v Map<String, Value>, place: &Place<'_>) {
         let Some(definition) = self.definitions.of(&Shape::Beside) else { return };
         for (name, member) in members {
             match definition.elements.get(name) {
@@ -173,5 +291,7 @@ fn is_name(text: &str) -> bool {
     first && text.len() <= 64 && bytes.all(|byte| byte.is_ascii_alphanumeric() || byte == b'_')
 }
 
+#[cfg(test)]
+mod invariants_tests;
 #[cfg(test)]
 mod tests;

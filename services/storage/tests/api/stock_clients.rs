@@ -150,14 +150,16 @@ async fn a_lost_record_of_before_spoils_only_searches_of_its_days() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn periods_that_are_written_backwards_are_found() {
+async fn an_invariant_that_is_broken_is_named_with_its_place() {
     each(|app| async move {
         let patient = app.patient();
         let stay = json!({"resourceType": "Encounter", "status": "finished", "class": {"code": "IMP"},
             "period": {"start": "2026-06-12", "end": "2026-06-10"}});
-        post(&app, &patient, &stay, &[]).await.expect(201);
-        let found = app.get(&patient, "/fhir/Encounter?date=ge2026-06-11").await.expect(200).body;
-        assert_eq!(total(&found), (Some(1), 1));
+        let refused = post(&app, &patient, &stay, &[]).await.expect(422).body;
+        let issue = &refused["issue"][0];
+        assert_eq!(issue["expression"], json!(["Encounter.period"]), "{refused}");
+        let told = issue["diagnostics"].as_str().unwrap();
+        assert!(told.contains("per-1: If present, start SHALL have a lower value than end"), "{told}");
     })
     .await;
 }

@@ -79,7 +79,7 @@ async fn who_may_not_see_sensitive_records_sees_no_trace_of_them() {
         let hidden = sensitive.sensitive(&app, observation("laboratory")).await;
         // One category holds nothing but what is hidden; another, not granted, too.
         let diagnosis = sensitive.sensitive(&app, condition()).await;
-        let allergy = json!({"resourceType": "AllergyIntolerance",
+        let allergy = json!({"resourceType": "AllergyIntolerance", "clinicalStatus": {"text": "active"},
             "patient": {"type": "Group", "identifier": {"system": "urn:group", "value": "1"}}});
         let allergy = sensitive.sensitive(&app, allergy).await;
         for twin in [&plain, &sensitive] {

@@ -177,6 +177,7 @@ mod spellings_of_subjects {
                 let mut resource = with_subject(json!({"reference": text}));
                 resource["contained"] = json!([{"resourceType": "Patient", "id": "p",
                     "identifier": [{"system": "urn:ssn", "value": "2"}]}]);
+                resource["extension"] = json!([{"url": "urn:names", "valueUri": "#p"}]);
                 let found = place(resource).unwrap_or_else(|| panic!("`{text}` is taken"));
                 assert_eq!(found.expression, "Bundle.entry[0].resource.subject", "{text}");
             }
@@ -224,6 +225,7 @@ mod spellings_of_subjects {
             let mut resource = with_subject(json!({"reference": text}));
             resource["contained"] = json!([{"resourceType": "Patient", "id": "p",
                 "identifier": [{"system": "urn:ssn", "value": "1"}]}]);
+            resource["extension"] = json!([{"url": "urn:names", "valueUri": "#p"}]);
             assert_eq!(place(resource), None, "{text}");
         }
     }
@@ -294,12 +296,13 @@ mod spellings_of_subjects {
         let task = json!({"resourceType": "Task", "status": "draft", "intent": "plan"});
         assert_eq!(of(task.clone(), "for").unwrap(), "Bundle.entry[0].resource.for");
         assert_eq!(of(task, "requester"), None);
-        let allergy = json!({"resourceType": "AllergyIntolerance", "patient": {"display": "p"}});
+        let allergy = json!({"resourceType": "AllergyIntolerance", "clinicalStatus": {"text": "active"},
+            "patient": {"display": "p"}});
         assert_eq!(of(allergy.clone(), "patient").unwrap(), "Bundle.entry[0].resource.patient");
         assert_eq!(of(allergy, "asserter"), None);
         let asked = json!({"resourceType": "EnrollmentRequest"});
         assert_eq!(of(asked, "candidate").unwrap(), "Bundle.entry[0].resource.candidate");
-        let visit = json!({"resourceType": "Appointment", "status": "booked",
+        let visit = json!({"resourceType": "Appointment", "status": "proposed",
             "participant": [{"status": "accepted", "actor": {"reference": "Patient/x"}}]});
         assert_eq!(place(visit).unwrap().expression, "Bundle.entry[0].resource.participant[0].actor");
     }
@@ -431,7 +434,7 @@ fn a_batch_refuses_only_what_is_wrong() {
         entry("urn:uuid:2", json!({"resourceType": "Organization", "nam": "B"})),
         entry("urn:uuid:3", json!({"resourceType": "Condition", "subject": {"display": "x"}})),
         {"resource": {"resourceType": "Organization"}, "request": {"method": "PATCH", "url": "Organization/1"}},
-        {"resource": {"resourceType": "Organization", "id": "1"},
+        {"resource": {"resourceType": "Organization", "id": "1", "name": "D"},
             "request": {"method": "PUT", "url": "Organization/1"}},
         {"request": {"method": "DELETE", "url": "Organization?identifier=s|1"}},
     ]});
@@ -583,7 +586,8 @@ fn a_document_brings_its_patient_along() {
         entries.extend((0..patients).map(person));
         transaction(vec![entry(
             "urn:uuid:d",
-            json!({"resourceType": "Bundle", "type": "document", "entry": entries}),
+            json!({"resourceType": "Bundle", "type": "document", "timestamp": "2026-06-10T08:00:00Z",
+                "identifier": {"system": "urn:documents", "value": "1"}, "entry": entries}),
         )])
     };
     let taken = |bundle: &Value, known: &Known| planned(bundle, known, account()).is_ok();

@@ -102,7 +102,7 @@ fn null_is_taken_where_fhir_writes_it() {
 fn every_single_fault_is_told_at_its_place() {
     let good = json!({"resourceType": "Observation", "status": "final", "code": {"text": "x"},
         "extension": [{"url": "urn:a", "valueCode": "b"}],
-        "contained": [{"resourceType": "Patient", "id": "p"}],
+        "contained": [{"resourceType": "Patient", "id": "p"}], "subject": {"reference": "#p"},
         "component": [{"code": {"coding": [{"system": "urn:s", "code": "c"}]}, "valueInteger": 1}]});
     assert_eq!(issues(&good), []);
     for (pointer, wrong, place) in [
@@ -202,6 +202,35 @@ fn contained_resources_are_checked_as_their_own_type() {
     assert_eq!(expressions(&json!({"a": 1})), ["Resource.resourceType"]);
 }
 
+/// What in HL7's own package breaks HL7's own rules: by an invariant, by no narrative, or by the form.
+const WRONG_THEMSELVES: [&str; 21] = [
+    // sdf-4: neither abstract nor with a base
+    "StructureDefinition-Definition",
+    "StructureDefinition-Event",
+    "StructureDefinition-FiveWs",
+    "StructureDefinition-Request",
+    // txt-2: nothing to read
+    "ActivityDefinition-blood-tubes-supply",
+    "ActivityDefinition-heart-valve-replacement",
+    "EventDefinition-example",
+    "Questionnaire-zika-virus-exposure-assessment",
+    // required elements
+    "ImplementationGuide-fhir",
+    "Questionnaire-qs1",
+    "SearchParameter-codesystem-extensions-CodeSystem-author",
+    "SearchParameter-codesystem-extensions-CodeSystem-effective",
+    "SearchParameter-codesystem-extensions-CodeSystem-end",
+    "SearchParameter-codesystem-extensions-CodeSystem-keyword",
+    "SearchParameter-codesystem-extensions-CodeSystem-workflow",
+    "SearchParameter-valueset-extensions-ValueSet-author",
+    "SearchParameter-valueset-extensions-ValueSet-effective",
+    "SearchParameter-valueset-extensions-ValueSet-end",
+    "SearchParameter-valueset-extensions-ValueSet-keyword",
+    "SearchParameter-valueset-extensions-ValueSet-workflow",
+    // an id of more than 64 characters
+    "SearchParameter-questionnaireresponse-extensions-QuestionnaireResponse-item-subject",
+];
+
 /// Everything under `HBC_TEST_FHIR_DIR` (HL7's examples as JSON, Synthea bundles as bzip2) is valid.
 #[test]
 #[ignore = "needs HBC_TEST_FHIR_DIR"]
@@ -228,7 +257,8 @@ fn the_reference_data_is_valid() {
         for resource in resources {
             seen += 1;
             let found = issues(resource);
-            if !found.is_empty() {
+            let name = path.file_stem().and_then(|name| name.to_str()).unwrap();
+            if found.is_empty() == WRONG_THEMSELVES.contains(&name) {
                 wrong.push(format!("{}: {found:?}", path.display()));
             }
         }

@@ -26,6 +26,7 @@ const MOST: usize = 100;
     responses(
         (status = 200, description = "Bundle of type searchset", content_type = "application/fhir+json"),
         (status = 400, description = "A parameter or modifier is not understood"),
+        (status = 404, description = "There is no such patient, as far as the caller may know"),
         (status = 406, description = "The client takes no JSON of FHIR 4.0"),
         StoreProblems,
     ))]

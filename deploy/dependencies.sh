@@ -163,6 +163,7 @@ else
     say "FHIR clients: fetching HAPI's Java client and validator by Maven into $java"
     if java_libraries; then
         cat tests/clients/java/pom.xml "$hashes" | cksum >"$java/installed"
+        say "FHIR clients: fetched $(grep -c . "$hashes") libraries, as pinned"
     else
         say "FHIR clients: they could not be fetched; the tests with HAPI's client and validator will be skipped"
     fi

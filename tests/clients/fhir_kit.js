@@ -126,8 +126,12 @@ await run({
     const compartment = { resourceType: "Patient", id: patient };
     assert.equal((await client.search({ resourceType: "Immunization", compartment })).total, 7);
   },
-  "all types are searched at once": async () => {
-    const found = await client.search({ searchParams: { _type: "Immunization,Encounter", _count: "100" } });
+  "all types are not searched at once, as the capability statement says": async () => {
+    assert(!new CapabilityTool(await client.capabilityStatement()).serverCan("search-system"));
+    const refused = await refusal(client.search({ searchParams: { _type: "Immunization,Encounter" } }));
+    assert.deepEqual([refused.response.status, refused.response.data.issue[0].code], [405, "not-supported"]);
+    const input = { _type: "Immunization,Encounter", _count: 100 };
+    const found = await client.operation({ name: "everything", resourceType: "Patient", id: patient, method: "GET", input });
     assert.deepEqual(new Set(matches(found).map((one) => one.resourceType)), new Set(["Immunization", "Encounter"]));
   },
   "pages are followed to the end and back": async () => {

@@ -162,7 +162,6 @@ async fn searchsets(asker: &mut Asker<'_>, patient: &str) -> Result<()> {
         ("last", "/Observation/$lastn?max=1&_count=100"),
         ("compartment", &compartment),
         ("everything", &everything),
-        ("all-types", "/?_type=Immunization,Encounter"),
         ("pretty", "/Immunization?_format=json&_pretty=true&_count=1"),
     ] {
         asker.get(&format!("search-{name}"), 200, path).await?;
@@ -219,6 +218,7 @@ async fn outcomes(asker: &mut Asker<'_>, patient: &str) -> Result<()> {
     for (name, wanted, path) in [
         ("not-there", 404, "/Observation/nothing-of-that-name"),
         ("no-such-type", 404, "/Nonsense"),
+        ("all-types-at-once", 405, "/?_type=Immunization,Encounter"),
         ("no-such-operation", 404, "/Observation/$nonsense"),
         ("date-of-rubbish", 400, "/Immunization?date=rubbish"),
         ("count-of-rubbish", 400, "/Immunization?_count=rubbish"),
@@ -365,6 +365,7 @@ async fn granted(asker: &mut Asker<'_>, patient: &Person) -> Result<()> {
     let id = patient.patient()?;
     asker.get("granted-search", 200, &format!("/Observation?patient={id}&_count=10")).await?;
     asker.get("granted-everything", 200, &format!("/Patient/{id}/$everything?_count=10")).await?;
+    asker.get("granted-summary", 200, &format!("/Patient/{id}/$summary")).await?;
     asker.get("granted-history", 200, &format!("/Observation/_history?patient={id}&_count=10")).await?;
     asker.get("refused-category", 403, &format!("/Condition?patient={id}")).await?;
     Ok(())

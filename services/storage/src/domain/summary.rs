@@ -155,7 +155,8 @@ pub fn document(setting: &Setting<'_>, patient: Option<Vec<u8>>, shown: &[Shown]
         "text": {"status": "generated", "div": format!("<div xmlns=\"http://www.w3.org/1999/xhtml\"><p>{text}</p></div>")},
         "status": "final",
         "type": {"coding": [{"system": "http://loinc.org", "code": "60591-5", "display": "Patient summary Document"}]},
-        "subject": {"reference": subject},
+        // Relative references are relative to the entry's own URL, and this one's is no place.
+        "subject": {"reference": format!("{}/{subject}", setting.base)},
         "date": setting.now.to_string(),
         "author": [{"reference": format!("urn:uuid:{author}")}],
         "title": "Patient summary",

@@ -183,7 +183,7 @@ impl Reader<'_> {
             "_include" => return self.include(query, value),
             "_revinclude" => return self.revinclude(query, value),
             "_cursor" => query.cursor = Some(value.to_owned()),
-            "_format" | "_pretty" | "_type" => {}
+            "_format" | "_pretty" => {}
             _ if name.starts_with("_include:") || name.starts_with("_revinclude:") => {
                 return Err(wrong(name, "has a modifier that is not known here"));
             }

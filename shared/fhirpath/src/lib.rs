@@ -8,6 +8,7 @@
 //! Sources: <https://hl7.org/fhirpath/N1/>, <https://hl7.org/fhir/R4/fhirpath.html>. Why: decision 0139.
 
 mod budget;
+mod error;
 mod evaluate;
 mod expression;
 mod item;
@@ -17,9 +18,9 @@ mod parse;
 mod token;
 
 pub use budget::{Budget, Exhausted};
+pub use error::ParseError;
 pub use expression::Choices;
 pub use item::Item;
-pub use parse::ParseError;
 
 use evaluate::Evaluation;
 use expression::Node;

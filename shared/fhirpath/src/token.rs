@@ -1,6 +1,6 @@
 //! The words of an expression.
 
-use crate::parse::ParseError;
+use crate::error::ParseError;
 
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Token {

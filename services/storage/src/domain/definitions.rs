@@ -27,7 +27,7 @@ pub struct Definitions {
     all: Vec<Definition>,
     resources: HashMap<String, usize>,
     element: usize,
-    /// Those of them that plain code checks are told in these words.
+    /// Their invariants.
     pub invariants: Invariants,
 }
 
@@ -154,9 +154,6 @@ impl Definitions {
             let rule = rules.get(path).cloned().unwrap_or_default();
             let mut known = Definition::of(name, definition, rule, &indices)?;
             known.invariants = invariants.of(path);
-            if known.role == Role::Resource && known.elements.contains_key("contained") {
-                known.invariants.extend(invariants.of("DomainResource"));
-            }
             all.push(known);
         }
         let resource = |(_, index): &(&&str, &usize)| {
@@ -290,7 +287,7 @@ fn invariants(
     let choices = rules.values().flat_map(|rule| &rule.choice);
     let pairs = choices.flat_map(|(name, kinds, _)| kinds.iter().map(|kind| (name.as_str(), kind.as_str())));
     let known: HashSet<&str> = paths.values().map(String::as_str).collect();
-    Invariants::read(&Choices::of(pairs), |path| known.contains(path))
+    Invariants::read(&Choices::of(pairs), |path| known.contains(path)).ok_or(SchemaError)
 }
 
 /// The path under which the rules name each definition: `Observation.component` is `Observation_Component`. Breadth first,

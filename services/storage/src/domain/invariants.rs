@@ -11,8 +11,6 @@ use std::sync::Arc;
 use hbc_fhirpath::{Choices, Expression};
 use serde::Deserialize;
 
-use crate::domain::definitions::SchemaError;
-
 const STATED: &str = include_str!("../../data/invariants.json");
 
 /// Checked by plain code, of Element, DomainResource, Extension, Reference and Narrative: what every resource has much
@@ -51,17 +49,20 @@ pub struct Stated {
 #[derive(Debug, Default)]
 pub struct Invariants {
     by_path: HashMap<String, Vec<Arc<Invariant>>>,
+    /// Of resources that contain others: all of DomainResource speak of what is contained.
+    pub containing: Vec<Arc<Invariant>>,
     messages: HashMap<String, String>,
 }
 
-/// What is stated, in the file's order.
-pub fn stated() -> Result<Vec<Stated>, SchemaError> {
-    serde_json::from_str(STATED).map_err(|_json| SchemaError)
+/// What is stated, in the file's order; nothing if the file is no such list.
+#[must_use]
+pub fn stated() -> Option<Vec<Stated>> {
+    serde_json::from_str(STATED).ok()
 }
 
 impl Invariants {
-    /// Reads them. `is_definition` says whether a path has a definition of its own.
-    pub fn read(choices: &Choices, is_definition: impl Fn(&str) -> bool) -> Result<Self, SchemaError> {
+    /// Reads them; nothing if one cannot be used. `is_definition` says whether a path has a definition of its own.
+    pub fn read(choices: &Choices, is_definition: impl Fn(&str) -> bool) -> Option<Self> {
         let mut read = Self::default();
         for Stated { on, key, human, expression } in stated()? {
             let message = format!("{key}: {human}");
@@ -79,11 +80,12 @@ impl Invariants {
                 }
                 None => (on, None),
             };
-            let expression = Expression::parse(&expression, choices).map_err(|_unknown| SchemaError)?;
+            let expression = Expression::parse(&expression, choices).ok()?;
             let invariant = Invariant { key, message, element, expression };
             read.by_path.entry(path).or_default().push(Arc::new(invariant));
         }
-        Ok(read)
+        read.containing = read.of("DomainResource");
+        Some(read)
     }
 
     /// Those of a definition.

@@ -136,7 +136,9 @@ impl<'v> Check<'v> {
                 self.breaks(place, "ref-1");
             }
         }
-        for invariant in &definition.invariants {
+        let contains = definition.role == Role::Resource && members.contains_key("contained");
+        let containing = contains.then_some(&self.definitions.invariants.containing);
+        for invariant in definition.invariants.iter().chain(containing.into_iter().flatten()) {
             if !self.sound {
                 return;
             }

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use proptest::prelude::*;
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
@@ -165,4 +166,47 @@ fn what_is_large_and_crooked_is_refused_in_time() {
     assert_eq!(found.len(), 1, "{found:?}");
     assert!(found[0].1.starts_with("is too large to be checked: obs-7"), "{found:?}");
     assert!(started.elapsed().as_secs() < 5);
+}
+
+/// The nodes of a value, by their pointers.
+fn pointers(value: &Value, at: &str, into: &mut Vec<String>) {
+    into.push(at.to_owned());
+    match value {
+        Value::Object(members) => {
+            for (name, member) in members {
+                pointers(member, &format!("{at}/{name}"), into);
+            }
+        }
+        Value::Array(items) => {
+            for (index, item) in items.iter().enumerate() {
+                pointers(item, &format!("{at}/{index}"), into);
+            }
+        }
+        _ => {}
+    }
+}
+
+proptest! {
+    /// Whatever is done to what breaks or keeps an invariant: there is an answer.
+    #[test]
+    fn any_mutation_has_an_answer(
+        example in any::<prop::sample::Index>(),
+        places in prop::collection::vec((any::<prop::sample::Index>(), 0_usize..12), 1..4),
+        fails in any::<bool>(),
+    ) {
+        let Examples { bases, examples } = serde_json::from_str(EXAMPLES).unwrap();
+        let example = example.get(&examples);
+        let kind = example.at.split(['.', '[']).next().unwrap();
+        let mut resource = laid(kind, &bases[kind], if fails { &example.fails } else { &example.passes });
+        let absent = json!({"extension": [{"url": "urn:x", "valueCode": "a"}]});
+        let by = [json!(null), json!(""), json!("#"), json!("#é/_history/"), json!(-1), json!(1e300), json!(true),
+            json!([]), json!([{}, null, "9999-12"]), json!({}), absent, json!({"reference": "#p", "value": "2020"})];
+        for (place, replacement) in places {
+            let mut all = Vec::new();
+            pointers(&resource, "", &mut all);
+            let place: &String = place.get(&all);
+            *resource.pointer_mut(place).unwrap() = by[replacement].clone();
+        }
+        let _found = check(&resource, "Resource").unwrap();
+    }
 }

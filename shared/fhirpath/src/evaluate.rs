@@ -91,24 +91,29 @@ impl<'v> Evaluation<'v, '_> {
                 Operator::And | Operator::Or | Operator::Xor | Operator::Implies => {
                     one(self.truth(node, this)?)
                 }
-                _ => self.binary(*operator, &self.collect(left, this)?, self.collect(right, this)?)?,
+                _ => self.binary(*operator, &self.collect(left, this)?, &self.collect(right, this)?)?,
             },
         })
     }
 
-    fn binary(&self, operator: Operator, left: &Items<'v>, right: Items<'v>) -> Result<Items<'v>, Exhausted> {
+    fn binary(
+        &self,
+        operator: Operator,
+        left: &Items<'v>,
+        right: &Items<'v>,
+    ) -> Result<Items<'v>, Exhausted> {
         Ok(match operator {
-            Operator::Equal => one(self.equal(left, &right)?),
-            Operator::NotEqual => one(self.equal(left, &right)?.map(|equal| !equal)),
-            Operator::In => one(self.all_in(left, &right)?),
-            Operator::Contains => one(self.all_in(&right, left)?),
-            Operator::Union => self.union(left, &right)?,
-            Operator::Plus => match (number(left), number(&right)) {
+            Operator::Equal => one(self.equal(left, right)?),
+            Operator::NotEqual => one(self.equal(left, right)?.map(|equal| !equal)),
+            Operator::In => one(self.all_in(left, right)?),
+            Operator::Contains => one(self.all_in(right, left)?),
+            Operator::Union => self.union(left, right)?,
+            Operator::Plus => match (number(left), number(right)) {
                 (Some(left), Some(right)) => smallvec![Item::Number(left + right)],
                 _ => Items::new(),
             },
             Operator::Concat => {
-                let (left, right) = (string(left), string(&right));
+                let (left, right) = (string(left), string(right));
                 self.budget.spend_bytes(left.len().saturating_add(right.len()))?;
                 smallvec![Item::Text(format!("{left}{right}").into())]
             }

@@ -45,12 +45,12 @@ impl Expression {
     /// The budget does not suffice.
     pub fn holds<'v>(
         &self,
-        context: Item<'v>,
+        context: &Item<'v>,
         resource: Item<'v>,
         budget: &Budget,
     ) -> Result<bool, Exhausted> {
         let evaluation = Evaluation { resource, context: context.clone(), budget };
-        Ok(evaluation.truth(&self.0, &context)?.unwrap_or(false))
+        Ok(evaluation.truth(&self.0, context)?.unwrap_or(false))
     }
 }
 

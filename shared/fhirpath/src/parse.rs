@@ -153,7 +153,7 @@ impl Parser<'_> {
             Token::Word(word) | Token::Quoted(word) => {
                 Node::Child(Box::new(Node::This), self.choices.step(&word))
             }
-            token => return Err(unexpected(&token)),
+            token @ Token::Sign(_) => return Err(unexpected(&token)),
         })
     }
 

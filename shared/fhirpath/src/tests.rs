@@ -12,7 +12,7 @@ fn choices() -> Choices {
 fn holds(expression: &str, resource: &Value) -> bool {
     let read =
         Expression::parse(expression, &choices()).unwrap_or_else(|error| panic!("{expression}: {error}"));
-    read.holds(Item::of(resource), Item::of(resource), &Budget::new(100_000)).unwrap()
+    read.holds(&Item::of(resource), Item::of(resource), &Budget::new(100_000)).unwrap()
 }
 
 #[test]
@@ -119,9 +119,13 @@ fn what_takes_too_long_is_given_up() {
     for costly in ["a.all(%resource.a.code contains code)", "a.select(%resource.text & code).isDistinct()"] {
         let read = Expression::parse(costly, &choices()).unwrap();
         let budget = Budget::new(100_000);
-        assert_eq!(read.holds(Item::of(&resource), Item::of(&resource), &budget), Err(Exhausted), "{costly}");
+        assert_eq!(
+            read.holds(&Item::of(&resource), Item::of(&resource), &budget),
+            Err(Exhausted),
+            "{costly}"
+        );
         let cheap = Expression::parse("true or a.exists()", &choices()).unwrap();
-        assert_eq!(cheap.holds(Item::of(&resource), Item::of(&resource), &Budget::new(10)), Ok(true));
+        assert_eq!(cheap.holds(&Item::of(&resource), Item::of(&resource), &Budget::new(10)), Ok(true));
     }
 }
 
@@ -164,7 +168,7 @@ proptest! {
             "iif(a, b.tail(), value).ofType(Boolean).not()",
         ] {
             let read = Expression::parse(expression, &choices()).unwrap();
-            let _answer = read.holds(Item::of(&value), Item::of(&value), &Budget::new(steps));
+            let _answer = read.holds(&Item::of(&value), Item::of(&value), &Budget::new(steps));
         }
     }
 

@@ -146,7 +146,7 @@ impl<'v> Check<'v> {
                 continue;
             }
             match &invariant.element {
-                None => self.invariant(invariant, Item::Object(members, None), place),
+                None => self.invariant(invariant, &Item::Object(members, None), place),
                 Some(element) => {
                     let value = definition.elements.iter().find(|(member, known)| {
                         known.name == *element && !member.starts_with('_') && members.contains_key(*member)
@@ -156,24 +156,24 @@ impl<'v> Check<'v> {
                     match value {
                         Value::Array(items) => {
                             for (index, item) in items.iter().enumerate() {
-                                self.invariant(invariant, Item::of(item), &Place::Item(&place, index));
+                                self.invariant(invariant, &Item::of(item), &Place::Item(&place, index));
                             }
                         }
-                        value => self.invariant(invariant, Item::of(value), &place),
+                        value => self.invariant(invariant, &Item::of(value), &place),
                     }
                 }
             }
         }
     }
 
-    fn invariant(&mut self, invariant: &Invariant, context: Item<'v>, place: &Place<'_>) {
+    fn invariant(&mut self, invariant: &Invariant, context: &Item<'v>, place: &Place<'_>) {
         let resource = self.resource.map_or_else(|| context.clone(), |members| Item::Object(members, None));
         match invariant.expression.holds(context, resource, &self.budget) {
             Ok(true) => {}
             Ok(false) => self.issues.push(|| Issue::new(place.to_string(), invariant.message.clone())),
             // The budget is spent: nothing more is asked.
             Err(_exhausted) => {
-                self.fault(place, format!("is too large to be checked: {}", invariant.message))
+                self.fault(place, format!("is too large to be checked: {}", invariant.message));
             }
         }
     }

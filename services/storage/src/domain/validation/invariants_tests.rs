@@ -136,7 +136,7 @@ fn contained_resources_are_connected() {
             "contained": contained, "subject": subject});
         issues(&resource)
             .into_iter()
-            .map(|(place, message)| (place, message[..5].to_owned()))
+            .map(|(place, message)| (place, message.chars().take(5).collect::<String>()))
             .collect::<Vec<_>>()
     };
     let patient = json!({"resourceType": "Patient", "id": "p"});

@@ -92,12 +92,28 @@ async fn a_back_office_reads_what_was_granted_within_its_scope_and_nothing_else(
         format!("/fhir/Condition?patient={patient}"),
         format!("/fhir/Patient/{patient}"),
         format!("/fhir/Patient/{patient}/$everything"),
+        format!("/fhir/Patient/{patient}/Condition"),
+        format!("{search}&subject:Patient.name=x"),
+        format!("{search}&_has:Provenance:target:recorded=ge2020"),
         "/fhir/Condition/nothing".to_owned(),
     ] {
         let (status, outcome) = world.get(&token, &path).await?;
         assert_eq!((status, &outcome["resourceType"]), (403, &json!("OperationOutcome")), "{path}");
         assert_eq!(outcome["issue"][0]["details"]["coding"][0]["code"], "insufficient_scope", "{path}");
     }
+    // What its scope does not reach is not shown beside what it does.
+    let beside = format!("{search}&_include=*&_revinclude=Provenance:target");
+    let (status, found) = world.get(&token, &beside).await?;
+    let shown =
+        found["entry"].as_array().unwrap().iter().filter(|entry| entry["search"]["mode"] == "include");
+    assert_eq!((status, shown.count()), (200, 0), "{found}");
+    // It must name a patient: access-policy tells grants to people.
+    assert_eq!(world.get(&token, "/fhir/Observation").await?.0, 422);
+    // An insurer in person, too, sees those whose grants it has.
+    let ask = Ask::new("storage", Method::GET, "/fhir/Observation").header("hbc-purpose", "HPAYMT");
+    let reply =
+        world.app.send(&ask, Credentials { token: Some(world.insurer.token()), service: None }).await?;
+    assert_eq!((reply.status, &reply.json()["total"]), (200, &json!(1)));
     let other = world.app.patient().await?;
     let foreign = world.get(&token, &format!("/fhir/Observation?patient={}", other.patient()?)).await?;
     assert_eq!(foreign.0, 404, "a patient who granted nothing");

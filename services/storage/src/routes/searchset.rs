@@ -25,7 +25,8 @@ const PLAIN: &AsciiSet = &NON_ALPHANUMERIC
     .remove(b'~')
     .remove(b':')
     .remove(b'/')
-    .remove(b',');
+    .remove(b',')
+    .remove(b'*');
 
 /// Where a page begins or ends. No value of a record is in it.
 #[derive(Clone, Debug, Serialize, Deserialize)]

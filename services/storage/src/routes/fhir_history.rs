@@ -119,6 +119,7 @@ pub async fn type_history(
         ("HBC-Purpose" = Option<String>, Header, description = "Why (HL7 v3 PurposeOfUse)")),
     responses(
         (status = 200, description = "Bundle of type history", content_type = "application/fhir+json"),
+        (status = 404),
         (status = 406, description = "The client takes no JSON of FHIR 4.0"),
         StoreProblems,
     ))]

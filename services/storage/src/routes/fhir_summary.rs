@@ -22,6 +22,7 @@ use crate::routes::fhir_search::account_of;
         ("HBC-Purpose" = Option<String>, Header, description = "Why (HL7 v3 PurposeOfUse)")),
     responses(
         (status = 200, description = "Bundle of type document", content_type = "application/fhir+json"),
+        (status = 422),
         (status = 406, description = "The client takes no JSON of FHIR 4.0"),
         StoreProblems,
     ))]

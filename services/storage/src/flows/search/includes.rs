@@ -127,7 +127,7 @@ async fn look_up(
     let mut found = Vec::new();
     for stored in app.store.records(&ids).await? {
         let is_meant = kinds.iter().any(|(kind, id)| *id == stored.row.id && *kind == stored.row.kind);
-        if !is_meant || stored.row.kind == DOCUMENT {
+        if !is_meant || stored.row.kind == DOCUMENT || stored.row.deleted != 0 {
             continue;
         }
         let trusted = TrustedRow::open(&app.index, stored)?;

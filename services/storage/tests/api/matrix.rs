@@ -67,6 +67,8 @@ fn operations(patient: &AccountId, id: &str) -> Vec<Operation> {
         get("GET /fhir/_history", format!("/fhir/_history?patient={patient}")),
         get("GET /fhir/{type}/_history", format!("/fhir/Observation/_history?patient={patient}")),
         get("GET /fhir/{type}/{id}/_history", format!("/fhir/Observation/{id}/_history")),
+        // Of the version that is anchored: what changes it comes after.
+        get("GET /v1/records/{id}/proof", format!("/v1/records/{id}/proof")),
         put("PUT /fhir/{type}/{id}", format!("/fhir/Observation/{id}"), &changed(Some(id))),
         put("PUT /fhir/{type}", "/fhir/Observation?identifier=urn:test|matrix".to_owned(), &changed(None)),
         Operation {
@@ -95,7 +97,6 @@ fn operations(patient: &AccountId, id: &str) -> Vec<Operation> {
         get("GET /v1/records/{id}", format!("/v1/records/{id}")),
         get("GET /v1/records/{id}/content", format!("/v1/records/{id}/content")),
         get("GET /v1/records/{id}/received", format!("/v1/records/{id}/received")),
-        get("GET /v1/records/{id}/proof", format!("/v1/records/{id}/proof")),
         delete("DELETE /fhir/{type}", "/fhir/Observation?identifier=urn:test|none".to_owned()),
         delete("DELETE /fhir/{type}/{id}", format!("/fhir/Observation/{id}")),
     ]

@@ -96,8 +96,12 @@ async fn a_reader_is_admitted_to_what_may_exist_already() {
         let admitted =
             w.admit(&reader.user, &patient.id, (&[], &[labels(Category::Laboratory)]), false).await;
         assert_eq!(admitted.status, 200);
-        let none = w.admit(&reader.user, &patient.id, (&[], &[]), false).await;
-        assert_eq!(none.status, 422);
+        // Where nothing is written for certain, who has to do with the patient is told what they may look at, others nothing.
+        let looks = w.admit(&reader.user, &patient.id, (&[], &[]), false).await;
+        assert_eq!((looks.status, looks.body["readable"].as_array().map(Vec::len)), (200, Some(1)));
+        let stranger = w.agency(AgencyType::Doctor).await;
+        assert_eq!(w.admit(&stranger.user, &patient.id, (&[], &[]), false).await.status, 404);
+        assert_eq!(w.admit(&patient.user, &patient.id, (&[], &[]), false).await.status, 200);
     }
 }
 

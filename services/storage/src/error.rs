@@ -200,6 +200,9 @@ impl From<Error> for Problem {
             Error::Patch(error @ (PatchError::Json(_) | PatchError::Form)) => {
                 Self::new(Slug::MalformedRequest).detail(error.to_string())
             }
+            Error::Patch(PatchError::TooMuch) => {
+                Self::new(Slug::TooLarge).detail(PatchError::TooMuch.to_string())
+            }
             Error::Patch(error) => Self::new(Slug::InvalidInput).detail(error.to_string()),
             Error::Invalid { field, message } => Self::invalid(field, message),
             Error::NotFound => Self::new(Slug::NotFound),

@@ -94,7 +94,25 @@ async fn admit_in(
     if decided.is_empty() && !asked.is_known() {
         return Ok(Outcome::Refused(Error::NotFound));
     }
-    let id = match decided.values().next() {
+    // Of what is only looked at, the leave to read is what a receipt rests on.
+    let looked = decided.is_empty().then(|| {
+        let reads = request.reads.iter().copied();
+        verdicts(app, &asked, &request.patient, Action::Read, request.purpose, reads, now)
+    });
+    let categories = match &looked {
+        Some(looked) => looked.keys().map(|labels| labels.category).collect(),
+        None => categories,
+    };
+    let verdict = match &looked {
+        Some(looked) => {
+            looked.values().find(|verdict| verdict.is_allowed()).or_else(|| looked.values().next())
+        }
+        None => decided.values().next(),
+    };
+    let id = match verdict {
+        Some(verdict) if request.nothing_left && !verdict.is_allowed() => {
+            denial(app, tx, &frame.occurrence(AccessKind::Denied, verdict.rule(), categories)).await?
+        }
         Some(verdict) if request.nothing_left => {
             // What exists already was looked at, and nothing was written.
             let mut occurrence = frame.occurrence(AccessKind::List, verdict.rule(), categories);

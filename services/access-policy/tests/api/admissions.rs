@@ -99,6 +99,14 @@ async fn a_reader_is_admitted_to_what_may_exist_already() {
         // Where nothing is written for certain, who has to do with the patient is told what they may look at, others nothing.
         let looks = w.admit(&reader.user, &patient.id, (&[], &[]), false).await;
         assert_eq!((looks.status, looks.body["readable"].as_array().map(Vec::len)), (200, Some(1)));
+        let before = log(&w, &patient.user).await.len();
+        w.admit(&reader.user, &patient.id, (&[], &[]), true).await;
+        let after = log(&w, &patient.user).await;
+        assert_eq!(
+            (after.len(), after[0].kind),
+            (before + 1, AccessKind::List),
+            "what was looked at is receipted"
+        );
         let stranger = w.agency(AgencyType::Doctor).await;
         assert_eq!(w.admit(&stranger.user, &patient.id, (&[], &[]), false).await.status, 404);
         assert_eq!(w.admit(&patient.user, &patient.id, (&[], &[]), false).await.status, 200);

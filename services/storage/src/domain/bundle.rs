@@ -111,6 +111,17 @@ pub struct Aim {
     pub version: Option<u32>,
 }
 
+impl Aim {
+    /// The condition by which it is found, if it is found by one.
+    #[must_use]
+    pub const fn criteria(&self) -> Option<&Criteria> {
+        match &self.which {
+            Which::Meeting(criteria) => Some(criteria),
+            Which::Id(_) => None,
+        }
+    }
+}
+
 /// How an entry names what it changes.
 #[derive(Clone, Debug)]
 pub enum Which {
@@ -381,10 +392,7 @@ impl Entry {
     pub fn condition(&self) -> Option<&Criteria> {
         match &self.content {
             Ok(Content::Create(_, condition)) => condition.as_ref(),
-            Ok(Content::Update(_, aim) | Content::Delete(aim)) => match &aim.which {
-                Which::Meeting(criteria) => Some(criteria),
-                Which::Id(_) => None,
-            },
+            Ok(Content::Update(_, aim) | Content::Delete(aim)) => aim.criteria(),
             Ok(Content::Read(..)) | Err(_) => None,
         }
     }

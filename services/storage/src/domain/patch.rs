@@ -7,6 +7,12 @@ use serde_json::Value;
 
 /// A character of Unicode's private use area (U+F8FF).
 const MARK: char = '\u{f8ff}';
+/// Operations of one patch at most.
+const MOST_OPERATIONS: usize = 200;
+/// How much larger than document and patch together what comes out of them may be on the way.
+const GROWTH: usize = 4;
+/// What may be added to a small one.
+const SMALL: usize = 64 * 1024;
 
 /// Why a patch is not applied.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -17,6 +23,11 @@ pub enum PatchError {
     /// Not a list of operations.
     #[error("the patch is no list of operations of RFC 6902")]
     Form,
+    /// It makes more of the document than is kept.
+    #[error(
+        "the patch has more than {MOST_OPERATIONS} operations, or makes the resource too large or too deep"
+    )]
+    TooMuch,
     /// An operation cannot be done, or a test fails.
     #[error("operation {operation} at `{path}`: {reason}")]
     Operation {
@@ -31,18 +42,43 @@ pub enum PatchError {
 
 /// A document after a patch.
 pub fn apply(document: &[u8], patch: &[u8]) -> Result<Vec<u8>, PatchError> {
+    let most = document.len().saturating_add(patch.len()).saturating_mul(GROWTH).saturating_add(SMALL);
     let mut document = marked(document, &json::parse(document)?);
     let operations = marked(patch, &json::parse(patch)?);
     let operations: json_patch::Patch =
         serde_json::from_value(operations).map_err(|_form| PatchError::Form)?;
-    json_patch::patch(&mut document, &operations).map_err(|error| PatchError::Operation {
-        operation: error.operation,
-        path: error.path.to_string(),
-        reason: error.kind.to_string(),
-    })?;
+    if operations.0.len() > MOST_OPERATIONS {
+        return Err(PatchError::TooMuch);
+    }
+    // One after the other: a copy may double what is there.
+    for (operation, step) in operations.0.iter().enumerate() {
+        json_patch::patch(&mut document, std::slice::from_ref(step)).map_err(|error| {
+            PatchError::Operation { operation, path: error.path.to_string(), reason: error.kind.to_string() }
+        })?;
+        let (size, depth) = extent(&document);
+        if size > most || depth > json::MAX_DEPTH {
+            return Err(PatchError::TooMuch);
+        }
+    }
     let mut text = String::new();
     write(&document, &mut text);
     Ok(text.into_bytes())
+}
+
+/// About how many bytes a value takes as JSON, and how deep it is.
+fn extent(value: &Value) -> (usize, usize) {
+    let of = |(size, depth): (usize, usize), (more, inner): (usize, usize)| {
+        (size.saturating_add(more).saturating_add(4), depth.max(inner + 1))
+    };
+    match value {
+        Value::Object(members) => members.iter().fold((2, 0), |sum, (name, member)| {
+            let (size, depth) = extent(member);
+            of(sum, (size + name.len(), depth))
+        }),
+        Value::Array(items) => items.iter().map(extent).fold((2, 0), of),
+        Value::String(text) => (text.len() + 2, 0),
+        Value::Null | Value::Bool(_) | Value::Number(_) => (4, 0),
+    }
 }
 
 /// A value in which numbers are marked texts.
@@ -125,5 +161,24 @@ mod tests {
         };
         assert_eq!((operation, path.as_str()), (1, "/b"));
         assert!(matches!(told(r#"[{"op":"test","path":"/a","value":2}]"#), PatchError::Operation { .. }));
+    }
+
+    #[test]
+    fn a_patch_makes_no_more_of_a_document_than_is_kept() {
+        let copies = |count: usize| {
+            let copy = r#"{"op":"copy","from":"","path":"/b/-"}"#;
+            format!("[{}]", vec![copy; count].join(","))
+        };
+        assert!(patched(r#"{"b":[]}"#, &copies(5)).is_ok());
+        assert_eq!(patched(r#"{"b":[]}"#, &copies(40)).unwrap_err(), PatchError::TooMuch);
+        let nested: Vec<String> = (1..70)
+            .map(|depth| format!(r#"{{"op":"add","path":"{}","value":{{}}}}"#, "/b".repeat(depth)))
+            .collect();
+        assert_eq!(
+            patched(r#"{"a":1}"#, &format!("[{}]", nested.join(","))).unwrap_err(),
+            PatchError::TooMuch
+        );
+        let many = format!("[{}]", vec![r#"{"op":"test","path":"/a","value":1}"#; 201].join(","));
+        assert_eq!(patched(r#"{"a":1}"#, &many).unwrap_err(), PatchError::TooMuch);
     }
 }

@@ -233,8 +233,7 @@ pub async fn create(
         let planned = {
             let (bundle, random) = (Arc::clone(&bundle), app.random.clone());
             let by_operator = matches!(author.caller, AccountId::Operator(_));
-            let by_patient = author.caller == AccountId::Patient(author.account.clone());
-            let setting = Setting { account: author.account.clone(), by_operator, by_patient, now };
+            let setting = Setting { account: author.account.clone(), by_operator, now };
             blocking(move || plan(&bundle, &known, &setting, || RecordId::random(&random))).await
         };
         if !leave.is_empty() && planned.as_ref().map_or(true, |plan| plan.drafts.is_empty()) {
@@ -318,6 +317,8 @@ async fn look_up(app: &App, author: &Author, bundle: &Bundle, readable: &Readabl
         true => None,
         false => app.store.patient_record(&app.index.patient(account)).await?,
     };
+    let aims = bundle.entries.iter().filter_map(Entry::aim);
+    let changed: HashSet<&Criteria> = aims.filter_map(Aim::criteria).collect();
     let mut tokens: HashMap<String, Vec<(bool, &Criteria)>> = HashMap::new();
     for criteria in &bundle.criteria {
         let text = criteria.text();
@@ -331,7 +332,9 @@ async fn look_up(app: &App, author: &Author, bundle: &Bundle, readable: &Readabl
             }
         };
         look_in(account);
-        if classify::type_category(&criteria.kind) == Some(Category::Directory) {
+        // What is changed is of the account.
+        if classify::type_category(&criteria.kind) == Some(Category::Directory) && !changed.contains(criteria)
+        {
             look_in(&directory);
         }
     }
@@ -348,6 +351,8 @@ async fn look_up(app: &App, author: &Author, bundle: &Bundle, readable: &Readabl
         let is_full = records.len() >= MOST_MET as usize;
         for (directory, criteria) in tokens.get(&token).into_iter().flatten() {
             let (of, records): (_, Vec<&RecordId>) = match directory {
+                // They come oldest first.
+                true if names_one(criteria) => (&mut listed, records.first().into_iter().collect()),
                 true => (&mut listed, records.iter().collect()),
                 false => (&mut matches, records.iter().filter(|record| open.contains(record)).collect()),
             };
@@ -361,11 +366,10 @@ async fn look_up(app: &App, author: &Author, bundle: &Bundle, readable: &Readabl
         }
     }
     for (criteria, records) in listed {
-        let one = names_one(&criteria);
         // What the account has of its own comes first.
         let own = matches.entry(criteria).or_default();
         if own.is_empty() {
-            *own = if one { oldest(app, records).await?.into_iter().collect() } else { records };
+            *own = records;
         }
     }
     let normal = Labels { category: Category::Demographics, sensitivity: Sensitivity::Normal };
@@ -411,53 +415,49 @@ async fn present(
     let mut present = HashMap::new();
     for (name, id) in named {
         let versions = app.store.versions(&id).await?;
-        let mut versions = versions.into_iter().map(|stored| TrustedRow::open(&app.index, stored));
-        let (Some(newest), oldest) = (versions.next().transpose()?, versions.next_back().transpose()?) else {
-            continue;
-        };
-        let TrustedRow { row, secret, .. } = &newest;
-        if secret.patient != author.account || !name.starts_with(&format!("{}/", row.kind)) {
-            continue;
+        let versions = versions.into_iter().map(|stored| TrustedRow::open(&app.index, stored));
+        let versions = versions.collect::<Result<Vec<_>, Error>>()?;
+        if let Some(found) = present_of(author, readable, &versions, &name) {
+            present.insert(name, found);
         }
-        let first = oldest.as_ref().map_or(&secret.author, |oldest| &oldest.secret.author);
-        let by_operator = author.account.is_directory() && matches!(author.caller, AccountId::Operator(_));
-        // Who deletes what another wrote does not become its author; nor does its author undo that.
-        let own = by_operator || (*first == author.caller && secret.author == author.caller);
-        let by_patient = author.caller == AccountId::Patient(author.account.clone());
-        let deletable = own || by_patient || *first == author.caller;
-        if !deletable && !readable.covers(newest.labels(), row.created_at) {
-            continue;
-        }
-        present.insert(
-            name,
-            Present {
-                id: row.id.clone(),
-                version: row.version,
-                labels: newest.labels(),
-                deleted: secret.deleted,
-                received: secret.received,
-                own,
-                deletable,
-            },
-        );
     }
     Ok(present)
+}
+
+/// What of a record's versions, the newest first, an author may know: who changes it the newest one, others the newest that they
+/// may read.
+fn present_of(author: &Author, readable: &Readable, versions: &[TrustedRow], name: &str) -> Option<Present> {
+    let (newest, oldest) = (versions.first()?, versions.last()?);
+    let TrustedRow { row, secret, .. } = newest;
+    if secret.patient != author.account || !name.starts_with(&format!("{}/", row.kind)) {
+        return None;
+    }
+    let by_operator = author.account.is_directory() && matches!(author.caller, AccountId::Operator(_));
+    let is_author = oldest.secret.author == author.caller;
+    // Who deletes what another wrote does not become its author; nor does its author undo that.
+    let own = by_operator || (is_author && secret.author == author.caller);
+    let by_patient = author.caller == AccountId::Patient(author.account.clone());
+    let deletable = own || by_patient || is_author;
+    let known = match deletable {
+        true => newest,
+        false => versions.iter().find(|version| readable.covers(version.labels(), version.row.created_at))?,
+    };
+    Some(Present {
+        id: known.row.id.clone(),
+        version: known.row.version,
+        labels: known.labels(),
+        deleted: known.secret.deleted,
+        received: known.secret.received,
+        own,
+        deletable,
+        was_sensitive: versions.iter().any(|version| version.secret.sensitivity.is_sensitive()),
+    })
 }
 
 /// Whether a condition names one thing: an identifier of a system. Whoever writes such a one into the directory a second time
 /// does not make it ambiguous for everybody: the oldest counts. What else a condition may say is met by different things.
 fn names_one(criteria: &Criteria) -> bool {
     criteria.identifier().is_some_and(|identifier| !identifier.system.is_empty())
-}
-
-/// The oldest of some records.
-async fn oldest(app: &App, mut records: Vec<RecordId>) -> Result<Option<RecordId>, Error> {
-    if records.len() < 2 {
-        return Ok(records.pop());
-    }
-    let stored = app.store.records(&records).await?;
-    let oldest = stored.into_iter().min_by_key(|stored| (stored.row.created_at, stored.row.id.clone()));
-    Ok(oldest.map(|stored| stored.row.id))
 }
 
 /// Which of an account's records the author may read, or wrote.

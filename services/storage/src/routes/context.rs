@@ -3,6 +3,7 @@
 use std::time::{Duration, SystemTime};
 
 use actix_web::HttpRequest;
+use actix_web::http::Method;
 use actix_web::http::header::HttpDate;
 use hbc_client::ledger::Settlement;
 use hbc_service::{Caller, Problem, base_url};
@@ -173,6 +174,10 @@ pub fn if_match(request: &HttpRequest) -> Result<Option<u32>, Problem> {
 /// Source: RFC 9110 §13.1, <https://hl7.org/fhir/R4/http.html#cread>.
 #[must_use]
 pub fn is_known(request: &HttpRequest, version: u32, updated: Timestamp) -> bool {
+    // What a bundle's entries read has no conditions of the bundle.
+    if !matches!(*request.method(), Method::GET | Method::HEAD) {
+        return false;
+    }
     let text = |name: &str| request.headers().get(name).and_then(|value| value.to_str().ok());
     if let Some(tags) = text("If-None-Match") {
         return tags.split(',').any(|tag| tag.trim() == "*" || version_of(tag) == Some(version));

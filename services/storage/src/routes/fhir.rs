@@ -128,6 +128,7 @@ pub async fn create_resource(
         return Err(Problem::new(Slug::NotFound).into());
     }
     is_fhir_json(&request)?;
+    check_no_query(&request)?;
     let by_head = author_by_head(&request, &caller.0)?;
     let condition = condition(&request, &kind)?;
     let bundle = create::read_single(&app, body.clone(), bases(&app, &request), kind, condition).await?;
@@ -207,6 +208,19 @@ async fn anchor_state(app: &App, created: &Created, wait: Duration) -> AnchorSta
     match created.stored.first() {
         Some(stored) => wait_for(app, &stored.cid, wait).await,
         None => AnchorState::Pending,
+    }
+}
+
+/// Refuses what a create does not know: some clients of other servers put a condition there, and without it they would make a
+/// duplicate.
+fn check_no_query(request: &HttpRequest) -> Result<(), Problem> {
+    let names = request.query_string().split('&').map(|part| part.split('=').next().unwrap_or_default());
+    match names.into_iter().find(|name| !matches!(*name, "" | "_format" | "_pretty")) {
+        None => Ok(()),
+        Some(name) => {
+            let why = "is no parameter of a create: a condition stands in the header If-None-Exist";
+            Err(Problem::new(Slug::MalformedRequest).field(name, why))
+        }
     }
 }
 

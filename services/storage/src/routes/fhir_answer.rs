@@ -184,7 +184,9 @@ fn asked<'k>(
             &Method::GET,
             "/fhir/{type}/{id}" | "/fhir/{type}/{id}/_history" | "/fhir/{type}/{id}/_history/{version}",
         ) => Some((Some(kind?), Interaction::Read)),
-        (&Method::GET, "/fhir/_history") => Some((Some("*"), Interaction::Search)),
+        (&Method::GET, "/fhir/_history" | "/fhir/Patient/{id}/$summary") => {
+            Some((Some("*"), Interaction::Search))
+        }
         (&Method::POST, "/fhir/{type}" | "/fhir/{type}/$validate") => {
             Some((Some(kind?), Interaction::Create))
         }

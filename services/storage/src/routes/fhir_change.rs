@@ -10,9 +10,10 @@ use hbc_service::openapi::StoreProblems;
 use hbc_service::{Body, Caller, Problem};
 use hbc_types::Digest;
 use hbc_types::classify;
-use hbc_types::ids::{AccountId, PatientId, RecordId};
+use hbc_types::ids::{AccountId, RecordId};
 use hbc_types::problem::Slug;
 use hbc_types::wire::storage::AnchorState;
+use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 
 use crate::app::{App, blocking};
 use crate::domain::author::Author;
@@ -24,10 +25,10 @@ use crate::error::Error;
 use crate::flows::opened::Opened;
 use crate::flows::read::RecordReader;
 use crate::flows::{create, read};
-use crate::routes::context::{author, bases, if_match};
+use crate::routes::context::{author_by_head, author_of, bases, if_match, purpose};
 use crate::routes::fhir::create_single;
 use crate::routes::fhir_answer::{FhirCaller, FhirProblem, is_fhir_json};
-use crate::routes::records_read::find;
+use crate::routes::records_read::{find, record_named};
 use crate::store::TrustedRow;
 
 /// How often a patch is applied anew because somebody else changed the resource meanwhile.
@@ -146,10 +147,10 @@ pub async fn patch_resource(
     let kind = known(kind)?;
     check_patch(&request)?;
     let wanted = if_match(&request)?;
+    // Who may not change it has nothing patched.
+    let aim = Aim { kind: kind.clone(), which: Which::Id(id.clone()), version: None };
+    let author = author_of_change(&app, &request, &caller.0, &aim).await?;
     let (reader, opened) = opened(&app, &request, &caller.0, (&kind, &id)).await?;
-    let account = opened.trusted.secret.patient.clone();
-    let purpose = reader.purpose;
-    let author = Author { caller: caller.0.account.clone(), account, token: caller.0.token.clone(), purpose };
     let digest = Digest::of(&body);
     let work = async |slot: Slot| {
         let (mut current, mut attempt) = (opened, 1);
@@ -248,8 +249,17 @@ fn known(kind: String) -> Result<String, Problem> {
 
 /// What the query of a request names.
 fn meeting(kind: String, request: &HttpRequest) -> Result<Aim, Problem> {
-    let criteria = Criteria::parse(&kind, request.query_string());
     let refuse = || Problem::new(Slug::MalformedRequest).field("identifier", criteria::FORM);
+    let pairs = web::Query::<Vec<(String, String)>>::from_query(request.query_string());
+    let pairs = pairs.map_err(|_query| refuse())?.into_inner();
+    let mut said = pairs.into_iter().filter(|(name, _)| !matches!(name.as_str(), "_format" | "_pretty"));
+    let criteria = match (said.next(), said.next()) {
+        (Some((name, value)), None) if name == "identifier" => {
+            let escaped = utf8_percent_encode(&value, NON_ALPHANUMERIC);
+            Criteria::parse(&kind, &format!("identifier={escaped}"))
+        }
+        _ => None,
+    };
     let which = Which::Meeting(criteria.ok_or_else(refuse)?);
     Ok(Aim { kind, which, version: if_match(request)? })
 }
@@ -272,7 +282,12 @@ async fn change(
     key: &IdempotencyKey,
     (aim, bundle, body): (&Aim, Bundle, &Bytes),
 ) -> Result<HttpResponse, FhirProblem> {
-    let author = author_of_change(app, request, caller, aim).await?;
+    let author = match &aim.which {
+        Which::Id(_) => author_of_change(app, request, caller, aim).await?,
+        Which::Meeting(_) => {
+            author_by_head(request, caller)?.map_or_else(|| author_of(request, caller, &bundle), Ok)?
+        }
+    };
     let leave = create::admit(app, &author, &bundle).await?;
     let work = async |slot| create_single(app, &author, request, body, (bundle, leave), slot).await;
     key.once(app.get_ref(), caller.account.as_str(), Digest::of(body), work).await
@@ -285,31 +300,41 @@ async fn author_of_change(
     caller: &Caller,
     aim: &Aim,
 ) -> Result<Author, FhirProblem> {
-    let Which::Id(id) = &aim.which else { return Ok(author(request, caller)?) };
-    let record = match PatientId::parse(id) {
-        Ok(account) if aim.kind == "Patient" => {
-            app.store.patient_record(&app.index.patient(&account)).await?
-        }
-        _ => None,
+    let Which::Id(id) = &aim.which else { return Err(Problem::new(Slug::NotFound).into()) };
+    let record = record_named(app, request, caller, (&aim.kind, id)).await?;
+    let newest = match &record {
+        Some(id) => read::find(app, id, None).await.map(Some),
+        None => Ok(None),
     };
-    let id = record.as_ref().map_or(id.as_str(), RecordId::as_str);
-    let (reader, row) = find(app, request, caller, id, None).await?;
-    let account = row.secret.patient.clone();
-    let is_own = match &caller.account {
-        AccountId::Patient(own) => *own == account,
-        AccountId::Operator(_) => account.is_directory(),
-        other => row.secret.author == *other,
+    let own = match newest {
+        Ok(newest) => newest.filter(|row| row.row.kind == aim.kind && is_own(caller, row)),
+        Err(Error::NotFound) => None,
+        Err(error) => return Err(error.into()),
     };
-    // To others it is told as when they read it: who may not know of it hears what they hear of what is not there.
-    if !is_own || row.row.kind != aim.kind {
+    let Some(row) = own else {
+        // To others it is told as when they read it: who may not know of it hears what they hear of what is not there.
+        let id = record.as_ref().map_or(id.as_str(), RecordId::as_str);
+        let (reader, row) = find(app, request, caller, id, None).await?;
         read::decide_for(app, &reader, &row).await?;
         return Err(match row.row.kind == aim.kind {
             true => Problem::new(Slug::Forbidden).detail(NOT_YOURS).into(),
             false => Problem::new(Slug::NotFound).into(),
         });
-    }
+    };
+    let account = row.secret.patient;
+    let purpose = purpose(request, caller, Some(&account))?;
     let token = caller.token.clone();
-    Ok(Author { caller: caller.account.clone(), account, token, purpose: reader.purpose })
+    Ok(Author { caller: caller.account.clone(), account, token, purpose })
+}
+
+/// Whether it is the caller's to change, as far as the newest version says: the patient deletes whatever it is.
+fn is_own(caller: &Caller, row: &TrustedRow) -> bool {
+    let account = &row.secret.patient;
+    match &caller.account {
+        AccountId::Patient(own) => own == account,
+        AccountId::Operator(_) => account.is_directory(),
+        other => row.secret.author == *other,
+    }
 }
 
 /// The resource that is to be patched, as the caller may read it.
@@ -319,10 +344,7 @@ async fn opened(
     caller: &Caller,
     (kind, id): (&str, &str),
 ) -> Result<(RecordReader, Opened), FhirProblem> {
-    let record = match PatientId::parse(id) {
-        Ok(account) if kind == "Patient" => app.store.patient_record(&app.index.patient(&account)).await?,
-        _ => None,
-    };
+    let record = record_named(app, request, caller, (kind, id)).await?;
     let id = record.as_ref().map_or(id, RecordId::as_str);
     let (reader, row) = find(app, request, caller, id, None).await?;
     let is_other = row.row.kind != kind;

@@ -26,7 +26,7 @@ use crate::flows::search::fitting;
 use crate::routes::context::{own_patient, reader};
 use crate::routes::fhir_answer::{FHIR_JSON, FhirCaller, FhirProblem, name_of};
 use crate::routes::fhir_search::account_of;
-use crate::routes::records_read::find;
+use crate::routes::records_read::{find, record_named};
 use crate::routes::searchset::Notices;
 use crate::store::{TrustedRow, Versions};
 
@@ -65,10 +65,7 @@ pub async fn instance_history(
 ) -> Result<HttpResponse, FhirProblem> {
     let (kind, id) = path.into_inner();
     let mut versions = parse(&query)?.0;
-    let record = match PatientId::parse(&id) {
-        Ok(account) if kind == "Patient" => app.store.patient_record(&app.index.patient(&account)).await?,
-        _ => None,
-    };
+    let record = record_named(&app, &request, &caller.0, (&kind, &id)).await?;
     let id = record.as_ref().map_or(id.as_str(), RecordId::as_str);
     let (reader, newest) = find(&app, &request, &caller.0, id, None).await?;
     read::decide_for(&app, &reader, &newest).await?;

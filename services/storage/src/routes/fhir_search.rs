@@ -68,7 +68,8 @@ pub async fn search_type(
     .await
 }
 
-/// Searches one type by parameters that the body has, or the query, or both: nothing of them stands in a URL.
+/// Searches one type by parameters that the body has, or the query, or both. The URL that is asked holds nothing of them; the
+/// links of the answer do.
 #[utoipa::path(tag = "fhir", operation_id = "fhir_search_by_post", security(("user" = [])),
     request_body(content = String, content_type = "application/x-www-form-urlencoded",
         description = "The parameters of a search"),

@@ -8,11 +8,13 @@ use hbc_service::openapi::StoreProblems;
 use hbc_service::{Caller, Problem, paging};
 use hbc_types::Timestamp;
 use hbc_types::ids::{AccountId, PatientId, RecordId};
+use hbc_types::labels::Category;
 use hbc_types::wire::storage::{RecordPage, RecordQuery, RecordView};
 use serde::{Deserialize, Serialize};
 
 use crate::app::App;
 use crate::domain::days::{self, Days};
+use crate::domain::readable::every_sensitivity;
 use crate::domain::resource::DOCUMENT;
 use crate::error::Error;
 use crate::flows::opened::Opened;
@@ -145,6 +147,23 @@ pub async fn find(
             Ok((reader, row))
         }
     }
+}
+
+/// The record that a type and an id name; nothing where they name none. Whether an account has a Patient is looked up only for
+/// who may know of such records.
+pub async fn record_named(
+    app: &App,
+    request: &HttpRequest,
+    caller: &Caller,
+    (kind, id): (&str, &str),
+) -> Result<Option<RecordId>, Problem> {
+    let account = match PatientId::parse(id) {
+        Ok(account) if kind == "Patient" => account,
+        _ => return Ok(RecordId::parse(id).ok()),
+    };
+    let reader = reader(request, caller, Some(&account))?;
+    read::decide(app, &reader, &account, every_sensitivity([Category::Demographics])).await?;
+    Ok(app.store.patient_record(&app.index.patient(&account)).await?)
 }
 
 /// Describes a record: labels and whereabouts, never content.

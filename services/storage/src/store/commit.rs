@@ -88,7 +88,13 @@ pub async fn commit(tx: &mut Tx, commit: &Commit) -> Result<(), Error> {
     for records in commit.records.chunks(RECORDS_AT_ONCE) {
         insert_records(tx, records).await?;
     }
-    for record in commit.records.iter().filter(|record| record.row.version > 1) {
+    // Of a record that has two new versions, the last one counts.
+    let last = |record: &&NewRecord| {
+        let is_later =
+            |other: &NewRecord| other.row.id == record.row.id && other.row.version > record.row.version;
+        record.row.version > 1 && !commit.records.iter().any(is_later)
+    };
+    for record in commit.records.iter().filter(last) {
         forget(tx, record).await?;
     }
     let pairs = |of: fn(&NewRecord) -> &[Token]| {
@@ -139,6 +145,15 @@ pub async fn index_anew(tx: &mut Tx, record: &NewRecord) -> Result<(), Error> {
     .execute(&mut *tx)
     .await?;
     if done.rows_affected() == 0 {
+        return Ok(());
+    }
+    // Tokens are of the newest version: what an earlier one says finds the record no more.
+    let later = sqlx::query("SELECT version FROM records WHERE id = $1 AND version > $2 LIMIT 1")
+        .bind(row.id.as_str().to_owned())
+        .bind(i64::from(row.version))
+        .fetch_optional(&mut *tx)
+        .await?;
+    if later.is_some() {
         return Ok(());
     }
     for token in tokens {

@@ -167,7 +167,10 @@ impl Store {
                      SELECT t.token, t.record,
                          ROW_NUMBER() OVER (PARTITION BY t.token ORDER BY r.created_at_ms, r.id) AS place
                      FROM tokens AS t JOIN records AS r ON r.id = t.record AND r.version = 1
-                     WHERE t.token IN ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17,
+                     WHERE NOT EXISTS (
+                         SELECT 1 FROM records AS gone WHERE gone.id = t.record AND gone.deleted = 1 AND NOT EXISTS
+                             (SELECT 1 FROM records AS back WHERE back.id = gone.id AND back.version > gone.version))
+                       AND t.token IN ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17,
                          $18, $19, $20, $21, $22, $23, $24, $25, $26, $27, $28, $29, $30, $31, $32)
                  ) AS placed
                  WHERE place <= $33",

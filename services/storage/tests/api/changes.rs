@@ -201,8 +201,24 @@ async fn a_version_with_other_labels_is_a_deletion_for_who_may_not_read_it() {
         let seen: Vec<_> =
             [("DELETE", 2), ("POST", 1)].map(|(m, v)| (m.to_owned(), format!("W/\"{v}\""))).into();
         assert_eq!(entries(&history), seen);
-        // The way back would tell that there was one.
+        // Nor is a change of it told from that of a record that was deleted.
+        let gone = app.observation(&patient, "laboratory").await;
+        let gone_path = format!("/fhir/Observation/{gone}");
+        send(&app, Method::DELETE, &patient, &gone_path, &[], &Value::Null).await.expect(204);
+        let headers = [("HBC-Patient", patient.as_str()), ("HBC-Purpose", "TREAT")];
+        let mut answers = Vec::new();
+        for id in [&id, &gone] {
+            let delete = json!({"resourceType": "Bundle", "type": "batch", "entry": [
+                {"request": {"method": "DELETE", "url": format!("Observation/{id}")}}]});
+            let answer =
+                app.fhir(&doctor, "/fhir", &headers, delete.to_string().as_bytes()).await.expect(200);
+            answers.push(answer.body["entry"][0]["response"]["status"].clone());
+        }
+        assert_eq!((answers[0].as_str(), &answers[0]), (Some("403 Forbidden"), &answers[1]));
+        // The way back would tell that there was one, after a deletion too.
         let lowered = named(&id, 15.0);
+        send(&app, Method::PUT, &patient, &path, &[], &lowered).await.refused(422, "invalid_input");
+        send(&app, Method::DELETE, &patient, &path, &[], &Value::Null).await.expect(204);
         send(&app, Method::PUT, &patient, &path, &[], &lowered).await.refused(422, "invalid_input");
     })
     .await;
@@ -220,6 +236,9 @@ async fn conditions_find_what_is_changed() {
         };
         let path = "/fhir/Observation?identifier=urn:k|9";
         let put = async |value| send(&app, Method::PUT, &patient, path, &[], &identified(value)).await;
+        // A format is no condition.
+        let formatted = format!("{path}&_format=json");
+        send(&app, Method::DELETE, &patient, &formatted, &[], &Value::Null).await.expect(204);
         let made = put(1.0).await.expect(201);
         let changed = put(2.0).await.expect(200);
         assert_eq!((changed.header("etag").as_str(), &changed.body["id"]), ("W/\"2\"", &made.body["id"]));
@@ -243,6 +262,10 @@ async fn conditions_find_what_is_changed() {
             .await
             .expect(201);
         put(6.0).await.refused(412, "precondition_failed");
+        // A condition in the URL of a create would be passed over.
+        let other = "/fhir/Observation?identifier=urn:k|9";
+        let body = identified(7.0).to_string();
+        app.fhir(&patient, other, &[], body.as_bytes()).await.refused(400, "malformed_request");
         send(&app, Method::DELETE, &patient, path, &[], &Value::Null)
             .await
             .refused(412, "precondition_failed");
@@ -302,6 +325,15 @@ async fn a_transaction_deletes_creates_and_updates_together_or_not_at_all() {
         let result = &report["entry"][0]["resource"]["result"][0]["reference"];
         assert_eq!(result, &json!(format!("Observation/{kept}")));
         app.get(&patient, &format!("/fhir/Observation/{lost}")).await.refused(410, "deleted");
+        // What is deleted is not put in its own place.
+        let same = json!({"resourceType": "Bundle", "type": "transaction", "entry": [
+            {"request": {"method": "DELETE", "url": "Location?identifier=urn:l|1"}},
+            {"resource": {"resourceType": "Location", "name": "b", "identifier": [{"system": "urn:l", "value": "1"}]},
+                "request": {"method": "PUT", "url": "Location?identifier=urn:l|1"}}]});
+        let made = json!({"resourceType": "Location", "name": "a", "identifier": [{"system": "urn:l", "value": "1"}]});
+        app.fhir(&patient, "/fhir/Location", &[], made.to_string().as_bytes()).await.expect(201);
+        let refused = app.fhir(&patient, "/fhir", &[], same.to_string().as_bytes()).await;
+        refused.refused(422, "invalid_input");
         // In a batch each stands for itself.
         let batch = send("batch", "W/\"1\"").await.expect(200).body;
         assert!(batch["entry"][1]["response"]["status"].as_str().unwrap().starts_with("412"));
@@ -429,6 +461,17 @@ async fn many_conditional_saves_at_once_make_one_record() {
 async fn an_accounts_patient_changes_and_stays() {
     each(|app| async move {
         let patient = app.patient();
+        // Whether there is one is not told by what a laboratory's grant opens.
+        let laboratory = app.agency();
+        grant(&app, &laboratory, &patient, Action::Read);
+        let person = json!({"resourceType": "Patient", "id": patient.as_str()});
+        let place = format!("/fhir/Patient/{patient}");
+        let told = async || {
+            let history = app.get(&laboratory, &format!("{place}/_history")).await;
+            let put = send(&app, Method::PUT, &laboratory, &place, &[], &person).await;
+            (history.status, history.body, put.status, put.body)
+        };
+        let before = told().await;
         let person = |city: &str| {
             json!({"resourceType": "Patient", "id": patient.as_str(), "address": [{"city": city}],
                 "identifier": [{"system": "urn:ssn", "value": "1"}]})
@@ -436,6 +479,7 @@ async fn an_accounts_patient_changes_and_stays() {
         let path = format!("/fhir/Patient/{patient}");
         send(&app, Method::PUT, &patient, &path, &[], &person("A")).await.refused(405, "method_not_allowed");
         app.fhir(&patient, "/fhir/Patient", &[], person("A").to_string().as_bytes()).await.expect(201);
+        assert_eq!(told().await, before);
         let changed = send(&app, Method::PUT, &patient, &path, &[], &person("B")).await.expect(200);
         assert_eq!(
             (changed.body["id"].as_str(), changed.header("etag").as_str()),

@@ -55,6 +55,8 @@ pub struct Present {
     pub own: bool,
     /// Whether the caller may delete it: its author, and the patient.
     pub deletable: bool,
+    /// Whether a version of it was sensitive.
+    pub was_sensitive: bool,
 }
 
 /// A record that is to be written.
@@ -124,8 +126,6 @@ pub struct Setting {
     pub account: PatientId,
     /// Whether an operator writes.
     pub by_operator: bool,
-    /// Whether the patient whose account it is does.
-    pub by_patient: bool,
     /// When the records are created.
     pub now: Timestamp,
 }
@@ -150,7 +150,7 @@ pub fn plan(
     setting: &Setting,
     mut fresh: impl FnMut() -> RecordId,
 ) -> Result<Plan, BundleError> {
-    let mut planner = Planner::new(known, setting);
+    let mut planner = Planner::new(known, setting, bundle.entries.len() == 1);
     let deletions: Vec<_> = bundle.entries.iter().map(|entry| planner.removal(entry)).collect();
     let mut identities = Vec::with_capacity(bundle.entries.len());
     for (entry, deletion) in bundle.entries.iter().zip(deletions) {
@@ -261,6 +261,8 @@ struct Planner<'p> {
     conditions: HashMap<Criteria, RecordId>,
     /// The bundle's Patient.
     patient: Option<RecordId>,
+    /// Whether the bundle has one entry alone.
+    alone: bool,
     /// What entries before change: each once.
     changed: HashSet<RecordId>,
     /// What is deleted.
@@ -282,7 +284,7 @@ impl Named {
 }
 
 impl<'p> Planner<'p> {
-    fn new(known: &'p Known, setting: &'p Setting) -> Self {
+    fn new(known: &'p Known, setting: &'p Setting, alone: bool) -> Self {
         Self {
             known,
             setting,
@@ -291,6 +293,7 @@ impl<'p> Planner<'p> {
             identified: HashMap::new(),
             conditions: HashMap::new(),
             patient: None,
+            alone,
             changed: HashSet::new(),
             removed: HashSet::new(),
         }
@@ -331,7 +334,10 @@ impl<'p> Planner<'p> {
                     None => self.creation(entry, resource, fresh()),
                     Some(present) => {
                         self.name(entry, resource, &present.id)?;
-                        let same = resource.digest.is_some_and(|digest| digest == present.received);
+                        // Of several entries, what is referred to may have become another.
+                        let same = self.alone
+                            && resource.digest.is_some_and(|digest| digest == present.received)
+                            && resource.references.all.iter().all(|found| stays(&found.target));
                         match same && !present.deleted {
                             true => Ok(Identity::Existing(resource.kind.clone(), present.id)),
                             false => Ok(Identity::New(present.id.clone(), Some(present))),
@@ -410,6 +416,12 @@ impl<'p> Planner<'p> {
 
     /// The record in whose place a resource comes; nothing if no record meets the condition and it is created.
     fn replaced(&mut self, resource: &Resource, aim: &Aim) -> Result<Option<Present>, Wrong> {
+        // "If any resource identities … overlap … the transaction SHALL fail": what is deleted here is not created anew.
+        if let Which::Meeting(criteria) = &aim.which
+            && self.known.matches.get(criteria).into_iter().flatten().any(|id| self.removed.contains(id))
+        {
+            return Err("is deleted by another entry".into());
+        }
         let Some(present) = self.aimed_at(aim)? else {
             return match (&resource.logical_id, resource.kind.as_str()) {
                 (Some(_), _) => Err("no record meets the condition, and ids are given by the server".into()),
@@ -430,9 +442,7 @@ impl<'p> Planner<'p> {
         if !present.own {
             return Err(Wrong { fault: Fault::NotYours, message: NOT_YOURS.to_owned() });
         }
-        let lowered =
-            present.labels.sensitivity.is_sensitive() && !resource.labels.sensitivity.is_sensitive();
-        if lowered && self.setting.by_patient && !present.deleted {
+        if present.was_sensitive && !resource.labels.sensitivity.is_sensitive() {
             // Whoever may read the new one would learn by its id and version that there was a sensitive one.
             return Err("was sensitive: create it anew, and delete this one".into());
         }
@@ -695,6 +705,11 @@ struct Several;
 fn one_of<'r>(mut records: impl Iterator<Item = &'r RecordId>) -> Result<Option<RecordId>, Several> {
     let Some(first) = records.next() else { return Ok(None) };
     if records.any(|record| record != first) { Err(Several) } else { Ok(Some(first.clone())) }
+}
+
+/// Whether a reference means the same whenever it is read.
+const fn stays(target: &Target) -> bool {
+    matches!(target, Target::Own { .. } | Target::Fragment(_) | Target::Foreign { .. })
 }
 
 /// A subject that is no record here must say that it is no Patient.

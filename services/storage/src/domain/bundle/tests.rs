@@ -22,7 +22,7 @@ fn planned(bundle: &Value, known: &Known, account: PatientId) -> Result<(Plan, V
     let node = json::parse(&body).unwrap();
     let bundle = Bundle::read(&body, &node, &bases())?;
     let random = Random::seeded(1);
-    let setting = Setting { account, by_operator: true, by_patient: false, now: Timestamp::from_ms(0) };
+    let setting = Setting { account, by_operator: true, now: Timestamp::from_ms(0) };
     let plan = plan(&bundle, known, &setting, || RecordId::random(&random))?;
     drop(node);
     Ok((plan, body))

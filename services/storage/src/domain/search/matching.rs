@@ -123,11 +123,11 @@ impl Clause {
     #[must_use]
     pub fn holds(&self, facts: &Facts, bases: &Bases) -> bool {
         let values = facts.get(&self.name);
-        let of_tokens = || {
-            let own: &[Fact] = if self.name == "category" { facts.get(OWN_CATEGORY) } else { &[] };
-            values.iter().chain(own)
+        let own: &[Fact] = if self.name == "category" { facts.get(OWN_CATEGORY) } else { &[] };
+        let is_one = |tokens: &[Token]| {
+            let of_own = |token: &Token| token.system.is_none() && own.iter().any(|fact| token.is(fact));
+            tokens.iter().any(|token| values.iter().any(|fact| token.is(fact)) || of_own(token))
         };
-        let is_one = |tokens: &[Token]| of_tokens().any(|fact| tokens.iter().any(|token| token.is(fact)));
         match &self.test {
             Test::Missing(missing) => values.is_empty() == *missing,
             Test::Token(tokens) => is_one(tokens),

@@ -22,6 +22,11 @@ use crate::domain::search::values::{
 
 /// Types that one chain looks at, at most.
 const MOST_TYPES: usize = 8;
+/// Searches of other records that one query makes for chains and `_has`, at most.
+const MOST_OTHERS: usize = 8;
+/// Searches of other records that one query makes for `_revinclude`, at most.
+const MOST_REVINCLUDED: usize = 40;
+
 /// What a query is read with.
 #[derive(Clone, Copy, Debug)]
 pub struct Reader<'r> {
@@ -107,6 +112,15 @@ pub struct Query {
 }
 
 impl Query {
+    /// Each chain and each `_has` is a search of its own.
+    fn check_others(&self, name: &str) -> Result<bool, QueryError> {
+        let chained = self.chains.iter().map(|chain| chain.any.len()).sum::<usize>();
+        match chained + self.reverse.len() {
+            count if count > MOST_OTHERS => Err(wrong(name, "is one search of other records too many")),
+            _ => Ok(true),
+        }
+    }
+
     /// Whether records themselves need not be looked at: whose they are, and their category, is all that is asked.
     #[must_use]
     pub fn is_plain(&self) -> bool {
@@ -241,7 +255,10 @@ impl Reader<'_> {
             (!include.names.is_empty()).then_some(include)
         });
         query.revinclude.extend(found.clone());
-        Ok(found.is_some() && query.revinclude.len() <= MOST)
+        if query.revinclude.iter().map(|include| include.names.len()).sum::<usize>() > MOST_REVINCLUDED {
+            return Err(wrong("_revinclude", "is asked for too often"));
+        }
+        Ok(found.is_some())
     }
 
     fn named(&self, kind: &str, name: &str, target: Option<&str>) -> Option<Include> {
@@ -258,7 +275,7 @@ impl Reader<'_> {
     fn filter(&self, query: &mut Query, name: &str, value: &str) -> Result<bool, QueryError> {
         if let Some(rest) = name.strip_prefix("_has:") {
             query.reverse.push(self.has(name, rest, value)?);
-            return Ok(true);
+            return query.check_others(name);
         }
         if let Some((first, rest)) = name.split_once('.') {
             return self.chain(query, (name, first, rest), value);
@@ -279,8 +296,8 @@ impl Reader<'_> {
 
     /// One of HBC's own categories: if resources of the type can be of it, or know no other.
     fn own_category(&self, query: &mut Query, value: &str) -> bool {
-        let code = value.rsplit('|').next().unwrap_or_default();
-        let Some(category) = Category::parse(code) else { return false };
+        // With a system, it is FHIR's element that is meant.
+        let Some(category) = Category::parse(value) else { return false };
         let meant =
             type_categories(self.kind).contains(&category) || self.all.find(self.kind, "category").is_none();
         if !meant || query.category.is_some() {
@@ -359,7 +376,7 @@ impl Reader<'_> {
             return Ok(false);
         }
         query.chains.push(Chain { name: parameter.name.clone(), any });
-        Ok(true)
+        query.check_others(name)
     }
 
     /// A parameter of the type with its modifier; nothing if there is none of this name.

@@ -1,6 +1,6 @@
 //! Finding: candidate rows, their facts, FHIR's rules.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use hbc_types::classify::type_categories;
@@ -64,6 +64,13 @@ pub async fn find(app: &App, searcher: &Searcher, range: &Range, sought: &Sought
             found.hits.extend(judge.weigh(one.trusted.clone(), facts));
         }
     }
+    // One that was changed while this looked comes twice: its newest version counts.
+    let mut newest: HashMap<RecordId, u32> = HashMap::new();
+    for Hit { trusted, .. } in &found.hits {
+        let version = newest.entry(trusted.row.id.clone()).or_default();
+        *version = trusted.row.version.max(*version);
+    }
+    found.hits.retain(|hit| newest.get(&hit.trusted.row.id) == Some(&hit.trusted.row.version));
     Ok(found)
 }
 

@@ -103,7 +103,8 @@ async fn keys_of(
     let trusted = TrustedRow::open(&app.index, stored)?;
     // Whose it is, and that it may be read, is asked as of every other.
     let may_be_read = accounts.iter().any(|account| {
-        trusted.secret.patient == account.range.patient
+        trusted.row.kind == sought.kind
+            && trusted.secret.patient == account.range.patient
             && account.range.readable.covers(trusted.labels(), trusted.row.created_at)
     });
     if !may_be_read {

@@ -87,7 +87,8 @@ impl<'v> Item<'v> {
                 Key::Text(Cow::Borrowed(text))
             }
             (None, Self::Object(members, _)) => {
-                let text = serde_json::to_string(members).unwrap_or_default();
+                let mut text = String::new();
+                write_object(members, &mut text);
                 budget.spend_bytes(text.len().saturating_mul(4))?;
                 Key::Object(text)
             }
@@ -183,6 +184,37 @@ fn item<'v>(value: Option<&'v Value>, beside: Option<&'v Value>, kind: Option<&'
         }
         Some(Value::Null | Value::Array(_)) | None => {
             beside.map(|beside| Item::Primitive(None, Some(beside), kind))
+        }
+    }
+}
+
+/// An object as JSON, its members by their names: in which order they came does not count.
+fn write_object(members: &Map<String, Value>, text: &mut String) {
+    let mut sorted: Vec<(&String, &Value)> = members.iter().collect();
+    sorted.sort_unstable_by_key(|(name, _)| *name);
+    text.push('{');
+    for (name, member) in sorted {
+        text.push_str(&Value::from(name.as_str()).to_string());
+        text.push(':');
+        write_value(member, text);
+        text.push(',');
+    }
+    text.push('}');
+}
+
+fn write_value(value: &Value, text: &mut String) {
+    match value {
+        Value::Object(members) => write_object(members, text),
+        Value::Array(items) => {
+            text.push('[');
+            for item in items {
+                write_value(item, text);
+                text.push(',');
+            }
+            text.push(']');
+        }
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {
+            text.push_str(&value.to_string());
         }
     }
 }

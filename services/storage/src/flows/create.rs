@@ -29,7 +29,7 @@ use crate::domain::resource::fhir_id;
 use crate::error::Error;
 use crate::flows::upload::{self, Stored, Upload};
 use crate::store::{StoredRecord, TrustedRow};
-use hbc_types::json;
+use hbc_types::json::{self, Node};
 
 /// How often an upload is planned anew because a conflicting request created one of its conditional records first.
 const ATTEMPTS: usize = 5;
@@ -110,11 +110,7 @@ pub async fn read_bundle(
     blocking(move || {
         let node = json::parse(&body)?;
         if let Some(scope) = scope
-            && !only_creates(
-                &node,
-                |kind| scope.allow(kind, Interaction::Create),
-                [Interaction::Read, Interaction::Search].into_iter().any(|some| scope.allow_somewhere(some)),
-            )
+            && !is_within(&node, &scope)
         {
             return Err(Error::InsufficientScope);
         }
@@ -123,6 +119,14 @@ pub async fn read_bundle(
         Ok::<Bundle, Error>(bundle)
     })
     .await
+}
+
+/// Whether a bundle asks for nothing beyond a scope. One that asks for nothing is for who may create.
+fn is_within(node: &Node<'_>, scope: &Scopes) -> bool {
+    let reads = [Interaction::Read, Interaction::Search].into_iter().any(|some| scope.allow_somewhere(some));
+    let is_empty = node.get("entry").map(Node::items).unwrap_or_default().is_empty();
+    only_creates(node, |kind| scope.allow(kind, Interaction::Create), reads)
+        && (!is_empty || scope.allow_somewhere(Interaction::Create))
 }
 
 /// Reads one resource, of the type that the path names.

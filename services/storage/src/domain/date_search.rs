@@ -13,16 +13,43 @@ use crate::domain::moment::{Moment, Span};
 
 /// How a value is compared.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Prefix {
+pub enum Prefix {
+    /// `eq`
     Eq,
+    /// `ne`
     Ne,
+    /// `lt`
     Lt,
+    /// `gt`
     Gt,
+    /// `le`
     Le,
+    /// `ge`
     Ge,
+    /// `sa`
     Sa,
+    /// `eb`
     Eb,
+    /// `ap`
     Ap,
+}
+
+/// The prefix with which a value begins, and the rest of it.
+#[must_use]
+pub fn prefix(text: &str) -> (Prefix, &str) {
+    const ALL: [(&str, Prefix); 9] = [
+        ("eq", Prefix::Eq),
+        ("ne", Prefix::Ne),
+        ("lt", Prefix::Lt),
+        ("gt", Prefix::Gt),
+        ("le", Prefix::Le),
+        ("ge", Prefix::Ge),
+        ("sa", Prefix::Sa),
+        ("eb", Prefix::Eb),
+        ("ap", Prefix::Ap),
+    ];
+    let found = ALL.iter().find_map(|(code, prefix)| Some((*prefix, text.strip_prefix(code)?)));
+    found.unwrap_or((Prefix::Eq, text))
 }
 
 /// One value of a search with its prefix.
@@ -91,19 +118,8 @@ fn day(at: i64, moved: i32) -> Option<String> {
 
 impl Condition {
     fn parse(text: &str, now: i64) -> Option<Self> {
-        let (prefix, rest) = match text.get(..2) {
-            Some("eq") => (Prefix::Eq, 2),
-            Some("ne") => (Prefix::Ne, 2),
-            Some("lt") => (Prefix::Lt, 2),
-            Some("gt") => (Prefix::Gt, 2),
-            Some("le") => (Prefix::Le, 2),
-            Some("ge") => (Prefix::Ge, 2),
-            Some("sa") => (Prefix::Sa, 2),
-            Some("eb") => (Prefix::Eb, 2),
-            Some("ap") => (Prefix::Ap, 2),
-            _ => (Prefix::Eq, 0),
-        };
-        let Moment { first, last, .. } = Moment::parse(text.get(rest..)?)?;
+        let (prefix, rest) = prefix(text);
+        let Moment { first, last, .. } = Moment::parse(rest)?;
         // "10% of the gap between now and the date".
         let slack = if prefix == Prefix::Ap { (now - first).abs() / 10 } else { 0 };
         Some(Self { prefix, first: first - slack, last: last + slack })

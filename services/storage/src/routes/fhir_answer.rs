@@ -278,7 +278,13 @@ pub fn response_bundle(kind: BundleKind, outcomes: &[Value], reads: &BTreeMap<us
         None => outcome.to_string().into_bytes(),
     });
     let entries: Vec<Vec<u8>> = entries.collect();
-    let mut bundle = format!("{{\"resourceType\":\"Bundle\",\"type\":\"{kind}\"").into_bytes();
+    bundle_of(&format!("\"type\":\"{kind}\""), &entries)
+}
+
+/// A Bundle of entries that are written already. `head` is what stands before them.
+#[must_use]
+pub fn bundle_of(head: &str, entries: &[Vec<u8>]) -> Vec<u8> {
+    let mut bundle = format!("{{\"resourceType\":\"Bundle\",{head}").into_bytes();
     // An array is never empty in FHIR.
     if !entries.is_empty() {
         bundle.extend_from_slice(b",\"entry\":[");

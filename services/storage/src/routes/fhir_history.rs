@@ -24,7 +24,7 @@ use crate::flows::opened::Opened;
 use crate::flows::read::{self, History};
 use crate::flows::search::fitting;
 use crate::routes::context::{own_patient, reader};
-use crate::routes::fhir_answer::{FHIR_JSON, FhirCaller, FhirProblem, name_of};
+use crate::routes::fhir_answer::{FHIR_JSON, FhirCaller, FhirProblem, bundle_of, name_of};
 use crate::routes::fhir_search::account_of;
 use crate::routes::records_read::{find, record_named};
 use crate::routes::searchset::Notices;
@@ -260,16 +260,7 @@ fn history(
             "response": {"status": "200 OK", "outcome": told}});
         entries.push(outcome.to_string().into_bytes());
     }
-    let mut body =
-        format!("{{\"resourceType\":\"Bundle\",\"type\":\"history\",\"link\":{links}").into_bytes();
-    // An array is never empty in FHIR.
-    if !entries.is_empty() {
-        body.extend_from_slice(b",\"entry\":[");
-        body.extend_from_slice(&entries.join(&b','));
-        body.push(b']');
-    }
-    body.push(b'}');
-    Ok(body)
+    Ok(bundle_of(&format!("\"type\":\"history\",\"link\":{links}"), &entries))
 }
 
 fn links(request: &HttpRequest, cursor: Option<&str>) -> Vec<Value> {

@@ -15,7 +15,7 @@ use crate::domain::search::results::Part;
 use crate::error::Error;
 use crate::flows::opened::Opened;
 use crate::flows::search::Place;
-use crate::routes::fhir_answer::{FHIR_JSON, FhirProblem, name_of};
+use crate::routes::fhir_answer::{FHIR_JSON, FhirProblem, bundle_of, name_of};
 
 /// What stands in a query as it is.
 const PLAIN: &AsciiSet = &NON_ALPHANUMERIC
@@ -167,15 +167,7 @@ pub fn searchset(request: &HttpRequest, answer: &Answer<'_>) -> Result<HttpRespo
     }
     let total = answer.total.map(|total| format!("\"total\":{total},")).unwrap_or_default();
     let links = &answer.links;
-    let mut body =
-        format!("{{\"resourceType\":\"Bundle\",\"type\":\"searchset\",{total}\"link\":{links}").into_bytes();
-    // An array is never empty in FHIR.
-    if !entries.is_empty() {
-        body.extend_from_slice(b",\"entry\":[");
-        body.extend_from_slice(&entries.join(&b','));
-        body.push(b']');
-    }
-    body.push(b'}');
+    let body = bundle_of(&format!("\"type\":\"searchset\",{total}\"link\":{links}"), &entries);
     Ok(HttpResponse::Ok().content_type(FHIR_JSON).insert_header((CACHE_CONTROL, "no-store")).body(body))
 }
 

@@ -2,6 +2,9 @@
 //!
 //! Why: decision 0120.
 
+mod drafts;
+mod references;
+
 use std::collections::{HashMap, HashSet};
 
 use hbc_types::ids::{PatientId, RecordId};
@@ -9,16 +12,17 @@ use hbc_types::labels::Category;
 use hbc_types::wire::access::Labels;
 use hbc_types::{Digest, Timestamp};
 
+use drafts::tombstone;
+
 use super::{Aim, Bundle, BundleError, BundleKind, Content, Entry, Which, one_issue};
-use crate::domain::criteria::{self, Criteria};
+use crate::domain::criteria::Criteria;
 use crate::domain::days::Days;
 use crate::domain::index::{Identifier, Sought};
 use crate::domain::issue::{Fault, Issue, MAX_ISSUES};
 use crate::domain::moment::Span;
-use crate::domain::overlay::{Overlay, OverlayError};
+use crate::domain::overlay::Overlay;
 use crate::domain::reference::Target;
 use crate::domain::resource::{Resource, fhir_id};
-use crate::domain::subjects::{Form, Logical, Reference, References};
 
 /// What the store knows of a bundle's criteria.
 #[derive(Clone, Debug, Default)]
@@ -184,25 +188,6 @@ pub fn plan(
         refuse_whole(&outcomes)?;
     }
     Ok(Plan { drafts, outcomes })
-}
-
-/// The version that says that a record is deleted, with the labels that it had.
-fn tombstone(kind: String, present: &Present) -> Draft {
-    Draft {
-        id: present.id.clone(),
-        version: present.version + 1,
-        deleted: true,
-        kind,
-        media_type: "application/fhir+json".to_owned(),
-        received: 0..0,
-        overlay: Overlay::default(),
-        labels: present.labels,
-        days: None,
-        when: None,
-        codes: Vec::new(),
-        identifiers: Vec::new(),
-        condition: None,
-    }
 }
 
 /// Refuses a transaction for what is there: what other entries then refer to in vain is not told.
@@ -523,179 +508,6 @@ impl<'p> Planner<'p> {
         }
         .map_err(|_several| several())
     }
-
-    /// What an entry has written: its resource, and before it what says that the one in whose place it comes is no more, where
-    /// their labels differ: who may read the one alone sees nothing of the other.
-    fn draft(
-        &self,
-        entry: &Entry,
-        id: RecordId,
-        replaced: Option<Present>,
-    ) -> Result<Result<Vec<Draft>, Vec<Issue>>, OverlayError> {
-        let Some(resource) = entry.resource() else { return Ok(Err(Vec::new())) };
-        let mut written = Vec::with_capacity(1);
-        let mut version = 1;
-        if let Some(present) = replaced {
-            version = present.version + 1;
-            if present.labels != resource.labels && !present.deleted {
-                written.push(tombstone(resource.kind.clone(), &present));
-                version += 1;
-            }
-        }
-        Ok(self.resource_draft(resource, id, version, entry.condition().cloned())?.map(|draft| {
-            written.push(draft);
-            written
-        }))
-    }
-
-    fn resource_draft(
-        &self,
-        resource: &Resource,
-        id: RecordId,
-        version: u32,
-        condition: Option<Criteria>,
-    ) -> Result<Result<Draft, Vec<Issue>>, OverlayError> {
-        let mut issues = Vec::new();
-        let references = &resource.references;
-        let shown = fhir_id(&resource.kind, &id, &self.setting.account);
-        let strangers = self.strangers_inside(references);
-        let overlay = resource.overlay(shown, version, self.setting.now, |reference| {
-            match self.resolve(references, &strangers, reference) {
-                Ok(target) => target,
-                Err(wrong) => {
-                    issues.push(wrong.at(&reference.path));
-                    None
-                }
-            }
-        })?;
-        issues.extend(self.strangers(references, &strangers));
-        if !issues.is_empty() {
-            return Ok(Err(issues));
-        }
-        let mut identifiers = resource.identifiers.clone();
-        // What was created under it is found by it; what was changed says itself what it is.
-        let created = condition.as_ref().filter(|_| version == 1);
-        identifiers.extend(created.and_then(Criteria::identifier).cloned());
-        identifiers.sort();
-        identifiers.dedup();
-        Ok(Ok(Draft {
-            id,
-            version,
-            deleted: false,
-            kind: resource.kind.clone(),
-            media_type: "application/fhir+json".to_owned(),
-            received: resource.received.clone(),
-            overlay,
-            labels: resource.labels,
-            days: resource.days,
-            when: resource.when,
-            codes: resource.codes.clone(),
-            identifiers,
-            condition,
-        }))
-    }
-
-    /// The target of a reference if it must be re-written; nothing if it stays as it is.
-    fn resolve(
-        &self,
-        references: &References,
-        strangers: &HashSet<&str>,
-        reference: &Reference,
-    ) -> Result<Option<String>, Wrong> {
-        let entry = reference.target.key().and_then(|key| self.targets.get(&key));
-        if let Some(entry) = entry {
-            return self
-                .check_subject(reference, &entry.kind, &entry.id)
-                .map(|()| Some(entry.text(&self.setting.account)));
-        }
-        if reference.form != Form::Reference {
-            return Ok(None);
-        }
-        if let Some(inner) = references.inside(reference) {
-            let other = reference.subject && strangers.contains(inner.path.as_str());
-            return if other { Err(ANOTHER_PATIENT.into()) } else { Ok(None) };
-        }
-        match &reference.target {
-            Target::Own { kind: "Patient", id } if id == self.setting.account.as_str() => {
-                Ok(Some(format!("Patient/{id}")))
-            }
-            Target::Own { kind, id } => match RecordId::parse(id) {
-                Ok(_) if self.known.patient_hidden && reference.subject && *kind == "Patient" => {
-                    Err(HIDDEN_PATIENT.into())
-                }
-                // The Patient's record is called by the account.
-                Ok(id) if *kind == "Patient" && self.account_patient() == Some(&id) => {
-                    Ok(Some(format!("Patient/{}", self.setting.account)))
-                }
-                Ok(id) => self.check_subject(reference, kind, &id).map(|()| None),
-                Err(_foreign) => check_stranger(reference).map(|()| None),
-            },
-            Target::Search { .. } => {
-                let found = self.conditional(&reference.target)?;
-                self.check_subject(reference, &found.kind, &found.id)
-                    .map(|()| Some(found.text(&self.setting.account)))
-            }
-            Target::Urn(_) => Err("names no entry of this bundle".into()),
-            Target::Fragment(_) | Target::Foreign { .. } | Target::Unknown => {
-                check_stranger(reference).map(|()| None)
-            }
-        }
-    }
-
-    fn conditional(&self, target: &Target) -> Result<Named, Wrong> {
-        let criteria = Criteria::of_reference(target).ok_or(criteria::FORM)?;
-        let found = self.meeting(&criteria)?;
-        let id = found.ok_or("no record is known that meets this condition")?;
-        Ok(Named { kind: criteria.kind, id })
-    }
-
-    fn account_patient(&self) -> Option<&RecordId> {
-        self.patient.as_ref().or(self.known.patient.as_ref())
-    }
-
-    /// Whether the account's Patient, as it is stored, has this identifier.
-    fn is_known_patient(&self, identifier: &Identifier) -> bool {
-        let found = self.known.matches.get(&Criteria::of_patient(identifier));
-        let patient = self.known.patient.as_ref();
-        found.zip(patient).is_some_and(|(found, patient)| found.contains(patient))
-    }
-
-    /// Whether somebody with one of these identifiers is the account's Patient, stored or in this bundle.
-    fn is_own(&self, identifiers: &[Identifier]) -> bool {
-        identifiers.iter().any(|identifier| {
-            let named = ("Patient".to_owned(), Sought::Exact(identifier.clone()));
-            self.is_known_patient(identifier) || self.identified.contains_key(&named)
-        })
-    }
-
-    /// A record whose subject is a Patient must be the account's.
-    fn check_subject(&self, reference: &Reference, kind: &str, id: &RecordId) -> Result<(), Wrong> {
-        let own = kind != "Patient" || self.account_patient() == Some(id);
-        if own || !reference.subject { Ok(()) } else { Err(ANOTHER_PATIENT.into()) }
-    }
-
-    /// The places of Patients inside the record that are not the account's: one is only if an identifier says so; or, in a
-    /// bundle that is one record, if it is the only one there and the account has none that it could be told from.
-    fn strangers_inside<'r>(&self, references: &'r References) -> HashSet<&'r str> {
-        let patients = || references.inner.iter().filter(|inner| inner.kind == "Patient");
-        let unknown = self.account_patient().is_none() && !self.known.patient_hidden;
-        let alone = unknown && patients().filter(|inner| !inner.contained).count() == 1;
-        let others =
-            patients().filter(|inner| !self.is_own(&inner.identifiers) && (inner.contained || !alone));
-        others.map(|inner| inner.path.as_str()).collect()
-    }
-
-    /// Subjects that are told by an identifier alone, and Patients in the entries of a bundle that is one record.
-    fn strangers(&self, references: &References, inside: &HashSet<&str>) -> Vec<Issue> {
-        let logical = references.logical.iter().filter(|logical| {
-            let Logical { path: _, kind, identifier } = logical;
-            kind.is_none_or(|kind| kind == "Patient") && !self.is_own(std::slice::from_ref(identifier))
-        });
-        let entries = references.inner.iter().filter(|inner| !inner.contained);
-        let entries = entries.filter(|inner| inside.contains(inner.path.as_str()));
-        let places = logical.map(|logical| &logical.path).chain(entries.map(|inner| &inner.path));
-        places.map(|path| Issue::new(path.clone(), ANOTHER_PATIENT)).collect()
-    }
 }
 
 /// There are different ones among what should be one.
@@ -712,21 +524,9 @@ const fn stays(target: &Target) -> bool {
     matches!(target, Target::Own { .. } | Target::Fragment(_) | Target::Foreign { .. })
 }
 
-/// A subject that is no record here must say that it is no Patient.
-fn check_stranger(reference: &Reference) -> Result<(), Wrong> {
-    let other = |kind: &str| kind != "Patient";
-    match (reference.subject, reference.target.kind()) {
-        (false, _) => Ok(()),
-        (true, Some(kind)) if other(kind) => Ok(()),
-        (true, Some(_)) => Err(ANOTHER_PATIENT.into()),
-        (true, None) => Err(NO_PATIENT.into()),
-    }
-}
-
 const ANOTHER_PATIENT: &str = "is another patient than the account this is for";
 const STAYS: &str = "the account has this Patient already, with other content: nothing was changed";
 const HIDDEN_PATIENT: &str =
     "is not compared for a caller who may not read it: name the account's Patient as `Patient/pat-…`";
 /// What is told who may read a record and changes what another wrote.
 pub const NOT_YOURS: &str = "is changed by who wrote it, and deleted by them or by the patient: a correction is a record of its own beside it";
-const NO_PATIENT: &str = "is not understood: name the account's Patient as `Patient/id`";

@@ -4,7 +4,7 @@
 
 use std::collections::HashSet;
 
-use crate::domain::date_search::Dates;
+use crate::domain::date_search::{Dates, Prefix};
 use crate::domain::reference::{Bases, Target};
 use crate::domain::search::decimal::Decimal;
 use crate::domain::search::facts::{Fact, Facts};
@@ -80,29 +80,6 @@ pub enum Named {
     Text(String),
     /// Nothing: the type that is asked for is not the one that is named.
     Nothing,
-}
-
-/// How an amount is compared.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Prefix {
-    /// `eq`
-    Eq,
-    /// `ne`
-    Ne,
-    /// `lt`
-    Lt,
-    /// `gt`
-    Gt,
-    /// `le`
-    Le,
-    /// `ge`
-    Ge,
-    /// `sa`
-    Sa,
-    /// `eb`
-    Eb,
-    /// `ap`
-    Ap,
 }
 
 /// An amount that is asked for.

@@ -3,8 +3,9 @@
 //! Source: <https://hl7.org/fhir/R4/search.html#escaping>.
 
 use crate::domain::criteria::{split, unescape};
+use crate::domain::date_search::prefix;
 use crate::domain::search::decimal::Decimal;
-use crate::domain::search::matching::{Amount, Prefix, Token};
+use crate::domain::search::matching::{Amount, Token};
 use crate::domain::search::text::plain;
 
 /// Parameters of one query, and alternatives of one parameter, at most.
@@ -90,20 +91,4 @@ pub fn quantity(text: &str) -> Option<Amount> {
         [system, unit] => Some(Amount { system: some(system), unit: some(unit), ..amount }),
         _ => None,
     }
-}
-
-fn prefix(text: &str) -> (Prefix, &str) {
-    const ALL: [(&str, Prefix); 9] = [
-        ("eq", Prefix::Eq),
-        ("ne", Prefix::Ne),
-        ("lt", Prefix::Lt),
-        ("gt", Prefix::Gt),
-        ("le", Prefix::Le),
-        ("ge", Prefix::Ge),
-        ("sa", Prefix::Sa),
-        ("eb", Prefix::Eb),
-        ("ap", Prefix::Ap),
-    ];
-    let found = ALL.iter().find_map(|(code, prefix)| Some((*prefix, text.strip_prefix(code)?)));
-    found.unwrap_or((Prefix::Eq, text))
 }
